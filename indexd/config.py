@@ -1,0 +1,151 @@
+"""The settings file and the places on disk: text in, typed settings and absolute paths out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
+
+from indexd.errors import SettingsError
+from indexd_schemas.settings import Settings
+
+SETTINGS_NAME = "indexd.toml"
+# A Unix socket's path must fit in sockaddr_un: 108 bytes on Linux, 104 on macOS, with the closing NUL.
+SOCKET_PATH_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Every path the program uses, absolute."""
+
+    home: Path
+    settings_file: Path
+    index: Path
+    thumbnails: Path
+    cache: Path
+    socket: Path
+    token: Path
+    lock: Path
+    inbox: Path
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings together with the places they lead to."""
+
+    settings: Settings
+    places: Places
+
+
+def default_home() -> Path | None:
+    """The folder of `INDEXD_HOME`, or None: the usual places of the system are used."""
+    home = os.environ.get("INDEXD_HOME", "").strip()
+    return Path(home).expanduser().absolute() if home else None
+
+
+def settings_path(home: Path | None) -> Path:
+    """Where the settings file is, or would be written."""
+    folder = home if home is not None else Path(platformdirs.user_config_dir("indexd", appauthor=False))
+    return folder / SETTINGS_NAME
+
+
+def load(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Settings and places. `home` None = `INDEXD_HOME`, else the system's usual places. Raises SettingsError."""
+    home = home.expanduser().absolute() if home is not None else default_home()
+    file = settings_path(home)
+    settings = read_settings(file, overrides or {})
+    return Config(settings, _places(settings, home, file))
+
+
+def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of one file (which may be absent), under the environment, under `overrides`."""
+    from_file = _read_toml(file)
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, _Environment(settings_cls), InitSettingsSource(settings_cls, from_file)
+
+    try:
+        return Layered(**(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError(f"{file}: {'; '.join(map(_sentence, error.errors()))}") from None
+
+
+class _Environment(EnvSettingsSource):
+    """`INDEXD_SECTION__KEY`; `INDEXD_HOME` is the folder of the settings and no setting itself."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.env_vars = {key: value for key, value in self.env_vars.items() if key.lower() != "indexd_home"}
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read the settings {file}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"cannot read the settings {file}: {error}; run `indexd config sample` to see the form"
+        ) from None
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where} is no setting; `indexd config sample` lists them all"
+    given = error.get("input")
+    shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool)) else ""
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _places(settings: Settings, home: Path | None, file: Path) -> Places:
+    data = home or Path(platformdirs.user_data_dir("indexd", appauthor=False))
+    cache = home / "cache" if home else Path(platformdirs.user_cache_dir("indexd", appauthor=False))
+    runtime = home or Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
+    paths = settings.paths
+    return Places(
+        home=data,
+        settings_file=file,
+        index=_path(paths.index, data / "index.db"),
+        thumbnails=_path(paths.thumbnails, cache / "thumbnails"),
+        cache=cache,
+        socket=_short_socket(runtime / "indexd.sock"),
+        token=data / "api-token",
+        lock=data / "index.lock",
+        inbox=_path(paths.inbox, data / "inbox"),
+        output=_path(paths.output, data / "output"),
+    )
+
+
+def _path(text: str, default: Path) -> Path:
+    return Path(text).expanduser().absolute() if text else default
+
+
+def _short_socket(wanted: Path) -> Path:
+    """The wanted path, or a short one of the same name every time where that would not fit in a socket address."""
+    if len(os.fsencode(wanted)) <= SOCKET_PATH_BYTES:
+        return wanted
+    name = blake2b(os.fsencode(wanted), digest_size=8).hexdigest()
+    user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"indexd-{user}" / f"{name}.sock"

@@ -1,0 +1,100 @@
+"""Every error that a person can act on. Light to import; each carries the exit code of the command line.
+
+The text of an error says what failed, which file, and what to do. An exception that is not in this tree is a bug
+and is shown with its traceback.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_NOTHING_FOUND = 3
+EXIT_NO_DAEMON = 4
+EXIT_PARTLY_FAILED = 5
+
+
+class IndexdError(Exception):
+    """The root of the tree: one sentence for the person, no traceback."""
+
+    exit_code = EXIT_ERROR
+
+
+class UsageError(IndexdError):
+    """The command or the question was put wrongly."""
+
+    exit_code = EXIT_USAGE
+
+
+class NothingFound(IndexdError):
+    """The question was right and the answer is empty."""
+
+    exit_code = EXIT_NOTHING_FOUND
+
+
+class DaemonNotRunning(IndexdError):
+    """The command needs the daemon, and no daemon answers on the socket."""
+
+    exit_code = EXIT_NO_DAEMON
+
+
+class PartlyFailed(IndexdError):
+    """Some of what was asked was done, some was not; the text says which."""
+
+    exit_code = EXIT_PARTLY_FAILED
+
+
+class SettingsError(IndexdError):
+    """The settings file, an environment variable or a flag holds something that cannot be used."""
+
+
+class StoreError(IndexdError):
+    """The index cannot be opened or written: newer, foreign, locked, damaged, on a network share, disk full."""
+
+
+class StorageFull(StoreError):
+    """The disk (or its inodes) ran out; nothing of the transaction was kept."""
+
+
+class NotRegular(IndexdError):
+    """The path is not a regular file (a link, a pipe, a device, a folder)."""
+
+
+class NotAPicture(IndexdError):
+    """The bytes are not a picture of a format that is opened here; the text is the recorded reason."""
+
+
+class Refused(IndexdError):
+    """A job file was refused; the text names line, column and what to change, one problem a line."""
+
+
+class ModelOff(IndexdError):
+    """A role has no usable model: `role` is off, because `reason`. Work that needs it waits."""
+
+    def __init__(self, role: str, reason: str) -> None:
+        super().__init__(f"{role} is off, because {reason}")
+        self.role = role
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ModelOff], tuple[str, str]]:
+        return (ModelOff, (self.role, self.reason))
+
+
+class WorkerDied(IndexdError):
+    """The worker process ended while it held this call."""
+
+
+class CallCancelled(IndexdError):
+    """The call was cancelled before it was finished."""
+
+
+class CallTimedOut(WorkerDied):
+    """The call held the worker longer than its limit, and the worker was ended for it."""
+
+
+class OutOfMemory(IndexdError):
+    """The device has no room for this call even after every idle model was evicted."""
+
+
+class RenderFailed(IndexdError):
+    """A stage of a render failed; the text says which stage, on which picture, and what was measured."""

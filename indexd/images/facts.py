@@ -1,0 +1,101 @@
+"""What is known of a picture once its bytes have been read: plain records, no decoding, no storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class RawChunk:
+    """One metadata text as it stood in the file: `key` is the chunk ("png:parameters", "exif:UserComment", "xmp")."""
+
+    key: str
+    encoding: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoraUse:
+    """One LoRA named in the metadata. Weights are signed; `text_weight` is None where the file states one weight only."""
+
+    name: str
+    weight: float | None = None
+    text_weight: float | None = None
+    hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlUse:
+    """One ControlNet (or T2I adapter) unit: module = preprocessor, `start`/`end` as shares of the steps."""
+
+    model: str | None
+    module: str | None = None
+    weight: float | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerPass:
+    """One pass of a sampler; the first pass from an empty latent is the primary one (order 0)."""
+
+    seed: str | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    denoise: float | None = None
+    model_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What made the picture, as its own metadata says. None = not stated.
+
+    `seed` is decimal text, because seeds go to 2**64 - 1 and SQLite integers do not. `is_ai` says how it is known
+    that a model made the picture: "metadata", "c2pa", "iptc", or None. `extras` holds every pair no column is made for.
+    `job` is "job-id/item-index" where this program made the picture.
+    """
+
+    generator: str | None = None
+    generator_version: str | None = None
+    source: str | None = None
+    is_ai: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    raw_prompt: str | None = None
+    seed: str | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    denoise: float | None = None
+    clip_skip: int | None = None
+    model_name: str | None = None
+    model_hash: str | None = None
+    vae: str | None = None
+    gen_width: int | None = None
+    gen_height: int | None = None
+    job: str | None = None
+    input_hash: str | None = None
+    created_at: float | None = None
+    loras: tuple[LoraUse, ...] = ()
+    controls: tuple[ControlUse, ...] = ()
+    passes: tuple[SamplerPass, ...] = ()
+    extras: tuple[tuple[str, str], ...] = ()
+    raw: tuple[RawChunk, ...] = field(default=(), repr=False)
+    problem: str | None = None
+    parser_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """A picture by its bytes: `content_hash` is blake3 (32 bytes), width and height are pixels as stored in the header."""
+
+    content_hash: bytes
+    byte_count: int
+    format: str
+    width: int
+    height: int
+    frame_count: int
+    metadata: Metadata

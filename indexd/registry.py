@@ -1,0 +1,79 @@
+"""Which handler answers which kind of file or job: the one place where capabilities are registered.
+
+`@handles("txt2img")` registers a job kind, `@handles_file("image")` a kind of settled file. A second registration of
+the same kind raises and names both. Other people's packages add handlers through the entry-point group
+`indexd.handlers`: each entry point names a module, and importing it registers what it holds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from indexd.errors import IndexdError
+
+log = logging.getLogger(__name__)
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+ENTRY_POINT_GROUP = "indexd.handlers"
+
+
+class AlreadyRegistered(IndexdError):
+    """Two handlers claim the same kind; the text names both."""
+
+
+class Registry:
+    """Handlers by kind, filled by decorators."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._handlers: dict[str, Callable[..., Any]] = {}
+
+    def register(self, kind: str) -> Callable[[Handler], Handler]:
+        """A decorator that makes the function the one handler of `kind`."""
+
+        def add(handler: Handler) -> Handler:
+            known = self._handlers.get(kind)
+            if known is not None and _name(known) != _name(handler):
+                raise AlreadyRegistered(f"{self._noun} {kind!r} is handled by {_name(known)} and by {_name(handler)}")
+            self._handlers[kind] = handler
+            return handler
+
+        return add
+
+    def get(self, kind: str) -> Callable[..., Any] | None:
+        """The handler of `kind`, or None."""
+        return self._handlers.get(kind)
+
+    def kinds(self) -> Mapping[str, Callable[..., Any]]:
+        """Every kind with its handler, by name."""
+        return dict(sorted(self._handlers.items()))
+
+
+def _name(handler: Callable[..., Any]) -> str:
+    return f"{handler.__module__}.{handler.__qualname__}"
+
+
+job_kinds = Registry("job kind")
+file_kinds = Registry("file kind")
+handles = job_kinds.register
+handles_file = file_kinds.register
+
+
+def load_handlers() -> None:
+    """Import our own handlers, then those of installed packages; a broken foreign one is logged and left out."""
+    package = importlib.import_module("indexd_handlers")
+    for module in pkgutil.walk_packages(package.__path__, "indexd_handlers."):
+        importlib.import_module(module.name)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry.load()
+        except AlreadyRegistered:
+            raise
+        except Exception:
+            log.exception("handler package %s (%s) cannot be loaded and is left out", entry.name, entry.value)

@@ -1,0 +1,29 @@
+"""What a directory entry says of a file: enough to see that it changed, without reading it."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+
+class FileStamp(NamedTuple):
+    """Size in bytes, modification time in ns, inode (0 where the file system has none that lasts)."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileStamp:
+        """The stamp of one `stat` result."""
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+class SettledFile(NamedTuple):
+    """A regular file under a watched root that nobody writes to any more. `root` and `rel` are bytes, `rel` with `/`."""
+
+    root_id: int
+    root: bytes
+    rel: bytes
+    stamp: FileStamp
+    purpose: str

@@ -1,0 +1,140 @@
+"""The calls that cross to a worker: plain data in, plain data out.
+
+Nothing here imports torch, and nothing above may assume that the worker shares this process's memory: only numbers,
+texts, paths, bytes and arrays cross, so that the same calls can later be served on another machine.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+class Priority(enum.IntEnum):
+    """Lower goes first. URGENT calls also run between the denoising steps of a render."""
+
+    URGENT = 0
+    JOB = 10
+    BACKGROUND = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model fills a role, as the worker needs it. `keep_alive_seconds` None = for ever, 0 = leave at once."""
+
+    role: str
+    path: str
+    device: str = "auto"
+    dtype: str = "auto"
+    keep_alive_seconds: float | None = 300.0
+    query_prefix: str = ""
+    architecture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Everything a worker is told when it starts."""
+
+    models: Mapping[str, ModelSpec]
+    cache_folder: str
+    pickle_checkpoints: bool = False
+    threads: int = 0
+    log_level: str = "INFO"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedText:
+    """Embed texts with the model of `role` (bge, clip_l, clip_g, clip_h). `as_query` adds the model's query prefix."""
+
+    role: str
+    texts: tuple[str, ...]
+    as_query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedImages:
+    """Embed pictures (paths as bytes) with the image tower of `role`."""
+
+    role: str
+    paths: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """`vectors` is float32 (n, dim), unit length; row i is NaN where `problems` has i. `identity` names the model revision."""
+
+    vectors: Vectors
+    identity: str
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeThumbnails:
+    """Decode pictures and write a bounded WebP for each; `jobs` are (source path, content hash)."""
+
+    jobs: tuple[tuple[bytes, bytes], ...]
+    folder: str
+    size_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThumbnailsMade:
+    """`problems` maps the position in `jobs` to the reason for which that picture could not be decoded."""
+
+    problems: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Render:
+    """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
+
+    `loras` maps LoRA name to file path; `input_path` is the source of img2img.
+    """
+
+    recipe: Mapping[str, Any]
+    checkpoint: str
+    loras: Mapping[str, str] = field(default_factory=dict)
+    input_path: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage."""
+
+    png: bytes
+    recipe: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyModel:
+    """Load the model of `role` and run it once."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`identity` names the revision, `detail` says what was loaded and where (device, dtype, vector length)."""
+
+    identity: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call has come: `done` of `total` in `stage` (denoising steps, pictures)."""
+
+    stage: str
+    done: int
+    total: int
+
+
+AnyCall = EmbedText | EmbedImages | MakeThumbnails | Render | VerifyModel

@@ -1,0 +1,256 @@
+"""The JSON that indexd prints and serves. Every document carries `schema_version`; a field is never renamed within one.
+
+Times are seconds since the epoch, paths are display text (bytes that are no UTF-8 replaced), hashes are hex.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Output(BaseModel):
+    """Base of everything that is printed as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+
+
+class Lora(BaseModel):
+    """A LoRA used for a picture."""
+
+    name: str
+    weight: float | None = None
+    text_weight: float | None = None
+    hash: str | None = None
+
+
+class ImageFile(BaseModel):
+    """One place where a picture lies, or lay: `missing_since` is null while it is there."""
+
+    path: str
+    size: int
+    modified_at: float
+    missing_since: float | None = None
+
+
+class PendingWork(BaseModel):
+    """Work that a picture still waits for."""
+
+    stage: str
+    state: str
+    attempts: int
+    error: str | None = None
+    waits_for: str | None = None
+
+
+class Image(BaseModel):
+    """A picture as people see it."""
+
+    id: int
+    hash: str
+    path: str | None
+    format: str
+    width: int
+    height: int
+    added_at: float
+    created_at: float | None = None
+    generator: str | None = None
+    generator_version: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    seed: str | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    denoise: float | None = None
+    model: str | None = None
+    model_hash: str | None = None
+    loras: list[Lora] = Field(default_factory=list)
+    rating: int | None = None
+    tags: list[str] = Field(default_factory=list)
+    note: str | None = None
+    job: str | None = None
+    is_ai: str | None = None
+    problem: str | None = None
+
+
+class Hit(BaseModel):
+    """One answer: `score` is the fused score that ranks, `scores` the plain one of each layer asked (cosine, bm25)."""
+
+    rank: int
+    score: float | None = None
+    scores: dict[str, float] = Field(default_factory=dict)
+    image: Image
+
+
+class Answer(Output):
+    """What `indexd query --json` prints. `notes` say what could not be used and why."""
+
+    hits: list[Hit]
+    considered: int
+    seconds: float
+    notes: list[str] = Field(default_factory=list)
+
+
+class ShownImage(Output):
+    """What `indexd show --json` prints."""
+
+    image: Image
+    files: list[ImageFile]
+    work: list[PendingWork]
+    extras: dict[str, str] = Field(default_factory=dict)
+    raw: dict[str, str] = Field(default_factory=dict)
+
+
+class Explanation(Output):
+    """What `indexd explain --json` prints: `state` is one word, `sentences` say the rest."""
+
+    path: str
+    state: Literal["indexed", "pending", "skipped", "missing", "unknown", "ignored", "outside"]
+    sentences: list[str]
+    image_id: int | None = None
+    work: list[PendingWork] = Field(default_factory=list)
+
+
+class RootState(BaseModel):
+    """A watched folder: `mode` is native or poll, `reason` says why."""
+
+    path: str
+    purpose: str
+    mode: str
+    reason: str
+    online: bool
+    pending: int = 0
+    last_reconcile: float | None = None
+    lost_events: int = 0
+
+
+class WorkerState(BaseModel):
+    """A worker process: `lane` is card, cpu or decode; `models` maps resident roles to seconds since their last use."""
+
+    lane: str
+    pid: int | None
+    alive: bool
+    deaths: int
+    queued: int
+    models: dict[str, float] = Field(default_factory=dict)
+
+
+class RoleState(BaseModel):
+    """A model role: on, or off with the reason."""
+
+    role: str
+    on: bool
+    detail: str
+
+
+class Event(BaseModel):
+    """One thing the daemon noticed."""
+
+    at: float
+    kind: str
+    text: str
+
+
+class Status(Output):
+    """What `indexd status --json` prints. Without a daemon `running` is false and the live parts are empty."""
+
+    running: bool
+    version: str
+    pid: int | None = None
+    uptime_seconds: float | None = None
+    home: str
+    index: str
+    index_bytes: int
+    images: int
+    files: int
+    missing_files: int
+    roots: list[RootState] = Field(default_factory=list)
+    pending: dict[str, dict[str, int]] = Field(default_factory=dict)
+    jobs: dict[str, int] = Field(default_factory=dict)
+    queue_paused: str | None = None
+    workers: list[WorkerState] = Field(default_factory=list)
+    roles: list[RoleState] = Field(default_factory=list)
+    events: list[Event] = Field(default_factory=list)
+
+
+class JobItem(BaseModel):
+    """One picture of a job."""
+
+    index: int
+    seed: int
+    state: str
+    attempts: int
+    path: str
+    hash: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+
+class Job(BaseModel):
+    """A job as people see it; `items` counts its pictures by state."""
+
+    id: int
+    name: str
+    kind: str
+    state: str
+    error: str | None = None
+    created_at: float
+    finished_at: float | None = None
+    items: dict[str, int]
+
+
+class JobList(Output):
+    """What `indexd jobs list --json` prints."""
+
+    jobs: list[Job]
+
+
+class ShownJob(Output):
+    """What `indexd jobs show --json` prints."""
+
+    job: Job
+    pictures: list[JobItem]
+    source: str
+
+
+class JobResult(Output):
+    """What stands in `x.result.json` beside a finished job file."""
+
+    job_id: int
+    name: str
+    kind: str
+    state: str
+    error: str | None = None
+    created_at: float
+    finished_at: float
+    pictures: list[JobItem]
+    recipes: list[dict[str, Any]]
+
+
+class Marked(Output):
+    """What `rate` and `tag` print: how many pictures were changed, and the ones that were not found."""
+
+    changed: int
+    not_found: list[str] = Field(default_factory=list)
+
+
+class Check(BaseModel):
+    """One line of `doctor`: what was looked at, how it stands, and the cure where it is not well."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+    cure: str | None = None
+
+
+class Diagnosis(Output):
+    """What `indexd doctor --json` prints."""
+
+    checks: list[Check]

@@ -1,0 +1,65 @@
+"""The whole recipe of a picture: what is stored with each item of a job and written into the picture itself.
+
+No paths and no times: the same recipe gives the same bytes, and nothing about the maker's disk leaves with a picture.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RECIPE_VERSION = 1
+
+
+class Part(BaseModel):
+    """Base of recipe records: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRef(Part):
+    """A checkpoint by name; `hash` is the first ten hex digits of its SHA-256 (A1111's "Model hash"), filled in by the worker."""
+
+    name: str
+    hash: str | None = None
+
+
+class LoraRef(Part):
+    """A LoRA by name with its weight for the UNet and for the text encoders (None = the same)."""
+
+    name: str
+    weight: float = 1.0
+    text_weight: float | None = None
+    hash: str | None = None
+
+
+class InputRef(Part):
+    """The source picture of img2img: blake3 of its bytes in hex, and how far it is changed (0 nothing .. 1 everything)."""
+
+    hash: str
+    name: str
+    denoise: float
+
+
+class Recipe(Part):
+    """Everything that decides the pixels. `schedule` None = the sampler's own spacing of sigmas."""
+
+    recipe_version: Literal[1] = 1
+    kind: Literal["txt2img", "img2img"]
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = Field(ge=0, lt=2**64)
+    width: int
+    height: int
+    steps: int
+    cfg: float
+    sampler: str
+    schedule: str | None = None
+    clip_skip: int | None = None
+    model: ModelRef
+    loras: tuple[LoraRef, ...] = ()
+    input: InputRef | None = None
+    dtype: str | None = None
+    job: str | None = None
+    software: str | None = None

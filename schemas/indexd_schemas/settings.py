@@ -1,0 +1,197 @@
+"""The settings file (TOML) as a typed model: every option with its description and an example.
+
+The commented sample that `indexd init` writes, the table in docs/settings.md and the JSON Schema are generated from
+this module. Order of precedence: command-line flag, environment (`INDEXD_WATCH__SETTLE_SECONDS=1`), file, default.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from indexd_schemas.durations import Duration
+
+ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
+
+
+class Section(BaseModel):
+    """A part of the settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paths(Section):
+    """Where things live. Empty = the usual place of the system, or inside --home when that is given."""
+
+    inbox: str = Field("", description="Folder into which job files (YAML) are dropped.", examples=["~/indexd/inbox"])
+    output: str = Field(
+        "", description="Folder for pictures of jobs that name no folder; it is watched.", examples=["~/indexd/output"]
+    )
+    index: str = Field(
+        "", description="The index file. Not on a network share.", examples=["~/.local/share/indexd/index.db"]
+    )
+    thumbnails: str = Field("", description="Folder of the thumbnails.", examples=["~/.cache/indexd/thumbnails"])
+
+
+class Root(Section):
+    """One watched folder of pictures."""
+
+    path: str = Field(
+        description="The folder; `~` is understood. On Windows use UNC paths for shares.", examples=["~/ComfyUI/output"]
+    )
+    mode: Literal["auto", "native", "poll"] = Field(
+        "auto",
+        description="How changes are noticed: by events (native), by looking (poll), or whichever works (auto).",
+        examples=["auto"],
+    )
+    include: tuple[str, ...] = Field(
+        (), description="Globs, relative to the folder; when given, only these are indexed.", examples=[["**/*.png"]]
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="Globs, relative to the folder, that are never indexed.", examples=[["tmp/**"]]
+    )
+
+
+class Watch(Section):
+    """How folders are watched."""
+
+    settle_seconds: float = Field(
+        0.5,
+        ge=0,
+        le=600,
+        description="A file counts as finished when size and time were still for this long (where the system cannot tell).",
+        examples=[0.5],
+    )
+    reconcile: Duration = Field(
+        "1h", description="How often every folder is compared with the index, whatever events said.", examples=["1h"]
+    )
+    poll: Duration = Field("10s", description="How often a folder without events is looked at.", examples=["10s"])
+    sweep: Duration = Field(
+        "20s", description="How often folder times alone are compared, to find what events missed.", examples=["20s"]
+    )
+    ignore: tuple[str, ...] = Field(
+        (), description="Names or globs ignored everywhere, besides the built-in ones.", examples=[["*.bak", "Trash"]]
+    )
+
+
+class Model(Section):
+    """The model that fills a role. Without `path` and `hub` the role is off: its work waits, everything else goes on."""
+
+    path: str = Field("", description="Local folder or file of the model.", examples=["~/models/sdxl-base"])
+    hub: str = Field(
+        "", description="Hub name; only `indexd models pull` ever downloads it.", examples=["BAAI/bge-large-en-v1.5"]
+    )
+    device: str = Field("auto", description="auto (card if there is one), cpu, cuda, cuda:1.", examples=["auto"])
+    query_device: str = Field(
+        "",
+        description="Device for the texts of questions; `cpu` keeps asking away from the card. Empty = same as device.",
+        examples=["cpu"],
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Number format; auto = half precision on a card, float32 on the CPU.", examples=["auto"]
+    )
+    keep_alive: Duration = Field(
+        "5m",
+        description="How long the model stays loaded after its last use: 5m, 0 (leave at once), never.",
+        examples=["5m"],
+    )
+    query_prefix: str | None = Field(
+        None,
+        description="Text put before questions (bge only). Unset = the model's own.",
+        examples=["Represent this sentence for searching relevant passages: "],
+    )
+    architecture: str = Field(
+        "", description="open_clip architecture, when path is a bare weights file.", examples=["ViT-H-14"]
+    )
+    batch_size: int = Field(
+        32, ge=1, le=4096, description="How many texts or pictures go to the model at once.", examples=[32]
+    )
+
+
+class Models(Section):
+    """One table a role: [models.sdxl], [models.bge], [models.clip_l], [models.clip_g], [models.clip_h]."""
+
+    sdxl: Model = Field(Model(), description="The generator: a diffusers folder or a single .safetensors file.")
+    bge: Model = Field(Model(), description="Embeds prompts and negative prompts (BGE-large-en-v1.5).")
+    clip_l: Model = Field(Model(), description="SDXL's text_encoder; an SDXL diffusers folder.")
+    clip_g: Model = Field(Model(), description="SDXL's text_encoder_2; an SDXL diffusers folder.")
+    clip_h: Model = Field(Model(), description="Embeds pictures, and words against pictures (OpenCLIP ViT-H/14).")
+
+    def role(self, name: str) -> Model:
+        """The settings of one role."""
+        model: Model = getattr(self, name)
+        return model
+
+
+class Generate(Section):
+    """What jobs may use."""
+
+    checkpoint_folders: tuple[str, ...] = Field(
+        (), description="Folders with checkpoints that jobs name under `model:`.", examples=[["~/models/checkpoints"]]
+    )
+    lora_folders: tuple[str, ...] = Field(
+        (), description="Folders with LoRA files that jobs name under `loras:`.", examples=[["~/models/loras"]]
+    )
+    pickle_checkpoints: bool = Field(
+        False,
+        description="Also load .ckpt/.pt files (they can carry code; loaded with weights only).",
+        examples=[False],
+    )
+    max_pictures_per_job: int = Field(
+        1000, ge=1, le=100_000, description="A job that asks for more is refused.", examples=[1000]
+    )
+    max_megapixels: float = Field(
+        67.2, gt=0, le=1000, description="A picture larger than this is refused.", examples=[67.2]
+    )
+    threads: int = Field(
+        0, ge=0, le=512, description="CPU threads of a worker; 0 = the library's own choice.", examples=[0]
+    )
+
+
+class Thumbnails(Section):
+    """Small pictures kept beside the index."""
+
+    size_px: int = Field(384, ge=32, le=2048, description="Longest side in pixels.", examples=[384])
+
+
+class Api(Section):
+    """The local door for the command line and other programs."""
+
+    listen: Literal["auto", "unix", "tcp"] = Field(
+        "auto",
+        description="auto = a Unix socket where there are any, else loopback with a token file.",
+        examples=["auto"],
+    )
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="TCP port on 127.0.0.1; 0 = any free one, written beside the token.",
+        examples=[0],
+    )
+
+
+class Log(Section):
+    """What the daemon says."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="How much is said.", examples=["INFO"]
+    )
+    json_lines: bool = Field(False, description="One JSON object a line instead of sentences.", examples=[False])
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="INDEXD_", env_nested_delimiter="__")
+
+    paths: Paths = Field(Paths(), description=Paths.__doc__)
+    roots: tuple[Root, ...] = Field((), description="The watched folders: one [[roots]] table each.")
+    watch: Watch = Field(Watch(), description=Watch.__doc__)
+    models: Models = Field(Models(), description=Models.__doc__)
+    generate: Generate = Field(Generate(), description=Generate.__doc__)
+    thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
+    api: Api = Field(Api(), description=Api.__doc__)
+    log: Log = Field(Log(), description=Log.__doc__)
