@@ -1,0 +1,41 @@
+# The same commands everywhere. Each sets up what it needs in .venv first; nothing but Python >= 3.11, git and make is assumed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help setup demo test lint types bench schemas docs clean
+
+help:             ## this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)   ## make the virtual environment
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("indexd needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)    ## make pictures from a dropped YAML, index them, find them: the main job in a throw-away home
+	$(BIN)/indexd demo
+
+test: $(READY)    ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)    ## style, and that generated files are fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m indexd_schemas.generate --check
+
+types: $(READY)   ## strict type checking
+	$(BIN)/mypy
+
+bench: $(READY)   ## every benchmark: our figure, the peer's or the physical limit's, the ratio
+	$(BIN)/python -m bench
+
+schemas: $(READY) ## write the generated files again: JSON Schemas, sample settings, command-line help
+	$(BIN)/python -m indexd_schemas.generate
+
+clean:            ## remove the virtual environment and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
