@@ -1,0 +1,80 @@
+"""The first answer to a question in words: the worker cold (no process, no model) and warm, beside the bare library.
+
+The bare library is a fresh process that imports open_clip, loads the same model and encodes the same words: what a
+script without a daemon pays each time. Its second encoding in the same process is the limit of the warm answer.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from bench import homes, report
+from indexd import config
+from indexd.api.connect import connect
+from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd_schemas.question import Question, Term
+
+PICTURES = 50
+RUNS = 20
+
+BARE = """
+import sys, time
+begin = time.perf_counter()
+import open_clip, torch
+torch.set_num_threads(1)
+model, _, _ = open_clip.create_model_and_transforms("local-dir:" + sys.argv[1])
+tokenizer = open_clip.get_tokenizer("local-dir:" + sys.argv[1])
+model.eval()
+def encode(words):
+    with torch.inference_mode():
+        return model.encode_text(tokenizer([words]))
+encode("a red star")
+cold = time.perf_counter() - begin
+times = []
+for number in range(20):
+    begin = time.perf_counter()
+    encode(f"a red star {number}")
+    times.append(time.perf_counter() - begin)
+print(cold, sorted(times)[10])
+"""
+
+SETTINGS = """\
+[models.clip_h]
+path = "{clip_h}"
+device = "cpu"
+keep_alive = "never"
+[generate]
+threads = 1
+"""
+
+
+def main() -> None:
+    """Run the benchmark and print its lines."""
+    with homes.home() as home:
+        program = "import sys, pathlib; from indexd.demo.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).clip_h)"
+        clip_h = subprocess.run([sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+        (home / "indexd.toml").write_text(SETTINGS.format(clip_h=clip_h), "utf-8")
+        homes.write_files(home / "output", PICTURES)
+        with DaemonProcess(home) as daemon:
+            daemon.wait_until("the embeddings", lambda status: status.images == PICTURES and settled(status), 180)
+        with DaemonProcess(home):
+            asker = connect(config.load(home), need_daemon=True)
+            cold = _ask(asker, "a red star")
+            warm = sorted(_ask(asker, f"a red star number {number}") for number in range(RUNS))
+        bare = subprocess.run([sys.executable, "-c", BARE, clip_h], capture_output=True, text=True, check=True).stdout.split()
+        report.line("first answer in words, worker cold", cold, "s", float(bare[0]), "bare library, fresh process")
+        report.line("first answer in words, worker warm, p50", 1000 * warm[RUNS // 2], "ms", 1000 * float(bare[1]), "bare encoding")
+
+
+def _ask(asker: object, words: str) -> float:
+    begin = time.perf_counter()
+    answer = asker.query(Question(terms=(Term(kind="text", value=words),)))  # type: ignore[attr-defined]
+    if not answer.hits:
+        raise SystemExit(f"nothing was found: {answer.notes}")
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()

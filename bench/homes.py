@@ -1,0 +1,80 @@
+"""Homes for benchmarks: a folder of its own, a library of any size that is really on the disk, settings to taste."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+from indexd.images.facts import ImageFacts, Metadata
+from indexd.store.index import Store
+from indexd.store.records import Sighting
+from indexd.watch.stamp import FileStamp
+
+FILES_A_FOLDER = 500
+BATCH = 1000
+
+
+@contextlib.contextmanager
+def home(settings: str = "") -> Iterator[Path]:
+    """A throw-away home with this settings file."""
+    folder = Path(tempfile.mkdtemp(prefix="indexd-bench-"))
+    (folder / "indexd.toml").write_text(settings, "utf-8")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_files(folder: Path, count: int) -> list[Path]:
+    """`count` small files (each a valid one-pixel PNG with its own text), FILES_A_FOLDER to a folder."""
+    paths = []
+    for number in range(count):
+        parent = folder / f"{number // FILES_A_FOLDER:05}"
+        if number % FILES_A_FOLDER == 0:
+            parent.mkdir(parents=True, exist_ok=True)
+        path = parent / f"{number:07}.png"
+        path.write_bytes(tiny_png(number))
+        paths.append(path)
+    return paths
+
+
+def tiny_png(number: int) -> bytes:
+    """A one-pixel grey PNG with A1111-style text."""
+    text = f"a lighthouse number {number}\nNegative prompt: blurred\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: 1x1"
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"tEXt", b"parameters\0" + text.encode()), (b"IDAT", zlib.compress(b"\0\x80")), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "images") -> None:
+    """Put files into the index as if they had been read, without stages of work: a library that is all done."""
+    store = Store.open(index)
+    root_id = store.roots.ensure(os.fsencode(root), purpose).id
+    for start in range(0, len(paths), BATCH):
+        sightings = []
+        for number, path in enumerate(paths[start : start + BATCH], start):
+            facts = ImageFacts(
+                content_hash=blake2b(str(number).encode(), digest_size=32).digest(),
+                byte_count=100,
+                format="PNG",
+                width=1,
+                height=1,
+                frame_count=1,
+                metadata=Metadata(
+                    generator="A1111", prompt=f"a lighthouse number {number}", seed=str(number), steps=20, cfg=7.0, sampler="Euler a"
+                ),
+            )
+            rel = os.fsencode(path.relative_to(root).as_posix())
+            sightings.append(Sighting(root_id, rel, FileStamp.of(path.stat()), facts))
+        store.images.record(sightings, time.time())
+    store.close()

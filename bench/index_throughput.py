@@ -1,0 +1,126 @@
+"""How many pictures a second go from the disk into the index, with the models faked to nothing, and what bounds it.
+
+Each stage is also run alone on the same files: the walk, reading the bytes, the facts (hash, header, metadata), the
+index. The slowest of them is the bound; the whole run stands beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from bench import homes, report
+from indexd import config, daemon
+from indexd.intake import Intake
+from indexd.layers.dispatch import LayerDispatcher
+from indexd.registry import IntakeContext, file_kinds, load_handlers
+from indexd.store.index import Store
+from indexd.store.records import Sighting
+from indexd.watch.service import WatchService
+from indexd.watch.stamp import FileStamp, SettledFile
+from indexd.worker.fake import FakeWorkers
+
+DIFFERENT_PIXELS = 50
+
+
+def main() -> None:
+    """Run the benchmark and print its lines."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=3000)
+    parser.add_argument("--size", type=int, default=512)
+    options = parser.parse_args()
+    load_handlers()
+    with homes.home() as home:
+        output = home / "output"
+        paths = _write_pictures(output, options.pictures, options.size)
+        loaded = config.load(home)
+        rates = {
+            "walk and stat": _rate(len(paths), lambda: [path.stat() for path in output.rglob("*.png")]),
+            "read the bytes": _rate(len(paths), lambda: [path.read_bytes() for path in paths]),
+        }
+        store = Store.open(home / "stages.db")
+        root = store.roots.ensure(str(output).encode(), "images")
+        handler = file_kinds.get("image")
+        assert handler is not None
+        context = IntakeContext(loaded.settings)
+        sightings: list[Sighting] = []
+
+        def read() -> None:
+            for path in paths:
+                rel = path.relative_to(output).as_posix().encode()
+                sightings.append(handler(SettledFile(root.id, root.path, rel, FileStamp.of(path.stat()), "images"), context))
+
+        def record() -> None:
+            for start in range(0, len(sightings), 256):
+                store.images.record(sightings[start : start + 256], time.time())
+
+        rates["facts: hash, header, metadata (one thread)"] = _rate(len(paths), read)
+        rates["the index, in batches"] = _rate(len(paths), record)
+        store.close()
+        whole, layers = _whole(loaded, len(paths))
+        bound = min(rates, key=lambda name: rates[name])
+        for name, rate in rates.items():
+            report.line(f"alone: {name}", rate, "pictures/s")
+        report.line(f"whole: folder to metadata in the index ({options.size} px)", whole, "pictures/s", rates[bound], f"bound by: {bound},")
+        report.line("whole: and every layer, models faked to nothing", layers, "pictures/s")
+
+
+def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
+    """Pictures of real size whose pixels repeat (encoding takes long) and whose text does not."""
+    kinds = []
+    for number in range(DIFFERENT_PIXELS):
+        image = Image.effect_noise((size, size), 40 + number).convert("RGB")
+        kinds.append(image)
+    paths = []
+    for number in range(count):
+        parent = folder / f"{number // homes.FILES_A_FOLDER:05}"
+        parent.mkdir(parents=True, exist_ok=True)
+        text = PngImagePlugin.PngInfo()
+        text.add_text("parameters", f"a lighthouse {number}\nNegative prompt: blurred\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: {size}x{size}")
+        path = parent / f"{number:06}.png"
+        kinds[number % DIFFERENT_PIXELS].save(path, pnginfo=text, compress_level=1)
+        paths.append(path)
+    return paths
+
+
+def _rate(count: int, work: object) -> float:
+    begin = time.perf_counter()
+    work()  # type: ignore[operator]
+    return count / (time.perf_counter() - begin)
+
+
+def _whole(loaded: config.Config, count: int) -> tuple[float, float]:
+    store = Store.open(loaded.places.index)
+    recorded = 0
+    all_recorded = threading.Event()
+
+    def on_recorded(batch: list[object]) -> None:
+        nonlocal recorded
+        recorded += len(batch)
+        if recorded >= count:
+            all_recorded.set()
+
+    intake = Intake(store, IntakeContext(loaded.settings), on_recorded, lambda error: print(error))
+    watch = WatchService(daemon.watched_roots(loaded, store), store.files, intake.deliver, lambda *event: None)
+    begin = time.perf_counter()
+    intake.start()
+    watch.scan(None, wait=True)
+    all_recorded.wait(600)
+    metadata = count / (time.perf_counter() - begin)
+    layers = LayerDispatcher(store, FakeWorkers(), loaded)
+    layers.start()
+    layers.drain()
+    everything = count / (time.perf_counter() - begin)
+    layers.stop()
+    watch.stop()
+    intake.stop()
+    store.close()
+    return metadata, everything
+
+
+if __name__ == "__main__":
+    main()
