@@ -1,0 +1,194 @@
+"""Connections to the index: one writer behind a lock, a few readers beside it, and errors as sentences."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import apsw
+import sqlite_vec
+
+from indexd.errors import StorageFull, StoreError
+
+BUSY_TIMEOUT_MS = 10_000
+# Half-precision vectors of 1024 numbers are 2 KiB: pages of 4 KiB hold one and waste the rest, these hold seven.
+PAGE_BYTES = 16_384
+WAL_LEFT_BYTES = 64 << 20
+WRITER_CACHE_KIB = 16_384
+READER_CACHE_KIB = 4_096
+
+_DURABLE = "PRAGMA synchronous = FULL"
+_DERIVABLE = "PRAGMA synchronous = NORMAL"
+
+
+class Rows(Protocol):
+    """The rows of a query, each a tuple of the columns asked for."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class Connection(Protocol):
+    """What a transaction may do: the part of `apsw.Connection` that the table families use."""
+
+    def execute(self, statements: str, bindings: Sequence[Any] = ()) -> Rows: ...
+    def executemany(self, statements: str, bindings: Iterable[Sequence[Any]]) -> Rows: ...
+    def changes(self) -> int: ...
+    def last_insert_rowid(self) -> int: ...
+    def pragma(self, name: str, value: str | int | None = None) -> Any: ...
+
+
+class Database:
+    """The open file. Every write is BEGIN IMMEDIATE on the one writer; every read is one snapshot on a pooled reader.
+
+    A read that turns into a write after somebody else's commit fails at once with BUSY_SNAPSHOT, whatever the busy
+    timeout (https://sqlite.org/rescode.html#busy_snapshot); hence writes never start as reads.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, vfs: str | None = None) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._vfs = vfs
+        self._write_lock = threading.RLock()
+        self._readers_lock = threading.Lock()
+        self._readers: list[apsw.Connection] = []
+        self._closed = False
+        self._durable = False
+        with sentences(path):
+            self._writer = self._connect(writing=not read_only)
+
+    def _connect(self, *, writing: bool) -> apsw.Connection:
+        flags = apsw.SQLITE_OPEN_READONLY
+        if writing:
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        connection = apsw.Connection(str(self.path), flags=flags, vfs=self._vfs)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.enable_load_extension(True)
+        connection.load_extension(sqlite_vec.loadable_path())
+        connection.enable_load_extension(False)
+        connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB if writing else READER_CACHE_KIB}").fetchall()
+        connection.execute("PRAGMA temp_store = MEMORY").fetchall()
+        if writing:
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}").fetchall()
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LEFT_BYTES}").fetchall()
+            connection.execute("PRAGMA foreign_keys = ON").fetchall()
+            connection.execute(_DERIVABLE).fetchall()
+        return connection
+
+    @contextmanager
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+        """One write transaction: committed at the end of the block, rolled back when it raises.
+
+        `durable`: the commit has reached the disk before it returns (synchronous FULL); otherwise a power cut, and only
+        that, may lose the last commits (but never tears them).
+        """
+        if self.read_only:
+            raise StoreError(f"the index {self.path} was opened for reading only")
+        with self._write_lock, sentences(self.path):
+            connection = self._open_writer()
+            if durable != self._durable:
+                connection.execute(_DURABLE if durable else _DERIVABLE).fetchall()
+                self._durable = durable
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield cast("Connection", connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # Some errors (disk full, I/O) have rolled back already, and then ROLLBACK would be an error itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def outside_transaction(self) -> Iterator[Connection]:
+        """The writer's connection with its lock held and no transaction begun (VACUUM INTO, journal mode)."""
+        with self._write_lock, sentences(self.path):
+            yield cast("Connection", self._open_writer())
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One snapshot for reading. Keep the block short: an open snapshot stops the WAL from being reused."""
+        with sentences(self.path):
+            connection = self._take_reader()
+            try:
+                connection.execute("BEGIN")
+                try:
+                    yield cast("Connection", connection)
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+            except BaseException:
+                connection.close(True)
+                raise
+            self._keep_reader(connection)
+
+    def _open_writer(self) -> apsw.Connection:
+        if self._closed:
+            raise StoreError(f"the index {self.path} is closed")
+        return self._writer
+
+    def _take_reader(self) -> apsw.Connection:
+        with self._readers_lock:
+            self._open_writer()
+            if self._readers:
+                return self._readers.pop()
+        return self._connect(writing=False)
+
+    def _keep_reader(self, connection: apsw.Connection) -> None:
+        with self._readers_lock:
+            if not self._closed:
+                self._readers.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close every connection. A reader still at work in another thread closes its own when it is done."""
+        with self._readers_lock:
+            if self._closed:
+                return
+            self._closed = True
+            readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.close()
+        with self._write_lock:
+            if not self.read_only:
+                self._tidy()
+            self._writer.close()
+
+    def _tidy(self) -> None:
+        """Refresh the planner's statistics where they are stale; a full or busy disk only means that they stay so."""
+        try:
+            self._writer.set_busy_timeout(0)
+            self._writer.execute("PRAGMA analysis_limit = 400").fetchall()
+            self._writer.execute("PRAGMA optimize").fetchall()
+        except apsw.Error:
+            return
+
+
+@contextmanager
+def sentences(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into StoreError with what happened and what to do; a bug (SQLError) stays a bug."""
+    try:
+        yield
+    except apsw.FullError:
+        raise StorageFull(
+            f"the disk of the index {path} is full; nothing of this change was kept. Free some space"
+        ) from None
+    except apsw.BusyError:
+        raise StoreError(
+            f"the index {path} is being written by another program for more than {BUSY_TIMEOUT_MS // 1000} s; try again"
+        ) from None
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreError(
+            f"the index {path} is damaged or is no index ({error}); move it away and start again, pictures are not touched"
+        ) from error
+    except apsw.CantOpenError as error:
+        raise StoreError(f"cannot open the index {path}: {error}") from error
+    except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
+        raise StoreError(f"cannot write the index {path}: {error}; check who owns it and its folder") from error
+    except apsw.IOError as error:
+        raise StoreError(f"cannot read or write the index {path}: {error}; check the disk") from error

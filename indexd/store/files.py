@@ -1,0 +1,141 @@
+"""Where contents lie or lay: what a scan compares with, and what it changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from indexd.store.database import Connection, Database
+from indexd.store.records import FileRow
+from indexd.store.texts import refresh_texts
+from indexd.store.values import absolute, display, signed, unsigned
+from indexd.watch.stamp import FileStamp
+
+_ROW = """
+SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
+FROM file JOIN root ON root.id = root_id
+"""
+RawFile = tuple[int, int, bytes, bytes, int, int, int, int | None, str | None, float | None]
+
+
+class Files:
+    """Rows by root and relative path (bytes with `/`). A row is never dropped because a file is gone: it is marked missing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
+        """The stamps of every present file of a root (those with a problem too), or of those below the folder `under`."""
+        where = "AND rel > ? AND rel < ?" if under else ""
+        bound = (root_id, *_below(under)) if under else (root_id,)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? {where} AND missing_since IS NULL",
+                bound,
+            ).fetchall()
+        return {
+            rel: FileStamp(size, mtime_ns, inode if inode >= 0 else unsigned(inode))
+            for rel, size, mtime_ns, inode in rows
+        }
+
+    def missing(self, root_id: int) -> dict[bytes, FileStamp]:
+        """The stamps that the missing files of a root had."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? AND missing_since IS NOT NULL",
+                (root_id,),
+            ).fetchall()
+        return {rel: FileStamp(size, mtime_ns, unsigned(inode)) for rel, size, mtime_ns, inode in rows}
+
+    def counts(self) -> tuple[int, int]:
+        """How many files are present (those with a problem too), and how many are missing."""
+        with self._database.read() as connection:
+            return connection.execute(
+                "SELECT count(*) FILTER (WHERE missing_since IS NULL), count(missing_since) FROM file"
+            ).fetchone()
+
+    def mark_missing(self, root_id: int, rels: Iterable[bytes], now: float) -> int:
+        """Mark files as gone since `now` and return how many were there before."""
+        marked = 0
+        with self._database.write() as connection:
+            for rel in rels:
+                connection.execute(
+                    "UPDATE file SET missing_since = ? WHERE root_id = ? AND rel = ? AND missing_since IS NULL",
+                    (now, root_id, rel),
+                )
+                marked += connection.changes()
+        return marked
+
+    def touch(self, root_id: int, stamps: Iterable[tuple[bytes, FileStamp]]) -> None:
+        """Same content, new stamp, or back from missing. Paths without a row are passed over."""
+        with self._database.write() as connection:
+            connection.executemany(
+                "UPDATE file SET size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE root_id = ? AND rel = ?",
+                ((stamp.size, stamp.mtime_ns, signed(stamp.inode), root_id, rel) for rel, stamp in stamps),
+            )
+
+    def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
+        """The file at `old_rel` lies at `new_rel` now, unread. False when `old_rel` has no row (then it must be read)."""
+        with self._database.write() as connection:
+            old = connection.execute(
+                "SELECT id, image_id FROM file WHERE root_id = ? AND rel = ?", (root_id, old_rel)
+            ).fetchone()
+            if old is None:
+                return False
+            if new_rel != old_rel:
+                # What lay at the new path was written over by the move.
+                connection.execute("DELETE FROM file WHERE root_id = ? AND rel = ?", (root_id, new_rel))
+            connection.execute(
+                "UPDATE file SET rel = ?, display = ?, size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE id = ?",
+                (new_rel, display(new_rel), stamp.size, stamp.mtime_ns, signed(stamp.inode), old[0]),
+            )
+            if old[1] is not None:
+                refresh_texts(connection, [old[1]])
+        return True
+
+    def find(self, path: bytes) -> FileRow | None:
+        """The row of an absolute path, under the longest root that holds it and knows it."""
+        with self._database.read() as connection:
+            roots = connection.execute("SELECT id, path FROM root ORDER BY length(path) DESC").fetchall()
+            for root_id, root in roots:
+                rel = _relative(path, root)
+                if rel is None:
+                    continue
+                row = connection.execute(f"{_ROW} WHERE root_id = ? AND rel = ?", (root_id, rel)).fetchone()
+                if row is not None:
+                    return file_row(row)
+        return None
+
+
+def files_of(connection: Connection, ids: str) -> dict[int, list[FileRow]]:
+    """The files of images (`ids` as a JSON list) by image, those that are there first."""
+    found: dict[int, list[FileRow]] = {}
+    rows = connection.execute(
+        f"{_ROW} WHERE image_id IN (SELECT value FROM json_each(?))"
+        " ORDER BY missing_since IS NOT NULL, root.online DESC, file.id",
+        (ids,),
+    )
+    for row in rows:
+        found.setdefault(row[7], []).append(file_row(row))
+    return found
+
+
+def file_row(row: RawFile) -> FileRow:
+    """The record of one row of the query above."""
+    file_id, root_id, rel, root, size, mtime_ns, inode, image_id, problem, missing_since = row
+    stamp = FileStamp(size, mtime_ns, unsigned(inode))
+    return FileRow(file_id, root_id, rel, absolute(root, rel), stamp, image_id, problem, missing_since)
+
+
+def _below(folder: bytes) -> tuple[bytes, bytes]:
+    """The open range of relative paths below a folder: `/` and its successor `0` bound it."""
+    folder = folder.rstrip(b"/")
+    return folder + b"/", folder + b"0"
+
+
+def _relative(path: bytes, root: bytes) -> bytes | None:
+    separator = os.fsencode(os.sep)
+    prefix = root.rstrip(separator) + separator
+    if not path.startswith(prefix):
+        return None
+    return path[len(prefix) :].replace(separator, b"/")

@@ -1,0 +1,55 @@
+"""Who meets all conditions, and in which order pictures are shown when nothing ranks them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+from indexd.store.conditions import condition
+from indexd.store.database import Database
+from indexd.store.records import Filter
+from indexd.store.values import ids_json
+
+Order = Literal["newest", "oldest", "rating"]
+_BY_TIME: dict[Order, str] = {"newest": "created_at DESC, image.id DESC", "oldest": "created_at, image.id"}
+
+
+class Filters:
+    """Conditions on metadata become sets of image ids; vectors and words come after."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ids(self, filters: Sequence[Filter]) -> set[int] | None:
+        """The images that meet every filter; None when there is no filter. A value nobody has gives the empty set."""
+        if not filters:
+            return None
+        with self._database.read() as connection:
+            conditions = [condition(connection, one) for one in filters]
+            where = " AND ".join(sql for sql, _ in conditions)
+            bound = [value for _, values in conditions for value in values]
+            return {image_id for (image_id,) in connection.execute(f"SELECT image.id FROM image WHERE {where}", bound)}
+
+    def sorted_ids(self, order: Order, among: Collection[int] | None, limit: int) -> list[int]:
+        """The first `limit` images (of `among`; None = of all) by time of making, or by rating and then newest first."""
+        restricted = "" if among is None else "AND image.id IN (SELECT value FROM json_each(?))"
+        bound: tuple[str, ...] = () if among is None else (ids_json(among),)
+        with self._database.read() as connection:
+            if order != "rating":
+                rows = connection.execute(
+                    f"SELECT id FROM image WHERE 1 {restricted} ORDER BY {_BY_TIME[order]} LIMIT ?", (*bound, limit)
+                ).fetchall()
+            else:
+                newest = _BY_TIME["newest"]
+                rows = connection.execute(
+                    "SELECT image.id FROM rating JOIN image ON image.id = rating.image_id"
+                    f" WHERE 1 {restricted} ORDER BY rating.value DESC, {newest} LIMIT ?",
+                    (*bound, limit),
+                ).fetchall()
+                # The unrated, as a walk along the index of times: sorting a whole library by rating takes a second.
+                rows += connection.execute(
+                    "SELECT id FROM image WHERE id NOT IN (SELECT image_id FROM rating)"
+                    f" {restricted} ORDER BY {newest} LIMIT ?",
+                    (*bound, limit - len(rows)),
+                ).fetchall()
+        return [image_id for (image_id,) in rows]

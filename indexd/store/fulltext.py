@@ -1,0 +1,74 @@
+"""Words in prompts, tags, captions and file names. What people type is data here, never FTS5 syntax."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+from indexd.store.database import Connection, Database
+from indexd.store.values import ids_json, plain_text
+
+# bm25 of 10 000 hits takes 12 ms, of half a million 430 ms: beyond this the newest come first, all worth the same.
+MOST_RANKED_HITS = 20_000
+# A word in the prompt or in a tag says more than one in a file name.
+_RANK = "bm25(prompt_fts, 1.0, 0.0, 1.5, 1.0, 0.5)"
+SEARCHED = "{prompt tags captions file_name}"
+_PIECE = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
+
+
+class Fulltext:
+    """The full text. The negative prompt is indexed too, but words are not looked for there: it says what is *not* shown."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def match(self, query: str, limit: int, among: Collection[int] | None = None) -> list[tuple[int, float]]:
+        """Images that hold every word of `query`, best first, with bm25 (greater is better).
+
+        Words are AND-ed; a "quoted phrase" is kept together; a trailing `*` matches beginnings. Where more than
+        MOST_RANKED_HITS match, the newest come first and every score is 0.
+        """
+        expression = match_expression(query, SEARCHED)
+        if expression is None or limit <= 0:
+            return []
+        # "+ 0" keeps the planner from asking FTS5 once for each id: the ids become one lookup table.
+        restricted = "" if among is None else "AND rowid + 0 IN (SELECT value FROM json_each(?))"
+        bound: tuple[str, ...] = (expression,) if among is None else (expression, ids_json(among))
+        where = f"FROM prompt_fts WHERE prompt_fts MATCH ? {restricted}"
+        with self._database.read() as connection:
+            if _hits_at_most(connection, expression, MOST_RANKED_HITS):
+                rows = connection.execute(
+                    f"SELECT rowid, -{_RANK} AS score {where} ORDER BY score DESC, rowid DESC LIMIT ?", (*bound, limit)
+                )
+            else:
+                rows = connection.execute(f"SELECT rowid, 0.0 {where} ORDER BY rowid DESC LIMIT ?", (*bound, limit))
+            return rows.fetchall()
+
+
+def match_expression(query: str, columns: str) -> str | None:
+    """The FTS5 expression for the words of `query` in `columns`, or None when it holds no word.
+
+    Every word becomes a quoted FTS5 string, in which nothing but the quote is special (https://sqlite.org/fts5.html).
+    """
+    terms = []
+    for phrase, star, bare in _PIECE.findall(plain_text(query).replace("\0", " ")):
+        text = phrase or bare.rstrip("*")
+        prefix = "*" if star or (bare.endswith("*") and not phrase) else ""
+        if any(_in_a_token(character) for character in text):
+            terms.append(f'"{text}"{prefix}')
+    return f"{columns} : ({' AND '.join(terms)})" if terms else None
+
+
+def _in_a_token(character: str) -> bool:
+    """Whether FTS5's unicode61 takes the character for part of a word: letters, digits, private use."""
+    category = unicodedata.category(character)
+    return category[0] in "LN" or category == "Co"
+
+
+def _hits_at_most(connection: Connection, expression: str, count: int) -> bool:
+    rows = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM prompt_fts WHERE prompt_fts MATCH ? LIMIT ?)", (expression, count + 1)
+    )
+    hits: int = rows.fetchall()[0][0]
+    return hits <= count

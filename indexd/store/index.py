@@ -1,0 +1,72 @@
+"""The index as the rest of the program sees it: one object, one attribute a table family."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from indexd.store.database import Database
+from indexd.store.events import Events
+from indexd.store.files import Files
+from indexd.store.filters import Filters
+from indexd.store.fulltext import Fulltext
+from indexd.store.images import Images
+from indexd.store.ledger import JobLedger
+from indexd.store.marks import Marks
+from indexd.store.meta import Meta
+from indexd.store.migrate import open_database
+from indexd.store.roots import Roots
+from indexd.store.vectors import Vectors
+from indexd.store.work import Work
+
+
+class Store:
+    """An open index. Every method of every family may be called from any thread, and is one transaction.
+
+    Errors are StoreError (StorageFull when the disk is full: nothing of that transaction was kept, and the same store
+    goes on working once there is room).
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self.meta = Meta(database)
+        self.roots = Roots(database)
+        self.files = Files(database)
+        self.images = Images(database)
+        self.marks = Marks(database, clock)
+        self.work = Work(database)
+        self.vectors = Vectors(database)
+        self.fulltext = Fulltext(database)
+        self.filters = Filters(database)
+        self.jobs = JobLedger(database, clock)
+        self.events = Events(database, clock)
+
+    @classmethod
+    def open(
+        cls, path: Path, *, read_only: bool = False, clock: Callable[[], float] = time.time, vfs: str | None = None
+    ) -> Store:
+        """Open the index at `path`, making or migrating it first (not when `read_only`).
+
+        Raises StoreError with a sentence when the file is newer than this program, is no index, lies on a network file
+        system, or (read-only) is not there. `vfs` names an apsw VFS for fault injection.
+        """
+        return cls(open_database(path, read_only=read_only, vfs=vfs), clock)
+
+    @property
+    def path(self) -> Path:
+        """The file of the index."""
+        return self._database.path
+
+    def close(self) -> None:
+        """Close every connection; the index is one file again afterwards. Harmless when called twice."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

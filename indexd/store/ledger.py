@@ -1,0 +1,256 @@
+"""The job ledger: what was admitted, what became of each picture. Every commit has reached the disk when it returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+from indexd.store.database import Connection, Database
+from indexd.store.items import ITEM_COLUMNS, RawItem, item_row
+from indexd.store.records import ItemRow, JobRow, JobState, NewJob
+from indexd.store.values import plain_text
+
+Mirrored = Literal["inbox", "accepted", "done", "failed"]
+JobRows = list[JobRow]
+
+_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, mirrored, created_at, finished_at"
+# The folder in which a job's file should lie, by the job's state.
+_PLACE = """
+CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
+"""
+_PAUSED = "queue.paused"
+RawJob = tuple[int, str, str, bytes, str | None, JobState, str | None, int, str, float, float | None]
+
+
+class JobLedger:
+    """Jobs and their items. Attempts are counted before the work, so that a job which kills the worker is noticed."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def admit(self, job: NewJob) -> JobRow:
+        """Store a job with its bytes and its items. A job with the same admission key is returned as it stands."""
+        with self._database.write(durable=True) as connection:
+            known = connection.execute("SELECT id FROM job WHERE admission_key = ?", (job.admission_key,)).fetchone()
+            job_id = known[0] if known else self._insert(connection, job)
+            return _jobs(connection, "WHERE id = ?", (job_id,))[0]
+
+    def _insert(self, connection: Connection, job: NewJob) -> int:
+        connection.execute(
+            "INSERT INTO job (name, kind, source, admission_key, inbox_name, priority, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                plain_text(job.name),
+                job.kind,
+                job.source,
+                job.admission_key,
+                plain_text(job.inbox_name),
+                job.priority,
+                self._clock(),
+            ),
+        )
+        job_id = connection.last_insert_rowid()
+        connection.executemany(
+            "INSERT INTO job_item (job_id, position, seed, path, settings) VALUES (?, ?, ?, ?, ?)",
+            ((job_id, item.index, str(item.seed), item.path, json.dumps(item.settings)) for item in job.items),
+        )
+        return job_id
+
+    def next_item(self, now: float) -> ItemRow | None:
+        """The item to make next: jobs of higher priority first, then older jobs, then by index. None while paused."""
+        with self._database.read() as connection:
+            if _paused(connection) is not None:
+                return None
+            rows: list[RawItem] = connection.execute(
+                f"""
+                SELECT {ITEM_COLUMNS} FROM job CROSS JOIN job_item AS item ON item.job_id = job.id
+                WHERE job.state IN ('queued', 'running') AND item.state = 'queued' AND item.not_before <= ?
+                ORDER BY job.priority DESC, job.id, item.position LIMIT 1
+                """,
+                (now,),
+            ).fetchall()
+        return item_row(rows[0]) if rows else None
+
+    def next_ready_at(self) -> float | None:
+        """When the earliest queued item may be tried (seconds since the epoch); None when nothing is queued."""
+        with self._database.read() as connection:
+            earliest: float | None = connection.execute(
+                "SELECT min(not_before) FROM job JOIN job_item AS item ON item.job_id = job.id"
+                " WHERE job.state IN ('queued', 'running') AND item.state = 'queued'"
+            ).fetchall()[0][0]
+        return earliest
+
+    def begin(self, item_id: int) -> int:
+        """Take a queued item in hand and count the attempt before the work. Returns the attempts, this one included.
+
+        Raises LookupError when the item is not queued (any more): it was cancelled, or somebody else has it.
+        """
+        with self._database.write(durable=True) as connection:
+            rows = connection.execute(
+                "UPDATE job_item SET state = 'running', attempts = attempts + 1 WHERE id = ? AND state = 'queued'"
+                " RETURNING attempts, job_id",
+                (item_id,),
+            ).fetchall()
+            if not rows:
+                raise LookupError(f"item {item_id} is not queued")
+            connection.execute("UPDATE job SET state = 'running' WHERE id = ? AND state = 'queued'", (rows[0][1],))
+        attempts: int = rows[0][0]
+        return attempts
+
+    def published(self, item_id: int, path: bytes, content_hash: bytes, seconds: float) -> None:
+        """The picture lies at `path`. True also of an item that was cancelled a moment ago: what is there is there."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, error = NULL WHERE id = ?",
+                (path, content_hash, seconds, item_id),
+            )
+
+    def repath(self, item_id: int, path: bytes) -> None:
+        """The item will lie at `path` instead, because somebody else's file lies where it was to go."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job_item SET path = ? WHERE id = ? AND state <> 'done'", (path, item_id))
+
+    def item_failed(self, item_id: int, error: str, *, retry_at: float | None) -> None:
+        """The attempt failed: again not before `retry_at`, or never when that is None. A cancelled item stays cancelled."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = ?, not_before = ?, error = ? WHERE id = ? AND state IN ('queued', 'running')",
+                ("failed" if retry_at is None else "queued", retry_at or 0.0, plain_text(error), item_id),
+            )
+
+    def give_back(self, item_id: int) -> None:
+        """The machine's fault, or a stop: the item is queued again and the attempt does not count."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = 'queued', attempts = max(attempts - 1, 0) WHERE id = ? AND state = 'running'",
+                (item_id,),
+            )
+
+    def reset_running(self) -> int:
+        """At start: what a killed process had in hand is queued again (its attempt counts). Returns how much that was."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job_item SET state = 'queued' WHERE state = 'running'")
+            return connection.changes()
+
+    def finish(self, job_id: int, state: JobState, error: str | None = None) -> None:
+        """The job has come to its end. A cancelled job stays cancelled."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ? WHERE id = ?",
+                (state, plain_text(error), self._clock(), job_id),
+            )
+
+    def cancel(self, job_id: int) -> bool:
+        """Cancel a job and every item that is not made yet. False when it had come to its end before."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job SET state = 'cancelled', finished_at = ? WHERE id = ? AND state IN ('queued', 'running')",
+                (self._clock(), job_id),
+            )
+            if not connection.changes():
+                return False
+            connection.execute(
+                "UPDATE job_item SET state = 'cancelled' WHERE job_id = ? AND state IN ('queued', 'running')", (job_id,)
+            )
+        return True
+
+    def retry(self, job_id: int) -> int:
+        """Queue the failed and cancelled items of a job again, from nothing. Returns how many."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = 'queued', attempts = 0, not_before = 0, error = NULL"
+                " WHERE job_id = ? AND state IN ('failed', 'cancelled')",
+                (job_id,),
+            )
+            count = connection.changes()
+            if count:
+                connection.execute(
+                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL WHERE id = ?", (job_id,)
+                )
+        return count
+
+    def get(self, job_id: int) -> JobRow | None:
+        """The job of this number."""
+        return next(iter(self._select("WHERE id = ?", (job_id,))), None)
+
+    def by_name(self, text: str) -> JobRow | None:
+        """The newest job of this name; a number names the job of that number if no job is called so."""
+        found = self._select("WHERE name = ? ORDER BY id DESC LIMIT 1", (plain_text(text),))
+        if not found and text.isascii() and text.isdigit() and len(text) < 19:
+            found = self._select("WHERE id = ?", (int(text),))
+        return found[0] if found else None
+
+    def items(self, job_id: int) -> Sequence[ItemRow]:
+        """The items of a job, by index."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE job_id = ? ORDER BY position", (job_id,)
+            ).fetchall()
+        return [item_row(row) for row in rows]
+
+    def item(self, item_id: int) -> ItemRow | None:
+        """One item."""
+        with self._database.read() as connection:
+            row = connection.execute(f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE id = ?", (item_id,)).fetchone()
+        return item_row(row) if row else None
+
+    def unfinished(self) -> JobRows:
+        """The jobs that are queued or running, in the order in which they are made."""
+        return self._select("WHERE state IN ('queued', 'running') ORDER BY priority DESC, id")
+
+    def unfinished_moves(self) -> JobRows:
+        """The jobs whose file does not lie where their state says: accepted, done, or failed (cancelled ones too)."""
+        return self._select(f"WHERE mirrored <> {_PLACE} ORDER BY id")
+
+    def set_mirrored(self, job_id: int, place: Mirrored) -> None:
+        """The job's file was moved to this folder."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job SET mirrored = ? WHERE id = ?", (place, job_id))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
+        with self._database.read() as connection:
+            return dict(connection.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
+
+    def pause(self, reason: str | None) -> None:
+        """Hand out no more items, because of `reason`; None goes on."""
+        with self._database.write(durable=True) as connection:
+            if reason is None:
+                connection.execute("DELETE FROM meta WHERE key = ?", (_PAUSED,))
+            else:
+                connection.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_PAUSED, plain_text(reason))
+                )
+
+    def paused(self) -> str | None:
+        """Why the queue is paused; None when it is not."""
+        with self._database.read() as connection:
+            return _paused(connection)
+
+    def list(self, states: Collection[str] | None = None, limit: int = 100) -> JobRows:
+        """The newest jobs first, of these states (None = of all)."""
+        if states is None:
+            return self._select("ORDER BY id DESC LIMIT ?", (limit,))
+        wanted = json.dumps(sorted(states))
+        return self._select("WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT ?", (wanted, limit))
+
+    def _select(self, rest: str, bound: tuple[str | int, ...] = ()) -> JobRows:
+        with self._database.read() as connection:
+            return _jobs(connection, rest, bound)
+
+
+def _jobs(connection: Connection, rest: str, bound: tuple[str | int, ...]) -> JobRows:
+    rows: list[RawJob] = connection.execute(f"SELECT {_COLUMNS} FROM job {rest}", bound).fetchall()
+    counts: dict[int, dict[str, int]] = {}
+    for job_id, state, count in connection.execute(
+        "SELECT job_id, state, count(*) FROM job_item WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY job_id, state",
+        (json.dumps([row[0] for row in rows]),),
+    ):
+        counts.setdefault(job_id, {})[state] = count
+    return [JobRow(*row, item_counts=counts.get(row[0], {})) for row in rows]
+
+
+def _paused(connection: Connection) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PAUSED,)).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,142 @@
+"""Model revisions of the layers, and the two tables that each has: exact vectors and coarse codes.
+
+`embedding_<revision>` holds float16 blobs by image; `coarse_<revision>_<generation>` holds the codes in sqlite-vec. A
+table for each revision keeps writes at the end of a tree and revisions apart: no comparison can mix them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.coarse import ROTATION_SEED, code_bits
+from indexd.store.database import Connection
+from indexd.store.records import Of, Revision
+
+_WANTING: dict[Of, str] = {
+    "prompt": "SELECT image_id FROM image_text WHERE trim(prompt) <> ''",
+    "negative_prompt": "SELECT image_id FROM image_text WHERE trim(negative_prompt) <> ''",
+    "image": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
+}
+_COLUMNS = "id, layer, identity, dim, active, rotation_seed, generation, mean, next_mean, recoded_up_to"
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """A revision with everything that its codes depend on. `mean` and `next_mean` are float32 (dim,)."""
+
+    revision: Revision
+    active: bool
+    rotation_seed: int
+    generation: int
+    mean: NDArray[np.float32] | None
+    next_mean: NDArray[np.float32] | None
+    recoded_up_to: int
+
+    @property
+    def vectors_table(self) -> str:
+        """The table of the exact vectors."""
+        return f"embedding_{self.revision.id}"
+
+    @property
+    def codes_table(self) -> str:
+        """The table of the codes that questions use."""
+        return f"coarse_{self.revision.id}_{self.generation}"
+
+    @property
+    def next_codes_table(self) -> str:
+        """The table that is being filled while codes are written anew."""
+        return f"coarse_{self.revision.id}_{self.generation + 1}"
+
+
+def active_coding(connection: Connection, layer: str) -> Coding | None:
+    """The active revision of a layer."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM revision WHERE layer = ? AND active", (layer,)).fetchone()
+    return _coding(row) if row else None
+
+
+def coding_of(connection: Connection, revision_id: int) -> Coding:
+    """The revision of this id. Raises LookupError when there is none."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM revision WHERE id = ?", (revision_id,)).fetchone()
+    if row is None:
+        raise LookupError(f"there is no model revision {revision_id}")
+    return _coding(row)
+
+
+def activate(connection: Connection, layer: str, identity: str, dim: int, of: Of) -> int:
+    """Make this revision the one that the layer compares, and see to the work it brings. Inside the caller's transaction."""
+    current = active_coding(connection, layer)
+    if current is not None and current.revision.identity == identity:
+        _require_dim(current.revision, dim)
+        return current.revision.id
+    connection.execute("UPDATE revision SET active = 0 WHERE layer = ? AND active", (layer,))
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM revision WHERE layer = ? AND identity = ?", (layer, identity)
+    ).fetchone()
+    if row is not None:
+        coding = _coding(row)
+        _require_dim(coding.revision, dim)
+        connection.execute("UPDATE revision SET active = 1 WHERE id = ?", (coding.revision.id,))
+    else:
+        coding = _create(connection, layer, identity, dim)
+    _renew_work(connection, layer, coding.vectors_table, of)
+    return coding.revision.id
+
+
+def create_codes_table(connection: Connection, table: str, dim: int) -> None:
+    """An empty table of codes."""
+    connection.execute(
+        f"CREATE VIRTUAL TABLE {table} USING vec0 (image_id INTEGER PRIMARY KEY, code bit[{code_bits(dim)}])"
+    )
+
+
+def _create(connection: Connection, layer: str, identity: str, dim: int) -> Coding:
+    connection.execute(
+        "INSERT INTO revision (layer, identity, dim, active, rotation_seed) VALUES (?, ?, ?, 1, ?)",
+        (layer, identity, dim, ROTATION_SEED),
+    )
+    coding = coding_of(connection, connection.last_insert_rowid())
+    connection.execute(
+        f"CREATE TABLE {coding.vectors_table} (image_id INTEGER PRIMARY KEY REFERENCES image (id), vector BLOB NOT NULL) STRICT"
+    )
+    create_codes_table(connection, coding.codes_table, dim)
+    return coding
+
+
+def _renew_work(connection: Connection, layer: str, vectors_table: str, of: Of) -> None:
+    """Every image that has what the layer embeds and no vector of the new revision waits for one; the others do not."""
+    connection.execute(
+        f"DELETE FROM work WHERE stage = ? AND image_id IN (SELECT image_id FROM {vectors_table})", (layer,)
+    )
+    connection.execute(
+        f"""
+        INSERT INTO work (stage, image_id)
+        SELECT ?, image_id FROM ({_WANTING[of]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
+        ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL
+        """,
+        (layer,),
+    )
+
+
+def _require_dim(revision: Revision, dim: int) -> None:
+    if revision.dim != dim:
+        raise ValueError(f"{revision.layer} {revision.identity} has vectors of {revision.dim}, not {dim}")
+
+
+def _coding(row: tuple[int, str, str, int, int, int, int, bytes | None, bytes | None, int]) -> Coding:
+    revision_id, layer, identity, dim, active, seed, generation, mean, next_mean, recoded_up_to = row
+    return Coding(
+        Revision(revision_id, layer, identity, dim),
+        bool(active),
+        seed,
+        generation,
+        _floats(mean),
+        _floats(next_mean),
+        recoded_up_to,
+    )
+
+
+def _floats(blob: bytes | None) -> NDArray[np.float32] | None:
+    return None if blob is None else np.frombuffer(blob, dtype=np.float32)

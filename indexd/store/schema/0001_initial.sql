@@ -1,0 +1,227 @@
+-- The index, version 1. Times are seconds since the epoch; paths are bytes; seeds are decimal text (they reach 2^64 - 1).
+-- Vectors are not here: each model revision has two tables of its own, made when it is activated (store/revisions.py).
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE root (
+    id       INTEGER PRIMARY KEY,
+    path     BLOB NOT NULL UNIQUE,
+    purpose  TEXT NOT NULL CHECK (purpose IN ('images', 'jobs')),
+    online   INTEGER NOT NULL DEFAULT 1,
+    identity TEXT,
+    mode     TEXT NOT NULL DEFAULT '',
+    reason   TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+-- One row per content. Kept narrow, so that a condition without an index is still a quick scan; texts are in image_text.
+CREATE TABLE image (
+    id                INTEGER PRIMARY KEY,
+    content_hash      BLOB NOT NULL UNIQUE,
+    byte_count        INTEGER NOT NULL,
+    format            TEXT NOT NULL,
+    width             INTEGER NOT NULL,
+    height            INTEGER NOT NULL,
+    frame_count       INTEGER NOT NULL,
+    added_at          REAL NOT NULL,
+    created_at        REAL NOT NULL,  -- as the metadata states it, else the modification time of the file first seen
+    generator         TEXT,
+    generator_version TEXT,
+    source            TEXT,
+    is_ai             TEXT,
+    seed              TEXT,
+    steps             INTEGER,
+    cfg               REAL,
+    sampler           TEXT,
+    schedule          TEXT,
+    denoise           REAL,
+    clip_skip         INTEGER,
+    model_name        TEXT,
+    model_hash        TEXT,
+    vae               TEXT,
+    gen_width         INTEGER,
+    gen_height        INTEGER,
+    job               TEXT,
+    input_hash        TEXT,
+    parser_version    INTEGER NOT NULL,
+    parse_problem     TEXT,
+    decode_problem    TEXT
+) STRICT;
+
+CREATE INDEX image_by_time ON image (created_at);
+CREATE INDEX image_by_model ON image (model_name);
+CREATE INDEX image_by_sampler ON image (sampler);
+CREATE INDEX image_by_schedule ON image (schedule);
+CREATE INDEX image_by_generator ON image (generator);
+CREATE INDEX image_by_seed ON image (length(seed), seed);
+CREATE INDEX image_by_job ON image (job) WHERE job IS NOT NULL;
+
+CREATE TABLE image_text (
+    image_id        INTEGER PRIMARY KEY REFERENCES image (id),
+    prompt          TEXT,
+    negative_prompt TEXT,
+    raw_prompt      TEXT,
+    extras          TEXT  -- JSON list of [name, value]
+) STRICT;
+
+CREATE TABLE raw_chunk (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    key      TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    text     BLOB NOT NULL,  -- UTF-8 (surrogates passed through), deflated
+    PRIMARY KEY (image_id, position)
+) STRICT;
+
+CREATE TABLE lora_use (
+    image_id    INTEGER NOT NULL REFERENCES image (id),
+    position    INTEGER NOT NULL,
+    name        TEXT NOT NULL,
+    weight      REAL,
+    text_weight REAL,
+    hash        TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lora_use_by_name ON lora_use (name);
+
+CREATE TABLE control_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    model    TEXT,
+    module   TEXT,
+    weight   REAL,
+    start_at REAL,  -- shares of the steps, 0 to 1
+    end_at   REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sampler_pass (
+    image_id   INTEGER NOT NULL REFERENCES image (id),
+    position   INTEGER NOT NULL,
+    seed       TEXT,
+    steps      INTEGER,
+    cfg        REAL,
+    sampler    TEXT,
+    schedule   TEXT,
+    denoise    REAL,
+    model_name TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+-- Where a content lies or lay. A row without image_id is a file that is no picture, and `problem` says why.
+CREATE TABLE file (
+    id            INTEGER PRIMARY KEY,
+    root_id       INTEGER NOT NULL REFERENCES root (id),
+    rel           BLOB NOT NULL,
+    display       TEXT NOT NULL,
+    size          INTEGER NOT NULL,
+    mtime_ns      INTEGER NOT NULL,
+    inode         INTEGER NOT NULL,  -- unsigned 64-bit, stored as signed
+    image_id      INTEGER REFERENCES image (id),
+    problem       TEXT,
+    missing_since REAL,
+    UNIQUE (root_id, rel)
+) STRICT;
+CREATE INDEX file_of_image ON file (image_id);
+CREATE INDEX file_missing ON file (root_id) WHERE missing_since IS NOT NULL;
+
+-- What people say of a picture hangs on its content, wherever that moves.
+CREATE TABLE rating (
+    image_id INTEGER PRIMARY KEY REFERENCES image (id),
+    value    INTEGER NOT NULL CHECK (value BETWEEN 1 AND 5),
+    rated_at REAL NOT NULL
+) STRICT;
+CREATE INDEX rating_by_value ON rating (value);
+
+CREATE TABLE tag (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    name     TEXT NOT NULL,
+    PRIMARY KEY (image_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tag_by_name ON tag (name);
+
+CREATE TABLE note (
+    image_id INTEGER PRIMARY KEY REFERENCES image (id),
+    text     TEXT NOT NULL
+) STRICT;
+
+-- Contentless: the texts are in image_text, tag and file, and are written here a second time only as an index.
+CREATE VIRTUAL TABLE prompt_fts USING fts5 (
+    prompt, negative, tags, captions, file_name,
+    content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+
+-- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
+CREATE TABLE work (
+    stage      TEXT NOT NULL,
+    image_id   INTEGER NOT NULL REFERENCES image (id),
+    state      TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'failed')),
+    attempts   INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    error      TEXT,
+    PRIMARY KEY (stage, image_id)
+) STRICT, WITHOUT ROWID;
+
+-- A model revision of a layer. `generation` names the table of coarse codes that questions use; while codes are written
+-- anew, `next_mean` is set and the table of generation + 1 is filled up to `recoded_up_to`.
+CREATE TABLE revision (
+    id            INTEGER PRIMARY KEY,
+    layer         TEXT NOT NULL,
+    identity      TEXT NOT NULL,
+    dim           INTEGER NOT NULL CHECK (dim > 0),
+    active        INTEGER NOT NULL DEFAULT 0,
+    rotation_seed INTEGER NOT NULL,
+    generation    INTEGER NOT NULL DEFAULT 0,
+    mean          BLOB,  -- float32
+    next_mean     BLOB,
+    recoded_up_to INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (layer, identity)
+) STRICT;
+CREATE UNIQUE INDEX revision_active ON revision (layer) WHERE active;
+
+CREATE TABLE job (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,  -- a number that was told to somebody is never given twice
+    name          TEXT NOT NULL,
+    kind          TEXT NOT NULL,
+    source        BLOB NOT NULL,
+    admission_key TEXT NOT NULL UNIQUE,
+    inbox_name    TEXT,
+    priority      INTEGER NOT NULL,
+    state         TEXT NOT NULL DEFAULT 'queued'
+                  CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    error         TEXT,
+    mirrored      TEXT NOT NULL DEFAULT 'inbox' CHECK (mirrored IN ('inbox', 'accepted', 'done', 'failed')),
+    created_at    REAL NOT NULL,
+    finished_at   REAL
+) STRICT;
+CREATE INDEX job_by_name ON job (name);
+CREATE INDEX job_open ON job (priority DESC, id) WHERE state IN ('queued', 'running');
+
+CREATE TABLE job_item (
+    id           INTEGER PRIMARY KEY,
+    job_id       INTEGER NOT NULL REFERENCES job (id),
+    position     INTEGER NOT NULL,
+    seed         TEXT NOT NULL,
+    path         BLOB NOT NULL,
+    settings     TEXT NOT NULL,  -- JSON
+    state        TEXT NOT NULL DEFAULT 'queued'
+                 CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    not_before   REAL NOT NULL DEFAULT 0,
+    error        TEXT,
+    content_hash BLOB,
+    seconds      REAL,
+    UNIQUE (job_id, position)
+) STRICT;
+CREATE INDEX job_item_queued ON job_item (job_id, position) WHERE state = 'queued';
+
+CREATE TABLE event (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      REAL NOT NULL,
+    kind    TEXT NOT NULL,
+    text    TEXT NOT NULL,
+    root_id INTEGER
+) STRICT;
+CREATE INDEX event_by_kind ON event (kind);

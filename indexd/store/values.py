@@ -1,0 +1,72 @@
+"""Values on their way into SQLite: metadata is written by strangers, and one odd value must not cost a whole batch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from typing import overload
+
+_INT64_LIMIT = 2**63
+
+
+@overload
+def plain_text(text: str) -> str: ...
+@overload
+def plain_text(text: None) -> None: ...
+def plain_text(text: str | None) -> str | None:
+    """The text with lone surrogates, which no UTF-8 can hold, replaced by `?`."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def whole(value: int | None) -> int | None:
+    """The integer, or None where it does not fit in 64 bits."""
+    return value if value is not None and -_INT64_LIMIT <= value < _INT64_LIMIT else None
+
+
+def real(value: float | None) -> float | None:
+    """The number, or None where it is not finite."""
+    try:
+        return float(value) if value is not None and math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def canonical_seed(text: str | None) -> str | None:
+    """A decimal seed without leading zeros, so that equal seeds are equal text and longer means greater; else as it is."""
+    if text is None:
+        return None
+    stripped = text.strip()
+    if stripped.isascii() and stripped.isdigit():
+        return stripped.lstrip("0") or "0"
+    return plain_text(text)
+
+
+def signed(value: int) -> int:
+    """An unsigned 64-bit number (inodes of some file systems) as the signed one with the same bits."""
+    return value - (1 << 64) if value >= _INT64_LIMIT else value
+
+
+def unsigned(value: int) -> int:
+    """The inverse of `signed`."""
+    return value + (1 << 64) if value < 0 else value
+
+
+def ids_json(ids: Iterable[int]) -> str:
+    """Ids as the JSON list that `json_each` takes: any number of them in one bound value."""
+    return json.dumps([int(one) for one in ids])
+
+
+def display(path: bytes) -> str:
+    """A path as text for people: bytes that are no UTF-8 are replaced."""
+    return os.fsdecode(path).encode("utf-8", "replace").decode()
+
+
+def absolute(root: bytes, rel: bytes) -> bytes:
+    """The path of a file: `rel` has `/` on every system, the result has the system's separators."""
+    if os.sep != "/":
+        rel = rel.replace(b"/", os.fsencode(os.sep))
+    return os.path.join(root, rel)

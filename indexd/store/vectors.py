@@ -1,0 +1,165 @@
+"""The vectors of the layers: stored exactly in half precision, found through coarse codes, scored exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.coarse import encode
+from indexd.store.database import Connection, Database
+from indexd.store.embedding import at_most, fetch, replace_codes, sample
+from indexd.store.recode import recode
+from indexd.store.records import Of, Revision
+from indexd.store.revisions import Coding, activate, active_coding, coding_of
+from indexd.store.values import ids_json
+
+Floats = NDArray[np.float32]
+
+# Up to this many images are scored one and all: 20 000 half-precision vectors of 1024 are 40 MB, read in about 60 ms.
+EXACT_AMONG = 20_000
+# A library this small is scored whole, so that nothing is lost to the coarse codes.
+EXACT_LIBRARY = 2_000
+# sqlite-vec takes no larger k, and its top-k is quadratic in k.
+MOST_CANDIDATES = 4096
+UNIT_TOLERANCE = 1e-2
+
+
+class Vectors:
+    """Vectors by layer. Only those of the layer's active model revision are ever compared."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def activate(self, layer: str, identity: str, dim: int, of: Of) -> int:
+        """Make the model revision `identity` (vectors of `dim`) the one of `layer`; returns its id. Doing it again is harmless.
+
+        For a new identity, every image that has the text or picture (`of`) waits for a vector again. Vectors of other
+        revisions stay in the file, out of every comparison, and are used again if their revision comes back.
+        """
+        with self._database.read() as connection:
+            current = active_coding(connection, layer)
+        if current is not None and current.revision.identity == identity and current.revision.dim == dim:
+            return current.revision.id
+        with self._database.write() as connection:
+            return activate(connection, layer, identity, dim, of)
+
+    def active(self, layer: str) -> Revision | None:
+        """The model revision of a layer; None before the first."""
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+        return coding.revision if coding else None
+
+    def put(self, layer: str, revision_id: int, ids: Sequence[int], vectors: Floats) -> None:
+        """Store unit vectors, float32 (len(ids), dim), with their codes, and take their work away: one transaction.
+
+        Vectors of a revision that is not active any more are kept as such, and the work stays for the new revision.
+        Raises ValueError for a wrong shape or a row that is not of unit length.
+        """
+        with self._database.read() as connection:
+            coding = coding_of(connection, revision_id)
+        if not ids:
+            return
+        if len(set(ids)) != len(ids):
+            raise ValueError("an image is given twice")
+        _check(vectors, (len(ids), coding.revision.dim))
+        blobs = [row.tobytes() for row in vectors.astype(np.float16)]
+        codes = encode(vectors, coding.mean, coding.rotation_seed)
+        with self._database.write() as connection:
+            now = coding_of(connection, revision_id)
+            if now.generation != coding.generation:
+                codes = encode(vectors, now.mean, now.rotation_seed)
+            connection.executemany(
+                f"INSERT OR REPLACE INTO {now.vectors_table} (image_id, vector) VALUES (?, ?)",
+                zip(ids, blobs, strict=True),
+            )
+            replace_codes(connection, now.codes_table, ids, codes)
+            if now.next_mean is not None:
+                replace_codes(connection, now.next_codes_table, ids, encode(vectors, now.next_mean, now.rotation_seed))
+            if now.active:
+                connection.execute(
+                    "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                    (layer, ids_json(ids)),
+                )
+
+    def nearest(
+        self, layer: str, query: Floats, k: int, among: Collection[int] | None = None, candidates: int = 200
+    ) -> list[tuple[int, float]]:
+        """The `k` images nearest to `query`, unit float32 (dim,), with their cosines, best first.
+
+        `among` None = all. Few images are scored exactly one and all; of many, the best `candidates` (at least k, at
+        most 4096) by coarse code are.
+        """
+        query = np.asarray(query, dtype=np.float32)
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+            if coding is None or k <= 0:
+                return []
+            _check(query[None, :], (1, coding.revision.dim))
+            wanted = self._candidates(connection, coding, query, among, min(max(k, candidates), MOST_CANDIDATES))
+            found, vectors = fetch(connection, coding, wanted)
+        scores = vectors @ query
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [(found[at], float(scores[at])) for at in order]
+
+    def _candidates(
+        self, connection: Connection, coding: Coding, query: Floats, among: Collection[int] | None, count: int
+    ) -> str | None:
+        """The ids to score exactly, as a JSON list; None = all there are."""
+        if among is not None and len(among) <= max(EXACT_AMONG, count):
+            return ids_json(among)
+        if among is None and at_most(connection, coding, max(EXACT_LIBRARY, count)):
+            return None
+        code = encode(query[None, :], coding.mean, coding.rotation_seed)[0].tobytes()
+        restricted = "" if among is None else "AND image_id IN (SELECT value FROM json_each(?))"
+        rows = connection.execute(
+            f"SELECT image_id FROM {coding.codes_table} WHERE code MATCH vec_bit(?) AND k = ? {restricted}",
+            (code, count) if among is None else (code, count, ids_json(among)),
+        )
+        return ids_json(image_id for (image_id,) in rows)
+
+    def get(self, layer: str, image_id: int) -> Floats | None:
+        """The vector of one image, float32 (dim,), or None."""
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+            if coding is None:
+                return None
+            _, vectors = fetch(connection, coding, ids_json([image_id]))
+        return vectors[0] if len(vectors) else None
+
+    def scores(self, layer: str, query: Floats, ids: Iterable[int]) -> dict[int, float]:
+        """The exact cosines of these images; images without a vector are left out."""
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+            if coding is None:
+                return {}
+            found, vectors = fetch(connection, coding, ids_json(ids))
+        scores = vectors @ np.asarray(query, dtype=np.float32)
+        return dict(zip(found, scores.tolist(), strict=True))
+
+    def sample(self, layer: str, n: int) -> Floats:
+        """At most `n` vectors from all over the layer, float32 (m, dim): the same ones as long as the layer stays as it is."""
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+            if coding is None or n <= 0:
+                return np.empty((0, 0), dtype=np.float32)
+            return sample(connection, coding, n)
+
+    def recode(self, layer: str) -> bool:
+        """Learn the layer's mean once it has vectors enough, and write its codes anew in slices; True when it did.
+
+        Questions and writers go on meanwhile. A process that dies in between goes on where it stood.
+        """
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+        return coding is not None and recode(self._database, coding.revision.id)
+
+
+def _check(vectors: Floats, shape: tuple[int, int]) -> None:
+    if vectors.shape != shape:
+        raise ValueError(f"vectors have the shape {vectors.shape}, expected {shape}")
+    lengths = np.linalg.norm(vectors, axis=1)
+    # Written so that NaN fails as well.
+    if not np.all(np.abs(lengths - 1.0) <= UNIT_TOLERANCE):
+        raise ValueError("a vector is not of unit length")

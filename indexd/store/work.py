@@ -1,0 +1,101 @@
+"""What is still to be done to pictures. Missing work is a query, not a queue in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from indexd.store.database import Database
+from indexd.store.records import WorkItem, WorkRow
+from indexd.store.values import ids_json, plain_text
+
+_OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
+
+
+class Work:
+    """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), and gone when done."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self, stage: str, limit: int, now: float) -> list[WorkItem]:
+        """Take up to `limit` pieces that are ready, oldest picture first.
+
+        The attempt is counted and committed before this returns, so that work which kills the worker (or this
+        process) is noticed.
+        """
+        with self._database.write() as connection:
+            rows = connection.execute(
+                "SELECT image_id, attempts + 1 FROM work"
+                " WHERE stage = ? AND state = 'waiting' AND not_before <= ? ORDER BY image_id LIMIT ?",
+                (stage, now, limit),
+            ).fetchall()
+            connection.execute(
+                f"UPDATE work SET state = 'running', attempts = attempts + 1 WHERE {_OF_STAGE}",
+                (stage, ids_json(image_id for image_id, _ in rows)),
+            )
+        return [WorkItem(image_id, stage, attempts) for image_id, attempts in rows]
+
+    def done(self, stage: str, ids: Iterable[int]) -> None:
+        """The work is finished: its rows go."""
+        with self._database.write() as connection:
+            connection.execute(f"DELETE FROM work WHERE {_OF_STAGE}", (stage, ids_json(ids)))
+
+    def failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
+        """The attempt failed: again not before `retry_at`, or set aside for good when that is None."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE work SET state = ?, not_before = ?, error = ? WHERE stage = ? AND image_id = ?",
+                ("failed" if retry_at is None else "waiting", retry_at or 0.0, plain_text(error), stage, image_id),
+            )
+
+    def give_back(self, stage: str, ids: Iterable[int]) -> None:
+        """The machine's fault: the work waits again and the attempt does not count."""
+        with self._database.write() as connection:
+            connection.execute(
+                f"UPDATE work SET state = 'waiting', attempts = max(attempts - 1, 0) WHERE {_OF_STAGE} AND state = 'running'",
+                (stage, ids_json(ids)),
+            )
+
+    def reset_running(self) -> int:
+        """At start: what a killed process had in hand waits again (its attempt counts). Returns how much that was."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE work SET state = 'waiting' WHERE state = 'running'")
+            return connection.changes()
+
+    def retry(self, stage: str | None = None) -> int:
+        """Take up again what was set aside, in one stage or in all. Returns how much that is."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE work SET state = 'waiting', attempts = 0, not_before = 0, error = NULL"
+                " WHERE state = 'failed' AND stage = coalesce(?, stage)",
+                (stage,),
+            )
+            return connection.changes()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How much work there is, by stage and state."""
+        found: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for stage, state, count in connection.execute(
+                "SELECT stage, state, count(*) FROM work GROUP BY stage, state"
+            ):
+                found.setdefault(stage, {})[state] = count
+        return found
+
+    def of_image(self, image_id: int) -> list[WorkRow]:
+        """The open work of one image."""
+        with self._database.read() as connection:
+            # The stages are few: stepping from one to the next in the key is quicker than a second index is to keep.
+            rows = connection.execute(
+                """
+                WITH RECURSIVE stages (name) AS (
+                    SELECT min(stage) FROM work
+                    UNION ALL
+                    SELECT (SELECT min(stage) FROM work WHERE stage > name) FROM stages WHERE name IS NOT NULL
+                )
+                SELECT image_id, stage, state, attempts, not_before, error
+                FROM stages JOIN work ON stage = name AND image_id = ?
+                """,
+                (image_id,),
+            ).fetchall()
+        return [WorkRow(*row) for row in rows]

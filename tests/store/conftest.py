@@ -1,0 +1,27 @@
+"""An open index in a temporary folder, and a library to fill it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexd.store.index import Store
+from tests.store.made_up import Clock, Library
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    with Store.open(tmp_path / "index.db", clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def library(store: Store) -> Library:
+    return Library(store, store.roots.ensure(b"/pictures", "images"))

@@ -1,0 +1,66 @@
+"""Made-up pictures, jobs and vectors for the index: no file is read, no model is run."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.images.facts import ImageFacts, Metadata
+from indexd.store.index import Store
+from indexd.store.records import NewItem, NewJob, RootRow, Sighting
+from indexd.watch.stamp import FileStamp
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Library:
+    """Makes sightings and records them under one root."""
+
+    def __init__(self, store: Store, root: RootRow) -> None:
+        self.store = store
+        self.root = root
+
+    def sighting(self, rel: str | bytes, content: str | None = None, stages: tuple[str, ...] = (), **metadata: Any) -> Sighting:
+        """A settled picture at `rel`, whose bytes are `content` (default: as its name)."""
+        rel = rel if isinstance(rel, bytes) else rel.encode()
+        text = content.encode() if content is not None else rel
+        facts = ImageFacts(hashlib.sha256(text).digest(), len(text), "PNG", 64, 48, 1, Metadata(**metadata))
+        return Sighting(self.root.id, rel, FileStamp(len(text), 1_700_000_000 * 10**9, 7), facts, None, stages)
+
+    def add(self, rel: str | bytes, content: str | None = None, stages: tuple[str, ...] = (), **metadata: Any) -> int:
+        """Record one picture and return its id."""
+        recorded = self.store.images.record([self.sighting(rel, content, stages, **metadata)], 50.0)
+        assert recorded[0].image_id is not None
+        return recorded[0].image_id
+
+    def add_many(self, count: int, stages: tuple[str, ...] = (), **metadata: Any) -> list[int]:
+        """Record `count` pictures in one batch and return their ids."""
+        batch = [self.sighting(f"many/{number}.png", stages=stages, **metadata) for number in range(count)]
+        return [recorded.image_id for recorded in self.store.images.record(batch, 50.0) if recorded.image_id]
+
+
+def unit_vectors(n: int, dim: int) -> NDArray[np.float32]:
+    """Unit vectors (n, dim) in a narrow cone, the same in every run."""
+    chance = np.random.RandomState(n * 31 + dim)
+    spread = chance.standard_normal((n, dim)) / np.arange(1, dim + 1) ** 0.5
+    around = spread / np.linalg.norm(spread, axis=1, keepdims=True) + chance.standard_normal(dim) / dim**0.5
+    return (around / np.linalg.norm(around, axis=1, keepdims=True)).astype(np.float32)
+
+
+def new_job(name: str = "portraits", items: int = 2, key: str | None = None, priority: int = 0) -> NewJob:
+    """A job of some pictures with the greatest seeds there are."""
+    made = tuple(
+        NewItem(index, 2**64 - 1 - index, f"/out/{name}-{index}.png".encode(), {"steps": 4}) for index in range(items)
+    )
+    return NewJob(name, "txt2img", b"kind: txt2img\n", key or f"key of {name}", f"{name}.yaml", priority, made)

@@ -1,0 +1,169 @@
+"""Opening: made, reopened, brought up to date, or refused with a sentence."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import apsw
+import pytest
+
+from indexd.errors import StoreError
+from indexd.store import migrate
+from indexd.store.index import Store
+from indexd.store.migrate import APPLICATION_ID, Migration, migrations, open_database
+
+
+def _value(path: Path, sql: str) -> object:
+    connection = apsw.Connection(str(path))
+    try:
+        return connection.execute(sql).fetchall()[0][0]
+    finally:
+        connection.close()
+
+
+def test_a_new_index_says_whose_it_is_and_which_form_it_has(tmp_path: Path) -> None:
+    Store.open(tmp_path / "deep" / "index.db").close()
+    path = tmp_path / "deep" / "index.db"
+    assert _value(path, "PRAGMA application_id") == APPLICATION_ID
+    assert _value(path, "PRAGMA user_version") == len(migrations())
+    assert _value(path, "PRAGMA journal_mode") == "wal"
+
+
+def test_closing_leaves_one_file_and_may_be_done_twice(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "index.db")
+    store.meta.set("a", "b")
+    store.close()
+    store.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["index.db"]
+    with pytest.raises(StoreError, match="is closed"):
+        store.meta.get("a")
+    with pytest.raises(StoreError, match="is closed"):
+        store.meta.set("a", "c")
+
+
+def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "index.db") as store:
+        store.meta.set("a", "b")
+    with Store.open(tmp_path / "index.db") as store:
+        assert store.meta.get("a") == "b"
+
+
+def test_a_newer_index_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    Store.open(path).close()
+    _execute(path, "PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="made by a newer indexd .*update indexd"):
+        Store.open(path)
+    with pytest.raises(StoreError, match="newer indexd"):
+        Store.open(path, read_only=True)
+    assert path.read_bytes() == before
+
+
+def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    _execute(path, "CREATE TABLE theirs (x)")
+    with pytest.raises(StoreError, match="of another program"):
+        Store.open(path)
+    assert _value(path, "SELECT count(*) FROM sqlite_master") == 1
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    path.write_bytes(b"dear diary, " * 100)
+    with pytest.raises(StoreError, match="damaged or is no index"):
+        Store.open(path)
+    assert path.read_bytes().startswith(b"dear diary")
+
+
+def test_a_folder_in_the_place_of_the_index_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot open the index"):
+        Store.open(tmp_path)
+
+
+def test_a_network_file_system_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "network_filesystem", lambda folder: "nfs4")
+    with pytest.raises(StoreError, match=r"network file system \(nfs4\)"):
+        Store.open(tmp_path / "index.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_only_needs_an_index_and_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with pytest.raises(StoreError, match="there is no index"):
+        Store.open(path, read_only=True)
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(StoreError, match="is empty"):
+        Store.open(path, read_only=True)
+
+
+def test_a_reader_beside_the_daemon_sees_what_was_committed(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with Store.open(path) as daemon:
+        daemon.meta.set("a", "1")
+        with Store.open(path, read_only=True) as reader:
+            assert reader.meta.get("a") == "1"
+            daemon.meta.set("a", "2")
+            assert reader.meta.get("a") == "2"
+            with pytest.raises(StoreError, match="for reading only"):
+                reader.meta.set("a", "3")
+
+
+def test_two_processes_may_make_the_index_at_the_same_time(tmp_path: Path) -> None:
+    path, failures = tmp_path / "index.db", []
+
+    def make() -> None:
+        try:
+            Store.open(path).close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+SECOND = Migration(2, "ALTER TABLE meta ADD COLUMN kept_since REAL;")
+
+
+def test_a_migration_keeps_a_whole_copy_of_the_old_form(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with Store.open(path) as store:
+        store.meta.set("a", "b")
+    open_database(path, steps=[*migrations(), SECOND]).close()
+    assert _value(path, "PRAGMA user_version") == 2
+    assert _value(path, "SELECT count(*) FROM pragma_table_info('meta') WHERE name = 'kept_since'") == 1
+    copy = tmp_path / "index.db.v1.bak"
+    assert _value(copy, "PRAGMA user_version") == 1
+    assert _value(copy, "SELECT value FROM meta WHERE key = 'a'") == "b"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.db", "index.db.v1.bak"]
+
+
+def test_a_migration_that_fails_half_way_leaves_the_old_form(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    Store.open(path).close()
+    broken = Migration(2, "CREATE TABLE half (x); CREATE TABLE half (x);")
+    with pytest.raises(apsw.SQLError, match="half"):
+        open_database(path, steps=[*migrations(), broken])
+    assert _value(path, "PRAGMA user_version") == 1
+    assert _value(path, "SELECT count(*) FROM sqlite_master WHERE name = 'half'") == 0
+    open_database(path, steps=[*migrations(), SECOND]).close()
+    assert _value(path, "PRAGMA user_version") == 2
+
+
+def test_reading_an_index_of_an_older_form_says_who_can_change_it(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    Store.open(path).close()
+    with pytest.raises(StoreError, match="older indexd; start the daemon once"):
+        open_database(path, read_only=True, steps=[*migrations(), SECOND])
+
+
+def _execute(path: Path, sql: str) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute(sql).fetchall()
+    connection.close()
