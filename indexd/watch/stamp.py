@@ -14,9 +14,9 @@ class FileStamp(NamedTuple):
     inode: int
 
     @classmethod
-    def of(cls, stat: os.stat_result) -> FileStamp:
-        """The stamp of one `stat` result."""
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    def of(cls, stat: os.stat_result, *, inodes: bool = True) -> FileStamp:
+        """The stamp of one `stat` result; `inodes` False where inodes do not last."""
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino if inodes else 0)
 
 
 class SettledFile(NamedTuple):

@@ -1,0 +1,149 @@
+"""The last step before the handler: each content of a file is handed over once, and a moved file not at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from indexd.watch.known import KnownFiles
+from indexd.watch.paths import absolute, display
+from indexd.watch.reconcile import is_gone
+from indexd.watch.roots import WatchedRoot
+from indexd.watch.stamp import FileStamp, SettledFile
+
+log = logging.getLogger(__name__)
+
+# A file on its way to the index is remembered, so that a scan does not hand it over again; so many and so long.
+_REMEMBERED_FILES = 50_000
+_REMEMBERED_SECONDS = 600.0
+_MARK_AT_ONCE = 500
+# Above this, one list of all known files is quicker than a question for each path.
+_ASKED_ONE_BY_ONE = 200
+
+
+class Delivery:
+    """Hands settled files of one root over, and tells the index what moved, came back or is gone.
+
+    `wall` gives seconds since the epoch. Used by one thread.
+    """
+
+    def __init__(
+        self,
+        root: WatchedRoot,
+        known: KnownFiles,
+        deliver: Callable[[SettledFile], None],
+        wall: Callable[[], float],
+    ) -> None:
+        self._root = root
+        self._known = known
+        self._deliver = deliver
+        self._wall = wall
+        self._sent: dict[bytes, tuple[FileStamp, float]] = {}
+        self._missing: dict[bytes, FileStamp] | None = None
+        self._missing_by_stamp: dict[FileStamp, bytes] = {}
+
+    def is_on_its_way(self, rel: bytes, stamp: FileStamp) -> bool:
+        """Whether this content was handed over a while ago; the index may not know it yet."""
+        sent = self._sent.get(rel)
+        return sent is not None and sent[0] == stamp
+
+    def is_known(self, rel: bytes, stamp: FileStamp) -> bool:
+        """Whether the index has the file with this very stamp."""
+        return self._root.purpose != "jobs" and self._known.known(self._root.id, rel).get(rel) == stamp
+
+    def forget_old(self) -> None:
+        """Forget what was handed over long ago: if the index still lacks it, its handler failed, and it gets it again."""
+        limit = self._wall() - _REMEMBERED_SECONDS
+        self._sent = {rel: sent for rel, sent in self._sent.items() if sent[1] > limit}
+
+    def recognise(
+        self, rel: bytes, stamp: FileStamp, elsewhere: Callable[[FileStamp], bytes | None] | None = None
+    ) -> bool:
+        """Whether the file is one that the index had as missing or under another name; the index is told.
+
+        `elsewhere` looks a stamp up among files known as present: one that is no longer at its place has moved here.
+        """
+        if self._root.purpose == "jobs":
+            return False
+        missing = self._missing_files()
+        if missing.get(rel) == stamp:
+            self._known.touch(self._root.id, [(rel, stamp)])
+            self._found_again(rel, stamp)
+            return True
+        if not stamp.inode or not stamp.size:
+            return False
+        old = self._missing_by_stamp.get(stamp)
+        if old is None and elsewhere is not None:
+            old = elsewhere(stamp)
+        if old is None or old == rel or not is_gone(absolute(self._root.path, old)):
+            return False
+        if not self._known.moved(self._root.id, old, rel, stamp):
+            return False
+        self._found_again(old, stamp)
+        log.debug("%s is %s under a new name", display(rel), display(old))
+        return True
+
+    def hand_over(self, rel: bytes, stamp: FileStamp) -> bool:
+        """Give the file to its handler, which may take its time; False if the handler failed, and the scan tries again."""
+        root = self._root
+        self._sent.pop(rel, None)
+        try:
+            self._deliver(SettledFile(root.id, root.path, rel, stamp, root.purpose))
+        except Exception:
+            log.exception("the handler failed on %s", display(absolute(root.path, rel)))
+            return False
+        self._sent[rel] = (stamp, self._wall())
+        if len(self._sent) > _REMEMBERED_FILES:
+            for old in list(self._sent)[: _REMEMBERED_FILES // 2]:
+                del self._sent[old]
+        return True
+
+    def at_or_below(self, rels: Sequence[bytes]) -> Iterator[bytes]:
+        """The paths themselves and every known file below those of them that were folders."""
+        yield from rels
+        if self._root.purpose == "jobs":
+            return
+        if len(rels) <= _ASKED_ONE_BY_ONE:
+            for rel in rels:
+                yield from self._known.known(self._root.id, rel)
+            return
+        gone = frozenset(rels)
+        for rel in self._known.known(self._root.id):
+            parts = rel.split(b"/")
+            if any(b"/".join(parts[:depth]) in gone for depth in range(1, len(parts))):
+                yield rel
+
+    def mark_gone(self, rels: Iterable[bytes], may_mark: Callable[[], bool]) -> int:
+        """Mark files missing that are surely gone. `may_mark` is asked before each batch: is the root still the root?"""
+        marked = 0
+        batch: list[bytes] = []
+        for rel in rels:
+            if is_gone(absolute(self._root.path, rel)):
+                batch.append(rel)
+            if len(batch) >= _MARK_AT_ONCE:
+                marked += self._mark(batch, may_mark)
+                batch = []
+        return marked + self._mark(batch, may_mark)
+
+    def _mark(self, rels: list[bytes], may_mark: Callable[[], bool]) -> int:
+        if not rels:
+            return 0
+        for rel in rels:
+            self._sent.pop(rel, None)
+        if self._root.purpose == "jobs" or not may_mark():
+            return 0
+        marked = self._known.mark_missing(self._root.id, rels, self._wall())
+        if marked:
+            self._missing = None
+        return marked
+
+    def _missing_files(self) -> dict[bytes, FileStamp]:
+        if self._missing is None:
+            self._missing = self._known.missing(self._root.id)
+            self._missing_by_stamp = {stamp: rel for rel, stamp in self._missing.items()}
+        return self._missing
+
+    def _found_again(self, rel: bytes, stamp: FileStamp) -> None:
+        self._missing_files().pop(rel, None)
+        if self._missing_by_stamp.get(stamp) == rel:
+            del self._missing_by_stamp[stamp]

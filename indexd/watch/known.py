@@ -1,0 +1,88 @@
+"""What the index knows of a root's files, as the watch room needs it; the daemon brings the store, tests a dict."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from indexd.watch.stamp import FileStamp
+
+
+class KnownFiles(Protocol):
+    """The index's memory of files. Every dict that is returned belongs to the caller, who changes it."""
+
+    def known(self, root_id: int, under: bytes = b"", /) -> dict[bytes, FileStamp]:
+        """Present files at or below `under`, those with a problem included."""
+        ...
+
+    def missing(self, root_id: int, /) -> dict[bytes, FileStamp]:
+        """Files that were marked missing."""
+        ...
+
+    def mark_missing(self, root_id: int, rels: Sequence[bytes], now: float, /) -> int:
+        """Mark files missing since `now` (seconds since the epoch); how many were present."""
+        ...
+
+    def touch(self, root_id: int, files: Sequence[tuple[bytes, FileStamp]], /) -> None:
+        """The same contents have new stamps, or are back."""
+        ...
+
+    def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp, /) -> bool:
+        """The file is now called `new_rel`, present. False: the old path is not known, so the file must be read."""
+        ...
+
+
+class KnownInMemory:
+    """A `KnownFiles` of plain dicts, for tests and benchmarks. `record` plays the handler that stores what it was given."""
+
+    def __init__(self, present: dict[int, dict[bytes, FileStamp]] | None = None) -> None:
+        self.present: dict[int, dict[bytes, FileStamp]] = present if present is not None else {}
+        self.absent: dict[int, dict[bytes, FileStamp]] = {}
+        self.moves: list[tuple[bytes, bytes]] = []
+        self._lock = threading.RLock()
+
+    def record(self, root_id: int, rel: bytes, stamp: FileStamp) -> None:
+        """The file was read and stored."""
+        with self._lock:
+            self.present.setdefault(root_id, {})[rel] = stamp
+            self.absent.get(root_id, {}).pop(rel, None)
+
+    def known(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
+        """Present files at or below `under`."""
+        inside = under + b"/"
+        with self._lock:
+            present = self.present.get(root_id, {})
+            if not under:
+                return dict(present)
+            return {rel: stamp for rel, stamp in present.items() if rel == under or rel.startswith(inside)}
+
+    def missing(self, root_id: int) -> dict[bytes, FileStamp]:
+        """Files that were marked missing."""
+        with self._lock:
+            return dict(self.absent.get(root_id, {}))
+
+    def mark_missing(self, root_id: int, rels: Sequence[bytes], now: float) -> int:  # noqa: ARG002 - the protocol's shape
+        """Mark files missing; how many were present."""
+        with self._lock:
+            present = self.present.get(root_id, {})
+            gone = {rel: present.pop(rel) for rel in rels if rel in present}
+            self.absent.setdefault(root_id, {}).update(gone)
+            return len(gone)
+
+    def touch(self, root_id: int, files: Sequence[tuple[bytes, FileStamp]]) -> None:
+        """Present again, or with a new stamp."""
+        for rel, stamp in files:
+            self.record(root_id, rel, stamp)
+
+    def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
+        """The file has a new name."""
+        with self._lock:
+            found = [
+                files.pop(old_rel, None) for files in (self.present.get(root_id, {}), self.absent.get(root_id, {}))
+            ]
+            if found == [None, None]:
+                return False
+            self.moves.append((old_rel, new_rel))
+            self.record(root_id, new_rel, stamp)
+            return True

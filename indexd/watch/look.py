@@ -1,0 +1,79 @@
+"""One look at a file: its stamp, and whether somebody has it open for writing.
+
+On Linux the kernel tells: a read lease is granted only while no descriptor of the file is open for writing
+(fcntl(2), F_SETLEASE). It is held for a few microseconds; an open for writing that falls into them waits for its end.
+The kernel announces such an open by SIGIO, whose default is to end the process, so SIGURG, which is ignored by default,
+is asked for instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+from indexd.errors import NotRegular
+from indexd.watch.regular import open_descriptor
+from indexd.watch.stamp import FileStamp
+
+
+class Look(NamedTuple):
+    """`stamp` None: nothing there that is a regular file. `written` None: the system cannot tell."""
+
+    stamp: FileStamp | None
+    written: bool | None = None
+
+
+GONE = Look(None)
+
+
+def look_at(path: bytes, *, leases: bool, inodes: bool = True) -> Look:
+    """The state of the file now. `leases` False (network mounts): do not ask the kernel for writers.
+
+    A file that may not be opened still has a stamp; whoever reads it later says why it cannot.
+    """
+    try:
+        if not leases:
+            return _only_stamp(path, inodes)
+        descriptor = open_descriptor(path)
+    except (NotRegular, FileNotFoundError, NotADirectoryError):
+        return GONE
+    except OSError:
+        return _only_stamp(path, inodes)
+    try:
+        written = _has_writer(descriptor)
+        return Look(FileStamp.of(os.fstat(descriptor), inodes=inodes), written)
+    finally:
+        # Closing the only descriptor of this open file gives the lease back.
+        os.close(descriptor)
+
+
+def _only_stamp(path: bytes, inodes: bool) -> Look:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return GONE
+    return Look(FileStamp.of(found, inodes=inodes)) if _is_regular(found.st_mode) else GONE
+
+
+def _is_regular(mode: int) -> bool:
+    return (mode & 0o170000) == 0o100000
+
+
+if sys.platform == "linux":
+    import fcntl
+
+    def _has_writer(descriptor: int) -> bool | None:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            # EACCES: another user's file. EINVAL: the file system has no leases.
+            return True if error.errno == errno.EAGAIN else None
+        return False
+else:
+
+    def _has_writer(descriptor: int) -> bool | None:  # noqa: ARG001 - the same shape on every system
+        return None

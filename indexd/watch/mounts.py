@@ -1,0 +1,76 @@
+"""On what file system does a folder lie, and what does that mean for watching it?"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+# Changes that other machines (or the host of a virtual machine) make there give no events here.
+_REMOTE = frozenset(
+    [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "drvfs",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "prl_fs",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+        "vmhgfs",
+    ]
+)
+_LOCAL_FUSE = frozenset({"fuse.mergerfs", "fuse.bindfs", "fuse.gocryptfs", "fuse.encfs"})
+# Inodes are made up anew by every mount.
+_PASSING_INODES = frozenset({"vfat", "msdos", "exfat", "ntfs3", "fuseblk", "9p", "cifs", "smb3", "drvfs", "vboxsf"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """`name` of the file system ("" unknown); `remote`: others may change it unseen; `inodes`: they last."""
+
+    name: str = ""
+    remote: bool = False
+    inodes: bool = os.name != "nt"
+
+
+def mount_of(path: bytes, table: bytes | None = None) -> Mount:
+    """What is known of the file system under a folder; `table` is the text of /proc/self/mountinfo (None = read it)."""
+    if table is None:
+        if sys.platform != "linux":
+            return Mount()
+        try:
+            table = _MOUNTS.read_bytes()
+        except OSError:
+            return Mount()
+    real = os.path.realpath(path)
+    best, name = b"", ""
+    for line in table.splitlines():
+        before, _, after = line.partition(b" - ")
+        fields = before.split(b" ")
+        if len(fields) < 5 or not after:
+            continue
+        point = re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), fields[4])
+        inside = real == point or real.startswith(point.rstrip(b"/") + b"/")
+        # >=: of two mounts on one point the later one is on top.
+        if inside and len(point) >= len(best):
+            best, name = point, after.split(b" ")[0].decode("ascii", "replace")
+    fuse = name.startswith("fuse.")
+    return Mount(
+        name=name,
+        remote=name in _REMOTE or (fuse and name not in _LOCAL_FUSE),
+        inodes=not (fuse or name in _PASSING_INODES),
+    )

@@ -1,0 +1,88 @@
+"""A watched folder: what it is, what is there now, and how it is told that another folder took its place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from indexd.watch.ignore import Selection
+from indexd_schemas.durations import parse_duration
+from indexd_schemas.settings import Watch
+
+Mode = Literal["native", "poll"]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedRoot:
+    """One folder to watch. `identity` is the one under which its files are known, None for a new root."""
+
+    id: int
+    path: bytes
+    purpose: str = "images"
+    mode: Literal["auto", "native", "poll"] = "auto"
+    selection: Selection = field(default_factory=Selection)
+    identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """Times in seconds; None = never."""
+
+    settle_seconds: float = 0.5
+    poll_seconds: float = 10.0
+    sweep_seconds: float | None = 20.0
+    reconcile_seconds: float | None = 3600.0
+
+    @classmethod
+    def of(cls, watch: Watch) -> WatchOptions:
+        """The times of the settings. `poll` cannot be switched off: a folder without events would be dead."""
+        return cls(
+            settle_seconds=watch.settle_seconds,
+            poll_seconds=max(parse_duration(watch.poll) or 10.0, 0.05),
+            sweep_seconds=parse_duration(watch.sweep) or None,
+            reconcile_seconds=parse_duration(watch.reconcile) or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RootStatus:
+    """How a root stands. `last_reconcile` is seconds since the epoch; `pending` files wait to be settled.
+
+    `lost_events` counts files that a scan found and an event should have told of. `scanning`: a comparison is under way.
+    """
+
+    root_id: int
+    path: bytes
+    purpose: str
+    mode: Mode
+    reason: str
+    online: bool
+    identity: str | None
+    last_reconcile: float | None = None
+    pending: int = 0
+    lost_events: int = 0
+    scanning: bool = False
+
+
+class Place(NamedTuple):
+    """What lies at a root's path now: its identity, or the problem for which it cannot be read."""
+
+    identity: str | None
+    problem: str = ""
+
+
+def examine(path: bytes) -> Place:
+    """Look at the folder. A link to a folder is followed: it is the user who named it."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return Place(None, "the folder does not exist")
+    except OSError as error:
+        return Place(None, f"the folder cannot be read: {error.strerror or error}")
+    if not stat.S_ISDIR(found.st_mode):
+        return Place(None, "the path is not a folder")
+    if not os.access(path, os.R_OK | os.X_OK):
+        return Place(None, "the folder may not be read by this user")
+    return Place(f"{found.st_dev}:{found.st_ino}")

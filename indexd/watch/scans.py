@@ -1,0 +1,190 @@
+"""The scans of one root: full comparisons, new folders, the cheap sweep; one after the other, a slice at a time."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from indexd.watch.delivery import Delivery
+from indexd.watch.known import KnownFiles
+from indexd.watch.reconcile import Comparison, Found, ReconcileReport, changed_folders
+from indexd.watch.roots import WatchedRoot
+from indexd.watch.settle import Settler, Source
+from indexd.watch.stamp import FileStamp
+from indexd.watch.standing import Standing
+
+# A file whose last change lies this far back needs no more watching before it counts as finished.
+_OLD_SECONDS = 2.0
+_GONE_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class _Full:
+    source: Source
+    tickets: list[threading.Event] = field(default_factory=list)
+
+
+class Scans:
+    """What is still to be scanned, and the scan under way. Findings go to the settler, moves and losses to the delivery.
+
+    `inodes`: they last on this file system. `clock` never goes back, `wall` is seconds since the epoch. Used by one thread.
+    """
+
+    def __init__(
+        self,
+        root: WatchedRoot,
+        known: KnownFiles,
+        standing: Standing,
+        settler: Settler,
+        delivery: Delivery,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._root = root
+        self._known = known
+        self._standing = standing
+        self._settler = settler
+        self._delivery = delivery
+        self._clock = clock
+        self._wall = wall
+        self._full: _Full | None = None
+        self._folders: deque[bytes] = deque()
+        self._sweep_wanted = False
+        self._step: Iterator[None] | None = None
+        self._folder_times: dict[bytes, int] = {}
+        self.inodes = True
+        self.finished_tickets: list[threading.Event] = []
+        self.last_full: ReconcileReport | None = None
+        self.last_full_at: float | None = None
+        self.full_seconds = 0.0
+        self.sweep_seconds = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do."""
+        return self._step is not None or self._full is not None or bool(self._folders) or self._sweep_wanted
+
+    def want_full(self, source: Source, tickets: Iterable[threading.Event] = ()) -> None:
+        """Compare the whole root, after the scan that is under way, whose eyes may be past what this one must see."""
+        if self._full is None:
+            self._full = _Full(source)
+        self._full.tickets.extend(tickets)
+
+    def want_folder(self, rel: bytes) -> None:
+        """Scan a folder that appeared, with all below it."""
+        if not any(rel == other or rel.startswith(other + b"/") for other in itertools.islice(self._folders, 64)):
+            self._folders.append(rel)
+
+    def want_sweep(self) -> None:
+        """Look at the folders' own times, and into those that changed."""
+        self._sweep_wanted = True
+
+    def drop(self) -> None:
+        """Forget everything: the root is not there. Who waits for a scan waits no longer."""
+        if self._full is not None:
+            self.finished_tickets.extend(self._full.tickets)
+        self._full, self._step, self._sweep_wanted = None, None, False
+        self._folders.clear()
+        self._folder_times.clear()
+
+    def step(self) -> None:
+        """Do one slice: some milliseconds."""
+        if self._step is None:
+            self._step = self._next()
+        if self._step is not None and next(self._step, self) is self:
+            self._step = None
+
+    def _next(self) -> Iterator[None] | None:
+        # New folders first: they are small and somebody waits for what is in them.
+        if self._folders:
+            return self._folder(self._folders.popleft())
+        if self._full is not None:
+            full, self._full = self._full, None
+            return self._compare_all(full)
+        if self._sweep_wanted:
+            self._sweep_wanted = False
+            return self._sweep()
+        return None
+
+    def _compare_all(self, full: _Full) -> Iterator[None]:
+        try:
+            started = self._clock()
+            self._delivery.forget_old()
+            known = self._known_under(b"")
+            known_count = len(known)
+            comparison = Comparison(self._root.path, known, self._root.selection, inodes=self.inodes)
+            yield from self._look(comparison, known, full.source)
+            self._folder_times = comparison.folder_times
+            self._standing.judge(known_count, comparison.report.present)
+            yield from self._mark_gone(comparison)
+            self.last_full, self.last_full_at = comparison.report, self._wall()
+            self.full_seconds = self._clock() - started
+        finally:
+            self.finished_tickets.extend(full.tickets)
+
+    def _folder(self, rel: bytes) -> Iterator[None]:
+        known = self._known_under(rel)
+        comparison = Comparison(self._root.path, known, self._root.selection, under=rel, inodes=self.inodes)
+        yield from self._look(comparison, known, "scan")
+        self._folder_times.update(comparison.folder_times)
+        yield from self._mark_gone(comparison)
+
+    def _sweep(self) -> Iterator[None]:
+        started = self._clock()
+        for changed in changed_folders(self._root.path, self._folder_times):
+            for rel in changed:
+                known = self._known_under(rel)
+                comparison = Comparison(
+                    self._root.path,
+                    known,
+                    self._root.selection,
+                    under=rel,
+                    inodes=self.inodes,
+                    known_folders=self._folder_times,
+                )
+                yield from self._look(comparison, known, "missed")
+                self._folder_times.update(comparison.folder_times)
+                yield from self._mark_gone(comparison)
+            yield
+        self.sweep_seconds = self._clock() - started
+
+    def _known_under(self, rel: bytes) -> dict[bytes, FileStamp]:
+        return {} if self._root.purpose == "jobs" else self._known.known(self._root.id, rel)
+
+    def _look(self, comparison: Comparison, known: dict[bytes, FileStamp], source: Source) -> Iterator[None]:
+        names: dict[FileStamp, bytes] | None = None
+
+        def elsewhere(stamp: FileStamp) -> bytes | None:
+            nonlocal names
+            if names is None:
+                names = {known_stamp: rel for rel, known_stamp in known.items()}
+            return names.get(stamp)
+
+        for found in comparison.slices():
+            self._take(found, elsewhere, source)
+            yield
+
+    def _take(
+        self,
+        found: Found,
+        elsewhere: Callable[[FileStamp], bytes | None],
+        source: Source,
+    ) -> None:
+        now, wall = self._clock(), self._wall()
+        for rel, stamp, new in found:
+            if self._delivery.is_on_its_way(rel, stamp):
+                continue
+            if new and self._delivery.recognise(rel, stamp, elsewhere):
+                continue
+            age = wall - stamp.mtime_ns / 1e9
+            self._settler.notice(rel, now, finished=age > _OLD_SECONDS, source=source)
+
+    def _mark_gone(self, comparison: Comparison) -> Iterator[None]:
+        unseen = comparison.unseen()
+        while batch := list(itertools.islice(unseen, _GONE_AT_ONCE)):
+            comparison.report.gone += self._delivery.mark_gone(batch, self._standing.may_mark)
+            yield

@@ -1,0 +1,129 @@
+"""When is a file finished? Pure logic over looks and a clock that both come in from outside.
+
+A file is settled at once when nobody has it open for writing (where the system can tell), or when it was renamed into
+place; else when size, time and inode have not changed for `settle_seconds`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from indexd.watch.look import Look
+from indexd.watch.stamp import FileStamp
+
+# Who told of the file: an event, a scan that was bound to find it, or a scan that found what an event had missed.
+Source = Literal["event", "scan", "missed"]
+
+# While a writer has the file open it is looked at again after this long, doubled each time up to the second figure.
+_FIRST_RETRY_SECONDS = 0.02
+_LAST_RETRY_SECONDS = 1.0
+# A writer that keeps a finished file open (a leaked descriptor) does not hide it for longer than this.
+_HELD_OPEN_SECONDS = 60.0
+
+
+class Settled(NamedTuple):
+    """A file that is finished, as it was seen, and who told of it first."""
+
+    rel: bytes
+    stamp: FileStamp
+    source: Source
+
+
+class Ready(NamedTuple):
+    """What one round of looking gave."""
+
+    settled: list[Settled]
+    gone: list[bytes]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    source: Source
+    finished: bool
+    due: float
+    retry: float = _FIRST_RETRY_SECONDS
+    stamp: FileStamp | None = None
+    still_since: float = field(default=0.0)
+
+
+class Settler:
+    """The files of one root that were noticed and are not yet known to be finished.
+
+    `look` gives the state of a file by its `rel`. Times are seconds of any clock that never goes back.
+    """
+
+    def __init__(self, look: Callable[[bytes], Look], settle_seconds: float) -> None:
+        self._look = look
+        self._settle_seconds = settle_seconds
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._due: list[tuple[float, bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def notice(self, rel: bytes, now: float, *, finished: bool = False, source: Source = "event") -> None:
+        """Something happened to the file: look at it now. `finished`: it was renamed into place, or is old."""
+        waiting = self._waiting.get(rel)
+        if waiting is None:
+            self._waiting[rel] = _Waiting(source, finished, now)
+        elif waiting.due > now:
+            # A writer that closed the file must not wait for the end of a long pause between two looks.
+            waiting.finished, waiting.due, waiting.retry = finished, now, _FIRST_RETRY_SECONDS
+        else:
+            waiting.finished = finished
+            return
+        heapq.heappush(self._due, (now, rel))
+
+    def next_due(self) -> float | None:
+        """When the next look is due, or None while nothing waits."""
+        while self._due:
+            due, rel = self._due[0]
+            waiting = self._waiting.get(rel)
+            if waiting is not None and waiting.due == due:
+                return due
+            heapq.heappop(self._due)
+        return None
+
+    def ready(self, now: float, limit: int = 256) -> Ready:
+        """Look at what is due, at most `limit` files, oldest first."""
+        ready = Ready([], [])
+        for _ in range(limit):
+            due = self.next_due()
+            if due is None or due > now:
+                break
+            _, rel = heapq.heappop(self._due)
+            self._judge(rel, self._waiting[rel], now, ready)
+        return ready
+
+    def _judge(self, rel: bytes, waiting: _Waiting, now: float, ready: Ready) -> None:
+        look = self._look(rel)
+        if look.stamp is None:
+            del self._waiting[rel]
+            ready.gone.append(rel)
+            return
+        if waiting.stamp != look.stamp:
+            waiting.stamp, waiting.still_since = look.stamp, now
+        pause = self._pause(look, waiting, now)
+        if pause is None:
+            del self._waiting[rel]
+            ready.settled.append(Settled(rel, look.stamp, waiting.source))
+            return
+        waiting.due = now + pause
+        heapq.heappush(self._due, (waiting.due, rel))
+
+    def _pause(self, look: Look, waiting: _Waiting, now: float) -> float | None:
+        """Seconds until the next look, or None: settled."""
+        still = now - waiting.still_since
+        if look.written:
+            if still >= max(_HELD_OPEN_SECONDS, self._settle_seconds):
+                return None
+            pause, waiting.retry = waiting.retry, min(waiting.retry * 2, _LAST_RETRY_SECONDS)
+            return pause
+        # A file that was only made and not yet filled has no writer either, between two opens of its maker.
+        told = waiting.finished or (look.written is False and look.stamp is not None and look.stamp.size > 0)
+        if told or still >= self._settle_seconds:
+            return None
+        return self._settle_seconds - still

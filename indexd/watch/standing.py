@@ -1,0 +1,62 @@
+"""Is the folder there, and is it the one that was indexed? Only then may its files be called missing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from indexd.watch.roots import Place, examine
+
+Verdict = Literal["same", "offline", "replaced"]
+
+
+class Standing:
+    """What lies at one root's path, and under which identity (device:inode) its files are known.
+
+    A folder with another identity is taken for the indexed one when a scan finds at least half of the known files in
+    it: a mount point without its mount, into which some program goes on writing, must not pass for the library, while a
+    disk that comes back under another device number must.
+    """
+
+    def __init__(self, path: bytes, trusted: str | None) -> None:
+        self._path = path
+        self.trusted = trusted
+        self._place = Place(None, "not looked at yet")
+        self._stranger = ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a folder to watch and scan, ours or another one."""
+        return self._place.identity is not None
+
+    @property
+    def online(self) -> bool:
+        """Whether the files of the index can be expected there."""
+        return self.is_there and not self._stranger
+
+    @property
+    def reason(self) -> str:
+        """Why it is offline, for people; empty when all is well."""
+        return self._place.problem or self._stranger
+
+    def check(self) -> Verdict:
+        """Look again. "replaced": there is a folder now, and it is not the one of the last look."""
+        before, self._place = self._place, examine(self._path)
+        if self._place.identity is None:
+            self._stranger = ""
+            return "offline"
+        return "same" if self._place.identity == before.identity else "replaced"
+
+    def may_mark(self) -> bool:
+        """Whether at this moment the folder is the one whose files are known."""
+        return self.trusted is not None and examine(self._path).identity == self.trusted
+
+    def judge(self, known: int, present: int) -> None:
+        """After a full scan that saw `present` of `known` files: adopt the folder, or call it a stranger."""
+        if self._place.identity == self.trusted or present * 2 >= known:
+            self.trusted = self._place.identity
+            self._stranger = ""
+            return
+        what = "an empty folder or one without the indexed files" if not present else "another folder"
+        self._stranger = (
+            f"{what} is in its place ({present} of {known} indexed files are there); nothing is marked missing"
+        )

@@ -1,0 +1,121 @@
+"""One root driven by hand: its clock, its watcher and its index are the test's."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from indexd.watch.cookie import COOKIE_NAME
+from indexd.watch.known import KnownInMemory
+from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
+from indexd.watch.rounds import RootRounds
+from indexd.watch.scripted import ScriptedWatchers
+from indexd.watch.stamp import FileStamp, SettledFile
+from indexd.watch.watcher import Hint, WatcherFailed
+
+ROOT_ID = 7
+
+
+class HandDriven:
+    """Rounds of one root with a clock that only `run` moves; the handler stores what it gets in `known` at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 1000.0
+        self.known = KnownInMemory()
+        self.watchers = ScriptedWatchers()
+        self.delivered: list[bytes] = []
+        self.events: list[tuple[str, str]] = []
+        self.stores = True
+        self.fails = False
+        self.answers_cookies = True
+        self.rounds: RootRounds | None = None
+
+    def open(
+        self, root: WatchedRoot | None = None, options: WatchOptions | None = None, *refusals: WatcherFailed
+    ) -> HandDriven:
+        """Make the rounds and run the first comparison."""
+        self.watchers = ScriptedWatchers(*refusals)
+        self.rounds = RootRounds(
+            root or WatchedRoot(ROOT_ID, os.fsencode(self.path)),
+            self.known,
+            self.deliver,
+            lambda kind, text, root_id: self.events.append((kind, text)),
+            options or WatchOptions(),
+            threading.Condition(),
+            clock=lambda: self.now,
+            opener=self.watchers,
+        )
+        self.run()
+        return self
+
+    def reopen(self) -> HandDriven:
+        """Start again with the index as it is, as a new daemon would."""
+        assert self.rounds is not None
+        identity = self.status.identity
+        self.rounds.close()
+        return self.open(WatchedRoot(ROOT_ID, os.fsencode(self.path), identity=identity))
+
+    def deliver(self, file: SettledFile) -> None:
+        self.delivered.append(file.rel)
+        if self.fails:
+            raise ValueError("the handler has a bug")
+        if self.stores:
+            self.known.record(file.root_id, file.rel, file.stamp)
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let `seconds` pass, doing every round that falls due."""
+        assert self.rounds is not None
+        until = self.now + seconds
+        for _ in range(100_000):
+            if self.answers_cookies and self.watchers.opened:
+                self.watchers.current.say(Hint(COOKIE_NAME, "changed", folder=False))
+            due = self.rounds.turn()
+            if due > until:
+                self.now = until
+                return
+            self.now = max(self.now, due)
+        raise AssertionError("the rounds never come to rest")
+
+    def say(self, *hints: Hint) -> None:
+        """The watcher reports, and the rounds run until nothing is due."""
+        self.watchers.current.say(*hints)
+        self.run()
+
+    def take(self) -> list[bytes]:
+        """What was delivered since the last call, sorted."""
+        taken, self.delivered = sorted(self.delivered), []
+        return taken
+
+    def present(self) -> list[bytes]:
+        return sorted(self.known.known(ROOT_ID))
+
+    def missing(self) -> list[bytes]:
+        return sorted(self.known.missing(ROOT_ID))
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.events]
+
+    @property
+    def status(self) -> RootStatus:
+        assert self.rounds is not None
+        return self.rounds.status()
+
+
+def old_file(path: Path, data: bytes = b"picture") -> Path:
+    """A file that was last written an hour ago, in folders that were too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    set_age(path, 3600)
+    return path
+
+
+def set_age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def stamp_of(path: Path) -> FileStamp:
+    return FileStamp.of(path.stat())

@@ -1,0 +1,86 @@
+"""Which names count."""
+
+from __future__ import annotations
+
+import pytest
+
+from indexd.watch.ignore import Selection
+from indexd_schemas.settings import Root, Watch
+
+
+@pytest.mark.parametrize(
+    "rel",
+    [
+        b".hidden.png",
+        b"a/.stfolder/x.png",
+        b"@eaDir/x.png",
+        b"deep/@EADIR/x.png",
+        b"System Volume Information/x.png",
+        b"$RECYCLE.BIN/x.png",
+        b"x.png.tmp",
+        b"x.PART",
+        b"x.crdownload",
+        b"x.png~",
+        b"~$x.png",
+        b".indexd-cookie",
+        b"Thumbs.db",
+    ],
+)
+def test_built_in_ignores(rel: bytes) -> None:
+    assert not Selection().wants(rel)
+
+
+@pytest.mark.parametrize("rel", [b"x.png", b"a b/c.d/x.jpeg", b"\xff\xfe.png", "ü/é.webp".encode(), b"template.png"])
+def test_pictures_count(rel: bytes) -> None:
+    assert Selection().wants(rel)
+
+
+@pytest.mark.parametrize(
+    ("glob", "inside", "outside"),
+    [
+        ("**/*.png", b"a/b/x.png", b"a/x.jpg"),
+        ("**/*.png", b"x.png", b"x.png.txt"),
+        ("*.png", b"a/b/x.png", b"a/x.gif"),
+        ("a/*.png", b"a/x.png", b"a/b/x.png"),
+        ("2024-[01]?/**", b"2024-11/x.png", b"2024-21/x.png"),
+        ("[!a]/*", b"b/x", b"a/x"),
+        ("a**/x", b"a/b/c/x", b"b/x"),
+        ("out/", b"out", b"outer"),
+        ("v1.(0)+/*", b"v1.(0)+/x", b"v1x(0)+/x"),
+    ],
+)
+def test_globs(glob: str, inside: bytes, outside: bytes) -> None:
+    selection = Selection(include=[glob])
+    assert (selection.wants(inside), selection.wants(outside)) == (True, False)
+
+
+def test_an_excluded_folder_is_not_entered() -> None:
+    selection = Selection(exclude=["tmp/**", "drafts"])
+    assert not selection.enters(b"tmp")
+    assert not selection.enters(b"a/drafts")
+    assert not selection.wants(b"a/drafts/b/x.png")
+    assert selection.enters(b"a/tmp")
+
+
+def test_settings_ignore_counts_everywhere() -> None:
+    selection = Selection.of(Root(path="~/x", include=("*.png",)), Watch(ignore=("Trash", "*.bak.png")))
+    assert selection.wants(b"a/x.png")
+    assert not selection.wants(b"a/Trash/x.png")
+    assert not selection.wants(b"x.bak.png")
+    assert not selection.wants(b"x.jpg")
+
+
+def test_the_inbox_takes_job_files_directly_inside_it() -> None:
+    inbox = Selection(purpose="jobs")
+    assert inbox.wants(b"a.yaml")
+    assert inbox.wants(b"B.YML")
+    assert [rel for rel in (b"accepted/a.yaml", b"a.json", b".a.yaml", b"a.yaml.tmp") if inbox.wants(rel)] == []
+    assert not inbox.enters(b"done")
+
+
+@pytest.mark.parametrize(
+    ("rel", "word"),
+    [(b".x.png", "hidden"), (b"@eaDir/x.png", "@eaDir"), (b"skip/x.png", "excluded"), (b"x.gif", "include")],
+)
+def test_why_not_says_which_rule(rel: bytes, word: str) -> None:
+    assert word in (Selection(include=["*.png"], exclude=["skip/**"]).why_not(rel) or "")

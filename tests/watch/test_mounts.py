@@ -1,0 +1,37 @@
+"""File systems by their mount table."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from indexd.watch.mounts import Mount, mount_of
+
+TABLE = b"""\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:40 / /mnt/nas rw - cifs //nas/pictures rw
+41 22 0:41 / /mnt/nas/my\\040disk rw - ext4 /dev/sdb1 rw
+42 22 0:42 / /mnt/ssh rw - fuse.sshfs me@there:/ rw
+43 22 0:43 / /mnt/stick rw - vfat /dev/sdc1 rw
+44 22 0:44 / /mnt/pool rw - fuse.mergerfs a:b rw
+45 22 0:45 / /mnt/stick rw - tmpfs tmpfs rw
+broken line
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths of a Linux mount table")
+@pytest.mark.parametrize(
+    ("path", "mount"),
+    [
+        (b"/home/me", Mount("ext4", remote=False, inodes=True)),
+        (b"/mnt/nas/x", Mount("cifs", remote=True, inodes=False)),
+        (b"/mnt/nas/my disk/x", Mount("ext4", remote=False, inodes=True)),
+        (b"/mnt/nasty", Mount("ext4", remote=False, inodes=True)),
+        (b"/mnt/ssh", Mount("fuse.sshfs", remote=True, inodes=False)),
+        (b"/mnt/stick", Mount("tmpfs", remote=False, inodes=True)),
+        (b"/mnt/pool/x", Mount("fuse.mergerfs", remote=False, inodes=False)),
+    ],
+)
+def test_the_longest_and_last_mount_counts(path: bytes, mount: Mount) -> None:
+    assert mount_of(path, TABLE) == mount

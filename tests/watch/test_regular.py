@@ -1,0 +1,42 @@
+"""Opening only regular files."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from indexd.errors import NotRegular
+from indexd.watch.regular import open_regular
+
+
+def test_a_regular_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"data")
+    for path in (tmp_path / "x", str(tmp_path / "x"), os.fsencode(tmp_path / "x")):
+        with open_regular(path) as file:
+            assert file.read() == b"data"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe", "socket"])
+def test_anything_else_is_refused_at_once(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kind == "link":
+        (tmp_path / "target").write_bytes(b"data")
+        os.symlink("target", "x")
+    elif kind == "folder":
+        (tmp_path / "x").mkdir()
+    elif kind == "pipe":
+        os.mkfifo("x")
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("x")
+    with pytest.raises(NotRegular, match=f"x is a {kind}"):
+        open_regular("x")
+
+
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "none")
