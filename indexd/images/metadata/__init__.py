@@ -1,0 +1,45 @@
+"""What the texts of a picture say: one reader a format, one registry, one way in.
+
+To add a format: a new file here with a function under `@reads("name", rank=N)`, its name in the import below, its line
+in docs/formats.md. Reading again with a newer parser needs the raw texts only, not the files.
+"""
+
+from indexd.images.metadata import (
+    a1111,
+    comfyui,
+    draw_things,
+    easy_diffusion,
+    fooocus,
+    hf_space,
+    indexd_recipe,
+    invokeai,
+    midjourney,
+    novelai,
+    provenance,
+    stability_matrix,
+    swarmui,
+    tensor_art,
+)
+from indexd.images.metadata.registry import PARSER_VERSION, Texts, parse, readers, reads
+
+__all__ = [
+    "PARSER_VERSION",
+    "Texts",
+    "a1111",
+    "comfyui",
+    "draw_things",
+    "easy_diffusion",
+    "fooocus",
+    "hf_space",
+    "indexd_recipe",
+    "invokeai",
+    "midjourney",
+    "novelai",
+    "parse",
+    "provenance",
+    "readers",
+    "reads",
+    "stability_matrix",
+    "swarmui",
+    "tensor_art",
+]

@@ -1,0 +1,61 @@
+"""WebP: the RIFF chunks (RFC 9649): canvas size, frames, EXIF, XMP, C2PA."""
+
+from __future__ import annotations
+
+from indexd.errors import NotAPicture
+from indexd.images.containers.c2pa import add_manifest
+from indexd.images.containers.exif import add_exif
+from indexd.images.containers.texts import TEXT_BYTES_MAX, Container, Texts, container
+from indexd.images.source import Source
+
+CHUNKS_WALKED_MAX = 200_000
+
+_TEXT_KINDS = frozenset((b"EXIF", b"XMP ", b"C2PA"))
+
+
+def matches(head: bytes) -> bool:
+    """Whether a file that begins so is a WebP."""
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def read(source: Source) -> Container:
+    """Size, frames and texts of a WebP. Raises NotAPicture where no size is stated."""
+    texts = Texts()
+    size: tuple[int, int] | None = None
+    frame_count = 0
+    offset = 12
+    for _ in range(CHUNKS_WALKED_MAX):
+        head = source.at(offset, 8)
+        if len(head) < 8:
+            break
+        kind, length = head[:4], int.from_bytes(head[4:], "little")
+        if kind == b"ANMF":
+            frame_count += 1
+        elif kind in _TEXT_KINDS:
+            _add(texts, kind, source.at(offset + 8, length) if length <= TEXT_BYTES_MAX else b"")
+        elif size is None:
+            size = _size(kind, source.at(offset + 8, 10))
+        offset += 8 + length + (length & 1)
+    if size is None:
+        raise NotAPicture("the WebP ends before it states its size")
+    return container("WEBP", size[0], size[1], frame_count, texts)
+
+
+def _size(kind: bytes, data: bytes) -> tuple[int, int] | None:
+    if kind == b"VP8X" and len(data) >= 10:
+        return int.from_bytes(data[4:7], "little") + 1, int.from_bytes(data[7:10], "little") + 1
+    if kind == b"VP8 " and len(data) >= 10 and data[3:6] == b"\x9d\x01\x2a":
+        return int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
+    if kind == b"VP8L" and len(data) >= 5 and data[0] == 0x2F:
+        bits = int.from_bytes(data[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return None
+
+
+def _add(texts: Texts, kind: bytes, data: bytes) -> None:
+    if kind == b"EXIF":
+        add_exif(texts, data)
+    elif kind == b"XMP ":
+        texts.add("xmp", data)
+    else:
+        add_manifest(texts, data)

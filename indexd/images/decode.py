@@ -1,0 +1,116 @@
+"""Pictures to pixels. Only worker processes decode: a decoder that crashes or eats memory takes nothing else with it.
+
+`make_thumbnails` is served in the decode lane. Pillow raises eight kinds of errors over damaged files, so each file is
+tried on its own and whatever it raises is that file's reason.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageOps, PngImagePlugin
+
+from indexd.errors import NotAPicture, NotRegular
+from indexd.images.containers import png
+from indexd.images.containers.kinds import FORMATS
+from indexd.images.source import Source
+from indexd.images.thumbnail import thumbnail_path, write_thumbnail
+from indexd.watch.regular import open_regular
+from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
+
+PIXELS_MAX = 1 << 28
+"""16384 x 16384: upscaled pictures of 8K and 16K pass, and one decoded picture stays near a gigabyte."""
+
+Image.MAX_IMAGE_PIXELS = PIXELS_MAX
+# Workflows of several MB are legitimate, and beyond its own limit Pillow refuses to open the picture at all.
+PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20
+PngImagePlugin.MAX_TEXT_MEMORY = 128 << 20
+
+_TRANSPARENT = frozenset(("RGBA", "LA", "PA", "RGBa", "La"))
+
+
+def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
+    """A thumbnail for each picture of the call; those that cannot be decoded have their reason in `problems`.
+
+    Running it twice is harmless: a thumbnail that is there already is left as it is. Raises OSError where the folder
+    of thumbnails cannot be written, because that is no fault of a picture.
+    """
+    problems: dict[int, str] = {}
+    for index, (path, content_hash) in enumerate(call.jobs):
+        target = thumbnail_path(call.folder, content_hash)
+        if target.exists() and target.stat().st_size:
+            continue
+        try:
+            picture = _opened(path, near_px=call.size_px)
+        except (NotAPicture, NotRegular) as error:
+            problems[index] = str(error)
+            continue
+        except OSError as error:
+            problems[index] = error.strerror or str(error)
+            continue
+        write_thumbnail(picture, call.folder, content_hash, call.size_px)
+    return ThumbnailsMade(problems)
+
+
+def thumbnail(path: bytes | str | Path, target_dir: Path | str, content_hash: bytes, size_px: int) -> Path:
+    """The thumbnail of one picture, made now. Raises NotAPicture, NotRegular or OSError."""
+    return write_thumbnail(_opened(path, near_px=size_px), target_dir, content_hash, size_px)
+
+
+def open_picture(path: bytes | str | Path) -> Image.Image:
+    """The first frame of a picture, decoded, upright, 8-bit RGB (what is transparent lies on white).
+
+    Raises NotAPicture(reason) where it cannot be decoded, NotRegular, or OSError where it cannot be read.
+    """
+    picture = _opened(path)
+    if picture.mode != "RGBA":
+        return picture
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def _opened(path: bytes | str | Path, near_px: int | None = None) -> Image.Image:
+    """The first frame, upright, as RGB or RGBA. `near_px` lets a JPEG be decoded at a fraction of its size."""
+    with open_regular(path) as file:
+        try:
+            return _decoded(file, near_px)
+        except NotAPicture:
+            raise
+        except Exception as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise NotAPicture(f"cannot be decoded: {text[:300]}") from error
+
+
+def _decoded(file: BinaryIO, near_px: int | None) -> Image.Image:
+    if file.read(len(png.SIGNATURE)) == png.SIGNATURE:
+        _refuse_damaged(file)
+    file.seek(0)
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata and of sizes above the limit, which is checked here.
+        warnings.simplefilter("ignore")
+        with Image.open(file, formats=FORMATS) as opened:
+            width, height = opened.size
+            if width * height > PIXELS_MAX:
+                raise NotAPicture(f"{width}x{height} pixels are more than are decoded ({PIXELS_MAX})")
+            if near_px is not None and opened.format == "JPEG":
+                opened.draft("RGB", (2 * near_px, 2 * near_px))
+            opened.load()
+            return ImageOps.exif_transpose(_eight_bit(opened))
+
+
+def _refuse_damaged(file: BinaryIO) -> None:
+    """Pillow does not look at the checksums of a PNG's picture data and shows what is left of it."""
+    if png.has_damaged_pixels(Source(file, os.fstat(file.fileno()).st_size)):
+        raise NotAPicture("cannot be decoded: a checksum in the picture data is wrong")
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        # Pillow clips 16-bit grey at 255 when it converts; its high byte is what is seen.
+        return picture.convert("I").point(lambda level: level * (1 / 256)).convert("L").convert("RGB")
+    if picture.mode in _TRANSPARENT or "transparency" in picture.info:
+        return picture.convert("RGBA")
+    return picture.convert("RGB")

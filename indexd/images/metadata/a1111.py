@@ -1,0 +1,188 @@
+"""Infotext in any chunk: AUTOMATIC1111, Forge, reForge, SD.Next, stable-diffusion.cpp, Civitai, ComfyUI's A1111-like savers."""
+
+from __future__ import annotations
+
+import re
+
+from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
+from indexd.images.metadata import infotext, values
+from indexd.images.metadata.registry import Texts, reads
+
+CHUNKS = (
+    "png:parameters",
+    "exif:UserComment",
+    "stealth:parameters",
+    "exif:ImageDescription",
+    "exif:XPComment",
+    "jpeg:comment",
+    "gif:comment",
+    "png:Comment",
+    "png:Description",
+    "png:comment",
+    "sidecar:txt",
+)
+"""Where infotexts are found, the surest place first."""
+
+_COLUMNS = frozenset(
+    (
+        "Steps",
+        "Sampler",
+        "Schedule type",
+        "Scheduler",
+        "Raw prompt",
+        "Raw negative prompt",
+        "Lora weights",
+        "CFG scale",
+        "CFG Scale",
+        "Seed",
+        "Size",
+        "Model hash",
+        "Model",
+        "VAE",
+        "Denoising strength",
+        "Clip skip",
+        "Version",
+        "App",
+        "Lora hashes",
+        "Civitai resources",
+    )
+)
+_PLACEHOLDERS = frozenset(("", "unknown"))
+_CONTROL = re.compile(r"ControlNet(?: \d+)?")
+
+
+@reads("a1111", rank=60)
+def read(texts: Texts) -> Metadata | None:
+    """The metadata of the first infotext in the file."""
+    for key in CHUNKS:
+        text = texts.get(key)
+        parts = infotext.split(text) if text else None
+        if parts is None:
+            continue
+        # ComfyUI savers write placeholders when their text inputs hang in the air; the graph beside them is the truth.
+        if texts.has_graph and parts.prompt.lower() in _PLACEHOLDERS:
+            return None
+        return metadata_of(parts, key)
+    return None
+
+
+def metadata_of(parts: infotext.Infotext, source: str) -> Metadata:
+    """The columns of one infotext."""
+    given = parts.settings
+    resources = values.records(values.json_of(given.get("Civitai resources", "")))
+    size = values.size(given.get("Size"))
+    generator, version = _maker(given)
+    hires = values.number(given.get("Hires upscale") or given.get("Hires scale"))
+    denoise = values.number(given.get("Denoising strength"))
+    sampler = values.stated(given.get("Sampler"))
+    schedule = values.stated(given.get("Schedule type") or given.get("Scheduler"))
+    steps, seed = values.whole(given.get("Steps")), values.seed(given.get("Seed"))
+    cfg = values.number(given.get("CFG scale") or given.get("CFG Scale") or given.get("cfg scale"))
+    model = _model(given, resources)
+    return Metadata(
+        generator=generator,
+        generator_version=version,
+        source=source,
+        is_ai="metadata",
+        # Fooocus writes the styled and expanded prompt first; what the person typed stands in its settings.
+        prompt=values.text(given.get("Raw prompt", parts.prompt)),
+        negative_prompt=values.text(given.get("Raw negative prompt", parts.negative_prompt)),
+        raw_prompt=parts.template,
+        seed=seed,
+        steps=steps,
+        cfg=cfg,
+        sampler=sampler,
+        schedule=schedule,
+        denoise=denoise,
+        clip_skip=values.whole(given.get("Clip skip")),
+        model_name=model,
+        model_hash=values.stated(given.get("Model hash")),
+        vae=values.model_name(given.get("VAE")),
+        gen_width=size[0] if size else None,
+        gen_height=size[1] if size else None,
+        loras=_loras(parts, given, resources),
+        controls=tuple(_control(text) for key, text in given.items() if _CONTROL.fullmatch(key)),
+        passes=_passes(given, SamplerPass(seed, steps, cfg, sampler, schedule, denoise, model), hires),
+        extras=(
+            *((("full prompt", parts.prompt),) if "Raw prompt" in given else ()),
+            *((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS),
+        ),
+    )
+
+
+def _maker(given: dict[str, str]) -> tuple[str, str | None]:
+    """The program that wrote the infotext, by its `Version` and `App`; A1111 itself where nothing says otherwise."""
+    version = values.stated(given.get("Version"))
+    lower = (version or "").lower()
+    if given.get("App") == "SD.Next":
+        return "sd.next", version
+    if "Civitai resources" in given:
+        return "civitai", version
+    for mark, name in (("stable-diffusion.cpp", "sd.cpp"), ("comfyui", "comfyui"), ("fooocus", "fooocus")):
+        if lower.startswith(mark):
+            return name, version
+    if "SDCPP" in given:
+        return "sd.cpp", version
+    # Forge writes f2.0.1v1.10.1-…, its branches "classic" and "neo"; reForge f1.0.0v2-v1.10.1RC-….
+    if re.match(r"f\d[\w.]*-v1\.10\.1RC", version or ""):
+        return "reforge", version
+    if re.match(r"f\d|classic|neo", lower):
+        return "forge", version
+    return "a1111", version
+
+
+def _model(given: dict[str, str], resources: list[dict[str, object]]) -> str | None:
+    """`Model`; stable-diffusion.cpp leaves it empty and fills `Unet`; Civitai names it among its resources."""
+    name = values.model_name(given.get("Model")) or values.model_name(given.get("Unet"))
+    if name is None:
+        kinds = ("checkpoint", "model")
+        name = next((values.stated(item.get("modelName")) for item in resources if item.get("type") in kinds), None)
+    return name
+
+
+def _loras(parts: infotext.Infotext, given: dict[str, str], resources: list[dict[str, object]]) -> tuple[LoraUse, ...]:
+    uses = list(infotext.loras_of(parts.prompt, given.get("Lora hashes"), given.get("Lora weights")))
+    if not uses:
+        hashes = values.record(values.json_of(given.get("Hashes", "")))
+        uses = [
+            LoraUse(key.split(":", 1)[1], None, None, str(digest))
+            for key, digest in hashes.items()
+            if key.lower().startswith("lora:")
+        ]
+    for item in resources:
+        name = values.stated(item.get("modelName"))
+        if name and str(item.get("type", "")).lower() in ("lora", "lycoris", "locon", "dora"):
+            uses.append(LoraUse(name, values.number(item.get("weight"))))
+    return tuple(uses)
+
+
+def _control(text: str) -> ControlUse:
+    unit = infotext.settings_of(text)
+    start, end = (values.number(part) for part in (unit.get("Guidance Start"), unit.get("Guidance End")))
+    if match := re.fullmatch(r"\(([\d.]+), ([\d.]+)\)", unit.get("Timestep Range", "")):
+        start, end = values.number(match[1]), values.number(match[2])
+    return ControlUse(
+        values.stated(unit.get("Model")),
+        values.stated(unit.get("Module")),
+        values.number(unit.get("Weight")),
+        start,
+        end,
+    )
+
+
+def _passes(given: dict[str, str], first: SamplerPass, hires: float | None) -> tuple[SamplerPass, ...]:
+    """The passes of the samplers: with "hires fix" the strength belongs to the second one."""
+    if hires is None:
+        return (first,)
+    second = SamplerPass(
+        first.seed,
+        values.whole(given.get("Hires steps")) or first.steps,
+        values.number(given.get("Hires CFG Scale")) or first.cfg,
+        values.stated(given.get("Hires sampler")) or first.sampler,
+        values.stated(given.get("Hires schedule type")) or first.schedule,
+        first.denoise,
+        values.model_name(given.get("Hires checkpoint")) or first.model_name,
+    )
+    return SamplerPass(
+        first.seed, first.steps, first.cfg, first.sampler, first.schedule, None, first.model_name
+    ), second

@@ -1,0 +1,74 @@
+"""Easy Diffusion: one PNG text a field, or JSON in EXIF or beside the picture, or `Key: value` lines in a .txt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from indexd.images.facts import Metadata
+from indexd.images.metadata import values
+from indexd.images.metadata.registry import Texts, reads
+
+_NAMES = {
+    "prompt": ("prompt", "Prompt"),
+    "negative_prompt": ("negative_prompt", "Negative Prompt"),
+    "seed": ("seed", "Seed"),
+    "steps": ("num_inference_steps", "Steps"),
+    "cfg": ("guidance_scale", "Guidance Scale"),
+    "sampler": ("sampler_name", "Sampler"),
+    "model": ("use_stable_diffusion_model", "Stable Diffusion model", "Stable Diffusion Model"),
+    "vae": ("use_vae_model", "VAE model"),
+    "clip_skip": ("clip_skip", "Clip Skip"),
+    "width": ("width", "Width"),
+    "height": ("height", "Height"),
+    "denoise": ("prompt_strength", "Prompt Strength"),
+}
+_JSON_CHUNKS = ("exif:UserComment", "png:parameters", "jpeg:comment", "sidecar:json")
+
+
+@reads("easy-diffusion", rank=33)
+def read(texts: Texts) -> Metadata | None:
+    """The fields, when the model or the step count stands under one of this program's names."""
+    for key in _JSON_CHUNKS:
+        given = texts.record(key)
+        if any(name in given for name in _NAMES["model"]):
+            return _metadata(given, key)
+    chunks = {key.removeprefix("png:"): texts.get(key) for key in texts.keys() if key.startswith("png:")}  # noqa: SIM118
+    # ComfyUI's chunk is called `prompt` too, but holds JSON.
+    if _is_ours(chunks) and (_first(chunks, "prompt") or "{").lstrip()[:1] != "{":
+        return _metadata(chunks, "png:prompt")
+    lines = _lines(texts.get("sidecar:txt") or "")
+    return _metadata(lines, "sidecar:txt") if _is_ours(lines) and "Prompt" in lines else None
+
+
+def _is_ours(given: Mapping[str, object]) -> bool:
+    return any(name in given for name in _NAMES["model"]) and any(name in given for name in _NAMES["seed"])
+
+
+def _lines(text: str) -> dict[str, object]:
+    pairs = (line.partition(":") for line in text[: values.TEXT_MAX].splitlines()[:200])
+    return {key.strip(): value.strip() for key, colon, value in pairs if colon}
+
+
+def _first(given: Mapping[str, object], field: str) -> str | None:
+    value = next((given[name] for name in _NAMES[field] if given.get(name) not in (None, "None")), None)
+    return None if value is None or isinstance(value, dict | list) else str(value)
+
+
+def _metadata(given: Mapping[str, object], source: str) -> Metadata:
+    return Metadata(
+        generator="easy-diffusion",
+        source=source,
+        is_ai="metadata",
+        prompt=values.text(_first(given, "prompt")),
+        negative_prompt=values.text(_first(given, "negative_prompt")),
+        seed=values.seed(_first(given, "seed")),
+        steps=values.whole(_first(given, "steps")),
+        cfg=values.number(_first(given, "cfg")),
+        sampler=values.stated(_first(given, "sampler")),
+        denoise=values.number(_first(given, "denoise")),
+        clip_skip=values.whole(_first(given, "clip_skip")),
+        model_name=values.model_name(_first(given, "model")),
+        vae=values.model_name(_first(given, "vae")),
+        gen_width=values.whole(_first(given, "width")),
+        gen_height=values.whole(_first(given, "height")),
+    )

@@ -1,0 +1,133 @@
+"""The Fooocus family's JSON: Fooocus 2 and its forks, RuinedFooocus, FooocusPlus, Fooocus-MRE.
+
+They differ in the names of their keys and in the chunk; Fooocus' other scheme ("a1111") is an infotext.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from indexd.images.facts import LoraUse, Metadata
+from indexd.images.metadata import values
+from indexd.images.metadata.registry import Texts, reads
+
+CHUNKS = ("png:parameters", "exif:UserComment", "png:Comment", "jpeg:comment", "sidecar:json")
+
+_MODELS = ("base_model", "Base Model", "base_model_name")
+_PROMPTS = ("prompt", "Prompt", "full_prompt", "real_prompt")
+_NEGATIVES = ("negative_prompt", "Negative Prompt", "Negative", "full_negative_prompt", "real_negative_prompt")
+_SEEDS = ("seed", "Seed")
+_STEPS = ("steps", "Steps")
+_SCALES = ("guidance_scale", "Guidance Scale", "cfg", "cfg_scale")
+_SAMPLERS = ("sampler", "Sampler", "sampler_name")
+_SCHEDULES = ("scheduler", "Scheduler", "scheduler_name")
+_VERSIONS = ("version", "Version", "software", "Software")
+_HASHES = ("base_model_hash", "Base Model Hash")
+_SKIPS = ("clip_skip", "CLIP Skip", "Clip Skip")
+_VAES = ("vae", "VAE", "vae_name")
+_SIZES = ("resolution", "Resolution")
+_COLUMNS = frozenset(
+    name
+    for names in (_MODELS, _PROMPTS, _NEGATIVES, _SEEDS, _STEPS, _SCALES, _SAMPLERS, _SCHEDULES, _VERSIONS, _HASHES)
+    for name in names
+) | frozenset((*_SKIPS, *_VAES, *_SIZES, "width", "height", "loras"))
+_NUMBERS = re.compile(r"\d+")
+_RUINED_LORA = re.compile(r"(-?[\d.]+) - (.+)")
+
+
+@reads("fooocus", rank=32)
+def read(texts: Texts) -> Metadata | None:
+    """The settings of a JSON object that names a base model and a prompt."""
+    for key in CHUNKS:
+        given = texts.record(key)
+        if any(name in given for name in _MODELS) and any(name in given for name in _PROMPTS):
+            return _metadata(given, key, values.stated(texts.get("exif:Software")))
+    return None
+
+
+def _metadata(given: dict[str, Any], source: str, software: str | None) -> Metadata:
+    width, height = _size(given)
+    version = values.stated(_first(given, _VERSIONS)) or software
+    return Metadata(
+        generator=_maker(given, version),
+        generator_version=version,
+        source=source,
+        is_ai="metadata",
+        prompt=_text(given, _PROMPTS),
+        negative_prompt=_text(given, _NEGATIVES),
+        raw_prompt=None,
+        seed=values.seed(_first(given, _SEEDS)),
+        steps=values.whole(_first(given, _STEPS)),
+        cfg=values.number(_first(given, _SCALES)),
+        sampler=values.stated(_first(given, _SAMPLERS)),
+        schedule=values.stated(_first(given, _SCHEDULES)),
+        clip_skip=values.whole(_first(given, _SKIPS)),
+        model_name=values.model_name(_first(given, _MODELS)),
+        model_hash=values.stated(_first(given, _HASHES)),
+        vae=values.model_name(_first(given, _VAES)),
+        gen_width=width,
+        gen_height=height,
+        loras=_loras(given),
+        extras=tuple((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS),
+    )
+
+
+def _maker(given: dict[str, Any], version: str | None) -> str:
+    stated = f"{given.get('software', '')} {version or ''}".lower()
+    if "ruined" in stated:
+        return "ruinedfooocus"
+    if "plus" in stated or "Base Model" in given:
+        return "fooocusplus"
+    return "fooocus-mre" if "mre" in stated else "fooocus"
+
+
+def _first(given: dict[str, Any], names: tuple[str, ...]) -> Any:
+    return next((given[name] for name in names if given.get(name) is not None), None)
+
+
+def _text(given: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """The text as the user typed it; the expanded prompt is a list and only stands in where nothing else is stated."""
+    found = _first(given, names)
+    if isinstance(found, list):
+        return values.text("\n".join(str(part) for part in found))
+    return values.text(found)
+
+
+def _size(given: dict[str, Any]) -> tuple[int | None, int | None]:
+    stated = _first(given, _SIZES)
+    if stated is not None:
+        numbers = _NUMBERS.findall(str(stated)[:60])  # "(1024, 1024)", "1152×896", [1024, 1024]
+        return (values.whole(numbers[0]), values.whole(numbers[1])) if len(numbers) >= 2 else (None, None)
+    return values.whole(given.get("width")), values.whole(given.get("height"))
+
+
+def _loras(given: dict[str, Any]) -> tuple[LoraUse, ...]:
+    uses = []
+    listed = given.get("loras")
+    for item in listed if isinstance(listed, list) else ():
+        use = _lora(item)
+        if use is not None:
+            uses.append(use)
+    for key, value in given.items():
+        if re.fullmatch(r"lora_combined_\d+|LoRA \d+", key) and isinstance(value, str):
+            parts = [part for part in value.split(" : ") if part not in ("True", "False")]
+            name = values.model_name(parts[0]) if not value.startswith("False") else None
+            if name:
+                uses.append(LoraUse(name, values.number(parts[-1]) if len(parts) > 1 else None))
+    return tuple(uses)
+
+
+def _lora(item: object) -> LoraUse | None:
+    """One LoRA: `[name, weight, hash]`, `{"name", "weight"}`, or RuinedFooocus' `[hash, "0.5 - name"]`."""
+    if isinstance(item, dict):
+        name = values.model_name(item.get("name"))
+        return LoraUse(name, values.number(item.get("weight")), None, values.stated(item.get("hash"))) if name else None
+    if not isinstance(item, list) or not item:
+        return None
+    if len(item) == 2 and isinstance(item[1], str) and (match := _RUINED_LORA.fullmatch(item[1])):
+        name = values.model_name(match[2])
+        return LoraUse(name, values.number(match[1]), None, values.stated(item[0])) if name else None
+    name = values.model_name(item[0])
+    weight = values.number(item[1]) if len(item) > 1 else None
+    return LoraUse(name, weight, None, values.stated(item[2]) if len(item) > 2 else None) if name else None

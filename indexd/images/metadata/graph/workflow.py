@@ -1,0 +1,200 @@
+"""A UI workflow turned into the graph that would have been sent: names for widgets, links for everything virtual.
+
+Reroutes and primitives stay nodes (the tracer walks through them); bypassed nodes hand on their input of the same type;
+muted ones are gone; Get/Set pairs and "Anything Everywhere" become links; subgraphs are unfolded as `outer:inner`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from indexd.images.metadata import values
+from indexd.images.metadata.graph.nodes import NODES_MAX, Graph, node
+from indexd.images.metadata.graph.widgets import AFTER_GENERATE, SEED_CHOICES, WIDGETS
+
+MUTED, BYPASSED = 2, 4
+SUBGRAPH_DEPTH_MAX = 8
+
+_SUBGRAPH_INPUT, _SUBGRAPH_OUTPUT = -10, -20
+_EVERYWHERE = ("anything everywhere", "prompts everywhere", "seed everywhere")
+
+Origin = tuple[str, int]
+
+
+@dataclass(slots=True)
+class _Flat:
+    """Nodes of all levels by their full id, and what every (node, input) is fed from."""
+
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    feeds: dict[tuple[str, int], Origin] = field(default_factory=dict)
+    outlets: dict[Origin, Origin] = field(default_factory=dict)
+
+
+def graph_of_workflow(workflow: object) -> Graph | None:
+    """The graph of a UI workflow, or None when it is none."""
+    shape = values.record(workflow)
+    if not values.records(shape.get("nodes")):
+        return None
+    definitions = {
+        str(item.get("id")): item for item in values.records(values.record(shape.get("definitions")).get("subgraphs"))
+    }
+    flat = _Flat()
+    _unfold(flat, shape, definitions, "", {}, 0)
+    wires = _Wires(flat)
+    return Graph(
+        node(key, str(item.get("type")), wires.inputs(key, item))
+        for key, item in flat.nodes.items()
+        if item.get("mode") not in (MUTED, BYPASSED)
+    )
+
+
+def _unfold(
+    flat: _Flat,
+    shape: dict[str, Any],
+    definitions: dict[str, dict[str, Any]],
+    prefix: str,
+    fed: dict[int, Origin],
+    depth: int,
+) -> dict[int, Origin]:
+    """Add one level to `flat`; `fed` says what feeds its inputs, the answer what its outputs come from."""
+    outputs: dict[int, Origin] = {}
+    for link in _links(shape.get("links")):
+        source, source_slot, target, target_slot = link
+        origin = fed.get(source_slot) if source == _SUBGRAPH_INPUT else (f"{prefix}{source}", source_slot)
+        if origin is None:
+            continue
+        if target == _SUBGRAPH_OUTPUT:
+            outputs[target_slot] = origin
+        else:
+            flat.feeds[(f"{prefix}{target}", target_slot)] = origin
+    for item in values.records(shape.get("nodes")):
+        if len(flat.nodes) >= NODES_MAX:
+            break
+        key = f"{prefix}{item.get('id')}"
+        inner = definitions.get(str(item.get("type")))
+        if inner is None or depth >= SUBGRAPH_DEPTH_MAX:
+            flat.nodes[key] = item
+            continue
+        feeds = {slot: origin for (target, slot), origin in list(flat.feeds.items()) if target == key}
+        for slot, origin in _unfold(flat, inner, definitions, f"{key}:", feeds, depth + 1).items():
+            flat.outlets[(key, slot)] = origin
+    return outputs
+
+
+def _links(links: object) -> list[tuple[Any, int, Any, int]]:
+    """Links as (source, slot, target, slot); the top level keeps them as lists, subgraphs as objects."""
+    found = []
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, list) and len(link) >= 5:
+            row = (link[1], link[2], link[3], link[4])
+        elif isinstance(link, dict):
+            row = (link.get("origin_id"), link.get("origin_slot"), link.get("target_id"), link.get("target_slot"))
+        else:
+            continue
+        if isinstance(row[1], int) and isinstance(row[3], int):
+            found.append(row)
+    return found
+
+
+class _Wires:
+    """The inputs of flat nodes: widgets by name, and links followed through what the front end resolves itself."""
+
+    def __init__(self, flat: _Flat) -> None:
+        self._flat = flat
+        self._set: dict[str, Origin] = {}
+        self._everywhere: dict[str, Origin] = {}
+        for key, item in flat.nodes.items():
+            kind = str(item.get("type"))
+            if kind == "SetNode" and (origin := flat.feeds.get((key, 0))) is not None:
+                self._set.setdefault(_first_widget(item), origin)
+            elif kind.lower().startswith(_EVERYWHERE):
+                self._offer(key, item, kind)
+
+    def inputs(self, key: str, item: dict[str, Any]) -> dict[str, Any]:
+        """Every input of a node by name: plain values, and links as `[id, slot]`."""
+        inputs = _widgets(item)
+        for slot, declared in enumerate(values.records(item.get("inputs"))):
+            name = str(declared.get("name"))
+            origin = self._origin(self._flat.feeds.get((key, slot)))
+            if origin is None and "widget" not in declared:
+                origin = self._offered(name, str(declared.get("type")))
+            if origin is not None:
+                inputs[name] = list(origin)
+        return inputs
+
+    def _origin(self, origin: Origin | None) -> Origin | None:
+        for _ in range(100):
+            if origin is None:
+                return None
+            if origin in self._flat.outlets:
+                origin = self._flat.outlets[origin]
+                continue
+            source = self._flat.nodes.get(origin[0])
+            if source is None or source.get("mode") == MUTED:
+                return None
+            if source.get("type") == "GetNode":
+                origin = self._set.get(_first_widget(source))
+            elif source.get("mode") == BYPASSED:
+                origin = self._behind_bypassed(origin, source)
+            else:
+                return origin
+        return None
+
+    def _behind_bypassed(self, origin: Origin, source: dict[str, Any]) -> Origin | None:
+        outputs = values.records(source.get("outputs"))
+        wanted = outputs[origin[1]].get("type") if 0 <= origin[1] < len(outputs) else None
+        for slot, declared in enumerate(values.records(source.get("inputs"))):
+            if declared.get("type") == wanted and (behind := self._flat.feeds.get((origin[0], slot))) is not None:
+                return behind
+        return None
+
+    def _offer(self, key: str, item: dict[str, Any], kind: str) -> None:
+        if kind.lower().startswith("seed"):
+            self._everywhere.setdefault("seed", (key, 0))
+        for slot, declared in enumerate(values.records(item.get("inputs"))):
+            origin = self._flat.feeds.get((key, slot))
+            if origin is None:
+                continue
+            if kind.lower().startswith("prompts"):
+                self._everywhere.setdefault("negative" if slot else "positive", origin)
+            else:
+                self._everywhere.setdefault(self._type(origin, declared), origin)
+
+    def _type(self, origin: Origin, declared: dict[str, Any]) -> str:
+        outputs = values.records(self._flat.nodes.get(origin[0], {}).get("outputs"))
+        stated = outputs[origin[1]].get("type") if 0 <= origin[1] < len(outputs) else None
+        return str(stated or declared.get("type"))
+
+    def _offered(self, name: str, kind: str) -> Origin | None:
+        return self._origin(self._everywhere.get(name) or self._everywhere.get(kind))
+
+
+def _widgets(item: dict[str, Any]) -> dict[str, Any]:
+    """The values of a node's widgets by name; stated by the workflow, else from the table of known nodes."""
+    stated = item.get("widgets_values")
+    if isinstance(stated, dict):
+        return dict(stated)
+    if not isinstance(stated, list):
+        return {}
+    known = WIDGETS.get(str(item.get("type")))
+    if known is not None and len(known) <= len(stated):
+        return {name: value for name, value in zip(known, stated, strict=False) if name != AFTER_GENERATE}
+    declared = [str(entry.get("name")) for entry in values.records(item.get("inputs")) if "widget" in entry]
+    found: dict[str, Any] = {}
+    place = 0
+    for name in declared or known or ():
+        if place < len(stated) and stated[place] in SEED_CHOICES and name not in ("sampler_name", "scheduler"):
+            place += 1
+        if place >= len(stated):
+            break
+        found[name] = stated[place]
+        place += 1
+    if not found and len(stated) == 1:
+        found["value"] = stated[0]
+    return found
+
+
+def _first_widget(item: dict[str, Any]) -> str:
+    stated = item.get("widgets_values")
+    return str(stated[0]) if isinstance(stated, list) and stated else ""

@@ -1,0 +1,37 @@
+"""Midjourney's web downloads: the prompt with its `--options` and the job's id in the PNG `Description`."""
+
+from __future__ import annotations
+
+import re
+
+from indexd.images.facts import Metadata
+from indexd.images.metadata import values
+from indexd.images.metadata.registry import Texts, reads
+
+_JOB = re.compile(r"\s*Job ID:\s*([0-9a-f]{8}-[0-9a-f-]{27})", re.IGNORECASE)
+_OPTION = re.compile(r"(?:^|\s)--(\w+)(?:\s+((?!--)\S[^-]*(?:-(?!-)[^-]*)*))?")
+_VERSIONS = ("v", "version", "niji")
+
+
+@reads("midjourney", rank=80)
+def read(texts: Texts) -> Metadata | None:
+    """The prompt of a `Description` that ends with a Midjourney job id, or has its options and an author."""
+    text = (texts.get("png:Description") or texts.get("exif:ImageDescription") or "")[:100_000]
+    job = _JOB.search(text)
+    options = {name.lower(): (value or "").strip() for name, value in _OPTION.findall(_JOB.sub("", text))}
+    has_version = any(name in options for name in _VERSIONS)
+    if job is None and not (has_version and texts.get("png:Author")):
+        return None
+    version = next((f"{name} {options[name]}".strip() for name in _VERSIONS if name in options), None)
+    return Metadata(
+        generator="midjourney",
+        generator_version=version,
+        source="png:Description" if texts.get("png:Description") else "exif:ImageDescription",
+        is_ai="metadata",
+        prompt=values.text(re.split(r"(?:^|\s)--\w", _JOB.sub("", text), maxsplit=1)[0]),
+        negative_prompt=values.stated(options.get("no")),
+        seed=values.seed(options.get("seed")),
+        extras=tuple((f"--{name}", value) for name, value in options.items())
+        + ((("job id", job[1]),) if job else ())
+        + tuple((key, stated) for key in ("Author", "Creation Time") if (stated := texts.get(f"png:{key}"))),
+    )
