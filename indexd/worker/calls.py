@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +27,21 @@ class Priority(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which model fills a role, as the worker needs it. `keep_alive_seconds` None = for ever, 0 = leave at once."""
+    """Which model fills a role, as the worker needs it.
+
+    `keep_alive_seconds` None = for ever, 0 = leave at once. `query_device` "" = the same as `device`.
+    `query_prefix` None = the model's own. `batch_size` is texts or pictures a call.
+    """
 
     role: str
     path: str
     device: str = "auto"
+    query_device: str = ""
     dtype: str = "auto"
     keep_alive_seconds: float | None = 300.0
-    query_prefix: str = ""
+    query_prefix: str | None = None
     architecture: str = ""
+    batch_size: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,4 +143,19 @@ class Progress:
     total: int
 
 
-AnyCall = EmbedText | EmbedImages | MakeThumbnails | Render | VerifyModel
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """An exercise that needs no model: shows that a worker of `lane` starts, answers, dies and is cancelled as it should.
+
+    "echo" answers `payload`; "steps" goes `steps` interruptible steps of `seconds` each, telling progress; "hang" never
+    comes back; "die" ends the process as a crash in native code would; "fail" raises.
+    """
+
+    action: Literal["echo", "steps", "hang", "die", "fail"]
+    lane: str = "decode"
+    payload: Any = None
+    steps: int = 1
+    seconds: float = 0.0
+
+
+AnyCall = EmbedText | EmbedImages | MakeThumbnails | Render | VerifyModel | Drill

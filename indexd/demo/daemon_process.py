@@ -1,0 +1,113 @@
+"""The real daemon as a process of its own: for the demo, the end-to-end tests and the benchmarks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from indexd import config
+from indexd.api.connect import connect
+from indexd.errors import DaemonNotRunning, IndexdError
+from indexd_schemas.output import Status
+
+START_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+
+
+class DaemonProcess:
+    """`indexd --home HOME run` as a child process; leaving the block asks it to stop."""
+
+    def __init__(self, home: Path, environment: dict[str, str] | None = None) -> None:
+        self.home = home
+        self.log = home / "daemon.log"
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> DaemonProcess:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the daemon that was started last."""
+        if self._process is None:
+            raise RuntimeError("the daemon was not started")
+        return self._process.pid
+
+    def launch(self) -> None:
+        """Start the process and return at once."""
+        # A session of its own, so that Ctrl-C in the terminal reaches the daemon through `stop` alone.
+        own_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "indexd", "--home", str(self.home), "run"]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, **own_group)
+
+    def start(self, seconds: float = START_SECONDS) -> None:
+        """Start the process and wait until it answers."""
+        self.launch()
+        self.wait_until("an answer of the daemon", lambda _status: True, seconds)
+
+    def status(self) -> Status | None:
+        """What the daemon says of itself, or None while it does not answer."""
+        try:
+            return connect(config.load(self.home), need_daemon=True).status()
+        except DaemonNotRunning:
+            return None
+
+    def wait_until(self, what: str, done: Callable[[Status], bool], seconds: float) -> Status:
+        """Ask for the status until `done` says yes. Raises IndexdError with the log's place when it never does."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            status = self.status()
+            if status is not None and done(status):
+                return status
+            if self._process is not None and self._process.poll() is not None:
+                raise IndexdError(f"the daemon ended with {self._process.returncode}; the log {self.log} says why")
+            time.sleep(LOOK_SECONDS)
+        raise IndexdError(f"{what} did not come within {seconds:g} s; the log {self.log} says why")
+
+    def stop(self, seconds: float = 30.0) -> None:
+        """Ask the daemon to stop; kill it when it does not within `seconds`."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the daemon as a power cut would: no signal handler runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def settled(status: Status) -> bool:
+    """Whether nothing is left to do: no file to read, no job unfinished, no work waiting that has a model."""
+    off = {role.role for role in status.roles if not role.on}
+    jobs = sum(count for state, count in status.jobs.items() if state in ("queued", "running"))
+    work = sum(
+        count
+        for stage, states in status.pending.items()
+        for state, count in states.items()
+        if state != "failed" and not (stage.startswith("bge") and "bge" in off) and stage not in off
+    )
+    return (
+        not jobs
+        and not work
+        and all(root.last_reconcile is not None and not root.pending for root in status.roots if root.online)
+    )

@@ -1,0 +1,51 @@
+"""The five layers: what each is computed from, by which model, and which stages a picture needs.
+
+No torch here; the models are behind the worker's calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from indexd.images.facts import ImageFacts
+from indexd.store.records import Of
+
+THUMBNAIL = "thumbnail"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One kind of vector: `role` names the model that makes it, `of` what it is made from."""
+
+    name: str
+    role: str
+    of: Of
+
+
+LAYERS: Mapping[str, Layer] = MappingProxyType(
+    {
+        layer.name: layer
+        for layer in (
+            Layer("bge_prompt", role="bge", of="prompt"),
+            Layer("bge_negative", role="bge", of="negative_prompt"),
+            Layer("clip_l", role="clip_l", of="prompt"),
+            Layer("clip_g", role="clip_g", of="prompt"),
+            Layer("clip_h", role="clip_h", of="image"),
+        )
+    }
+)
+"""Every layer by name, in the order in which their work is done where nothing else decides."""
+
+STAGES: tuple[str, ...] = (THUMBNAIL, *LAYERS)
+"""Every stage of work on a picture: the thumbnail first, because it is what people see first."""
+
+
+def stages_for(facts: ImageFacts) -> tuple[str, ...]:
+    """The stages that a picture with these facts needs; a text layer only where there is a text to embed."""
+    texts = {"prompt": facts.metadata.prompt, "negative_prompt": facts.metadata.negative_prompt}
+    return (
+        THUMBNAIL,
+        *(layer.name for layer in LAYERS.values() if layer.of == "image" or (texts[layer.of] or "").strip()),
+    )

@@ -1,0 +1,262 @@
+"""Hands the work that the index holds to the workers, in batches, and puts the results back.
+
+One thread. It sleeps until work is announced, a batch comes back, or the clock says that something may be tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from indexd.errors import StoreError
+from indexd.layers.batch import Batch, Thumbnails, prepare, settle
+from indexd.layers.changes import ModelChanges
+from indexd.layers.description import LAYERS, STAGES, THUMBNAIL
+from indexd.layers.ledger import Ledger
+from indexd.layers.trouble import GiveBack, Hold, Holds, Isolate, Later, SetAside, Smaller, judge
+from indexd.store.records import WorkItem
+from indexd.worker.calls import EmbedText, Priority, WorkerSettings
+from indexd.worker.handle import Call, Submits
+from indexd.worker.roles import role_problem
+from indexd.worker.table import DECODE, lane_of_device
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 30.0
+"""How often the ledger is looked at when nothing was announced: work whose time to be retried has come."""
+AHEAD = 2
+"""Batches given to a lane at once, so that it never waits while a result is being stored."""
+IN_A_ROW = 16
+"""Batches of one layer before the next one has its turn."""
+THUMBNAIL_BATCH = 16
+SILENCE_SECONDS = {THUMBNAIL: 120.0}
+LAYER_SILENCE_SECONDS = 900.0
+"""A first batch may load gigabytes from a slow disk without a sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class _InHand:
+    batch: Batch
+    lane: str
+    call: Call
+    stamp: str | None
+
+
+class LayerDispatcher:
+    """Drives thumbnails and layers. `now` is seconds since the epoch, like the ledger's own times."""
+
+    def __init__(
+        self,
+        store: Ledger,
+        workers: Submits,
+        settings: WorkerSettings,
+        thumbnails: Thumbnails,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._workers = workers
+        self._settings = settings
+        self._thumbnails = thumbnails
+        self._now = now
+        self._condition = threading.Condition()
+        self._announced = True
+        self._stopping = False
+        self._in_hand: list[_InHand] = []
+        self._holds = Holds()
+        self._largest: dict[str, int] = {}
+        self._alone: dict[str, list[WorkItem]] = {}
+        self._turns: dict[str, int] = {}
+        self._changes = ModelChanges(store, settings)
+        self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def announce(self) -> None:
+        """There is new work, or a model has appeared; from any thread, cheap."""
+        with self._condition:
+            self._announced = True
+            self._condition.notify_all()
+
+    def stop(self, deadline: float = 10.0) -> None:
+        """Take nothing more, cancel what is in hand and give it back; wait at most `deadline` seconds for that.
+
+        What a hung worker keeps longer than that is found again by the ledger at the next start.
+        """
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+            in_hand = list(self._in_hand)
+        for one in in_hand:
+            one.call.cancel()
+        if self._thread.is_alive():
+            self._thread.join(deadline)
+
+    def waits_for(self) -> dict[str, str]:
+        """Every role whose work waits, with the reason: no model, or it failed when it was last tried."""
+        off = {role: reason for role in _roles() if (reason := role_problem(self._settings, role)) is not None}
+        return {**self._holds.reasons(), **off}
+
+    def step(self) -> bool:
+        """Store what came back and hand out what is ready; answers whether anything happened. Never waits."""
+        finished = [one for one in self._in_hand if one.call.done()]
+        for one in finished:
+            self._finish(one)
+            # Only now: when the index could not take the result, it is offered again.
+            with self._condition:
+                self._in_hand.remove(one)
+        sent = False
+        while not self._stopping and self._send_one():
+            sent = True
+        return bool(finished) or sent
+
+    def _run(self) -> None:
+        try:
+            self._changes.look()
+            while not self._is_over():
+                self._work_and_wait()
+            for stage, items in self._alone.items():
+                self._store.work.give_back(stage, [item.image_id for item in items])
+        except StoreError:
+            if not self._stopping:
+                raise
+            log.warning("the index could not take back what was in hand; it is found again at the next start")
+
+    def _is_over(self) -> bool:
+        with self._condition:
+            return self._stopping and not self._in_hand
+
+    def _work_and_wait(self) -> None:
+        try:
+            while self.step():
+                pass
+        except StoreError as error:
+            if self._stopping:
+                raise
+            log.error("thumbnails and layers wait for the index, looking again in %g s: %s", LOOK_SECONDS, error)
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopping, LOOK_SECONDS)
+            return
+        with self._condition:
+            if not self._announced and not self._is_anything_back():
+                self._condition.wait(LOOK_SECONDS)
+            self._announced = False
+
+    def _is_anything_back(self) -> bool:
+        over = self._stopping and not self._in_hand
+        return over or any(one.call.done() for one in self._in_hand)
+
+    def _send_one(self) -> bool:
+        now = self._now()
+        for stage, lane in self._open_stages(now):
+            if self._changes.take_question(stage):
+                self._send(Batch(stage, (), EmbedText(LAYERS[stage].role, ())), lane)
+                return True
+            items = self._take(stage, now)
+            if not items:
+                self._turns.pop(stage, None)
+                continue
+            self._turns[stage] = self._turns.get(stage, 0) + 1
+            batch = prepare(self._store, stage, items, self._thumbnails, now)
+            if batch is not None:
+                self._send(batch, lane)
+            return True
+        return False
+
+    def _open_stages(self, now: float) -> Iterator[tuple[str, str]]:
+        """The stages that could be sent now, each with its lane, in the order in which they have their turn."""
+        busy: dict[str, int] = {}
+        for one in self._in_hand:
+            busy[one.lane] = busy.get(one.lane, 0) + 1
+        for stage in sorted(STAGES, key=lambda stage: self._turns.get(stage, 0) // IN_A_ROW):
+            role = _role(stage)
+            lane = DECODE if role is None else self._lane(role)
+            if busy.get(lane, 0) >= AHEAD or self._holds.held(role or THUMBNAIL, now):
+                continue
+            if role is None or role_problem(self._settings, role) is None:
+                yield stage, lane
+
+    def _lane(self, role: str) -> str:
+        spec = self._settings.models.get(role)
+        return lane_of_device(spec.device if spec is not None else "")
+
+    def _take(self, stage: str, now: float) -> list[WorkItem]:
+        """Items for one batch. What was tried before goes alone: it may be what killed the batch it was in."""
+        alone = self._alone.setdefault(stage, [])
+        if not alone:
+            items = list(self._store.work.take(stage, self._batch_size(stage), now))
+            fresh = [item for item in items if item.attempts <= 1]
+            alone.extend(item for item in items if item.attempts > 1)
+            if fresh:
+                return fresh
+        return [alone.pop(0)] if alone else []
+
+    def _batch_size(self, stage: str) -> int:
+        role = _role(stage)
+        wanted = THUMBNAIL_BATCH if role is None else self._settings.models[role].batch_size
+        return min(wanted, self._largest.get(stage, wanted))
+
+    def _send(self, batch: Batch, lane: str) -> None:
+        silence = SILENCE_SECONDS.get(batch.stage, LAYER_SILENCE_SECONDS)
+        stamp = self._changes.stamp(batch.stage)
+        call = self._workers.submit(batch.call, priority=Priority.BACKGROUND, timeout_seconds=silence)
+        with self._condition:
+            self._in_hand.append(_InHand(batch, lane, call, stamp))
+        call.future.add_done_callback(lambda _future: self._wake())
+
+    def _wake(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    def _finish(self, one: _InHand) -> None:
+        error = one.call.future.exception()
+        if error is not None:
+            self._handle(one.batch, error)
+            return
+        settle(self._store, one.batch, one.call.result(), self._now())
+        role = _role(one.batch.stage)
+        self._holds.release(role or THUMBNAIL)
+        if role is not None and one.stamp is not None:
+            self._changes.note(one.batch.stage, one.stamp)
+
+    def _handle(self, batch: Batch, error: BaseException) -> None:
+        """Do what the verdict on a failed batch says."""
+        work, now, stage = self._store.work, self._now(), batch.stage
+        self._changes.not_noted(stage)
+        if not batch.items:
+            self._changes.ask_again(stage)
+        match judge(batch, _role(stage), error):
+            case GiveBack():
+                work.give_back(stage, batch.ids)
+                if not self._stopping:  # the workers stop before we do: no use in asking them again and again
+                    self._holds.hold(_role(stage) or THUMBNAIL, str(error), now)
+            case Hold(role, reason):
+                work.give_back(stage, batch.ids)
+                if self._holds.hold(role, reason, now):
+                    log.warning("work for %s waits: %s", role, reason)
+            case Smaller():
+                work.give_back(stage, batch.ids)
+                self._largest[stage] = max(1, len(batch.items) // 2)
+                log.info("%s goes on with batches of %d: %s", stage, self._largest[stage], error)
+            case Isolate():
+                log.warning("%s: a batch of %d failed, trying them one by one: %s", stage, len(batch.items), error)
+                for image_id in batch.ids:
+                    work.failed(stage, image_id, str(error), retry_at=now)
+            case Later(seconds):
+                work.failed(stage, batch.ids[0], str(error), retry_at=now + seconds)
+            case SetAside():
+                log.warning("%s: image %d is set aside: %s", stage, batch.ids[0], error)
+                work.failed(stage, batch.ids[0], str(error), retry_at=None)
+
+
+def _role(stage: str) -> str | None:
+    layer = LAYERS.get(stage)
+    return None if layer is None else layer.role
+
+
+def _roles() -> list[str]:
+    return sorted({layer.role for layer in LAYERS.values()})

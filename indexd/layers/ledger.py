@@ -1,0 +1,101 @@
+"""What the dispatcher needs of the index, as protocols: the real store fits, and so does a plain object in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from indexd.store.records import Of, Revision, WorkItem
+from indexd.worker.calls import Vectors
+
+
+class WorkLedger(Protocol):
+    """What is still to be done, by stage."""
+
+    def take(self, stage: str, limit: int, now: float) -> Sequence[WorkItem]:
+        """Up to `limit` ready items, oldest first; their attempts are counted before this returns."""
+        ...
+
+    def done(self, stage: str, ids: Collection[int]) -> None:
+        """The work is done; its rows go."""
+        ...
+
+    def failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
+        """An attempt failed; None = set aside."""
+        ...
+
+    def give_back(self, stage: str, ids: Collection[int]) -> None:
+        """Not tried after all: the attempt is un-counted."""
+        ...
+
+
+class VectorShelf(Protocol):
+    """The vectors, by layer and model revision."""
+
+    def active(self, layer: str) -> Revision | None:
+        """The revision whose vectors are compared."""
+        ...
+
+    def activate(self, layer: str, identity: str, dim: int, of: Of) -> int:
+        """Make that revision the one that is compared; a new one asks for everything again. Answers its id."""
+        ...
+
+    def put(self, layer: str, revision_id: int, ids: Sequence[int], vectors: Vectors) -> None:
+        """Store unit vectors and take their work off the ledger, in one transaction."""
+        ...
+
+
+class ImageShelf(Protocol):
+    """Where pictures lie and what their prompts say."""
+
+    def hashes(self, ids: Collection[int]) -> Mapping[int, bytes]:
+        """The content hashes of the pictures."""
+        ...
+
+    def prompts(self, ids: Collection[int], of: Of) -> Mapping[int, str]:
+        """The text that a layer is made of, for the pictures that have it."""
+        ...
+
+    def paths(self, ids: Collection[int]) -> Mapping[int, bytes]:
+        """One present file each, for the pictures that have one."""
+        ...
+
+    def set_decode_problem(self, image_id: int, text: str) -> None:
+        """The picture cannot be decoded, and why."""
+        ...
+
+
+class Notes(Protocol):
+    """Single facts by key."""
+
+    def get(self, key: str) -> str | None:
+        """The fact, or None."""
+        ...
+
+    def set(self, key: str, value: str) -> None:
+        """Note it."""
+        ...
+
+
+class Ledger(Protocol):
+    """The parts of the index that the dispatcher uses."""
+
+    @property
+    def work(self) -> WorkLedger:
+        """What is to be done."""
+        ...
+
+    @property
+    def vectors(self) -> VectorShelf:
+        """What was made."""
+        ...
+
+    @property
+    def images(self) -> ImageShelf:
+        """What it is made of."""
+        ...
+
+    @property
+    def meta(self) -> Notes:
+        """What the dispatcher remembers between two starts."""
+        ...

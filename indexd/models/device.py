@@ -1,0 +1,47 @@
+"""Devices and number formats: from words in the settings to what this machine has, and memory given back."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+from indexd.errors import ModelOff
+
+
+def resolve_device(wanted: str, role: str) -> str:
+    """`auto` -> the card if there is one, else the CPU. Raises ModelOff for a card that is not there."""
+    if wanted in ("", "auto"):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not wanted.startswith("cuda"):
+        return wanted
+    if not torch.cuda.is_available():
+        raise ModelOff(role, f'its device is {wanted} and no such card answers; set device = "auto" or "cpu"')
+    if torch.device(wanted).index is not None and torch.device(wanted).index >= torch.cuda.device_count():
+        raise ModelOff(role, f"its device is {wanted} and this machine has {torch.cuda.device_count()} card(s)")
+    return wanted
+
+
+def resolve_dtype(wanted: str, device: str) -> str:
+    """`auto` -> float16 on a card, float32 on the CPU."""
+    if wanted != "auto":
+        return wanted
+    return "float16" if device.startswith("cuda") else "float32"
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch type of "float32", "float16" or "bfloat16"."""
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def give_memory_back() -> None:
+    """Collect what is not referenced any more and give the allocator's empty blocks back to the card."""
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device or the host had no room."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError))

@@ -1,0 +1,26 @@
+"""Serves verify_model: loads the model of a role, runs it once, and says what it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from indexd.errors import ModelOff
+from indexd.models.loaders import LOADERS, embedder
+from indexd.worker.calls import Verified, VerifyModel
+from indexd.worker.session import RenderSession
+
+
+def verify_model(call: VerifyModel, session: RenderSession) -> Verified:
+    """Raises ModelOff with the reason when the model cannot be loaded or gives nothing usable."""
+    spec = session.spec(call.role)
+    if call.role not in LOADERS:
+        from indexd.generate.verify import verify_generator
+
+        return verify_generator(session)
+    with embedder(call.role, session) as model:
+        vectors = model.embed_texts(["a picture of a cat"], as_query=False, between=session.between_steps)
+        if not np.isfinite(vectors).all():
+            raise ModelOff(
+                call.role, f'{spec.path} gives vectors that are no numbers in {spec.dtype}; try dtype = "float32"'
+            )
+        return Verified(model.identity, f"{model.dim} numbers a vector, {spec.dtype} on {spec.device}, {spec.path}")

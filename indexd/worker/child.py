@@ -1,0 +1,179 @@
+"""The worker process: receives calls, serves them one at a time in order of priority, and leaves when it is idle.
+
+It owns no durable state and may be killed at any moment. When the daemon is gone the pipe ends, and so does this process.
+Two threads: this one serves, another receives; what they share is guarded by one condition.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from indexd.errors import CallCancelled
+from indexd.worker import wire
+from indexd.worker.calls import Priority, Progress, WorkerSettings
+from indexd.worker.hand import Hand
+from indexd.worker.process import prepare_process, report_to
+from indexd.worker.table import DECODE, serve
+
+if TYPE_CHECKING:
+    from indexd.models.pool import ModelPool
+
+log = logging.getLogger(__name__)
+
+LINGER_SECONDS = {DECODE: 30.0}
+"""How long a lane stays without models and calls. A start costs the decode lane 0.2 s and the others seconds, but those
+hold the card; they leave as soon as their models have."""
+LINGER_OTHERS_SECONDS = 1.0
+
+BUSY_KEEP_SECONDS = 5.0
+"""How long a model stays at least while other calls are being served."""
+
+
+def main(connection: Connection, lane: str, settings: WorkerSettings) -> None:
+    """The whole life of a worker process; never returns."""
+    prepare_process(lane, settings)
+    child = Child(connection, lane, settings)
+    report_to(child.send, settings.log_level)
+    child.run()
+    # Not sys.exit: tearing torch down takes long, can crash, and there is nothing to save.
+    os._exit(0)
+
+
+class Child:
+    """Serves the calls that come through `connection`."""
+
+    def __init__(self, connection: Connection, lane: str, settings: WorkerSettings) -> None:
+        self.lane = lane
+        self.settings = settings
+        self._connection = connection
+        self._send_lock = threading.Lock()
+        self._condition = threading.Condition()
+        self._waiting: list[tuple[int, int, wire.Do]] = []
+        self._in_hand: set[int] = set()
+        self._cancelled: set[int] = set()
+        self._stopping = False
+        self._pool: ModelPool | None = None
+        self._idle_since = time.monotonic()
+
+    @property
+    def pool(self) -> ModelPool:
+        """The resident models; asking for the pool is what loads torch."""
+        if self._pool is None:
+            from indexd.models.pool import ModelPool
+
+            self._pool = ModelPool()
+        return self._pool
+
+    def run(self) -> None:
+        """Serve until told to stop or idle for long enough."""
+        threading.Thread(target=self._receive, name="receive", daemon=True).start()
+        while (do := self._next()) is not None:
+            self._serve(do)
+
+    def send(self, message: wire.FromChild) -> None:
+        """Tell the daemon; from any thread."""
+        with self._send_lock:
+            try:
+                self._connection.send(message)
+            except OSError:
+                os._exit(1)
+
+    def serve_urgent(self) -> None:
+        """Serve every urgent call that waits, here and now, in the middle of another one."""
+        while True:
+            with self._condition:
+                if not self._waiting or self._waiting[0][0] > Priority.URGENT:
+                    return
+                do = heapq.heappop(self._waiting)[2]
+                self._in_hand.add(do.number)
+            self._serve(do)
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                message: wire.ToChild = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # the daemon is gone, and whatever this process is doing is wanted by nobody
+            with self._condition:
+                match message:
+                    case wire.Do(number, priority):
+                        heapq.heappush(self._waiting, (priority, number, message))
+                    case wire.Cancel(number):
+                        self._give_up(number)
+                    case wire.Stop():
+                        self._stopping = True
+                self._condition.notify_all()
+
+    def _give_up(self, number: int) -> None:
+        if number in self._in_hand:
+            self._cancelled.add(number)
+        else:
+            self._waiting = [entry for entry in self._waiting if entry[1] != number]
+            heapq.heapify(self._waiting)
+
+    def _next(self) -> wire.Do | None:
+        """The next call; None when it is time to leave, which has been announced by then."""
+        with self._condition:
+            while not self._stopping:
+                if self._waiting:
+                    do = heapq.heappop(self._waiting)[2]
+                    self._in_hand.add(do.number)
+                    return do
+                seconds = self._seconds_to_wait()
+                if seconds is not None and seconds <= 0:
+                    break
+                self._condition.wait(seconds)
+            # Under the lock: a call that arrives from here on is never begun, and the daemon hands it out again.
+            self.send(wire.Leaving())
+            return None
+
+    def _seconds_to_wait(self) -> float | None:
+        """Seconds until a model expires or this process may leave (<= 0: now); None = for ever. Drops expired models."""
+        now = time.monotonic()
+        if self._pool is not None:
+            if self._pool.drop_expired(now):
+                self._idle_since = now
+                self.send(wire.Residents(self._pool.idle_seconds(now)))
+            if self._pool.idle_seconds(now):
+                expiry = self._pool.next_expiry()
+                return None if expiry is None else max(0.001, expiry - now)
+        return self._idle_since + LINGER_SECONDS.get(self.lane, LINGER_OTHERS_SECONDS) - now
+
+    def _serve(self, do: wire.Do) -> None:
+        self.send(wire.Begun(do.number))
+        answer: wire.Finished | wire.Failed
+        try:
+            answer = wire.Finished(do.number, serve(do.call, Hand(self, do)))
+        except BaseException as error:
+            answer = wire.Failed(do.number, wire.portable(error))
+        with self._condition:
+            self._in_hand.discard(do.number)
+            self._cancelled.discard(do.number)
+            self._idle_since = time.monotonic()
+        if self._pool is not None:
+            # Between calls too, or a queue that never ends would keep what nobody uses. Not at once, though: with a
+            # keep-alive of 0 the next call of the same job would load the model again.
+            self._pool.drop_expired(time.monotonic(), at_least=BUSY_KEEP_SECONDS)
+            self.send(wire.Residents(self._pool.idle_seconds(time.monotonic())))
+        self._answer(do, answer)
+
+    def _answer(self, do: wire.Do, answer: wire.Finished | wire.Failed) -> None:
+        try:
+            self.send(answer)
+        except Exception as error:  # the result cannot be pickled: a defect of the serving function
+            self.send(wire.Failed(do.number, wire.portable(error)))
+
+    def tell(self, number: int, progress: Progress) -> None:
+        """How far a call has come."""
+        self.send(wire.Told(number, progress))
+
+    def check(self, number: int) -> None:
+        """Raise CallCancelled if the call in hand is not wanted any more."""
+        if number in self._cancelled:
+            raise CallCancelled("cancelled while it was being worked on")

@@ -1,0 +1,219 @@
+"""A worker without processes and models, for tests and for measuring everything else: the same protocol as Workers.
+
+Vectors are known: a text is the sum of its words' own directions, a picture that of its bytes, so that equal input is
+equal, and texts that share words are near. Renders are instant. Deaths and errors happen when they were scripted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from indexd.errors import CallCancelled, ModelOff
+from indexd.worker.calls import (
+    AnyCall,
+    Drill,
+    Embedded,
+    EmbedImages,
+    EmbedText,
+    MakeThumbnails,
+    Priority,
+    Progress,
+    Render,
+    Rendered,
+    ThumbnailsMade,
+    Vectors,
+    Verified,
+    VerifyModel,
+)
+from indexd.worker.handle import Call, LaneStatus, OnProgress
+
+DIM = 32
+
+
+def direction(seed: bytes, dim: int = DIM) -> Vectors:
+    """A unit vector, float32 (dim,), that depends on the bytes only."""
+    number = int.from_bytes(blake2b(seed, digest_size=8).digest(), "big")
+    vector = np.random.default_rng(number).standard_normal(dim)
+    return np.asarray(vector / np.linalg.norm(vector), np.float32)
+
+
+def text_vector(text: str, dim: int = DIM) -> Vectors:
+    """The unit sum of the directions of the words of a text, float32 (dim,)."""
+    words = text.lower().split() or [""]
+    total = np.sum([direction(word.encode(), dim) for word in words], axis=0)
+    return np.asarray(total / np.linalg.norm(total), np.float32)
+
+
+class FakeWorkers:
+    """Answers in the thread that submits, unless held.
+
+    `known` gives texts (str) and picture paths (bytes) vectors of their own; `off` turns roles off with a reason.
+    `calls` lists what was submitted, `batches` counts calls by their class.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str | bytes, Sequence[float]] | None = None,
+        off: Mapping[str, str] | None = None,
+        identity: str = "fake/1",
+        dim: int = DIM,
+    ) -> None:
+        self.known = dict(known or {})
+        self.off = dict(off or {})
+        self.identity = identity
+        self.dim = dim
+        self.calls: list[AnyCall] = []
+        self.batches: Counter[type] = Counter()
+        self.deaths = 0
+        self.stopped = False
+        self._script: deque[tuple[Callable[[AnyCall], bool], BaseException]] = deque()
+        self._held: deque[tuple[Call, OnProgress | None]] | None = None
+        self._lock = threading.RLock()
+
+    def fail_next(self, error: BaseException, when: Callable[[AnyCall], bool] = lambda _call: True) -> None:
+        """Let the next call for which `when` holds end with `error` (WorkerDied, OutOfMemory, …); once a script line."""
+        self._script.append((when, error))
+
+    def hold(self) -> None:
+        """Take calls without answering until `release`; meanwhile they can be cancelled."""
+        with self._lock:
+            self._held = deque() if self._held is None else self._held
+
+    def release(self, count: int | None = None) -> int:
+        """Answer `count` held calls in order; None = all of them, and hold no more. Answers how many there were."""
+        answered = 0
+        while count is None or answered < count:
+            with self._lock:
+                if not self._held:
+                    self._held = None if count is None else self._held
+                    break
+                call, on_progress = self._held.popleft()
+            self._answer(call, on_progress)
+            answered += 1
+        return answered
+
+    def submit(
+        self,
+        call: AnyCall,
+        *,
+        priority: Priority = Priority.JOB,  # noqa: ARG002 - the signature is the real one's
+        on_progress: OnProgress | None = None,
+        timeout_seconds: float | None = None,  # noqa: ARG002
+    ) -> Call:
+        """Answer at once, or keep the call while held."""
+        handle: Call
+        handle = Call(call, lambda: handle.fail(CallCancelled("cancelled")))
+        with self._lock:
+            self.calls.append(call)
+            self.batches[type(call)] += 1
+            if self.stopped:
+                handle.fail(CallCancelled("stopped"))
+                return handle
+            if self._held is not None:
+                self._held.append((handle, on_progress))
+                return handle
+        self._answer(handle, on_progress)
+        return handle
+
+    def status(self) -> list[LaneStatus]:
+        """One lane that never lives in a process."""
+        queued = len(self._held or ())
+        return [LaneStatus("fake", pid=None, alive=not self.stopped, deaths=self.deaths, queued=queued)]
+
+    def stop(self, deadline: float) -> None:  # noqa: ARG002 - the signature is the real one's
+        """Fail what is held, refuse what comes."""
+        with self._lock:
+            self.stopped = True
+            held, self._held = self._held or (), None
+        for call, _ in held:
+            call.fail(CallCancelled("stopped"))
+
+    def _answer(self, handle: Call, on_progress: OnProgress | None) -> None:
+        if handle.done():
+            return
+        for place, (when, error) in enumerate(self._script):
+            if when(handle.call):
+                del self._script[place]
+                self.deaths += 1
+                handle.fail(error)
+                return
+        try:
+            result = self._serve(handle.call)
+        except ModelOff as error:
+            handle.fail(error)
+            return
+        if on_progress is not None:
+            on_progress(Progress("fake", 1, 1))
+        handle.finish(result)
+
+    def _serve(self, call: AnyCall) -> Any:
+        match call:
+            case EmbedText(role, texts):
+                return self._embedded(role, [self._text(text) for text in texts], {})
+            case EmbedImages(role, paths):
+                vectors = [self._picture(path) for path in paths]
+                problems = {place: "cannot be read" for place, vector in enumerate(vectors) if np.isnan(vector).any()}
+                return self._embedded(role, vectors, problems)
+            case MakeThumbnails(jobs):
+                return ThumbnailsMade(
+                    {n: "cannot be read" for n, (path, _) in enumerate(jobs) if not os.path.exists(path)}
+                )
+            case VerifyModel(role):
+                self._check(role)
+                return Verified(self.identity, "a fake")
+            case Render():
+                self._check("sdxl")
+                return instant_render(call)
+            case Drill():
+                return call.payload
+
+    def _check(self, role: str) -> None:
+        if role in self.off:
+            raise ModelOff(role, self.off[role])
+
+    def _embedded(self, role: str, vectors: Sequence[Vectors], problems: Mapping[int, str]) -> Embedded:
+        self._check(role)
+        stacked = np.stack(vectors) if vectors else np.zeros((0, self.dim), np.float32)
+        return Embedded(stacked, self.identity, problems)
+
+    def _text(self, text: str) -> Vectors:
+        known = self.known.get(text)
+        return text_vector(text, self.dim) if known is None else np.asarray(known, np.float32)
+
+    def _picture(self, path: bytes) -> Vectors:
+        known = self.known.get(path)
+        if known is not None:
+            return np.asarray(known, np.float32)
+        try:
+            return direction(Path(os.fsdecode(path)).read_bytes(), self.dim)
+        except OSError:
+            return np.full(self.dim, np.nan, np.float32)
+
+
+def instant_render(call: Render) -> Rendered:
+    """A plain picture of the wanted size whose colour depends on the recipe; the same recipe gives the same bytes."""
+    recipe = dict(call.recipe)
+    text = json.dumps(recipe, sort_keys=True)
+    colour = zlib.crc32(text.encode())
+    picture = Image.new(
+        "RGB", (recipe["width"], recipe["height"]), (colour & 255, colour >> 8 & 255, colour >> 16 & 255)
+    )
+    chunks = PngInfo()
+    chunks.add_text("parameters", str(recipe.get("prompt", "")))
+    chunks.add_itxt("indexd", text)
+    png = io.BytesIO()
+    picture.save(png, "PNG", pnginfo=chunks)
+    return Rendered(png.getvalue(), recipe, {"denoise": 0.0})

@@ -1,0 +1,67 @@
+"""What a serving function in the worker may ask of its surroundings while it works on a call.
+
+Every serving function has the form `serve(call, session)`. It calls `session.between_steps()` at every point where it
+can be interrupted (between denoising steps, between batches): a cancelled call is ended there, and calls of a person who
+waits are served there. Protocols only, so that tests hand in a plain object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from indexd.worker.calls import ModelSpec, WorkerSettings
+
+T = TypeVar("T")
+
+
+class Pool(Protocol):
+    """The resident models of this process."""
+
+    def lease(
+        self, role: str, key: str, load: Callable[[], T], keep_alive_seconds: float | None
+    ) -> AbstractContextManager[T]:
+        """The model under `key`, loaded by `load` unless it is resident; not evicted before the block is left.
+
+        `key` tells revisions apart (role, path, device, dtype); `role` is the name that `status` shows. When the device
+        has no room for `load`, idle models are evicted and it is tried once more; then errors.OutOfMemory.
+        """
+        ...
+
+    def with_room(self, work: Callable[[], T]) -> T:
+        """The result of `work()`; when the device runs out of memory idle models are evicted and it runs once more.
+
+        Raises errors.OutOfMemory when that was not enough. `work` must be harmless to run twice.
+        """
+        ...
+
+
+class Session(Protocol):
+    """One call in hand."""
+
+    @property
+    def pool(self) -> Pool:
+        """The resident models."""
+        ...
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """What the worker was told when it started."""
+        ...
+
+    def spec(self, role: str) -> ModelSpec:
+        """The settings of a role, its `device` already the one of this worker. Raises errors.ModelOff."""
+        ...
+
+    def between_steps(self) -> None:
+        """Serve what is urgent, then return. Raises errors.CallCancelled when this call was cancelled."""
+        ...
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Tell the caller how far this call has come; also the sign of life that holds off its time limit."""
+        ...
+
+
+class RenderSession(Session, Protocol):
+    """The session of a Render: the same as any other's; `spec("sdxl")` gives device, dtype and keep-alive."""

@@ -1,0 +1,92 @@
+"""Which call goes to which lane and is served by which function: the one table of the seam.
+
+Adding a call = a dataclass in calls.py and a row here. The serving functions are named by text because their modules
+import torch; only the child resolves them, when the first such call arrives.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, cast
+
+from indexd.worker.calls import (
+    AnyCall,
+    Drill,
+    EmbedImages,
+    EmbedText,
+    MakeThumbnails,
+    Render,
+    VerifyModel,
+    WorkerSettings,
+)
+from indexd.worker.session import RenderSession
+
+CARD = "card"
+CPU = "cpu"
+DECODE = "decode"
+
+
+def lane_of_device(device: str) -> str:
+    """The lane of a device: one process per device. `auto` is the card's, which may turn out to have none."""
+    if device == "cpu":
+        return CPU
+    return CARD if device in ("", "auto", "cuda", "cuda:0") else device
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`lane` chooses the lane from call and settings; `server` is "module:function", called as function(call, session).
+
+    Where `takes_session` is false the function takes the call alone: it is short and cannot be interrupted.
+    """
+
+    lane: Callable[[Any, WorkerSettings], str]
+    server: str
+    takes_session: bool = True
+
+
+def _by_text_device(call: EmbedText, settings: WorkerSettings) -> str:
+    spec = settings.models.get(call.role)
+    if spec is None:
+        return CARD
+    return lane_of_device(spec.query_device if call.as_query and spec.query_device else spec.device)
+
+
+def _by_device(call: EmbedImages | VerifyModel, settings: WorkerSettings) -> str:
+    spec = settings.models.get(call.role)
+    return CARD if spec is None else lane_of_device(spec.device)
+
+
+def _by_generator(_call: Render, settings: WorkerSettings) -> str:
+    spec = settings.models.get("sdxl")
+    return CARD if spec is None else lane_of_device(spec.device)
+
+
+ROUTES: Mapping[type, Route] = MappingProxyType(
+    {
+        EmbedText: Route(_by_text_device, "indexd.models.embed:embed_text"),
+        EmbedImages: Route(_by_device, "indexd.models.embed:embed_images"),
+        VerifyModel: Route(_by_device, "indexd.models.verify:verify_model"),
+        Render: Route(_by_generator, "indexd.generate.render:render"),
+        MakeThumbnails: Route(
+            lambda _call, _settings: DECODE, "indexd.images.decode:make_thumbnails", takes_session=False
+        ),
+        Drill: Route(lambda call, _settings: call.lane, "indexd.worker.drill:drill"),
+    }
+)
+
+
+def lane_of(call: AnyCall, settings: WorkerSettings) -> str:
+    """The lane on which `call` is served."""
+    return ROUTES[type(call)].lane(call, settings)
+
+
+def serve(call: AnyCall, session: RenderSession) -> Any:
+    """Serve `call` here; the first call of a kind imports its module. Called in a worker's child only."""
+    route = ROUTES[type(call)]
+    module, _, name = route.server.partition(":")
+    function = cast("Callable[..., Any]", getattr(importlib.import_module(module), name))
+    return function(call, session) if route.takes_session else function(call)

@@ -1,0 +1,109 @@
+"""What goes through the pipe between the supervisor and its child: one small record a message."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from indexd.errors import CallCancelled, IndexdError, OutOfMemory
+from indexd.worker.calls import AnyCall, Progress
+
+
+class WorkerBug(Exception):
+    """A defect in the worker's own code, with the traceback from over there; no error that a person can act on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """To the child: serve this call. Lower `priority` first, then lower `number`."""
+
+    number: int
+    priority: int
+    call: AnyCall
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """To the child: the call is not wanted any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the child: finish what is in hand, begin nothing, leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """From the child: the call is in hand. A call that was not begun can be handed out again without harm."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """From the child: how far a call has come."""
+
+    number: int
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """From the child: the result of a call."""
+
+    number: int
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """From the child: why a call has no result."""
+
+    number: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Residents:
+    """From the child: the roles whose models are loaded, with the seconds since their last use."""
+
+    models: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """From the child, before it goes of itself: nothing that comes after this is begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """From the child: one line for the daemon's log."""
+
+    level: int
+    logger: str
+    text: str
+
+
+ToChild = Do | Cancel | Stop
+FromChild = Begun | Told | Finished | Failed | Residents | Leaving | Logged
+
+
+def portable(error: BaseException) -> Exception:
+    """`error` as it can cross: ours and the system's as they are, out of memory as OutOfMemory, a defect as WorkerBug."""
+    if isinstance(error, (IndexdError, OSError)):
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return IndexdError(str(error))
+        return error
+    # By name, because torch is not imported here (torch.OutOfMemoryError, torch.cuda.OutOfMemoryError).
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OutOfMemory(f"out of memory: {str(error).splitlines()[0] if str(error) else 'no room on the device'}")
+    if isinstance(error, KeyboardInterrupt):
+        return CallCancelled("interrupted")
+    return WorkerBug("".join(traceback.format_exception(error)).rstrip())

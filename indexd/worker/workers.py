@@ -1,0 +1,91 @@
+"""The daemon's side of the seam: takes calls, keeps one lane per device, and ends what it started."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+
+from indexd.errors import CallCancelled
+from indexd.worker.calls import AnyCall, Priority, WorkerSettings
+from indexd.worker.handle import Call, LaneStatus, OnProgress
+from indexd.worker.lane import Lane, OnEvent
+from indexd.worker.table import CARD, CPU, DECODE, lane_of
+
+_ORDER = (CARD, CPU, DECODE)
+
+
+def _ignore(_kind: str, _text: str) -> None:
+    """The listener of those who want to hear nothing."""
+
+
+class Workers:
+    """Serves calls in child processes that come when they are needed and go when they are idle.
+
+    `on_event(kind, text)` hears of every death ("worker_died"); it is called from the lane's thread and must be quick.
+    """
+
+    def __init__(self, settings: WorkerSettings, on_event: OnEvent = _ignore) -> None:
+        self._settings = settings
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._lanes: dict[str, Lane] = {}
+        self._stopped = False
+        # multiprocessing's own exit hook would wait for children that ignore SIGTERM; this one runs before it.
+        atexit.register(_kill_left, weakref.ref(self))
+
+    def submit(
+        self,
+        call: AnyCall,
+        *,
+        priority: Priority = Priority.JOB,
+        on_progress: OnProgress | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Call:
+        """Take a call; never blocks. `timeout_seconds` is the longest silence before the call's worker is ended.
+
+        The result may fail with errors of the call itself (ModelOff, OutOfMemory, RenderFailed, …), with WorkerDied
+        (CallTimedOut), or with CallCancelled, also when the program is stopping.
+        """
+        name = lane_of(call, self._settings)
+        with self._lock:
+            if self._stopped:
+                handle = Call(call)
+                handle.fail(CallCancelled("indexd is stopping and takes no more calls"))
+                return handle
+            lane = self._lanes.get(name)
+            if lane is None:
+                lane = self._lanes[name] = Lane(name, self._settings, self._on_event)
+        return lane.submit(call, priority, on_progress, timeout_seconds)
+
+    def status(self) -> list[LaneStatus]:
+        """Every lane that was ever used, the card first."""
+        with self._lock:
+            lanes = list(self._lanes.items())
+        lanes.sort(key=lambda lane: (_ORDER.index(lane[0]) if lane[0] in _ORDER else 0, lane[0]))
+        return [lane.status() for _, lane in lanes]
+
+    def stop(self, deadline: float) -> None:
+        """Take no more calls, let what is begun finish for `deadline` seconds, then end every process."""
+        with self._lock:
+            self._stopped = True
+            lanes = list(self._lanes.values())
+        until = time.monotonic() + deadline
+        for lane in lanes:
+            lane.begin_stop()
+        for lane in lanes:
+            lane.join(until - time.monotonic())
+
+    def kill(self) -> None:
+        """End every process now; their calls fail and what was not begun is handed out again."""
+        with self._lock:
+            lanes = list(self._lanes.values())
+        for lane in lanes:
+            lane.kill()
+
+
+def _kill_left(reference: weakref.ref[Workers]) -> None:
+    workers = reference()
+    if workers is not None:
+        workers.kill()

@@ -1,0 +1,386 @@
+"""The dispatcher over a real index and a fake worker: every path that a piece of work can take."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexd.errors import ModelOff, OutOfMemory, StorageFull, WorkerDied
+from indexd.images.facts import ImageFacts, Metadata
+from indexd.layers.batch import NO_FILE, NO_FILE_RETRY_SECONDS, Thumbnails
+from indexd.layers.description import LAYERS, stages_for
+from indexd.layers.dispatch import AHEAD, LayerDispatcher
+from indexd.layers.trouble import HOLD_SECONDS, RETRY_SECONDS
+from indexd.store.index import Store
+from indexd.store.records import Sighting
+from indexd.watch.stamp import FileStamp
+from indexd.worker.calls import AnyCall, EmbedImages, EmbedText, MakeThumbnails, ModelSpec, WorkerSettings
+from indexd.worker.fake import FakeWorkers, text_vector
+
+POISON = "the poisonous prompt"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "index.db") as store:
+        yield store
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"1")
+    return folder
+
+
+@pytest.fixture
+def settings(models: Path, tmp_path: Path) -> WorkerSettings:
+    specs = {role: ModelSpec(role, str(models), batch_size=4) for role in ("bge", "clip_l", "clip_g", "clip_h")}
+    return WorkerSettings(specs, cache_folder=str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def add(store: Store, tmp_path: Path) -> Callable[..., list[int]]:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    root = store.roots.ensure(os.fsencode(folder), "images")
+
+    def add(*prompts: str | None, negative: str | None = None) -> list[int]:
+        sightings = []
+        for prompt in prompts:
+            content = os.urandom(16)
+            name = content.hex() + ".png"
+            (folder / name).write_bytes(content)
+            facts = ImageFacts(
+                hashlib.sha256(content).digest(), 16, "PNG", 8, 8, 1, Metadata(prompt=prompt, negative_prompt=negative)
+            )
+            stamp = FileStamp.of(os.stat(folder / name))
+            sightings.append(Sighting(root.id, name.encode(), stamp, facts, stages=stages_for(facts)))
+        return [recorded.image_id or 0 for recorded in store.images.record(sightings, 1.0)]
+
+    return add
+
+
+@pytest.fixture
+def dispatcher_of(store: Store, settings: WorkerSettings, clock: Clock) -> Callable[..., LayerDispatcher]:
+    def make(workers: FakeWorkers, settings: WorkerSettings = settings) -> LayerDispatcher:
+        return LayerDispatcher(store, workers, settings, Thumbnails("/nowhere", 64), now=clock)
+
+    return make
+
+
+def drain(dispatcher: LayerDispatcher) -> None:
+    while dispatcher.step():
+        pass
+
+
+def texts_of(call: AnyCall) -> tuple[str, ...]:
+    return call.texts if isinstance(call, EmbedText) else ()
+
+
+def test_everything_that_waits_is_done_in_batches(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    ids = add(*(f"a prompt {n}" for n in range(10)), negative="blurry")
+    without = add(None)
+    workers = FakeWorkers()
+    drain(dispatcher_of(workers))
+    assert store.work.counts() == {}
+    for layer in LAYERS.values():
+        assert store.vectors.get(layer.name, ids[3]) is not None
+    assert store.vectors.get("bge_prompt", without[0]) is None
+    wanted = text_vector("a prompt 3")
+    assert store.vectors.scores("bge_prompt", wanted, ids)[ids[3]] == pytest.approx(1.0, abs=1e-3)
+    assert max(len(texts_of(call)) for call in workers.calls) == 4
+    assert isinstance(workers.calls[0], MakeThumbnails)
+    assert workers.batches[EmbedText] == 4 * 3
+    assert workers.batches[EmbedImages] == 3
+
+
+def test_a_role_without_a_model_waits_and_is_done_when_the_model_appears(
+    store: Store,
+    add: Callable[..., list[int]],
+    dispatcher_of: Callable[..., LayerDispatcher],
+    settings: WorkerSettings,
+    tmp_path: Path,
+) -> None:
+    add("a fox")
+    specs = dict(settings.models)
+    del specs["clip_l"]
+    specs["bge"] = replace(specs["bge"], path=str(tmp_path / "later"))
+    dispatcher = dispatcher_of(FakeWorkers(), replace(settings, models=specs))
+    drain(dispatcher)
+    assert set(store.work.counts()) == {"bge_prompt", "clip_l"}
+    assert dispatcher.waits_for() == {
+        "bge": f"there is nothing at {tmp_path / 'later'}",
+        "clip_l": "no model is set for it; name one under [models.clip_l] in the settings",
+    }
+    (tmp_path / "later").mkdir()
+    drain(dispatcher)
+    assert set(store.work.counts()) == {"clip_l"}
+
+
+def test_a_model_that_cannot_be_loaded_costs_no_attempts_and_is_tried_again_later(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher], clock: Clock
+) -> None:
+    (image_id,) = add("a fox")
+    workers = FakeWorkers(off={"bge": "it is damaged"})
+    dispatcher = dispatcher_of(workers)
+    drain(dispatcher)
+    assert dispatcher.waits_for() == {"bge": "it is damaged"}
+    assert [(row.stage, row.attempts) for row in store.work.of_image(image_id)] == [("bge_prompt", 0)]
+    asked = len(workers.calls)
+    drain(dispatcher)
+    assert len(workers.calls) == asked
+    workers.off.clear()
+    clock.now += HOLD_SECONDS
+    drain(dispatcher)
+    assert store.work.counts() == {}
+    assert dispatcher.waits_for() == {}
+
+
+def test_a_poisonous_item_is_found_and_set_aside_and_the_others_are_done(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher], clock: Clock
+) -> None:
+    workers = FakeWorkers()
+    dispatcher = dispatcher_of(workers)
+    add("the first of all")
+    drain(dispatcher)
+    ids = add("one", "two", POISON, "three", "four")
+    for _ in range(20):
+        workers.fail_next(WorkerDied("killed"), lambda call: POISON in texts_of(call) and call.role == "bge")  # type: ignore[union-attr]
+    drain(dispatcher)
+    assert store.vectors.get("bge_prompt", ids[0]) is not None
+    asked = [call.texts for call in workers.calls if isinstance(call, EmbedText) and call.role == "bge"]
+    assert [texts for texts in asked if POISON in texts] == [("one", "two", POISON, "three"), (POISON,)]
+    clock.now += 3 * RETRY_SECONDS
+    drain(dispatcher)
+    assert store.work.counts() == {"bge_prompt": {"failed": 1}}
+    (row,) = store.work.of_image(ids[2])
+    assert (row.attempts, row.error) == (3, "killed")
+    assert all(store.vectors.get("bge_prompt", image_id) is not None for image_id in ids if image_id != ids[2])
+
+
+def test_a_vector_that_is_no_number_is_set_aside(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    (image_id,) = add("a fox")
+    path = store.images.paths([image_id])[image_id]
+    dispatcher = dispatcher_of(FakeWorkers(known={path: [np.nan] * 32}))
+    drain(dispatcher)
+    assert store.work.counts() == {"clip_h": {"failed": 1}}
+    row = store.images.get(image_id)
+    assert row is not None
+    assert row.decode_problem == "cannot be read"
+
+
+def test_a_picture_whose_file_is_gone_waits_for_it(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher], clock: Clock
+) -> None:
+    (image_id,) = add(None)
+    path = Path(os.fsdecode(store.images.paths([image_id])[image_id]))
+    content = path.read_bytes()
+    path.unlink()
+    dispatcher = dispatcher_of(FakeWorkers())
+    drain(dispatcher)
+    assert {row.error for row in store.work.of_image(image_id)} == {NO_FILE}
+    row = store.images.get(image_id)
+    assert row is not None
+    assert row.decode_problem is None
+    path.write_bytes(content)
+    clock.now += NO_FILE_RETRY_SECONDS
+    drain(dispatcher)
+    assert store.work.counts() == {}
+
+
+def test_a_file_that_is_marked_missing_waits_as_well(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    (image_id,) = add(None)
+    row = store.images.get(image_id)
+    assert row is not None
+    store.files.mark_missing(row.files[0].root_id, [row.files[0].rel], 1.0)
+    workers = FakeWorkers()
+    drain(dispatcher_of(workers))
+    assert workers.calls == []
+    assert {row.error for row in store.work.of_image(image_id)} == {NO_FILE}
+
+
+def test_out_of_memory_makes_batches_smaller_and_costs_no_attempts(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    add(*(f"prompt {n}" for n in range(4)))
+    workers = FakeWorkers()
+    workers.fail_next(OutOfMemory("no room"), lambda call: isinstance(call, EmbedImages))
+    drain(dispatcher_of(workers))
+    assert [len(call.paths) for call in workers.calls if isinstance(call, EmbedImages)] == [4, 2, 2]
+    assert store.work.counts() == {}
+
+
+def test_a_disk_that_is_full_holds_the_thumbnails(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher], clock: Clock
+) -> None:
+    (image_id,) = add(None)
+    workers = FakeWorkers()
+    workers.fail_next(OSError(28, "No space left on device"), lambda call: isinstance(call, MakeThumbnails))
+    dispatcher = dispatcher_of(workers)
+    drain(dispatcher)
+    assert [(row.stage, row.attempts) for row in store.work.of_image(image_id)] == [("thumbnail", 0)]
+    clock.now += HOLD_SECONDS
+    drain(dispatcher)
+    assert store.work.counts() == {}
+
+
+def test_a_lane_gets_no_more_than_it_needs(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    add(*(f"prompt {n}" for n in range(40)))
+    workers = FakeWorkers()
+    workers.hold()
+    dispatcher = dispatcher_of(workers)
+    drain(dispatcher)
+    assert workers.batches[MakeThumbnails] == AHEAD
+    assert len(workers.calls) == 2 * AHEAD
+
+
+def test_layers_take_turns(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    """A library that is being indexed for the first time: the last layer must not wait until the first is through."""
+    add(*(f"prompt {n}" for n in range(200)))
+    workers = FakeWorkers()
+    drain(dispatcher_of(workers))
+    order = [type(call) for call in workers.calls if not isinstance(call, MakeThumbnails)]
+    assert order.index(EmbedImages) < len(order) / 2
+
+
+def test_a_replaced_model_asks_for_everything_again(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher], models: Path
+) -> None:
+    ids = add("a fox", "a cat")
+    drain(dispatcher_of(FakeWorkers(identity="one")))
+    quiet = FakeWorkers(identity="one")
+    start_and_stop(dispatcher_of(quiet))
+    assert quiet.calls == []
+    (models / "weights").write_bytes(b"22")
+    workers = FakeWorkers(identity="two")
+    start_and_stop(dispatcher_of(workers), until=lambda: _identities(store) == {"two"} and store.work.counts() == {})
+    assert store.vectors.get("clip_h", ids[0]) is not None
+
+
+def _identities(store: Store) -> set[str]:
+    return {revision.identity for layer in LAYERS if (revision := store.vectors.active(layer)) is not None}
+
+
+def start_and_stop(dispatcher: LayerDispatcher, until: Callable[[], bool] = lambda: True) -> None:
+    """Run the real thread until the condition holds; no time is measured."""
+    dispatcher.start()
+    while not until():
+        threading.Event().wait(0.01)
+        dispatcher.announce()
+    dispatcher.stop()
+
+
+def test_the_thread_works_when_it_is_told_of_work(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    dispatcher = dispatcher_of(FakeWorkers())
+    dispatcher.start()
+    add("a fox", "a cat")
+    dispatcher.announce()
+    while store.work.counts():
+        threading.Event().wait(0.01)
+    dispatcher.stop()
+
+
+def test_stop_gives_back_what_is_in_hand(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    ids = add(*(f"prompt {n}" for n in range(40)))
+    workers = FakeWorkers()
+    workers.hold()
+    dispatcher = dispatcher_of(workers)
+    dispatcher.start()
+    while len(workers.calls) < 2 * AHEAD:
+        threading.Event().wait(0.01)
+    dispatcher.stop()
+    assert {row.state for image_id in ids for row in store.work.of_image(image_id)} == {"waiting"}
+    assert {row.attempts for image_id in ids for row in store.work.of_image(image_id)} == {0}
+
+
+def test_workers_that_stop_first_are_not_asked_in_a_circle(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    (image_id,) = add("a fox")
+    workers = FakeWorkers()
+    workers.stop(0.0)
+    drain(dispatcher_of(workers))
+    assert len(workers.calls) <= 2 * AHEAD + len(LAYERS)
+    assert {row.attempts for row in store.work.of_image(image_id)} == {0}
+
+
+def test_a_result_that_the_index_cannot_take_is_offered_again(
+    store: Store,
+    add: Callable[..., list[int]],
+    dispatcher_of: Callable[..., LayerDispatcher],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add("a fox")
+    dispatcher = dispatcher_of(FakeWorkers())
+    put = store.vectors.put
+    failures = iter([StorageFull("the disk is full")])
+
+    def full_once(*arguments: object) -> None:
+        for error in failures:
+            raise error
+        put(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.vectors, "put", full_once)
+    with pytest.raises(StorageFull):
+        drain(dispatcher)
+    drain(dispatcher)
+    assert store.work.counts() == {}
+
+
+def test_holds_grow_until_the_role_works_again() -> None:
+    from indexd.layers.trouble import LONGEST_HOLD_SECONDS, Holds
+
+    holds, now, seconds = Holds(), 0.0, list[float]()
+    for _ in range(8):
+        assert holds.hold("bge", "damaged", now) == (not seconds)
+        start = now
+        while holds.held("bge", now):
+            now += 1.0
+        seconds.append(now - start)
+    assert seconds[0] == HOLD_SECONDS
+    assert seconds == sorted(seconds)
+    assert seconds[-1] == LONGEST_HOLD_SECONDS
+    holds.release("bge")
+    assert holds.hold("bge", "damaged", now)
+
+
+def test_a_model_off_error_names_its_role() -> None:
+    workers = FakeWorkers(off={"clip_h": "gone"})
+    with pytest.raises(ModelOff, match="clip_h is off, because gone"):
+        workers.submit(EmbedImages("clip_h", ())).result(0)

@@ -1,0 +1,330 @@
+"""Real child processes, without any model: start, order, death, hang, cancel, idle leave, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from indexd.errors import CallCancelled, CallTimedOut, WorkerDied
+from indexd.worker import child
+from indexd.worker.calls import Drill, Priority, Progress, WorkerSettings
+from indexd.worker.wire import WorkerBug
+from indexd.worker.workers import Workers
+
+LONG = 100_000
+WAIT = 60.0
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> WorkerSettings:
+    return WorkerSettings(models={}, cache_folder=str(tmp_path), threads=1, log_level="DEBUG")
+
+
+@pytest.fixture
+def events() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def workers(settings: WorkerSettings, events: list[tuple[str, str]]) -> Iterator[Workers]:
+    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+    yield workers
+    workers.stop(0.0)
+
+
+def steps(count: int = LONG, payload: object = None) -> Drill:
+    return Drill("steps", steps=count, seconds=0.005, payload=payload)
+
+
+class Begun:
+    """A listener that lets a test wait until a call is really in hand."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.seen: list[Progress] = []
+
+    def __call__(self, progress: Progress) -> None:
+        self.seen.append(progress)
+        self.event.set()
+
+    def wait(self) -> None:
+        assert self.event.wait(WAIT)
+
+
+def test_a_call_is_answered_from_another_process(workers: Workers) -> None:
+    assert workers.submit(Drill("echo", payload={"a": (1, b"\xff")})).result(WAIT) == {"a": (1, b"\xff")}
+    (lane,) = workers.status()
+    assert lane.alive
+    assert lane.pid not in (None, os.getpid())
+    assert (lane.lane, lane.deaths, lane.queued, lane.running) == ("decode", 0, 0, 0)
+
+
+def test_lanes_are_processes_of_their_own(workers: Workers) -> None:
+    for lane in ("decode", "cpu", "card"):
+        workers.submit(Drill("echo", lane=lane)).result(WAIT)
+    assert [status.lane for status in workers.status()] == ["card", "cpu", "decode"]
+
+
+def test_progress_is_told_in_order(workers: Workers) -> None:
+    begun = Begun()
+    workers.submit(steps(5), on_progress=begun).result(WAIT)
+    assert [(told.done, told.total) for told in begun.seen] == [(n, 5) for n in range(1, 6)]
+
+
+def test_a_listener_that_raises_does_not_hurt_the_call(workers: Workers) -> None:
+    def broken(_progress: Progress) -> None:
+        raise RuntimeError("broken listener")
+
+    assert workers.submit(steps(2, "fine"), on_progress=broken).result(WAIT) == "fine"
+
+
+def test_an_error_of_the_call_comes_back_and_the_worker_lives(workers: Workers) -> None:
+    with pytest.raises(WorkerBug, match="told to fail: so"):
+        workers.submit(Drill("fail", payload="so")).result(WAIT)
+    assert workers.submit(Drill("echo", payload=1)).result(WAIT) == 1
+    assert workers.status()[0].deaths == 0
+
+
+def test_a_result_that_cannot_cross_fails_that_call_only(workers: Workers) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        workers.submit(Drill("echo", payload=lambda: None))
+    assert workers.submit(Drill("echo", payload=1)).result(WAIT) == 1
+
+
+def test_a_death_fails_the_call_in_hand_only_and_the_rest_is_done(
+    workers: Workers, events: list[tuple[str, str]]
+) -> None:
+    begun = Begun()
+    workers.submit(steps(1), on_progress=begun).result(WAIT)
+    dying = workers.submit(Drill("die"))
+    after = [workers.submit(Drill("echo", payload=n)) for n in range(5)]
+    with pytest.raises(WorkerDied, match="exit code 23"):
+        dying.result(WAIT)
+    assert [call.result(WAIT) for call in after] == list(range(5))
+    assert workers.status()[0].deaths == 1
+    assert [kind for kind, _ in events] == ["worker_died"]
+
+
+def test_kill_9_at_any_moment_is_noticed(workers: Workers) -> None:
+    for _ in range(3):
+        begun = Begun()
+        call = workers.submit(steps(), on_progress=begun)
+        begun.wait()
+        pid = workers.status()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="SIGKILL"):
+            call.result(WAIT)
+    assert workers.submit(Drill("echo", payload=2)).result(WAIT) == 2
+    assert workers.status()[0].deaths == 3
+
+
+def test_kill_9_of_an_idle_worker_costs_no_call(workers: Workers) -> None:
+    workers.submit(Drill("echo")).result(WAIT)
+    pid = workers.status()[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert workers.submit(Drill("echo", payload=3)).result(WAIT) == 3
+
+
+def test_a_hung_call_is_ended_after_its_limit_and_others_go_on(workers: Workers) -> None:
+    hung = workers.submit(Drill("hang"), timeout_seconds=0.2)
+    after = workers.submit(Drill("echo", payload=4))
+    with pytest.raises(CallTimedOut, match=r"no sign of life for 0\.2 s"):
+        hung.result(WAIT)
+    assert after.result(WAIT) == 4
+
+
+def test_a_stopped_process_is_a_hung_one(workers: Workers) -> None:
+    begun = Begun()
+    call = workers.submit(steps(), on_progress=begun, timeout_seconds=0.5)
+    begun.wait()
+    pid = workers.status()[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    # More than a pipe holds, while nobody reads.
+    big = [workers.submit(Drill("echo", payload=b"x" * 500_000)) for _ in range(4)]
+    with pytest.raises(CallTimedOut):
+        call.result(WAIT)
+    assert all(len(one.result(WAIT)) == 500_000 for one in big)
+
+
+def test_progress_holds_the_limit_off(workers: Workers) -> None:
+    assert workers.submit(Drill("steps", steps=8, seconds=0.1), timeout_seconds=0.6).result(WAIT) is None
+
+
+def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: Workers) -> None:
+    begun = Begun()
+    call = workers.submit(steps(), on_progress=begun)
+    begun.wait()
+    call.cancel()
+    with pytest.raises(CallCancelled):
+        call.result(WAIT)
+    assert workers.status()[0].deaths == 0
+    assert workers.submit(Drill("echo", payload=5)).result(WAIT) == 5
+
+
+def test_a_waiting_call_is_cancelled_at_once(workers: Workers) -> None:
+    begun = Begun()
+    first = workers.submit(steps(), on_progress=begun)
+    begun.wait()
+    waiting = workers.submit(Drill("echo"))
+    waiting.cancel()
+    assert waiting.done()
+    with pytest.raises(CallCancelled):
+        waiting.result(0)
+    first.cancel()
+    first.cancel()
+
+
+def test_urgent_calls_are_served_between_the_steps_of_another(workers: Workers) -> None:
+    begun = Begun()
+    render = workers.submit(steps(), on_progress=begun)
+    begun.wait()
+    urgent = workers.submit(Drill("echo", payload="now"), priority=Priority.URGENT)
+    assert urgent.result(WAIT) == "now"
+    assert not render.done()
+    render.cancel()
+
+
+def test_waiting_calls_are_begun_in_order_of_priority(workers: Workers) -> None:
+    begun, order = Begun(), list[str]()
+    first = workers.submit(steps(), on_progress=begun)
+    begun.wait()
+    calls = [
+        workers.submit(steps(1), priority=priority, on_progress=lambda _p, name=name: order.append(name))
+        for name, priority in (("background", Priority.BACKGROUND), ("job 1", Priority.JOB), ("job 2", Priority.JOB))
+    ]
+    first.cancel()
+    for call in calls:
+        call.result(WAIT)
+    assert order == ["job 1", "job 2", "background"]
+
+
+def test_an_idle_worker_leaves_and_comes_back_without_a_death(
+    settings: WorkerSettings, events: list[tuple[str, str]]
+) -> None:
+    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+    workers.submit(Drill("echo", lane="cpu")).result(WAIT)
+    pid = workers.status()[0].pid
+    assert pid is not None
+    psutil.Process(pid).wait(WAIT)
+    assert workers.submit(Drill("echo", lane="cpu", payload=6)).result(WAIT) == 6
+    assert workers.status()[0].pid != pid
+    assert workers.status()[0].deaths == 0
+    assert events == []
+    workers.stop(0.0)
+
+
+def test_calls_that_meet_a_leaving_worker_are_handed_to_the_next(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str]]
+) -> None:
+    """The race of the idle leave, over and over: a worker that leaves at once, and calls that come just then."""
+    monkeypatch.setattr("indexd.worker.child.main", leaves_at_once)
+    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+    for number in range(8):
+        assert workers.submit(Drill("echo", lane="cpu", payload=number)).result(WAIT) == number
+    assert events == []
+    workers.stop(0.0)
+
+
+def leaves_at_once(connection: object, lane: str, settings: WorkerSettings) -> None:
+    """Runs in the child: no lingering at all."""
+    child.LINGER_OTHERS_SECONDS = 0.0
+    child.main(connection, lane, settings)  # type: ignore[arg-type]
+
+
+def test_stop_lets_the_call_in_hand_finish_and_gives_the_rest_back(workers: Workers) -> None:
+    begun = Begun()
+    in_hand = workers.submit(steps(60, "finished"), on_progress=begun)
+    begun.wait()
+    waiting = workers.submit(Drill("echo"))
+    workers.stop(WAIT)
+    assert in_hand.result(0) == "finished"
+    with pytest.raises(CallCancelled):
+        waiting.result(0)
+    with pytest.raises(CallCancelled):
+        workers.submit(Drill("echo")).result(0)
+    assert not workers.status()[0].alive
+
+
+def test_stop_ends_a_call_that_takes_too_long(workers: Workers) -> None:
+    begun = Begun()
+    call = workers.submit(Drill("hang"), on_progress=begun)
+    begun.wait()
+    workers.stop(0.1)
+    with pytest.raises(CallCancelled):
+        call.result(0)
+
+
+def test_a_worker_that_cannot_start_fails_its_calls_in_the_end(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str]]
+) -> None:
+    monkeypatch.setattr("indexd.worker.child.main", os._exit)  # called with three arguments: the child dies of it
+    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+    with pytest.raises(WorkerDied, match="before it could begin anything"):
+        workers.submit(Drill("echo")).result(WAIT)
+    assert len(events) == 3
+    workers.stop(0.0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+@pytest.mark.parametrize("action", ["hang", "echo"])
+def test_no_worker_outlives_a_killed_daemon(tmp_path: Path, action: str) -> None:
+    script = f"""
+        import sys, threading
+        from indexd.worker.calls import Drill, WorkerSettings
+        from indexd.worker.workers import Workers
+        if __name__ == "__main__":
+            workers = Workers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
+            begun = threading.Event()
+            call = workers.submit(Drill({action!r}), on_progress=lambda _p: begun.set())
+            begun.wait() if {action!r} == "hang" else call.result()
+            print(workers.status()[0].pid, flush=True)
+            threading.Event().wait()
+    """
+    file = tmp_path / "daemon.py"
+    file.write_text(textwrap.dedent(script), "utf-8")
+    daemon = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True)
+    assert daemon.stdout is not None
+    worker = psutil.Process(int(daemon.stdout.readline()))
+    daemon.kill()
+    daemon.wait()
+    daemon.stdout.close()
+    worker.wait(WAIT)
+
+
+def test_the_worker_is_not_stopped_by_the_signals_of_its_group(workers: Workers) -> None:
+    begun = Begun()
+    call = workers.submit(steps(40, "whole"), on_progress=begun)
+    begun.wait()
+    pid = workers.status()[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    assert call.result(WAIT) == "whole"
+
+
+def test_leaving_python_without_stop_ends_the_worker(tmp_path: Path) -> None:
+    script = f"""
+        from indexd.worker.calls import Drill, WorkerSettings
+        from indexd.worker.workers import Workers
+        if __name__ == "__main__":
+            workers = Workers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
+            print(workers.submit(Drill("echo", payload="there")).result(), workers.status()[0].pid)
+    """
+    file = tmp_path / "short.py"
+    file.write_text(textwrap.dedent(script), "utf-8")
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=WAIT, check=True)
+    answer, pid = done.stdout.split()
+    assert answer == "there"
+    assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE

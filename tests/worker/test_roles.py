@@ -1,0 +1,122 @@
+"""Settings -> what the workers are told; routing; which roles are off and why."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from indexd import config
+from indexd.worker.calls import EmbedImages, EmbedText, MakeThumbnails, ModelSpec, Render, VerifyModel, WorkerSettings
+from indexd.worker.roles import hub_folder, model_stamp, role_problem, role_problems, worker_settings
+from indexd.worker.table import ROUTES, lane_of
+from indexd_schemas.settings import ROLES
+
+
+def settings_of(home: Path, text: str) -> WorkerSettings:
+    (home / config.SETTINGS_NAME).write_text(text, "utf-8")
+    return worker_settings(config.load(home))
+
+
+def test_settings_become_specs(tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path,
+        """
+        [models.bge]
+        path = "~/models/bge"
+        device = "cuda"
+        query_device = "cpu"
+        keep_alive = "1m30s"
+        batch_size = 7
+        [models.clip_h]
+        path = "weights.safetensors"
+        architecture = "ViT-H-14"
+        keep_alive = "never"
+        [generate]
+        threads = 3
+        """,
+    )
+    assert set(settings.models) == {"bge", "clip_h"}
+    bge = settings.models["bge"]
+    assert bge.path == str(Path.home() / "models" / "bge")
+    assert (bge.device, bge.query_device, bge.keep_alive_seconds, bge.batch_size) == ("cuda", "cpu", 90.0, 7)
+    assert bge.query_prefix is None
+    assert settings.models["clip_h"].keep_alive_seconds is None
+    assert settings.models["clip_h"].architecture == "ViT-H-14"
+    assert settings.threads == 3
+
+
+def test_a_role_is_off_with_the_reason_and_on_once_its_model_is_there(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, f'[models.bge]\npath = "{(tmp_path / "bge").as_posix()}"')
+    assert role_problem(settings, "bge") == f"there is nothing at {tmp_path / 'bge'}"
+    assert role_problem(settings, "sdxl") == "no model is set for it; name one under [models.sdxl] in the settings"
+    (tmp_path / "bge").mkdir()
+    assert role_problem(settings, "bge") is None
+    assert set(role_problems(settings)) == set(ROLES)
+
+
+def test_a_hub_name_is_off_until_it_was_pulled(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, '[models.bge]\nhub = "BAAI/bge-large-en-v1.5"')
+    assert role_problem(settings, "bge") == "its model has not been fetched; run `indexd models pull bge`"
+    hub_folder(Path(settings.cache_folder), "BAAI/bge-large-en-v1.5").mkdir(parents=True)
+    assert role_problem(settings, "bge") is None
+
+
+def spec(role: str, device: str = "auto", query_device: str = "") -> ModelSpec:
+    return ModelSpec(role, "/nowhere", device=device, query_device=query_device)
+
+
+@pytest.mark.parametrize(
+    ("device", "query_device", "as_query", "lane"),
+    [
+        ("auto", "", False, "card"),
+        ("auto", "", True, "card"),
+        ("auto", "cpu", False, "card"),
+        ("auto", "cpu", True, "cpu"),
+        ("cuda", "cpu", True, "cpu"),
+        ("cuda:0", "", True, "card"),
+        ("cuda:1", "", False, "cuda:1"),
+        ("cuda:1", "cpu", True, "cpu"),
+        ("cpu", "", False, "cpu"),
+        ("cpu", "cuda", True, "card"),
+    ],
+)
+def test_texts_go_where_their_role_says(device: str, query_device: str, as_query: bool, lane: str) -> None:
+    settings = WorkerSettings({"bge": spec("bge", device, query_device)}, "")
+    assert lane_of(EmbedText("bge", ("x",), as_query=as_query), settings) == lane
+
+
+def test_every_call_has_its_lane() -> None:
+    settings = WorkerSettings({"clip_h": spec("clip_h", "cpu"), "sdxl": spec("sdxl", "cuda:1")}, "")
+    assert lane_of(EmbedImages("clip_h", ()), settings) == "cpu"
+    assert lane_of(EmbedImages("unknown", ()), settings) == "card"
+    assert lane_of(VerifyModel("clip_h"), settings) == "cpu"
+    assert lane_of(Render({}, "/x"), settings) == "cuda:1"
+    assert lane_of(MakeThumbnails((), "", 1), settings) == "decode"
+
+
+def test_the_table_names_every_call_and_functions_that_exist() -> None:
+    from importlib.util import find_spec
+    from typing import get_args
+
+    from indexd.worker import calls
+
+    assert set(ROUTES) == set(get_args(calls.AnyCall))
+    for route in ROUTES.values():
+        module, _, name = route.server.partition(":")
+        found = find_spec(module)
+        assert found is not None
+        assert found.origin is not None
+        assert f"def {name}(" in Path(found.origin).read_text("utf-8")
+
+
+def test_a_stamp_changes_with_the_files_only(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part" / "weights").write_bytes(b"one")
+    first = model_stamp(str(folder))
+    assert model_stamp(str(folder)) == first
+    os.utime(folder / "part" / "weights", ns=(5, 5))
+    assert model_stamp(str(folder)) != first
+    assert model_stamp(str(tmp_path / "none")) != first
