@@ -1,0 +1,54 @@
+"""A recipe as A1111's `parameters` text, so that every other tool can read what made a picture.
+
+Form: modules/processing.py and modules/infotext_utils.py of AUTOMATIC1111/stable-diffusion-webui (create_infotext, quote).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from indexd_schemas.recipe import LoraRef, Recipe
+from indexd_schemas.samplers import labels, resolve
+
+
+def infotext(recipe: Recipe) -> str:
+    """Prompt with its LoRA tags, negative prompt, and one line of settings."""
+    lines = [_with_tags(recipe.prompt, recipe.loras)]
+    if recipe.negative_prompt:
+        lines.append(f"Negative prompt: {recipe.negative_prompt}")
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in _settings(recipe).items()))
+    return "\n".join(lines)
+
+
+def _settings(recipe: Recipe) -> dict[str, str]:
+    sampler, schedule = labels(resolve(recipe.sampler, recipe.schedule))
+    hashes = ", ".join(f"{lora.name}: {lora.hash}" for lora in recipe.loras if lora.hash)
+    stated: dict[str, str | None] = {
+        "Steps": str(recipe.steps),
+        "Sampler": sampler,
+        "Schedule type": schedule,
+        "CFG scale": f"{recipe.cfg:g}",
+        "Seed": str(recipe.seed),
+        "Size": f"{recipe.width}x{recipe.height}",
+        "Model hash": recipe.model.hash,
+        "Model": recipe.model.name,
+        "Denoising strength": None if recipe.input is None else f"{recipe.input.denoise:g}",
+        "Clip skip": None if recipe.clip_skip is None else str(recipe.clip_skip),
+        "Lora hashes": hashes or None,
+        "Version": recipe.software,
+    }
+    return {key: value for key, value in stated.items() if value}
+
+
+def _with_tags(prompt: str, loras: tuple[LoraRef, ...]) -> str:
+    """A1111 says in the prompt which LoRAs were used; tags that stand there already are not written twice."""
+    for lora in loras:
+        if not re.search(rf"<lora:{re.escape(lora.name)}:", prompt):
+            text_weight = "" if lora.text_weight is None else f"{lora.text_weight:g}:"
+            prompt = f"{prompt} <lora:{lora.name}:{text_weight}{lora.weight:g}>"
+    return prompt
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if any(sign in value for sign in ",:\n") else value

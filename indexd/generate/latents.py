@@ -1,0 +1,83 @@
+"""Where a render starts: noise for txt2img, an encoded picture for img2img. All chance comes from one CPU generator."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from blake3 import blake3
+from PIL import Image, ImageOps
+
+from indexd.errors import RenderFailed
+from indexd.generate.pipeline import Resident
+from indexd_schemas.recipe import InputRef
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_LATENT_CHANNELS = 4
+
+
+def generator(seed: int) -> torch.Generator:
+    """The source of all chance of one picture, for seeds 0 .. 2**64 - 1.
+
+    On the CPU, so that a seed means the same on every card.
+    """
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def noise(model: Resident, width: int, height: int, chance: torch.Generator) -> torch.Tensor:
+    """Unit noise of one picture (1, 4, height / 8, width / 8), drawn in float32 whatever the model computes in."""
+    scale = model.text_to_image.vae_scale_factor
+    shape = (1, _LATENT_CHANNELS, height // scale, width // scale)
+    return torch.randn(shape, generator=chance, dtype=torch.float32).to(model.device, model.text_to_image.unet.dtype)
+
+
+def encoded(model: Resident, picture: Image.Image, chance: torch.Generator) -> torch.Tensor:
+    """The latents of a picture whose size is a multiple of 8, as the UNet takes them; no noise added."""
+    pipeline = model.image_to_image
+    vae: Any = pipeline.vae
+    pixels = pipeline.image_processor.preprocess(picture).to(device=model.device, dtype=vae.dtype)
+    with torch.no_grad():
+        latents: torch.Tensor = vae.encode(pixels).latent_dist.sample(chance)
+    latents = latents.to(pipeline.unet.dtype)
+    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+    if mean is not None and deviation is not None:
+        shape = (1, _LATENT_CHANNELS, 1, 1)
+        offset = torch.tensor(mean, device=latents.device, dtype=latents.dtype).view(shape)
+        spread = torch.tensor(deviation, device=latents.device, dtype=latents.dtype).view(shape)
+        return (latents - offset) * vae.config.scaling_factor / spread
+    return latents * vae.config.scaling_factor
+
+
+def source_picture(path: Path, wanted: InputRef, width: int, height: int) -> Image.Image:
+    """The source of img2img as RGB in the wanted size: turned upright, transparency over white, scaled to cover and
+    cropped to the middle. Raises RenderFailed when it cannot be read or is not the picture the recipe names.
+    """
+    if not path.is_file():
+        raise RenderFailed(f"the source picture {wanted.name} is not there any more, or is no regular file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RenderFailed(f"the source picture {wanted.name} cannot be read: {error.strerror}") from error
+    found = blake3(data).hexdigest()
+    if found != wanted.hash:
+        raise RenderFailed(
+            f"the source picture {wanted.name} is not the one the recipe names: its hash is {found[:12]}…, "
+            f"not {wanted.hash[:12]}…; it was changed since"
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            picture = _over_white(upright)
+    except Exception as error:  # Pillow raises eight classes for broken files
+        raise RenderFailed(f"the source picture {wanted.name} is not a readable image: {error}") from error
+    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    clear = picture.convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    return Image.alpha_composite(white, clear).convert("RGB")

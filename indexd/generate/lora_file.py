@@ -1,0 +1,152 @@
+"""A LoRA file (kohya or diffusers) -> one pair of matrices a module, nothing guessed and nothing left out.
+
+Both kinds say the same: W' = W + weight * alpha / rank * up @ down. What cannot be said that way (LoHa, LoKr, DoRA,
+full differences, Tucker-decomposed convolutions) is refused by name instead of being half applied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from indexd.errors import RenderFailed
+from indexd.generate.lora_names import Target
+
+_PARTS = {
+    ".lora_down.weight": "down",
+    ".lora_up.weight": "up",
+    ".lora_A.weight": "down",
+    ".lora_B.weight": "up",
+    ".lora.down.weight": "down",
+    ".lora.up.weight": "up",
+    ".lora_linear_layer.down.weight": "down",
+    ".lora_linear_layer.up.weight": "up",
+    ".alpha": "alpha",
+}
+# The oldest diffusers files: `…attn1.processor.to_q_lora.down.weight`.
+_PROCESSOR = re.compile(r"(.*?)\.(?:processor\.)?(to_[qkv]|to_out)_lora\.(down|up)\.weight")
+_CLIP_PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "out_proj"}
+_OTHER_KINDS = {
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "oft_": "OFT",
+    "lora_mid": "a Tucker-decomposed LoCon",
+    ".diff": "a full difference",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`down` (rank, in, ...) and `up` (out, rank, ...), with alpha / rank already in `up`."""
+
+    down: torch.Tensor
+    up: torch.Tensor
+
+
+def read_lora(path: Path, name: str, known: Mapping[str, Target]) -> dict[Target, Pair]:
+    """The matrices of every module named in the file. Raises RenderFailed with what does not fit."""
+    if path.suffix.lower() != ".safetensors":
+        raise RenderFailed(f"LoRA {name} is not a .safetensors file; convert it, because other formats can carry code")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise RenderFailed(f"LoRA {name} cannot be read: {error}") from error
+    return _pairs(_by_module(weights, name), name, known, _stated_alphas(metadata))
+
+
+def content_hash(path: Path) -> str:
+    """The first 12 hex digits of the SHA-256 of what follows the header: A1111's "Lora hashes", Civitai's AutoV3."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        (header_bytes,) = struct.unpack("<Q", file.read(8))
+        file.seek(8 + header_bytes)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+def _by_module(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str, torch.Tensor]]:
+    modules: dict[str, dict[str, torch.Tensor]] = {}
+    for key, weight in weights.items():
+        if kind := next((label for mark, label in _OTHER_KINDS.items() if mark in key), None):
+            raise RenderFailed(f"LoRA {name} is {kind} ({key}); only plain LoRA and LoCon files are supported")
+        if found := _PROCESSOR.fullmatch(key):
+            projection = "to_out.0" if found[2] == "to_out" else found[2]
+            modules.setdefault(_attention(found[1], projection), {})[found[3]] = weight
+            continue
+        ending = next((ending for ending in _PARTS if key.endswith(ending)), None)
+        if ending is None:
+            raise RenderFailed(f"LoRA {name} has a key that is no LoRA weight: {key}")
+        modules.setdefault(key.removesuffix(ending), {})[_PARTS[ending]] = weight
+    return modules
+
+
+def _attention(path: str, projection: str) -> str:
+    return f"{path}.{_CLIP_PROJECTIONS[projection] if path.startswith('text_encoder') else projection}"
+
+
+def _pairs(
+    modules: Mapping[str, Mapping[str, torch.Tensor]],
+    name: str,
+    known: Mapping[str, Target],
+    alphas: Mapping[str, float],
+) -> dict[Target, Pair]:
+    strangers = [module for module in modules if module not in known]
+    if strangers:
+        raise RenderFailed(
+            f"LoRA {name} does not fit this model: {len(strangers)} of its {len(modules)} modules are unknown "
+            f"(the first is {strangers[0]}); it was made for another architecture"
+        )
+    if not modules:
+        raise RenderFailed(f"LoRA {name} is empty")
+    found: dict[Target, Pair] = {}
+    for module, parts in modules.items():
+        target = known[module]
+        if "down" not in parts or "up" not in parts:
+            raise RenderFailed(f"LoRA {name} has only half of {module}")
+        down, up = parts["down"].float(), parts["up"].float()
+        rank = down.shape[0]
+        alpha = float(parts["alpha"]) if "alpha" in parts else alphas.get(target.component, float(rank))
+        found[target] = _fitted(Pair(down, up * (alpha / rank)), target, name, module)
+    return found
+
+
+def _fitted(pair: Pair, target: Target, name: str, module: str) -> Pair:
+    """The pair in the shapes of the module: a 1x1 convolution and a matrix are written for one another."""
+    down, up, shape = pair.down, pair.up, target.weight_shape
+    if len(shape) == 2:
+        down, up = down.flatten(1), up.flatten(1)
+    else:
+        down = down[..., None, None] if down.ndim == 2 else down
+        up = up[..., None, None] if up.ndim == 2 else up
+    if down.shape[1:] != shape[1:] or up.shape[0] != shape[0] or up.shape[1] != down.shape[0]:
+        raise RenderFailed(
+            f"LoRA {name} does not fit this model: {module} is {tuple(shape)} here, and the file has "
+            f"{tuple(pair.down.shape)} and {tuple(pair.up.shape)}"
+        )
+    return Pair(down.contiguous(), up.contiguous())
+
+
+def _stated_alphas(metadata: Mapping[str, str]) -> dict[str, float]:
+    """diffusers writes peft's settings into the header: `{"unet.lora_alpha": 8, "text_encoder.r": 4, …}`."""
+    try:
+        stated = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        return {
+            key.removesuffix(".lora_alpha"): float(value)
+            for key, value in stated.items()
+            if key.endswith(".lora_alpha")
+        }
+    except (ValueError, AttributeError, TypeError):
+        return {}

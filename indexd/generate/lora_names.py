@@ -1,0 +1,97 @@
+"""Every name under which LoRA files speak of a module -> the module in this pipeline.
+
+kohya's trainer flattens module paths (`.` becomes `_`) and writes either diffusers' paths or, for SDXL, those of the
+original (sgm) UNet. Flattened names cannot be taken apart again without guessing, so the table is made the other way
+round: from the modules that are really there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+
+_KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te1_", "lora_te_"), "text_encoder_2": ("lora_te2_",)}
+_RESNET = {
+    "conv1": "in_layers.2",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
+_OUTER = {
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
+_BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+_MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A module that a LoRA can change."""
+
+    component: str
+    module: str
+    weight_shape: tuple[int, ...]
+
+
+def targets(pipeline: Any) -> Mapping[str, Target]:
+    """The table for one pipeline; make it before any adapter is injected, which renames modules."""
+    table: dict[str, Target] = {}
+    for component in COMPONENTS:
+        model = getattr(pipeline, component)
+        layers = model.config.layers_per_block if component == "unet" else 0
+        for name, module in model.named_modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+                target = Target(component, name, tuple(module.weight.shape))
+                table.update((alias, target) for alias in _aliases(component, name, layers))
+    return table
+
+
+def _aliases(component: str, name: str, layers_per_block: int) -> Iterator[str]:
+    paths = [name]
+    if component == "unet":
+        original = original_unet_name(name, layers_per_block)
+        paths += [original] if original else []
+    elif not name.startswith("text_model."):
+        # Newer transformers dropped this level from CLIPTextModel; files keep it.
+        paths.append(f"text_model.{name}")
+    for path in paths:
+        yield f"{component}.{path}"
+        for prefix in _KOHYA[component]:
+            yield prefix + path.replace(".", "_")
+
+
+def original_unet_name(name: str, layers_per_block: int) -> str | None:
+    """The path of a diffusers UNet module in the original (sgm) layout, None where there is no such module."""
+    if name in _OUTER:
+        return _OUTER[name]
+    if found := _MIDDLE.fullmatch(name):
+        kind, index, rest = found[1], int(found[2]), found[3]
+        return (
+            _inner(f"middle_block.{2 * index}", rest) if kind == "resnets" else f"middle_block.{2 * index + 1}.{rest}"
+        )
+    if found := _BLOCK.fullmatch(name):
+        side, block, kind, index, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
+        first = block * (layers_per_block + 1)
+        if kind == "downsamplers":
+            return f"input_blocks.{first + layers_per_block + 1}.0.op"
+        if kind == "upsamplers":
+            # SDXL's up blocks that end in an upsampler all have attention before it.
+            return f"output_blocks.{first + layers_per_block}.2.conv"
+        place = f"input_blocks.{first + index + 1}" if side == "down" else f"output_blocks.{first + index}"
+        return _inner(f"{place}.0", rest) if kind == "resnets" else f"{place}.1.{rest}"
+    return None
+
+
+def _inner(block: str, rest: str) -> str | None:
+    return f"{block}.{_RESNET[rest]}" if rest in _RESNET else None

@@ -1,0 +1,156 @@
+"""The resident SDXL pipeline: loaded once from a folder or a single file, kept by the pool, reused by the next render."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from indexd.errors import IndexdError, ModelOff, RenderFailed
+from indexd.generate.loras import Loras
+from indexd.generate.samplers import TrainedNoise
+from indexd.generate.single_file import load_single_file
+from indexd.generate.text import TextEncoders
+from indexd.models.device import is_out_of_memory, resolve_device, resolve_dtype, torch_dtype
+from indexd.models.identity import file_sha256, identity_of
+from indexd.worker.calls import ModelSpec, WorkerSettings
+from indexd.worker.session import RenderSession
+
+log = logging.getLogger(__name__)
+
+ROLE = "sdxl"
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """One loaded model. Both pipelines share every module; the VAE is float32 where half precision would overflow it."""
+
+    text_to_image: Any
+    image_to_image: Any
+    encoders: TextEncoders
+    loras: Loras
+    noise: TrainedNoise
+    device: torch.device
+    dtype_name: str
+    model_hash: str
+
+
+@contextmanager
+def resident(session: RenderSession, checkpoint: str, dtype: str | None) -> Iterator[Resident]:
+    """The pipeline of `checkpoint`, not evicted before the block is left.
+
+    `dtype` is the one a recipe asks for; None = the setting's, where auto is half precision on a card and float32 on the
+    CPU. Raises ModelOff when nothing lies at the path, RenderFailed when it cannot be loaded.
+    """
+    spec = _spec(session, checkpoint)
+    path = Path(checkpoint)
+    device = resolve_device(spec.device, ROLE)
+    dtype_name = resolve_dtype(dtype or spec.dtype, device)
+    if dtype_name not in DTYPES:
+        raise RenderFailed(f"there is no number format {dtype_name!r}; there are auto, {', '.join(DTYPES)}")
+    key = f"{ROLE}|{path}|{_stamp(path)}|{device}|{dtype_name}"
+    load = partial(_load, path, torch.device(device), dtype_name, session.settings)
+    with session.pool.lease(ROLE, key, load, spec.keep_alive_seconds) as model:
+        yield model
+
+
+def _spec(session: RenderSession, checkpoint: str) -> ModelSpec:
+    """A job may name a checkpoint from the catalogue where the role itself has no model."""
+    try:
+        return session.spec(ROLE)
+    except ModelOff:
+        return ModelSpec(ROLE, checkpoint)
+
+
+def _stamp(path: Path) -> int:
+    """A newer file under the same name is another model."""
+    try:
+        files = [path] if path.is_file() else [path / "model_index.json", *path.glob("*/*.safetensors")]
+        return max(file.stat().st_mtime_ns for file in files)
+    except OSError as error:
+        raise ModelOff(ROLE, f"{path} is no checkpoint file and no diffusers folder ({error.strerror})") from error
+
+
+def _load(path: Path, device: torch.device, dtype_name: str, settings: WorkerSettings) -> Resident:
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+        library.set_verbosity_error()
+    # The same recipe must give the same bytes: no kernel may be chosen by a race between kernels.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    dtype = torch_dtype(dtype_name)
+    try:
+        if path.is_dir():
+            pipeline = _load_folder(path, dtype)
+        else:
+            pipeline = load_single_file(path, dtype, pickle_allowed=settings.pickle_checkpoints)
+        pipeline.to(device)
+        model_hash = _hash(path, settings.cache_folder)
+    except IndexdError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        log.exception("loading %s", path)
+        raise RenderFailed(f"checkpoint {path.name} cannot be loaded: {_first_line(error)}") from error
+    return _share(pipeline, device, dtype_name, model_hash)
+
+
+def _load_folder(path: Path, dtype: torch.dtype) -> Any:
+    whole, half = path / "unet" / "diffusion_pytorch_model.safetensors", "fp16"
+    variant = half if not whole.is_file() and any((path / "unet").glob(f"*.{half}*.safetensors")) else None
+    return StableDiffusionXLPipeline.from_pretrained(
+        str(path),
+        dtype=dtype,
+        variant=variant,
+        use_safetensors=True,
+        local_files_only=True,
+        add_watermarker=False,
+    )
+
+
+def _hash(path: Path, cache_folder: str) -> str:
+    """A1111's model hash: ten digits of the SHA-256, for a folder of the hashes of its weights."""
+    if path.is_file():
+        return file_sha256(path, cache_folder)[:10]
+    return identity_of(ROLE, 1, path.glob("*/*.safetensors"), path, cache_folder).rpartition("/")[2][:10]
+
+
+def _share(pipeline: Any, device: torch.device, dtype_name: str, model_hash: str) -> Resident:
+    if pipeline.unet.config.in_channels != 4:
+        raise RenderFailed(f"this UNet takes {pipeline.unet.config.in_channels} latent channels, not 4")
+    if pipeline.vae.config.force_upcast and pipeline.vae.dtype != torch.float32:
+        # What diffusers does for each decode, done once: SDXL's own VAE overflows in half precision.
+        pipeline.vae.to(torch.float32)
+    # Cls(**components), not from_pipe: that one casts the shared modules to float32 without saying so.
+    image_to_image = StableDiffusionXLImg2ImgPipeline(
+        **pipeline.components,
+        force_zeros_for_empty_prompt=pipeline.config.force_zeros_for_empty_prompt,
+        add_watermarker=False,
+    )
+    for each in (pipeline, image_to_image):
+        each.set_progress_bar_config(disable=True)
+    return Resident(
+        text_to_image=pipeline,
+        image_to_image=image_to_image,
+        encoders=TextEncoders(pipeline),
+        loras=Loras(pipeline),
+        noise=TrainedNoise.of(pipeline.scheduler.config),
+        device=device,
+        dtype_name=dtype_name,
+        model_hash=model_hash,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,31 @@
+"""`indexd models verify sdxl`: load the generator of the settings and make one small picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from indexd.generate.pipeline import ROLE
+from indexd.generate.render import render
+from indexd.worker.calls import Render, Verified
+from indexd.worker.session import RenderSession
+
+_SIDE = 64
+
+
+def verify_generator(session: RenderSession) -> Verified:
+    """Raises what `render` raises: ModelOff, RenderFailed, OutOfMemory."""
+    spec = session.spec(ROLE)
+    recipe = {
+        "kind": "txt2img",
+        "prompt": "a picture of a cat",
+        "seed": 0,
+        "width": _SIDE,
+        "height": _SIDE,
+        "steps": 2,
+        "cfg": 5.0,
+        "sampler": "euler",
+        "model": {"name": Path(spec.path).stem},
+    }
+    made = render(Render(recipe, spec.path), session)
+    detail = f"{_SIDE}x{_SIDE} in {made.seconds['denoise']:.1f} s, {made.recipe['dtype']} on {spec.device}, {spec.path}"
+    return Verified(f"{ROLE}/{made.recipe['model']['hash']}", detail)

@@ -1,0 +1,100 @@
+"""A session of the worker's kind with nothing behind it, and recipes for the tiny model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from indexd.generate.render import render
+from indexd.models.pool import ModelPool
+from indexd.worker.calls import ModelSpec, Render, Rendered, WorkerSettings
+
+torch.set_num_threads(1)
+
+
+class ScriptedSession:
+    """Real pool, recorded progress, and `on_pause(n)` called at the n-th `between_steps`."""
+
+    def __init__(self, cache: Path, dtype: str = "float32") -> None:
+        self.pool = ModelPool()
+        self.settings = WorkerSettings({}, str(cache))
+        self.dtype = dtype
+        self.pauses = 0
+        self.seen: list[tuple[str, int, int]] = []
+        self.on_pause: Callable[[int], None] = lambda _n: None
+
+    def spec(self, role: str) -> ModelSpec:
+        return ModelSpec(role, "", device="cpu", dtype=self.dtype, keep_alive_seconds=None)
+
+    def between_steps(self) -> None:
+        self.pauses += 1
+        self.on_pause(self.pauses)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.seen.append((stage, done, total))
+
+
+class Studio:
+    """Renders recipes with the tiny model; keywords replace fields of a plain recipe."""
+
+    def __init__(self, session: ScriptedSession, models: Any) -> None:
+        self.session = session
+        self.models = models
+
+    def recipe(self, **fields: Any) -> dict[str, Any]:
+        plain = {"kind": "txt2img", "prompt": "a red cat", "negative_prompt": "blurry", "seed": 7, "width": 64}
+        plain |= {"height": 64, "steps": 4, "cfg": 5.0, "sampler": "euler", "model": {"name": "tiny"}}
+        return plain | fields
+
+    def __call__(
+        self,
+        checkpoint: Path | None = None,
+        files: dict[str, str] | None = None,
+        source: Path | None = None,
+        **fields: Any,
+    ) -> Rendered:
+        path = None if source is None else str(source).encode()
+        call = Render(self.recipe(**fields), str(checkpoint or self.models.sdxl), files or {}, path)
+        return render(call, self.session)
+
+    def resident(self, index: int = 0) -> Any:
+        """The loaded model behind the pool."""
+        return list(self.session.pool._residents.values())[index].model
+
+
+def pixels(made: Rendered) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(made.png)) as picture:
+        return np.asarray(picture).copy()
+
+
+@pytest.fixture(scope="module")
+def shared_session(tmp_path_factory: pytest.TempPathFactory) -> ScriptedSession:
+    return ScriptedSession(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def studio(shared_session: ScriptedSession, tiny_models: Any) -> Studio:
+    """One loaded model for the whole module; what a test scripts is taken back."""
+    shared_session.on_pause = lambda _n: None
+    shared_session.pauses = 0
+    shared_session.seen.clear()
+    return Studio(shared_session, tiny_models)
+
+
+@pytest.fixture
+def fresh_studio(tmp_path: Path, tiny_models: Any) -> Studio:
+    """A studio of its own, for tests that break the model or count its loads."""
+    return Studio(ScriptedSession(tmp_path), tiny_models)
+
+
+@pytest.fixture
+def look() -> Callable[[Rendered], np.ndarray[Any, Any]]:
+    """The pixels of a made picture."""
+    return pixels
