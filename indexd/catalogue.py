@@ -1,0 +1,163 @@
+"""The model files that jobs may name: checkpoints and LoRAs by name, from the folders of the settings.
+
+A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
+Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
+copied in is found and nothing is read in between.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.config import Config
+from indexd.errors import IndexdError
+from indexd.roles import pulled_folder
+
+WEIGHTS = (".safetensors",)
+PICKLES = (".ckpt", ".pt")
+DIFFUSERS_INDEX = "model_index.json"
+
+
+class UnknownModel(IndexdError):
+    """No model file has this name; `known` are the names there are."""
+
+    def __init__(self, text: str, known: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.known = tuple(known)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A checkpoint (file or diffusers folder) or a LoRA file, and the name by which jobs and pictures call it."""
+
+    name: str
+    path: Path
+
+
+class Shelf:
+    """The model files below some folders, by name."""
+
+    def __init__(
+        self, noun: str, folders: Iterable[str | Path], suffixes: Sequence[str], fixed: Path | None = None
+    ) -> None:
+        """`suffixes` are the endings of single files; `fixed` is one more file or folder that is always known."""
+        self._noun = noun
+        self._folders = [Path(folder).expanduser().absolute() for folder in folders]
+        self._suffixes = tuple(suffixes)
+        self._fixed = fixed
+        self._files: dict[str, list[ModelFile]] = {}
+
+    def find(self, name: str) -> ModelFile:
+        """The file called `name`. Raises UnknownModel, also where several files have that name."""
+        found = self._known(name)
+        if len(found) != 1 or not found[0].path.exists():
+            self._list()
+            found = self._known(name)
+        if not found:
+            raise UnknownModel(f"there is no {self._noun} {name!r}{self._where()}", self.names())
+        if len(found) > 1:
+            choices = " or ".join(repr(file.name) for file in found[:4])
+            raise UnknownModel(f"{self._noun} {name!r} could be {choices}; write one of these", [f.name for f in found])
+        return found[0]
+
+    def names(self) -> list[str]:
+        """Every name, as last listed."""
+        return sorted({file.name for files in self._files.values() for file in files})
+
+    def _known(self, name: str) -> list[ModelFile]:
+        key = _key(name)
+        for suffix in (*self._suffixes, ""):
+            if suffix == "" or key.endswith(suffix):
+                found = self._files.get(key.removesuffix(suffix), [])
+                exact = [file for file in found if _key(file.name) == key.removesuffix(suffix)]
+                if found:
+                    return exact if len(exact) == 1 else found
+        return []
+
+    def _list(self) -> None:
+        files: dict[str, list[ModelFile]] = {}
+        for file in self._walk():
+            for key in {_key(file.name), _key(file.name.rpartition("/")[2])}:
+                if all(known.path != file.path for known in files.setdefault(key, [])):
+                    files[key].append(file)
+        self._files = files
+
+    def _walk(self) -> Iterator[ModelFile]:
+        if self._fixed is not None and self._fixed.exists():
+            yield fixed_model(self._fixed)
+        for folder in self._folders:
+            for here, below, names in os.walk(folder):
+                if DIFFUSERS_INDEX in names and self._noun == "checkpoint":
+                    below.clear()
+                    yield self._model(folder, Path(here), "")
+                    continue
+                below[:] = [name for name in below if not name.startswith(".")]
+                for name in names:
+                    suffix = next((end for end in self._suffixes if name.lower().endswith(end)), None)
+                    if suffix is not None and not name.startswith("."):
+                        yield self._model(folder, Path(here, name), suffix)
+
+    def _model(self, folder: Path, path: Path, suffix: str) -> ModelFile:
+        name = path.relative_to(folder).as_posix() if path != folder else path.name
+        return ModelFile(name[: len(name) - len(suffix)] if suffix else name, path)
+
+    def _where(self) -> str:
+        folders = ", ".join(str(folder) for folder in self._folders)
+        return f" in {folders}" if folders else f"; no {self._noun} folder is named in the settings ([generate])"
+
+
+class Catalogue:
+    """Checkpoints and LoRAs by name, and the checkpoint that a job gets which names none."""
+
+    def __init__(
+        self,
+        checkpoint_folders: Sequence[str | Path] = (),
+        lora_folders: Sequence[str | Path] = (),
+        default: Path | None = None,
+        pickles: bool = False,
+    ) -> None:
+        """`default` is the file or folder of the `sdxl` role; None = the role has none."""
+        suffixes = (*WEIGHTS, *PICKLES) if pickles else WEIGHTS
+        self._default = default
+        self.checkpoints = Shelf("checkpoint", checkpoint_folders, suffixes, default)
+        self.loras = Shelf("LoRA", lora_folders, WEIGHTS)
+
+    @classmethod
+    def of(cls, config: Config) -> Catalogue:
+        """The catalogue of the settings."""
+        settings, role = config.settings.generate, config.settings.models.sdxl
+        default = Path(role.path).expanduser().absolute() if role.path else None
+        if default is None and role.hub:
+            default = pulled_folder(config, role.hub)
+        return cls(settings.checkpoint_folders, settings.lora_folders, default, settings.pickle_checkpoints)
+
+    def default_checkpoint(self) -> ModelFile:
+        """The checkpoint of the `sdxl` role, there or not. Raises UnknownModel when the role has none."""
+        if self._default is None:
+            raise UnknownModel("no model: set [models.sdxl] path in the settings, or name a checkpoint with `model:`")
+        return fixed_model(self._default)
+
+    def checkpoint(self, name: str) -> ModelFile:
+        """The checkpoint called `name`. Raises UnknownModel."""
+        if self._default is None or name != fixed_model(self._default).name:
+            return self.checkpoints.find(name)
+        if not self._default.exists():
+            raise UnknownModel(f"the checkpoint {self._default} of [models.sdxl] is not there")
+        return fixed_model(self._default)
+
+    def lora(self, name: str) -> ModelFile:
+        """The LoRA called `name`. Raises UnknownModel."""
+        return self.loras.find(name)
+
+
+def fixed_model(path: Path) -> ModelFile:
+    """A model named by its own file or folder name."""
+    suffix = path.suffix if path.suffix.lower() in (*WEIGHTS, *PICKLES) else ""
+    return ModelFile(path.name.removesuffix(suffix), path)
+
+
+def _key(name: str) -> str:
+    return name.replace("\\", "/").strip("/").casefold()

@@ -1,0 +1,188 @@
+"""A guarded document -> a typed job, or every mistake in it as a sentence with line, column and what to change."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from indexd.errors import Refused
+from indexd.jobs.guard import Document, Path
+from indexd_schemas.job import SYNONYMS, Job
+
+MAX_SENTENCES = 10
+SHOWN_CHARACTERS = 60
+
+
+class FieldProblem(Exception):
+    """Something is wrong with the value at `path` of the job file; the text is the sentence without the place."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+def read_job(document: Document, kinds: Mapping[str, Callable[..., Any]]) -> Job:
+    """The job in `document` by the schema of its kind. Raises Refused, one sentence a line."""
+    kind = document.data.get("kind")
+    if "kind" not in document.data:
+        close = difflib.get_close_matches("kind", document.data, n=1) or [key for key in document.data if key == "type"]
+        hint = f"; did you mean it by {close[0]!r}" if close else ""
+        raise Refused(f"{document.key(())}: `kind` is missing{hint}; write one of {', '.join(sorted(kinds))}")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise refusal(
+            document, [FieldProblem(("kind",), f"there is no kind {shown(kind)}; {_offer(str(kind), kinds)}")]
+        )
+    model = schema_of(kinds[kind])
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise refusal(document, [_problem(model, document, entry) for entry in error.errors()]) from None
+
+
+def schema_of(handler: Callable[..., Any]) -> type[Job]:
+    """The schema of a kind: the type of the first parameter of its handler."""
+    hints = typing.get_type_hints(handler)
+    first = next((hint for name, hint in hints.items() if name != "return"), None)
+    if not (isinstance(first, type) and issubclass(first, Job)):
+        raise TypeError(f"the first parameter of {handler.__module__}.{handler.__qualname__} must be a subclass of Job")
+    return first
+
+
+def refusal(document: Document, problems: Iterable[FieldProblem]) -> Refused:
+    """The problems as one error, in the order of the file."""
+    placed = sorted((_mark(document, problem), str(problem)) for problem in problems)
+    lines = [f"{mark}: {text}" for mark, text in placed]
+    if len(lines) > MAX_SENTENCES:
+        lines[MAX_SENTENCES:] = [f"… and {len(lines) - MAX_SENTENCES} more"]
+    return Refused("\n".join(lines))
+
+
+def shown(value: object) -> str:
+    """A value as it is quoted in a sentence: short, on one line."""
+    if value is None:
+        return "nothing"
+    text = (
+        repr(value)
+        if isinstance(value, (str, int, float, bool))
+        else "a list"
+        if isinstance(value, list)
+        else "a mapping"
+    )
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names that look most like `name`, best first; letter case and separators count little."""
+    names = {_folded(candidate): candidate for candidate in known}
+    close = difflib.get_close_matches(_folded(name)[:100], names, n=count, cutoff=0.55)
+    return [names[match] for match in close]
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-").replace(" ", "-")
+
+
+def _offer(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = nearest(name[:100], known, 1)
+    return f"did you mean {close[0]!r}" if close else f"there are {', '.join(known)}"
+
+
+def _mark(document: Document, problem: FieldProblem) -> Any:
+    at_key = isinstance(problem, _KeyProblem)
+    return document.key(problem.path) if at_key else document.value(problem.path)
+
+
+class _KeyProblem(FieldProblem):
+    """The key itself is wrong, not its value."""
+
+
+def _problem(model: type[Job], document: Document, error: Any) -> FieldProblem:
+    path: Path = tuple(error["loc"])
+    name = _dotted(path)
+    if error["type"] == "extra_forbidden":
+        return _KeyProblem(path, _unknown_key(model, path))
+    if error["type"] == "missing":
+        return _KeyProblem(path[:-1], f"`{name}` is missing{_written_otherwise(model, document, path)}")
+    return FieldProblem(path, f"{name}: {_reason(error)}")
+
+
+def _unknown_key(model: type[Job], path: Path) -> str:
+    key, fields = str(path[-1]), list(_model_at(model, path[:-1]).model_fields)
+    place = f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
+    synonym = SYNONYMS.get(key.casefold())
+    if synonym in fields:
+        return f"there is no key {shown(key)}{place}; here it is called `{synonym}`"
+    close = nearest(key, fields, 1)
+    hint = f"did you mean `{close[0]}`" if close else f"there are {', '.join(fields)}"
+    return f"there is no key {shown(key)}{place}; {hint}"
+
+
+def _written_otherwise(model: type[Job], document: Document, path: Path) -> str:
+    around: Any = document.data
+    for part in path[:-1]:
+        around = around[part]
+    unknown = [key for key in around if key not in _model_at(model, path[:-1]).model_fields]
+    given = next((key for key in unknown if SYNONYMS.get(key.casefold()) == path[-1]), None)
+    close = [given] if given else nearest(str(path[-1]), unknown, 1)
+    return f"; did you mean it by {shown(close[0])}" if close else ""
+
+
+def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel]:
+    """The model of the part at `path`: lists and optional parts are looked through."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        found = _model_in(model.model_fields[part].annotation)
+        if found is None:
+            break
+        model = found
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in typing.get_args(annotation) if (found := _model_in(inner)) is not None), None)
+
+
+def _dotted(path: Path) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+_SENTENCES: Mapping[str, str] = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "list_type": "must be a list",
+    "model_type": "must be a name or a mapping of `key: value`",
+    "string_too_short": "must not be empty",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "literal_error": "must be {expected}",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} entries",
+}
+
+
+def _reason(error: Any) -> str:
+    kind, value = error["type"], error.get("input")
+    if kind == "string_type":
+        quotes = "; put it in quotes" if isinstance(value, (int, float)) else ""
+        return f"must be text (got {shown(value)}){quotes}"
+    if kind == "value_error":
+        return f"{error['msg'].removeprefix('Value error, ')} (got {shown(value)})"
+    sentence = _SENTENCES.get(kind, error["msg"]).format_map({key: _plain(limit) for key, limit in error.get("ctx", {}).items()})
+    return f"{sentence} (got {shown(value)})"
+
+
+def _plain(limit: object) -> object:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

@@ -1,0 +1,105 @@
+"""Files that appear whole or not at all, under a name that was free. Nothing that exists is ever written over."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from indexd.errors import StorageFull
+
+Fault = Callable[[str], None]
+"""Called with the name of every point between two durable steps; a test ends the process there."""
+
+FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT") if hasattr(errno, name))
+# What a file system says that knows no hard links (FAT, some network shares).
+_NO_LINKS = frozenset(
+    getattr(errno, name)
+    for name in ("EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EACCES")
+    if hasattr(errno, name)
+)
+
+
+def no_fault(_point: str) -> None:
+    """The fault hook of everyday."""
+
+
+def write_new(temp: Path, final: Path, data: bytes, fault: Fault = no_fault) -> None:
+    """Put `data` under `final`, on the disk for good when this returns. Raises FileExistsError when the name is taken.
+
+    `temp` lies in the same folder, belongs to the caller alone and is gone afterwards, except where the process died.
+    Raises StorageFull when there is no room; then nothing of the file is left.
+    """
+    try:
+        _write_synced(temp, data, fault)
+        fault("temp synced")
+        link_new(temp, final, fault)
+    except OSError as error:
+        temp.unlink(missing_ok=True)
+        if error.errno in FULL:
+            raise StorageFull(f"the disk of {final.parent} is full; free some space") from None
+        raise
+    sync_folder(final.parent)
+    fault("folder synced")
+
+
+def link_new(source: Path, target: Path, fault: Fault = no_fault) -> None:
+    """Rename within one file system; raises FileExistsError instead of replacing anything."""
+    if sys.platform == "win32":
+        source.rename(target)  # there, renaming onto something that exists is an error
+        fault("linked")
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links there is a moment between the look and the rename; nothing better exists there.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        source.rename(target)
+        fault("linked")
+        return
+    fault("linked")
+    os.unlink(source)
+
+
+def replace_own(temp: Path, final: Path, data: bytes) -> None:
+    """Put `data` under `final` in the place of a file of ours. Raises StorageFull when there is no room."""
+    try:
+        _write_synced(temp, data, no_fault)
+        os.replace(temp, final)
+    except OSError as error:
+        temp.unlink(missing_ok=True)
+        if error.errno in FULL:
+            raise StorageFull(f"the disk of {final.parent} is full; free some space") from None
+        raise
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` last through a power cut, where the system has a way to ask for it."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares cannot sync a folder
+            raise
+    finally:
+        os.close(handle)
+
+
+def _write_synced(temp: Path, data: bytes, fault: Fault) -> None:
+    temp.unlink(missing_ok=True)
+    with open(temp, "xb") as file:
+        fault("temp opened")
+        file.write(data)
+        fault("temp written")
+        file.flush()
+        os.fsync(file.fileno())

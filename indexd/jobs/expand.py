@@ -1,0 +1,229 @@
+"""What the handlers of job kinds work with: a job file's wishes -> one complete recipe a picture.
+
+A handler is `def kind(job: ItsJob, desk: Desk) -> list[Draft]`, registered with `@handles("kind")`. It reads the job and
+looks at files; it writes nothing, so running it twice is harmless. What is wrong it raises as FieldProblem.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from indexd.catalogue import Catalogue, UnknownModel
+from indexd.errors import NotAPicture, NotRegular
+from indexd.images.read import read
+from indexd.jobs.diagnose import FieldProblem, nearest, shown
+from indexd.watch.regular import open_regular
+from indexd_schemas import samplers
+from indexd_schemas.job import MAX_SEED, Job
+from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
+
+DEFAULT_SIDE_PX = 1024
+SIDE_STEP_PX = 8
+# Other programs draw and accept 32 bits, so a picture's seed can be carried over to them.
+DRAWN_SEED_BITS = 32
+
+_LORA_TAG = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,100})")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One picture to make. `input_path` is the source picture on this machine, which stays out of the recipe."""
+
+    recipe: Recipe
+    input_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputPicture:
+    """The source of img2img as it was at admission."""
+
+    path: str
+    name: str
+    content_hash: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the settings allow one job."""
+
+    pictures: int
+    megapixels: float
+
+
+class Desk:
+    """Looks up what a job names and draws its seeds."""
+
+    def __init__(self, catalogue: Catalogue, inbox: Path, limits: Limits, draw: Callable[[int], int]) -> None:
+        """`draw(bits)` gives a random number of that many bits."""
+        self._catalogue = catalogue
+        self._inbox = inbox
+        self._limits = limits
+        self._draw = draw
+
+    def drafts(self, job: Job, kind: Literal["txt2img", "img2img"], **more: Any) -> list[Draft]:
+        """One draft a seed with everything that all kinds share. `more`: `picture` and `denoise` of img2img."""
+        picture: InputPicture | None = more.get("picture")
+        width, height = self.size(job, picture)
+        sampler = self.sampler(job)
+        _check_prompts(job)
+        shared = {
+            "kind": kind,
+            "prompt": job.prompt,
+            "negative_prompt": job.negative_prompt,
+            "width": width,
+            "height": height,
+            "steps": job.steps,
+            "cfg": float(job.cfg),
+            "sampler": sampler.sampler,
+            "schedule": sampler.schedule,
+            "clip_skip": job.clip_skip,
+            "model": self.model(job),
+            "loras": self.loras(job),
+            "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=more["denoise"]),
+        }
+        path = picture.path if picture else None
+        return [Draft(Recipe.model_validate({**shared, "seed": seed}), path) for seed in self.seeds(job)]
+
+    def seeds(self, job: Job) -> list[int]:
+        """The seed of every picture, drawn here where the job names none. Raises FieldProblem over the limit."""
+        if job.seeds is not None:
+            seeds = self._listed_seeds(job, job.seeds)
+        else:
+            count = job.count or 1
+            self._check_count(count, "count")
+            if job.seed is None or job.seed < 0:
+                seeds = [self._draw(DRAWN_SEED_BITS) for _ in range(count)]
+            else:
+                seeds = list(range(job.seed, job.seed + count))
+        if seeds[-1] > MAX_SEED:
+            raise FieldProblem(("seed",), f"seed: counting up {job.count} pictures from there passes {MAX_SEED}")
+        return seeds
+
+    def _listed_seeds(self, job: Job, seeds: list[int]) -> list[int]:
+        if job.seed is not None:
+            raise FieldProblem(("seed",), "seed: `seeds` is there as well; keep one of the two")
+        if not seeds:
+            raise FieldProblem(("seeds",), "seeds: the list is empty")
+        if job.count is not None and job.count != len(seeds):
+            text = f"count: {job.count} pictures, but `seeds` has {len(seeds)}; leave `count` out"
+            raise FieldProblem(("count",), text)
+        self._check_count(len(seeds), "seeds")
+        return seeds
+
+    def _check_count(self, count: int, key: str) -> None:
+        if count > self._limits.pictures:
+            raise FieldProblem(
+                (key,),
+                f"{key}: {count} pictures; a job makes at most {self._limits.pictures} ([generate] max_pictures_per_job)",
+            )
+
+    def size(self, job: Job, picture: InputPicture | None = None) -> tuple[int, int]:
+        """Width and height in pixels; what is left out is taken from the source picture, else 1024."""
+        width, height, key = job.width, job.height, "height" if job.height else "width"
+        if job.size is not None:
+            if width is not None or height is not None:
+                raise FieldProblem(("size",), "size: `width` or `height` is there as well; keep one way")
+            width, height = (int(side) for side in job.size.split("x"))
+            key = "size"
+            if any(side % SIDE_STEP_PX or not 64 <= side <= 16_384 for side in (width, height)):
+                raise FieldProblem(
+                    ("size",), f"size: both sides must be multiples of 8 from 64 to 16384 (got {job.size})"
+                )
+        source = (picture.width, picture.height) if picture else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
+        sides = (width or _rounded(source[0]), height or _rounded(source[1]))
+        megapixels = sides[0] * sides[1] / 1e6
+        if megapixels > self._limits.megapixels:
+            path = (key,) if job.size or job.width or job.height else ("input",)
+            raise FieldProblem(
+                path,
+                f"{path[0]}: {sides[0]}x{sides[1]} are {megapixels:.1f} megapixels; "
+                f"at most {self._limits.megapixels:g} are allowed ([generate] max_megapixels)",
+            )
+        return sides
+
+    def sampler(self, job: Job) -> samplers.Choice:
+        """The canonical sampler and schedule."""
+        try:
+            return samplers.resolve(job.sampler, job.schedule, job.steps)
+        except samplers.UnknownSampler as error:
+            key = "schedule" if "sampler" not in job.model_fields_set or "no schedule" in str(error) else "sampler"
+            raise FieldProblem((key,), f"{key}: {error}") from None
+
+    def model(self, job: Job) -> ModelRef:
+        """The checkpoint's name; the file is looked up again when the picture is made."""
+        try:
+            file = self._catalogue.checkpoint(job.model) if job.model else self._catalogue.default_checkpoint()
+        except UnknownModel as error:
+            raise FieldProblem(("model",), f"model: {error}{_offer(job.model or '', error)}") from None
+        return ModelRef(name=file.name)
+
+    def loras(self, job: Job) -> tuple[LoraRef, ...]:
+        """The LoRAs' names and weights."""
+        refs = []
+        for index, use in enumerate(job.loras):
+            try:
+                file = self._catalogue.lora(use.name)
+            except UnknownModel as error:
+                raise FieldProblem(("loras", index), f"loras[{index}]: {error}{_offer(use.name, error)}") from None
+            refs.append(LoraRef(name=file.name, weight=use.weight, text_weight=use.text_weight))
+        names = [ref.name for ref in refs]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise FieldProblem(("loras", index), f"loras[{index}]: {shown(name)} stands here twice; keep one")
+        return tuple(refs)
+
+    def picture(self, text: str) -> InputPicture:
+        """The source picture at `text` (relative to the inbox), its hash taken now."""
+        path = self._inbox / os.path.expanduser(text)
+        if "\0" in text or ".." in re.split(r"[/\\]", text):
+            raise FieldProblem(("input",), f"input: {shown(text)} is no path that can be used")
+        try:
+            with open_regular(os.fsencode(path)) as file:
+                facts = read(file, os.fstat(file.fileno()).st_size, path.name)
+        except FileNotFoundError:
+            raise FieldProblem(("input",), f"input: there is no file {path}") from None
+        except NotRegular:
+            raise FieldProblem(("input",), f"input: {path} is not a regular file") from None
+        except NotAPicture as error:
+            raise FieldProblem(("input",), f"input: {path} cannot be used: {error}") from None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise FieldProblem(("input",), f"input: {path} cannot be read: {reason}") from None
+        return InputPicture(str(path), path.name, facts.content_hash.hex(), facts.width, facts.height)
+
+
+def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) -> dict[str, str]:
+    """The values of the placeholders of a name pattern for picture `index`."""
+    digits = max(4, len(str(count)))
+    return {
+        **shared,
+        "index": f"{index + 1:0{digits}d}",
+        "seed": str(recipe.seed),
+        "kind": recipe.kind,
+        "model": recipe.model.name.rpartition("/")[2],
+        "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
+    }
+
+
+def _rounded(side: int) -> int:
+    return max(64, math.floor(side / SIDE_STEP_PX) * SIDE_STEP_PX)
+
+
+def _offer(name: str, error: UnknownModel) -> str:
+    close = nearest(name, error.known)
+    return f"; did you mean {' or '.join(map(repr, close))}" if close and name not in close else ""
+
+
+def _check_prompts(job: Job) -> None:
+    for key, text in (("prompt", job.prompt), ("negative_prompt", job.negative_prompt)):
+        tag = _LORA_TAG.search(text)
+        if tag is not None:
+            raise FieldProblem((key,), f"{key}: LoRAs are not named in the prompt; write `loras: [{tag[1]}]`")

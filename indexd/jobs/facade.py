@@ -1,0 +1,121 @@
+"""Jobs as the rest of the program sees them: files in, and a person's wishes about them."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from indexd.catalogue import Catalogue
+from indexd.config import Config
+from indexd.errors import IndexdError, NothingFound, UsageError
+from indexd.jobs.admit import Admission, Admitted, Declined, LeftAlone
+from indexd.jobs.durable import Fault, no_fault
+from indexd.jobs.expand import Desk, Limits
+from indexd.jobs.folders import JobFolders
+from indexd.jobs.mirror import Mirror
+from indexd.jobs.publish import Publisher
+from indexd.registry import job_kinds
+from indexd.store.index import Store
+from indexd.store.records import JobRow
+
+log = logging.getLogger(__name__)
+
+LEDGER_ID = "jobs.ledger_id"
+
+
+class Jobs:
+    """Admits, cancels and retries jobs. Every method may be called from any thread.
+
+    `lock` is held while an item's end and its job's state are decided (a picture published, a job cancelled). Order of
+    locks: `lock` before the lock of the folders.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.time,
+        draw: Callable[[int], int] = secrets.randbits,
+        fault: Fault = no_fault,
+    ) -> None:
+        """`draw(bits)` gives random seeds; `fault` is called between the durable steps of publishing."""
+        settings, places = config.settings.generate, config.places
+        self.lock = threading.RLock()
+        self.catalogue = Catalogue.of(config)
+        self.mirror = Mirror(store, JobFolders(places.inbox))
+        self.publisher = Publisher(store.jobs, _ledger_id(store), places.output, fault)
+        self._store = store
+        limits = Limits(settings.max_pictures_per_job, settings.max_megapixels)
+        desk = Desk(self.catalogue, places.inbox, limits, draw)
+        self._admission = Admission(store, self.mirror, desk, job_kinds.kinds, places.output, clock)
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call `changed()` after every admission, cancellation and retry; it must be quick."""
+        self._listeners.append(changed)
+
+    def take(self, path: Path) -> Admitted | Declined | LeftAlone:
+        """Admit a settled file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
+        outcome = self._admission.take(path)
+        if isinstance(outcome, Admitted):
+            job = outcome.job
+            log.info("job %d accepted: %s, %d pictures", job.id, job.name, sum(job.item_counts.values()))
+            self._changed()
+        elif isinstance(outcome, Declined):
+            log.warning("job file refused, it lies in %s now\n%s", outcome.path, outcome.reason)
+            self._store.events.add("job_refused", outcome.reason)
+        return outcome
+
+    def submit(self, source: bytes, name: str) -> JobRow:
+        """Admit a job that comes as bytes. Raises Refused with line and column."""
+        job = self._admission.submit(source, name)
+        self._changed()
+        return job
+
+    def cancel(self, job_id: int) -> JobRow:
+        """Stop a job: at once in the ledger, within a denoising step on the card. What is published stays."""
+        with self.lock:
+            job = self._get(job_id)
+            if job.state not in ("queued", "running"):
+                raise UsageError(f"job {job_id} is {job.state} already")
+            self._store.jobs.cancel(job_id)
+        self._changed()
+        return self._get(job_id)
+
+    def retry(self, job_id: int) -> JobRow:
+        """Queue the failed and cancelled pictures of an ended job again, with the same seeds."""
+        with self.lock:
+            job = self._get(job_id)
+            if job.state not in ("failed", "cancelled"):
+                raise UsageError(f"job {job_id} is {job.state}; only failed and cancelled ones can be tried again")
+            self.mirror.settle(job)  # what it wrote when it ended is complete before it is taken back
+            self._store.jobs.retry(job_id)
+        self._changed()
+        return self._get(job_id)
+
+    def _get(self, job_id: int) -> JobRow:
+        job = self._store.jobs.get(job_id)
+        if job is None:
+            raise NothingFound(f"there is no job {job_id}; `indexd jobs list` shows them")
+        return job
+
+    def _changed(self) -> None:
+        try:
+            self.mirror.settle_all()
+        except IndexdError as error:
+            log.warning("the folders of the jobs are behind: %s", error)
+        for changed in self._listeners:
+            changed()
+
+
+def _ledger_id(store: Store) -> str:
+    known = store.meta.get(LEDGER_ID)
+    if known is None:
+        known = secrets.token_hex(4)
+        store.meta.set(LEDGER_ID, known)
+    return known

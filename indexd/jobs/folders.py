@@ -1,0 +1,194 @@
+"""The folders that mirror the ledger so that a person can read it: inbox, and in it accepted, done and failed.
+
+The ledger is the truth; every move here can be repeated after a crash and then finds what it did. A file is moved only
+while it holds exactly the bytes that the ledger holds, and never onto another one: where `x.yaml` is taken, the name
+bears the number of the job (`x.job12.yaml`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from indexd.jobs.durable import link_new, replace_own, sync_folder, write_new
+from indexd.jobs.guard import MAX_BYTES
+from indexd.store.records import JobRow, JobState
+from indexd_schemas.output import JobResult
+
+Place = Literal["inbox", "accepted", "done", "failed"]
+INBOX: Place = "inbox"
+ACCEPTED: Place = "accepted"
+DONE: Place = "done"
+FAILED: Place = "failed"
+FOLDER_OF: dict[JobState, Place] = {
+    "queued": ACCEPTED,
+    "running": ACCEPTED,
+    "done": DONE,
+    "failed": FAILED,
+    "cancelled": FAILED,
+}
+ENDINGS = (".yaml", ".yml")
+# Room for `.job123-2.yaml.error.txt` within the 255 bytes of a directory entry.
+STEM_BYTES = 200
+
+
+class JobFolders:
+    """The inbox and the folders in it. `lock` is held while a file and its row are brought together."""
+
+    def __init__(self, inbox: Path) -> None:
+        self.inbox = inbox
+        self.lock = threading.RLock()
+
+    def prepare(self) -> None:
+        """Make the folders where they are missing."""
+        for name in (ACCEPTED, DONE, FAILED):
+            (self.inbox / name).mkdir(parents=True, exist_ok=True)
+
+    def accept(self, job: JobRow, twins: int) -> None:
+        """Bring the file of a waiting or running job to `accepted/`, from the inbox or back from where it ended.
+
+        `twins` counts the other jobs from files of this name and content whose file lies in `accepted/`.
+        """
+        stem, ending = _parts(job)
+        came_from = self.inbox / job.inbox_name if job.inbox_name and job.mirrored == INBOX else None
+        ended = self._ended(job) if job.mirrored in (DONE, FAILED) else None
+        there = self._waiting(job)
+        half_moved = came_from is not None and any(_same_file(came_from, path) for path in there)
+        if len(there) <= twins or half_moved:
+            self._bring(came_from or ended, self._free(ACCEPTED, stem, ending, job, came_from), job)
+        if ended is not None:
+            _result(ended).unlink(missing_ok=True)
+            _error(ended).unlink(missing_ok=True)
+
+    def close(self, job: JobRow, result: JobResult) -> Path:
+        """Bring the file of an ended job to `done/` or `failed/`; the result is written last. Its path."""
+        stem, ending = _parts(job)
+        own = f"{stem}.job{job.id}"
+        waiting = sorted(self._waiting(job), key=lambda path: not path.name.startswith(own))
+        source = waiting[0] if waiting else None
+        folder = self.inbox / FOLDER_OF[job.state]
+        path = next(path for path in _names(folder, stem, ending, job.id) if self._may_take(path, job, source))
+        if source is not None or not path.exists():
+            self._bring(source, path, job)
+        if job.error and job.state != "done":
+            self._replace(_error(path), f"{job.error}\n".encode("utf-8", "replace"), job)
+        self._replace(_result(path), (result.model_dump_json(indent=2) + "\n").encode(), job)
+        return _result(path)
+
+    def refuse(self, path: Path, reason: str) -> Path:
+        """Bring a refused file to `failed/` with the reason beside it. Where it lies now."""
+        self.prepare()
+        folder, data = self.inbox / FAILED, (reason + "\n").encode("utf-8", "replace")
+        name = os.fsencode(path.stem)[:STEM_BYTES]
+        for number in itertools.count(1):
+            target = folder / (os.fsdecode(name) + (f"-{number}" if number > 1 else "") + path.suffix)
+            text = _error(target)
+            if target.exists() or _result(target).exists() or (text.exists() and not _holds(text, data)):
+                continue
+            try:
+                if not text.exists():
+                    write_new(folder / f".{text.name[-60:]}.part", text, data)
+                link_new(path, target)
+            except FileExistsError:
+                continue
+            sync_folder(folder)
+            return target
+        raise AssertionError("unreachable: the numbers never end")
+
+    def _bring(self, source: Path | None, target: Path, job: JobRow) -> None:
+        """The job's file at `target`: moved from `source` while that holds the same bytes, else written anew."""
+        if source is not None and _same_file(source, target):  # the process ended between the two halves of a move
+            source.unlink()
+        elif source is None or not _holds(source, job.source):
+            self._write(target, job)
+        else:
+            link_new(source, target)
+            if not _holds(target, job.source):  # somebody saved a new file under the name in this very moment
+                link_new(target, source)
+                self._write(target, job)
+        sync_folder(target.parent)
+
+    def _waiting(self, job: JobRow) -> list[Path]:
+        """Files in `accepted/` that may be this job's: its name and exactly its bytes."""
+        stem, ending = _parts(job)
+        folder = self.inbox / ACCEPTED
+        names = [n for n in os.listdir(folder) if n == f"{stem}{ending}" or n.startswith(f"{stem}.job")]
+        return [folder / name for name in sorted(names) if _holds(folder / name, job.source)]
+
+    def _free(self, name: str, stem: str, ending: str, job: JobRow, half: Path | None) -> Path:
+        paths = _names(self.inbox / name, stem, ending, job.id)
+        return next(path for path in paths if not os.path.lexists(path) or (half and _same_file(half, path)))
+
+    def _ended(self, job: JobRow) -> Path | None:
+        stem, ending = _parts(job)
+        for path in _names(self.inbox / job.mirrored, stem, ending, job.id):
+            if _is_result_of(_result(path), job):
+                return path
+            if not path.exists() and path.stem != stem:
+                return None
+        return None
+
+    def _may_take(self, path: Path, job: JobRow, source: Path | None) -> bool:
+        """Whether a name in `done/` or `failed/` is free, or is this job's from before the process ended."""
+        if _result(path).exists():
+            return _is_result_of(_result(path), job)
+        if _error(path).exists() and not path.exists():
+            return False
+        if os.path.lexists(path):
+            return _same_file(source, path) if source is not None else _holds(path, job.source)
+        return True
+
+    def _write(self, target: Path, job: JobRow) -> None:
+        write_new(target.with_name(f".job{job.id}.part"), target, job.source)
+
+    def _replace(self, path: Path, data: bytes, job: JobRow) -> None:
+        replace_own(path.with_name(f".job{job.id}.part"), path, data)
+
+
+def _parts(job: JobRow) -> tuple[str, str]:
+    name = job.inbox_name or f"{job.name}.yaml"
+    stem, dot, ending = name.rpartition(".")
+    return os.fsencode(stem)[:STEM_BYTES].decode("utf-8", "ignore"), dot + ending
+
+
+def _names(folder: Path, stem: str, ending: str, job_id: int) -> Iterator[Path]:
+    yield folder / f"{stem}{ending}"
+    yield folder / f"{stem}.job{job_id}{ending}"
+    for number in itertools.count(2):
+        yield folder / f"{stem}.job{job_id}-{number}{ending}"
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _result(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.result.json")
+
+
+def _error(path: Path) -> Path:
+    return path.with_name(f"{path.name}.error.txt")
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(max(len(data), MAX_BYTES) + 1) == data
+    except OSError:
+        return False
+
+
+def _is_result_of(path: Path, job: JobRow) -> bool:
+    try:
+        result = json.loads(path.read_bytes())
+        return bool(result["job_id"] == job.id and result["created_at"] == job.created_at)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

@@ -1,0 +1,121 @@
+"""Where the pictures of a job go and what they are called: decided at admission, once, and kept in the ledger.
+
+A name never leaves its folder and can be written on every system: reserved names of Windows, signs it forbids, control
+and direction signs, leading dots (the watcher ignores hidden files) and names over the length of a directory entry are
+all turned into something harmless.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from indexd.jobs.diagnose import FieldProblem, nearest, shown
+
+PLACEHOLDERS = ("name", "index", "seed", "date", "time", "kind", "model", "prompt")
+UNIQUE = ("index", "seed")
+# eCryptfs takes 143 bytes; the rest is room for a number and the ending.
+NAME_BYTES = 120
+SUFFIX = ".png"
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)", re.IGNORECASE)
+_PATTERN_AT = ("output", "name")
+_FOLDER_AT = ("output", "folder")
+
+
+def safe_name(text: str, limit_bytes: int = NAME_BYTES) -> str:
+    """`text` as one part of a path that every system takes; never empty, never `.` or `..`."""
+    plain = unicodedata.normalize("NFC", text)
+    plain = "".join(
+        "_" if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} else sign for sign in plain
+    )
+    plain = _FORBIDDEN.sub("_", plain)
+    plain = plain.encode("utf-8")[:limit_bytes].decode("utf-8", "ignore").strip(" ").rstrip(". ")
+    if plain.startswith(".") or _RESERVED.fullmatch(plain.split(".")[0].rstrip(" ")):
+        plain = f"_{plain}"
+    return plain or "_"
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise FieldProblem when a name pattern cannot be used."""
+    if "/" in pattern or "\\" in pattern:
+        raise FieldProblem(_PATTERN_AT, "output.name: a name holds no folder; put that into output.folder")
+    for word in _PLACEHOLDER.findall(pattern):
+        if word not in PLACEHOLDERS:
+            close = nearest(word, PLACEHOLDERS, 1)
+            hint = f"did you mean {{{close[0]}}}" if close else f"there are {', '.join(PLACEHOLDERS)}"
+            raise FieldProblem(_PATTERN_AT, f"output.name: there is no {{{word[:40]}}}; {hint}")
+    if "{" in (rest := _PLACEHOLDER.sub("", pattern)) or "}" in rest:
+        raise FieldProblem(_PATTERN_AT, "output.name: a single { or } stands there; a placeholder is written {seed}")
+
+
+def complete_pattern(pattern: str, count: int) -> str:
+    """The pattern with `-{index}` added where several pictures would get the same name; an empty one is `{name}-{index}`."""
+    if not pattern:
+        return "{name}-{index}"
+    if count > 1 and not any(f"{{{word}}}" in pattern for word in UNIQUE):
+        return pattern + "-{index}"
+    return pattern
+
+
+def names_of(pattern: str, words: Sequence[Mapping[str, str]], taken: Callable[[str], bool]) -> list[str]:
+    """One file name a picture, all different, none taken; letter case makes no difference (macOS, Windows).
+
+    `words[i]` are the values of the placeholders for picture i; `taken` is asked with the casefolded name.
+    """
+    used: set[str] = set()
+    names = []
+    for values in words:
+        stem = safe_name(_PLACEHOLDER.sub(lambda match, values=values: values[match[1]], pattern))  # type: ignore[misc]
+        name = free_name(stem, lambda key: key in used or taken(key))
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def free_name(stem: str, taken: Callable[[str], bool]) -> str:
+    """`stem.png`, or the first of `stem-2.png`, `stem-3.png`, … that is not taken."""
+    name, number = f"{stem}{SUFFIX}", 1
+    while taken(name.casefold()):
+        number += 1
+        name = f"{stem}-{number}{SUFFIX}"
+    return name
+
+
+def output_folder(text: str, default: Path) -> Path:
+    """The folder that `output.folder` means, absolute. Raises FieldProblem.
+
+    Relative folders lie inside `default` and are made when they are needed; an absolute one, or one that begins with
+    `~`, must be there already, or its parent must be: so a typing error or an unmounted disk grows no tree of its own.
+    """
+    if not text.strip():
+        return default
+    folder = Path(os.path.expanduser(text))
+    if ".." in re.split(r"[/\\]", text):
+        raise FieldProblem(_FOLDER_AT, f"output.folder: `..` is not used in folders (got {shown(text)})")
+    if not folder.is_absolute():
+        return default.joinpath(*_relative_parts(text))
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise FieldProblem(_FOLDER_AT, f"output.folder: {folder} is a file; name a folder")
+    if not folder.parent.is_dir():
+        raise FieldProblem(_FOLDER_AT, f"output.folder: neither {folder} nor {folder.parent} exists; make it first")
+    return folder
+
+
+def _relative_parts(text: str) -> list[str]:
+    if text.startswith("~") or Path(text).drive or re.match(r"[a-zA-Z]:", text):
+        raise FieldProblem(_FOLDER_AT, f"output.folder: there is no folder {shown(text)} on this system")
+    parts = [part for part in re.split(r"[/\\]", text) if part not in ("", ".")]
+    for part in parts:
+        if safe_name(part) != part:
+            raise FieldProblem(
+                _FOLDER_AT, f"output.folder: {shown(part)} is no good name for a folder; {shown(safe_name(part))} is"
+            )
+    return parts

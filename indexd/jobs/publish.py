@@ -1,0 +1,122 @@
+"""A rendered picture -> its file, exactly once, wherever the process dies in between.
+
+The path of an item stands in the ledger before anything is written. The picture is written under a name of its own in the
+same folder, synced, linked to its path (which fails where something is there), the folder is synced, and only then the
+row says "done". So after a death either the row says it, or the file at the path is ours and is adopted, or nothing
+is there and the picture is made again. Where somebody else's file lies at the path, the ledger gets a new path first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from blake3 import blake3
+
+from indexd.errors import IndexdError
+from indexd.jobs.durable import Fault, no_fault, sync_folder, write_new
+from indexd.jobs.names import SUFFIX, free_name
+from indexd.jobs.ours import our_picture
+from indexd.store.records import ItemRow
+
+
+class FolderGone(IndexdError):
+    """The folder of a picture is not there and is not made: its disk may not be mounted."""
+
+
+class PathLedger(Protocol):
+    """What publishing asks of the ledger; each call is one synced transaction."""
+
+    def published(self, item_id: int, path: bytes, content_hash: bytes, seconds: float) -> None:
+        """The item is done, and lies there."""
+        ...
+
+    def repath(self, item_id: int, path: bytes) -> None:
+        """The item will lie there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A picture in its place. `adopted` = it was there already, made before the process ended."""
+
+    path: Path
+    content_hash: bytes
+    adopted: bool
+
+
+class Publisher:
+    """Puts pictures in their places."""
+
+    def __init__(self, ledger: PathLedger, ledger_id: str, output: Path, fault: Fault = no_fault) -> None:
+        """`ledger_id` tells apart the unfinished files of several indexes that publish into one folder."""
+        self._ledger = ledger
+        self._ledger_id = ledger_id
+        self._output = output
+        self._fault = fault
+
+    def publish(self, item: ItemRow, recipe: Mapping[str, Any], png: bytes, seconds: float) -> Published:
+        """Put `png` in the item's place and say so in the ledger.
+
+        Raises StorageFull, FolderGone (both: nothing was lost, try again with the same picture) or OSError.
+        """
+        final = Path(os.fsdecode(item.path))
+        self._ensure_folder(final.parent)
+        while True:
+            try:
+                write_new(self.unfinished(final.parent, item.id), final, png, self._fault)
+            except FileExistsError:
+                adopted = self._adopt(item, final, recipe, seconds)
+                if adopted is not None:
+                    return adopted
+                final = self._step_aside(item, final)
+                continue
+            return self._record(item, Published(final, blake3(png).digest(), adopted=False), seconds)
+
+    def adopt(self, item: ItemRow, recipe: Mapping[str, Any]) -> Published | None:
+        """The item's picture if it is there already, made before the process ended; the ledger then says so.
+
+        What such an end left unfinished is cleared away.
+        """
+        final = Path(os.fsdecode(item.path))
+        self.unfinished(final.parent, item.id).unlink(missing_ok=True)
+        return self._adopt(item, final, recipe, 0.0)
+
+    def unfinished(self, folder: Path, item_id: int) -> Path:
+        """The name under which an item's picture is written; hidden, so that no watcher takes it for a picture."""
+        return folder / f".indexd-{self._ledger_id}-{item_id}.part"
+
+    def _adopt(self, item: ItemRow, final: Path, recipe: Mapping[str, Any], seconds: float) -> Published | None:
+        if not os.path.lexists(final):
+            return None
+        content_hash = our_picture(final, recipe)
+        if content_hash is None:
+            return None
+        sync_folder(final.parent)
+        return self._record(item, Published(final, content_hash, adopted=True), seconds)
+
+    def _record(self, item: ItemRow, published: Published, seconds: float) -> Published:
+        self._ledger.published(item.id, os.fsencode(published.path), published.content_hash, seconds)
+        self._fault("row written")
+        return published
+
+    def _step_aside(self, item: ItemRow, final: Path) -> Path:
+        stem = final.name.removesuffix(SUFFIX)
+        there = {name.casefold() for name in os.listdir(final.parent)}
+        other = final.with_name(free_name(stem, there.__contains__))
+        self._ledger.repath(item.id, os.fsencode(other))
+        self._fault("path changed")
+        return other
+
+    def _ensure_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        below_output = folder == self._output or self._output in folder.parents
+        base = self._output if below_output else folder
+        if not base.is_dir() and not base.parent.is_dir():
+            raise FolderGone(f"the folder {folder} is gone, and so is {base.parent}; is its disk mounted?")
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)

@@ -1,0 +1,43 @@
+"""What is written beside a finished job file, and the recipe of a picture with its place in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from indexd.store.records import ItemRow, JobRow
+from indexd.watch.paths import display
+from indexd_schemas import output
+
+
+def item_output(item: ItemRow) -> output.JobItem:
+    """One picture of a job."""
+    return output.JobItem(
+        index=item.index,
+        seed=item.seed,
+        state=item.state,
+        attempts=item.attempts,
+        path=display(item.path),
+        hash=item.content_hash.hex() if item.content_hash else None,
+        seconds=item.seconds,
+        error=item.error,
+    )
+
+
+def result_of(job: JobRow, items: Sequence[ItemRow]) -> output.JobResult:
+    """What stands in `x.result.json`: the job, every picture with seed and hash, and every recipe."""
+    return output.JobResult(
+        job_id=job.id,
+        name=job.name,
+        kind=job.kind,
+        state=job.state,
+        error=job.error,
+        created_at=job.created_at,
+        finished_at=job.finished_at or job.created_at,
+        pictures=[item_output(item) for item in items],
+        recipes=[recipe_of(job, item) for item in items],
+    )
+
+
+def recipe_of(job: JobRow, item: ItemRow) -> dict[str, object]:
+    """The recipe of an item with its place in the ledger, as it will stand in the picture."""
+    return {**item.settings["recipe"], "job": f"{job.id}/{item.index}"}

@@ -1,0 +1,335 @@
+"""The queue at work: items of the ledger -> renders in the worker -> published pictures.
+
+One thread takes turns. A turn hands the next render to the worker *before* it publishes the one that came back, so the
+card never waits for the disk. Between turns it sleeps until something happens: a render ended, a job came, a person
+cancelled, a retry became due, or, while the machine is at fault, the next look at the cause. Idle, it never wakes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull
+from indexd.jobs.facade import Jobs
+from indexd.jobs.hand import Hand, order_of
+from indexd.jobs.interruptions import take_up
+from indexd.jobs.publish import FolderGone
+from indexd.jobs.queue_pause import QueuePause
+from indexd.jobs.setbacks import Again, Failed, InputGone, Setback, disk_has_room, judge
+from indexd.store.index import Store
+from indexd.store.records import ItemRow, JobRow
+from indexd.worker.calls import Priority, Rendered
+from indexd.worker.handle import Submits
+
+log = logging.getLogger(__name__)
+
+# One render runs, one waits in the worker: more would only make cancelling and priorities slower.
+IN_HAND = 2
+SILENCE_SECONDS = 900.0
+STOP_SECONDS = 10.0
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+class JobRunner:
+    """Works through the ledger. `on_failure` hears of a bug that ended the thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        workers: Submits,
+        jobs: Jobs,
+        on_failure: Callable[[BaseException], None] = _raise,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._ledger = store.jobs
+        self._workers = workers
+        self._jobs = jobs
+        self._on_failure = on_failure
+        self._clock = clock
+        self._in_hand: deque[Hand] = deque()
+        self._unpublished: deque[tuple[Hand, Rendered]] = deque()
+        self._touched: set[int] = set()
+        self._pause = QueuePause(store)
+        self._wake = threading.Event()
+        self._stop_at: float | None = None
+        self._thread: threading.Thread | None = None
+        jobs.listen(self.notify)
+
+    def start(self) -> None:
+        """Take up what an earlier process left, then work in a thread until `stop`."""
+        self.take_up()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    def stop(self, deadline: float = STOP_SECONDS) -> None:
+        """Take nothing new, finish the render in hand within `deadline` seconds, hand back the rest."""
+        self._stop_at = time.monotonic() + deadline
+        self.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def notify(self) -> None:
+        """Something changed; take a turn."""
+        self._wake.set()
+
+    def take_up(self) -> None:
+        """Adopt the pictures that were finished when the process ended, queue again what was begun, bring files along."""
+        self._pause.resume()
+        self._jobs.mirror.folders.prepare()
+        take_up(self._store, self._jobs.publisher)
+        self._touched = {job.id for job in self._ledger.unfinished()}
+        self._close_jobs()
+        self._jobs.mirror.settle_all()
+
+    def turn(self) -> float | None:
+        """Do everything that can be done now. Seconds until the next turn is worth while; None = until notified."""
+        now = self._clock()
+        try:
+            self._pause.probe(now)
+            ended = self._ended()
+            while len(self._in_hand) < IN_HAND and self._may_begin() and self._begin_next(now):
+                pass
+            for hand in ended:
+                self._settle(hand)
+            self._publish()
+            self._close_jobs()
+        except StorageFull as error:
+            self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
+        return self._rest()
+
+    def _run(self) -> None:
+        try:
+            while self._stop_at is None:
+                self._wake.clear()
+                rest = self.turn()
+                if self._stop_at is None:
+                    self._wake.wait(rest)
+            self._hand_back(self._stop_at)
+        except Exception as error:
+            log.exception("the queue of jobs broke down")
+            self._on_failure(error)
+
+    def _may_begin(self) -> bool:
+        return self._stop_at is None and not self._pause.on and not self._unpublished
+
+    def _begin_next(self, now: float) -> bool:
+        """Hand one more render to the worker. False when there is none to hand over."""
+        item = self._ledger.next_item(now)
+        if item is None:
+            return False
+        job = self._job(item.job_id)
+        self._touched.add(job.id)
+        try:
+            order = order_of(job, item, self._jobs.catalogue)
+        except ModelOff as error:
+            self._wait_for_models(job, item, error)
+            return False
+        except InputGone as error:
+            self._ledger.item_failed(item.id, str(error), retry_at=None)
+            return True
+        try:
+            attempt = self._ledger.begin(item.id)
+        except LookupError:
+            return True  # cancelled in this very moment
+        call = self._workers.submit(order.call, priority=Priority.JOB, timeout_seconds=SILENCE_SECONDS)
+        self._in_hand.append(Hand(item, order, call, attempt, time.monotonic()))
+        call.future.add_done_callback(lambda _future: self.notify())
+        return True
+
+    def _ended(self) -> list[Hand]:
+        """Hands whose call is over, taken out of the row; those of cancelled jobs are told to end."""
+        for hand in self._in_hand:
+            if not hand.call.done() and self._is_cancelled(hand.item.job_id):
+                hand.call.cancel()
+        ended = [hand for hand in self._in_hand if hand.call.done()]
+        for hand in ended:
+            self._in_hand.remove(hand)
+        if ended and self._in_hand:
+            self._in_hand[0].began_at = time.monotonic()
+        for hand in ended:
+            hand.ended_at = time.monotonic()
+        return ended
+
+    def _settle(self, hand: Hand) -> None:
+        """What became of one render."""
+        try:
+            rendered: Rendered = hand.call.result(0)
+        except CallCancelled:
+            self._give_back(hand)
+        except Exception as error:
+            self._failed(hand, error)
+        else:
+            self._unpublished.append((hand, rendered))
+
+    def _failed(self, hand: Hand, error: Exception) -> None:
+        item = hand.item
+        self._touched.add(item.job_id)
+        with self._jobs.lock:
+            if self._is_cancelled(item.job_id):
+                return
+            missing = hand.order.missing()
+            if missing is not None or isinstance(error, (ModelOff, StorageFull)):
+                self._ledger.give_back(item.id)
+                self._machine_at_fault(hand, error, missing)
+                return
+            verdict = judge(error, hand.attempt)
+            where = f"job {item.job_id}, picture {item.index + 1}"
+            if isinstance(verdict, Failed):
+                log.error("%s failed: %s", where, verdict.error)
+                self._ledger.item_failed(item.id, verdict.error, retry_at=None)
+                return
+            log.warning("%s: %s; trying again in %g s", where, verdict.error, verdict.seconds)
+            self._try_again(item, verdict)
+
+    def _try_again(self, item: ItemRow, verdict: Again) -> None:
+        due = self._clock() + verdict.seconds
+        self._ledger.item_failed(item.id, verdict.error, retry_at=due)
+        if verdict.pause:
+            reason = f"{verdict.error} (job {item.job_id}, picture {item.index + 1}); trying again soon"
+            self._set_back(reason, lambda: self._clock() >= due)
+
+    def _machine_at_fault(self, hand: Hand, error: Exception, missing: Path | None) -> None:
+        if isinstance(error, StorageFull):
+            self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
+        elif missing is not None:
+            self._set_back(f"the model {missing} is gone; put it back or cancel job {hand.item.job_id}", missing.exists)
+        else:
+            text = f"{error}; or cancel job {hand.item.job_id}"
+            self._set_back(text, lambda: True)  # nothing to look at; the next render will tell
+
+    def _wait_for_models(self, job: JobRow, item: ItemRow, error: ModelOff) -> None:
+        def cured() -> bool:
+            try:
+                order_of(job, item, self._jobs.catalogue)
+            except ModelOff:
+                return self._is_over(job.id)
+            except InputGone:
+                return True
+            return True
+
+        self._set_back(f"{error.reason}; put it back or cancel job {job.id}", cured)
+
+    def _publish(self) -> None:
+        """Put what came back in its place; what cannot be put there now is kept and the queue waits."""
+        while self._unpublished:
+            hand, rendered = self._unpublished[0]
+            if not self._publish_one(hand, rendered):
+                return
+            self._unpublished.popleft()
+            self._touched.add(hand.item.job_id)
+
+    def _publish_one(self, hand: Hand, rendered: Rendered) -> bool:
+        item, folder = hand.item, hand.order.folder
+        with self._jobs.lock:
+            if self._is_cancelled(item.job_id):
+                return True
+            try:
+                published = self._jobs.publisher.publish(item, hand.order.recipe, rendered.png, hand.seconds)
+            except StorageFull as error:
+                room = len(rendered.png)
+                self._set_back(
+                    str(error),
+                    lambda: disk_has_room(folder, room) and disk_has_room(self._store.path.parent),
+                )
+                return False
+            except FolderGone as error:
+                self._set_back(
+                    str(error), lambda: folder.is_dir() or folder.parent.is_dir() or self._is_over(item.job_id)
+                )
+                return False
+            except OSError as error:
+                self._failed(hand, error)
+                return True
+        self._pause.worked()
+        log.info("job %d, picture %d: %s (%.2f s)", item.job_id, item.index + 1, published.path, hand.seconds)
+        return True
+
+    def _close_jobs(self) -> None:
+        """End the jobs whose last picture is settled, and bring their files to the folder of their end."""
+        touched, self._touched = self._touched, set()
+        try:
+            while touched:
+                self._close(next(iter(touched)))
+                touched.pop()
+        finally:
+            self._touched |= touched
+
+    def _close(self, job_id: int) -> None:
+        with self._jobs.lock:
+            job = self._job(job_id)
+            counts = job.item_counts
+            if job.state in ("queued", "running") and not counts.get("queued") and not counts.get("running"):
+                error = self._summary(job) if counts.get("failed") else None
+                self._ledger.finish(job_id, "failed" if error else "done", error)
+                job = self._job(job_id)
+                log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
+        self._jobs.mirror.settle(job)
+
+    def _summary(self, job: JobRow) -> str:
+        items = self._ledger.items(job.id)
+        failed = [item for item in items if item.state == "failed"]
+        return f"{len(failed)} of {len(items)} pictures failed; picture {failed[0].index + 1}: {failed[0].error}"
+
+    def _give_back(self, hand: Hand) -> None:
+        with self._jobs.lock:
+            if not self._is_cancelled(hand.item.job_id):
+                self._ledger.give_back(hand.item.id)
+
+    def _job(self, job_id: int) -> JobRow:
+        job = self._ledger.get(job_id)
+        if job is None:
+            raise LookupError(f"job {job_id} has left the ledger, where nothing is ever deleted")
+        return job
+
+    def _is_cancelled(self, job_id: int) -> bool:
+        return self._job(job_id).state == "cancelled"
+
+    def _is_over(self, job_id: int) -> bool:
+        return self._job(job_id).state not in ("queued", "running")
+
+    def _set_back(self, reason: str, cured: Callable[[], bool]) -> None:
+        self._pause.set_back(Setback(reason, cured), self._clock())
+
+    def _rest(self) -> float | None:
+        """Seconds to sleep."""
+        if self._wake.is_set():
+            return 0.0
+        if self._pause.on:
+            return max(0.0, self._pause.probe_at - self._clock())
+        if len(self._in_hand) >= IN_HAND:
+            return None
+        ready_at = self._ledger.next_ready_at()
+        return None if ready_at is None else max(0.0, ready_at - self._clock())
+
+    def _hand_back(self, stop_at: float) -> None:
+        """Let the first render finish until `stop_at`, hand back the others."""
+        while len(self._in_hand) > 1:
+            hand = self._in_hand.pop()
+            hand.call.cancel()
+            self._give_back(hand)
+        for hand in self._in_hand:
+            try:
+                hand.call.future.exception(max(0.0, stop_at - time.monotonic()))
+            except TimeoutError:
+                hand.call.cancel()
+                self._give_back(hand)
+                self._in_hand.clear()
+                break
+        try:
+            for hand in self._ended():
+                self._settle(hand)
+            self._publish()
+            self._close_jobs()
+            for hand, _rendered in self._unpublished:
+                self._give_back(hand)
+        except IndexdError as error:
+            log.warning("the queue stopped with this left over, the next start takes it up: %s", error)

@@ -1,0 +1,81 @@
+"""What can go wrong while a picture is made, and what follows: whose fault it is decides."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.errors import IndexdError, OutOfMemory, WorkerDied
+
+MAX_ATTEMPTS = 3
+RETRY_SECONDS = (2.0, 15.0)
+PROBE_SECONDS = (2.0, 5.0, 15.0, 60.0)
+FREE_BYTES = 32 << 20
+# The daemon being killed is seldom a picture's fault, so many are forgiven; a picture that takes the whole machine
+# down each time must come to an end nevertheless.
+MAX_INTERRUPTIONS = 50
+
+
+class InputGone(IndexdError):
+    """The source picture of an item is not there any more, or is another picture now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The picture is given up, because of itself."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The picture is tried once more, after `seconds`; the attempt counts. `pause` holds the whole queue until then."""
+
+    error: str
+    seconds: float
+    pause: bool = False
+
+
+@dataclass(slots=True)
+class Setback:
+    """The machine is at fault and the queue waits: `cured` says whether the cause is gone."""
+
+    reason: str
+    cured: Callable[[], bool]
+    probe_at: float = 0.0
+    probes: int = 0
+
+    def next_probe(self, now: float) -> None:
+        """Look again later, and ever more seldom."""
+        self.probe_at = now + PROBE_SECONDS[min(self.probes, len(PROBE_SECONDS) - 1)]
+        self.probes += 1
+
+
+def judge(error: BaseException, attempts: int) -> Failed | Again:
+    """What follows from an error of the worker at attempt number `attempts` (1 = the first)."""
+    text = f"{error}" if isinstance(error, IndexdError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, IndexdError) and not isinstance(error, (WorkerDied, OutOfMemory)):
+        return Failed(text)
+    if attempts >= MAX_ATTEMPTS:
+        return Failed(f"{_times(error, attempts)}: {text}")
+    return Again(text, RETRY_SECONDS[min(attempts, len(RETRY_SECONDS)) - 1], pause=isinstance(error, OutOfMemory))
+
+
+def disk_has_room(folder: Path, wanted_bytes: int = 0) -> bool:
+    """Whether the disk of `folder` (or of what is left of its path) has room for so much and a little more."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free > 2 * wanted_bytes + FREE_BYTES
+    except OSError:
+        return False
+
+
+def _times(error: BaseException, attempts: int) -> str:
+    if isinstance(error, WorkerDied):
+        return f"the worker died {attempts} times while making this picture, so it is set aside"
+    if isinstance(error, OutOfMemory):
+        return f"out of memory {attempts} times"
+    return f"failed {attempts} times"

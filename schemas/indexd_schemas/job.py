@@ -1,0 +1,256 @@
+"""Job files (YAML) as typed models: every key with its description and an example.
+
+One model a kind; all share `Job`. Checks of one key stand here. What needs the models on disk, the other keys or the
+settings (does this LoRA exist, is the picture too large) is checked at admission.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+MAX_SEED = 2**64 - 1
+MAX_PICTURES = 100_000
+MAX_SIDE_PX = 16_384
+PROMPT_CHARACTERS = 20_000
+PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
+
+_RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
+_SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
+
+
+class JobPart(BaseModel):
+    """Base of all parts of a job file: unknown keys refused, a number is not text and text is not a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class LoraUse(JobPart):
+    """A LoRA by its name in the LoRA folders; a bare name means weight 1."""
+
+    name: str = Field(min_length=1, max_length=400, description="Name of the LoRA file.", examples=["detail-tweaker"])
+    weight: float = Field(1.0, ge=-10, le=10, description="Weight for the picture model.", examples=[0.8])
+    text_weight: float | None = Field(
+        None, ge=-10, le=10, description="Weight for the text encoders; left out = the same as weight.", examples=[0.5]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Output(JobPart):
+    """Where the pictures go; a bare text means the folder."""
+
+    folder: str = Field(
+        "",
+        max_length=1000,
+        description="Folder: relative to the output folder of the settings, or absolute (it or its parent must exist).",
+        examples=["portraits/june"],
+    )
+    name: str = Field(
+        "",
+        max_length=400,
+        description="File name without ending, from {name} {index} {seed} {date} {time} {kind} {model} {prompt}.",
+        examples=["{name}-{seed}"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_folder(cls, value: Any) -> Any:
+        return {"folder": value} if isinstance(value, str) else value
+
+
+def _seeds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = _RANGE.fullmatch(value)
+    if match is None:
+        raise ValueError("must be a list of seeds or a range such as 100..119")
+    first, last = (int(number) for number in match.groups())
+    if last < first:
+        raise ValueError(f"the range {value!r} runs backwards; write {last}..{first}")
+    if last - first >= MAX_PICTURES:
+        raise ValueError(f"the range has {last - first + 1} seeds; at most {MAX_PICTURES} are possible")
+    return list(range(first, last + 1))
+
+
+def _size(value: Any) -> Any:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or max(map(len, match.groups())) > 6:
+        raise ValueError("must be width x height, such as 832x1216")
+    return f"{int(match[1])}x{int(match[2])}"
+
+
+def _priority(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in PRIORITIES:
+            raise ValueError("must be low, normal, high or a whole number from -100 to 100")
+        return PRIORITIES[value]
+    return value
+
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Seeds = Annotated[
+    list[Seed],
+    BeforeValidator(_seeds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": MAX_SEED}, "minItems": 1},
+                {"type": "string", "pattern": r"^\s*\d+\s*\.\.\s*\d+\s*$"},
+            ]
+        }
+    ),
+]
+Size = Annotated[
+    str, BeforeValidator(_size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*[x×*]\s*\d+\s*$"})
+]
+PriorityNumber = Annotated[
+    int,
+    BeforeValidator(_priority),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": -100, "maximum": 100}, {"enum": sorted(PRIORITIES)}], "default": 0}
+    ),
+]
+Loras = Annotated[
+    list[LoraUse],
+    WithJsonSchema(
+        {
+            "type": "array",
+            "maxItems": 50,
+            "items": {"anyOf": [{"type": "string"}, LoraUse.model_json_schema()]},
+        }
+    ),
+]
+
+
+class Job(JobPart):
+    """What every kind of job understands."""
+
+    kind: str = Field(description="What is to be made.", examples=["txt2img"])
+    prompt: str = Field(
+        max_length=PROMPT_CHARACTERS,
+        description="What the picture shows; (weights:1.2) are understood, long prompts are never cut.",
+        examples=["a lighthouse at dusk, (oil painting:1.2)"],
+    )
+    negative_prompt: str = Field(
+        "", max_length=PROMPT_CHARACTERS, description="What it should not show.", examples=["blurry, text"]
+    )
+    seed: int | None = Field(
+        None,
+        ge=-1,
+        le=MAX_SEED,
+        description="Seed of the first picture; the next ones count up from it. Left out or -1 = drawn at random.",
+        examples=[1234],
+    )
+    seeds: Seeds | None = Field(
+        None, description="One picture for each of these seeds: a list or a range.", examples=["100..119", [1, 5, 9]]
+    )
+    count: int | None = Field(
+        None, ge=1, le=MAX_PICTURES, description="How many pictures; left out = one, or one a seed.", examples=[4]
+    )
+    width: int | None = Field(
+        None, ge=64, le=MAX_SIDE_PX, multiple_of=8, description="Width in pixels.", examples=[832]
+    )
+    height: int | None = Field(
+        None, ge=64, le=MAX_SIDE_PX, multiple_of=8, description="Height in pixels.", examples=[1216]
+    )
+    size: Size | None = Field(None, description="Width x height in one, instead of the two.", examples=["832x1216"])
+    steps: int = Field(30, ge=1, le=500, description="Denoising steps.", examples=[30])
+    cfg: float = Field(7.0, ge=0, le=100, description="How strictly the prompt is followed.", examples=[6.5])
+    sampler: str = Field(
+        "dpmpp_2m",
+        min_length=1,
+        max_length=100,
+        description="Sampler, as A1111 or ComfyUI name it.",
+        examples=["DPM++ 2M", "euler_ancestral"],
+    )
+    schedule: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="Spacing of the noise levels; left out = the sampler's own.",
+        examples=["karras"],
+    )
+    clip_skip: int | None = Field(
+        None, ge=1, le=12, description="Text layers left out, counted as A1111 does.", examples=[2]
+    )
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=400,
+        description="Checkpoint by its name in the checkpoint folders; left out = the one of [models.sdxl].",
+        examples=["juggernautXL_v9"],
+    )
+    loras: Loras = Field(
+        default_factory=list,
+        max_length=50,
+        description="LoRAs: names, or name with weight and text_weight.",
+        examples=[["film-grain", {"name": "detail-tweaker", "weight": 0.6}]],
+    )
+    output: Output = Field(
+        default_factory=Output,
+        description="Where the pictures go and how they are named.",
+        examples=[{"folder": "june"}],
+    )
+    priority: PriorityNumber = Field(
+        0, ge=-100, le=100, description="low, normal, high or a number; higher goes first.", examples=["high", 5]
+    )
+
+
+class Txt2ImgJob(Job):
+    """Pictures from a prompt."""
+
+    kind: Literal["txt2img"] = Field(description="Pictures from a prompt.", examples=["txt2img"])
+
+
+class Img2ImgJob(Job):
+    """Pictures from a prompt and a picture."""
+
+    kind: Literal["img2img"] = Field(description="Pictures from a prompt and a picture.", examples=["img2img"])
+    input: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="The picture to start from: relative to the inbox, or absolute.",
+        examples=["sketch.png"],
+    )
+    denoise: float = Field(
+        0.5, gt=0, le=1, description="How far the input is changed: near 0 hardly, 1 entirely.", examples=[0.5]
+    )
+
+
+JOB_KINDS: Mapping[str, type[Job]] = {"txt2img": Txt2ImgJob, "img2img": Img2ImgJob}
+"""The kinds that come with the program; other packages' kinds are known by their handlers."""
+
+SYNONYMS: Mapping[str, str] = {
+    "negative": "negative_prompt",
+    "cfg_scale": "cfg",
+    "guidance_scale": "cfg",
+    "guidance": "cfg",
+    "sampler_name": "sampler",
+    "scheduler": "schedule",
+    "checkpoint": "model",
+    "denoising_strength": "denoise",
+    "strength": "denoise",
+    "batch_size": "count",
+    "batch_count": "count",
+    "n_iter": "count",
+    "num_images": "count",
+    "num_inference_steps": "steps",
+    "image": "input",
+    "init_image": "input",
+    "lora": "loras",
+    "resolution": "size",
+    "strength_clip": "text_weight",
+    "strength_model": "weight",
+    "file": "name",
+    "filename": "name",
+    "path": "folder",
+    "type": "kind",
+}
+"""Keys as other programs name them -> ours, for suggestions."""

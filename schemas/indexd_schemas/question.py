@@ -1,0 +1,75 @@
+"""What can be asked of the index and done to it, as the local door takes it: the bodies of the API's requests.
+
+A *target* names one picture in text: `id:12`, `hash:<64 hex digits>` or `path:<absolute path, percent-encoded>`; the
+encoding lets file names through that are no UTF-8.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TermKind = Literal["similar", "text", "prompt"]
+SortOrder = Literal["score", "newest", "oldest", "rating"]
+
+MAX_LIMIT = 1_000_000
+MAX_TERM_CHARACTERS = 20_000
+
+FilterText = Annotated[str, Field(max_length=4096)]
+TargetText = Annotated[str, Field(min_length=1, max_length=16_384)]
+
+
+class Request(BaseModel):
+    """Base of everything that is sent to the daemon; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Term(Request):
+    """One thing that hits should resemble. `similar` takes a target, `text` words against the look, `prompt` words
+    against prompts. A negative weight pushes away."""
+
+    kind: TermKind
+    value: str = Field(min_length=1, max_length=MAX_TERM_CHARACTERS)
+    weight: float = Field(1.0, ge=-100.0, le=100.0)
+
+
+class Question(Request):
+    """A whole question: terms rank, filters (in the filter language) decide who may appear.
+
+    `sort` None = by score when there are terms, else newest first.
+    """
+
+    terms: tuple[Term, ...] = Field((), max_length=32)
+    filters: tuple[FilterText, ...] = Field((), max_length=256)
+    sort: SortOrder | None = None
+    limit: int = Field(20, ge=1, le=MAX_LIMIT)
+
+
+class RateRequest(Request):
+    """Give pictures a rating; 0 takes it away."""
+
+    targets: tuple[TargetText, ...] = Field(min_length=1, max_length=100_000)
+    rating: int = Field(ge=0, le=5)
+
+
+class TagRequest(Request):
+    """Put tags on pictures and take tags off."""
+
+    targets: tuple[TargetText, ...] = Field(min_length=1, max_length=100_000)
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class SubmitRequest(Request):
+    """A job file: its name (for messages and folders) and its text."""
+
+    name: str = Field(min_length=1, max_length=255)
+    source: str
+
+
+class ScanRequest(Request):
+    """Compare every root with the index now; `wait` = answer when it is done."""
+
+    wait: bool = True

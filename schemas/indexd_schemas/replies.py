@@ -1,0 +1,58 @@
+"""Answers of the local door and of single commands that are no document of their own in `output.py`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from indexd_schemas.output import Output, RoleState, RootState
+
+
+class Scanned(Output):
+    """What `scan` reports. `waited` false: the scan goes on in the daemon."""
+
+    waited: bool
+    seconds: float
+    images: int
+    files: int
+    missing_files: int
+    roots: list[RootState] = Field(default_factory=list)
+
+
+class VerifiedModel(Output):
+    """What `models verify` prints for one role."""
+
+    role: str
+    ok: bool
+    detail: str
+    identity: str | None = None
+    seconds: float
+
+
+class VerifiedModels(Output):
+    """What `models verify --json` prints."""
+
+    models: list[VerifiedModel]
+
+
+class ModelList(Output):
+    """What `models list --json` prints."""
+
+    roles: list[RoleState]
+
+
+class Replayed(Output):
+    """What `replay` prints: `largest_difference` is over all colour values, 0 to 255; None when the sizes differ."""
+
+    picture: str
+    replayed: str
+    equal: bool
+    same_bytes: bool
+    largest_difference: int | None
+    differing_pixels: int | None
+
+
+class Problem(Output):
+    """What the local door answers instead of a document: `kind` is the name of the error's class."""
+
+    kind: str
+    text: str

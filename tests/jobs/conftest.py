@@ -1,0 +1,126 @@
+"""A home with checkpoints and LoRAs by name only (empty files): nothing in this room opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from indexd import registry
+from indexd.config import Config, load
+from indexd.jobs.durable import Fault, no_fault
+from indexd.jobs.facade import Jobs
+from indexd.jobs.runner import JobRunner
+from indexd.store.index import Store
+from indexd.worker.fake import FakeWorkers
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch, moved by hand."""
+
+    now: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Room:
+    """The room of the jobs around a real index, a fake worker and a clock that stands still."""
+
+    config: Config
+    store: Store
+    workers: FakeWorkers
+    jobs: Jobs
+    runner: JobRunner
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def inbox(self) -> Path:
+        return self.config.places.inbox
+
+    @property
+    def output(self) -> Path:
+        return self.config.places.output
+
+    def drop(self, text: str, name: str = "x.yaml") -> Path:
+        path = self.inbox / name
+        path.write_text(text, "utf-8")
+        return path
+
+    def work(self, turns: int = 200) -> None:
+        """Take turns while there is something to do at once."""
+        for _ in range(turns):
+            self.runner._wake.clear()
+            if self.runner.turn() != 0.0:
+                return
+        raise AssertionError("the runner finds no rest")
+
+    def pictures(self) -> list[str]:
+        return sorted(path.relative_to(self.output).as_posix() for path in self.output.rglob("*") if path.is_file())
+
+    def listed(self, folder: str) -> list[str]:
+        return sorted(path.name for path in (self.inbox / folder).iterdir() if path.is_file())
+
+
+Open = Callable[..., Room]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    models = tmp_path / "models"
+    for name in ("checkpoints/dream.safetensors", "checkpoints/anime/flat.safetensors", "loras/film-grain.safetensors",
+                 "loras/detail tweaker.safetensors", "base.safetensors"):
+        path = models / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    home = tmp_path / "home"
+    for folder in ("inbox", "output"):
+        (home / folder).mkdir(parents=True)
+    (home / "indexd.toml").write_text(
+        f"""
+[models.sdxl]
+path = "{(models / "base.safetensors").as_posix()}"
+[generate]
+checkpoint_folders = ["{(models / "checkpoints").as_posix()}"]
+lora_folders = ["{(models / "loras").as_posix()}"]
+max_pictures_per_job = 50
+max_megapixels = 4.5
+""",
+        "utf-8",
+    )
+    return home
+
+
+@pytest.fixture
+def open_room(home: Path) -> Iterator[Open]:
+    """Opens the room as a new process would; the index of the one before is closed."""
+    registry.load_handlers()
+    stores: list[Store] = []
+    clock = Clock()
+    config = load(home)
+
+    def opened(workers: FakeWorkers | None = None, fault: Fault = no_fault) -> Room:
+        for store in stores:
+            store.close()
+        store = Store.open(config.places.index, clock=clock)
+        stores.append(store)
+        workers = workers or FakeWorkers()
+        draw = count(1000)
+        jobs = Jobs(store, config, clock=clock, draw=lambda bits: next(draw), fault=fault)
+        runner = JobRunner(store, workers, jobs, clock=clock)
+        runner.take_up()
+        return Room(config, store, workers, jobs, runner, clock)
+
+    yield opened
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def room(open_room: Open) -> Room:
+    return open_room()

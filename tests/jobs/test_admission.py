@@ -1,0 +1,295 @@
+"""Job files in, rows and moved files out; every wrong input gets one sentence with its place and a suggestion."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from PIL import Image
+
+from indexd.errors import Refused
+from indexd.jobs.admit import Admitted, Declined, LeftAlone
+from tests.jobs.conftest import Open, Room
+
+SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
+
+
+def _refusal(room: Room, text: str) -> str:
+    with pytest.raises(Refused) as caught:
+        room.jobs.submit(text.encode(), "x.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("prompt: a", "line 1, column 1: `kind` is missing; write one of img2img, txt2img"),
+        ("kind: text2img\nprompt: a", "line 1, column 7: there is no kind 'text2img'; did you mean 'txt2img'"),
+        ("kind: [1]\nprompt: a", "line 1, column 7: there is no kind a list; there are img2img, txt2img"),
+        ("kind: txt2img", "line 1, column 1: `prompt` is missing"),
+        ("kind: txt2img\npromt: a", "`prompt` is missing; did you mean it by 'promt'"),
+        ("kind: txt2img\nprompt: a\nstpes: 3", "line 3, column 1: there is no key 'stpes'; did you mean `steps`"),
+        ("kind: txt2img\nprompt: a\ncfg_scale: 3", "there is no key 'cfg_scale'; here it is called `cfg`"),
+        ("kind: txt2img\nprompt: a\ndenoise: 0.3", "there is no key 'denoise'"),
+        ("kind: txt2img\nprompt: a\noutput: {foldr: x}", "line 3, column 10: there is no key 'foldr' in output; did you mean `folder`"),
+        ("kind: txt2img\nprompt: a\nloras:\n- film-grain: 0.8", "line 4, column 3: there is no key 'film-grain' in loras[0]; there are name, weight, text_weight"),
+        ("kind: txt2img\nprompt: 2024", "line 2, column 9: prompt: must be text (got 2024); put it in quotes"),
+        ("kind: txt2img\nprompt:", "line 2, column 8: prompt: must be text (got nothing)"),
+        ("kind: txt2img\nprompt: a\nsteps: '30'", "steps: must be a whole number (got '30')"),
+        ("kind: txt2img\nprompt: a\nsteps: 30.5", "steps: must be a whole number (got 30.5)"),
+        ("kind: txt2img\nprompt: a\nsteps: 0", "line 3, column 8: steps: must be at least 1 (got 0)"),
+        ("kind: txt2img\nprompt: a\nsteps: true", "steps: must be a whole number (got True)"),
+        ("kind: txt2img\nprompt: a\ncfg: .inf", "cfg: must be a number (got inf)"),
+        ("kind: txt2img\nprompt: a\ncfg: high", "cfg: must be a number (got 'high')"),
+        ("kind: txt2img\nprompt: a\nwidth: 100", "width: must be a multiple of 8 (got 100)"),
+        ("kind: txt2img\nprompt: a\nsize: big", "size: must be width x height, such as 832x1216 (got 'big')"),
+        ("kind: txt2img\nprompt: a\nsize: 100x64", "size: both sides must be multiples of 8 from 64 to 16384 (got 100x64)"),
+        ("kind: txt2img\nprompt: a\nsize: 64x64\nwidth: 64", "line 3, column 7: size: `width` or `height` is there as well"),
+        ("kind: txt2img\nprompt: a\nsize: 4096x4096", "line 3, column 7: size: 4096x4096 are 16.8 megapixels; at most 4.5"),
+        ("kind: txt2img\nprompt: a\nwidth: 8192", "line 3, column 8: width: 8192x1024 are 8.4 megapixels"),
+        ("kind: txt2img\nprompt: a\ncount: 51", "line 3, column 8: count: 51 pictures; a job makes at most 50"),
+        ("kind: txt2img\nprompt: a\nseeds: 1..60", "line 3, column 8: seeds: 60 pictures; a job makes at most 50"),
+        ("kind: txt2img\nprompt: a\nseeds: 9..1", "seeds: the range '9..1' runs backwards; write 1..9"),
+        ("kind: txt2img\nprompt: a\nseeds: many", "seeds: must be a list of seeds or a range such as 100..119 (got 'many')"),
+        ("kind: txt2img\nprompt: a\nseeds: [1, x]", "line 3, column 12: seeds[1]: must be a whole number (got 'x')"),
+        ("kind: txt2img\nprompt: a\nseeds: []", "seeds: the list is empty"),
+        ("kind: txt2img\nprompt: a\nseeds: [1]\nseed: 4", "line 4, column 7: seed: `seeds` is there as well"),
+        ("kind: txt2img\nprompt: a\nseeds: [1, 2]\ncount: 3", "line 4, column 8: count: 3 pictures, but `seeds` has 2"),
+        (f"kind: txt2img\nprompt: a\nseed: {2**64 - 1}\ncount: 2", "line 3, column 7: seed: counting up 2 pictures"),
+        (f"kind: txt2img\nprompt: a\nseed: {2**64}", "seed: must be at most 18446744073709551615"),
+        ("kind: txt2img\nprompt: a\nsampler: eular", "line 3, column 10: sampler: there is no sampler 'eular'; did you mean euler"),
+        ("kind: txt2img\nprompt: a\nsampler: Euler a\nschedule: karras", "line 4, column 11: schedule: sampler euler_ancestral has no schedule karras"),
+        ("kind: txt2img\nprompt: a\nschedule: carras", "line 3, column 11: schedule: there is no schedule 'carras'"),
+        ("kind: txt2img\nprompt: a\nmodel: dreem", "line 3, column 8: model: there is no checkpoint 'dreem' in "),
+        ("kind: txt2img\nprompt: a\nloras: [film_grain]", "line 3, column 9: loras[0]: there is no LoRA 'film_grain'"),
+        ("kind: txt2img\nprompt: a\nloras: [film_grain]", "did you mean 'film-grain'"),
+        ("kind: txt2img\nprompt: a\nloras: [{name: film-grain, weight: 20}]", "loras[0].weight: must be at most 10 (got 20)"),
+        ("kind: txt2img\nprompt: a\nloras: [film-grain, FILM-GRAIN]", "loras[1]: 'film-grain' stands here twice"),
+        ("kind: txt2img\nprompt: a\nloras: film-grain", "loras: must be a list (got 'film-grain')"),
+        ("kind: txt2img\nprompt: a <lora:film-grain:0.8>", "prompt: LoRAs are not named in the prompt; write `loras: [film-grain]`"),
+        ("kind: txt2img\nprompt: a\npriority: urgent", "priority: must be low, normal, high or a whole number"),
+        ("kind: txt2img\nprompt: a\noutput: ../x", "line 3, column 9: output.folder: `..` is not used in folders"),
+        ("kind: txt2img\nprompt: a\noutput: a/../../x", "`..` is not used in folders"),
+        ("kind: txt2img\nprompt: a\noutput: /nowhere/at/all", "neither /nowhere/at/all nor /nowhere/at exists"),
+        ("kind: txt2img\nprompt: a\noutput: ~nobody-of-that-name/x", "there is no folder '~nobody-of-that-name/x' on this system"),
+        ("kind: txt2img\nprompt: a\noutput: C:/x", "there is no folder 'C:/x' on this system"),
+        ("kind: txt2img\nprompt: a\noutput: x/con", "output.folder: 'con' is no good name for a folder; '_con' is"),
+        ("kind: txt2img\nprompt: a\noutput: {name: a/b}", "line 3, column 16: output.name: a name holds no folder"),
+        ("kind: txt2img\nprompt: a\noutput: {name: '{sed}'}", "there is no {sed}; did you mean {seed}"),
+        ("kind: txt2img\nprompt: a\noutput: {name: '{seed.__class__}'}", "there is no {seed.__class__}"),
+        ("kind: txt2img\nprompt: a\noutput: {name: 'a{'}", "a single { or } stands there"),
+        ("kind: img2img\nprompt: a", "`input` is missing"),
+        ("kind: img2img\nprompt: a\nimage: b.png", "`input` is missing; did you mean it by 'image'"),
+        ("kind: img2img\nprompt: a\ninput: none.png", "line 3, column 8: input: there is no file "),
+        ("kind: img2img\nprompt: a\ninput: .", "is not a regular file"),
+        ("kind: img2img\nprompt: a\ninput: ../home/x.png", "is no path that can be used"),
+        ("kind: img2img\nprompt: a\ninput: text.png", "cannot be used: "),
+        ("kind: img2img\nprompt: a\ninput: text.png\ndenoise: 0", "denoise: must be more than 0 (got 0)"),
+    ],
+)
+def test_one_sentence_a_mistake(room: Room, text: str, sentence: str) -> None:
+    (room.inbox / "text.png").write_text("not a picture")
+    assert sentence in _refusal(room, text)
+
+
+def test_every_mistake_is_named_in_the_order_of_the_file(room: Room) -> None:
+    lines = _refusal(room, "kind: txt2img\nsteps: x\nprompt: 3\ncfgg: 1\n").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["line 2, column 8", "line 3, column 9", "line 4, column 1"]
+
+
+def test_a_whole_job(room: Room, tmp_path: Path) -> None:
+    room.drop(
+        """\
+kind: txt2img
+prompt: "a fox: at night"
+negative_prompt: blurry
+seeds: 7..9
+width: 832
+height: 1216
+steps: 25
+cfg: 6
+sampler: DPM++ 2M Karras
+clip_skip: 2
+model: Flat
+loras:
+  - film-grain
+  - {name: detail tweaker, weight: 0.5, text_weight: 0}
+output: {folder: foxes/night, name: "{name} {seed} {model}"}
+priority: high
+""",
+        "fox.yaml",
+    )
+    admitted = room.jobs.take(room.inbox / "fox.yaml")
+    assert isinstance(admitted, Admitted)
+    job = admitted.job
+    assert (job.name, job.kind, job.state, job.priority, job.mirrored) == ("fox", "txt2img", "queued", 10, "accepted")
+    assert room.listed("accepted") == ["fox.yaml"]
+    assert room.listed(".") == []
+    items = room.store.jobs.items(job.id)
+    assert [item.seed for item in items] == [7, 8, 9]
+    assert os.fsdecode(items[0].path) == str(room.output / "foxes" / "night" / "fox 7 flat.png")
+    assert items[0].settings["recipe"] == {
+        "recipe_version": 1,
+        "kind": "txt2img",
+        "prompt": "a fox: at night",
+        "negative_prompt": "blurry",
+        "seed": 7,
+        "width": 832,
+        "height": 1216,
+        "steps": 25,
+        "cfg": 6.0,
+        "sampler": "dpmpp_2m",
+        "schedule": "karras",
+        "clip_skip": 2,
+        "model": {"name": "anime/flat", "hash": None},
+        "loras": [
+            {"name": "film-grain", "weight": 1.0, "text_weight": None, "hash": None},
+            {"name": "detail tweaker", "weight": 0.5, "text_weight": 0.0, "hash": None},
+        ],
+        "input": None,
+        "dtype": None,
+        "job": None,
+        "software": None,
+    }
+
+
+def test_seeds_are_drawn_once_and_count_up_from_a_given_one(room: Room) -> None:
+    drawn = room.jobs.submit((SMALL + "count: 3").encode(), "a.yaml")
+    assert [item.seed for item in room.store.jobs.items(drawn.id)] == [1000, 1001, 1002]
+    random = room.jobs.submit((SMALL + "seed: -1").encode(), "a.yaml")
+    assert [item.seed for item in room.store.jobs.items(random.id)] == [1003]
+    given = room.jobs.submit((SMALL + f"seed: {2**64 - 2}\ncount: 2").encode(), "a.yaml")
+    assert [item.seed for item in room.store.jobs.items(given.id)] == [2**64 - 2, 2**64 - 1]
+
+
+def test_img2img_takes_size_and_hash_of_its_source(room: Room) -> None:
+    source = room.inbox / "sketch.png"
+    Image.new("RGB", (203, 130)).save(source)
+    job = room.jobs.submit(b"kind: img2img\nprompt: a\ninput: sketch.png\ndenoise: 0.4", "i.yaml")
+    settings = room.store.jobs.items(job.id)[0].settings
+    assert (settings["recipe"]["width"], settings["recipe"]["height"]) == (200, 128)
+    expected = {"hash": blake3(source.read_bytes()).hexdigest(), "name": "sketch.png", "denoise": 0.4}
+    assert settings["recipe"]["input"] == expected
+    assert settings["input_path"] == str(source)
+
+
+def test_a_refused_file_lies_in_failed_with_the_reason_beside_it(room: Room) -> None:
+    for number in range(2):
+        path = room.drop(f"kind: txt2img\nprompt: a\nsteps: {number - 5}\n", "bad.yaml")
+        declined = room.jobs.take(path)
+        assert isinstance(declined, Declined)
+    assert room.listed("failed") == ["bad-2.yaml", "bad-2.yaml.error.txt", "bad.yaml", "bad.yaml.error.txt"]
+    text = (room.inbox / "failed" / "bad.yaml.error.txt").read_text()
+    assert text == "bad.yaml: line 3, column 8: steps: must be at least 1 (got -5)\n"
+    assert room.listed(".") == []
+    assert room.store.jobs.counts() == {}
+
+
+def test_a_file_that_is_too_large_or_unreadable_is_refused_unread(room: Room) -> None:
+    path = room.inbox / "big.yaml"
+    path.write_bytes(b"x" * 300_000)
+    declined = room.jobs.take(path)
+    assert isinstance(declined, Declined)
+    assert "300000 bytes" in declined.reason
+    assert (room.inbox / "failed" / "big.yaml").stat().st_size == 300_000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX")
+def test_a_name_that_is_not_utf_8_is_refused(room: Room) -> None:
+    path = room.inbox / os.fsdecode(b"caf\xe9.yaml")
+    path.write_text(SMALL)
+    declined = room.jobs.take(path)
+    assert isinstance(declined, Declined)
+    assert "not UTF-8" in declined.reason
+    assert declined.path.exists()
+
+
+def test_other_files_are_left_alone(room: Room) -> None:
+    (room.inbox / "mine").mkdir()
+    for name in ("a.txt", "mine/b.yaml", "x.result.json", "accepted/c.yaml"):
+        path = room.drop(SMALL, name)
+        assert room.jobs.take(path) == LeftAlone()
+        assert path.exists()
+    assert room.jobs.take(room.inbox / "gone.yaml") == LeftAlone()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(room.inbox / "pipe.yaml")
+        assert room.jobs.take(room.inbox / "pipe.yaml") == LeftAlone()
+
+
+def test_the_same_file_dropped_again_is_a_new_job(room: Room) -> None:
+    for _ in range(2):
+        room.jobs.take(room.drop(SMALL))
+    assert room.store.jobs.counts() == {"queued": 2}
+    assert room.listed("accepted") == ["x.job2.yaml", "x.yaml"]
+    room.work()
+    assert room.listed("accepted") == []
+    assert room.listed("done") == ["x.job2.result.json", "x.job2.yaml", "x.result.json", "x.yaml"]
+    assert json.loads((room.inbox / "done" / "x.job2.result.json").read_text())["job_id"] == 2
+
+
+def test_a_death_between_row_and_move_is_harmless(room: Room, open_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = room.drop(SMALL)
+    monkeypatch.setattr(room.jobs.mirror.folders, "accept", lambda job, twins: (_ for _ in ()).throw(OSError("gone")))
+    room.jobs.take(path)
+    assert path.exists()
+    room.jobs.take(path)
+    assert room.store.jobs.counts() == {"queued": 1}
+    again = open_room()
+    assert not path.exists()
+    assert again.listed("accepted") == ["x.yaml"]
+    assert again.store.jobs.counts() == {"queued": 1}
+
+
+def test_a_death_in_the_middle_of_a_move_is_harmless(room: Room, open_room: Open) -> None:
+    path = room.drop(SMALL)
+    job = room.jobs.take(path)
+    assert isinstance(job, Admitted)
+    os.link(room.inbox / "accepted" / "x.yaml", path)
+    room.store.jobs.set_mirrored(job.job.id, "inbox")
+    again = open_room()
+    assert not path.exists()
+    assert again.listed("accepted") == ["x.yaml"]
+
+
+def test_a_file_saved_anew_in_the_moment_of_the_move_is_not_swallowed(room: Room, open_room: Open) -> None:
+    path = room.drop(SMALL)
+    job = room.jobs.take(path)
+    assert isinstance(job, Admitted)
+    (room.inbox / "accepted" / "x.yaml").unlink()
+    room.store.jobs.set_mirrored(job.job.id, "inbox")
+    path.write_text(SMALL + "seed: 5\n")
+    again = open_room()
+    assert path.exists()
+    assert (again.inbox / "accepted" / "x.yaml").read_text() == SMALL
+    assert isinstance(again.jobs.take(path), Admitted)
+    assert again.listed("accepted") == ["x.job2.yaml", "x.yaml"]
+
+
+def test_a_submitted_job_has_a_file_to_look_at(room: Room) -> None:
+    job = room.jobs.submit(SMALL.encode(), "../../evil/fox.yml")
+    assert (job.name, job.mirrored) == ("fox", "accepted")
+    assert (room.inbox / "accepted" / "fox.yaml").read_text() == SMALL
+
+
+def test_names_of_waiting_and_of_foreign_pictures_are_passed_over(room: Room) -> None:
+    (room.output / "X-0001.PNG").touch()
+    first = room.jobs.take(room.drop(SMALL))
+    second = room.jobs.take(room.drop(SMALL))
+    assert isinstance(first, Admitted)
+    assert isinstance(second, Admitted)
+    names = [os.path.basename(item.path) for job in (first, second) for item in room.store.jobs.items(job.job.id)]
+    assert names == [b"x-0001-2.png", b"x-0001-3.png"]
+
+
+def test_without_any_model_a_job_is_refused(home: Path, open_room: Open) -> None:
+    (home / "indexd.toml").write_text("")
+    from indexd.config import load
+    from indexd.jobs.facade import Jobs
+
+    room = open_room()
+    jobs = Jobs(room.store, load(home))
+    with pytest.raises(Refused, match=r"line 1, column 1: model: no model: set \[models.sdxl\] path"):
+        jobs.submit(SMALL.encode(), "x.yaml")
