@@ -1,0 +1,83 @@
+"""Chooses who carries the operations out: the daemon where one answers, else this process over the index itself."""
+
+from __future__ import annotations
+
+from filelock import FileLock, Timeout
+
+from indexd.api.client import Address, RemoteOperations
+from indexd.api.listen import read_token, uses_unix_socket
+from indexd.api.operations import Operations
+from indexd.config import Config
+from indexd.errors import DaemonNotRunning, NothingFound, StoreError
+
+LOCK_SECONDS = 2.0
+
+
+def address_of(config: Config) -> Address | None:
+    """Where the daemon of these settings would listen; None when it has left no token."""
+    if uses_unix_socket(config):
+        return Address(socket_path=str(config.places.socket))
+    found = read_token(config.places.token)
+    return Address(port=found[0], token=found[1]) if found else None
+
+
+def daemon(config: Config) -> RemoteOperations | None:
+    """The operations of the running daemon, or None when nobody listens."""
+    address = address_of(config)
+    if address is None:
+        return None
+    try:
+        address.connect().close()
+    except OSError:
+        return None
+    return RemoteOperations(address)
+
+
+def connect(config: Config, *, need_daemon: bool = False, write: bool = False) -> Operations:
+    """The operations for these settings; the caller closes them.
+
+    Without a daemon the index is opened read-only, or with `write` under the instance lock. Raises DaemonNotRunning
+    when `need_daemon` says so, NothingFound when there is no index yet.
+    """
+    remote = daemon(config)
+    if remote is not None:
+        return remote
+    if need_daemon:
+        raise DaemonNotRunning("the daemon is not running; start it with `indexd run`")
+    if not config.places.index.exists():
+        raise NothingFound(
+            f"there is no index yet at {config.places.index}; start the daemon with `indexd run`, or run `indexd scan --once`"
+        )
+    return _writer(config) if write else _reader(config)
+
+
+def _reader(config: Config) -> Operations:
+    from indexd.api.local import LocalOperations
+    from indexd.store.index import Store
+
+    store = Store.open(config.places.index, read_only=True)
+    return LocalOperations(config, store, at_end=store.close)
+
+
+def _writer(config: Config) -> Operations:
+    from indexd.api.local import LocalOperations
+    from indexd.store.index import Store
+
+    lock = FileLock(config.places.lock)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise StoreError(
+            f"another indexd is writing {config.places.index} and does not answer (it may be starting); try again"
+        ) from None
+    try:
+        store = Store.open(config.places.index)
+    except BaseException:
+        lock.release()
+        raise
+
+    def close() -> None:
+        store.close()
+        lock.release()
+
+    return LocalOperations(config, store, at_end=close)

@@ -1,0 +1,122 @@
+"""Why a file is, or is not, in the index: what the index knows of it, else what the rules say about its name."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+from indexd.api.pending import pending_work
+from indexd.config import Config
+from indexd.store.index import Store
+from indexd.store.records import FileRow, RootRow
+from indexd.watch.ignore import Selection
+from indexd.watch.paths import display, relative
+from indexd.watch.stamp import FileStamp
+from indexd_schemas.output import Explanation, PendingWork
+
+WHEN = "%Y-%m-%d %H:%M:%S"
+
+
+def explain(store: Store, config: Config, path: bytes, *, running: bool) -> Explanation:
+    """The explanation of an absolute path. `running` = a daemon is at work and will see to what is new."""
+    row = store.files.find(path)
+    if row is None:
+        return _unseen(config, path, running)
+    roots = {root.id: root for root in store.roots.all()}
+    return _seen(store, config, row, roots.get(row.root_id), running)
+
+
+def _seen(store: Store, config: Config, row: FileRow, root: RootRow | None, running: bool) -> Explanation:
+    name = display(row.path)
+    work = pending_work(store, config, row.image_id) if row.image_id is not None else []
+    if root is not None and not root.online:
+        text = f"its folder {display(root.path)} is offline ({root.reason or 'not there'}); nothing of it is forgotten"
+        return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, work=work)
+    if row.missing_since is not None:
+        when = time.strftime(WHEN, time.localtime(row.missing_since))
+        text = f"the file has been missing since {when}; rating and tags stay with its content"
+        return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, work=work)
+    changed = _changed(row, running)
+    if row.problem is not None or row.image_id is None:
+        sentences = [f"it was read and skipped: {row.problem or 'it holds no picture'}", *changed]
+        return Explanation(path=name, state="skipped", sentences=sentences)
+    sentences = [f"it is in the index as #{row.image_id}", *changed, *map(_work_sentence, work)]
+    image = store.images.get(row.image_id)
+    if image is not None:
+        sentences += [text for text in (image.decode_problem, image.parse_problem) if text]
+        sentences += [
+            f"the same content also lies at {display(file.path)}" for file in image.files if file.id != row.id
+        ]
+    state = "pending" if work else "indexed"
+    return Explanation(path=name, state=state, sentences=sentences, image_id=row.image_id, work=work)
+
+
+def _changed(row: FileRow, running: bool) -> list[str]:
+    try:
+        now = FileStamp.of(os.lstat(row.path))
+    except OSError:
+        return ["it is not there any more; the next scan will mark it as missing"]
+    # Some systems and shares have no lasting inode; size and time are what every stamp has.
+    if (now.size, now.mtime_ns) == (row.stamp.size, row.stamp.mtime_ns):
+        return []
+    return [f"it has changed since; {_soon(running)}"]
+
+
+def _work_sentence(work: PendingWork) -> str:
+    if work.state == "failed":
+        return f"{work.stage} was given up after {work.attempts} attempts: {work.error or 'no reason is known'}"
+    if work.waits_for:
+        return f"{work.stage} waits: {work.waits_for}"
+    return f"{work.stage} is {'being computed' if work.state == 'running' else 'still to be computed'}"
+
+
+def _unseen(config: Config, path: bytes, running: bool) -> Explanation:
+    name = display(path)
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        text = f"there is no such file ({error.strerror}), and the index has never seen one here"
+        return Explanation(path=name, state="unknown", sentences=[text])
+    root = _root_of(config, path)
+    if root is None:
+        watched = ", ".join(_watched(config)) or "none"
+        text = f"it lies in no watched folder; watched are: {watched}. Add its folder as [[roots]] in the settings"
+        return Explanation(path=name, state="outside", sentences=[text])
+    folder, selection = root
+    rel = relative(folder, path) or b""
+    reason = selection.why_not(rel) if rel else "it is a watched folder itself"
+    if reason is not None:
+        return Explanation(path=name, state="ignored", sentences=[reason])
+    if not stat.S_ISREG(mode):
+        text = "it is no regular file (a folder, link, pipe or device); those are not read"
+        return Explanation(path=name, state="skipped", sentences=[text])
+    return Explanation(path=name, state="unknown", sentences=[f"it has not been read yet; {_soon(running)}"])
+
+
+def _soon(running: bool) -> str:
+    if running:
+        return "the daemon will read it when nobody writes to it any more (`indexd scan --once` makes it look now)"
+    return "the daemon is not running: start it with `indexd run`, or run `indexd scan --once`"
+
+
+def _selections(config: Config) -> list[tuple[bytes, Selection]]:
+    settings = config.settings
+    found = [
+        (os.fsencode(Path(root.path).expanduser().absolute()), Selection.of(root, settings.watch))
+        for root in settings.roots
+    ]
+    found.append((os.fsencode(config.places.output), Selection(ignore=settings.watch.ignore)))
+    found.append((os.fsencode(config.places.inbox), Selection(ignore=settings.watch.ignore, purpose="jobs")))
+    return found
+
+
+def _root_of(config: Config, path: bytes) -> tuple[bytes, Selection] | None:
+    """The innermost watched folder that holds the path."""
+    holding = [(folder, selection) for folder, selection in _selections(config) if relative(folder, path) is not None]
+    return max(holding, key=lambda one: len(one[0]), default=None)
+
+
+def _watched(config: Config) -> list[str]:
+    return [display(folder) for folder, _ in _selections(config)]

@@ -1,0 +1,50 @@
+"""What a running daemon lends to its operations: its watchers, its workers and its jobs. Without a daemon: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from indexd.store.records import JobRow
+from indexd.watch.service import RootStatus
+from indexd.worker.handle import Submits
+
+
+class Watching(Protocol):
+    """The watch service."""
+
+    def status(self) -> Sequence[RootStatus]:
+        """How each root stands."""
+        ...
+
+    def scan(self, root_id: int | None = None, wait: bool = True) -> object:
+        """Compare one root, or all, with the index."""
+        ...
+
+
+class JobDesk(Protocol):
+    """The jobs facade."""
+
+    def submit(self, source: bytes, name: str) -> JobRow:
+        """Admit a job. Raises Refused."""
+        ...
+
+    def cancel(self, job_id: int) -> object:
+        """Stop a job."""
+        ...
+
+    def retry(self, job_id: int) -> object:
+        """Queue what failed again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveParts:
+    """`drain` waits until everything that was delivered is recorded; `started_at` is seconds since the epoch."""
+
+    watch: Watching
+    workers: Submits
+    jobs: JobDesk
+    started_at: float
+    drain: Callable[[], None] = lambda: None

@@ -1,0 +1,186 @@
+"""The operations carried out in this process: inside the daemon with its live parts, or over an index opened by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from indexd import roles
+from indexd.api.explain import explain
+from indexd.api.ledger import job_of, shown_job
+from indexd.api.live import LiveParts
+from indexd.api.pending import pending_work
+from indexd.api.standing import scanned, status
+from indexd.api.verify import verify_model
+from indexd.config import Config
+from indexd.errors import DaemonNotRunning, NothingFound, UsageError
+from indexd.search.embedder import WorkerEmbedder
+from indexd.search.find import find_id, find_row
+from indexd.search.present import file_of, image_of, shown_text
+from indexd.search.run import Search
+from indexd.search.targets import Target
+from indexd.store.index import Store
+from indexd.store.records import JobRow
+from indexd.worker.handle import Submits
+from indexd.worker.workers import Workers
+from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
+from indexd_schemas.question import Question
+from indexd_schemas.replies import Scanned, VerifiedModel
+from indexd_schemas.settings import ROLES
+
+JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+MOST_TAG_CHARACTERS = 200
+# Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
+OWN_WORKERS_STOP_SECONDS = 2.0
+
+
+class LocalOperations:
+    """Operations over the index in this process; see Operations for what each method promises.
+
+    Without `live` there is no daemon: what needs one raises DaemonNotRunning, and models are loaded in workers of our
+    own. `at_end` is called by `close`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        live: LiveParts | None = None,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._live = live
+        self._at_end = at_end
+        self._own_workers: Workers | None = None
+        self._search = Search(store, WorkerEmbedder(self._workers, lambda role: roles.resolve(config, role)))
+
+    def query(self, question: Question) -> Answer:
+        """See Operations."""
+        return self._search.query(question)
+
+    def show(self, target: Target) -> ShownImage:
+        """See Operations."""
+        row = find_row(self._store, target)
+        if row is None:
+            raise NothingFound(f"{target} is not in the index; `indexd explain` says why")
+        raw: dict[str, str] = {}
+        for chunk in self._store.images.raw(row.id):
+            key = chunk.key if chunk.key not in raw else f"{chunk.key}#{sum(k.startswith(chunk.key) for k in raw) + 1}"
+            raw[key] = shown_text(chunk.text)
+        return ShownImage(
+            image=image_of(row),
+            files=[file_of(file) for file in row.files],
+            work=pending_work(self._store, self._config, row.id),
+            extras={key: shown_text(value) for key, value in row.extras},
+            raw=raw,
+        )
+
+    def explain(self, path: bytes) -> Explanation:
+        """See Operations."""
+        return explain(self._store, self._config, path, running=self._live is not None)
+
+    def status(self) -> Status:
+        """See Operations."""
+        return status(self._store, self._config, self._live)
+
+    def scan(self, wait: bool) -> Scanned:
+        """See Operations."""
+        live = self._daemon("scan")
+        began = time.perf_counter()
+        live.watch.scan(None, wait=wait)
+        if wait:
+            live.drain()
+        return scanned(self._store, live, waited=wait, seconds=time.perf_counter() - began)
+
+    def submit(self, source: bytes, name: str) -> ShownJob:
+        """See Operations."""
+        if "/" in name or "\\" in name or name in (".", ".."):
+            raise UsageError(f"a job's name is a file name without folders (got {name!r})")
+        return shown_job(self._store, self._daemon("submit").jobs.submit(source, name))
+
+    def jobs(self, states: Sequence[str], limit: int) -> JobList:
+        """See Operations."""
+        wrong = [state for state in states if state not in JOB_STATES]
+        if wrong:
+            raise UsageError(f"there is no state {wrong[0]!r}; states are {', '.join(JOB_STATES)}")
+        return JobList(jobs=[job_of(row) for row in self._store.jobs.list(tuple(states) or None, limit)])
+
+    def job(self, which: str) -> ShownJob:
+        """See Operations."""
+        return shown_job(self._store, self._job(which))
+
+    def cancel_job(self, which: str) -> ShownJob:
+        """See Operations."""
+        desk, row = self._daemon("jobs cancel").jobs, self._job(which)
+        desk.cancel(row.id)
+        return self.job(str(row.id))
+
+    def retry_job(self, which: str) -> ShownJob:
+        """See Operations."""
+        desk, row = self._daemon("jobs retry").jobs, self._job(which)
+        desk.retry(row.id)
+        return self.job(str(row.id))
+
+    def rate(self, targets: Sequence[Target], rating: int) -> Marked:
+        """See Operations."""
+        if not 0 <= rating <= 5:
+            raise UsageError(f"a rating is 0 to 5 (got {rating})")
+        ids, not_found = self._ids(targets)
+        if ids:
+            self._store.marks.rate(ids, rating)
+        return Marked(changed=len(ids), not_found=not_found)
+
+    def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
+        """See Operations."""
+        for name in (*add, *remove):
+            if not name.strip() or len(name) > MOST_TAG_CHARACTERS or not name.isprintable():
+                raise UsageError(f"{name[:40]!r} is no tag: one line of 1 to {MOST_TAG_CHARACTERS} characters")
+        ids, not_found = self._ids(targets)
+        if ids:
+            self._store.marks.tag(ids, [name.strip() for name in add], [name.strip() for name in remove])
+        return Marked(changed=len(ids), not_found=not_found)
+
+    def verify_model(self, role: str) -> VerifiedModel:
+        """See Operations."""
+        if role not in ROLES:
+            raise UsageError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
+        return verify_model(self._config, self._workers(), role)
+
+    def close(self) -> None:
+        """End our own workers and let go of the index; inside the daemon both belong to it, and nothing happens."""
+        if self._own_workers is not None:
+            self._own_workers.stop(OWN_WORKERS_STOP_SECONDS)
+            self._own_workers = None
+        if self._at_end is not None:
+            self._at_end()
+
+    def _daemon(self, what: str) -> LiveParts:
+        if self._live is None:
+            raise DaemonNotRunning(f"{what} needs the daemon, and it is not running; start it with `indexd run`")
+        return self._live
+
+    def _workers(self) -> Submits:
+        if self._live is not None:
+            return self._live.workers
+        if self._own_workers is None:
+            self._own_workers = Workers(roles.worker_settings(self._config))
+        return self._own_workers
+
+    def _job(self, which: str) -> JobRow:
+        row = self._store.jobs.get(int(which)) if which.isascii() and which.isdigit() and len(which) < 19 else None
+        row = row or self._store.jobs.by_name(which)
+        if row is None:
+            raise NothingFound(f"there is no job {which!r}; `indexd jobs list` shows them")
+        return row
+
+    def _ids(self, targets: Sequence[Target]) -> tuple[list[int], list[str]]:
+        found: dict[int, None] = {}
+        not_found = []
+        for target in targets:
+            image_id = find_id(self._store, target)
+            if image_id is None:
+                not_found.append(str(target))
+            else:
+                found[image_id] = None
+        return list(found), not_found

@@ -1,0 +1,71 @@
+"""What can be asked of indexd and done to it: one protocol, carried out in this process or by the daemon next door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from indexd.search.targets import Target
+from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
+from indexd_schemas.question import Question
+from indexd_schemas.replies import Scanned, VerifiedModel
+
+
+class Operations(Protocol):
+    """Every method raises IndexdError with a sentence: NothingFound, UsageError, DaemonNotRunning, StoreError, …"""
+
+    def query(self, question: Question) -> Answer:
+        """The pictures that answer a question, best first."""
+        ...
+
+    def show(self, target: Target) -> ShownImage:
+        """Everything that is known of one picture."""
+        ...
+
+    def explain(self, path: bytes) -> Explanation:
+        """Whether a file (absolute path) is indexed, what is pending, or why it was skipped."""
+        ...
+
+    def status(self) -> Status:
+        """How everything stands."""
+        ...
+
+    def scan(self, wait: bool) -> Scanned:
+        """Compare every root with the index now. Needs the daemon."""
+        ...
+
+    def submit(self, source: bytes, name: str) -> ShownJob:
+        """Admit a job file. Raises Refused with line and column. Needs the daemon."""
+        ...
+
+    def jobs(self, states: Sequence[str], limit: int) -> JobList:
+        """The newest jobs, of some states or of all."""
+        ...
+
+    def job(self, which: str) -> ShownJob:
+        """One job with its pictures, by id or by name."""
+        ...
+
+    def cancel_job(self, which: str) -> ShownJob:
+        """Stop a job within a denoising step; what is published stays. Needs the daemon."""
+        ...
+
+    def retry_job(self, which: str) -> ShownJob:
+        """Queue the failed and cancelled pictures of a job again. Needs the daemon."""
+        ...
+
+    def rate(self, targets: Sequence[Target], rating: int) -> Marked:
+        """Rate pictures 1 to 5; 0 takes the rating away."""
+        ...
+
+    def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
+        """Put tags on pictures and take tags off."""
+        ...
+
+    def verify_model(self, role: str) -> VerifiedModel:
+        """Load the model of a role and run it once. Raises ModelOff."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was opened for these operations."""
+        ...

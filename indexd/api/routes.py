@@ -1,0 +1,157 @@
+"""The paths of the local door: each reads its request, carries out one operation, and answers with its document."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from indexd.api.operations import Operations
+from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
+from indexd.search.targets import from_text
+from indexd_schemas.question import Question, RateRequest, ScanRequest, SubmitRequest, TagRequest
+from indexd_schemas.replies import Problem
+
+log = logging.getLogger(__name__)
+
+Body = TypeVar("Body", bound=BaseModel)
+Handler = Callable[[Operations, Mapping[str, str], bytes], BaseModel]
+
+_STATUS: tuple[tuple[type[IndexdError], int], ...] = (
+    (UsageError, 400),
+    (NothingFound, 404),
+    (Refused, 422),
+    (DaemonNotRunning, 503),
+)
+
+
+def _query(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.query(_parsed(Question, body))
+
+
+def _show(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.show(from_text(_wanted(given, "target")))
+
+
+def _explain(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    path = from_text(_wanted(given, "target")).path
+    if path is None:
+        raise UsageError("only a path can be explained")
+    return operations.explain(path)
+
+
+def _status(operations: Operations, _given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.status()
+
+
+def _scan(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.scan(_parsed(ScanRequest, body).wait)
+
+
+def _submit(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    request = _parsed(SubmitRequest, body)
+    return operations.submit(request.source.encode(), request.name)
+
+
+def _jobs(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    limit = given.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= 100_000):
+        raise UsageError(f"limit must be a number from 1 to 100000 (got {limit!r})")
+    return operations.jobs([state for state in given.get("states", "").split(",") if state], int(limit))
+
+
+def _job(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.job(_wanted(given, "which"))
+
+
+def _cancel(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.cancel_job(_wanted(given, "which"))
+
+
+def _retry(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.retry_job(_wanted(given, "which"))
+
+
+def _rate(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    request = _parsed(RateRequest, body)
+    return operations.rate([from_text(text) for text in request.targets], request.rating)
+
+
+def _tag(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    request = _parsed(TagRequest, body)
+    return operations.tag([from_text(text) for text in request.targets], request.add, request.remove)
+
+
+def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.verify_model(given["role"])
+
+
+TABLE: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/v1/status", _status),
+    ("POST", "/v1/query", _query),
+    ("GET", "/v1/image", _show),
+    ("GET", "/v1/explain", _explain),
+    ("POST", "/v1/scan", _scan),
+    ("GET", "/v1/jobs", _jobs),
+    ("POST", "/v1/jobs", _submit),
+    ("GET", "/v1/job", _job),
+    ("POST", "/v1/job/cancel", _cancel),
+    ("POST", "/v1/job/retry", _retry),
+    ("POST", "/v1/rating", _rate),
+    ("POST", "/v1/tags", _tag),
+    ("POST", "/v1/models/{role}/verify", _verify),
+)
+
+
+def application(operations: Operations, pool: Executor) -> Starlette:
+    """The routes as an ASGI application; operations block, so they run in `pool`."""
+    routes = [Route(path, _endpoint(operations, handler, pool), methods=[method]) for method, path, handler in TABLE]
+    return Starlette(routes=routes)
+
+
+def _endpoint(operations: Operations, handler: Handler, pool: Executor) -> Callable[..., object]:
+    async def endpoint(request: Request) -> Response:
+        given = {**request.query_params, **request.path_params}
+        body = await request.body()
+        work = functools.partial(_carry_out, operations, handler, given, body)
+        status, reply = await asyncio.get_running_loop().run_in_executor(pool, work)
+        return Response(reply, status, media_type="application/json")
+
+    return endpoint
+
+
+def _carry_out(operations: Operations, handler: Handler, given: Mapping[str, str], body: bytes) -> tuple[int, str]:
+    try:
+        return 200, handler(operations, given, body).model_dump_json()
+    except IndexdError as error:
+        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 409)
+        return status, Problem(kind=type(error).__name__, text=str(error)).model_dump_json()
+    except Exception:
+        log.exception("a bug while answering a request at the local door")
+        text = "the daemon ran into a bug while answering; its log has the traceback"
+        return 500, Problem(kind="IndexdError", text=text).model_dump_json()
+
+
+def _parsed(model: type[Body], body: bytes) -> Body:
+    try:
+        return model.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise UsageError(f"{where}: {first['msg']}") from None
+
+
+def _wanted(given: Mapping[str, str], name: str) -> str:
+    value = given.get(name, "")
+    if not value:
+        raise UsageError(f"the parameter {name!r} is missing")
+    return value

@@ -1,0 +1,22 @@
+"""`indexd demo`: the whole loop in a throw-away home, without network, card or models."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from indexd.cli.session import home
+
+
+@click.command(short_help="Show the whole loop in a throw-away home.")
+def demo() -> None:
+    """Run the real daemon in a throw-away home, drop three job files (one of them wrong), and ask about the pictures.
+
+    Needs no network, no graphics card and no models: tiny ones of the real architectures are built first. With `--home
+    DIR` (before the command) that folder is used instead of a temporary one. Nothing is removed afterwards.
+    """
+    from indexd.demo import tour
+
+    tour.run((home() or Path(tempfile.mkdtemp(prefix="indexd-demo-"))).absolute())

@@ -1,0 +1,30 @@
+"""`indexd explain`: why a file is, or is not, in the index."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from indexd.cli.printing import json_option, print_json
+from indexd.cli.session import operations
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
+
+
+@click.command(short_help="Say why a file is or is not in the index.")
+@click.argument("file", type=click.Path())
+@json_option
+def explain(file: str, as_json: bool) -> int:
+    """Say whether a file is indexed, what is still pending for it, or why it was skipped.
+
+    Exit code 0 when the file is in the index, 3 when it is not.
+    """
+    with operations() as door:
+        explanation = door.explain(os.fsencode(os.path.abspath(file)))
+    if as_json:
+        print_json(explanation)
+    else:
+        click.echo(f"{explanation.path}: {explanation.state}")
+        for sentence in explanation.sentences:
+            click.echo(f"  {sentence}")
+    return EXIT_OK if explanation.image_id is not None else EXIT_NOTHING_FOUND

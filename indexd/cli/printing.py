@@ -1,0 +1,83 @@
+"""How results are printed: documents as JSON, tables for people, progress on stderr, times and sizes in words."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+    from rich.progress import Progress
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def print_json(document: BaseModel) -> None:
+    """One document, indented."""
+    click.echo(document.model_dump_json(indent=2))
+
+
+def note(text: str) -> None:
+    """Something worth knowing that is no result."""
+    click.echo(text, err=True)
+
+
+def console() -> Console:
+    """A console on stdout; plain and unwrapped where stdout is no terminal."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty(), emoji=False, markup=False)
+
+
+def progress(*, counted: bool = True) -> Progress:
+    """A progress display on stderr, drawn on a terminal only; use as a context manager."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    screen = Console(stderr=True)
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn()]
+    more = [MofNCompleteColumn()] if counted else []
+    return Progress(
+        *columns, *more, TimeElapsedColumn(), console=screen, transient=True, disable=not screen.is_terminal
+    )
+
+
+def moment(seconds: float | None) -> str:
+    """A time in local words, to the second."""
+    if seconds is None:
+        return "-"
+    local = datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(seconds: float) -> str:
+    """A duration in words, two units at most."""
+    left = int(seconds)
+    if left < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{left} s"
+    parts = []
+    for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if left >= size:
+            parts.append(f"{left // size} {name}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def byte_count(size: int) -> str:
+    """A size in words."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def one_line(text: str | None, width: int = 72) -> str:
+    """The text in one line, cut at `width` characters."""
+    flat = " ".join((text or "").split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

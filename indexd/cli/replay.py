@@ -1,0 +1,108 @@
+"""`indexd replay`: make a picture again from the recipe that it carries, and compare the pixels."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.printing import json_option, note, print_json
+from indexd.cli.session import operations
+from indexd.cli.submit import outcome, wait_for
+from indexd.errors import EXIT_ERROR, EXIT_OK, IndexdError, UsageError
+
+if TYPE_CHECKING:
+    from indexd.api.operations import Operations
+    from indexd_schemas.recipe import Recipe
+    from indexd_schemas.replies import Replayed
+
+
+@click.command(short_help="Make a picture again from its own recipe and compare.")
+@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Keep the new picture here."
+)
+@json_option
+def replay(picture: Path, out: Path | None, as_json: bool) -> int:
+    """Make a picture again from the recipe that it carries, and say whether the pixels are equal.
+
+    The daemon makes it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new picture is not kept.
+    """
+    from indexd.search.replay import compare, job_text, recipe_of
+
+    recipe = recipe_of(picture)
+    folder, name = _place(out)
+    try:
+        with operations(need_daemon=True) as door:
+            source = _source(door, recipe)
+            submitted = door.submit(job_text(recipe, source, folder, name).encode(), f"replay-{name}.yaml")
+            shown = wait_for(door, str(submitted.job.id))
+        if outcome(shown) != EXIT_OK:
+            raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
+        replayed = compare(picture, Path(shown.pictures[0].path))
+        note_differences(recipe, Path(replayed.replayed))
+    finally:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if as_json:
+        print_json(replayed)
+    else:
+        click.echo(sentence(replayed))
+    return EXIT_OK if replayed.equal else EXIT_ERROR
+
+
+def sentence(replayed: Replayed) -> str:
+    """The outcome for people."""
+    if replayed.equal:
+        return f"equal: every pixel of {replayed.replayed}" + (", and every byte" if replayed.same_bytes else "")
+    if replayed.largest_difference is None:
+        return "different: the sizes are not the same"
+    return f"different: {replayed.differing_pixels} pixels, by up to {replayed.largest_difference} of 255"
+
+
+def note_differences(recipe: Recipe, replayed: Path) -> None:
+    """Say what was not the same in the making; that explains a difference in the pixels."""
+    from indexd.search.replay import recipe_of
+
+    again = recipe_of(replayed)
+    if recipe.model.hash and again.model.hash and recipe.model.hash != again.model.hash:
+        note(
+            f"note: the checkpoint {recipe.model.name} is another file now ({again.model.hash}, was {recipe.model.hash})"
+        )
+    if recipe.dtype != again.dtype:
+        note(f"note: made in {recipe.dtype}, made again in {again.dtype}")
+
+
+def _place(out: Path | None) -> tuple[Path, str]:
+    """Folder and stem of the new picture."""
+    if out is None:
+        return Path(tempfile.mkdtemp(prefix="indexd-replay-")), "replay"
+    target = out.absolute()
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"pictures are PNG; name a file that ends in .png (got {out})")
+    if target.exists():
+        raise IndexdError(f"{out} is there already and is left as it is; name another file")
+    if not target.parent.is_dir():
+        raise IndexdError(f"there is no folder {target.parent}; make it first")
+    if set("{}") & set(target.stem):
+        raise UsageError(f"{{ and }} cannot stand in the name of the new picture (got {out})")
+    return target.parent, target.stem
+
+
+def _source(door: Operations, recipe: Recipe) -> str | None:
+    """Where the input picture of the recipe lies now, found by its content."""
+    if recipe.input is None:
+        return None
+    from indexd.errors import NothingFound
+    from indexd.search.targets import Target
+
+    try:
+        path = door.show(Target(content_hash=bytes.fromhex(recipe.input.hash))).image.path
+    except NothingFound:
+        path = None
+    if path is None:
+        raise IndexdError(f"the input picture {recipe.input.name} ({recipe.input.hash[:12]}…) is not in the index")
+    return path

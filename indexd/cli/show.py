@@ -1,0 +1,73 @@
+"""`indexd show`: everything that is known of a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.printing import byte_count, json_option, moment, one_line, print_json
+from indexd.cli.session import operations
+
+if TYPE_CHECKING:
+    from indexd_schemas.output import ShownImage
+
+
+@click.command(short_help="Show everything that is known of a picture.")
+@click.argument("picture", metavar="FILE|ID|HASH")
+@click.option("--raw", is_flag=True, help="Also print the metadata as it stands in the file.")
+@json_option
+def show(picture: str, raw: bool, as_json: bool) -> None:
+    """Show everything that is known of a picture, named by file, id or content hash."""
+    from indexd.search.targets import parse_argument
+
+    with operations() as door:
+        shown = door.show(parse_argument(picture))
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown, raw)
+
+
+def _print(shown: ShownImage, raw: bool) -> None:
+    image = shown.image
+    rows = [
+        ("id", f"#{image.id}"),
+        ("hash", image.hash),
+        ("picture", f"{image.format} {image.width}x{image.height}"),
+        ("generator", " ".join(filter(None, (image.generator, image.generator_version)))),
+        ("model", " ".join(filter(None, (image.model, f"({image.model_hash})" if image.model_hash else None)))),
+        (
+            "loras",
+            ", ".join(f"{lora.name}{f' {lora.weight:g}' if lora.weight is not None else ''}" for lora in image.loras),
+        ),
+        ("prompt", image.prompt),
+        ("negative prompt", image.negative_prompt),
+        ("seed", image.seed),
+        ("steps", image.steps),
+        ("cfg", image.cfg),
+        ("sampler", " ".join(filter(None, (image.sampler, image.schedule)))),
+        ("denoise", image.denoise),
+        ("job", image.job),
+        ("made by a model", image.is_ai),
+        ("created", moment(image.created_at) if image.created_at else None),
+        ("indexed", moment(image.added_at)),
+        ("rating", "★" * image.rating if image.rating else None),
+        ("tags", ", ".join(image.tags)),
+        ("note", image.note),
+        ("problem", image.problem),
+    ]
+    for name, value in rows:
+        if value not in (None, ""):
+            click.echo(f"{name:>16}  {value}")
+    for file in shown.files:
+        gone = f"  missing since {moment(file.missing_since)}" if file.missing_since else ""
+        click.echo(f"{'file':>16}  {file.path}  {byte_count(file.size)}{gone}")
+    for work in shown.work:
+        waits = f"  {work.waits_for or work.error or ''}".rstrip()
+        click.echo(f"{'pending':>16}  {work.stage} {work.state}{waits}")
+    for key, text in shown.extras.items():
+        click.echo(f"{key[:16]:>16}  {one_line(text)}")
+    if raw:
+        for key, text in shown.raw.items():
+            click.echo(f"\n[{key}]\n{text}")

@@ -1,0 +1,32 @@
+"""`indexd tag`: tags hang on the content of a picture and follow it wherever it moves."""
+
+from __future__ import annotations
+
+import click
+
+from indexd.cli.marking import marked
+from indexd.cli.printing import json_option
+from indexd.errors import UsageError
+
+
+@click.command(short_help="Put tags on pictures, or take tags off.", context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, required=True, metavar="FILE|ID... +TAG|-TAG...")
+@json_option
+def tag(words: tuple[str, ...], as_json: bool) -> int:
+    """Put tags on pictures and take tags off: `indexd tag a.png b.png +keep -draft`.
+
+    `+tag` puts on, `-tag` takes off; everything else names a picture (write ./+x.png for a file of such a name). Exit
+    code 5 when some pictures were not found, 3 when all.
+    """
+    from indexd.search.targets import parse_argument
+
+    add = [word[1:].strip() for word in words if word.startswith("+")]
+    remove = [word[1:].strip() for word in words if word.startswith("-")]
+    pictures = [word for word in words if not word.startswith(("+", "-"))]
+    if not pictures:
+        raise UsageError("name at least one picture")
+    if not add and not remove:
+        raise UsageError("name at least one tag: +tag puts it on, -tag takes it off")
+    if any(word.startswith("--") for word in words) or "" in (*add, *remove):
+        raise UsageError("a tag is +name or -name, without blanks between")
+    return marked(lambda door: door.tag([parse_argument(picture) for picture in pictures], add, remove), as_json)

@@ -1,0 +1,74 @@
+"""How a question's words and pictures become vectors: the seam to the worker, and a fake of it for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from indexd.errors import IndexdError, ModelOff
+from indexd.worker.calls import Embedded, EmbedImages, EmbedText, Priority
+from indexd.worker.handle import Submits
+
+# A big model read from a slow disk on the first question after an idle night.
+ANSWER_SECONDS = 600.0
+
+
+class Embedder(Protocol):
+    """Answers one embedding call while a person waits.
+
+    Raises ModelOff when the role has no model, another IndexdError when the worker could not do it.
+    """
+
+    def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
+        """The vectors of the call's texts or pictures."""
+        ...
+
+    def off(self, role: str) -> str | None:
+        """Why the role is off, as a sentence; None when it is on. Loads nothing."""
+        ...
+
+
+class WorkerEmbedder:
+    """Asks the workers at URGENT priority: a question also gets its turn between the steps of a render.
+
+    `workers` is called at the first question, so that a command which embeds nothing starts no process. `need` raises
+    ModelOff for a role without a model, before anything is started.
+    """
+
+    def __init__(self, workers: Callable[[], Submits], need: Callable[[str], object]) -> None:
+        self._workers = workers
+        self._need = need
+
+    def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
+        """The vectors of the call's texts or pictures."""
+        self._need(call.role)
+        try:
+            embedded: Embedded = self._workers().submit(call, priority=Priority.URGENT).result(ANSWER_SECONDS)
+        except TimeoutError:
+            raise IndexdError(f"the model of {call.role} gave no answer within {ANSWER_SECONDS:g} s") from None
+        return embedded
+
+    def off(self, role: str) -> str | None:
+        """See Embedder."""
+        try:
+            self._need(role)
+        except ModelOff as error:
+            return str(error)
+        return None
+
+
+class FakeEmbedder:
+    """An embedder with known vectors that keeps its calls: `answer` makes the `Embedded` of a call."""
+
+    def __init__(self, answer: Callable[[EmbedText | EmbedImages], Embedded]) -> None:
+        self._answer = answer
+        self.calls: list[EmbedText | EmbedImages] = []
+
+    def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
+        """The prepared answer."""
+        self.calls.append(call)
+        return self._answer(call)
+
+    def off(self, _role: str) -> str | None:
+        """Every role is on."""
+        return None

@@ -1,0 +1,49 @@
+"""From a target to the picture in the index: by id, by content, by path, and by the content of a file elsewhere."""
+
+from __future__ import annotations
+
+import os
+
+from blake3 import blake3
+
+from indexd.errors import IndexdError
+from indexd.search.targets import Target
+from indexd.store.index import Store
+from indexd.store.records import ImageRow
+from indexd.watch.paths import display
+from indexd.watch.regular import open_regular
+
+HASH_BLOCK_BYTES = 1 << 20
+
+
+def find_id(store: Store, target: Target, *, by_content: bool = True) -> int | None:
+    """The id of the picture, or None. With `by_content` a file that lies outside the index is recognised by its bytes."""
+    row = find_row(store, target, by_content=by_content)
+    return row.id if row is not None else None
+
+
+def find_row(store: Store, target: Target, *, by_content: bool = True) -> ImageRow | None:
+    """The picture, or None. Raises IndexdError where a file would have to be read and cannot be."""
+    if target.image_id is not None:
+        return store.images.get(target.image_id)
+    if target.content_hash is not None:
+        return store.images.by_hash(target.content_hash)
+    assert target.path is not None
+    known = store.files.find(target.path)
+    if known is not None and known.image_id is not None:
+        return store.images.get(known.image_id)
+    if by_content and os.path.isfile(target.path):
+        return store.images.by_hash(content_hash(target.path))
+    return None
+
+
+def content_hash(path: bytes) -> bytes:
+    """blake3 (32 bytes) of a regular file; a link is followed. Raises NotRegular, or IndexdError when it cannot be read."""
+    hasher = blake3()
+    try:
+        with open_regular(os.path.realpath(path)) as file:
+            while block := file.read(HASH_BLOCK_BYTES):
+                hasher.update(block)
+    except OSError as error:
+        raise IndexdError(f"cannot read {display(path)}: {error.strerror or error}") from None
+    return hasher.digest()

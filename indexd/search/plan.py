@@ -1,0 +1,136 @@
+"""A question into a plan: who may appear, and the vectors and words that the rest is measured by."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.errors import IndexdError
+from indexd.layers.description import LAYERS
+from indexd.search.embedder import Embedder
+from indexd.search.find import find_id
+from indexd.search.language import parse
+from indexd.search.targets import Target, from_text
+from indexd.search.terms import TERMS, TermRule
+from indexd.store.index import Store
+from indexd.store.records import Filter
+from indexd.worker.calls import EmbedImages, EmbedText
+from indexd_schemas.question import Question, SortOrder, Term
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A vector (dim,) to compare one layer with."""
+
+    label: str
+    layer: str
+    weight: float
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words to look up in the full text."""
+
+    label: str
+    weight: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `Search` carries out. `among` None = everybody may appear. `notes` say what could not be used, and why."""
+
+    probes: tuple[Probe, ...]
+    words: tuple[Words, ...]
+    among: set[int] | None
+    with_missing: bool
+    sort: SortOrder
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Planner:
+    """Makes one plan. A term whose model is off becomes a note; a term that is wrong raises IndexdError."""
+
+    store: Store
+    embed: Embedder
+    notes: list[str] = field(default_factory=list)
+    _labels: dict[str, int] = field(default_factory=dict)
+
+    def plan(self, question: Question) -> Plan:
+        """The plan of a question. Raises when there are terms and none of them can be used."""
+        filters = parse(question.filters)
+        # Filters first: a wrong word must not cost the loading of a model.
+        among = self.store.filters.ids(filters) if filters else None
+        probes, words = [], []
+        for term in question.terms:
+            rule = TERMS[term.kind]
+            if rule.fulltext:
+                words.append(Words(self._label("fulltext"), term.weight, term.value))
+            vector = self._vector(term, rule)
+            if vector is not None:
+                probes.append(Probe(self._label(rule.layer), rule.layer, term.weight, vector))
+        if question.terms and not probes and not words:
+            raise IndexdError("this cannot be answered now: " + "; ".join(self.notes))
+        sort = question.sort or ("score" if question.terms else "newest")
+        return Plan(
+            tuple(probes),
+            tuple(words),
+            among,
+            any(_asks_for_missing(one) for one in filters),
+            "newest" if sort == "score" and not question.terms else sort,
+            tuple(self.notes),
+        )
+
+    def _label(self, layer: str) -> str:
+        count = self._labels[layer] = self._labels.get(layer, 0) + 1
+        return layer if count == 1 else f"{layer}#{count}"
+
+    def _vector(self, term: Term, rule: TermRule) -> NDArray[np.float32] | None:
+        """The vector of a term, or None with a note."""
+        target = from_text(term.value) if rule.of == "image" else None
+        known, path = self._known_picture(target, rule.layer) if target else (None, None)
+        revision = self.store.vectors.active(rule.layer)
+        if revision is None:
+            reason = self.embed.off(LAYERS[rule.layer].role) or f"nothing has been computed for {rule.layer} yet"
+            self.notes.append(f"--{term.kind} was left out of {rule.layer}: {reason}")
+            return None
+        if known is not None:
+            return known
+        role = LAYERS[rule.layer].role
+        call = EmbedImages(role, (path,)) if path is not None else EmbedText(role, (term.value,), rule.as_query)
+        try:
+            embedded = self.embed(call)
+        except IndexdError as error:
+            self.notes.append(f"--{term.kind} was left out of {rule.layer}: {error}")
+            return None
+        if embedded.problems:
+            raise IndexdError(f"{target or term.kind} cannot be embedded: {embedded.problems[0]}")
+        if embedded.identity != revision.identity:
+            self.notes.append(
+                f"--{term.kind} was left out of {rule.layer}: the model of {role} was changed, and its work is not done yet"
+            )
+            return None
+        return np.ascontiguousarray(embedded.vectors[0], dtype=np.float32)
+
+    def _known_picture(self, target: Target, layer: str) -> tuple[NDArray[np.float32] | None, bytes | None]:
+        """The stored vector of a picture, or the path from which it can be made."""
+        image_id = find_id(self.store, target)
+        if image_id is not None:
+            vector = self.store.vectors.get(layer, image_id)
+            if vector is not None:
+                return np.asarray(vector, dtype=np.float32), None
+        if target.path is not None and os.path.exists(target.path):
+            return None, target.path
+        places = self.store.images.paths([image_id]) if image_id is not None else {}
+        if image_id not in places:
+            raise IndexdError(f"{target}: there is no such picture, neither in the index nor on disk")
+        return None, places[image_id]
+
+
+def _asks_for_missing(condition: Filter) -> bool:
+    return condition.key == "missing"

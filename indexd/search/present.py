@@ -1,0 +1,67 @@
+"""Rows of the index as people and programs see them: text paths, hex hashes, the fields of the JSON contract."""
+
+from __future__ import annotations
+
+import re
+
+from indexd.store.records import FileRow, ImageRow
+from indexd.watch.paths import display
+from indexd_schemas.output import Image, ImageFile, Lora
+
+_SIGNED_QUERY = re.compile(
+    r"(https?://[^\s\"'?]+)\?[^\s\"']*(?:sig|token|key|expires|credential)[^\s\"']*", re.IGNORECASE
+)
+
+
+def present_file(row: ImageRow) -> FileRow | None:
+    """One place where the picture lies now, or None when every one is missing."""
+    return next((file for file in row.files if file.missing_since is None), None)
+
+
+def image_of(row: ImageRow) -> Image:
+    """The picture as the JSON contract has it."""
+    file = present_file(row)
+    return Image(
+        id=row.id,
+        hash=row.content_hash.hex(),
+        path=display(file.path) if file else None,
+        format=row.format,
+        width=row.width,
+        height=row.height,
+        added_at=row.added_at,
+        created_at=row.created_at,
+        generator=row.generator,
+        generator_version=row.generator_version,
+        prompt=row.prompt,
+        negative_prompt=row.negative_prompt,
+        seed=row.seed,
+        steps=row.steps,
+        cfg=row.cfg,
+        sampler=row.sampler,
+        schedule=row.schedule,
+        denoise=row.denoise,
+        model=row.model_name,
+        model_hash=row.model_hash,
+        loras=[Lora(name=u.name, weight=u.weight, text_weight=u.text_weight, hash=u.hash) for u in row.loras],
+        rating=row.rating,
+        tags=list(row.tags),
+        note=row.note,
+        job=row.job,
+        is_ai=row.is_ai,
+        problem=row.decode_problem or row.parse_problem,
+    )
+
+
+def file_of(row: FileRow) -> ImageFile:
+    """One place where a picture lies or lay."""
+    return ImageFile(
+        path=display(row.path),
+        size=row.stamp.size,
+        modified_at=row.stamp.mtime_ns / 1e9,
+        missing_since=row.missing_since,
+    )
+
+
+def shown_text(text: str) -> str:
+    """Text of a file's metadata, fit for JSON, and with the secret part of signed URLs taken off."""
+    return _SIGNED_QUERY.sub(r"\1?…", text.encode("utf-8", "replace").decode())

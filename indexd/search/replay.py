@@ -1,0 +1,97 @@
+"""A picture's own recipe: read from the picture, turned into a job again, and two pictures compared by their pixels."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import ValidationError
+
+from indexd.errors import IndexdError, NotAPicture
+from indexd.images.read import read
+from indexd.watch.regular import open_regular
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.replies import Replayed
+
+RECIPE_CHUNK = "png:indexd"
+# JSON is YAML, but for signs that JSON takes as they are and YAML does not.
+_NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def recipe_of(picture: Path) -> Recipe:
+    """The recipe that a picture carries. Raises IndexdError when it carries none."""
+    try:
+        with open_regular(picture.resolve()) as file:
+            facts = read(file, picture.stat().st_size, picture.name)
+    except (OSError, NotAPicture) as error:
+        raise IndexdError(f"{picture} cannot be read: {error}") from None
+    text = next((chunk.text for chunk in facts.metadata.raw if chunk.key == RECIPE_CHUNK), None)
+    if text is None:
+        raise IndexdError(f"{picture} carries no recipe of indexd; only pictures that indexd made can be made again")
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise IndexdError(f"the recipe in {picture} cannot be used: {where}: {first['msg']}") from None
+
+
+def job_text(recipe: Recipe, source: str | None, folder: Path, name: str) -> str:
+    """A job file that makes the recipe's picture as `folder/name.png`; `source` is where its input picture lies."""
+    job: dict[str, Any] = {
+        "kind": recipe.kind,
+        "prompt": recipe.prompt,
+        "negative_prompt": recipe.negative_prompt,
+        "seeds": [recipe.seed],
+        "width": recipe.width,
+        "height": recipe.height,
+        "steps": recipe.steps,
+        "cfg": recipe.cfg,
+        "sampler": recipe.sampler,
+        "schedule": recipe.schedule,
+        "clip_skip": recipe.clip_skip,
+        "model": recipe.model.name,
+        "loras": [_lora(name=lora.name, weight=lora.weight, text_weight=lora.text_weight) for lora in recipe.loras],
+        "output": {"folder": str(folder), "name": name},
+        "priority": "high",
+    }
+    if recipe.input is not None:
+        job |= {"input": source, "denoise": recipe.input.denoise}
+    text = json.dumps({key: value for key, value in job.items() if value is not None}, indent=1, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text) + "\n"
+
+
+def _lora(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def compare(picture: Path, replayed: Path) -> Replayed:
+    """Compare two pictures pixel by pixel."""
+    first, second = _pixels(picture), _pixels(replayed)
+    same_bytes = picture.read_bytes() == replayed.read_bytes()
+    largest, count = None, None
+    if first.shape == second.shape:
+        difference = np.abs(first.astype(np.int16) - second.astype(np.int16))
+        largest, count = int(difference.max(initial=0)), int(np.any(difference, axis=-1).sum())
+    return Replayed(
+        picture=str(picture),
+        replayed=str(replayed),
+        equal=largest == 0,
+        same_bytes=same_bytes,
+        largest_difference=largest,
+        differing_pixels=count,
+    )
+
+
+def _pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """RGBA values (height, width, 4)."""
+    try:
+        with Image.open(path, formats=("PNG",)) as opened:
+            return np.asarray(opened.convert("RGBA"), dtype=np.uint8)
+    except Exception as error:
+        # Pillow raises eight classes over broken files.
+        raise IndexdError(f"{path} cannot be decoded: {error}") from None

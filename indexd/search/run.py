@@ -1,0 +1,190 @@
+"""Carries a plan out: candidates from every probe, exact scores for all of them in all layers, fused, ranked, shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.search.calibrate import Background, background, fulltext_scores, fuse, match_share
+from indexd.search.embedder import Embedder
+from indexd.search.plan import Plan, Planner, Probe, Words
+from indexd.search.present import image_of, present_file
+from indexd.store.index import Store
+from indexd.store.records import ImageRow
+from indexd_schemas.output import Answer, Hit
+from indexd_schemas.question import Question, SortOrder
+
+# vec0's top-k is quadratic in k (measured: 200 candidates 225 ms, 1000 candidates 2.5 s at a million), and 4096 its end.
+CANDIDATES = 200
+MOST_CANDIDATES = 4096
+FULLTEXT_HITS = 1000
+SAMPLE_SIZE = 1000
+# Below this the sample is the library itself and grows by the minute; it is cheap to read, so it is not kept.
+SAMPLE_WORTH_KEEPING = 500
+SAMPLE_KEPT_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Ranked:
+    """What is known of a candidate: the plain score by label, and (weight, z) for the fusion."""
+
+    plain: dict[str, float] = field(default_factory=dict)
+    calibrated: list[tuple[float, float]] = field(default_factory=list)
+    fused: float = 0.0
+
+
+class Search:
+    """Answers questions over the index. Safe to use from several threads."""
+
+    def __init__(self, store: Store, embed: Embedder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._embed = embed
+        self._clock = clock
+        self._samples: dict[tuple[str, int], tuple[float, NDArray[np.float32]]] = {}
+
+    def query(self, question: Question) -> Answer:
+        """The hits, best first. Raises UsageError for a wrong filter, IndexdError when no term can be used."""
+        started = time.perf_counter()
+        plan = Planner(self._store, self._embed).plan(question)
+        considered = self._considered(plan)
+        if plan.probes or plan.words:
+            hits = self._ranked_hits(plan, question.limit) if considered else []
+        else:
+            hits = self._sorted_hits(plan, question.limit)
+        return Answer(
+            hits=hits,
+            considered=considered,
+            seconds=round(time.perf_counter() - started, 6),
+            notes=[*plan.notes, *self._limit_notes(plan, question.limit)],
+        )
+
+    def _limit_notes(self, plan: Plan, limit: int) -> list[str]:
+        if plan.probes and limit > MOST_CANDIDATES:
+            return [f"likeness ranks the best {MOST_CANDIDATES} pictures of each layer; the others are left out"]
+        return []
+
+    def _sorted_hits(self, plan: Plan, limit: int) -> list[Hit]:
+        order: SortOrder = plan.sort
+        assert order != "score"
+        wanted = limit
+        while True:
+            ids = self._store.filters.sorted_ids(order, plan.among, wanted)
+            rows = self._visible(ids, plan, limit)
+            if len(rows) >= limit or len(ids) < wanted:
+                return [Hit(rank=rank, image=image_of(row)) for rank, row in enumerate(rows, 1)]
+            wanted *= 4
+
+    def _ranked_hits(self, plan: Plan, limit: int) -> list[Hit]:
+        ranked = self._rank(plan, limit)
+        best = sorted(ranked, key=lambda image_id: (-ranked[image_id].fused, -image_id))
+        rows = self._visible(best, plan, limit)
+        if plan.sort != "score":
+            rows = sorted(rows, key=_SORT_KEYS[plan.sort])
+        return [
+            Hit(
+                rank=rank,
+                score=round(ranked[row.id].fused, 4),
+                scores={label: round(score, 4) for label, score in ranked[row.id].plain.items()},
+                image=image_of(row),
+            )
+            for rank, row in enumerate(rows, 1)
+        ]
+
+    def _visible(self, ids: Sequence[int], plan: Plan, limit: int) -> list[ImageRow]:
+        """The first `limit` rows in the order of `ids` that lie somewhere (or that were asked for as missing)."""
+        found: list[ImageRow] = []
+        step = max(limit, 50)
+        for start in range(0, len(ids), step):
+            chunk = ids[start : start + step]
+            rows = self._store.images.rows(chunk)
+            present = (rows[image_id] for image_id in chunk if image_id in rows)
+            found += [row for row in present if plan.with_missing or present_file(row) is not None]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def _rank(self, plan: Plan, limit: int) -> dict[int, _Ranked]:
+        found = [self._nearest(plan, probe, limit) for probe in plan.probes]
+        matched = [self._matches(plan, words, limit) for words in plan.words]
+        ranked: dict[int, _Ranked] = {image_id: _Ranked() for hits in (*found, *matched) for image_id in hits}
+        for probe, near in zip(plan.probes, found, strict=True):
+            self._score_layer(probe, near, ranked)
+        for words, bm25 in zip(plan.words, matched, strict=True):
+            self._score_words(words, bm25, self._share(plan, words, bm25, limit), ranked)
+        for candidate in ranked.values():
+            candidate.fused = fuse(candidate.calibrated)
+        return ranked
+
+    def _nearest(self, plan: Plan, probe: Probe, limit: int) -> dict[int, float]:
+        """Candidates of one probe. What a probe pushes away brings no candidates, unless nothing else does."""
+        attracts = any(one.weight > 0 for one in plan.probes) or any(one.weight > 0 for one in plan.words)
+        if probe.weight <= 0 and attracts:
+            return {}
+        wanted = min(max(2 * limit, CANDIDATES), MOST_CANDIDATES)
+        vector = probe.vector if probe.weight > 0 else -probe.vector
+        near = self._store.vectors.nearest(probe.layer, vector, wanted, plan.among, candidates=wanted)
+        return dict(near) if probe.weight > 0 else {image_id: -score for image_id, score in near}
+
+    def _matches(self, plan: Plan, words: Words, limit: int) -> dict[int, float]:
+        return dict(self._store.fulltext.match(words.text, max(FULLTEXT_HITS, limit), plan.among))
+
+    def _score_layer(self, probe: Probe, near: dict[int, float], ranked: dict[int, _Ranked]) -> None:
+        others = [image_id for image_id in ranked if image_id not in near]
+        cosines = near | (self._store.vectors.scores(probe.layer, probe.vector, others) if others else {})
+        scale = self._background(probe)
+        for image_id, candidate in ranked.items():
+            cosine = cosines.get(image_id)
+            if cosine is not None:
+                candidate.plain[probe.label] = cosine
+            candidate.calibrated.append((probe.weight, scale.z(cosine) if cosine is not None else 0.0))
+
+    def _share(self, plan: Plan, words: Words, bm25: dict[int, float], limit: int) -> float:
+        """Which share of those who may appear match; estimated from the newest where not every hit was fetched."""
+        if len(bm25) < max(FULLTEXT_HITS, limit):
+            return match_share(len(bm25), self._considered(plan))
+        newest = self._store.filters.sorted_ids("newest", plan.among, SAMPLE_SIZE)
+        return match_share(len(self._store.fulltext.match(words.text, SAMPLE_SIZE, newest)), len(newest))
+
+    def _considered(self, plan: Plan) -> int:
+        return self._store.images.count() if plan.among is None else len(plan.among)
+
+    def _score_words(self, words: Words, bm25: dict[int, float], share: float, ranked: dict[int, _Ranked]) -> None:
+        scores, miss = fulltext_scores(bm25, share)
+        for image_id, candidate in ranked.items():
+            if image_id in bm25:
+                candidate.plain[words.label] = bm25[image_id]
+            candidate.calibrated.append((words.weight, scores.get(image_id, miss)))
+
+    def _background(self, probe: Probe) -> Background:
+        revision = self._store.vectors.active(probe.layer)
+        key = (probe.layer, revision.id if revision else 0)
+        kept = self._samples.get(key)
+        now = self._clock()
+        if kept is None or now - kept[0] > SAMPLE_KEPT_SECONDS:
+            kept = (now, self._store.vectors.sample(probe.layer, SAMPLE_SIZE))
+            if len(kept[1]) >= SAMPLE_WORTH_KEEPING:
+                self._samples[key] = kept
+        return background(kept[1], probe.vector)
+
+
+def _newest(row: ImageRow) -> tuple[float, int]:
+    return (-(row.created_at or row.added_at), -row.id)
+
+
+def _oldest(row: ImageRow) -> tuple[float, int]:
+    return (row.created_at or row.added_at, row.id)
+
+
+def _best_rated(row: ImageRow) -> tuple[int, float, int]:
+    return (-(row.rating or 0), *_newest(row))
+
+
+_SORT_KEYS: dict[str, Callable[[ImageRow], tuple[float, ...]]] = {
+    "newest": _newest,
+    "oldest": _oldest,
+    "rating": _best_rated,
+}

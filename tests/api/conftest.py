@@ -1,0 +1,61 @@
+"""A door that is really open, on a Unix socket or on loopback."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from indexd.api.client import RemoteOperations
+from indexd.api.connect import daemon
+from indexd.api.server import Server
+from indexd.config import Config, load
+from tests.api.scripted import ScriptedOperations
+
+
+@dataclass
+class OpenDoor:
+    """A served door, what it serves, and a client of it."""
+
+    config: Config
+    operations: ScriptedOperations
+    server: Server
+    client: RemoteOperations
+
+
+Opens = Callable[..., OpenDoor]
+
+
+@pytest.fixture
+def short_home() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket in it."""
+    home = Path(tempfile.mkdtemp(prefix="ixd-"))
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def open_door(short_home: Path) -> Iterator[Opens]:
+    """Open a door; it is closed after the test."""
+    servers: list[Server] = []
+
+    def open_it(listen: str = "auto") -> OpenDoor:
+        if listen == "unix" and not hasattr(socket, "AF_UNIX"):
+            pytest.skip("no Unix sockets here")
+        config = load(short_home, {"api": {"listen": listen}})
+        operations = ScriptedOperations()
+        server = Server(config, operations)
+        server.start()
+        servers.append(server)
+        client = daemon(config)
+        assert client is not None
+        return OpenDoor(config, operations, server, client)
+
+    yield open_it
+    for server in servers:
+        server.stop()

@@ -1,0 +1,95 @@
+"""Operations that answer from a script and remember what they were asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from indexd.errors import NothingFound, Refused
+from indexd.search.targets import Target
+from indexd_schemas.output import Answer, Explanation, Job, JobList, Marked, ShownImage, ShownJob, Status
+from indexd_schemas.question import Question
+from indexd_schemas.replies import Scanned, VerifiedModel
+
+STATUS = Status(
+    running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
+)
+JOB = ShownJob(
+    job=Job(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}), pictures=[], source="kind: txt2img\n"
+)
+
+
+class ScriptedOperations:
+    """Every call is kept in `asked`; `error`, when set, is raised by each of them."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.asked: list[tuple[str, Any]] = []
+        self.threads: set[str] = set()
+        self.hold: threading.Event | None = None
+
+    def _note(self, name: str, *given: Any) -> None:
+        self.asked.append((name, given))
+        self.threads.add(threading.current_thread().name)
+        if self.hold is not None:
+            self.hold.wait(20)
+        if self.error is not None:
+            raise self.error
+
+    def query(self, question: Question) -> Answer:
+        self._note("query", question)
+        return Answer(hits=[], considered=5, seconds=0.1, notes=["bge is off, because …"])
+
+    def show(self, target: Target) -> ShownImage:
+        self._note("show", target)
+        raise NothingFound(f"{target} is not in the index")
+
+    def explain(self, path: bytes) -> Explanation:
+        self._note("explain", path)
+        return Explanation(path="p", state="outside", sentences=["it lies outside"])
+
+    def status(self) -> Status:
+        self._note("status")
+        return STATUS
+
+    def scan(self, wait: bool) -> Scanned:
+        self._note("scan", wait)
+        return Scanned(waited=wait, seconds=0.5, images=2, files=3, missing_files=0)
+
+    def submit(self, source: bytes, name: str) -> ShownJob:
+        self._note("submit", source, name)
+        if b"wrong" in source:
+            raise Refused("line 1, column 1: wrong\nline 2, column 1: worse")
+        return JOB
+
+    def jobs(self, states: Sequence[str], limit: int) -> JobList:
+        self._note("jobs", list(states), limit)
+        return JobList(jobs=[JOB.job])
+
+    def job(self, which: str) -> ShownJob:
+        self._note("job", which)
+        return JOB
+
+    def cancel_job(self, which: str) -> ShownJob:
+        self._note("cancel_job", which)
+        return JOB
+
+    def retry_job(self, which: str) -> ShownJob:
+        self._note("retry_job", which)
+        return JOB
+
+    def rate(self, targets: Sequence[Target], rating: int) -> Marked:
+        self._note("rate", list(targets), rating)
+        return Marked(changed=len(targets))
+
+    def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
+        self._note("tag", list(targets), list(add), list(remove))
+        return Marked(changed=1, not_found=["x"])
+
+    def verify_model(self, role: str) -> VerifiedModel:
+        self._note("verify_model", role)
+        return VerifiedModel(role=role, ok=True, detail="cpu", seconds=1.0)
+
+    def close(self) -> None:
+        self._note("close")

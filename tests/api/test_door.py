@@ -1,0 +1,302 @@
+"""The door over a real socket: what goes through, who is kept out, how it closes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from indexd.api.client import Address, _Connection
+from indexd.api.connect import address_of, connect, daemon
+from indexd.api.guard import BODY_LIMIT_BYTES
+from indexd.api.routes import TABLE
+from indexd.api.server import Server
+from indexd.config import load
+from indexd.errors import DaemonNotRunning, IndexdError, ModelOff, NothingFound, Refused, UsageError
+from indexd.search.targets import Target
+from indexd_schemas.question import Question, Term
+from tests.api.conftest import OpenDoor, Opens
+from tests.api.scripted import ScriptedOperations
+
+JSON = {"Content-Type": "application/json"}
+posix = pytest.mark.skipif(os.name != "posix", reason="Unix sockets and modes")
+
+
+def ask(door: OpenDoor, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, dict[str, object]]:
+    """One raw request; `Host` and the token are as a good client sends them unless `headers` says otherwise."""
+    address = address_of(door.config)
+    assert address is not None
+    given = {"Host": address.host, **({"Authorization": f"Bearer {address.token}"} if address.token else {}), **headers}
+    connection = _Connection(address, 20)
+    try:
+        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in given.items():
+            connection.putheader(name, value)
+        if body is not None and "Transfer-Encoding" not in given and "Content-Length" not in given:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read() or b"{}")
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("listen", ["unix", "tcp"])
+def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
+    door = open_door(listen)
+    client, asked = door.client, door.operations.asked
+    question = Question(terms=(Term(kind="prompt", value="röd"),), filters=('lora:"my lora"',), limit=3)
+    assert client.query(question).notes == ["bge is off, because …"]
+    assert client.status().images == 2
+    assert client.explain(b"/a/\xff b.png").state == "outside"
+    assert client.scan(wait=True).waited
+    assert client.submit("kind: txt2img # ä\n".encode(), "ä.yaml").job.id == 7
+    assert client.jobs(["done", "failed"], 3).jobs[0].name == "x"
+    assert client.job("a name/with ?signs").job.id == 7
+    client.cancel_job("7")
+    client.retry_job("7")
+    assert client.rate([Target(image_id=1), Target(path=os.path.abspath("/p").encode())], 5).changed == 2
+    assert client.tag([Target(content_hash=b"h" * 32)], ["a"], ["b"]).not_found == ["x"]
+    assert client.verify_model("bge").ok
+    assert [name for name, _ in asked] == [
+        "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "verify_model",
+    ]  # fmt: skip
+    assert asked[0][1] == (question,)
+    assert asked[2][1] == (b"/a/\xff b.png",) or os.name == "nt"
+    assert asked[4][1] == ("kind: txt2img # ä\n".encode(), "ä.yaml")
+    assert asked[6][1] == ("a name/with ?signs",)
+
+
+@pytest.mark.parametrize("error", [UsageError("u"), NothingFound("n"), Refused("line 1\nline 2"), DaemonNotRunning("d"), IndexdError("i")])
+def test_errors_keep_their_class_and_text(open_door: Opens, error: IndexdError) -> None:
+    door = open_door()
+    door.operations.error = error
+    with pytest.raises(type(error)) as caught:
+        door.client.status()
+    assert type(caught.value) is type(error)
+    assert str(caught.value) == str(error)
+    assert caught.value.exit_code == error.exit_code
+
+
+def test_an_error_with_parts_arrives_as_its_sentence(open_door: Opens) -> None:
+    door = open_door()
+    door.operations.error = ModelOff("bge", "no model is set")
+    with pytest.raises(IndexdError, match="bge is off, because no model is set"):
+        door.client.verify_model("bge")
+
+
+def test_a_bug_is_named_as_one_and_the_door_stays_open(open_door: Opens) -> None:
+    door = open_door()
+    door.operations.error = ZeroDivisionError("secret")
+    with pytest.raises(IndexdError, match="bug") as caught:
+        door.client.status()
+    assert "secret" not in str(caught.value)
+    door.operations.error = None
+    assert door.client.status().running
+
+
+@pytest.mark.parametrize("listen", ["unix", "tcp"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "evil.example:80"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "application/json", "Content-Length": str(BODY_LIMIT_BYTES + 1)}, 413),
+    ],
+)
+def test_strangers_are_kept_out(open_door: Opens, listen: str, headers: dict[str, str], status: int) -> None:
+    door = open_door(listen)
+    got, problem = ask(door, "POST", "/v1/rating", b'{"targets": ["id:1"], "rating": 5}', {**JSON, **headers})
+    assert got == status
+    assert problem["text"]
+    assert door.operations.asked == []
+
+
+def test_a_body_that_hides_its_size_is_cut_off(open_door: Opens) -> None:
+    door = open_door()
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    body = chunk * (BODY_LIMIT_BYTES // 0x10000 + 2) + b"0\r\n\r\n"
+    try:
+        got, _ = ask(door, "POST", "/v1/query", body, {**JSON, "Transfer-Encoding": "chunked"})
+        assert got == 413
+    except (ConnectionError, http.client.HTTPException):
+        # Refused while we were still sending: the system may drop the answer with the connection.
+        pass
+    assert door.operations.asked == []
+    assert door.client.status().running
+
+
+@pytest.mark.parametrize("token", ["", "Bearer ", "Bearer wrong", "Basic eDp5", "Bearer ünicode"])
+def test_loopback_asks_for_the_token_even_for_reading(open_door: Opens, token: str) -> None:
+    door = open_door("tcp")
+    got, _ = ask(door, "GET", "/v1/status", None, {"Authorization": token})
+    assert got == 401
+    assert door.operations.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "part"),
+    [
+        ("POST", "/v1/query", b'{"terms": [{"kind": "smell", "value": "x"}]}', "terms.0.kind"),
+        ("POST", "/v1/query", b'{"limit": 0}', "limit"),
+        ("POST", "/v1/query", b'{"colour": 1}', "colour"),
+        ("POST", "/v1/query", b"[" * 100_000, ""),
+        ("POST", "/v1/query", b"\xff", ""),
+        ("POST", "/v1/rating", b'{"targets": ["../../etc"], "rating": 5}', "names no picture"),
+        ("POST", "/v1/rating", b'{"targets": ["id:1"], "rating": 6}', "rating"),
+        ("GET", "/v1/explain?target=id:4", None, "path"),
+        ("GET", "/v1/image", None, "target"),
+        ("GET", "/v1/jobs?limit=x", None, "limit"),
+    ],
+)
+def test_wrong_requests_get_a_sentence(open_door: Opens, method: str, path: str, body: bytes | None, part: str) -> None:
+    door = open_door()
+    got, problem = ask(door, method, path, body, JSON)
+    assert got == 400
+    assert problem["kind"] == "UsageError"
+    assert part in str(problem["text"])
+    assert door.operations.asked == []
+
+
+def test_other_paths_and_methods_are_not_there(open_door: Opens) -> None:
+    door = open_door()
+    address = address_of(door.config)
+    assert address is not None
+    for method, path in (("GET", "/"), ("DELETE", "/v1/status"), ("GET", "/v1/../etc/passwd")):
+        connection = _Connection(address, 20)
+        connection.request(method, path, None, {**JSON, **({"Authorization": f"Bearer {address.token}"} if address.token else {})})
+        assert connection.getresponse().status in (404, 405)
+        connection.close()
+
+
+def test_the_table_has_no_path_twice() -> None:
+    assert len({(method, path) for method, path, _ in TABLE}) == len(TABLE)
+
+
+@posix
+def test_only_this_user_can_open_the_socket_whatever_the_umask(short_home: Path) -> None:
+    config = load(short_home / "deep" / "home")
+    before = os.umask(0)
+    try:
+        server = Server(config, ScriptedOperations())
+        server.start()
+        try:
+            assert stat.S_IMODE(os.stat(config.places.socket).st_mode) == 0o600
+            assert stat.S_IMODE(os.stat(config.places.socket.parent).st_mode) == 0o700
+        finally:
+            server.stop()
+    finally:
+        os.umask(before)
+    assert not config.places.socket.exists()
+
+
+@posix
+def test_only_this_user_can_read_the_token(open_door: Opens) -> None:
+    door = open_door("tcp")
+    assert stat.S_IMODE(os.stat(door.config.places.token).st_mode) == 0o600
+    door.server.stop()
+    assert not door.config.places.token.exists()
+
+
+@posix
+def test_a_folder_that_others_can_write_is_refused(short_home: Path) -> None:
+    config = load(short_home / "shared")
+    (short_home / "shared").mkdir()
+    (short_home / "shared").chmod(0o777)
+    with pytest.raises(IndexdError, match="writable by others"):
+        Server(config, ScriptedOperations()).start()
+
+
+@posix
+def test_the_socket_of_a_dead_daemon_is_replaced_and_a_foreign_file_is_not(short_home: Path) -> None:
+    config = load(short_home)
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(config.places.socket))
+    left.close()
+    assert daemon(config) is None
+    server = Server(config, ScriptedOperations())
+    server.start()
+    server.stop()
+    config.places.socket.write_text("precious")
+    with pytest.raises(IndexdError, match="is no socket"):
+        Server(config, ScriptedOperations()).start()
+    assert config.places.socket.read_text() == "precious"
+
+
+@posix
+def test_closing_leaves_the_socket_of_a_successor_alone(open_door: Opens) -> None:
+    door = open_door("unix")
+    path = door.config.places.socket
+    path.unlink()
+    path.write_text("somebody else's")
+    door.server.stop()
+    assert path.read_text() == "somebody else's"
+
+
+def test_closing_does_not_wait_for_an_operation_that_hangs(open_door: Opens) -> None:
+    door = open_door()
+    door.operations.hold = threading.Event()
+    outcome: list[BaseException] = []
+
+    def ask_and_fail() -> None:
+        try:
+            door.client.status()
+        except IndexdError as error:
+            outcome.append(error)
+
+    asking = threading.Thread(target=ask_and_fail)
+    asking.start()
+    while not door.operations.asked:
+        pass
+    door.server.stop()
+    asking.join(20)
+    door.operations.hold.set()
+    assert isinstance(outcome[0], IndexdError)
+
+
+def test_several_visitors_at_once(open_door: Opens) -> None:
+    door = open_door()
+    answers: list[int] = []
+    visitors = [threading.Thread(target=lambda: answers.append(door.client.status().images)) for _ in range(20)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    assert answers == [2] * 20
+    assert "MainThread" not in door.operations.threads
+
+
+def test_without_a_daemon(short_home: Path) -> None:
+    config = load(short_home)
+    assert daemon(config) is None
+    with pytest.raises(DaemonNotRunning, match="indexd run"):
+        connect(config, need_daemon=True)
+    with pytest.raises(NothingFound, match="no index yet"):
+        connect(config)
+
+
+def test_a_daemon_that_dies_in_the_middle_is_named(short_home: Path) -> None:
+    config = load(short_home, {"api": {"listen": "tcp"}})
+    listener = socket.create_server(("127.0.0.1", 0))
+    closing = threading.Thread(target=lambda: [listener.accept()[0].close() for _ in range(1)])
+    closing.start()
+    from indexd.api.client import RemoteOperations
+
+    with pytest.raises(DaemonNotRunning, match="went away"):
+        RemoteOperations(Address(port=listener.getsockname()[1], token="t")).status()
+    closing.join()
+    listener.close()
+    assert not config.places.token.exists()

@@ -1,0 +1,283 @@
+"""The operations in this process, over a real index, with and without a daemon's live parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from indexd.api.connect import connect
+from indexd.api.live import LiveParts
+from indexd.api.local import LocalOperations
+from indexd.config import Config, load
+from indexd.errors import DaemonNotRunning, ModelOff, NothingFound, StoreError, UsageError
+from indexd.images.facts import Metadata
+from indexd.search.targets import Target, of_path
+from indexd.store.index import Store
+from indexd.store.records import JobRow, NewItem, NewJob, Sighting
+from indexd.watch.roots import RootStatus
+from indexd.watch.stamp import FileStamp
+from indexd.worker.calls import AnyCall, Priority, Verified, VerifyModel
+from indexd.worker.handle import Call, LaneStatus, OnProgress
+from indexd_schemas.question import Question
+from tests.library import Library, make_library
+
+
+@dataclass
+class Desk:
+    """Jobs that keep what they were asked, on the real ledger."""
+
+    store: Store
+    asked: list[tuple[str, object]] = field(default_factory=list)
+
+    def submit(self, source: bytes, name: str) -> JobRow:
+        self.asked.append(("submit", name))
+        item = NewItem(0, 5, b"/out/x-0001.png", {"seed": 5})
+        return self.store.jobs.admit(NewJob(Path(name).stem, "txt2img", source, f"key-{name}", None, 0, (item,)))
+
+    def cancel(self, job_id: int) -> None:
+        self.asked.append(("cancel", job_id))
+        self.store.jobs.cancel(job_id)
+
+    def retry(self, job_id: int) -> None:
+        self.asked.append(("retry", job_id))
+
+
+@dataclass
+class Watching:
+    """A watch service that only says how it stands."""
+
+    root: bytes
+    scans: list[bool] = field(default_factory=list)
+
+    def status(self) -> list[RootStatus]:
+        return [RootStatus(1, self.root, "images", "native", "events arrive", True, "1:2", 1000.0, 3, 4)]
+
+    def scan(self, root_id: int | None = None, wait: bool = False) -> None:
+        self.scans.append(wait)
+
+
+class Working:
+    """Workers that verify anything."""
+
+    def __init__(self) -> None:
+        self.calls: list[AnyCall] = []
+
+    def submit(
+        self, call: AnyCall, *, priority: Priority = Priority.JOB, on_progress: OnProgress | None = None, timeout_seconds: float | None = None
+    ) -> Call:
+        self.calls.append(call)
+        handle = Call(call)
+        handle.finish(Verified("revision", "cpu, float32, 16 numbers"))
+        return handle
+
+    def status(self) -> list[LaneStatus]:
+        return [LaneStatus("card", 42, True, 1, 2, 0, {"sdxl": 3.0})]
+
+    def stop(self, deadline: float) -> None:
+        raise AssertionError("the daemon's workers are not ours to stop")
+
+
+@pytest.fixture
+def config(short_home: Path) -> Config:
+    return load(short_home, {"roots": [{"path": str(short_home / "pictures"), "exclude": ["private/**"]}]})
+
+
+@pytest.fixture
+def library(config: Config) -> Iterator[Library]:
+    with Store.open(config.places.index) as store:
+        yield make_library(store, config.places.home / "pictures", each=2)
+
+
+@pytest.fixture
+def live(library: Library) -> LiveParts:
+    return LiveParts(Watching(os.fsencode(library.root)), Working(), Desk(library.store), 1.0, lambda: None)
+
+
+@pytest.fixture
+def alone(config: Config, library: Library) -> LocalOperations:
+    return LocalOperations(config, library.store)
+
+
+@pytest.fixture
+def within(config: Config, library: Library, live: LiveParts) -> LocalOperations:
+    return LocalOperations(config, library.store, live)
+
+
+def test_show_has_everything_but_secrets(alone: LocalOperations, library: Library) -> None:
+    shown = alone.show(of_path(library.path("cats/cat-0.png")))
+    assert shown.image.prompt == "a cat number 0, oil painting"
+    assert shown.image.loras[0].name == "my lora"
+    assert [file.path for file in shown.files] == [library.path("cats/cat-0.png")]
+    assert shown.extras == {"Clip skip": "2"}
+    assert "SECRET" not in shown.raw["png:parameters"]
+    with pytest.raises(NothingFound, match="explain"):
+        alone.show(Target(image_id=999))
+
+
+def test_show_takes_texts_that_are_no_unicode(alone: LocalOperations, library: Library) -> None:
+    from indexd.images.facts import RawChunk
+
+    library.add("odd.png", Metadata(prompt="x", raw=(RawChunk("png:a", "utf-8", "bad \udcff"), RawChunk("png:a", "utf-8", "two"))))
+    shown = alone.show(of_path(library.path("odd.png")))
+    assert shown.raw == {"png:a": "bad ?", "png:a#2": "two"}
+    shown.model_dump_json()
+
+
+def test_rating_and_tagging_by_any_name_of_a_picture(alone: LocalOperations, library: Library, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.png"
+    copy.write_bytes((library.root / "cats/cat-0.png").read_bytes())
+    ids = library.ids
+    marked = alone.rate([of_path(copy), Target(image_id=ids["cats/cat-0.png"]), of_path(tmp_path / "gone.png"), Target(image_id=999)], 4)
+    assert marked.changed == 1
+    assert marked.not_found == [str(tmp_path / "gone.png"), "#999"]
+    alone.tag([Target(image_id=ids["cats/cat-0.png"])], ["keep", " spaced "], [])
+    shown = alone.show(Target(image_id=ids["cats/cat-0.png"]))
+    assert (shown.image.rating, shown.image.tags) == (4, ["keep", "spaced"])
+    alone.tag([Target(image_id=ids["cats/cat-0.png"])], [], ["keep"])
+    assert alone.query(Question(filters=("tag:keep",))).hits == []
+    for tag in ("", " ", "two\nlines", "x" * 201):
+        with pytest.raises(UsageError, match="is no tag"):
+            alone.tag([Target(image_id=1)], [tag], [])
+    with pytest.raises(UsageError):
+        alone.rate([Target(image_id=1)], 6)
+
+
+def test_explain_says_what_the_index_knows(alone: LocalOperations, library: Library, config: Config) -> None:
+    def explain(name: str) -> tuple[str, str]:
+        found = alone.explain(os.fsencode(library.root / name))
+        return found.state, " | ".join(found.sentences)
+
+    assert explain("cats/cat-0.png")[0] == "indexed"
+    library.add("waiting.png", Metadata(prompt="p"), stages=("thumbnail", "clip_h"))
+    state, text = explain("waiting.png")
+    assert state == "pending"
+    assert "thumbnail is still to be computed" in text
+    assert "clip_h waits: clip_h is off, because no model is set" in text
+    (library.root / "cats/cat-1.png").write_bytes(b"something else")
+    assert "it has changed since" in explain("cats/cat-1.png")[1]
+    stamp = FileStamp(1, 1, 1)
+    library.store.images.record([Sighting(library.root_id, b"note.txt", stamp, None, "not a picture: text")], 1.0)
+    assert explain("note.txt") == ("skipped", "it was read and skipped: not a picture: text | it is not there any more; the next scan will mark it as missing")
+    library.store.files.mark_missing(library.root_id, [b"dogs/dog-0.png"], 1.0)
+    assert explain("dogs/dog-0.png")[0] == "missing"
+    library.store.roots.set_state(library.root_id, online=False, identity=None, mode="poll", reason="not mounted")
+    assert "offline (not mounted)" in explain("dogs/dog-1.png")[1]
+
+
+def test_explain_says_what_the_rules_say_of_the_rest(alone: LocalOperations, within: LocalOperations, library: Library, config: Config, tmp_path: Path) -> None:
+    def explain(path: Path) -> tuple[str, str]:
+        found = alone.explain(os.fsencode(path))
+        return found.state, " | ".join(found.sentences)
+
+    (library.root / "private").mkdir()
+    for name in ("private/a.png", ".hidden.png", "half.png.part", "fresh.png"):
+        (library.root / name).touch()
+    assert explain(library.root / "private/a.png")[0] == "ignored"
+    assert explain(library.root / ".hidden.png")[0] == "ignored"
+    assert explain(library.root / "half.png.part")[0] == "ignored"
+    assert explain(library.root / "nothing.png")[0] == "unknown"
+    state, text = explain(library.root / "fresh.png")
+    assert state == "unknown"
+    assert "daemon is not running" in text
+    assert "nobody writes" in within.explain(os.fsencode(library.root / "fresh.png")).sentences[0]
+    (tmp_path / "x.png").touch()
+    state, text = explain(tmp_path / "x.png")
+    assert state == "outside"
+    assert str(library.root) in text
+    config.places.output.mkdir()
+    (config.places.output / "made.png").touch()
+    assert explain(config.places.output / "made.png")[0] == "unknown"
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(library.root / "pipe.png")
+        assert explain(library.root / "pipe.png")[0] == "skipped"
+
+
+def test_status_without_a_daemon(alone: LocalOperations, library: Library) -> None:
+    library.store.events.add("offline", "a folder went away")
+    library.store.files.mark_missing(library.root_id, [b"dogs/dog-0.png"], 1.0)
+    status = alone.status()
+    assert (status.running, status.pid, status.workers) == (False, None, [])
+    assert (status.images, status.files, status.missing_files) == (8, 7, 1)
+    assert [root.path for root in status.roots] == [str(library.root)]
+    assert {role.role for role in status.roles if not role.on} == {"sdxl", "bge", "clip_l", "clip_g", "clip_h"}
+    assert status.events[0].text == "a folder went away"
+    assert status.index_bytes > 10_000
+
+
+def test_status_within_the_daemon(within: LocalOperations) -> None:
+    status = within.status()
+    assert status.running
+    assert status.pid == os.getpid()
+    assert (status.roots[0].mode, status.roots[0].pending, status.roots[0].lost_events) == ("native", 3, 4)
+    assert (status.workers[0].lane, status.workers[0].deaths, status.workers[0].models) == ("card", 1, {"sdxl": 3.0})
+
+
+def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: Library) -> None:
+    Desk(library.store).submit(b"kind: txt2img\n", "one.yaml")
+    for ask in (
+        lambda: alone.scan(True),
+        lambda: alone.submit(b"", "x.yaml"),
+        lambda: alone.cancel_job("1"),
+        lambda: alone.retry_job("1"),
+    ):
+        with pytest.raises(DaemonNotRunning, match="indexd run"):
+            ask()
+
+
+def test_jobs_by_number_and_by_name(within: LocalOperations, live: LiveParts) -> None:
+    shown = within.submit(b"kind: txt2img\n", "one.yaml")
+    assert (shown.job.name, shown.job.items, shown.source) == ("one", {"queued": 1}, "kind: txt2img\n")
+    assert shown.pictures[0].seed == 5
+    assert within.job(str(shown.job.id)) == within.job("one")
+    assert within.jobs(["done"], 5).jobs == []
+    assert [job.id for job in within.jobs([], 5).jobs] == [shown.job.id]
+    assert within.cancel_job("one").job.state == "cancelled"
+    with pytest.raises(NothingFound, match="jobs list"):
+        within.job("nobody")
+    with pytest.raises(UsageError, match="states are"):
+        within.jobs(["dunno"], 5)
+    for name in ("../x.yaml", "a\\b.yaml", ".."):
+        with pytest.raises(UsageError):
+            within.submit(b"", name)
+
+
+def test_scan_waits_for_what_it_led_to(config: Config, library: Library) -> None:
+    drained = []
+    watching = Watching(os.fsencode(library.root))
+    within = LocalOperations(config, library.store, LiveParts(watching, Working(), Desk(library.store), 1.0, lambda: drained.append(1)))
+    assert within.scan(False).waited is False
+    assert drained == []
+    assert within.scan(True).images == 8
+    assert (watching.scans, drained) == ([False, True], [1])
+
+
+def test_verify_asks_the_workers(config: Config, library: Library, live: LiveParts, tmp_path: Path) -> None:
+    with pytest.raises(ModelOff, match="bge is off"):
+        LocalOperations(config, library.store, live).verify_model("bge")
+    with pytest.raises(UsageError, match="roles are"):
+        LocalOperations(config, library.store, live).verify_model("nose")
+    with_model = load(config.places.home, {"models": {"bge": {"path": str(tmp_path)}}})
+    verified = LocalOperations(with_model, library.store, live).verify_model("bge")
+    assert (verified.ok, verified.identity) == (True, "revision")
+    assert live.workers.calls == [VerifyModel("bge")]  # type: ignore[attr-defined]
+
+
+def test_reading_beside_a_writer_and_writing_under_the_lock(config: Config, library: Library) -> None:
+    reader = connect(config)
+    assert reader.status().images == 8
+    reader.close()
+    library.store.close()
+    first = connect(config, write=True)
+    try:
+        assert first.rate([Target(image_id=1)], 3).changed == 1
+        with pytest.raises(StoreError, match="another indexd"):
+            connect(config, write=True)
+    finally:
+        first.close()
+    second = connect(config, write=True)
+    assert second.show(Target(image_id=1)).image.rating == 3
+    second.close()

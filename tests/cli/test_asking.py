@@ -1,0 +1,156 @@
+"""`query`, `show`, `explain`, `status`, `rate`, `tag` without a daemon: the index is opened by the command itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from indexd.config import load
+from indexd.store.index import Store
+from tests.cli.conftest import Indexd
+from tests.library import Library
+
+
+def test_query_for_people(indexd: Indexd, library: Library) -> None:
+    shown = indexd("query", "model:pony*", "steps:30", "-tag:bad")
+    assert shown.code == 0
+    assert library.path("cats/cat-1.png") in shown.out
+    assert "a dog number 1, oil painting" in shown.out
+    assert "house" not in shown.out
+    assert shown.err == ""
+
+
+def test_query_by_a_picture_of_the_library_needs_no_model(indexd: Indexd, library: Library) -> None:
+    path = library.path("cats/cat-1.png")
+    answer = indexd("query", "--similar", path, "-n", "2", "--json").json
+    assert answer["schema_version"] == 1
+    assert [Path(hit["image"]["path"]).name for hit in answer["hits"]] == ["cat-1.png", "cat-0.png"]
+    assert answer["hits"][0]["scores"]["clip_h"] == pytest.approx(1, abs=1e-3)
+
+
+def test_query_prompt_without_a_model_answers_from_the_full_text_and_says_so(indexd: Indexd, library: Library) -> None:
+    found = indexd("query", "--prompt", "house number 1", "--paths")
+    assert found.code == 0
+    assert found.out == library.path("houses/house-1.png") + "\n"
+    assert "bge is off, because no model is set" in found.err
+
+
+def test_query_text_without_a_model_is_an_error(indexd: Indexd, library: Library) -> None:
+    failed = indexd("query", "--text", "a cat")
+    assert failed.code == 1
+    assert "clip_h is off" in failed.err
+    assert failed.out == ""
+
+
+def test_query_forms_of_output(indexd: Indexd, library: Library) -> None:
+    lines = indexd("query", "seed:100", "--jsonl").out.splitlines()
+    assert [json.loads(line)["rank"] for line in lines] == [1, 2, 3]
+    paths = indexd("query", "seed:100", "--sort", "oldest", "-0").out
+    assert paths.count("\0") == 3
+    assert paths.endswith("\0")
+    assert "\n" not in paths
+    assert indexd("query", "--json", "--paths").code == 2
+
+
+def test_query_that_finds_nothing(indexd: Indexd, library: Library) -> None:
+    empty = indexd("query", "model:nobody")
+    assert (empty.code, empty.out) == (3, "")
+    assert "nothing found" in empty.err
+    document = indexd("query", "model:nobody", "--json")
+    assert document.code == 3
+    assert document.json["hits"] == []
+
+
+@pytest.mark.parametrize("word", ["stepz:3", "pony", "--similair", "-x"])
+def test_query_put_wrongly(indexd: Indexd, word: str) -> None:
+    wrong = indexd("query", word)
+    assert wrong.code == 2
+    assert wrong.err.count("\n") == 1
+
+
+def test_query_writes_a_sheet(indexd: Indexd, library: Library, home: Path) -> None:
+    sheet = home / "sheet.png"
+    shown = indexd("query", "model:pony*", "--sheet", str(sheet), "--paths")
+    assert shown.code == 0
+    assert len(shown.out.splitlines()) == 4
+    assert str(sheet) in shown.err
+    with Image.open(sheet) as picture:
+        assert picture.width > 500
+
+
+def test_without_an_index(indexd: Indexd) -> None:
+    for command in (["query"], ["status"], ["show", "1"], ["explain", "x.png"], ["jobs", "list"], ["rate", "1", "5"], ["tag", "1", "+a"]):
+        empty = indexd(*command)
+        assert empty.code == 3
+        assert "no index yet" in empty.err
+
+
+def test_show(indexd: Indexd, library: Library) -> None:
+    path = library.path("cats/cat-0.png")
+    shown = indexd("show", path)
+    assert shown.code == 0
+    for part in ("ponyXL", "my lora 0.8", "a cat number 0", "100", "Clip skip"):
+        assert part in shown.out
+    assert "png:parameters" not in shown.out
+    assert "[png:parameters]" in indexd("show", path, "--raw").out
+    document = indexd("show", str(library.ids["cats/cat-0.png"]), "--json").json
+    assert document["schema_version"] == 1
+    assert document["image"]["path"] == path
+    assert indexd("show", "999").code == 3
+
+
+def test_explain(indexd: Indexd, library: Library, tmp_path: Path) -> None:
+    known = indexd("explain", library.path("cats/cat-0.png"))
+    assert (known.code, known.out.splitlines()[0]) == (0, f"{library.path('cats/cat-0.png')}: indexed")
+    unknown = indexd("explain", str(tmp_path / "x.png"), "--json")
+    assert unknown.code == 3
+    assert unknown.json["state"] == "unknown"
+
+
+def test_status(indexd: Indexd, library: Library) -> None:
+    screen = indexd("status")
+    assert screen.code == 0
+    assert "no daemon is running" in screen.out
+    assert "8 pictures in 8 files" in screen.out
+    assert "off, because no model is set" in screen.out.replace("\n", " ")
+    document = indexd("status", "--json").json
+    assert (document["schema_version"], document["running"], document["images"]) == (1, False, 8)
+
+
+def test_rate_and_tag(indexd: Indexd, library: Library) -> None:
+    cat, dog = library.path("cats/cat-0.png"), library.path("dogs/dog-0.png")
+    assert indexd("rate", cat, dog, "4").out == "2 changed\n"
+    assert indexd("query", "rating:4..", "--paths").out.splitlines() != []
+    partly = indexd("rate", cat, "gone.png", "5", "--json")
+    assert partly.code == 5
+    assert partly.json["changed"] == 1
+    assert indexd("rate", "gone.png", "5").code == 3
+    assert indexd("tag", cat, dog, "+keep", "+two words", "-draft").code == 0
+    assert sorted(indexd("query", "tag:two words", "--paths").out.splitlines()) == sorted([cat, dog])
+    assert indexd("tag", cat, "-keep").code == 0
+    assert indexd("query", "tag:keep", "--paths").out == dog + "\n"
+    assert indexd("rate", cat, "0").code == 0
+    assert indexd("query", "rating:5", "--paths").code == 3
+
+
+@pytest.mark.parametrize("words", [["1"], ["+a"], ["1", "+"], ["1", "--wrong"], []])
+def test_tag_put_wrongly(indexd: Indexd, library: Library, words: list[str]) -> None:
+    assert indexd("tag", *words).code == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of any bytes")
+def test_names_that_are_no_unicode(indexd: Indexd, library: Library, home: Path) -> None:
+    odd = os.path.join(os.fsencode(library.root), b"odd \xff.png")
+    os.rename(library.root / "cats/cat-0.png", odd)
+    with Store.open(load(home).places.index) as store:
+        from indexd.watch.stamp import FileStamp
+
+        store.files.moved(library.root_id, b"cats/cat-0.png", b"odd \xff.png", FileStamp.of(os.stat(odd)))
+    assert indexd("rate", os.fsdecode(odd), "3").code == 0
+    shown = indexd("query", "rating:3", "--json")
+    assert shown.json["hits"][0]["image"]["path"].endswith("odd ?.png")
+    assert indexd("explain", os.fsdecode(odd)).code == 0

@@ -1,0 +1,116 @@
+"""`init` and `config`, and the sample that is generated from the schema."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from indexd.config import load
+from indexd_schemas.sample import sample_toml, to_toml
+from indexd_schemas.settings import Root, Settings
+from tests.cli.conftest import Indexd
+
+_COMMENTED = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
+
+
+def options(model: type[BaseModel], path: str = "") -> list[tuple[str, str]]:
+    """(dotted path, description) of every option."""
+    found = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += options(field.annotation, f"{path}{name}.")
+        elif name != "roots":
+            found.append((f"{path}{name}", field.description or ""))
+    return found
+
+
+def flat(data: dict[str, Any], path: str = "") -> set[str]:
+    """Dotted paths of the leaves."""
+    return {leaf for key, value in data.items() for leaf in (flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key})}
+
+
+def test_the_sample_changes_nothing() -> None:
+    assert Settings(**tomllib.loads(sample_toml())) == Settings()
+
+
+def test_the_sample_has_every_option_with_description_and_example_and_is_valid_uncommented() -> None:
+    text = sample_toml()
+    data = tomllib.loads(_COMMENTED.sub("", text))
+    assert flat(data) - {"roots"} == {path for path, _ in options(Settings)}
+    assert set(data["roots"][0]) == set(Root.model_fields)
+    assert Settings(**data).watch == Settings().watch
+    joined = " ".join(line.lstrip("# ") for line in text.splitlines())
+    for path, description in options(Settings) + options(Root):
+        assert description, f"{path} has no description"
+        assert " ".join(description.split()) in joined
+    assert text.count("Example:") == len(options(Settings)) + len(Root.model_fields)
+    assert max(map(len, text.splitlines())) <= 125
+
+
+def test_settings_come_back_as_they_were() -> None:
+    settings = Settings(
+        roots=({"path": 'C:\\Bilder "neu"\t\x7f\u2028ä', "include": ["**/*.png"]},),  # type: ignore[arg-type]
+        models={"bge": {"path": "/m", "query_prefix": None, "keep_alive": "never"}},  # type: ignore[arg-type]
+        generate={"max_megapixels": 12.5},  # type: ignore[arg-type]
+    )
+    assert Settings(**tomllib.loads(to_toml(settings))) == settings
+
+
+def test_init_writes_settings_that_can_be_used_and_never_writes_over_them(indexd: Indexd, home: Path, tmp_path: Path) -> None:
+    made = indexd("init", "--root", str(tmp_path))
+    assert made.code == 0
+    assert made.out == f"{home / 'indexd.toml'}\n"
+    assert [root.path for root in load(home).settings.roots] == [str(tmp_path)]
+    assert (home / "inbox").is_dir()
+    assert (home / "output").is_dir()
+    assert indexd("config", "validate").code == 0
+    (home / "indexd.toml").write_text("[log]\nlevel = 'DEBUG'\n", "utf-8")
+    again = indexd("init")
+    assert again.code == 1
+    assert "left as it is" in again.err
+    assert load(home).settings.log.level == "DEBUG"
+
+
+def test_init_refuses_a_root_that_is_not_there(indexd: Indexd, home: Path) -> None:
+    assert indexd("init", "--root", str(home / "gone")).code == 1
+    assert list(home.iterdir()) == []
+
+
+def test_config_path_show_and_sample(indexd: Indexd, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert indexd("config", "path").out == f"{home / 'indexd.toml'}\n"
+    assert indexd("config", "sample").out == sample_toml()
+    (home / "indexd.toml").write_text("[watch]\nsettle_seconds = 2\n", "utf-8")
+    monkeypatch.setenv("INDEXD_WATCH__SWEEP", "9s")
+    shown = tomllib.loads(indexd("config", "show").out)
+    assert (shown["watch"]["settle_seconds"], shown["watch"]["sweep"]) == (2, "9s")
+    document = indexd("config", "show", "--json").json
+    assert document["schema_version"] == 1
+    assert document["places"]["inbox"] == str(home / "inbox")
+
+
+def test_validate_says_what_is_wrong(indexd: Indexd, home: Path) -> None:
+    missing = indexd("config", "validate")
+    assert missing.code == 1
+    assert "indexd init" in missing.err
+    (home / "indexd.toml").write_text('[models.bge]\nkeep_alive = "soon"\n', "utf-8")
+    wrong = indexd("config", "validate")
+    assert wrong.code == 1
+    assert "models.bge.keep_alive" in wrong.err
+    (home / "indexd.toml").write_text('[[roots]]\npath = "/gone/away"\n', "utf-8")
+    warned = indexd("config", "validate")
+    assert warned.code == 0
+    assert "/gone/away" in warned.err
+
+
+def test_the_home_may_come_from_the_environment(indexd: Indexd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from indexd.cli.app import run
+
+    monkeypatch.setenv("INDEXD_HOME", str(tmp_path / "elsewhere"))
+    capfd.readouterr()
+    assert run(["config", "path"]) == 0
+    assert capfd.readouterr().out == f"{tmp_path / 'elsewhere' / 'indexd.toml'}\n"

@@ -1,0 +1,67 @@
+"""Scores in one currency: what the formulas promise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from indexd.search.calibrate import FULLTEXT_CAP, PRIOR_DEVIATION, background, fulltext_scores, fuse, match_share
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_a_random_picture_of_the_library_scores_about_zero_and_spreads_by_one() -> None:
+    chance = np.random.default_rng(1)
+    # A narrow cone, as real CLIP vectors lie in: mean cosine far from 0.
+    library = unit(chance.normal(size=(4000, 64)) + 2.0)
+    query = unit(chance.normal(size=64) + 2.0)
+    scale = background(library[:1000], query)
+    z = np.array([scale.z(float(cosine)) for cosine in library[1000:] @ query])
+    assert abs(z.mean()) < 0.15
+    assert 0.85 < z.std() < 1.15
+
+
+def test_the_same_likeness_is_worth_the_same_in_layers_of_different_spread() -> None:
+    narrow, wide = np.array([[0.70], [0.72], [0.74]]), np.array([[0.1], [0.5], [0.9]])
+    query = np.ones(1)
+    many = 400
+    first = background(np.repeat(narrow, many, 0).astype(np.float32), query.astype(np.float32))
+    second = background(np.repeat(wide, many, 0).astype(np.float32), query.astype(np.float32))
+    assert first.z(0.74) == pytest.approx(second.z(0.9), rel=0.05)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_tiny_library_gives_finite_scores_in_the_order_of_the_cosines(count: int) -> None:
+    sample = np.ones((count, 4), dtype=np.float32) / 2 if count else np.empty((0, 0), dtype=np.float32)
+    scale = background(sample, np.array([1, 0, 0, 0], dtype=np.float32))
+    assert 0 < scale.deviation <= PRIOR_DEVIATION
+    assert scale.z(0.9) > scale.z(0.5)
+
+
+def test_a_rare_word_says_much_and_a_common_one_little() -> None:
+    rare, rare_miss = fulltext_scores({1: 3.0}, match_share(1, 10_000))
+    common, common_miss = fulltext_scores(dict.fromkeys(range(5000), 0.0), match_share(5000, 10_000))
+    everywhere, _ = fulltext_scores(dict.fromkeys(range(100), 0.0), match_share(100, 100))
+    assert rare[1] == FULLTEXT_CAP
+    assert common[7] == pytest.approx(1.0, abs=0.01)
+    assert everywhere[7] < 0.2
+    assert -0.02 < rare_miss < 0
+    assert common_miss == pytest.approx(-1.0, abs=0.01)
+
+
+def test_bm25_decides_among_the_hits() -> None:
+    scores, miss = fulltext_scores({1: 4.0, 2: 2.0}, match_share(2, 100))
+    assert scores[1] == pytest.approx(2 * scores[2])
+    assert scores[2] > miss
+
+
+def test_fusing_is_stouffers_method() -> None:
+    assert fuse([(1.0, 2.0)]) == 2.0
+    assert fuse([(5.0, 2.0)]) == 2.0
+    assert fuse([(1.0, 2.0), (1.0, 2.0)]) == pytest.approx(4 / math.sqrt(2))
+    assert fuse([(1.0, 3.0), (-1.0, 3.0)]) == 0.0
+    assert fuse([]) == 0.0

@@ -1,0 +1,58 @@
+"""The seam between questions and workers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from indexd.errors import IndexdError, ModelOff
+from indexd.search.embedder import WorkerEmbedder
+from indexd.worker.calls import AnyCall, Embedded, EmbedText, Priority
+from indexd.worker.handle import Call, LaneStatus, OnProgress
+
+
+class OneAnswer:
+    """Workers that answer every call with the same thing, or never."""
+
+    def __init__(self, answer: Embedded | None) -> None:
+        self.answer = answer
+        self.taken: list[tuple[AnyCall, Priority]] = []
+
+    def submit(
+        self, call: AnyCall, *, priority: Priority = Priority.JOB, on_progress: OnProgress | None = None, timeout_seconds: float | None = None
+    ) -> Call:
+        self.taken.append((call, priority))
+        handle = Call(call)
+        if self.answer is not None:
+            handle.finish(self.answer)
+        return handle
+
+    def status(self) -> list[LaneStatus]:
+        return []
+
+    def stop(self, deadline: float) -> None:
+        raise AssertionError
+
+
+def test_a_question_is_urgent() -> None:
+    answer = Embedded(np.ones((1, 1), dtype=np.float32), "x")
+    workers = OneAnswer(answer)
+    call = EmbedText("bge", ("words",), as_query=True)
+    assert WorkerEmbedder(lambda: workers, str)(call) is answer
+    assert workers.taken == [(call, Priority.URGENT)]
+
+
+def test_a_role_that_is_off_starts_no_worker() -> None:
+    def need(role: str) -> None:
+        raise ModelOff(role, "no model is set")
+
+    embed = WorkerEmbedder(lambda: pytest.fail("a worker was started"), need)
+    assert embed.off("bge") == "bge is off, because no model is set"
+    with pytest.raises(ModelOff):
+        embed(EmbedText("bge", ("words",)))
+
+
+def test_a_worker_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexd.search.embedder.ANSWER_SECONDS", 0.01)
+    with pytest.raises(IndexdError, match="bge gave no answer"):
+        WorkerEmbedder(lambda: OneAnswer(None), str)(EmbedText("bge", ("words",)))
