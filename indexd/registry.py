@@ -12,15 +12,25 @@ import importlib.metadata
 import logging
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from indexd.errors import IndexdError
+from indexd_schemas.settings import Settings
 
 log = logging.getLogger(__name__)
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 ENTRY_POINT_GROUP = "indexd.handlers"
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeContext:
+    """What a file handler may use: the settings, and the `Jobs` facade where jobs are taken."""
+
+    settings: Settings
+    jobs: Any = None
 
 
 class AlreadyRegistered(IndexdError):

@@ -1,0 +1,224 @@
+"""The daemon: starts every room, wires them together, drains and stops them. The only file that knows every room."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from filelock import FileLock, Timeout
+
+from indexd import roles
+from indexd.api.live import LiveParts
+from indexd.api.local import LocalOperations
+from indexd.api.server import Server
+from indexd.config import Config
+from indexd.errors import IndexdError, StoreError
+from indexd.intake import Intake
+from indexd.jobs.facade import Jobs
+from indexd.jobs.runner import JobRunner
+from indexd.layers.batch import Thumbnails
+from indexd.layers.description import LAYERS
+from indexd.layers.dispatch import LayerDispatcher
+from indexd.registry import IntakeContext, load_handlers
+from indexd.service.notify import notify
+from indexd.store.index import Store
+from indexd.store.records import Recorded
+from indexd.watch.ignore import Selection
+from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
+from indexd.watch.service import WatchService
+from indexd.watch.service import scan_once as scan_roots
+from indexd.worker.workers import Workers
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 20.0
+RECODE_MINUTES = 10
+
+
+@contextlib.contextmanager
+def instance_lock(config: Config) -> Iterator[None]:
+    """Hold the right to write the index. Raises StoreError naming the process that holds it."""
+    lock_file = config.places.lock
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file)
+    owner = lock_file.with_suffix(".pid")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with contextlib.suppress(OSError):
+            raise StoreError(
+                f"indexd is already running for {config.places.index} (process {owner.read_text().strip()})"
+            ) from None
+        raise StoreError(f"indexd is already running for {config.places.index}") from None
+    try:
+        owner.write_text(f"{os.getpid()}\n")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
+    """Every folder that is watched: the settings' roots, the output folder, and the inbox for job files."""
+    watch = config.settings.watch
+    roots = []
+    for root in config.settings.roots:
+        path = Path(root.path).expanduser().absolute()
+        row = store.roots.ensure(os.fsencode(path), "images")
+        roots.append(WatchedRoot(row.id, row.path, row.purpose, root.mode, Selection.of(root, watch), row.identity))
+    for path, purpose in ((config.places.output, "images"), (config.places.inbox, "jobs")):
+        path.mkdir(parents=True, exist_ok=True)
+        row = store.roots.ensure(os.fsencode(path), purpose)
+        selection = Selection(ignore=watch.ignore, purpose=purpose)
+        roots.append(WatchedRoot(row.id, row.path, row.purpose, "auto", selection, row.identity))
+    return roots
+
+
+class Daemon:
+    """Everything that runs, from `start` to `stop`. The caller holds the instance lock."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.failure: BaseException | None = None
+        self._leave = threading.Event()
+        load_handlers()
+        places = config.places
+        self.store = Store.open(places.index)
+        worker_settings = roles.worker_settings(config)
+        self.workers = Workers(worker_settings, self._on_event)
+        thumbnails = Thumbnails(str(places.thumbnails), config.settings.thumbnails.size_px)
+        self.layers = LayerDispatcher(self.store, self.workers, worker_settings, thumbnails)
+        self.jobs = Jobs(self.store, config)
+        self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
+        self.intake = Intake(self.store, IntakeContext(config.settings, self.jobs), self._on_recorded, self.fail)
+        self.roots = watched_roots(config, self.store)
+        self.watch_options = WatchOptions.of(config.settings.watch)
+        self.watch = WatchService(
+            self.roots,
+            self.store.files,
+            self.intake.deliver,
+            self._on_event,
+            options=self.watch_options,
+            on_state=self._on_root_state,
+        )
+        live = LiveParts(self.watch, self.workers, self.jobs, time.time(), self.intake.drain)
+        self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
+        self.clock = BackgroundScheduler(timezone="UTC")
+
+    def start(self) -> None:
+        """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
+        self.intake.start()
+        self.layers.start()
+        self.runner.start()
+        self.server.start()
+        self.watch.start()
+        self.clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
+        self.clock.start()
+
+    def stop(self) -> None:
+        """Take nothing new, hand back what is in hand, close the index."""
+        self.server.stop()
+        self.watch.stop()
+        if self.clock.running:
+            self.clock.shutdown(wait=True)
+        self.runner.stop()
+        self.layers.stop()
+        self.workers.stop(DRAIN_SECONDS)
+        self.intake.stop()
+        self.store.close()
+
+    def fail(self, error: BaseException) -> None:
+        """A side task died of a bug: the daemon goes down with it, loudly."""
+        self.failure = self.failure or error
+        self._leave.set()
+
+    def leave(self) -> None:
+        """Ask the daemon to stop, from any thread or a signal handler."""
+        self._leave.set()
+
+    def wait(self) -> None:
+        """Return when somebody asked the daemon to stop, or a side task died."""
+        # With a limit, because a wait without one cannot be interrupted by a signal on Windows.
+        while not self._leave.wait(3600.0):
+            pass
+
+    def _on_recorded(self, recorded: list[Recorded]) -> None:
+        if any(record.outcome == "new" for record in recorded):
+            self.layers.announce()
+
+    def _on_event(self, kind: str, text: str, root_id: int | None = None) -> None:
+        log.info("%s: %s", kind, text)
+        self.store.events.add(kind, text, root_id)
+
+    def _on_root_state(self, state: RootStatus) -> None:
+        self.store.roots.set_state(
+            state.root_id, online=state.online, identity=state.identity, mode=state.mode, reason=state.reason
+        )
+
+    def _recode(self) -> None:
+        for layer in LAYERS:
+            self.store.vectors.recode(layer)
+
+
+def run(config: Config) -> None:
+    """Run the daemon until a signal asks it to stop; a second signal ends it at once. Raises IndexdError."""
+    with instance_lock(config):
+        daemon = Daemon(config)
+        _listen_to_signals(daemon)
+        try:
+            daemon.start()
+            log.info("ready: %s", config.places.index)
+            notify(READY="1", STATUS=f"watching; index {config.places.index}")
+            daemon.wait()
+        finally:
+            log.info("stopping")
+            notify(STOPPING="1")
+            daemon.stop()
+    if daemon.failure is not None:
+        raise daemon.failure
+
+
+def _listen_to_signals(daemon: Daemon) -> None:
+    seen = 0
+
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            os._exit(128 + number)
+        log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
+        daemon.leave()
+
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), on_signal)
+    if hasattr(signal, "SIGIO"):
+        # Asking for a read lease (watch) may send SIGIO, whose default is to end the process.
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+def scan_once(config: Config, *, models: bool = True) -> None:
+    """One full scan, then everything it leads to, without watching. `models` False leaves the embeddings waiting."""
+    with instance_lock(config):
+        daemon = Daemon(config)
+        try:
+            daemon.intake.start()
+            for state in scan_roots(
+                daemon.roots, daemon.store.files, daemon.intake.deliver, daemon._on_event, daemon.watch_options
+            ):
+                daemon._on_root_state(state)
+            daemon.intake.drain()
+            if models:
+                daemon.layers.start()
+                daemon.layers.drain()
+        finally:
+            daemon.stop()
+    if daemon.failure is not None:
+        raise IndexdError(f"the scan broke off: {daemon.failure}") from daemon.failure

@@ -1,0 +1,162 @@
+"""Settled files in, recorded sightings out: a few reader threads, one recorder that commits in batches.
+
+Reading is I/O and hashing (both release the interpreter), so threads serve; decoding pixels is not done here but in
+the decode worker. The queues are bounded: a scan of a million files waits for the index instead of filling memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from indexd.errors import IndexdError, StorageFull
+from indexd.registry import IntakeContext, file_kinds
+from indexd.store.index import Store
+from indexd.store.records import Recorded, Sighting
+from indexd.watch.stamp import SettledFile
+
+log = logging.getLogger(__name__)
+
+WAITING_FILES = 2000
+BATCH_PICTURES = 256
+DISK_FULL_RETRY_SECONDS = 10.0
+HANDLER_OF_PURPOSE = {"images": "image", "jobs": "job"}
+
+
+class Intake:
+    """Reads and records what the watchers deliver. `on_recorded` hears each committed batch."""
+
+    def __init__(
+        self,
+        store: Store,
+        context: IntakeContext,
+        on_recorded: Callable[[list[Recorded]], None],
+        on_failure: Callable[[BaseException], None],
+        readers: int = 2,
+    ) -> None:
+        self._store = store
+        self._context = context
+        self._on_recorded = on_recorded
+        self._on_failure = on_failure
+        self._files: queue.Queue[SettledFile | None] = queue.Queue(WAITING_FILES)
+        self._sightings: queue.Queue[Sighting | None] = queue.Queue(2 * BATCH_PICTURES)
+        self._stopping = threading.Event()
+        self._readers = [
+            threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{i}") for i in range(readers)
+        ]
+        self._recorder = threading.Thread(target=self._guarded, args=(self._record_all,), name="record")
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in (*self._readers, self._recorder):
+            thread.start()
+
+    def deliver(self, file: SettledFile) -> None:
+        """Take one file; blocks while the queue is full, and drops it once stopping (the next scan finds it again)."""
+        while not self._stopping.is_set():
+            try:
+                self._files.put(file, timeout=0.5)
+            except queue.Full:
+                continue
+            return
+
+    def drain(self) -> None:
+        """Wait until everything delivered so far is recorded."""
+        self._files.join()
+        self._sightings.join()
+
+    def waiting(self) -> int:
+        """How many delivered files are not recorded yet (about)."""
+        return self._files.unfinished_tasks + self._sightings.unfinished_tasks
+
+    def stop(self) -> None:
+        """Finish what is being read, record it, and end the threads; files still queued are left to the next scan."""
+        self._stopping.set()
+        while True:
+            try:
+                self._files.get_nowait()
+            except queue.Empty:
+                break
+            self._files.task_done()
+        for _ in self._readers:
+            self._files.put(None)
+        for thread in self._readers:
+            thread.join()
+        self._sightings.put(None)
+        self._recorder.join()
+
+    def _guarded(self, body: Callable[[], None]) -> None:
+        # A side task that dies takes the daemon down loudly: a silent one would look like "nothing new".
+        try:
+            body()
+        except BaseException as error:
+            self._on_failure(error)
+            raise
+
+    def _read_all(self) -> None:
+        while (file := self._files.get()) is not None:
+            try:
+                sighting = self._read(file)
+                if sighting is not None:
+                    self._sightings.put(sighting)
+            finally:
+                self._files.task_done()
+
+    def _read(self, file: SettledFile) -> Sighting | None:
+        handler = file_kinds.get(HANDLER_OF_PURPOSE[file.purpose])
+        if handler is None:
+            raise RuntimeError(f"no handler takes files of purpose {file.purpose}")
+        try:
+            sighting: Sighting | None = handler(file, self._context)
+        except FileNotFoundError:
+            log.debug("gone before it was read: %r", file.rel)
+            return None
+        except (IndexdError, OSError) as error:
+            return self._problem(file, str(error))
+        except Exception as error:
+            log.exception("bug while reading %r; the file is set aside and the rest goes on", file.rel)
+            return self._problem(file, f"could not be read: {type(error).__name__}: {error}")
+        return sighting
+
+    def _problem(self, file: SettledFile, text: str) -> Sighting | None:
+        if file.purpose != "images":
+            log.error("%r: %s", file.rel, text)
+            return None
+        log.warning("skipping %r: %s", file.rel, text)
+        return Sighting(file.root_id, file.rel, file.stamp, None, text)
+
+    def _record_all(self) -> None:
+        while (first := self._sightings.get()) is not None:
+            batch = [first]
+            stop = False
+            while len(batch) < BATCH_PICTURES:
+                try:
+                    more = self._sightings.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    stop = True
+                    break
+                batch.append(more)
+            try:
+                self._record(batch)
+            finally:
+                for _ in range(len(batch) + stop):
+                    self._sightings.task_done()
+            if stop:
+                return
+
+    def _record(self, batch: list[Sighting]) -> None:
+        while True:
+            try:
+                recorded = self._store.images.record(batch, time.time())
+            except StorageFull as error:
+                log.error("%s; trying again in %g s", error, DISK_FULL_RETRY_SECONDS)
+                if self._stopping.wait(DISK_FULL_RETRY_SECONDS):
+                    return
+                continue
+            self._on_recorded(recorded)
+            return

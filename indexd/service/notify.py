@@ -1,0 +1,24 @@
+"""Tell the service manager how we stand: systemd's notify protocol (sd_notify(3)), a datagram to $NOTIFY_SOCKET."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+log = logging.getLogger(__name__)
+
+
+def notify(**fields: str) -> None:
+    """Send `READY=1`, `STATUS=…`, `STOPPING=1` and the like; nothing happens where nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    message = "\n".join(f"{key}={value}" for key, value in fields.items())
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+            door.sendto(message.encode(), address)
+    except OSError as error:
+        log.debug("the service manager was not told %r: %s", message, error)

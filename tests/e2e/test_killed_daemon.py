@@ -1,0 +1,94 @@
+"""The daemon is killed at random moments: every job is done, every picture published once and indexed once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd_schemas.output import Status
+from tests.e2e.pictures import picture, write
+
+JOBS = 40
+KILLS = 30
+PICTURES_A_JOB = 2
+FOREIGN_PICTURES = 60
+
+JOB = """\
+kind: txt2img
+prompt: job number {number}
+seed: {seed}
+count: 2
+size: 64x64
+steps: 3
+sampler: Euler
+"""
+
+
+def _drop(inbox: Path, number: int) -> None:
+    (inbox / f"job{number:02}.yaml").write_text(JOB.format(number=number, seed=1000 * number), "utf-8")
+
+
+def _kill_a_worker(status: Status | None, chance: random.Random) -> None:
+    workers = [worker.pid for worker in status.workers if worker.pid and worker.alive] if status else []
+    if workers:
+        try:
+            os.kill(chance.choice(workers), signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_jobs_survive_kills_at_random_moments(home: Path) -> None:
+    chance = random.Random(20261121)
+    watched = home / "pictures"
+    settings = home / "indexd.toml"
+    watched.mkdir()
+    settings.write_text(settings.read_text() + f'[[roots]]\npath = "{watched}"\n')
+    inbox = home / "inbox"
+    inbox.mkdir()
+    jobs, foreign = iter(range(JOBS)), iter(range(FOREIGN_PICTURES))
+    daemon = DaemonProcess(home)
+    for kill in range(KILLS):
+        daemon.launch()
+        # Most lives are short; every third is long enough for the models to load and pictures to come out.
+        end = time.monotonic() + (chance.uniform(0.05, 3.0) if kill % 3 else chance.uniform(6.0, 14.0))
+        while time.monotonic() < end:
+            if (number := next(jobs, None)) is not None and chance.random() < 0.6:
+                _drop(inbox, number)
+            if (number := next(foreign, None)) is not None:
+                write(watched, f"{number}.png", picture(number))
+            if kill % 6 == 5 and chance.random() < 0.05:
+                _kill_a_worker(daemon.status(), chance)
+            time.sleep(chance.uniform(0.05, 0.4))
+        daemon.kill()
+    dropped = {path.stem for folder in ("", "accepted", "done") for path in (inbox / folder).glob("*.yaml")}
+    for number in range(JOBS):
+        if f"job{number:02}" not in dropped:
+            _drop(inbox, number)
+    with daemon:
+        status = daemon.wait_until(
+            "every job and every embedding", lambda status: sum(status.jobs.values()) >= JOBS and settled(status), 900
+        )
+    assert status.jobs == {**dict.fromkeys(status.jobs, 0), "done": JOBS}
+
+    published = sorted((home / "output").rglob("*.png"))
+    assert len(published) == JOBS * PICTURES_A_JOB
+    results = [json.loads(path.read_text("utf-8")) for path in (inbox / "done").glob("*.result.json")]
+    assert len(results) == JOBS
+    seeds = sorted(item["seed"] for result in results for item in result["pictures"])
+    assert seeds == sorted(1000 * number + index for number in range(JOBS) for index in range(PICTURES_A_JOB))
+    assert sorted(item["path"] for result in results for item in result["pictures"]) == [str(path) for path in published]
+
+    foreign_written = len(list(watched.glob("*.png")))
+    assert status.images == status.files == len(published) + foreign_written
+    strays = [path for path in home.rglob("*") if path.name.endswith((".part", ".tmp"))]
+    assert strays == []
+    assert [path for path in inbox.glob("*.yaml")] == []

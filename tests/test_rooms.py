@@ -1,0 +1,108 @@
+"""The walls of the design: who may import whom, and that the daemon's half never loads torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Left to right along the flow of the data: a room imports only what stands to its left (or itself).
+ROOMS = (
+    "indexd_schemas",
+    "indexd.errors",
+    "indexd.config",
+    "indexd.registry",
+    "indexd.watch",
+    "indexd.images",
+    "indexd.store",
+    "indexd.worker",
+    "indexd.layers",
+    "indexd.search",
+    "indexd.catalogue",
+    "indexd.jobs",
+    "indexd.intake",
+    "indexd.service",
+    "indexd.api",
+    "indexd_handlers",
+    "indexd.daemon",
+    "indexd.cli",
+    "indexd.demo",
+)
+TORCH_SIDE = ("indexd.models", "indexd.generate")
+HEAVY = ("torch", "torchvision", "diffusers", "transformers", "open_clip", "sentence_transformers", "ultralytics", "peft", "accelerate")
+# The worker's child is the one door through which torch comes in, and demo builds small models of its own.
+DOORS = ("indexd.worker.child", "indexd.demo.models")
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for source in (REPOSITORY, REPOSITORY / "handlers", REPOSITORY / "schemas"):
+        for package in source.glob("indexd*/"):
+            for file in package.rglob("*.py"):
+                yield ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__"), file
+
+
+def _imports(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def _room(module: str) -> str | None:
+    return next((room for room in (*ROOMS, *TORCH_SIDE) if module == room or module.startswith(room + ".")), None)
+
+
+MODULES = dict(_modules())
+
+
+def test_every_module_has_a_room() -> None:
+    assert [name for name in MODULES if _room(name) is None and name not in ("indexd", "indexd.__main__")] == []
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_to_its_left(name: str) -> None:
+    room = _room(name)
+    wrong = []
+    for imported in _imports(MODULES[name]):
+        other = _room(imported)
+        if other is None or other == room:
+            continue
+        if other in TORCH_SIDE:
+            allowed = room in TORCH_SIDE or name in DOORS
+        elif room in TORCH_SIDE:
+            allowed = other in ("indexd_schemas", "indexd.errors", "indexd.worker", "indexd.images")
+        else:
+            allowed = room is None or ROOMS.index(other) < ROOMS.index(room)
+        if not allowed:
+            wrong.append(imported)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if _room(name) not in TORCH_SIDE and name not in DOORS))
+def test_only_the_torch_side_imports_torch(name: str) -> None:
+    assert [imported for imported in _imports(MODULES[name]) if imported.split(".")[0] in HEAVY] == []
+
+
+def test_importing_the_daemon_and_its_handlers_loads_no_torch() -> None:
+    script = (
+        "import sys, indexd.daemon, indexd.cli\n"
+        "from indexd.registry import load_handlers; load_handlers()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_sql_stays_in_the_store() -> None:
+    foreign = [name for name, file in MODULES.items() if _room(name) != "indexd.store" and "apsw" in {i.split(".")[0] for i in _imports(file)}]
+    assert foreign == []
