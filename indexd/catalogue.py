@@ -19,6 +19,7 @@ from indexd.roles import pulled_folder
 WEIGHTS = (".safetensors",)
 PICKLES = (".ckpt", ".pt")
 DIFFUSERS_INDEX = "model_index.json"
+CHECKPOINT = "checkpoint"
 
 
 class UnknownModel(IndexdError):
@@ -89,16 +90,25 @@ class Shelf:
         if self._fixed is not None and self._fixed.exists():
             yield fixed_model(self._fixed)
         for folder in self._folders:
-            for here, below, names in os.walk(folder):
-                if DIFFUSERS_INDEX in names and self._noun == "checkpoint":
+            seen: set[str] = set()
+            for here, below, names in os.walk(folder, followlinks=True):
+                real = os.path.realpath(here)
+                if real in seen:  # a link that leads back
+                    below.clear()
+                    continue
+                seen.add(real)
+                if DIFFUSERS_INDEX in names and self._noun == CHECKPOINT:
                     below.clear()
                     yield self._model(folder, Path(here), "")
                     continue
-                below[:] = [name for name in below if not name.startswith(".")]
-                for name in names:
-                    suffix = next((end for end in self._suffixes if name.lower().endswith(end)), None)
-                    if suffix is not None and not name.startswith("."):
-                        yield self._model(folder, Path(here, name), suffix)
+                below[:] = sorted(name for name in below if not name.startswith("."))
+                yield from self._files_in(folder, Path(here), names)
+
+    def _files_in(self, folder: Path, here: Path, names: Iterable[str]) -> Iterator[ModelFile]:
+        for name in sorted(names):
+            suffix = next((end for end in self._suffixes if name.lower().endswith(end)), None)
+            if suffix is not None and not name.startswith("."):
+                yield self._model(folder, here / name, suffix)
 
     def _model(self, folder: Path, path: Path, suffix: str) -> ModelFile:
         name = path.relative_to(folder).as_posix() if path != folder else path.name
@@ -122,7 +132,7 @@ class Catalogue:
         """`default` is the file or folder of the `sdxl` role; None = the role has none."""
         suffixes = (*WEIGHTS, *PICKLES) if pickles else WEIGHTS
         self._default = default
-        self.checkpoints = Shelf("checkpoint", checkpoint_folders, suffixes, default)
+        self.checkpoints = Shelf(CHECKPOINT, checkpoint_folders, suffixes, default)
         self.loras = Shelf("LoRA", lora_folders, WEIGHTS)
 
     @classmethod

@@ -91,6 +91,7 @@ class Daemon:
         load_handlers()
         places = config.places
         self.store = Store.open(places.index)
+        self.store.work.reset_running()
         worker_settings = roles.worker_settings(config)
         self.workers = Workers(worker_settings, self._on_event)
         thumbnails = Thumbnails(str(places.thumbnails), config.settings.thumbnails.size_px)

@@ -43,7 +43,14 @@ class Library:
     root_id: int
     ids: dict[str, int] = field(default_factory=dict)
 
-    def add(self, name: str, metadata: Metadata | None = None, *, size: tuple[int, int] = (64, 64), stages: Sequence[str] = ()) -> int:
+    def add(
+        self,
+        name: str,
+        metadata: Metadata | None = None,
+        *,
+        size: tuple[int, int] = (64, 64),
+        stages: Sequence[str] = (),
+    ) -> int:
         """A picture of one colour on disk and in the index; the colour follows from the name."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 900.0
 
 Reply = TypeVar("Reply", bound=Output)
+Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ class RemoteOperations:
             text = source.decode()
         except UnicodeDecodeError as error:
             raise errors.Refused(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-        return self._post("/v1/jobs", SubmitRequest(name=name, source=text), ShownJob)
+        plain_name = name.encode("utf-8", "replace").decode()
+        return self._post("/v1/jobs", _request(SubmitRequest, name=plain_name, source=text), ShownJob)
 
     def jobs(self, states: Sequence[str], limit: int) -> JobList:
         """See Operations."""
@@ -118,11 +120,13 @@ class RemoteOperations:
 
     def rate(self, targets: Sequence[Target], rating: int) -> Marked:
         """See Operations."""
-        return self._post("/v1/rating", RateRequest(targets=tuple(map(to_text, targets)), rating=rating), Marked)
+        return self._post(
+            "/v1/rating", _request(RateRequest, targets=tuple(map(to_text, targets)), rating=rating), Marked
+        )
 
     def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
         """See Operations."""
-        request = TagRequest(targets=tuple(map(to_text, targets)), add=tuple(add), remove=tuple(remove))
+        request = _request(TagRequest, targets=tuple(map(to_text, targets)), add=tuple(add), remove=tuple(remove))
         return self._post("/v1/tags", request, Marked)
 
     def verify_model(self, role: str) -> VerifiedModel:
@@ -163,6 +167,15 @@ class RemoteOperations:
             return reply.model_validate_json(content)
         except ValidationError:
             raise IndexdError("the daemon is of another version than this command; restart the daemon") from None
+
+
+def _request(model: type[Body], **given: object) -> Body:
+    """The body of a request. Raises UsageError for what cannot be sent: too long, or no Unicode."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise errors.UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _raised(status: int, content: bytes) -> IndexdError:

@@ -180,11 +180,8 @@ def check_models(config: Config) -> Iterator[Check]:
         if role.on:
             yield ok(f"model {role.role}", role.detail)
         else:
-            yield warning(
-                f"model {role.role}",
-                f"off, because {role.detail}",
-                "its work waits; metadata and full-text search go on",
-            )
+            reason, _, cure = role.detail.partition("; ")
+            yield warning(f"model {role.role}", f"off, because {reason}", cure or "its work waits meanwhile")
 
 
 def check_card(config: Config) -> Iterator[Check]:

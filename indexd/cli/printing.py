@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+UNWRAPPED_CHARACTERS = 10_000
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -27,10 +29,11 @@ def note(text: str) -> None:
 
 
 def console() -> Console:
-    """A console on stdout; plain and unwrapped where stdout is no terminal."""
+    """A console on stdout; plain and never wrapped where stdout is no terminal."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty(), emoji=False, markup=False)
+    width = None if sys.stdout.isatty() else UNWRAPPED_CHARACTERS
+    return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False)
 
 
 def progress(*, counted: bool = True) -> Progress:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexd.cli.dashes import dash_words
 from indexd.cli.printing import json_option, note, one_line, print_json
 from indexd.cli.session import operations, settings
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    cls=dash_words(r"-[A-Za-z_]+:.*"),
     short_help="Find pictures by look, words, prompt and metadata.",
-    # `-tag:bad` is a filter and no option; real options are still parsed before this rule is asked.
-    context_settings={"ignore_unknown_options": True},
     epilog="""\
 \b
 Filters: key:value, key:low..high, has:key; a leading - excludes. All must hold.
@@ -75,7 +75,6 @@ def query(
     """
     if as_json + jsonl + paths + null > 1:
         raise UsageError("--json, --jsonl, --paths and -0 exclude each other")
-    _refuse_options(filters)
     question = _question(similar, text, prompt, filters, sort, limit)
     answer = _ask(question)
     for line in answer.notes:
@@ -94,15 +93,6 @@ def query(
     if not answer.hits and not as_json:
         note("nothing found")
     return EXIT_OK if answer.hits else EXIT_NOTHING_FOUND
-
-
-def _refuse_options(filters: Sequence[str]) -> None:
-    """A mistyped option must not be taken for a filter."""
-    wrong = next(
-        (word for word in filters if word.startswith("--") or (word.startswith("-") and ":" not in word)), None
-    )
-    if wrong is not None:
-        raise UsageError(f"there is no option {wrong}; `indexd query --help` lists them all")
 
 
 def _question(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -83,6 +84,8 @@ def _place(out: Path | None) -> tuple[Path, str]:
     target = out.absolute()
     if target.suffix.lower() != ".png":
         raise UsageError(f"pictures are PNG; name a file that ends in .png (got {out})")
+    if target.name.encode("utf-8", "replace") != os.fsencode(target.name):
+        raise UsageError(f"the name of the new picture must be Unicode (got {target.name!r})")
     if target.exists():
         raise IndexdError(f"{out} is there already and is left as it is; name another file")
     if not target.parent.is_dir():

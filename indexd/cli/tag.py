@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
+from indexd.cli.dashes import dash_words
 from indexd.cli.marking import marked
 from indexd.cli.printing import json_option
 from indexd.errors import UsageError
 
 
-@click.command(short_help="Put tags on pictures, or take tags off.", context_settings={"ignore_unknown_options": True})
+@click.command(
+    cls=dash_words(r"-(?!h\Z)[^-].*"),
+    short_help="Put tags on pictures, or take tags off.",
+)
 @click.argument("words", nargs=-1, required=True, metavar="FILE|ID... +TAG|-TAG...")
 @json_option
 def tag(words: tuple[str, ...], as_json: bool) -> int:
@@ -27,6 +31,6 @@ def tag(words: tuple[str, ...], as_json: bool) -> int:
         raise UsageError("name at least one picture")
     if not add and not remove:
         raise UsageError("name at least one tag: +tag puts it on, -tag takes it off")
-    if any(word.startswith("--") for word in words) or "" in (*add, *remove):
+    if "" in (*add, *remove):
         raise UsageError("a tag is +name or -name, without blanks between")
     return marked(lambda door: door.tag([parse_argument(picture) for picture in pictures], add, remove), as_json)

@@ -44,6 +44,7 @@ def render(call: Render, session: RenderSession) -> Rendered:
     seconds: dict[str, float] = {}
     session.between_steps()
     with ExitStack() as leases:
+        session.progress("load", 0, 1)
         with _stage("load", seconds):
             model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
         return _render(call, Task(recipe, choice, model, session), seconds)
@@ -60,6 +61,7 @@ def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
     task.session.between_steps()
     with _stage(denoise.STAGE, seconds):
         latents = room(partial(_denoised, call, task, conditioning))
+    task.session.progress(decode.STAGE, 0, 1)
     with _stage(decode.STAGE, seconds):
         picture = room(partial(decode.pixels, task.model, latents))
     task.session.between_steps()

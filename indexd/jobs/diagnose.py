@@ -180,7 +180,9 @@ def _reason(error: Any) -> str:
         return f"must be text (got {shown(value)}){quotes}"
     if kind == "value_error":
         return f"{error['msg'].removeprefix('Value error, ')} (got {shown(value)})"
-    sentence = _SENTENCES.get(kind, error["msg"]).format_map({key: _plain(limit) for key, limit in error.get("ctx", {}).items()})
+    sentence = _SENTENCES.get(kind, error["msg"]).format_map(
+        {key: _plain(limit) for key, limit in error.get("ctx", {}).items()}
+    )
     return f"{sentence} (got {shown(value)})"
 
 

@@ -119,7 +119,9 @@ def _text(source: bytes) -> str:
         raise Refused(f"{Mark(MAX_LINES + 1, 1)}: a job file has at most {MAX_LINES} lines")
     long = next((number for number, line in enumerate(lines, 1) if len(line) > MAX_LINE_CHARACTERS), None)
     if long is not None:
-        raise Refused(f"{Mark(long, 1)}: the line has more than {MAX_LINE_CHARACTERS} characters; break it (use `|` or `>`)")
+        raise Refused(
+            f"{Mark(long, 1)}: the line has more than {MAX_LINE_CHARACTERS} characters; break it (use `|` or `>`)"
+        )
     bad = _UNPRINTABLE.search(text)
     if bad is not None:
         raise Refused(f"{_place(text, bad.start())}: the character U+{ord(bad[0]):04X} cannot be used; remove it")

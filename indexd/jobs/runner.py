@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull
+from indexd.jobs.closing import Closing, known_job
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand, order_of
 from indexd.jobs.interruptions import take_up
@@ -57,7 +58,7 @@ class JobRunner:
         self._clock = clock
         self._in_hand: deque[Hand] = deque()
         self._unpublished: deque[tuple[Hand, Rendered]] = deque()
-        self._touched: set[int] = set()
+        self._closing = Closing(store, jobs)
         self._pause = QueuePause(store)
         self._wake = threading.Event()
         self._stop_at: float | None = None
@@ -86,8 +87,9 @@ class JobRunner:
         self._pause.resume()
         self._jobs.mirror.folders.prepare()
         take_up(self._store, self._jobs.publisher)
-        self._touched = {job.id for job in self._ledger.unfinished()}
-        self._close_jobs()
+        for job in self._ledger.unfinished():
+            self._closing.look_at(job.id)
+        self._closing.close_ended()
         self._jobs.mirror.settle_all()
 
     def turn(self) -> float | None:
@@ -101,7 +103,7 @@ class JobRunner:
             for hand in ended:
                 self._settle(hand)
             self._publish()
-            self._close_jobs()
+            self._closing.close_ended()
         except StorageFull as error:
             self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
         return self._rest()
@@ -126,8 +128,8 @@ class JobRunner:
         item = self._ledger.next_item(now)
         if item is None:
             return False
-        job = self._job(item.job_id)
-        self._touched.add(job.id)
+        job = known_job(self._ledger, item.job_id)
+        self._closing.look_at(job.id)
         try:
             order = order_of(job, item, self._jobs.catalogue)
         except ModelOff as error:
@@ -172,7 +174,7 @@ class JobRunner:
 
     def _failed(self, hand: Hand, error: Exception) -> None:
         item = hand.item
-        self._touched.add(item.job_id)
+        self._closing.look_at(item.job_id)
         with self._jobs.lock:
             if self._is_cancelled(item.job_id):
                 return
@@ -225,7 +227,7 @@ class JobRunner:
             if not self._publish_one(hand, rendered):
                 return
             self._unpublished.popleft()
-            self._touched.add(hand.item.job_id)
+            self._closing.look_at(hand.item.job_id)
 
     def _publish_one(self, hand: Hand, rendered: Rendered) -> bool:
         item, folder = hand.item, hand.order.folder
@@ -253,48 +255,16 @@ class JobRunner:
         log.info("job %d, picture %d: %s (%.2f s)", item.job_id, item.index + 1, published.path, hand.seconds)
         return True
 
-    def _close_jobs(self) -> None:
-        """End the jobs whose last picture is settled, and bring their files to the folder of their end."""
-        touched, self._touched = self._touched, set()
-        try:
-            while touched:
-                self._close(next(iter(touched)))
-                touched.pop()
-        finally:
-            self._touched |= touched
-
-    def _close(self, job_id: int) -> None:
-        with self._jobs.lock:
-            job = self._job(job_id)
-            counts = job.item_counts
-            if job.state in ("queued", "running") and not counts.get("queued") and not counts.get("running"):
-                error = self._summary(job) if counts.get("failed") else None
-                self._ledger.finish(job_id, "failed" if error else "done", error)
-                job = self._job(job_id)
-                log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
-        self._jobs.mirror.settle(job)
-
-    def _summary(self, job: JobRow) -> str:
-        items = self._ledger.items(job.id)
-        failed = [item for item in items if item.state == "failed"]
-        return f"{len(failed)} of {len(items)} pictures failed; picture {failed[0].index + 1}: {failed[0].error}"
-
     def _give_back(self, hand: Hand) -> None:
         with self._jobs.lock:
             if not self._is_cancelled(hand.item.job_id):
                 self._ledger.give_back(hand.item.id)
 
-    def _job(self, job_id: int) -> JobRow:
-        job = self._ledger.get(job_id)
-        if job is None:
-            raise LookupError(f"job {job_id} has left the ledger, where nothing is ever deleted")
-        return job
-
     def _is_cancelled(self, job_id: int) -> bool:
-        return self._job(job_id).state == "cancelled"
+        return known_job(self._ledger, job_id).state == "cancelled"
 
     def _is_over(self, job_id: int) -> bool:
-        return self._job(job_id).state not in ("queued", "running")
+        return known_job(self._ledger, job_id).state not in ("queued", "running")
 
     def _set_back(self, reason: str, cured: Callable[[], bool]) -> None:
         self._pause.set_back(Setback(reason, cured), self._clock())
@@ -328,7 +298,7 @@ class JobRunner:
             for hand in self._ended():
                 self._settle(hand)
             self._publish()
-            self._close_jobs()
+            self._closing.close_ended()
             for hand, _rendered in self._unpublished:
                 self._give_back(hand)
         except IndexdError as error:

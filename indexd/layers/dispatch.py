@@ -63,6 +63,7 @@ class LayerDispatcher:
         self._now = now
         self._condition = threading.Condition()
         self._announced = True
+        self._idle = False
         self._stopping = False
         self._in_hand: list[_InHand] = []
         self._holds = Holds()
@@ -81,6 +82,11 @@ class LayerDispatcher:
         with self._condition:
             self._announced = True
             self._condition.notify_all()
+
+    def drain(self) -> None:
+        """Wait until nothing is left that could be done now; what waits for a model or for its time is left waiting."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._stopping or (self._idle and not self._announced))
 
     def stop(self, deadline: float = 10.0) -> None:
         """Take nothing more, cancel what is in hand and give it back; wait at most `deadline` seconds for that.
@@ -143,7 +149,10 @@ class LayerDispatcher:
             return
         with self._condition:
             if not self._announced and not self._is_anything_back():
+                self._idle = not self._in_hand
+                self._condition.notify_all()
                 self._condition.wait(LOOK_SECONDS)
+                self._idle = False
             self._announced = False
 
     def _is_anything_back(self) -> bool:

@@ -140,7 +140,8 @@ def _missing(_: Connection, wanted: Filter) -> Condition:
 def _path(connection: Connection, wanted: Filter) -> Condition:
     """With `*`: the whole absolute path, or the path below its root. Without: any part of the absolute path."""
     value = plain_text(wanted.value or "").replace(os.sep, "/")
-    if not value:
+    # SQLite's LIKE ends a pattern at a NUL, and no path holds one.
+    if not value or "\0" in value:
         return NOTHING
     like = re.sub(r"([\\%_])", r"\\\1", value).replace("*", "%")
     pattern = like if "*" in value else f"%{like}%"
@@ -206,12 +207,13 @@ def _distinct(connection: Connection, table: str, column: str) -> list[str]:
     """The distinct values of an indexed column: one step in the index for each, instead of a walk over all rows."""
     rows = connection.execute(
         f"""
-        WITH RECURSIVE names (name) AS (
-            SELECT min({column}) FROM {table} WHERE {column} IS NOT NULL
+        WITH RECURSIVE found (value) AS (
+            SELECT min({table}.{column}) FROM {table} WHERE {table}.{column} IS NOT NULL
             UNION ALL
-            SELECT (SELECT min({column}) FROM {table} WHERE {column} > name) FROM names WHERE name IS NOT NULL
+            SELECT (SELECT min({table}.{column}) FROM {table} WHERE {table}.{column} > found.value)
+            FROM found WHERE found.value IS NOT NULL
         )
-        SELECT name FROM names WHERE name IS NOT NULL
+        SELECT value FROM found WHERE value IS NOT NULL
         """
     )
     return [name for (name,) in rows]

@@ -50,9 +50,10 @@ class Files:
     def counts(self) -> tuple[int, int]:
         """How many files are present (those with a problem too), and how many are missing."""
         with self._database.read() as connection:
-            return connection.execute(
+            present, missing = connection.execute(
                 "SELECT count(*) FILTER (WHERE missing_since IS NULL), count(missing_since) FROM file"
-            ).fetchone()
+            ).fetchall()[0]
+        return present, missing
 
     def mark_missing(self, root_id: int, rels: Iterable[bytes], now: float) -> int:
         """Mark files as gone since `now` and return how many were there before."""

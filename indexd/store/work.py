@@ -57,9 +57,14 @@ class Work:
             )
 
     def reset_running(self) -> int:
-        """At start: what a killed process had in hand waits again (its attempt counts). Returns how much that was."""
+        """At start: what a killed process had in hand waits again. Returns how much that was.
+
+        The attempt does not count: pictures are worked on by workers, and cannot be what ended this process.
+        """
         with self._database.write() as connection:
-            connection.execute("UPDATE work SET state = 'waiting' WHERE state = 'running'")
+            connection.execute(
+                "UPDATE work SET state = 'waiting', attempts = max(attempts - 1, 0) WHERE state = 'running'"
+            )
             return connection.changes()
 
     def retry(self, stage: str | None = None) -> int:

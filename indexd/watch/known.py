@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Sequence
 from typing import Protocol
@@ -31,6 +32,17 @@ class KnownFiles(Protocol):
     def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp, /) -> bool:
         """The file is now called `new_rel`, present. False: the old path is not known, so the file must be read."""
         ...
+
+
+def recall(known: KnownFiles, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
+    """`known.known(…)` in half the time: a hundred thousand small tuples at once set off collections that free nothing."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return known.known(root_id, under)
+    finally:
+        if collects:
+            gc.enable()
 
 
 class KnownInMemory:

@@ -89,9 +89,14 @@ class Comparison:
         entries_left = SLICE_ENTRIES
         while folders:
             folder = folders.pop()
+            prefix = folder + b"/" if folder else b""
             for entries in self._listed(folder):
-                self._compare(folder + b"/" if folder else b"", entries, folders, found)
-                entries_left -= len(entries)
+                try:
+                    entries_left -= self._compare(prefix, entries, folders, found)
+                except OSError:
+                    # The listing broke off. Nothing can be said of what was not listed.
+                    self.report.unreadable.append(folder)
+                    break
                 if entries_left <= 0:
                     yield found
                     found, entries_left = [], SLICE_ENTRIES
@@ -109,7 +114,8 @@ class Comparison:
                 continue
             yield rel
 
-    def _listed(self, folder: bytes) -> Iterator[list[os.DirEntry[bytes]]]:
+    def _listed(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
+        """The folder's entries in slices, each to be used up before the next is asked for."""
         path = absolute(self._root, folder)
         try:
             time_before = os.stat(path).st_mtime_ns
@@ -117,27 +123,29 @@ class Comparison:
                 self.report.folders += 1
                 racy = time.time_ns() - time_before < _RACY_NS
                 self.folder_times[folder] = UNTRUSTED if racy else time_before
-                while batch := list(itertools.islice(entries, SLICE_ENTRIES)):
-                    yield batch
+                for first in entries:
+                    yield itertools.chain((first,), itertools.islice(entries, SLICE_ENTRIES - 1))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError:
             # Nothing can be said of what lies below, so nothing there is taken for gone.
             self.report.unreadable.append(folder)
 
-    def _compare(self, prefix: bytes, entries: list[os.DirEntry[bytes]], folders: list[bytes], found: Found) -> None:
-        # The loop that a million files go through: known files first, by one lookup and one stat.
-        take, inodes, unchanged = self._known.pop, self._inodes, 0
+    def _compare(self, prefix: bytes, entries: Iterator[os.DirEntry[bytes]], folders: list[bytes], found: Found) -> int:
+        """Compare the entries and count them. A million files go through this loop: one lookup and one stat for each."""
+        take, inodes, unchanged, others = self._known.pop, self._inodes, 0, 0
         for entry in entries:
             rel = prefix + entry.name
             old = take(rel, None)
             try:
+                if old is not None:
+                    now = entry.stat(follow_symlinks=False)
+                    if (now.st_size, now.st_mtime_ns, now.st_ino if inodes else 0) == old:
+                        unchanged += 1
+                        continue
+                others += 1
                 if old is None:
                     self._unknown(entry, rel, folders, found)
-                    continue
-                now = entry.stat(follow_symlinks=False)
-                if (now.st_size, now.st_mtime_ns, now.st_ino if inodes else 0) == old:
-                    unchanged += 1
                 elif not stat.S_ISREG(now.st_mode):
                     self._known[rel] = old
                 elif self._selection.wants(rel):
@@ -147,6 +155,7 @@ class Comparison:
                 # Vanished since it was listed, or unreadable: an event or the next scan tells.
                 continue
         self.report.unchanged += unchanged
+        return unchanged + others
 
     def _unknown(self, entry: os.DirEntry[bytes], rel: bytes, folders: list[bytes], found: Found) -> None:
         if entry.is_dir(follow_symlinks=False):

@@ -19,7 +19,7 @@ from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.scans import Scans
 from indexd.watch.settle import Settled, Settler, Source
 from indexd.watch.stamp import SettledFile
-from indexd.watch.standing import Standing
+from indexd.watch.standing import Standing, Verdict
 from indexd.watch.watcher import Hint, OpenWatcher, WatcherFailed, open_watcher
 
 log = logging.getLogger(__name__)
@@ -139,11 +139,12 @@ class RootRounds:
     def _look(self, rel: bytes) -> Look:
         return look_at(absolute(self.root.path, rel), leases=not self._mount.remote, inodes=self._mount.inodes)
 
-    def _check_place(self, now: float) -> None:
+    def _check_place(self, now: float) -> Verdict:
         was_there, first = self._standing.is_there, self._first
         verdict = self._standing.check()
         self._first = False
-        self._place_due = now + (_PLACE_SECONDS if self._standing.is_there else self._options.poll_seconds)
+        look_again = min(_PLACE_SECONDS, self._options.sweep_seconds or _PLACE_SECONDS)
+        self._place_due = now + (look_again if self._standing.is_there else self._options.poll_seconds)
         path = display(self.root.path)
         if verdict == "offline" and (was_there or first):
             self._on_event("offline", f"{path}: {self._standing.reason}", self.root.id)
@@ -157,10 +158,10 @@ class RootRounds:
             self._scans.inodes = self._mount.inodes
             self._events.open(now)
             self._want_full("scan", now)
+        return verdict
 
     def _recover(self, failure: WatcherFailed, now: float) -> None:
-        self._check_place(now)
-        if self._standing.is_there:
+        if self._check_place(now) == "same":
             text = f"{display(self.root.path)}: {failure.reason}; it is compared with the index"
             self._on_event("watcher", text, self.root.id)
             self._events.recover(failure, now)

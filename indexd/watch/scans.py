@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from indexd.watch.delivery import Delivery
-from indexd.watch.known import KnownFiles
+from indexd.watch.known import KnownFiles, recall
 from indexd.watch.reconcile import Comparison, Found, ReconcileReport, changed_folders
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.settle import Settler, Source
@@ -153,7 +153,7 @@ class Scans:
         self.sweep_seconds = self._clock() - started
 
     def _known_under(self, rel: bytes) -> dict[bytes, FileStamp]:
-        return {} if self._root.purpose == "jobs" else self._known.known(self._root.id, rel)
+        return {} if self._root.purpose == "jobs" else recall(self._known, self._root.id, rel)
 
     def _look(self, comparison: Comparison, known: dict[bytes, FileStamp], source: Source) -> Iterator[None]:
         names: dict[FileStamp, bytes] | None = None

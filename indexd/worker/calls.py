@@ -29,12 +29,14 @@ class Priority(enum.IntEnum):
 class ModelSpec:
     """Which model fills a role, as the worker needs it.
 
-    `keep_alive_seconds` None = for ever, 0 = leave at once. `query_device` "" = the same as `device`.
-    `query_prefix` None = the model's own. `batch_size` is texts or pictures a call.
+    `hub` is the hub name whose pulled copy lies at `path` ("" = a path of the user's own). `keep_alive_seconds` None =
+    for ever, 0 = leave at once. `query_device` "" = the same as `device`. `query_prefix` None = the model's own.
+    `batch_size` is texts or pictures a call.
     """
 
     role: str
     path: str
+    hub: str = ""
     device: str = "auto"
     query_device: str = ""
     dtype: str = "auto"

@@ -11,15 +11,16 @@ import logging
 import os
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from indexd.errors import CallCancelled
 from indexd.worker import wire
-from indexd.worker.calls import Priority, Progress, WorkerSettings
+from indexd.worker.calls import ModelSpec, Priority, Progress, WorkerSettings
 from indexd.worker.hand import Hand
 from indexd.worker.process import prepare_process, report_to
-from indexd.worker.table import DECODE, serve
+from indexd.worker.table import CPU, DECODE, serve
 
 if TYPE_CHECKING:
     from indexd.models.pool import ModelPool
@@ -70,6 +71,16 @@ class Child:
             self._pool = ModelPool()
         return self._pool
 
+    def resolved(self, spec: ModelSpec) -> ModelSpec:
+        """`spec` with the device and the number format that it has in this worker."""
+        from indexd.models.device import resolve_device, resolve_dtype
+
+        if self.lane == CPU and spec.device != "cpu":
+            # Here only for questions: the number format was chosen for the card.
+            return replace(spec, device="cpu", dtype=resolve_dtype("auto", "cpu"))
+        device = resolve_device(spec.device, spec.role)
+        return replace(spec, device=device, dtype=resolve_dtype(spec.dtype, device))
+
     def run(self) -> None:
         """Serve until told to stop or idle for long enough."""
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
@@ -98,8 +109,10 @@ class Child:
         while True:
             try:
                 message: wire.ToChild = self._connection.recv()
-            except (EOFError, OSError):
-                os._exit(1)  # the daemon is gone, and whatever this process is doing is wanted by nobody
+            except BaseException:
+                # The daemon is gone, and whatever this process is doing is wanted by nobody. (Or a message cannot be
+                # read, and without its receiver this process would only look alive.)
+                os._exit(1)
             with self._condition:
                 match message:
                     case wire.Do(number, priority):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from indexd.errors import ModelOff
 from indexd.worker import wire
 from indexd.worker.calls import ModelSpec, Priority, Progress, WorkerSettings
 from indexd.worker.roles import NO_MODEL
-from indexd.worker.table import CPU
+from indexd.worker.session import Pool
 
 if TYPE_CHECKING:
-    from indexd.models.pool import ModelPool
     from indexd.worker.child import Child
 
 
@@ -24,7 +22,7 @@ class Hand:
         self._do = do
 
     @property
-    def pool(self) -> ModelPool:
+    def pool(self) -> Pool:
         """The resident models of this process."""
         return self._child.pool
 
@@ -38,10 +36,7 @@ class Hand:
         spec = self._child.settings.models.get(role)
         if spec is None:
             raise ModelOff(role, NO_MODEL.format(role=role))
-        from indexd.models.device import resolve_device, resolve_dtype
-
-        device = resolve_device("cpu" if self._child.lane == CPU else spec.device, role)
-        return replace(spec, device=device, dtype=resolve_dtype(spec.dtype, device))
+        return self._child.resolved(spec)
 
     def between_steps(self) -> None:
         """Serve what is urgent unless this call is urgent itself; raise CallCancelled if this call was cancelled."""

@@ -14,7 +14,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from indexd.errors import CallCancelled, CallTimedOut, WorkerDied
 from indexd.worker import child, wire
 from indexd.worker.calls import Priority, WorkerSettings
 from indexd.worker.ending import ending
+from indexd.worker.flights import Flight, Flights
 from indexd.worker.handle import Call, LaneStatus, OnProgress
 
 if TYPE_CHECKING:
@@ -29,28 +29,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRUITLESS_STARTS = 3
-"""After so many children in a row that died before they began anything, the waiting calls fail instead of trying on."""
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+"""Before another start after children that died before they began anything: doubled each time. The calls wait."""
 
 OnEvent = Callable[[str, str], None]
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A call on its way. `message` is its pickled form; `sign_at` is when it last gave a sign of life."""
-
-    call: Call
-    number: int
-    message: bytes
-    on_progress: OnProgress | None
-    timeout_seconds: float | None
-    begun: bool = False
-    sign_at: float = 0.0
-
-    def deadline(self) -> float | None:
-        if not self.begun or self.timeout_seconds is None:
-            return None
-        return self.sign_at + self.timeout_seconds
 
 
 class Lane:
@@ -63,7 +46,7 @@ class Lane:
         self._numbers = itertools.count(1)
         self._condition = threading.Condition()
         # All below is guarded by the condition's lock.
-        self._flights: dict[int, _Flight] = {}
+        self._flights = Flights()
         self._outbox: queue.SimpleQueue[bytes | None] | None = None
         self._process: SpawnProcess | None = None
         self._residents: tuple[float, dict[str, float]] = (0.0, {})
@@ -85,7 +68,7 @@ class Lane:
             if self._stopping:
                 handle.fail(CallCancelled("indexd is stopping and takes no more calls"))
                 return handle
-            self._flights[number] = _Flight(handle, number, message, on_progress, timeout_seconds)
+            self._flights.add(Flight(handle, number, message, on_progress, timeout_seconds))
             if self._outbox is not None:
                 self._outbox.put(message)
             if self._thread is None:
@@ -100,7 +83,7 @@ class Lane:
             process = self._process
             told_at, models = self._residents
             older = time.monotonic() - told_at
-            begun = sum(flight.begun for flight in self._flights.values())
+            begun = len(self._flights.begun())
             return LaneStatus(
                 lane=self._name,
                 pid=process.pid if process else None,
@@ -115,9 +98,7 @@ class Lane:
         """Give up what was not begun; let the child finish what was and leave."""
         with self._condition:
             self._stopping = True
-            waiting = [flight for flight in self._flights.values() if not flight.begun]
-            for flight in waiting:
-                del self._flights[flight.number]
+            waiting = self._flights.take_waiting()
             if self._outbox is not None:
                 self._outbox.put(pickle.dumps(wire.Stop()))
             self._condition.notify_all()
@@ -143,7 +124,7 @@ class Lane:
             if flight is None:
                 return
             if not flight.begun:
-                del self._flights[number]
+                self._flights.land(number)
             if self._outbox is not None:
                 self._outbox.put(pickle.dumps(wire.Cancel(number)))
         if not flight.begun:
@@ -154,9 +135,11 @@ class Lane:
             with self._condition:
                 while not self._flights and not self._stopping:
                     self._condition.wait()
+                if self._fruitless and not self._stopping:
+                    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (self._fruitless - 1))
+                    self._condition.wait_for(lambda: self._stopping, pause)
                 if self._stopping:
-                    left = list(self._flights.values())
-                    self._flights.clear()
+                    left = self._flights.take_all()
                     break
             self._attend()
         for flight in left:
@@ -174,7 +157,9 @@ class Lane:
         except OSError as error:
             ours.close()
             theirs.close()
-            self._fail_all(WorkerDied(f"a worker for the {self._name} lane cannot be started: {error}"))
+            with self._condition:
+                self._fruitless += 1
+            self._on_event("worker_died", f"a worker for the {self._name} lane cannot be started: {error}")
             return
         theirs.close()
         outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -182,13 +167,13 @@ class Lane:
         sender = threading.Thread(target=_send_all, args=(ours, outbox), name=f"lane-{self._name}-send", daemon=True)
         with self._condition:
             self._process, self._outbox, self._leaving = process, outbox, False
-            for flight in self._flights.values():
-                outbox.put(flight.message)
+            for message in self._flights.messages():
+                outbox.put(message)
             if self._stopping:
                 outbox.put(pickle.dumps(wire.Stop()))
         sender.start()
         log.debug("%s worker started, pid %s", self._name, process.pid)
-        overdue: list[_Flight] = []
+        overdue: list[Flight] = []
         try:
             overdue = self._listen(ours)
         finally:
@@ -199,24 +184,23 @@ class Lane:
             ours.close()
             self._settle(process.exitcode, overdue)
 
-    def _listen(self, connection: Connection) -> list[_Flight]:
+    def _listen(self, connection: Connection) -> list[Flight]:
         """Handle what the child says until it is gone, or until calls are overdue: those are returned."""
         while True:
             with self._condition:
-                deadlines = [limit for flight in self._flights.values() if (limit := flight.deadline()) is not None]
-            timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+                deadline = self._flights.next_deadline()
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             if wait([connection], timeout):
                 try:
                     message: wire.FromChild = connection.recv()
                 except (EOFError, OSError):
                     return []
                 self._hear(message)
-            elif overdue := self._overdue(time.monotonic()):
+                continue
+            with self._condition:
+                overdue = self._flights.overdue(time.monotonic())
+            if overdue:
                 return overdue
-
-    def _overdue(self, now: float) -> list[_Flight]:
-        with self._condition:
-            return [f for f in self._flights.values() if (limit := f.deadline()) is not None and limit <= now]
 
     def _hear(self, message: wire.FromChild) -> None:
         match message:
@@ -244,7 +228,7 @@ class Lane:
             case wire.Logged(level, logger, text):
                 logging.getLogger(logger).log(level, "%s", text)
 
-    def _sign(self, number: int, *, begun: bool = False) -> _Flight | None:
+    def _sign(self, number: int, *, begun: bool = False) -> Flight | None:
         with self._condition:
             if begun:
                 self._fruitless = 0
@@ -254,51 +238,33 @@ class Lane:
                 flight.sign_at = time.monotonic()
             return flight
 
-    def _land(self, number: int) -> _Flight | None:
+    def _land(self, number: int) -> Flight | None:
         with self._condition:
-            return self._flights.pop(number, None)
+            return self._flights.land(number)
 
-    def _settle(self, exit_code: int | None, overdue: list[_Flight]) -> None:
-        """The child is gone: fail what it took with it; what it had not begun stays for the next one."""
+    def _settle(self, exit_code: int | None, overdue: list[Flight]) -> None:
+        """The child is gone: fail what it took with it; what it had not begun waits for the next one.
+
+        After a time limit others may have been in hand: they were served in the same process, are not to blame, and wait.
+        """
         with self._condition:
             self._process, self._outbox, self._residents = None, None, (0.0, {})
-            lost = overdue or [flight for flight in self._flights.values() if flight.begun]
+            lost = self._flights.take(overdue or self._flights.begun())
             died = not self._leaving and not self._stopping
             if died:
                 self._deaths += 1
-                if self._flights:
-                    self._fruitless = 0 if lost else self._fruitless + 1
-                if self._fruitless >= FRUITLESS_STARTS:
-                    lost = list(self._flights.values())
-            for flight in lost:
-                self._flights.pop(flight.number, None)
-            # Only after a time limit are there others in hand: they were served in the same process, and are not to blame.
-            for flight in self._flights.values():
-                flight.begun = False
-        if not died:
-            for flight in lost:
-                flight.call.fail(CallCancelled("indexd is stopping; the call was not finished"))
-            return
+                self._fruitless = self._fruitless + 1 if self._flights and not lost else 0
         for flight in lost:
-            flight.call.fail(self._cause(flight, exit_code, overdue))
-        what = "was ended because a call hung" if overdue else ending(exit_code)
-        self._on_event("worker_died", f"the {self._name} worker {what}; {len(lost)} calls were lost")
+            flight.call.fail(self._cause(flight, exit_code, overdue) if died else CallCancelled("indexd is stopping"))
+        if died:
+            what = "was ended because a call hung" if overdue else ending(exit_code)
+            self._on_event("worker_died", f"the {self._name} worker {what}; calls lost: {len(lost)}")
 
-    def _cause(self, flight: _Flight, exit_code: int | None, overdue: list[_Flight]) -> WorkerDied:
-        kind = type(flight.call.call).__name__
+    def _cause(self, flight: Flight, exit_code: int | None, overdue: list[Flight]) -> WorkerDied:
         if flight in overdue:
-            return CallTimedOut(f"{kind} gave no sign of life for {flight.timeout_seconds:g} s; its worker was ended")
-        held = "while it held this call" if flight.begun else f"{FRUITLESS_STARTS} times before it could begin anything"
-        return WorkerDied(f"the {self._name} worker {ending(exit_code)} {held} ({kind})")
-
-    def _fail_all(self, error: WorkerDied) -> None:
-        with self._condition:
-            lost = list(self._flights.values())
-            self._flights.clear()
-            self._deaths += 1
-        for flight in lost:
-            flight.call.fail(error)
-        self._on_event("worker_died", str(error))
+            silence = f"gave no sign of life for {flight.timeout_seconds:g} s"
+            return CallTimedOut(f"{flight.kind} {silence}; its worker was ended")
+        return WorkerDied(f"the {self._name} worker {ending(exit_code)} while it held this call ({flight.kind})")
 
 
 def _send_all(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:

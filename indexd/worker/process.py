@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import logging
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from indexd.worker.calls import WorkerSettings
@@ -47,6 +49,8 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
     threads = 1 if lane == DECODE else settings.threads
     if threads:
         os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    if lane != DECODE:
+        _keep_tqdm_from_semaphores()
     if lane == CPU:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no context on the card: that alone would hold 0.5 GB of it
 
@@ -67,6 +71,11 @@ class _Reporter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._send(Logged(record.levelno, record.name, self.format(record)))
+
+
+def _keep_tqdm_from_semaphores() -> None:
+    """tqdm's lock is shared between processes by default, and the daemon would report it as leaked when this one is killed."""
+    importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
 
 
 def _end_with_parent() -> None:

@@ -190,7 +190,8 @@ def _split(text: str) -> tuple[str, str | None]:
         raise UnknownSampler(f"sampler {name} has no implementation here; the nearest is {nearest}")
     close = difflib.get_close_matches(plain, _SAMPLER_NAMES, n=3, cutoff=0.5)
     names = list(dict.fromkeys(_SAMPLER_NAMES[match] for match in close)) or list(SAMPLERS)
-    raise UnknownSampler(f"there is no sampler {text!r}; {'did you mean' if close else 'there are'} {_list(names)}")
+    known = _list([SAMPLERS[name].label for name in names])
+    raise UnknownSampler(f"there is no sampler {text!r}; {'did you mean' if close else 'there are'} {known}")
 
 
 def _schedule(text: str) -> str:

@@ -16,7 +16,9 @@ STATUS = Status(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
 )
 JOB = ShownJob(
-    job=Job(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}), pictures=[], source="kind: txt2img\n"
+    job=Job(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}),
+    pictures=[],
+    source="kind: txt2img\n",
 )
 
 

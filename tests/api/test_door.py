@@ -29,7 +29,9 @@ JSON = {"Content-Type": "application/json"}
 posix = pytest.mark.skipif(os.name != "posix", reason="Unix sockets and modes")
 
 
-def ask(door: OpenDoor, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, dict[str, object]]:
+def ask(
+    door: OpenDoor, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> tuple[int, dict[str, object]]:
     """One raw request; `Host` and the token are as a good client sends them unless `headers` says otherwise."""
     address = address_of(door.config)
     assert address is not None
@@ -74,7 +76,9 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert asked[6][1] == ("a name/with ?signs",)
 
 
-@pytest.mark.parametrize("error", [UsageError("u"), NothingFound("n"), Refused("line 1\nline 2"), DaemonNotRunning("d"), IndexdError("i")])
+@pytest.mark.parametrize(
+    "error", [UsageError("u"), NothingFound("n"), Refused("line 1\nline 2"), DaemonNotRunning("d"), IndexdError("i")]
+)
 def test_errors_keep_their_class_and_text(open_door: Opens, error: IndexdError) -> None:
     door = open_door()
     door.operations.error = error
@@ -177,7 +181,9 @@ def test_other_paths_and_methods_are_not_there(open_door: Opens) -> None:
     assert address is not None
     for method, path in (("GET", "/"), ("DELETE", "/v1/status"), ("GET", "/v1/../etc/passwd")):
         connection = _Connection(address, 20)
-        connection.request(method, path, None, {**JSON, **({"Authorization": f"Bearer {address.token}"} if address.token else {})})
+        connection.request(
+            method, path, None, {**JSON, **({"Authorization": f"Bearer {address.token}"} if address.token else {})}
+        )
         assert connection.getresponse().status in (404, 405)
         connection.close()
 
@@ -246,7 +252,8 @@ def test_closing_leaves_the_socket_of_a_successor_alone(open_door: Opens) -> Non
     assert path.read_text() == "somebody else's"
 
 
-def test_closing_does_not_wait_for_an_operation_that_hangs(open_door: Opens) -> None:
+def test_closing_does_not_wait_for_an_operation_that_hangs(open_door: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexd.api.server.GRACE_SECONDS", 1)
     door = open_door()
     door.operations.hold = threading.Event()
     outcome: list[BaseException] = []

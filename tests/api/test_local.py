@@ -67,7 +67,12 @@ class Working:
         self.calls: list[AnyCall] = []
 
     def submit(
-        self, call: AnyCall, *, priority: Priority = Priority.JOB, on_progress: OnProgress | None = None, timeout_seconds: float | None = None
+        self,
+        call: AnyCall,
+        *,
+        priority: Priority = Priority.JOB,
+        on_progress: OnProgress | None = None,
+        timeout_seconds: float | None = None,
     ) -> Call:
         self.calls.append(call)
         handle = Call(call)
@@ -121,7 +126,10 @@ def test_show_has_everything_but_secrets(alone: LocalOperations, library: Librar
 def test_show_takes_texts_that_are_no_unicode(alone: LocalOperations, library: Library) -> None:
     from indexd.images.facts import RawChunk
 
-    library.add("odd.png", Metadata(prompt="x", raw=(RawChunk("png:a", "utf-8", "bad \udcff"), RawChunk("png:a", "utf-8", "two"))))
+    library.add(
+        "odd.png",
+        Metadata(prompt="x", raw=(RawChunk("png:a", "utf-8", "bad \udcff"), RawChunk("png:a", "utf-8", "two"))),
+    )
     shown = alone.show(of_path(library.path("odd.png")))
     assert shown.raw == {"png:a": "bad ?", "png:a#2": "two"}
     shown.model_dump_json()
@@ -131,7 +139,9 @@ def test_rating_and_tagging_by_any_name_of_a_picture(alone: LocalOperations, lib
     copy = tmp_path / "copy.png"
     copy.write_bytes((library.root / "cats/cat-0.png").read_bytes())
     ids = library.ids
-    marked = alone.rate([of_path(copy), Target(image_id=ids["cats/cat-0.png"]), of_path(tmp_path / "gone.png"), Target(image_id=999)], 4)
+    marked = alone.rate(
+        [of_path(copy), Target(image_id=ids["cats/cat-0.png"]), of_path(tmp_path / "gone.png"), Target(image_id=999)], 4
+    )
     assert marked.changed == 1
     assert marked.not_found == [str(tmp_path / "gone.png"), "#999"]
     alone.tag([Target(image_id=ids["cats/cat-0.png"])], ["keep", " spaced "], [])
@@ -161,14 +171,19 @@ def test_explain_says_what_the_index_knows(alone: LocalOperations, library: Libr
     assert "it has changed since" in explain("cats/cat-1.png")[1]
     stamp = FileStamp(1, 1, 1)
     library.store.images.record([Sighting(library.root_id, b"note.txt", stamp, None, "not a picture: text")], 1.0)
-    assert explain("note.txt") == ("skipped", "it was read and skipped: not a picture: text | it is not there any more; the next scan will mark it as missing")
+    assert explain("note.txt") == (
+        "skipped",
+        "it was read and skipped: not a picture: text | it is not there any more; the next scan will mark it as missing",
+    )
     library.store.files.mark_missing(library.root_id, [b"dogs/dog-0.png"], 1.0)
     assert explain("dogs/dog-0.png")[0] == "missing"
     library.store.roots.set_state(library.root_id, online=False, identity=None, mode="poll", reason="not mounted")
     assert "offline (not mounted)" in explain("dogs/dog-1.png")[1]
 
 
-def test_explain_says_what_the_rules_say_of_the_rest(alone: LocalOperations, within: LocalOperations, library: Library, config: Config, tmp_path: Path) -> None:
+def test_explain_says_what_the_rules_say_of_the_rest(
+    alone: LocalOperations, within: LocalOperations, library: Library, config: Config, tmp_path: Path
+) -> None:
     def explain(path: Path) -> tuple[str, str]:
         found = alone.explain(os.fsencode(path))
         return found.state, " | ".join(found.sentences)
@@ -248,7 +263,9 @@ def test_jobs_by_number_and_by_name(within: LocalOperations, live: LiveParts) ->
 def test_scan_waits_for_what_it_led_to(config: Config, library: Library) -> None:
     drained = []
     watching = Watching(os.fsencode(library.root))
-    within = LocalOperations(config, library.store, LiveParts(watching, Working(), Desk(library.store), 1.0, lambda: drained.append(1)))
+    within = LocalOperations(
+        config, library.store, LiveParts(watching, Working(), Desk(library.store), 1.0, lambda: drained.append(1))
+    )
     assert within.scan(False).waited is False
     assert drained == []
     assert within.scan(True).images == 8
@@ -266,7 +283,10 @@ def test_verify_asks_the_workers(config: Config, library: Library, live: LivePar
     assert live.workers.calls == [VerifyModel("bge")]  # type: ignore[attr-defined]
 
 
-def test_reading_beside_a_writer_and_writing_under_the_lock(config: Config, library: Library) -> None:
+def test_reading_beside_a_writer_and_writing_under_the_lock(
+    config: Config, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexd.api.connect.LOCK_SECONDS", 0.1)
     reader = connect(config)
     assert reader.status().images == 8
     reader.close()

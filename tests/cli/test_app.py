@@ -16,8 +16,20 @@ from indexd import errors
 from indexd.cli.app import COMMANDS, app, run
 from tests.cli.conftest import Indexd
 
-HEAVY = ("pydantic", "numpy", "rich", "httpx", "starlette", "uvicorn", "apsw", "PIL", "torch", "huggingface_hub", "indexd.config")
-NO_COMMANDS = {"app", "session", "printing", "marking", "checks"}
+HEAVY = (
+    "pydantic",
+    "numpy",
+    "rich",
+    "httpx",
+    "starlette",
+    "uvicorn",
+    "apsw",
+    "PIL",
+    "torch",
+    "huggingface_hub",
+    "indexd.config",
+)
+NO_COMMANDS = {"app", "session", "printing", "marking", "checks", "dashes"}
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -71,7 +83,9 @@ def test_mistakes_in_the_command_line_are_usage(indexd: Indexd) -> None:
     assert indexd("jobs", "list", "--state", "lost").code == 2
 
 
-def test_a_person_s_mistake_is_one_line_and_a_bug_is_a_traceback(indexd: Indexd, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_s_mistake_is_one_line_and_a_bug_is_a_traceback(
+    indexd: Indexd, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "indexd.toml").write_text("[watch]\nsettle = 3\n", "utf-8")
     wrong = indexd("status")
     assert wrong.code == 1
@@ -89,7 +103,11 @@ def test_a_person_s_mistake_is_one_line_and_a_bug_is_a_traceback(indexd: Indexd,
 
 def test_the_module_runs(home: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "indexd", "--home", str(home), "query"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "indexd", "--home", str(home), "query"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 3
     assert "no index yet" in done.stderr

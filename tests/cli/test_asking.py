@@ -65,11 +65,23 @@ def test_query_that_finds_nothing(indexd: Indexd, library: Library) -> None:
     assert document.json["hits"] == []
 
 
+def test_filters_that_begin_with_the_letters_of_options(indexd: Indexd, library: Library) -> None:
+    assert len(indexd("query", "-has:rating", "-paths:x", "--paths").out.splitlines()) == 0
+    assert len(indexd("query", "-has:rating", "-generator:nobody", "--paths").out.splitlines()) == 8
+    assert len(indexd("query", "-n", "1", "-has:lora", "--paths", "-lora:x").out.splitlines()) == 1
+    found = indexd("query", "--prompt", "-has:lora", "--paths")
+    assert (found.code, "nothing found" in found.err) == (3, True)
+    cat = library.path("cats/cat-0.png")
+    assert indexd("tag", cat, "-happy", "-json", "+new").code == 0
+    assert indexd("tag", "-h").out.startswith("Usage")
+
+
 @pytest.mark.parametrize("word", ["stepz:3", "pony", "--similair", "-x"])
 def test_query_put_wrongly(indexd: Indexd, word: str) -> None:
     wrong = indexd("query", word)
     assert wrong.code == 2
-    assert wrong.err.count("\n") == 1
+    assert word in wrong.err
+    assert wrong.out == ""
 
 
 def test_query_writes_a_sheet(indexd: Indexd, library: Library, home: Path) -> None:
@@ -83,7 +95,15 @@ def test_query_writes_a_sheet(indexd: Indexd, library: Library, home: Path) -> N
 
 
 def test_without_an_index(indexd: Indexd) -> None:
-    for command in (["query"], ["status"], ["show", "1"], ["explain", "x.png"], ["jobs", "list"], ["rate", "1", "5"], ["tag", "1", "+a"]):
+    for command in (
+        ["query"],
+        ["status"],
+        ["show", "1"],
+        ["explain", "x.png"],
+        ["jobs", "list"],
+        ["rate", "1", "5"],
+        ["tag", "1", "+a"],
+    ):
         empty = indexd(*command)
         assert empty.code == 3
         assert "no index yet" in empty.err
@@ -145,7 +165,7 @@ def test_tag_put_wrongly(indexd: Indexd, library: Library, words: list[str]) -> 
 @pytest.mark.skipif(os.name != "posix", reason="names of any bytes")
 def test_names_that_are_no_unicode(indexd: Indexd, library: Library, home: Path) -> None:
     odd = os.path.join(os.fsencode(library.root), b"odd \xff.png")
-    os.rename(library.root / "cats/cat-0.png", odd)
+    (library.root / "cats/cat-0.png").rename(os.fsdecode(odd))
     with Store.open(load(home).places.index) as store:
         from indexd.watch.stamp import FileStamp
 

@@ -31,7 +31,11 @@ def options(model: type[BaseModel], path: str = "") -> list[tuple[str, str]]:
 
 def flat(data: dict[str, Any], path: str = "") -> set[str]:
     """Dotted paths of the leaves."""
-    return {leaf for key, value in data.items() for leaf in (flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key})}
+    return {
+        leaf
+        for key, value in data.items()
+        for leaf in (flat(value, f"{path}{key}.") if isinstance(value, dict) else {path + key})
+    }
 
 
 def test_the_sample_changes_nothing() -> None:
@@ -61,7 +65,9 @@ def test_settings_come_back_as_they_were() -> None:
     assert Settings(**tomllib.loads(to_toml(settings))) == settings
 
 
-def test_init_writes_settings_that_can_be_used_and_never_writes_over_them(indexd: Indexd, home: Path, tmp_path: Path) -> None:
+def test_init_writes_settings_that_can_be_used_and_never_writes_over_them(
+    indexd: Indexd, home: Path, tmp_path: Path
+) -> None:
     made = indexd("init", "--root", str(tmp_path))
     assert made.code == 0
     assert made.out == f"{home / 'indexd.toml'}\n"
@@ -107,7 +113,9 @@ def test_validate_says_what_is_wrong(indexd: Indexd, home: Path) -> None:
     assert "/gone/away" in warned.err
 
 
-def test_the_home_may_come_from_the_environment(indexd: Indexd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_home_may_come_from_the_environment(
+    indexd: Indexd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     from indexd.cli.app import run
 
     monkeypatch.setenv("INDEXD_HOME", str(tmp_path / "elsewhere"))

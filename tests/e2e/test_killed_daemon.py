@@ -19,6 +19,9 @@ JOBS = 40
 KILLS = 30
 PICTURES_A_JOB = 2
 FOREIGN_PICTURES = 60
+# Besides the daemon, the worker alone is killed so often: a third time could be that of one and the same picture, which
+# would rightly be set aside.
+WORKER_KILLS = 2
 
 JOB = """\
 kind: txt2img
@@ -35,13 +38,16 @@ def _drop(inbox: Path, number: int) -> None:
     (inbox / f"job{number:02}.yaml").write_text(JOB.format(number=number, seed=1000 * number), "utf-8")
 
 
-def _kill_a_worker(status: Status | None, chance: random.Random) -> None:
-    workers = [worker.pid for worker in status.workers if worker.pid and worker.alive] if status else []
-    if workers:
-        try:
-            os.kill(chance.choice(workers), signal.SIGKILL)
-        except ProcessLookupError:
-            return
+def _published(home: Path) -> int:
+    return sum(1 for _ in (home / "output").rglob("*.png"))
+
+
+def _kill_the_worker(status: Status | None) -> bool:
+    for worker in status.workers if status else ():
+        if worker.pid and worker.alive and worker.lane == "card":
+            os.kill(worker.pid, signal.SIGKILL)
+            return True
+    return False
 
 
 @pytest.mark.timeout(1500)
@@ -56,17 +62,23 @@ def test_jobs_survive_kills_at_random_moments(home: Path) -> None:
     inbox.mkdir()
     jobs, foreign = iter(range(JOBS)), iter(range(FOREIGN_PICTURES))
     daemon = DaemonProcess(home)
+    worker_kills = WORKER_KILLS
     for kill in range(KILLS):
         daemon.launch()
-        # Most lives are short; every third is long enough for the models to load and pictures to come out.
-        end = time.monotonic() + (chance.uniform(0.05, 3.0) if kill % 3 else chance.uniform(6.0, 14.0))
+        waits_for_pictures = kill % 3 == 0
+        before = _published(home)
+        # Most lives are short. Every third one lasts until pictures come out, and ends in the middle of that.
+        end = time.monotonic() + (60.0 if waits_for_pictures else chance.uniform(0.05, 3.0))
         while time.monotonic() < end:
             if (number := next(jobs, None)) is not None and chance.random() < 0.6:
                 _drop(inbox, number)
             if (number := next(foreign, None)) is not None:
                 write(watched, f"{number}.png", picture(number))
-            if kill % 6 == 5 and chance.random() < 0.05:
-                _kill_a_worker(daemon.status(), chance)
+            if worker_kills and waits_for_pictures and chance.random() < 0.1:
+                worker_kills -= _kill_the_worker(daemon.status())
+            if waits_for_pictures and _published(home) > before:
+                time.sleep(chance.uniform(0.0, 1.5))
+                break
             time.sleep(chance.uniform(0.05, 0.4))
         daemon.kill()
     dropped = {path.stem for folder in ("", "accepted", "done") for path in (inbox / folder).glob("*.yaml")}

@@ -64,6 +64,10 @@ class Studio:
         call = Render(self.recipe(**fields), str(checkpoint or self.models.sdxl), files or {}, path)
         return render(call, self.session)
 
+    def steps_seen(self) -> list[tuple[int, int]]:
+        """(done, total) of every denoising step that was told."""
+        return [(done, total) for stage, done, total in self.session.seen if stage == "denoise"]
+
     def resident(self, index: int = 0) -> Any:
         """The loaded model behind the pool."""
         return list(self.session.pool._residents.values())[index].model

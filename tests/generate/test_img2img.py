@@ -51,7 +51,7 @@ def test_pixels_are_those_of_the_bare_pipeline(studio: Any, look: Any, source: P
             generator=torch.Generator("cpu").manual_seed(7),
         ).images[0]
     assert np.array_equal(look(made), np.asarray(expected))
-    assert studio.session.seen[-1] == ("denoise", 3, 3)
+    assert studio.steps_seen()[-1] == (3, 3)
     assert studio(source=source, **made.recipe).png == made.png
 
 
@@ -64,7 +64,7 @@ def test_every_sampler_starts_from_a_picture(studio: Any, source: Path, sampler:
 def test_denoise_zero_takes_no_step(studio: Any, look: Any, source: Path) -> None:
     one = look(studio(kind="img2img", source=source, input=named(source, 0.0), prompt="a cat"))
     other = look(studio(kind="img2img", source=source, input=named(source, 0.0), prompt="a dog"))
-    assert studio.session.seen == []
+    assert studio.steps_seen() == []
     assert np.array_equal(one, other)
 
 

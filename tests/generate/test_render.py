@@ -115,12 +115,14 @@ def test_seeds_up_to_the_last_are_different_pictures(studio: Any) -> None:
 
 def test_progress_counts_every_step(studio: Any) -> None:
     studio(steps=5)
-    assert studio.session.seen == [("denoise", done, 5) for done in range(1, 6)]
+    assert studio.session.seen[0] == ("load", 0, 1)
+    assert studio.steps_seen() == [(done, 5) for done in range(1, 6)]
+    assert studio.session.seen[-1] == ("decode", 0, 1)
 
 
 def test_a_second_order_sampler_counts_what_it_really_does(studio: Any) -> None:
     studio(steps=3, sampler="heun")
-    assert studio.session.seen[-1] == ("denoise", 5, 5)
+    assert studio.steps_seen()[-1] == (5, 5)
 
 
 def test_cancel_takes_effect_within_one_step(studio: Any) -> None:
@@ -128,13 +130,13 @@ def test_cancel_takes_effect_within_one_step(studio: Any) -> None:
     studio.session.seen.clear()
 
     def cancel_in_the_third(_pause: int) -> None:
-        if len(studio.session.seen) == 3:
+        if len(studio.steps_seen()) == 3:
             raise CallCancelled("cancelled")
 
     studio.session.on_pause = cancel_in_the_third
     with pytest.raises(CallCancelled):
         studio(steps=6)
-    assert len(studio.session.seen) == 3
+    assert len(studio.steps_seen()) == 3
     studio.session.on_pause = lambda _n: None
     assert studio(steps=6).png == before.png
 

@@ -17,7 +17,9 @@ def read(text: str, key: str = "png:parameters") -> Metadata:
 
 
 def test_the_three_parts() -> None:
-    metadata = read(f"a duck\non a pond\nNegative prompt: a goose,\na swan\n{LINE}, Model hash: abc, Clip skip: 2, Version: v1.10.1")
+    metadata = read(
+        f"a duck\non a pond\nNegative prompt: a goose,\na swan\n{LINE}, Model hash: abc, Clip skip: 2, Version: v1.10.1"
+    )
     assert (metadata.prompt, metadata.negative_prompt) == ("a duck\non a pond", "a goose,\na swan")
     assert (metadata.seed, metadata.steps, metadata.cfg) == ("5", 20, 7.0)
     assert (metadata.sampler, metadata.schedule, metadata.clip_skip) == ("Euler a", "Karras", 2)
@@ -34,7 +36,11 @@ def test_the_three_parts() -> None:
         (LINE, "", None),
         (f"Negative prompt: x\n{LINE}", "", "x"),
         (f"\n\na\n\nNegative prompt: b\n\n{LINE}\n", "a", "b"),
-        (f"Steps: to heaven\nSteps: 3, and more\nNegative prompt: b\n{LINE}", "Steps: to heaven\nSteps: 3, and more", "b"),
+        (
+            f"Steps: to heaven\nSteps: 3, and more\nNegative prompt: b\n{LINE}",
+            "Steps: to heaven\nSteps: 3, and more",
+            "b",
+        ),
         (f"say Negative prompt: loudly\nNegative prompt: b\n{LINE}", "say Negative prompt: loudly", "b"),
         (f"a BREAK b\r\nNegative prompt: c\r\nd\r\n{LINE}", "a BREAK b", "c\nd"),
     ],
@@ -77,13 +83,17 @@ def test_values_may_hold_commas_and_broken_quotes() -> None:
 
 
 def test_the_first_of_a_key_counts_and_prefixed_keys_are_others() -> None:
-    metadata = read("a\nSteps: 5, ADetailer denoising strength: 0.4, Seed: 1, Seed: 2, Hires steps: 9, Denoising strength: 0.7")
+    metadata = read(
+        "a\nSteps: 5, ADetailer denoising strength: 0.4, Seed: 1, Seed: 2, Hires steps: 9, Denoising strength: 0.7"
+    )
     assert (metadata.steps, metadata.seed, metadata.denoise) == (5, "1", 0.7)
     assert ("ADetailer denoising strength", "0.4") in metadata.extras
 
 
 def test_a_controlnet_does_not_take_the_models_place() -> None:
-    metadata = read(f'a\n{LINE}, ControlNet 0: "Module: openpose, Model: control, Weight: 0.5, Guidance Start: 0.1, Guidance End: 0.9"')
+    metadata = read(
+        f'a\n{LINE}, ControlNet 0: "Module: openpose, Model: control, Weight: 0.5, Guidance Start: 0.1, Guidance End: 0.9"'
+    )
     assert metadata.model_name == "some"
     assert metadata.controls == (ControlUse("control", "openpose", 0.5, 0.1, 0.9),)
 
@@ -94,7 +104,9 @@ def test_template_lines_after_the_settings() -> None:
 
 
 def test_loras_with_one_weight_or_two() -> None:
-    metadata = read(f'a <lora:first:0.8> <lora:second:1:0.5> <lyco:third:te=0.2:unet=0.4>\n{LINE}, Lora hashes: "first: aa, other: bb"')
+    metadata = read(
+        f'a <lora:first:0.8> <lora:second:1:0.5> <lyco:third:te=0.2:unet=0.4>\n{LINE}, Lora hashes: "first: aa, other: bb"'
+    )
     assert metadata.loras == (
         LoraUse("first", 0.8, None, "aa"),
         LoraUse("second", 0.5, 1.0),
@@ -130,7 +142,9 @@ def test_who_wrote_it(settings: str, generator: str) -> None:
 
 
 def test_models_that_stand_elsewhere() -> None:
-    assert read("a\nSteps: 5, Seed: 1, Model: , Unet: Krea-2.gguf, Version: stable-diffusion.cpp").model_name == "Krea-2"
+    assert (
+        read("a\nSteps: 5, Seed: 1, Model: , Unet: Krea-2.gguf, Version: stable-diffusion.cpp").model_name == "Krea-2"
+    )
     civitai = read(
         'a\nSteps: 5, Seed: 1, Civitai resources: [{"type":"lora","weight":0.5,"modelName":"L"},{"type":"checkpoint","modelName":"C"}]'
     )
@@ -139,7 +153,7 @@ def test_models_that_stand_elsewhere() -> None:
 
 def test_fooocus_infotext_gives_the_prompt_that_was_typed() -> None:
     metadata = read(
-        'a duck, cinematic, sharp\nNegative prompt: unrealistic, goose\nSteps: 30, Sampler: DPM++ 2M SDE Karras, Seed: 9007199254740993, '
+        "a duck, cinematic, sharp\nNegative prompt: unrealistic, goose\nSteps: 30, Sampler: DPM++ 2M SDE Karras, Seed: 9007199254740993, "
         'Size: 1152x896, CFG scale: 4, Scheduler: karras, Raw prompt: a duck, Raw negative prompt: "goose, swan", '
         'Lora weights: "one: 0.1", Lora hashes: "one: ab", ADM Guidance: "(1.5, 0.8, 0.3)", Version: Fooocus v2.5.5'
     )
@@ -149,7 +163,9 @@ def test_fooocus_infotext_gives_the_prompt_that_was_typed() -> None:
     assert ("full prompt", "a duck, cinematic, sharp") in metadata.extras
 
 
-@pytest.mark.parametrize("key", ["exif:UserComment", "jpeg:comment", "exif:ImageDescription", "stealth:parameters", "sidecar:txt"])
+@pytest.mark.parametrize(
+    "key", ["exif:UserComment", "jpeg:comment", "exif:ImageDescription", "stealth:parameters", "sidecar:txt"]
+)
 def test_it_is_found_wherever_programs_put_it(key: str) -> None:
     metadata = read(f"a\n{LINE}", key)
     assert (metadata.prompt, metadata.source) == ("a", key)
@@ -157,7 +173,10 @@ def test_it_is_found_wherever_programs_put_it(key: str) -> None:
 
 def test_placeholders_of_a_saver_give_way_to_the_graph() -> None:
     graph = {
-        "1": {"class_type": "KSampler", "inputs": {"seed": 7, "steps": 4, "model": ["2", 0], "positive": ["3", 0], "negative": ["3", 0]}},
+        "1": {
+            "class_type": "KSampler",
+            "inputs": {"seed": 7, "steps": 4, "model": ["2", 0], "positive": ["3", 0], "negative": ["3", 0]},
+        },
         "2": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "true.safetensors"}},
         "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "the truth"}},
     }

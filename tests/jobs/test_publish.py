@@ -11,7 +11,6 @@ import pytest
 from blake3 import blake3
 
 from indexd.errors import StorageFull
-from indexd.jobs import durable
 from indexd.jobs.durable import link_new, write_new
 from indexd.jobs.ours import our_picture
 from indexd.jobs.result import recipe_of
@@ -81,7 +80,9 @@ def test_even_a_dangling_link_is_not_followed(room: Room, tmp_path: Path) -> Non
     assert not (tmp_path / "elsewhere.png").exists()
 
 
-def test_where_there_are_no_hard_links_nothing_is_replaced_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_are_no_hard_links_nothing_is_replaced_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "link", lambda *_args, **_more: (_ for _ in ()).throw(PermissionError(1, "no links here")))
     source, target = tmp_path / "a", tmp_path / "b"
     source.write_bytes(b"new")
@@ -95,7 +96,7 @@ def test_where_there_are_no_hard_links_nothing_is_replaced_either(tmp_path: Path
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable.os, "fsync", lambda _fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda _fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(StorageFull, match="free some space"):
         write_new(tmp_path / ".t", tmp_path / "x.png", b"data")
     assert list(tmp_path.iterdir()) == []

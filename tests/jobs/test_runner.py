@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections import namedtuple
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from indexd.errors import NothingFound, OutOfMemory, RenderFailed, StorageFull, UsageError, WorkerDied
-from indexd.jobs import durable, interruptions, setbacks
+from indexd.jobs import interruptions, setbacks
+from indexd.store.records import JobState
 from indexd.worker.calls import AnyCall, Render
 from indexd.worker.fake import FakeWorkers
 from tests.jobs.conftest import Open, Room
@@ -104,7 +106,10 @@ def test_three_deaths_and_the_picture_is_set_aside_while_the_queue_goes_on(room:
         room.work()
     assert _states(room, 1) == ["failed", "done"]
     error = room.store.jobs.items(1)[0].error
-    assert error == "the worker died 3 times while making this picture, so it is set aside: the worker ended with signal 11"
+    assert (
+        error
+        == "the worker died 3 times while making this picture, so it is set aside: the worker ended with signal 11"
+    )
     assert _job_state(room, 1) == "failed"
     assert room.listed("failed") == ["bad.result.json", "bad.yaml", "bad.yaml.error.txt"]
     text = (room.inbox / "failed" / "bad.yaml.error.txt").read_text()
@@ -163,7 +168,9 @@ def test_out_of_memory_pauses_the_queue_and_it_resumes_by_itself(room: Room) -> 
 
 def test_a_picture_too_large_for_the_card_does_not_hold_the_queue_for_ever(room: Room) -> None:
     for _ in range(3):
-        room.workers.fail_next(OutOfMemory("no room"), lambda call: isinstance(call, Render) and call.recipe["job"] == "1/0")
+        room.workers.fail_next(
+            OutOfMemory("no room"), lambda call: isinstance(call, Render) and call.recipe["job"] == "1/0"
+        )
     _submit(room)
     _submit(room)
     for _ in range(4):
@@ -180,7 +187,7 @@ def test_a_full_disk_keeps_the_picture_and_waits_for_room(room: Room, monkeypatc
 
     _submit(room)
     with monkeypatch.context() as patch:
-        patch.setattr(durable.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         patch.setattr(shutil, "disk_usage", lambda _path: Usage(1, 1, 0))
         room.work()
         assert f"the disk of {room.output} is full" in (room.store.jobs.paused() or "")
@@ -344,7 +351,9 @@ def test_a_new_process_takes_up_what_was_in_hand_without_counting_it(room: Room,
     assert open_room().store.meta.get(interruptions.COUNTS) is None
 
 
-def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(open_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(
+    open_room: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(interruptions, "MAX_INTERRUPTIONS", 3)
     room = open_room()
     _submit(room)
@@ -352,7 +361,9 @@ def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(open_room: O
         room.workers.hold()
         room.work()
         room = open_room()
-    assert room.store.jobs.items(1)[0].error == "the program ended 3 times while this picture was made, so it is set aside"
+    assert (
+        room.store.jobs.items(1)[0].error == "the program ended 3 times while this picture was made, so it is set aside"
+    )
     assert _job_state(room, 1) == "failed"
 
 
@@ -418,12 +429,16 @@ def test_a_folder_that_cannot_be_written_costs_that_picture_alone(room: Room, mo
     assert _job_state(room, 2) == "done"
 
 
-def test_the_thread_wakes_for_a_job_and_stops_with_nothing_in_hand(room: Room) -> None:
+def test_the_thread_wakes_for_a_job_and_stops_with_nothing_in_hand(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.runner.start()
     published = threading.Event()
-    room.jobs.listen(lambda: None)
-    done = room.store.jobs.finish
-    room.store.jobs.finish = lambda *args: (done(*args), published.set())[0]  # type: ignore[method-assign]
+    finish = room.store.jobs.finish
+
+    def told(job_id: int, state: JobState, error: str | None = None) -> None:
+        finish(job_id, state, error)
+        published.set()
+
+    monkeypatch.setattr(room.store.jobs, "finish", told)
     _submit(room)
     assert published.wait(30)
     room.runner.stop()
@@ -451,13 +466,22 @@ def test_stopping_waits_for_the_render_in_hand(room: Room) -> None:
     while room.workers.release(1) == 0:
         threading.Event().wait(0.01)
     stopper.join()
-    assert [(item.state, item.attempts) for item in room.store.jobs.items(1)] == [("done", 1), ("queued", 0), ("queued", 0)]
+    assert [(item.state, item.attempts) for item in room.store.jobs.items(1)] == [
+        ("done", 1),
+        ("queued", 0),
+        ("queued", 0),
+    ]
 
 
 def test_a_bug_in_the_runner_is_told_loudly(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[BaseException] = []
     heard = threading.Event()
-    room.runner._on_failure = lambda error: (told.append(error), heard.set())[0]
+
+    def on_failure(error: BaseException) -> None:
+        told.append(error)
+        heard.set()
+
+    room.runner._on_failure = on_failure
     monkeypatch.setattr(room.store.jobs, "next_item", lambda now: 1 / 0)
     room.runner.start()
     assert heard.wait(30)
@@ -471,4 +495,3 @@ def test_seconds_are_the_time_a_render_held_the_card_alone(room: Room) -> None:
     item = room.store.jobs.items(1)[0]
     assert item.seconds is not None
     assert 0 <= item.seconds < 60
-

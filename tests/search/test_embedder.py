@@ -19,7 +19,12 @@ class OneAnswer:
         self.taken: list[tuple[AnyCall, Priority]] = []
 
     def submit(
-        self, call: AnyCall, *, priority: Priority = Priority.JOB, on_progress: OnProgress | None = None, timeout_seconds: float | None = None
+        self,
+        call: AnyCall,
+        *,
+        priority: Priority = Priority.JOB,
+        on_progress: OnProgress | None = None,
+        timeout_seconds: float | None = None,
     ) -> Call:
         self.taken.append((call, priority))
         handle = Call(call)

@@ -26,7 +26,10 @@ from indexd.store.records import Filter
         (r"path:C:\pictures\a.png", Filter("path", "=", r"C:\pictures\a.png")),
         ("seed:18446744073709551615", Filter("seed", "=", "18446744073709551615")),
         ("seed:007", Filter("seed", "=", "7")),
-        ("seed:18446744073709551614..18446744073709551615", Filter("seed", "..", low="18446744073709551614", high="18446744073709551615")),
+        (
+            "seed:18446744073709551614..18446744073709551615",
+            Filter("seed", "..", low="18446744073709551614", high="18446744073709551615"),
+        ),
         ("cfg:7.50", Filter("cfg", "=", "7.5")),
         ("cfg:1..1e1", Filter("cfg", "..", low="1", high="10")),
         ("has:prompt", Filter("prompt", "has")),
@@ -94,7 +97,15 @@ def test_mistakes_say_where_and_what_to_write(text: str, parts: list[str]) -> No
 
 
 def test_hostile_texts_end_in_a_sentence() -> None:
-    for text in ("-" * 10_000, "(" * 10_000, 'a:"' * 3000, "steps:" + "9" * 10_000, "date:" + "1" * 5000, "\0:\0", "model:\x00"):
+    for text in (
+        "-" * 10_000,
+        "(" * 10_000,
+        'a:"' * 3000,
+        "steps:" + "9" * 10_000,
+        "date:" + "1" * 5000,
+        "\0:\0",
+        "model:\x00",
+    ):
         try:
             parse([text])
         except UsageError:

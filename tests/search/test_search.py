@@ -55,7 +55,9 @@ def subjects(answer: Answer) -> list[str]:
     return [name.partition("-")[0] for name in names(answer)]
 
 
-def test_similar_finds_the_picture_itself_first_and_then_its_like(search: Search, library: Library, embed: FakeEmbedder) -> None:
+def test_similar_finds_the_picture_itself_first_and_then_its_like(
+    search: Search, library: Library, embed: FakeEmbedder
+) -> None:
     path = library.path("cats/cat-2.png")
     answer = search.query(Question(terms=(term("similar", to_text(of_path(path))),), limit=6))
     assert answer.hits[0].image.path == path
@@ -69,7 +71,9 @@ def test_similar_finds_the_picture_itself_first_and_then_its_like(search: Search
     assert embed.calls == []
 
 
-def test_similar_by_id_by_hash_and_by_a_copy_elsewhere_need_no_model(search: Search, library: Library, embed: FakeEmbedder, tmp_path: Path) -> None:
+def test_similar_by_id_by_hash_and_by_a_copy_elsewhere_need_no_model(
+    search: Search, library: Library, embed: FakeEmbedder, tmp_path: Path
+) -> None:
     image_id = library.ids["dogs/dog-0.png"]
     copy = tmp_path / "copy of a picture.png"
     copy.write_bytes((library.root / "dogs/dog-0.png").read_bytes())
@@ -102,7 +106,10 @@ def test_words_against_the_look_and_against_prompts(search: Search, embed: FakeE
     prompt = search.query(Question(terms=(term("prompt", "dog"),), limit=5))
     assert subjects(prompt) == ["dog"] * 5
     assert set(prompt.hits[0].scores) == {"bge_prompt", "fulltext"}
-    assert embed.calls == [EmbedText("clip_h", ("the sea at night",), as_query=True), EmbedText("bge", ("dog",), as_query=True)]
+    assert embed.calls == [
+        EmbedText("clip_h", ("the sea at night",), as_query=True),
+        EmbedText("bge", ("dog",), as_query=True),
+    ]
 
 
 def test_the_full_text_lifts_what_holds_the_very_word(search: Search) -> None:
@@ -218,13 +225,17 @@ def test_a_picture_without_a_vector_counts_as_average(search: Search, library: L
     assert new.scores["fulltext"] > 0
 
 
-def test_a_common_word_counts_little_even_when_not_every_hit_is_fetched(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_common_word_counts_little_even_when_not_every_hit_is_fetched(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("indexd.search.run.FULLTEXT_HITS", 3)
     answer = search.query(Question(terms=(term("prompt", "oil"),), limit=3))
     assert all(abs(hit.score or 0) < 1.5 for hit in answer.hits)
 
 
-def test_the_background_is_read_once_for_a_large_library(library: Library, embed: FakeEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_background_is_read_once_for_a_large_library(
+    library: Library, embed: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads = []
     real = library.store.vectors.sample
 

@@ -13,7 +13,16 @@ from indexd_schemas.output import Hit, Image
 
 
 def hit(rank: int, path: Path | None, *, score: float | None = 1.5, rating: int | None = None) -> Hit:
-    image = Image(id=rank, hash=f"{rank:064x}", path=str(path) if path else None, format="PNG", width=1, height=1, added_at=0, rating=rating)
+    image = Image(
+        id=rank,
+        hash=f"{rank:064x}",
+        path=str(path) if path else None,
+        format="PNG",
+        width=1,
+        height=1,
+        added_at=0,
+        rating=rating,
+    )
     return Hit(rank=rank, score=score, image=image)
 
 
@@ -37,7 +46,14 @@ def test_every_hit_has_its_cell_and_its_own_picture(tmp_path: Path) -> None:
             assert sheet.getpixel(middle) == Pixels.new("RGB", (1, 1), colour).getpixel((0, 0))
         captions = sheet.crop((GAP_PX, GAP_PX + CELL_PX, GAP_PX + CELL_PX, GAP_PX + CELL_PX + CAPTION_PX))
         assert len(captions.getcolors(100_000) or []) > 2
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["1.png", "2.png", "3.png", "4.png", "5.png", "sheet.png"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "1.png",
+        "2.png",
+        "3.png",
+        "4.png",
+        "5.png",
+        "sheet.png",
+    ]
 
 
 def test_a_thumbnail_is_used_where_there_is_one(tmp_path: Path) -> None:

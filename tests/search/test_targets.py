@@ -13,7 +13,12 @@ from indexd.search.targets import Target, from_text, of_path, parse_argument, to
 
 @pytest.mark.parametrize(
     "target",
-    [Target(image_id=12), Target(content_hash=bytes(range(32))), of_path("a b%ä.png"), Target(path=os.path.abspath("/x").encode() + b"\xff.png")],
+    [
+        Target(image_id=12),
+        Target(content_hash=bytes(range(32))),
+        of_path("a b%ä.png"),
+        Target(path=os.path.abspath("/x").encode() + b"\xff.png"),
+    ],
 )
 def test_what_travels_comes_back(target: Target) -> None:
     text = to_text(target)
@@ -30,7 +35,21 @@ def test_an_existing_file_wins_over_an_id(tmp_path: Path, monkeypatch: pytest.Mo
     assert parse_argument("ab" * 32) == Target(content_hash=b"\xab" * 32)
 
 
-@pytest.mark.parametrize("text", ["", "12", "id:", "id:x", "id:99999999999999999999", "hash:ab", "path:relative", "path:", "path:/a%00b", "url:http://x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "12",
+        "id:",
+        "id:x",
+        "id:99999999999999999999",
+        "hash:ab",
+        "path:relative",
+        "path:",
+        "path:/a%00b",
+        "url:http://x",
+    ],
+)
 def test_what_names_nothing_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         from_text(text)

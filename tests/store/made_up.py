@@ -31,7 +31,9 @@ class Library:
         self.store = store
         self.root = root
 
-    def sighting(self, rel: str | bytes, content: str | None = None, stages: tuple[str, ...] = (), **metadata: Any) -> Sighting:
+    def sighting(
+        self, rel: str | bytes, content: str | None = None, stages: tuple[str, ...] = (), **metadata: Any
+    ) -> Sighting:
         """A settled picture at `rel`, whose bytes are `content` (default: as its name)."""
         rel = rel if isinstance(rel, bytes) else rel.encode()
         text = content.encode() if content is not None else rel

@@ -34,6 +34,7 @@ def test_missing_files_are_marked_once_and_come_back(store: Store, library: Libr
     assert store.files.mark_missing(root_id, [b"a.png"], 99.0) == 0
     assert store.files.known(root_id) == {}
     assert list(store.files.missing(root_id)) == [b"a.png"]
+    assert store.files.counts() == (0, 1)
     row = store.images.get(image_id)
     assert row is not None
     assert row.files[0].missing_since == 77.0

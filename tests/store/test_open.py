@@ -54,7 +54,7 @@ def test_a_newer_index_is_refused_and_left_alone(tmp_path: Path) -> None:
     Store.open(path).close()
     _execute(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="made by a newer indexd .*update indexd"):
+    with pytest.raises(StoreError, match=r"made by a newer indexd .*update indexd"):
         Store.open(path)
     with pytest.raises(StoreError, match="newer indexd"):
         Store.open(path, read_only=True)
@@ -82,7 +82,9 @@ def test_a_folder_in_the_place_of_the_index_is_one_sentence(tmp_path: Path) -> N
         Store.open(tmp_path)
 
 
-def test_a_network_file_system_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_file_system_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(migrate, "network_filesystem", lambda folder: "nfs4")
     with pytest.raises(StoreError, match=r"network file system \(nfs4\)"):
         Store.open(tmp_path / "index.db")

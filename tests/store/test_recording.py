@@ -35,7 +35,13 @@ def test_a_new_picture_is_stored_whole(store: Store, library: Library) -> None:
     )
     row = store.images.get(image_id)
     assert row is not None
-    assert (row.prompt, row.negative_prompt, row.seed, row.steps, row.cfg) == ("a cat on a mat", "blurry", str(2**64 - 1), 30, 7.5)
+    assert (row.prompt, row.negative_prompt, row.seed, row.steps, row.cfg) == (
+        "a cat on a mat",
+        "blurry",
+        str(2**64 - 1),
+        30,
+        7.5,
+    )
     assert (row.width, row.height, row.format, row.added_at, row.created_at) == (64, 48, "PNG", 50.0, 123.0)
     assert (row.sampler, row.schedule, row.model_name, row.generator) == ("Euler a", "karras", "pony", "a1111")
     assert row.loras == loras
@@ -43,7 +49,10 @@ def test_a_new_picture_is_stored_whole(store: Store, library: Library) -> None:
     assert [file.path for file in row.files] == [os.path.join(b"/pictures", os.fsencode(os.path.join("june", "a.png")))]
     assert row.rating is None
     assert row.tags == ()
-    assert store.images.raw(image_id) == [RawChunk("png:parameters", "latin-1", "a cat on a mat"), RawChunk("xmp", "utf-8", "<x/>")]
+    assert store.images.raw(image_id) == [
+        RawChunk("png:parameters", "latin-1", "a cat on a mat"),
+        RawChunk("xmp", "utf-8", "<x/>"),
+    ]
     assert store.images.by_hash(row.content_hash) == row
     assert store.images.hashes([image_id]) == {image_id: row.content_hash}
 
@@ -81,7 +90,10 @@ def test_a_path_whose_content_changed_points_to_the_new_content(store: Store, li
 
 def test_work_is_wanted_for_new_content_only(store: Store, library: Library) -> None:
     image_id = library.add("a.png", "same", stages=("thumbnail", "clip_h"))
-    assert [(row.stage, row.state) for row in store.work.of_image(image_id)] == [("clip_h", "waiting"), ("thumbnail", "waiting")]
+    assert [(row.stage, row.state) for row in store.work.of_image(image_id)] == [
+        ("clip_h", "waiting"),
+        ("thumbnail", "waiting"),
+    ]
     store.work.done("thumbnail", [image_id])
     library.add("b.png", "same", stages=("thumbnail", "clip_h"))
     assert [row.stage for row in store.work.of_image(image_id)] == ["clip_h"]

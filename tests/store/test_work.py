@@ -66,7 +66,7 @@ def test_what_a_killed_process_had_in_hand_waits_again_and_counts(tmp_path: Path
         assert store.work.reset_running() == 2
         assert store.work.reset_running() == 0
         assert [(item.image_id, item.attempts) for item in store.work.take("clip_h", 9, now=0.0)] == [
-            (ids[0], 2),
-            (ids[1], 2),
+            (ids[0], 1),
+            (ids[1], 1),
             (ids[2], 1),
         ]

@@ -142,4 +142,4 @@ def test_an_idle_service_hardly_wakes_up(folder: Path) -> None:
 def _switches(pid: int) -> int:
     tasks = Path(f"/proc/{pid}/task")
     lines = [line for task in tasks.iterdir() for line in (task / "status").read_text().splitlines()]
-    return sum(int(line.split()[1]) for line in lines if "voluntary_ctxt" in line)
+    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from tests.watch.hand_driven import old_file, set_age, stamp_of
 NOTHING = FileStamp(1, 1, 1)
 
 
-def compare(folder: Path, known: dict[bytes, FileStamp], **options: object) -> tuple[Comparison, list[bytes], list[bytes]]:
+def compare(
+    folder: Path, known: dict[bytes, FileStamp], **options: object
+) -> tuple[Comparison, list[bytes], list[bytes]]:
     """The finished pass, what it found, and what it did not see."""
     passed = Comparison(os.fsencode(folder), known, Selection(), **options)  # type: ignore[arg-type]
     found = [finding.rel for batch in passed.slices() for finding in batch]
@@ -53,7 +57,7 @@ def test_links_and_pipes_are_passed_by(folder: Path) -> None:
 
 def test_a_known_file_that_became_something_else_is_unseen(folder: Path) -> None:
     (folder / "x.png").symlink_to("y.png")
-    passed, found, unseen = compare(folder, {b"x.png": NOTHING})
+    _, found, unseen = compare(folder, {b"x.png": NOTHING})
     assert (found, unseen) == ([], [b"x.png"])
     assert is_gone(os.fsencode(folder / "x.png"))
 
@@ -62,7 +66,7 @@ def test_a_known_file_is_compared_though_the_selection_would_not_let_it_in(folde
     """Who excludes a folder later does not want its pictures called missing."""
     hidden = old_file(folder / ".hidden.png")
     assert compare(folder, {b".hidden.png": stamp_of(hidden)})[0].report.unchanged == 1
-    passed, found, unseen = compare(folder, {b".hidden.png": NOTHING})
+    _, found, unseen = compare(folder, {b".hidden.png": NOTHING})
     assert (found, unseen) == ([], [])
 
 
@@ -100,6 +104,27 @@ def test_an_unreadable_root_leaves_everything_as_it_is(folder: Path, monkeypatch
     assert compare(folder, {b"x.png": NOTHING})[2] == []
 
 
+def test_a_listing_that_breaks_off_leaves_the_rest_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_file(folder / "bad" / "x.png")
+    old_file(folder / "y.png")
+    scandir = os.scandir
+
+    @contextmanager
+    def breaking(path: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
+        def entries() -> Iterator[os.DirEntry[bytes]]:
+            yield from real
+            if path.endswith(b"bad"):
+                raise OSError(5, "Input/output error")
+
+        with scandir(path) as real:
+            yield entries()
+
+    monkeypatch.setattr(os, "scandir", breaking)
+    passed, found, unseen = compare(folder, {b"bad/z.png": NOTHING, b"gone.png": NOTHING})
+    assert (found, unseen) == ([b"bad/x.png", b"y.png"], [b"gone.png"])
+    assert passed.report.unreadable == [b"bad"]
+
+
 def test_where_inodes_do_not_last_they_do_not_count(folder: Path) -> None:
     known = {b"x.png": stamp_of(old_file(folder / "x.png"))._replace(inode=0)}
     assert compare(folder, known, inodes=False)[0].report.unchanged == 1
@@ -110,7 +135,7 @@ def test_a_shallow_pass_enters_only_folders_that_are_new(folder: Path) -> None:
     old_file(folder / "fresh" / "deep" / "y.png")
     old_file(folder / "z.png")
     known = {b"seen/x.png": NOTHING, b"lost/w.png": NOTHING, b"v.png": NOTHING}
-    passed, found, unseen = compare(folder, known, known_folders=[b"", b"seen"])
+    _, found, unseen = compare(folder, known, known_folders=[b"", b"seen"])
     assert found == [b"fresh/deep/y.png", b"z.png"]
     assert unseen == [b"lost/w.png", b"v.png"]
 

@@ -280,7 +280,9 @@ def test_a_root_that_is_not_there_is_offline_and_is_found_later(hand: HandDriven
     assert (hand.take(), hand.status.online, hand.kinds()) == ([b"x.png"], True, ["offline", "online"])
 
 
-def test_a_folder_that_vanished_is_offline_and_nothing_is_marked(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_vanished_is_offline_and_nothing_is_marked(
+    hand: HandDriven, folder: Path, tmp_path: Path
+) -> None:
     old_file(folder / "x.png")
     hand.open()
     folder.rename(tmp_path / "elsewhere")

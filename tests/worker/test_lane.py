@@ -146,7 +146,7 @@ def test_a_hung_call_is_ended_after_its_limit_and_others_go_on(workers: Workers)
 
 def test_a_stopped_process_is_a_hung_one(workers: Workers) -> None:
     begun = Begun()
-    call = workers.submit(steps(), on_progress=begun, timeout_seconds=0.5)
+    call = workers.submit(steps(), on_progress=begun, timeout_seconds=3.0)
     begun.wait()
     pid = workers.status()[0].pid
     assert pid is not None
@@ -159,7 +159,7 @@ def test_a_stopped_process_is_a_hung_one(workers: Workers) -> None:
 
 
 def test_progress_holds_the_limit_off(workers: Workers) -> None:
-    assert workers.submit(Drill("steps", steps=8, seconds=0.1), timeout_seconds=0.6).result(WAIT) is None
+    assert workers.submit(Drill("steps", steps=30, seconds=0.1), timeout_seconds=2.5).result(WAIT) is None
 
 
 def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: Workers) -> None:
@@ -266,15 +266,41 @@ def test_stop_ends_a_call_that_takes_too_long(workers: Workers) -> None:
         call.result(0)
 
 
-def test_a_worker_that_cannot_start_fails_its_calls_in_the_end(
+def dies_at_first(connection: object, lane: str, settings: WorkerSettings) -> None:
+    """Runs in the child: three times it dies before it begins anything."""
+    starts = Path(settings.cache_folder, "starts")
+    starts.write_text(str(int(starts.read_text() if starts.exists() else 0) + 1))
+    if int(starts.read_text()) <= 3:
+        os._exit(9)
+    child.main(connection, lane, settings)  # type: ignore[arg-type]
+
+
+def test_a_worker_that_dies_at_its_start_is_started_again_and_no_call_is_lost(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str]]
 ) -> None:
-    monkeypatch.setattr("indexd.worker.child.main", os._exit)  # called with three arguments: the child dies of it
+    monkeypatch.setattr("indexd.worker.child.main", dies_at_first)
+    monkeypatch.setattr("indexd.worker.lane.FIRST_PAUSE_SECONDS", 0.01)
     workers = Workers(settings, lambda kind, text: events.append((kind, text)))
-    with pytest.raises(WorkerDied, match="before it could begin anything"):
-        workers.submit(Drill("echo")).result(WAIT)
+    calls = [workers.submit(Drill("echo", payload=n)) for n in range(3)]
+    assert [call.result(WAIT) for call in calls] == [0, 1, 2]
     assert len(events) == 3
+    assert "exit code 9; calls lost: 0" in events[0][1]
     workers.stop(0.0)
+
+
+def test_stop_does_not_wait_for_a_worker_that_cannot_start(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexd.worker.child.main", os._exit)  # called with three arguments: the child dies of it
+    monkeypatch.setattr("indexd.worker.lane.FIRST_PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr("indexd.worker.lane.LONGEST_PAUSE_SECONDS", 1000.0)
+    died = threading.Event()
+    workers = Workers(settings, lambda _kind, _text: died.set())
+    call = workers.submit(Drill("echo"))
+    assert died.wait(WAIT)
+    workers.stop(0.0)
+    with pytest.raises(CallCancelled):
+        call.result(0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")

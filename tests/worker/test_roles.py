@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from indexd import config
+from indexd.roles import pulled_folder, role_states, worker_settings
 from indexd.worker.calls import EmbedImages, EmbedText, MakeThumbnails, ModelSpec, Render, VerifyModel, WorkerSettings
-from indexd.worker.roles import hub_folder, model_stamp, role_problem, role_problems, worker_settings
+from indexd.worker.roles import model_stamp, role_problem
 from indexd.worker.table import ROUTES, lane_of
 from indexd_schemas.settings import ROLES
 
@@ -49,17 +50,21 @@ def test_settings_become_specs(tmp_path: Path) -> None:
 
 def test_a_role_is_off_with_the_reason_and_on_once_its_model_is_there(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, f'[models.bge]\npath = "{(tmp_path / "bge").as_posix()}"')
-    assert role_problem(settings, "bge") == f"there is nothing at {tmp_path / 'bge'}"
+    assert role_problem(settings, "bge") == (
+        f"there is nothing at {tmp_path / 'bge'}; mount it or change [models.bge] path"
+    )
     assert role_problem(settings, "sdxl") == "no model is set for it; name one under [models.sdxl] in the settings"
     (tmp_path / "bge").mkdir()
     assert role_problem(settings, "bge") is None
-    assert set(role_problems(settings)) == set(ROLES)
+    states = role_states(config.load(tmp_path))
+    assert [state.role for state in states] == list(ROLES)
+    assert [state.role for state in states if state.on] == ["bge"]
 
 
 def test_a_hub_name_is_off_until_it_was_pulled(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, '[models.bge]\nhub = "BAAI/bge-large-en-v1.5"')
-    assert role_problem(settings, "bge") == "its model has not been fetched; run `indexd models pull bge`"
-    hub_folder(Path(settings.cache_folder), "BAAI/bge-large-en-v1.5").mkdir(parents=True)
+    assert role_problem(settings, "bge") == "BAAI/bge-large-en-v1.5 has not been fetched; run `indexd models pull bge`"
+    pulled_folder(config.load(tmp_path), "BAAI/bge-large-en-v1.5").mkdir(parents=True)
     assert role_problem(settings, "bge") is None
 
 

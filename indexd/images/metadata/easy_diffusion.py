@@ -32,7 +32,7 @@ def read(texts: Texts) -> Metadata | None:
         given = texts.record(key)
         if any(name in given for name in _NAMES["model"]):
             return _metadata(given, key)
-    chunks = {key.removeprefix("png:"): texts.get(key) for key in texts.keys() if key.startswith("png:")}  # noqa: SIM118
+    chunks = {key.removeprefix("png:"): texts.get(key) for key in texts.names if key.startswith("png:")}
     # ComfyUI's chunk is called `prompt` too, but holds JSON.
     if _is_ours(chunks) and (_first(chunks, "prompt") or "{").lstrip()[:1] != "{":
         return _metadata(chunks, "png:prompt")

@@ -9,6 +9,9 @@ from indexd.images.facts import ControlUse, LoraUse, Metadata
 from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 
+COMMAND_MAX = 50_000
+"""Characters of a `Dream` command line that are looked at."""
+
 _NEGATIVE = re.compile(r"\[([^\[\]]*)\]")
 _DREAM = re.compile(r"\s*\"((?:\\.|[^\"\\])*)\"(.*)", re.DOTALL)
 _OPTION = re.compile(r"(?:^|\s)-(\w+)\s+(\S+)")
@@ -41,8 +44,8 @@ def read(texts: Texts) -> Metadata | None:
         return _version_3(given)
     if given := texts.record("png:sd-metadata"):
         return _version_2(given)
-    match = _DREAM.match(texts.get("png:Dream") or "")
-    return _version_1(match[1], dict(_OPTION.findall(match[2][:10_000]))) if match else None
+    match = _DREAM.match((texts.get("png:Dream") or "")[:COMMAND_MAX])
+    return _version_1(match[1], dict(_OPTION.findall(match[2]))) if match else None
 
 
 def _version_3(given: dict[str, Any]) -> Metadata:

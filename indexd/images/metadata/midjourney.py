@@ -8,17 +8,20 @@ from indexd.images.facts import Metadata
 from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 
-_JOB = re.compile(r"\s*Job ID:\s*([0-9a-f]{8}-[0-9a-f-]{27})", re.IGNORECASE)
-_OPTION = re.compile(r"(?:^|\s)--(\w+)(?:\s+((?!--)\S[^-]*(?:-(?!-)[^-]*)*))?")
+DESCRIPTION_MAX = 20_000
+
+_JOB = re.compile(r"Job ID: ?([0-9a-f]{8}-[0-9a-f-]{27})", re.IGNORECASE)
+_OPTIONS = re.compile(r"(?:^|(?<=\s))--(?=[a-z])", re.IGNORECASE)
 _VERSIONS = ("v", "version", "niji")
 
 
 @reads("midjourney", rank=80)
 def read(texts: Texts) -> Metadata | None:
     """The prompt of a `Description` that ends with a Midjourney job id, or has its options and an author."""
-    text = (texts.get("png:Description") or texts.get("exif:ImageDescription") or "")[:100_000]
+    text = (texts.get("png:Description") or texts.get("exif:ImageDescription") or "")[:DESCRIPTION_MAX]
     job = _JOB.search(text)
-    options = {name.lower(): (value or "").strip() for name, value in _OPTION.findall(_JOB.sub("", text))}
+    prompt, *given = _OPTIONS.split(_JOB.sub("", text))
+    options = {name.lower(): value.strip() for name, _, value in (option.partition(" ") for option in given)}
     has_version = any(name in options for name in _VERSIONS)
     if job is None and not (has_version and texts.get("png:Author")):
         return None
@@ -28,7 +31,7 @@ def read(texts: Texts) -> Metadata | None:
         generator_version=version,
         source="png:Description" if texts.get("png:Description") else "exif:ImageDescription",
         is_ai="metadata",
-        prompt=values.text(re.split(r"(?:^|\s)--\w", _JOB.sub("", text), maxsplit=1)[0]),
+        prompt=values.text(prompt),
         negative_prompt=values.stated(options.get("no")),
         seed=values.seed(options.get("seed")),
         extras=tuple((f"--{name}", value) for name, value in options.items())

@@ -44,7 +44,7 @@ def read(texts: Texts) -> Metadata | None:
     schedule = values.stated(given.get("noise_schedule"))
     return Metadata(
         generator="novelai",
-        source="png:Comment" if "exif:UserComment" not in texts.keys() else "exif:UserComment",  # noqa: SIM118
+        source="exif:UserComment" if texts.get("exif:UserComment") else "png:Comment",
         is_ai="metadata",
         prompt=values.text(given.get("prompt")) or values.text(caption.get("base_caption")) or values.text(described),
         negative_prompt=values.text(given.get("uc"))

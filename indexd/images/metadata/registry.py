@@ -62,7 +62,8 @@ class Texts:
         """The first text under this key."""
         return self._by_key.get(key)
 
-    def keys(self) -> tuple[str, ...]:
+    @property
+    def names(self) -> tuple[str, ...]:
         """Every key, in file order."""
         return tuple(self._by_key)
 

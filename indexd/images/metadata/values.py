@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any
 
+from indexd.images.metadata.redact import redacted
+
 SEED_END = 1 << 64
 """Seeds of ComfyUI go up to 2**64 - 1."""
 
@@ -14,8 +16,10 @@ WHOLE_MAX = (1 << 31) - 1
 TEXT_MAX = 1 << 20
 """Characters of one prompt that are kept; the raw chunk keeps the rest."""
 
+EXTRA_MAX = 4000
+
 _EXACT_FLOAT_MAX = 1 << 53
-_DIGITS = re.compile(r"\d{1,20}")
+_DIGITS = re.compile(r"[0-9]{1,20}")
 _SIZE = re.compile(r"(\d{1,6})\s*[xX×]\s*(\d{1,6})")
 _MODEL_SUFFIX = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft|onnx|pkl)$", re.IGNORECASE)
 
@@ -100,7 +104,6 @@ def records(value: object) -> list[dict[str, Any]]:
 
 
 def extra(value: object) -> str:
-    """Any stated value as a short text, for the pairs that no column is made for."""
-    if isinstance(value, str):
-        return value[:4000]
-    return json.dumps(value, ensure_ascii=False, default=str)[:4000]
+    """Any stated value as a short text fit to be shown, for the pairs that no column is made for."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return redacted(text[:EXTRA_MAX])

@@ -7,6 +7,9 @@ import re
 
 PACKET_CHARACTERS_MAX = 1 << 20
 
+PREFIX_CHARACTERS_MAX = 60
+
+_PREFIX = re.compile(r"(<?)([\w.-]+)$")
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 
 
@@ -15,19 +18,18 @@ def xmp_value(packet: str | None, name: str) -> str | None:
     if not packet:
         return None
     packet = packet[:PACKET_CHARACTERS_MAX]
-    match = re.search(rf"[\w.-]{{1,40}}:{re.escape(name)}(?=[\s=>/])", packet)
+    match = re.search(rf":{re.escape(name)}(?=[\s=>/])", packet)
     if match is None:
         return None
+    prefix = _PREFIX.search(packet[max(0, match.start() - PREFIX_CHARACTERS_MAX) : match.start()])
     rest = packet[match.end() :]
-    if packet[match.start() - 1 : match.start()] != "<":
-        attribute = re.match(r"\s*=\s*([\"'])", rest)
-        if attribute is None:
-            return None
-        return _plain(rest[attribute.end() :].partition(attribute[1])[0])
+    if prefix is None or prefix[1] != "<":
+        attribute = re.match(r"\s{0,20}=\s{0,20}([\"'])", rest)
+        return _plain(rest[attribute.end() :].partition(attribute[1])[0]) if attribute else None
     opening, _, body = rest.partition(">")
-    if resource := re.search(r"resource\s*=\s*[\"']([^\"']{1,500})", opening):
+    if resource := re.search(r"resource=[\"']([^\"']{1,500})", opening):
         return _plain(resource[1])
-    return _plain(body.partition(f"</{match[0]}")[0])
+    return _plain(body.partition(f"</{prefix[2]}:{name}>")[0])
 
 
 def _plain(text: str) -> str | None:

@@ -94,7 +94,9 @@ class Conditionings:
         takes_both = self._takes(node, "positive") and self._takes(node, "negative")
         if not takes_both or node.has("pipe", "context", "loader"):
             return role
-        return {0: "positive", 1: "negative"}.get(link.slot, role)  # type: ignore[return-value]
+        if link.slot > 1:
+            return role
+        return "negative" if link.slot else "positive"
 
     def _takes(self, node: Node, name: str) -> bool:
         return self.graph.link(node, name) is not None

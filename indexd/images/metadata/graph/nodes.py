@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-NODES_MAX = 20_000
+NODES_MAX = 5_000
+UPSTREAM_MAX = 2_000
 
 
 class Link(NamedTuple):
@@ -74,10 +75,12 @@ class Graph:
                 yield name, link
 
     def upstream(self, starts: Iterable[str], *, unless: frozenset[str] = frozenset()) -> Iterator[Node]:
-        """Every node behind these ones, nearest first, each once; inputs named in `unless` are not followed."""
-        seen = set(starts)
-        queue = list(seen)
+        """The nodes behind these ones, nearest first, each once; inputs named in `unless` are not followed."""
+        queue = list(dict.fromkeys(starts))
+        seen = set(queue)
         for place in queue:
+            if len(seen) > UPSTREAM_MAX:
+                return
             node = self.nodes[place]
             for name, link in self.links(node):
                 if name not in unless and link.source not in seen:

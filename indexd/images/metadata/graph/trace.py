@@ -15,7 +15,7 @@ from indexd.images.metadata.graph.models import model_chain
 from indexd.images.metadata.graph.nodes import Budget, Graph, Link, Node
 from indexd.images.metadata.graph.settings import carriers, plain, setting
 
-PASSES_MAX = 50
+PASSES_MAX = 20
 OUTPUTS_MAX = 50
 
 _SEEDS = ("seed", "noise_seed", "seed_value", "seed_num")

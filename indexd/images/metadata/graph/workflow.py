@@ -184,7 +184,7 @@ def _widgets(item: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     place = 0
     for name in declared or known or ():
-        if place < len(stated) and stated[place] in SEED_CHOICES and name not in ("sampler_name", "scheduler"):
+        if place < len(stated) and str(stated[place]) in SEED_CHOICES and name not in ("sampler_name", "scheduler"):
             place += 1
         if place >= len(stated):
             break

@@ -1,0 +1,130 @@
+"""From the close (or the rename) of a file to its delivery by the watch room, and what watching costs while idle."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report import line, p50_p95
+from indexd.watch.known import KnownInMemory
+from indexd.watch.roots import WatchedRoot
+from indexd.watch.service import WatchService
+from indexd.watch.stamp import SettledFile
+from indexd.watch.watcher import Enters, OpenWatcher, open_watcher
+
+FILES = 200
+SIZE_BYTES = 1_500_000
+PAUSE_SECONDS = 0.02
+IDLE_SECONDS = 45.0
+IDLE_ROOTS = 5
+
+
+def portable(root: bytes, enters: Enters) -> object:  # noqa: ARG001 - the shape of OpenWatcher
+    """The watcher of systems without inotify."""
+    from indexd.watch.portable import PortableWatcher
+
+    return PortableWatcher(os.fsdecode(root))
+
+
+class Arrivals:
+    """Remembers when each file was delivered."""
+
+    def __init__(self) -> None:
+        self.known = KnownInMemory()
+        self._came = threading.Condition()
+        self._at: dict[bytes, float] = {}
+
+    def deliver(self, file: SettledFile) -> None:
+        now = time.perf_counter()
+        self.known.record(file.root_id, file.rel, file.stamp)
+        with self._came:
+            self._at[file.rel] = now
+            self._came.notify_all()
+
+    def wait_for(self, name: str) -> float:
+        rel = os.fsencode(name)
+        with self._came:
+            self._came.wait_for(lambda: rel in self._at)
+            return self._at[rel]
+
+
+def renamed_in(folder: Path, name: str, data: bytes) -> float:
+    """Write under another name, rename into place; the moment before that."""
+    (folder / f"{name}.tmp").write_bytes(data)
+    done = time.perf_counter()
+    os.replace(folder / f"{name}.tmp", folder / name)
+    return done
+
+
+def written_in_place(folder: Path, name: str, data: bytes) -> float:
+    """Write in ten pieces over some time; the moment before it was closed."""
+    with (folder / name).open("wb") as file:
+        for piece in range(10):
+            file.write(data[piece * len(data) // 10 : (piece + 1) * len(data) // 10])
+            file.flush()
+            time.sleep(0.003)
+        return time.perf_counter()
+
+
+def latencies(opener: OpenWatcher, write: Callable[[Path, str, bytes], float]) -> list[float]:
+    """Milliseconds of each file."""
+    arrivals, data = Arrivals(), os.urandom(SIZE_BYTES)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        service = WatchService(
+            [WatchedRoot(1, os.fsencode(folder))], arrivals.known, arrivals.deliver, lambda *_: None, opener=opener
+        )
+        service.start()
+        service.scan(wait=True)
+        found = []
+        for number in range(FILES):
+            done = write(folder, f"{number}.png", data)
+            found.append((arrivals.wait_for(f"{number}.png") - done) * 1000)
+            time.sleep(PAUSE_SECONDS)
+        service.stop()
+    return found
+
+
+def idle_share() -> float:
+    """Per cent of a core that this process uses while five folders of a hundred files are watched and quiet."""
+    with tempfile.TemporaryDirectory() as name:
+        roots = []
+        for number in range(IDLE_ROOTS):
+            folder = Path(name) / f"{number}"
+            folder.mkdir()
+            for file in range(100):
+                (folder / f"{file}.png").write_bytes(b"x")
+            roots.append(WatchedRoot(number, os.fsencode(folder)))
+        arrivals = Arrivals()
+        service = WatchService(roots, arrivals.known, arrivals.deliver, lambda *_: None)
+        service.start()
+        service.scan(wait=True)
+        before, started = _cpu_seconds(), time.monotonic()
+        time.sleep(IDLE_SECONDS)
+        share = 100 * (_cpu_seconds() - before) / (time.monotonic() - started)
+        service.stop()
+    return share
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Both ways of writing, with this system's watcher and with the portable one."""
+    for label, opener in (("own watcher", open_watcher), ("portable watcher", portable)):
+        for what, write in (("rename-in", renamed_in), ("write-in-place", written_in_place)):
+            p50, p95 = p50_p95(latencies(opener, write))  # type: ignore[arg-type]
+            line(f"{what} -> delivered, {label}, p50", p50, "ms")
+            line(f"{what} -> delivered, {label}, p95", p95, "ms")
+    line(f"idle: {IDLE_ROOTS} folders watched", idle_share(), "% of a core", bar="<= 0.1")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Writes the reference pages that follow from the code: `python docs/build.py [--check]`.
+
+settings.md from the settings' schema, cli.md from the commands' help, job-fields.md from the job files' schema,
+samplers.md from the table of samplers. With --check nothing is written; exit code 1 when a page is out of date.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from indexd.cli.app import app
+from indexd_schemas.job import Img2ImgJob, Txt2ImgJob
+from indexd_schemas.samplers import NOT_HERE, SAMPLERS, SCHEDULES
+from indexd_schemas.settings import Settings
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Made by docs/build.py (`make schemas`); change the code it is made from instead. -->\n"
+
+
+def settings_page() -> str:
+    """Every option of the settings file."""
+    lines = [
+        "# Settings",
+        NOTE,
+        "`indexd init` writes a commented file, `indexd config sample` prints it, `indexd config validate` checks yours.",
+        "Order of precedence: command-line flag, environment (`INDEXD_WATCH__SETTLE_SECONDS=1`), file, default.",
+    ]
+    for name, model, description in _sections(Settings, ""):
+        lines += ["", f"## {name}", description, "", "| option | default | what it does | example |", "|---|---|---|---|"]
+        for option, field in model.model_fields.items():
+            if _nested(field.annotation) is None:
+                default = "required" if field.is_required() else f"`{_toml(field.default)}`"
+                example = f"`{_toml(field.examples[0])}`" if field.examples else ""
+                lines.append(f"| `{option}` | {default} | {_cell(field.description)} | {example} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel], str]]:
+    for name, field in model.model_fields.items():
+        inner = _nested(field.annotation)
+        if inner is None:
+            continue
+        full = f"{prefix}{name}"
+        shown = f"[[{full}]]" if field.default == () else f"[{full}]"
+        if any(_nested(below.annotation) is None for below in inner.model_fields.values()):
+            yield shown, inner, (field.description or "").strip()
+        yield from _sections(inner, f"{full}.")
+
+
+def _nested(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return "unset" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def cli_page() -> str:
+    """The help of every command."""
+    lines = ["# Commands", NOTE]
+    for name, command in _commands(app, "indexd"):
+        context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+        lines += [f"## {name}", "```text", command.get_help(context).rstrip(), "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            if found is not None:
+                yield from _commands(found, f"{name} {child}")
+
+
+def job_page() -> str:
+    """Every field of a job file, by kind."""
+    lines = ["# Fields of a job file", NOTE, "An unknown field is an error with a suggestion. [jobs.md](jobs.md) tells how jobs live."]
+    for model in (Txt2ImgJob, Img2ImgJob):
+        kind = model.model_fields["kind"].annotation.__args__[0]  # type: ignore[union-attr]
+        lines += ["", f"## kind: {kind}", textwrap.dedent(model.__doc__ or "").strip(), "", "| field | default | what it does | example |", "|---|---|---|---|"]
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else f"`{_toml(_default(field))}`"
+            example = f"`{field.examples[0]}`" if field.examples else ""
+            lines.append(f"| `{field.alias or name}` | {_cell(default)} | {_cell(field.description)} | {_cell(example)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: FieldInfo) -> Any:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return value.model_dump(exclude_defaults=True) if isinstance(value, BaseModel) else value
+
+
+def samplers_page() -> str:
+    """Every sampler with its names and schedules."""
+    lines = [
+        "# Samplers and schedules",
+        NOTE,
+        "Names of A1111 and of ComfyUI are both understood, and so are glued ones (`DPM++ 2M Karras`). What a pair sets in",
+        "the diffusers scheduler stands in `indexd/generate/samplers.py`. An impossible pair is refused with the possible ones.",
+        "",
+        "| A1111 | ComfyUI | also | schedules | its own |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.label} | `{one.name}` | {', '.join(f'`{alias}`' for alias in one.aliases)} | {', '.join(one.schedules)} | {one.own or ''} |"
+        for one in SAMPLERS.values()
+    ]
+    lines += ["", "| schedule | A1111 | also |", "|---|---|---|"]
+    lines += [f"| `{one.name}` | {one.label} | {', '.join(one.aliases)} |" for one in SCHEDULES.values()]
+    lines += ["", "Known elsewhere and not here (diffusers has no class), with the nearest that is: "]
+    lines[-1] += ", ".join(f"{name} → `{nearest}`" for name, nearest in NOT_HERE.items()) + "."
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_page, "cli.md": cli_page, "job-fields.md": job_page, "samplers.md": samplers_page}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with --check say which are out of date."""
+    check = arguments == ["--check"]
+    stale = 0
+    for name, page in PAGES.items():
+        path = HERE / name
+        text = page()
+        if path.exists() and path.read_text("utf-8") == text:
+            continue
+        stale += 1
+        if check:
+            sys.stdout.write(f"docs/{name} is out of date; run make schemas\n")
+        else:
+            path.write_text(text, "utf-8", newline="\n")
+            sys.stdout.write(f"docs/{name} written\n")
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

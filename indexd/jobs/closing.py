@@ -1,0 +1,56 @@
+"""The end of a job: when its last picture is settled, the row says how it ended, and its file goes where that belongs."""
+
+from __future__ import annotations
+
+import logging
+
+from indexd.jobs.facade import Jobs
+from indexd.store.index import Store
+from indexd.store.ledger import JobLedger
+from indexd.store.records import JobRow
+
+log = logging.getLogger(__name__)
+
+
+class Closing:
+    """Ends jobs. Only the runner's thread uses it."""
+
+    def __init__(self, store: Store, jobs: Jobs) -> None:
+        self._ledger = store.jobs
+        self._jobs = jobs
+        self._touched: set[int] = set()
+
+    def look_at(self, job_id: int) -> None:
+        """Something became of a picture of this job."""
+        self._touched.add(job_id)
+
+    def close_ended(self) -> None:
+        """End those of the jobs looked at whose last picture is settled. Raises StorageFull; then the rest is kept."""
+        while self._touched:
+            job_id = min(self._touched)
+            self._close(job_id)
+            self._touched.discard(job_id)
+
+    def _close(self, job_id: int) -> None:
+        with self._jobs.lock:
+            job = known_job(self._ledger, job_id)
+            counts = job.item_counts
+            if job.state in ("queued", "running") and not counts.get("queued") and not counts.get("running"):
+                error = self._summary(job) if counts.get("failed") else None
+                self._ledger.finish(job_id, "failed" if error else "done", error)
+                job = known_job(self._ledger, job_id)
+                log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
+        self._jobs.mirror.settle(job)
+
+    def _summary(self, job: JobRow) -> str:
+        items = self._ledger.items(job.id)
+        failed = [item for item in items if item.state == "failed"]
+        return f"{len(failed)} of {len(items)} pictures failed; picture {failed[0].index + 1}: {failed[0].error}"
+
+
+def known_job(ledger: JobLedger, job_id: int) -> JobRow:
+    """The row of a job that is in the ledger."""
+    job = ledger.get(job_id)
+    if job is None:
+        raise LookupError(f"job {job_id} has left the ledger, where nothing is ever deleted")
+    return job

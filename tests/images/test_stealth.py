@@ -1,0 +1,112 @@
+"""Texts hidden in pixels: alpha and RGB, plain and gzipped, under every filter of PNG."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from indexd.images.containers import png_stealth
+from tests.images.writers import SIGNATURE, chunk, facts, text
+
+WORDS = "a duck, テスト\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"
+
+
+def hidden(kind: str, payload: bytes, size: tuple[int, int], noise: int = 0) -> NDArray[np.uint8]:
+    """Pixels (height, width, RGBA) with `payload` in their lowest bits."""
+    width, height = size
+    pixels = np.random.default_rng(noise).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    pixels[..., 3] |= 0xF0
+    signature = f"stealth_{kind}".encode()
+    bits = np.unpackbits(np.frombuffer(signature + struct.pack(">I", 8 * len(payload)) + payload, np.uint8))
+    planes = pixels[..., 3:] if kind.startswith("png") else pixels[..., :3]
+    columns = planes.transpose(1, 0, 2).reshape(-1).copy()
+    columns[: len(bits)] = (columns[: len(bits)] & 0xFE) | bits
+    planes[...] = columns.reshape(width, height, planes.shape[2]).transpose(1, 0, 2)
+    return pixels
+
+
+def encoded(pixels: NDArray[np.uint8], filters: tuple[int, ...]) -> bytes:
+    """A PNG whose rows use these filters in turn."""
+    height, width, channels = pixels.shape
+    rows = pixels.reshape(height, width * channels).astype(int)
+    out = b""
+    for number, row in enumerate(rows):
+        kind = filters[number % len(filters)]
+        up = rows[number - 1] if number else np.zeros_like(row)
+        left = np.concatenate([np.zeros(channels, int), row[:-channels]])
+        corner = np.concatenate([np.zeros(channels, int), up[:-channels]])
+        estimate = left + up - corner
+        near = np.where(
+            (abs(estimate - left) <= abs(estimate - up)) & (abs(estimate - left) <= abs(estimate - corner)),
+            left,
+            np.where(abs(estimate - up) <= abs(estimate - corner), up, corner),
+        )
+        predicted = (0 * row, left, up, (left + up) // 2, near)[kind]
+        out += bytes((kind,)) + ((row - predicted) & 255).astype(np.uint8).tobytes()
+    colour = {3: 2, 4: 6}[channels]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+    data = zlib.compress(out)
+    middle = len(data) // 2
+    return SIGNATURE + header + chunk(b"IDAT", data[:middle]) + chunk(b"IDAT", data[middle:]) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["pnginfo", "pngcomp", "rgbinfo", "rgbcomp"])
+@pytest.mark.parametrize("size", [(200, 300), (300, 17)])
+def test_every_kind_and_every_filter(kind: str, size: tuple[int, int]) -> None:
+    payload = WORDS.encode()
+    pixels = hidden(kind, gzip.compress(payload) if kind.endswith("comp") else payload, size)
+    for data in (encoded(pixels, (0, 1, 2, 3, 4)), encoded(pixels, (4,)), encoded(pixels, (3, 1))):
+        metadata = facts(data).metadata
+        assert (metadata.prompt, metadata.negative_prompt, metadata.seed) == ("a duck, テスト", "a goose", "5")
+        assert metadata.source == "stealth:parameters"
+
+
+def test_rgb_pictures_hide_texts_too(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    Image.fromarray(hidden("rgbinfo", WORDS.encode(), (64, 64))[..., :3].copy()).save(out, "PNG")
+    assert facts(out.getvalue()).metadata.seed == "5"
+
+
+def test_a_stated_text_is_preferred() -> None:
+    data = encoded(hidden("pngcomp", gzip.compress(WORDS.encode()), (64, 64)), (0,))
+    stated = data[:33] + text("parameters", "stated\nSteps: 1, Seed: 9") + data[33:]
+    assert facts(stated).metadata.seed == "9"
+
+
+@pytest.mark.parametrize("payload", [b"not gzipped", gzip.compress(b"x" * 100)[:-30], b""])
+def test_damaged_payloads_are_no_text(payload: bytes) -> None:
+    metadata = facts(encoded(hidden("pngcomp", payload, (64, 64)), (0,))).metadata
+    assert (metadata.is_ai, metadata.problem) == (None, None)
+
+
+def test_a_length_beyond_the_picture_is_no_text() -> None:
+    pixels = hidden("pnginfo", WORDS.encode(), (64, 64))
+    pixels[:, 2:5, 3] |= 1
+    assert facts(encoded(pixels, (0,))).metadata.is_ai is None
+
+
+def test_a_gzip_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(png_stealth, "TEXT_BYTES_MAX", 5000)
+    data = encoded(hidden("pngcomp", gzip.compress(bytes(10_000_000)), (300, 300)), (0,))
+    assert all(len(item.text) <= 5000 for item in facts(data).metadata.raw)
+
+
+def test_large_edges_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(png_stealth, "EDGE_BYTES_MAX", 300)
+    assert facts(encoded(hidden("pnginfo", WORDS.encode(), (64, 64)), (0,))).metadata.is_ai is None
+
+
+def test_truncated_pixels_are_no_error() -> None:
+    data = encoded(hidden("pnginfo", WORDS.encode(), (64, 64)), (0,))
+    for cut in range(100, len(data), 701):
+        metadata = facts(data[:cut]).metadata
+        assert metadata.seed in (None, "5")
+        assert metadata.problem is None

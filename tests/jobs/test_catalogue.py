@@ -1,0 +1,89 @@
+"""Model files by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexd.catalogue import Catalogue, UnknownModel
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    names = ("a/dream.safetensors", "a/xl/dream.safetensors", "a/xl/Flat_v2.SAFETENSORS", "a/old.ckpt", "a/notes.txt",
+             "a/folder/model_index.json", "a/folder/unet/weights.safetensors", "a/.trash/gone.safetensors",
+             "base/model_index.json", "loras/v1.5.safetensors")  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.fixture
+def catalogue(models: Path) -> Catalogue:
+    return Catalogue([models / "a"], [models / "loras"], models / "base")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("dream", "a/dream.safetensors"),
+        ("Dream.safetensors", "a/dream.safetensors"),
+        ("xl/dream", "a/xl/dream.safetensors"),
+        ("xl\\dream", "a/xl/dream.safetensors"),
+        ("flat_v2", "a/xl/Flat_v2.SAFETENSORS"),
+        ("folder", "a/folder"),
+        ("base", "base"),
+    ],
+)
+def test_a_name_finds_its_file(catalogue: Catalogue, models: Path, name: str, path: str) -> None:
+    assert catalogue.checkpoint(name).path == models / path
+
+
+def test_a_name_with_a_dot_is_whole(catalogue: Catalogue) -> None:
+    assert catalogue.lora("v1.5").name == "v1.5"
+
+
+@pytest.mark.parametrize("name", ["gone", "notes", "weights", "old", "a/dream", "/etc/passwd", "../a/dream", ""])
+def test_what_is_no_model_here_is_unknown(catalogue: Catalogue, name: str) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        catalogue.checkpoint(name)
+    assert set(caught.value.known) == {"dream", "xl/dream", "xl/Flat_v2", "folder", "base"}
+
+
+def test_pickles_are_only_known_when_allowed(models: Path) -> None:
+    assert Catalogue([models / "a"], pickles=True).checkpoint("old").path.name == "old.ckpt"
+
+
+def test_an_ambiguous_name_names_the_choices(models: Path) -> None:
+    (models / "a" / "dream.safetensors").rename(models / "a" / "xl" / "b.safetensors")
+    (models / "a" / "sd").mkdir()
+    (models / "a" / "sd" / "dream.safetensors").touch()
+    with pytest.raises(UnknownModel, match="'dream' could be 'sd/dream' or 'xl/dream'; write one of these"):
+        Catalogue([models / "a"]).checkpoint("dream")
+
+
+def test_a_file_that_came_or_went_is_noticed(catalogue: Catalogue, models: Path) -> None:
+    with pytest.raises(UnknownModel):
+        catalogue.checkpoint("new")
+    (models / "a" / "new.safetensors").touch()
+    assert catalogue.checkpoint("new").name == "new"
+    (models / "a" / "new.safetensors").unlink()
+    with pytest.raises(UnknownModel):
+        catalogue.checkpoint("new")
+
+
+def test_a_link_that_leads_back_is_walked_once(catalogue: Catalogue, models: Path) -> None:
+    (models / "a" / "loop").symlink_to(models / "a")
+    assert catalogue.checkpoint("dream").path == models / "a" / "dream.safetensors"
+    assert len(catalogue.checkpoints.names()) == 5
+
+
+def test_a_default_that_is_not_there_is_named_all_the_same(models: Path) -> None:
+    catalogue = Catalogue(default=models / "later.safetensors")
+    assert catalogue.default_checkpoint().name == "later"
+    with pytest.raises(UnknownModel, match=r"later.safetensors of \[models.sdxl\] is not there"):
+        catalogue.checkpoint("later")
+    with pytest.raises(UnknownModel, match="no model: set"):
+        Catalogue().default_checkpoint()

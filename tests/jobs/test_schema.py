@@ -1,0 +1,82 @@
+"""The schema of job files, the handlers, their folder and the generated JSON Schemas say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import indexd_handlers.jobs
+from indexd.jobs.diagnose import read_job, schema_of
+from indexd.jobs.guard import read
+from indexd.registry import job_kinds, load_handlers
+from indexd_schemas import generate
+from indexd_schemas.job import JOB_KINDS, SYNONYMS, Job, LoraUse, Output, Txt2ImgJob
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _handlers() -> None:
+    load_handlers()
+
+
+def _fields() -> Iterator[tuple[str, FieldInfo]]:
+    models: list[type[BaseModel]] = [*JOB_KINDS.values(), LoraUse, Output]
+    for model in models:
+        for name, field in model.model_fields.items():
+            yield f"{model.__name__}.{name}", field
+
+
+def test_kinds_files_and_handlers_are_the_same_list() -> None:
+    folder = Path(indexd_handlers.jobs.__path__[0])
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert files == set(JOB_KINDS) == set(job_kinds.kinds())
+    for kind, handler in job_kinds.kinds().items():
+        assert handler.__module__ == f"indexd_handlers.jobs.{kind}"
+        assert schema_of(handler) is JOB_KINDS[kind]
+
+
+def test_a_handler_of_somebody_else_brings_its_own_schema() -> None:
+    class GridJob(Txt2ImgJob):
+        columns: int
+
+    def grid(job: GridJob, desk: object) -> list[object]:
+        return []
+
+    grid.__annotations__["job"] = GridJob
+    job = read_job(read(b"kind: txt2img\nprompt: a\ncolumns: 3"), {"txt2img": grid})
+    assert isinstance(job, GridJob)
+    with pytest.raises(TypeError, match="must be a subclass of Job"):
+        schema_of(lambda job: None)
+
+
+@pytest.mark.parametrize(("name", "field"), list(_fields()), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_key_has_a_description_and_an_example(name: str, field: FieldInfo) -> None:
+    assert field.description
+    assert field.description.endswith(".")
+    assert field.examples
+
+
+@pytest.mark.parametrize("kind", sorted(JOB_KINDS))
+def test_the_examples_are_valid(kind: str) -> None:
+    model = JOB_KINDS[kind]
+    required = {name: (f.examples or [None])[0] for name, f in model.model_fields.items() if f.is_required()}
+    for name, field in model.model_fields.items():
+        for example in field.examples or []:
+            assert isinstance(model.model_validate({**required, name: example}), Job)
+
+
+def test_suggestions_name_keys_that_exist() -> None:
+    known = {name.partition(".")[2] for name, _ in _fields()}
+    assert set(SYNONYMS.values()) <= known
+    assert not set(SYNONYMS) & known
+
+
+def test_the_json_schemas_are_up_to_date(tmp_path: Path) -> None:
+    assert generate.out_of_date() == []
+    assert generate.main(["--check"]) == 0
+    assert generate.out_of_date(tmp_path) == sorted(generate.schemas(), key=list(generate.schemas()).index)
+    assert generate.write(tmp_path) == list(generate.schemas())
+    assert generate.write(tmp_path) == []

@@ -1,0 +1,61 @@
+"""From a picture's recipe back to a job file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from indexd.search.replay import compare, job_text
+from indexd_schemas.job import JOB_KINDS
+from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
+
+ODD = 'a "quoted": {brace} # no comment\n- item\t*anchor &x %tag\x7f\x85\u2028\ufeff emoji 😀 \\ end'
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe(
+        **{
+            "kind": "txt2img", "prompt": ODD, "negative_prompt": "", "seed": 2**64 - 1, "width": 64, "height": 128, "steps": 3,
+            "cfg": 5.5, "sampler": "dpmpp_2m", "schedule": "karras", "clip_skip": 2, "model": ModelRef(name="tiny", hash="ab"),
+            "loras": (LoraRef(name="one", weight=0.8), LoraRef(name="two", weight=-1.0, text_weight=0.5, hash="cd")),
+            **changes,
+        }
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def test_the_job_file_says_what_the_recipe_says() -> None:
+    text = job_text(recipe(), None, Path("/out"), "again")
+    data = YAML(typ="safe").load(text)
+    assert data == json.loads(text)
+    job = JOB_KINDS["txt2img"].model_validate(data)
+    assert (job.prompt, job.seeds, job.count) == (ODD, [2**64 - 1], None)
+    assert (job.width, job.height, job.steps, job.cfg) == (64, 128, 3, 5.5)
+    assert (job.sampler, job.schedule, job.clip_skip, job.model) == ("dpmpp_2m", "karras", 2, "tiny")
+    assert [(use.name, use.weight, use.text_weight) for use in job.loras] == [("one", 0.8, None), ("two", -1.0, 0.5)]
+    assert (job.output.folder, job.output.name) == ("/out", "again")
+
+
+def test_what_is_unset_is_left_out() -> None:
+    data = json.loads(job_text(recipe(schedule=None, clip_skip=None, loras=()), None, Path("/out"), "again"))
+    assert "schedule" not in data
+    assert "clip_skip" not in data
+
+
+def test_img2img_starts_from_the_same_picture() -> None:
+    made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4))
+    data = json.loads(job_text(made, "/pictures/in.png", Path("/out"), "again"))
+    assert (data["input"], data["denoise"]) == ("/pictures/in.png", 0.4)
+    JOB_KINDS["img2img"].model_validate(data)
+
+
+@pytest.mark.parametrize(("second", "expected"), [((64, 64), (True, 0, 0)), ((64, 65), (False, None, None))])
+def test_comparing(tmp_path: Path, second: tuple[int, int], expected: tuple[bool, int | None, int | None]) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    Image.new("RGB", second, "red").save(tmp_path / "b.png", compress_level=0)
+    found = compare(tmp_path / "a.png", tmp_path / "b.png")
+    assert (found.equal, found.largest_difference, found.differing_pixels) == expected
+    assert not found.same_bytes

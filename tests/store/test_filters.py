@@ -1,0 +1,206 @@
+"""Conditions on metadata, alone, together and turned round."""
+
+from __future__ import annotations
+
+import datetime
+import os
+
+import pytest
+
+from indexd.images.facts import LoraUse
+from indexd.store.index import Store
+from indexd.store.records import Filter
+from tests.store.made_up import Library, new_job
+
+BIG = 2**64 - 1
+
+
+def _day(day: int, hour: int = 12) -> float:
+    return datetime.datetime(2026, 3, day, hour).astimezone().timestamp()
+
+
+@pytest.fixture
+def names(store: Store, library: Library) -> dict[int, str]:
+    """Three pictures: `full` states everything, `other` something else, `bare` nothing."""
+    full = library.add(
+        "Portraits/100%_cat.png",
+        generator="ComfyUI",
+        prompt="a cat",
+        seed="99",
+        steps=30,
+        cfg=7.5,
+        sampler="Euler a",
+        schedule="karras",
+        model_name="XL\\Pony V6.safetensors",
+        loras=(LoraUse("styles/Grain.safetensors"), LoraUse("tweak")),
+        created_at=_day(10),
+        job="12/0",
+    )
+    other = library.add(
+        "landscapes/sea.png",
+        generator="a1111",
+        prompt="the sea",
+        seed=str(BIG),
+        steps=20,
+        cfg=5.0,
+        sampler="DPM++ 2M",
+        model_name="ÜberModel",
+        created_at=_day(11, 23),
+    )
+    bare = library.add("landscapes/bare.png", seed="n/a", created_at=_day(12))
+    store.marks.rate([full], 5)
+    store.marks.rate([other], 2)
+    store.marks.tag([full], add=["Best", "print"])
+    return {full: "full", other: "other", bare: "bare"}
+
+
+def _met(store: Store, names: dict[int, str], *filters: Filter) -> set[str]:
+    ids = store.filters.ids(filters)
+    assert ids is not None
+    return {names[image_id] for image_id in ids}
+
+
+def _is(key: str, value: str, negate: bool = False) -> Filter:
+    return Filter(key, "=", value, negate=negate)
+
+
+def _range(key: str, low: str | None, high: str | None) -> Filter:
+    return Filter(key, "..", low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (_is("generator", "comfyui"), {"full"}),
+        (_is("sampler", "euler A"), {"full"}),
+        (_is("sampler", "dpm*"), {"other"}),
+        (_is("sampler", "dpm"), set()),
+        (_is("sampler", "*"), {"full", "other"}),
+        (_is("schedule", "Karras"), {"full"}),
+        (_is("model", "xl\\pony v6.safetensors"), {"full"}),
+        (_is("model", "pony v6"), {"full"}),
+        (_is("model", "über*"), {"other"}),
+        (_is("model", "ÜBERMODEL"), {"other"}),
+        (_is("model", "nobody"), set()),
+        (_is("lora", "grain"), {"full"}),
+        (_is("lora", "tweak"), {"full"}),
+        (_is("lora", "gra"), set()),
+        (_is("seed", "99"), {"full"}),
+        (_is("seed", "0099"), {"full"}),
+        (_is("seed", str(BIG)), {"other"}),
+        (_range("seed", "100", None), {"other"}),
+        (_range("seed", "9", "100"), {"full"}),
+        (_range("seed", None, str(BIG - 1)), {"full"}),
+        (_range("seed", str(2**63), str(BIG)), {"other"}),
+        (_range("seed", "abc", None), set()),
+        (_is("steps", "30"), {"full"}),
+        (_range("steps", "20", "29"), {"other"}),
+        (_range("steps", None, "20"), {"other"}),
+        (_is("steps", "many"), set()),
+        (_is("cfg", "7.5"), {"full"}),
+        (_range("cfg", "5", "7"), {"other"}),
+        (_is("width", "64"), {"full", "other", "bare"}),
+        (_range("height", "49", None), set()),
+        (_is("rating", "5"), {"full"}),
+        (_range("rating", "1", "3"), {"other"}),
+        (_is("rating", "0"), {"bare"}),
+        (_is("tag", "best"), {"full"}),
+        (_is("tag", "pri*"), {"full"}),
+        (_is("tag", "unknown"), set()),
+        (_range("date", "2026-03-10", "2026-03-10"), {"full"}),
+        (_range("date", "2026-03-11", None), {"other", "bare"}),
+        (_range("date", None, "2026-03-11"), {"full", "other"}),
+        (_is("date", "2026-03-12"), {"bare"}),
+        (_range("date", "yesterday", None), set()),
+        (_is("job", "12"), {"full"}),
+        (_is("job", "12/0"), {"full"}),
+        (_is("job", "1"), set()),
+        (_is("path", "landscapes"), {"other", "bare"}),
+        (_is("path", "LANDSCAPES"), {"other", "bare"}),
+        (_is("path", "/pictures/landscapes/*"), {"other", "bare"}),
+        (_is("path", "landscapes/*.png"), {"other", "bare"}),
+        (_is("path", "*/sea.png"), {"other"}),
+        (_is("path", "sea*"), set()),
+        (_is("path", "100%_c"), {"full"}),
+        (_is("path", "100_c"), set()),
+        (_is("prompt", "sea the"), {"other"}),
+        (_is("prompt", "!!"), set()),
+        (_is("missing", "yes"), set()),
+        (_is("missing", "no"), {"full", "other", "bare"}),
+        (_is("missing", "perhaps"), set()),
+        (Filter("model", "has"), {"full", "other"}),
+        (Filter("lora", "has"), {"full"}),
+        (Filter("rating", "has"), {"full", "other"}),
+        (Filter("prompt", "has", negate=True), {"bare"}),
+        (Filter("job", "has"), {"full"}),
+        (_is("model", "pony*", negate=True), {"other", "bare"}),
+        (_is("steps", "30", negate=True), {"other", "bare"}),
+        (_is("tag", "unknown", negate=True), {"full", "other", "bare"}),
+        (_is("lora", "grain", negate=True), {"other", "bare"}),
+    ],
+    ids=str,
+)
+def test_a_filter_is_met_by(store: Store, names: dict[int, str], wanted: Filter, expected: set[str]) -> None:
+    assert _met(store, names, wanted) == expected
+
+
+def test_filters_are_met_together(store: Store, names: dict[int, str]) -> None:
+    assert _met(store, names, _is("width", "64"), _range("steps", "1", "100"), _is("tag", "best", negate=True)) == {
+        "other"
+    }
+
+
+def test_no_filter_is_no_restriction(store: Store) -> None:
+    assert store.filters.ids([]) is None
+
+
+def test_an_unknown_key_is_a_mistake_of_the_caller(store: Store) -> None:
+    with pytest.raises(ValueError, match="'colour'"):
+        store.filters.ids([Filter("colour", "=", "red")])
+    with pytest.raises(ValueError, match="'colour'"):
+        store.filters.ids([Filter("colour", "has")])
+
+
+@pytest.mark.parametrize("key", ["model", "lora", "tag", "path", "prompt", "job", "sampler", "seed", "missing", "date"])
+@pytest.mark.parametrize("value", ["' OR 1=1 --", '"; DROP TABLE image', "\0", "\ud800", "[", "(*)", ""])
+def test_hostile_values_find_nothing_and_break_nothing(
+    store: Store, names: dict[int, str], key: str, value: str
+) -> None:
+    assert _met(store, names, _is(key, value)) <= {"bare"}
+    assert store.images.count() == 3
+
+
+def test_a_picture_is_missing_when_none_of_its_places_is_left(store: Store, library: Library) -> None:
+    one = library.add("a.png", "same")
+    library.add("b.png", "same")
+    two = library.add("c.png")
+    store.files.mark_missing(library.root.id, [b"a.png", b"c.png"], 1.0)
+    assert store.filters.ids([_is("missing", "yes")]) == {two}
+    assert store.filters.ids([_is("missing", "no")]) == {one}
+
+
+def test_a_job_is_found_through_the_pictures_it_published(store: Store, library: Library) -> None:
+    image_id = library.add("made.png", job="portraits/0")
+    plain = library.add("plain.png")
+    job = store.jobs.admit(new_job("Faces"))
+    row = store.images.get(plain)
+    assert row is not None
+    store.jobs.published(store.jobs.items(job.id)[0].id, os.fsencode("/out/plain.png"), row.content_hash, 1.0)
+    assert store.filters.ids([_is("job", "faces")]) == {plain}
+    assert store.filters.ids([_is("job", str(job.id))]) == {plain}
+    assert store.filters.ids([_is("job", "port*")]) == {image_id}
+    assert store.filters.ids([_is("job", "faces", negate=True)]) == {image_id}
+
+
+def test_pictures_come_by_time_or_by_rating(store: Store, library: Library) -> None:
+    old, middle, new = (library.add(f"{at}.png", created_at=float(at)) for at in (1, 2, 3))
+    same = library.add("same.png", created_at=3.0)
+    assert store.filters.sorted_ids("newest", None, 10) == [same, new, middle, old]
+    assert store.filters.sorted_ids("oldest", None, 2) == [old, middle]
+    assert store.filters.sorted_ids("newest", {old, middle}, 1) == [middle]
+    store.marks.rate([old], 5)
+    store.marks.rate([middle, new], 3)
+    assert store.filters.sorted_ids("rating", None, 10) == [old, new, middle, same]
+    assert store.filters.sorted_ids("rating", None, 2) == [old, new]
+    assert store.filters.sorted_ids("rating", {same, middle}, 10) == [middle, same]
+    assert store.filters.sorted_ids("newest", [], 10) == []
