@@ -13,7 +13,14 @@ RUNS = 15
 
 def main() -> None:
     """Run the benchmark and print its line."""
-    report.line("indexd --help", _median([sys.executable, "-m", "indexd", "--help"]), "s", _median([sys.executable, "-c", "pass"]), "bare python", "<= 0.3 s")
+    report.line(
+        "indexd --help",
+        _median([sys.executable, "-m", "indexd", "--help"]),
+        "s",
+        _median([sys.executable, "-c", "pass"]),
+        "bare python",
+        "<= 0.3 s",
+    )
 
 
 def _median(command: list[str]) -> float:

@@ -30,7 +30,13 @@ def main() -> None:
         homes.index_files(config.load(home).places.index, pictures, homes.write_files(pictures, count))
 
         bare = _seconds([sys.executable, "-c", "pass"])
-        opened = _seconds([sys.executable, "-c", f"from indexd.store.index import Store; from pathlib import Path; Store.open(Path({str(config.load(home).places.index)!r})).close()"])
+        opened = _seconds(
+            [
+                sys.executable,
+                "-c",
+                f"from indexd.store.index import Store; from pathlib import Path; Store.open(Path({str(config.load(home).places.index)!r})).close()",
+            ]
+        )
         daemon = DaemonProcess(home)
         ready = []
         for _ in range(5):
@@ -44,7 +50,9 @@ def main() -> None:
         report.line("  against a process that only opens the index", sorted(ready)[2], "s", opened, "open the index")
 
         with daemon:
-            daemon.wait_until("the first reconcile", lambda status: all(root.last_reconcile for root in status.roots), 120)
+            daemon.wait_until(
+                "the first reconcile", lambda status: all(root.last_reconcile for root in status.roots), 120
+            )
             time.sleep(5)
             process = psutil.Process(daemon.pid)
             before = process.cpu_times()

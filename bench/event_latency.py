@@ -12,10 +12,11 @@ from pathlib import Path
 
 from bench.report import line, p50_p95
 from indexd.watch.known import KnownInMemory
+from indexd.watch.portable import PortableWatcher
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.service import WatchService
 from indexd.watch.stamp import SettledFile
-from indexd.watch.watcher import Enters, OpenWatcher, open_watcher
+from indexd.watch.watcher import Enters, OpenWatcher, Watcher, open_watcher
 
 FILES = 200
 SIZE_BYTES = 1_500_000
@@ -24,10 +25,8 @@ IDLE_SECONDS = 45.0
 IDLE_ROOTS = 5
 
 
-def portable(root: bytes, enters: Enters) -> object:  # noqa: ARG001 - the shape of OpenWatcher
+def portable(root: bytes, enters: Enters) -> Watcher:  # noqa: ARG001 - the shape of OpenWatcher
     """The watcher of systems without inotify."""
-    from indexd.watch.portable import PortableWatcher
-
     return PortableWatcher(os.fsdecode(root))
 
 
@@ -120,7 +119,7 @@ def main() -> None:
     """Both ways of writing, with this system's watcher and with the portable one."""
     for label, opener in (("own watcher", open_watcher), ("portable watcher", portable)):
         for what, write in (("rename-in", renamed_in), ("write-in-place", written_in_place)):
-            p50, p95 = p50_p95(latencies(opener, write))  # type: ignore[arg-type]
+            p50, p95 = p50_p95(latencies(opener, write))
             line(f"{what} -> delivered, {label}, p50", p50, "ms")
             line(f"{what} -> delivered, {label}, p95", p95, "ms")
     line(f"idle: {IDLE_ROOTS} folders watched", idle_share(), "% of a core", bar="<= 0.1")

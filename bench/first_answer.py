@@ -54,7 +54,9 @@ def main() -> None:
     """Run the benchmark and print its lines."""
     with homes.home() as home:
         program = "import sys, pathlib; from indexd.demo.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).clip_h)"
-        clip_h = subprocess.run([sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+        clip_h = subprocess.run(
+            [sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True
+        ).stdout.splitlines()[-1]
         (home / "indexd.toml").write_text(SETTINGS.format(clip_h=clip_h), "utf-8")
         homes.write_files(home / "output", PICTURES)
         with DaemonProcess(home) as daemon:
@@ -63,9 +65,17 @@ def main() -> None:
             asker = connect(config.load(home), need_daemon=True)
             cold = _ask(asker, "a red star")
             warm = sorted(_ask(asker, f"a red star number {number}") for number in range(RUNS))
-        bare = subprocess.run([sys.executable, "-c", BARE, clip_h], capture_output=True, text=True, check=True).stdout.split()
+        bare = subprocess.run(
+            [sys.executable, "-c", BARE, clip_h], capture_output=True, text=True, check=True
+        ).stdout.split()
         report.line("first answer in words, worker cold", cold, "s", float(bare[0]), "bare library, fresh process")
-        report.line("first answer in words, worker warm, p50", 1000 * warm[RUNS // 2], "ms", 1000 * float(bare[1]), "bare encoding")
+        report.line(
+            "first answer in words, worker warm, p50",
+            1000 * warm[RUNS // 2],
+            "ms",
+            1000 * float(bare[1]),
+            "bare encoding",
+        )
 
 
 def _ask(asker: object, words: str) -> float:

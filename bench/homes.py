@@ -50,7 +50,12 @@ def tiny_png(number: int) -> bytes:
     """A one-pixel grey PNG with A1111-style text."""
     text = f"a lighthouse number {number}\nNegative prompt: blurred\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: 1x1"
     header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"tEXt", b"parameters\0" + text.encode()), (b"IDAT", zlib.compress(b"\0\x80")), (b"IEND", b""))
+    chunks = (
+        (b"IHDR", header),
+        (b"tEXt", b"parameters\0" + text.encode()),
+        (b"IDAT", zlib.compress(b"\0\x80")),
+        (b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
@@ -71,7 +76,12 @@ def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "imag
                 height=1,
                 frame_count=1,
                 metadata=Metadata(
-                    generator="A1111", prompt=f"a lighthouse number {number}", seed=str(number), steps=20, cfg=7.0, sampler="Euler a"
+                    generator="A1111",
+                    prompt=f"a lighthouse number {number}",
+                    seed=str(number),
+                    steps=20,
+                    cfg=7.0,
+                    sampler="Euler a",
                 ),
             )
             rel = os.fsencode(path.relative_to(root).as_posix())

@@ -52,7 +52,9 @@ def main() -> None:
         def read() -> None:
             for path in paths:
                 rel = path.relative_to(output).as_posix().encode()
-                sightings.append(handler(SettledFile(root.id, root.path, rel, FileStamp.of(path.stat()), "images"), context))
+                sightings.append(
+                    handler(SettledFile(root.id, root.path, rel, FileStamp.of(path.stat()), "images"), context)
+                )
 
         def record() -> None:
             for start in range(0, len(sightings), 256):
@@ -65,7 +67,13 @@ def main() -> None:
         bound = min(rates, key=lambda name: rates[name])
         for name, rate in rates.items():
             report.line(f"alone: {name}", rate, "pictures/s")
-        report.line(f"whole: folder to metadata in the index ({options.size} px)", whole, "pictures/s", rates[bound], f"bound by: {bound},")
+        report.line(
+            f"whole: folder to metadata in the index ({options.size} px)",
+            whole,
+            "pictures/s",
+            rates[bound],
+            f"bound by: {bound},",
+        )
         report.line("whole: and every layer, models faked to nothing", layers, "pictures/s")
 
 
@@ -80,7 +88,10 @@ def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
         parent = folder / f"{number // homes.FILES_A_FOLDER:05}"
         parent.mkdir(parents=True, exist_ok=True)
         text = PngImagePlugin.PngInfo()
-        text.add_text("parameters", f"a lighthouse {number}\nNegative prompt: blurred\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: {size}x{size}")
+        text.add_text(
+            "parameters",
+            f"a lighthouse {number}\nNegative prompt: blurred\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: {size}x{size}",
+        )
         path = parent / f"{number:06}.png"
         kinds[number % DIFFERENT_PIXELS].save(path, pnginfo=text, compress_level=1)
         paths.append(path)
@@ -105,7 +116,7 @@ def _whole(loaded: config.Config, count: int) -> tuple[float, float]:
             all_recorded.set()
 
     intake = Intake(store, IntakeContext(loaded.settings), on_recorded, lambda error: print(error))
-    watch = WatchService(daemon.watched_roots(loaded, store), store.files, intake.deliver, lambda *event: None)
+    watch = WatchService(daemon.watched_roots(loaded, store), store.files, intake.deliver, lambda *_event: None)
     begin = time.perf_counter()
     intake.start()
     watch.scan(None, wait=True)

@@ -57,7 +57,9 @@ def main() -> None:
     options = parser.parse_args()
     with homes.home() as home:
         program = "import sys, pathlib; from indexd.demo.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).sdxl)"
-        sdxl = subprocess.run([sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+        sdxl = subprocess.run(
+            [sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True
+        ).stdout.splitlines()[-1]
         (home / "indexd.toml").write_text(SETTINGS.format(sdxl=sdxl, threads=options.threads), "utf-8")
         with DaemonProcess(home) as daemon:
             _job(daemon, home, "warm", options, seeds="0..0")
@@ -65,10 +67,14 @@ def main() -> None:
             for number in range(options.rounds):
                 ours.append(_job(daemon, home, f"round{number}", options, seeds=f"0..{options.pictures - 1}"))
                 arguments = [sdxl, *map(str, (options.size, options.steps, options.pictures, options.threads))]
-                done = subprocess.run([sys.executable, "-c", BARE, *arguments], capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    [sys.executable, "-c", BARE, *arguments], capture_output=True, text=True, check=True
+                )
                 bare.append(float(done.stdout.splitlines()[-1]))
         what = f"{options.pictures} pictures of {options.size} px, {options.steps} steps"
-        report.line(what, sorted(ours)[len(ours) // 2], "s", sorted(bare)[len(bare) // 2], "bare pipeline", "ratio <= 1.05")
+        report.line(
+            what, sorted(ours)[len(ours) // 2], "s", sorted(bare)[len(bare) // 2], "bare pipeline", "ratio <= 1.05"
+        )
 
 
 def _job(daemon: DaemonProcess, home: Path, name: str, options: argparse.Namespace, seeds: str) -> float:
@@ -93,7 +99,13 @@ def _job(daemon: DaemonProcess, home: Path, name: str, options: argparse.Namespa
         time.sleep(0.01)
     seconds = time.perf_counter() - begin
     # What the pictures lead to (thumbnails, no embeddings here) must not run into the next round.
-    daemon.wait_until("quiet", lambda status: not any(sum(states.values()) for stage, states in status.pending.items() if stage == "thumbnail"), 60)
+    daemon.wait_until(
+        "quiet",
+        lambda status: (
+            not any(sum(states.values()) for stage, states in status.pending.items() if stage == "thumbnail")
+        ),
+        60,
+    )
     return seconds
 
 

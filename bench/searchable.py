@@ -43,7 +43,14 @@ def main() -> None:
                     waits.append(time.perf_counter() - closed)
                     time.sleep(0.02)
                 for label, value, floor in zip(("p50", "p95"), report.p50_p95(waits), limit, strict=True):
-                    report.line(f"{name}: closed to searchable, {label}", 1000 * value, "ms", 1000 * floor, "bare event", "<= 1000 ms")
+                    report.line(
+                        f"{name}: closed to searchable, {label}",
+                        1000 * value,
+                        "ms",
+                        1000 * floor,
+                        "bare event",
+                        "<= 1000 ms",
+                    )
 
 
 def _renamed(path: Path, content: bytes) -> None:

@@ -34,7 +34,14 @@ def settings_page() -> str:
         "Order of precedence: command-line flag, environment (`INDEXD_WATCH__SETTLE_SECONDS=1`), file, default.",
     ]
     for name, model, description in _sections(Settings, ""):
-        lines += ["", f"## {name}", description, "", "| option | default | what it does | example |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {name}",
+            description,
+            "",
+            "| option | default | what it does | example |",
+            "|---|---|---|---|",
+        ]
         for option, field in model.model_fields.items():
             if _nested(field.annotation) is None:
                 default = "required" if field.is_required() else f"`{_toml(field.default)}`"
@@ -95,14 +102,27 @@ def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Co
 
 def job_page() -> str:
     """Every field of a job file, by kind."""
-    lines = ["# Fields of a job file", NOTE, "An unknown field is an error with a suggestion. [jobs.md](jobs.md) tells how jobs live."]
+    lines = [
+        "# Fields of a job file",
+        NOTE,
+        "An unknown field is an error with a suggestion. [jobs.md](jobs.md) tells how jobs live.",
+    ]
     for model in (Txt2ImgJob, Img2ImgJob):
         kind = model.model_fields["kind"].annotation.__args__[0]  # type: ignore[union-attr]
-        lines += ["", f"## kind: {kind}", textwrap.dedent(model.__doc__ or "").strip(), "", "| field | default | what it does | example |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## kind: {kind}",
+            textwrap.dedent(model.__doc__ or "").strip(),
+            "",
+            "| field | default | what it does | example |",
+            "|---|---|---|---|",
+        ]
         for name, field in model.model_fields.items():
             default = "required" if field.is_required() else f"`{_toml(_default(field))}`"
             example = f"`{field.examples[0]}`" if field.examples else ""
-            lines.append(f"| `{field.alias or name}` | {_cell(default)} | {_cell(field.description)} | {_cell(example)} |")
+            lines.append(
+                f"| `{field.alias or name}` | {_cell(default)} | {_cell(field.description)} | {_cell(example)} |"
+            )
     return "\n".join(lines) + "\n"
 
 

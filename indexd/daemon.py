@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from filelock import FileLock, Timeout
@@ -30,7 +29,7 @@ from indexd.registry import IntakeContext, load_handlers
 from indexd.service.notify import notify
 from indexd.store.index import Store
 from indexd.store.records import Recorded
-from indexd.watch.ignore import Selection
+from indexd.watch.folders import watched_folders
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
 from indexd.watch.service import scan_once as scan_roots
@@ -66,18 +65,13 @@ def instance_lock(config: Config) -> Iterator[None]:
 
 
 def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
-    """Every folder that is watched: the settings' roots, the output folder, and the inbox for job files."""
-    watch = config.settings.watch
+    """Every watched folder as the index knows it. Our own folders are made; the user's may be offline."""
+    for own in (config.places.output, config.places.inbox):
+        own.mkdir(parents=True, exist_ok=True)
     roots = []
-    for root in config.settings.roots:
-        path = Path(root.path).expanduser().absolute()
-        row = store.roots.ensure(os.fsencode(path), "images")
-        roots.append(WatchedRoot(row.id, row.path, row.purpose, root.mode, Selection.of(root, watch), row.identity))
-    for path, purpose in ((config.places.output, "images"), (config.places.inbox, "jobs")):
-        path.mkdir(parents=True, exist_ok=True)
-        row = store.roots.ensure(os.fsencode(path), purpose)
-        selection = Selection(ignore=watch.ignore, purpose=purpose)
-        roots.append(WatchedRoot(row.id, row.path, row.purpose, "auto", selection, row.identity))
+    for folder in watched_folders(config):
+        row = store.roots.ensure(folder.path, folder.purpose)
+        roots.append(WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.selection, row.identity))
     return roots
 
 
@@ -150,6 +144,11 @@ class Daemon:
         while not self._leave.wait(3600.0):
             pass
 
+    def scan_here(self) -> None:
+        """Compare every root with the index once, in this thread, without watching."""
+        deliver, files = self.intake.deliver, self.store.files
+        scan_roots(self.roots, files, deliver, self._on_event, self.watch_options, on_state=self._on_root_state)
+
     def _on_recorded(self, recorded: list[Recorded]) -> None:
         if any(record.outcome == "new" for record in recorded):
             self.layers.announce()
@@ -200,9 +199,6 @@ def _listen_to_signals(daemon: Daemon) -> None:
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), on_signal)
-    if hasattr(signal, "SIGIO"):
-        # Asking for a read lease (watch) may send SIGIO, whose default is to end the process.
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
 def scan_once(config: Config, *, models: bool = True) -> None:
@@ -211,10 +207,7 @@ def scan_once(config: Config, *, models: bool = True) -> None:
         daemon = Daemon(config)
         try:
             daemon.intake.start()
-            for state in scan_roots(
-                daemon.roots, daemon.store.files, daemon.intake.deliver, daemon._on_event, daemon.watch_options
-            ):
-                daemon._on_root_state(state)
+            daemon.scan_here()
             daemon.intake.drain()
             if models:
                 daemon.layers.start()

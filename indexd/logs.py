@@ -39,7 +39,9 @@ class Sentences(logging.Formatter):
             text += "\n" + self.formatException(record.exc_info)
         if self._journal:
             return f"<{_PRIORITY.get(record.levelno, 6)}>{room}: {text}"
-        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
+        return (
+            f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
+        )
 
 
 def set_up(settings: Log, *, journal: bool) -> None:

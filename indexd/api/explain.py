@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import time
-from pathlib import Path
 
 from indexd.api.pending import pending_work
 from indexd.config import Config
 from indexd.store.index import Store
 from indexd.store.records import FileRow, RootRow
-from indexd.watch.ignore import Selection
+from indexd.watch.folders import WatchedFolder, watched_folders
 from indexd.watch.paths import display, relative
 from indexd.watch.stamp import FileStamp
 from indexd_schemas.output import Explanation, PendingWork
@@ -81,12 +80,11 @@ def _unseen(config: Config, path: bytes, running: bool) -> Explanation:
         return Explanation(path=name, state="unknown", sentences=[text])
     root = _root_of(config, path)
     if root is None:
-        watched = ", ".join(_watched(config)) or "none"
+        watched = ", ".join(display(folder.path) for folder in watched_folders(config))
         text = f"it lies in no watched folder; watched are: {watched}. Add its folder as [[roots]] in the settings"
         return Explanation(path=name, state="outside", sentences=[text])
-    folder, selection = root
-    rel = relative(folder, path) or b""
-    reason = selection.why_not(rel) if rel else "it is a watched folder itself"
+    rel = relative(root.path, path) or b""
+    reason = root.selection.why_not(rel) if rel else "it is a watched folder itself"
     if reason is not None:
         return Explanation(path=name, state="ignored", sentences=[reason])
     if not stat.S_ISREG(mode):
@@ -101,22 +99,7 @@ def _soon(running: bool) -> str:
     return "the daemon is not running: start it with `indexd run`, or run `indexd scan --once`"
 
 
-def _selections(config: Config) -> list[tuple[bytes, Selection]]:
-    settings = config.settings
-    found = [
-        (os.fsencode(Path(root.path).expanduser().absolute()), Selection.of(root, settings.watch))
-        for root in settings.roots
-    ]
-    found.append((os.fsencode(config.places.output), Selection(ignore=settings.watch.ignore)))
-    found.append((os.fsencode(config.places.inbox), Selection(ignore=settings.watch.ignore, purpose="jobs")))
-    return found
-
-
-def _root_of(config: Config, path: bytes) -> tuple[bytes, Selection] | None:
+def _root_of(config: Config, path: bytes) -> WatchedFolder | None:
     """The innermost watched folder that holds the path."""
-    holding = [(folder, selection) for folder, selection in _selections(config) if relative(folder, path) is not None]
-    return max(holding, key=lambda one: len(one[0]), default=None)
-
-
-def _watched(config: Config) -> list[str]:
-    return [display(folder) for folder, _ in _selections(config)]
+    holding = [folder for folder in watched_folders(config) if relative(folder.path, path) is not None]
+    return max(holding, key=lambda folder: len(folder.path), default=None)

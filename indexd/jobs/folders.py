@@ -108,7 +108,7 @@ class JobFolders:
             self._write(target, job)
         else:
             link_new(source, target)
-            if False:  # somebody saved a new file under the name in this very moment
+            if not _holds(target, job.source):  # somebody saved a new file under the name in this very moment
                 link_new(target, source)
                 self._write(target, job)
         sync_folder(target.parent)

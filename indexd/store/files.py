@@ -25,9 +25,9 @@ class Files:
         self._database = database
 
     def known(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
-        """The stamps of every present file of a root (those with a problem too), or of those below the folder `under`."""
-        where = "AND rel > ? AND rel < ?" if under else ""
-        bound = (root_id, *_below(under)) if under else (root_id,)
+        """The stamps of every present file of a root (those with a problem too), or of `under` and what lies below it."""
+        where = "AND (rel = ? OR (rel > ? AND rel < ?))" if under else ""
+        bound = (root_id, under, *_below(under)) if under else (root_id,)
         with self._database.read() as connection:
             rows = connection.execute(
                 f"SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? {where} AND missing_since IS NULL",

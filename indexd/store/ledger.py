@@ -127,12 +127,6 @@ class JobLedger:
                 (item_id,),
             )
 
-    def reset_running(self) -> int:
-        """At start: what a killed process had in hand is queued again (its attempt counts). Returns how much that was."""
-        with self._database.write(durable=True) as connection:
-            connection.execute("UPDATE job_item SET state = 'queued' WHERE state = 'running'")
-            return connection.changes()
-
     def finish(self, job_id: int, state: JobState, error: str | None = None) -> None:
         """The job has come to its end. A cancelled job stays cancelled."""
         with self._database.write(durable=True) as connection:

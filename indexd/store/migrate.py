@@ -44,7 +44,10 @@ def open_database(
     if read_only and not path.exists():
         raise StoreError(f"there is no index at {path} yet; start the daemon, or run `indexd scan --once`")
     if not read_only:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the folder of the index {path}: {error.strerror or error}") from None
         _refuse_network(path)
     database = Database(path, read_only=read_only, vfs=vfs)
     try:

@@ -42,6 +42,20 @@ IGNORED_ENDS = (
     b"~",
 )
 JOB_ENDS = (b".yaml", b".yml")
+PICTURE_ENDS = (
+    b".png",
+    b".apng",
+    b".jpg",
+    b".jpeg",
+    b".jpe",
+    b".jfif",
+    b".webp",
+    b".avif",
+    b".gif",
+    b".bmp",
+    b".tif",
+    b".tiff",
+)
 
 
 class Selection:
@@ -49,8 +63,8 @@ class Selection:
 
     Globs are relative to the root with `/`: `*` and `?` stay within a name, `**` crosses folders, `[a-z]` is a choice.
     A glob without `/` means the name at any depth. `ignore` holds names or globs that count everywhere. Letter case
-    counts for globs except on Windows, never for the built-in names. With `purpose` "jobs" only `*.yaml` and `*.yml`
-    directly inside the root count.
+    counts for globs except on Windows, never for the built-in names. Only names that end as pictures do count; with
+    `purpose` "jobs" only `*.yaml` and `*.yml` directly inside the root.
     """
 
     def __init__(
@@ -111,6 +125,8 @@ class Selection:
             return f"the name {_text(name)} is ignored everywhere (hidden, temporary or a system's own)"
         if self._jobs:
             return None if name.lower().endswith(JOB_ENDS) else "job files end in .yaml or .yml"
+        if not name.lower().endswith(PICTURE_ENDS):
+            return f"it is no picture by its name; those end in {_text(b' '.join(PICTURE_ENDS))}"
         if self._exclude and self._exclude.match(rel):
             return "it is excluded by the settings"
         if self._include and not self._include.match(rel):

@@ -14,7 +14,10 @@ def picture(number: int, prompt: str = "a picture", size: int = 32) -> bytes:
     """The bytes of a PNG whose colour and metadata depend on `number`."""
     image = Image.new("RGB", (size, size), (number % 256, number // 256 % 256, 120))
     text = PngImagePlugin.PngInfo()
-    text.add_text("parameters", f"{prompt} {number}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: {size}x{size}")
+    text.add_text(
+        "parameters",
+        f"{prompt} {number}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: {size}x{size}",
+    )
     out = io.BytesIO()
     image.save(out, "PNG", pnginfo=text)
     return out.getvalue()

@@ -97,10 +97,12 @@ def test_jobs_survive_kills_at_random_moments(home: Path) -> None:
     assert len(results) == JOBS
     seeds = sorted(item["seed"] for result in results for item in result["pictures"])
     assert seeds == sorted(1000 * number + index for number in range(JOBS) for index in range(PICTURES_A_JOB))
-    assert sorted(item["path"] for result in results for item in result["pictures"]) == [str(path) for path in published]
+    assert sorted(item["path"] for result in results for item in result["pictures"]) == [
+        str(path) for path in published
+    ]
 
     foreign_written = len(list(watched.glob("*.png")))
     assert status.images == status.files == len(published) + foreign_written
     strays = [path for path in home.rglob("*") if path.name.endswith((".part", ".tmp"))]
     assert strays == []
-    assert [path for path in inbox.glob("*.yaml")] == []
+    assert list(inbox.glob("*.yaml")) == []

@@ -28,7 +28,11 @@ schedule: karras
 def indexd(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one command as a person would."""
     return subprocess.run(
-        [sys.executable, "-m", "indexd", "--home", str(home), *arguments], capture_output=True, text=True, timeout=180, check=False
+        [sys.executable, "-m", "indexd", "--home", str(home), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
 
 
@@ -36,7 +40,9 @@ def test_a_dropped_job_becomes_pictures_that_are_found_and_made_again(home: Path
     with DaemonProcess(home) as daemon:
         (home / "inbox" / "star.yaml").write_text(JOB, "utf-8")
         (home / "inbox" / "wrong.yaml").write_text(JOB.replace("DPM++ 2M", "DPM+ 2M"), "utf-8")
-        status = daemon.wait_until("the pictures", lambda status: status.jobs.get("done") == 1 and status.images == 3 and settled(status), 180)
+        status = daemon.wait_until(
+            "the pictures", lambda status: status.jobs.get("done") == 1 and status.images == 3 and settled(status), 180
+        )
         assert {stage: states for stage, states in status.pending.items() if any(states.values())} == {}
 
         refusal = (home / "inbox" / "failed" / "wrong.yaml.error.txt").read_text("utf-8")

@@ -133,7 +133,7 @@ def test_a_role_without_a_model_waits_and_is_done_when_the_model_appears(
     drain(dispatcher)
     assert set(store.work.counts()) == {"bge_prompt", "clip_l"}
     assert dispatcher.waits_for() == {
-        "bge": f"there is nothing at {tmp_path / 'later'}",
+        "bge": f"there is nothing at {tmp_path / 'later'}; mount it or change [models.bge] path",
         "clip_l": "no model is set for it; name one under [models.clip_l] in the settings",
     }
     (tmp_path / "later").mkdir()

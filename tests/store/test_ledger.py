@@ -74,7 +74,10 @@ def test_the_attempt_is_counted_before_the_work(tmp_path: Path) -> None:
         with pytest.raises(LookupError, match="is not queued"):
             store.jobs.begin(item.id)
     with Store.open(tmp_path / "index.db") as store:
-        assert store.jobs.reset_running() == 1
+        assert store.jobs.next_item(0.0) is None
+        (item,) = store.jobs.items(job.id)
+        assert (item.state, item.attempts) == ("running", 1)
+        store.jobs.item_failed(item.id, "the program ended", retry_at=0.0)
         item = store.jobs.next_item(0.0)
         assert item is not None
         assert item.attempts == 1

@@ -82,6 +82,12 @@ def test_a_folder_in_the_place_of_the_index_is_one_sentence(tmp_path: Path) -> N
         Store.open(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot make the folder of the index"):
+        Store.open(tmp_path / "file" / "index.db")
+
+
 def test_a_network_file_system_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,15 +43,21 @@ def test_pictures_count(rel: bytes) -> None:
         ("*.png", b"a/b/x.png", b"a/x.gif"),
         ("a/*.png", b"a/x.png", b"a/b/x.png"),
         ("2024-[01]?/**", b"2024-11/x.png", b"2024-21/x.png"),
-        ("[!a]/*", b"b/x", b"a/x"),
-        ("a**/x", b"a/b/c/x", b"b/x"),
-        ("out/", b"out", b"outer"),
-        ("v1.(0)+/*", b"v1.(0)+/x", b"v1x(0)+/x"),
+        ("[!a]/*", b"b/x.png", b"a/x.png"),
+        ("a**/x.png", b"a/b/c/x.png", b"b/x.png"),
+        ("out.png/", b"out.png", b"outer.png"),
+        ("v1.(0)+/*", b"v1.(0)+/x.png", b"v1x(0)+/x.png"),
     ],
 )
 def test_globs(glob: str, inside: bytes, outside: bytes) -> None:
     selection = Selection(include=[glob])
     assert (selection.wants(inside), selection.wants(outside)) == (True, False)
+
+
+@pytest.mark.parametrize("rel", [b"x.txt", b"x.png.txt", b"model.safetensors", b"png", b"x.mp4"])
+def test_what_is_no_picture_by_its_name_does_not_count(rel: bytes) -> None:
+    assert not Selection().wants(rel)
+    assert "no picture by its name" in (Selection().why_not(rel) or "")
 
 
 def test_an_excluded_folder_is_not_entered() -> None:

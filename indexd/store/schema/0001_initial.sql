@@ -185,7 +185,6 @@ CREATE TABLE job (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,  -- a number that was told to somebody is never given twice
     name          TEXT NOT NULL,
     kind          TEXT NOT NULL,
-    source        BLOB NOT NULL,
     admission_key TEXT NOT NULL UNIQUE,
     inbox_name    TEXT,
     priority      INTEGER NOT NULL,
@@ -194,7 +193,8 @@ CREATE TABLE job (
     error         TEXT,
     mirrored      TEXT NOT NULL DEFAULT 'inbox' CHECK (mirrored IN ('inbox', 'accepted', 'done', 'failed')),
     created_at    REAL NOT NULL,
-    finished_at   REAL
+    finished_at   REAL,
+    source        BLOB NOT NULL  -- last: what stands behind a long value is reached only through all its pages
 ) STRICT;
 CREATE INDEX job_by_name ON job (name);
 CREATE INDEX job_open ON job (priority DESC, id) WHERE state IN ('queued', 'running');
@@ -205,7 +205,6 @@ CREATE TABLE job_item (
     position     INTEGER NOT NULL,
     seed         TEXT NOT NULL,
     path         BLOB NOT NULL,
-    settings     TEXT NOT NULL,  -- JSON
     state        TEXT NOT NULL DEFAULT 'queued'
                  CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
     attempts     INTEGER NOT NULL DEFAULT 0,
@@ -213,6 +212,7 @@ CREATE TABLE job_item (
     error        TEXT,
     content_hash BLOB,
     seconds      REAL,
+    settings     TEXT NOT NULL,  -- JSON
     UNIQUE (job_id, position)
 ) STRICT;
 CREATE INDEX job_item_queued ON job_item (job_id, position) WHERE state = 'queued';
