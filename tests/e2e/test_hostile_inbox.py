@@ -32,7 +32,7 @@ def _drop(home: Path, files: Iterable[tuple[str, bytes]]) -> list[str]:
     beside.mkdir()
     for name, content in files:
         (beside / "file").write_bytes(content)
-        os.rename(beside / "file", inbox / name)
+        (beside / "file").rename(inbox / name)
         names.append(name)
     return names
 

@@ -216,6 +216,31 @@ def test_a_full_index_waits_too(room: Room, monkeypatch: pytest.MonkeyPatch) -> 
     assert _job_state(room, 1) == "done"
 
 
+def test_what_ended_while_the_index_is_full_is_settled_when_there_is_room(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object, **_more: object) -> int:
+        raise StorageFull("the disk of the index is full")
+
+    room.workers.hold()
+    _submit(room, "count: 4")
+    room.work()
+    room.workers.fail_next(WorkerDied("gone"))
+    with monkeypatch.context() as patch:
+        for write in ("begin", "item_failed"):
+            patch.setattr(room.store.jobs, write, full)
+        room.workers.release(2)
+        room.work()
+        room.clock.now += 60
+        room.work()
+    assert room.store.jobs.paused() == "the disk of the index is full"
+    room.workers.release()
+    for _ in range(4):
+        room.clock.now += 60
+        room.work()
+    assert _states(room, 1) == ["done"] * 4
+
+
 def test_a_model_that_is_gone_pauses_the_queue_until_it_is_back(room: Room) -> None:
     _submit(room, "model: dream")
     checkpoint = room.jobs.catalogue.checkpoint("dream").path
