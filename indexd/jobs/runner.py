@@ -287,12 +287,17 @@ class JobRunner:
         return None if ready_at is None else max(0.0, ready_at - self._clock())
 
     def _hand_back(self, stop_at: float) -> None:
-        """Let the first render finish until `stop_at`, hand back the others."""
-        while len(self._in_hand) > 1:
-            hand = self._in_hand.pop()
+        """Let the first render finish until `stop_at`, hand back the others; nobody waits for a cancelled one."""
+        first = next((hand for hand in self._in_hand if not self._is_cancelled(hand.item.job_id)), None)
+        for hand in [hand for hand in self._in_hand if hand is not first]:
+            self._in_hand.remove(hand)
             hand.call.cancel()
             self._give_back(hand)
         for hand in self._in_hand:
+            seconds = stop_at - time.monotonic()
+            if seconds > 0 and not hand.call.done():
+                where = f"job {hand.item.job_id}, picture {hand.item.index + 1}"
+                log.info("%s gets up to %.0f s to be finished, else it is made again", where, seconds)
             try:
                 hand.call.future.exception(max(0.0, stop_at - time.monotonic()))
             except TimeoutError:

@@ -498,6 +498,21 @@ def test_stopping_waits_for_the_render_in_hand(room: Room) -> None:
     ]
 
 
+def test_stopping_does_not_wait_for_a_cancelled_render(room: Room) -> None:
+    room.workers.hold()
+    _submit(room)
+    room.runner.start()
+    while not room.workers.calls:
+        threading.Event().wait(0.01)
+    room.runner._jobs._listeners.clear()  # the runner is not told: a step that lasts has not seen the cancel yet
+    room.jobs.cancel(1)
+    stopper = threading.Thread(target=room.runner.stop, args=(600.0,))
+    stopper.start()
+    stopper.join(30)
+    assert not stopper.is_alive()
+    assert _states(room, 1) == ["cancelled"]
+
+
 def test_a_bug_in_the_runner_is_told_loudly(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[BaseException] = []
     heard = threading.Event()
