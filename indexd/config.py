@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 import platformdirs
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from indexd.errors import SettingsError
-from indexd_schemas.settings import Settings
+from indexd_schemas.settings import ROLES, Settings
 
 SETTINGS_NAME = "indexd.toml"
 # A Unix socket's path must fit in sockaddr_un: 108 bytes on Linux, 104 on macOS, with the closing NUL.
@@ -64,7 +65,10 @@ def load(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     home = home.expanduser().absolute() if home is not None else default_home()
     file = settings_path(home)
     settings = read_settings(file, overrides or {})
-    return Config(settings, _places(settings, home, file))
+    _refuse(file, _unusable_paths(settings))
+    places = _places(settings, home, file)
+    _refuse(file, _taken_inbox(settings, places))
+    return Config(settings, places)
 
 
 def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -86,7 +90,12 @@ def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Set
     try:
         return Layered(**(overrides or {}))
     except ValidationError as error:
-        raise SettingsError(f"{file}: {'; '.join(map(_sentence, error.errors()))}") from None
+        problems = [f"{_origin(file, problem)}: {_sentence(problem)}" for problem in error.errors()]
+        raise SettingsError("\n".join(problems)) from None
+    except UnreadableVariable as error:
+        raise SettingsError(
+            f"the environment cannot be used: {error}; a list or a table is written there as JSON"
+        ) from None
 
 
 class _Environment(EnvSettingsSource):
@@ -94,6 +103,11 @@ class _Environment(EnvSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
+        for name in os.environ:
+            # Only names of our own form: other programs, and Kubernetes for a service of our name, set INDEXD_PORT and such.
+            section, separator, _ = name.upper().removeprefix("INDEXD_").partition("__")
+            if name.upper().startswith("INDEXD_") and separator and section.lower() not in settings_cls.model_fields:
+                raise SettingsError(f"{name}: there is no section {section.lower()!r} in the settings")
         self.env_vars = {key: value for key, value in self.env_vars.items() if key.lower() != "indexd_home"}
 
 
@@ -110,6 +124,49 @@ def _read_toml(file: Path) -> dict[str, Any]:
         ) from None
 
 
+def _origin(file: Path, error: Mapping[str, Any]) -> str:
+    """Where the wrong value stands: an environment variable, else the file."""
+    parts = [str(part).upper() for part in error["loc"]]
+    names = {f"INDEXD_{'__'.join(parts[:length])}" for length in range(1, len(parts) + 1)}
+    return next((name for name in os.environ if name.upper() in names), str(file))
+
+
+def _refuse(file: Path, problems: Iterable[str]) -> None:
+    text = "\n".join(f"{file}: {problem}" for problem in problems)
+    if text:
+        raise SettingsError(text)
+
+
+def _unusable_paths(settings: Settings) -> Iterator[str]:
+    """A sentence for every path that no system call would take."""
+    paths = {f"paths.{name}": text for name, text in settings.paths}
+    paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
+    paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
+    for name in ("checkpoint_folders", "lora_folders"):
+        folders = getattr(settings.generate, name)
+        paths |= {f"generate.{name}.{number}": text for number, text in enumerate(folders)}
+    for name, text in paths.items():
+        if "\0" in text:
+            yield f"{name}: a path cannot hold a NUL character"
+        elif not text.strip() and name.startswith("roots."):
+            yield f"{name}: it is empty; name the folder"
+        else:
+            try:
+                Path(text).expanduser()
+            except RuntimeError:
+                yield f"{name}: {text!r} names a user whose home folder is not known here; write the path in full"
+
+
+def _taken_inbox(settings: Settings, places: Places) -> Iterator[str]:
+    """A folder is watched for job files or for pictures; the inbox would never be looked into."""
+    inbox = os.path.normpath(places.inbox)
+    if inbox == os.path.normpath(places.output):
+        yield f"paths.inbox: {inbox} is the output folder as well; give job files a folder of their own"
+    for number, root in enumerate(settings.roots):
+        if inbox == os.path.normpath(_path(root.path, places.home)):
+            yield f"roots.{number}.path: {inbox} is the inbox for job files; pictures need another folder"
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -124,15 +181,16 @@ def _places(settings: Settings, home: Path | None, file: Path) -> Places:
     cache = home / "cache" if home else Path(platformdirs.user_cache_dir("indexd", appauthor=False))
     runtime = home or Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
     paths = settings.paths
+    index = _path(paths.index, data / "index.db")
     return Places(
         home=data,
         settings_file=file,
-        index=_path(paths.index, data / "index.db"),
+        index=index,
         thumbnails=_path(paths.thumbnails, cache / "thumbnails"),
         cache=cache,
         socket=_short_socket(runtime / "indexd.sock"),
         token=data / "api-token",
-        lock=data / "index.lock",
+        lock=index.with_name(f"{index.name}.lock"),
         inbox=_path(paths.inbox, data / "inbox"),
         output=_path(paths.output, data / "output"),
     )

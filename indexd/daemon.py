@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from filelock import FileLock, Timeout
@@ -18,7 +19,7 @@ from indexd.api.live import LiveParts
 from indexd.api.local import LocalOperations
 from indexd.api.server import Server
 from indexd.config import Config
-from indexd.errors import IndexdError, StoreError
+from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
 from indexd.intake import Intake
 from indexd.jobs.facade import Jobs
 from indexd.jobs.runner import JobRunner
@@ -37,7 +38,8 @@ from indexd.worker.workers import Workers
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 20.0
+# By then the queue and the layers have given back what they want to keep, and a worker owns nothing.
+DRAIN_SECONDS = 3.0
 RECODE_MINUTES = 10
 
 
@@ -66,13 +68,26 @@ def instance_lock(config: Config) -> Iterator[None]:
 
 def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
     """Every watched folder as the index knows it. Our own folders are made; the user's may be offline."""
-    for own in (config.places.output, config.places.inbox):
-        own.mkdir(parents=True, exist_ok=True)
+    ours = {os.fsencode(own) for own in (config.places.output, config.places.inbox)}
     roots = []
     for folder in watched_folders(config):
         row = store.roots.ensure(folder.path, folder.purpose)
+        if folder.path in ours:
+            _make(Path(os.fsdecode(folder.path)), known=row.identity is not None)
         roots.append(WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.selection, row.identity))
     return roots
+
+
+def _make(folder: Path, *, known: bool) -> None:
+    """Make a folder of ours. One that was there and lost its parent too lay on a disk that is not mounted: it is offline."""
+    if known and not folder.parent.is_dir():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {folder} cannot be made: {error.strerror or error}; correct [paths] in the settings"
+        ) from None
 
 
 class Daemon:
@@ -89,7 +104,7 @@ class Daemon:
         worker_settings = roles.worker_settings(config)
         self.workers = Workers(worker_settings, self._on_event)
         thumbnails = Thumbnails(str(places.thumbnails), config.settings.thumbnails.size_px)
-        self.layers = LayerDispatcher(self.store, self.workers, worker_settings, thumbnails)
+        self.layers = LayerDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)
         self.jobs = Jobs(self.store, config)
         self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
         self.intake = Intake(self.store, IntakeContext(config.settings, self.jobs), self._on_recorded, self.fail)
@@ -103,7 +118,7 @@ class Daemon:
             options=self.watch_options,
             on_state=self._on_root_state,
         )
-        live = LiveParts(self.watch, self.workers, self.jobs, time.time(), self.intake.drain)
+        live = LiveParts(self.watch, self.workers, self.jobs, time.time(), self.intake.drain, self.layers.waits_for)
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
         self.clock = BackgroundScheduler(timezone="UTC")
 
@@ -155,12 +170,19 @@ class Daemon:
 
     def _on_event(self, kind: str, text: str, root_id: int | None = None) -> None:
         log.info("%s: %s", kind, text)
-        self.store.events.add(kind, text, root_id)
+        # Told by threads that must live on (a lane's, a root's), so a full disk may cost the note and nothing else.
+        try:
+            self.store.events.add(kind, text, root_id)
+        except StoreError as error:
+            log.warning("that could not be noted in the index: %s", error)
 
     def _on_root_state(self, state: RootStatus) -> None:
-        self.store.roots.set_state(
-            state.root_id, online=state.online, identity=state.identity, mode=state.mode, reason=state.reason
-        )
+        try:
+            self.store.roots.set_state(
+                state.root_id, online=state.online, identity=state.identity, mode=state.mode, reason=state.reason
+            )
+        except StorageFull as error:
+            log.warning("how a folder stands could not be noted in the index: %s", error)
 
     def _recode(self) -> None:
         for layer in LAYERS:
@@ -209,7 +231,7 @@ def scan_once(config: Config, *, models: bool = True) -> None:
             daemon.intake.start()
             daemon.scan_here()
             daemon.intake.drain()
-            if models:
+            if models and daemon.failure is None:
                 daemon.layers.start()
                 daemon.layers.drain()
         finally:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 WAITING_FILES = 2000
 BATCH_PICTURES = 256
 DISK_FULL_RETRY_SECONDS = 10.0
+LONGEST_RETRY_SECONDS = 600.0
 HANDLER_OF_PURPOSE = {"images": "image", "jobs": "job"}
 
 
@@ -44,6 +45,12 @@ class Intake:
         self._files: queue.Queue[SettledFile | None] = queue.Queue(WAITING_FILES)
         self._sightings: queue.Queue[Sighting | None] = queue.Queue(2 * BATCH_PICTURES)
         self._stopping = threading.Event()
+        self._broken = threading.Event()
+        # Guarded by the lock: job files that could not be taken, and the timer that brings them once more.
+        self._lock = threading.Lock()
+        self._later: dict[tuple[int, bytes], SettledFile] = {}
+        self._timer: threading.Timer | None = None
+        self._pause = DISK_FULL_RETRY_SECONDS
         self._readers = [
             threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{i}") for i in range(readers)
         ]
@@ -64,17 +71,17 @@ class Intake:
             return
 
     def drain(self) -> None:
-        """Wait until everything delivered so far is recorded."""
-        self._files.join()
-        self._sightings.join()
-
-    def waiting(self) -> int:
-        """How many delivered files are not recorded yet (about)."""
-        return self._files.unfinished_tasks + self._sightings.unfinished_tasks
+        """Wait until everything delivered so far is recorded, or the intake stops."""
+        for waiting in (self._files, self._sightings):
+            with waiting.all_tasks_done:
+                waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks or self._stopping.is_set())  # noqa: B023
 
     def stop(self) -> None:
         """Finish what is being read, record it, and end the threads; files still queued are left to the next scan."""
-        self._stopping.set()
+        self._take_no_more()
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
         while True:
             try:
                 self._files.get_nowait()
@@ -85,7 +92,7 @@ class Intake:
             self._files.put(None)
         for thread in self._readers:
             thread.join()
-        self._sightings.put(None)
+        self._pass_on(None)
         self._recorder.join()
 
     def _guarded(self, body: Callable[[], None]) -> None:
@@ -93,15 +100,32 @@ class Intake:
         try:
             body()
         except BaseException as error:
+            self._broken.set()
+            self._take_no_more()
             self._on_failure(error)
             raise
+
+    def _take_no_more(self) -> None:
+        self._stopping.set()
+        for waiting in (self._files, self._sightings):
+            with waiting.all_tasks_done:
+                waiting.all_tasks_done.notify_all()
+
+    def _pass_on(self, sighting: Sighting | None) -> None:
+        """Give it to the recorder, unless a thread died: then nobody may be there to take it, and the next scan will."""
+        while not self._broken.is_set():
+            try:
+                self._sightings.put(sighting, timeout=0.5)
+            except queue.Full:
+                continue
+            return
 
     def _read_all(self) -> None:
         while (file := self._files.get()) is not None:
             try:
                 sighting = self._read(file)
                 if sighting is not None:
-                    self._sightings.put(sighting)
+                    self._pass_on(sighting)
             finally:
                 self._files.task_done()
 
@@ -115,11 +139,39 @@ class Intake:
             log.debug("gone before it was read: %r", file.rel)
             return None
         except (IndexdError, OSError) as error:
+            if file.purpose == "jobs":
+                self._try_later(file, error)
+                return None
             return self._problem(file, str(error))
         except Exception as error:
             log.exception("bug while reading %r; the file is set aside and the rest goes on", file.rel)
             return self._problem(file, f"could not be read: {type(error).__name__}: {error}")
+        if file.purpose == "jobs":
+            with self._lock:
+                self._pause = DISK_FULL_RETRY_SECONDS
         return sighting
+
+    def _try_later(self, file: SettledFile, error: Exception) -> None:
+        """A job file that could not be taken (the disk is full, its folder cannot be written) lies there and waits.
+
+        It was delivered, so no scan brings it again soon; all that wait are brought together, ever more seldom.
+        """
+        with self._lock:
+            self._later[file.root_id, file.rel] = file
+            log.error("%r cannot be taken yet, trying again in %g s: %s", file.rel, self._pause, error)
+            if self._timer is None and not self._stopping.is_set():
+                self._timer = threading.Timer(self._pause, self._bring_again)
+                self._timer.daemon = True
+                self._timer.start()
+                self._pause = min(2 * self._pause, LONGEST_RETRY_SECONDS)
+
+    def _bring_again(self) -> None:
+        with self._lock:
+            files = list(self._later.values())
+            self._later.clear()
+            self._timer = None
+        for file in files:
+            self.deliver(file)
 
     def _problem(self, file: SettledFile, text: str) -> Sighting | None:
         if file.purpose != "images":

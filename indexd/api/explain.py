@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Sequence
 
 from indexd.api.pending import pending_work
 from indexd.config import Config
@@ -13,23 +14,27 @@ from indexd.store.records import FileRow, RootRow
 from indexd.watch.folders import WatchedFolder, watched_folders
 from indexd.watch.paths import display, relative
 from indexd.watch.stamp import FileStamp
-from indexd_schemas.output import Explanation, PendingWork
+from indexd_schemas.output import Explanation, PendingWork, RoleState
 
 WHEN = "%Y-%m-%d %H:%M:%S"
 
 
-def explain(store: Store, config: Config, path: bytes, *, running: bool) -> Explanation:
+def explain(
+    store: Store, config: Config, path: bytes, *, running: bool, role_states: Sequence[RoleState]
+) -> Explanation:
     """The explanation of an absolute path. `running` = a daemon is at work and will see to what is new."""
     row = store.files.find(path)
     if row is None:
         return _unseen(config, path, running)
     roots = {root.id: root for root in store.roots.all()}
-    return _seen(store, config, row, roots.get(row.root_id), running)
+    return _seen(store, row, roots.get(row.root_id), running, role_states)
 
 
-def _seen(store: Store, config: Config, row: FileRow, root: RootRow | None, running: bool) -> Explanation:
+def _seen(
+    store: Store, row: FileRow, root: RootRow | None, running: bool, role_states: Sequence[RoleState]
+) -> Explanation:
     name = display(row.path)
-    work = pending_work(store, config, row.image_id) if row.image_id is not None else []
+    work = pending_work(store, role_states, row.image_id) if row.image_id is not None else []
     if root is not None and not root.online:
         text = f"its folder {display(root.path)} is offline ({root.reason or 'not there'}); nothing of it is forgotten"
         return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, work=work)

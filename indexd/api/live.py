@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,10 +41,14 @@ class JobDesk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveParts:
-    """`drain` waits until everything that was delivered is recorded; `started_at` is seconds since the epoch."""
+    """`drain` waits until everything that was delivered is recorded; `started_at` is seconds since the epoch.
+
+    `waits_for` gives the roles whose work waits although their model is there, with the reason: it failed when last tried.
+    """
 
     watch: Watching
     workers: Submits
     jobs: JobDesk
     started_at: float
     drain: Callable[[], None] = lambda: None
+    waits_for: Callable[[], Mapping[str, str]] = dict

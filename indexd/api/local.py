@@ -10,7 +10,7 @@ from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
 from indexd.api.pending import pending_work
-from indexd.api.standing import scanned, status
+from indexd.api.standing import roles_now, scanned, status
 from indexd.api.verify import verify_model
 from indexd.config import Config
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
@@ -71,14 +71,20 @@ class LocalOperations:
         return ShownImage(
             image=image_of(row),
             files=[file_of(file) for file in row.files],
-            work=pending_work(self._store, self._config, row.id),
+            work=pending_work(self._store, roles_now(self._config, self._live), row.id),
             extras={key: shown_text(value) for key, value in row.extras},
             raw=raw,
         )
 
     def explain(self, path: bytes) -> Explanation:
         """See Operations."""
-        return explain(self._store, self._config, path, running=self._live is not None)
+        return explain(
+            self._store,
+            self._config,
+            path,
+            running=self._live is not None,
+            role_states=roles_now(self._config, self._live),
+        )
 
     def status(self) -> Status:
         """See Operations."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from indexd.config import Config
+from collections.abc import Sequence
+
 from indexd.layers.description import LAYERS
-from indexd.roles import role_states
 from indexd.store.index import Store
-from indexd_schemas.output import PendingWork
+from indexd_schemas.output import PendingWork, RoleState
 
 
-def pending_work(store: Store, config: Config, image_id: int) -> list[PendingWork]:
-    """The picture's open work, stage by stage."""
+def pending_work(store: Store, roles: Sequence[RoleState], image_id: int) -> list[PendingWork]:
+    """The picture's open work, stage by stage; `roles` say which model is off, and why."""
     rows = store.work.of_image(image_id)
     if not rows:
         return []
-    off = {state.role: state.detail for state in role_states(config) if not state.on}
+    off = {state.role: state.detail for state in roles if not state.on}
     pending = []
     for row in rows:
         layer = LAYERS.get(row.stage)

@@ -12,7 +12,7 @@ from indexd.config import Config
 from indexd.roles import role_states
 from indexd.store.index import Store
 from indexd.watch.paths import display
-from indexd_schemas.output import Event, RootState, Status, WorkerState
+from indexd_schemas.output import Event, RoleState, RootState, Status, WorkerState
 from indexd_schemas.replies import Scanned
 
 RECENT_EVENTS = 20
@@ -37,7 +37,7 @@ def status(store: Store, config: Config, live: LiveParts | None) -> Status:
         jobs=store.jobs.counts(),
         queue_paused=store.jobs.paused(),
         workers=worker_states(live),
-        roles=role_states(config),
+        roles=roles_now(config, live),
         events=[Event(at=row.at, kind=row.kind, text=row.text) for row in store.events.recent(RECENT_EVENTS)],
     )
 
@@ -88,9 +88,21 @@ def worker_states(live: LiveParts | None) -> list[WorkerState]:
             alive=lane.alive,
             deaths=lane.deaths,
             queued=lane.queued,
+            running=lane.running,
             models=dict(lane.models),
         )
         for lane in live.workers.status()
+    ]
+
+
+def roles_now(config: Config, live: LiveParts | None) -> list[RoleState]:
+    """Every role, as the settings have it and as the daemon found it: a model that cannot be loaded is off as well."""
+    waits = live.waits_for() if live is not None else {}
+    return [
+        state.model_copy(update={"on": False, "detail": waits[state.role]})
+        if state.on and state.role in waits
+        else state
+        for state in role_states(config)
     ]
 
 

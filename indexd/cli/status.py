@@ -106,7 +106,9 @@ def _workers(now: Status) -> Table:
     for worker in now.workers:
         state = f"process {worker.pid}" if worker.alive else "away (comes when it is needed)"
         models = [f"{role} (unused for {span(seconds)})" for role, seconds in worker.models.items()]
-        counts = [f"{worker.queued} waiting"] if worker.queued else []
+        counts = [
+            f"{number} {what}" for number, what in ((worker.running, "running"), (worker.queued, "waiting")) if number
+        ]
         deaths = [f"{worker.deaths} deaths"] if worker.deaths else []
         table.add_row(worker.lane, state, "; ".join([*models, *counts, *deaths]))
     return table

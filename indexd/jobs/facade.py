@@ -87,6 +87,7 @@ class Jobs:
             if job.state not in ("queued", "running"):
                 raise UsageError(f"job {job_id} is {job.state} already")
             self._store.jobs.cancel(job_id)
+        log.info("job %d (%s) is cancelled", job.id, job.name)
         self._changed()
         return self._get(job_id)
 
@@ -98,6 +99,7 @@ class Jobs:
                 raise UsageError(f"job {job_id} is {job.state}; only failed and cancelled ones can be tried again")
             self.mirror.settle(job)  # what it wrote when it ended is complete before it is taken back
             self._store.jobs.retry(job_id)
+        log.info("job %d (%s) is tried again", job.id, job.name)
         self._changed()
         return self._get(job_id)
 

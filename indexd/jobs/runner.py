@@ -57,6 +57,7 @@ class JobRunner:
         self._on_failure = on_failure
         self._clock = clock
         self._in_hand: deque[Hand] = deque()
+        self._over: deque[Hand] = deque()
         self._unpublished: deque[tuple[Hand, Rendered]] = deque()
         self._closing = Closing(store, jobs)
         self._pause = QueuePause(store)
@@ -97,11 +98,10 @@ class JobRunner:
         now = self._clock()
         try:
             self._pause.probe(now)
-            ended = self._ended()
+            self._take_ended()
             while len(self._in_hand) < IN_HAND and self._may_begin() and self._begin_next(now):
                 pass
-            for hand in ended:
-                self._settle(hand)
+            self._settle_ended()
             self._publish()
             self._closing.close_ended()
         except StorageFull as error:
@@ -147,8 +147,8 @@ class JobRunner:
         call.future.add_done_callback(lambda _future: self.notify())
         return True
 
-    def _ended(self) -> list[Hand]:
-        """Hands whose call is over, taken out of the row; those of cancelled jobs are told to end."""
+    def _take_ended(self) -> None:
+        """Take the hands whose call is over out of the row; those of cancelled jobs are told to end."""
         for hand in self._in_hand:
             if not hand.call.done() and self._is_cancelled(hand.item.job_id):
                 hand.call.cancel()
@@ -159,7 +159,13 @@ class JobRunner:
             self._in_hand[0].began_at = time.monotonic()
         for hand in ended:
             hand.ended_at = time.monotonic()
-        return ended
+        self._over.extend(ended)
+
+    def _settle_ended(self) -> None:
+        """Settle what is over. One that the ledger has no room for stays, and is settled when there is room again."""
+        while self._over:
+            self._settle(self._over[0])
+            self._over.popleft()
 
     def _settle(self, hand: Hand) -> None:
         """What became of one render."""
@@ -281,12 +287,17 @@ class JobRunner:
         return None if ready_at is None else max(0.0, ready_at - self._clock())
 
     def _hand_back(self, stop_at: float) -> None:
-        """Let the first render finish until `stop_at`, hand back the others."""
-        while len(self._in_hand) > 1:
-            hand = self._in_hand.pop()
+        """Let the first render finish until `stop_at`, hand back the others; nobody waits for a cancelled one."""
+        first = next((hand for hand in self._in_hand if not self._is_cancelled(hand.item.job_id)), None)
+        for hand in [hand for hand in self._in_hand if hand is not first]:
+            self._in_hand.remove(hand)
             hand.call.cancel()
             self._give_back(hand)
         for hand in self._in_hand:
+            seconds = stop_at - time.monotonic()
+            if seconds > 0 and not hand.call.done():
+                where = f"job {hand.item.job_id}, picture {hand.item.index + 1}"
+                log.info("%s gets up to %.0f s to be finished, else it is made again", where, seconds)
             try:
                 hand.call.future.exception(max(0.0, stop_at - time.monotonic()))
             except TimeoutError:
@@ -295,8 +306,8 @@ class JobRunner:
                 self._in_hand.clear()
                 break
         try:
-            for hand in self._ended():
-                self._settle(hand)
+            self._take_ended()
+            self._settle_ended()
             self._publish()
             self._closing.close_ended()
             for hand, _rendered in self._unpublished:

@@ -54,12 +54,15 @@ class LayerDispatcher:
         workers: Submits,
         settings: WorkerSettings,
         thumbnails: Thumbnails,
+        on_failure: Callable[[BaseException], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """`on_failure` hears of a defect that ended the thread."""
         self._store = store
         self._workers = workers
         self._settings = settings
         self._thumbnails = thumbnails
+        self._on_failure = on_failure
         self._now = now
         self._condition = threading.Condition()
         self._announced = True
@@ -127,10 +130,16 @@ class LayerDispatcher:
                 self._work_and_wait()
             for stage, items in self._alone.items():
                 self._store.work.give_back(stage, [item.image_id for item in items])
-        except StoreError:
-            if not self._stopping:
-                raise
-            log.warning("the index could not take back what was in hand; it is found again at the next start")
+        except Exception as error:
+            if self._stopping and isinstance(error, StoreError):
+                log.warning("the index could not take back what was in hand; it is found again at the next start")
+                return
+            log.exception("the thread of thumbnails and layers broke down")
+            with self._condition:
+                self._stopping = True  # nobody waits for what will not be done any more
+                self._condition.notify_all()
+            if self._on_failure is not None:
+                self._on_failure(error)
 
     def _is_over(self) -> bool:
         with self._condition:

@@ -121,7 +121,10 @@ class InotifyWatcher:
         if folder == b"" and mask & (_DELETE_SELF | _MOVE_SELF | _UNMOUNT):
             raise WatcherFailed("the folder itself was removed, moved or unmounted")
         if mask & _IGNORED:
-            self._forget(folder)
+            # It comes late for a folder that somebody held open, when another one may bear the name already.
+            del self._folder_of[watch]
+            if self._watch_of.get(folder) == watch:
+                del self._watch_of[folder]
         elif name:
             rel = folder + b"/" + name if folder else name
             if mask & _ISDIR:

@@ -141,27 +141,25 @@ class Lane:
                 if self._stopping:
                     left = self._flights.take_all()
                     break
-            self._attend()
+            try:
+                self._attend()
+            except Exception:
+                # Without this thread every call of the device would wait for ever.
+                log.exception("attending to the %s worker went wrong", self._name)
+                with self._condition:
+                    self._fruitless += 1
         for flight in left:
             flight.call.fail(CallCancelled("indexd is stopping; the call was not finished"))
 
     def _attend(self) -> None:
         """One child from birth to death."""
-        spawn = multiprocessing.get_context("spawn")
-        ours, theirs = spawn.Pipe()
-        process = spawn.Process(
-            target=child.main, args=(theirs, self._name, self._settings), name=f"indexd-{self._name}", daemon=True
-        )
         try:
-            process.start()
+            ours, process = self._start_child()
         except OSError as error:
-            ours.close()
-            theirs.close()
             with self._condition:
                 self._fruitless += 1
             self._on_event("worker_died", f"a worker for the {self._name} lane cannot be started: {error}")
             return
-        theirs.close()
         outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         # Sending has a thread of its own: a child that hangs does not read, and its time limit must still be kept.
         sender = threading.Thread(target=_send_all, args=(ours, outbox), name=f"lane-{self._name}-send", daemon=True)
@@ -184,6 +182,21 @@ class Lane:
             ours.close()
             self._settle(process.exitcode, overdue)
 
+    def _start_child(self) -> tuple[Connection, SpawnProcess]:
+        """Our end of the pipe, and the process at the other. Raises OSError: no descriptors, no memory, no processes."""
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        with theirs:
+            process = spawn.Process(
+                target=child.main, args=(theirs, self._name, self._settings), name=f"indexd-{self._name}", daemon=True
+            )
+            try:
+                process.start()
+            except BaseException:
+                ours.close()
+                raise
+        return ours, process
+
     def _listen(self, connection: Connection) -> list[Flight]:
         """Handle what the child says until it is gone, or until calls are overdue: those are returned."""
         while True:
@@ -194,6 +207,10 @@ class Lane:
                 try:
                     message: wire.FromChild = connection.recv()
                 except (EOFError, OSError):
+                    return []
+                except Exception:
+                    # Its calls fail with it; the lane lives on, and the next child may make itself understood.
+                    log.exception("the %s worker sent something that cannot be read; it is ended", self._name)
                     return []
                 self._hear(message)
                 continue

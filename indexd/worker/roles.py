@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from hashlib import blake2b
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def model_stamp(path: str) -> str:
     files = sorted(root.rglob("*")) if root.is_dir() else [root]
     digest = blake2b(digest_size=16)
     for file in files:
-        if file.is_file():
-            stat = file.stat()
-            digest.update(os.fsencode(file) + b"\0%d\0%d\n" % (stat.st_size, stat.st_mtime_ns))
+        try:
+            found = file.stat()
+        except OSError:  # a link to nothing, or taken away in this moment
+            continue
+        if stat.S_ISREG(found.st_mode):
+            digest.update(os.fsencode(file) + b"\0%d\0%d\n" % (found.st_size, found.st_mtime_ns))
     return digest.hexdigest()

@@ -94,7 +94,12 @@ FromChild = Begun | Told | Finished | Failed | Residents | Leaving | Logged
 
 
 def portable(error: BaseException) -> Exception:
-    """`error` as it can cross: ours and the system's as they are, out of memory as OutOfMemory, a defect as WorkerBug."""
+    """`error` as it can cross: ours and the system's as they are, out of memory as OutOfMemory, a defect as WorkerBug.
+
+    A library's own kind of OSError becomes a plain one: the daemon would have to import that library to read it.
+    """
+    if isinstance(error, OSError) and type(error).__module__ != "builtins":
+        return OSError(error.errno, error.strerror) if error.errno and error.strerror else OSError(str(error))
     if isinstance(error, (IndexdError, OSError)):
         try:
             pickle.loads(pickle.dumps(error))

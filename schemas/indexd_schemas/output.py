@@ -132,13 +132,17 @@ class RootState(BaseModel):
 
 
 class WorkerState(BaseModel):
-    """A worker process: `lane` is card, cpu or decode; `models` maps resident roles to seconds since their last use."""
+    """A worker process: `lane` is card, cpu or decode; `models` maps resident roles to seconds since their last use.
+
+    `running` counts the calls in hand, `queued` those not begun.
+    """
 
     lane: str
     pid: int | None
     alive: bool
     deaths: int
     queued: int
+    running: int = 0
     models: dict[str, float] = Field(default_factory=dict)
 
 

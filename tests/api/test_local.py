@@ -112,6 +112,22 @@ def within(config: Config, library: Library, live: LiveParts) -> LocalOperations
     return LocalOperations(config, library.store, live)
 
 
+def test_a_model_that_cannot_be_loaded_is_shown_as_off_with_the_reason(
+    config: Config, library: Library, tmp_path: Path
+) -> None:
+    (tmp_path / "bge").mkdir()
+    settings = {"models": {"bge": {"path": str(tmp_path / "bge")}}}
+    watching = Watching(os.fsencode(library.root))
+    broken = load(config.places.home, settings)
+    with_trouble = LiveParts(
+        watching, Working(), Desk(library.store), 1.0, waits_for=lambda: {"bge": "its weights are damaged"}
+    )
+    bge = {role.role: role for role in LocalOperations(broken, library.store, with_trouble).status().roles}["bge"]
+    assert (bge.on, bge.detail) == (False, "its weights are damaged")
+    bge = {role.role: role for role in LocalOperations(broken, library.store).status().roles}["bge"]
+    assert (bge.on, bge.detail) == (True, str(tmp_path / "bge"))
+
+
 def test_show_has_everything_but_secrets(alone: LocalOperations, library: Library) -> None:
     shown = alone.show(of_path(library.path("cats/cat-0.png")))
     assert shown.image.prompt == "a cat number 0, oil painting"

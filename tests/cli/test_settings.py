@@ -122,3 +122,48 @@ def test_the_home_may_come_from_the_environment(
     capfd.readouterr()
     assert run(["config", "path"]) == 0
     assert capfd.readouterr().out == f"{tmp_path / 'elsewhere' / 'indexd.toml'}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[[roots]]\npath = ""\n', "roots.0.path: it is empty"),
+        ('[[roots]]\npath = "a\\u0000b"\n', "roots.0.path: a path cannot hold a NUL"),
+        ('[models.bge]\npath = "~nobody-of-this-name/m"\n', "models.bge.path: '~nobody-of-this-name/m' names a user"),
+        ('[paths]\ninbox = "/a/x"\noutput = "/a/./x"\n', "paths.inbox: /a/x is the output folder as well"),
+        ('[paths]\ninbox = "/a/x"\n[[roots]]\npath = "/a/x/"\n', "roots.0.path: /a/x is the inbox for job files"),
+    ],
+)
+def test_paths_that_could_only_disappoint_are_refused(indexd: Indexd, home: Path, text: str, sentence: str) -> None:
+    (home / "indexd.toml").write_text(text, "utf-8")
+    wrong = indexd("config", "validate")
+    assert wrong.code == 1
+    assert f"{home / 'indexd.toml'}: {sentence}" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("INDEXD_WATCH__SETTLE_SECONDS", "soon", "INDEXD_WATCH__SETTLE_SECONDS: watch.settle_seconds: "),
+        ("INDEXD_WATCH__SETTLE", "1", "INDEXD_WATCH__SETTLE: watch.settle is no setting"),
+        ("INDEXD_WACH__SWEEP", "1s", "INDEXD_WACH__SWEEP: there is no section 'wach'"),
+        ("INDEXD_ROOTS", "/pictures", "the environment cannot be used: "),
+    ],
+)
+def test_a_wrong_variable_is_named_and_not_the_file(
+    indexd: Indexd, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    wrong = indexd("config", "show")
+    assert wrong.code == 1
+    assert wrong.err.startswith(f"indexd: {sentence}")
+
+
+def test_variables_that_others_set_are_left_alone(indexd: Indexd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INDEXD_PORT", "tcp://10.0.0.1:80")
+    assert indexd("config", "show").code == 0
+
+
+def test_every_wrong_setting_has_a_line_of_its_own(indexd: Indexd, home: Path) -> None:
+    (home / "indexd.toml").write_text("[watch]\nsettle_seconds = -1\nreconcile = 'soon'\n", "utf-8")
+    assert len(indexd("config", "validate").err.splitlines()) == 2

@@ -216,6 +216,31 @@ def test_a_full_index_waits_too(room: Room, monkeypatch: pytest.MonkeyPatch) -> 
     assert _job_state(room, 1) == "done"
 
 
+def test_what_ended_while_the_index_is_full_is_settled_when_there_is_room(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object, **_more: object) -> int:
+        raise StorageFull("the disk of the index is full")
+
+    room.workers.hold()
+    _submit(room, "count: 4")
+    room.work()
+    room.workers.fail_next(WorkerDied("gone"))
+    with monkeypatch.context() as patch:
+        for write in ("begin", "item_failed"):
+            patch.setattr(room.store.jobs, write, full)
+        room.workers.release(2)
+        room.work()
+        room.clock.now += 60
+        room.work()
+    assert room.store.jobs.paused() == "the disk of the index is full"
+    room.workers.release()
+    for _ in range(4):
+        room.clock.now += 60
+        room.work()
+    assert _states(room, 1) == ["done"] * 4
+
+
 def test_a_model_that_is_gone_pauses_the_queue_until_it_is_back(room: Room) -> None:
     _submit(room, "model: dream")
     checkpoint = room.jobs.catalogue.checkpoint("dream").path
@@ -471,6 +496,21 @@ def test_stopping_waits_for_the_render_in_hand(room: Room) -> None:
         ("queued", 0),
         ("queued", 0),
     ]
+
+
+def test_stopping_does_not_wait_for_a_cancelled_render(room: Room) -> None:
+    room.workers.hold()
+    _submit(room)
+    room.runner.start()
+    while not room.workers.calls:
+        threading.Event().wait(0.01)
+    room.runner._jobs._listeners.clear()  # the runner is not told: a step that lasts has not seen the cancel yet
+    room.jobs.cancel(1)
+    stopper = threading.Thread(target=room.runner.stop, args=(600.0,))
+    stopper.start()
+    stopper.join(30)
+    assert not stopper.is_alive()
+    assert _states(room, 1) == ["cancelled"]
 
 
 def test_a_bug_in_the_runner_is_told_loudly(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

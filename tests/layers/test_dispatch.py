@@ -90,6 +90,21 @@ def dispatcher_of(store: Store, settings: WorkerSettings, clock: Clock) -> Calla
     return make
 
 
+def test_a_defect_that_ends_the_thread_is_told_and_nobody_waits_for_it(
+    store: Store, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[BaseException] = []
+    dispatcher = LayerDispatcher(store, FakeWorkers(), settings, Thumbnails("/nowhere", 64), told.append)
+    monkeypatch.setattr(dispatcher, "step", lambda: 1 / 0)
+    dispatcher.start()
+    drained = threading.Thread(target=dispatcher.drain, daemon=True)
+    drained.start()
+    drained.join(30)
+    assert not drained.is_alive()
+    dispatcher.stop()
+    assert [type(error) for error in told] == [ZeroDivisionError]
+
+
 def drain(dispatcher: LayerDispatcher) -> None:
     while dispatcher.step():
         pass

@@ -160,3 +160,24 @@ class TestInotify:
     def test_a_folder_that_is_not_there_cannot_be_watched(self, tmp_path: Path) -> None:
         with pytest.raises(WatcherFailed, match="No such file"):
             Heard(open_watcher(os.fsencode(tmp_path / "none"), Selection().enters))
+
+
+@linux_only
+def test_a_folder_made_again_is_watched_although_the_old_one_is_held_open(folder: Path, eventually: Eventually) -> None:
+    """Whoever stands in the removed folder (a shell) delays the word of its end until after the new one was made."""
+    (folder / "made").mkdir()
+    heard = Heard(open_watcher(os.fsencode(folder), Selection().enters))
+    held = os.open(folder / "made", os.O_RDONLY)
+    try:
+        (folder / "made").rmdir()
+        eventually(lambda: heard.of(b"made") == "gone")
+        (folder / "made").mkdir()
+        eventually(lambda: heard.of(b"made") == "appeared")
+    finally:
+        os.close(held)
+    (folder / "made" / "first.png").write_bytes(b"x")
+    eventually(lambda: b"made/first.png" in heard.rels())
+    heard.forget()
+    (folder / "made" / "second.png").write_bytes(b"x")
+    eventually(lambda: b"made/second.png" in heard.rels())
+    heard.watcher.close()

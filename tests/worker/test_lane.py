@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,15 +10,17 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 
 import psutil
 import pytest
+from PIL import UnidentifiedImageError
 
-from indexd.errors import CallCancelled, CallTimedOut, WorkerDied
+from indexd.errors import CallCancelled, CallTimedOut, StorageFull, WorkerDied
 from indexd.worker import child
 from indexd.worker.calls import Drill, Priority, Progress, WorkerSettings
-from indexd.worker.wire import WorkerBug
+from indexd.worker.wire import WorkerBug, portable
 from indexd.worker.workers import Workers
 
 LONG = 100_000
@@ -286,6 +289,62 @@ def test_a_worker_that_dies_at_its_start_is_started_again_and_no_call_is_lost(
     assert len(events) == 3
     assert "exit code 9; calls lost: 0" in events[0][1]
     workers.stop(0.0)
+
+
+def test_a_lane_without_descriptors_for_a_moment_starts_its_worker_later(
+    workers: Workers, events: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = SpawnContext.Pipe, []
+
+    def pipe(context: SpawnContext, *arguments: bool) -> object:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(context, *arguments)
+
+    monkeypatch.setattr(SpawnContext, "Pipe", pipe)
+    assert workers.submit(Drill("echo", payload=7)).result(WAIT) == 7
+    assert [kind for kind, _ in events] == ["worker_died"]
+
+
+class Unreadable:
+    """Crosses to the child and cannot be read when it comes back, as an error of a library that is not installed here."""
+
+    def __init__(self, here: int) -> None:
+        self.here = here
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return _readable_elsewhere, (self.here,)
+
+
+def _readable_elsewhere(here: int) -> Unreadable:
+    if os.getpid() == here:
+        raise ModuleNotFoundError("no such library here")
+    return Unreadable(here)
+
+
+def test_an_answer_that_cannot_be_read_fails_its_call_and_the_lane_lives(workers: Workers) -> None:
+    with pytest.raises(WorkerDied):
+        workers.submit(Drill("echo", payload=Unreadable(os.getpid()))).result(WAIT)
+    assert workers.submit(Drill("echo", payload=8)).result(WAIT) == 8
+
+
+def test_an_event_that_cannot_be_told_does_not_end_the_lane(settings: WorkerSettings) -> None:
+    def deaf(_kind: str, _text: str) -> None:
+        raise StorageFull("the disk is full")
+
+    workers = Workers(settings, deaf)
+    with pytest.raises(WorkerDied):
+        workers.submit(Drill("die")).result(WAIT)
+    assert workers.submit(Drill("echo", payload=9)).result(WAIT) == 9
+    workers.stop(0.0)
+
+
+def test_errors_of_libraries_cross_as_plain_ones() -> None:
+    crossed = portable(UnidentifiedImageError("cannot identify image file"))
+    assert (type(crossed), str(crossed)) == (OSError, "cannot identify image file")
+    missing = FileNotFoundError(errno.ENOENT, "No such file", "/x")
+    assert portable(missing) is missing
 
 
 def test_stop_does_not_wait_for_a_worker_that_cannot_start(

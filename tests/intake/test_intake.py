@@ -1,0 +1,126 @@
+"""Between the watchers and the index: what cannot be taken now is taken later, and a dead thread stops the rest at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from indexd import intake, registry
+from indexd.errors import StorageFull
+from indexd.intake import Intake
+from indexd.registry import IntakeContext
+from indexd.store.index import Store
+from indexd.store.records import Sighting
+from indexd.watch.stamp import FileStamp, SettledFile
+from indexd_schemas.settings import Settings
+
+WAIT = 30.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(tmp_path / "index.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def failures() -> list[BaseException]:
+    return []
+
+
+@pytest.fixture
+def make(store: Store, failures: list[BaseException]) -> Callable[..., Intake]:
+    def made(readers: int = 1) -> Intake:
+        return Intake(store, IntakeContext(Settings()), lambda _recorded: None, failures.append, readers)
+
+    return made
+
+
+def _file(store: Store, number: int, purpose: str = "images") -> SettledFile:
+    root = store.roots.ensure(b"/folder", purpose)
+    return SettledFile(root.id, root.path, b"%d" % number, FileStamp(1, number, number), purpose)
+
+
+def _handle(monkeypatch: pytest.MonkeyPatch, kind: str, handler: Callable[..., Sighting | None]) -> None:
+    monkeypatch.setitem(registry.file_kinds._handlers, kind, handler)
+
+
+def _no_picture(file: SettledFile, _context: IntakeContext) -> Sighting:
+    return Sighting(file.root_id, file.rel, file.stamp, None, "no picture")
+
+
+def _joined(work: Callable[[], None]) -> bool:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    return not thread.is_alive()
+
+
+def test_a_job_file_that_the_disk_has_no_room_for_is_taken_when_there_is(
+    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, tries = threading.Event(), []
+
+    def take(file: SettledFile, _context: IntakeContext) -> None:
+        tries.append(file.rel)
+        if len(tries) < 3:
+            raise StorageFull("the disk is full")
+        taken.set()
+
+    _handle(monkeypatch, "job", take)
+    monkeypatch.setattr(intake, "DISK_FULL_RETRY_SECONDS", 0.01)
+    takes = make()
+    takes.start()
+    takes.deliver(_file(store, 1, "jobs"))
+    assert taken.wait(WAIT)
+    takes.stop()
+    assert tries == [b"1"] * 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_recorder_is_told_and_holds_nobody_up(
+    make: Callable[..., Intake], store: Store, failures: list[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    _handle(monkeypatch, "image", _no_picture)
+    monkeypatch.setattr(intake, "BATCH_PICTURES", 1)
+    monkeypatch.setattr(store.images, "record", broken)
+    takes = make()
+    takes._sightings.maxsize = 1  # full at once, as 512 are on a large scan
+    takes.start()
+    for number in range(20):
+        takes.deliver(_file(store, number))
+    assert _joined(takes.drain)
+    assert _joined(takes.stop)
+    assert [type(error) for error in failures] == [ZeroDivisionError]
+
+
+def test_who_waits_for_the_queue_is_let_go_when_the_daemon_stops(
+    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(file: SettledFile, context: IntakeContext) -> Sighting:
+        reading.set()
+        go_on.wait(WAIT)
+        return _no_picture(file, context)
+
+    _handle(monkeypatch, "image", slow)
+    takes = make()
+    takes.start()
+    takes.deliver(_file(store, 1))
+    assert reading.wait(WAIT)
+    waiter = threading.Thread(target=takes.drain, daemon=True)
+    waiter.start()
+    stopper = threading.Thread(target=takes.stop, daemon=True)
+    stopper.start()
+    go_on.set()
+    for thread in (waiter, stopper):
+        thread.join(WAIT)
+        assert not thread.is_alive()
