@@ -80,7 +80,7 @@ def job_of(
     _size(job, made, size)
     _sampling(job, made)
     if made.model_name:
-        job.keys["model"] = made.model_name
+        job.keys["model"] = _plain(made.model_name)
         job.remarks += _remark("model", missing_checkpoint(made.model_name))
     _loras(job, made, missing_lora)
     job.remarks += _left_behind(made)
@@ -102,7 +102,7 @@ def _kind(job: JobFile, made: Metadata, source: str | None) -> None:
 
 def _prompt(job: JobFile, key: str, text: str) -> str:
     """The text without the tags of LoRAs, which stand under `loras`."""
-    text = text.encode("utf-8", "replace").decode()
+    text = _plain(text)
     while tags := _NETWORK_TAG.findall(text):
         text = _NETWORK_TAG.sub("", text).strip()
         if "hypernet" in (tag.lower() for tag in tags):
@@ -160,7 +160,7 @@ def _loras(job: JobFile, made: Metadata, missing: Missing) -> None:
     loras = []
     for use in made.loras:
         weights = {"weight": use.weight, "text_weight": use.text_weight}
-        loras.append({"name": use.name} | {key: value for key, value in weights.items() if value is not None})
+        loras.append({"name": _plain(use.name)} | {key: value for key, value in weights.items() if value is not None})
         job.remarks += _remark(f"loras: {use.name}", missing(use.name))
     if loras:
         job.keys["loras"] = loras
@@ -216,7 +216,12 @@ def _hold_to_schema(job: JobFile) -> None:
             del job.keys["loras"]
 
 
+def _plain(text: str) -> str:
+    """The text without what no job file may hold: NUL and lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def _comment(text: str) -> str:
-    plain = "".join(sign if sign.isprintable() else " " for sign in text.encode("utf-8", "replace").decode())
+    plain = "".join(sign if sign.isprintable() else " " for sign in _plain(text))
     cut = plain if len(plain) <= _COMMENT_CHARACTERS else plain[: _COMMENT_CHARACTERS - 1] + "…"
     return _NOT_IN_YAML.sub("?", f"# {cut}".rstrip())

@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from indexd.search.calibrate import FULLTEXT_CAP, PRIOR_DEVIATION, background, fulltext_scores, fuse, match_share
+from indexd.search.calibrate import (
+    FULLTEXT_CAP,
+    PRIOR_DEVIATION,
+    background,
+    bulk,
+    fulltext_scores,
+    fuse,
+    match_share,
+    shared_deviation,
+)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -32,6 +41,42 @@ def test_the_same_likeness_is_worth_the_same_in_layers_of_different_spread() -> 
     first = background(np.repeat(narrow, many, 0).astype(np.float32), query.astype(np.float32))
     second = background(np.repeat(wide, many, 0).astype(np.float32), query.astype(np.float32))
     assert first.z(0.74) == pytest.approx(second.z(0.9), rel=0.05)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
+def test_what_fits_scores_alike_however_much_of_the_library_fits(share: float) -> None:
+    chance = np.random.default_rng(3)
+    fitting = round(1000 * share)
+    values = np.concatenate([chance.normal(size=1000 - fitting), chance.normal(size=fitting) + 6])
+    mean, deviation = bulk(values)
+    assert 4 < (6 - mean) / deviation < 6.5
+    assert (6 - values.mean()) / values.std() < (6 - mean) / deviation
+
+
+def test_the_bulk_of_ordinary_values_is_their_mean_and_deviation() -> None:
+    values = np.random.default_rng(4).normal(5, 2, size=5000)
+    mean, deviation = bulk(values)
+    assert mean == pytest.approx(5, abs=0.1)
+    assert deviation == pytest.approx(2, rel=0.05)
+
+
+def test_a_batch_of_equal_pictures_is_no_measure_of_the_others() -> None:
+    # Six in ten pictures were made with the very same prompt.
+    values = np.concatenate([np.full(600, 0.5), np.random.default_rng(5).normal(0.5, 0.1, size=400)])
+    assert bulk(values)[1] == pytest.approx(values.std() / 2)
+    assert bulk(np.full(7, 0.25)) == (0.25, 0.0)
+
+
+def test_layers_that_say_the_same_do_not_count_twice() -> None:
+    one = np.random.default_rng(6).normal(size=(2000, 1))
+    same, independent = np.hstack([one, one]), np.random.default_rng(7).normal(size=(2000, 2))
+    assert shared_deviation(same, [1.0, 1.0]) == pytest.approx(math.sqrt(2), rel=0.05)
+    assert fuse([(1.0, 3.0), (1.0, 3.0)], shared_deviation(same, [1.0, 1.0])) == pytest.approx(3.0, rel=0.05)
+    assert shared_deviation(independent, [1.0, 1.0]) == pytest.approx(1.0, abs=0.05)
+    assert shared_deviation(same, [1.0, -1.0]) == 1.0
+    assert shared_deviation(one, [2.0]) == 1.0
+    # A third, independent term takes its share of the whole.
+    assert shared_deviation(same, [1.0, 1.0], [1.0]) == pytest.approx(math.sqrt(5 / 3), rel=0.05)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
