@@ -54,8 +54,7 @@ def emit_job(image: Image, target: Path) -> None:
 
 
 def _metadata(image: Image) -> Metadata:
-    """All that the picture says; from the index alone where its file is gone or was changed since."""
-    from indexd.errors import NotAPicture
+    """All that the picture says; what the index knows of it where the file is gone, was changed, or says nothing now."""
     from indexd.images.facts import LoraUse, Metadata
     from indexd.images.read import read
     from indexd.images.sidecar import sidecars
@@ -66,11 +65,12 @@ def _metadata(image: Image) -> Metadata:
         try:
             with open_regular(os.path.realpath(path)) as file:
                 facts = read(file, os.fstat(file.fileno()).st_size, image.path, lambda: sidecars(path))
-            if facts.content_hash.hex() == image.hash:
-                return facts.metadata
-        except (OSError, IndexdError, NotAPicture):
-            pass  # the index knows the most of it
-    note("the picture itself cannot be read now; this is what the index knows of it")
+            made = facts.metadata
+            # The index may know what the file does not say any more: from a text beside it that is gone, for one.
+            if facts.content_hash.hex() == image.hash and (made.prompt is not None or made.seed is not None):
+                return made
+        except (OSError, IndexdError):
+            pass
     return Metadata(
         generator=image.generator,
         generator_version=image.generator_version,

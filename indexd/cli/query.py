@@ -57,7 +57,7 @@ out; where nothing fits, the exit code is 3 (see docs/search.md).
     "--emit-job",
     type=click.Path(path_type=Path),
     metavar="JOB.yaml",
-    help="Also write the best hit's own recipe as a job file.",
+    help="Also write the first hit's own recipe as a job file.",
 )
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def query(

@@ -2,7 +2,7 @@
 
 A score of z says that a picture which does not fit would be as alike by chance once in 1 / (1 - normal(z)) times: once
 in 740 for 3. Pictures come in clusters, so the best of many that do not fit scores far less than as many independent
-draws would: 2.3 to 2.8 as a rule between 300 and 50 000 pictures, over 3.5 once in ten questions
+draws would: 2.3 to 2.8 as a rule between 300 and 50 000 pictures, over 3.0 to 3.5 once in ten questions
 (tests/search/test_ranking.py holds this on such data). Fitting ones score 4 and more in a library of many subjects.
 
 Only what attracts decides whether something fits; what pushes away orders it, and leaves out what it is more against

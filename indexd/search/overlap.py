@@ -20,16 +20,12 @@ SAMPLE_SEED = 1
 def deviations(store: Store, plan: Plan, scales: Sequence[Background]) -> tuple[float, float]:
     """The deviation in the background of a plan's fused scores, and of those of the parts that attract; never below 1.
 
-    `scales` are the backgrounds of the probes. Full text counts as independent: what holds the words is no background.
+    `scales` are the backgrounds of the probes. Full text has no part in it: what holds the words is no background.
     """
     attracting = [place for place, probe in enumerate(plan.probes) if probe.weight > 0]
     z = _joint(store, plan.probes, scales) if len(plan.probes) > 1 else np.empty((0, len(plan.probes)))
-    both = shared_deviation(z, [probe.weight for probe in plan.probes], [words.weight for words in plan.words])
-    wanted = shared_deviation(
-        z[:, attracting],
-        [plan.probes[place].weight for place in attracting],
-        [words.weight for words in plan.words if words.weight > 0],
-    )
+    both = shared_deviation(z, [probe.weight for probe in plan.probes])
+    wanted = shared_deviation(z[:, attracting], [plan.probes[place].weight for place in attracting])
     return both, wanted
 
 

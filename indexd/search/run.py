@@ -142,10 +142,9 @@ class Search:
             self._score_words(words, bm25, self._share(plan, words, bm25, limit), ranked)
         both, wanted = deviations(self._store, plan, scales)
         for candidate in ranked.values():
-            attracting = [(weight, z) for weight, z in candidate.calibrated if weight > 0]
             candidate.standing = Standing(
                 fuse(candidate.calibrated, both),
-                fuse(attracting, wanted),
+                _attraction(candidate.calibrated, len(plan.probes), wanted),
                 plan.words_alone and all(words.label in candidate.plain for words in plan.words if words.weight > 0),
             )
         return ranked
@@ -187,7 +186,8 @@ class Search:
         for image_id, candidate in ranked.items():
             if image_id in bm25:
                 candidate.plain[words.label] = bm25[image_id]
-            candidate.calibrated.append((words.weight, scores.get(image_id, miss)))
+            # Words that nobody wrote tell nothing, and would only water down what the vectors say.
+            candidate.calibrated.append((words.weight if bm25 else 0.0, scores.get(image_id, miss)))
 
     def _background(self, probe: Probe) -> Background:
         revision = self._store.vectors.active(probe.layer)
@@ -199,6 +199,13 @@ class Search:
             if len(kept[1]) >= SAMPLE_WORTH_KEEPING:
                 self._samples[key] = kept
         return background(kept[1], probe.vector)
+
+
+def _attraction(calibrated: Sequence[tuple[float, float]], probes: int, deviation: float) -> float:
+    """The fused score of what attracts; a picture without the words is judged by its vectors (the first `probes`) alone."""
+    by_vectors = [(weight, z) for weight, z in calibrated[:probes] if weight > 0]
+    by_all = fuse([(weight, z) for weight, z in calibrated if weight > 0], deviation)
+    return max(by_all, fuse(by_vectors, deviation)) if by_vectors else by_all
 
 
 def _parts(plan: Plan, candidate: _Ranked) -> list[ScorePart]:
