@@ -70,7 +70,7 @@ def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
         own.mkdir(parents=True, exist_ok=True)
     roots = []
     for folder in watched_folders(config):
-        row = store.roots.ensure(folder.path, folder.purpose)
+        row = store.roots.ensure(folder.path, folder.purpose, folder.folder_tags)
         roots.append(WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.selection, row.identity))
     return roots
 

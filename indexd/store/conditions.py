@@ -128,11 +128,8 @@ def _tag(connection: Connection, wanted: Filter) -> Condition:
     if names == "[]":
         return NOTHING
     among = "(SELECT value FROM json_each(?))"
-    return (
-        f"image.id IN (SELECT image_id FROM tag WHERE name IN {among}"
-        f" UNION SELECT image_id FROM folder_tag WHERE name IN {among})",
-        (names, names),
-    )
+    tagged, by_folder = (f"SELECT image_id FROM {table} WHERE name IN {among}" for table in ("tag", "folder_tag"))
+    return f"image.id IN ({tagged} UNION {by_folder})", (names, names)
 
 
 def _note(_: Connection, wanted: Filter) -> Condition:

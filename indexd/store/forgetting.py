@@ -18,7 +18,18 @@ from indexd.store.values import ids_json
 AT_ONCE = 2000
 Thing = TypeVar("Thing")
 # Every table with a column `image_id`, but for `file`.
-_TABLES = "image_text raw_chunk lora_use control_use sampler_pass rating tag note folder_tag work".split()
+_TABLES = [
+    "image_text",
+    "raw_chunk",
+    "lora_use",
+    "control_use",
+    "sampler_pass",
+    "rating",
+    "tag",
+    "note",
+    "folder_tag",
+    "work",
+]
 _GONE = """
 SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
 FROM file JOIN root ON root.id = root_id
@@ -75,6 +86,11 @@ class Forgetting:
                 (wanted, wanted),
             )
             return [image_id for (image_id,) in rows]
+
+    def marked(self, ids: Iterable[int]) -> int:
+        """Of how many of these images something was said."""
+        with self._database.read() as connection:
+            return len(read_marks(connection, ids))
 
     def forget(self, files: Iterable[FileRow], images: Iterable[int], *, with_marks: bool = False) -> Gone:
         """Take away these files, then those of `images` that lie nowhere. Files that came back meanwhile stay.

@@ -120,7 +120,9 @@ def waiting_marks(row: tuple[int | None, float, str, str | None, float]) -> Mark
     return MarkSet(rating, rated_at, frozenset(json.loads(tags)), note, noted_at)
 
 
-def let_wait(connection: Connection, given: Mapping[bytes, MarkSet], *, prefer_given: bool = False) -> dict[bytes, bool]:
+def let_wait(
+    connection: Connection, given: Mapping[bytes, MarkSet], *, prefer_given: bool = False
+) -> dict[bytes, bool]:
     """Keep marks for contents that are not in the index; by hash, whether that changed anything."""
     before = read_waiting(connection, given)
     changed: dict[bytes, bool] = {}
@@ -133,7 +135,14 @@ def let_wait(connection: Connection, given: Mapping[bytes, MarkSet], *, prefer_g
             connection.execute(
                 "INSERT OR REPLACE INTO waiting_mark (content_hash, rating, rated_at, tags, note, noted_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (content_hash, now.rating, now.rated_at, json.dumps(sorted(now.tags)), plain_text(now.note), now.noted_at),
+                (
+                    content_hash,
+                    now.rating,
+                    now.rated_at,
+                    json.dumps(sorted(now.tags)),
+                    plain_text(now.note),
+                    now.noted_at,
+                ),
             )
     return changed
 
@@ -146,5 +155,3 @@ def take_waiting(connection: Connection, new_images: Mapping[bytes, int]) -> Non
     if found:
         add_marks(connection, {new_images[content_hash]: (marks,) for content_hash, marks in found.items()})
         connection.executemany("DELETE FROM waiting_mark WHERE content_hash = ?", [(one,) for one in found])
-
-
