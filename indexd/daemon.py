@@ -150,7 +150,8 @@ class Daemon:
         scan_roots(self.roots, files, deliver, self._on_event, self.watch_options, on_state=self._on_root_state)
 
     def _on_recorded(self, recorded: list[Recorded]) -> None:
-        if any(record.outcome == "new" for record in recorded):
+        # A content that was known may have come back over an edited one, which is work as well.
+        if any(record.outcome != "problem" for record in recorded):
             self.layers.announce()
 
     def _on_event(self, kind: str, text: str, root_id: int | None = None) -> None:

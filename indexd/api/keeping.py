@@ -149,7 +149,7 @@ def relocate(store: Store, config: Config, live: LiveParts | None, request: Relo
     )
 
 
-def forget(store: Store, request: ForgetRequest) -> Forgotten:
+def forget(store: Store, config: Config, request: ForgetRequest) -> Forgotten:
     """See Operations."""
     under = _tree(request.under) if request.under is not None else None
     if request.offline and under is None:
@@ -157,7 +157,8 @@ def forget(store: Store, request: ForgetRequest) -> Forgotten:
     before = time.time() - request.older_than_seconds
     chosen: list[FileRow] = []
     still_there = 0
-    for row in store.forgetting.missing_files(before, _offline_roots(store, under) if request.offline else ()):
+    away = _away(store, config, under) if request.offline and under is not None else []
+    for row in store.forgetting.missing_files(before, away):
         if under is not None and below(row.path, under) is None:
             continue
         if _is_there(row.path):
@@ -182,14 +183,14 @@ def forget(store: Store, request: ForgetRequest) -> Forgotten:
     return reply.model_copy(update={"files": gone.files, "images": gone.images, "marks_kept": gone.marks_kept})
 
 
-def _offline_roots(store: Store, under: bytes | None) -> list[int]:
-    """The roots that hold or lie under a folder and are not there now."""
-    if under is None:
-        return []
+def _away(store: Store, config: Config, under: bytes) -> list[int]:
+    """The roots that hold or lie under a folder and are offline, or are watched no more. Each file is looked for all the same."""
+    settings = {folder.path for folder in watched_folders(config)}
     return [
         root.id
         for root in store.roots.all()
-        if (below(root.path, under) is not None or below(under, root.path) is not None) and not os.path.isdir(root.path)
+        if (below(root.path, under) is not None or below(under, root.path) is not None)
+        and not (root.online and root.path in settings and os.path.isdir(root.path))
     ]
 
 

@@ -175,7 +175,7 @@ class LocalOperations:
 
     def forget(self, request: ForgetRequest) -> Forgotten:
         """See Operations."""
-        return keeping.forget(self._store, request)
+        return keeping.forget(self._store, self._config, request)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""

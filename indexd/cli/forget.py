@@ -18,7 +18,9 @@ from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 @click.option(
     "--older-than", default="0", show_default=True, metavar="TIME", help="Only what is missing for so long: 30d."
 )
-@click.option("--offline", is_flag=True, help="With --under: also where the folder itself is gone for good.")
+@click.option(
+    "--offline", is_flag=True, help="With --under: also where that folder is offline for good, or watched no more."
+)
 @click.option("--with-marks", is_flag=True, help="Also forget the ratings, tags and notes of those pictures.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be forgotten.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
