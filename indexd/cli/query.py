@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 \b
 Filters: key:value, key:low..high, has:key; a leading - excludes. All must hold.
   model: lora: sampler: schedule: generator: job: tag: path:   names, * as wildcard
-  prompt:                                                      words
+  prompt: note:                                                words
   seed: steps: cfg: width: height: rating:                     number or range
   size:1024x768  date:2026-01..2026-03  missing:yes  has:prompt
 

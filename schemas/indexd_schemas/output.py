@@ -74,6 +74,7 @@ class Image(BaseModel):
     loras: list[Lora] = Field(default_factory=list)
     rating: int | None = None
     tags: list[str] = Field(default_factory=list)
+    folder_tags: list[str] = Field(default_factory=list)
     note: str | None = None
     job: str | None = None
     is_ai: str | None = None
