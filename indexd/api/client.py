@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from indexd import errors
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd.search.targets import Target, to_text
+from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, Output, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question, RateRequest, ScanRequest, SubmitRequest, TagRequest
 from indexd_schemas.replies import Problem, Scanned, VerifiedModel
@@ -128,6 +129,14 @@ class RemoteOperations:
         """See Operations."""
         request = _request(TagRequest, targets=tuple(map(to_text, targets)), add=tuple(add), remove=tuple(remove))
         return self._post("/v1/tags", request, Marked)
+
+    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+        """See Operations."""
+        return self._post("/v1/duplicates", question, Duplicates)
+
+    def stats(self, question: StatsQuestion) -> Statistics:
+        """See Operations."""
+        return self._post("/v1/stats", question, Statistics)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""

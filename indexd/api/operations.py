@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from indexd.search.targets import Target
+from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
 from indexd_schemas.replies import Scanned, VerifiedModel
@@ -60,6 +61,14 @@ class Operations(Protocol):
 
     def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
         """Put tags on pictures and take tags off."""
+        ...
+
+    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+        """Groups of the same or similar pictures, each with the one to keep. Changes nothing."""
+        ...
+
+    def stats(self, question: StatsQuestion) -> Statistics:
+        """What there is, by model and the like, and what well rated pictures have in common."""
         ...
 
     def verify_model(self, role: str) -> VerifiedModel:

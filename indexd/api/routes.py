@@ -18,6 +18,7 @@ from starlette.routing import Route
 from indexd.api.operations import Operations
 from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
 from indexd.search.targets import from_text
+from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
 from indexd_schemas.question import Question, RateRequest, ScanRequest, SubmitRequest, TagRequest
 from indexd_schemas.replies import Problem
 
@@ -91,6 +92,14 @@ def _tag(operations: Operations, _given: Mapping[str, str], body: bytes) -> Base
     return operations.tag([from_text(text) for text in request.targets], request.add, request.remove)
 
 
+def _duplicates(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.duplicates(_parsed(DuplicatesQuestion, body))
+
+
+def _stats(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.stats(_parsed(StatsQuestion, body))
+
+
 def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
     return operations.verify_model(given["role"])
 
@@ -108,6 +117,8 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/job/retry", _retry),
     ("POST", "/v1/rating", _rate),
     ("POST", "/v1/tags", _tag),
+    ("POST", "/v1/duplicates", _duplicates),
+    ("POST", "/v1/stats", _stats),
     ("POST", "/v1/models/{role}/verify", _verify),
 )
 

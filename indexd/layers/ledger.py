@@ -65,6 +65,14 @@ class ImageShelf(Protocol):
         ...
 
 
+class HashShelf(Protocol):
+    """What pictures look like, for finding the same picture twice."""
+
+    def put(self, stage: str, hashes: Mapping[int, bytes]) -> None:
+        """Store hashes and take the work of `stage` off the ledger, in one transaction."""
+        ...
+
+
 class Notes(Protocol):
     """Single facts by key."""
 
@@ -93,6 +101,11 @@ class Ledger(Protocol):
     @property
     def images(self) -> ImageShelf:
         """What it is made of."""
+        ...
+
+    @property
+    def picture_hashes(self) -> HashShelf:
+        """What comes with the thumbnails."""
         ...
 
     @property

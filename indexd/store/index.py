@@ -17,8 +17,11 @@ from indexd.store.ledger import JobLedger
 from indexd.store.marks import Marks
 from indexd.store.meta import Meta
 from indexd.store.migrate import open_database
+from indexd.store.picture_hashes import PictureHashes
 from indexd.store.roots import Roots
+from indexd.store.tallies import Tallies
 from indexd.store.vectors import Vectors
+from indexd.store.walks import Walks
 from indexd.store.work import Work
 
 
@@ -38,6 +41,9 @@ class Store:
         self.marks = Marks(database, clock)
         self.work = Work(database)
         self.vectors = Vectors(database)
+        self.walks = Walks(database)
+        self.picture_hashes = PictureHashes(database)
+        self.tallies = Tallies(database)
         self.fulltext = Fulltext(database)
         self.filters = Filters(database)
         self.jobs = JobLedger(database, clock)

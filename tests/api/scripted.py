@@ -8,6 +8,7 @@ from typing import Any
 
 from indexd.errors import NothingFound, Refused
 from indexd.search.targets import Target
+from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.output import Answer, Explanation, Job, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
 from indexd_schemas.replies import Scanned, VerifiedModel
@@ -88,6 +89,16 @@ class ScriptedOperations:
     def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
         self._note("tag", list(targets), list(add), list(remove))
         return Marked(changed=1, not_found=["x"])
+
+    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+        self._note("duplicates", question)
+        return Duplicates(groups=[], found=[], seconds=0.1)
+
+    def stats(self, question: StatsQuestion) -> Statistics:
+        self._note("stats", question)
+        return Statistics(
+            pictures=0, rated=0, ratings={}, tables=[], five_stars=[], terms_for=[], terms_against=[], seconds=0.1
+        )
 
     def verify_model(self, role: str) -> VerifiedModel:
         self._note("verify_model", role)
