@@ -138,7 +138,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _counts(counted: CountTable, found: Statistics) -> Table:
     table = _table(
-        f"by {counted.key}: {counted.values} values on {counted.stated} of {found.pictures} pictures",
+        f"by {counted.key}: {counted.values} different on {counted.stated} of {found.pictures} pictures",
         *(counted.key, "pictures", "share", "rated", "mean", "shrunk"),
     )
     for row in counted.rows:

@@ -17,6 +17,8 @@ LEAST_COMPARED = 5
 """A value on fewer pictures says nothing, and is not listed among what five-star pictures have in common."""
 MOST_PROMPTS = 20_000
 FEW_OTHERS = 10
+LEAST_Z = 1.96
+"""Terms nearer to zero are what chance alone gives in one of twenty, and are not listed."""
 
 
 def tell_statistics(store: Store, question: StatsQuestion) -> Statistics:
@@ -36,8 +38,8 @@ def tell_statistics(store: Store, question: StatsQuestion) -> Statistics:
         last_at=whole.last_at,
         tables=[_table(store, key, among, whole, question.limit) for key in dict.fromkeys(question.by)],
         five_stars=five,
-        terms_for=[_term(one) for one in odds if one.z > 0][: question.limit],
-        terms_against=[_term(one) for one in reversed(odds) if one.z < 0][: question.limit],
+        terms_for=[_term(one) for one in odds if one.z >= LEAST_Z][: question.limit],
+        terms_against=[_term(one) for one in reversed(odds) if one.z <= -LEAST_Z][: question.limit],
         seconds=round(time.perf_counter() - began, 6),
         notes=_notes(whole, question),
     )

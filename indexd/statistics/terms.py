@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-PRIOR_TERMS = 500.0
-"""The weight of the prior, in terms: as if so many had been seen in each group, spread as they are over all prompts."""
+MOST_PRIOR_TERMS = 500.0
+"""The weight of the prior, in terms: as if so many had been seen in each group, spread as they are over all prompts. Less
+where a group has less, so that the prior never outweighs what was seen."""
 LEAST_PICTURES = 3
 """A term in fewer prompts is not listed."""
 LONGEST_TERM_WORDS = 3
@@ -67,16 +68,17 @@ def count_terms(prompts: Iterable[str]) -> Counter[str]:
     return counted
 
 
-def log_odds(five: Mapping[str, int], others: Mapping[str, int], prior_terms: float = PRIOR_TERMS) -> list[Odds]:
+def log_odds(five: Mapping[str, int], others: Mapping[str, int]) -> list[Odds]:
     """Every term that stands in at least LEAST_PICTURES prompts, the one most at home in `five` first.
 
-    With y counts of a term, n of all terms, a = prior_terms · (share of the term in both groups together):
+    With y counts of a term, n of all terms, a = prior · (share of the term in both groups together):
     log_odds = ln((y1 + a)/(n1 + prior - y1 - a)) - ln((y2 + a)/(n2 + prior - y2 - a)),
     variance = 1/(y1 + a) + 1/(y2 + a).
     """
     in_five, in_others = sum(five.values()), sum(others.values())
     if not in_five or not in_others:
         return []
+    prior_terms = min(MOST_PRIOR_TERMS, in_five, in_others)
     found = []
     for term in five.keys() | others.keys():
         one, other = five.get(term, 0), others.get(term, 0)

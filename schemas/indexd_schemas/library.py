@@ -121,7 +121,7 @@ class FiveStarRow(BaseModel):
 
 class TermRow(BaseModel):
     """A term of prompts: in how many five-star prompts and in how many others it stands; `log_odds` is how much more it
-    belongs to the first, `z` the same in standard errors (beyond about 2 is more than chance)."""
+    belongs to the first, `z` the same in standard errors; below 1.96 a term is not listed."""
 
     term: str
     five: int
