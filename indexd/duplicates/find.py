@@ -11,6 +11,7 @@ from indexd.duplicates.keeper import keep_file, keep_picture
 from indexd.duplicates.likeness import Looks, shares
 from indexd.duplicates.near import near_groups
 from indexd.duplicates.similar import LAYER, cosines, similar_groups
+from indexd.layers.description import THUMBNAIL
 from indexd.search.language import parse
 from indexd.search.present import present_file
 from indexd.store.index import Store
@@ -67,11 +68,13 @@ def _same(store: Store, among: Collection[int] | None, _question: DuplicatesQues
 def _near(store: Store, among: Collection[int] | None, _question: DuplicatesQuestion, notes: list[str]) -> _Found:
     pictures = store.picture_hashes.present(among)
     groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_groups(pictures)]
-    waiting = sum(store.work.counts().get("thumbnail", {}).values())
-    if waiting:
-        notes.append(f"{waiting} pictures have no hash yet, and were not compared by look")
+    states = store.work.counts().get(THUMBNAIL, {})
+    if waiting := states.get("waiting", 0) + states.get("running", 0):
+        notes.append(f"{waiting} pictures of the library have no hash yet, and were not compared by look")
     if plain := store.picture_hashes.counts()[1]:
-        notes.append(f"{plain} pictures are too plain (flat, black, a mere gradient) to be compared by look")
+        notes.append(
+            f"{plain} pictures of the library are too plain (flat, black, a mere gradient) to be compared by look"
+        )
     looks = Looks.of(pictures)
 
     def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 
 from indexd.search.language import parse
 from indexd.statistics.intervals import mean_rating, shrunk_rating, wilson
@@ -27,7 +28,12 @@ def tell_statistics(store: Store, question: StatsQuestion) -> Statistics:
     among = store.filters.ids(parse(question.filters))
     whole = store.tallies.whole(among)
     mean = mean_rating(whole.stars)
-    five = _five_stars(store, among, whole, question)
+
+    @cache  # models, LoRAs and samplers are wanted twice, and counting walks over every picture
+    def tallies(key: StatsKey) -> list[Tally]:
+        return store.tallies.by(key, among)
+
+    five = _five_stars(tallies, whole, question)
     odds = _terms(store, among, question) if whole.stars[4] else []
     return Statistics(
         pictures=whole.pictures,
@@ -36,7 +42,7 @@ def tell_statistics(store: Store, question: StatsQuestion) -> Statistics:
         ratings={str(stars): count for stars, count in enumerate(whole.stars, 1)},
         first_at=whole.first_at,
         last_at=whole.last_at,
-        tables=[_table(store, key, among, whole, question.limit) for key in dict.fromkeys(question.by)],
+        tables=[_table(key, tallies(key), whole, question.limit) for key in dict.fromkeys(question.by)],
         five_stars=five,
         terms_for=[_term(one) for one in odds if one.z >= LEAST_Z][: question.limit],
         terms_against=[_term(one) for one in reversed(odds) if one.z <= -LEAST_Z][: question.limit],
@@ -45,8 +51,7 @@ def tell_statistics(store: Store, question: StatsQuestion) -> Statistics:
     )
 
 
-def _table(store: Store, key: StatsKey, among: Collection[int] | None, whole: Whole, limit: int) -> CountTable:
-    tallies = store.tallies.by(key, among)
+def _table(key: StatsKey, tallies: list[Tally], whole: Whole, limit: int) -> CountTable:
     if key in ("month", "year"):
         shown = sorted(sorted(tallies, key=lambda tally: tally.value)[-limit:], key=lambda tally: tally.value)
     else:
@@ -69,9 +74,7 @@ def _counted(tally: Tally, whole: Whole) -> Counted:
     )
 
 
-def _five_stars(
-    store: Store, among: Collection[int] | None, whole: Whole, question: StatsQuestion
-) -> list[FiveStarRow]:
+def _five_stars(tallies: Callable[[StatsKey], list[Tally]], whole: Whole, question: StatsQuestion) -> list[FiveStarRow]:
     """Every value of the compared keys, those that differ most surely from the others first."""
 
     def compared(pictures: int, stars: tuple[int, ...]) -> int:
@@ -83,7 +86,7 @@ def _five_stars(
     rows = []
     for key in COMPARED_KEYS:
         of_key = []
-        for tally in store.tallies.by(key, among):
+        for tally in tallies(key):
             of, five = compared(tally.pictures, tally.stars), tally.stars[4]
             if of < LEAST_COMPARED or of == of_all:
                 continue

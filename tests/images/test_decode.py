@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.drawn import scene
 from indexd.errors import NotAPicture, NotRegular
 from indexd.images import decode
-from bench.drawn import scene
 from indexd.images.decode import make_thumbnails, open_picture, thumbnail
 from indexd.images.picture_hash import HASH_BYTES
 from indexd.images.thumbnail import thumbnail_path
