@@ -42,7 +42,10 @@ def tell_statistics(store: Store, question: StatsQuestion) -> Statistics:
         ratings={str(stars): count for stars, count in enumerate(whole.stars, 1)},
         first_at=whole.first_at,
         last_at=whole.last_at,
-        tables=[_table(key, tallies(key), whole, question.limit) for key in dict.fromkeys(question.by)],
+        tables=[
+            _table(key, tallies(key), store.tallies.stated(key, among), whole, question.limit)
+            for key in dict.fromkeys(question.by)
+        ],
         five_stars=five,
         terms_for=[_term(one) for one in odds if one.z >= LEAST_Z][: question.limit],
         terms_against=[_term(one) for one in reversed(odds) if one.z <= -LEAST_Z][: question.limit],
@@ -51,13 +54,11 @@ def tell_statistics(store: Store, question: StatsQuestion) -> Statistics:
     )
 
 
-def _table(key: StatsKey, tallies: list[Tally], whole: Whole, limit: int) -> CountTable:
+def _table(key: StatsKey, tallies: list[Tally], stated: int, whole: Whole, limit: int) -> CountTable:
     if key in ("month", "year"):
         shown = sorted(sorted(tallies, key=lambda tally: tally.value)[-limit:], key=lambda tally: tally.value)
     else:
         shown = tallies[:limit]
-    # A picture has several LoRAs and tags, and is counted with each: the sum is no count of pictures there.
-    stated = min(sum(tally.pictures for tally in tallies), whole.pictures)
     return CountTable(key=key, stated=stated, values=len(tallies), rows=[_counted(one, whole) for one in shown])
 
 

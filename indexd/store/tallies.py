@@ -92,6 +92,17 @@ class Tallies:
         tallies = [Tally(name, counts[0], _stars(counts[1:])) for name, counts in merged.items()]
         return sorted(tallies, key=lambda tally: (-tally.pictures, tally.value))
 
+    def stated(self, key: str, among: Collection[int] | None) -> int:
+        """How many pictures have any value of the key; one with three LoRAs is one."""
+        value, join = _VALUES[key]
+        where, bound = _where(among)
+        given = f"{where} AND" if where else "WHERE"
+        with self._database.read() as connection:
+            count: int = connection.execute(
+                f"SELECT count(DISTINCT image.id) {_FROM} {join} {given} trim({value}) <> ''", bound
+            ).fetchall()[0][0]
+        return count
+
     def prompts(self, among: Collection[int] | None, *, five: bool, rated: bool, most: int) -> Iterator[str]:
         """The prompts of pictures with five stars, or of the others (`rated`: of those that are rated at all).
 

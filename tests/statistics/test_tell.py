@@ -66,6 +66,7 @@ def test_counts_and_shares(told: Store) -> None:
     assert 130 / 30 < (model.rows[1].shrunk_rating or 0) < 5.0
     # A picture counts once for a LoRA that it names twice.
     assert [(one.value, one.pictures) for one in lora.rows] == [("ink", 10), ("oils", 10)]
+    assert (lora.stated, lora.values, model.stated) == (10, 2, 40)
     assert [(one.value, one.pictures) for one in month.rows] == [("2026-03", 30), ("2026-04", 10)]
 
 
