@@ -14,6 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from indexd.images.facts import ImageFacts, Metadata
+from indexd.images.picture_hash import VERSION
 from indexd.store.index import Store
 from indexd.store.records import Sighting
 from indexd.watch.stamp import FileStamp
@@ -64,6 +65,8 @@ def tiny_png(number: int) -> bytes:
 def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "images") -> None:
     """Put files into the index as if they had been read, without stages of work: a library that is all done."""
     store = Store.open(index)
+    # Before the pictures come: the daemon would make the thumbnails of a library whose hashes are of no known version.
+    store.picture_hashes.activate(VERSION, "thumbnail")
     root_id = store.roots.ensure(os.fsencode(root), purpose).id
     for start in range(0, len(paths), BATCH):
         sightings = []

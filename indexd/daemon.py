@@ -20,11 +20,12 @@ from indexd.api.local import LocalOperations
 from indexd.api.server import Server
 from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
+from indexd.images import picture_hash
 from indexd.intake import Intake
 from indexd.jobs.facade import Jobs
 from indexd.jobs.runner import JobRunner
 from indexd.layers.batch import Thumbnails
-from indexd.layers.description import LAYERS
+from indexd.layers.description import LAYERS, THUMBNAIL
 from indexd.layers.dispatch import LayerDispatcher
 from indexd.registry import IntakeContext, load_handlers
 from indexd.service.notify import notify
@@ -101,6 +102,7 @@ class Daemon:
         places = config.places
         self.store = Store.open(places.index)
         self.store.work.reset_running()
+        self.store.picture_hashes.activate(picture_hash.VERSION, THUMBNAIL)
         worker_settings = roles.worker_settings(config)
         self.workers = Workers(worker_settings, self._on_event)
         thumbnails = Thumbnails(str(places.thumbnails), config.settings.thumbnails.size_px)

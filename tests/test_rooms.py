@@ -26,6 +26,8 @@ ROOMS = (
     "indexd.roles",
     "indexd.layers",
     "indexd.search",
+    "indexd.duplicates",
+    "indexd.statistics",
     "indexd.catalogue",
     "indexd.jobs",
     "indexd.intake",

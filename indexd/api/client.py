@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from indexd import errors
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd.search.targets import Target, to_text
+from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
     ForgetRequest,
@@ -165,6 +166,14 @@ class RemoteOperations:
     def forget(self, request: ForgetRequest) -> Forgotten:
         """See Operations."""
         return self._post("/v1/forget", request, Forgotten, timeout=None)
+
+    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+        """See Operations."""
+        return self._post("/v1/duplicates", question, Duplicates)
+
+    def stats(self, question: StatsQuestion) -> Statistics:
+        """See Operations."""
+        return self._post("/v1/stats", question, Statistics)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""

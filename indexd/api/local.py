@@ -14,16 +14,19 @@ from indexd.api.pending import pending_work
 from indexd.api.standing import roles_now, scanned, status
 from indexd.api.verify import verify_model
 from indexd.config import Config
+from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
 from indexd.search.embedder import WorkerEmbedder
 from indexd.search.find import find_id, find_row
 from indexd.search.present import file_of, image_of, shown_text
 from indexd.search.run import Search
 from indexd.search.targets import Target
+from indexd.statistics.tell import tell_statistics
 from indexd.store.index import Store
 from indexd.store.records import JobRow
 from indexd.worker.handle import Submits
 from indexd.worker.workers import Workers
+from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
     ForgetRequest,
@@ -182,6 +185,14 @@ class LocalOperations:
     def forget(self, request: ForgetRequest) -> Forgotten:
         """See Operations."""
         return keeping.forget(self._store, self._config, request)
+
+    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+        """See Operations."""
+        return find_duplicates(self._store, question)
+
+    def stats(self, question: StatsQuestion) -> Statistics:
+        """See Operations."""
+        return tell_statistics(self._store, question)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""

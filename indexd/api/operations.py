@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from indexd.search.targets import Target
+from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
     ForgetRequest,
@@ -95,6 +96,14 @@ class Operations(Protocol):
 
     def forget(self, request: ForgetRequest) -> Forgotten:
         """Take what is missing out of the index. Never touches a file."""
+        ...
+
+    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+        """Groups of the same or similar pictures, each with the one to keep. Changes nothing."""
+        ...
+
+    def stats(self, question: StatsQuestion) -> Statistics:
+        """What there is, by model and the like, and what well rated pictures have in common."""
         ...
 
     def verify_model(self, role: str) -> VerifiedModel:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from indexd.api.operations import Operations
 from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
 from indexd.search.targets import from_text
+from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
     ForgetRequest,
@@ -124,6 +125,14 @@ def _forget(operations: Operations, _given: Mapping[str, str], body: bytes) -> B
     return operations.forget(_parsed(ForgetRequest, body))
 
 
+def _duplicates(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.duplicates(_parsed(DuplicatesQuestion, body))
+
+
+def _stats(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.stats(_parsed(StatsQuestion, body))
+
+
 def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
     return operations.verify_model(given["role"])
 
@@ -147,6 +156,8 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/marks/import", _import_marks),
     ("POST", "/v1/relocate", _relocate),
     ("POST", "/v1/forget", _forget),
+    ("POST", "/v1/duplicates", _duplicates),
+    ("POST", "/v1/stats", _stats),
     ("POST", "/v1/models/{role}/verify", _verify),
 )
 

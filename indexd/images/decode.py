@@ -16,8 +16,9 @@ from PIL import Image, ImageOps, PngImagePlugin
 from indexd.errors import NotAPicture, NotRegular
 from indexd.images.containers import png
 from indexd.images.containers.kinds import FORMATS
+from indexd.images.picture_hash import picture_hash
 from indexd.images.source import Source
-from indexd.images.thumbnail import thumbnail_path, write_thumbnail
+from indexd.images.thumbnail import shrunk, thumbnail_path, write_thumbnail
 from indexd.watch.regular import open_regular
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
@@ -33,15 +34,18 @@ _TRANSPARENT = frozenset(("RGBA", "LA", "PA", "RGBa", "La"))
 
 
 def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
-    """A thumbnail for each picture of the call; those that cannot be decoded have their reason in `problems`.
+    """A thumbnail and a picture hash for each picture of the call; those that cannot be decoded have their reason in
+    `problems`.
 
-    Running it twice is harmless: a thumbnail that is there already is left as it is. Raises OSError where the folder
+    Running it twice is harmless: a thumbnail that is there already is left as it is, and the hash taken from it. Raises OSError where the folder
     of thumbnails cannot be written, because that is no fault of a picture.
     """
     problems: dict[int, str] = {}
+    hashes: dict[int, bytes] = {}
     for index, (path, content_hash) in enumerate(call.jobs):
-        target = thumbnail_path(call.folder, content_hash)
-        if target.exists() and target.stat().st_size:
+        there = _thumbnail_there(thumbnail_path(call.folder, content_hash))
+        if there is not None:
+            hashes[index] = picture_hash(there)
             continue
         try:
             picture = _opened(path, near_px=call.size_px)
@@ -51,8 +55,19 @@ def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
         except OSError as error:
             problems[index] = error.strerror or str(error)
             continue
-        write_thumbnail(picture, call.folder, content_hash, call.size_px)
-    return ThumbnailsMade(problems)
+        small = shrunk(picture, call.size_px)
+        write_thumbnail(small, call.folder, content_hash, call.size_px)
+        hashes[index] = picture_hash(small)
+    return ThumbnailsMade(problems, hashes)
+
+
+def _thumbnail_there(target: Path) -> Image.Image | None:
+    """The thumbnail as it lies on disk; None when there is none, or a damaged one, which is then made again."""
+    try:
+        with Image.open(target, formats=("WEBP",)) as opened:
+            return opened.convert("RGBA" if opened.mode == "RGBA" else "RGB")
+    except Exception:
+        return None
 
 
 def thumbnail(path: bytes | str | Path, target_dir: Path | str, content_hash: bytes, size_px: int) -> Path:

@@ -17,6 +17,15 @@ def thumbnail_path(folder: Path | str, content_hash: bytes) -> Path:
     return Path(folder) / name[:2] / name[2:4] / f"{name}.webp"
 
 
+def shrunk(picture: Image.Image, size_px: int) -> Image.Image:
+    """The picture with its longer side at most `size_px`; one that is small already is given back as it is."""
+    if max(picture.size) <= size_px:
+        return picture
+    small = picture.copy()
+    small.thumbnail((size_px, size_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return small
+
+
 def write_thumbnail(picture: Image.Image, folder: Path | str, content_hash: bytes, size_px: int) -> Path:
     """Write the picture with its longer side at most `size_px` (never enlarged) and return the path.
 
@@ -25,8 +34,7 @@ def write_thumbnail(picture: Image.Image, folder: Path | str, content_hash: byte
     """
     target = thumbnail_path(folder, content_hash)
     target.parent.mkdir(parents=True, exist_ok=True)
-    small = picture.copy() if max(picture.size) <= size_px else picture
-    small.thumbnail((size_px, size_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small = shrunk(picture, size_px)
     unfinished = target.with_suffix(".part")
     with open(unfinished, "wb") as file:
         small.save(file, "WEBP", quality=QUALITY, method=_ENCODER_EFFORT)

@@ -101,9 +101,9 @@ def settle(store: Ledger, batch: Batch, result: Any, now: float) -> None:
         return
     if isinstance(result, ThumbnailsMade):
         problems = dict(result.problems)
-        made = [image_id for place, image_id in enumerate(batch.ids) if place not in problems]
+        made = {image_id: result.hashes[place] for place, image_id in enumerate(batch.ids) if place not in problems}
         if made:
-            store.work.done(THUMBNAIL, made)
+            store.picture_hashes.put(THUMBNAIL, made)
     elif isinstance(result, Embedded):
         problems = dict(result.problems)
         _put(store, batch, result)

@@ -85,6 +85,14 @@ class EventShelf(Protocol):
         ...
 
 
+class HashShelf(Protocol):
+    """What pictures look like, for finding the same picture twice."""
+
+    def put(self, stage: str, hashes: Mapping[int, bytes]) -> None:
+        """Store hashes and take the work of `stage` off the ledger, in one transaction."""
+        ...
+
+
 class Notes(Protocol):
     """Single facts by key."""
 
@@ -123,6 +131,11 @@ class Ledger(Protocol):
     @property
     def events(self) -> EventShelf:
         """What people are told of."""
+        ...
+
+    @property
+    def picture_hashes(self) -> HashShelf:
+        """What comes with the thumbnails."""
         ...
 
     @property

@@ -19,10 +19,13 @@ from indexd.store.ledger import JobLedger
 from indexd.store.marks import Marks
 from indexd.store.meta import Meta
 from indexd.store.migrate import open_database
+from indexd.store.picture_hashes import PictureHashes
 from indexd.store.relocation import Relocation
 from indexd.store.roots import Roots
 from indexd.store.succession import Successions
+from indexd.store.tallies import Tallies
 from indexd.store.vectors import Vectors
+from indexd.store.walks import Walks
 from indexd.store.work import Work
 
 
@@ -46,6 +49,9 @@ class Store:
         self.relocation = Relocation(database)
         self.work = Work(database)
         self.vectors = Vectors(database)
+        self.walks = Walks(database)
+        self.picture_hashes = PictureHashes(database)
+        self.tallies = Tallies(database)
         self.fulltext = Fulltext(database)
         self.filters = Filters(database)
         self.jobs = JobLedger(database, clock)

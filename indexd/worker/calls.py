@@ -85,7 +85,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class MakeThumbnails:
-    """Decode pictures and write a bounded WebP for each; `jobs` are (source path, content hash)."""
+    """Decode pictures, write a bounded WebP for each and take its picture hash; `jobs` are (source path, content hash)."""
 
     jobs: tuple[tuple[bytes, bytes], ...]
     folder: str
@@ -94,9 +94,11 @@ class MakeThumbnails:
 
 @dataclass(frozen=True, slots=True)
 class ThumbnailsMade:
-    """`problems` maps the position in `jobs` to the reason for which that picture could not be decoded."""
+    """Both map the position in `jobs`: `problems` to the reason for which that picture could not be decoded, `hashes`
+    to its picture hash, b"" where it is too plain to have one."""
 
     problems: Mapping[int, str]
+    hashes: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,8 +171,10 @@ class FakeWorkers:
                 problems = {place: "cannot be read" for place, vector in enumerate(vectors) if np.isnan(vector).any()}
                 return self._embedded(role, vectors, problems)
             case MakeThumbnails(jobs):
+                there = {n: os.path.exists(path) for n, (path, _) in enumerate(jobs)}
                 return ThumbnailsMade(
-                    {n: "cannot be read" for n, (path, _) in enumerate(jobs) if not os.path.exists(path)}
+                    {n: "cannot be read" for n, exists in there.items() if not exists},
+                    {n: blake2b(jobs[n][1]).digest() for n, exists in there.items() if exists},
                 )
             case ComparePictures(pairs):
                 return PicturesCompared(tuple(self.same_pictures for _ in pairs))

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from indexd_schemas import output
+from indexd_schemas import library, output
 from indexd_schemas.job import Img2ImgJob, Txt2ImgJob
 from indexd_schemas.marks import MarkRecord
 from indexd_schemas.settings import Settings
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _documents() -> list[type[output.Output]]:
-    found = [value for value in vars(output).values() if isinstance(value, type) and issubclass(value, output.Output)]
+    values = (value for module in (output, library) for value in vars(module).values())
+    found = [value for value in values if isinstance(value, type) and issubclass(value, output.Output)]
     return [model for model in found if model is not output.Output]
 
 

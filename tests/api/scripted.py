@@ -8,6 +8,7 @@ from typing import Any
 
 from indexd.errors import NothingFound, Refused
 from indexd.search.targets import Target
+from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
     ForgetRequest,
@@ -124,6 +125,16 @@ class ScriptedOperations:
     def forget(self, request: ForgetRequest) -> Forgotten:
         self._note("forget", request)
         return Forgotten(files=3, images=2, marks_kept=1, still_there=0, examples=["/a.png"], dry_run=request.dry_run)
+
+    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+        self._note("duplicates", question)
+        return Duplicates(groups=[], found=[], seconds=0.1)
+
+    def stats(self, question: StatsQuestion) -> Statistics:
+        self._note("stats", question)
+        return Statistics(
+            pictures=0, rated=0, ratings={}, tables=[], five_stars=[], terms_for=[], terms_against=[], seconds=0.1
+        )
 
     def verify_model(self, role: str) -> VerifiedModel:
         self._note("verify_model", role)

@@ -21,6 +21,7 @@ from indexd.api.server import Server
 from indexd.config import load
 from indexd.errors import DaemonNotRunning, IndexdError, ModelOff, NothingFound, Refused, UsageError
 from indexd.search.targets import Target
+from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
     ForgetRequest,
@@ -74,6 +75,8 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     client.retry_job("7")
     assert client.rate([Target(image_id=1), Target(path=os.path.abspath("/p").encode())], 5).changed == 2
     assert client.tag([Target(content_hash=b"h" * 32)], ["a"], ["b"]).not_found == ["x"]
+    assert client.duplicates(DuplicatesQuestion(kinds=("similar",), threshold=0.9)).groups == []
+    assert client.stats(StatsQuestion(by=("month",), filters=("rating:4..",))).pictures == 0
     assert client.verify_model("bge").ok
     assert client.note([Target(image_id=1)], "ä", True).changed == 1
     matching = MarkMatchingRequest(filters=("rating:4..",), add=("a/b",), at_most=3)
@@ -86,10 +89,12 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "verify_model",
         "note", "mark_matching", "export_page", "import_marks", "relocate", "forget",
+        "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "duplicates",
+        "stats", "verify_model",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
-    assert asked[13][1] == (matching,)
-    assert asked[15][1][0].records == (record,)
+    assert asked[15][1] == (matching,)
+    assert asked[17][1][0].records == (record,)
     assert asked[2][1] == (b"/a/\xff b.png",) or os.name == "nt"
     assert asked[4][1] == ("kind: txt2img # ä\n".encode(), "ä.yaml")
     assert asked[6][1] == ("a name/with ?signs",)

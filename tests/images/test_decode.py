@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.drawn import scene
 from indexd.errors import NotAPicture, NotRegular
 from indexd.images import decode
 from indexd.images.decode import make_thumbnails, open_picture, thumbnail
+from indexd.images.picture_hash import HASH_BYTES
 from indexd.images.thumbnail import thumbnail_path
 from indexd.worker.calls import MakeThumbnails
 from tests.images.writers import SIGNATURE, chunk, png, text
@@ -24,6 +26,12 @@ HASH = bytes(range(32))
 
 def saved(path: Path, mode: str = "RGB", size: tuple[int, int] = (60, 30), colour: Any = None, **options: Any) -> Path:
     Image.new(mode, size, colour).save(path, **options)
+    return path
+
+
+def saved_scene(path: Path) -> Path:
+    """A picture with something in it."""
+    scene(0, 0).save(path)
     return path
 
 
@@ -63,11 +71,36 @@ def test_one_bad_picture_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 def test_a_thumbnail_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    target = thumbnail(saved_scene(tmp_path / "a.png"), tmp_path, HASH, 128)
+    before = target.read_bytes()
+    made = make_thumbnails(MakeThumbnails(((os.fsencode(tmp_path / "gone"), HASH),), str(tmp_path), 64))
+    assert made.problems == {}
+    assert len(made.hashes[0]) == HASH_BYTES
+    assert target.read_bytes() == before
+
+
+def test_a_damaged_thumbnail_is_made_again(tmp_path: Path) -> None:
     target = thumbnail_path(tmp_path, HASH)
     target.parent.mkdir(parents=True)
-    target.write_bytes(b"made before")
-    assert make_thumbnails(MakeThumbnails(((os.fsencode(tmp_path / "gone"), HASH),), str(tmp_path), 64)).problems == {}
-    assert target.read_bytes() == b"made before"
+    target.write_bytes(b"RIFF, and nothing behind it")
+    jobs = ((os.fsencode(saved_scene(tmp_path / "a.png")), HASH),)
+    assert make_thumbnails(MakeThumbnails(jobs, str(tmp_path), 128)).problems == {}
+    with Image.open(target) as opened:
+        assert opened.size == (128, 128)
+
+
+def test_hashes_come_with_the_thumbnails(tmp_path: Path) -> None:
+    jobs = tuple(
+        (os.fsencode(path), bytes([number]) * 32)
+        for number, path in enumerate(
+            (saved_scene(tmp_path / "a.png"), saved(tmp_path / "flat.png"), saved(tmp_path / "b.png"))
+        )
+    )
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    made = make_thumbnails(MakeThumbnails(jobs, str(tmp_path / "small"), 128))
+    assert set(made.problems) == {2}
+    assert (len(made.hashes[0]), made.hashes[1]) == (HASH_BYTES, b"")
+    assert set(made.hashes) == {0, 1}
 
 
 def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:

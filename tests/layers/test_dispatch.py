@@ -138,6 +138,7 @@ def test_everything_that_waits_is_done_in_batches(
     assert store.vectors.scores("bge_prompt", wanted, ids)[ids[3]] == pytest.approx(1.0, abs=1e-3)
     assert max(len(texts_of(call)) for call in workers.calls) == 4
     assert isinstance(workers.calls[0], MakeThumbnails)
+    assert store.picture_hashes.counts() == (11, 0)
     assert workers.batches[EmbedText] == 4 * 3
     assert workers.batches[EmbedImages] == 3
 

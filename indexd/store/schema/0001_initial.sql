@@ -182,6 +182,13 @@ CREATE VIRTUAL TABLE prompt_fts USING fts5 (
     content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
 
+-- What a picture looks like (images/picture_hash.py): 64 bytes, or none where it is too plain to be recognised. The
+-- version of the hash that all rows have is in `meta`.
+CREATE TABLE picture_hash (
+    image_id INTEGER PRIMARY KEY REFERENCES image (id),
+    hash     BLOB NOT NULL
+) STRICT;
+
 -- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
 CREATE TABLE work (
     stage      TEXT NOT NULL,

@@ -1,0 +1,148 @@
+"""`indexd duplicates`: the same picture twice, in three kinds that are never mixed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.dashes import dash_words
+from indexd.cli.printing import byte_count, json_option, moment, note, print_json
+from indexd.cli.session import operations, settings
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from indexd_schemas.library import DuplicateGroup, DuplicateKind, Duplicates, DuplicatesQuestion
+
+_TITLES: dict[str, str] = {
+    "same": "same bytes in several files",
+    "near": "the same picture in other bytes",
+    "similar": "similar, but not the same",
+}
+
+_MEMBERS: dict[str, str] = {"same": "files", "near": "pictures", "similar": "pictures"}
+
+
+@click.command(
+    cls=dash_words(r"-[A-Za-z_]+:.*"),
+    short_help="Find the same picture twice, and say which to keep.",
+    epilog="""\
+\b
+Kinds (default: --same --near):
+  --same     equal bytes: one picture in several files
+  --near     the same picture, re-encoded, scaled or slightly cropped
+  --similar  looks alike (clip_h), not the same picture
+
+\b
+Examples:
+  indexd duplicates
+  indexd duplicates --near path:portraits/* -n 50 --sheet near.png
+  indexd duplicates --similar --threshold 0.95 model:pony
+  indexd duplicates --same --json | jq -r '.groups[].members[1:][].path'
+
+Filters are those of `indexd query`. Limits, figures and how the picture to keep is
+chosen: docs/duplicates.md.
+""",
+)
+@click.option("--same", "same", is_flag=True, help="Equal bytes.")
+@click.option("--near", "near", is_flag=True, help="The same picture in other bytes.")
+@click.option("--similar", "similar", is_flag=True, help="Alike in what they show.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0.5, 1.0),
+    help="For --similar: the least cosine with the group's middle. Default: 0.93.",
+)
+@click.option(
+    "-n", "limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many groups a kind."
+)
+@json_option
+@click.option("--sheet", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also write a sheet, a group a row.")
+@click.argument("filters", nargs=-1, metavar="[FILTER]...")
+def duplicates(
+    same: bool,
+    near: bool,
+    similar: bool,
+    threshold: float | None,
+    limit: int,
+    as_json: bool,
+    sheet: str | None,
+    filters: tuple[str, ...],
+) -> int:
+    """Find the same picture twice, and say which to keep and why.
+
+    Nothing is deleted, moved or marked: what you do with the answer is up to you. Exit code 3 when there is none.
+    """
+    if threshold is not None and not similar:
+        raise UsageError("--threshold belongs to --similar")
+    wanted: dict[DuplicateKind, bool] = {"same": same, "near": near, "similar": similar}
+    kinds = tuple(kind for kind, on in wanted.items() if on)
+    found = _ask(_question(kinds or ("same", "near"), filters, limit, threshold))
+    for line in found.notes:
+        note(f"note: {line}")
+    if sheet and found.groups:
+        _write_sheet(found, sheet)
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    return EXIT_OK if found.groups else EXIT_NOTHING_FOUND
+
+
+def _question(
+    kinds: tuple[DuplicateKind, ...], filters: tuple[str, ...], limit: int, threshold: float | None
+) -> DuplicatesQuestion:
+    from pydantic import ValidationError
+
+    from indexd.search.language import parse
+    from indexd_schemas.library import DEFAULT_THRESHOLD, DuplicatesQuestion
+
+    # Parsed here as well, so that a wrong filter is refused before the daemon is bothered.
+    parse(filters)
+    try:
+        return DuplicatesQuestion(
+            kinds=kinds, filters=filters, limit=limit, threshold=DEFAULT_THRESHOLD if threshold is None else threshold
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _ask(question: DuplicatesQuestion) -> Duplicates:
+    from indexd.cli.printing import progress
+
+    with operations() as door, progress(counted=False) as bar:
+        bar.add_task("comparing", total=None)
+        return door.duplicates(question)
+
+
+def _write_sheet(found: Duplicates, sheet: str) -> None:
+    from pathlib import Path
+
+    from indexd.duplicates.sheet import write_sheet
+    from indexd.images.thumbnail import thumbnail_path
+
+    folder = settings().places.thumbnails
+    target = Path(sheet).absolute()
+    count = write_sheet(found.groups, target, lambda content: thumbnail_path(folder, bytes.fromhex(content)))
+    note(f"{count} groups on {target}")
+
+
+def _print(found: Duplicates) -> None:
+    for count in found.found:
+        of_kind = [group for group in found.groups if group.kind == count.kind]
+        click.echo(f"{_TITLES[count.kind]}: {count.groups} groups, {count.members} {_MEMBERS[count.kind]}")
+        for number, group in enumerate(of_kind, 1):
+            _print_group(number, group)
+        if count.groups > len(of_kind):
+            click.echo(f"  … {count.groups - len(of_kind)} more groups; -n shows more")
+
+
+def _print_group(number: int, group: DuplicateGroup) -> None:
+    spare = f", the others take {byte_count(group.spare_bytes)}" if group.kind != "similar" else ""
+    click.echo(f"{number:3}  keep the first: {group.reason}{spare}")
+    for member in group.members:
+        likeness = "" if group.kind == "same" else "     =" if member.keep else f"  {member.likeness:.2f}"
+        rating = "  " + "★" * member.rating if member.rating else ""
+        facts = f"{member.width}x{member.height}  {member.format}  {byte_count(member.byte_count)}"
+        click.echo(f"     {'keep' if member.keep else '    '}{likeness}  {member.path or f'#{member.image_id}'}")
+        click.echo(f"           {facts}  {moment(member.modified_at)}{rating}")

@@ -1,0 +1,90 @@
+"""When two picture hashes say "the same picture". Over arrays, so that millions of pairs are judged in a second.
+
+The limits were chosen by measurement; bench/likeness.py prints what they catch and what they let through, and
+docs/duplicates.md keeps the figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.picture_hashes import NOT_STATED, HashedPictures
+
+Ids = NDArray[np.int64]
+
+LOW_BITS = 64
+"""The lowest frequencies, which hardly change: the index is built over them."""
+LOW_LIMIT = 9
+"""Bits that may differ among the lowest 64."""
+SHARE_LIMIT = 0.2
+"""Bits that may differ among all 256, as a share of the ones on both sides (the Dice distance). A share, because a plain
+picture has few ones: by a plain count, any two plain pictures would be the same."""
+COLOUR_LIMIT = 8.0
+"""Mean difference of the colour cells, in levels of 0 to 255."""
+
+_BIT_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Hashes made ready for comparing; row i of each array is one picture."""
+
+    words: NDArray[np.uint64]  # (n, 4), lowest frequencies first
+    ones: NDArray[np.int64]  # (n,)
+    colours: NDArray[np.int16]  # (n, 32)
+    recipes: NDArray[np.int64]  # (n, 3)
+
+    @classmethod
+    def of(cls, pictures: HashedPictures) -> Looks:
+        """Made from rows of the index."""
+        bits = np.ascontiguousarray(pictures.hashes[:, :_BIT_BYTES])
+        words = bits.view(np.uint64)
+        ones = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
+        return cls(words, ones, pictures.hashes[:, _BIT_BYTES:].astype(np.int16), pictures.recipes)
+
+    def low_bits(self) -> NDArray[np.uint8]:
+        """The lowest 64 bits one by one, uint8 (n, 64)."""
+        return np.unpackbits(np.ascontiguousarray(self.words[:, :1]).view(np.uint8), axis=1)
+
+
+def shares(looks: Looks, left: Ids, right: Ids) -> NDArray[np.float64]:
+    """Of each pair, the share of bits that differ: 0 for equal hashes, about 1 for pictures with nothing in common."""
+    differing = np.bitwise_count(looks.words[left] ^ looks.words[right]).sum(axis=1, dtype=np.int64)
+    together = looks.ones[left] + looks.ones[right]
+    return np.asarray(differing / np.maximum(together, 1), np.float64)
+
+
+def colour_differences(looks: Looks, left: Ids, right: Ids) -> NDArray[np.float64]:
+    """Of each pair, the mean difference of the colour cells."""
+    return np.asarray(np.abs(looks.colours[left] - looks.colours[right]).mean(axis=1), np.float64)
+
+
+def are_near(looks: Looks, left: Ids, right: Ids) -> NDArray[np.bool_]:
+    """Whether each pair is the same picture: alike, and not made by recipes that contradict each other."""
+    near = np.bitwise_count(looks.words[left, 0] ^ looks.words[right, 0]) <= LOW_LIMIT
+    # Each test costs more than the one before it and is made only where that one was passed.
+    for passes in (_share_passes, _colours_pass, _recipes_agree):
+        at = np.flatnonzero(near)
+        near[at] = passes(looks, left[at], right[at])
+    return np.asarray(near, np.bool_)
+
+
+def contradict(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether recipes (…, 3) that both state seed, steps or cfg state it differently."""
+    stated = (one != NOT_STATED) & (other != NOT_STATED)
+    return np.asarray((stated & (one != other)).any(axis=-1), np.bool_)
+
+
+def _share_passes(looks: Looks, left: Ids, right: Ids) -> NDArray[np.bool_]:
+    return shares(looks, left, right) <= SHARE_LIMIT
+
+
+def _colours_pass(looks: Looks, left: Ids, right: Ids) -> NDArray[np.bool_]:
+    return colour_differences(looks, left, right) <= COLOUR_LIMIT
+
+
+def _recipes_agree(looks: Looks, left: Ids, right: Ids) -> NDArray[np.bool_]:
+    return ~contradict(looks.recipes[left], looks.recipes[right])

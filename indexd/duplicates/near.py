@@ -1,0 +1,42 @@
+"""The same picture in other bytes: groups of near picture hashes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.duplicates.bands import candidates
+from indexd.duplicates.groups import stars
+from indexd.duplicates.likeness import LOW_LIMIT, Looks, are_near
+from indexd.store.picture_hashes import HashedPictures
+
+Ids = NDArray[np.int64]
+
+
+def near_groups(pictures: HashedPictures) -> list[list[int]]:
+    """Groups of rows of `pictures` that show the same picture, at least two each."""
+    if len(pictures.ids) < 2:
+        return []
+    # Equal hashes with equal recipes are one node: thousands of copies of one picture are then no pairs at all.
+    whole = np.hstack([pictures.hashes, np.ascontiguousarray(pictures.recipes).view(np.uint8)])
+    rows = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.shape[1]))).ravel()
+    _, first, node_of = np.unique(rows, return_index=True, return_inverse=True)
+    nodes = HashedPictures(pictures.ids[first], pictures.hashes[first], pictures.recipes[first])
+    members = np.split(np.argsort(node_of, kind="stable"), np.cumsum(np.bincount(node_of))[:-1])
+    groups = stars(len(first), *near_pairs(Looks.of(nodes)), nodes.recipes)
+    joined = {node for group in groups for node in group}
+    groups += [[node] for node in range(len(first)) if len(members[node]) > 1 and node not in joined]
+    return [[int(row) for node in group for row in members[node]] for group in groups]
+
+
+def near_pairs(looks: Looks) -> tuple[Ids, Ids]:
+    """Every pair of near rows, once: the lower rows and the higher ones."""
+    count = len(looks.ones)
+    found = []
+    for left, right in candidates(looks.low_bits(), LOW_LIMIT):
+        at = np.flatnonzero(are_near(looks, left, right))
+        if len(at):
+            low, high = np.minimum(left[at], right[at]), np.maximum(left[at], right[at])
+            found.append(low * count + high)
+    pairs = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    return pairs // max(count, 1), pairs % max(count, 1)
