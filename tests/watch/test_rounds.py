@@ -431,3 +431,19 @@ def test_no_sweep_where_the_settings_switch_it_off(hand: HandDriven, folder: Pat
     old_file(folder / "x.png")
     hand.run(10_000)
     assert hand.take() == []
+
+
+def test_a_job_file_that_is_put_back_unchanged_is_taken_again_without_events(
+    hand: HandDriven, folder: Path, tmp_path: Path
+) -> None:
+    """It was refused because a model was not there; now it is, and the person moves the file back."""
+    inbox = WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", "poll", Selection(purpose="jobs"))
+    hand.open(inbox)
+    job = old_file(folder / "x.yaml")
+    hand.run(11)
+    assert hand.take() == [b"x.yaml"]
+    job.rename(tmp_path / "x.yaml")
+    hand.run(11)
+    (tmp_path / "x.yaml").rename(job)
+    hand.run(11)
+    assert hand.take() == [b"x.yaml"]
