@@ -27,6 +27,7 @@ lint: $(READY)    ## style, and that generated files are fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m indexd_schemas.generate --check
+	$(BIN)/python docs/build.py --check
 
 types: $(READY)   ## strict type checking
 	$(BIN)/mypy
@@ -34,8 +35,9 @@ types: $(READY)   ## strict type checking
 bench: $(READY)   ## every benchmark: our figure, the peer's or the physical limit's, the ratio
 	$(BIN)/python -m bench
 
-schemas: $(READY) ## write the generated files again: JSON Schemas, sample settings, command-line help
+schemas: $(READY) ## write the generated files again: JSON Schemas and the reference pages of docs/
 	$(BIN)/python -m indexd_schemas.generate
+	$(BIN)/python docs/build.py
 
 clean:            ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -16,13 +16,16 @@ from PIL import Image, PngImagePlugin
 from bench import homes, report
 from indexd import config, daemon
 from indexd.intake import Intake
+from indexd.layers.batch import Thumbnails
 from indexd.layers.dispatch import LayerDispatcher
 from indexd.registry import IntakeContext, file_kinds, load_handlers
 from indexd.store.index import Store
 from indexd.store.records import Sighting
-from indexd.watch.service import WatchService
+from indexd.watch.service import scan_once
 from indexd.watch.stamp import FileStamp, SettledFile
+from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.fake import FakeWorkers
+from indexd_schemas.settings import ROLES
 
 DIFFERENT_PIXELS = 50
 
@@ -116,18 +119,19 @@ def _whole(loaded: config.Config, count: int) -> tuple[float, float]:
             all_recorded.set()
 
     intake = Intake(store, IntakeContext(loaded.settings), on_recorded, lambda error: print(error))
-    watch = WatchService(daemon.watched_roots(loaded, store), store.files, intake.deliver, lambda *_event: None)
+    roots = daemon.watched_roots(loaded, store)
     begin = time.perf_counter()
     intake.start()
-    watch.scan(None, wait=True)
+    scan_once(roots, store.files, intake.deliver, lambda *_event: None)
     all_recorded.wait(600)
     metadata = count / (time.perf_counter() - begin)
-    layers = LayerDispatcher(store, FakeWorkers(), loaded)
+    specs = {role: ModelSpec(role, str(loaded.places.home)) for role in ROLES}
+    thumbnails = Thumbnails(str(loaded.places.thumbnails), 384)
+    layers = LayerDispatcher(store, FakeWorkers(), WorkerSettings(specs, str(loaded.places.cache)), thumbnails)
     layers.start()
     layers.drain()
     everything = count / (time.perf_counter() - begin)
     layers.stop()
-    watch.stop()
     intake.stop()
     store.close()
     return metadata, everything

@@ -117,13 +117,19 @@ def job_page() -> str:
             "| field | default | what it does | example |",
             "|---|---|---|---|",
         ]
-        for name, field in model.model_fields.items():
-            default = "required" if field.is_required() else f"`{_toml(_default(field))}`"
-            example = f"`{field.examples[0]}`" if field.examples else ""
-            lines.append(
-                f"| `{field.alias or name}` | {_cell(default)} | {_cell(field.description)} | {_cell(example)} |"
-            )
+        lines += _field_rows(model, "")
     return "\n".join(lines) + "\n"
+
+
+def _field_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{_toml(_default(field))}`"
+        example = f"`{field.examples[0]}`" if field.examples else ""
+        shown = f"{prefix}{field.alias or name}"
+        yield f"| `{shown}` | {_cell(default)} | {_cell(field.description)} | {_cell(example)} |"
+        inner = _nested(field.annotation)
+        if inner is not None:
+            yield from _field_rows(inner, f"{shown}." if field.annotation is inner else f"{shown}[].")
 
 
 def _default(field: FieldInfo) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 import time
@@ -21,6 +22,8 @@ from indexd.jobs.publish import Publisher
 from indexd.registry import job_kinds
 from indexd.store.index import Store
 from indexd.store.records import JobRow
+from indexd.watch.folders import watched_folders
+from indexd.watch.paths import display, relative
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Jobs:
         limits = Limits(settings.max_pictures_per_job, settings.max_megapixels)
         desk = Desk(self.catalogue, places.inbox, limits, draw)
         self._admission = Admission(store, self.mirror, desk, job_kinds.kinds, places.output, clock)
+        self._watched = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, changed: Callable[[], None]) -> None:
@@ -64,8 +68,7 @@ class Jobs:
         outcome = self._admission.take(path)
         if isinstance(outcome, Admitted):
             job = outcome.job
-            log.info("job %d accepted: %s, %d pictures", job.id, job.name, sum(job.item_counts.values()))
-            self._changed()
+            self._accepted(job)
         elif isinstance(outcome, Declined):
             log.warning("job file refused, it lies in %s now\n%s", outcome.path, outcome.reason)
             self._store.events.add("job_refused", outcome.reason)
@@ -74,7 +77,7 @@ class Jobs:
     def submit(self, source: bytes, name: str) -> JobRow:
         """Admit a job that comes as bytes. Raises Refused with line and column."""
         job = self._admission.submit(source, name)
-        self._changed()
+        self._accepted(job)
         return job
 
     def cancel(self, job_id: int) -> JobRow:
@@ -99,6 +102,15 @@ class Jobs:
         log.info("job %d (%s) is tried again", job.id, job.name)
         self._changed()
         return self._get(job_id)
+
+    def _accepted(self, job: JobRow) -> None:
+        log.info("job %d accepted: %s, %d pictures", job.id, job.name, sum(job.item_counts.values()))
+        for folder in sorted({os.path.dirname(item.path) for item in self._store.jobs.items(job.id)}):
+            if not any(relative(root, folder) is not None for root in self._watched):
+                log.warning(
+                    "job %d: %s is in no watched folder; its pictures are made, not indexed", job.id, display(folder)
+                )
+        self._changed()
 
     def _get(self, job_id: int) -> JobRow:
         job = self._store.jobs.get(job_id)

@@ -135,8 +135,8 @@ class Job(JobPart):
     kind: str = Field(description="What is to be made.", examples=["txt2img"])
     prompt: str = Field(
         max_length=PROMPT_CHARACTERS,
-        description="What the picture shows; (weights:1.2) are understood, long prompts are never cut.",
-        examples=["a lighthouse at dusk, (oil painting:1.2)"],
+        description="What the picture shows; of any length, taken as it stands (no `(word:1.2)` weights yet).",
+        examples=["a lighthouse at dusk, oil painting"],
     )
     negative_prompt: str = Field(
         "", max_length=PROMPT_CHARACTERS, description="What it should not show.", examples=["blurry, text"]

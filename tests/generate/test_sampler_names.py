@@ -49,8 +49,8 @@ def test_every_schedule_named_by_a_sampler_exists() -> None:
 @pytest.mark.parametrize(
     ("sampler", "schedule", "steps", "words"),
     [
-        ("eular", None, None, ["eular", "did you mean", "euler"]),
-        ("zzzz", None, None, ["zzzz", "there are", "dpmpp_2m", "lcm"]),
+        ("eular", None, None, ["eular", "did you mean", "Euler"]),
+        ("zzzz", None, None, ["zzzz", "there are", "DPM++ 2M", "LCM"]),
         ("Euler a", "karras", None, ["euler_ancestral", "karras", "it takes normal, sgm_uniform"]),
         ("euler_ancestral_karras", None, None, ["it takes"]),
         ("euler", "wavy", None, ["wavy", "karras"]),
