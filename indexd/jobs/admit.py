@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from indexd.jobs.diagnose import FieldProblem, read_job, refusal
 from indexd.jobs.expand import Desk, Draft, words_of
 from indexd.jobs.folders import ENDINGS
 from indexd.jobs.mirror import Mirror
-from indexd.jobs.names import check_pattern, complete_pattern, names_of, output_folder
+from indexd.jobs.names import UNSEEN, check_pattern, complete_pattern, names_of, output_folder
 from indexd.store.index import Store
 from indexd.store.records import ItemRow, JobRow, NewItem, NewJob
 from indexd.watch.paths import display
@@ -202,4 +203,6 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def _plain(stem: str) -> str:
-    return stem.encode("utf-8", "replace").decode()[:NAME_CHARACTERS] or "job"
+    """The name of a job: what moves the cursor or turns the direction of a line becomes `_`, as in names of files."""
+    text = stem.encode("utf-8", "replace").decode()[:NAME_CHARACTERS]
+    return "".join("_" if unicodedata.category(sign) in UNSEEN else sign for sign in text) or "job"

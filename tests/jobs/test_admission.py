@@ -378,3 +378,11 @@ def test_names_of_pictures_long_made_are_not_kept_for_ever(room: Room, monkeypat
     room.work()
     assert all(isinstance(outcome, Admitted) for outcome in taken)
     assert {"same.png", "same-2.png"} <= set(room.pictures())
+
+
+def test_a_name_that_would_move_the_cursor_is_made_plain(room: Room) -> None:
+    outcome = room.jobs.take(room.drop(SMALL, "a\x1b[2J\u202eb.yaml"))
+    assert isinstance(outcome, Admitted)
+    assert outcome.job.name == "a_[2J_b"
+    room.work()
+    assert "a\x1b[2J\u202eb.yaml" in room.listed("done")
