@@ -71,7 +71,7 @@ def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
     ours = {os.fsencode(own) for own in (config.places.output, config.places.inbox)}
     roots = []
     for folder in watched_folders(config):
-        row = store.roots.ensure(folder.path, folder.purpose)
+        row = store.roots.ensure(folder.path, folder.purpose, folder.folder_tags)
         if folder.path in ours:
             _make(Path(os.fsdecode(folder.path)), known=row.identity is not None)
         roots.append(WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.selection, row.identity))
@@ -165,7 +165,8 @@ class Daemon:
         scan_roots(self.roots, files, deliver, self._on_event, self.watch_options, on_state=self._on_root_state)
 
     def _on_recorded(self, recorded: list[Recorded]) -> None:
-        if any(record.outcome == "new" for record in recorded):
+        # A content that was known may have come back over an edited one, which is work as well.
+        if any(record.outcome != "problem" for record in recorded):
             self.layers.announce()
 
     def _on_event(self, kind: str, text: str, root_id: int | None = None) -> None:

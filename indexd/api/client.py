@@ -18,6 +18,18 @@ from pydantic import BaseModel, ValidationError
 from indexd import errors
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd.search.targets import Target, to_text
+from indexd_schemas.marks import (
+    ExportRequest,
+    ForgetRequest,
+    Forgotten,
+    Imported,
+    ImportRequest,
+    MarkMatchingRequest,
+    MarkPage,
+    NoteRequest,
+    Relocated,
+    RelocateRequest,
+)
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, Output, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question, RateRequest, ScanRequest, SubmitRequest, TagRequest
 from indexd_schemas.replies import Problem, Scanned, VerifiedModel
@@ -128,6 +140,31 @@ class RemoteOperations:
         """See Operations."""
         request = _request(TagRequest, targets=tuple(map(to_text, targets)), add=tuple(add), remove=tuple(remove))
         return self._post("/v1/tags", request, Marked)
+
+    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+        """See Operations."""
+        request = _request(NoteRequest, targets=tuple(map(to_text, targets)), text=text, append=append)
+        return self._post("/v1/notes", request, Marked)
+
+    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+        """See Operations. Waits without a limit: it may be half a library."""
+        return self._post("/v1/marks/matching", request, Marked, timeout=None)
+
+    def export_page(self, request: ExportRequest) -> MarkPage:
+        """See Operations."""
+        return self._post("/v1/marks/export", request, MarkPage)
+
+    def import_marks(self, request: ImportRequest) -> Imported:
+        """See Operations."""
+        return self._post("/v1/marks/import", request, Imported)
+
+    def relocate(self, request: RelocateRequest) -> Relocated:
+        """See Operations."""
+        return self._post("/v1/relocate", request, Relocated, timeout=None)
+
+    def forget(self, request: ForgetRequest) -> Forgotten:
+        """See Operations."""
+        return self._post("/v1/forget", request, Forgotten, timeout=None)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from indexd import roles
+from indexd.api import keeping
 from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
@@ -23,13 +24,23 @@ from indexd.store.index import Store
 from indexd.store.records import JobRow
 from indexd.worker.handle import Submits
 from indexd.worker.workers import Workers
+from indexd_schemas.marks import (
+    ExportRequest,
+    ForgetRequest,
+    Forgotten,
+    Imported,
+    ImportRequest,
+    MarkMatchingRequest,
+    MarkPage,
+    Relocated,
+    RelocateRequest,
+)
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
 from indexd_schemas.replies import Scanned, VerifiedModel
 from indexd_schemas.settings import ROLES
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
-MOST_TAG_CHARACTERS = 200
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
 OWN_WORKERS_STOP_SECONDS = 2.0
 
@@ -139,13 +150,38 @@ class LocalOperations:
 
     def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
         """See Operations."""
-        for name in (*add, *remove):
-            if not name.strip() or len(name) > MOST_TAG_CHARACTERS or not name.isprintable():
-                raise UsageError(f"{name[:40]!r} is no tag: one line of 1 to {MOST_TAG_CHARACTERS} characters")
+        keeping.check_tags(add, remove)
         ids, not_found = self._ids(targets)
         if ids:
-            self._store.marks.tag(ids, [name.strip() for name in add], [name.strip() for name in remove])
+            self._store.marks.tag(ids, add, remove)
         return Marked(changed=len(ids), not_found=not_found)
+
+    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+        """See Operations."""
+        ids, not_found = self._ids(targets)
+        if ids:
+            self._store.marks.note(ids, text, append=append)
+        return Marked(changed=len(ids), not_found=not_found)
+
+    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+        """See Operations."""
+        return keeping.mark_matching(self._store, request)
+
+    def export_page(self, request: ExportRequest) -> MarkPage:
+        """See Operations."""
+        return keeping.export_page(self._store, request)
+
+    def import_marks(self, request: ImportRequest) -> Imported:
+        """See Operations."""
+        return keeping.import_marks(self._store, request)
+
+    def relocate(self, request: RelocateRequest) -> Relocated:
+        """See Operations."""
+        return keeping.relocate(self._store, self._config, self._live, request)
+
+    def forget(self, request: ForgetRequest) -> Forgotten:
+        """See Operations."""
+        return keeping.forget(self._store, self._config, request)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""

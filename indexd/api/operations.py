@@ -6,6 +6,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from indexd.search.targets import Target
+from indexd_schemas.marks import (
+    ExportRequest,
+    ForgetRequest,
+    Forgotten,
+    Imported,
+    ImportRequest,
+    MarkMatchingRequest,
+    MarkPage,
+    Relocated,
+    RelocateRequest,
+)
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
 from indexd_schemas.replies import Scanned, VerifiedModel
@@ -60,6 +71,30 @@ class Operations(Protocol):
 
     def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
         """Put tags on pictures and take tags off."""
+        ...
+
+    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+        """Set the note of pictures, or add a line to it; an empty text takes it away."""
+        ...
+
+    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+        """Rate, tag or note every picture that meets all filters; a dry run counts them."""
+        ...
+
+    def export_page(self, request: ExportRequest) -> MarkPage:
+        """A page of everything that people put in, by content, what waits for unknown contents included."""
+        ...
+
+    def import_marks(self, request: ImportRequest) -> Imported:
+        """Merge what was exported; what is said of unknown contents waits until they appear."""
+        ...
+
+    def relocate(self, request: RelocateRequest) -> Relocated:
+        """A whole tree lies under another path now; nothing is read, neither path need be there."""
+        ...
+
+    def forget(self, request: ForgetRequest) -> Forgotten:
+        """Take what is missing out of the index. Never touches a file."""
         ...
 
     def verify_model(self, role: str) -> VerifiedModel:

@@ -18,6 +18,14 @@ from starlette.routing import Route
 from indexd.api.operations import Operations
 from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
 from indexd.search.targets import from_text
+from indexd_schemas.marks import (
+    ExportRequest,
+    ForgetRequest,
+    ImportRequest,
+    MarkMatchingRequest,
+    NoteRequest,
+    RelocateRequest,
+)
 from indexd_schemas.question import Question, RateRequest, ScanRequest, SubmitRequest, TagRequest
 from indexd_schemas.replies import Problem
 
@@ -91,6 +99,31 @@ def _tag(operations: Operations, _given: Mapping[str, str], body: bytes) -> Base
     return operations.tag([from_text(text) for text in request.targets], request.add, request.remove)
 
 
+def _note(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    request = _parsed(NoteRequest, body)
+    return operations.note([from_text(text) for text in request.targets], request.text, request.append)
+
+
+def _mark_matching(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.mark_matching(_parsed(MarkMatchingRequest, body))
+
+
+def _export_page(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.export_page(_parsed(ExportRequest, body))
+
+
+def _import_marks(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.import_marks(_parsed(ImportRequest, body))
+
+
+def _relocate(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.relocate(_parsed(RelocateRequest, body))
+
+
+def _forget(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.forget(_parsed(ForgetRequest, body))
+
+
 def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
     return operations.verify_model(given["role"])
 
@@ -108,6 +141,12 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/job/retry", _retry),
     ("POST", "/v1/rating", _rate),
     ("POST", "/v1/tags", _tag),
+    ("POST", "/v1/notes", _note),
+    ("POST", "/v1/marks/matching", _mark_matching),
+    ("POST", "/v1/marks/export", _export_page),
+    ("POST", "/v1/marks/import", _import_marks),
+    ("POST", "/v1/relocate", _relocate),
+    ("POST", "/v1/forget", _forget),
     ("POST", "/v1/models/{role}/verify", _verify),
 )
 

@@ -54,6 +54,7 @@ def _print(shown: ShownImage, raw: bool) -> None:
         ("indexed", moment(image.added_at)),
         ("rating", "★" * image.rating if image.rating else None),
         ("tags", ", ".join(image.tags)),
+        ("folder tags", ", ".join(image.folder_tags)),
         ("note", image.note),
         ("problem", image.problem),
     ]

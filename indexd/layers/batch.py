@@ -9,10 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from indexd.layers.description import LAYERS, THUMBNAIL
+from indexd.layers import successors
+from indexd.layers.description import LAYERS, SUCCESSION, THUMBNAIL
 from indexd.layers.ledger import Ledger
 from indexd.store.records import WorkItem
-from indexd.worker.calls import AnyCall, Embedded, EmbedImages, EmbedText, MakeThumbnails, ThumbnailsMade
+from indexd.worker.calls import (
+    AnyCall,
+    ComparePictures,
+    Embedded,
+    EmbedImages,
+    EmbedText,
+    MakeThumbnails,
+    PicturesCompared,
+    ThumbnailsMade,
+)
 
 NO_FILE_RETRY_SECONDS = 600.0
 NO_FILE = "no file of this picture is present at the moment"
@@ -53,6 +63,11 @@ class Thumbnails:
 def prepare(store: Ledger, stage: str, items: Sequence[WorkItem], thumbnails: Thumbnails, now: float) -> Batch | None:
     """The call for `items`; what has nothing to work on is settled here. None = nothing is left to call for."""
     ids = [item.image_id for item in items]
+    if stage == SUCCESSION:
+        pairs, comparing = successors.comparison(store, ids, thumbnails.folder, thumbnails.size_px)
+        ready = tuple(item for item in items if item.image_id in pairs)
+        store.work.done(stage, [image_id for image_id in ids if image_id not in pairs])
+        return Batch(stage, ready, comparing) if ready else None
     layer = LAYERS.get(stage)
     if layer is not None and layer.of != "image":
         texts = store.images.prompts(ids, layer.of)
@@ -81,6 +96,9 @@ def settle(store: Ledger, batch: Batch, result: Any, now: float) -> None:
 
     Pictures with a problem are set aside with its text, except where the file is gone: it may come back.
     """
+    if isinstance(result, PicturesCompared) and isinstance(batch.call, ComparePictures):
+        successors.settle(store, batch.call, result, now)
+        return
     if isinstance(result, ThumbnailsMade):
         problems = dict(result.problems)
         made = [image_id for place, image_id in enumerate(batch.ids) if place not in problems]

@@ -13,6 +13,7 @@ from indexd.images.facts import ImageFacts
 from indexd.store.records import Of
 
 THUMBNAIL = "thumbnail"
+SUCCESSION = "succession"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,9 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
 )
 """Every layer by name, in the order in which their work is done where nothing else decides."""
 
-STAGES: tuple[str, ...] = (THUMBNAIL, *LAYERS)
-"""Every stage of work on a picture: the thumbnail first, because it is what people see first."""
+STAGES: tuple[str, ...] = (SUCCESSION, THUMBNAIL, *LAYERS)
+"""Every stage of work on a picture. First whether it is what lay at its path, because somebody has just edited it and
+looks for its rating; then the thumbnail, because it is what people see first."""
 
 
 def stages_for(facts: ImageFacts) -> tuple[str, ...]:

@@ -65,6 +65,26 @@ class ImageShelf(Protocol):
         ...
 
 
+class SuccessionShelf(Protocol):
+    """Contents that took the place of others which have marks."""
+
+    def candidates(self, new_ids: Collection[int]) -> Mapping[int, Sequence[int]]:
+        """What each picture is still to be compared with."""
+        ...
+
+    def settle(self, verdicts: Mapping[int, Mapping[int, bool]]) -> int:
+        """Take verdicts and copy the marks of what is the same picture; how many pictures got any."""
+        ...
+
+
+class EventShelf(Protocol):
+    """What people are told of."""
+
+    def add(self, kind: str, text: str) -> None:
+        """Note one event."""
+        ...
+
+
 class Notes(Protocol):
     """Single facts by key."""
 
@@ -93,6 +113,16 @@ class Ledger(Protocol):
     @property
     def images(self) -> ImageShelf:
         """What it is made of."""
+        ...
+
+    @property
+    def successions(self) -> SuccessionShelf:
+        """What is to be compared."""
+        ...
+
+    @property
+    def events(self) -> EventShelf:
+        """What people are told of."""
         ...
 
     @property

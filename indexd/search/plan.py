@@ -14,7 +14,8 @@ from indexd.search.embedder import Embedder
 from indexd.search.find import find_id
 from indexd.search.language import parse
 from indexd.search.targets import Target, from_text
-from indexd.search.terms import TERMS, TermRule
+from indexd.search.terms import TERMS, TermRule, option_of
+from indexd.store.fulltext import SEARCHED
 from indexd.store.index import Store
 from indexd.store.records import Filter
 from indexd.worker.calls import EmbedImages, EmbedText
@@ -23,26 +24,32 @@ from indexd_schemas.question import Question, SortOrder, Term
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A vector (dim,) to compare one layer with."""
+    """A vector (dim,) to compare one layer with; `asked` is the term as the command line has it."""
 
     label: str
     layer: str
     weight: float
     vector: NDArray[np.float32]
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words to look up in the full text."""
+    """Words to look up in some columns of the full text; `asked` is the term as the command line has it."""
 
     label: str
     weight: float
     text: str
+    columns: str = SEARCHED
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `Search` carries out. `among` None = everybody may appear. `notes` say what could not be used, and why."""
+    """What `Search` carries out. `among` None = everybody may appear. `notes` say what could not be used, and why.
+
+    `words_alone` = every term that attracts asks for words, so that a picture which holds them all fits by them.
+    """
 
     probes: tuple[Probe, ...]
     words: tuple[Words, ...]
@@ -50,6 +57,12 @@ class Plan:
     with_missing: bool
     sort: SortOrder
     notes: tuple[str, ...]
+    words_alone: bool = False
+
+    @property
+    def attracts(self) -> bool:
+        """Whether anything is asked for, and not only pushed away."""
+        return any(one.weight > 0 for one in self.probes) or any(one.weight > 0 for one in self.words)
 
 
 @dataclass(slots=True)
@@ -69,11 +82,13 @@ class Planner:
         probes, words = [], []
         for term in question.terms:
             rule = TERMS[term.kind]
-            if rule.fulltext:
-                words.append(Words(self._label("fulltext"), term.weight, term.value))
+            asked = _asked(term, rule)
+            if rule.fulltext is not None:
+                label = self._label("fulltext" if rule.fulltext == SEARCHED else f"fulltext_{term.kind}")
+                words.append(Words(label, term.weight, term.value, rule.fulltext, asked))
             vector = self._vector(term, rule)
             if vector is not None:
-                probes.append(Probe(self._label(rule.layer), rule.layer, term.weight, vector))
+                probes.append(Probe(self._label(rule.layer), rule.layer, term.weight, vector, asked))
         if question.terms and not probes and not words:
             raise IndexdError("this cannot be answered now: " + "; ".join(self.notes))
         sort = question.sort or ("score" if question.terms else "newest")
@@ -84,6 +99,7 @@ class Planner:
             any(_asks_for_missing(one) for one in filters),
             "newest" if sort == "score" and not question.terms else sort,
             tuple(self.notes),
+            all(TERMS[term.kind].fulltext is not None for term in question.terms if term.weight > 0),
         )
 
     def _label(self, layer: str) -> str:
@@ -97,7 +113,7 @@ class Planner:
         revision = self.store.vectors.active(rule.layer)
         if revision is None:
             reason = self.embed.off(LAYERS[rule.layer].role) or f"nothing has been computed for {rule.layer} yet"
-            self.notes.append(f"--{term.kind} was left out of {rule.layer}: {reason}")
+            self.notes.append(f"{option_of(term)} was left out of {rule.layer}: {reason}")
             return None
         if known is not None:
             return known
@@ -106,13 +122,13 @@ class Planner:
         try:
             embedded = self.embed(call)
         except IndexdError as error:
-            self.notes.append(f"--{term.kind} was left out of {rule.layer}: {error}")
+            self.notes.append(f"{option_of(term)} was left out of {rule.layer}: {error}")
             return None
         if embedded.problems:
             raise IndexdError(f"{target or term.kind} cannot be embedded: {embedded.problems[0]}")
         if embedded.identity != revision.identity:
             self.notes.append(
-                f"--{term.kind} was left out of {rule.layer}: the model of {role} was changed, and its work is not done yet"
+                f"{option_of(term)} was left out of {rule.layer}: the model of {role} was changed, and its work is not done yet"
             )
             return None
         return np.ascontiguousarray(embedded.vectors[0], dtype=np.float32)
@@ -130,6 +146,11 @@ class Planner:
         if image_id not in places:
             raise IndexdError(f"{target}: there is no such picture, neither in the index nor on disk")
         return None, places[image_id]
+
+
+def _asked(term: Term, rule: TermRule) -> str:
+    value = str(from_text(term.value)) if rule.of == "image" else " ".join(term.value.split())
+    return f"{option_of(term)} {value}"
 
 
 def _asks_for_missing(condition: Filter) -> bool:

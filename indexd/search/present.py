@@ -45,6 +45,7 @@ def image_of(row: ImageRow) -> Image:
         loras=[Lora(name=u.name, weight=u.weight, text_weight=u.text_weight, hash=u.hash) for u in row.loras],
         rating=row.rating,
         tags=list(row.tags),
+        folder_tags=list(row.folder_tags),
         note=row.note,
         job=row.job,
         is_ai=row.is_ai,

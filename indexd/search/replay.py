@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,12 @@ from pydantic import ValidationError
 
 from indexd.errors import IndexdError, NotAPicture
 from indexd.images.read import read
+from indexd.search.job_file import json_in_yaml
 from indexd.watch.regular import open_regular
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.replies import Replayed
 
 RECIPE_CHUNK = "png:indexd"
-# JSON is YAML, but for signs that JSON takes as they are and YAML does not.
-_NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def recipe_of(picture: Path) -> Recipe:
@@ -61,8 +58,7 @@ def job_text(recipe: Recipe, source: str | None, folder: Path, name: str) -> str
     }
     if recipe.input is not None:
         job |= {"input": source, "denoise": recipe.input.denoise}
-    text = json.dumps({key: value for key, value in job.items() if value is not None}, indent=1, ensure_ascii=False)
-    return _NOT_IN_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text) + "\n"
+    return json_in_yaml({key: value for key, value in job.items() if value is not None}, indent=1) + "\n"
 
 
 def _lora(**values: Any) -> dict[str, Any]:

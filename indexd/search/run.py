@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.search.calibrate import Background, background, fulltext_scores, fuse, match_share
+from indexd.search.cutoff import NOWHERE, Standing, cutoff_of
 from indexd.search.embedder import Embedder
+from indexd.search.overlap import deviations
 from indexd.search.plan import Plan, Planner, Probe, Words
 from indexd.search.present import image_of, present_file
 from indexd.store.index import Store
 from indexd.store.records import ImageRow
-from indexd_schemas.output import Answer, Hit
+from indexd_schemas.output import Answer, Hit, ScorePart
 from indexd_schemas.question import Question, SortOrder
 
 # vec0's top-k is quadratic in k (measured: 200 candidates 225 ms, 1000 candidates 2.5 s at a million), and 4096 its end.
@@ -30,11 +32,21 @@ SAMPLE_KEPT_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Ranked:
-    """What is known of a candidate: the plain score by label, and (weight, z) for the fusion."""
+    """What is known of a candidate: the plain score by label, (weight, z) by part of the plan, and where it stands."""
 
     plain: dict[str, float] = field(default_factory=dict)
     calibrated: list[tuple[float, float]] = field(default_factory=list)
-    fused: float = 0.0
+    standing: Standing = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The hits, what the cut-off was, and what it did."""
+
+    hits: list[Hit]
+    cutoff: float | None = None
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Search:
@@ -51,15 +63,19 @@ class Search:
         started = time.perf_counter()
         plan = Planner(self._store, self._embed).plan(question)
         considered = self._considered(plan)
-        if plan.probes or plan.words:
-            hits = self._ranked_hits(plan, question.limit) if considered else []
+        if not plan.probes and not plan.words:
+            found = _Found(self._sorted_hits(plan, question.limit))
+        elif considered:
+            found = self._ranked_hits(plan, question, considered)
         else:
-            hits = self._sorted_hits(plan, question.limit)
+            found = _Found([])
         return Answer(
-            hits=hits,
+            hits=found.hits,
             considered=considered,
             seconds=round(time.perf_counter() - started, 6),
-            notes=[*plan.notes, *self._limit_notes(plan, question.limit)],
+            cutoff=found.cutoff,
+            left_out=found.left_out,
+            notes=[*plan.notes, *self._limit_notes(plan, question.limit), *found.notes],
         )
 
     def _limit_notes(self, plan: Plan, limit: int) -> list[str]:
@@ -78,21 +94,30 @@ class Search:
                 return [Hit(rank=rank, image=image_of(row)) for rank, row in enumerate(rows, 1)]
             wanted *= 4
 
-    def _ranked_hits(self, plan: Plan, limit: int) -> list[Hit]:
-        ranked = self._rank(plan, limit)
-        best = sorted(ranked, key=lambda image_id: (-ranked[image_id].fused, -image_id))
-        rows = self._visible(best, plan, limit)
+    def _ranked_hits(self, plan: Plan, question: Question, considered: int) -> _Found:
+        limit = question.limit
+        scales = [self._background(probe) for probe in plan.probes]
+        ranked = self._rank(plan, scales, limit)
+        best = sorted(ranked, key=lambda image_id: (-ranked[image_id].standing.score, -image_id))
+        least = min([considered, *(s.count for p, s in zip(plan.probes, scales, strict=True) if p.weight > 0)])
+        cutoff = cutoff_of(question, attracts=plan.attracts, pictures=least)
+        fitting = [image_id for image_id in best if cutoff.passes(ranked[image_id].standing)]
+        rows = self._visible(fitting, plan, limit)
         if plan.sort != "score":
             rows = sorted(rows, key=_SORT_KEYS[plan.sort])
-        return [
+        hits = [
             Hit(
                 rank=rank,
-                score=round(ranked[row.id].fused, 4),
+                score=round(ranked[row.id].standing.score, 4),
                 scores={label: round(score, 4) for label, score in ranked[row.id].plain.items()},
+                parts=_parts(plan, ranked[row.id]) if question.explain else None,
                 image=image_of(row),
             )
             for rank, row in enumerate(rows, 1)
         ]
+        top = [ranked[image_id].standing for image_id in best[:limit]]
+        shown = min(len(fitting), len(top))
+        return _Found(hits, cutoff.least, len(top) - shown, tuple(cutoff.notes(top, shown)))
 
     def _visible(self, ids: Sequence[int], plan: Plan, limit: int) -> list[ImageRow]:
         """The first `limit` rows in the order of `ids` that lie somewhere (or that were asked for as missing)."""
@@ -107,16 +132,21 @@ class Search:
                 break
         return found[:limit]
 
-    def _rank(self, plan: Plan, limit: int) -> dict[int, _Ranked]:
+    def _rank(self, plan: Plan, scales: Sequence[Background], limit: int) -> dict[int, _Ranked]:
         found = [self._nearest(plan, probe, limit) for probe in plan.probes]
         matched = [self._matches(plan, words, limit) for words in plan.words]
         ranked: dict[int, _Ranked] = {image_id: _Ranked() for hits in (*found, *matched) for image_id in hits}
-        for probe, near in zip(plan.probes, found, strict=True):
-            self._score_layer(probe, near, ranked)
+        for probe, scale, near in zip(plan.probes, scales, found, strict=True):
+            self._score_layer(probe, scale, near, ranked)
         for words, bm25 in zip(plan.words, matched, strict=True):
             self._score_words(words, bm25, self._share(plan, words, bm25, limit), ranked)
+        both, wanted = deviations(self._store, plan, scales)
         for candidate in ranked.values():
-            candidate.fused = fuse(candidate.calibrated)
+            candidate.standing = Standing(
+                fuse(candidate.calibrated, both),
+                _attraction(candidate.calibrated, len(plan.probes), wanted),
+                plan.words_alone and all(words.label in candidate.plain for words in plan.words if words.weight > 0),
+            )
         return ranked
 
     def _nearest(self, plan: Plan, probe: Probe, limit: int) -> dict[int, float]:
@@ -130,12 +160,11 @@ class Search:
         return dict(near) if probe.weight > 0 else {image_id: -score for image_id, score in near}
 
     def _matches(self, plan: Plan, words: Words, limit: int) -> dict[int, float]:
-        return dict(self._store.fulltext.match(words.text, max(FULLTEXT_HITS, limit), plan.among))
+        return dict(self._store.fulltext.match(words.text, max(FULLTEXT_HITS, limit), plan.among, words.columns))
 
-    def _score_layer(self, probe: Probe, near: dict[int, float], ranked: dict[int, _Ranked]) -> None:
+    def _score_layer(self, probe: Probe, scale: Background, near: dict[int, float], ranked: dict[int, _Ranked]) -> None:
         others = [image_id for image_id in ranked if image_id not in near]
         cosines = near | (self._store.vectors.scores(probe.layer, probe.vector, others) if others else {})
-        scale = self._background(probe)
         for image_id, candidate in ranked.items():
             cosine = cosines.get(image_id)
             if cosine is not None:
@@ -147,7 +176,7 @@ class Search:
         if len(bm25) < max(FULLTEXT_HITS, limit):
             return match_share(len(bm25), self._considered(plan))
         newest = self._store.filters.sorted_ids("newest", plan.among, SAMPLE_SIZE)
-        return match_share(len(self._store.fulltext.match(words.text, SAMPLE_SIZE, newest)), len(newest))
+        return match_share(len(self._store.fulltext.match(words.text, SAMPLE_SIZE, newest, words.columns)), len(newest))
 
     def _considered(self, plan: Plan) -> int:
         return self._store.images.count() if plan.among is None else len(plan.among)
@@ -157,7 +186,8 @@ class Search:
         for image_id, candidate in ranked.items():
             if image_id in bm25:
                 candidate.plain[words.label] = bm25[image_id]
-            candidate.calibrated.append((words.weight, scores.get(image_id, miss)))
+            # Words that nobody wrote tell nothing, and would only water down what the vectors say.
+            candidate.calibrated.append((words.weight if bm25 else 0.0, scores.get(image_id, miss)))
 
     def _background(self, probe: Probe) -> Background:
         revision = self._store.vectors.active(probe.layer)
@@ -169,6 +199,27 @@ class Search:
             if len(kept[1]) >= SAMPLE_WORTH_KEEPING:
                 self._samples[key] = kept
         return background(kept[1], probe.vector)
+
+
+def _attraction(calibrated: Sequence[tuple[float, float]], probes: int, deviation: float) -> float:
+    """The fused score of what attracts; a picture without the words is judged by its vectors (the first `probes`) alone."""
+    by_vectors = [(weight, z) for weight, z in calibrated[:probes] if weight > 0]
+    by_all = fuse([(weight, z) for weight, z in calibrated if weight > 0], deviation)
+    return max(by_all, fuse(by_vectors, deviation)) if by_vectors else by_all
+
+
+def _parts(plan: Plan, candidate: _Ranked) -> list[ScorePart]:
+    parts: tuple[Probe | Words, ...] = (*plan.probes, *plan.words)
+    return [
+        ScorePart(
+            term=part.asked,
+            layer=part.label,
+            weight=part.weight,
+            plain=round(candidate.plain[part.label], 4) if part.label in candidate.plain else None,
+            z=round(z, 4),
+        )
+        for part, (_, z) in zip(parts, candidate.calibrated, strict=True)
+    ]
 
 
 def _newest(row: ImageRow) -> tuple[float, int]:

@@ -10,11 +10,13 @@ import datetime
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from indexd.store.database import Connection
 from indexd.store.fulltext import match_expression
 from indexd.store.records import Filter
+from indexd.store.tags import with_ancestors
 from indexd.store.values import canonical_seed, display, plain_text
 
 Condition = tuple[str, tuple[str | int | float, ...]]
@@ -29,7 +31,9 @@ _STATED = {
     "date": "1",
     "path": "EXISTS (SELECT 1 FROM file WHERE file.image_id = image.id)",
     "lora": "EXISTS (SELECT 1 FROM lora_use WHERE lora_use.image_id = image.id)",
-    "tag": "EXISTS (SELECT 1 FROM tag WHERE tag.image_id = image.id)",
+    "tag": "EXISTS (SELECT 1 FROM tag WHERE tag.image_id = image.id)"
+    " OR EXISTS (SELECT 1 FROM folder_tag WHERE folder_tag.image_id = image.id)",
+    "note": "EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)",
     "rating": "EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)",
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
 }
@@ -118,8 +122,23 @@ def _lora(connection: Connection, wanted: Filter) -> Condition:
 
 
 def _tag(connection: Connection, wanted: Filter) -> Condition:
-    names = _matching(_distinct(connection, "tag", "name"), wanted.value, _as_is)
-    return _in_list("image.id IN (SELECT image_id FROM tag WHERE name", names, ")")
+    value = "/".join(part.strip() for part in (wanted.value or "").split("/") if part.strip())
+    stored = {*_distinct(connection, "tag", "name"), *_distinct(connection, "folder_tag", "name")}
+    names = json.dumps(_matching(stored, unicodedata.normalize("NFC", value), with_ancestors))
+    if names == "[]":
+        return NOTHING
+    among = "(SELECT value FROM json_each(?))"
+    tagged, by_folder = (f"SELECT image_id FROM {table} WHERE name IN {among}" for table in ("tag", "folder_tag"))
+    return f"image.id IN ({tagged} UNION {by_folder})", (names, names)
+
+
+def _note(_: Connection, wanted: Filter) -> Condition:
+    """Any part of a note, without case (that of ASCII letters: SQLite's LIKE)."""
+    value = plain_text(wanted.value or "")
+    if not value or "\0" in value:
+        return NOTHING
+    like = re.sub(r"([\\%_])", r"\\\1", value).replace("*", "%")
+    return (r"image.id IN (SELECT image_id FROM note WHERE text LIKE ? ESCAPE '\')", (f"%{like}%",))
 
 
 def _prompt(_: Connection, wanted: Filter) -> Condition:
@@ -173,6 +192,7 @@ _SPECIAL: dict[str, Callable[[Connection, Filter], Condition]] = {
     "date": _date,
     "lora": _lora,
     "tag": _tag,
+    "note": _note,
     "prompt": _prompt,
     "missing": _missing,
     "path": _path,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from indexd.store.database import Connection, Database
 from indexd.store.records import FileRow
+from indexd.store.succession import note_successions
 from indexd.store.texts import refresh_texts
 from indexd.store.values import absolute, display, signed, unsigned
 from indexd.watch.stamp import FileStamp
@@ -83,8 +84,13 @@ class Files:
             ).fetchone()
             if old is None:
                 return False
+            over = None
             if new_rel != old_rel:
                 # What lay at the new path was written over by the move.
+                over = connection.execute(
+                    "SELECT coalesce(image_id, was_image_id) FROM file WHERE root_id = ? AND rel = ?",
+                    (root_id, new_rel),
+                ).fetchone()
                 connection.execute("DELETE FROM file WHERE root_id = ? AND rel = ?", (root_id, new_rel))
             connection.execute(
                 "UPDATE file SET rel = ?, display = ?, size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE id = ?",
@@ -92,6 +98,9 @@ class Files:
             )
             if old[1] is not None:
                 refresh_texts(connection, [old[1]])
+                # Many programs save by writing another file and renaming it over the first.
+                if over is not None and over[0] is not None and over[0] != old[1]:
+                    note_successions(connection, [(over[0], old[1])])
         return True
 
     def find(self, path: bytes) -> FileRow | None:

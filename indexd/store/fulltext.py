@@ -12,24 +12,26 @@ from indexd.store.values import ids_json, plain_text
 # bm25 of 10 000 hits takes 12 ms, of half a million 430 ms: beyond this the newest come first, all worth the same.
 MOST_RANKED_HITS = 20_000
 # A word in the prompt or in a tag says more than one in a file name.
-_RANK = "bm25(prompt_fts, 1.0, 0.0, 1.5, 1.0, 0.5)"
+_RANK = "bm25(prompt_fts, 1.0, 1.0, 1.5, 1.0, 0.5)"
 SEARCHED = "{prompt tags captions file_name}"
 _PIECE = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
 
 
 class Fulltext:
-    """The full text. The negative prompt is indexed too, but words are not looked for there: it says what is *not* shown."""
+    """The full text. Words are not looked for in the negative prompt unless asked: it says what is *not* shown."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def match(self, query: str, limit: int, among: Collection[int] | None = None) -> list[tuple[int, float]]:
-        """Images that hold every word of `query`, best first, with bm25 (greater is better).
+    def match(
+        self, query: str, limit: int, among: Collection[int] | None = None, columns: str = SEARCHED
+    ) -> list[tuple[int, float]]:
+        """Images that hold every word of `query` in `columns`, best first, with bm25 (greater is better).
 
         Words are AND-ed; a "quoted phrase" is kept together; a trailing `*` matches beginnings. Where more than
         MOST_RANKED_HITS match, the newest come first and every score is 0.
         """
-        expression = match_expression(query, SEARCHED)
+        expression = match_expression(query, columns)
         if expression is None or limit <= 0:
             return []
         # "+ 0" keeps the planner from asking FTS5 once for each id: the ids become one lookup table.

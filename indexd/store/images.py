@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 
 from indexd.images.facts import LoraUse, RawChunk
+from indexd.store.counting import image_count
 from indexd.store.database import Connection, Database
 from indexd.store.files import files_of
 from indexd.store.recording import Recording
@@ -26,7 +27,7 @@ _TEXTS: dict[Of, str] = {"prompt": "prompt", "negative_prompt": "negative_prompt
 
 
 class Images:
-    """One row per content. Rows are made once and never taken away."""
+    """One row per content. Rows are made once; only `indexd forget` takes them away, and no id is given twice."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -102,16 +103,15 @@ class Images:
 
     def count(self) -> int:
         """How many images there are, those whose files are missing included."""
-        # Rows are never taken away and ids are given in order, so the last id is the count; counting a million takes 20 ms.
         with self._database.read() as connection:
-            count: int = connection.execute("SELECT coalesce(max(id), 0) FROM image").fetchall()[0][0]
-        return count
+            return image_count(connection)
 
 
 def _rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
     wanted = ids_json(ids)
     rows = connection.execute(f"{_SELECT} WHERE image.id IN (SELECT value FROM json_each(?))", (wanted,)).fetchall()
-    tags = _tags(connection, wanted)
+    tags = _tags(connection, wanted, "tag")
+    folder_tags = _tags(connection, wanted, "folder_tag")
     loras = _loras(connection, wanted)
     files = files_of(connection, wanted)
     found = {}
@@ -122,15 +122,16 @@ def _rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
             tuple(loras.get(image_id, ())),
             tuple((name, value) for name, value in json.loads(row[-1] or "[]")),
             tuple(files.get(image_id, ())),
+            tuple(folder_tags.get(image_id, ())),
         )
         found[image_id] = ImageRow(*(*row[:-1], *several))
     return found
 
 
-def _tags(connection: Connection, ids: str) -> dict[int, list[str]]:
+def _tags(connection: Connection, ids: str, table: str) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for image_id, name in connection.execute(
-        "SELECT image_id, name FROM tag WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, name",
+        f"SELECT image_id, name FROM {table} WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, name",
         (ids,),
     ):
         found.setdefault(image_id, []).append(name)

@@ -11,13 +11,17 @@ from indexd.store.database import Database
 from indexd.store.events import Events
 from indexd.store.files import Files
 from indexd.store.filters import Filters
+from indexd.store.forgetting import Forgetting
 from indexd.store.fulltext import Fulltext
 from indexd.store.images import Images
+from indexd.store.keeping import Keeping
 from indexd.store.ledger import JobLedger
 from indexd.store.marks import Marks
 from indexd.store.meta import Meta
 from indexd.store.migrate import open_database
+from indexd.store.relocation import Relocation
 from indexd.store.roots import Roots
+from indexd.store.succession import Successions
 from indexd.store.vectors import Vectors
 from indexd.store.work import Work
 
@@ -36,6 +40,10 @@ class Store:
         self.files = Files(database)
         self.images = Images(database)
         self.marks = Marks(database, clock)
+        self.keeping = Keeping(database)
+        self.successions = Successions(database)
+        self.forgetting = Forgetting(database)
+        self.relocation = Relocation(database)
         self.work = Work(database)
         self.vectors = Vectors(database)
         self.fulltext = Fulltext(database)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from indexd.store.conditions import pattern
 from indexd.store.database import Database
+from indexd.store.tags import Spelling, tag_name
 from indexd.store.texts import refresh_texts
 from indexd.store.values import ids_json, plain_text
 
@@ -12,7 +14,10 @@ _KNOWN = "SELECT id FROM image WHERE id IN (SELECT value FROM json_each(?))"
 
 
 class Marks:
-    """Ids that are in no image are passed over; the methods return how many images were marked."""
+    """Ids that are in no image are passed over; the methods return how many images were marked.
+
+    What a person said cannot be derived again, so it has reached the disk when a method returns.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
@@ -23,7 +28,7 @@ class Marks:
         if not 0 <= rating <= 5:
             raise ValueError(f"a rating is 0 to 5, not {rating}")
         wanted = ids_json(ids)
-        with self._database.write() as connection:
+        with self._database.write(durable=True) as connection:
             known = connection.execute(_KNOWN, (wanted,)).fetchall()
             if rating:
                 connection.executemany(
@@ -35,33 +40,49 @@ class Marks:
         return len(known)
 
     def tag(self, ids: Iterable[int], add: Sequence[str] = (), remove: Sequence[str] = ()) -> int:
-        """Add and take away tags. Tags are compared without case; the spelling first used in the index stays."""
+        """Add and take away tags. Tags are compared without case; the spelling first used in the index stays.
+
+        In `remove`, `*` stands for anything: `style/*` takes off everything below `style`.
+        """
         wanted = ids_json(ids)
-        with self._database.write() as connection:
+        with self._database.write(durable=True) as connection:
             known = [image_id for (image_id,) in connection.execute(_KNOWN, (wanted,)).fetchall()]
-            spelled = {name.casefold(): name for (name,) in connection.execute("SELECT DISTINCT name FROM tag")}
-            for name in filter(None, (plain_text(text).strip() for text in remove)):
-                connection.executemany(
-                    "DELETE FROM tag WHERE image_id = ? AND name = ?",
-                    [(image_id, spelled.get(name.casefold(), name)) for image_id in known],
-                )
-            for name in filter(None, (plain_text(text).strip() for text in add)):
-                spelling = spelled.setdefault(name.casefold(), name)
+            spelling = Spelling(connection)
+            removed = [pattern(name) for name in map(tag_name, remove) if name]
+            for (name,) in connection.execute("SELECT DISTINCT name FROM tag").fetchall() if removed else ():
+                if any(matches(name) for matches in removed):
+                    connection.executemany(
+                        "DELETE FROM tag WHERE image_id = ? AND name = ?", [(image_id, name) for image_id in known]
+                    )
+            for name in filter(None, map(tag_name, add)):
                 connection.executemany(
                     "INSERT OR IGNORE INTO tag (image_id, name) VALUES (?, ?)",
-                    [(image_id, spelling) for image_id in known],
+                    [(image_id, spelling.of(name)) for image_id in known],
                 )
             refresh_texts(connection, known)
         return len(known)
 
-    def note(self, image_id: int, text: str | None) -> bool:
-        """Set the note of an image; empty or None takes it away. False when there is no such image."""
-        with self._database.write() as connection:
-            known = connection.execute("SELECT 1 FROM image WHERE id = ?", (image_id,)).fetchone() is not None
-            if known and text:
-                connection.execute(
-                    "INSERT OR REPLACE INTO note (image_id, text) VALUES (?, ?)", (image_id, plain_text(text))
+    def note(self, ids: Iterable[int], text: str | None, *, append: bool = False) -> int:
+        """Set the note of images; empty or None takes it away. `append` adds a line to what is there."""
+        wanted = ids_json(ids)
+        with self._database.write(durable=True) as connection:
+            known = [image_id for (image_id,) in connection.execute(_KNOWN, (wanted,)).fetchall()]
+            before: dict[int, str] = {}
+            if append:
+                before = dict(
+                    connection.execute(
+                        "SELECT image_id, text FROM note WHERE image_id IN (SELECT value FROM json_each(?))", (wanted,)
+                    )
                 )
-            elif known:
-                connection.execute("DELETE FROM note WHERE image_id = ?", (image_id,))
-        return known
+            if text:
+                plain, now = plain_text(text), self._clock()
+                connection.executemany(
+                    "INSERT OR REPLACE INTO note (image_id, text, noted_at) VALUES (?, ?, ?)",
+                    [
+                        (image_id, f"{before[image_id]}\n{plain}" if image_id in before else plain, now)
+                        for image_id in known
+                    ],
+                )
+            elif not append:
+                connection.executemany("DELETE FROM note WHERE image_id = ?", [(image_id,) for image_id in known])
+        return len(known)

@@ -8,8 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from indexd.images.facts import ImageFacts, Metadata
+from indexd.store.counting import last_image_id
 from indexd.store.database import Connection
+from indexd.store.merging import take_waiting
 from indexd.store.records import Recorded, Sighting
+from indexd.store.succession import note_successions
 from indexd.store.texts import INSERT_TEXT, file_name, refresh_texts
 from indexd.store.values import canonical_seed, display, plain_text, real, signed, whole
 
@@ -48,7 +51,7 @@ _UPSERT_FILE = """
 INSERT INTO file (root_id, rel, display, size, mtime_ns, inode, image_id, problem) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (root_id, rel) DO UPDATE SET
     size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode, image_id = excluded.image_id,
-    problem = excluded.problem, missing_since = NULL
+    problem = excluded.problem, missing_since = NULL, was_image_id = coalesce(file.image_id, file.was_image_id)
 """
 
 Row = tuple[Any, ...]
@@ -64,7 +67,9 @@ class Recording:
         self._files: list[Row] = []
         self._ids: dict[bytes, int] = {}
         self._stale_texts: set[int] = set()
-        self._next_id: int = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM image").fetchall()[0][0]
+        self._successions: list[tuple[int, int]] = []
+        self._tagging_roots = {row[0] for row in connection.execute("SELECT id FROM root WHERE folder_tags")}
+        self._next_id = last_image_id(connection) + 1
 
     def run(self, sightings: Sequence[Sighting]) -> list[Recorded]:
         """Write everything; the outcomes are in the order of `sightings`."""
@@ -73,6 +78,8 @@ class Recording:
             self._connection.executemany(_INSERTS[table], rows)
         self._connection.executemany(_UPSERT_FILE, self._files)
         refresh_texts(self._connection, self._stale_texts)
+        take_waiting(self._connection, self._ids)
+        note_successions(self._connection, self._successions)
         return outcomes
 
     def _sighting(self, sighting: Sighting) -> Recorded:
@@ -102,7 +109,7 @@ class Recording:
     def _file(self, sighting: Sighting, image_id: int | None, problem: str | None) -> bool:
         """Note where the sighting lies. Returns whether that place held another content (or nothing) before."""
         before = self._connection.execute(
-            "SELECT image_id FROM file WHERE root_id = ? AND rel = ?", (sighting.root_id, sighting.rel)
+            "SELECT image_id, was_image_id FROM file WHERE root_id = ? AND rel = ?", (sighting.root_id, sighting.rel)
         ).fetchone()
         stamp = sighting.stamp
         self._files.append(
@@ -119,6 +126,13 @@ class Recording:
         )
         if before is not None and before[0] is not None and before[0] != image_id:
             self._stale_texts.add(before[0])
+        if before is not None and image_id is not None:
+            # A file caught half-written stood there as a problem in between: what lay there before that counts.
+            old = before[0] if before[0] is not None else before[1]
+            if old is not None and old != image_id:
+                self._successions.append((old, image_id))
+        if image_id is not None and sighting.root_id in self._tagging_roots:
+            self._stale_texts.add(image_id)
         return before is None or before[0] != image_id
 
     def _image(self, image_id: int, sighting: Sighting, facts: ImageFacts) -> None:

@@ -22,6 +22,7 @@ class RootRow:
     identity: str | None = None
     mode: str = ""
     reason: str = ""
+    folder_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class ImageRow:
     loras: tuple[LoraUse, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
     files: tuple[FileRow, ...] = ()
+    folder_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from indexd.store.database import Database
 from indexd.store.records import RootRow
+from indexd.store.texts import refresh_texts
 from indexd.store.values import plain_text
 
-_COLUMNS = "id, path, purpose, online, identity, mode, reason"
+_COLUMNS = "id, path, purpose, online, identity, mode, reason, folder_tags"
 
 
 class Roots:
@@ -15,14 +16,25 @@ class Roots:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ensure(self, path: bytes, purpose: str) -> RootRow:
-        """The row of the folder `path` (absolute), made when it is new; `purpose` is "images" or "jobs"."""
+    def ensure(self, path: bytes, purpose: str, folder_tags: bool | None = None) -> RootRow:
+        """The row of the folder `path` (absolute), made when it is new; `purpose` is "images" or "jobs".
+
+        `folder_tags`: whether the folders below count as tags (None = as it was). When that changes, the tags of
+        everything that lies or lay there are written anew.
+        """
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO root (path, purpose) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET purpose = excluded.purpose",
                 (path, purpose),
             )
             row = connection.execute(f"SELECT {_COLUMNS} FROM root WHERE path = ?", (path,)).fetchall()[0]
+            if folder_tags is not None and folder_tags != bool(row[-1]):
+                connection.execute("UPDATE root SET folder_tags = ? WHERE id = ?", (int(folder_tags), row[0]))
+                held = connection.execute(
+                    "SELECT DISTINCT image_id FROM file WHERE root_id = ? AND image_id IS NOT NULL", (row[0],)
+                )
+                refresh_texts(connection, [image_id for (image_id,) in held.fetchall()])
+                row = (*row[:-1], int(folder_tags))
         return _root(row)
 
     def all(self) -> list[RootRow]:
@@ -40,5 +52,6 @@ class Roots:
             )
 
 
-def _root(row: tuple[int, bytes, str, int, str | None, str, str]) -> RootRow:
-    return RootRow(row[0], row[1], row[2], bool(row[3]), *row[4:])
+def _root(row: tuple[int, bytes, str, int, str | None, str, str, int]) -> RootRow:
+    root_id, path, purpose, online, identity, mode, reason, folder_tags = row
+    return RootRow(root_id, path, purpose, bool(online), identity, mode, reason, bool(folder_tags))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 
 from indexd.store.database import Connection
+from indexd.store.tags import refresh_folder_tags
 from indexd.store.values import ids_json
 
 INSERT_TEXT = """
@@ -19,18 +20,22 @@ def file_name(display: str) -> str:
 
 
 def refresh_texts(connection: Connection, ids: Iterable[int]) -> None:
-    """Write the full-text rows of these images anew, inside the caller's transaction.
+    """Write the full-text rows (and the folder tags) of these images anew, inside the caller's transaction.
 
     A contentless table cannot change one column alone (https://sqlite.org/fts5.html#contentless_delete_tables).
     """
+    wanted = list(ids)
+    refresh_folder_tags(connection, wanted)
     rows = connection.execute(
         """
         SELECT image_id, coalesce(prompt, ''), coalesce(negative_prompt, ''),
-               (SELECT coalesce(group_concat(name, ' , '), '') FROM tag WHERE tag.image_id = image_text.image_id),
+               (SELECT coalesce(group_concat(name, ' , '), '') FROM (
+                    SELECT name FROM tag WHERE tag.image_id = image_text.image_id
+                    UNION SELECT name FROM folder_tag WHERE folder_tag.image_id = image_text.image_id)),
                (SELECT json_group_array(display) FROM file WHERE file.image_id = image_text.image_id)
         FROM image_text WHERE image_id IN (SELECT value FROM json_each(?))
         """,
-        (ids_json(ids),),
+        (ids_json(wanted),),
     ).fetchall()
     for image_id, prompt, negative, tags, displays in rows:
         connection.execute(

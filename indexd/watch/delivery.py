@@ -9,7 +9,7 @@ from indexd.watch.known import KnownFiles
 from indexd.watch.paths import absolute, display
 from indexd.watch.reconcile import is_gone
 from indexd.watch.roots import WatchedRoot
-from indexd.watch.stamp import FileStamp, SettledFile
+from indexd.watch.stamp import FileStamp, SettledFile, is_relocated
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ class Delivery:
             return
         limit = self._wall() - _REMEMBERED_SECONDS
         self._sent = {rel: sent for rel, sent in self._sent.items() if sent[1] > limit}
+        # What is missing may have been relocated or forgotten by a command since.
+        self._missing = None
 
     def recognise(
         self, rel: bytes, stamp: FileStamp, elsewhere: Callable[[FileStamp], bytes | None] | None = None
@@ -76,7 +78,8 @@ class Delivery:
         if self._root.purpose == "jobs":
             return False
         missing = self._missing_files()
-        if missing.get(rel) == stamp:
+        was = missing.get(rel)
+        if was is not None and (was == stamp or is_relocated(was, stamp)):
             self._known.touch(self._root.id, [(rel, stamp)])
             self._found_again(rel, stamp)
             return True

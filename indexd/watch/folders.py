@@ -19,13 +19,14 @@ class WatchedFolder:
     purpose: Literal["images", "jobs"]
     mode: Literal["auto", "native", "poll"]
     selection: Selection
+    folder_tags: bool = False
 
 
 def watched_folders(config: Config) -> list[WatchedFolder]:
     """Every watched folder, whether it is there or not. A folder that is named twice counts once, as named first."""
     watch = config.settings.watch
     found = [
-        WatchedFolder(_absolute(root.path), "images", root.mode, Selection.of(root, watch))
+        WatchedFolder(_absolute(root.path), "images", root.mode, Selection.of(root, watch), root.folder_tags)
         for root in config.settings.roots
     ]
     output, inbox = os.fsencode(config.places.output), os.fsencode(config.places.inbox)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from indexd.watch.ignore import Selection
 from indexd.watch.paths import absolute
-from indexd.watch.stamp import FileStamp
+from indexd.watch.stamp import FileStamp, is_relocated
 
 # So many directory entries are looked at before the caller gets a turn: some 5 ms.
 SLICE_ENTRIES = 2000
@@ -24,11 +24,12 @@ UNTRUSTED = -1
 
 
 class Finding(NamedTuple):
-    """A file that is not known as it is now; `new`: its path is not known at all."""
+    """A file that is not known as it is now; `new`: its path is not known at all; `relocated`: only its inode was not."""
 
     rel: bytes
     stamp: FileStamp
     new: bool
+    relocated: bool = False
 
 
 Found = list[Finding]
@@ -149,8 +150,12 @@ class Comparison:
                 elif not stat.S_ISREG(now.st_mode):
                     self._known[rel] = old
                 elif self._selection.wants(rel):
-                    self.report.changed += 1
-                    found.append(Finding(rel, FileStamp.of(now, inodes=inodes), new=False))
+                    stamp = FileStamp.of(now, inodes=inodes)
+                    relocated = is_relocated(old, stamp)
+                    self.report.changed += not relocated
+                    unchanged += relocated
+                    others -= relocated
+                    found.append(Finding(rel, stamp, new=False, relocated=relocated))
             except OSError:
                 # Vanished since it was listed, or unreadable: an event or the next scan tells.
                 continue

@@ -175,8 +175,11 @@ class Scans:
         source: Source,
     ) -> None:
         now, wall = self._clock(), self._wall()
-        for rel, stamp, new in found:
-            if self._delivery.is_on_its_way(rel, stamp):
+        relocated = [(one.rel, one.stamp) for one in found if one.relocated]
+        if relocated:
+            self._known.touch(self._root.id, relocated)
+        for rel, stamp, new, is_settled in found:
+            if is_settled or self._delivery.is_on_its_way(rel, stamp):
                 continue
             if new and self._delivery.recognise(rel, stamp, elsewhere):
                 continue

@@ -19,6 +19,19 @@ class FileStamp(NamedTuple):
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino if inodes else 0)
 
 
+_COARSEST_NS = 2_000_000_000
+"""The coarsest modification time that a file system in use keeps (FAT)."""
+
+
+def is_relocated(known: FileStamp, now: FileStamp) -> bool:
+    """Whether a file may be taken for one that a person said has moved to another disk with its whole tree.
+
+    Its inode was blanked when that was said; the new disk may keep coarser times.
+    """
+    same_time = abs(known.mtime_ns - now.mtime_ns) <= _COARSEST_NS
+    return not known.inode and bool(now.inode) and known.size == now.size and same_time
+
+
 class SettledFile(NamedTuple):
     """A regular file under a watched root that nobody writes to any more. `root` and `rel` are bytes, `rel` with `/`."""
 

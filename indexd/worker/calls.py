@@ -100,6 +100,31 @@ class ThumbnailsMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """One side of a comparison: an image of the index, its content, and a file in which that lies now, if any."""
+
+    image_id: int
+    content_hash: bytes
+    path: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparePictures:
+    """Say of each pair (what lay at a path, what lies there now) whether it is the same picture."""
+
+    pairs: tuple[tuple[Look, Look], ...]
+    folder: str
+    size_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesCompared:
+    """One verdict a pair, in order; "unseen old" or "unseen new" where that side has no thumbnail and none can be made."""
+
+    verdicts: tuple[bool | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
@@ -160,4 +185,4 @@ class Drill:
     seconds: float = 0.0
 
 
-AnyCall = EmbedText | EmbedImages | MakeThumbnails | Render | VerifyModel | Drill
+AnyCall = EmbedText | EmbedImages | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill

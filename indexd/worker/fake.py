@@ -24,11 +24,13 @@ from PIL.PngImagePlugin import PngInfo
 from indexd.errors import CallCancelled, ModelOff
 from indexd.worker.calls import (
     AnyCall,
+    ComparePictures,
     Drill,
     Embedded,
     EmbedImages,
     EmbedText,
     MakeThumbnails,
+    PicturesCompared,
     Priority,
     Progress,
     Render,
@@ -61,7 +63,7 @@ class FakeWorkers:
     """Answers in the thread that submits, unless held.
 
     `known` gives texts (str) and picture paths (bytes) vectors of their own; `off` turns roles off with a reason.
-    `calls` lists what was submitted, `batches` counts calls by their class.
+    `same_pictures` is the verdict on every two pictures. `calls` lists what was submitted, `batches` counts calls by their class.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class FakeWorkers:
         self.dim = dim
         self.calls: list[AnyCall] = []
         self.batches: Counter[type] = Counter()
+        self.same_pictures: bool | str = True
         self.deaths = 0
         self.stopped = False
         self._script: deque[tuple[Callable[[AnyCall], bool], BaseException]] = deque()
@@ -171,6 +174,8 @@ class FakeWorkers:
                 return ThumbnailsMade(
                     {n: "cannot be read" for n, (path, _) in enumerate(jobs) if not os.path.exists(path)}
                 )
+            case ComparePictures(pairs):
+                return PicturesCompared(tuple(self.same_pictures for _ in pairs))
             case VerifyModel(role):
                 self._check(role)
                 return Verified(self.identity, "a fake")

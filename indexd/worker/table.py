@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from indexd.worker.calls import (
     AnyCall,
+    ComparePictures,
     Drill,
     EmbedImages,
     EmbedText,
@@ -73,6 +74,9 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         Render: Route(_by_generator, "indexd.generate.render:render"),
         MakeThumbnails: Route(
             lambda _call, _settings: DECODE, "indexd.images.decode:make_thumbnails", takes_session=False
+        ),
+        ComparePictures: Route(
+            lambda _call, _settings: DECODE, "indexd.images.likeness:compare_pictures", takes_session=False
         ),
         Drill: Route(lambda call, _settings: call.lane, "indexd.worker.drill:drill"),
     }

@@ -18,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 
 from indexd_schemas import output
 from indexd_schemas.job import Img2ImgJob, Txt2ImgJob
+from indexd_schemas.marks import MarkRecord
 from indexd_schemas.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "json"
@@ -31,6 +32,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     _, printed = models_json_schema([(model, "serialization") for model in documents], title="JSON printed by indexd")
     return {
         "job.schema.json": {"title": "Job file of indexd", **job.json_schema()},
+        "marks.schema.json": MarkRecord.model_json_schema(),
         "settings.schema.json": Settings.model_json_schema(),
         "output.schema.json": printed | {"anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in documents]},
     }

@@ -74,27 +74,50 @@ class Image(BaseModel):
     loras: list[Lora] = Field(default_factory=list)
     rating: int | None = None
     tags: list[str] = Field(default_factory=list)
+    folder_tags: list[str] = Field(default_factory=list)
     note: str | None = None
     job: str | None = None
     is_ai: str | None = None
     problem: str | None = None
 
 
+class ScorePart(BaseModel):
+    """What one term adds to a hit's score: `term` as it was asked, `layer` it was compared in, its `plain` score there
+    (cosine, bm25; null = the picture has no vector, or does not match), and that score calibrated (`z`)."""
+
+    term: str
+    layer: str
+    weight: float
+    plain: float | None = None
+    z: float
+
+
 class Hit(BaseModel):
-    """One answer: `score` is the fused score that ranks, `scores` the plain one of each layer asked (cosine, bm25)."""
+    """One answer: `score` is the fused score that ranks, `scores` the plain one of each layer asked (cosine, bm25).
+
+    `parts` tell where the score comes from, when the question asked for that.
+    """
 
     rank: int
     score: float | None = None
     scores: dict[str, float] = Field(default_factory=dict)
+    parts: list[ScorePart] | None = None
     image: Image
 
 
 class Answer(Output):
-    """What `indexd query --json` prints. `notes` say what could not be used and why."""
+    """What `indexd query --json` prints. `notes` say what could not be used and why.
+
+    `cutoff` is the score below which nothing is shown (null = no cut-off), `best_score` that of the best picture, shown
+    or not, and `left_out` counts those that only the cut-off kept from being shown.
+    """
 
     hits: list[Hit]
     considered: int
     seconds: float
+    cutoff: float | None = None
+    best_score: float | None = None
+    left_out: int = 0
     notes: list[str] = Field(default_factory=list)
 
 

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TermKind = Literal["similar", "text", "prompt"]
+TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition"]
 SortOrder = Literal["score", "newest", "oldest", "rating"]
 
 MAX_LIMIT = 1_000_000
 MAX_TERM_CHARACTERS = 20_000
+MOST_WEIGHT = 100.0
 
 FilterText = Annotated[str, Field(max_length=4096)]
 TargetText = Annotated[str, Field(min_length=1, max_length=16_384)]
@@ -27,24 +28,32 @@ class Request(BaseModel):
 
 
 class Term(Request):
-    """One thing that hits should resemble. `similar` takes a target, `text` words against the look, `prompt` words
-    against prompts. A negative weight pushes away."""
+    """One thing that hits should resemble.
+
+    `similar` takes a target; the others take words: `text` against the look, `prompt` and `negative_prompt` against what
+    was written there, `style` and `composition` against the prompt as SDXL's two text encoders read it. A negative
+    weight pushes away.
+    """
 
     kind: TermKind
     value: str = Field(min_length=1, max_length=MAX_TERM_CHARACTERS)
-    weight: float = Field(1.0, ge=-100.0, le=100.0)
+    weight: float = Field(1.0, ge=-MOST_WEIGHT, le=MOST_WEIGHT)
 
 
 class Question(Request):
     """A whole question: terms rank, filters (in the filter language) decide who may appear.
 
-    `sort` None = by score when there are terms, else newest first.
+    `sort` None = by score when there are terms, else newest first. `min_score` None = the default cut-off, which
+    leaves out what does not fit; `everything` = no cut-off at all. `explain` = say each hit's score by term.
     """
 
     terms: tuple[Term, ...] = Field((), max_length=32)
     filters: tuple[FilterText, ...] = Field((), max_length=256)
     sort: SortOrder | None = None
     limit: int = Field(20, ge=1, le=MAX_LIMIT)
+    min_score: float | None = Field(None, allow_inf_nan=False)
+    everything: bool = False
+    explain: bool = False
 
 
 class RateRequest(Request):

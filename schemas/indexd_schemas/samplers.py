@@ -166,6 +166,18 @@ def resolve(sampler: str, schedule: str | None = None, steps: int | None = None)
     return Choice(name, wanted)
 
 
+def nearest(sampler: str) -> Choice | None:
+    """What comes nearest to a sampler that other programs know and that is not here; a glued schedule ("DPM++ SDE Karras")
+    is kept where that takes it. None for every other name."""
+    plain = _plain(sampler)
+    for suffix, schedule in (("", None), *_SCHEDULE_NAMES.items()):
+        known = _NOT_HERE.get(plain.removesuffix(suffix)) if plain.endswith(suffix) else None
+        if known is not None:
+            taken = schedule in SAMPLERS[known[1]].schedules
+            return Choice(known[1], schedule if taken else None)
+    return None
+
+
 def effective_schedule(choice: Choice) -> str | None:
     """The schedule that is really used: the named one, else the sampler's own; None where there is nothing to choose."""
     return choice.schedule or SAMPLERS[choice.sampler].own

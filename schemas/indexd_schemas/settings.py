@@ -52,6 +52,11 @@ class Root(Section):
     exclude: tuple[str, ...] = Field(
         (), description="Globs, relative to the folder, that are never indexed.", examples=[["tmp/**"]]
     )
+    folder_tags: bool = Field(
+        False,
+        description="Sub-folders count as tags: `portraits/red/x.png` is found by tag:portraits and tag:portraits/red.",
+        examples=[True],
+    )
 
 
 class Watch(Section):

@@ -8,6 +8,17 @@ from typing import Any
 
 from indexd.errors import NothingFound, Refused
 from indexd.search.targets import Target
+from indexd_schemas.marks import (
+    ExportRequest,
+    ForgetRequest,
+    Forgotten,
+    Imported,
+    ImportRequest,
+    MarkMatchingRequest,
+    MarkPage,
+    Relocated,
+    RelocateRequest,
+)
 from indexd_schemas.output import Answer, Explanation, Job, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
 from indexd_schemas.replies import Scanned, VerifiedModel
@@ -28,6 +39,7 @@ class ScriptedOperations:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.asked: list[tuple[str, Any]] = []
+        self.matching = 3
         self.threads: set[str] = set()
         self.hold: threading.Event | None = None
 
@@ -88,6 +100,30 @@ class ScriptedOperations:
     def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
         self._note("tag", list(targets), list(add), list(remove))
         return Marked(changed=1, not_found=["x"])
+
+    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+        self._note("note", list(targets), text, append)
+        return Marked(changed=len(targets))
+
+    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+        self._note("mark_matching", request)
+        return Marked(changed=self.matching)
+
+    def export_page(self, request: ExportRequest) -> MarkPage:
+        self._note("export_page", request)
+        return MarkPage(records=[])
+
+    def import_marks(self, request: ImportRequest) -> Imported:
+        self._note("import_marks", request)
+        return Imported(records=len(request.records), changed=0, same=0, waiting=0)
+
+    def relocate(self, request: RelocateRequest) -> Relocated:
+        self._note("relocate", request)
+        return Relocated(files=2, dropped=0, notes=["change it"])
+
+    def forget(self, request: ForgetRequest) -> Forgotten:
+        self._note("forget", request)
+        return Forgotten(files=3, images=2, marks_kept=1, still_there=0, examples=["/a.png"], dry_run=request.dry_run)
 
     def verify_model(self, role: str) -> VerifiedModel:
         self._note("verify_model", role)

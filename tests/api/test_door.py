@@ -21,6 +21,14 @@ from indexd.api.server import Server
 from indexd.config import load
 from indexd.errors import DaemonNotRunning, IndexdError, ModelOff, NothingFound, Refused, UsageError
 from indexd.search.targets import Target
+from indexd_schemas.marks import (
+    ExportRequest,
+    ForgetRequest,
+    ImportRequest,
+    MarkMatchingRequest,
+    MarkRecord,
+    RelocateRequest,
+)
 from indexd_schemas.question import Question, Term
 from tests.api.conftest import OpenDoor, Opens
 from tests.api.scripted import ScriptedOperations
@@ -67,10 +75,21 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.rate([Target(image_id=1), Target(path=os.path.abspath("/p").encode())], 5).changed == 2
     assert client.tag([Target(content_hash=b"h" * 32)], ["a"], ["b"]).not_found == ["x"]
     assert client.verify_model("bge").ok
+    assert client.note([Target(image_id=1)], "ä", True).changed == 1
+    matching = MarkMatchingRequest(filters=("rating:4..",), add=("a/b",), at_most=3)
+    assert client.mark_matching(matching).changed == 3
+    assert client.export_page(ExportRequest(cursor="image:5")).next is None
+    record = MarkRecord(hash="ab" * 32, rating=5, rated_at=1.5, tags=["a"], note="n")
+    assert client.import_marks(ImportRequest(records=(record,), prefer_file=True)).records == 1
+    assert client.relocate(RelocateRequest(old="/a%FF", new="/b")).notes == ["change it"]
+    assert client.forget(ForgetRequest(under="/a", dry_run=True)).dry_run
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "verify_model",
+        "note", "mark_matching", "export_page", "import_marks", "relocate", "forget",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
+    assert asked[13][1] == (matching,)
+    assert asked[15][1][0].records == (record,)
     assert asked[2][1] == (b"/a/\xff b.png",) or os.name == "nt"
     assert asked[4][1] == ("kind: txt2img # ä\n".encode(), "ä.yaml")
     assert asked[6][1] == ("a name/with ?signs",)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import pytest
 
@@ -22,6 +23,7 @@ from indexd.watch.roots import RootStatus
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import AnyCall, Priority, Verified, VerifyModel
 from indexd.worker.handle import Call, LaneStatus, OnProgress
+from indexd_schemas.marks import ForgetRequest, MarkMatchingRequest, RelocateRequest
 from indexd_schemas.question import Question
 from tests.library import Library, make_library
 
@@ -317,3 +319,47 @@ def test_reading_beside_a_writer_and_writing_under_the_lock(
     second = connect(config, write=True)
     assert second.show(Target(image_id=1)).image.rating == 3
     second.close()
+
+
+def test_a_watched_tree_is_relocated_and_the_person_told_what_to_change(
+    config: Config, library: Library, live: LiveParts, tmp_path: Path
+) -> None:
+    watched = load(config.places.home, {"roots": [{"path": str(library.root)}]})
+    within = LocalOperations(watched, library.store, live)
+    new = tmp_path / "other disk"
+    request = RelocateRequest(old=quote_from_bytes(os.fsencode(library.root)), new=quote_from_bytes(os.fsencode(new)))
+    would = within.relocate(request.model_copy(update={"dry_run": True}))
+    assert within.show(of_path(library.path("cats/cat-0.png"))).image.id == library.ids["cats/cat-0.png"]
+    done = within.relocate(request)
+    assert (done.files, done.roots) == (would.files, would.roots) == (len(library.ids), done.roots)
+    assert within.show(of_path(new / "cats" / "cat-0.png")).image.id == library.ids["cats/cat-0.png"]
+    assert any("still there" in note for note in done.notes)
+    assert any("indexd.toml" in note for note in done.notes)
+    assert any("start the daemon again" in note for note in done.notes)
+    assert live.watch.scans == [False]  # type: ignore[attr-defined]
+    # The watcher goes on under the number that it knows.
+    assert library.root_id in [root.id for root in library.store.roots.all()]
+
+
+def test_more_pictures_than_were_confirmed_are_not_marked(alone: LocalOperations, library: Library) -> None:
+    request = MarkMatchingRequest(filters=("steps:20",), rating=5, at_most=3)
+    with pytest.raises(UsageError, match="4 pictures match by now"):
+        alone.mark_matching(request)
+    assert alone.query(Question(filters=("rating:5",))).hits == []
+    assert alone.mark_matching(request.model_copy(update={"at_most": 4})).changed == 4
+    with pytest.raises(UsageError, match="say what to do"):
+        alone.mark_matching(MarkMatchingRequest(filters=("steps:20",)))
+
+
+def test_missing_pictures_are_marked_only_when_they_are_asked_for(alone: LocalOperations, library: Library) -> None:
+    library.store.files.mark_missing(library.root_id, [b"cats/cat-0.png"], 5.0)
+    assert alone.mark_matching(MarkMatchingRequest(filters=("steps:20",), rating=5)).changed == 3
+    assert alone.mark_matching(MarkMatchingRequest(filters=("missing:yes",), rating=1)).changed == 1
+
+
+@pytest.mark.parametrize("path", ["relative", "", "/a%00b"])
+def test_paths_that_are_none_are_refused(alone: LocalOperations, path: str) -> None:
+    with pytest.raises((UsageError, ValueError)):
+        alone.relocate(RelocateRequest(old="/a", new=path))
+    with pytest.raises((UsageError, ValueError)):
+        alone.forget(ForgetRequest(under=path))

@@ -29,7 +29,7 @@ HEAVY = (
     "huggingface_hub",
     "indexd.config",
 )
-NO_COMMANDS = {"app", "session", "printing", "marking", "checks", "dashes"}
+NO_COMMANDS = {"app", "session", "printing", "marking", "checks", "dashes", "question", "hits", "emit_job"}
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -40,7 +40,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_the_table_and_the_folder_agree() -> None:
     files = {module.name for module in pkgutil.iter_modules(indexd.cli.__path__)} - NO_COMMANDS
-    assert files == {place.partition(":")[0] for place, _ in COMMANDS.values()} == set(COMMANDS)
+    assert files == {place.partition(":")[0] for place, _ in COMMANDS.values()}
+    # `import` is a word of Python: its file has an underscore more.
+    assert {name.removesuffix("_") for name in files} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

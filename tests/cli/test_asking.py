@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,152 @@ def test_names_that_are_no_unicode(indexd: Indexd, library: Library, home: Path)
     shown = indexd("query", "rating:3", "--json")
     assert shown.json["hits"][0]["image"]["path"].endswith("odd ?.png")
     assert indexd("explain", os.fsdecode(odd)).code == 0
+
+
+def test_weights_and_signs_on_the_command_line(indexd: Indexd, library: Library) -> None:
+    cat, dog = library.path("cats/cat-1.png"), library.path("dogs/dog-1.png")
+    for words, first in (
+        (("--similar", f"2:{cat}", "--similar", dog), cat),
+        (("--similar", cat, "--similar", f"2:{dog}"), dog),
+        (("--similar", cat, "--not-similar", f"0.5:{dog}"), cat),
+    ):
+        found = indexd("query", *words, "-n", "1", "--paths").out
+        assert Path(found).parent == Path(first).parent
+    explained = indexd("query", "--similar", f"2:{cat}", "--not-similar", f"0.5:{dog}", "-n", "1", "--explain")
+    assert "x 2  clip_h (cosine 1.000)  --similar /" in explained.out
+    assert "x -0.5  clip_h#2 (cosine " in explained.out
+    document = indexd("query", "--similar", cat, "--explain", "--json").json
+    assert document["hits"][0]["parts"][0]["layer"] == "clip_h"
+    assert indexd("query", "--similar", cat, "--json").json["hits"][0]["parts"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--text", "0:cat"), "a weight is above 0"),
+        (("--not-similar", "-2:a.png"), "--not-similar '-2:a.png': a weight is above 0"),
+        (("--min-score", "3"), "--min-score needs something to score by"),
+        (("--text", "cat", "--min-score", "nan"), "--min-score is a number"),
+        (("--text", "cat", "--min-score", "3", "--all"), "exclude each other"),
+        (("--text", ""), "terms.0.value"),
+        (("--emit-job", "job.txt"), "a job file ends in .yaml"),
+        (("--sort", "size"), "--sort"),
+        (("--face", "a.png"), "--face"),
+    ],
+)
+def test_a_question_put_wrongly_costs_nothing(
+    indexd: Indexd, library: Library, words: tuple[str, ...], message: str
+) -> None:
+    wrong = indexd("query", *words)
+    assert wrong.code == 2
+    assert message in wrong.err
+    assert wrong.out == ""
+
+
+def test_min_score(indexd: Indexd, library: Library) -> None:
+    cat = library.path("cats/cat-1.png")
+    assert len(indexd("query", "--similar", cat, "--paths").out.splitlines()) == 8
+    bar = indexd("query", "--similar", cat, "--min-score", "1", "--json").json
+    assert 0 < len(bar["hits"]) < 8
+    assert (bar["cutoff"], bar["left_out"]) == (1.0, 8 - len(bar["hits"]))
+    none = indexd("query", "--similar", cat, "--min-score", "99")
+    assert (none.code, none.out) == (3, "")
+    assert none.err.startswith("note: nothing here fits: the best score is ")
+    assert len(indexd("query", "--similar", cat, "--min-score=-inf", "--paths").out.splitlines()) == 8
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="the viewer is named by xdg-open")
+def test_open(indexd: Indexd, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, opened = tmp_path / "xdg-open", tmp_path / "opened"
+    viewer.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n', "utf-8")
+    viewer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    shown = indexd("query", "model:pony*", "--sort", "oldest", "-n", "2", "--open", "--paths")
+    assert shown.code == 0
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and (not opened.exists() or opened.read_text("utf-8").count("\n") < 2):
+        time.sleep(0.02)
+    assert sorted(opened.read_text("utf-8").splitlines()) == sorted(shown.out.splitlines())
+    monkeypatch.setenv("PATH", "")
+    without = indexd("query", "model:pony*", "-n", "1", "--open")
+    assert without.code == 1
+    assert "no viewer could be started" in without.err
+
+
+def test_emit_job(indexd: Indexd, library: Library, home: Path) -> None:
+    from indexd.jobs.guard import read
+
+    job, cat = home / "job.yaml", library.path("cats/cat-0.png")
+    written = indexd("query", "--similar", cat, "-n", "1", "--emit-job", str(job), "--paths")
+    assert (written.code, written.out) == (0, cat + "\n")
+    assert "there is no checkpoint 'ponyXL'" in written.err
+    data = read(job.read_bytes()).data
+    assert (data["prompt"], data["seed"], data["model"]) == ("a cat number 0, oil painting", 100, "ponyXL")
+    assert data["loras"] == [{"name": "my lora", "weight": 0.8}]
+    before = job.read_bytes()
+    again = indexd("query", "--emit-job", str(job))
+    assert (again.code, again.out) == (1, "")
+    assert "is there already" in again.err
+    assert job.read_bytes() == before
+    nowhere = home / "none.yaml"
+    assert indexd("query", "model:nobody", "--emit-job", str(nowhere)).code == 3
+    assert not nowhere.exists()
+    assert indexd("query", "--emit-job", str(home / "no folder" / "x.yaml")).code == 1
+
+
+def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
+    indexd: Indexd, home: Path, library: Library
+) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    from indexd.images.read import read as read_picture
+    from indexd.jobs.guard import read
+    from indexd.store.records import Sighting
+    from indexd.watch.stamp import FileStamp
+    from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
+
+    source = Path(library.path("cats/cat-0.png"))
+    with Store.open(load(home).places.index) as store:
+        row = store.images.get(library.ids["cats/cat-0.png"])
+        assert row is not None
+        recipe = Recipe(
+            kind="img2img",
+            prompt="ours",
+            seed=2**64 - 1,
+            width=64,
+            height=64,
+            steps=4,
+            cfg=5.0,
+            sampler="dpmpp_2m",
+            schedule="karras",
+            clip_skip=2,
+            model=ModelRef(name="tiny"),
+            loras=(LoraRef(name="film", weight=0.5, text_weight=0.25),),
+            input=InputRef(hash=row.content_hash.hex(), name="cat-0.png", denoise=0.3),
+        )
+        texts = PngInfo()
+        texts.add_itxt("indexd", recipe.model_dump_json())
+        ours = library.root / "ours.png"
+        Image.new("RGB", (64, 64), "blue").save(ours, pnginfo=texts)
+        with ours.open("rb") as file:
+            facts = read_picture(file, ours.stat().st_size, "ours.png")
+        store.images.record([Sighting(library.root_id, b"ours.png", FileStamp.of(ours.stat()), facts)], 1_770_000_000.0)
+    job = home / "ours.yaml"
+    assert indexd("query", "generator:indexd", "--emit-job", str(job)).code == 0
+    assert read(job.read_bytes()).data == {
+        "kind": "img2img",
+        "input": str(source),
+        "denoise": 0.3,
+        "prompt": "ours",
+        "negative_prompt": "",
+        "seed": 2**64 - 1,
+        "width": 64,
+        "height": 64,
+        "steps": 4,
+        "cfg": 5.0,
+        "sampler": "dpmpp_2m",
+        "schedule": "karras",
+        "clip_skip": 2,
+        "model": "tiny",
+        "loras": [{"name": "film", "weight": 0.5, "text_weight": 0.25}],
+    }

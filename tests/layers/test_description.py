@@ -30,4 +30,4 @@ def test_a_picture_needs_what_it_has_something_for(
 
 def test_every_layer_has_a_role_of_the_settings_and_its_own_stage() -> None:
     assert {layer.role for layer in LAYERS.values()} == set(ROLES) - {"sdxl"}
-    assert len(STAGES) == len(set(STAGES)) == len(LAYERS) + 1
+    assert len(STAGES) == len(set(STAGES)) == len(LAYERS) + 2

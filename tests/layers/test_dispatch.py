@@ -15,13 +15,22 @@ import pytest
 from indexd.errors import ModelOff, OutOfMemory, StorageFull, WorkerDied
 from indexd.images.facts import ImageFacts, Metadata
 from indexd.layers.batch import NO_FILE, NO_FILE_RETRY_SECONDS, Thumbnails
-from indexd.layers.description import LAYERS, stages_for
+from indexd.layers.description import LAYERS, SUCCESSION, stages_for
 from indexd.layers.dispatch import AHEAD, LayerDispatcher
+from indexd.layers.successors import UNSEEN_RETRY_SECONDS
 from indexd.layers.trouble import HOLD_SECONDS, RETRY_SECONDS
 from indexd.store.index import Store
 from indexd.store.records import Sighting
 from indexd.watch.stamp import FileStamp
-from indexd.worker.calls import AnyCall, EmbedImages, EmbedText, MakeThumbnails, ModelSpec, WorkerSettings
+from indexd.worker.calls import (
+    AnyCall,
+    ComparePictures,
+    EmbedImages,
+    EmbedText,
+    MakeThumbnails,
+    ModelSpec,
+    WorkerSettings,
+)
 from indexd.worker.fake import FakeWorkers, text_vector
 
 POISON = "the poisonous prompt"
@@ -399,3 +408,56 @@ def test_a_model_off_error_names_its_role() -> None:
     workers = FakeWorkers(off={"clip_h": "gone"})
     with pytest.raises(ModelOff, match="clip_h is off, because gone"):
         workers.submit(EmbedImages("clip_h", ())).result(0)
+
+
+@pytest.mark.parametrize(("verdict", "rating"), [(True, 5), (False, None), ("unseen old", None)])
+def test_an_edited_picture_is_compared_and_told_to_the_index(
+    store: Store,
+    add: Callable[..., list[int]],
+    dispatcher_of: Callable[..., LayerDispatcher],
+    verdict: bool | str,
+    rating: int | None,
+) -> None:
+    (old,) = add("a fox")
+    store.marks.rate([old], 5)
+    (new,) = _written_over(store, old)
+    workers = FakeWorkers()
+    workers.same_pictures = verdict
+    drain(dispatcher_of(workers))
+    assert isinstance(workers.calls[0], ComparePictures)
+    row = store.images.get(new)
+    assert row is not None
+    assert row.rating == rating
+    assert SUCCESSION not in store.work.counts()
+    assert len(store.events.recent(5)) == (verdict is not False)
+
+
+def test_a_new_picture_that_is_away_is_compared_later(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher], clock: Clock
+) -> None:
+    (old,) = add("a fox")
+    store.marks.rate([old], 5)
+    (new,) = _written_over(store, old)
+    workers = FakeWorkers()
+    workers.same_pictures = "unseen new"
+    dispatcher = dispatcher_of(workers)
+    drain(dispatcher)
+    assert store.work.counts()["succession"] == {"waiting": 1}
+    workers.same_pictures = True
+    clock.now += UNSEEN_RETRY_SECONDS
+    drain(dispatcher)
+    row = store.images.get(new)
+    assert row is not None
+    assert row.rating == 5
+
+
+def _written_over(store: Store, image_id: int) -> list[int]:
+    """Another content at the place of an image."""
+    row = store.images.get(image_id)
+    assert row is not None
+    file = row.files[0]
+    content = os.urandom(16)
+    Path(os.fsdecode(file.path)).write_bytes(content)
+    facts = ImageFacts(hashlib.sha256(content).digest(), 16, "PNG", 8, 8, 1, Metadata())
+    sighting = Sighting(file.root_id, file.rel, FileStamp.of(os.stat(file.path)), facts, stages=stages_for(facts))
+    return [recorded.image_id or 0 for recorded in store.images.record([sighting], 2.0)]

@@ -7,7 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from indexd.search.calibrate import FULLTEXT_CAP, PRIOR_DEVIATION, background, fulltext_scores, fuse, match_share
+from indexd.search.calibrate import (
+    FULLTEXT_CAP,
+    PRIOR_DEVIATION,
+    background,
+    bulk,
+    fulltext_scores,
+    fuse,
+    match_share,
+    shared_deviation,
+    unfitting,
+)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -26,12 +36,51 @@ def test_a_random_picture_of_the_library_scores_about_zero_and_spreads_by_one() 
 
 
 def test_the_same_likeness_is_worth_the_same_in_layers_of_different_spread() -> None:
-    narrow, wide = np.array([[0.70], [0.72], [0.74]]), np.array([[0.1], [0.5], [0.9]])
-    query = np.ones(1)
-    many = 400
-    first = background(np.repeat(narrow, many, 0).astype(np.float32), query.astype(np.float32))
-    second = background(np.repeat(wide, many, 0).astype(np.float32), query.astype(np.float32))
-    assert first.z(0.74) == pytest.approx(second.z(0.9), rel=0.05)
+    shape = np.random.default_rng(2).normal(size=(1000, 1))
+    query = np.ones(1, dtype=np.float32)
+    narrow = background((0.72 + 0.02 * shape).astype(np.float32), query)
+    wide = background((0.50 + 0.20 * shape).astype(np.float32), query)
+    assert narrow.z(0.72 + 4 * 0.02) == pytest.approx(wide.z(0.50 + 4 * 0.20), rel=0.05)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5, 0.7, 0.85])
+def test_what_fits_scores_alike_however_much_of_the_library_fits(share: float) -> None:
+    chance = np.random.default_rng(3)
+    fitting = round(1000 * share)
+    values = np.concatenate([chance.normal(size=1000 - fitting), chance.normal(size=fitting) + 6])
+    mean, deviation = unfitting(values)
+    assert 4.5 < (6 - mean) / deviation < 6.5
+    assert (6 - values.mean()) / values.std() < (6 - mean) / deviation
+
+
+def test_the_bulk_of_ordinary_values_is_their_mean_and_deviation() -> None:
+    values = np.random.default_rng(4).normal(5, 2, size=5000)
+    mean, deviation = bulk(values)
+    assert mean == pytest.approx(5, abs=0.1)
+    assert deviation == pytest.approx(2, rel=0.05)
+
+
+def test_a_few_odd_ones_below_do_not_make_the_others_fit() -> None:
+    chance = np.random.default_rng(9)
+    values = np.concatenate([chance.normal(size=950), chance.normal(size=50) - 8])
+    assert unfitting(values)[0] == pytest.approx(0, abs=0.1)
+
+
+def test_a_batch_of_equal_pictures_is_no_measure_of_the_others() -> None:
+    # Six in ten pictures were made with the very same prompt.
+    values = np.concatenate([np.full(600, 0.5), np.random.default_rng(5).normal(0.5, 0.1, size=400)])
+    assert bulk(values)[1] == pytest.approx(values.std() / 2)
+    assert bulk(np.full(7, 0.25)) == (0.25, 0.0)
+
+
+def test_layers_that_say_the_same_do_not_count_twice() -> None:
+    one = np.random.default_rng(6).normal(size=(2000, 1))
+    same, independent = np.hstack([one, one]), np.random.default_rng(7).normal(size=(2000, 2))
+    assert shared_deviation(same, [1.0, 1.0]) == pytest.approx(math.sqrt(2), rel=0.05)
+    assert fuse([(1.0, 3.0), (1.0, 3.0)], shared_deviation(same, [1.0, 1.0])) == pytest.approx(3.0, rel=0.05)
+    assert shared_deviation(independent, [1.0, 1.0]) == pytest.approx(1.0, abs=0.05)
+    assert shared_deviation(same, [1.0, -1.0]) == 1.0
+    assert shared_deviation(one, [2.0]) == 1.0
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

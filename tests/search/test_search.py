@@ -67,7 +67,7 @@ def test_similar_finds_the_picture_itself_first_and_then_its_like(
     assert [hit.rank for hit in answer.hits] == [1, 2, 3, 4, 5, 6]
     scores = [hit.score for hit in answer.hits]
     assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
-    assert scores[4] > 1 > scores[5]  # type: ignore[operator]
+    assert scores[4] > 3 > scores[5]  # type: ignore[operator]
     assert embed.calls == []
 
 
@@ -252,3 +252,124 @@ def test_the_background_is_read_once_for_a_large_library(
     now[0] = 1000.0
     search.query(Question(terms=(term("text", "cat"),)))
     assert reads == ["clip_h", "clip_h"]
+
+
+@pytest.fixture
+def prompted(library: Library) -> Library:
+    """The library with the other prompt layers; the dogs' negative prompts are about cats."""
+    subject_of = {name: name.partition("s/")[0] for name in library.ids}
+    for layer in ("clip_l", "clip_g"):
+        library.embed(layer, {name: direction(subject) for name, subject in subject_of.items()}, of="prompt")
+    negative = {name: direction("cat" if subject == "dog" else "sea") for name, subject in subject_of.items()}
+    library.embed("bge_negative", negative, of="negative_prompt")
+    return library
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "subject", "scores", "as_query"),
+    [
+        ("negative_prompt", "bge", "dog", {"bge_negative"}, True),
+        ("style", "clip_l", "cat", {"clip_l"}, False),
+        ("composition", "clip_g", "cat", {"clip_g"}, False),
+    ],
+)
+def test_every_prompt_layer_can_be_asked(
+    search: Search,
+    prompted: Library,
+    embed: FakeEmbedder,
+    kind: str,
+    role: str,
+    subject: str,
+    scores: set[str],
+    as_query: bool,
+) -> None:
+    answer = search.query(Question(terms=(term(kind, "cat"),), limit=5))
+    assert subjects(answer) == [subject] * 5
+    assert set(answer.hits[0].scores) == scores
+    assert embed.calls == [EmbedText(role, ("cat",), as_query=as_query)]
+
+
+def test_negative_prompts_are_searched_by_their_words_and_by_no_others(search: Search, library: Library) -> None:
+    from indexd.images.facts import Metadata
+
+    library.add("odd.png", Metadata(prompt="fine art", negative_prompt="extra fingers"))
+    library.add("fingers.png", Metadata(prompt="extra fingers on purpose", negative_prompt="blurry"))
+    answer = search.query(Question(terms=(term("negative_prompt", "extra fingers"),)))
+    assert names(answer) == ["odd.png"]
+    assert answer.hits[0].scores["fulltext_negative_prompt"] > 0
+    assert answer.notes[0].startswith("--negative-prompt was left out of bge_negative: ")
+    assert names(search.query(Question(terms=(term("prompt", "extra fingers"),))))[0] == "fingers.png"
+
+
+def test_notes_name_the_option_that_was_given(search: Search) -> None:
+    answer = search.query(Question(terms=(term("text", "cat"), term("style", "cat"), term("style", "dog", -1.0))))
+    assert [note.partition(" was")[0] for note in answer.notes] == ["--style", "--not-style"]
+    unlike = search.query(Question(terms=(term("prompt", "cat"), term("prompt", "dog", -1.0)), explain=True))
+    assert {part.term for part in unlike.hits[0].parts or ()} == {"--prompt cat", "--unlike-prompt dog"}
+
+
+def test_weights_decide_between_two_pictures(search: Search, library: Library) -> None:
+    def first(cat: float, dog: float) -> str:
+        terms = [
+            term("similar", to_text(of_path(library.path(f"{subject}s/{subject}-0.png"))), weight)
+            for subject, weight in (("cat", cat), ("dog", dog))
+        ]
+        return subjects(search.query(Question(terms=tuple(terms), limit=1)))[0]
+
+    assert (first(2.0, 1.0), first(1.0, 2.0), first(1.0, -1.0), first(-1.0, 1.0)) == ("cat", "dog", "cat", "dog")
+
+
+def test_explaining_says_where_each_score_comes_from(search: Search) -> None:
+    question = Question(terms=(term("prompt", "dog", 2.0), term("text", "cat", -0.5)), limit=3)
+    assert search.query(question).hits[0].parts is None
+    hit = search.query(question.model_copy(update={"explain": True})).hits[0]
+    parts = {part.layer: part for part in hit.parts or ()}
+    assert {layer: part.weight for layer, part in parts.items()} == {"bge_prompt": 2.0, "clip_h": -0.5, "fulltext": 2.0}
+    assert {layer: part.plain for layer, part in parts.items()} == hit.scores
+    assert parts["clip_h"].term == "--not-text cat"
+    total = sum(part.weight * part.z for part in parts.values())
+    length = sum(part.weight**2 for part in parts.values()) ** 0.5
+    assert hit.score is not None
+    assert 0 < hit.score <= total / length + 1e-3
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[Library]:
+    """Enough pictures for a default cut-off, a quarter of them of each subject."""
+    with Store.open(tmp_path / "large.db") as store:
+        yield make_library(store, tmp_path / "large", each=30)
+
+
+def test_what_does_not_fit_is_left_out(large: Library, embed: FakeEmbedder) -> None:
+    search = Search(large.store, embed)
+    cats = search.query(Question(terms=(term("text", "cat"),), limit=100))
+    assert subjects(cats) == ["cat"] * 30
+    assert (cats.cutoff, cats.left_out) == (3.0, 70)
+    assert cats.notes == ["70 of the best 100 score below the cut-off of +3 and are left out; --all shows them"]
+    nothing = search.query(Question(terms=(term("text", "a bicycle"),)))
+    assert (nothing.hits, nothing.left_out) == ([], 20)
+    assert nothing.notes[0].startswith("nothing here fits: the best score is ")
+    everything = search.query(Question(terms=(term("text", "a bicycle"),), everything=True))
+    assert (len(everything.hits), everything.cutoff, everything.notes) == (20, None, [])
+    low = search.query(Question(terms=(term("text", "cat"),), limit=100, min_score=-1000.0))
+    assert (len(low.hits), low.cutoff) == (100, -1000.0)
+    few = search.query(Question(terms=(term("text", "a bicycle"),), filters=("steps:20",)))
+    assert (len(few.hits), few.cutoff) == (4, None)
+
+
+def test_what_holds_the_words_fits_by_them(large: Library) -> None:
+    def off(call: EmbedText | EmbedImages) -> Embedded:
+        raise ModelOff(call.role, "no model is set")
+
+    search = Search(large.store, FakeEmbedder(off))
+    answer = search.query(Question(terms=(term("prompt", "oil painting"),)))
+    assert len(answer.hits) == 20
+    assert max(hit.score or 0 for hit in answer.hits) < 1
+
+
+def test_pushing_away_orders_and_lifts_nothing_over_the_cut_off(large: Library, embed: FakeEmbedder) -> None:
+    search = Search(large.store, embed)
+    cats = search.query(Question(terms=(term("text", "cat"), term("prompt", "dog", -5.0)), limit=100))
+    assert set(subjects(cats)) == {"cat"}
+    away = search.query(Question(terms=(term("text", "cat", -1.0),), limit=90))
+    assert (set(subjects(away)), away.cutoff) == ({"dog", "house", "sea"}, None)

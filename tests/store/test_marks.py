@@ -61,11 +61,11 @@ def test_adding_a_tag_twice_is_once(store: Store, library: Library) -> None:
 
 def test_a_note_is_set_and_taken_away(store: Store, library: Library) -> None:
     image_id = library.add("a.png")
-    assert store.marks.note(image_id, "for the cover")
+    assert store.marks.note([image_id], "for the cover") == 1
     assert _row(store, image_id).note == "for the cover"
-    assert store.marks.note(image_id, "")
+    assert store.marks.note([image_id], "") == 1
     assert _row(store, image_id).note is None
-    assert not store.marks.note(999, "nobody")
+    assert not store.marks.note([999], "nobody")
 
 
 def test_a_tag_does_not_touch_the_words_of_the_prompt(store: Store, library: Library) -> None:

@@ -447,3 +447,21 @@ def test_a_job_file_that_is_put_back_unchanged_is_taken_again_without_events(
     (tmp_path / "x.yaml").rename(job)
     hand.run(11)
     assert hand.take() == [b"x.yaml"]
+
+
+def test_a_relocated_tree_is_not_read_again(hand: HandDriven, folder: Path) -> None:
+    files = [old_file(folder / name, name.encode()) for name in ("a/x.png", "y.png", "back.png", "edited.png")]
+    hand.open()
+    assert len(hand.take()) == 4
+    # As `relocate` leaves it: inodes unknown. The other disk keeps times to two seconds.
+    blank = {rel: stamp._replace(inode=0) for rel, stamp in hand.known.known(ROOT_ID).items()}
+    hand.known.present[ROOT_ID] = blank
+    hand.known.mark_missing(ROOT_ID, [b"back.png"], 5.0)
+    set_age(files[0], 3601)
+    old_file(folder / "edited.png", b"another size")
+    hand.reopen()
+    assert hand.take() == [b"edited.png"]
+    assert hand.missing() == []
+    assert all(stamp.inode for stamp in hand.known.known(ROOT_ID).values())
+    hand.reopen()
+    assert hand.take() == []

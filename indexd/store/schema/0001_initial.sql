@@ -13,7 +13,8 @@ CREATE TABLE root (
     online   INTEGER NOT NULL DEFAULT 1,
     identity TEXT,
     mode     TEXT NOT NULL DEFAULT '',
-    reason   TEXT NOT NULL DEFAULT ''
+    reason   TEXT NOT NULL DEFAULT '',
+    folder_tags INTEGER NOT NULL DEFAULT 0  -- whether the folders below it count as tags
 ) STRICT;
 
 -- One row per content. Kept narrow, so that a condition without an index is still a quick scan; texts are in image_text.
@@ -122,6 +123,7 @@ CREATE TABLE file (
     image_id      INTEGER REFERENCES image (id),
     problem       TEXT,
     missing_since REAL,
+    was_image_id  INTEGER,  -- what lay there before; no reference, because that content may be forgotten
     UNIQUE (root_id, rel)
 ) STRICT;
 CREATE INDEX file_of_image ON file (image_id);
@@ -144,8 +146,35 @@ CREATE INDEX tag_by_name ON tag (name);
 
 CREATE TABLE note (
     image_id INTEGER PRIMARY KEY REFERENCES image (id),
-    text     TEXT NOT NULL
+    text     TEXT NOT NULL,
+    noted_at REAL NOT NULL DEFAULT 0
 ) STRICT;
+
+-- Tags that follow from where files lie or lay, for roots with `folder_tags`: derived, so kept apart from what people put in.
+CREATE TABLE folder_tag (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    name     TEXT NOT NULL,
+    PRIMARY KEY (image_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX folder_tag_by_name ON folder_tag (name);
+
+-- What people said of contents that are not in the index (yet, or any more); it is put on the picture when that appears.
+CREATE TABLE waiting_mark (
+    content_hash BLOB PRIMARY KEY,
+    rating       INTEGER CHECK (rating BETWEEN 1 AND 5),
+    rated_at     REAL NOT NULL DEFAULT 0,
+    tags         TEXT NOT NULL DEFAULT '[]',  -- JSON list
+    note         TEXT,
+    noted_at     REAL NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- A content that took the place of one with marks, until the pictures are compared (the stage `succession`).
+CREATE TABLE succession (
+    new_id INTEGER NOT NULL REFERENCES image (id),
+    old_id INTEGER NOT NULL REFERENCES image (id),
+    PRIMARY KEY (new_id, old_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX succession_of ON succession (old_id);
 
 -- Contentless: the texts are in image_text, tag and file, and are written here a second time only as an index.
 CREATE VIRTUAL TABLE prompt_fts USING fts5 (
@@ -156,7 +185,7 @@ CREATE VIRTUAL TABLE prompt_fts USING fts5 (
 -- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
 CREATE TABLE work (
     stage      TEXT NOT NULL,
-    image_id   INTEGER NOT NULL REFERENCES image (id),
+    image_id   INTEGER NOT NULL,  -- no reference: each image that is forgotten would cost a walk over all work
     state      TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'failed')),
     attempts   INTEGER NOT NULL DEFAULT 0,
     not_before REAL NOT NULL DEFAULT 0,

@@ -1,0 +1,151 @@
+"""`indexd export`: everything that people put in, as JSON lines keyed by content, or as XMP sidecars beside the pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import click
+
+from indexd.cli.printing import json_option, note, print_json, progress
+from indexd.cli.session import operations
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, UsageError
+
+if TYPE_CHECKING:
+    from indexd.api.operations import Operations
+    from indexd_schemas.marks import PlacedRecord, SidecarsWritten
+
+
+@click.command(short_help="Write out ratings, tags and notes.")
+@click.option("-o", "--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write here instead of to stdout.")
+@click.option("--force", is_flag=True, help="Write over FILE when it is there.")
+@click.option("--query", "query", multiple=True, metavar="FILTERS", help="Only of pictures that meet these filters.")
+@click.option("--xmp", is_flag=True, help="Write XMP sidecars beside the pictures instead.")
+@click.option(
+    "--xmp-name",
+    type=click.Choice(["full", "stem"]),
+    default="full",
+    show_default=True,
+    help="Name of a sidecar: x.png.xmp (full) or x.xmp (stem).",
+)
+@json_option
+def export(
+    out: str | None, force: bool, query: tuple[str, ...], xmp: bool, xmp_name: Literal["full", "stem"], as_json: bool
+) -> int:
+    """Write out every rating, tag and note as JSON lines, one a content, for `indexd import`.
+
+    A picture is named by the hash of its bytes, so the lines fit wherever it lies, on this machine or another. What waits
+    for pictures that are not in the index is written too. With --xmp, sidecars are written beside the pictures that lie
+    somewhere now; a sidecar that another program wrote or changed is left as it is, and no picture is ever rewritten.
+    Exit code 3 when there is nothing to write, 5 when some sidecars could not be.
+    """
+    if xmp and (out or force):
+        raise UsageError("--xmp writes beside the pictures; -o goes without it")
+    if as_json and not xmp:
+        raise UsageError("an export is JSON lines already; --json goes with --xmp")
+    with operations() as door:
+        if xmp:
+            return _sidecars(door, query, xmp_name, as_json)
+        count = 0
+        with _target(out, force) as file:
+            file.write(_header())
+            for placed in _records(door, query):
+                file.write(placed.record.model_dump_json(exclude_none=True).encode() + b"\n")
+                count += 1
+    note(f"{count} pictures with a rating, tags or a note")
+    return EXIT_OK if count else EXIT_NOTHING_FOUND
+
+
+def _records(door: Operations, query: tuple[str, ...]) -> Iterator[PlacedRecord]:
+    from indexd.cli.marking import request
+    from indexd_schemas.marks import ExportRequest
+
+    cursor: str | None = ""
+    while cursor is not None:
+        page = door.export_page(request(ExportRequest, cursor=cursor, filters=query))
+        yield from page.records
+        cursor = page.next
+
+
+def _header() -> bytes:
+    from indexd_schemas.marks import ExportHeader
+
+    return ExportHeader().model_dump_json().encode() + b"\n"
+
+
+@contextlib.contextmanager
+def _target(out: str | None, force: bool) -> Iterator[BinaryIO]:
+    """Where the lines go. A file appears whole or not at all."""
+    if out is None or out == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(out).absolute()
+    if path.exists() and not force:
+        raise UsageError(f"{path} is there already; name another file or say --force")
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise IndexdError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _sidecars(door: Operations, query: tuple[str, ...], naming: Literal["full", "stem"], as_json: bool) -> int:
+    from indexd_schemas.marks import SidecarsWritten
+
+    done = SidecarsWritten(written=0, unchanged=0)
+    taken: dict[bytes, bytes] = {}
+    with progress(counted=False) as bar:
+        bar.add_task("writing sidecars", total=None)
+        for placed in _records(door, query):
+            _write_beside(placed, naming, taken, done)
+    if as_json:
+        print_json(done)
+    else:
+        click.echo(f"{done.written} sidecars written, {done.unchanged} were up to date")
+    for text in done.foreign:
+        note(f"left as it is, another program's: {text}")
+    for text in done.failed:
+        note(f"not written: {text}")
+    if done.failed or done.foreign:
+        return EXIT_PARTLY_FAILED
+    return EXIT_OK if done.written or done.unchanged else EXIT_NOTHING_FOUND
+
+
+def _write_beside(
+    placed: PlacedRecord, naming: Literal["full", "stem"], taken: dict[bytes, bytes], done: SidecarsWritten
+) -> None:
+    from urllib.parse import unquote_to_bytes
+
+    from indexd.images.xmp_sidecar import sidecar_path, sidecar_text, write_sidecar
+    from indexd.watch.paths import display
+
+    record = placed.record
+    content = sidecar_text(record.rating, record.tags, record.note)
+    for place in map(unquote_to_bytes, placed.places):
+        path = sidecar_path(place, naming)
+        if path in taken:
+            done.failed.append(
+                f"{display(path)}: it belongs to {display(taken[path])}; --xmp-name full keeps them apart"
+            )
+            continue
+        taken[path] = place
+        try:
+            outcome = write_sidecar(path, content)
+        except OSError as error:
+            done.failed.append(f"{display(path)}: {error.strerror or error}")
+            continue
+        if outcome == "foreign":
+            done.foreign.append(display(path))
+        else:
+            setattr(done, outcome, getattr(done, outcome) + 1)

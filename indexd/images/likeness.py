@@ -1,0 +1,88 @@
+"""Whether two contents show the same picture: one of them may have other metadata, another file format or size.
+
+Compared are the thumbnails (the picture that was written over is gone, its thumbnail is not), served in the decode lane.
+The same pixels give the same thumbnail to the byte. Else both are laid on one grid of cells, and what counts is the
+share of cells *with something in them* that agree: an empty background agrees with any other, and would make two
+different figures on white nearly equal. Encoding again moves a cell's mean difference by 1 to 3 of 255; another seed or
+another guidance scale moves nearly every cell with texture by far more than the limit.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from indexd.errors import NotAPicture, NotRegular
+from indexd.images.decode import thumbnail
+from indexd.images.thumbnail import thumbnail_path
+from indexd.worker.calls import ComparePictures, Look, PicturesCompared
+
+GRID_PX = 128
+CELL_PX = 8
+AGREE_LEVELS = 6.0
+"""Mean difference of a cell, of 255, up to which it shows the same."""
+TEXTURE_LEVELS = 3.0
+"""Standard deviation above which there is something in a cell."""
+LEAST_TEXTURED = 8
+SAME_SHARE = 0.8
+PROPORTION_TOLERANCE = 0.02
+
+Levels = NDArray[np.float32]
+
+
+def compare_pictures(call: ComparePictures) -> PicturesCompared:
+    """For each pair whether it is one picture; a thumbnail that is lacking is made where its file is still there.
+
+    Raises OSError where the folder of thumbnails cannot be written.
+    """
+    return PicturesCompared(tuple(_verdict(old, new, call.folder, call.size_px) for old, new in call.pairs))
+
+
+def is_same_picture(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures (RGB or RGBA, any size) show the same: not another crop, colour, or half of it repainted."""
+    if abs(one.width * other.height - other.width * one.height) > PROPORTION_TOLERANCE * one.width * other.height:
+        return False
+    longer = max(one.size)
+    size = tuple(max(CELL_PX, round(side * GRID_PX / longer / CELL_PX) * CELL_PX) for side in one.size)
+    first, second = (_cells(picture, (size[0], size[1])) for picture in (one, other))
+    agree = np.abs(first - second).mean(axis=(1, 2)) <= AGREE_LEVELS
+    textured = np.maximum(first.std(axis=1), second.std(axis=1)).max(axis=1) > TEXTURE_LEVELS
+    if textured.sum() < LEAST_TEXTURED:
+        return bool(agree.all())
+    return bool(agree[textured].mean() >= SAME_SHARE and agree.mean() >= SAME_SHARE)
+
+
+def _verdict(old: Look, new: Look, folder: str, size_px: int) -> bool | str:
+    thumbnails = []
+    for look, name in ((old, "old"), (new, "new")):
+        path = thumbnail_path(folder, look.content_hash)
+        try:
+            if not path.exists() or not path.stat().st_size:
+                if look.path is None or not os.path.exists(look.path):
+                    return f"unseen {name}"
+                thumbnail(look.path, folder, look.content_hash, size_px)
+            thumbnails.append(path.read_bytes())
+        except (NotAPicture, NotRegular):
+            # What cannot be decoded is not the picture that could be; it need not be looked at again.
+            return False if look is new else "unseen old"
+    return thumbnails[0] == thumbnails[1] or _alike(old, new, folder)
+
+
+def _alike(old: Look, new: Look, folder: str) -> bool:
+    with (
+        Image.open(thumbnail_path(folder, old.content_hash), formats=("WEBP",)) as one,
+        Image.open(thumbnail_path(folder, new.content_hash), formats=("WEBP",)) as other,
+    ):
+        return is_same_picture(one, other)
+
+
+def _cells(picture: Image.Image, size: tuple[int, int]) -> Levels:
+    """The picture at `size`, cut into cells: float32 (cells, CELL_PX * CELL_PX, channels), see-through as a channel."""
+    small = picture.convert("RGBA").resize(size, Image.Resampling.BOX)
+    levels = np.asarray(small, dtype=np.float32)
+    across, down = size[0] // CELL_PX, size[1] // CELL_PX
+    cells = levels.reshape(down, CELL_PX, across, CELL_PX, 4).swapaxes(1, 2)
+    return np.ascontiguousarray(cells.reshape(down * across, CELL_PX * CELL_PX, 4))

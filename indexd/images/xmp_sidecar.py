@@ -1,0 +1,133 @@
+"""XMP sidecars beside pictures: rating, tags and note in the form that photo programs read. Pictures are never rewritten.
+
+Written are `xmp:Rating`, `dc:subject` (each level of a tag as a keyword), `lr:hierarchicalSubject` (levels parted by `|`,
+as Lightroom and digiKam write them) and `dc:description`. See "XMP Specification Part 1" (ISO 16684-1).
+
+A sidecar of ours ends in a comment with the hash of all that stands before it. One that another program wrote, or changed
+since, is *foreign* and stays as it is: darktable and others keep a picture's whole editing history in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Literal
+from xml.sax.saxutils import escape
+
+from blake3 import blake3
+
+from indexd.errors import IndexdError, NotRegular
+from indexd.watch.regular import open_regular
+
+Naming = Literal["full", "stem"]
+Outcome = Literal["written", "unchanged", "foreign"]
+SIDECAR_BYTES_MAX = 1 << 20
+_MARK = b"<!-- written by indexd, "
+_SEPARATOR_IN_NAME = "\N{BROKEN BAR}"
+
+
+def sidecar_path(picture: bytes, naming: Naming) -> bytes:
+    """`x.png.xmp` ("full": no two pictures share it) or `x.xmp` ("stem": what Lightroom looks for)."""
+    return (picture if naming == "full" else os.path.splitext(picture)[0]) + b".xmp"
+
+
+def sidecar_text(rating: int | None, tags: Sequence[str], note: str | None) -> bytes:
+    """The whole sidecar. The same marks give the same bytes."""
+    levels = {level: None for tag in sorted(tags) for level in tag.split("/")}
+    paths = [tag.replace("|", _SEPARATOR_IN_NAME).replace("/", "|") for tag in sorted(tags)]
+    rated = f' xmp:Rating="{rating}"' if rating is not None else ""
+    body = "".join(
+        (
+            _bag("dc:subject", list(levels)),
+            _bag("lr:hierarchicalSubject", paths),
+            f'   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{_xml(note)}</rdf:li></rdf:Alt></dc:description>\n'
+            if note
+            else "",
+        )
+    )
+    text = f"""<?xpacket begin="\N{ZERO WIDTH NO-BREAK SPACE}" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="indexd">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+    xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:lr="http://ns.adobe.com/lightroom/1.0/"{rated}>
+{body}  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>
+""".encode()
+    return text + _MARK + blake3(text).hexdigest().encode() + b" -->\n"
+
+
+def write_sidecar(path: bytes, content: bytes) -> Outcome:
+    """Write the sidecar unless another program's is there. Raises OSError where the folder refuses.
+
+    Whole or not at all; a sidecar that appears meanwhile is not written over.
+    """
+    try:
+        before: bytes | None = _read(path)
+    except FileNotFoundError:
+        before = None
+    if before == content:
+        return "unchanged"
+    if before is not None and not is_ours(before):
+        return "foreign"
+    unfinished = path + b".indexd-part"
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if before is not None:
+            os.replace(unfinished, path)
+            return "written"
+        return "written" if _put(unfinished, path) else "foreign"
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether we wrote this, and nobody changed it since."""
+    text, mark, rest = content.rpartition(_MARK)
+    return bool(mark) and rest == blake3(text).hexdigest().encode() + b" -->\n"
+
+
+def _put(unfinished: bytes, path: bytes) -> bool:
+    """Give the file its name; False when something has that name by now."""
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # FAT, some shares: no hard links. There the short race between looking and renaming remains.
+        if os.path.lexists(path):
+            return False
+        os.replace(unfinished, path)
+    return True
+
+
+def _read(path: bytes) -> bytes:
+    """What stands there; what cannot be read as a small regular file (a link, a folder) is some other program's."""
+    try:
+        with open_regular(path) as file:
+            return file.read(SIDECAR_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise
+    except (OSError, NotRegular, IndexdError):
+        return b"?"
+
+
+def _bag(name: str, words: Sequence[str]) -> str:
+    if not words:
+        return ""
+    items = "".join(f"<rdf:li>{_xml(word)}</rdf:li>" for word in words)
+    return f"   <{name}><rdf:Bag>{items}</rdf:Bag></{name}>\n"
+
+
+def _xml(text: str) -> str:
+    """Escaped, and without the characters that no XML 1.0 may hold."""
+    plain = "".join(one for one in text if one in "\t\n\r" or (one >= "\x20" and one not in "\ufffe\uffff"))
+    return escape(plain.encode("utf-8", "replace").decode())

@@ -1,0 +1,227 @@
+"""A picture's own recipe as a job file: what our job files can say becomes keys, everything else a comment.
+
+The recipe is indexd's own, or what another program's metadata says: samplers by every name that is known, LoRAs with
+their weights, model and LoRAs by name. The text always holds to the schema of job files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from indexd.errors import IndexdError
+from indexd.images.facts import ControlUse, Metadata, SamplerPass
+from indexd_schemas.job import JOB_KINDS, PROMPT_CHARACTERS
+from indexd_schemas.samplers import UnknownSampler, nearest, resolve
+
+# JSON is YAML, but for signs that JSON takes as they are and YAML does not.
+_NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
+_NETWORK_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
+_SIDE_STEP_PX = 8
+_COMMENT_CHARACTERS = 300
+# A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
+_QUOTED_CHARACTERS, _SAFE_CHARACTERS = 30_000, 5_000
+
+Missing = Callable[[str], str | None]
+
+
+def json_in_yaml(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that is YAML as well."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
+
+
+@dataclass(slots=True)
+class JobFile:
+    """The keys of a job, in order, and `remarks` on what could not be taken over."""
+
+    keys: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def text(self, heading: str) -> str:
+        """The file: the heading and the remarks as comments, then one key a line."""
+        lines = [_comment(heading)]
+        if self.remarks:
+            lines += ["# What could not be taken over as it was:", *(_comment(f"  {one}") for one in self.remarks)]
+        for key, value in self.keys.items():
+            if key == "loras":
+                lines += ["loras:", *(f"  - {json_in_yaml(one)}" for one in value)]
+            else:
+                lines.append(f"{key}: {json_in_yaml(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def job_of(
+    made: Metadata,
+    size: tuple[int, int],
+    source: str | None,
+    missing_checkpoint: Missing,
+    missing_lora: Missing,
+) -> JobFile:
+    """The job that makes a picture of `size` pixels like the one with this metadata.
+
+    `source` is where the picture of its img2img lies, as far as that is known. The `missing_` functions say why a model
+    file of a name cannot be used here, or None. Raises IndexdError when the picture does not say how it was made.
+    """
+    if made.prompt is None and made.seed is None:
+        raise IndexdError("it does not say with which prompt or seed it was made")
+    job = JobFile()
+    _kind(job, made, source)
+    for key, text in (("prompt", made.prompt), ("negative_prompt", made.negative_prompt)):
+        if text is not None or key == "prompt":
+            job.keys[key] = _prompt(job, key, text or "")
+    if made.seed is not None:
+        job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
+    _size(job, made, size)
+    _sampling(job, made)
+    if made.model_name:
+        job.keys["model"] = _plain(made.model_name)
+        job.remarks += _remark("model", missing_checkpoint(made.model_name))
+    _loras(job, made, missing_lora)
+    job.remarks += _left_behind(made)
+    _hold_to_schema(job)
+    return job
+
+
+def _kind(job: JobFile, made: Metadata, source: str | None) -> None:
+    changed = made.denoise is not None and made.denoise < 1 and len(made.passes) < 2
+    if made.input_hash is not None and source is not None:
+        job.keys |= {"kind": "img2img", "input": source, "denoise": made.denoise}
+        return
+    job.keys["kind"] = "txt2img"
+    if made.input_hash is not None:
+        job.remarks.append(f"input: made from the picture {made.input_hash[:12]}…, which is not in the index")
+    elif changed:
+        job.remarks.append(f"input: made from another picture, with denoise {made.denoise:g}, and does not say which")
+
+
+def _prompt(job: JobFile, key: str, text: str) -> str:
+    """The text without the tags of LoRAs, which stand under `loras`."""
+    text = _plain(text)
+    while tags := _NETWORK_TAG.findall(text):
+        text = _NETWORK_TAG.sub("", text).strip()
+        if "hypernet" in (tag.lower() for tag in tags):
+            job.remarks.append(f"{key}: it names a hypernetwork, and there are none here")
+    if len(text) > PROMPT_CHARACTERS or len(json_in_yaml(text)) > _QUOTED_CHARACTERS:
+        job.remarks.append(f"{key}: cut after {_SAFE_CHARACTERS} of {len(text)} characters")
+        text = text[:_SAFE_CHARACTERS]
+    if key == "prompt" and not text:
+        job.remarks.append("prompt: the picture states none")
+    return text
+
+
+def _size(job: JobFile, made: Metadata, size: tuple[int, int]) -> None:
+    stated = (made.gen_width, made.gen_height)
+    width, height = size if None in stated else stated
+    assert width is not None
+    assert height is not None
+    for key, side in (("width", width), ("height", height)):
+        job.keys[key] = side - side % _SIDE_STEP_PX
+        if side % _SIDE_STEP_PX:
+            job.remarks.append(f"{key}: {side} is no multiple of {_SIDE_STEP_PX}")
+    if (width, height) != size:
+        job.remarks.append(f"size: made at {width}x{height} and enlarged to {size[0]}x{size[1]} afterwards")
+
+
+def _sampling(job: JobFile, made: Metadata) -> None:
+    job.keys |= {key: value for key, value in (("steps", made.steps), ("cfg", made.cfg)) if value is not None}
+    if made.sampler is not None:
+        _sampler(job, made.sampler, made.schedule, made.steps)
+    elif made.schedule is not None:
+        job.remarks.append(f"schedule: {made.schedule}, of a sampler that is not stated")
+    if made.clip_skip is not None:
+        job.keys["clip_skip"] = made.clip_skip
+
+
+def _sampler(job: JobFile, sampler: str, schedule: str | None, steps: int | None) -> None:
+    try:
+        choice = resolve(sampler, schedule, steps)
+    except UnknownSampler as error:
+        job.remarks.append(f"sampler: {sampler}{f' with {schedule}' if schedule else ''}: {error}")
+        try:
+            choice = resolve(sampler)
+        except UnknownSampler:
+            other = nearest(sampler)
+            if other is None:
+                return
+            choice = other
+            job.remarks[-1] += ", and is taken in its place"
+    job.keys["sampler"] = choice.sampler
+    if choice.schedule is not None:
+        job.keys["schedule"] = choice.schedule
+
+
+def _loras(job: JobFile, made: Metadata, missing: Missing) -> None:
+    loras = []
+    for use in made.loras:
+        weights = {"weight": use.weight, "text_weight": use.text_weight}
+        loras.append({"name": _plain(use.name)} | {key: value for key, value in weights.items() if value is not None})
+        job.remarks += _remark(f"loras: {use.name}", missing(use.name))
+    if loras:
+        job.keys["loras"] = loras
+
+
+def _left_behind(made: Metadata) -> Iterable[str]:
+    """What job files have no words for."""
+    yield from (f"pass {number}: {_pass(one)}" for number, one in enumerate(made.passes[1:], 2))
+    yield from (f"control: {_control(one)}" for one in made.controls)
+    if made.vae:
+        yield f"vae: {made.vae}"
+
+
+def _pass(one: SamplerPass) -> str:
+    stated: Mapping[str, object] = {
+        "sampler": one.sampler,
+        "schedule": one.schedule,
+        "steps": one.steps,
+        "cfg": one.cfg,
+        "denoise": one.denoise,
+        "model": one.model_name,
+    }
+    return ", ".join(f"{key} {value}" for key, value in stated.items() if value is not None) or "not described"
+
+
+def _control(one: ControlUse) -> str:
+    weight = f" with weight {one.weight:g}" if one.weight is not None else ""
+    return f"{one.model or one.module or 'not described'}{weight}"
+
+
+def _remark(what: str, problem: str | None) -> list[str]:
+    return [] if problem is None else [f"{what}: {problem}"]
+
+
+def _hold_to_schema(job: JobFile) -> None:
+    """Take out what the schema refuses, with a remark; `kind` and `prompt` always pass."""
+    schema = JOB_KINDS[job.keys["kind"]]
+    while True:
+        try:
+            schema.model_validate(job.keys)
+            return
+        except ValidationError as error:
+            first = error.errors()[0]
+        key, *below = first["loc"]
+        place: Any = job.keys
+        # One wrong LoRA is no reason to lose the others.
+        if key == "loras" and below and isinstance(below[0], int):
+            place, key = job.keys["loras"], below[0]
+        shown = place[key] if isinstance(place[key], (str, int, float)) else json.dumps(place[key])
+        job.remarks.append(f"{first['loc'][0]}: {str(shown)[:80]}: {first['msg']}")
+        del place[key]
+        if job.keys.get("loras") == []:
+            del job.keys["loras"]
+
+
+def _plain(text: str) -> str:
+    """The text without what no job file may hold: NUL and lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _comment(text: str) -> str:
+    plain = "".join(sign if sign.isprintable() else " " for sign in _plain(text))
+    cut = plain if len(plain) <= _COMMENT_CHARACTERS else plain[: _COMMENT_CHARACTERS - 1] + "…"
+    return _NOT_IN_YAML.sub("?", f"# {cut}".rstrip())

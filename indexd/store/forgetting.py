@@ -1,0 +1,157 @@
+"""Taking away what is missing: places whose file is gone, and contents that lie nowhere any more. Nothing else does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from indexd.store.counting import last_image_id, note_forgotten
+from indexd.store.database import Connection, Database
+from indexd.store.files import file_row
+from indexd.store.merging import let_wait, read_marks
+from indexd.store.records import FileRow
+from indexd.store.texts import refresh_texts
+from indexd.store.values import ids_json
+
+AT_ONCE = 2000
+Thing = TypeVar("Thing")
+# Every table with a column `image_id`, but for `file`.
+_TABLES = [
+    "image_text",
+    "raw_chunk",
+    "lora_use",
+    "control_use",
+    "sampler_pass",
+    "rating",
+    "tag",
+    "note",
+    "folder_tag",
+    "work",
+]
+_GONE = """
+SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
+FROM file JOIN root ON root.id = root_id
+WHERE file.id > ? AND root.purpose = 'images' AND (missing_since < ? OR root_id IN (SELECT value FROM json_each(?))) ORDER BY file.id LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What was taken away: places, contents, and contents of which the marks were kept waiting."""
+
+    files: int
+    images: int
+    marks_kept: int
+
+
+class Forgetting:
+    """Finds what is missing and takes it away, some thousands in a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def missing_files(self, before: float, roots: Iterable[int] = ()) -> Iterator[FileRow]:
+        """Files missing since before that time; of `roots`, which are offline for good, every file."""
+        after = 0
+        while True:
+            with self._database.read() as connection:
+                rows = connection.execute(
+                    _GONE,
+                    (after, before, ids_json(roots), AT_ONCE),
+                ).fetchall()
+            yield from (file_row(row) for row in rows)
+            if len(rows) < AT_ONCE:
+                return
+            after = rows[-1][0]
+
+    def homeless(self, before: float) -> list[int]:
+        """Images that lie nowhere and of which no place is remembered (their file was written over), indexed before."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id FROM image WHERE added_at < ? AND NOT EXISTS (SELECT 1 FROM file WHERE image_id = image.id)",
+                (before,),
+            )
+            return [image_id for (image_id,) in rows]
+
+    def left_behind(self, file_ids: Iterable[int]) -> list[int]:
+        """The images that would lie nowhere without these files."""
+        with self._database.read() as connection:
+            wanted = ids_json(file_ids)
+            rows = connection.execute(
+                "SELECT DISTINCT image_id FROM file WHERE id IN (SELECT value FROM json_each(?)) AND image_id IS NOT NULL"
+                " AND NOT EXISTS (SELECT 1 FROM file AS other WHERE other.image_id = file.image_id"
+                "                 AND other.id NOT IN (SELECT value FROM json_each(?)))",
+                (wanted, wanted),
+            )
+            return [image_id for (image_id,) in rows]
+
+    def marked(self, ids: Iterable[int]) -> int:
+        """Of how many of these images something was said."""
+        with self._database.read() as connection:
+            return len(read_marks(connection, ids))
+
+    def forget(self, files: Iterable[FileRow], images: Iterable[int], *, with_marks: bool = False) -> Gone:
+        """Take away these files, then those of `images` that lie nowhere. Files that came back meanwhile stay.
+
+        Marks of contents that are taken away are kept waiting for the content, unless `with_marks`.
+        """
+        file_count = image_count = marks_kept = 0
+        for some in _slices(files):
+            with self._database.write() as connection:
+                file_count += _forget_files(connection, some)
+        for some_ids in _slices(images):
+            with self._database.write(durable=True) as connection:
+                count, kept = _forget_images(connection, some_ids, with_marks)
+                image_count, marks_kept = image_count + count, marks_kept + kept
+        return Gone(file_count, image_count, marks_kept)
+
+
+def _forget_files(connection: Connection, files: list[FileRow]) -> int:
+    count = 0
+    for file in files:
+        # As it was when it was chosen: a scan may have found it again since.
+        connection.execute(
+            "DELETE FROM file WHERE id = ? AND missing_since IS ? AND image_id IS ?",
+            (file.id, file.missing_since, file.image_id),
+        )
+        count += connection.changes()
+    refresh_texts(connection, {file.image_id for file in files if file.image_id is not None})
+    return count
+
+
+def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> tuple[int, int]:
+    # Not what a worker has in hand: its result would come to an image that is no more. The next time, then.
+    rows = connection.execute(
+        "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))"
+        " AND NOT EXISTS (SELECT 1 FROM file WHERE image_id = image.id)"
+        " AND id NOT IN (SELECT image_id FROM work WHERE state = 'running')",
+        (ids_json(ids),),
+    ).fetchall()
+    marks = {} if with_marks else read_marks(connection, (image_id for image_id, _ in rows))
+    let_wait(connection, {content_hash: marks[image_id] for image_id, content_hash in rows if image_id in marks})
+    last_id, gone = last_image_id(connection), ids_json(image_id for image_id, _ in rows)
+    among = "(SELECT value FROM json_each(?))"
+    for table in (*_TABLES, *_vector_tables(connection)):
+        connection.execute(f"DELETE FROM {table} WHERE image_id IN {among}", (gone,))
+    connection.execute(f"DELETE FROM succession WHERE new_id IN {among} OR old_id IN {among}", (gone, gone))
+    connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (gone,))
+    connection.execute(f"DELETE FROM image WHERE id IN {among}", (gone,))
+    note_forgotten(connection, len(rows), last_id)
+    return len(rows), len(marks)
+
+
+def _vector_tables(connection: Connection) -> list[str]:
+    """The exact vectors and the codes of every model revision."""
+    rows = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND ("
+        r" name GLOB 'embedding_[0-9]*' OR (name GLOB 'coarse_[0-9]*' AND sql LIKE 'CREATE VIRTUAL%'))"
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def _slices(things: Iterable[Thing]) -> Iterator[list[Thing]]:
+    source = iter(things)
+    while some := list(itertools.islice(source, AT_ONCE)):
+        yield some

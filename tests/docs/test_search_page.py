@@ -1,0 +1,119 @@
+"""The examples of docs/search.md, run as they stand there: commands, what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexd.cli.app import run
+from indexd.config import load
+from indexd.jobs.guard import read
+from indexd.search.embedder import FakeEmbedder
+from indexd.store.index import Store
+from indexd.worker.calls import Embedded, EmbedImages, EmbedText
+from indexd_schemas.job import JOB_KINDS
+from tests.library import DIM, SUBJECTS, direction, make_library, unit
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
+_CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_EXIT = re.compile(r"\(exit code (\d)\)")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A command and the lines that it prints; `…` stands for more of them."""
+
+    words: tuple[str, ...]
+    lines: tuple[str, ...]
+    code: int
+
+
+def examples() -> list[Example]:
+    found = []
+    for block in _CONSOLE.findall(PAGE.read_text("utf-8")):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = part.rstrip("\n").split("\n")
+            codes = [int(match[1]) for line in lines if (match := _EXIT.fullmatch(line))]
+            shown = tuple(line for line in lines if not _EXIT.fullmatch(line))
+            found.append(Example(tuple(shlex.split(command)), shown, codes[0] if codes else 0))
+    return found
+
+
+def toy(call: EmbedText | EmbedImages) -> Embedded:
+    """A model that knows the four subjects by their names."""
+    assert isinstance(call, EmbedText)
+    vector = sum((direction(subject) for subject in SUBJECTS if subject in call.texts[0].split()), np.zeros(DIM))
+    return Embedded(unit(vector + 0.01)[None, :], "toy")
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """120 pictures: cats, dogs, houses and seas, thirty of each, with vectors in every layer."""
+    folder = Path(tempfile.mkdtemp(prefix="ixd-"))
+    with Store.open(load(folder).places.index) as store:
+        library = make_library(store, folder / "pictures", each=30)
+        subject_of = {name: name.partition("s/")[0] for name in library.ids}
+        for layer in ("clip_l", "clip_g"):
+            library.embed(layer, {name: direction(subject) for name, subject in subject_of.items()}, of="prompt")
+        library.embed(
+            "bge_negative",
+            {name: direction("sea" if "cat" in name else "dog") for name in library.ids},
+            of="negative_prompt",
+        )
+        library.store.marks.rate([library.ids[f"cats/cat-{number}.png"] for number in (3, 4)], 5)
+        library.store.marks.rate([library.ids["dogs/dog-3.png"]], 4)
+        library.store.marks.tag([library.ids["cats/cat-4.png"]], ["bad"], [])
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: shlex.join(example.words)[:80])
+def test_an_example(
+    example: Example, home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INDEXD_HOME", raising=False)
+    monkeypatch.chdir(home / "pictures")
+    monkeypatch.setattr("indexd.api.local.WorkerEmbedder", lambda *_given: FakeEmbedder(toy))
+    program, *arguments = example.words
+    if program == "cat":
+        printed, code = Path(arguments[0]).read_text("utf-8"), 0
+        data = read(printed.encode()).data
+        JOB_KINDS[data["kind"]].model_validate(data)
+    else:
+        assert program == "indexd"
+        code = run(["--home", str(home), *arguments])
+        captured = capfd.readouterr()
+        printed = captured.out + captured.err
+    lines = printed.replace(f"{home / 'pictures'}/", "").splitlines()
+    assert code == example.code, printed
+    assert_printed(lines, example.lines)
+
+
+def assert_printed(lines: list[str], wanted: tuple[str, ...]) -> None:
+    """The lines are the wanted ones; a `…` alone on a line stands for any number of them."""
+    if "…" not in wanted:
+        assert lines == list(wanted)
+        return
+    place = wanted.index("…")
+    before, after = wanted[:place], wanted[place + 1 :]
+    assert len(lines) > len(before) + len(after)
+    assert tuple(lines[:place]) == before
+    assert tuple(lines[len(lines) - len(after) :]) == after
+
+
+def test_there_are_examples_of_every_option() -> None:
+    from indexd.cli.query import query
+
+    used = {word for example in examples() for word in example.words}
+    names = {parameter.opts[0] for parameter in query.params if parameter.param_type_name == "option"}
+    assert len(examples()) >= 15
+    # These open windows, or are the plain forms of what another example shows.
+    assert names - used <= {"--open", "--jsonl", "--json", "--null", "-0", "--not-negative-prompt", "--help"}

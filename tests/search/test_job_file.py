@@ -1,0 +1,183 @@
+"""Recipes of indexd and of other programs as job files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from indexd.errors import IndexdError
+from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
+from indexd.jobs.guard import read
+from indexd.search.job_file import JobFile, job_of
+from indexd_schemas.job import JOB_KINDS, Job
+from indexd_schemas.samplers import NOT_HERE, SAMPLERS, nearest
+
+
+def present(_name: str) -> None:
+    return None
+
+
+def made(metadata: Metadata, size: tuple[int, int] = (512, 768), source: str | None = None) -> JobFile:
+    return job_of(metadata, size, source, present, present)
+
+
+def loaded(job: JobFile) -> Job:
+    """The job as the inbox reads it: through the guard and the schema."""
+    data = read(job.text("From a test.").encode()).data
+    return JOB_KINDS[data["kind"]].model_validate(data)
+
+
+A1111: dict[str, Any] = {
+    "generator": "a1111",
+    "prompt": 'a "cat", <lora:film grain:0.6> (fur:1.2)\nmasterpiece',
+    "negative_prompt": "blurry: yes",
+    "seed": str(2**64 - 1),
+    "steps": 28,
+    "cfg": 6.5,
+    "sampler": "DPM++ 2M Karras",
+    "clip_skip": 2,
+    "model_name": "ponyXL",
+    "gen_width": 832,
+    "gen_height": 1216,
+    "loras": (LoraUse("film grain", 0.6), LoraUse("detail", -0.5, 0.2)),
+}
+
+
+def test_a_foreign_recipe_becomes_a_job() -> None:
+    file = made(Metadata(**A1111), (832, 1216))
+    job = loaded(file)
+    assert file.remarks == []
+    assert job.kind == "txt2img"
+    assert job.prompt == 'a "cat",  (fur:1.2)\nmasterpiece'
+    assert job.negative_prompt == "blurry: yes"
+    assert (job.seed, job.steps, job.cfg, job.clip_skip) == (2**64 - 1, 28, 6.5, 2)
+    assert (job.width, job.height, job.model) == (832, 1216, "ponyXL")
+    assert (job.sampler, job.schedule) == ("dpmpp_2m", "karras")
+    assert [(use.name, use.weight, use.text_weight) for use in job.loras] == [
+        ("film grain", 0.6, None),
+        ("detail", -0.5, 0.2),
+    ]
+
+
+def test_our_own_img2img_finds_its_source_again() -> None:
+    metadata = Metadata(generator="indexd", prompt="x", seed="1", denoise=0.4, input_hash="ab" * 32)
+    job = loaded(made(metadata, source="/pictures/source.png"))
+    assert job.model_dump(include={"kind", "input", "denoise"}) == {
+        "kind": "img2img",
+        "input": "/pictures/source.png",
+        "denoise": 0.4,
+    }
+    lost = made(metadata)
+    assert loaded(lost).kind == "txt2img"
+    assert lost.remarks == ["input: made from the picture abababababab…, which is not in the index"]
+
+
+def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
+    file = made(
+        Metadata(
+            **{**A1111, "sampler": "DPM++ SDE Karras", "gen_width": 500, "denoise": 0.5},
+            vae="sdxl-vae",
+            controls=(ControlUse("openpose", "dw", 0.8),),
+            passes=(SamplerPass(), SamplerPass(sampler="euler", steps=10, denoise=0.5)),
+        ),
+        (1000, 2432),
+    )
+    job = loaded(file)
+    text = file.text("From a test.")
+    assert (job.width, job.height) == (496, 1216)
+    assert (job.sampler, job.schedule) == ("dpmpp_2m_sde", "karras")
+    for remark in (
+        "sampler: DPM++ SDE Karras",
+        "width: 500 is no multiple of 8",
+        "size: made at 500x1216 and enlarged to 1000x2432 afterwards",
+        "pass 2: sampler euler, steps 10, denoise 0.5",
+        "control: openpose with weight 0.8",
+        "vae: sdxl-vae",
+    ):
+        assert f"#   {remark}" in text
+    assert not any(remark.startswith("input") for remark in file.remarks)
+
+
+def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
+    assert made(Metadata(prompt="x", denoise=0.6)).remarks == [
+        "input: made from another picture, with denoise 0.6, and does not say which"
+    ]
+    assert made(Metadata(prompt="x", denoise=1.0)).remarks == []
+
+
+@pytest.mark.parametrize(
+    ("given", "remark"),
+    [
+        ({"steps": 9000}, "steps: 9000: Input should be less than or equal to 500"),
+        ({"cfg": -3.0}, "cfg: -3.0: "),
+        ({"seed": "-1"}, "seed: -1: "),
+        ({"seed": "abc"}, "seed: abc: "),
+        ({"clip_skip": 20}, "clip_skip: 20: "),
+        ({"gen_width": 8, "gen_height": 64}, "width: 8: "),
+        ({"sampler": "quantum leap"}, "sampler: quantum leap: there is no sampler"),
+        ({"sampler": "Euler a", "schedule": "karras"}, "sampler: Euler a with karras: sampler euler_ancestral has no"),
+        ({"sampler": None, "schedule": "karras"}, "schedule: karras, of a sampler that is not stated"),
+        ({"loras": (LoraUse("good", 1.0), LoraUse("bad", 99.0))}, 'loras: {"name": "bad"'),
+        ({"model_name": "m" * 500}, "model: mmm"),
+        ({"prompt": "x" * 30_000}, "prompt: cut after 5000 of 30000 characters"),
+        ({"prompt": "\n" * 19_000}, "prompt: cut after 5000 of 19000 characters"),
+        ({"prompt": None}, "prompt: the picture states none"),
+        ({"prompt": "a <hypernet:x:1> b"}, "prompt: it names a hypernetwork"),
+    ],
+)
+def test_whatever_the_metadata_says_the_job_holds_to_the_schema(given: dict[str, Any], remark: str) -> None:
+    file = made(Metadata(**{**A1111, **given}), (832, 1216))
+    loaded(file)
+    assert any(one.startswith(remark) for one in file.remarks), file.remarks
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "\x7f\x85\u2028\ufeff\uffff",
+        "\ud800 alone",
+        "- a: [b",
+        "\x00\x01",
+        "<lo<lora:x:1>ra:y:1>",
+        "<lora:never closed",
+        "🦊",
+    ],
+)
+def test_odd_signs_stay_yaml(prompt: str) -> None:
+    file = made(Metadata(prompt=prompt, seed="1", model_name=prompt))
+    assert "<lora" not in loaded(file).prompt
+    read(file.text(f"From {prompt}\nand: more").encode())
+
+
+def test_one_wrong_lora_does_not_cost_the_others() -> None:
+    job = loaded(made(Metadata(prompt="x", loras=(LoraUse("bad", 99.0), LoraUse("good", 0.5)))))
+    assert [use.name for use in job.loras] == ["good"]
+    assert loaded(made(Metadata(prompt="x", loras=(LoraUse("bad", 99.0),)))).loras == []
+
+
+def test_models_that_are_not_here_are_named_and_remarked() -> None:
+    file = job_of(
+        Metadata(**A1111), (832, 1216), None, lambda name: f"there is no checkpoint {name!r}", lambda _name: "none here"
+    )
+    assert loaded(file).model == "ponyXL"
+    assert file.remarks == [
+        "model: there is no checkpoint 'ponyXL'",
+        "loras: film grain: none here",
+        "loras: detail: none here",
+    ]
+
+
+def test_a_picture_that_says_nothing_makes_no_job() -> None:
+    with pytest.raises(IndexdError, match="does not say"):
+        made(Metadata(generator="midjourney"))
+
+
+def test_the_nearest_sampler_is_one_that_is_here() -> None:
+    for name, near in NOT_HERE.items():
+        choice = nearest(name)
+        assert choice is not None
+        assert choice.sampler == near
+        assert near in SAMPLERS
+    assert nearest("Euler") is None
+    assert nearest("no such thing") is None

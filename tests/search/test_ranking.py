@@ -1,0 +1,207 @@
+"""Ranking quality on data with known neighbours: a narrow cone, clusters of very different size, noisy layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from indexd.images.facts import ImageFacts, Metadata
+from indexd.search.cutoff import DEFAULT_CUTOFF
+from indexd.search.embedder import FakeEmbedder
+from indexd.search.run import Search
+from indexd.store.index import Store
+from indexd.store.records import Sighting
+from indexd.watch.stamp import FileStamp
+from indexd.worker.calls import Embedded, EmbedImages, EmbedText
+from indexd_schemas.output import Answer
+from indexd_schemas.question import Question, Term
+
+Vectors = NDArray[np.float32]
+DIM = 96
+PICTURES = 600
+SUBJECTS = 20
+NOBODYS = 30
+CONES = {"clip_h": 0.9, "bge_prompt": 0.6, "clip_l": 0.9, "clip_g": 0.7}
+NOISE = {"clip_h": 1.0, "bge_prompt": 1.0, "clip_l": 3.0, "clip_g": 1.0}
+
+
+def unit(vectors: NDArray[np.floating]) -> Vectors:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@dataclass
+class World:
+    """What the truth is: the subject of each picture, and where subjects lie in each layer.
+
+    The prompts of a third of the pictures name a subject that is not what they look like.
+    """
+
+    looks: NDArray[np.int_]
+    prompts: NDArray[np.int_]
+    layers: dict[str, tuple[Vectors, NDArray[np.floating]]]
+    chance: np.random.Generator
+    questions: dict[tuple[str, int], Vectors] = field(default_factory=dict)
+
+    def vectors(self, layer: str, subjects: NDArray[np.int_], noise: float = 1.0) -> Vectors:
+        """Noisy vectors of subjects: what all share, the subject, and chance, most of it in few directions."""
+        cone, centres = self.layers[layer]
+        spectrum = 1 / np.sqrt(1 + np.arange(DIM))
+        chance = unit(self.chance.normal(size=(len(subjects), DIM)) * spectrum) * noise
+        return unit(cone * CONES[layer] + centres[subjects] * 0.45 + chance * 0.45)
+
+    def question(self, layer: str, subject: int) -> Vectors:
+        """The vector of a question about a subject, always the same; from SUBJECTS on, no picture has the subject."""
+        key = (layer, subject)
+        if key not in self.questions:
+            self.questions[key] = self.vectors(layer, np.array([subject]))
+        return self.questions[key]
+
+
+def world() -> World:
+    chance = np.random.default_rng(11)
+    shares = 1 / (2 + np.arange(SUBJECTS))
+    looks = chance.choice(SUBJECTS, PICTURES, p=shares / shares.sum())
+    prompts = np.where(chance.random(PICTURES) < 1 / 3, chance.integers(0, SUBJECTS, PICTURES), looks)
+    layers = {
+        name: (unit(chance.normal(size=DIM)), unit(chance.normal(size=(SUBJECTS + NOBODYS, DIM)))) for name in CONES
+    }
+    return World(looks, prompts, layers, chance)
+
+
+@dataclass
+class Asker:
+    """Questions to a real index of the world; a word is `layer/subject` and answers with a vector of that subject."""
+
+    search: Search
+    world: World
+    ids: list[int]
+
+    def ask(self, *terms: Term, limit: int = 150, everything: bool = True) -> Answer:
+        return self.search.query(Question(terms=terms, limit=limit, everything=everything))
+
+    def order(self, *terms: Term) -> NDArray[np.int_]:
+        """Places of the pictures in the world, best first."""
+        places = {image_id: place for place, image_id in enumerate(self.ids)}
+        return np.array([places[hit.image.id] for hit in self.ask(*terms).hits])
+
+
+@pytest.fixture(scope="module")
+def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    truth = world()
+    with Store.open(tmp_path_factory.mktemp("world") / "index.db") as store:
+        root = store.roots.ensure(os.fsencode(tmp_path_factory.mktemp("pictures")), "images").id
+        sightings = [
+            Sighting(
+                root,
+                f"p{place}p.png".encode(),
+                FileStamp(1, 1, place + 1),
+                ImageFacts(blake3(b"%d" % place).digest(), 1, "PNG", 64, 64, 1, Metadata(prompt=f"p{place}")),
+            )
+            for place in range(PICTURES)
+        ]
+        ids = [one.image_id or 0 for one in store.images.record(sightings, 1_760_000_000.0)]
+        for layer in CONES:
+            subjects = truth.looks if layer == "clip_h" else truth.prompts
+            revision = store.vectors.activate(layer, "toy", DIM, "image" if layer == "clip_h" else "prompt")
+            store.vectors.put(layer, revision, ids, truth.vectors(layer, subjects, NOISE[layer]))
+
+        def answer(call: EmbedText | EmbedImages) -> Embedded:
+            assert isinstance(call, EmbedText)
+            layer = "bge_prompt" if call.role == "bge" else call.role
+            return Embedded(truth.question(layer, int(call.texts[0])), "toy")
+
+        yield Asker(Search(store, FakeEmbedder(answer)), truth, ids)
+
+
+def term(kind: str, value: object, weight: float = 1.0) -> Term:
+    return Term.model_validate({"kind": kind, "value": str(value), "weight": weight})
+
+
+def average_precision(order: NDArray[np.int_], relevant: NDArray[np.bool_]) -> float:
+    hits = relevant[order]
+    precision = np.cumsum(hits) / np.arange(1, len(order) + 1)
+    return float(precision[hits].sum() / min(relevant.sum(), len(order)))
+
+
+def relevant_to(truth: World, subject: int) -> NDArray[np.bool_]:
+    """What looks like the subject and was prompted with it."""
+    return (truth.looks == subject) & (truth.prompts == subject)
+
+
+def quality(asker: Asker, *kinds: str) -> float:
+    """Mean average precision over the subjects."""
+    return float(
+        np.mean(
+            [
+                average_precision(asker.order(*(term(kind, one) for kind in kinds)), relevant_to(asker.world, one))
+                for one in range(SUBJECTS)
+            ]
+        )
+    )
+
+
+def test_fused_layers_find_more_than_each_layer_alone(asker: Asker) -> None:
+    fused = quality(asker, "text", "prompt")
+    assert fused > quality(asker, "text") + 0.1
+    assert fused > quality(asker, "prompt") + 0.1
+
+
+def test_calibrated_scores_fuse_better_than_cosines(asker: Asker) -> None:
+    # The noisy layer has the widest spread of cosines, so in a plain sum it drowns the others.
+    places = {image_id: place for place, image_id in enumerate(asker.ids)}
+    plain = []
+    for subject in range(SUBJECTS):
+        total = np.zeros(PICTURES)
+        for kind in ("text", "style"):
+            for hit in asker.ask(term(kind, subject), limit=PICTURES).hits:
+                total[places[hit.image.id]] += next(iter(hit.scores.values()))
+        plain.append(average_precision(np.argsort(-total)[:150], relevant_to(asker.world, subject)))
+    assert quality(asker, "text", "style") > np.mean(plain) + 0.05
+
+
+def test_a_greater_weight_moves_the_answer_its_way(asker: Asker) -> None:
+    first, second = 0, 1
+    shares = []
+    for weight in (0.25, 0.5, 1.0, 2.0, 4.0):
+        order = asker.order(term("text", first, weight), term("text", second))[:20]
+        shares.append(float((asker.world.looks[order] == first).mean()))
+    assert shares == sorted(shares)
+    assert shares[0] < 0.2
+    assert shares[-1] > 0.8
+
+
+def test_looks_like_this_but_was_prompted_differently(asker: Asker) -> None:
+    truth, shares, usual = asker.world, [], []
+    for subject in range(6):
+        alike = asker.order(term("text", subject))[:10]
+        other = asker.order(term("text", subject), term("prompt", subject, -0.7))[:10]
+        usual.append((truth.prompts[alike] == subject).mean())
+        shares.append((truth.prompts[other] == subject).mean())
+        assert (truth.looks[other] == subject).mean() >= 0.7
+    assert np.mean(usual) > 0.5
+    assert np.mean(shares) < 0.1
+
+
+@pytest.mark.parametrize("kinds", [("text",), ("text", "prompt"), ("prompt", "style", "composition")])
+def test_what_fits_passes_the_default_cut_off_and_what_fits_nothing_does_not(
+    asker: Asker, kinds: tuple[str, ...]
+) -> None:
+    known, unknown = (
+        [
+            asker.ask(*(term(kind, subject) for kind in kinds), limit=20, everything=False)
+            for subject in range(*subjects)
+        ]
+        for subjects in ((0, SUBJECTS), (SUBJECTS, SUBJECTS + NOBODYS))
+    )
+    assert np.mean([len(answer.hits) > 0 for answer in known]) > 0.9
+    assert np.mean([len(answer.hits) == 0 for answer in unknown]) > 0.7
+    assert {answer.cutoff for answer in (*known, *unknown)} == {DEFAULT_CUTOFF}
+    silent = next(answer for answer in unknown if not answer.hits)
+    assert silent.left_out == 20
+    assert silent.notes[0].startswith("nothing here fits: the best score is")

@@ -1,0 +1,53 @@
+"""Weights before a colon, and what only looks like one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexd.errors import UsageError
+from indexd.search.weights import weighted
+
+
+@pytest.mark.parametrize(
+    ("text", "weight", "rest"),
+    [
+        ("a cat", 1.0, "a cat"),
+        ("0.5:a cat", 0.5, "a cat"),
+        ("2:a cat", 2.0, "a cat"),
+        (".5:cat", 0.5, "cat"),
+        ("0.5:90s anime", 0.5, "90s anime"),
+        ("16:9 wide shot", 1.0, "16:9 wide shot"),
+        ("1.0:16:9 wide shot", 1.0, "16:9 wide shot"),
+        ("12:30 at night", 1.0, "12:30 at night"),
+        ("masterpiece:1.2", 1.0, "masterpiece:1.2"),
+        ("(cat:1.2), dog", 1.0, "(cat:1.2), dog"),
+        ("0.5:", 1.0, "0.5:"),
+    ],
+)
+def test_words(text: str, weight: float, rest: str) -> None:
+    assert weighted(text, "--text", picture=False) == (weight, rest)
+
+
+def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert weighted("2:00001.png", "--similar", picture=True) == (2.0, "00001.png")
+    assert weighted(r"0.5:C:\a.png", "--similar", picture=True) == (0.5, r"C:\a.png")
+    assert weighted(r"C:\a.png", "--similar", picture=True) == (1.0, r"C:\a.png")
+
+
+def test_a_file_of_exactly_this_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "2:b.png"
+    try:
+        Path(name).touch()
+    except OSError:
+        pytest.skip("no colons in file names here")
+    assert weighted(name, "--similar", picture=True) == (1.0, name)
+
+
+@pytest.mark.parametrize("text", ["0:cat", "-1:cat", "101:cat", "0.0:cat"])
+def test_a_weight_that_cannot_be(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--text .* a weight is above 0 and at most 100; what should push away"):
+        weighted(text, "--text", picture=False)
