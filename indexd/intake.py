@@ -158,7 +158,7 @@ class Intake:
         """
         with self._lock:
             self._later[file.root_id, file.rel] = file
-            log.error("%r cannot be taken yet, trying again in %g s: %s", file.rel, self._pause, error)
+            log.error("%r cannot be taken yet and is tried again soon: %s", file.rel, error)
             if self._timer is None and not self._stopping.is_set():
                 self._timer = threading.Timer(self._pause, self._bring_again)
                 self._timer.daemon = True

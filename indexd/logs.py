@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 
@@ -11,6 +12,10 @@ from indexd_schemas.settings import Log
 
 # journald reads a leading <N> as the priority of the line (sd-daemon(3)).
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+# File names and errors of libraries are quoted; none of them may move the cursor of whoever reads the log.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class JsonLines(logging.Formatter):
@@ -34,7 +39,7 @@ class Sentences(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
         room = record.name.removeprefix("indexd.").split(".")[0]
-        text = record.getMessage()
+        text = _CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", record.getMessage())
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         if self._journal:

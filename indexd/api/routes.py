@@ -173,7 +173,12 @@ def _endpoint(operations: Operations, handler: Handler, pool: Executor) -> Calla
         given = {**request.query_params, **request.path_params}
         body = await request.body()
         work = functools.partial(_carry_out, operations, handler, given, body)
-        status, reply = await asyncio.get_running_loop().run_in_executor(pool, work)
+        try:
+            status, reply = await asyncio.get_running_loop().run_in_executor(pool, work)
+        except asyncio.CancelledError:
+            # The daemon stops and has waited long enough; who asked shall hear that, and no traceback is worth the log.
+            text = "the daemon is stopping and did not finish this; ask again when it runs"
+            status, reply = 503, Problem(kind="DaemonNotRunning", text=text).model_dump_json()
         return Response(reply, status, media_type="application/json")
 
     return endpoint

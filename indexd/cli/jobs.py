@@ -102,6 +102,6 @@ def _print(shown: ShownJob, as_json: bool) -> None:
     for picture in shown.pictures:
         seconds = f"  {picture.seconds:.1f} s" if picture.seconds is not None else ""
         tries = f"  attempt {picture.attempts}" if picture.attempts > 1 else ""
-        click.echo(f"  {picture.index:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
+        click.echo(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
         if picture.error:
             click.echo(f"        {picture.error}")

@@ -13,9 +13,9 @@ from indexd.cli.session import settings
 def run() -> None:
     """Watch, index, answer and make pictures until asked to stop.
 
-    The first Ctrl-C (or SIGTERM) stops in good order: a render in hand is handed back within one step. The second
-    stops at once; nothing that was accepted is lost either way. Says what it does on stderr; under systemd it tells
-    the manager when it is ready.
+    The first Ctrl-C (or SIGTERM) stops in good order: a render in hand gets ten seconds to be finished, then it is
+    handed back within one step. The second stops at once; nothing that was accepted is lost either way. Says what it
+    does on stderr; under systemd it tells the manager when it is ready.
     """
     from indexd import daemon, logs
 

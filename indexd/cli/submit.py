@@ -72,7 +72,7 @@ def outcome(shown: ShownJob) -> int:
         note(f"job {shown.job.id}: {shown.job.error}")
     for picture in shown.pictures:
         if picture.error and picture.state != "done":
-            note(f"picture {picture.index}: {picture.error}")
+            note(f"picture {picture.index + 1}: {picture.error}")
     if shown.job.state == "done" and all(picture.state == "done" for picture in shown.pictures):
         return EXIT_OK
     note(f"job {shown.job.id} ended as {shown.job.state}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from indexd.jobs.diagnose import FieldProblem, read_job, refusal
 from indexd.jobs.expand import Desk, Draft, words_of
 from indexd.jobs.folders import ENDINGS
 from indexd.jobs.mirror import Mirror
-from indexd.jobs.names import check_pattern, complete_pattern, names_of, output_folder
+from indexd.jobs.names import UNSEEN, check_pattern, complete_pattern, names_of, output_folder
 from indexd.store.index import Store
 from indexd.store.records import ItemRow, JobRow, NewItem, NewJob
 from indexd.watch.paths import display
@@ -31,6 +32,8 @@ from indexd.watch.regular import open_regular
 from indexd_schemas.job import Job
 
 NAME_CHARACTERS = 200
+CLAIMS_KEPT = 50_000
+"""So many names of pictures, and twice those of the jobs that were not over, are kept before they are gathered anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Admission:
         self._output = output
         self._clock = clock
         self._names: dict[str, set[str]] | None = None
+        self._claims = self._claims_limit = 0
 
     def take(self, path: Path) -> Admitted | Declined | LeftAlone:
         """Admit a file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
@@ -161,10 +165,11 @@ class Admission:
 
         A name too many is harmless, and one too few is noticed when the picture is published.
         """
-        if self._names is None:
-            self._names = {}
+        if self._names is None or self._claims > self._claims_limit:
+            self._names, self._claims = {}, 0
             for job in self._store.jobs.unfinished():
                 self._claim(self._store.jobs.items(job.id))
+            self._claims_limit = 2 * self._claims + CLAIMS_KEPT
         return self._names.get(_key(folder), set())
 
     def _claim(self, items: Iterable[NewItem | ItemRow]) -> None:
@@ -173,6 +178,7 @@ class Admission:
         for item in items:
             folder, name = os.path.split(os.fsdecode(item.path))
             self._names.setdefault(_key(Path(folder)), set()).add(name.casefold())
+            self._claims += 1
 
 
 def _key(folder: Path) -> str:
@@ -197,4 +203,6 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def _plain(stem: str) -> str:
-    return stem.encode("utf-8", "replace").decode()[:NAME_CHARACTERS] or "job"
+    """The name of a job: what moves the cursor or turns the direction of a line becomes `_`, as in names of files."""
+    text = stem.encode("utf-8", "replace").decode()[:NAME_CHARACTERS]
+    return "".join("_" if unicodedata.category(sign) in UNSEEN else sign for sign in text) or "job"

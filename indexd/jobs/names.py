@@ -21,6 +21,9 @@ UNIQUE = ("index", "seed")
 NAME_BYTES = 120
 SUFFIX = ".png"
 
+# Controls, direction signs and separators: what is not seen in a name and changes how it is shown.
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)", re.IGNORECASE)
@@ -31,9 +34,7 @@ _FOLDER_AT = ("output", "folder")
 def safe_name(text: str, limit_bytes: int = NAME_BYTES) -> str:
     """`text` as one part of a path that every system takes; never empty, never `.` or `..`."""
     plain = unicodedata.normalize("NFC", text)
-    plain = "".join(
-        "_" if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} else sign for sign in plain
-    )
+    plain = "".join("_" if unicodedata.category(sign) in UNSEEN else sign for sign in plain)
     plain = _FORBIDDEN.sub("_", plain)
     plain = plain.encode("utf-8")[:limit_bytes].decode("utf-8", "ignore").strip(" ").rstrip(". ")
     if plain.startswith(".") or _RESERVED.fullmatch(plain.split(".")[0].rstrip(" ")):

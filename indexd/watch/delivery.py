@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 # A file on its way to the index is remembered, so that a scan does not hand it over again; so many and so long.
 _REMEMBERED_FILES = 50_000
 _REMEMBERED_SECONDS = 600.0
+_REMEMBERED_JOB_SECONDS = 30.0
 _MARK_AT_ONCE = 500
 # Above this, one list of all known files is quicker than a question for each path.
 _ASKED_ONE_BY_ONE = 200
@@ -53,6 +54,15 @@ class Delivery:
 
     def forget_old(self) -> None:
         """Forget what was handed over long ago: if the index still lacks it, its handler failed, and it gets it again."""
+        if self._root.purpose == "jobs":
+            # A job file leaves the inbox when it is taken, and the same file may be put back: refused, and now right.
+            limit = self._wall() - _REMEMBERED_JOB_SECONDS
+            self._sent = {
+                rel: sent
+                for rel, sent in self._sent.items()
+                if sent[1] > limit and not is_gone(absolute(self._root.path, rel))
+            }
+            return
         limit = self._wall() - _REMEMBERED_SECONDS
         self._sent = {rel: sent for rel, sent in self._sent.items() if sent[1] > limit}
         # What is missing may have been relocated or forgotten by a command since.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from indexd.errors import StorageFull
 from indexd.watch.known import KnownFiles
 from indexd.watch.paths import display
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
@@ -113,13 +114,20 @@ class RootWatch:
         try:
             due = self._rounds.turn()
             self._tell(self._rounds.status())
+        except StorageFull as error:
+            log.error("%s waits for room and is compared again then: %s", display(self.root.path), error)
+            return self._after_mistake()
         except Exception:
             # A root must not fall silent because of one mistake: say so, and compare everything again.
             log.exception("watching %s went wrong; it is compared with the index again", display(self.root.path))
-            self._rounds.recover_from_mistake()
-            time.sleep(_MISTAKE_PAUSE_SECONDS)
-            return self._clock()
+            return self._after_mistake()
         return due
+
+    def _after_mistake(self) -> float:
+        self._rounds.recover_from_mistake()
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping, _MISTAKE_PAUSE_SECONDS)
+        return self._clock()
 
     def _tell(self, status: RootStatus) -> None:
         if self._on_state is None:

@@ -75,6 +75,7 @@ class RootRounds:
         self._first = True
         self._place_due = self._sweep_due = self._full_at = float("-inf")
         self._lost = self._lost_told = 0
+        self._stranger_told = False
 
     def request(self, why: str, source: Source) -> threading.Event:
         """Compare the whole folder with the index; the event is set when that is done and what it found is settled."""
@@ -118,6 +119,7 @@ class RootRounds:
         self._timers(now)
         if len(self._settler) < _ENOUGH_PENDING:
             self._scans.step()
+            self._tell_of_stranger()
         self._settle(self._clock())
         self._finish_tickets(self._clock())
         return self._next_due(self._clock())
@@ -159,6 +161,18 @@ class RootRounds:
             self._events.open(now)
             self._want_full("scan", now)
         return verdict
+
+    def _tell_of_stranger(self) -> None:
+        """Say once when a scan found another folder in the place of the indexed one, and when it is the right one again."""
+        stranger = self._standing.is_there and not self._standing.online
+        if stranger == self._stranger_told:
+            return
+        self._stranger_told = stranger
+        path = display(self.root.path)
+        if stranger:
+            self._on_event("offline", f"{path}: {self._standing.reason}", self.root.id)
+        elif self._standing.is_there:
+            self._on_event("online", f"{path} holds the indexed files", self.root.id)
 
     def _recover(self, failure: WatcherFailed, now: float) -> None:
         if self._check_place(now) == "same":

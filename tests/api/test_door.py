@@ -293,7 +293,8 @@ def test_closing_does_not_wait_for_an_operation_that_hangs(open_door: Opens, mon
     door.server.stop()
     asking.join(20)
     door.operations.hold.set()
-    assert isinstance(outcome[0], IndexdError)
+    assert type(outcome[0]) is DaemonNotRunning
+    assert "the daemon is stopping" in str(outcome[0])
 
 
 def test_several_visitors_at_once(open_door: Opens) -> None:

@@ -11,7 +11,7 @@ from blake3 import blake3
 from PIL import Image
 
 from indexd.errors import Refused
-from indexd.jobs import folders
+from indexd.jobs import admit, folders
 from indexd.jobs.admit import Admitted, Declined, LeftAlone
 from indexd.jobs.durable import link_new
 from tests.jobs.conftest import Open, Room
@@ -366,3 +366,23 @@ def test_a_job_that_ended_before_its_file_could_be_moved(room: Room, monkeypatch
     assert not path.exists()
     assert room.listed("done") == ["x.result.json", "x.yaml"]
     assert room.store.jobs.counts() == {"done": 1}
+
+
+def test_names_of_pictures_long_made_are_not_kept_for_ever(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admit, "CLAIMS_KEPT", 10)
+    for number in range(8):
+        room.jobs.take(room.drop(SMALL + "count: 5", f"{number}.yaml"))
+        room.work()
+    assert sum(map(len, room.jobs._admission._names.values())) <= 15
+    taken = [room.jobs.take(room.drop(SMALL + "output: {name: same}", f"same{number}.yaml")) for number in range(2)]
+    room.work()
+    assert all(isinstance(outcome, Admitted) for outcome in taken)
+    assert {"same.png", "same-2.png"} <= set(room.pictures())
+
+
+def test_a_name_that_would_move_the_cursor_is_made_plain(room: Room) -> None:
+    outcome = room.jobs.take(room.drop(SMALL, "a\x1b[2J\u202eb.yaml"))
+    assert isinstance(outcome, Admitted)
+    assert outcome.job.name == "a_[2J_b"
+    room.work()
+    assert "a\x1b[2J\u202eb.yaml" in room.listed("done")

@@ -311,6 +311,22 @@ def test_an_empty_folder_in_its_place_is_offline_and_nothing_is_marked(
     assert (hand.missing(), hand.status.online) == ([], False)
 
 
+def test_another_folder_in_its_place_is_told_once(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
+    old_file(folder / "x.png")
+    hand.open()
+    folder.rename(tmp_path / "elsewhere")
+    folder.mkdir()
+    hand.reopen()
+    hand.run(60)
+    (told,) = hand.events
+    assert told[0] == "offline"
+    assert "in its place (0 of 1 indexed files are there); nothing is marked missing" in told[1]
+    folder.rmdir()
+    (tmp_path / "elsewhere").rename(folder)
+    hand.run(60)
+    assert (hand.kinds()[-1], hand.status.online, hand.missing()) == ("online", True, [])
+
+
 def test_what_is_written_into_a_bare_mount_point_is_indexed_and_nothing_is_marked(
     hand: HandDriven, folder: Path, tmp_path: Path
 ) -> None:
@@ -415,6 +431,22 @@ def test_no_sweep_where_the_settings_switch_it_off(hand: HandDriven, folder: Pat
     old_file(folder / "x.png")
     hand.run(10_000)
     assert hand.take() == []
+
+
+def test_a_job_file_that_is_put_back_unchanged_is_taken_again_without_events(
+    hand: HandDriven, folder: Path, tmp_path: Path
+) -> None:
+    """It was refused because a model was not there; now it is, and the person moves the file back."""
+    inbox = WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", "poll", Selection(purpose="jobs"))
+    hand.open(inbox)
+    job = old_file(folder / "x.yaml")
+    hand.run(11)
+    assert hand.take() == [b"x.yaml"]
+    job.rename(tmp_path / "x.yaml")
+    hand.run(11)
+    (tmp_path / "x.yaml").rename(job)
+    hand.run(11)
+    assert hand.take() == [b"x.yaml"]
 
 
 def test_a_relocated_tree_is_not_read_again(hand: HandDriven, folder: Path) -> None:
