@@ -35,6 +35,7 @@ class Places:
     socket: Path
     token: Path
     lock: Path
+    backups: Path
     inbox: Path
     output: Path
 
@@ -124,15 +125,17 @@ def _places(settings: Settings, home: Path | None, file: Path) -> Places:
     cache = home / "cache" if home else Path(platformdirs.user_cache_dir("indexd", appauthor=False))
     runtime = home or Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
     paths = settings.paths
+    index = _path(paths.index, data / "index.db")
     return Places(
         home=data,
         settings_file=file,
-        index=_path(paths.index, data / "index.db"),
+        index=index,
         thumbnails=_path(paths.thumbnails, cache / "thumbnails"),
         cache=cache,
         socket=_short_socket(runtime / "indexd.sock"),
         token=data / "api-token",
         lock=data / "index.lock",
+        backups=_path(settings.backup.folder, index.parent / "backups"),
         inbox=_path(paths.inbox, data / "inbox"),
         output=_path(paths.output, data / "output"),
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from indexd.images.facts import LoraUse, RawChunk
 from indexd.store.database import Connection, Database
 from indexd.store.files import files_of
-from indexd.store.recording import Recording
+from indexd.store.recording import Recording, restate_lost
 from indexd.store.records import ImageRow, Of, Recorded, Sighting
 from indexd.store.values import absolute, ids_json, plain_text
 
@@ -38,7 +38,9 @@ class Images:
         content changed points to the new content; a file that is no picture is kept as a place with its problem.
         """
         with self._database.write() as connection:
-            return Recording(connection, now).run(sightings)
+            recorded = Recording(connection, now).run(sightings)
+            restate_lost(connection, sightings, recorded)
+            return recorded
 
     def get(self, image_id: int) -> ImageRow | None:
         """The image of this id."""

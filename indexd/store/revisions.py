@@ -15,7 +15,7 @@ from indexd.store.coarse import ROTATION_SEED, code_bits
 from indexd.store.database import Connection
 from indexd.store.records import Of, Revision
 
-_WANTING: dict[Of, str] = {
+WANTING: dict[Of, str] = {
     "prompt": "SELECT image_id FROM image_text WHERE trim(prompt) <> ''",
     "negative_prompt": "SELECT image_id FROM image_text WHERE trim(negative_prompt) <> ''",
     "image": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
@@ -113,7 +113,7 @@ def _renew_work(connection: Connection, layer: str, vectors_table: str, of: Of) 
     connection.execute(
         f"""
         INSERT INTO work (stage, image_id)
-        SELECT ?, image_id FROM ({_WANTING[of]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
+        SELECT ?, image_id FROM ({WANTING[of]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
         ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL
         """,
         (layer,),
