@@ -63,9 +63,10 @@ def instance_lock(config: Config) -> Iterator[None]:
     except Timeout:
         with contextlib.suppress(OSError):
             raise StoreError(
-                f"indexd is already running for {config.places.index} (process {owner.read_text().strip()})"
+                f"indexd is already running for {config.places.index} (process {owner.read_text().strip()});"
+                " stop it first"
             ) from None
-        raise StoreError(f"indexd is already running for {config.places.index}") from None
+        raise StoreError(f"indexd is already running for {config.places.index}; stop it first") from None
     try:
         owner.write_text(f"{os.getpid()}\n")
         yield
@@ -132,7 +133,7 @@ class Daemon:
             options=self.watch_options,
             on_state=self._on_root_state,
         )
-        live = LiveParts(self.watch, self.workers, self.jobs, time.time(), self.intake.drain)
+        live = LiveParts(self.watch, self.workers, self.jobs, time.time(), self.intake.drain, self.layers.announce)
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
         self.clock = BackgroundScheduler(timezone="UTC")
 

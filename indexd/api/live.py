@@ -41,10 +41,12 @@ class JobDesk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveParts:
-    """`drain` waits until everything that was delivered is recorded; `started_at` is seconds since the epoch."""
+    """`drain` waits until everything that was delivered is recorded; `announce` says that there is new work for models;
+    `started_at` is seconds since the epoch."""
 
     watch: Watching
     workers: Submits
     jobs: JobDesk
     started_at: float
     drain: Callable[[], None] = lambda: None
+    announce: Callable[[], None] = lambda: None

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from indexd.api.operations import Operations
 from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
 from indexd.search.targets import from_text
-from indexd_schemas.question import Question, RateRequest, ScanRequest, SubmitRequest, TagRequest
+from indexd_schemas.question import Question, RateRequest, ReparseRequest, ScanRequest, SubmitRequest, TagRequest
 from indexd_schemas.replies import Problem
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,11 @@ def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> B
     return operations.verify_model(given["role"])
 
 
+def _reparse(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    request = _parsed(ReparseRequest, body)
+    return operations.reparse(request.after, request.limit, request.everything)
+
+
 TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", _status),
     ("POST", "/v1/query", _query),
@@ -109,6 +114,7 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/rating", _rate),
     ("POST", "/v1/tags", _tag),
     ("POST", "/v1/models/{role}/verify", _verify),
+    ("POST", "/v1/reparse", _reparse),
 )
 
 

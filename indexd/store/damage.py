@@ -16,6 +16,7 @@ _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
 _SCHEMA_TEXT = b"CREATE TABLE raw_chunk"
 _SCHEMA_BYTES = 1 << 18
+_ZEROED_BYTES = 4096
 
 
 def find_damage(index: Path, *, has_backups: bool) -> str | None:
@@ -30,7 +31,7 @@ def find_damage(index: Path, *, has_backups: bool) -> str | None:
     if index.stat().st_size == 0:
         return "the file is empty" if has_backups else None
     if not _was_ours(index):
-        return None
+        return "the file is empty" if has_backups and _is_empty(index) else None
     try:
         with _sentences_but_damage(index), closing(_opened(index)) as connection:
             return _shortened(connection, index) or _unreadable(connection) or _whole(connection, index)
@@ -57,7 +58,16 @@ def _was_ours(index: Path) -> bool:
     application = int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
     if head.startswith(_MAGIC) and application == APPLICATION_ID:
         return True
-    return _SCHEMA_TEXT in head or not any(head)
+    return _SCHEMA_TEXT in head or not any(head[:_ZEROED_BYTES])
+
+
+def _is_empty(index: Path) -> bool:
+    """Whether the file is an SQLite file without any table: what is left of a young index whose log was deleted."""
+    try:
+        with closing(_opened(index)) as connection:
+            return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    except apsw.Error:
+        return False
 
 
 def _opened(index: Path) -> apsw.Connection:

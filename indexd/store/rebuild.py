@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -54,9 +55,8 @@ def rebuild(damaged: Path, target: Path, backup: Path | None, stages: Mapping[st
     """
     discard(target)
     rebuilt = Rebuilt()
-    database = open_database(target)
     try:
-        with database.write(durable=True) as connection:
+        with closing(open_database(target)) as database, database.write(durable=True) as connection:
             # Rows may come before what they point to; by the end nothing may point nowhere.
             connection.pragma("defer_foreign_keys", 1)
             _fill(connection, damaged, backup, rebuilt, on_step)
@@ -68,10 +68,8 @@ def rebuild(damaged: Path, target: Path, backup: Path | None, stages: Mapping[st
             _index_words(connection, on_step)
             rebuilt.rows = counts(connection)
     except BaseException:
-        database.close()
         discard(target)
         raise
-    database.close()
     return rebuilt
 
 

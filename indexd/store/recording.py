@@ -268,6 +268,17 @@ def restate(connection: Connection, image_id: int, metadata: Metadata) -> dict[O
     return {of: text or "" for (of, text), old in zip(after.items(), before, strict=True) if text != old}
 
 
+def told(connection: Connection, image_id: int) -> list[Row]:
+    """Everything that `restate` may change of an image but the version of its reader, to be compared before and after."""
+    columns = [name for name in _IMAGE_COLUMNS[_IMAGE_COLUMNS.index("generator") :] if name != "parser_version"]
+    found: list[Row] = connection.execute(
+        f"SELECT created_at, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)
+    ).fetchall()
+    for table in ("image_text", "lora_use", "control_use", "sampler_pass"):
+        found += connection.execute(f"SELECT * FROM {table} WHERE image_id = ? ORDER BY 1, 2", (image_id,)).fetchall()
+    return found
+
+
 def restate_lost(connection: Connection, sightings: Sequence[Sighting], recorded: Sequence[Recorded]) -> None:
     """Give images whose facts were lost with a damaged index the facts of these sightings."""
     found = {

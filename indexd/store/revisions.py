@@ -6,6 +6,7 @@ table for each revision keeps writes at the end of a tree and revisions apart: n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,26 @@ def activate(connection: Connection, layer: str, identity: str, dim: int, of: Of
         coding = _create(connection, layer, identity, dim)
     _renew_work(connection, layer, coding.vectors_table, of)
     return coding.revision.id
+
+
+def embed_again(connection: Connection, image_id: int, layers: Iterable[str], *, wanted: bool) -> None:
+    """The text of an image changed: these layers get their work again, or lose its vectors where there is no text now.
+
+    The old vector of the present revision answers until the new one takes its place. Those of other revisions go: they
+    would be used again, unnoticed, if their model came back.
+    """
+    for layer in layers:
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM revision WHERE layer = ?", (layer,)).fetchall()
+        for coding in map(_coding, rows):
+            if coding.active and wanted:
+                continue
+            tables = [coding.vectors_table, coding.codes_table]
+            tables += [coding.next_codes_table] if coding.next_mean is not None else []
+            for table in tables:
+                connection.execute(f"DELETE FROM {table} WHERE image_id = ?", (image_id,))
+        connection.execute("DELETE FROM work WHERE stage = ? AND image_id = ?", (layer, image_id))
+        if wanted:
+            connection.execute("INSERT INTO work (stage, image_id) VALUES (?, ?)", (layer, image_id))
 
 
 def create_codes_table(connection: Connection, table: str, dim: int) -> None:
