@@ -67,8 +67,10 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.rate([Target(image_id=1), Target(path=os.path.abspath("/p").encode())], 5).changed == 2
     assert client.tag([Target(content_hash=b"h" * 32)], ["a"], ["b"]).not_found == ["x"]
     assert client.verify_model("bge").ok
+    assert client.reparse(5, 10, everything=True).last_id == 15
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "verify_model",
+        "reparse",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
     assert asked[2][1] == (b"/a/\xff b.png",) or os.name == "nt"
