@@ -10,7 +10,7 @@ from indexd.cli.session import settings
 from indexd.errors import EXIT_ERROR, EXIT_OK, NothingFound
 
 
-@click.command(short_help="Look the index over: pages, references, words, vectors, ledger, files.")
+@click.command(short_help="Look the index over, and say whether it can be trusted.")
 @click.option(
     "--full", is_flag=True, help="Read every page and every vector, and compare more files, by their content."
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from indexd.store.backup import load_vectors
+from indexd.store.backup import Watcher, load_vectors
 from indexd.store.database import sentences, suspicion
 from indexd.store.migrate import APPLICATION_ID
 
@@ -19,7 +19,7 @@ _SCHEMA_BYTES = 1 << 18
 _ZEROED_BYTES = 4096
 
 
-def find_damage(index: Path, *, has_backups: bool) -> str | None:
+def find_damage(index: Path, *, has_backups: bool, on_step: Watcher = lambda _: False) -> str | None:
     """What is wrong with the index, or None. Nobody else may have it open for writing.
 
     A quick look: the header, whether the file is as long as it says, and both ends of every table. Where an earlier
@@ -34,7 +34,7 @@ def find_damage(index: Path, *, has_backups: bool) -> str | None:
         return "the file is empty" if has_backups and _is_empty(index) else None
     try:
         with _sentences_but_damage(index), closing(_opened(index)) as connection:
-            return _shortened(connection, index) or _unreadable(connection) or _whole(connection, index)
+            return _shortened(connection, index) or _unreadable(connection) or _whole(connection, index, on_step)
     except (apsw.CorruptError, apsw.NotADBError) as error:
         return str(error)
 
@@ -100,9 +100,10 @@ def _unreadable(connection: apsw.Connection) -> str | None:
     return None
 
 
-def _whole(connection: apsw.Connection, index: Path) -> str | None:
+def _whole(connection: apsw.Connection, index: Path, on_step: Watcher) -> str | None:
     if not suspicion(index).exists():
         return None
+    on_step("reading every page, because an earlier process met damage")
     found = [str(text) for (text,) in connection.execute("PRAGMA integrity_check(3)").fetchall()]
     if found != ["ok"]:
         return "; ".join(found)

@@ -58,7 +58,7 @@ def recover(
     index = index.absolute()
     finish(index, now)
     kept = backups(backup_folder)
-    reason = find_damage(index, has_backups=bool(kept))
+    reason = find_damage(index, has_backups=bool(kept), on_step=on_step)
     if reason is None:
         return None
     reason = " ".join(reason.split())[:REASON_CHARACTERS]
