@@ -1,7 +1,8 @@
 """A backup: a whole index in one file, without what can be made again from the rest.
 
-Vectors and their codes are left out: at a million pictures they are most of the index, and models make them again. In the backup every picture whose vectors were left out waits for them as work, so the file opens as an index as
-it is. It is written from one snapshot on a connection of its own: the writer and questions go on beside it.
+Vectors and their codes are left out: at a million pictures they are most of the index, and models make them again. In
+the backup every picture whose vectors were left out waits for them as work, so the file opens as an index as it is. It is
+written from one snapshot on a connection of its own: the writer and questions go on beside it.
 """
 
 from __future__ import annotations

@@ -58,6 +58,8 @@ class Database:
         self._readers: list[apsw.Connection] = []
         self._closed = False
         self._durable = False
+        # Set once the file is known to be an index: beside somebody's diary no mark is left.
+        self.is_index = False
         self.on_damage: Callable[[IndexDamaged], None] | None = None
         with sentences(path):
             self._writer = self._connect(writing=not read_only)
@@ -134,8 +136,9 @@ class Database:
             with sentences(self.path):
                 yield
         except IndexDamaged as error:
-            with suppress(OSError):
-                suspicion(self.path).touch()
+            if self.is_index:
+                with suppress(OSError):
+                    suspicion(self.path).touch()
             if self.on_damage is not None:
                 self.on_damage(error)
             raise

@@ -153,6 +153,7 @@ def test_the_file_of_another_program_is_not_touched(tmp_path: Path) -> None:
     assert recover(path, tmp_path / "backups", NOW, STAGES) is None
     with pytest.raises(StoreError, match="damaged or is no index"):
         Store.open(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["diary.db"]
     path.unlink()
     connection = apsw.Connection(str(path))
     connection.execute("CREATE TABLE theirs (x)").fetchall()
