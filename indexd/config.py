@@ -36,6 +36,7 @@ class Places:
     socket: Path
     token: Path
     lock: Path
+    backups: Path
     inbox: Path
     output: Path
 
@@ -191,6 +192,7 @@ def _places(settings: Settings, home: Path | None, file: Path) -> Places:
         socket=_short_socket(runtime / "indexd.sock"),
         token=data / "api-token",
         lock=index.with_name(f"{index.name}.lock"),
+        backups=_path(settings.backup.folder, index.parent / "backups"),
         inbox=_path(paths.inbox, data / "inbox"),
         output=_path(paths.output, data / "output"),
     )

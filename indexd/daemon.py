@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
 from filelock import FileLock, Timeout
 
 from indexd import roles
@@ -19,7 +21,7 @@ from indexd.api.live import LiveParts
 from indexd.api.local import LocalOperations
 from indexd.api.server import Server
 from indexd.config import Config
-from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
+from indexd.errors import IndexDamaged, IndexdError, SettingsError, StorageFull, StoreError
 from indexd.images import picture_hash
 from indexd.intake import Intake
 from indexd.jobs.facade import Jobs
@@ -30,18 +32,26 @@ from indexd.layers.dispatch import LayerDispatcher
 from indexd.registry import IntakeContext, load_handlers
 from indexd.service.notify import notify
 from indexd.store.index import Store
-from indexd.store.records import Recorded
+from indexd.store.nightly import nightly_backup
+from indexd.store.records import Of, Recorded
+from indexd.store.recover import Recovered, recover
+from indexd.store.rotation import is_late
 from indexd.watch.folders import watched_folders
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
 from indexd.watch.service import scan_once as scan_roots
 from indexd.worker.workers import Workers
+from indexd_schemas.durations import parse_time_of_day
 
 log = logging.getLogger(__name__)
 
 # By then the queue and the layers have given back what they want to keep, and a worker owns nothing.
 DRAIN_SECONDS = 3.0
 RECODE_MINUTES = 10
+# A machine that sleeps at night makes its backup up: not in the rush of a start, but soon after it.
+LATE_BACKUP_MINUTES = 10
+LATE_BACKUP_SECONDS = 26 * 3600.0
+RECOVERY_SECONDS = 900
 
 
 @contextlib.contextmanager
@@ -56,9 +66,10 @@ def instance_lock(config: Config) -> Iterator[None]:
     except Timeout:
         with contextlib.suppress(OSError):
             raise StoreError(
-                f"indexd is already running for {config.places.index} (process {owner.read_text().strip()})"
+                f"indexd is already running for {config.places.index} (process {owner.read_text().strip()});"
+                " stop it first"
             ) from None
-        raise StoreError(f"indexd is already running for {config.places.index}") from None
+        raise StoreError(f"indexd is already running for {config.places.index}; stop it first") from None
     try:
         owner.write_text(f"{os.getpid()}\n")
         yield
@@ -91,6 +102,19 @@ def _make(folder: Path, *, known: bool) -> None:
         ) from None
 
 
+def recovered_index(config: Config) -> Recovered | None:
+    """See that the index can be opened: one that is damaged is set aside and made anew. None when all was well."""
+
+    def on_step(text: str) -> bool:
+        if text:
+            log.warning("mending the index: %s", text)
+            notify(STATUS=f"mending the index: {text}", EXTEND_TIMEOUT_USEC=str(RECOVERY_SECONDS * 1_000_000))
+        return False
+
+    stages: dict[str, Of] = {THUMBNAIL: "image", **{name: layer.of for name, layer in LAYERS.items()}}
+    return recover(config.places.index, config.places.backups, time.time(), stages, on_step=on_step)
+
+
 class Daemon:
     """Everything that runs, from `start` to `stop`. The caller holds the instance lock."""
 
@@ -98,9 +122,15 @@ class Daemon:
         self.config = config
         self.failure: BaseException | None = None
         self._leave = threading.Event()
+        self._backing_up = threading.Lock()
         load_handlers()
         places = config.places
+        recovered = recovered_index(config)
         self.store = Store.open(places.index)
+        self.store.watch_for_damage(self.fail)
+        if recovered is not None:
+            log.error("%s", recovered.sentence())
+            self.store.events.add("index damaged", recovered.sentence())
         self.store.work.reset_running()
         self.store.picture_hashes.activate(picture_hash.VERSION, THUMBNAIL)
         worker_settings = roles.worker_settings(config)
@@ -120,7 +150,15 @@ class Daemon:
             options=self.watch_options,
             on_state=self._on_root_state,
         )
-        live = LiveParts(self.watch, self.workers, self.jobs, time.time(), self.intake.drain, self.layers.waits_for)
+        live = LiveParts(
+            self.watch,
+            self.workers,
+            self.jobs,
+            time.time(),
+            self.intake.drain,
+            waits_for=self.layers.waits_for,
+            announce=self.layers.announce,
+        )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
         self.clock = BackgroundScheduler(timezone="UTC")
 
@@ -132,10 +170,12 @@ class Daemon:
         self.server.start()
         self.watch.start()
         self.clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
+        self._plan_backups()
         self.clock.start()
 
     def stop(self) -> None:
         """Take nothing new, hand back what is in hand, close the index."""
+        self._leave.set()
         self.server.stop()
         self.watch.stop()
         if self.clock.running:
@@ -186,6 +226,41 @@ class Daemon:
             )
         except StorageFull as error:
             log.warning("how a folder stands could not be noted in the index: %s", error)
+
+    def _plan_backups(self) -> None:
+        at = parse_time_of_day(self.config.settings.backup.at)
+        if at is None:
+            return
+        # Without a limit on lateness: a machine that was suspended at that hour does it when it wakes up.
+        plan = {"id": "backup", "coalesce": True, "misfire_grace_time": None}
+        self.clock.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
+        if is_late(self.config.places.backups, time.time(), LATE_BACKUP_SECONDS):
+            soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=LATE_BACKUP_MINUTES)
+            self.clock.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
+
+    def _back_up(self) -> None:
+        if not self._backing_up.acquire(blocking=False):
+            return
+        try:
+            keep = self.config.settings.backup
+            text = nightly_backup(
+                self.store.path,
+                self.config.places.backups,
+                keep.keep_daily,
+                keep.keep_weekly,
+                time.time(),
+                on_step=lambda _: self._leave.is_set(),
+            )
+        except IndexDamaged as error:
+            self.fail(error)
+        except (StoreError, OSError) as error:
+            if not self._leave.is_set():
+                log.error("no backup was made: %s", error)
+                self.store.events.add("backup failed", str(error))
+        else:
+            self._on_event("backup", text)
+        finally:
+            self._backing_up.release()
 
     def _recode(self) -> None:
         for layer in LAYERS:

@@ -52,6 +52,10 @@ class StoreError(IndexdError):
     """The index cannot be opened or written: newer, foreign, locked, damaged, on a network share, disk full."""
 
 
+class IndexDamaged(StoreError):
+    """The index file cannot be read where it was read: bytes of it are wrong or gone. The next start mends it."""
+
+
 class StorageFull(StoreError):
     """The disk (or its inodes) ran out; nothing of the transaction was kept."""
 

@@ -32,8 +32,8 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, Output, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question, RateRequest, ScanRequest, SubmitRequest, TagRequest
-from indexd_schemas.replies import Problem, Scanned, VerifiedModel
+from indexd_schemas.question import Question, RateRequest, ReparseRequest, ScanRequest, SubmitRequest, TagRequest
+from indexd_schemas.replies import Problem, Reparsed, Scanned, VerifiedModel
 
 CONNECT_SECONDS = 5.0
 # The first question after an idle night may load a model from a slow disk.
@@ -178,6 +178,12 @@ class RemoteOperations:
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
         return self._post(f"/v1/models/{quote(role, safe='')}/verify", None, VerifiedModel)
+
+    def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
+        """See Operations."""
+        return self._post(
+            "/v1/reparse", _request(ReparseRequest, after=after, limit=limit, everything=everything), Reparsed
+        )
 
     def close(self) -> None:
         """Every request has a connection of its own; nothing stays open."""

@@ -41,7 +41,8 @@ class JobDesk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LiveParts:
-    """`drain` waits until everything that was delivered is recorded; `started_at` is seconds since the epoch.
+    """`drain` waits until everything that was delivered is recorded; `announce` says that there is new work for models;
+    `started_at` is seconds since the epoch.
 
     `waits_for` gives the roles whose work waits although their model is there, with the reason: it failed when last tried.
     """
@@ -52,3 +53,4 @@ class LiveParts:
     started_at: float
     drain: Callable[[], None] = lambda: None
     waits_for: Callable[[], Mapping[str, str]] = dict
+    announce: Callable[[], None] = lambda: None

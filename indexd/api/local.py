@@ -11,6 +11,7 @@ from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
 from indexd.api.pending import pending_work
+from indexd.api.reparse import reparse
 from indexd.api.standing import roles_now, scanned, status
 from indexd.api.verify import verify_model
 from indexd.config import Config
@@ -40,7 +41,7 @@ from indexd_schemas.marks import (
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
-from indexd_schemas.replies import Scanned, VerifiedModel
+from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
 from indexd_schemas.settings import ROLES
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
@@ -199,6 +200,10 @@ class LocalOperations:
         if role not in ROLES:
             raise UsageError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
         return verify_model(self._config, self._workers(), role)
+
+    def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
+        """See Operations."""
+        return reparse(self._store, after, limit, everything, self._live.announce if self._live else None)
 
     def close(self) -> None:
         """End our own workers and let go of the index; inside the daemon both belong to it, and nothing happens."""

@@ -20,7 +20,7 @@ from indexd_schemas.marks import (
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
-from indexd_schemas.replies import Scanned, VerifiedModel
+from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
 
 
 class Operations(Protocol):
@@ -108,6 +108,11 @@ class Operations(Protocol):
 
     def verify_model(self, role: str) -> VerifiedModel:
         """Load the model of a role and run it once. Raises ModelOff."""
+        ...
+
+    def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
+        """Read the stored metadata of the next images above the id `after` again; without `everything`, of those only
+        that an older reader read."""
         ...
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # name: (module under indexd.cli and the command in it, what the list of commands says)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "backup": ("backup:backup", "Write a verified backup of the index."),
+    "check": ("check:check", "Look the index over, and say whether it can be trusted."),
     "config": ("config:config", "Show, validate, find or generate the settings."),
     "demo": ("demo:demo", "Show the whole loop in a throw-away home."),
     "doctor": ("doctor:doctor", "Look for what is wrong, and say the cure."),
@@ -36,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rate": ("rate:rate", "Rate pictures from 1 to 5 (0 takes it away)."),
     "relocate": ("relocate:relocate", "Tell the index that a folder tree lies elsewhere now."),
     "replay": ("replay:replay", "Make a picture again from its own recipe and compare."),
+    "reparse": ("reparse:reparse", "Read stored metadata again with newer readers."),
+    "restore": ("restore:restore", "Put a backup in the place of the index."),
     "run": ("run:run", "Run the daemon in the foreground."),
     "scan": ("scan:scan", "Compare the watched folders with the index now."),
     "show": ("show:show", "Show everything that is known of a picture."),

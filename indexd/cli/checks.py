@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from indexd_schemas.output import Check
 
 FREE_BYTES_WANTED = 1 << 30
 INOTIFY_WANTED = 65_536
+LATE_BACKUP_SECONDS = 3 * 86400.0
 DAEMON_PACKAGES = ("apsw", "sqlite_vec", "numpy", "PIL", "watchfiles", "apscheduler", "uvicorn", "starlette", "blake3")
 WORKER_PACKAGES = ("torch", "diffusers", "transformers", "open_clip", "sentence_transformers", "peft", "safetensors")
 
@@ -43,7 +45,16 @@ def all_checks(home: Path | None) -> Iterator[Check]:
         yield failed("settings", str(error), "correct the file; `indexd config sample` prints every option")
         return
     yield check_settings(config)
-    for check in (check_places, check_index, check_daemon, check_roots, check_inotify, check_models, check_card):
+    for check in (
+        check_places,
+        check_index,
+        check_backups,
+        check_daemon,
+        check_roots,
+        check_inotify,
+        check_models,
+        check_card,
+    ):
         yield from _guarded(check, config)
 
 
@@ -104,7 +115,9 @@ def check_index(config: Config) -> Iterator[Check]:
     try:
         store = Store.open(config.places.index, read_only=True)
     except IndexdError as error:
-        yield failed("index", str(error), "move the file away to begin anew; the pictures themselves are not touched")
+        yield failed(
+            "index", str(error), "see the text; `indexd check` says more, and `indexd backup --list` what there is"
+        )
         return
     try:
         yield ok("index", f"{store.images.count()} pictures in {config.places.index}")
@@ -116,6 +129,21 @@ def check_index(config: Config) -> Iterator[Check]:
             yield warning("queue", f"paused: {reason}", "remove the cause; the queue goes on by itself")
     finally:
         store.close()
+
+
+def check_backups(config: Config) -> Iterator[Check]:
+    """Whether there is a backup of late."""
+    from indexd.store.rotation import backups, is_late
+
+    folder = config.places.backups
+    newest = next(iter(backups(folder)), None)
+    if newest is not None and not is_late(folder, time.time(), LATE_BACKUP_SECONDS):
+        yield ok("backups", f"the newest is {newest.path}")
+    elif config.places.index.exists():
+        detail = f"the newest is {newest.path}" if newest else f"there are none in {folder}"
+        yield warning(
+            "backups", detail, "`indexd backup` makes one; the daemon does every night ([backup] in the settings)"
+        )
 
 
 def check_daemon(config: Config) -> Iterator[Check]:

@@ -89,6 +89,12 @@ class DaemonProcess:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def wait(self, seconds: float) -> int:
+        """The exit code of a daemon that ends by itself. Raises subprocess.TimeoutExpired when it does not."""
+        if self._process is None:
+            raise RuntimeError("the daemon was not started")
+        return self._process.wait(seconds)
+
     def kill(self) -> None:
         """End the daemon as a power cut would: no signal handler runs."""
         if self._process is not None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
+from indexd.images.metadata.redact import redacted
 from indexd.store.records import FileRow, ImageRow
 from indexd.watch.paths import display
 from indexd_schemas.output import Image, ImageFile, Lora
-
-_SIGNED_QUERY = re.compile(
-    r"(https?://[^\s\"'?]+)\?[^\s\"']*(?:sig|token|key|expires|credential)[^\s\"']*", re.IGNORECASE
-)
 
 
 def present_file(row: ImageRow) -> FileRow | None:
@@ -64,5 +59,5 @@ def file_of(row: FileRow) -> ImageFile:
 
 
 def shown_text(text: str) -> str:
-    """Text of a file's metadata, fit for JSON, and with the secret part of signed URLs taken off."""
-    return _SIGNED_QUERY.sub(r"\1?…", text.encode("utf-8", "replace").decode())
+    """Text of a file's metadata, fit for JSON, and with the signatures of its addresses taken off."""
+    return redacted(text.encode("utf-8", "replace").decode())

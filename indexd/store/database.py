@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import apsw
 import sqlite_vec
 
-from indexd.errors import StorageFull, StoreError
+from indexd.errors import IndexDamaged, StorageFull, StoreError
 
 BUSY_TIMEOUT_MS = 10_000
 # Half-precision vectors of 1024 numbers are 2 KiB: pages of 4 KiB hold one and waste the rest, these hold seven.
@@ -58,6 +58,9 @@ class Database:
         self._readers: list[apsw.Connection] = []
         self._closed = False
         self._durable = False
+        # Set once the file is known to be an index: beside somebody's diary no mark is left.
+        self.is_index = False
+        self.on_damage: Callable[[IndexDamaged], None] | None = None
         with sentences(path):
             self._writer = self._connect(writing=not read_only)
 
@@ -88,7 +91,7 @@ class Database:
         """
         if self.read_only:
             raise StoreError(f"the index {self.path} was opened for reading only")
-        with self._write_lock, sentences(self.path):
+        with self._write_lock, self._watched():
             connection = self._open_writer()
             if durable != self._durable:
                 connection.execute(_DURABLE if durable else _DERIVABLE).fetchall()
@@ -106,13 +109,13 @@ class Database:
     @contextmanager
     def outside_transaction(self) -> Iterator[Connection]:
         """The writer's connection with its lock held and no transaction begun (VACUUM INTO, journal mode)."""
-        with self._write_lock, sentences(self.path):
+        with self._write_lock, self._watched():
             yield cast("Connection", self._open_writer())
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One snapshot for reading. Keep the block short: an open snapshot stops the WAL from being reused."""
-        with sentences(self.path):
+        with self._watched():
             connection = self._take_reader()
             try:
                 connection.execute("BEGIN")
@@ -125,6 +128,20 @@ class Database:
                 connection.close(True)
                 raise
             self._keep_reader(connection)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Damage leaves a mark beside the file, for which the next start reads the whole index, and is told at once."""
+        try:
+            with sentences(self.path):
+                yield
+        except IndexDamaged as error:
+            if self.is_index:
+                with suppress(OSError):
+                    suspicion(self.path).touch()
+            if self.on_damage is not None:
+                self.on_damage(error)
+            raise
 
     def _open_writer(self) -> apsw.Connection:
         if self._closed:
@@ -169,6 +186,11 @@ class Database:
             return
 
 
+def suspicion(path: Path) -> Path:
+    """The mark of an index in which damage was met."""
+    return path.with_name(f"{path.name}.suspect")
+
+
 @contextmanager
 def sentences(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into StoreError with what happened and what to do; a bug (SQLError) stays a bug."""
@@ -183,8 +205,9 @@ def sentences(path: Path) -> Iterator[None]:
             f"the index {path} is being written by another program for more than {BUSY_TIMEOUT_MS // 1000} s; try again"
         ) from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise StoreError(
-            f"the index {path} is damaged or is no index ({error}); move it away and start again, pictures are not touched"
+        raise IndexDamaged(
+            f"the index {path} is damaged or is no index ({error}); `indexd run` sets a damaged index aside and makes it"
+            " anew with everything that you entered; pictures are not touched"
         ) from error
     except apsw.CantOpenError as error:
         raise StoreError(f"cannot open the index {path}: {error}") from error

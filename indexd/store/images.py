@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from indexd.images.facts import LoraUse, RawChunk
+from indexd.images.facts import LoraUse, Metadata, RawChunk
 from indexd.store.counting import image_count
 from indexd.store.database import Connection, Database
 from indexd.store.files import files_of
-from indexd.store.recording import Recording
+from indexd.store.recording import Recording, restate, restate_lost, told
 from indexd.store.records import ImageRow, Of, Recorded, Sighting
+from indexd.store.revisions import embed_again
+from indexd.store.texts import refresh_texts
 from indexd.store.values import absolute, ids_json, plain_text
 
 _SELECT = """
@@ -39,7 +41,9 @@ class Images:
         content changed points to the new content; a file that is no picture is kept as a place with its problem.
         """
         with self._database.write() as connection:
-            return Recording(connection, now).run(sightings)
+            recorded = Recording(connection, now).run(sightings)
+            restate_lost(connection, sightings, recorded)
+            return recorded
 
     def get(self, image_id: int) -> ImageRow | None:
         """The image of this id."""
@@ -95,6 +99,57 @@ class Images:
                 "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
             ).fetchall()
         return dict(rows)
+
+    def raws(self, ids: Iterable[int]) -> dict[int, list[RawChunk]]:
+        """The metadata texts of these images, in their order; images without any are left out."""
+        found: dict[int, list[RawChunk]] = {}
+        with self._database.read() as connection:
+            for image_id, key, encoding, text in connection.execute(
+                "SELECT image_id, key, encoding, text FROM raw_chunk"
+                " WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, position",
+                (ids_json(ids),),
+            ):
+                chunk = RawChunk(key, encoding, zlib.decompress(text).decode("utf-8", "surrogatepass"))
+                found.setdefault(image_id, []).append(chunk)
+        return found
+
+    def read_before(self, parser_version: int, after: int, limit: int) -> tuple[list[int], int]:
+        """The next `limit` images above the id `after` that an older parser read, and how many there are from there on."""
+        # Below 0 are images whose texts were lost with a damaged index: only their files can say it again.
+        where = "WHERE parser_version >= 0 AND parser_version < ? AND id > ?"
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT id FROM image {where} ORDER BY id LIMIT ?", (parser_version, after, limit)
+            ).fetchall()
+            left = connection.execute(f"SELECT count(*) FROM image {where}", (parser_version, after)).fetchall()[0][0]
+        return [image_id for (image_id,) in rows], left
+
+    def problems(self, ids: Iterable[int]) -> dict[int, str]:
+        """What could not be read of the metadata of these images, where there is something."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, parse_problem FROM image"
+                " WHERE parse_problem IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
+                (ids_json(ids),),
+            ).fetchall()
+        return dict(rows)
+
+    def restate(self, stated: Mapping[int, Metadata], stages: Mapping[Of, Sequence[str]]) -> int:
+        """Write what newer readers say of these images in the place of what older ones said: one transaction.
+
+        `stages` names the layers by the text that they embed: a text that changed is embedded again, and the vectors
+        of one that is gone go with it. Returns how many images are told of differently now.
+        """
+        changed = 0
+        with self._database.write() as connection:
+            for image_id, metadata in stated.items():
+                before = told(connection, image_id)
+                texts = restate(connection, image_id, metadata)
+                changed += told(connection, image_id) != before
+                for of, text in texts.items():
+                    embed_again(connection, image_id, stages.get(of, ()), wanted=bool(text.strip()))
+            refresh_texts(connection, stated)
+        return changed
 
     def set_decode_problem(self, image_id: int, text: str | None) -> None:
         """Note why the pixels cannot be decoded; None when they can after all."""

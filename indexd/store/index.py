@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from indexd.errors import IndexDamaged
 from indexd.store.database import Database
 from indexd.store.events import Events
 from indexd.store.files import Files
@@ -72,6 +73,10 @@ class Store:
     def path(self) -> Path:
         """The file of the index."""
         return self._database.path
+
+    def watch_for_damage(self, tell: Callable[[IndexDamaged], None]) -> None:
+        """Have `tell` called, in the thread that met it, when a page of the index cannot be read."""
+        self._database.on_damage = tell
 
     def close(self) -> None:
         """Close every connection; the index is one file again afterwards. Harmless when called twice."""

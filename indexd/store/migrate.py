@@ -58,6 +58,7 @@ def open_database(
     except BaseException:
         database.close()
         raise
+    database.is_index = True
     return database
 
 

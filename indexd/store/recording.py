@@ -11,10 +11,10 @@ from indexd.images.facts import ImageFacts, Metadata
 from indexd.store.counting import last_image_id
 from indexd.store.database import Connection
 from indexd.store.merging import take_waiting
-from indexd.store.records import Recorded, Sighting
+from indexd.store.records import Of, Recorded, Sighting
 from indexd.store.succession import note_successions
 from indexd.store.texts import INSERT_TEXT, file_name, refresh_texts
-from indexd.store.values import canonical_seed, display, plain_text, real, signed, whole
+from indexd.store.values import canonical_seed, display, ids_json, plain_text, real, signed, whole
 
 # A 4 KB workflow deflates in 60 us at this level; higher levels save 3 % more and double that.
 DEFLATE_LEVEL = 3
@@ -54,6 +54,12 @@ ON CONFLICT (root_id, rel) DO UPDATE SET
     problem = excluded.problem, missing_since = NULL, was_image_id = coalesce(file.image_id, file.was_image_id)
 """
 
+FACTS_LOST = -1
+"""The parser version of an image whose facts were lost with a damaged index: the next sighting of its file states them."""
+
+LOST_IDENTITY = "lost "
+"""Before the id: what stands in the place of a content hash that was lost with a damaged index."""
+
 Row = tuple[Any, ...]
 
 
@@ -88,7 +94,7 @@ class Recording:
             problem = plain_text(sighting.problem) or "could not be read"
             self._file(sighting, None, problem)
             return Recorded(None, "problem")
-        known = self._known(facts.content_hash)
+        known = self._known(facts.content_hash) or self._identified(sighting, facts)
         if known is not None:
             if self._file(sighting, known, None):
                 self._stale_texts.add(known)
@@ -105,6 +111,23 @@ class Recording:
             return self._ids[content_hash]
         row = self._connection.execute("SELECT id FROM image WHERE content_hash = ?", (content_hash,)).fetchone()
         return row[0] if row else None
+
+    def _identified(self, sighting: Sighting, facts: ImageFacts) -> int | None:
+        """The image whose row was lost with a damaged index, when this is its file, untouched since; now it is known."""
+        row = self._connection.execute(
+            "SELECT image.id FROM file JOIN image ON image.id = image_id"
+            " WHERE root_id = ? AND rel = ? AND mtime_ns = ? AND content_hash = CAST(? || image.id AS BLOB)",
+            (sighting.root_id, sighting.rel, sighting.stamp.mtime_ns, LOST_IDENTITY),
+        ).fetchone()
+        if row is None:
+            return None
+        self._connection.execute(
+            "UPDATE image SET content_hash = ?, byte_count = ?, format = ?, width = ?, height = ?, frame_count = ?,"
+            " decode_problem = NULL WHERE id = ?",
+            (facts.content_hash, facts.byte_count, facts.format, facts.width, facts.height, facts.frame_count, row[0]),
+        )
+        self._ids[facts.content_hash] = row[0]
+        return int(row[0])
 
     def _file(self, sighting: Sighting, image_id: int | None, problem: str | None) -> bool:
         """Note where the sighting lies. Returns whether that place held another content (or nothing) before."""
@@ -232,3 +255,58 @@ def _children(metadata: Metadata) -> Iterator[tuple[str, list[Row]]]:
             for one in metadata.passes
         ],
     )
+
+
+def restate(connection: Connection, image_id: int, metadata: Metadata) -> dict[Of, str]:
+    """Write what is now known of an image in the place of what was: columns, child rows, texts. Marks and vectors stay.
+
+    Returns the texts that changed, by what they are of ("" where there is none any more).
+    """
+    before = connection.execute(
+        "SELECT prompt, negative_prompt FROM image_text WHERE image_id = ?", (image_id,)
+    ).fetchone() or (None, None)
+    columns = _IMAGE_COLUMNS[_IMAGE_COLUMNS.index("generator") :]
+    connection.execute(
+        f"UPDATE image SET created_at = coalesce(?, created_at), {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
+        (real(metadata.created_at), *_stated(metadata), image_id),
+    )
+    prompt, negative = plain_text(metadata.prompt), plain_text(metadata.negative_prompt)
+    connection.execute("DELETE FROM image_text WHERE image_id = ?", (image_id,))
+    connection.execute(
+        _INSERTS["image_text"], (image_id, prompt, negative, plain_text(metadata.raw_prompt), _extras(metadata))
+    )
+    for table, rows in _children(metadata):
+        connection.execute(f"DELETE FROM {table} WHERE image_id = ?", (image_id,))
+        connection.executemany(_INSERTS[table], [(image_id, position, *values) for position, values in enumerate(rows)])
+    after: dict[Of, str | None] = {"prompt": prompt, "negative_prompt": negative}
+    return {of: text or "" for (of, text), old in zip(after.items(), before, strict=True) if text != old}
+
+
+def told(connection: Connection, image_id: int) -> list[Row]:
+    """Everything that `restate` may change of an image but the version of its reader, to be compared before and after."""
+    columns = [name for name in _IMAGE_COLUMNS[_IMAGE_COLUMNS.index("generator") :] if name != "parser_version"]
+    found: list[Row] = connection.execute(
+        f"SELECT created_at, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)
+    ).fetchall()
+    for table in ("image_text", "lora_use", "control_use", "sampler_pass"):
+        found += connection.execute(f"SELECT * FROM {table} WHERE image_id = ? ORDER BY 1, 2", (image_id,)).fetchall()
+    return found
+
+
+def restate_lost(connection: Connection, sightings: Sequence[Sighting], recorded: Sequence[Recorded]) -> None:
+    """Give images whose facts were lost with a damaged index the facts of these sightings."""
+    found = {
+        one.image_id: sighting
+        for one, sighting in zip(recorded, sightings, strict=True)
+        if one.outcome == "known" and one.image_id is not None and sighting.facts is not None
+    }
+    lost = connection.execute(
+        "SELECT id FROM image WHERE id IN (SELECT value FROM json_each(?)) AND parser_version = ?",
+        (ids_json(found), FACTS_LOST),
+    ).fetchall()
+    for (image_id,) in lost:
+        facts = found[image_id].facts
+        assert facts is not None
+        restate(connection, image_id, facts.metadata)
+        connection.executemany(_INSERTS["work"], [(image_id, stage) for stage in found[image_id].stages])
+    refresh_texts(connection, [image_id for (image_id,) in lost])

@@ -6,6 +6,7 @@ table for each revision keeps writes at the end of a tree and revisions apart: n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from indexd.store.coarse import ROTATION_SEED, code_bits
 from indexd.store.database import Connection
 from indexd.store.records import Of, Revision
 
-_WANTING: dict[Of, str] = {
+WANTING: dict[Of, str] = {
     "prompt": "SELECT image_id FROM image_text WHERE trim(prompt) <> ''",
     "negative_prompt": "SELECT image_id FROM image_text WHERE trim(negative_prompt) <> ''",
     "image": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
@@ -85,6 +86,26 @@ def activate(connection: Connection, layer: str, identity: str, dim: int, of: Of
     return coding.revision.id
 
 
+def embed_again(connection: Connection, image_id: int, layers: Iterable[str], *, wanted: bool) -> None:
+    """The text of an image changed: these layers get their work again, or lose its vectors where there is no text now.
+
+    The old vector of the present revision answers until the new one takes its place. Those of other revisions go: they
+    would be used again, unnoticed, if their model came back.
+    """
+    for layer in layers:
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM revision WHERE layer = ?", (layer,)).fetchall()
+        for coding in map(_coding, rows):
+            if coding.active and wanted:
+                continue
+            tables = [coding.vectors_table, coding.codes_table]
+            tables += [coding.next_codes_table] if coding.next_mean is not None else []
+            for table in tables:
+                connection.execute(f"DELETE FROM {table} WHERE image_id = ?", (image_id,))
+        connection.execute("DELETE FROM work WHERE stage = ? AND image_id = ?", (layer, image_id))
+        if wanted:
+            connection.execute("INSERT INTO work (stage, image_id) VALUES (?, ?)", (layer, image_id))
+
+
 def create_codes_table(connection: Connection, table: str, dim: int) -> None:
     """An empty table of codes."""
     connection.execute(
@@ -113,7 +134,7 @@ def _renew_work(connection: Connection, layer: str, vectors_table: str, of: Of) 
     connection.execute(
         f"""
         INSERT INTO work (stage, image_id)
-        SELECT ?, image_id FROM ({_WANTING[of]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
+        SELECT ?, image_id FROM ({WANTING[of]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
         ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL
         """,
         (layer,),

@@ -1,4 +1,4 @@
-"""Durations as people write them: `5m`, `30s`, `1h30m`, `0`, `never`."""
+"""Durations as people write them: `5m`, `30s`, `1h30m`, `0`, `never`; and times of day: `03:30`, `never`."""
 
 from __future__ import annotations
 
@@ -30,3 +30,25 @@ def _checked(text: str) -> str:
 
 
 Duration = Annotated[str, AfterValidator(_checked)]
+
+
+_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+def parse_time_of_day(text: str) -> tuple[int, int] | None:
+    """Hour and minute, or None for `never`. Raises ValueError with the forms that are understood."""
+    plain = text.strip().lower()
+    if plain == "never":
+        return None
+    match = _TIME.fullmatch(plain)
+    if match is None:
+        raise ValueError(f"{text!r} is no time of day; write 03:30 or never")
+    return int(match[1]), int(match[2])
+
+
+def _checked_time(text: str) -> str:
+    parse_time_of_day(text)
+    return text
+
+
+TimeOfDay = Annotated[str, AfterValidator(_checked_time)]

@@ -82,3 +82,11 @@ class ScanRequest(Request):
     """Compare every root with the index now; `wait` = answer when it is done."""
 
     wait: bool = True
+
+
+class ReparseRequest(Request):
+    """Read the stored metadata of the next `limit` images above the id `after` again; a slice, so that nobody waits long."""
+
+    after: int = Field(0, ge=0, lt=2**63)
+    limit: int = Field(500, ge=1, le=10_000)
+    everything: bool = False

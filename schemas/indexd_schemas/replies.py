@@ -51,6 +51,38 @@ class Replayed(Output):
     differing_pixels: int | None
 
 
+class BackedUp(Output):
+    """One backup; `rows` counts what people entered and the job ledger, by table, where it was just made."""
+
+    path: str
+    byte_count: int
+    at: float
+    rows: dict[str, int] = Field(default_factory=dict)
+
+
+class BackupList(Output):
+    """What `backup --list --json` prints, newest first."""
+
+    backups: list[BackedUp]
+
+
+class Restored(Output):
+    """What `restore` prints; `set_aside` is where the index lies that was there before."""
+
+    index: str
+    backup: str
+    set_aside: str | None
+
+
+class Reparsed(Output):
+    """What one slice of `reparse` did: `last_id` None = nothing was left to do; `left` is what still is."""
+
+    read: int
+    changed: int
+    last_id: int | None
+    left: int
+
+
 class Problem(Output):
     """What the local door answers instead of a document: `kind` is the name of the error's class."""
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from indexd_schemas.durations import Duration
+from indexd_schemas.durations import Duration, TimeOfDay
 
 ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
 
@@ -161,6 +161,23 @@ class Thumbnails(Section):
     size_px: int = Field(384, ge=32, le=2048, description="Longest side in pixels.", examples=[384])
 
 
+class Backup(Section):
+    """Backups of the index, made by the daemon while it runs: everything but vectors, which models make again."""
+
+    folder: str = Field(
+        "",
+        description="Folder of the backups; best on another disk. Empty = `backups` beside the index.",
+        examples=["/mnt/nas/indexd"],
+    )
+    keep_daily: int = Field(7, ge=1, le=1000, description="Of so many days the newest backup is kept.", examples=[7])
+    keep_weekly: int = Field(4, ge=0, le=1000, description="Of so many weeks the newest backup is kept.", examples=[4])
+    at: TimeOfDay = Field(
+        "03:30",
+        description="When the nightly backup is made, in local time; `never` = not at all. One that was missed is made up for.",
+        examples=["03:30"],
+    )
+
+
 class Api(Section):
     """The local door for the command line and other programs."""
 
@@ -198,5 +215,6 @@ class Settings(BaseSettings):
     models: Models = Field(Models(), description=Models.__doc__)
     generate: Generate = Field(Generate(), description=Generate.__doc__)
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
+    backup: Backup = Field(Backup(), description=Backup.__doc__)
     api: Api = Field(Api(), description=Api.__doc__)
     log: Log = Field(Log(), description=Log.__doc__)

@@ -86,9 +86,11 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.import_marks(ImportRequest(records=(record,), prefer_file=True)).records == 1
     assert client.relocate(RelocateRequest(old="/a%FF", new="/b")).notes == ["change it"]
     assert client.forget(ForgetRequest(under="/a", dry_run=True)).dry_run
+    assert client.reparse(5, 10, everything=True).last_id == 15
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "duplicates",
         "stats", "verify_model", "note", "mark_matching", "export_page", "import_marks", "relocate", "forget",
+        "reparse",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
     assert asked[15][1] == (matching,)

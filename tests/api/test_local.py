@@ -141,6 +141,27 @@ def test_show_has_everything_but_secrets(alone: LocalOperations, library: Librar
         alone.show(Target(image_id=999))
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("png:prompt", r'{"1": {"inputs": {"image": "https:\/\/x\/a.png?w=1\u0026X-Amz-Signature=SECRET"}}}'),
+        ("exif:UserComment", "a cat\nSteps: 1, Seed: 1, Init: https://x/a?token=SECRET&w=1"),
+        ("xmp", "<rdf:li>https://x/a?b=1&amp;sig=SECRET</rdf:li>"),
+    ],
+)
+def test_signatures_are_taken_off_every_text_that_is_shown(
+    alone: LocalOperations, library: Library, key: str, text: str
+) -> None:
+    from indexd.images.facts import RawChunk
+    from indexd.images.metadata import parse
+
+    library.add("signed.png", parse([RawChunk(key, "utf-8", text)]))
+    shown = alone.show(of_path(library.path("signed.png")))
+    assert "SECRET" not in shown.raw[key]
+    assert "…" in shown.raw[key]
+    assert "SECRET" not in shown.model_dump_json()
+
+
 def test_show_takes_texts_that_are_no_unicode(alone: LocalOperations, library: Library) -> None:
     from indexd.images.facts import RawChunk
 

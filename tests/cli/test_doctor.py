@@ -87,3 +87,15 @@ def test_a_check_that_breaks_hides_no_other(indexd: Indexd, monkeypatch: pytest.
     by_name = found(indexd, 2)
     assert by_name["index"].detail == "something odd"
     assert "model bge" in by_name
+
+
+def test_an_index_without_a_backup_of_late_is_named(indexd: Indexd, library: Library, home: Path) -> None:
+    def backups() -> list[str]:
+        return [check["state"] for check in indexd("doctor", "--json").json["checks"] if check["name"] == "backups"]
+
+    assert backups() == ["warning"]
+    assert indexd("backup").code == 0
+    assert backups() == ["ok"]
+    (made,) = (home / "backups").iterdir()
+    made.rename(made.with_name("index-20200101T000000Z.db"))
+    assert backups() == ["warning"]

@@ -44,6 +44,26 @@ def test_signatures_of_addresses_are_not_shown() -> None:
     assert ("Init", "https://x.org/a?b=1&token=…") in answer.extras
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://x.org/a?w=1&X-Amz-Signature=abc123&z=1", "https://x.org/a?w=1&X-Amz-Signature=…&z=1"),
+        ("https://x.org/a?X-Amz-Security-Token=FwoG/x==", "https://x.org/a?X-Amz-Security-Token=…"),
+        (r'{"u": "https:\/\/x\/a?b=1\u0026token=abc\u0026c=2"}', r'{"u": "https:\/\/x\/a?b=1\u0026token=…\u0026c=2"}'),
+        ("see &lt;https://x/a?b=1&amp;sig=abc&amp;c=2", "see &lt;https://x/a?b=1&amp;sig=…&amp;c=2"),
+        (
+            "https://x/?url=https%3A%2F%2Fy%3Fsignature%3Dabc%26w%3D3",
+            "https://x/?url=https%3A%2F%2Fy%3Fsignature%3D…%26w%3D3",
+        ),
+        ("https://x/a?api_key=abc", "https://x/a?api_key=…"),
+        ("https://x/a.png?width=512&monkey=1", "https://x/a.png?width=512&monkey=1"),
+        ("a prompt; key=light, token=1girl? yes", "a prompt; key=light, token=1girl? yes"),
+    ],
+)
+def test_whatever_writes_an_address_its_signature_is_found(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_readers", {})

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 
+# Between parameters stands `&`, or one of the forms in which JSON, HTML and addresses within addresses write it.
+_BETWEEN = r"(?:[?&;]|&amp;|\\u0026|\\u003[fF]|%26|%3[fF])"
+_EQUALS = r"(?:=|\\u003[dD]|%3[dD])"
+_NAME = (
+    r"(?:[\w.-]*(?:sig|signature|token|secret|password|credential|policy|expires)|(?:[\w.-]*-|api_?|access_?|account_?)?key"
+    r"|awsaccesskeyid|googleaccessid|key-pair-id|hmac|st|se|sp|sv|sr|skoid|sktid)"
+)
 _SECRET = re.compile(
-    r"([?&;](?:sig|signature|token|access_token|key|x-amz-signature|x-amz-credential|x-goog-signature|policy|st|se)=)[^&\s\"'<>\\]+",
+    rf"({_BETWEEN}{_NAME}{_EQUALS})(?:(?!%26|&)[^\s\"'<>\\])+",
     re.IGNORECASE,
 )
 

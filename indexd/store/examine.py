@@ -1,0 +1,285 @@
+"""Looking an index over without changing it: pages, references, words, vectors, the ledger, and the disk beside it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import apsw
+import numpy as np
+
+from indexd.errors import IndexDamaged, NotAPicture, NotRegular, StoreError
+from indexd.images.metadata import PARSER_VERSION
+from indexd.images.source import hashed
+from indexd.store.backup import load_vectors
+from indexd.store.coarse import code_bits
+from indexd.store.database import BUSY_TIMEOUT_MS, Connection, sentences, suspicion
+from indexd.store.migrate import APPLICATION_ID, migrations
+from indexd.store.tables import FULLTEXT, HUMAN_TABLES, LEDGER_TABLES, ordinary_tables
+from indexd.store.values import absolute, display
+from indexd.watch.regular import open_regular
+
+State = Literal["ok", "warning", "failed"]
+
+SAMPLE_FILES = 50
+SAMPLE_FILES_FULL = 500
+SAMPLE_VECTORS = 200
+NAMED_FILES = 3
+_REBUILD = "restart the daemon: it sets a damaged index aside and makes it anew with everything that you entered"
+_RESTART = "restart the daemon; `indexd scan` brings the index up to date"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `check`: what was looked at, how it stands, and the cure where it is not well."""
+
+    name: str
+    state: State
+    detail: str
+    cure: str | None = None
+
+
+def examine(index: Path, *, full: bool, on_step: Callable[[str], object] = lambda _: None) -> Iterator[Finding]:
+    """Look over the index at `index`, beside a running daemon or without one. Nothing is changed.
+
+    Without `full`, what people entered and the ledger are read whole and the rest is sampled; with it, every page is
+    read, every vector is counted, and more files are compared, by content.
+    """
+    looks: tuple[tuple[str, Callable[[Connection, bool], Iterator[Finding]]], ...] = (
+        ("form", _form),
+        ("pages", _pages),
+        ("references", _references),
+        ("words", _words),
+        ("vectors", _vectors),
+        ("ledger", _ledger),
+        ("readers", _readers),
+        ("files", _files),
+    )
+    if not index.exists():
+        raise StoreError(f"there is no index at {index}")
+    try:
+        with sentences(index), closing(_opened(index)) as connection:
+            if suspicion(index).exists():
+                yield Finding("mark", "warning", "an earlier process met damage here", _REBUILD)
+            for name, look in looks:
+                on_step(name)
+                found = list(_guarded(name, look, connection, full, index))
+                yield from found
+                if name == "form" and found[0].state == "failed":
+                    return
+    except IndexDamaged as error:
+        yield Finding("index", "failed", str(error.__cause__ or error), _REBUILD)
+
+
+def _opened(index: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(index), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    load_vectors(connection)
+    return connection
+
+
+def _guarded(
+    name: str,
+    look: Callable[[Connection, bool], Iterator[Finding]],
+    connection: apsw.Connection,
+    full: bool,
+    index: Path,
+) -> Iterator[Finding]:
+    """One look in one snapshot; damage that it meets is a finding and does not hide the others."""
+    connection.execute("BEGIN").fetchall()
+    try:
+        with sentences(index):
+            yield from look(cast("Connection", connection), full)
+    except IndexDamaged as error:
+        yield Finding(name, "failed", str(error.__cause__ or error), _REBUILD)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK").fetchall()
+
+
+def _form(connection: Connection, _full: bool) -> Iterator[Finding]:
+    version, newest = int(connection.pragma("user_version")), len(migrations())
+    if connection.pragma("application_id") != APPLICATION_ID:
+        yield Finding("form", "failed", "the header does not say that this is an index of indexd", _REBUILD)
+    elif version > newest:
+        yield Finding("form", "failed", f"made by a newer indexd (form {version} of {newest})", "update indexd")
+    elif version < newest:
+        yield Finding(
+            "form", "warning", f"form {version} of {newest}", "start the daemon once: it brings it up to date"
+        )
+    else:
+        yield Finding("form", "ok", f"form {version}")
+
+
+def _pages(connection: Connection, full: bool) -> Iterator[Finding]:
+    tables = [table.name for table in ordinary_tables(connection)]
+    if full:
+        found = _integrity(connection, "")
+        yield _verdict("pages", found, f"every page is whole ({connection.pragma('page_count')} pages)")
+        return
+    for table in tables:
+        connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
+    for table in HUMAN_TABLES + LEDGER_TABLES:
+        found = _integrity(connection, table)
+        if found:
+            yield _verdict("pages", [f"{table}: {text}" for text in found], "")
+            return
+    yield Finding("pages", "ok", "what you entered and the job ledger are whole (--full reads every page)")
+
+
+def _integrity(connection: Connection, table: str) -> list[str]:
+    what = f"PRAGMA integrity_check({table})" if table else "PRAGMA integrity_check(5)"
+    found = [str(text) for (text,) in connection.execute(what).fetchall()]
+    return [] if found == ["ok"] else found
+
+
+def _verdict(name: str, found: list[str], well: str) -> Finding:
+    if not found:
+        return Finding(name, "ok", well)
+    return Finding(name, "failed", " ".join("; ".join(found).split())[:300], _REBUILD)
+
+
+def _references(connection: Connection, full: bool) -> Iterator[Finding]:
+    tables = ("",) if full else HUMAN_TABLES + LEDGER_TABLES
+    for table in tables:
+        what = f"PRAGMA foreign_key_check({table})" if table else "PRAGMA foreign_key_check"
+        orphans = connection.execute(what).fetchall()
+        if orphans:
+            detail = f"{len(orphans)} rows of {orphans[0][0]} belong to nothing"
+            yield Finding("references", "failed", detail, _REBUILD)
+            return
+    yield Finding("references", "ok", "every row belongs to something that is there")
+
+
+def _words(connection: Connection, full: bool) -> Iterator[Finding]:
+    connection.execute(f"SELECT rowid FROM {FULLTEXT} WHERE {FULLTEXT} MATCH 'a' LIMIT 1").fetchall()
+    if not full:
+        yield Finding("words", "ok", "the full text answers (--full compares it with the pictures)")
+        return
+    found = _integrity(connection, FULLTEXT)
+    missing = _count(connection, f"image_text WHERE image_id NOT IN (SELECT id FROM {FULLTEXT}_docsize)")
+    if not found and missing:
+        found = [f"{missing} pictures have no words in the full text"]
+    yield _verdict("words", found, "every picture has its words in the full text")
+
+
+def _vectors(connection: Connection, full: bool) -> Iterator[Finding]:
+    rows = connection.execute("SELECT id, layer, dim, generation FROM revision WHERE active ORDER BY layer").fetchall()
+    for revision, layer, dim, generation in rows:
+        vectors, codes = f"embedding_{revision}", f"coarse_{revision}_{generation}"
+        wrong = _sampled_vectors(connection, vectors, codes, dim)
+        well = f"{layer}: a sample is whole"
+        if full and not wrong:
+            count = _count(connection, vectors)
+            without = _count(connection, f"{vectors} WHERE image_id NOT IN (SELECT image_id FROM {codes})")
+            lost = _count(connection, f"{codes} WHERE image_id NOT IN (SELECT image_id FROM {vectors})")
+            well = f"{layer}: {count} vectors, each with its code"
+            if without or lost:
+                wrong = f"{without} vectors have no code and {lost} codes no vector"
+        if wrong:
+            yield Finding("vectors", "failed", f"{layer}: {wrong}", _REBUILD)
+        else:
+            yield Finding("vectors", "ok", well)
+    if not rows:
+        yield Finding("vectors", "ok", "there are none yet")
+
+
+def _sampled_vectors(connection: Connection, vectors: str, codes: str, dim: int) -> str | None:
+    last = connection.execute(f"SELECT coalesce(max(image_id), 0) FROM {vectors}").fetchall()[0][0]
+    chance = random.Random(last)
+    for _ in range(min(SAMPLE_VECTORS, last)):
+        found = connection.execute(
+            f"SELECT image_id, vector FROM {vectors} WHERE image_id >= ? ORDER BY image_id LIMIT 1",
+            (chance.randint(1, last),),
+        ).fetchone()
+        if found is None:
+            return "the order of the pictures is lost"
+        image_id, blob = found
+        vector = np.frombuffer(blob, np.float16).astype(np.float32) if len(blob) == 2 * dim else None
+        if vector is None or not abs(float(np.linalg.norm(vector)) - 1.0) < 0.02:
+            return f"the vector of picture #{image_id} is none"
+        code = connection.execute(f"SELECT code FROM {codes} WHERE image_id = ?", (image_id,)).fetchone()
+        if code is None or len(code[0]) * 8 != code_bits(dim):
+            return f"the vector of picture #{image_id} has no code"
+    return None
+
+
+def _ledger(connection: Connection, _full: bool) -> Iterator[Finding]:
+    ended = "job.state IN ('done', 'failed', 'cancelled') AND item.state IN ('queued', 'running')"
+    open_items = _count(connection, f"job JOIN job_item AS item ON item.job_id = job.id WHERE {ended}")
+    empty = _count(connection, "job WHERE id NOT IN (SELECT job_id FROM job_item)")
+    nowhere = _count(connection, "job_item WHERE state = 'done' AND content_hash IS NULL")
+    wrong = []
+    if open_items:
+        wrong.append(f"{open_items} pictures wait in jobs that have ended")
+    if empty:
+        wrong.append(f"{empty} jobs have no pictures")
+    if nowhere:
+        wrong.append(f"{nowhere} pictures count as made but have no hash")
+    if wrong:
+        yield Finding("ledger", "warning", "; ".join(wrong), "`indexd jobs retry JOB` takes up what is left of a job")
+    else:
+        yield Finding("ledger", "ok", f"{_count(connection, 'job')} jobs, all in order")
+
+
+def _readers(connection: Connection, _full: bool) -> Iterator[Finding]:
+    old = _count(connection, f"image WHERE parser_version BETWEEN 0 AND {PARSER_VERSION - 1}")
+    if old:
+        yield Finding(
+            "readers", "warning", f"{old} pictures were read by an older reader of metadata", "`indexd reparse`"
+        )
+    else:
+        yield Finding("readers", "ok", "all metadata was read by the present readers")
+
+
+def _files(connection: Connection, full: bool) -> Iterator[Finding]:
+    last = connection.execute("SELECT coalesce(max(id), 0) FROM file").fetchall()[0][0]
+    chance = random.Random()
+    wanted = {chance.randint(1, last) for _ in range(SAMPLE_FILES_FULL if full else SAMPLE_FILES)} if last else set()
+    looked, differing = 0, []
+    for file_id in sorted(wanted):
+        row = connection.execute(
+            "SELECT root.path, rel, size, mtime_ns, content_hash FROM file"
+            " JOIN root ON root.id = root_id JOIN image ON image.id = image_id"
+            " WHERE file.id = ? AND missing_since IS NULL AND root.online",
+            (file_id,),
+        ).fetchone()
+        if row is None:
+            continue
+        looked += 1
+        path = absolute(row[0], row[1])
+        said = _differs(path, row[2], row[3], row[4] if full else None)
+        if said:
+            differing.append(f"{display(path)} {said}")
+    if differing:
+        named = "; ".join(differing[:NAMED_FILES])
+        more = f" and {len(differing) - NAMED_FILES} more" if len(differing) > NAMED_FILES else ""
+        yield Finding("files", "warning", f"{len(differing)} of {looked} files looked at: {named}{more}", _RESTART)
+    else:
+        by = "by their content" if full else "by size and time"
+        yield Finding("files", "ok", f"{looked} files, chosen by chance, are as the index says ({by})")
+
+
+def _differs(path: bytes, size: int, mtime_ns: int, content_hash: bytes | None) -> str | None:
+    try:
+        with open_regular(path) as opened:
+            now = os.fstat(opened.fileno())
+            if (now.st_size, now.st_mtime_ns) != (size, mtime_ns):
+                return "changed since it was indexed"
+            if content_hash is not None and hashed(opened, now.st_size)[0] != content_hash:
+                return "has the same size and time but other bytes than when it was indexed"
+    except FileNotFoundError:
+        return "is gone and not marked as missing yet"
+    except (OSError, NotRegular, NotAPicture) as error:
+        return f"cannot be read: {error}"
+    return None
+
+
+def _count(connection: Connection, rest: str) -> int:
+    found: int = connection.execute(f"SELECT count(*) FROM {rest}").fetchall()[0][0]
+    return found

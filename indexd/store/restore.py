@@ -1,0 +1,53 @@
+"""Bringing a backup back: verified first, laid ready whole, then exchanged with the present index."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from indexd.errors import StorageFull, StoreError
+from indexd.store.aside import discard, exchange, incoming
+from indexd.store.backup import Watcher, sync_folder, verify
+from indexd.store.migrate import open_database
+
+
+def restore(index: Path, backup: Path, now: float, *, on_step: Watcher = lambda _: False) -> Path | None:
+    """Put a copy of `backup` in the place of `index`; returns where the present one lies now (None: there was none).
+
+    The caller holds the instance lock. The backup is only read. Raises StoreError when it is damaged, newer than this
+    program or no index, StorageFull when there is no room for the copy; then the present index is as it was.
+    """
+    index = index.absolute()
+    if index.exists() and backup.exists() and index.samefile(backup):
+        raise StoreError(f"{backup} is the present index itself; name a backup")
+    verify(backup, on_step=on_step)
+    ready = incoming(index)
+    unfinished = ready.with_name(f"{ready.name}.part")
+    discard(unfinished)
+    discard(ready)
+    on_step("copying")
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        _copy(backup, unfinished)
+        # Opened once as what it will be: an older form is brought up to date, a newer one refused, before anything moves.
+        open_database(unfinished).close()
+        unfinished.rename(ready)
+        sync_folder(ready.parent)
+    except BaseException:
+        discard(unfinished)
+        raise
+    return exchange(index, "before-restore", now)
+
+
+def _copy(backup: Path, target: Path) -> None:
+    try:
+        with backup.open("rb") as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"there is no room for a copy of {backup} beside {target}; free some space") from None
+        raise StoreError(f"cannot copy {backup} to {target}: {error.strerror or error}") from None
