@@ -15,6 +15,7 @@ from indexd.search.find import find_id
 from indexd.search.language import parse
 from indexd.search.targets import Target, from_text
 from indexd.search.terms import TERMS, TermRule
+from indexd.store.id_set import IdSet
 from indexd.store.index import Store
 from indexd.store.records import Filter
 from indexd.worker.calls import EmbedImages, EmbedText
@@ -46,7 +47,7 @@ class Plan:
 
     probes: tuple[Probe, ...]
     words: tuple[Words, ...]
-    among: set[int] | None
+    among: IdSet | None
     with_missing: bool
     sort: SortOrder
     notes: tuple[str, ...]

@@ -74,7 +74,10 @@ def _number(column: str, wanted: Filter) -> Condition:
 
 
 def _rating(_: Connection, wanted: Filter) -> Condition:
-    # Unrated counts as 0, so that rating:0 finds what is still to be rated.
+    # Unrated counts as 0, so that rating:0 finds what is still to be rated. Where it cannot be 0, the rated are enough.
+    sql, bound = _number("value", wanted)
+    if (_ends(wanted)[0] or "0") not in ("0", "0.0"):
+        return (f"image.id IN (SELECT image_id FROM rating WHERE {sql})", bound)
     return _number("coalesce((SELECT value FROM rating WHERE rating.image_id = image.id), 0)", wanted)
 
 

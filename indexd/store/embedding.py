@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,15 @@ def replace_codes(connection: Connection, table: str, ids: Sequence[int], codes:
         f"INSERT INTO {table} (image_id, code) VALUES (?, vec_bit(?))",
         ((image_id, code.tobytes()) for image_id, code in zip(ids, codes, strict=True)),
     )
+
+
+def remove(connection: Connection, coding: Coding, ids: Collection[int]) -> None:
+    """Take the vectors and codes of images away; images without one are ignored."""
+    tables = [coding.vectors_table, coding.codes_table]
+    if coding.next_mean is not None:
+        tables.append(coding.next_codes_table)
+    for table in tables:
+        connection.executemany(f"DELETE FROM {table} WHERE image_id = ?", ((image_id,) for image_id in ids))
 
 
 def _split(coding: Coding, rows: Iterable[tuple[int, bytes]]) -> tuple[list[int], Floats]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Literal
+
+import numpy as np
 
 from indexd.store.conditions import condition
 from indexd.store.database import Database
+from indexd.store.id_set import IdSet
 from indexd.store.records import Filter
 from indexd.store.values import ids_json
 
@@ -20,7 +24,7 @@ class Filters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ids(self, filters: Sequence[Filter]) -> set[int] | None:
+    def ids(self, filters: Sequence[Filter]) -> IdSet | None:
         """The images that meet every filter; None when there is no filter. A value nobody has gives the empty set."""
         if not filters:
             return None
@@ -28,7 +32,8 @@ class Filters:
             conditions = [condition(connection, one) for one in filters]
             where = " AND ".join(sql for sql, _ in conditions)
             bound = [value for _, values in conditions for value in values]
-            return {image_id for (image_id,) in connection.execute(f"SELECT image.id FROM image WHERE {where}", bound)}
+            rows = connection.execute(f"SELECT image.id FROM image WHERE {where}", bound)
+            return IdSet(np.fromiter(chain.from_iterable(rows), dtype=np.int64))
 
     def sorted_ids(self, order: Order, among: Collection[int] | None, limit: int) -> list[int]:
         """The first `limit` images (of `among`; None = of all) by time of making, or by rating and then newest first."""
