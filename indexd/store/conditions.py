@@ -151,8 +151,14 @@ def _path(connection: Connection, wanted: Filter) -> Condition:
     clauses, bound = [], []
     for root_id, path in connection.execute("SELECT id, path FROM root").fetchall():
         prefix = display(path).replace(os.sep, "/").rstrip("/") + "/"
-        clauses.append(r"(root_id = ? AND (? || display LIKE ? ESCAPE '\' OR display LIKE ? ESCAPE '\'))")
-        bound += [root_id, prefix, pattern, pattern]
+        # "+": nearly every row is of some root, and walking the index to the rows takes twice as long as the rows alone.
+        # What begins with % and fits the path below the root fits the whole path as well.
+        if pattern.startswith("%"):
+            clauses.append(r"(+root_id = ? AND ? || display LIKE ? ESCAPE '\')")
+            bound += [root_id, prefix, pattern]
+        else:
+            clauses.append(r"(+root_id = ? AND (? || display LIKE ? ESCAPE '\' OR display LIKE ? ESCAPE '\'))")
+            bound += [root_id, prefix, pattern, pattern]
     return (
         (f"image.id IN (SELECT image_id FROM file WHERE {' OR '.join(clauses)})", tuple(bound)) if clauses else NOTHING
     )
