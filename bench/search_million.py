@@ -104,8 +104,8 @@ def _single_layer(store: Store, library: Floats) -> None:
     cone = Cone(library.shape[1])
     pictures, texts = cone.pictures(QUESTIONS), cone.texts(QUESTIONS)
     truth, brute = _numpy(library, pictures[:SLOW_QUESTIONS])
-    nearest, flat = _faiss(library, pictures)
-    exact = {"pictures": nearest, "texts": _faiss(library, texts)[0]}
+    _, flat = _faiss(library, pictures[:SLOW_QUESTIONS])
+    exact = {"pictures": _exact(library, pictures), "texts": _exact(library, texts)}
     line("numpy brute force over float32", 1e3 * brute, "ms", 1e3 * flat, "faiss flat")
 
     bits, _ = _timed(lambda one: store.vectors.nearest(LAYER, one, 1, candidates=K), pictures[:SLOW_QUESTIONS])
@@ -134,7 +134,7 @@ def _filtered(store: Store, library: Floats) -> None:
             _times(f"filter that leaves {name}", seconds)
             ids = found[0]
             left = ids.array[ids.array <= len(library)]
-            rows = _faiss(library[left - 1], questions)[0][:, : len(left)] - 1
+            rows = _exact(library[left - 1], questions)[:, : len(left)] - 1
             exact = left[rows]
             seconds, found = _timed(lambda one, ids=ids: store.vectors.nearest(LAYER, one, K, ids), questions)  # type: ignore[misc]
             _times(f"  one layer among {len(left)}", seconds)
@@ -270,8 +270,14 @@ def _recall(found: Sequence[Sequence[tuple[int, float]]], exact: NDArray[np.int6
 def _faiss(library: Floats, questions: Floats) -> tuple[NDArray[np.int64], float]:
     """The ids (row + 1) of the K nearest by faiss's flat scan of float32, and seconds a question, asked one by one."""
     began = time.perf_counter()
-    rows = [faiss.knn(one[None, :], library, K, metric=faiss.METRIC_INNER_PRODUCT)[1][0] for one in questions]
-    return np.stack(rows) + 1, (time.perf_counter() - began) / len(questions)
+    rows = [_exact(library, one[None, :])[0] for one in questions]
+    return np.stack(rows), (time.perf_counter() - began) / len(questions)
+
+
+def _exact(library: Floats, questions: Floats) -> NDArray[np.int64]:
+    """The ids (row + 1) of the K nearest of each question, exactly."""
+    found: NDArray[np.int64] = faiss.knn(questions, library, K, metric=faiss.METRIC_INNER_PRODUCT)[1] + 1
+    return found
 
 
 def _numpy(library: Floats, questions: Floats) -> tuple[NDArray[np.int64], float]:
