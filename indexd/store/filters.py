@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -32,8 +31,9 @@ class Filters:
             conditions = [condition(connection, one) for one in filters]
             where = " AND ".join(sql for sql, _ in conditions)
             bound = [value for _, values in conditions for value in values]
-            rows = connection.execute(f"SELECT image.id FROM image WHERE {where}", bound)
-            return IdSet(np.fromiter(chain.from_iterable(rows), dtype=np.int64))
+            # As one text: half a million rows taken one by one cost twice as long.
+            rows = connection.execute(f"SELECT group_concat(image.id) FROM image WHERE {where}", bound).fetchall()
+        return IdSet(np.fromstring(rows[0][0] or "", dtype=np.int64, sep=","))
 
     def sorted_ids(self, order: Order, among: Collection[int] | None, limit: int) -> list[int]:
         """The first `limit` images (of `among`; None = of all) by time of making, or by rating and then newest first."""

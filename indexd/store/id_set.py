@@ -28,6 +28,14 @@ class IdSet(Set[int]):
     def _from_iterable(cls, it: Iterable[int]) -> IdSet:  # type: ignore[override]
         return cls(list(it))
 
+    def holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these ids are in the set."""
+        if not len(self.array):
+            return np.zeros(len(ids), dtype=bool)
+        at = np.minimum(np.searchsorted(self.array, ids), len(self.array) - 1)
+        there: NDArray[np.bool_] = self.array[at] == ids
+        return there
+
     def __contains__(self, image_id: object) -> bool:
         if not isinstance(image_id, int):
             return False

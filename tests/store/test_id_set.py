@@ -30,6 +30,11 @@ def test_sets_can_be_combined() -> None:
     assert isinstance(some & other, IdSet)
 
 
+def test_many_are_looked_up_at_once() -> None:
+    assert IdSet([4, 2, 9]).holds(np.array([9, 1, 2, 10])).tolist() == [True, False, True, False]
+    assert IdSet([]).holds(np.array([1])).tolist() == [False]
+
+
 def test_of_takes_anything_and_copies_no_such_set() -> None:
     made = IdSet.of({9, 7})
     assert IdSet.of(made) is made
