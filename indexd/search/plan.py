@@ -16,6 +16,7 @@ from indexd.search.language import parse
 from indexd.search.targets import Target, from_text
 from indexd.search.terms import TERMS, TermRule, option_of
 from indexd.store.fulltext import SEARCHED
+from indexd.store.id_set import IdSet
 from indexd.store.index import Store
 from indexd.store.records import Filter
 from indexd.worker.calls import EmbedImages, EmbedText
@@ -53,7 +54,7 @@ class Plan:
 
     probes: tuple[Probe, ...]
     words: tuple[Words, ...]
-    among: set[int] | None
+    among: IdSet | None
     with_missing: bool
     sort: SortOrder
     notes: tuple[str, ...]

@@ -74,6 +74,18 @@ def encode(vectors: Floats, mean: Floats | None, seed: int) -> NDArray[np.uint8]
     return np.packbits(turned > 0, axis=1)
 
 
+def encode_query(query: Floats, mean: Floats | None, seed: int) -> NDArray[np.uint8]:
+    """The code (code_bits / 8,) of a question (dim,), by which codes are ranked as cosines with it would rank them.
+
+    Of the mean only as much is taken off as the question has of it. A picture has all of it, like the library itself; a
+    text lies far from every picture, and taking off what it does not have would turn it away from them: measured on
+    cone-shaped data, the true best 20 of 200 000 among 200 candidates of a text .63 that way and .83 this way.
+    """
+    own = query if mean is None else query - float(query @ mean) / max(float(mean @ mean), 1e-9) * mean
+    code: NDArray[np.uint8] = encode(own[None, :], None, seed)[0]
+    return code
+
+
 def _orthogonal(chance: np.random.RandomState, size: int) -> Floats:
     """A random orthogonal matrix: QR of a Gaussian one with the signs of R's diagonal fixed, so that it is uniform.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +72,16 @@ def replace_codes(connection: Connection, table: str, ids: Sequence[int], codes:
     )
 
 
-def _split(coding: Coding, rows: Iterable[tuple[int, bytes]]) -> tuple[list[int], Floats]:
-    ids, blobs = [], []
-    for image_id, blob in rows:
-        ids.append(image_id)
-        blobs.append(blob)
+def remove(connection: Connection, coding: Coding, ids: Collection[int]) -> None:
+    """Take the vectors and codes of images away; images without one are ignored."""
+    tables = [coding.vectors_table, coding.codes_table]
+    if coding.next_mean is not None:
+        tables.append(coding.next_codes_table)
+    for table in tables:
+        connection.executemany(f"DELETE FROM {table} WHERE image_id = ?", ((image_id,) for image_id in ids))
+
+
+def _split(coding: Coding, rows: Sequence[tuple[int, bytes]]) -> tuple[list[int], Floats]:
+    ids, blobs = zip(*rows, strict=True) if rows else ((), ())
     halves = np.frombuffer(b"".join(blobs), dtype=np.float16)
-    return ids, halves.reshape(len(ids), coding.revision.dim).astype(np.float32)
+    return list(ids), halves.reshape(len(ids), coding.revision.dim).astype(np.float32)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
+import numpy as np
+
 from indexd.store.conditions import condition
 from indexd.store.database import Database
+from indexd.store.id_set import IdSet
 from indexd.store.records import Filter
 from indexd.store.values import ids_json
 
@@ -20,7 +23,7 @@ class Filters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ids(self, filters: Sequence[Filter]) -> set[int] | None:
+    def ids(self, filters: Sequence[Filter]) -> IdSet | None:
         """The images that meet every filter; None when there is no filter. A value nobody has gives the empty set."""
         if not filters:
             return None
@@ -28,7 +31,9 @@ class Filters:
             conditions = [condition(connection, one) for one in filters]
             where = " AND ".join(sql for sql, _ in conditions)
             bound = [value for _, values in conditions for value in values]
-            return {image_id for (image_id,) in connection.execute(f"SELECT image.id FROM image WHERE {where}", bound)}
+            # As one text: half a million rows taken one by one cost twice as long.
+            rows = connection.execute(f"SELECT group_concat(image.id) FROM image WHERE {where}", bound).fetchall()
+        return IdSet(np.fromstring(rows[0][0] or "", dtype=np.int64, sep=","))
 
     def sorted_ids(self, order: Order, among: Collection[int] | None, limit: int) -> list[int]:
         """The first `limit` images (of `among`; None = of all) by time of making, or by rating and then newest first."""

@@ -66,6 +66,11 @@ def coding_of(connection: Connection, revision_id: int) -> Coding:
     return _coding(row)
 
 
+def all_codings(connection: Connection) -> list[Coding]:
+    """Every revision of every layer, active or not."""
+    return [_coding(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM revision").fetchall()]
+
+
 def activate(connection: Connection, layer: str, identity: str, dim: int, of: Of) -> int:
     """Make this revision the one that the layer compares, and see to the work it brings. Inside the caller's transaction."""
     current = active_coding(connection, layer)

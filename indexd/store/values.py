@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 from typing import overload
 
+import numpy as np
+
 _INT64_LIMIT = 2**63
 
 
@@ -57,7 +59,8 @@ def unsigned(value: int) -> int:
 
 def ids_json(ids: Iterable[int]) -> str:
     """Ids as the JSON list that `json_each` takes: any number of them in one bound value."""
-    return json.dumps([int(one) for one in ids])
+    array = getattr(ids, "array", ids)
+    return json.dumps(array.tolist() if isinstance(array, np.ndarray) else [int(one) for one in ids])
 
 
 def display(path: bytes) -> str:

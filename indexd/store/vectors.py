@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.coarse import encode
+from indexd.store.coarse import code_bits, encode, encode_query
+from indexd.store.code_index import CodeIndex, CodeSlice, CodesOf, codes_of, read_slice
 from indexd.store.database import Connection, Database
-from indexd.store.embedding import at_most, fetch, replace_codes, sample
+from indexd.store.embedding import at_most, fetch, remove, replace_codes, sample
+from indexd.store.id_set import IdSet
 from indexd.store.recode import recode
 from indexd.store.records import Of, Revision
-from indexd.store.revisions import Coding, activate, active_coding, coding_of
+from indexd.store.rescore import rescored, rescored_as_needed
+from indexd.store.revisions import Coding, activate, active_coding, all_codings, coding_of
 from indexd.store.values import ids_json
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
 # Up to this many images are scored one and all: 20 000 half-precision vectors of 1024 are 40 MB, read in about 60 ms.
 EXACT_AMONG = 20_000
 # A library this small is scored whole, so that nothing is lost to the coarse codes.
 EXACT_LIBRARY = 2_000
+# From memory, this many times the candidates asked for stand ready, and this share of them is what must be right.
+DEEPEST = 10
+SURE = 0.1
 # sqlite-vec takes no larger k, and its top-k is quadratic in k.
 MOST_CANDIDATES = 4096
 UNIT_TOLERANCE = 1e-2
@@ -31,6 +39,26 @@ class Vectors:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._index: CodeIndex | None = None
+
+    def attach(self, index: CodeIndex | None) -> None:
+        """Ask `index` for candidates from now on, and tell it of every write; None = the tables alone again."""
+        self._index = index
+
+    def codes_in_use(self, layer: str) -> tuple[CodesOf, int] | None:
+        """Which codes `layer` compares, and their length in bytes; None before its first revision."""
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+        return (codes_of(coding), code_bits(coding.revision.dim) // 8) if coding is not None else None
+
+    def code_slice(self, layer: str, after_chunk: int = 0) -> CodeSlice | None:
+        """The codes that `layer` compares, from after this chunk on, one short read; None when there are no more.
+
+        Slices belong together as long as their `of` is the same.
+        """
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+            return read_slice(connection, coding, after_chunk) if coding is not None else None
 
     def activate(self, layer: str, identity: str, dim: int, of: Of) -> int:
         """Make the model revision `identity` (vectors of `dim`) the one of `layer`; returns its id. Doing it again is harmless.
@@ -42,8 +70,12 @@ class Vectors:
             current = active_coding(connection, layer)
         if current is not None and current.revision.identity == identity and current.revision.dim == dim:
             return current.revision.id
-        with self._database.write() as connection:
-            return activate(connection, layer, identity, dim, of)
+        with self._database.outside_transaction():
+            with self._database.write() as connection:
+                revision_id = activate(connection, layer, identity, dim, of)
+            if self._index is not None:
+                self._index.changed(layer)
+        return revision_id
 
     def active(self, layer: str) -> Revision | None:
         """The model revision of a layer; None before the first."""
@@ -66,22 +98,36 @@ class Vectors:
         _check(vectors, (len(ids), coding.revision.dim))
         blobs = [row.tobytes() for row in vectors.astype(np.float16)]
         codes = encode(vectors, coding.mean, coding.rotation_seed)
-        with self._database.write() as connection:
-            now = coding_of(connection, revision_id)
-            if now.generation != coding.generation:
-                codes = encode(vectors, now.mean, now.rotation_seed)
-            connection.executemany(
-                f"INSERT OR REPLACE INTO {now.vectors_table} (image_id, vector) VALUES (?, ?)",
-                zip(ids, blobs, strict=True),
-            )
-            replace_codes(connection, now.codes_table, ids, codes)
-            if now.next_mean is not None:
-                replace_codes(connection, now.next_codes_table, ids, encode(vectors, now.next_mean, now.rotation_seed))
-            if now.active:
-                connection.execute(
-                    "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
-                    (layer, ids_json(ids)),
+        # The lock is held until the index in memory knows: it hears of the writes in the order of their commits.
+        with self._database.outside_transaction():
+            with self._database.write() as connection:
+                now = coding_of(connection, revision_id)
+                if now.generation != coding.generation:
+                    codes = encode(vectors, now.mean, now.rotation_seed)
+                connection.executemany(
+                    f"INSERT OR REPLACE INTO {now.vectors_table} (image_id, vector) VALUES (?, ?)",
+                    zip(ids, blobs, strict=True),
                 )
+                replace_codes(connection, now.codes_table, ids, codes)
+                if now.next_mean is not None:
+                    next_codes = encode(vectors, now.next_mean, now.rotation_seed)
+                    replace_codes(connection, now.next_codes_table, ids, next_codes)
+                if now.active:
+                    connection.execute(
+                        "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                        (layer, ids_json(ids)),
+                    )
+            if self._index is not None:
+                self._index.put(codes_of(now), np.asarray(ids, dtype=np.int64), codes)
+
+    def remove(self, ids: Collection[int]) -> None:
+        """Take the vectors of these images away, in every layer and revision: one transaction."""
+        with self._database.outside_transaction():
+            with self._database.write() as connection:
+                for coding in all_codings(connection):
+                    remove(connection, coding, ids)
+            if self._index is not None:
+                self._index.removed(IdSet.of(ids).array)
 
     def nearest(
         self, layer: str, query: Floats, k: int, among: Collection[int] | None = None, candidates: int = 200
@@ -89,35 +135,48 @@ class Vectors:
         """The `k` images nearest to `query`, unit float32 (dim,), with their cosines, best first.
 
         `among` None = all. Few images are scored exactly one and all; of many, the best `candidates` (at least k, at
-        most 4096) by coarse code are.
+        most 4096) by coarse code are, found by the attached index, or else through sqlite-vec.
         """
         query = np.asarray(query, dtype=np.float32)
+        count = min(max(k, candidates), MOST_CANDIDATES)
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
             if coding is None or k <= 0:
                 return []
             _check(query[None, :], (1, coding.revision.dim))
-            wanted = self._candidates(connection, coding, query, among, min(max(k, candidates), MOST_CANDIDATES))
-            found, vectors = fetch(connection, coding, wanted)
-        scores = vectors @ query
+            if among is not None and len(among) <= max(EXACT_LIBRARY, count):
+                found, scores = rescored(connection, coding, query, IdSet.of(among).array)
+            else:
+                found, scores = self._from_codes(connection, coding, query, among, count, k)
         order = np.argsort(-scores, kind="stable")[:k]
-        return [(found[at], float(scores[at])) for at in order]
+        return [(int(found[at]), float(scores[at])) for at in order]
 
-    def _candidates(
-        self, connection: Connection, coding: Coding, query: Floats, among: Collection[int] | None, count: int
-    ) -> str | None:
-        """The ids to score exactly, as a JSON list; None = all there are."""
-        if among is not None and len(among) <= max(EXACT_AMONG, count):
-            return ids_json(among)
+    def _from_codes(
+        self,
+        connection: Connection,
+        coding: Coding,
+        query: Floats,
+        among: Collection[int] | None,
+        count: int,
+        k: int,
+    ) -> tuple[Ids, Floats]:
+        """Ids and exact cosines of candidates found by their codes, `count` or (where few have to do) more."""
+        code = encode_query(query, coding.mean, coding.rotation_seed)
+        if self._index is not None:
+            ids = IdSet.of(among) if among is not None else None
+            near = self._index.find(codes_of(coding), code, DEEPEST * count, ids, EXACT_LIBRARY)
+            if near is not None:
+                return rescored_as_needed(connection, coding, query, near, count, min(k, math.ceil(SURE * count)))
+        if among is not None and len(among) <= EXACT_AMONG:
+            return rescored(connection, coding, query, IdSet.of(among).array)
         if among is None and at_most(connection, coding, max(EXACT_LIBRARY, count)):
-            return None
-        code = encode(query[None, :], coding.mean, coding.rotation_seed)[0].tobytes()
+            return rescored(connection, coding, query, None)
         restricted = "" if among is None else "AND image_id IN (SELECT value FROM json_each(?))"
         rows = connection.execute(
             f"SELECT image_id FROM {coding.codes_table} WHERE code MATCH vec_bit(?) AND k = ? {restricted}",
-            (code, count) if among is None else (code, count, ids_json(among)),
+            (code.tobytes(), count) if among is None else (code.tobytes(), count, ids_json(among)),
         )
-        return ids_json(image_id for (image_id,) in rows)
+        return rescored(connection, coding, query, np.array([image_id for (image_id,) in rows], dtype=np.int64))
 
     def get(self, layer: str, image_id: int) -> Floats | None:
         """The vector of one image, float32 (dim,), or None."""
@@ -153,7 +212,11 @@ class Vectors:
         """
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
-        return coding is not None and recode(self._database, coding.revision.id)
+        if coding is None or not recode(self._database, coding.revision.id):
+            return False
+        if self._index is not None:
+            self._index.changed(layer)
+        return True
 
 
 def _check(vectors: Floats, shape: tuple[int, int]) -> None:

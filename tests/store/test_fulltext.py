@@ -106,3 +106,18 @@ def test_beyond_what_is_ranked_the_newest_come_first(
 
 def test_the_expression_quotes_every_word() -> None:
     assert match_expression('one "two three"* four*', "{prompt}") == '{prompt} : ("one" AND "two three"* AND "four"*)'
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_among_very_many_the_hits_are_the_same(
+    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, ranked: bool
+) -> None:
+    ids = [library.add(f"{number}.png", prompt="a fox " * (number % 3 + 1)) for number in range(12)]
+    others = library.add("other.png", prompt="a cat")
+    if not ranked:
+        monkeypatch.setattr(fulltext_module, "MOST_RANKED_HITS", 5)
+    among = {*ids[::2], others}
+    expected = store.fulltext.match("fox", 4, among)
+    assert len(expected) == 4
+    monkeypatch.setattr(fulltext_module, "MANY_AMONG", 3)
+    assert store.fulltext.match("fox", 4, among) == expected

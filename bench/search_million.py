@@ -1,0 +1,312 @@
+"""Questions to a large library: from the codes in memory, through sqlite-vec, and beside the bare scans.
+
+The library is made up but shaped as real ones are (bench/cone.py, bench/million_library.py). Beside ours in the same run,
+over the same vectors: sqlite-vec's own scan of the bits, numpy brute force and faiss flat over float32. One thread each.
+
+    python -m bench.search_million --images 1000000 --folder /somewhere/with/12/GB
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import faiss
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from bench import million_library
+from bench.cone import Cone, mean_cosine
+from bench.report import line, p50_p95
+from indexd.daemon import SWITCH_SECONDS
+from indexd.layers.description import LAYERS
+from indexd.search.embedder import FakeEmbedder
+from indexd.search.run import Search
+from indexd.search.terms import TERMS
+from indexd.search.vector_cache import VectorCache
+from indexd.store.index import Store
+from indexd.worker.calls import Embedded
+from indexd_schemas.question import Question, Term, TermKind
+
+Floats = NDArray[np.float32]
+
+LAYER = "clip_h"
+FUSED = ("bge_prompt", "clip_l", "clip_h")
+K = 20
+QUESTIONS = 100
+SLOW_QUESTIONS = 10
+FIVE_LAYERS = 20_000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build the library (or use the one in --folder), measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--folder", type=Path, help="keep the index here, and use it again if it is there")
+    asked = parser.parse_args(arguments)
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="indexd-bench-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _measure(folder / "index.db", asked.images)
+    finally:
+        if asked.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure(index: Path, images: int) -> None:
+    sys.setswitchinterval(SWITCH_SECONDS)
+    faiss.omp_set_num_threads(1)
+    there = index.exists()
+    with Store.open(index) as store:
+        if not there:
+            built = million_library.build(store, images, FUSED, FIVE_LAYERS)
+            five = built.five_images / built.five_seconds
+            line("pictures with five vectors put in", five, "images/s", bar=">= 2000")
+            line("records alone", images / built.record_seconds, "images/s")
+        images = min(images, store.images.count())
+    bytes_on_disk = sum(file.stat().st_size for file in index.parent.glob(index.name + "*"))
+    line(f"file of {images} pictures, {len(FUSED)} layers", bytes_on_disk / 1e9, "GB")
+    library = np.empty((images, million_library.DIMS[LAYER]), dtype=np.float32)
+    _fill(library)
+    line("mean cosine of two pictures", mean_cosine(library[:20_000]), "")
+    with Store.open(index) as store:
+        _single_layer(store, library)
+        _filtered(store, library)
+        del library
+        _questions(store)
+        _fulltext(store)
+        _while_importing(store, images)
+
+
+def _fill(library: Floats) -> None:
+    """The rows of LAYER as million_library.build put them: row i is image i + 1."""
+    step = million_library.BATCH
+    cone = Cone(library.shape[1])
+    for start in range(0, len(library), step):
+        part = library[start : start + step]
+        part[:] = cone.rows(start // step, len(part))
+
+
+def _single_layer(store: Store, library: Floats) -> None:
+    cone = Cone(library.shape[1])
+    pictures, texts = cone.pictures(QUESTIONS), cone.texts(QUESTIONS)
+    truth, brute = _numpy(library, pictures[:SLOW_QUESTIONS])
+    _, flat = _faiss(library, pictures[:SLOW_QUESTIONS])
+    exact = {"pictures": _exact(library, pictures), "texts": _exact(library, texts)}
+    line("numpy brute force over float32", 1e3 * brute, "ms", 1e3 * flat, "faiss flat")
+
+    bits, _ = _timed(lambda one: store.vectors.nearest(LAYER, one, 1, candidates=K), pictures[:SLOW_QUESTIONS])
+    _times("sqlite-vec's own scan of the bits, without exact scores", bits)
+    tables, found = _timed(lambda one: store.vectors.nearest(LAYER, one, K), pictures[:SLOW_QUESTIONS])
+    _times("without the daemon, through vec0", tables, flat, "faiss flat", "<= 400 ms")
+    line("  recall@20", _recall(found, truth), "", bar=">= 0.99")
+
+    before = _resident()
+    began = time.perf_counter()
+    with _cached(store) as cache:
+        line("codes of three layers read into memory", time.perf_counter() - began, "s")
+        line("  they take", cache.nbytes / 1e6, "MB", (_resident() - before) / 1e6, "resident grew by")
+        for name, questions, bar in (("pictures", pictures, "p50 <= 9, p95 <= 15 ms"), ("texts", texts, "")):
+            seconds, found = _timed(lambda one: store.vectors.nearest(LAYER, one, K), questions)
+            _times(f"one layer, {name}", seconds, flat, "faiss flat", bar)
+            line("  recall@20", _recall(found, exact[name]), "", bar=">= 0.99" if bar else "")
+
+
+def _filtered(store: Store, library: Floats) -> None:
+    """Filters of every selectivity lose nothing."""
+    questions = Cone(library.shape[1]).pictures(QUESTIONS)
+    with _cached(store):
+        for name, filters in million_library.SHARES.items():
+            seconds, found = _timed(store.filters.ids, [filters] * SLOW_QUESTIONS)
+            _times(f"filter that leaves {name}", seconds)
+            ids = found[0]
+            left = ids.array[ids.array <= len(library)]
+            rows = _exact(library[left - 1], questions)[:, : len(left)] - 1
+            exact = left[rows]
+            seconds, found = _timed(lambda one, ids=ids: store.vectors.nearest(LAYER, one, K, ids), questions)  # type: ignore[misc]
+            _times(f"  one layer among {len(left)}", seconds)
+            line("  recall@20", _recall(found, exact), "", bar=">= 0.99")
+
+
+def _questions(store: Store) -> None:
+    """Whole questions as the daemon answers them: filters, probes, calibration, fusion, rows."""
+    ids = np.random.default_rng(3).integers(1, store.images.count(), QUESTIONS).tolist()
+    with _cached(store):
+        search = Search(store, _embedder())
+        alone = [Question(terms=(Term(kind="similar", value=f"id:{number}"),)) for number in ids]
+        seconds, _ = _timed(search.query, alone)
+        _times("whole question, one layer", seconds, bar="p50 <= 9, p95 <= 15 ms")
+        kinds = _three_kinds()
+        fused = [
+            Question(
+                terms=tuple(Term(kind=kind, value=f"id:{number}" if kind == "similar" else "w900") for kind in kinds),
+                filters=("sampler:heun",),
+            )
+            for number in ids
+        ]
+        seconds, _ = _timed(search.query, fused)
+        _times(f"whole question, {' + '.join(kinds)}, 5 % filter", seconds, bar="p95 <= 60 ms")
+
+
+def _three_kinds() -> list[TermKind]:
+    """One kind of term for each layer of FUSED that has one, and as many more as make three."""
+    by_layer: dict[str, TermKind] = {}
+    for kind, rule in TERMS.items():
+        if rule.layer in FUSED:
+            by_layer.setdefault(rule.layer, kind)
+    more = [kind for kind in TERMS if kind not in by_layer.values()]
+    return [*by_layer.values(), *more][:3]
+
+
+def _embedder() -> FakeEmbedder:
+    """Gives every text the same vector in a layer: a model's own time is not what is measured here."""
+    cones = {LAYERS[name].role: (name, Cone(million_library.DIMS[name])) for name in FUSED}
+    known = {role: cone.texts(1) if name == LAYER else cone.pictures(1) for role, (name, cone) in cones.items()}
+    return FakeEmbedder(lambda call: Embedded(known[call.role], "bench"))
+
+
+def _fulltext(store: Store) -> None:
+    for words in ("w12000", "w900", "w100", "w30", "w1", "w20 w60", '"w2 w3"', "w123*"):
+        hits = len(store.fulltext.match(words, 1_000_000))
+        seconds, _ = _timed(lambda one: store.fulltext.match(one, 1000), [words] * SLOW_QUESTIONS)
+        _times(f"full text {words}, {hits} hits", seconds, bar="p95 <= 50 ms")
+
+
+def _while_importing(store: Store, images: int) -> None:
+    """The same questions quiet, and beside a thread that brings in pictures with vectors as fast as it can."""
+    questions = Cone(million_library.DIMS[LAYER]).pictures(QUESTIONS)
+    root = store.roots.ensure(b"/pictures", "images").id
+    revisions = {name: revision.id for name in FUSED if (revision := store.vectors.active(name)) is not None}
+    batch = million_library.BATCH
+    unit = {name: Cone(million_library.DIMS[name]).rows(-2, batch) for name in FUSED}
+    enough = threading.Event()
+    brought: list[int] = []
+
+    def bring() -> None:
+        for start in range(images, 10 * images + 10_000_000, batch):
+            if enough.is_set():
+                return
+            recorded = store.images.record(list(million_library.sightings(root, start, batch)), 0.0)
+            ids = [one.image_id or 0 for one in recorded]
+            for name, revision_id in revisions.items():
+                store.vectors.put(name, revision_id, ids, unit[name])
+            brought.extend(ids)
+
+    def ask(one: Floats) -> list[tuple[int, float]]:
+        time.sleep(0.01)
+        return store.vectors.nearest(LAYER, one, K)
+
+    with _cached(store):
+        quiet, _ = _timed(ask, questions)
+        thread = threading.Thread(target=bring)
+        thread.start()
+        time.sleep(1.0)
+        began, before = time.perf_counter(), len(brought)
+        busy, _ = _timed(ask, np.concatenate([questions] * 3))
+        rate = (len(brought) - before) / (time.perf_counter() - began)
+        enough.set()
+        thread.join()
+        pause = 0.01
+        was = 1e3 * (p50_p95(quiet.wall)[1] - pause)
+        line("question while importing, p95", 1e3 * (p50_p95(busy.wall)[1] - pause), "ms", was, "quiet", "<= 3x")
+        line("  brought in meanwhile", rate, "images/s")
+        began = time.perf_counter()
+        store.vectors.remove(brought)
+        line("  taken away again", len(brought) / (time.perf_counter() - began), "images/s")
+
+
+@contextlib.contextmanager
+def _cached(store: Store) -> Iterator[VectorCache]:
+    """The codes of FUSED in memory."""
+    cache = VectorCache(store.vectors, FUSED, _loudly)
+    cache.start()
+    cache.wait()
+    try:
+        yield cache
+    finally:
+        cache.stop()
+
+
+def _loudly(error: BaseException) -> None:
+    print(f"the cache failed: {error!r}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """How long each call took on the clock, and of this thread's processor time."""
+
+    wall: list[float]
+    processor: list[float]
+
+
+def _timed(call: Callable[[Any], Any], asked: Sequence[Any] | Floats) -> tuple[Seconds, list[Any]]:
+    """Seconds and answers of each; the first is asked once more beforehand, to leave out what happens only once."""
+    call(asked[0])
+    seconds, answers = Seconds([], []), []
+    for one in asked:
+        began, used = time.perf_counter(), time.thread_time()
+        answers.append(call(one))
+        seconds.processor.append(time.thread_time() - used)
+        seconds.wall.append(time.perf_counter() - began)
+    return seconds, answers
+
+
+def _times(what: str, seconds: Seconds, limit: float | None = None, name: str = "", bar: str = "") -> None:
+    """Both percentiles on the clock, and the processor's: on a machine that does other things they lie far apart."""
+    for label, value in zip(("p50", "p95"), p50_p95(seconds.wall), strict=True):
+        line(f"{what}, {label}", 1e3 * value, "ms", None if limit is None else 1e3 * limit, name, bar)
+    p50, p95 = p50_p95(seconds.processor)
+    line("  of it on the processor, p50", 1e3 * p50, "ms", 1e3 * p95, "p95")
+
+
+def _recall(found: Sequence[Sequence[tuple[int, float]]], exact: NDArray[np.int64]) -> float:
+    """The mean share of the exact rows that were found."""
+    shares = [len({i for i, _ in hits} & set(row.tolist())) / len(row) for hits, row in zip(found, exact, strict=True)]
+    return float(np.mean(shares))
+
+
+def _faiss(library: Floats, questions: Floats) -> tuple[NDArray[np.int64], float]:
+    """The ids (row + 1) of the K nearest by faiss's flat scan of float32, and seconds a question, asked one by one."""
+    began = time.perf_counter()
+    rows = [_exact(library, one[None, :])[0] for one in questions]
+    return np.stack(rows), (time.perf_counter() - began) / len(questions)
+
+
+def _exact(library: Floats, questions: Floats) -> NDArray[np.int64]:
+    """The ids (row + 1) of the K nearest of each question, exactly."""
+    found: NDArray[np.int64] = faiss.knn(questions, library, K, metric=faiss.METRIC_INNER_PRODUCT)[1] + 1
+    return found
+
+
+def _numpy(library: Floats, questions: Floats) -> tuple[NDArray[np.int64], float]:
+    """The same by numpy's matrix product."""
+    began = time.perf_counter()
+    rows = []
+    for one in questions:
+        scores = library @ one
+        best = np.argpartition(-scores, K)[:K]
+        rows.append(best[np.argsort(-scores[best])])
+    return np.stack(rows) + 1, (time.perf_counter() - began) / len(questions)
+
+
+def _resident() -> float:
+    """The memory of this process, in bytes."""
+    return float(psutil.Process().memory_info().rss)
+
+
+if __name__ == "__main__":
+    main()

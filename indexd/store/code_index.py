@@ -1,0 +1,107 @@
+"""What may answer for the tables of coarse codes, and how the codes of a layer are read in bulk to fill it.
+
+The index in memory lives in the room `search`; here stands only what it must offer, so that the store can ask it first
+and tell it of every write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.errors import StoreError
+from indexd.store.database import Connection
+from indexd.store.id_set import IdSet
+from indexd.store.revisions import Coding
+
+Codes = NDArray[np.uint8]
+Ids = NDArray[np.int64]
+
+# 64 chunks of sqlite-vec hold 65 536 codes: 8 MB a step, read in some 20 ms.
+CHUNKS_A_SLICE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CodesOf:
+    """Which codes: only those of one revision and one generation may be compared."""
+
+    layer: str
+    revision_id: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSlice:
+    """Codes (n, bytes) of images `ids`. `last_chunk` is where the next slice goes on."""
+
+    of: CodesOf
+    ids: Ids
+    codes: Codes
+    last_chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Images to score exactly, with their Hamming distances, nearest first; no distances = all that there are."""
+
+    ids: Ids
+    distances: NDArray[np.int32] | None = None
+
+
+class CodeIndex(Protocol):
+    """Finds candidates by code and follows the writer. Called from any thread; the three that follow, in commit order.
+
+    They are called after the commit and before the next write begins, so they must be quick and must not write.
+    """
+
+    def find(self, of: CodesOf, code: Codes, count: int, among: IdSet | None, all_up_to: int) -> Candidates | None:
+        """The `count` nearest codes; all of those in question when they are no more than `all_up_to`.
+
+        None where these codes are not at hand: the caller asks the tables instead.
+        """
+
+    def put(self, of: CodesOf, ids: Ids, codes: Codes) -> None:
+        """Codes (n, bytes) of these images were written, new or not."""
+
+    def removed(self, ids: Ids) -> None:
+        """These images have no vector in any layer any more."""
+
+    def changed(self, layer: str) -> None:
+        """The layer compares other codes from now on: another model revision, or codes written anew."""
+
+
+def codes_of(coding: Coding) -> CodesOf:
+    """What names the codes that questions use."""
+    return CodesOf(coding.revision.layer, coding.revision.id, coding.generation)
+
+
+def read_slice(connection: Connection, coding: Coding, after_chunk: int) -> CodeSlice | None:
+    """The codes of the chunks after this one, CHUNKS_A_SLICE at most; None after the last.
+
+    sqlite-vec's own scan gives a million codes row by row in 5 s; its chunks, read as they lie, take a thirtieth. Their
+    layout (bits of validity, int64 ids, codes one after the other) is that of vec0 from 0.1.0 on, and a test compares.
+    """
+    table = coding.codes_table
+    try:
+        chunks = connection.execute(
+            f"SELECT chunk_id, validity, rowids, vectors FROM {table}_chunks"
+            f" JOIN {table}_vector_chunks00 ON {table}_vector_chunks00.rowid = chunk_id"
+            " WHERE chunk_id > ? ORDER BY chunk_id LIMIT ?",
+            (after_chunk, CHUNKS_A_SLICE),
+        ).fetchall()
+    except apsw.SQLError as error:
+        raise StoreError(f"this version of sqlite-vec keeps its codes in another way ({error})") from error
+    if not chunks:
+        return None
+    valid = np.unpackbits(_joined([chunk[1] for chunk in chunks]), bitorder="little").astype(bool)
+    ids = _joined([chunk[2] for chunk in chunks]).view(np.int64)[valid]
+    codes = _joined([chunk[3] for chunk in chunks]).reshape(len(valid), -1)[valid]
+    return CodeSlice(codes_of(coding), ids, codes, chunks[-1][0])
+
+
+def _joined(blobs: list[bytes]) -> Codes:
+    return np.frombuffer(b"".join(blobs), dtype=np.uint8)

@@ -1,0 +1,47 @@
+"""The set of ids behaves as a set of ids, whatever it was made from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from indexd.store.id_set import IdSet
+from indexd.store.values import ids_json
+
+
+def test_it_is_sorted_holds_each_once_and_equals_other_sets() -> None:
+    made = IdSet([5, 1, 5, 3])
+    assert made.array.tolist() == [1, 3, 5]
+    assert list(made) == [1, 3, 5]
+    assert made == {1, 3, 5}
+    assert {1, 3} != made
+    assert len(made) == 3
+    assert 3 in made
+    assert 4 not in made
+    assert 6 not in made
+    assert "3" not in made
+    assert IdSet([]) == set()
+
+
+def test_sets_can_be_combined() -> None:
+    some, other = IdSet([1, 2, 3]), {2, 3, 4}
+    assert some & other == {2, 3}
+    assert some | other == {1, 2, 3, 4}
+    assert some - other == {1}
+    assert isinstance(some & other, IdSet)
+
+
+def test_many_are_looked_up_at_once() -> None:
+    assert IdSet([4, 2, 9]).holds(np.array([9, 1, 2, 10])).tolist() == [True, False, True, False]
+    assert IdSet([]).holds(np.array([1])).tolist() == [False]
+
+
+def test_of_takes_anything_and_copies_no_such_set() -> None:
+    made = IdSet.of({9, 7})
+    assert IdSet.of(made) is made
+    assert made.array.dtype == np.int64
+
+
+def test_ids_travel_to_the_database_as_plain_numbers() -> None:
+    assert ids_json(IdSet([2, 1])) == "[1, 2]"
+    assert ids_json({3}) == "[3]"
+    assert ids_json(np.array([4])) == "[4]"
