@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from indexd.api.live import LiveParts
@@ -52,7 +52,7 @@ def check_tags(add: Sequence[str], remove: Sequence[str]) -> None:
             raise UsageError(f"{name[:40]!r} cannot be put on: `*` stands for anything when tags are looked for")
 
 
-def matching(store: Store, texts: Sequence[str]) -> set[int]:
+def matching(store: Store, texts: Sequence[str]) -> Set[int]:
     """The pictures that `indexd query` would list for these filters: those that lie nowhere only when asked for."""
     filters = parse(texts)
     if not filters:
