@@ -64,7 +64,7 @@ def background(sample: NDArray[np.float32], query: NDArray[np.float32]) -> Backg
     count = len(sample)
     if count == 0:
         return Background(0.0, PRIOR_DEVIATION)
-    mean, deviation = unfitting(sample.astype(np.float64) @ query.astype(np.float64))
+    mean, deviation = unfitting((sample @ query.astype(np.float32)).astype(np.float64))
     shrunk = math.sqrt((count * deviation**2 + PRIOR_COUNT * PRIOR_DEVIATION**2) / (count + PRIOR_COUNT))
     return Background(mean, shrunk, count)
 
