@@ -46,8 +46,11 @@ def emit_job(image: Image, target: Path) -> None:
         )
     except IndexdError as error:
         raise IndexdError(f"no job can be made of {name}: {error}") from None
-    by = " ".join(filter(None, (made.generator, made.generator_version))) or "an unknown program"
-    _write(job.text(f"The recipe of {name} (made by {by}), written by indexd query --emit-job."), target)
+    by = made.generator_version if made.generator == "indexd" else made.generator
+    _write(
+        job.text(f"The recipe of {name} (made by {by or 'an unknown program'}), written by indexd query --emit-job."),
+        target,
+    )
     for remark in job.remarks:
         note(f"not taken over as it was: {remark}")
     note(f"the recipe of {name} is in {target}")

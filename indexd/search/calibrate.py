@@ -4,7 +4,7 @@
 z = (cosine - mean) / deviation, of the cosines of a fixed background sample to the same question. A plain mean and
 deviation would call what fits ordinary where much of the library fits. So the sample is cut in two by Otsu's threshold
 (IEEE Trans. SMC 9, 1979); where the two lie at least GROUPS_APART of their deviations apart (Ashman's D, Astronomical
-Journal 108, 1994) and hold GROUP_SHARE of it each, the lower one is what does not fit, be it the greater or not. Of
+Journal 108, 1994) and hold GROUP_SHARE of it each (and GROUP_LEAST), the lower one is what does not fit, be it the greater or not. Of
 that, or else of all, the bulk is taken by the minimum covariance determinant in one dimension: the half with the least
 variance, then all that lies within 2.5 deviations of it (Rousseeuw and Leroy, Robust Regression and Outlier Detection,
 1987). Used so, it is Efron's empirical null (JASA 99, 2004). The deviation is at least half of the plain one (a quarter
@@ -37,6 +37,7 @@ PRIOR_COUNT = 8
 FULLTEXT_CAP = 6.0
 REACH_DEVIATIONS = 2.5
 GROUP_SHARE = 0.1
+GROUP_LEAST = 10
 GROUPS_APART = 4.0
 # What the variance of the middle half of a normal distribution is multiplied by to be the whole one's variance, and the
 # same for the deviation within REACH_DEVIATIONS (Croux and Haesbroeck, J. of Multivariate Analysis 71, 1999).
@@ -63,7 +64,7 @@ def background(sample: NDArray[np.float32], query: NDArray[np.float32]) -> Backg
     count = len(sample)
     if count == 0:
         return Background(0.0, PRIOR_DEVIATION)
-    mean, deviation = unfitting(sample.astype(np.float64) @ query.astype(np.float64))
+    mean, deviation = unfitting((sample @ query.astype(np.float32)).astype(np.float64))
     shrunk = math.sqrt((count * deviation**2 + PRIOR_COUNT * PRIOR_DEVIATION**2) / (count + PRIOR_COUNT))
     return Background(mean, shrunk, count)
 
@@ -81,7 +82,7 @@ def unfitting(values: NDArray[np.float64]) -> tuple[float, float]:
 def _lower_group(ordered: NDArray[np.float64]) -> int:
     """How many of the sorted values (n,) form the lower of two groups; 0 where they are one group."""
     count = len(ordered)
-    least = max(2, math.ceil(GROUP_SHARE * count))
+    least = max(GROUP_LEAST, math.ceil(GROUP_SHARE * count))
     if count < 2 * least:
         return 0
     # Otsu's threshold: the cut whose two sides have the least squares in sum, from sums that begin at the middle value.

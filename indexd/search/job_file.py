@@ -125,7 +125,7 @@ def _size(job: JobFile, made: Metadata, size: tuple[int, int]) -> None:
         if side % _SIDE_STEP_PX:
             job.remarks.append(f"{key}: {side} is no multiple of {_SIDE_STEP_PX}")
     if (width, height) != size:
-        job.remarks.append(f"size: made at {width}x{height} and enlarged to {size[0]}x{size[1]} afterwards")
+        job.remarks.append(f"size: made at {width}x{height}, and the picture has {size[0]}x{size[1]}")
 
 
 def _sampling(job: JobFile, made: Metadata) -> None:

@@ -60,6 +60,11 @@ def test_the_bulk_of_ordinary_values_is_their_mean_and_deviation() -> None:
     assert deviation == pytest.approx(2, rel=0.05)
 
 
+def test_a_handful_makes_no_group_of_its_own() -> None:
+    values = np.array([0.0, 0.01, 0.02, 0.9, 0.91, 0.92])
+    assert unfitting(values) == bulk(values)
+
+
 def test_a_few_odd_ones_below_do_not_make_the_others_fit() -> None:
     chance = np.random.default_rng(9)
     values = np.concatenate([chance.normal(size=950), chance.normal(size=50) - 8])

@@ -90,7 +90,7 @@ def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
     for remark in (
         "sampler: DPM++ SDE Karras",
         "width: 500 is no multiple of 8",
-        "size: made at 500x1216 and enlarged to 1000x2432 afterwards",
+        "size: made at 500x1216, and the picture has 1000x2432",
         "pass 2: sampler euler, steps 10, denoise 0.5",
         "control: openpose with weight 0.8",
         "vae: sdxl-vae",
