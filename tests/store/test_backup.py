@@ -38,7 +38,7 @@ def fill(store: Store, count: int = 40) -> list[int]:
     store.vectors.put("clip_h", revision, ids, unit_vectors(count, 32))
     store.marks.rate(ids[:5], 4)
     store.marks.tag(ids[:3], ["keep", "sea"])
-    store.marks.note(ids[0], "the good one")
+    store.marks.note([ids[0]], "the good one")
     store.jobs.admit(new_job(items=2))
     store.events.add("test", "something")
     return ids

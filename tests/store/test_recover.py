@@ -112,7 +112,7 @@ def home(tmp_path: Path) -> Home:
         store.marks.tag(ids[::3], ["keep", "sea"])
         home.noted = {ids[3]: "the good one", ids[-1]: "the last one"}
         for image_id, text in home.noted.items():
-            store.marks.note(image_id, text)
+            store.marks.note([image_id], text)
         home.jobs = [store.jobs.admit(new_job(items=3)).name]
     return home
 
