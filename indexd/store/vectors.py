@@ -27,7 +27,7 @@ EXACT_AMONG = 20_000
 # A library this small is scored whole, so that nothing is lost to the coarse codes.
 EXACT_LIBRARY = 2_000
 # From memory, this many times the candidates asked for stand ready, and this share of them is what must be right.
-DEEPEST = 10
+DEEPEST = 5
 SURE = 0.1
 # sqlite-vec takes no larger k, and its top-k is quadratic in k.
 MOST_CANDIDATES = 4096
