@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,19 +17,10 @@ from indexd.store.values import ids_json
 
 AT_ONCE = 2000
 Thing = TypeVar("Thing")
-# Every table with a column `image_id`, but for `file`.
-_TABLES = [
-    "image_text",
-    "raw_chunk",
-    "lora_use",
-    "control_use",
-    "sampler_pass",
-    "rating",
-    "tag",
-    "note",
-    "folder_tag",
-    "work",
-]
+_OF_IMAGES = """
+SELECT sqlite_schema.name FROM sqlite_schema JOIN pragma_table_info(sqlite_schema.name) AS part
+WHERE sqlite_schema.type = 'table' AND part.name = 'image_id' AND sqlite_schema.name <> 'file'
+"""
 _GONE = """
 SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
 FROM file JOIN root ON root.id = root_id
@@ -49,8 +40,10 @@ class Gone:
 class Forgetting:
     """Finds what is missing and takes it away, some thousands in a transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, on_removed: Callable[[Collection[int]], None]) -> None:
+        """`on_removed` hears which images have no vectors any more: after each commit, with the writer's lock held."""
         self._database = database
+        self._on_removed = on_removed
 
     def missing_files(self, before: float, roots: Iterable[int] = ()) -> Iterator[FileRow]:
         """Files missing since before that time; of `roots`, which are offline for good, every file."""
@@ -102,9 +95,11 @@ class Forgetting:
             with self._database.write() as connection:
                 file_count += _forget_files(connection, some)
         for some_ids in _slices(images):
-            with self._database.write(durable=True) as connection:
-                count, kept = _forget_images(connection, some_ids, with_marks)
-                image_count, marks_kept = image_count + count, marks_kept + kept
+            with self._database.outside_transaction():
+                with self._database.write(durable=True) as connection:
+                    gone, kept = _forget_images(connection, some_ids, with_marks)
+                self._on_removed(gone)
+            image_count, marks_kept = image_count + len(gone), marks_kept + kept
         return Gone(file_count, image_count, marks_kept)
 
 
@@ -121,7 +116,7 @@ def _forget_files(connection: Connection, files: list[FileRow]) -> int:
     return count
 
 
-def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> tuple[int, int]:
+def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> tuple[list[int], int]:
     # Not what a worker has in hand: its result would come to an image that is no more. The next time, then.
     rows = connection.execute(
         "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))"
@@ -133,22 +128,13 @@ def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> 
     let_wait(connection, {content_hash: marks[image_id] for image_id, content_hash in rows if image_id in marks})
     last_id, gone = last_image_id(connection), ids_json(image_id for image_id, _ in rows)
     among = "(SELECT value FROM json_each(?))"
-    for table in (*_TABLES, *_vector_tables(connection)):
+    for (table,) in connection.execute(_OF_IMAGES).fetchall():
         connection.execute(f"DELETE FROM {table} WHERE image_id IN {among}", (gone,))
     connection.execute(f"DELETE FROM succession WHERE new_id IN {among} OR old_id IN {among}", (gone, gone))
     connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (gone,))
     connection.execute(f"DELETE FROM image WHERE id IN {among}", (gone,))
     note_forgotten(connection, len(rows), last_id)
-    return len(rows), len(marks)
-
-
-def _vector_tables(connection: Connection) -> list[str]:
-    """The exact vectors and the codes of every model revision."""
-    rows = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND ("
-        r" name GLOB 'embedding_[0-9]*' OR (name GLOB 'coarse_[0-9]*' AND sql LIKE 'CREATE VIRTUAL%'))"
-    ).fetchall()
-    return [name for (name,) in rows]
+    return [image_id for image_id, _ in rows], len(marks)
 
 
 def _slices(things: Iterable[Thing]) -> Iterator[list[Thing]]:

@@ -126,8 +126,12 @@ class Vectors:
             with self._database.write() as connection:
                 for coding in all_codings(connection):
                     remove(connection, coding, ids)
-            if self._index is not None:
-                self._index.removed(IdSet.of(ids).array)
+            self.removed(ids)
+
+    def removed(self, ids: Collection[int]) -> None:
+        """Whoever took the vectors of these images away tells it here: after the commit, with the writer's lock held."""
+        if self._index is not None:
+            self._index.removed(IdSet.of(ids).array)
 
     def nearest(
         self, layer: str, query: Floats, k: int, among: Collection[int] | None = None, candidates: int = 200
