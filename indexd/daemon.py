@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 import os
 import signal
@@ -13,8 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 from filelock import FileLock, Timeout
 
 from indexd import roles
@@ -22,7 +19,7 @@ from indexd.api.live import LiveParts
 from indexd.api.local import LocalOperations
 from indexd.api.server import Server
 from indexd.config import Config
-from indexd.errors import IndexDamaged, IndexdError, SettingsError, StorageFull, StoreError
+from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
 from indexd.images import picture_hash
 from indexd.intake import Intake
 from indexd.jobs.facade import Jobs
@@ -34,25 +31,19 @@ from indexd.registry import IntakeContext, load_handlers
 from indexd.search.vector_cache import VectorCache
 from indexd.service.notify import notify
 from indexd.store.index import Store
-from indexd.store.nightly import nightly_backup
 from indexd.store.records import Of, Recorded
 from indexd.store.recover import Recovered, recover
-from indexd.store.rotation import is_late
+from indexd.upkeep import Upkeep
 from indexd.watch.folders import watched_folders
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
 from indexd.watch.service import scan_once as scan_roots
 from indexd.worker.workers import Workers
-from indexd_schemas.durations import parse_time_of_day
 
 log = logging.getLogger(__name__)
 
 # By then the queue and the layers have given back what they want to keep, and a worker owns nothing.
 DRAIN_SECONDS = 3.0
-RECODE_MINUTES = 10
-# A machine that sleeps at night makes its backup up: not in the rush of a start, but soon after it.
-LATE_BACKUP_MINUTES = 10
-LATE_BACKUP_SECONDS = 26 * 3600.0
 RECOVERY_SECONDS = 900
 # How long a busy thread keeps the interpreter to itself. A question gives it up and wants it back some hundred times
 # (for every row that SQLite brings), which beside a busy thread took 60 ms at Python's 5 ms, and 1 ms at this.
@@ -127,7 +118,6 @@ class Daemon:
         self.config = config
         self.failure: BaseException | None = None
         self._leave = threading.Event()
-        self._backing_up = threading.Lock()
         load_handlers()
         places = config.places
         recovered = recovered_index(config)
@@ -166,7 +156,7 @@ class Daemon:
             announce=self.layers.announce,
         )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
-        self.clock = BackgroundScheduler(timezone="UTC")
+        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail)
 
     def start(self) -> None:
         """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
@@ -176,17 +166,14 @@ class Daemon:
         self.runner.start()
         self.server.start()
         self.watch.start()
-        self.clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
-        self._plan_backups()
-        self.clock.start()
+        self.upkeep.start()
 
     def stop(self) -> None:
         """Take nothing new, hand back what is in hand, close the index."""
         self._leave.set()
         self.server.stop()
         self.watch.stop()
-        if self.clock.running:
-            self.clock.shutdown(wait=True)
+        self.upkeep.stop()
         self.runner.stop()
         self.layers.stop()
         self.workers.stop(DRAIN_SECONDS)
@@ -234,45 +221,6 @@ class Daemon:
             )
         except StorageFull as error:
             log.warning("how a folder stands could not be noted in the index: %s", error)
-
-    def _plan_backups(self) -> None:
-        at = parse_time_of_day(self.config.settings.backup.at)
-        if at is None:
-            return
-        # Without a limit on lateness: a machine that was suspended at that hour does it when it wakes up.
-        plan = {"id": "backup", "coalesce": True, "misfire_grace_time": None}
-        self.clock.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
-        if is_late(self.config.places.backups, time.time(), LATE_BACKUP_SECONDS):
-            soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=LATE_BACKUP_MINUTES)
-            self.clock.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
-
-    def _back_up(self) -> None:
-        if not self._backing_up.acquire(blocking=False):
-            return
-        try:
-            keep = self.config.settings.backup
-            text = nightly_backup(
-                self.store.path,
-                self.config.places.backups,
-                keep.keep_daily,
-                keep.keep_weekly,
-                time.time(),
-                on_step=lambda _: self._leave.is_set(),
-            )
-        except IndexDamaged as error:
-            self.fail(error)
-        except (StoreError, OSError) as error:
-            if not self._leave.is_set():
-                log.error("no backup was made: %s", error)
-                self.store.events.add("backup failed", str(error))
-        else:
-            self._on_event("backup", text)
-        finally:
-            self._backing_up.release()
-
-    def _recode(self) -> None:
-        for layer in LAYERS:
-            self.store.vectors.recode(layer)
 
 
 def run(config: Config) -> None:

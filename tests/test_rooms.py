@@ -31,6 +31,7 @@ ROOMS = (
     "indexd.catalogue",
     "indexd.jobs",
     "indexd.intake",
+    "indexd.upkeep",
     "indexd.service",
     "indexd.api",
     "indexd_handlers",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.dashes import dash_words
-from indexd.cli.printing import byte_count, json_option, moment, note, print_json
+from indexd.cli.printing import byte_count, json_option, moment, note, print_json, tell
 from indexd.cli.session import operations, settings
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
@@ -130,19 +130,19 @@ def _write_sheet(found: Duplicates, sheet: str) -> None:
 def _print(found: Duplicates) -> None:
     for count in found.found:
         of_kind = [group for group in found.groups if group.kind == count.kind]
-        click.echo(f"{_TITLES[count.kind]}: {count.groups} groups, {count.members} {_MEMBERS[count.kind]}")
+        tell(f"{_TITLES[count.kind]}: {count.groups} groups, {count.members} {_MEMBERS[count.kind]}")
         for number, group in enumerate(of_kind, 1):
             _print_group(number, group)
         if count.groups > len(of_kind):
-            click.echo(f"  … {count.groups - len(of_kind)} more groups; -n shows more")
+            tell(f"  … {count.groups - len(of_kind)} more groups; -n shows more")
 
 
 def _print_group(number: int, group: DuplicateGroup) -> None:
     spare = f", the others take {byte_count(group.spare_bytes)}" if group.kind != "similar" else ""
-    click.echo(f"{number:3}  keep the first: {group.reason}{spare}")
+    tell(f"{number:3}  keep the first: {group.reason}{spare}")
     for member in group.members:
         likeness = "" if group.kind == "same" else "     =" if member.keep else f"  {member.likeness:.2f}"
         rating = "  " + "★" * member.rating if member.rating else ""
         facts = f"{member.width}x{member.height}  {member.format}  {byte_count(member.byte_count)}"
-        click.echo(f"     {'keep' if member.keep else '    '}{likeness}  {member.path or f'#{member.image_id}'}")
-        click.echo(f"           {facts}  {moment(member.modified_at)}{rating}")
+        tell(f"     {'keep' if member.keep else '    '}{likeness}  {member.path or f'#{member.image_id}'}")
+        tell(f"           {facts}  {moment(member.modified_at)}{rating}")

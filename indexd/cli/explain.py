@@ -6,7 +6,7 @@ import os
 
 import click
 
-from indexd.cli.printing import json_option, print_json
+from indexd.cli.printing import json_option, print_json, tell
 from indexd.cli.session import operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
@@ -24,7 +24,7 @@ def explain(file: str, as_json: bool) -> int:
     if as_json:
         print_json(explanation)
     else:
-        click.echo(f"{explanation.path}: {explanation.state}")
+        tell(f"{explanation.path}: {explanation.state}")
         for sentence in explanation.sentences:
-            click.echo(f"  {sentence}")
+            tell(f"  {sentence}")
     return EXIT_OK if explanation.image_id is not None else EXIT_NOTHING_FOUND

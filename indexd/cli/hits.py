@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import note, one_line
+from indexd.cli.printing import note, one_line, tell
 from indexd.cli.session import settings
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ def print_table(answer: Answer) -> None:
             f"seed {image.seed}" if image.seed else None,
             "★" * (image.rating or 0),
         )
-        click.echo(f"{hit.rank:3}  {score}{image.path or f'(missing) #{image.id}'}")
-        click.echo(f"     {'  '.join(part for part in made if part)}")
+        tell(f"{hit.rank:3}  {score}{image.path or f'(missing) #{image.id}'}")
+        tell(f"     {'  '.join(part for part in made if part)}")
         if image.prompt:
-            click.echo(f"     {one_line(image.prompt)}")
+            tell(f"     {one_line(image.prompt)}")
         for part in hit.parts or ():
-            click.echo(f"     {_explained(part)}")
+            tell(f"     {_explained(part)}")
 
 
 def _explained(part: ScorePart) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import console, json_option, moment, note, one_line, print_json
+from indexd.cli.printing import console, json_option, moment, note, one_line, print_json, tell
 from indexd.cli.session import operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
@@ -63,7 +63,7 @@ def show(job: str, source: bool, as_json: bool) -> None:
     with operations() as door:
         shown = door.job(job)
     if source:
-        click.echo(shown.source, nl=not shown.source.endswith("\n"))
+        tell(shown.source, nl=not shown.source.endswith("\n"))
     else:
         _print(shown, as_json)
 
@@ -96,12 +96,12 @@ def _print(shown: ShownJob, as_json: bool) -> None:
         print_json(shown)
         return
     job = shown.job
-    click.echo(f"job {job.id}  {job.name}  {job.kind}  {job.state}  ({pictures_in_words(job)})")
+    tell(f"job {job.id}  {job.name}  {job.kind}  {job.state}  ({pictures_in_words(job)})")
     if job.error:
-        click.echo(f"  {job.error}")
+        tell(f"  {job.error}")
     for picture in shown.pictures:
         seconds = f"  {picture.seconds:.1f} s" if picture.seconds is not None else ""
         tries = f"  attempt {picture.attempts}" if picture.attempts > 1 else ""
-        click.echo(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
+        tell(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
         if picture.error:
-            click.echo(f"        {picture.error}")
+            tell(f"        {picture.error}")

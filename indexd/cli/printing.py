@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 UNWRAPPED_CHARACTERS = 10_000
+# Control characters (line ends and tabs aside) move a terminal's cursor, set its title, fill its clipboard; the signs of
+# writing direction show text in another order than it has.
+_UNSEEN = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for codes in (range(0x20), range(0x7F, 0xA0), range(0x202A, 0x202F), range(0x2066, 0x206A))
+    for code in codes
+    if chr(code) not in "\n\t"
+}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -23,9 +31,19 @@ def print_json(document: BaseModel) -> None:
     click.echo(document.model_dump_json(indent=2))
 
 
+def visible(text: str) -> str:
+    """Text that came with a file, fit for a terminal: what would command it is shown as a replacement character."""
+    return text.translate(_UNSEEN)
+
+
+def tell(text: str, *, nl: bool = True) -> None:
+    """A result for people, on stdout. JSON, paths and what else programs read go through click.echo, unchanged."""
+    click.echo(visible(text), nl=nl)
+
+
 def note(text: str) -> None:
     """Something worth knowing that is no result."""
-    click.echo(text, err=True)
+    click.echo(visible(text), err=True)
 
 
 def console() -> Console:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import byte_count, json_option, moment, one_line, print_json
+from indexd.cli.printing import byte_count, json_option, moment, one_line, print_json, tell
 from indexd.cli.session import operations
 
 if TYPE_CHECKING:
@@ -60,15 +60,15 @@ def _print(shown: ShownImage, raw: bool) -> None:
     ]
     for name, value in rows:
         if value not in (None, ""):
-            click.echo(f"{name:>16}  {value}")
+            tell(f"{name:>16}  {value}")
     for file in shown.files:
         gone = f"  missing since {moment(file.missing_since)}" if file.missing_since else ""
-        click.echo(f"{'file':>16}  {file.path}  {byte_count(file.size)}{gone}")
+        tell(f"{'file':>16}  {file.path}  {byte_count(file.size)}{gone}")
     for work in shown.work:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
-        click.echo(f"{'pending':>16}  {work.stage} {work.state}{waits}")
+        tell(f"{'pending':>16}  {work.stage} {work.state}{waits}")
     for key, text in shown.extras.items():
-        click.echo(f"{key[:16]:>16}  {one_line(text)}")
+        tell(f"{key[:16]:>16}  {one_line(text)}")
     if raw:
         for key, text in shown.raw.items():
-            click.echo(f"\n[{key}]\n{text}")
+            tell(f"\n[{key}]\n{text}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.dashes import dash_words
-from indexd.cli.printing import console, json_option, moment, note, print_json
+from indexd.cli.printing import console, json_option, moment, note, print_json, visible
 from indexd.cli.session import operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
@@ -143,7 +143,7 @@ def _counts(counted: CountTable, found: Statistics) -> Table:
     )
     for row in counted.rows:
         means = [f"{mean:.2f}" if mean is not None else "-" for mean in (row.mean_rating, row.shrunk_rating)]
-        table.add_row(row.value, str(row.pictures), f"{row.share:.1%}", str(row.rated), *means)
+        table.add_row(visible(row.value), str(row.pictures), f"{row.share:.1%}", str(row.rated), *means)
     return table
 
 
@@ -153,12 +153,12 @@ def _five_stars(rows: list[FiveStarRow]) -> Table:
     )
     for row in rows:
         shares = (f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{row.others_share:.0%}")
-        table.add_row(f"{row.key} {row.value}", str(row.five), str(row.compared), *shares, _SIGNS[row.verdict])
+        table.add_row(visible(f"{row.key} {row.value}"), str(row.five), str(row.compared), *shares, _SIGNS[row.verdict])
     return table
 
 
 def _terms(title: str, terms: list[TermRow]) -> Table:
     table = _table(title, "term", "five stars", "others", "log-odds", "z")
     for row in terms:
-        table.add_row(row.term, str(row.five), str(row.others), f"{row.log_odds:+.2f}", f"{row.z:+.1f}")
+        table.add_row(visible(row.term), str(row.five), str(row.others), f"{row.log_odds:+.2f}", f"{row.z:+.1f}")
     return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import byte_count, console, json_option, moment, print_json, span
+from indexd.cli.printing import byte_count, console, json_option, moment, print_json, span, visible
 from indexd.cli.session import operations
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def _roots(now: Status) -> Table:
             parts.append(f"{root.lost_events} events lost, found by scanning")
         if root.last_reconcile is not None:
             parts.append(f"compared {moment(root.last_reconcile)}")
-        table.add_row(root.path, "job files" if root.purpose == "jobs" else "pictures", state, "; ".join(parts))
+        table.add_row(
+            visible(root.path), "job files" if root.purpose == "jobs" else "pictures", state, "; ".join(parts)
+        )
     return table
 
 
@@ -124,5 +126,5 @@ def _roles(now: Status) -> Table:
 def _events(now: Status) -> Table:
     table = _table(3)
     for event in now.events[:EVENTS_SHOWN]:
-        table.add_row(moment(event.at), event.kind, event.text)
+        table.add_row(moment(event.at), event.kind, visible(event.text))
     return table

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from indexd.config import load
-from indexd.daemon import Daemon, instance_lock
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.store.backup import verify
 from indexd.store.database import PAGE_BYTES, suspicion
-from indexd.store.rotation import backups
 from tests.e2e.pictures import picture, write
 
 PICTURES = 120
@@ -109,29 +107,3 @@ def verify_index(index: Path) -> None:
     assert not suspicion(index).exists()
     assert not index.with_name(f"{index.name}-wal").exists()
     verify(index)
-
-
-def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(bare_home: Path) -> None:
-    (bare_home / "output").mkdir()
-    config = load(bare_home)
-    with instance_lock(config):
-        daemon = Daemon(config)
-        try:
-            daemon._plan_backups()
-            planned = {job.id for job in daemon.clock.get_jobs()}
-            assert "backup" in planned
-            # There is no backup yet, so one is made up for soon.
-            assert len(planned) == 2
-            daemon._back_up()
-            assert len(backups(config.places.backups)) == 1
-            assert [event.kind for event in daemon.store.events.recent(3)] == ["backup"]
-            config.places.backups.rename(bare_home / "away")
-            config.places.backups.write_text("in the way")
-            daemon._back_up()
-            assert daemon.failure is None
-            (event, *_) = daemon.store.events.recent(1)
-            assert event.kind == "backup failed"
-            assert "cannot write the backup" in event.text
-        finally:
-            daemon.intake.start()
-            daemon.stop()

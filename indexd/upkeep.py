@@ -1,0 +1,97 @@
+"""What is done by the clock: nightly backups and codes written anew once a layer's mean is known."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from indexd.config import Config
+from indexd.errors import IndexDamaged, StoreError
+from indexd.layers.description import LAYERS
+from indexd.store.index import Store
+from indexd.store.nightly import nightly_backup
+from indexd.store.rotation import is_late
+from indexd_schemas.durations import parse_time_of_day
+
+log = logging.getLogger(__name__)
+
+RECODE_MINUTES = 10
+# A machine that sleeps at night makes its backup up: not in the rush of a start, but soon after it.
+LATE_BACKUP_MINUTES = 10
+LATE_BACKUP_SECONDS = 26 * 3600.0
+
+
+class Upkeep:
+    """Runs from `start` to `stop` in threads of its own. `on_damage` hears of an index that a backup could not read."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        on_event: Callable[[str, str], None],
+        on_damage: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._on_event = on_event
+        self._on_damage = on_damage
+        self._leaving = threading.Event()
+        self._backing_up = threading.Lock()
+        self._clock = BackgroundScheduler(timezone="UTC")
+
+    def start(self) -> None:
+        """Plan everything and begin."""
+        self._clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
+        self._plan_backups()
+        self._clock.start()
+
+    def stop(self) -> None:
+        """Give up a backup that is being written, and end. Harmless when it never started."""
+        self._leaving.set()
+        if self._clock.running:
+            self._clock.shutdown(wait=True)
+
+    def _recode(self) -> None:
+        for layer in LAYERS:
+            self._store.vectors.recode(layer)
+
+    def _plan_backups(self) -> None:
+        at = parse_time_of_day(self._config.settings.backup.at)
+        if at is None:
+            return
+        # Without a limit on lateness: a machine that was suspended at that hour does it when it wakes up.
+        plan = {"id": "backup", "coalesce": True, "misfire_grace_time": None}
+        self._clock.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
+        if is_late(self._config.places.backups, time.time(), LATE_BACKUP_SECONDS):
+            soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=LATE_BACKUP_MINUTES)
+            self._clock.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
+
+    def _back_up(self) -> None:
+        if not self._backing_up.acquire(blocking=False):
+            return
+        try:
+            keep = self._config.settings.backup
+            text = nightly_backup(
+                self._store.path,
+                self._config.places.backups,
+                keep.keep_daily,
+                keep.keep_weekly,
+                time.time(),
+                on_step=lambda _: self._leaving.is_set(),
+            )
+        except IndexDamaged as error:
+            self._on_damage(error)
+        except (StoreError, OSError) as error:
+            if not self._leaving.is_set():
+                log.error("no backup was made: %s", error)
+                self._on_event("backup failed", str(error))
+        else:
+            self._on_event("backup", text)
+        finally:
+            self._backing_up.release()

@@ -1,0 +1,33 @@
+"""What is done by the clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from indexd.config import load
+from indexd.store.index import Store
+from indexd.store.rotation import backups
+from indexd.upkeep import Upkeep
+
+
+def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path: Path) -> None:
+    config = load(tmp_path / "home")
+    told: list[tuple[str, str]] = []
+    damage: list[BaseException] = []
+    with Store.open(config.places.index) as store:
+        upkeep = Upkeep(store, config, lambda kind, text: told.append((kind, text)), damage.append)
+        upkeep._plan_backups()
+        planned = {job.id for job in upkeep._clock.get_jobs()}
+        assert "backup" in planned
+        # There is no backup yet, so one is made up for soon.
+        assert len(planned) == 2
+        upkeep._back_up()
+        assert len(backups(config.places.backups)) == 1
+        assert [kind for kind, _ in told] == ["backup"]
+        config.places.backups.rename(tmp_path / "away")
+        config.places.backups.write_text("in the way")
+        upkeep._back_up()
+        assert damage == []
+        assert told[-1][0] == "backup failed"
+        assert "cannot write the backup" in told[-1][1]
+        upkeep.stop()
