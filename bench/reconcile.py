@@ -50,7 +50,7 @@ def index(store: Store, root: bytes) -> int:
     """Record every file of the tree as one that was seen; the number of the root."""
     root_id = store.roots.ensure(root, "images").id
     for batch in Comparison(root, {}, Selection()).slices():
-        store.images.record([Sighting(root_id, rel, stamp, None, "empty") for rel, stamp, _ in batch], time.time())
+        store.images.record([Sighting(root_id, rel, stamp, None, "empty") for rel, stamp, *_ in batch], time.time())
     return root_id
 
 
