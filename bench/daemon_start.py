@@ -17,6 +17,7 @@ from indexd import config
 from indexd.demo.daemon_process import DaemonProcess
 
 IDLE_SECONDS = 60.0
+SETTLING_SECONDS = 45.0
 
 
 def main() -> None:
@@ -53,7 +54,8 @@ def main() -> None:
             daemon.wait_until(
                 "the first reconcile", lambda status: all(root.last_reconcile for root in status.roots), 120
             )
-            time.sleep(5)
+            # Files that are seconds old are looked at once more by the next sweeps; after those it is idle.
+            time.sleep(SETTLING_SECONDS)
             process = psutil.Process(daemon.pid)
             before = process.cpu_times()
             time.sleep(IDLE_SECONDS)

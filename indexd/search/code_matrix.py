@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from typing import TypeVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -214,6 +213,9 @@ class _Best:
 
 def _nearest_rows(query: Codes, codes: Words, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Distances and places of the `count` nearest of these codes. The GIL is free meanwhile."""
+    # Loaded with the first question: it takes 20 MB, and a daemon that nobody asks needs none of it.
+    import faiss
+
     distances, places = faiss.knn_hamming(query, codes.view(np.uint8), min(count, len(codes)), "mc")
     return distances[0], places[0]
 
