@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from indexd.errors import IndexdError
+from indexd.images.sheets import save_sheet, small_picture
 from indexd_schemas.library import DuplicateGroup, DuplicateMember
 
 CELL_PX = 200
@@ -18,7 +19,6 @@ GAP_PX = 8
 COLUMNS = 6
 # 120 rows are 32 000 pixels; viewers refuse larger ones.
 MOST_GROUPS = 120
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 BACKGROUND, FRAME, KEEP, INK, FAINT = "#16181d", "#23262e", "#4fbf7f", "#e8eaf0", "#9aa1b2"
 
 
@@ -40,7 +40,7 @@ def write_sheet(groups: Sequence[DuplicateGroup], target: Path, thumbnail_of: Ca
         draw.text((GAP_PX, y + 4), f"{number}. {group.kind}: keep the first, {group.reason}{more}", INK, font)
         for place, member in enumerate(group.members[:COLUMNS]):
             _cell(sheet, draw, font, (GAP_PX + place * (CELL_PX + GAP_PX), y + TITLE_PX), member, thumbnail_of)
-    _save(sheet, target)
+    save_sheet(sheet, target)
     return len(shown)
 
 
@@ -54,7 +54,7 @@ def _cell(
 ) -> None:
     x, y = corner
     draw.rectangle((x, y, x + CELL_PX - 1, y + CELL_PX - 1), fill=FRAME)
-    small = _small(thumbnail_of(member.hash), member.path)
+    small = small_picture(thumbnail_of(member.hash), member.path, CELL_PX)
     if small is not None:
         sheet.paste(small, (x + (CELL_PX - small.width) // 2, y + (CELL_PX - small.height) // 2))
     if member.keep:
@@ -65,30 +65,3 @@ def _cell(
     draw.text((x, y + CELL_PX + 2), name, INK, font)
     likeness = "keep" if member.keep else f"{member.likeness:.2f}"
     draw.text((x, y + CELL_PX + 17), f"{likeness}  {member.width}x{member.height} {member.format}", FAINT, font)
-
-
-def _small(thumbnail: Path, path: str | None) -> Image.Image | None:
-    for source in (thumbnail, Path(path) if path else None):
-        if source is None or not source.is_file():
-            continue
-        try:
-            with Image.open(source, formats=PICTURE_FORMATS) as opened:
-                opened.draft("RGB", (CELL_PX, CELL_PX))
-                small = opened.convert("RGB")
-        except Exception:
-            # Pillow raises eight classes over broken files; the cell stays empty.
-            continue
-        small.thumbnail((CELL_PX, CELL_PX))
-        return small
-    return None
-
-
-def _save(sheet: Image.Image, target: Path) -> None:
-    # The first part of the name is hidden and ends as temporary files do, so that a watched folder ignores it.
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(partial, "PNG")
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise IndexdError(f"cannot write the sheet {target}: {error.strerror or error}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from indexd.errors import IndexdError
+from indexd.images.sheets import save_sheet, small_picture
 from indexd_schemas.output import Hit
 
 CELL_PX = 256
@@ -17,7 +18,6 @@ GAP_PX = 8
 MOST_COLUMNS = 6
 # A sheet of more would be a picture that viewers refuse; 600 cells are 1600 x 31 000 pixels.
 MOST_CELLS = 600
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 BACKGROUND, FRAME, INK, FAINT = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
 
 
@@ -40,13 +40,13 @@ def write_sheet(hits: Sequence[Hit], target: Path, thumbnail_of: Callable[[str],
     for place, hit in enumerate(shown):
         x, y = GAP_PX + place % columns * step_x, GAP_PX + place // columns * step_y
         draw.rectangle((x, y, x + CELL_PX - 1, y + CELL_PX - 1), fill=FRAME)
-        small = _small(hit, thumbnail_of(hit.image.hash))
+        small = small_picture(thumbnail_of(hit.image.hash), hit.image.path, CELL_PX)
         if small is not None:
             sheet.paste(small, (x + (CELL_PX - small.width) // 2, y + (CELL_PX - small.height) // 2))
         head, name = caption(hit)
         draw.text((x, y + CELL_PX + 3), head, INK, font)
         draw.text((x, y + CELL_PX + 20), _shortened(name, draw, font), FAINT, font)
-    _save(sheet, target)
+    save_sheet(sheet, target)
     return len(shown)
 
 
@@ -55,22 +55,6 @@ def caption(hit: Hit) -> tuple[str, str]:
     score = f"  {hit.score:+.2f}" if hit.score is not None else ""
     rating = f"  {hit.image.rating}/5" if hit.image.rating else ""
     return f"{hit.rank}.{score}{rating}", os.path.basename(hit.image.path or hit.image.hash[:12])
-
-
-def _small(hit: Hit, thumbnail: Path) -> Image.Image | None:
-    for source in (thumbnail, Path(hit.image.path) if hit.image.path else None):
-        if source is None or not source.is_file():
-            continue
-        try:
-            with Image.open(source, formats=PICTURE_FORMATS) as opened:
-                opened.draft("RGB", (CELL_PX, CELL_PX))
-                small = opened.convert("RGB")
-        except Exception:
-            # Pillow raises eight classes over broken files; the cell stays empty.
-            continue
-        small.thumbnail((CELL_PX, CELL_PX))
-        return small
-    return None
 
 
 def _shortened(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
@@ -84,14 +68,3 @@ def _shortened(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFon
 
 def _middle_cut(text: str, keep: int) -> str:
     return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
-
-
-def _save(sheet: Image.Image, target: Path) -> None:
-    # The first part of the name is hidden and ends as temporary files do, so that a watched folder ignores it.
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(partial, "PNG")
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise IndexdError(f"cannot write the sheet {target}: {error.strerror or error}") from None
