@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from indexd.errors import IndexdError
-from indexd.images.sheets import save_sheet, small_picture
+from indexd.images.sheets import save_page, small_picture
 from indexd_schemas.library import DuplicateGroup, DuplicateMember
 
 CELL_PX = 200
@@ -40,7 +40,7 @@ def write_sheet(groups: Sequence[DuplicateGroup], target: Path, thumbnail_of: Ca
         draw.text((GAP_PX, y + 4), f"{number}. {group.kind}: keep the first, {group.reason}{more}", INK, font)
         for place, member in enumerate(group.members[:COLUMNS]):
             _cell(sheet, draw, font, (GAP_PX + place * (CELL_PX + GAP_PX), y + TITLE_PX), member, thumbnail_of)
-    save_sheet(sheet, target)
+    save_page(sheet, target, "sheet")
     return len(shown)
 
 

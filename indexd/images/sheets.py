@@ -1,4 +1,4 @@
-"""What every contact sheet needs: a file as a small picture, and the sheet written in one step."""
+"""What contact sheets and plots need: a file as a small picture, and a drawn page written in one step."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def small_picture(thumbnail: Path, path: str | None, size_px: int) -> Image.Imag
     return None
 
 
-def save_sheet(sheet: Image.Image, target: Path) -> None:
-    """Write the sheet as PNG, whole or not at all. Raises IndexdError when it cannot be written."""
+def save_page(page: Image.Image, target: Path, what: str) -> None:
+    """Write a page as PNG, whole or not at all. Raises IndexdError naming `what` when it cannot be written."""
     # The first part of the name is hidden and ends as temporary files do, so that a watched folder ignores it.
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        sheet.save(partial, "PNG")
+        page.save(partial, "PNG")
         os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise IndexdError(f"cannot write the sheet {target}: {error.strerror or error}") from None
+        raise IndexdError(f"cannot write the {what} {target}: {error.strerror or error}") from None

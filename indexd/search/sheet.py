@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from indexd.errors import IndexdError
-from indexd.images.sheets import save_sheet, small_picture
+from indexd.images.sheets import save_page, small_picture
 from indexd_schemas.output import Hit
 
 CELL_PX = 256
@@ -46,7 +46,7 @@ def write_sheet(hits: Sequence[Hit], target: Path, thumbnail_of: Callable[[str],
         head, name = caption(hit)
         draw.text((x, y + CELL_PX + 3), head, INK, font)
         draw.text((x, y + CELL_PX + 20), _shortened(name, draw, font), FAINT, font)
-    save_sheet(sheet, target)
+    save_page(sheet, target, "sheet")
     return len(shown)
 
 

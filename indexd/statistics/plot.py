@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from indexd.errors import IndexdError
+from indexd.images.sheets import save_page
 from indexd_schemas.library import FiveStarRow, Statistics, TermRow
 
 WIDTH_PX = 1100
@@ -54,14 +53,7 @@ def write_plot(found: Statistics, target: Path) -> None:
     draw, y = ImageDraw.Draw(page), MARGIN_PX
     for chart in charts:
         y = _draw(draw, chart, y) + MARGIN_PX
-    # The first part of the name is hidden and ends as temporary files do, so that a watched folder ignores it.
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        page.save(partial, "PNG")
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise IndexdError(f"cannot write the plot {target}: {error.strerror or error}") from None
+    save_page(page, target, "plot")
 
 
 def _charts(found: Statistics) -> list[Chart]:
