@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 RECIPE_VERSION = 1
 
+PromptSyntax = Literal["a1111", "plain"]
+"""How a prompt is read: with the brackets of A1111 (docs/prompts.md), or as it stands."""
+
 
 class Part(BaseModel):
     """Base of recipe records: frozen, unknown keys refused."""
@@ -26,12 +29,23 @@ class ModelRef(Part):
 
 
 class LoraRef(Part):
-    """A LoRA by name with its weight for the UNet and for the text encoders (None = the same)."""
+    """A LoRA by name with its weight for the UNet and for the text encoders (None = the same).
+
+    `blocks` are factors by block of the model (docs/loras.md), in the spelling of the job; None = 1 everywhere.
+    """
 
     name: str
     weight: float = 1.0
     text_weight: float | None = None
     hash: str | None = None
+    blocks: dict[str, float] | None = None
+
+
+class EmbeddingRef(Part):
+    """An embedding that the prompt names; `hash` is the first ten hex digits of its file's SHA-256 (A1111's "TI hashes")."""
+
+    name: str
+    hash: str
 
 
 class InputRef(Part):
@@ -59,6 +73,8 @@ class Recipe(Part):
     clip_skip: int | None = None
     model: ModelRef
     loras: tuple[LoraRef, ...] = ()
+    embeddings: tuple[EmbeddingRef, ...] = ()
+    prompt_syntax: PromptSyntax = "plain"  # what pictures were made with before there was a choice
     input: InputRef | None = None
     dtype: str | None = None
     job: str | None = None

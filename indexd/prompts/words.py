@@ -1,0 +1,64 @@
+"""Words inside prompts: names of embeddings, and trigger words of LoRAs that may be there already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+_MARKS = re.compile(r"\\(?=[()\[\]\\])|(?<!\\)[()\[\]]|:[+-]?[\d.]{1,12}(?=\))")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A word that is the name of an embedding."""
+
+    name: str
+
+
+class Names:
+    """Finds names in texts: whole words, letter case aside, the longest where several begin at the same place."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_key = {name.casefold(): name for name in sorted(names) if name.strip()}
+        longest_first = sorted(self._by_key, key=len, reverse=True)
+        self._pattern = (
+            re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+            if longest_first
+            else None
+        )
+
+    def split(self, text: str) -> Iterator[str | Named]:
+        """The text in pieces: names, and what stands between them."""
+        end = 0
+        for match in self._pattern.finditer(text) if self._pattern else ():
+            if match.start() > end:
+                yield text[end : match.start()]
+            name = self._by_key.get(match[0].casefold())
+            yield match[0] if name is None else Named(name)
+            end = match.end()
+        if end < len(text):
+            yield text[end:]
+
+    def found_in(self, text: str) -> list[str]:
+        """The names that stand in the text, in its order, each once."""
+        return list(dict.fromkeys(piece.name for piece in self.split(text) if isinstance(piece, Named)))
+
+
+def with_triggers(prompt: str, triggers: Sequence[str], *, escaped: bool) -> str:
+    """The prompt with those trigger words put before it that it does not hold yet.
+
+    `escaped`: brackets in a trigger are written so that they are no weights.
+    """
+    plain = _flat(_MARKS.sub("", prompt) if escaped else prompt)
+    missing: list[str] = []
+    for trigger in triggers:
+        words = _flat(trigger)
+        if words and not re.search(rf"(?<!\w){re.escape(words)}(?!\w)", plain):
+            missing.append(re.sub(r"([()\[\]\\])", r"\\\1", trigger.strip()) if escaped else trigger.strip())
+            plain = f"{plain}, {words}"
+    return ", ".join([*missing, prompt] if prompt.strip() else missing) if missing else prompt
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.casefold().replace("_", " ").split())
