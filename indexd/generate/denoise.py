@@ -1,81 +1,90 @@
-"""Noise or a picture + conditioning -> clean latents: the real SDXL pipelines, watched and stopped between steps."""
+"""Noise or a picture + conditioning -> clean latents, watched and stopped between steps.
+
+The one loop that every pass of a render goes through. A pass with other steps, guidance or sampler than the recipe's is
+given a task whose recipe and choice say so (`dataclasses.replace`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.latents import encoded, generator, noise
+from indexd.generate.guidance import Guided, Influence
+from indexd.generate.sampling.by_scheduler import SchedulerRun
+from indexd.generate.sampling.inpaint import Kept
 from indexd.generate.samplers import scheduler
 from indexd.generate.task import Task
 from indexd.generate.text import Conditioning
-from indexd.worker.session import RenderSession
-from indexd_schemas.recipe import Recipe
 
 STAGE = "denoise"
 
 
-def from_noise(task: Task, conditioning: Conditioning) -> torch.Tensor:
-    """txt2img: all steps, from unit noise."""
-    recipe, pipeline = task.recipe, task.model.text_to_image
-    pipeline.scheduler = scheduler(task.choice, task.model.noise)
-    chance = generator(recipe.seed)
-    return _run(
-        pipeline,
-        task.session,
-        **_common(recipe, conditioning, chance),
-        width=recipe.width,
-        height=recipe.height,
-        latents=noise(task.model, recipe.width, recipe.height, chance),
-    )
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a run starts.
+
+    `noise` (1, 4, h, w) has unit variance; `chance` is what the sampler draws more noise from. Without `latents` all steps
+    are made from noise alone; with them (clean, the same shape) the last `steps * strength` (rounded down).
+    `mask` (1, 1, h, w), 1 = made anew, 0 = `latents` stay exactly as they are.
+    """
+
+    noise: torch.Tensor
+    chance: torch.Generator
+    latents: torch.Tensor | None = None
+    strength: float = 1.0
+    mask: torch.Tensor | None = None
 
 
-def from_picture(task: Task, conditioning: Conditioning, picture: Image.Image, strength: float) -> torch.Tensor:
-    """img2img: the last `steps * strength` steps (rounded down) from the encoded picture; no step leaves it as it is."""
-    recipe, pipeline = task.recipe, task.model.image_to_image
-    chance = generator(recipe.seed)
-    start = encoded(task.model, picture, chance)
-    if int(recipe.steps * strength) == 0:
-        return start
-    pipeline.scheduler = scheduler(task.choice, task.model.noise)
-    return _run(pipeline, task.session, **_common(recipe, conditioning, chance), image=start, strength=strength)
+def denoise(
+    task: Task,
+    conditioning: Conditioning,
+    start: Start,
+    *,
+    influences: Sequence[Influence] = (),
+    stage: str = STAGE,
+) -> torch.Tensor:
+    """Clean latents (1, 4, h, w). `stage` names the pass in progress and errors.
 
-
-def _common(recipe: Recipe, conditioning: Conditioning, chance: torch.Generator) -> dict[str, Any]:
-    # SDXL's micro-conditioning (section 2.2 of arXiv 2307.01952): a picture made for this size, not cropped.
-    size = (recipe.height, recipe.width)
-    return {
-        **conditioning.arguments(),
-        "num_inference_steps": recipe.steps,
-        "guidance_scale": recipe.cfg,
-        "generator": chance,
-        "original_size": size,
-        "target_size": size,
-        "crops_coords_top_left": (0, 0),
-        "output_type": "latent",
-    }
-
-
-def _run(pipeline: Any, session: RenderSession, **arguments: Any) -> torch.Tensor:
-    latents: torch.Tensor = pipeline(**arguments, callback_on_step_end=_watch(session)).images
-    bad = int((~torch.isfinite(latents)).sum())
-    if bad:
-        raise RenderFailed(
-            f"{STAGE}: {bad} of {latents.numel()} latent values are no numbers "
-            f"(computed in {str(latents.dtype).removeprefix('torch.')}); try dtype float32 or bfloat16, or a lower cfg"
-        )
+    Raises CallCancelled within one step, RenderFailed when numbers are lost.
+    """
+    steps, strength = task.recipe.steps, 1.0 if start.latents is None else start.strength
+    if start.latents is not None and int(steps * strength) == 0:
+        return start.latents
+    latents = start.noise
+    for latents in _watched(task, stage, *_steps(task, _guided(task, conditioning, start, influences), start)):
+        pass
+    _check(latents, stage)
     return latents
 
 
-def _watch(session: RenderSession) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
-    def after_step(pipeline: Any, index: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-        session.progress(STAGE, index + 1, pipeline.num_timesteps)
-        # Raising is the one way to stop at once: with `_interrupt` the pipeline goes on to the end.
-        session.between_steps()
-        return {}
+def _steps(task: Task, guided: Guided, start: Start) -> tuple[int, Iterator[torch.Tensor]]:
+    strength = 1.0 if start.latents is None else start.strength
+    kept = None if start.mask is None or start.latents is None else Kept(start.mask, start.latents)
+    run = SchedulerRun(scheduler(task.choice, task.model.noise), task.recipe.steps, strength, task.model.device)
+    return len(run), run.run(guided, run.begin(start.latents, start.noise), start.noise, start.chance, kept)
 
-    return after_step
+
+def _guided(task: Task, conditioning: Conditioning, start: Start, influences: Sequence[Influence]) -> Guided:
+    scale = task.model.text_to_image.vae_scale_factor
+    height, width = (side * scale for side in start.noise.shape[-2:])
+    recipe = task.recipe
+    return Guided(task.model.text_to_image.unet, conditioning, recipe.cfg, 0.0, (height, width), tuple(influences))
+
+
+def _watched(task: Task, stage: str, count: int, steps: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    for done, latents in enumerate(steps, start=1):
+        task.session.progress(stage, done, max(done, count))
+        task.session.between_steps()
+        yield latents
+
+
+def _check(latents: torch.Tensor, stage: str) -> None:
+    bad = int((~torch.isfinite(latents)).sum())
+    if bad:
+        raise RenderFailed(
+            f"{stage}: {bad} of {latents.numel()} latent values are no numbers "
+            f"(computed in {str(latents.dtype).removeprefix('torch.')}); try dtype float32 or bfloat16, or a lower cfg"
+        )

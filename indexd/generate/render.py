@@ -16,7 +16,7 @@ import torch
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate import decode, denoise
-from indexd.generate.latents import source_picture
+from indexd.generate.latents import encoded, generator, noise, source_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
 from indexd.generate.pipeline import resident
@@ -106,11 +106,13 @@ def _conditioning(task: Task) -> Conditioning:
 
 
 def _denoised(call: Render, task: Task, conditioning: Conditioning) -> torch.Tensor:
-    wanted = task.recipe.input
+    wanted, chance = task.recipe.input, generator(task.recipe.seed)
+    unit = partial(noise, task.model, task.recipe.width, task.recipe.height, chance)
     if task.recipe.kind == "txt2img" or wanted is None or call.input_path is None:
-        return denoise.from_noise(task, conditioning)
+        return denoise.denoise(task, conditioning, denoise.Start(unit(), chance))
     picture = source_picture(Path(os.fsdecode(call.input_path)), wanted, task.recipe.width, task.recipe.height)
-    return denoise.from_picture(task, conditioning, picture, wanted.denoise)
+    source = encoded(task.model, picture, chance)
+    return denoise.denoise(task, conditioning, denoise.Start(unit(), chance, source, wanted.denoise))
 
 
 def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:

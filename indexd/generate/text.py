@@ -28,19 +28,40 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """When in a run the UNet is asked: in which of its steps (counted from 0, of those that are really made)."""
+
+    step: int
+    steps: int
+
+    @property
+    def fraction(self) -> float:
+        """0 in the first step, below 1 in the last."""
+        return self.step / self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the UNet is told at one moment: texts with their weights (several only for AND), all of the same length.
+
+    `negative` is None when the render is not guided.
+    """
+
+    positive: tuple[tuple[Encoded, float], ...]
+    negative: Encoded | None
+
+
+@dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What the UNet is told; `negative` is None when the render is not guided (cfg <= 1)."""
+    """What the UNet is told over a run; `negative` is None when the render is not guided (cfg <= 1)."""
 
     prompt: Encoded
     negative: Encoded | None
 
-    def arguments(self) -> dict[str, torch.Tensor]:
-        """As arguments of a diffusers SDXL pipeline."""
-        given = {"prompt_embeds": self.prompt.hidden, "pooled_prompt_embeds": self.prompt.pooled}
-        if self.negative is not None:
-            given["negative_prompt_embeds"] = self.negative.hidden
-            given["negative_pooled_prompt_embeds"] = self.negative.pooled
-        return given
+    def at(self, moment: Moment) -> Told:
+        """The texts of one moment: here the same at every one."""
+        del moment
+        return Told(((self.prompt, 1.0),), self.negative)
 
 
 class TextEncoders:

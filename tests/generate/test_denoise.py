@@ -1,0 +1,175 @@
+"""The loop itself: a mask keeps what it covers, influences reach the UNet, guidance is what its formulas say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+
+from indexd.generate.denoise import Start, denoise
+from indexd.generate.guidance import Guided, UnetCall
+from indexd.generate.latents import generator
+from indexd.generate.samplers import scheduler
+from indexd.generate.task import Task
+from indexd.generate.text import Conditioning, Encoded, Moment, Told
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.samplers import resolve
+
+BY_DIFFUSERS = ["euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpmpp_2m", "dpmpp_2m_sde"]
+BY_DIFFUSERS += ["dpmpp_2m_sde_heun", "dpmpp_3m_sde", "uni_pc", "uni_pc_bh2", "deis", "sa_solver", "ddim", "ddpm", "plms"]
+BY_DIFFUSERS += ["lcm"]
+
+
+@pytest.fixture
+def prepared(studio: Any) -> Any:
+    """(task, conditioning) of a small render with the sampler that is asked for."""
+
+    def prepare(sampler: str, schedule: str | None = None, **fields: Any) -> tuple[Task, Conditioning]:
+        studio(steps=1, width=32, height=32)
+        model = studio.resident()
+        plain = studio.recipe(width=64, height=32, steps=4, sampler=sampler, schedule=schedule, **fields)
+        recipe = Recipe.model_validate(plain)
+        conditioning = model.encoders.condition(
+            recipe.prompt, recipe.negative_prompt, guided=recipe.cfg > 1, clip_skip=None, adapters=()
+        )
+        return Task(recipe, resolve(sampler, schedule), model, studio.session), conditioning
+
+    return prepare
+
+
+def unit(seed: int) -> torch.Tensor:
+    return torch.randn((1, 4, 4, 8), generator=generator(seed))
+
+
+def bare(kind: Any, task: Task, conditioning: Conditioning, chance: torch.Generator, **more: Any) -> torch.Tensor:
+    """The latents that the pipeline of diffusers makes with the same modules."""
+    pipeline = kind(**{**task.model.text_to_image.components, "scheduler": scheduler(task.choice, task.model.noise)})
+    pipeline.set_progress_bar_config(disable=True)
+    told = conditioning.at(Moment(0, 1))
+    texts = {"prompt_embeds": told.positive[0][0].hidden, "pooled_prompt_embeds": told.positive[0][0].pooled}
+    if told.negative is not None:
+        texts |= {"negative_prompt_embeds": told.negative.hidden, "negative_pooled_prompt_embeds": told.negative.pooled}
+    made: torch.Tensor = pipeline(
+        **texts,
+        num_inference_steps=task.recipe.steps,
+        guidance_scale=task.recipe.cfg,
+        generator=chance,
+        output_type="latent",
+        **more,
+    ).images
+    return made
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+@pytest.mark.parametrize("sampler", BY_DIFFUSERS)
+def test_txt2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str, cfg: float) -> None:
+    task, conditioning = prepared(sampler, cfg=cfg)
+    mine = denoise(task, conditioning, Start(unit(3), generator(5)))
+    theirs = bare(
+        StableDiffusionXLPipeline, task, conditioning, generator(5), latents=unit(3), width=64, height=32
+    )
+    assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("sampler", BY_DIFFUSERS)
+def test_img2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str) -> None:
+    task, conditioning = prepared(sampler)
+    chance = generator(5)
+    noise = torch.randn((1, 4, 4, 8), generator=chance)
+    mine = denoise(task, conditioning, Start(noise, chance, unit(9), 0.75))
+    theirs = bare(
+        StableDiffusionXLImg2ImgPipeline, task, conditioning, generator(5), image=unit(9), strength=0.75
+    )
+    assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("sampler", BY_DIFFUSERS)
+def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str) -> None:
+    task, conditioning = prepared(sampler)
+    mask = torch.zeros((1, 1, 4, 8))
+    mask[..., 4:] = 1
+    original = unit(9)
+    start = Start(unit(3), generator(5), original, 0.75, mask)
+    made = denoise(task, conditioning, start)
+    assert torch.equal(made[..., :4], original[..., :4])
+    free = denoise(task, conditioning, replace(start, chance=generator(5), mask=None))
+    assert not torch.equal(made[..., 4:], original[..., 4:])
+    assert not torch.equal(free[..., :4], original[..., :4])
+
+
+def test_a_mask_of_ones_changes_nothing(prepared: Any) -> None:
+    task, conditioning = prepared("dpmpp_2m")
+    start = Start(unit(3), generator(5), unit(9), 0.75)
+    with_mask = replace(start, mask=torch.ones((1, 1, 4, 8)))
+    assert torch.equal(denoise(task, conditioning, with_mask), denoise(task, conditioning, start))
+
+
+class Nudge:
+    """An influence that changes what the UNet is told in the first half of the run."""
+
+    def __init__(self, amount: float) -> None:
+        self.amount = amount
+        self.fractions: list[float] = []
+
+    def bear_on(self, call: UnetCall) -> None:
+        assert call.guided and len(call.latents) == len(call.hidden) == len(call.time_ids) == 2
+        self.fractions.append(call.moment.fraction)
+        if call.moment.fraction < 0.5:
+            call.hidden = call.hidden + self.amount
+
+
+def test_an_influence_sees_every_evaluation_and_changes_the_picture(prepared: Any) -> None:
+    task, conditioning = prepared("euler")
+    plain = denoise(task, conditioning, Start(unit(3), generator(5)))
+    nudge = Nudge(1.0)
+    nudged = denoise(task, conditioning, Start(unit(3), generator(5)), influences=[nudge])
+    assert nudge.fractions == [0.0, 0.25, 0.5, 0.75]
+    assert not torch.equal(nudged, plain)
+    assert torch.equal(denoise(task, conditioning, Start(unit(3), generator(5)), influences=[Nudge(0.0)]), plain)
+
+
+def test_residuals_of_several_controls_add_up() -> None:
+    call = UnetCall(*[torch.zeros(1)] * 5, guided=False, moment=Moment(0, 1))
+    call.add_residuals([torch.ones(2)], torch.ones(3))
+    call.add_residuals([torch.full((2,), 2.0)], torch.full((3,), 4.0))
+    assert call.down is not None and call.middle is not None
+    assert (call.down[0].tolist(), call.middle.tolist()) == ([3.0, 3.0], [5.0, 5.0, 5.0])
+
+
+def text(value: float) -> Encoded:
+    return Encoded(torch.full((1, 1, 2), value), torch.full((1, 2), value))
+
+
+def told_unet(latents: torch.Tensor, _t: Any, encoder_hidden_states: torch.Tensor, **_named: Any) -> list[torch.Tensor]:
+    """Answers each row with its text's number times the latents."""
+    return [latents * encoder_hidden_states[:, :1, :1, None]]
+
+
+def guided(told: Told, cfg: float, rescale: float = 0.0) -> torch.Tensor:
+    unet: Any = lambda *given, **named: told_unet(*given, **named)  # noqa: E731
+    unet.config = SimpleNamespace(time_cond_proj_dim=None)
+    conditioning: Any = SimpleNamespace(at=lambda _moment: told)
+    latents = torch.tensor([1.0, -1.0, 2.0, 0.0]).view(1, 1, 2, 2)
+    return Guided(unet, conditioning, cfg, rescale, (64, 64))(latents, torch.tensor(1), Moment(0, 1)).flatten()
+
+
+def test_several_texts_are_each_guided_away_from_the_negative() -> None:
+    # 1 + 3 * (0.5 * (2 - 1) + 1 * (4 - 1)) = 11.5
+    told = Told(((text(2.0), 0.5), (text(4.0), 1.0)), text(1.0))
+    assert guided(told, 3.0).tolist() == [11.5, -11.5, 23.0, 0.0]
+
+
+def test_rescale_brings_the_spread_of_the_text_back() -> None:
+    told = Told(((text(2.0), 1.0),), text(1.0))
+    plain = guided(told, 5.0)  # 1 + 5 * (2 - 1) = 6 times the latents; the text alone is 2 times
+    assert torch.allclose(guided(told, 5.0, 1.0), plain / 3)
+    assert torch.allclose(guided(told, 5.0, 0.5), plain * (0.5 / 3 + 0.5))
+
+
+def test_unguided_texts_are_averaged_by_weight() -> None:
+    told = Told(((text(2.0), 1.0), (text(6.0), 3.0)), None)
+    assert guided(told, 1.0).tolist() == [5.0, -5.0, 10.0, 0.0]
