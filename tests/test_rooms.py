@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = (
     "indexd_schemas",
     "indexd.errors",
+    "indexd.prompts",
     "indexd.config",
     "indexd.registry",
     "indexd.worker.calls",
@@ -120,6 +121,7 @@ def test_a_module_imports_only_to_its_left(name: str) -> None:
             allowed = other in (
                 "indexd_schemas",
                 "indexd.errors",
+                "indexd.prompts",
                 "indexd.worker.calls",
                 "indexd.worker",
                 "indexd.images",

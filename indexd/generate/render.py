@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate import decode, denoise
+from indexd.generate.embeddings import load_embeddings
 from indexd.generate.latents import encoded, generator, noise, source_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
@@ -57,6 +59,7 @@ def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
         complete = _completed(task, hashes)
     task.session.between_steps()
     with _stage("text", seconds):
+        task = _with_embeddings(call, task)
         conditioning = room(partial(_conditioning, task))
     task.session.between_steps()
     with _stage(denoise.STAGE, seconds):
@@ -95,14 +98,22 @@ def _wanted(call: Render, recipe: Recipe) -> list[WantedLora]:
     return [WantedLora(lora.name, Path(call.loras[lora.name]), lora.weight, lora.text_weight) for lora in recipe.loras]
 
 
+def _with_embeddings(call: Render, task: Task) -> Task:
+    missing = [use.name for use in task.recipe.embeddings if use.name not in call.embeddings]
+    if missing:
+        raise RenderFailed(f"embedding {missing[0]} has no file; it was found when the job was admitted, and is gone since")
+    paths = {use.name: call.embeddings[use.name] for use in task.recipe.embeddings}
+    allowed = task.session.settings.pickle_checkpoints
+    embeddings = load_embeddings(paths, task.model.encoders.widths, pickle_allowed=allowed)
+    for use in task.recipe.embeddings:
+        _same("embedding", use.name, use.hash, embeddings.found[use.name].hash)
+    return replace(task, embeddings=embeddings)
+
+
 def _conditioning(task: Task) -> Conditioning:
-    return task.model.encoders.condition(
-        task.recipe.prompt,
-        task.recipe.negative_prompt,
-        guided=task.recipe.cfg > 1,
-        clip_skip=task.recipe.clip_skip,
-        adapters=task.model.loras.active_in_text(),
-    )
+    conditioning = task.condition()
+    conditioning.prepare(task.recipe.steps)
+    return conditioning
 
 
 def _denoised(call: Render, task: Task, conditioning: Conditioning) -> torch.Tensor:

@@ -1,19 +1,28 @@
-"""Prompts -> SDXL conditioning: both encoders, any length, each text encoded once.
+"""Prompts -> SDXL conditioning: both encoders, any length, weights, texts that change from step to step.
 
-A prompt longer than the 75 tokens that CLIP takes is cut into chunks of 75, each encoded on its own between its own marks,
-and the chunks' hidden states are laid one after the other (what A1111 and ComfyUI do); the pooled vector is the first
-chunk's. Prompt and negative prompt are brought to the same number of chunks with empty ones.
+A prompt longer than the 75 tokens that CLIP takes is cut into chunks (indexd/generate/chunks.py), each encoded on its own
+between its own marks, and the chunks' hidden states are laid one after the other (what A1111 and ComfyUI do); the pooled vector
+is the first chunk's. What is said at one moment is brought to the same number of chunks with empty ones.
+
+Weights follow A1111's "Original" emphasis (modules/sd_emphasis.py): a token's hidden states are multiplied by its weight, then
+the chunk, encoder by encoder, by what brings its mean back to what it was. ComfyUI's rule is another one: there a token is
+moved along the line from its place in an empty prompt, and no mean is restored. Weights do not touch the pooled vector.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from indexd.errors import RenderFailed
+from indexd.generate.chunks import Chunk, chunks_of
+from indexd.generate.embeddings import NO_EMBEDDINGS, Embeddings, in_place
+from indexd.prompts.plan import Script, StepText, pieces
+from indexd_schemas.recipe import PromptSyntax
 
 PENULTIMATE = 2
 _CACHE_ENTRIES = 128
@@ -51,17 +60,38 @@ class Told:
     negative: Encoded | None
 
 
-@dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What the UNet is told over a run; `negative` is None when the render is not guided (cfg <= 1)."""
+    """What the UNet is told over a run. Texts that a moment needs are encoded when they are first asked for."""
 
-    prompt: Encoded
-    negative: Encoded | None
+    def __init__(self, script: Script, encode: Callable[[StepText], Told]) -> None:
+        self._script = script
+        self._encode = encode
+        self._told: dict[StepText, Told] = {}
 
     def at(self, moment: Moment) -> Told:
-        """The texts of one moment: here the same at every one."""
-        del moment
-        return Told(((self.prompt, 1.0),), self.negative)
+        """The texts of one moment."""
+        text = self._script.at(moment.step + 1, moment.steps)
+        if text not in self._told:
+            self._told[text] = self._encode(text)
+        return self._told[text]
+
+    def prepare(self, steps: int) -> None:
+        """Encode all that a run of so many steps needs, before it begins."""
+        for step in range(steps if self._script.changes else 1):
+            self.at(Moment(step, steps))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How texts are read and encoded; part of the key under which an encoded text is kept."""
+
+    layer: int
+    adapters: tuple[object, ...]
+    syntax: PromptSyntax
+    embeddings: Embeddings
+
+    def key(self) -> tuple[object, ...]:
+        return (self.layer, self.adapters, self.syntax, self.embeddings.identity())
 
 
 class TextEncoders:
@@ -79,67 +109,86 @@ class TextEncoders:
         self._empty_negative_is_zero = bool(pipeline.config.force_zeros_for_empty_prompt)
         self._cache: OrderedDict[tuple[object, ...], Encoded] = OrderedDict()
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """How wide a token is inside each encoder."""
+        first, second = (encoder.config.hidden_size for _, encoder in self._pairs)
+        return first, second
+
     def condition(
-        self, prompt: str, negative: str, *, guided: bool, clip_skip: int | None, adapters: tuple[object, ...]
+        self,
+        prompt: str,
+        negative: str,
+        *,
+        guided: bool,
+        clip_skip: int | None,
+        adapters: tuple[object, ...],
+        syntax: PromptSyntax = "plain",
+        embeddings: Embeddings = NO_EMBEDDINGS,
     ) -> Conditioning:
         """Conditioning of one render. `clip_skip` counts as A1111 does: 1 = last layer, 2 (and None) = SDXL's own."""
-        layer = clip_skip or PENULTIMATE
-        asked = [prompt, negative] if guided else [prompt]
-        chunks = max(self._chunk_count(text) for text in asked)
-        positive = self._encode(prompt, chunks, layer, adapters)
+        reading = _Reading(clip_skip or PENULTIMATE, adapters, syntax, embeddings)
+        return Conditioning(Script(prompt, negative, syntax), lambda text: self._tell(text, guided, reading))
+
+    def _tell(self, said: StepText, guided: bool, reading: _Reading) -> Told:
+        texts = [part.text for part in said.positive] + ([said.negative] if guided else [])
+        cut = {text: self._cut(text, reading) for text in texts}
+        length = max(len(chunks) for both in cut.values() for chunks in both)
+        rows = [(self._encode(part.text, cut[part.text], length, reading), part.weight) for part in said.positive]
         if not guided:
-            return Conditioning(positive, None)
-        if not negative and self._empty_negative_is_zero:
-            return Conditioning(positive, Encoded(torch.zeros_like(positive.hidden), torch.zeros_like(positive.pooled)))
-        return Conditioning(positive, self._encode(negative, chunks, layer, adapters))
+            return Told(tuple(rows), None)
+        if not said.negative and self._empty_negative_is_zero:
+            like = rows[0][0]
+            return Told(tuple(rows), Encoded(torch.zeros_like(like.hidden), torch.zeros_like(like.pooled)))
+        return Told(tuple(rows), self._encode(said.negative, cut[said.negative], length, reading))
 
-    def _chunk_count(self, text: str) -> int:
-        return max(len(_chunks(tokenizer, text)) for tokenizer, _ in self._pairs)
+    def _cut(self, text: str, reading: _Reading) -> list[list[Chunk]]:
+        """The chunks of a text for each encoder."""
+        runs = pieces(text, reading.syntax)
+        at_commas = reading.syntax == "a1111"
+        return [chunks_of(tokenizer, runs, reading.embeddings, at_commas=at_commas) for tokenizer, _ in self._pairs]
 
-    def _encode(self, text: str, chunks: int, layer: int, adapters: tuple[object, ...]) -> Encoded:
-        key = (text, chunks, layer, adapters)
+    def _encode(self, text: str, cut: list[list[Chunk]], length: int, reading: _Reading) -> Encoded:
+        key = (text, length, *reading.key())
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        parts = [_run(tokenizer, encoder, text, chunks, layer) for tokenizer, encoder in self._pairs]
+        parts = [self._run(index, chunks, length, reading) for index, chunks in enumerate(cut)]
         encoded = Encoded(torch.cat([hidden for hidden, _ in parts], dim=-1), parts[-1][1])
         self._cache[key] = encoded
         while len(self._cache) > _CACHE_ENTRIES:
             self._cache.popitem(last=False)
         return encoded
 
+    def _run(
+        self, index: int, chunks: Sequence[Chunk], length: int, reading: _Reading
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states of all chunks and the first element of the encoder's answer (the pooled vector of the second)."""
+        tokenizer, encoder = self._pairs[index]
+        hidden: list[torch.Tensor] = []
+        first: torch.Tensor | None = None
+        for chunk in [*chunks, *[Chunk()] * (length - len(chunks))]:
+            # One chunk at a time: a chunk's numbers must not depend on how many others there are.
+            ids = torch.tensor([chunk.row(tokenizer)], device=encoder.device)
+            with torch.no_grad(), in_place(encoder, index, chunk.embeddings, reading.embeddings):
+                answer = encoder(ids, output_hidden_states=True)
+            if reading.layer >= len(answer.hidden_states):
+                raise RenderFailed(
+                    f"clip_skip {reading.layer} is deeper than a text encoder's {len(answer.hidden_states) - 1} layers"
+                )
+            hidden.append(emphasized(answer.hidden_states[-reading.layer], chunk.row_weights(tokenizer)))
+            first = answer[0] if first is None else first
+        assert first is not None
+        return torch.cat(hidden, dim=1), first
 
-def _chunks(tokenizer: Any, text: str) -> list[list[int]]:
-    """Token ids of each chunk, marks and padding included; an empty text is one chunk."""
-    tokens = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
-    room = tokenizer.model_max_length - 2
-    cut = [tokens[start : start + room] for start in range(0, len(tokens), room)] or [[]]
-    return [
-        [
-            tokenizer.bos_token_id,
-            *chunk,
-            tokenizer.eos_token_id,
-            *[tokenizer.pad_token_id] * (room - len(chunk)),
-        ]
-        for chunk in cut
-    ]
 
-
-def _run(tokenizer: Any, encoder: Any, text: str, chunks: int, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states of all chunks and the first element of the encoder's answer (the pooled vector of the second)."""
-    rows = _chunks(tokenizer, text)
-    rows += _chunks(tokenizer, "") * (chunks - len(rows))
-    hidden: list[torch.Tensor] = []
-    first: torch.Tensor | None = None
-    for row in rows:
-        # One chunk at a time: a chunk's numbers must not depend on how many others there are.
-        with torch.no_grad():
-            answer = encoder(torch.tensor([row], device=encoder.device), output_hidden_states=True)
-        if layer >= len(answer.hidden_states):
-            raise RenderFailed(
-                f"clip_skip {layer} is deeper than a text encoder's {len(answer.hidden_states) - 1} layers"
-            )
-        hidden.append(answer.hidden_states[-layer])
-        first = answer[0] if first is None else first
-    assert first is not None
-    return torch.cat(hidden, dim=1), first
+def emphasized(hidden: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    """The hidden states (1, tokens, width) of one chunk, each token times its weight, brought back to the old mean."""
+    if all(weight == 1.0 for weight in weights):
+        return hidden
+    plain = hidden.float()
+    scaled = plain * torch.tensor(weights, device=hidden.device)[None, :, None]
+    mean = scaled.mean()
+    if mean != 0:
+        scaled = scaled * (plain.mean() / mean)
+    return scaled.to(hidden.dtype)

@@ -19,16 +19,25 @@ class StepText:
     negative: str
 
 
-def plan(prompt: str, negative: str, steps: int, syntax: PromptSyntax) -> list[StepText]:
-    """The texts of every step. AND is understood in the prompt alone, as A1111 does."""
-    if syntax == "plain":
-        return [StepText((Part(prompt),), negative)] * steps
-    composed = parts_of(prompt)
-    texts = [Schedule(part.text).over(steps) for part in composed]
-    return [
-        StepText(tuple(Part(text, part.weight) for text, part in zip(now, composed, strict=True)), avoided)
-        for *now, avoided in zip(*texts, Schedule(negative).over(steps), strict=True)
-    ]
+class Script:
+    """A prompt and a negative prompt as functions of the step. AND is understood in the prompt alone, as A1111 does."""
+
+    def __init__(self, prompt: str, negative: str, syntax: PromptSyntax) -> None:
+        composed = [Part(prompt)] if syntax == "plain" else parts_of(prompt)
+        self._weights = [part.weight for part in composed]
+        self._plain = (prompt, negative) if syntax == "plain" else None
+        self._texts = [] if self._plain else [Schedule(part.text) for part in composed]
+        self._negative = Schedule("" if self._plain else negative)
+        self.changes = any(text.changes for text in (*self._texts, self._negative))
+
+    def at(self, step: int, steps: int) -> StepText:
+        """What is said at step `step` (counted from 1) of `steps`."""
+        if self._plain:
+            return StepText((Part(self._plain[0]),), self._plain[1])
+        positive = tuple(
+            Part(text.at(step, steps), weight) for text, weight in zip(self._texts, self._weights, strict=True)
+        )
+        return StepText(positive, self._negative.at(step, steps))
 
 
 def pieces(text: str, syntax: PromptSyntax) -> Sequence[Piece | Break]:

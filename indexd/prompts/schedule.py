@@ -74,10 +74,6 @@ class Schedule:
                 waiting.extend(reversed(node.texts[(step - 1) % len(node.texts)]))
         return "".join(texts)
 
-    def over(self, steps: int) -> list[str]:
-        """The text of every step."""
-        return [self.at(step, steps) for step in range(1, steps + 1)] if self.changes else [self.at(1, 1)] * steps
-
 
 def _parse(prompt: str) -> list[Node]:
     nodes: list[Node] = []

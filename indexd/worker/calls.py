@@ -130,13 +130,14 @@ class PicturesCompared:
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
-    `loras` maps LoRA name to file path; `input_path` is the source of img2img.
+    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img.
     """
 
     recipe: Mapping[str, Any]
     checkpoint: str
     loras: Mapping[str, str] = field(default_factory=dict)
     input_path: bytes | None = None
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

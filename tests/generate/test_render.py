@@ -148,7 +148,7 @@ def test_urgent_work_between_steps_leaves_the_picture_alone(studio: Any) -> None
     def somebody_asks(_pause: int) -> None:
         torch.manual_seed(1)
         torch.randn(10)
-        studio.resident().encoders.condition("urgent", "", guided=False, clip_skip=None, adapters=())
+        studio.resident().encoders.condition("urgent", "", guided=False, clip_skip=None, adapters=()).prepare(1)
         inner.append(b"")
 
     studio.session.on_pause = somebody_asks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from indexd.errors import RenderFailed
-from indexd.generate.text import Conditioning, TextEncoders
+from indexd.generate.text import Encoded, Moment, TextEncoders, Told
 
 # The tiny tokenizer makes one token of a letter, so these have more than 75.
 LONG = "the quick brown fox jumps over the lazy dog and then walks home through rain, wind, snow and fog, thinking"
@@ -26,8 +27,24 @@ def encoders(pipeline: Any) -> TextEncoders:
     return TextEncoders(pipeline)
 
 
-def condition(encoders: TextEncoders, prompt: str, negative: str = "", **named: Any) -> Conditioning:
-    return encoders.condition(prompt, negative, **{"guided": True, "clip_skip": None, "adapters": (), **named})
+@dataclass(frozen=True)
+class Said:
+    """The one text of a moment, and what is to be avoided."""
+
+    prompt: Encoded
+    negative: Encoded | None
+
+
+def condition(encoders: TextEncoders, prompt: str, negative: str = "", **named: Any) -> Said:
+    told = told_at(encoders, prompt, negative, **named)
+    [(text, weight)] = told.positive
+    assert weight == 1
+    return Said(text, told.negative)
+
+
+def told_at(encoders: TextEncoders, prompt: str, negative: str = "", step: int = 0, steps: int = 1, **named: Any) -> Told:
+    asked = {"guided": True, "clip_skip": None, "adapters": (), **named}
+    return encoders.condition(prompt, negative, **asked).at(Moment(step, steps))
 
 
 def test_a_short_prompt_has_the_librarys_numbers(encoders: TextEncoders, pipeline: Any) -> None:
