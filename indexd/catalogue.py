@@ -1,4 +1,4 @@
-"""The model files that jobs may name: checkpoints and LoRAs by name, from the folders of the settings.
+"""The model files that jobs may name: checkpoints, LoRAs and embeddings by name, from the folders of the settings.
 
 A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
 Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
@@ -18,6 +18,7 @@ from indexd.roles import pulled_folder
 
 WEIGHTS = (".safetensors",)
 PICKLES = (".ckpt", ".pt")
+EMBEDDING_PICKLES = (".pt", ".bin")
 DIFFUSERS_INDEX = "model_index.json"
 CHECKPOINT = "checkpoint"
 
@@ -67,6 +68,12 @@ class Shelf:
     def names(self) -> list[str]:
         """Every name, as last listed."""
         return sorted({file.name for files in self._files.values() for file in files})
+
+    def listed(self) -> list[ModelFile]:
+        """Every file, listed anew, by name."""
+        self._list()
+        found = {file.path: file for files in self._files.values() for file in files}
+        return sorted(found.values(), key=lambda file: (file.name.casefold(), file.path))
 
     def _known(self, name: str) -> list[ModelFile]:
         key = _key(name)
@@ -120,7 +127,7 @@ class Shelf:
 
 
 class Catalogue:
-    """Checkpoints and LoRAs by name, and the checkpoint that a job gets which names none."""
+    """Checkpoints, LoRAs and embeddings by name, and the checkpoint that a job gets which names none."""
 
     def __init__(
         self,
@@ -128,12 +135,16 @@ class Catalogue:
         lora_folders: Sequence[str | Path] = (),
         default: Path | None = None,
         pickles: bool = False,
+        embedding_folders: Sequence[str | Path] = (),
     ) -> None:
         """`default` is the file or folder of the `sdxl` role; None = the role has none."""
         suffixes = (*WEIGHTS, *PICKLES) if pickles else WEIGHTS
         self._default = default
         self.checkpoints = Shelf(CHECKPOINT, checkpoint_folders, suffixes, default)
         self.loras = Shelf("LoRA", lora_folders, WEIGHTS)
+        # Pickles are listed whatever the setting: a prompt that names one is refused, which is better than a silent word.
+        self.embeddings = Shelf("embedding", embedding_folders, (*WEIGHTS, *EMBEDDING_PICKLES))
+        self.pickles = pickles
 
     @classmethod
     def of(cls, config: Config) -> Catalogue:
@@ -142,7 +153,13 @@ class Catalogue:
         default = Path(role.path).expanduser().absolute() if role.path else None
         if default is None and role.hub:
             default = pulled_folder(config, role.hub)
-        return cls(settings.checkpoint_folders, settings.lora_folders, default, settings.pickle_checkpoints)
+        return cls(
+            settings.checkpoint_folders,
+            settings.lora_folders,
+            default,
+            settings.pickle_checkpoints,
+            settings.embedding_folders,
+        )
 
     def default_checkpoint(self) -> ModelFile:
         """The checkpoint of the `sdxl` role, there or not. Raises UnknownModel when the role has none."""
@@ -161,6 +178,10 @@ class Catalogue:
     def lora(self, name: str) -> ModelFile:
         """The LoRA called `name`. Raises UnknownModel."""
         return self.loras.find(name)
+
+    def embedding(self, name: str) -> ModelFile:
+        """The embedding called `name`. Raises UnknownModel."""
+        return self.embeddings.find(name)
 
 
 def fixed_model(path: Path) -> ModelFile:

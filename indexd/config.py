@@ -39,6 +39,7 @@ class Places:
     backups: Path
     inbox: Path
     output: Path
+    lora_registry: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,8 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
     paths = {f"paths.{name}": text for name, text in settings.paths}
     paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
     paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
-    for name in ("checkpoint_folders", "lora_folders"):
+    paths["generate.lora_registry"] = settings.generate.lora_registry
+    for name in ("checkpoint_folders", "lora_folders", "embedding_folders"):
         folders = getattr(settings.generate, name)
         paths |= {f"generate.{name}.{number}": text for number, text in enumerate(folders)}
     for name, text in paths.items():
@@ -195,6 +197,7 @@ def _places(settings: Settings, home: Path | None, file: Path) -> Places:
         backups=_path(settings.backup.folder, index.parent / "backups"),
         inbox=_path(paths.inbox, data / "inbox"),
         output=_path(paths.output, data / "output"),
+        lora_registry=_path(settings.generate.lora_registry, file.with_name("loras.yaml")),
     )
 
 

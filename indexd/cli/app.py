@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("import_:import_", "Take in ratings, tags and notes."),
     "init": ("init:init", "Write commented settings and make the folders."),
     "jobs": ("jobs:jobs", "List, show, cancel or retry jobs."),
+    "loras": ("loras:loras", "List the LoRAs and what is registered of them."),
     "models": ("models:models", "List, download or try the models."),
     "note": ("note:note", "Write, show or take away the note of a picture."),
     "query": ("query:query", "Find pictures by look, words, prompt and metadata."),

@@ -53,6 +53,7 @@ def all_checks(home: Path | None) -> Iterator[Check]:
         check_roots,
         check_inotify,
         check_models,
+        check_loras,
         check_card,
     ):
         yield from _guarded(check, config)
@@ -210,6 +211,24 @@ def check_models(config: Config) -> Iterator[Check]:
         else:
             reason, _, cure = role.detail.partition("; ")
             yield warning(f"model {role.role}", f"off, because {reason}", cure or "its work waits meanwhile")
+
+
+def check_loras(config: Config) -> Iterator[Check]:
+    """Whether the LoRA registry can be read, and whether the files that it names are there."""
+    from indexd.jobs.lora_listing import listed
+
+    try:
+        found = listed(config)
+    except IndexdError as error:
+        yield failed("loras", str(error), "correct the file; docs/loras.md shows its form")
+        return
+    gone = [lora.name for lora in found.loras if lora.path is None]
+    if gone:
+        text = f"{len(gone)} registered LoRAs have no file, the first is {gone[0]}"
+        yield warning("loras", text, f"put the file into a LoRA folder, or take the entry out of {found.registry}")
+    elif found.loras:
+        registered = sum(lora.registered is not None for lora in found.loras)
+        yield ok("loras", f"{len(found.loras)}, of which {registered} registered in {found.registry}")
 
 
 def check_card(config: Config) -> Iterator[Check]:

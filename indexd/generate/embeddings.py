@@ -33,7 +33,7 @@ class Embedding:
 
 
 class Embeddings:
-    """The embeddings of one render, by name."""
+    """The embeddings of one render, by the word that calls them."""
 
     def __init__(self, found: Mapping[str, Embedding]) -> None:
         self.found = found
@@ -52,8 +52,13 @@ NO_EMBEDDINGS = Embeddings({})
 
 
 def load_embeddings(paths: Mapping[str, str], widths: Sequence[int], *, pickle_allowed: bool) -> Embeddings:
-    """The embeddings at `paths` for encoders of these widths. Raises RenderFailed."""
-    return Embeddings({name: _load(name, Path(path), widths, pickle_allowed) for name, path in paths.items()})
+    """The embeddings at `paths` (by name) for encoders of these widths. Raises RenderFailed."""
+    return Embeddings({word_of(name): _load(name, Path(path), widths, pickle_allowed) for name, path in paths.items()})
+
+
+def word_of(name: str) -> str:
+    """The word by which prompts call an embedding: the last part of its name."""
+    return name.rpartition("/")[2]
 
 
 def _load(name: str, path: Path, widths: Sequence[int], pickle_allowed: bool) -> Embedding:

@@ -24,6 +24,7 @@ def infotext(recipe: Recipe) -> str:
 def _settings(recipe: Recipe) -> dict[str, str]:
     sampler, schedule = labels(resolve(recipe.sampler, recipe.schedule))
     hashes = ", ".join(f"{lora.name}: {lora.hash}" for lora in recipe.loras if lora.hash)
+    embeddings = ", ".join(f"{use.name}: {use.hash}" for use in recipe.embeddings)
     stated: dict[str, str | None] = {
         "Steps": str(recipe.steps),
         "Sampler": sampler,
@@ -36,6 +37,7 @@ def _settings(recipe: Recipe) -> dict[str, str]:
         "Denoising strength": None if recipe.input is None else f"{recipe.input.denoise:g}",
         "Clip skip": None if recipe.clip_skip is None else str(recipe.clip_skip),
         "Lora hashes": hashes or None,
+        "TI hashes": embeddings or None,
         "Version": recipe.software,
     }
     return {key: value for key, value in stated.items() if value}

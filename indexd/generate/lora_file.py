@@ -1,7 +1,8 @@
 """A LoRA file (kohya or diffusers) -> one pair of matrices a module, nothing guessed and nothing left out.
 
-Both kinds say the same: W' = W + weight * alpha / rank * up @ down. What cannot be said that way (LoHa, LoKr, DoRA,
-full differences, Tucker-decomposed convolutions) is refused by name instead of being half applied.
+Both kinds say the same: W' = W + weight * alpha / rank * up @ down. LoHa and LoKr can be said that way too
+(lora_products.py). What cannot (DoRA, full differences, Tucker-decomposed convolutions) is refused by name instead of being
+half applied.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from indexd.errors import RenderFailed
+from indexd.generate import lora_products
 from indexd.generate.lora_names import Target
 
 _PARTS = {
@@ -30,13 +32,14 @@ _PARTS = {
     ".lora_linear_layer.down.weight": "down",
     ".lora_linear_layer.up.weight": "up",
     ".alpha": "alpha",
+    **lora_products.PARTS,
 }
 # The oldest diffusers files: `…attn1.processor.to_q_lora.down.weight`.
 _PROCESSOR = re.compile(r"(.*?)\.(?:processor\.)?(to_[qkv]|to_out)_lora\.(down|up)\.weight")
 _CLIP_PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "out_proj"}
 _OTHER_KINDS = {
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
+    "hada_t": "a Tucker-decomposed LoHa",
+    "lokr_t": "a Tucker-decomposed LoKr",
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
     "oft_": "OFT",
@@ -81,7 +84,7 @@ def _by_module(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict
     modules: dict[str, dict[str, torch.Tensor]] = {}
     for key, weight in weights.items():
         if kind := next((label for mark, label in _OTHER_KINDS.items() if mark in key), None):
-            raise RenderFailed(f"LoRA {name} is {kind} ({key}); only plain LoRA and LoCon files are supported")
+            raise RenderFailed(f"LoRA {name} is {kind} ({key}); only LoRA, LoCon, LoHa and LoKr are supported")
         if found := _PROCESSOR.fullmatch(key):
             projection = "to_out.0" if found[2] == "to_out" else found[2]
             modules.setdefault(_attention(found[1], projection), {})[found[3]] = weight
@@ -114,6 +117,9 @@ def _pairs(
     found: dict[Target, Pair] = {}
     for module, parts in modules.items():
         target = known[module]
+        if lora_products.is_product(parts):
+            found[target] = _fitted(_product(parts, target, name, module), target, name, module)
+            continue
         if "down" not in parts or "up" not in parts:
             raise RenderFailed(f"LoRA {name} has only half of {module}")
         down, up = parts["down"].float(), parts["up"].float()
@@ -121,6 +127,17 @@ def _pairs(
         alpha = float(parts["alpha"]) if "alpha" in parts else alphas.get(target.component, float(rank))
         found[target] = _fitted(Pair(down, up * (alpha / rank)), target, name, module)
     return found
+
+
+def _product(parts: Mapping[str, torch.Tensor], target: Target, name: str, module: str) -> Pair:
+    alpha = float(parts["alpha"]) if "alpha" in parts else None
+    try:
+        made = lora_products.as_pair(parts, target.weight_shape, alpha)
+    except (RuntimeError, ValueError) as error:  # the matrices do not go together
+        raise RenderFailed(f"LoRA {name} does not fit this model: {module} is {target.weight_shape} here") from error
+    if made is None:
+        raise RenderFailed(f"LoRA {name} has only half of {module}")
+    return Pair(*made)
 
 
 def _fitted(pair: Pair, target: Target, name: str, module: str) -> Pair:

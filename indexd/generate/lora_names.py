@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from indexd_schemas.lora_blocks import OUTER_BLOCK, TEXT_BLOCK
+
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 _KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te1_", "lora_te_"), "text_encoder_2": ("lora_te2_",)}
@@ -37,11 +39,12 @@ _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A module that a LoRA can change."""
+    """A module that a LoRA can change; `block` is where it lies (indexd_schemas/lora_blocks.py)."""
 
     component: str
     module: str
     weight_shape: tuple[int, ...]
+    block: str
 
 
 def targets(pipeline: Any) -> Mapping[str, Target]:
@@ -52,9 +55,16 @@ def targets(pipeline: Any) -> Mapping[str, Target]:
         layers = model.config.layers_per_block if component == "unet" else 0
         for name, module in model.named_modules():
             if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
-                target = Target(component, name, tuple(module.weight.shape))
+                block = _block(original_unet_name(name, layers)) if component == "unet" else TEXT_BLOCK
+                target = Target(component, name, tuple(module.weight.shape), block)
                 table.update((alias, target) for alias in _aliases(component, name, layers))
     return table
+
+
+def _block(original: str | None) -> str:
+    side, _, rest = (original or "").partition(".")
+    name = {"input_blocks": "in", "middle_block": "mid", "output_blocks": "out"}.get(side, OUTER_BLOCK)
+    return name + rest.partition(".")[0] if name in ("in", "out") else name
 
 
 def _aliases(component: str, name: str, layers_per_block: int) -> Iterator[str]:

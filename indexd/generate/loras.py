@@ -20,18 +20,34 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from indexd.errors import RenderFailed
 from indexd.generate.lora_file import Pair, content_hash, read_lora
 from indexd.generate.lora_names import COMPONENTS, Target, targets
+from indexd_schemas.lora_blocks import TEXT_BLOCK, UNET_BLOCKS, factors
 
 RESIDENT_BYTES = 2 << 30
+
+# For each adapter its weight in each block where that is not 0.
+Active = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class WantedLora:
-    """One LoRA of a render; `text_weight` None = the same as `weight`."""
+    """One LoRA of a render; `text_weight` None = the same as `weight`, `blocks` None = all of it everywhere."""
 
     name: str
     path: Path
     weight: float
     text_weight: float | None = None
+    blocks: Mapping[str, float] | None = None
+
+    def weights(self, component: str) -> dict[str, float]:
+        """The weight in every block of a component. Raises RenderFailed for blocks that there are not."""
+        try:
+            by_block = factors(self.blocks or {})
+        except ValueError as error:
+            raise RenderFailed(f"LoRA {self.name}: {error}") from error
+        text_weight = self.weight if self.text_weight is None else self.text_weight
+        if component == "unet":
+            return {block: self.weight * by_block[block] for block in UNET_BLOCKS}
+        return {TEXT_BLOCK: text_weight * by_block[TEXT_BLOCK]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +63,10 @@ class Loras:
     def __init__(self, pipeline: Any) -> None:
         self._models: Mapping[str, torch.nn.Module] = {name: getattr(pipeline, name) for name in COMPONENTS}
         self._known = targets(pipeline)
+        self._blocks = {(target.component, target.module): target.block for target in self._known.values()}
         self._resident: OrderedDict[tuple[str, int, int], _Resident] = OrderedDict()
         self._numbers = itertools.count()
-        self._active: Mapping[str, Mapping[str, float]] = {name: {} for name in COMPONENTS}
+        self._active: Mapping[str, Active] = {name: {} for name in COMPONENTS}
 
     def activate(self, wanted: Sequence[WantedLora]) -> dict[str, str]:
         """Make exactly these LoRAs work, none for an empty sequence; answers name -> content hash.
@@ -58,25 +75,17 @@ class Loras:
         """
         try:
             found = [(lora, self._load(lora)) for lora in wanted]
+            weights = {component: _summed(component, found) for component in COMPONENTS}
         except Exception:
             self._switch({name: {} for name in COMPONENTS})
             raise
         self._forget({resident.adapter for _, resident in found})
-        weights: dict[str, dict[str, float]] = {name: {} for name in COMPONENTS}
-        for lora, resident in found:
-            for component, active in weights.items():
-                text_weight = lora.weight if lora.text_weight is None else lora.text_weight
-                weight = lora.weight if component == "unet" else text_weight
-                # The same file named twice adds up; weight 0 is the base and not "base + 0".
-                active[resident.adapter] = active.get(resident.adapter, 0.0) + weight
-        self._switch(
-            {name: {key: weight for key, weight in active.items() if weight} for name, active in weights.items()}
-        )
+        self._switch(weights)
         return {lora.name: resident.content_hash for lora, resident in found}
 
     def active_in_text(self) -> tuple[object, ...]:
         """What tells embeddings apart: adapters and weights that are active in the text encoders."""
-        return tuple(sorted(self._active["text_encoder"].items()))
+        return tuple(sorted((key, weights[TEXT_BLOCK]) for key, weights in self._active["text_encoder"].items()))
 
     def _load(self, lora: WantedLora) -> _Resident:
         try:
@@ -109,53 +118,55 @@ class Loras:
                 for layer in self._layers():
                     layer.delete_adapter(resident.adapter)
 
-    def _switch(self, weights: Mapping[str, Mapping[str, float]]) -> None:
+    def _switch(self, weights: Mapping[str, Active]) -> None:
         for component, active in weights.items():
             if active != self._active[component]:
-                for layer in _adapted(self._models[component]):
-                    _set(layer, active)
+                for name, layer in _adapted(self._models[component]):
+                    _set(layer, active, self._blocks[component, name])
         self._active = weights
 
     def _layers(self) -> list[Any]:
-        return [layer for model in self._models.values() for layer in _adapted(model)]
+        return [layer for model in self._models.values() for _, layer in _adapted(model)]
 
 
-def _adapted(model: torch.nn.Module) -> list[Any]:
-    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+def _summed(component: str, found: Sequence[tuple[WantedLora, _Resident]]) -> Active:
+    """The same file named twice adds up; weight 0 is the base and not "base + 0"."""
+    summed: dict[str, dict[str, float]] = {}
+    for lora, resident in found:
+        of_file = summed.setdefault(resident.adapter, {})
+        for block, weight in lora.weights(component).items():
+            of_file[block] = of_file.get(block, 0.0) + weight
+    kept = {key: {block: weight for block, weight in blocks.items() if weight} for key, blocks in summed.items()}
+    return {key: blocks for key, blocks in kept.items() if blocks}
 
 
-def _set(layer: Any, active: Mapping[str, float]) -> None:
-    here = [adapter for adapter in active if adapter in layer.lora_A]
+def _adapted(model: torch.nn.Module) -> list[tuple[str, Any]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def _set(layer: Any, active: Active, block: str) -> None:
+    here = [adapter for adapter, weights in active.items() if adapter in layer.lora_A and block in weights]
     layer.enable_adapters(bool(here))
     if here:
         layer.set_adapter(here, inference_mode=True)
         for adapter in here:
             # Injected with alpha = rank and the file's alpha in the matrices, so the scale is the weight alone.
-            layer.scaling[adapter] = active[adapter]
+            layer.scaling[adapter] = active[adapter][block]
 
 
 def _inject(model: torch.nn.Module, adapter: str, pairs: Mapping[Target, Pair]) -> int:
     """Put the matrices beside the layers of `model`; answers how many bytes they take."""
-    # One rank for all: a pattern of ranks costs peft a search over all modules for each module. Rows of zeros add nothing.
-    rank = max(pair.down.shape[0] for pair in pairs.values())
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=[target.module for target in pairs], bias="none")
+    # One rank for all, the matrices' own do not matter to it: a pattern of ranks costs peft a search over all modules for
+    # each module.
+    config = LoraConfig(r=1, lora_alpha=1, target_modules=[target.module for target in pairs], bias="none")
     inject_adapter_in_model(config, model, adapter_name=adapter, low_cpu_mem_usage=True)
     byte_count = 0
     for target, pair in pairs.items():
         layer: Any = model.get_submodule(target.module)
         base: torch.Tensor = layer.get_base_layer().weight
-        for holder, matrix, axis in ((layer.lora_A, pair.down, 0), (layer.lora_B, pair.up, 1)):
-            weight = _padded(matrix, axis, rank).to(device=base.device, dtype=base.dtype)
+        for holder, matrix in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
+            weight = matrix.to(device=base.device, dtype=base.dtype)
             holder[adapter].weight = torch.nn.Parameter(weight, requires_grad=False)
             byte_count += weight.numel() * weight.element_size()
         layer.enable_adapters(False)
     return byte_count
-
-
-def _padded(matrix: torch.Tensor, axis: int, rank: int) -> torch.Tensor:
-    missing = rank - matrix.shape[axis]
-    if not missing:
-        return matrix
-    shape = list(matrix.shape)
-    shape[axis] = missing
-    return torch.cat([matrix, matrix.new_zeros(shape)], dim=axis)

@@ -17,7 +17,7 @@ import torch
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate import decode, denoise
-from indexd.generate.embeddings import load_embeddings
+from indexd.generate.embeddings import load_embeddings, word_of
 from indexd.generate.latents import encoded, generator, noise, source_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
@@ -95,18 +95,23 @@ def _wanted(call: Render, recipe: Recipe) -> list[WantedLora]:
     missing = [lora.name for lora in recipe.loras if lora.name not in call.loras]
     if missing:
         raise RenderFailed(f"LoRA {missing[0]} has no file; it was found when the job was admitted, and is gone since")
-    return [WantedLora(lora.name, Path(call.loras[lora.name]), lora.weight, lora.text_weight) for lora in recipe.loras]
+    return [
+        WantedLora(lora.name, Path(call.loras[lora.name]), lora.weight, lora.text_weight, lora.blocks)
+        for lora in recipe.loras
+    ]
 
 
 def _with_embeddings(call: Render, task: Task) -> Task:
     missing = [use.name for use in task.recipe.embeddings if use.name not in call.embeddings]
     if missing:
-        raise RenderFailed(f"embedding {missing[0]} has no file; it was found when the job was admitted, and is gone since")
+        raise RenderFailed(
+            f"embedding {missing[0]} has no file; it was found when the job was admitted, and is gone since"
+        )
     paths = {use.name: call.embeddings[use.name] for use in task.recipe.embeddings}
     allowed = task.session.settings.pickle_checkpoints
     embeddings = load_embeddings(paths, task.model.encoders.widths, pickle_allowed=allowed)
     for use in task.recipe.embeddings:
-        _same("embedding", use.name, use.hash, embeddings.found[use.name].hash)
+        _same("embedding", use.name, use.hash, embeddings.found[word_of(use.name)].hash)
     return replace(task, embeddings=embeddings)
 
 

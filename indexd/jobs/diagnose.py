@@ -108,7 +108,7 @@ def _problem(model: type[Job], document: Document, error: Any) -> FieldProblem:
         return _KeyProblem(path, _unknown_key(model, path))
     if error["type"] == "missing":
         return _KeyProblem(path[:-1], f"`{name}` is missing{_written_otherwise(model, document, path)}")
-    return FieldProblem(path, f"{name}: {_reason(error)}")
+    return FieldProblem(path, f"{name}: {reason(error)}")
 
 
 def _unknown_key(model: type[Job], path: Path) -> str:
@@ -173,7 +173,8 @@ _SENTENCES: Mapping[str, str] = {
 }
 
 
-def _reason(error: Any) -> str:
+def reason(error: Any) -> str:
+    """What is wrong with a value, from an entry of pydantic's errors: `must be at most 2 (got 20)`."""
     kind, value = error["type"], error.get("input")
     if kind == "string_type":
         quotes = "; put it in quotes" if isinstance(value, (int, float)) else ""

@@ -17,18 +17,17 @@ from typing import Any, Literal
 from indexd.catalogue import Catalogue, UnknownModel
 from indexd.errors import NotAPicture, NotRegular
 from indexd.images.read import read
-from indexd.jobs.diagnose import FieldProblem, nearest, shown
+from indexd.jobs.diagnose import FieldProblem, shown
+from indexd.jobs.wording import Wordings, offer
 from indexd.watch.regular import open_regular
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
-from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
+from indexd_schemas.recipe import InputRef, ModelRef, Recipe
 
 DEFAULT_SIDE_PX = 1024
 SIDE_STEP_PX = 8
 # Other programs draw and accept 32 bits, so a picture's seed can be carried over to them.
 DRAWN_SEED_BITS = 32
-
-_LORA_TAG = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,100})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +60,12 @@ class Limits:
 class Desk:
     """Looks up what a job names and draws its seeds."""
 
-    def __init__(self, catalogue: Catalogue, inbox: Path, limits: Limits, draw: Callable[[int], int]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, words: Wordings, inbox: Path, limits: Limits, draw: Callable[[int], int]
+    ) -> None:
         """`draw(bits)` gives a random number of that many bits."""
         self._catalogue = catalogue
+        self._words = words
         self._inbox = inbox
         self._limits = limits
         self._draw = draw
@@ -73,11 +75,12 @@ class Desk:
         picture: InputPicture | None = more.get("picture")
         width, height = self.size(job, picture)
         sampler = self.sampler(job)
-        _check_prompts(job)
+        words = self._words.of(job)
         shared = {
             "kind": kind,
-            "prompt": job.prompt,
+            "prompt": words.prompt,
             "negative_prompt": job.negative_prompt,
+            "prompt_syntax": job.prompt_syntax,
             "width": width,
             "height": height,
             "steps": job.steps,
@@ -86,7 +89,8 @@ class Desk:
             "schedule": sampler.schedule,
             "clip_skip": job.clip_skip,
             "model": self.model(job),
-            "loras": self.loras(job),
+            "loras": words.loras,
+            "embeddings": words.embeddings,
             "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=more["denoise"]),
         }
         path = picture.path if picture else None
@@ -162,23 +166,8 @@ class Desk:
         try:
             file = self._catalogue.checkpoint(job.model) if job.model else self._catalogue.default_checkpoint()
         except UnknownModel as error:
-            raise FieldProblem(("model",), f"model: {error}{_offer(job.model or '', error)}") from None
+            raise FieldProblem(("model",), f"model: {error}{offer(job.model or '', error)}") from None
         return ModelRef(name=file.name)
-
-    def loras(self, job: Job) -> tuple[LoraRef, ...]:
-        """The LoRAs' names and weights."""
-        refs = []
-        for index, use in enumerate(job.loras):
-            try:
-                file = self._catalogue.lora(use.name)
-            except UnknownModel as error:
-                raise FieldProblem(("loras", index), f"loras[{index}]: {error}{_offer(use.name, error)}") from None
-            refs.append(LoraRef(name=file.name, weight=use.weight, text_weight=use.text_weight))
-        names = [ref.name for ref in refs]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise FieldProblem(("loras", index), f"loras[{index}]: {shown(name)} stands here twice; keep one")
-        return tuple(refs)
 
     def picture(self, text: str) -> InputPicture:
         """The source picture at `text` (relative to the inbox), its hash taken now."""
@@ -215,15 +204,3 @@ def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) 
 
 def _rounded(side: int) -> int:
     return max(64, math.floor(side / SIDE_STEP_PX) * SIDE_STEP_PX)
-
-
-def _offer(name: str, error: UnknownModel) -> str:
-    close = nearest(name, error.known)
-    return f"; did you mean {' or '.join(map(repr, close))}" if close and name not in close else ""
-
-
-def _check_prompts(job: Job) -> None:
-    for key, text in (("prompt", job.prompt), ("negative_prompt", job.negative_prompt)):
-        tag = _LORA_TAG.search(text)
-        if tag is not None:
-            raise FieldProblem((key,), f"{key}: LoRAs are not named in the prompt; write `loras: [{tag[1]}]`")

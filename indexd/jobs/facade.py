@@ -17,8 +17,10 @@ from indexd.jobs.admit import Admission, Admitted, Declined, LeftAlone
 from indexd.jobs.durable import Fault, no_fault
 from indexd.jobs.expand import Desk, Limits
 from indexd.jobs.folders import JobFolders
+from indexd.jobs.lora_registry import Registry
 from indexd.jobs.mirror import Mirror
 from indexd.jobs.publish import Publisher
+from indexd.jobs.wording import Wordings
 from indexd.registry import job_kinds
 from indexd.store.index import Store
 from indexd.store.records import JobRow
@@ -54,7 +56,8 @@ class Jobs:
         self.publisher = Publisher(store.jobs, _ledger_id(store), places.output, fault)
         self._store = store
         limits = Limits(settings.max_pictures_per_job, settings.max_megapixels)
-        desk = Desk(self.catalogue, places.inbox, limits, draw)
+        words = Wordings(self.catalogue, Registry(places.lora_registry), settings.loras)
+        desk = Desk(self.catalogue, words, places.inbox, limits, draw)
         self._admission = Admission(store, self.mirror, desk, job_kinds.kinds, places.output, clock)
         self._watched = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
         self._listeners: list[Callable[[], None]] = []

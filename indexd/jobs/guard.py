@@ -61,8 +61,21 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large a file of one kind may be; `noun` names it in sentences."""
+
+    noun: str = "job file"
+    max_bytes: int = MAX_BYTES
+    max_lines: int = MAX_LINES
+    max_events: int = MAX_EVENTS
+
+
+JOB_FILE = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A job file as plain data (dict, list, str, int, float, bool, None) and where each key and value stands."""
+    """A file as plain data (dict, list, str, int, float, bool, None) and where each key and value stands."""
 
     data: dict[str, Any]
     keys: dict[Path, Mark] = field(repr=False)
@@ -84,16 +97,20 @@ class Document:
         return Mark(1, 1)
 
 
-def read(source: bytes) -> Document:
+def read(source: bytes, bounds: Bounds = JOB_FILE) -> Document:
     """The document in `source`. Raises Refused with line, column and what to change."""
-    text = _text(source)
-    events = _Events(text)
+    text = _text(source, bounds)
+    events = _Events(text, bounds)
     start = next(events, None)
+    if start is None and bounds is not JOB_FILE:
+        return Document({}, {}, {})
     if start is None:
         raise Refused("the file is empty; it needs at least `kind:` and `prompt:`")
     if not isinstance(start, MappingStartEvent):
-        raise Refused(f"{_mark(start)}: a job file is a list of `key: value` lines; this begins with something else")
-    builder = _Builder(events)
+        raise Refused(
+            f"{_mark(start)}: a {bounds.noun} is a list of `key: value` lines; this begins with something else"
+        )
+    builder = _Builder(events, bounds.noun)
     data = builder.mapping((), start)
     rest = next(events, None)
     if rest is not None:
@@ -101,9 +118,9 @@ def read(source: bytes) -> Document:
     return Document(data, builder.keys, builder.values)
 
 
-def _text(source: bytes) -> str:
-    if len(source) > MAX_BYTES:
-        raise Refused(f"the file has {len(source)} bytes; a job file has at most {MAX_BYTES}")
+def _text(source: bytes, bounds: Bounds) -> str:
+    if len(source) > bounds.max_bytes:
+        raise Refused(f"the file has {len(source)} bytes; a {bounds.noun} has at most {bounds.max_bytes}")
     if source.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Refused("line 1, column 1: the file is UTF-16; save it as UTF-8")
     try:
@@ -115,8 +132,8 @@ def _text(source: bytes) -> str:
             f"{Mark(line, column)}: byte 0x{source[error.start]:02x} is not UTF-8; save it as UTF-8"
         ) from None
     lines = text.splitlines()
-    if len(lines) > MAX_LINES:
-        raise Refused(f"{Mark(MAX_LINES + 1, 1)}: a job file has at most {MAX_LINES} lines")
+    if len(lines) > bounds.max_lines:
+        raise Refused(f"{Mark(bounds.max_lines + 1, 1)}: a {bounds.noun} has at most {bounds.max_lines} lines")
     long = next((number for number, line in enumerate(lines, 1) if len(line) > MAX_LINE_CHARACTERS), None)
     if long is not None:
         raise Refused(
@@ -142,7 +159,8 @@ def _mark(event: Any) -> Mark:
 class _Events(Iterator[Any]):
     """The events that carry content; every limit and every forbidden thing is held here."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._events = iter(YAML(typ="safe", pure=True).parse(text))
         self._count = 0
         self._depth = 0
@@ -151,7 +169,7 @@ class _Events(Iterator[Any]):
         while True:
             event = self._next_event()
             if isinstance(event, DocumentStartEvent) and (event.version or event.tags):
-                raise Refused(f"{_mark(event)}: `%` directives are not used in job files; remove the line")
+                raise Refused(f"{_mark(event)}: `%` directives are not used in {self._bounds.noun}s; remove the line")
             if isinstance(event, NodeEvent):
                 self._check_node(event)
                 return event
@@ -171,19 +189,19 @@ class _Events(Iterator[Any]):
         except Exception as error:  # the library raises what it likes on broken input
             raise Refused(f"this is not YAML: {type(error).__name__}") from None
         self._count += 1
-        if self._count > MAX_EVENTS:
+        if self._count > self._bounds.max_events:
             raise Refused(
-                f"{_mark(event)}: the file holds more than {MAX_EVENTS} things; a range `a..b` says seeds shortly"
+                f"{_mark(event)}: the file holds more than {self._bounds.max_events} things; a range `a..b` says seeds shortly"
             )
         return event
 
     def _check_node(self, event: Any) -> None:
         if isinstance(event, AliasEvent) or event.anchor is not None:
             raise Refused(
-                f"{_mark(event)}: anchors (&) and aliases (*) are not used in job files; put the text in quotes"
+                f"{_mark(event)}: anchors (&) and aliases (*) are not used in {self._bounds.noun}s; put the text in quotes"
             )
         if getattr(event, "tag", None) is not None:
-            raise Refused(f"{_mark(event)}: tags (!) are not used in job files; put the text in quotes")
+            raise Refused(f"{_mark(event)}: tags (!) are not used in {self._bounds.noun}s; put the text in quotes")
         if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
             self._depth += 1
             if self._depth > MAX_DEPTH:
@@ -193,8 +211,9 @@ class _Events(Iterator[Any]):
 class _Builder:
     """Plain data from events; recursion is bounded by MAX_DEPTH."""
 
-    def __init__(self, events: _Events) -> None:
+    def __init__(self, events: _Events, noun: str) -> None:
         self._events = events
+        self._noun = noun
         self.keys: dict[Path, Mark] = {}
         self.values: dict[Path, Mark] = {}
 
@@ -206,7 +225,7 @@ class _Builder:
                 raise Refused(f"{_mark(event)}: a key must be a word, not a list or a mapping")
             name = _scalar_text(event)
             if name == "<<":
-                raise Refused(f"{_mark(event)}: merge keys (<<) are not used in job files")
+                raise Refused(f"{_mark(event)}: merge keys (<<) are not used in {self._noun}s")
             here = (*path, name)
             if here in self.keys:
                 raise Refused(f"{_mark(event)}: {_shown(name)} stands here a second time (first at {self.keys[here]})")

@@ -8,6 +8,7 @@ not balanced within its own.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -124,5 +125,5 @@ def _node(nodes: list[Node], bracket: _Open) -> Node | None:
             return Switch(nodes[inner:first] if first >= inner else [], nodes[first + 1 : last], when[1])
     if bracket.bars:
         edges = [inner - 1, *bracket.bars, len(nodes)]
-        return Turns([nodes[start + 1 : end] for start, end in zip(edges, edges[1:], strict=False)])
+        return Turns([nodes[start + 1 : end] for start, end in itertools.pairwise(edges)])
     return None

@@ -75,6 +75,9 @@ def job_of(
     for key, text in (("prompt", made.prompt), ("negative_prompt", made.negative_prompt)):
         if text is not None or key == "prompt":
             job.keys[key] = _prompt(job, key, text or "")
+    if made.generator == "indexd":
+        # The recipe's prompt is complete: how it is read is said with it, and trigger words stand in it already.
+        job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"} | {"lora_triggers": False}
     if made.seed is not None:
         job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
     _size(job, made, size)

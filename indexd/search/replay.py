@@ -43,6 +43,7 @@ def job_text(recipe: Recipe, source: str | None, folder: Path, name: str) -> str
         "kind": recipe.kind,
         "prompt": recipe.prompt,
         "negative_prompt": recipe.negative_prompt,
+        "prompt_syntax": recipe.prompt_syntax,
         "seeds": [recipe.seed],
         "width": recipe.width,
         "height": recipe.height,
@@ -52,7 +53,12 @@ def job_text(recipe: Recipe, source: str | None, folder: Path, name: str) -> str
         "schedule": recipe.schedule,
         "clip_skip": recipe.clip_skip,
         "model": recipe.model.name,
-        "loras": [_lora(name=lora.name, weight=lora.weight, text_weight=lora.text_weight) for lora in recipe.loras],
+        "loras": [
+            _lora(name=lora.name, weight=lora.weight, text_weight=lora.text_weight, blocks=lora.blocks)
+            for lora in recipe.loras
+        ],
+        # The recipe's prompt holds those that were put before it.
+        "lora_triggers": False,
         "output": {"folder": str(folder), "name": name},
         "priority": "high",
     }

@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from indexd_schemas import lora_blocks
+from indexd_schemas.recipe import PromptSyntax
+
 MAX_SEED = 2**64 - 1
 MAX_PICTURES = 100_000
 MAX_SIDE_PX = 16_384
@@ -28,13 +31,43 @@ class JobPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _blocks(value: Any) -> Any:
+    numbers = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(numbers, list) or any(
+        isinstance(one, bool) or not isinstance(one, int | float) for one in numbers
+    ):
+        raise ValueError("must be `block: number` pairs such as {in: 0.5, out4-8: 0}, or a list of 12 or 20 numbers")
+    blocks = value if isinstance(value, dict) else lora_blocks.of_list(numbers)
+    lora_blocks.factors(blocks)
+    return blocks
+
+
+Blocks = Annotated[
+    dict[str, float],
+    BeforeValidator(_blocks),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "object", "additionalProperties": {"type": "number", "minimum": -10, "maximum": 10}},
+                {"type": "array", "items": {"type": "number", "minimum": -10, "maximum": 10}},
+            ]
+        }
+    ),
+]
+
+
 class LoraUse(JobPart):
-    """A LoRA by its name in the LoRA folders; a bare name means weight 1."""
+    """A LoRA by its name in the LoRA folders; a bare name means weight 1, or the registry's."""
 
     name: str = Field(min_length=1, max_length=400, description="Name of the LoRA file.", examples=["detail-tweaker"])
     weight: float = Field(1.0, ge=-10, le=10, description="Weight for the picture model.", examples=[0.8])
     text_weight: float | None = Field(
         None, ge=-10, le=10, description="Weight for the text encoders; left out = the same as weight.", examples=[0.5]
+    )
+    blocks: Blocks | None = Field(
+        None,
+        description="Factors by block of the model: base, in0 to in8, mid, out0 to out8, other; or a list (docs/loras.md).",
+        examples=[{"in": 0.5, "out4-8": 0}],
     )
 
     @model_validator(mode="before")
@@ -135,11 +168,16 @@ class Job(JobPart):
     kind: str = Field(description="What is to be made.", examples=["txt2img"])
     prompt: str = Field(
         max_length=PROMPT_CHARACTERS,
-        description="What the picture shows; of any length, taken as it stands (no `(word:1.2)` weights yet).",
+        description="What the picture shows; of any length, with A1111's `(word:1.2)` and its like (docs/prompts.md).",
         examples=["a lighthouse at dusk, oil painting"],
     )
     negative_prompt: str = Field(
         "", max_length=PROMPT_CHARACTERS, description="What it should not show.", examples=["blurry, text"]
+    )
+    prompt_syntax: PromptSyntax = Field(
+        "a1111",
+        description="How prompts are read: a1111 = weights, switches, AND, BREAK, <lora:…>; plain = as they stand.",
+        examples=["plain"],
     )
     seed: int | None = Field(
         None,
@@ -192,6 +230,17 @@ class Job(JobPart):
         max_length=50,
         description="LoRAs: names, or name with weight and text_weight.",
         examples=[["film-grain", {"name": "detail-tweaker", "weight": 0.6}]],
+    )
+    lora_triggers: bool = Field(
+        True,
+        description="Put the trigger words that the registry knows of the LoRAs before the prompt, where it lacks them.",
+        examples=[False],
+    )
+    themes: list[str] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Themes of the picture; a LoRA that the registry says not to fit them is refused.",
+        examples=[["noir"]],
     )
     output: Output = Field(
         default_factory=Output,

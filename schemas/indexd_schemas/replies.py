@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from indexd_schemas.lora_registry import RegisteredLora
 from indexd_schemas.output import Output, RoleState, RootState
 
 
@@ -38,6 +39,22 @@ class ModelList(Output):
     """What `models list --json` prints."""
 
     roles: list[RoleState]
+
+
+class ListedLora(Output):
+    """One LoRA: its file (None = registered, and not in the folders) and what the registry says (None = not registered)."""
+
+    name: str
+    path: str | None = None
+    size_bytes: int | None = None
+    registered: RegisteredLora | None = None
+
+
+class LoraList(Output):
+    """What `loras --json` prints."""
+
+    registry: str
+    loras: list[ListedLora]
 
 
 class Replayed(Output):

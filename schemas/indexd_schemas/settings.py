@@ -130,6 +130,19 @@ class Models(Section):
         return model
 
 
+class LoraRules(Section):
+    """How LoRAs may be put together; what type a LoRA has says the registry (docs/loras.md)."""
+
+    max_count: int = Field(5, ge=0, le=50, description="So many LoRAs work together at most.", examples=[5])
+    max_weight_sum: float = Field(
+        3.5, ge=0, le=500, description="What their weights may add up to, without signs.", examples=[3.5]
+    )
+    max_character: int = Field(2, ge=0, le=50, description="At most so many of type character.", examples=[2])
+    max_style: int = Field(2, ge=0, le=50, description="At most so many of type style.", examples=[2])
+    max_detail: int = Field(3, ge=0, le=50, description="At most so many of type detail.", examples=[3])
+    max_background: int = Field(1, ge=0, le=50, description="At most so many of type background.", examples=[1])
+
+
 class Generate(Section):
     """What jobs may use."""
 
@@ -138,6 +151,16 @@ class Generate(Section):
     )
     lora_folders: tuple[str, ...] = Field(
         (), description="Folders with LoRA files that jobs name under `loras:`.", examples=[["~/models/loras"]]
+    )
+    lora_registry: str = Field(
+        "",
+        description="What is known of LoRAs (types, weights, trigger words). Empty = `loras.yaml` beside the settings.",
+        examples=["~/models/loras.yaml"],
+    )
+    embedding_folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with SDXL embeddings (textual inversion) that prompts name by their file names.",
+        examples=[["~/models/embeddings"]],
     )
     pickle_checkpoints: bool = Field(
         False,
@@ -153,6 +176,7 @@ class Generate(Section):
     threads: int = Field(
         0, ge=0, le=512, description="CPU threads of a worker; 0 = the library's own choice.", examples=[0]
     )
+    loras: LoraRules = Field(LoraRules(), description=LoraRules.__doc__)
 
 
 class Thumbnails(Section):

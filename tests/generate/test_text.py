@@ -42,7 +42,9 @@ def condition(encoders: TextEncoders, prompt: str, negative: str = "", **named: 
     return Said(text, told.negative)
 
 
-def told_at(encoders: TextEncoders, prompt: str, negative: str = "", step: int = 0, steps: int = 1, **named: Any) -> Told:
+def told_at(
+    encoders: TextEncoders, prompt: str, negative: str = "", step: int = 0, steps: int = 1, **named: Any
+) -> Told:
     asked = {"guided": True, "clip_skip": None, "adapters": (), **named}
     return encoders.condition(prompt, negative, **asked).at(Moment(step, steps))
 

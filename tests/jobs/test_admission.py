@@ -42,7 +42,7 @@ def _refusal(room: Room, text: str) -> str:
         ),
         (
             "kind: txt2img\nprompt: a\nloras:\n- film-grain: 0.8",
-            "line 4, column 3: there is no key 'film-grain' in loras[0]; there are name, weight, text_weight",
+            "line 4, column 3: there is no key 'film-grain' in loras[0]; there are name, weight, text_weight, blocks",
         ),
         ("kind: txt2img\nprompt: 2024", "line 2, column 9: prompt: must be text (got 2024); put it in quotes"),
         ("kind: txt2img\nprompt:", "line 2, column 8: prompt: must be text (got nothing)"),
@@ -98,10 +98,6 @@ def _refusal(room: Room, text: str) -> str:
         ),
         ("kind: txt2img\nprompt: a\nloras: [film-grain, FILM-GRAIN]", "loras[1]: 'film-grain' stands here twice"),
         ("kind: txt2img\nprompt: a\nloras: film-grain", "loras: must be a list (got 'film-grain')"),
-        (
-            "kind: txt2img\nprompt: a <lora:film-grain:0.8>",
-            "prompt: LoRAs are not named in the prompt; write `loras: [film-grain]`",
-        ),
         ("kind: txt2img\nprompt: a\npriority: urgent", "priority: must be low, normal, high or a whole number"),
         ("kind: txt2img\nprompt: a\noutput: ../x", "line 3, column 9: output.folder: `..` is not used in folders"),
         ("kind: txt2img\nprompt: a\noutput: a/../../x", "`..` is not used in folders"),
@@ -181,9 +177,11 @@ priority: high
         "clip_skip": 2,
         "model": {"name": "anime/flat", "hash": None},
         "loras": [
-            {"name": "film-grain", "weight": 1.0, "text_weight": None, "hash": None},
-            {"name": "detail tweaker", "weight": 0.5, "text_weight": 0.0, "hash": None},
+            {"name": "film-grain", "weight": 1.0, "text_weight": None, "hash": None, "blocks": None},
+            {"name": "detail tweaker", "weight": 0.5, "text_weight": 0.0, "hash": None, "blocks": None},
         ],
+        "embeddings": [],
+        "prompt_syntax": "a1111",
         "input": None,
         "dtype": None,
         "job": None,

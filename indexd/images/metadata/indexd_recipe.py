@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
 from pydantic import ValidationError
 
 from indexd.images.facts import LoraUse, Metadata, SamplerPass
@@ -50,5 +53,17 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         input_hash=recipe.input.hash if recipe.input else None,
         loras=tuple(LoraUse(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
         passes=(SamplerPass(seed, recipe.steps, recipe.cfg, recipe.sampler, recipe.schedule, denoise, model),),
-        extras=(("kind", recipe.kind),) + ((("dtype", recipe.dtype),) if recipe.dtype else ()),
+        extras=tuple(_extras(recipe)),
     )
+
+
+def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What no column is made for."""
+    yield "kind", recipe.kind
+    yield "prompt_syntax", recipe.prompt_syntax
+    if recipe.dtype:
+        yield "dtype", recipe.dtype
+    yield from (("embedding", f"{use.name} ({use.hash})") for use in recipe.embeddings)
+    for lora in recipe.loras:
+        if lora.blocks is not None:
+            yield "lora_blocks", f"{lora.name}: {json.dumps(lora.blocks)}"

@@ -1,0 +1,192 @@
+"""What a job says in words -> prompt, LoRAs and embeddings of its recipes.
+
+`<lora:…>` is taken out of the prompt and becomes a use like those under `loras`; trigger words are put before the prompt;
+names of embeddings are found and the files' hashes kept, so that the picture can be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.catalogue import EMBEDDING_PICKLES, Catalogue, ModelFile, UnknownModel
+from indexd.errors import SettingsError
+from indexd.jobs.diagnose import FieldProblem, nearest, shown
+from indexd.jobs.lora_registry import Registry
+from indexd.jobs.lora_rules import Use, check
+from indexd.prompts.attention import largest_weight
+from indexd.prompts.compose import parts_of
+from indexd.prompts.tags import BadTag, LoraTag, first_tag, take_tags
+from indexd.prompts.words import Names, with_triggers
+from indexd_schemas import lora_blocks
+from indexd_schemas.job import Job
+from indexd_schemas.recipe import EmbeddingRef, LoraRef
+from indexd_schemas.settings import LoraRules
+
+MAX_WORD_WEIGHT = 100.0
+MAX_LORA_WEIGHT = 10.0
+MAX_PARTS = 16
+EMBEDDING_HASH_DIGITS = 10
+EMBEDDING_KEYS = {"clip_l", "clip_g"}
+_EMBEDDING_HEADER_BYTES = 1 << 20
+_ESCAPE = re.compile(r"\\(?=[()\[\]])")
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The words of a recipe: the prompt without tags and with trigger words, and what they call upon."""
+
+    prompt: str
+    loras: tuple[LoraRef, ...]
+    embeddings: tuple[EmbeddingRef, ...]
+
+
+class Wordings:
+    """Reads the words of jobs."""
+
+    def __init__(self, catalogue: Catalogue, registry: Registry, rules: LoraRules) -> None:
+        self._catalogue = catalogue
+        self._registry = registry
+        self._rules = rules
+
+    def of(self, job: Job) -> Wording:
+        """The wording of a job. Raises FieldProblem."""
+        prompt, tags = _tags(job)
+        uses = self._uses(job, tags)
+        check(uses, self._rules, job.themes)
+        a1111 = job.prompt_syntax == "a1111"
+        if job.lora_triggers:
+            words = [word for use in uses if use.entry and use.lora.weight for word in use.entry.triggers]
+            prompt = with_triggers(prompt, words, escaped=a1111)
+        if a1111:
+            _check_weights("prompt", prompt, len(parts_of(prompt)))
+            _check_weights("negative_prompt", job.negative_prompt, 1)
+        embeddings = {
+            ref.name: ref
+            for key, text in (("prompt", prompt), ("negative_prompt", job.negative_prompt))
+            for ref in self._embeddings(key, _ESCAPE.sub("", text) if a1111 else text)
+        }
+        return Wording(prompt, tuple(use.lora for use in uses), tuple(embeddings.values()))
+
+    def _uses(self, job: Job, tags: list[LoraTag]) -> list[Use]:
+        uses: list[Use] = []
+        for index, one in enumerate(job.loras):
+            weight = one.weight if "weight" in one.model_fields_set else None
+            lora = LoraTag(one.name, weight, one.text_weight)
+            uses.append(self._use(lora, one.blocks, ("loras", index), f"loras[{index}]", uses))
+        for tag in tags:
+            uses.append(self._use(tag, _tag_blocks(tag), ("prompt",), "prompt", uses))
+        return uses
+
+    def _use(
+        self,
+        tag: LoraTag,
+        blocks: dict[str, float] | None,
+        place: tuple[str | int, ...],
+        where: str,
+        before: list[Use],
+    ) -> Use:
+        try:
+            name = self._catalogue.lora(tag.name).name
+            entry = self._registry.of(name)
+        except UnknownModel as error:
+            raise FieldProblem(place, f"{where}: {error}{offer(tag.name, error)}") from None
+        except SettingsError as error:
+            raise FieldProblem(place, f"{where}: {error}") from None
+        same = next((use for use in before if use.lora.name == name), None)
+        if same is not None:
+            both = "stands here twice" if same.place[0] == place[0] else "stands under `loras` too"
+            raise FieldProblem(place, f"{where}: {shown(name)} {both}; keep one")
+        default = 1.0 if entry is None or entry.weight is None else entry.weight
+        weight = default if tag.weight is None else tag.weight
+        for value in (weight, tag.text_weight or 0.0):
+            if abs(value) > MAX_LORA_WEIGHT:
+                text = f"the weight of {shown(name)} must lie between -10 and 10 (got {value:g})"
+                raise FieldProblem(place, f"{where}: {text}")
+        return Use(LoraRef(name=name, weight=weight, text_weight=tag.text_weight, blocks=blocks), entry, place)
+
+    def _embeddings(self, key: str, text: str) -> Iterator[EmbeddingRef]:
+        files = _by_word(self._catalogue.embeddings.listed())
+        for word in Names(files).found_in(text):
+            file = files[word]
+            if file.path.suffix.lower() in EMBEDDING_PICKLES:
+                if not self._catalogue.pickles:
+                    raise FieldProblem(
+                        (key,),
+                        f"{key}: {shown(word)} names the embedding {file.path}, a file that can carry code; convert it to "
+                        ".safetensors, or set pickle_checkpoints under [generate]",
+                    )
+            elif not _is_sdxl(file.path):
+                continue
+            try:
+                digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise FieldProblem(
+                    (key,), f"{key}: the embedding {file.path} cannot be read: {error.strerror or error}"
+                ) from None
+            yield EmbeddingRef(name=file.name, hash=digest[:EMBEDDING_HASH_DIGITS])
+
+
+def offer(name: str, error: UnknownModel) -> str:
+    """The nearest names as the end of a sentence, nothing where there are none."""
+    close = nearest(name, error.known)
+    return f"; did you mean {' or '.join(map(repr, close))}" if close and name not in close else ""
+
+
+def _tags(job: Job) -> tuple[str, list[LoraTag]]:
+    unread = [("negative_prompt", job.negative_prompt, "a LoRA works on the whole picture; write it into `prompt`")]
+    if job.prompt_syntax == "plain":
+        unread.append(("prompt", job.prompt, "a plain prompt names no LoRAs; write them under `loras`"))
+    for key, text, advice in unread:
+        if (tag := first_tag(text)) is not None:
+            raise FieldProblem((key,), f"{key}: {shown(tag)} stands there; {advice}")
+    if job.prompt_syntax == "plain":
+        return job.prompt, []
+    try:
+        return take_tags(job.prompt)
+    except BadTag as error:
+        raise FieldProblem(("prompt",), f"prompt: {error}") from None
+
+
+def _tag_blocks(tag: LoraTag) -> dict[str, float] | None:
+    try:
+        return None if tag.blocks is None else lora_blocks.of_text(tag.blocks)
+    except ValueError as error:
+        raise FieldProblem(("prompt",), f"prompt: <lora:{tag.name}:…>: {error}") from None
+
+
+def _check_weights(key: str, text: str, parts: int) -> None:
+    if parts > MAX_PARTS:
+        raise FieldProblem((key,), f"{key}: AND joins {parts} texts; at most {MAX_PARTS} are possible")
+    largest = max([largest_weight(text), *(abs(part.weight) for part in (parts_of(text) if parts > 1 else ()))])
+    if not largest <= MAX_WORD_WEIGHT:
+        raise FieldProblem(
+            (key,), f"{key}: brackets give a weight of {largest:g}; at most {MAX_WORD_WEIGHT:g} are possible"
+        )
+
+
+def _by_word(files: list[ModelFile]) -> Mapping[str, ModelFile]:
+    """An embedding is called by the last part of its name, as A1111 does; of several the first counts."""
+    found: dict[str, ModelFile] = {}
+    seen: set[str] = set()
+    for file in files:
+        word = file.name.rpartition("/")[2]
+        if word.casefold() not in seen:
+            seen.add(word.casefold())
+            found[word] = file
+    return found
+
+
+def _is_sdxl(path: Path) -> bool:
+    """Whether the header of a safetensors file names vectors for both of SDXL's encoders; other files are no embeddings here."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= _EMBEDDING_HEADER_BYTES else {}
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and header.keys() >= EMBEDDING_KEYS
