@@ -31,7 +31,9 @@ def loras(words: tuple[str, ...], as_json: bool) -> int:
         print_json(LoraList(registry=found.registry, loras=kept))
         return EXIT_OK if kept else EXIT_NOTHING_FOUND
     if not kept:
-        note("no LoRA is like that" if found.loras else "there are no LoRAs; name a folder with [generate] lora_folders")
+        note(
+            "no LoRA is like that" if found.loras else "there are no LoRAs; name a folder with [generate] lora_folders"
+        )
         return EXIT_NOTHING_FOUND
     _print(kept)
     return EXIT_OK

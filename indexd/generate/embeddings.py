@@ -41,7 +41,7 @@ class Embeddings:
 
     def length(self, name: str) -> int:
         """How many tokens the embedding takes the place of."""
-        return self.found[name].vectors[0].shape[0]
+        return len(self.found[name].vectors[0])
 
     def identity(self) -> tuple[object, ...]:
         """What tells encoded texts apart."""
@@ -81,7 +81,8 @@ def _load(name: str, path: Path, widths: Sequence[int], pickle_allowed: bool) ->
 
 def _tensors(name: str, path: Path, pickle_allowed: bool) -> Mapping[str, Any]:
     if path.suffix.lower() == ".safetensors":
-        return load_file(path)
+        tensors: Mapping[str, Any] = load_file(path)
+        return tensors
     if not pickle_allowed:
         raise RenderFailed(
             f"embedding {name} is not a .safetensors file and can carry code; convert it, "

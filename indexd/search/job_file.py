@@ -76,8 +76,8 @@ def job_of(
         if text is not None or key == "prompt":
             job.keys[key] = _prompt(job, key, text or "")
     if made.generator == "indexd":
-        # The recipe's prompt is complete: how it is read is said with it, and trigger words stand in it already.
-        job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"} | {"lora_triggers": False}
+        # The recipe's prompt is complete: how it is read is said with it, and trigger words stand in it (see _loras).
+        job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"}
     if made.seed is not None:
         job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
     _size(job, made, size)
@@ -161,12 +161,18 @@ def _sampler(job: JobFile, sampler: str, schedule: str | None, steps: int | None
 
 def _loras(job: JobFile, made: Metadata, missing: Missing) -> None:
     loras = []
+    ours = made.generator == "indexd"
+    blocks = dict(value.split(": ", 1) for key, value in made.extras if ours and key == "lora_blocks" and ": " in value)
     for use in made.loras:
-        weights = {"weight": use.weight, "text_weight": use.text_weight}
+        weights: dict[str, Any] = {"weight": use.weight, "text_weight": use.text_weight}
+        if use.name in blocks:
+            weights["blocks"] = json.loads(blocks[use.name])
         loras.append({"name": _plain(use.name)} | {key: value for key, value in weights.items() if value is not None})
         job.remarks += _remark(f"loras: {use.name}", missing(use.name))
     if loras:
         job.keys["loras"] = loras
+        if ours:
+            job.keys["lora_triggers"] = False
 
 
 def _left_behind(made: Metadata) -> Iterable[str]:

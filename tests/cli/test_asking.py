@@ -296,7 +296,8 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
             schedule="karras",
             clip_skip=2,
             model=ModelRef(name="tiny"),
-            loras=(LoraRef(name="film", weight=0.5, text_weight=0.25),),
+            loras=(LoraRef(name="film", weight=0.5, text_weight=0.25, blocks={"in": 0.5}),),
+            prompt_syntax="a1111",
             input=InputRef(hash=row.content_hash.hex(), name="cat-0.png", denoise=0.3),
         )
         texts = PngInfo()
@@ -323,5 +324,7 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
         "schedule": "karras",
         "clip_skip": 2,
         "model": "tiny",
-        "loras": [{"name": "film", "weight": 0.5, "text_weight": 0.25}],
+        "loras": [{"name": "film", "weight": 0.5, "text_weight": 0.25, "blocks": {"in": 0.5}}],
+        "lora_triggers": False,
+        "prompt_syntax": "a1111",
     }

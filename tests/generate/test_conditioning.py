@@ -183,7 +183,9 @@ def test_an_embedding_is_seen_instead_of_its_word(encoders: TextEncoders, pipeli
 
 
 def test_other_embeddings_are_another_entry_of_the_cache(encoders: TextEncoders, tmp_path: Path) -> None:
-    first = load_embeddings({"glow": str(embedding_file(tmp_path, encoders.widths))}, encoders.widths, pickle_allowed=False)
+    first = load_embeddings(
+        {"glow": str(embedding_file(tmp_path, encoders.widths))}, encoders.widths, pickle_allowed=False
+    )
     changed = embedding_file(tmp_path, encoders.widths, clip_l=torch.ones(2, encoders.widths[0]))
     second = load_embeddings({"glow": str(changed)}, encoders.widths, pickle_allowed=False)
     assert not torch.equal(hidden(encoders, "glow", embeddings=first), hidden(encoders, "glow", embeddings=second))
@@ -262,7 +264,7 @@ def test_a_picture_with_an_embedding_says_so(studio: Any, tmp_path: Path) -> Non
     one = made(recipe, glow=str(path))
     assert one.png == made(dict(one.recipe), glow=str(path)).png
     assert one.png != made({**recipe, "embeddings": []}).png
-    assert f"TI hashes: \"glow: {use['hash']}\"".encode() in one.png
+    assert f'TI hashes: "glow: {use["hash"]}"'.encode() in one.png
     with pytest.raises(RenderFailed, match="embedding glow has no file"):
         made(recipe)
     with pytest.raises(RenderFailed, match="embedding glow is not the file that the recipe was made with"):
