@@ -99,7 +99,7 @@ def _conditioning(task: Task) -> Conditioning:
     return task.model.encoders.condition(
         task.recipe.prompt,
         task.recipe.negative_prompt,
-        guided=task.recipe.cfg > 1,
+        guided=task.recipe.cfg > 1 or denoise.asks_for_negative(task.choice),
         clip_skip=task.recipe.clip_skip,
         adapters=task.model.loras.active_in_text(),
     )

@@ -11,7 +11,6 @@ from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
 from indexd.jobs.guard import read
 from indexd.search.job_file import JobFile, job_of
 from indexd_schemas.job import JOB_KINDS, Job
-from indexd_schemas.samplers import NOT_HERE, SAMPLERS, nearest
 
 
 def present(_name: str) -> None:
@@ -171,13 +170,3 @@ def test_models_that_are_not_here_are_named_and_remarked() -> None:
 def test_a_picture_that_says_nothing_makes_no_job() -> None:
     with pytest.raises(IndexdError, match="does not say"):
         made(Metadata(generator="midjourney"))
-
-
-def test_the_nearest_sampler_is_one_that_is_here() -> None:
-    for name, near in NOT_HERE.items():
-        choice = nearest(name)
-        assert choice is not None
-        assert choice.sampler == near
-        assert near in SAMPLERS
-    assert nearest("Euler") is None
-    assert nearest("no such thing") is None
