@@ -160,7 +160,9 @@ def _sampler_row(one: Sampler) -> str:
     every = "every one*" if set(one.schedules) == set(SCHEDULES) else ", ".join(one.schedules) or "makes its own levels"
     by_diffusers = "none" if one.diffusers is None else ", ".join(one.diffusers) or "without a schedule"
     names = ", ".join(f"`{alias}`" for alias in one.aliases)
-    return f"| {one.label} | `{one.name}` | {names} | {every} | {by_diffusers} | {one.own or ''} | {one.automatic or ''} |"
+    return (
+        f"| {one.label} | `{one.name}` | {names} | {every} | {by_diffusers} | {one.own or ''} | {one.automatic or ''} |"
+    )
 
 
 PAGES = {"settings.md": settings_page, "cli.md": cli_page, "job-fields.md": job_page, "samplers.md": samplers_page}

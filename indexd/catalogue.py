@@ -1,4 +1,4 @@
-"""The model files that jobs may name: checkpoints and LoRAs by name, from the folders of the settings.
+"""The model files that jobs may name: checkpoints, LoRAs and VAEs by name, from the folders of the settings.
 
 A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
 Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
@@ -120,7 +120,7 @@ class Shelf:
 
 
 class Catalogue:
-    """Checkpoints and LoRAs by name, and the checkpoint that a job gets which names none."""
+    """Checkpoints, LoRAs and VAEs by name, and the checkpoint that a job gets which names none."""
 
     def __init__(
         self,
@@ -128,12 +128,14 @@ class Catalogue:
         lora_folders: Sequence[str | Path] = (),
         default: Path | None = None,
         pickles: bool = False,
+        vae_folders: Sequence[str | Path] = (),
     ) -> None:
         """`default` is the file or folder of the `sdxl` role; None = the role has none."""
         suffixes = (*WEIGHTS, *PICKLES) if pickles else WEIGHTS
         self._default = default
         self.checkpoints = Shelf(CHECKPOINT, checkpoint_folders, suffixes, default)
         self.loras = Shelf("LoRA", lora_folders, WEIGHTS)
+        self.vaes = Shelf("VAE", vae_folders, WEIGHTS)
 
     @classmethod
     def of(cls, config: Config) -> Catalogue:
@@ -142,7 +144,13 @@ class Catalogue:
         default = Path(role.path).expanduser().absolute() if role.path else None
         if default is None and role.hub:
             default = pulled_folder(config, role.hub)
-        return cls(settings.checkpoint_folders, settings.lora_folders, default, settings.pickle_checkpoints)
+        return cls(
+            settings.checkpoint_folders,
+            settings.lora_folders,
+            default,
+            settings.pickle_checkpoints,
+            settings.vae_folders,
+        )
 
     def default_checkpoint(self) -> ModelFile:
         """The checkpoint of the `sdxl` role, there or not. Raises UnknownModel when the role has none."""
@@ -161,6 +169,10 @@ class Catalogue:
     def lora(self, name: str) -> ModelFile:
         """The LoRA called `name`. Raises UnknownModel."""
         return self.loras.find(name)
+
+    def vae(self, name: str) -> ModelFile:
+        """The VAE called `name`. Raises UnknownModel."""
+        return self.vaes.find(name)
 
 
 def fixed_model(path: Path) -> ModelFile:

@@ -6,6 +6,7 @@ given a task whose recipe and choice say so (`dataclasses.replace`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -57,9 +58,8 @@ def denoise(
     steps, strength = task.recipe.steps, 1.0 if start.latents is None else start.strength
     if start.latents is not None and int(steps * strength) == 0:
         return start.latents
-    latents = start.noise
-    for latents in _watched(task, stage, *_steps(task, _guided(task, conditioning, start, influences), start)):
-        pass
+    count, reached = _steps(task, _guided(task, conditioning, start, influences), start)
+    latents = deque(_watched(task, stage, count, reached), maxlen=1).pop()
     _check(latents, stage)
     return latents
 

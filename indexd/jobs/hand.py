@@ -59,6 +59,7 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
     try:
         checkpoint = catalogue.checkpoint(named["model"]["name"]).path
         loras = {lora["name"]: catalogue.lora(lora["name"]).path for lora in named["loras"]}
+        vae = catalogue.vae(named["vae"]["name"]).path if named.get("vae") else None
     except UnknownModel as error:
         raise ModelOff(ROLE, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
@@ -69,8 +70,10 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         str(checkpoint),
         {name: str(path) for name, path in loras.items()},
         None if input_path is None else os.fsencode(input_path),
+        None if vae is None else str(vae),
     )
-    return Order(call, recipe, Path(os.fsdecode(item.path)).parent, (checkpoint, *loras.values()))
+    files = (checkpoint, *loras.values(), *(() if vae is None else (vae,)))
+    return Order(call, recipe, Path(os.fsdecode(item.path)).parent, files)
 
 
 def _check_input(path: str, content_hash: str) -> None:

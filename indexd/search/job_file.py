@@ -163,7 +163,7 @@ def _loras(job: JobFile, made: Metadata, missing: Missing) -> None:
 
 
 def _left_behind(made: Metadata) -> Iterable[str]:
-    """What job files have no words for."""
+    """What is not taken over: job files have no words for it, or (a VAE) a missing one would cost the whole job."""
     yield from (f"pass {number}: {_pass(one)}" for number, one in enumerate(made.passes[1:], 2))
     yield from (f"control: {_control(one)}" for one in made.controls)
     if made.vae:

@@ -67,6 +67,7 @@ class Recipe(Part):
     schedule: str | None = None
     clip_skip: int | None = None
     model: ModelRef
+    vae: ModelRef | None = None
     loras: tuple[LoraRef, ...] = ()
     input: InputRef | None = None
     dtype: str | None = None

@@ -139,6 +139,9 @@ class Generate(Section):
     lora_folders: tuple[str, ...] = Field(
         (), description="Folders with LoRA files that jobs name under `loras:`.", examples=[["~/models/loras"]]
     )
+    vae_folders: tuple[str, ...] = Field(
+        (), description="Folders with VAE files that jobs name under `vae:`.", examples=[["~/models/vae"]]
+    )
     pickle_checkpoints: bool = Field(
         False,
         description="Also load .ckpt/.pt files (they can carry code; loaded with weights only).",

@@ -75,9 +75,7 @@ def bare(kind: Any, task: Task, conditioning: Conditioning, chance: torch.Genera
 def test_txt2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str, cfg: float) -> None:
     task, conditioning = prepared(sampler, cfg=cfg)
     mine = denoise(task, conditioning, Start(unit(3), generator(5)))
-    theirs = bare(
-        StableDiffusionXLPipeline, task, conditioning, generator(5), latents=unit(3), width=64, height=32
-    )
+    theirs = bare(StableDiffusionXLPipeline, task, conditioning, generator(5), latents=unit(3), width=64, height=32)
     assert torch.equal(mine, theirs)
 
 
@@ -87,9 +85,7 @@ def test_img2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str) -> Non
     chance = generator(5)
     noise = torch.randn((1, 4, 4, 8), generator=chance)
     mine = denoise(task, conditioning, Start(noise, chance, unit(9), 0.75))
-    theirs = bare(
-        StableDiffusionXLImg2ImgPipeline, task, conditioning, generator(5), image=unit(9), strength=0.75
-    )
+    theirs = bare(StableDiffusionXLImg2ImgPipeline, task, conditioning, generator(5), image=unit(9), strength=0.75)
     assert torch.equal(mine, theirs)
 
 
@@ -134,12 +130,11 @@ def test_v_prediction_by_both_ways_agrees(prepared: Any) -> None:
     task, conditioning = prepared("euler", "karras")
     noise = replace(task.model.noise, prediction_type="v_prediction", zero_terminal_snr=True)
     guided = Guided(task.model.text_to_image.unet, conditioning, task.recipe.cfg, 0.5, (32, 64))
-    made = []
-    for run in (
+    runs = (
         SigmaRun(REGISTRY["euler"], "karras", 4, 0.5, levels_of(noise)),
         SchedulerRun(scheduler(task.choice, noise), 4, 0.5, task.model.device),
-    ):
-        made.append(list(run.run(guided, run.begin(unit(9), unit(3)), unit(3), generator(5), None))[-1])
+    )
+    made = [list(run.run(guided, run.begin(unit(9), unit(3)), unit(3), generator(5), None))[-1] for run in runs]
     assert torch.allclose(*made, atol=2e-3 * float(made[0].abs().max()))
 
 

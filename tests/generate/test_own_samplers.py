@@ -167,7 +167,9 @@ SAME += ["uni_pc_bh2", "deis", "ddim"]
 OF_DIFFUSERS = {"euler_ancestral": "normal", "ddim": "ddim_uniform"}
 
 
-def by_diffusers(name: str, steps: int, start: torch.Tensor, chance: torch.Generator) -> tuple[torch.Tensor, list[float]]:
+def by_diffusers(
+    name: str, steps: int, start: torch.Tensor, chance: torch.Generator
+) -> tuple[torch.Tensor, list[float]]:
     """The scheduler's own run with the Gaussian model, and the levels that it went through, in our form."""
     made = scheduler(Choice(name, OF_DIFFUSERS.get(name, "karras")), TrainedNoise())
     made.set_timesteps(steps)
@@ -178,8 +180,8 @@ def by_diffusers(name: str, steps: int, start: torch.Tensor, chance: torch.Gener
     variance_kept = name.startswith("dpmpp") or name in ("uni_pc_bh2", "deis", "ddim")
     high = levels[0]
     x = start * high / (math.sqrt(1 + high**2) if variance_kept else 1.0)
-    model, place = Gaussian(), 0
-    for timestep in made.timesteps:
+    model = Gaussian()
+    for place, timestep in enumerate(made.timesteps):
         made.scale_model_input(x, timestep)
         index = made.step_index if getattr(made, "step_index", None) is not None else place
         level = float(made.sigmas[index]) if hasattr(made, "sigmas") else levels[place]
@@ -187,7 +189,6 @@ def by_diffusers(name: str, steps: int, start: torch.Tensor, chance: torch.Gener
         noise = (full - model(full, level)) / level
         more = {"generator": chance} if name in ("euler_ancestral",) or "sde" in name else {}
         x = made.step(noise.float(), timestep, x.float(), **more, return_dict=False)[0]
-        place += 1
     return x, levels
 
 

@@ -12,7 +12,10 @@ from indexd.generate.samplers import _BUILDERS, TrainedNoise, scheduler
 from indexd_schemas.samplers import SAMPLERS, Choice, by_diffusers
 
 PAIRS = [
-    (name, schedule) for name, one in SAMPLERS.items() if one.diffusers is not None for schedule in (None, *one.diffusers)
+    (name, schedule)
+    for name, one in SAMPLERS.items()
+    if one.diffusers is not None
+    for schedule in (None, *one.diffusers)
 ]
 
 

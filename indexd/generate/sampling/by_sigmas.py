@@ -44,7 +44,9 @@ class SigmaRun:
     ) -> Iterator[torch.Tensor]:
         """The latents after each step, in the UNet's number format."""
         model = Denoiser(guided, self._levels, self.sigmas, noise, kept)
-        path = Brownian(chance, latents, self._levels.lowest / 2, self._levels.highest) if self._entry.brownian else None
+        path = (
+            Brownian(chance, latents, self._levels.lowest / 2, self._levels.highest) if self._entry.brownian else None
+        )
         run = Run(model, latents, self.sigmas, path or Fresh(chance, latents), self._levels)
         for reached in self._entry.steps(run):
             yield (reached if kept is None else kept.put_back(reached, kept.original)).to(noise.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 
@@ -136,14 +137,13 @@ def restart(run: Run) -> Iterator[torch.Tensor]:
 def _with_restarts(sigmas: tuple[float, ...]) -> list[tuple[float, float]]:
     steps = len(sigmas) - 1
     if steps < 20:
-        return list(zip(sigmas, sigmas[1:], strict=False))
+        return list(pairwise(sigmas))
     again, times = (steps // 4, 2) if steps >= 36 else (9, 1)
-    levels = [float(each) for each in karras_between(sigmas[-2], sigmas[0], steps - again * times)] + [0.0]
+    levels = [float(each) for each in karras_between(sigmas[-2], sigmas[0], steps - again * times)]
     # A1111 picks the levels of the schedule that lie nearest to the paper's.
-    low = min(range(len(levels) - 1), key=lambda place: abs(levels[place] - 0.1))
-    high = min(range(len(levels) - 1), key=lambda place: abs(levels[place] - 2.0))
-    plan = list(zip(levels[: low + 1], levels[1 : low + 1], strict=False))
+    low, high = (min(range(len(levels)), key=lambda place: abs(levels[place] - wanted)) for wanted in (0.1, 2.0))
+    plan = list(pairwise(levels[: low + 1]))
     if high < low:
         stretch = [float(each) for each in karras_between(levels[low], levels[high], again + 1)]
-        plan += list(zip(stretch, stretch[1:], strict=False)) * times
-    return plan + list(zip(levels[low:], levels[low + 1 :], strict=False))
+        plan += list(pairwise(stretch)) * times
+    return plan + list(pairwise([*levels[low:], 0.0]))
