@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from indexd.cli.app import app
 from indexd_schemas.job import Img2ImgJob, Txt2ImgJob
-from indexd_schemas.samplers import NOT_HERE, SAMPLERS, SCHEDULES
+from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Sampler
 from indexd_schemas.settings import Settings
 
 HERE = Path(__file__).parent
@@ -138,25 +138,31 @@ def _default(field: FieldInfo) -> Any:
 
 
 def samplers_page() -> str:
-    """Every sampler with its names and schedules."""
+    """Every sampler with its names, what runs it and its schedules."""
     lines = [
         "# Samplers and schedules",
         NOTE,
-        "Names of A1111 and of ComfyUI are both understood, and so are glued ones (`DPM++ 2M Karras`). What a pair sets in",
-        "the diffusers scheduler stands in `indexd/generate/samplers.py`. An impossible pair is refused with the possible ones.",
+        "Names of A1111 (Forge's included) and of ComfyUI are both understood, and so are glued ones (`DPM++ 2M Karras`). An",
+        "impossible pair is refused with the possible ones. A scheduler of diffusers runs the schedules in the fifth column",
+        "(its flags stand in `indexd/generate/samplers.py`), a sampler of ours the others (`indexd/generate/sampling/`). The two",
+        "agree to rounding where they do the same; one that draws noise draws it in another order, so that its picture is another.",
         "",
-        "| A1111 | ComfyUI | also | schedules | its own |",
-        "|---|---|---|---|---|",
+        "| A1111 | ComfyUI | also | schedules | run by diffusers | its own | automatic |",
+        "|---|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {one.label} | `{one.name}` | {', '.join(f'`{alias}`' for alias in one.aliases)} | {', '.join(one.schedules)} | {one.own or ''} |"
-        for one in SAMPLERS.values()
-    ]
-    lines += ["", "| schedule | A1111 | also |", "|---|---|---|"]
+    lines += [_sampler_row(one) for one in SAMPLERS.values()]
+    lines += ["", "\\* every schedule of the table below.", "", "| schedule | A1111 | also |", "|---|---|---|"]
     lines += [f"| `{one.name}` | {one.label} | {', '.join(one.aliases)} |" for one in SCHEDULES.values()]
-    lines += ["", "Known elsewhere and not here (diffusers has no class), with the nearest that is: "]
-    lines[-1] += ", ".join(f"{name} → `{nearest}`" for name, nearest in NOT_HERE.items()) + "."
     return "\n".join(lines) + "\n"
+
+
+def _sampler_row(one: Sampler) -> str:
+    every = "every one*" if set(one.schedules) == set(SCHEDULES) else ", ".join(one.schedules) or "makes its own levels"
+    by_diffusers = "none" if one.diffusers is None else ", ".join(one.diffusers) or "without a schedule"
+    names = ", ".join(f"`{alias}`" for alias in one.aliases)
+    return (
+        f"| {one.label} | `{one.name}` | {names} | {every} | {by_diffusers} | {one.own or ''} | {one.automatic or ''} |"
+    )
 
 
 PAGES = {"settings.md": settings_page, "cli.md": cli_page, "job-fields.md": job_page, "samplers.md": samplers_page}

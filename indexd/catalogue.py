@@ -1,4 +1,4 @@
-"""The model files that jobs may name: checkpoints, LoRAs and embeddings by name, from the folders of the settings.
+"""The model files that jobs may name: checkpoints, LoRAs, VAEs and embeddings by name, from the folders of the settings.
 
 A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
 Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
@@ -127,7 +127,7 @@ class Shelf:
 
 
 class Catalogue:
-    """Checkpoints, LoRAs and embeddings by name, and the checkpoint that a job gets which names none."""
+    """Checkpoints, LoRAs, VAEs and embeddings by name, and the checkpoint that a job gets which names none."""
 
     def __init__(
         self,
@@ -135,6 +135,7 @@ class Catalogue:
         lora_folders: Sequence[str | Path] = (),
         default: Path | None = None,
         pickles: bool = False,
+        vae_folders: Sequence[str | Path] = (),
         embedding_folders: Sequence[str | Path] = (),
     ) -> None:
         """`default` is the file or folder of the `sdxl` role; None = the role has none."""
@@ -142,6 +143,7 @@ class Catalogue:
         self._default = default
         self.checkpoints = Shelf(CHECKPOINT, checkpoint_folders, suffixes, default)
         self.loras = Shelf("LoRA", lora_folders, WEIGHTS)
+        self.vaes = Shelf("VAE", vae_folders, WEIGHTS)
         # Pickles are listed whatever the setting: a prompt that names one is refused, which is better than a silent word.
         self.embeddings = Shelf("embedding", embedding_folders, (*WEIGHTS, *EMBEDDING_PICKLES))
         self.pickles = pickles
@@ -158,6 +160,7 @@ class Catalogue:
             settings.lora_folders,
             default,
             settings.pickle_checkpoints,
+            settings.vae_folders,
             settings.embedding_folders,
         )
 
@@ -182,6 +185,10 @@ class Catalogue:
     def embedding(self, name: str) -> ModelFile:
         """The embedding called `name`. Raises UnknownModel."""
         return self.embeddings.find(name)
+
+    def vae(self, name: str) -> ModelFile:
+        """The VAE called `name`. Raises UnknownModel."""
+        return self.vaes.find(name)
 
 
 def fixed_model(path: Path) -> ModelFile:

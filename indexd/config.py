@@ -145,7 +145,7 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
     paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
     paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
     paths["generate.lora_registry"] = settings.generate.lora_registry
-    for name in ("checkpoint_folders", "lora_folders", "embedding_folders"):
+    for name in ("checkpoint_folders", "lora_folders", "vae_folders", "embedding_folders"):
         folders = getattr(settings.generate, name)
         paths |= {f"generate.{name}.{number}": text for number, text in enumerate(folders)}
     for name, text in paths.items():

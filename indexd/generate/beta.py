@@ -17,15 +17,18 @@ _ALPHA = 0.6
 _BETA = 0.6
 
 
+def beta_levels(trained: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """`steps` falling levels of the rising `trained` ones. The last stands above the smallest; the final zero is not in it."""
+    shares = beta.ppf(1 - np.linspace(0, 1, steps, endpoint=False), _ALPHA, _BETA)
+    return np.asarray(np.interp(shares * (len(trained) - 1), np.arange(len(trained)), trained), dtype=np.float64)
+
+
 class BetaOverTimesteps:
     """Mixed in before a diffusers scheduler whose `use_beta_sigmas` is set."""
 
     alphas_cumprod: torch.Tensor
 
     def _convert_to_beta(self, in_sigmas: Any, num_inference_steps: int, **_unused: Any) -> NDArray[np.float64]:
-        """`num_inference_steps` sigmas, falling. The last stands above the smallest; the final zero comes after it."""
         del in_sigmas
         kept = self.alphas_cumprod.double().cpu().numpy()
-        sigmas = np.sqrt((1 - kept) / kept)
-        shares = beta.ppf(1 - np.linspace(0, 1, num_inference_steps, endpoint=False), _ALPHA, _BETA)
-        return np.asarray(np.interp(shares * (len(sigmas) - 1), np.arange(len(sigmas)), sigmas), dtype=np.float64)
+        return beta_levels(np.sqrt((1 - kept) / kept), num_inference_steps)

@@ -6,6 +6,7 @@ given a task whose recipe and choice say so (`dataclasses.replace`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,15 @@ import torch
 
 from indexd.errors import RenderFailed
 from indexd.generate.guidance import Guided, Influence
-from indexd.generate.sampling.by_scheduler import SchedulerRun
-from indexd.generate.sampling.inpaint import Kept
+from indexd.generate.levels import levels_of
 from indexd.generate.samplers import scheduler
+from indexd.generate.sampling.by_scheduler import SchedulerRun
+from indexd.generate.sampling.by_sigmas import SigmaRun
+from indexd.generate.sampling.inpaint import Kept
+from indexd.generate.sampling.registry import OURS
 from indexd.generate.task import Task
 from indexd.generate.text import Conditioning
+from indexd_schemas.samplers import by_diffusers, effective_schedule
 
 STAGE = "denoise"
 
@@ -53,9 +58,8 @@ def denoise(
     steps, strength = task.recipe.steps, 1.0 if start.latents is None else start.strength
     if start.latents is not None and int(steps * strength) == 0:
         return start.latents
-    latents = start.noise
-    for latents in _watched(task, stage, *_steps(task, _guided(task, conditioning, start, influences), start)):
-        pass
+    count, reached = _steps(task, _guided(task, conditioning, start, influences), start)
+    latents = deque(_watched(task, stage, count, reached), maxlen=1).pop()
     _check(latents, stage)
     return latents
 
@@ -63,15 +67,29 @@ def denoise(
 def _steps(task: Task, guided: Guided, start: Start) -> tuple[int, Iterator[torch.Tensor]]:
     strength = 1.0 if start.latents is None else start.strength
     kept = None if start.mask is None or start.latents is None else Kept(start.mask, start.latents)
-    run = SchedulerRun(scheduler(task.choice, task.model.noise), task.recipe.steps, strength, task.model.device)
+    run = _run(task, strength)
     return len(run), run.run(guided, run.begin(start.latents, start.noise), start.noise, start.chance, kept)
+
+
+def _run(task: Task, strength: float) -> SchedulerRun | SigmaRun:
+    choice, trained, steps = task.choice, task.model.noise, task.recipe.steps
+    if by_diffusers(choice):
+        return SchedulerRun(scheduler(choice, trained), steps, strength, task.model.device)
+    return SigmaRun(OURS[choice.sampler], effective_schedule(choice), steps, strength, levels_of(trained))
 
 
 def _guided(task: Task, conditioning: Conditioning, start: Start, influences: Sequence[Influence]) -> Guided:
     scale = task.model.text_to_image.vae_scale_factor
     height, width = (side * scale for side in start.noise.shape[-2:])
-    recipe = task.recipe
-    return Guided(task.model.text_to_image.unet, conditioning, recipe.cfg, 0.0, (height, width), tuple(influences))
+    cfg = task.recipe.cfg if by_diffusers(task.choice) else task.recipe.cfg * OURS[task.choice.sampler].cfg_scale
+    return Guided(
+        unet=task.model.text_to_image.unet,
+        conditioning=conditioning,
+        cfg=cfg,
+        rescale=task.recipe.cfg_rescale,
+        size=(height, width),
+        influences=tuple(influences),
+    )
 
 
 def _watched(task: Task, stage: str, count: int, steps: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:

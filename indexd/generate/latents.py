@@ -12,10 +12,11 @@ from PIL import Image, ImageOps
 
 from indexd.errors import RenderFailed
 from indexd.generate.pipeline import Resident
-from indexd_schemas.recipe import InputRef
+from indexd_schemas.recipe import InputRef, Variation
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _LATENT_CHANNELS = 4
+_NEARLY_EQUAL = 0.9995
 
 
 def generator(seed: int) -> torch.Generator:
@@ -26,11 +27,34 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed)
 
 
-def noise(model: Resident, width: int, height: int, chance: torch.Generator) -> torch.Tensor:
-    """Unit noise of one picture (1, 4, height / 8, width / 8), drawn in float32 whatever the model computes in."""
+def noise(
+    model: Resident, width: int, height: int, chance: torch.Generator, variation: Variation | None = None
+) -> torch.Tensor:
+    """Unit noise of one picture (1, 4, height / 8, width / 8), drawn in float32 whatever the model computes in.
+
+    A variation turns it towards a second noise of its own seed.
+    """
     scale = model.text_to_image.vae_scale_factor
     shape = (1, _LATENT_CHANNELS, height // scale, width // scale)
-    return torch.randn(shape, generator=chance, dtype=torch.float32).to(model.device, model.text_to_image.unet.dtype)
+    drawn = torch.randn(shape, generator=chance, dtype=torch.float32)
+    if variation is not None:
+        second = torch.randn(shape, generator=generator(variation.seed), dtype=torch.float32)
+        drawn = turned(drawn, second, variation.strength)
+    return drawn.to(model.device, model.text_to_image.unet.dtype)
+
+
+def turned(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
+    """From `first` (share 0) to `second` (1) along an arc, column by column, so that the noise keeps its strength.
+
+    Columns as A1111 does it (modules/rng.py: the arc is taken along the height); nearly equal ones are mixed straight.
+    """
+    norms = [one.norm(dim=2, keepdim=True) for one in (first, second)]
+    cosine = ((first / norms[0]) * (second / norms[1])).sum(dim=2, keepdim=True)
+    if float(cosine.mean()) > _NEARLY_EQUAL:
+        return torch.lerp(first, second, share)
+    angle = torch.acos(cosine.clamp(-1, 1))
+    sine = torch.sin(angle).clamp(min=1e-6)
+    return torch.sin((1 - share) * angle) / sine * first + torch.sin(share * angle) / sine * second
 
 
 def encoded(model: Resident, picture: Image.Image, chance: torch.Generator) -> torch.Tensor:

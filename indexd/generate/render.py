@@ -24,6 +24,7 @@ from indexd.generate.picture import png_bytes
 from indexd.generate.pipeline import resident
 from indexd.generate.task import Task
 from indexd.generate.text import Conditioning
+from indexd.generate.vae import with_vae
 from indexd.models.device import is_out_of_memory
 from indexd.worker.calls import Render, Rendered
 from indexd.worker.session import RenderSession
@@ -49,7 +50,8 @@ def render(call: Render, session: RenderSession) -> Rendered:
         session.progress("load", 0, 1)
         with _stage("load", seconds):
             model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
-        return _render(call, Task(recipe, choice, model, session), seconds)
+            model, vae_hash = leases.enter_context(with_vae(session, model, _vae_file(call, recipe)))
+        return _render(call, Task(_with_vae_hash(recipe, vae_hash), choice, model, session), seconds)
 
 
 def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
@@ -79,6 +81,10 @@ def _checked(recipe: Recipe, call: Render) -> Choice:
         raise RenderFailed(f"size {recipe.width}x{recipe.height}: both sides must be multiples of {SIZE_STEP}")
     if recipe.steps < 1 or not math.isfinite(recipe.cfg):
         raise RenderFailed(f"steps must be at least 1 (got {recipe.steps}) and cfg a number (got {recipe.cfg})")
+    if not 0 <= recipe.cfg_rescale <= 1:
+        raise RenderFailed(f"cfg_rescale must lie between 0 and 1 (got {recipe.cfg_rescale})")
+    if recipe.variation is not None and not 0 <= recipe.variation.strength <= 1:
+        raise RenderFailed(f"variation.strength must lie between 0 and 1 (got {recipe.variation.strength})")
     if recipe.clip_skip is not None and recipe.clip_skip < 1:
         raise RenderFailed(f"clip_skip must be at least 1 (got {recipe.clip_skip})")
     if recipe.kind == "img2img" and (recipe.input is None or call.input_path is None):
@@ -89,6 +95,21 @@ def _checked(recipe: Recipe, call: Render) -> Choice:
         return resolve(recipe.sampler, recipe.schedule, recipe.steps)
     except UnknownSampler as error:
         raise RenderFailed(str(error)) from error
+
+
+def _vae_file(call: Render, recipe: Recipe) -> str | None:
+    if recipe.vae is not None and call.vae is None:
+        raise RenderFailed(
+            f"VAE {recipe.vae.name} has no file; it was found when the job was admitted, and is gone since"
+        )
+    return call.vae if recipe.vae is not None else None
+
+
+def _with_vae_hash(recipe: Recipe, found: str | None) -> Recipe:
+    if recipe.vae is None or found is None:
+        return recipe
+    _same("VAE", recipe.vae.name, recipe.vae.hash, found)
+    return recipe.model_copy(update={"vae": recipe.vae.model_copy(update={"hash": found})})
 
 
 def _wanted(call: Render, recipe: Recipe) -> list[WantedLora]:
@@ -123,7 +144,7 @@ def _conditioning(task: Task) -> Conditioning:
 
 def _denoised(call: Render, task: Task, conditioning: Conditioning) -> torch.Tensor:
     wanted, chance = task.recipe.input, generator(task.recipe.seed)
-    unit = partial(noise, task.model, task.recipe.width, task.recipe.height, chance)
+    unit = partial(noise, task.model, task.recipe.width, task.recipe.height, chance, task.recipe.variation)
     if task.recipe.kind == "txt2img" or wanted is None or call.input_path is None:
         return denoise.denoise(task, conditioning, denoise.Start(unit(), chance))
     picture = source_picture(Path(os.fsdecode(call.input_path)), wanted, task.recipe.width, task.recipe.height)

@@ -132,7 +132,6 @@ _BUILDERS: Mapping[str, tuple[Callable[[dict[str, Any], TrainedNoise], Any], boo
     ),
     "dpmpp_2m_sde": (_snr("DPMSolverMultistepScheduler", solver_order=2, solver_type="midpoint", **_SDE), True),
     "dpmpp_2m_sde_heun": (_snr("DPMSolverMultistepScheduler", solver_order=2, solver_type="heun", **_SDE), True),
-    "dpmpp_3m_sde": (_snr("DPMSolverMultistepScheduler", solver_order=3, solver_type="midpoint", **_SDE), True),
     # The step to sigma 0 is infinite in B(h) = h: bh1 ends at the smallest trained sigma, as the original does.
     "uni_pc": (_snr("UniPCMultistepScheduler", solver_type="bh1", final_sigmas_type="sigma_min", **_UNIPC), True),
     "uni_pc_bh2": (_snr("UniPCMultistepScheduler", solver_type="bh2", final_sigmas_type="zero", **_UNIPC), True),

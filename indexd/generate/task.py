@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from indexd.generate.embeddings import NO_EMBEDDINGS, Embeddings
 from indexd.generate.pipeline import Resident
+from indexd.generate.sampling.registry import asks_for_negative
 from indexd.generate.text import Conditioning
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
@@ -28,7 +29,7 @@ class Task:
         return self.model.encoders.condition(
             recipe.prompt if prompt is None else prompt,
             recipe.negative_prompt if negative is None else negative,
-            guided=recipe.cfg > 1,
+            guided=recipe.cfg > 1 or asks_for_negative(self.choice),
             clip_skip=recipe.clip_skip,
             adapters=self.model.loras.active_in_text(),
             syntax=recipe.prompt_syntax,

@@ -22,7 +22,7 @@ from indexd.jobs.wording import Wordings, offer
 from indexd.watch.regular import open_regular
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
-from indexd_schemas.recipe import InputRef, ModelRef, Recipe
+from indexd_schemas.recipe import InputRef, ModelRef, Recipe, Variation
 
 DEFAULT_SIDE_PX = 1024
 SIDE_STEP_PX = 8
@@ -85,16 +85,22 @@ class Desk:
             "height": height,
             "steps": job.steps,
             "cfg": float(job.cfg),
+            "cfg_rescale": job.cfg_rescale,
             "sampler": sampler.sampler,
             "schedule": sampler.schedule,
             "clip_skip": job.clip_skip,
             "model": self.model(job),
+            "vae": self.vae(job),
             "loras": words.loras,
             "embeddings": words.embeddings,
             "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=more["denoise"]),
         }
         path = picture.path if picture else None
-        return [Draft(Recipe.model_validate({**shared, "seed": seed}), path) for seed in self.seeds(job)]
+        seeds = self.seeds(job)
+        return [
+            Draft(Recipe.model_validate({**shared, "seed": seed, "variation": variation}), path)
+            for seed, variation in zip(seeds, self.variations(job, len(seeds)), strict=True)
+        ]
 
     def seeds(self, job: Job) -> list[int]:
         """The seed of every picture, drawn here where the job names none. Raises FieldProblem over the limit."""
@@ -107,9 +113,26 @@ class Desk:
                 seeds = [self._draw(DRAWN_SEED_BITS) for _ in range(count)]
             else:
                 seeds = list(range(job.seed, job.seed + count))
+            if job.variation is not None:
+                # As A1111 does: many variations of one picture, not one of many.
+                seeds = seeds[:1] * count
         if seeds[-1] > MAX_SEED:
             raise FieldProblem(("seed",), f"seed: counting up {job.count} pictures from there passes {MAX_SEED}")
         return seeds
+
+    def variations(self, job: Job, count: int) -> list[Variation | None]:
+        """The second noise of every picture, its seed counted up. Raises FieldProblem when that passes the last seed."""
+        wanted = job.variation
+        if wanted is None:
+            return [None] * count
+        first = wanted.seed
+        if first is None or first < 0:
+            first = self._draw(DRAWN_SEED_BITS)
+        if first + count - 1 > MAX_SEED:
+            raise FieldProblem(
+                ("variation", "seed"), f"variation.seed: counting up {count} pictures from there passes {MAX_SEED}"
+            )
+        return [Variation(seed=first + index, strength=wanted.strength) for index in range(count)]
 
     def _listed_seeds(self, job: Job, seeds: list[int]) -> list[int]:
         if job.seed is not None:
@@ -168,6 +191,15 @@ class Desk:
         except UnknownModel as error:
             raise FieldProblem(("model",), f"model: {error}{offer(job.model or '', error)}") from None
         return ModelRef(name=file.name)
+
+    def vae(self, job: Job) -> ModelRef | None:
+        """The VAE's name; None = the checkpoint's own."""
+        if job.vae is None:
+            return None
+        try:
+            return ModelRef(name=self._catalogue.vae(job.vae).name)
+        except UnknownModel as error:
+            raise FieldProblem(("vae",), f"vae: {error}{offer(job.vae, error)}") from None
 
     def picture(self, text: str) -> InputPicture:
         """The source picture at `text` (relative to the inbox), its hash taken now."""

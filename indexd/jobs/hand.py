@@ -60,6 +60,7 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         checkpoint = catalogue.checkpoint(named["model"]["name"]).path
         loras = {lora["name"]: catalogue.lora(lora["name"]).path for lora in named["loras"]}
         embeddings = {use["name"]: catalogue.embedding(use["name"]).path for use in named.get("embeddings", ())}
+        vae = catalogue.vae(named["vae"]["name"]).path if named.get("vae") else None
     except UnknownModel as error:
         raise ModelOff(ROLE, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
@@ -70,9 +71,10 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         str(checkpoint),
         {name: str(path) for name, path in loras.items()},
         None if input_path is None else os.fsencode(input_path),
+        None if vae is None else str(vae),
         {name: str(path) for name, path in embeddings.items()},
     )
-    files = (checkpoint, *loras.values(), *embeddings.values())
+    files = (checkpoint, *loras.values(), *(() if vae is None else (vae,)), *embeddings.values())
     return Order(call, recipe, Path(os.fsdecode(item.path)).parent, files)
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from indexd.errors import IndexdError
 from indexd.images.facts import ControlUse, Metadata, SamplerPass
 from indexd_schemas.job import JOB_KINDS, PROMPT_CHARACTERS
-from indexd_schemas.samplers import UnknownSampler, nearest, resolve
+from indexd_schemas.samplers import UnknownSampler, resolve
 
 # JSON is YAML, but for signs that JSON takes as they are and YAML does not.
 _NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
@@ -149,11 +149,7 @@ def _sampler(job: JobFile, sampler: str, schedule: str | None, steps: int | None
         try:
             choice = resolve(sampler)
         except UnknownSampler:
-            other = nearest(sampler)
-            if other is None:
-                return
-            choice = other
-            job.remarks[-1] += ", and is taken in its place"
+            return
     job.keys["sampler"] = choice.sampler
     if choice.schedule is not None:
         job.keys["schedule"] = choice.schedule
@@ -176,7 +172,7 @@ def _loras(job: JobFile, made: Metadata, missing: Missing) -> None:
 
 
 def _left_behind(made: Metadata) -> Iterable[str]:
-    """What job files have no words for."""
+    """What is not taken over: job files have no words for it, or (a VAE) a missing one would cost the whole job."""
     yield from (f"pass {number}: {_pass(one)}" for number, one in enumerate(made.passes[1:], 2))
     yield from (f"control: {_control(one)}" for one in made.controls)
     if made.vae:

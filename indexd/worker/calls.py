@@ -130,13 +130,15 @@ class PicturesCompared:
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
-    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img.
+    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img, `vae` the
+    file of the recipe's VAE.
     """
 
     recipe: Mapping[str, Any]
     checkpoint: str
     loras: Mapping[str, str] = field(default_factory=dict)
     input_path: bytes | None = None
+    vae: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -76,6 +76,21 @@ class LoraUse(JobPart):
         return {"name": value} if isinstance(value, str) else value
 
 
+class VariationOf(JobPart):
+    """A second noise mixed into the first, as A1111's variation seed."""
+
+    seed: int | None = Field(
+        None,
+        ge=-1,
+        le=MAX_SEED,
+        description="Seed of the second noise; counts up from picture to picture. Left out or -1 = drawn at random.",
+        examples=[99],
+    )
+    strength: float = Field(
+        0.1, ge=0, le=1, description="Share of the second noise: 0 none of it, 1 it alone.", examples=[0.2]
+    )
+
+
 class Output(JobPart):
     """Where the pictures go; a bare text means the folder."""
 
@@ -189,6 +204,11 @@ class Job(JobPart):
     seeds: Seeds | None = Field(
         None, description="One picture for each of these seeds: a list or a range.", examples=["100..119", [1, 5, 9]]
     )
+    variation: VariationOf | None = Field(
+        None,
+        description="Variations of one picture: the seed stays, and a second noise is mixed in.",
+        examples=[{"seed": 99, "strength": 0.2}],
+    )
     count: int | None = Field(
         None, ge=1, le=MAX_PICTURES, description="How many pictures; left out = one, or one a seed.", examples=[4]
     )
@@ -201,6 +221,13 @@ class Job(JobPart):
     size: Size | None = Field(None, description="Width x height in one, instead of the two.", examples=["832x1216"])
     steps: int = Field(30, ge=1, le=500, description="Denoising steps.", examples=[30])
     cfg: float = Field(7.0, ge=0, le=100, description="How strictly the prompt is followed.", examples=[6.5])
+    cfg_rescale: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much of the contrast that cfg adds is taken back (for v-prediction models about 0.7).",
+        examples=[0.7],
+    )
     sampler: str = Field(
         "dpmpp_2m",
         min_length=1,
@@ -224,6 +251,13 @@ class Job(JobPart):
         max_length=400,
         description="Checkpoint by its name in the checkpoint folders; left out = the one of [models.sdxl].",
         examples=["juggernautXL_v9"],
+    )
+    vae: str | None = Field(
+        None,
+        min_length=1,
+        max_length=400,
+        description="VAE by its name in the VAE folders; left out = the checkpoint's own.",
+        examples=["sdxl_vae"],
     )
     loras: Loras = Field(
         default_factory=list,
@@ -281,6 +315,12 @@ SYNONYMS: Mapping[str, str] = {
     "cfg_scale": "cfg",
     "guidance_scale": "cfg",
     "guidance": "cfg",
+    "guidance_rescale": "cfg_rescale",
+    "rescale_cfg": "cfg_rescale",
+    "vae_name": "vae",
+    "variation_seed": "variation",
+    "subseed": "variation",
+    "subseed_strength": "variation",
     "sampler_name": "sampler",
     "scheduler": "schedule",
     "checkpoint": "model",

@@ -56,6 +56,13 @@ class InputRef(Part):
     denoise: float
 
 
+class Variation(Part):
+    """A second noise mixed into the first: its seed, and its share (0 only the first .. 1 only the second)."""
+
+    seed: int = Field(ge=0, lt=2**64)
+    strength: float
+
+
 class Recipe(Part):
     """Everything that decides the pixels. `schedule` None = the sampler's own spacing of sigmas."""
 
@@ -64,14 +71,17 @@ class Recipe(Part):
     prompt: str
     negative_prompt: str = ""
     seed: int = Field(ge=0, lt=2**64)
+    variation: Variation | None = None
     width: int
     height: int
     steps: int
     cfg: float
+    cfg_rescale: float = 0.0
     sampler: str
     schedule: str | None = None
     clip_skip: int | None = None
     model: ModelRef
+    vae: ModelRef | None = None
     loras: tuple[LoraRef, ...] = ()
     embeddings: tuple[EmbeddingRef, ...] = ()
     prompt_syntax: PromptSyntax = "plain"  # what pictures were made with before there was a choice

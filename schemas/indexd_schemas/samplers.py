@@ -1,8 +1,8 @@
 """Samplers and schedules by every common name, without torch: A1111's labels and ComfyUI's ids -> one canonical pair.
 
-The canonical names are ComfyUI's. Only what diffusers really has is offered; names that A1111 or ComfyUI know and
-diffusers has no class for are refused as such, not as typing errors. What a pair does to the scheduler's flags stands
-in `indexd/generate/samplers.py`.
+The canonical names are ComfyUI's where it has the sampler, else A1111's in that form. A pair that diffusers has is run by
+its scheduler (the flags stand in `indexd/generate/samplers.py`), every other one by a sampler of ours
+(`indexd/generate/sampling/`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Schedule:
 class Sampler:
     """A sampler. `own` is the schedule used when none is named, `automatic` the one A1111 means by "Automatic".
 
-    `max_steps` is a hard limit of the sampler itself; None = no limit.
+    `diffusers` are the schedules at which a diffusers scheduler runs it (None = not even its own), `max_steps` the limit
+    that this scheduler has; None = no limit.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Sampler:
     own: str | None
     automatic: str | None
     aliases: tuple[str, ...] = ()
+    diffusers: tuple[str, ...] | None = None
     max_steps: int | None = None
 
 
@@ -56,10 +58,18 @@ SCHEDULES: Mapping[str, Schedule] = {
         Schedule("normal", "Normal", ("uniform", "linspace")),
         Schedule("karras", "Karras"),
         Schedule("exponential", "Exponential"),
+        Schedule("polyexponential", "Polyexponential"),
         Schedule("beta", "Beta"),
         Schedule("sgm_uniform", "SGM Uniform"),
         Schedule("simple", "Simple", ("trailing",)),
         Schedule("ddim_uniform", "DDIM", ("leading",)),
+        Schedule("kl_optimal", "KL Optimal"),
+        Schedule("linear_quadratic", "Linear Quadratic"),
+        Schedule("turbo", "Turbo"),
+        Schedule("align_your_steps", "Align Your Steps", ("ays",)),
+        Schedule("align_your_steps_gits", "Align Your Steps GITS", ("gits",)),
+        Schedule("align_your_steps_11", "Align Your Steps 11", ("ays_11",)),
+        Schedule("align_your_steps_32", "Align Your Steps 32", ("ays_32", "ays_32_steps")),
     )
 }
 
@@ -67,66 +77,71 @@ _SPACINGS = ("normal", "sgm_uniform", "simple", "ddim_uniform")
 _SIGMAS = ("normal", "karras", "exponential", "beta", "sgm_uniform", "simple")
 _ENDS_AT_SIGMA_MIN = ("normal", "karras", "exponential", "sgm_uniform", "simple")
 _ALL = (*_SIGMAS, "ddim_uniform")
+_EVERY = tuple(SCHEDULES)
+
+
+def _both(
+    name: str, label: str, diffusers: tuple[str, ...], automatic: str = "normal", aliases: tuple[str, ...] = ()
+) -> Sampler:
+    """A sampler that takes every schedule, the ones named here by a diffusers scheduler."""
+    return Sampler(name, label, _EVERY, "normal", automatic, aliases, diffusers)
+
+
+def _ours(name: str, label: str, automatic: str = "normal", aliases: tuple[str, ...] = ()) -> Sampler:
+    """A sampler of ours that takes every schedule."""
+    return Sampler(name, label, _EVERY, "normal", automatic, aliases)
+
 
 SAMPLERS: Mapping[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
-        Sampler("euler", "Euler", _ALL, "normal", "normal", ("k_euler",)),
-        Sampler("euler_ancestral", "Euler a", _SPACINGS, "normal", "normal", ("k_euler_a", "k_euler_ancestral")),
-        Sampler("heun", "Heun", _ALL, "normal", "normal", ("k_heun",)),
-        Sampler("dpm_2", "DPM2", _ALL, "normal", "karras", ("k_dpm_2",)),
-        Sampler("dpm_2_ancestral", "DPM2 a", _ALL, "normal", "karras", ("k_dpm_2_a", "k_dpm_2_ancestral")),
-        Sampler("lms", "LMS", _ALL, "normal", "normal", ("k_lms",)),
-        Sampler("dpmpp_2m", "DPM++ 2M", _SIGMAS, "normal", "karras", ("k_dpmpp_2m",)),
-        Sampler("dpmpp_2m_sde", "DPM++ 2M SDE", _SIGMAS, "normal", "exponential", ("dpmpp_2m_sde_gpu",)),
-        Sampler("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", _SIGMAS, "normal", "exponential", ("dpmpp_2m_sde_heun_gpu",)),
-        Sampler("dpmpp_3m_sde", "DPM++ 3M SDE", _SIGMAS, "normal", "exponential", ("dpmpp_3m_sde_gpu",)),
-        Sampler("uni_pc", "UniPC", _SIGMAS, "normal", "normal"),
-        Sampler("uni_pc_bh2", "UniPC bh2", _SIGMAS, "normal", "normal"),
-        Sampler("deis", "DEIS", _ENDS_AT_SIGMA_MIN, "normal", "normal"),
-        Sampler("sa_solver", "SA Solver", _ENDS_AT_SIGMA_MIN, "normal", "normal"),
-        Sampler("ddim", "DDIM", _SPACINGS, "ddim_uniform", "ddim_uniform"),
-        Sampler("ddpm", "DDPM", _SPACINGS, "ddim_uniform", "ddim_uniform"),
-        Sampler("plms", "PLMS", _SPACINGS, "ddim_uniform", "ddim_uniform", ("pndm",)),
-        Sampler("lcm", "LCM", (), None, None, max_steps=50),
+        _both("euler", "Euler", _ALL, aliases=("k_euler",)),
+        _both("euler_ancestral", "Euler a", _SPACINGS, aliases=("k_euler_a", "k_euler_ancestral")),
+        _ours("euler_cfg_pp", "Euler CFG++"),
+        _ours("euler_ancestral_cfg_pp", "Euler a CFG++"),
+        _both("heun", "Heun", _ALL, aliases=("k_heun",)),
+        _ours("heunpp2", "HeunPP2", aliases=("Heun++2",)),
+        _ours("exp_heun_2_x0", "Exp Heun 2 x0"),
+        _ours("exp_heun_2_x0_sde", "Exp Heun 2 x0 SDE"),
+        _both("dpm_2", "DPM2", _ALL, "karras", ("k_dpm_2",)),
+        _both("dpm_2_ancestral", "DPM2 a", _ALL, "karras", ("k_dpm_2_a", "k_dpm_2_ancestral")),
+        _both("lms", "LMS", _ALL, aliases=("k_lms",)),
+        Sampler("dpm_fast", "DPM fast", (), None, None, ("k_dpm_fast",)),
+        Sampler("dpm_adaptive", "DPM adaptive", (), None, None, ("k_dpm_ad", "k_dpm_adaptive")),
+        _ours("dpmpp_2s_ancestral", "DPM++ 2S a", "karras", ("k_dpmpp_2s_a", "k_dpmpp_2s_ancestral")),
+        _ours("dpmpp_2s_ancestral_cfg_pp", "DPM++ 2S a CFG++", "karras"),
+        _ours("dpmpp_sde", "DPM++ SDE", "karras", ("k_dpmpp_sde", "dpmpp_sde_gpu")),
+        _both("dpmpp_2m", "DPM++ 2M", _SIGMAS, "karras", ("k_dpmpp_2m",)),
+        _ours("dpmpp_2m_cfg_pp", "DPM++ 2M CFG++", "karras"),
+        _both("dpmpp_2m_sde", "DPM++ 2M SDE", _SIGMAS, "exponential", ("dpmpp_2m_sde_gpu",)),
+        _both("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", _SIGMAS, "exponential", ("dpmpp_2m_sde_heun_gpu",)),
+        # Not by diffusers: its third-order SDE step has a constant of the wrong sign (docs/why.md).
+        _ours("dpmpp_3m_sde", "DPM++ 3M SDE", "exponential", ("dpmpp_3m_sde_gpu",)),
+        _both("uni_pc", "UniPC", _SIGMAS),
+        _both("uni_pc_bh2", "UniPC bh2", _SIGMAS),
+        _both("deis", "DEIS", _ENDS_AT_SIGMA_MIN),
+        _ours("ipndm", "IPNDM"),
+        _ours("ipndm_v", "IPNDM_V"),
+        _both("sa_solver", "SA Solver", _ENDS_AT_SIGMA_MIN),
+        _ours("sa_solver_pece", "SA Solver PECE"),
+        _ours("res_multistep", "Res Multistep"),
+        _ours("res_multistep_cfg_pp", "Res Multistep CFG++"),
+        _ours("res_multistep_ancestral", "Res Multistep a", aliases=("Res Multistep Ancestral",)),
+        _ours("res_multistep_ancestral_cfg_pp", "Res Multistep a CFG++", aliases=("Res Multistep Ancestral CFG++",)),
+        _ours("gradient_estimation", "Gradient Estimation"),
+        _ours("gradient_estimation_cfg_pp", "Gradient Estimation CFG++"),
+        _ours("er_sde", "ER SDE"),
+        _ours("seeds_2", "SEEDS 2"),
+        _ours("seeds_3", "SEEDS 3"),
+        # It makes its own levels out of Karras' from 20 steps on; another schedule would be named and not used.
+        Sampler("restart", "Restart", ("karras",), "karras", "karras"),
+        Sampler("ddim", "DDIM", _EVERY, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
+        Sampler("ddim_cfg_pp", "DDIM CFG++", _EVERY, "ddim_uniform", "ddim_uniform"),
+        Sampler("ddpm", "DDPM", _EVERY, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
+        Sampler("plms", "PLMS", _SPACINGS, "ddim_uniform", "ddim_uniform", ("pndm",), _SPACINGS),
+        Sampler("lcm", "LCM", _EVERY, None, None, (), (), max_steps=50),
     )
 }
-
-NOT_HERE: Mapping[str, str] = {
-    "DPM++ SDE": "dpmpp_2m_sde",
-    "dpmpp_sde": "dpmpp_2m_sde",
-    "dpmpp_sde_gpu": "dpmpp_2m_sde",
-    "DPM++ 2S a": "dpm_2_ancestral",
-    "dpmpp_2s_ancestral": "dpm_2_ancestral",
-    "DPM fast": "dpmpp_2m",
-    "DPM adaptive": "dpmpp_2m",
-    "Restart": "heun",
-    "heunpp2": "heun",
-    "ipndm": "lms",
-    "ipndm_v": "lms",
-    "res_multistep": "dpmpp_2m",
-    "gradient_estimation": "euler",
-    "er_sde": "dpmpp_2m_sde",
-    "seeds_2": "dpmpp_2m_sde",
-    "seeds_3": "dpmpp_3m_sde",
-    "euler_cfg_pp": "euler",
-    "euler_ancestral_cfg_pp": "euler_ancestral",
-    "dpmpp_2m_cfg_pp": "dpmpp_2m",
-    "dpmpp_2s_ancestral_cfg_pp": "dpm_2_ancestral",
-    "DDIM CFG++": "ddim",
-    "sa_solver_pece": "sa_solver",
-}
-"""Names other programs know for which diffusers has no usable class -> the nearest sampler that is here."""
-
-SCHEDULES_NOT_HERE = (
-    "Polyexponential",
-    "KL Optimal",
-    "Align Your Steps",
-    "Align Your Steps GITS",
-    "Turbo",
-    "linear_quadratic",
-)
-"""Schedules other programs know and diffusers does not."""
 
 
 def _plain(name: str) -> str:
@@ -141,8 +156,6 @@ def _table(entries: Mapping[str, Sampler] | Mapping[str, Schedule]) -> dict[str,
 
 _SAMPLER_NAMES = _table(SAMPLERS)
 _SCHEDULE_NAMES = _table(SCHEDULES)
-_NOT_HERE = {_plain(name): (name, nearest) for name, nearest in NOT_HERE.items()}
-_SCHEDULES_NOT_HERE = {_plain(name): name for name in SCHEDULES_NOT_HERE}
 
 
 def resolve(sampler: str, schedule: str | None = None, steps: int | None = None) -> Choice:
@@ -161,26 +174,22 @@ def resolve(sampler: str, schedule: str | None = None, steps: int | None = None)
     if wanted is not None and wanted not in entry.schedules:
         takes = f"it takes {_list(entry.schedules)}" if entry.schedules else "it takes none"
         raise UnknownSampler(f"sampler {name} has no schedule {wanted}; {takes}")
-    if steps is not None and entry.max_steps is not None and steps > entry.max_steps:
-        raise UnknownSampler(f"sampler {name} takes at most {entry.max_steps} steps (got {steps})")
-    return Choice(name, wanted)
-
-
-def nearest(sampler: str) -> Choice | None:
-    """What comes nearest to a sampler that other programs know and that is not here; a glued schedule ("DPM++ SDE Karras")
-    is kept where that takes it. None for every other name."""
-    plain = _plain(sampler)
-    for suffix, schedule in (("", None), *_SCHEDULE_NAMES.items()):
-        known = _NOT_HERE.get(plain.removesuffix(suffix)) if plain.endswith(suffix) else None
-        if known is not None:
-            taken = schedule in SAMPLERS[known[1]].schedules
-            return Choice(known[1], schedule if taken else None)
-    return None
+    choice = Choice(name, wanted)
+    if steps is not None and entry.max_steps is not None and by_diffusers(choice) and steps > entry.max_steps:
+        more = "; with a schedule it takes more" if entry.schedules else ""
+        raise UnknownSampler(f"sampler {name} takes at most {entry.max_steps} steps (got {steps}){more}")
+    return choice
 
 
 def effective_schedule(choice: Choice) -> str | None:
     """The schedule that is really used: the named one, else the sampler's own; None where there is nothing to choose."""
     return choice.schedule or SAMPLERS[choice.sampler].own
+
+
+def by_diffusers(choice: Choice) -> bool:
+    """Whether a diffusers scheduler runs the pair; otherwise a sampler of ours does."""
+    entry, schedule = SAMPLERS[choice.sampler], effective_schedule(choice)
+    return entry.diffusers is not None and (schedule is None or schedule in entry.diffusers)
 
 
 def labels(choice: Choice) -> tuple[str, str | None]:
@@ -197,9 +206,6 @@ def _split(text: str) -> tuple[str, str | None]:
         stem = plain.removesuffix(suffix)
         if stem != plain and stem in _SAMPLER_NAMES:
             return _SAMPLER_NAMES[stem], schedule
-    if plain in _NOT_HERE:
-        name, nearest = _NOT_HERE[plain]
-        raise UnknownSampler(f"sampler {name} has no implementation here; the nearest is {nearest}")
     close = difflib.get_close_matches(plain, _SAMPLER_NAMES, n=3, cutoff=0.5)
     names = list(dict.fromkeys(_SAMPLER_NAMES[match] for match in close)) or list(SAMPLERS)
     known = _list([SAMPLERS[name].label for name in names])
@@ -210,11 +216,10 @@ def _schedule(text: str) -> str:
     plain = _plain(text)
     if plain in _SCHEDULE_NAMES:
         return _SCHEDULE_NAMES[plain]
-    if plain in _SCHEDULES_NOT_HERE:
-        raise UnknownSampler(
-            f"schedule {_SCHEDULES_NOT_HERE[plain]} has no implementation here; there are {_list(list(SCHEDULES))}"
-        )
-    raise UnknownSampler(f"there is no schedule {text!r}; there are {_list(list(SCHEDULES))}, automatic")
+    close = difflib.get_close_matches(plain, _SCHEDULE_NAMES, n=3, cutoff=0.5)
+    names = list(dict.fromkeys(_SCHEDULE_NAMES[match] for match in close))
+    offer = f"did you mean {_list(names)}; " if close else ""
+    raise UnknownSampler(f"there is no schedule {text!r}; {offer}there are {_list(list(SCHEDULES))}, automatic")
 
 
 def _list(names: list[str] | tuple[str, ...]) -> str:

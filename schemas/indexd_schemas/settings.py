@@ -152,6 +152,9 @@ class Generate(Section):
     lora_folders: tuple[str, ...] = Field(
         (), description="Folders with LoRA files that jobs name under `loras:`.", examples=[["~/models/loras"]]
     )
+    vae_folders: tuple[str, ...] = Field(
+        (), description="Folders with VAE files that jobs name under `vae:`.", examples=[["~/models/vae"]]
+    )
     lora_registry: str = Field(
         "",
         description="What is known of LoRAs (types, weights, trigger words). Empty = `loras.yaml` beside the settings.",

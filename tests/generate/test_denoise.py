@@ -13,15 +13,21 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipelin
 from indexd.generate.denoise import Start, denoise
 from indexd.generate.guidance import Guided, UnetCall
 from indexd.generate.latents import generator
-from indexd.generate.samplers import scheduler
+from indexd.generate.levels import levels_of
+from indexd.generate.samplers import TrainedNoise, scheduler
+from indexd.generate.sampling.by_scheduler import SchedulerRun
+from indexd.generate.sampling.by_sigmas import SigmaRun
+from indexd.generate.sampling.registry import OURS as REGISTRY
 from indexd.generate.task import Task
 from indexd.generate.text import Conditioning, Encoded, Moment, Told
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import resolve
 
 BY_DIFFUSERS = ["euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpmpp_2m", "dpmpp_2m_sde"]
-BY_DIFFUSERS += ["dpmpp_2m_sde_heun", "dpmpp_3m_sde", "uni_pc", "uni_pc_bh2", "deis", "sa_solver", "ddim", "ddpm", "plms"]
+BY_DIFFUSERS += ["dpmpp_2m_sde_heun", "uni_pc", "uni_pc_bh2", "deis", "sa_solver", "ddim", "ddpm", "plms"]
 BY_DIFFUSERS += ["lcm"]
+OURS = [("euler", "kl_optimal"), ("dpmpp_sde", None), ("dpm_adaptive", None), ("restart", None), ("seeds_3", None)]
+OURS += [("dpmpp_2m_cfg_pp", None), ("sa_solver_pece", None), ("lcm", "karras")]
 
 
 @pytest.fixture
@@ -69,9 +75,7 @@ def bare(kind: Any, task: Task, conditioning: Conditioning, chance: torch.Genera
 def test_txt2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str, cfg: float) -> None:
     task, conditioning = prepared(sampler, cfg=cfg)
     mine = denoise(task, conditioning, Start(unit(3), generator(5)))
-    theirs = bare(
-        StableDiffusionXLPipeline, task, conditioning, generator(5), latents=unit(3), width=64, height=32
-    )
+    theirs = bare(StableDiffusionXLPipeline, task, conditioning, generator(5), latents=unit(3), width=64, height=32)
     assert torch.equal(mine, theirs)
 
 
@@ -81,15 +85,13 @@ def test_img2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str) -> Non
     chance = generator(5)
     noise = torch.randn((1, 4, 4, 8), generator=chance)
     mine = denoise(task, conditioning, Start(noise, chance, unit(9), 0.75))
-    theirs = bare(
-        StableDiffusionXLImg2ImgPipeline, task, conditioning, generator(5), image=unit(9), strength=0.75
-    )
+    theirs = bare(StableDiffusionXLImg2ImgPipeline, task, conditioning, generator(5), image=unit(9), strength=0.75)
     assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("sampler", BY_DIFFUSERS)
-def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str) -> None:
-    task, conditioning = prepared(sampler)
+@pytest.mark.parametrize(("sampler", "schedule"), [*((name, None) for name in BY_DIFFUSERS), *OURS])
+def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str, schedule: str | None) -> None:
+    task, conditioning = prepared(sampler, schedule)
     mask = torch.zeros((1, 1, 4, 8))
     mask[..., 4:] = 1
     original = unit(9)
@@ -99,6 +101,41 @@ def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str) -> None
     free = denoise(task, conditioning, replace(start, chance=generator(5), mask=None))
     assert not torch.equal(made[..., 4:], original[..., 4:])
     assert not torch.equal(free[..., :4], original[..., :4])
+
+
+def test_both_ways_of_taking_steps_agree(prepared: Any) -> None:
+    """Euler on the same levels: by the scheduler, and by the sampler of ours with the real UNet behind it."""
+    task, conditioning = prepared("euler", "karras")
+    levels = levels_of(task.model.noise)
+    guided = Guided(task.model.text_to_image.unet, conditioning, task.recipe.cfg, 0.0, (32, 64))
+    ours = SigmaRun(REGISTRY["euler"], "karras", 4, 0.75, levels)
+    theirs = SchedulerRun(scheduler(task.choice, task.model.noise), 4, 0.75, task.model.device)
+    made = [
+        list(run.run(guided, run.begin(unit(9), unit(3)), unit(3), generator(5), None))[-1] for run in (ours, theirs)
+    ]
+    assert torch.allclose(*made, atol=2e-3)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_every_prediction_means_the_same_picture(prediction: str) -> None:
+    """The UNet's right answer for a known clean picture and noise leads back to that picture."""
+    levels = levels_of(TrainedNoise(prediction_type=prediction))
+    clean, noise, sigma = unit(1), unit(2), 3.0
+    alpha = 1 / (1 + sigma**2) ** 0.5
+    answer = {"epsilon": noise, "sample": clean, "v_prediction": alpha * noise - alpha * sigma * clean}[prediction]
+    assert torch.allclose(levels.clean(answer, clean + sigma * noise, sigma), clean, atol=1e-5)
+
+
+def test_v_prediction_by_both_ways_agrees(prepared: Any) -> None:
+    task, conditioning = prepared("euler", "karras")
+    noise = replace(task.model.noise, prediction_type="v_prediction", zero_terminal_snr=True)
+    guided = Guided(task.model.text_to_image.unet, conditioning, task.recipe.cfg, 0.5, (32, 64))
+    runs = (
+        SigmaRun(REGISTRY["euler"], "karras", 4, 0.5, levels_of(noise)),
+        SchedulerRun(scheduler(task.choice, noise), 4, 0.5, task.model.device),
+    )
+    made = [list(run.run(guided, run.begin(unit(9), unit(3)), unit(3), generator(5), None))[-1] for run in runs]
+    assert torch.allclose(*made, atol=2e-3 * float(made[0].abs().max()))
 
 
 def test_a_mask_of_ones_changes_nothing(prepared: Any) -> None:

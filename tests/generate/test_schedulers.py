@@ -9,13 +9,19 @@ import pytest
 import torch
 
 from indexd.generate.samplers import _BUILDERS, TrainedNoise, scheduler
-from indexd_schemas.samplers import SAMPLERS, Choice
+from indexd_schemas.samplers import SAMPLERS, Choice, by_diffusers
 
-PAIRS = [(name, schedule) for name, sampler in SAMPLERS.items() for schedule in (None, *sampler.schedules)]
+PAIRS = [
+    (name, schedule)
+    for name, one in SAMPLERS.items()
+    if one.diffusers is not None
+    for schedule in (None, *one.diffusers)
+]
 
 
 def test_every_sampler_of_the_table_can_be_built_and_no_other() -> None:
-    assert set(_BUILDERS) == set(SAMPLERS)
+    assert set(_BUILDERS) == {name for name, one in SAMPLERS.items() if one.diffusers is not None}
+    assert all(by_diffusers(Choice(name, schedule)) for name, schedule in PAIRS)
 
 
 @pytest.mark.parametrize(("name", "schedule"), PAIRS)

@@ -78,6 +78,7 @@ def home(tmp_path: Path) -> Path:
         "checkpoints/anime/flat.safetensors",
         "loras/film-grain.safetensors",
         "loras/detail tweaker.safetensors",
+        "vae/sdxl_vae.safetensors",
         "base.safetensors",
     ):
         path = models / name
@@ -93,6 +94,7 @@ path = "{(models / "base.safetensors").as_posix()}"
 [generate]
 checkpoint_folders = ["{(models / "checkpoints").as_posix()}"]
 lora_folders = ["{(models / "loras").as_posix()}"]
+vae_folders = ["{(models / "vae").as_posix()}"]
 max_pictures_per_job = 50
 max_megapixels = 4.5
 """,

@@ -14,6 +14,7 @@ from indexd.errors import Refused
 from indexd.jobs import admit, folders
 from indexd.jobs.admit import Admitted, Declined, LeftAlone
 from indexd.jobs.durable import link_new
+from indexd.worker.calls import Render
 from tests.jobs.conftest import Open, Room
 
 SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
@@ -85,10 +86,20 @@ def _refusal(room: Room, text: str) -> str:
             "line 3, column 10: sampler: there is no sampler 'eular'; did you mean E",
         ),
         (
-            "kind: txt2img\nprompt: a\nsampler: Euler a\nschedule: karras",
-            "line 4, column 11: schedule: sampler ",
+            "kind: txt2img\nprompt: a\nsampler: PLMS\nschedule: karras",
+            "line 4, column 11: schedule: sampler plms has no schedule karras; it takes normal, sgm_uniform, simple, ddim",
         ),
         ("kind: txt2img\nprompt: a\nschedule: carras", "line 3, column 11: schedule: there is no schedule 'carras'"),
+        ("kind: txt2img\nprompt: a\nsampler: DPM fast\nschedule: beta", "has no schedule beta; it takes none"),
+        ("kind: txt2img\nprompt: a\nsampler: LCM\nsteps: 60", "takes at most 50 steps (got 60); with a schedule it"),
+        ("kind: txt2img\nprompt: a\ncfg_rescale: 1.5", "cfg_rescale: must be at most 1 (got 1.5)"),
+        ("kind: txt2img\nprompt: a\nvariation: {strength: 2}", "variation.strength: must be at most 1 (got 2)"),
+        (
+            f"kind: txt2img\nprompt: a\ncount: 2\nvariation: {{seed: {2**64 - 1}}}",
+            "variation.seed: counting up 2 pictures from there passes",
+        ),
+        ("kind: txt2img\nprompt: a\nvae: sdxl_vea", "line 3, column 6: vae: there is no VAE 'sdxl_vea'"),
+        ("kind: txt2img\nprompt: a\nvae: sdxl_vea", "did you mean 'sdxl_vae'"),
         ("kind: txt2img\nprompt: a\nmodel: dreem", "line 3, column 8: model: there is no checkpoint 'dreem' in "),
         ("kind: txt2img\nprompt: a\nloras: [film_grain]", "line 3, column 9: loras[0]: there is no LoRA 'film_grain'"),
         ("kind: txt2img\nprompt: a\nloras: [film_grain]", "did you mean 'film-grain'"),
@@ -168,14 +179,17 @@ priority: high
         "prompt": "a fox: at night",
         "negative_prompt": "blurry",
         "seed": 7,
+        "variation": None,
         "width": 832,
         "height": 1216,
         "steps": 25,
         "cfg": 6.0,
+        "cfg_rescale": 0.0,
         "sampler": "dpmpp_2m",
         "schedule": "karras",
         "clip_skip": 2,
         "model": {"name": "anime/flat", "hash": None},
+        "vae": None,
         "loras": [
             {"name": "film-grain", "weight": 1.0, "text_weight": None, "hash": None, "blocks": None},
             {"name": "detail tweaker", "weight": 0.5, "text_weight": 0.0, "hash": None, "blocks": None},
@@ -196,6 +210,27 @@ def test_seeds_are_drawn_once_and_count_up_from_a_given_one(room: Room) -> None:
     assert [item.seed for item in room.store.jobs.items(random.id)] == [1003]
     given = room.jobs.submit((SMALL + f"seed: {2**64 - 2}\ncount: 2").encode(), "a.yaml")
     assert [item.seed for item in room.store.jobs.items(given.id)] == [2**64 - 2, 2**64 - 1]
+
+
+def test_variations_keep_the_seed_and_count_the_second_one_up(room: Room) -> None:
+    job = room.jobs.submit((SMALL + "count: 3\nseed: 5\nvariation: {seed: 9, strength: 0.2}").encode(), "a.yaml")
+    recipes = [item.settings["recipe"] for item in room.store.jobs.items(job.id)]
+    assert [(one["seed"], one["variation"]) for one in recipes] == [
+        (5, {"seed": seed, "strength": 0.2}) for seed in (9, 10, 11)
+    ]
+    drawn = room.jobs.submit((SMALL + "seeds: [1, 2]\nvariation: {}").encode(), "a.yaml")
+    recipes = [item.settings["recipe"] for item in room.store.jobs.items(drawn.id)]
+    assert [(one["seed"], one["variation"]["seed"]) for one in recipes] == [(1, 1000), (2, 1001)]
+    assert recipes[0]["variation"]["strength"] == 0.1
+
+
+def test_a_vae_of_the_folders_goes_to_the_worker(room: Room) -> None:
+    room.jobs.submit((SMALL + "vae: SDXL_VAE\ncfg_rescale: 0.7").encode(), "a.yaml")
+    room.work()
+    renders = [call for call in room.workers.calls if isinstance(call, Render)]
+    assert [(Path(call.vae or "").name, call.recipe["cfg_rescale"]) for call in renders] == [
+        ("sdxl_vae.safetensors", 0.7)
+    ]
 
 
 def test_img2img_takes_size_and_hash_of_its_source(room: Room) -> None:

@@ -41,6 +41,14 @@ def test_a_name_finds_its_file(catalogue: Catalogue, models: Path, name: str, pa
     assert catalogue.checkpoint(name).path == models / path
 
 
+def test_vaes_lie_in_folders_of_their_own(models: Path) -> None:
+    (models / "vae").mkdir()
+    (models / "vae" / "sdxl_vae.safetensors").touch()
+    assert Catalogue(vae_folders=[models / "vae"]).vae("sdxl_vae").path == models / "vae" / "sdxl_vae.safetensors"
+    with pytest.raises(UnknownModel, match="no VAE folder is named"):
+        Catalogue().vae("sdxl_vae")
+
+
 def test_a_name_with_a_dot_is_whole(catalogue: Catalogue) -> None:
     assert catalogue.lora("v1.5").name == "v1.5"
 

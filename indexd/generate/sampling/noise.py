@@ -1,0 +1,125 @@
+"""The noise of one picture while it is sampled: all of it follows from the picture's own generator.
+
+Drawn on the CPU in float32 and then moved, so that a seed means the same on every card and a picture never depends on
+what else is being made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Protocol
+
+import torch
+
+_CELLS_LOG2 = 16
+_NODES_KEPT = 64
+_MASK = 2**64 - 1
+
+
+class Noise(Protocol):
+    """Unit noise for the step from one level to another."""
+
+    def __call__(self, sigma: float, target: float) -> torch.Tensor:
+        """A tensor of the latents' shape, variance 1."""
+        ...
+
+
+class Fresh:
+    """New noise for every step, one after the other from the picture's generator."""
+
+    def __init__(self, chance: torch.Generator, like: torch.Tensor) -> None:
+        self._chance = chance
+        self._like = like
+
+    def __call__(self, sigma: float, target: float) -> torch.Tensor:
+        """The next of the sequence; the levels do not matter."""
+        del sigma, target
+        return torch.randn(self._like.shape, generator=self._chance, dtype=torch.float32).to(self._like)
+
+
+class Brownian:
+    """Noise that belongs together: increments of one Brownian motion over the noise levels `low` .. `high`.
+
+    Two overlapping steps see the same path, and another number of steps walks the same path more finely: with more steps
+    a picture of an SDE sampler changes little. The path is fixed by its ends and halved again and again: the middle of a
+    stretch is drawn from a seed of its own, given the two ends (Lévy's construction; the "virtual Brownian tree" of
+    Li et al., arXiv 2001.01328). Levels are rounded to 65 536 equal stretches of their logarithm, and an increment is
+    divided by the rounded length, so that its variance is exactly 1.
+    """
+
+    def __init__(self, chance: torch.Generator, like: torch.Tensor, low: float, high: float) -> None:
+        self._entropy = int(torch.randint(0, 2**63 - 1, (), generator=chance))
+        self._like = like
+        self._log_low = math.log(low)
+        self._span = max(math.log(high) - self._log_low, 1e-6)
+        self._known: OrderedDict[int, torch.Tensor] = OrderedDict()
+
+    def __call__(self, sigma: float, target: float) -> torch.Tensor:
+        """The path's increment from the higher to the lower level, in units of its own spread."""
+        upper, lower = self._cell(max(sigma, target)), self._cell(min(sigma, target))
+        if upper == lower:
+            upper, lower = (upper + 1, lower) if upper < 1 << _CELLS_LOG2 else (upper, lower - 1)
+        step = self._value(lower) - self._value(upper)
+        return (step / math.sqrt(self._level(upper) - self._level(lower))).to(self._like)
+
+    def _cell(self, sigma: float) -> int:
+        share = (math.log(sigma) - self._log_low) / self._span
+        return min(max(round(share * (1 << _CELLS_LOG2)), 0), 1 << _CELLS_LOG2)
+
+    def _level(self, cell: int) -> float:
+        return math.exp(self._log_low + self._span * cell / (1 << _CELLS_LOG2))
+
+    def _value(self, cell: int) -> torch.Tensor:
+        """The path at a cell's level; 0 at the lowest."""
+        left, right = 0, 1 << _CELLS_LOG2
+        if cell == left:
+            return torch.zeros(self._like.shape)
+        if cell == right:
+            return self._end()
+        at_left, at_right = torch.zeros(self._like.shape), self._end()
+        while True:
+            middle = (left + right) // 2
+            value = self._middle(left, right, middle, at_left, at_right)
+            if cell == middle:
+                return value
+            if cell < middle:
+                right, at_right = middle, value
+            else:
+                left, at_left = middle, value
+
+    def _end(self) -> torch.Tensor:
+        top = 1 << _CELLS_LOG2
+        return self._remembered(top, lambda: self._draw(top) * math.sqrt(self._level(top) - self._level(0)))
+
+    def _middle(
+        self, left: int, right: int, middle: int, at_left: torch.Tensor, at_right: torch.Tensor
+    ) -> torch.Tensor:
+        low, between, high = self._level(left), self._level(middle), self._level(right)
+        share = (between - low) / (high - low)
+        spread = math.sqrt((between - low) * (high - between) / (high - low))
+        return self._remembered(middle, lambda: torch.lerp(at_left, at_right, share) + spread * self._draw(middle))
+
+    def _remembered(self, cell: int, make: _Make) -> torch.Tensor:
+        if cell not in self._known:
+            self._known[cell] = make()
+            while len(self._known) > _NODES_KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(cell)
+        return self._known[cell]
+
+    def _draw(self, cell: int) -> torch.Tensor:
+        chance = torch.Generator("cpu").manual_seed(_mixed(self._entropy, cell))
+        return torch.randn(self._like.shape, generator=chance, dtype=torch.float32)
+
+
+class _Make(Protocol):
+    def __call__(self) -> torch.Tensor: ...
+
+
+def _mixed(entropy: int, place: int) -> int:
+    """A seed for one place of the tree (the finaliser of SplitMix64, Steele et al., OOPSLA 2014)."""
+    mixed = (entropy + (place + 1) * 0x9E3779B97F4A7C15) & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return mixed ^ (mixed >> 31)
