@@ -59,7 +59,9 @@ def test_a_bad_registry_is_one_sentence_here_and_in_doctor(indexd: Indexd, shelf
     (shelf / "loras.yaml").write_text("film-grain:\n  type: pose\n", "utf-8")
     ran = indexd("loras")
     assert ran.code == 1
-    assert f"the LoRA registry {shelf / 'loras.yaml'} cannot be used: line 2, column 9: film-grain: type must" in ran.err
+    assert (
+        f"the LoRA registry {shelf / 'loras.yaml'} cannot be used: line 2, column 9: film-grain: type must" in ran.err
+    )
     assert "line 2, column 9" in indexd("doctor").out
 
 

@@ -50,4 +50,4 @@ def test_words_become_pictures_that_are_made_again(home: Path) -> None:
         shown = indexd(home, "show", picture)
         assert "tiny-lora" in shown.stdout
         again = indexd(home, "replay", picture, "--out", str(home / "again.png"), "--json")
-        assert json.loads(again.stdout)["same_bytes"] is True, again.stderr
+        assert json.loads(again.stdout)["equal"] is True, again.stderr
