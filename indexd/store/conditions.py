@@ -208,11 +208,11 @@ def _faces(connection: Connection, wanted: Filter) -> Condition:
         return NOTHING
     counted = "SELECT image_id FROM region WHERE kind = ? GROUP BY image_id HAVING count(*)"
     if least > 0:
-        return f"image.id IN ({counted} BETWEEN ? AND ?)", (FACE, min(least, sys.maxsize), min(most, sys.maxsize))
+        return f"image.id IN ({counted} BETWEEN ? AND ?)", (FACE, least, most)
     if connection.execute("SELECT 1 FROM revision WHERE layer = ? AND active", (FACE,)).fetchone() is None:
         return NOTHING
     looked_at = "image.decode_problem IS NULL AND image.id NOT IN (SELECT image_id FROM work WHERE stage = ?)"
-    return f"{looked_at} AND image.id NOT IN ({counted} > ?)", (FACE, FACE, min(most, sys.maxsize))
+    return f"{looked_at} AND image.id NOT IN ({counted} > ?)", (FACE, FACE, most)
 
 
 def _region(connection: Connection, wanted: Filter) -> Condition:
