@@ -176,6 +176,11 @@ def test_a_mask_of_ones_changes_nothing(prepared: Any) -> None:
     assert torch.equal(denoise(task, conditioning, with_mask), denoise(task, conditioning, start))
 
 
+def test_a_mask_without_a_picture_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="a mask needs the latents"):
+        Start(unit(3), generator(5), mask=torch.ones((1, 1, 4, 8)))
+
+
 class Nudge:
     """An influence that changes what the UNet is told in the first half of the run."""
 
