@@ -42,6 +42,10 @@ class Start:
     strength: float = 1.0
     mask: torch.Tensor | None = None
 
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.latents is None:
+            raise ValueError("a mask needs the latents that stay outside it")
+
 
 def denoise(
     task: Task,

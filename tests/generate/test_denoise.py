@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from PIL import Image
 
 from indexd.generate.denoise import Start, denoise
 from indexd.generate.guidance import Guided, UnetCall
@@ -16,7 +18,7 @@ from indexd.generate.latents import generator
 from indexd.generate.levels import levels_of
 from indexd.generate.samplers import TrainedNoise, scheduler
 from indexd.generate.sampling.by_scheduler import SchedulerRun
-from indexd.generate.sampling.by_sigmas import SigmaRun
+from indexd.generate.sampling.by_sigmas import Denoiser, SigmaRun
 from indexd.generate.sampling.registry import OURS as REGISTRY
 from indexd.generate.task import Task
 from indexd.generate.text import Conditioning, Encoded, Moment, Told
@@ -126,6 +128,35 @@ def test_every_prediction_means_the_same_picture(prediction: str) -> None:
     assert torch.allclose(levels.clean(answer, clean + sigma * noise, sigma), clean, atol=1e-5)
 
 
+def test_a_moment_is_the_step_in_whose_levels_it_lies() -> None:
+    nothing: Any = None
+    denoiser = Denoiser(nothing, levels_of(TrainedNoise()), (8.0, 4.0, 1.0, 0.0), unit(1), None)
+    asked = {9.0: 0, 8.0: 0, 5.0: 0, 4.0: 1, 2.0: 1, 1.0: 2, 0.01: 2}
+    assert {sigma: denoiser._moment(sigma) for sigma in asked} == {key: Moment(step, 3) for key, step in asked.items()}
+
+
+def test_a_sampler_that_needs_the_negative_text_gets_it_at_any_cfg(studio: Any) -> None:
+    sampler = "dpmpp_2m_cfg_pp"
+    first = studio(sampler=sampler, cfg=1.0, steps=2, negative_prompt="blurry")
+    assert studio(sampler=sampler, cfg=1.0, steps=2, negative_prompt="a dog").png != first.png
+    plain = studio(sampler="dpmpp_2m", cfg=1.0, steps=2, negative_prompt="blurry")
+    answered = {**plain.recipe, "negative_prompt": "a dog"}
+    assert pixels_of(studio(**answered)) == pixels_of(plain)
+
+
+def pixels_of(made: Any) -> bytes:
+    with Image.open(io.BytesIO(made.png)) as picture:
+        return picture.tobytes()
+
+
+def test_rescale_and_cfg_pp_change_the_picture_and_are_written_down(studio: Any) -> None:
+    plain = studio(sampler="euler", steps=2)
+    rescaled = studio(sampler="euler", steps=2, cfg_rescale=0.7)
+    assert pixels_of(rescaled) != pixels_of(plain)
+    assert b"CFG Rescale: 0.7" in rescaled.png
+    assert b"CFG Rescale" not in plain.png
+
+
 def test_v_prediction_by_both_ways_agrees(prepared: Any) -> None:
     task, conditioning = prepared("euler", "karras")
     noise = replace(task.model.noise, prediction_type="v_prediction", zero_terminal_snr=True)
@@ -143,6 +174,11 @@ def test_a_mask_of_ones_changes_nothing(prepared: Any) -> None:
     start = Start(unit(3), generator(5), unit(9), 0.75)
     with_mask = replace(start, mask=torch.ones((1, 1, 4, 8)))
     assert torch.equal(denoise(task, conditioning, with_mask), denoise(task, conditioning, start))
+
+
+def test_a_mask_without_a_picture_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="a mask needs the latents"):
+        Start(unit(3), generator(5), mask=torch.ones((1, 1, 4, 8)))
 
 
 class Nudge:

@@ -11,6 +11,7 @@ import torch
 
 from indexd.generate.levels import levels_of
 from indexd.generate.samplers import TrainedNoise, scheduler
+from indexd.generate.sampling.noise import Brownian
 from indexd.generate.sampling.registry import OURS
 from indexd.generate.sampling.run import Run
 from indexd.generate.schedules import sigmas
@@ -134,6 +135,34 @@ def independent(chance: torch.Generator, like: torch.Tensor) -> Callable[[float,
     return give
 
 
+def test_restart_makes_the_asked_number_of_steps_and_goes_back_up() -> None:
+    start = torch.zeros(1, dtype=torch.float64)
+    chance = torch.Generator().manual_seed(1)
+    for steps, ups in ((10, 0), (20, 1), (36, 2)):
+        model, rises = Gaussian(), []
+
+        def noise(sigma: float, target: float, rises: list[Any] = rises) -> torch.Tensor:
+            rises.append((target, sigma))
+            return torch.randn(1, generator=chance, dtype=torch.float64)
+
+        made = list(OURS["restart"].steps(Run(model, start, sigmas("karras", LEVELS, steps), noise, LEVELS)))
+        assert (len(made), len(rises)) == (steps, ups)
+        assert all(low < 0.2 and 1.3 < high < 3 for low, high in rises)
+
+
+def test_a_brownian_path_makes_nearly_the_same_picture_with_more_steps() -> None:
+    like = torch.zeros(1, 4, 16, 16)
+    start = torch.randn(like.shape, generator=torch.Generator().manual_seed(3)) * LEVELS.highest
+
+    def at(steps: int, noise: Any) -> torch.Tensor:
+        return solved("dpmpp_2m_sde", sigmas("karras", LEVELS, steps), start, noise)
+
+    path = [Brownian(torch.Generator().manual_seed(1), like, LEVELS.lowest / 2, LEVELS.highest) for _ in range(2)]
+    loose = [fresh(torch.Generator().manual_seed(1), start) for _ in range(2)]
+    near, far = (float((at(40, noise[0]) - at(80, noise[1])).std()) for noise in (path, loose))
+    assert near < far / 3
+
+
 def test_lcm_jumps_to_the_clean_picture_and_back_up() -> None:
     start = torch.tensor([3.0], dtype=torch.float64)
     ones = lambda _sigma, _target: torch.ones(1, dtype=torch.float64)  # noqa: E731
@@ -163,7 +192,7 @@ def test_euler_cfg_pp_puts_the_unguided_noise_back() -> None:
 # ---- against the schedulers of diffusers -----------------------------------------------------------------------------
 
 SAME = ["euler", "euler_ancestral", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_heun"]
-SAME += ["uni_pc_bh2", "deis", "ddim"]
+SAME += ["uni_pc_bh2", "deis", "ddim", "dpm_2"]
 OF_DIFFUSERS = {"euler_ancestral": "normal", "ddim": "ddim_uniform"}
 
 
@@ -174,9 +203,7 @@ def by_diffusers(
     made = scheduler(Choice(name, OF_DIFFUSERS.get(name, "karras")), TrainedNoise())
     made.set_timesteps(steps)
     levels = [float(level) for level in made.sigmas] if hasattr(made, "sigmas") else levels_of_ddim(made)
-    if name == "heun":
-        levels = [*levels[::2], 0.0] if levels[-2] != 0 else levels
-        levels = list(dict.fromkeys(levels))
+    levels = list(dict.fromkeys(levels))  # those of second order stand there twice
     variance_kept = name.startswith("dpmpp") or name in ("uni_pc_bh2", "deis", "ddim")
     high = levels[0]
     x = start * high / (math.sqrt(1 + high**2) if variance_kept else 1.0)
@@ -185,9 +212,11 @@ def by_diffusers(
         made.scale_model_input(x, timestep)
         index = made.step_index if getattr(made, "step_index", None) is not None else place
         level = float(made.sigmas[index]) if hasattr(made, "sigmas") else levels[place]
+        if name.startswith("dpm_2") and not made.state_in_first_order:
+            level = float(made.sigmas_interpol[index])
         full = x * math.sqrt(1 + level**2) if variance_kept else x
         noise = (full - model(full, level)) / level
-        more = {"generator": chance} if name in ("euler_ancestral",) or "sde" in name else {}
+        more = {"generator": chance} if "ancestral" in name or "sde" in name else {}
         x = made.step(noise.float(), timestep, x.float(), **more, return_dict=False)[0]
     return x, levels
 
