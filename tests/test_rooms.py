@@ -61,6 +61,7 @@ DOORS = (
     "indexd.demo.lora",
     "indexd.demo.original_layout",
     "indexd.demo.tokenizers",
+    "indexd_toyworld.single_file",
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from rich.console import Console
 from ruamel.yaml import YAML
 
 from indexd_toyworld.canvases import Canvas, canvases
@@ -57,6 +58,7 @@ def train(build: Path, target: Path, minutes: float | None = None) -> None:
     if _unfinished(last):
         settings["resume"] = str(last)
     trainer = trainer_class(overrides=settings)
+    trainer.add_callback("on_fit_epoch_end", _tell)
     trainer.train()
     write_weights(build / "run" / "weights" / "best.pt", target)
 
@@ -120,6 +122,11 @@ def _unfinished(checkpoint: Path) -> bool:
         return False
     held = torch.load(checkpoint, map_location="cpu", weights_only=False)
     return bool(held["epoch"] >= 0)
+
+
+def _tell(trainer: Any) -> None:
+    precision = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
+    Console().print(f"detector: epoch {trainer.epoch + 1} of {trainer.epochs}, mAP50 {precision:.3f}")
 
 
 def _trainer_class() -> Any:
