@@ -45,9 +45,7 @@ def canvases(seed: int, count: int, split: Split) -> Iterator[Canvas]:
                 scene = next(strange if random.random() < STRANGERS else named)
                 top, left = row * side, column * side
                 pixels[top : top + side, left : left + side] = _soft(draw(scene, side), random)
-                faces += [
-                    (left + box[1], top + box[2], left + box[3], top + box[4]) for box in face_boxes(scene, side)
-                ]
+                faces += [(left + box[1], top + box[2], left + box[3], top + box[4]) for box in face_boxes(scene, side)]
         yield Canvas(pixels, tuple(faces))
 
 

@@ -48,11 +48,15 @@ def evaluate(weights: Path, progress: Progress) -> Result:
             Figure("mAP50-95", precision.map),
             Figure("canvases with the right number of faces", counted / len(drawn), remark=f"confidence {CONFIDENT}"),
             Figure(
-                "canvases without a face that got one", alarms / max(len(faceless), 1), remark=f"{len(faceless)} canvases"
+                "canvases without a face that got one",
+                alarms / max(len(faceless), 1),
+                remark=f"{len(faceless)} canvases",
             ),
             Figure("time a picture", milliseconds, unit="ms"),
         ),
-        sheets={"detector": sheet([_framed(canvas, boxes) for canvas, boxes in zip(drawn, found, strict=True)][:SHOWN])},
+        sheets={
+            "detector": sheet([_framed(canvas, boxes) for canvas, boxes in zip(drawn, found, strict=True)][:SHOWN])
+        },
     )
 
 

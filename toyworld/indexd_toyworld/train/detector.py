@@ -38,6 +38,7 @@ def train(build: Path, target: Path, minutes: float | None = None) -> None:
         "epochs": EPOCHS,
         "time": minutes / 60 if minutes else None,
         "batch": 16,
+        "nbs": 16,  # a step each batch; the library would gather four
         "optimizer": "AdamW",
         "lr0": 0.002,
         "cos_lr": True,
