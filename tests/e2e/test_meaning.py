@@ -6,6 +6,7 @@ add one function like those below.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, settled
 from indexd.demo.toy_settings import toy_settings
+from indexd_toyworld.drawing import draw
 from indexd_toyworld.paths import ToyModels
+from indexd_toyworld.world import Scene, Thing
 from tests.e2e.pictures import write
 
 SETTINGS = """\
@@ -129,16 +133,12 @@ def test_other_words_than_the_prompts_find_it(made: Made, job: str, words: str) 
 
 def test_what_was_drawn_elsewhere_finds_what_was_made_here(made: Made, tmp_path: Path) -> None:
     """A picture that is not in the index, of another hand: the drawing code's own red star."""
-    from indexd_toyworld.world import Scene, Thing
-
     drawn = _drawing(Scene("cyan", things=(Thing("star", "red", "big", "middle"),), seed=5))
     elsewhere = write(tmp_path, "drawn.png", drawn)
     assert made.found("red-star", "--similar", str(elsewhere))
 
 
 def test_what_was_drawn_elsewhere_is_indexed_and_found_by_words(made: Made) -> None:
-    from indexd_toyworld.world import Scene, Thing
-
     drawn = _drawing(Scene("checkered", things=(Thing("cross", "black", "big", "middle"),), seed=6))
     path = write(made.home / "output", "drawn.png", drawn)
     DaemonProcess(made.home).wait_until(
@@ -147,13 +147,7 @@ def test_what_was_drawn_elsewhere_is_indexed_and_found_by_words(made: Made) -> N
     assert made.query("--text", "a black cross", "-n", "1") == [str(path)]
 
 
-def _drawing(scene: Any) -> bytes:
-    import io
-
-    from PIL import Image
-
-    from indexd_toyworld.drawing import draw
-
+def _drawing(scene: Scene) -> bytes:
     out = io.BytesIO()
     Image.fromarray(draw(scene)).save(out, "PNG")
     return out.getvalue()

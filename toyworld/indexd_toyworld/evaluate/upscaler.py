@@ -64,7 +64,7 @@ def evaluate(weights: Path, progress: Progress) -> Result:
 
 
 def _upscaled(model: ImageModelDescriptor[torch.nn.Module], picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    given = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    given = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         answer = model(given)[0].permute(1, 2, 0).clamp(0, 1)
     return (answer * 255).round().to(torch.uint8).numpy()
