@@ -85,7 +85,7 @@ def run(home: Path) -> None:
 
 def _questions(home: Path, output: Path) -> Path:
     """Asks in every way there is; returns the contact sheet that was written on the way."""
-    portrait = _picture(output, "juri")
+    portrait = output / "juri-0001.png"
     sheet = home / "sheet.png"
     _step("What the pictures show, in words: their prompts are not looked at")
     _indexd(home, "query", "--text", "a red star", "-n", str(len(SEEDS)))
@@ -101,11 +101,6 @@ def _questions(home: Path, output: Path) -> Path:
     _indexd(home, "replay", str(portrait), "--out", str(home / "again.png"))
     _indexd(home, "status")
     return sheet
-
-
-def _picture(output: Path, job: str) -> Path:
-    """The first picture of a job."""
-    return min(path for path in output.rglob("*.png") if job in path.name or job in path.parent.name)
 
 
 def _indexd(home: Path, *arguments: str) -> None:

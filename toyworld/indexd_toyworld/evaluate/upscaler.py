@@ -67,7 +67,8 @@ def _upscaled(model: ImageModelDescriptor[torch.nn.Module], picture: NDArray[np.
     given = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         answer = model(given)[0].permute(1, 2, 0).clamp(0, 1)
-    return (answer * 255).round().to(torch.uint8).numpy()
+    pixels: NDArray[np.uint8] = (answer * 255).round().to(torch.uint8).numpy()
+    return pixels
 
 
 def _mean_psnr(pictures: list[NDArray[np.uint8]], wanted: list[NDArray[np.uint8]]) -> float:

@@ -13,6 +13,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from indexd_toyworld.canvases import Canvas, canvases
+from indexd_toyworld.paths import toy_models
 from indexd_toyworld.ultralytics_offline import load_ultralytics
 
 SIDE = 128
@@ -22,8 +23,8 @@ EPOCHS = 10
 SEED = 20_261
 
 
-def train(build: Path, target: Path, minutes: float | None = None) -> None:
-    """Train and write `target`, half precision, without anything of this machine in it.
+def train(build: Path, weights: Path, minutes: float | None = None) -> None:
+    """Train and write `weights`/detector/faces.pt, half precision, without anything of this machine in it.
 
     The state lies in `build`; a run that was stopped goes on there. `minutes` stretches or shortens the training.
     """
@@ -61,7 +62,7 @@ def train(build: Path, target: Path, minutes: float | None = None) -> None:
     trainer = trainer_class(overrides=settings)
     trainer.add_callback("on_fit_epoch_end", _tell)
     trainer.train()
-    write_weights(build / "run" / "weights" / "best.pt", target)
+    write_weights(build / "run" / "weights" / "best.pt", toy_models(weights).detector)
 
 
 def write_dataset(folder: Path) -> Path:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from indexd_toyworld.drawing import draw
+from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
 
 SMALL_SIDE = 64
@@ -29,27 +30,30 @@ CONVOLUTIONS = 8
 SCENES = 3000
 BATCH = 16
 STEPS = 4000
+STEPS_A_MINUTE = 800
+"""On one core; what `minutes` means."""
 SAVE_EVERY = 500
 RATE = 2e-3
 SEED = 31_337
 
 
-def build() -> torch.nn.Module:
-    """The network without training: 24 features, 8 convolutions, 48 000 weights."""
+def untrained() -> torch.nn.Module:
+    """The network: 24 features, 8 convolutions, 48 000 weights."""
     network: torch.nn.Module = Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=2)
     return network
 
 
-def train(folder: Path, target: Path, steps: int = STEPS) -> None:
-    """Train and write `target`; the state lies in `folder`, a run that was stopped goes on there."""
+def train(build: Path, weights: Path, minutes: float | None = None) -> None:
+    """Train and write `weights`/upscaler/x2.safetensors; the state lies in `build`, a stopped run goes on there."""
+    steps = STEPS if minutes is None else round(minutes * STEPS_A_MINUTE)
     torch.manual_seed(SEED)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = build().to(device)
+    network = untrained().to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
     )
-    state = folder / "upscaler.pt"
+    state = build / "state.pt"
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     done = _resume(state, parts)
     small, large = _pairs()
@@ -58,12 +62,13 @@ def train(folder: Path, target: Path, steps: int = STEPS) -> None:
         for step, (given, wanted) in enumerate(_batches(small, large, done, steps), start=done):
             loss = l1_loss(network(given.to(device)), wanted.to(device))
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             bar.update(task, advance=1, description=f"upscaler, loss {loss.item():.4f}")
             if (step + 1) % SAVE_EVERY == 0:
                 _save(state, step + 1, parts)
+    target = toy_models(weights).upscaler
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: weight.half().cpu().contiguous() for name, weight in network.state_dict().items()}, target)
 
