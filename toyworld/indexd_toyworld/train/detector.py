@@ -69,11 +69,8 @@ def write_dataset(folder: Path) -> Path:
     """The drawn canvases as files in the form the library reads; returns the path of their description."""
     description = folder / "faces-data.yaml"
     if not description.exists():
-        for name, seed, count, split in (
-            ("train", SEED, TRAIN_CANVASES, "train"),
-            ("val", SEED + 1, HELD_OUT_CANVASES, "held_out"),
-        ):
-            write_canvases(folder / name, canvases(seed, count, split))
+        write_canvases(folder / "train", canvases(SEED, TRAIN_CANVASES, "train"))
+        write_canvases(folder / "val", canvases(SEED + 1, HELD_OUT_CANVASES, "held_out"))
         # Written last: a run that was stopped before it draws again.
         with description.open("w", encoding="utf-8") as file:
             YAML().dump({"path": str(folder), "train": "train/images", "val": "val/images", "names": ["face"]}, file)
