@@ -124,6 +124,8 @@ def _unfinished(checkpoint: Path) -> bool:
 
 
 def _tell(trainer: Any) -> None:
+    if trainer.epoch >= trainer.epochs:
+        return  # said once more after the best weights were measured
     precision = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
     Console().print(f"detector: epoch {trainer.epoch + 1} of {trainer.epochs}, mAP50 {precision:.3f}")
 
