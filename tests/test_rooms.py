@@ -37,6 +37,8 @@ ROOMS = (
     "indexd_handlers",
     "indexd.logs",
     "indexd.daemon",
+    "indexd.demo.original_layout",
+    "indexd_toyworld",
     "indexd.demo",
     "indexd.cli",
 )
@@ -59,11 +61,12 @@ DOORS = (
     "indexd.demo.lora",
     "indexd.demo.original_layout",
     "indexd.demo.tokenizers",
+    "indexd_toyworld.single_file",
 )
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
-    for source in (REPOSITORY, REPOSITORY / "handlers", REPOSITORY / "schemas"):
+    for source in (REPOSITORY, *(REPOSITORY / root for root in ("handlers", "schemas", "toyworld"))):
         for package in source.glob("indexd*/"):
             for file in package.rglob("*.py"):
                 yield ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__"), file

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SOURCES = ("indexd", "handlers", "schemas", "systemd", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("indexd", "handlers", "schemas", "toyworld", "systemd", "pyproject.toml", "README.md", "LICENSE")
 
 PROGRAM = """
 import json, sys
-import indexd, indexd_handlers, indexd_schemas
+import indexd, indexd_handlers, indexd_schemas, indexd_toyworld
 from indexd import registry
 import indexd.daemon
 from importlib.metadata import files
 registry.load_handlers()
 print(json.dumps({
-    "places": [package.__file__ for package in (indexd, indexd_handlers, indexd_schemas)],
+    "places": [package.__file__ for package in (indexd, indexd_handlers, indexd_schemas, indexd_toyworld)],
     "jobs": list(registry.job_kinds.kinds()),
     "files": list(registry.file_kinds.kinds()),
 }))
@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SOURCES:
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", ".build"))
         else:
             shutil.copy(source, copy / name)
     subprocess.run(
@@ -73,7 +73,7 @@ def test_the_installed_wheel_runs_from_another_folder(wheel: Path, tmp_path: Pat
         return done.stdout
 
     told = run("-c", PROGRAM)
-    assert told.count(str(site)) == 3
+    assert told.count(str(site)) == 4
     assert '"txt2img"' in told
     assert '"image"' in told
     assert run("-m", "indexd", "--version").startswith("indexd ")
