@@ -67,14 +67,17 @@ Word = Callable[[str], str]
 Lot = Callable[[], bool]
 
 
-def caption(scene: Scene, random: Random) -> str:
-    """One of the many things to say about the scene; size, place, background or expression may be missing."""
+def caption(scene: Scene, random: Random, share: float = SAID) -> str:
+    """One of the many things to say about the scene.
+
+    Size, place, background and expression are each said with the probability `share`.
+    """
 
     def say(word: str) -> str:
         return random.choice(SYNONYMS.get(word, (word,)))
 
     def said() -> bool:
-        return random.random() < SAID
+        return random.random() < share
 
     if scene.things:
         parts = [_thing(thing, say, random.choice(PLACE_WORDS[thing.place]), said) for thing in scene.things]

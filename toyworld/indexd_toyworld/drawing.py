@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import cos, pi, radians, sin
 from random import Random
 
@@ -132,7 +132,7 @@ def outline(shape: str, x: float, y: float, radius: float, tilt: float) -> list[
     ]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _unit_outline(shape: str) -> tuple[tuple[float, float], ...]:
     if shape == "square":
         return ((-0.84, -0.84), (0.84, -0.84), (0.84, 0.84), (-0.84, 0.84))

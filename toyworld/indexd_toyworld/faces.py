@@ -22,7 +22,7 @@ def draw_face(pen: Pen, look: Look, expression: str, x: float, y: float, radius:
     pen.disc(x, y, radius * 0.95, skin)
     _hair_in_front(pen, look.style, hair, x, y, radius)
     _beard(pen, look.beard, hair, skin, x, y, radius)
-    _eyes(pen, look.eyes, expression, skin, x, y, radius)
+    _eyes(pen, look.eyes, expression, x, y, radius)
     _brows(pen, expression, x, y, radius)
     _mouth(pen, expression, x, y, radius)
     _glasses(pen, look.glasses, x, y, radius)
@@ -55,7 +55,7 @@ def _hair_behind(pen: Pen, style: str, hair: Colour, x: float, y: float, r: floa
                 (x, y - 1.3 * r),
                 (x + 0.42 * r, y - 1.5 * r),
                 (x + 0.3 * r, y - 0.6 * r),
-            ],  # fmt: skip
+            ],
             hair,
         )
 
@@ -79,7 +79,7 @@ def _beard(pen: Pen, beard: str, hair: Colour, skin: Colour, x: float, y: float,
             )
 
 
-def _eyes(pen: Pen, kind: str, expression: str, skin: Colour, x: float, y: float, r: float) -> None:
+def _eyes(pen: Pen, kind: str, expression: str, x: float, y: float, r: float) -> None:
     for side in (-1, 1):
         eye_x, eye_y = x + side * EYE_X * r, y + EYE_Y * r
         if expression == "sleepy":

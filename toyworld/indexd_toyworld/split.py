@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from hashlib import blake2b
 
 from indexd_toyworld.world import Scene
@@ -27,7 +27,7 @@ def held_out(scene: Scene) -> bool:
     return any(_held_back(combination) for combination in combinations)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _held_back(combination: tuple[str, ...]) -> bool:
     digest = blake2b("|".join(combination).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < SHARE * 2**64

@@ -6,6 +6,7 @@ and the end token the highest, which is where both transformers and open_clip lo
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from functools import lru_cache
@@ -32,7 +33,7 @@ def merges(vocabulary: list[str]) -> list[Merge]:
     pieces = [(*word[:-1], f"{word[-1]}</w>") for word in vocabulary]
     found: list[Merge] = []
     while any(len(word) > 1 for word in pieces):
-        pairs = Counter(pair for word in pieces for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in pieces for pair in itertools.pairwise(word))
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         found.append(best)
         pieces = [_merged(word, best) for word in pieces]
