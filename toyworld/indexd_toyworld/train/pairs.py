@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from indexd_toyworld.captions import caption
+from indexd_toyworld.crops import Pixels, padded_crop
 from indexd_toyworld.drawing import SIDE, draw, face_boxes
 from indexd_toyworld.sampling import scenes, stranger, strangers
 from indexd_toyworld.split import held_out
@@ -107,7 +108,7 @@ def variants(scene: Scene, random: Random) -> list[Scene]:
     return found
 
 
-def crop_of(look: Look, random: Random) -> np.ndarray:
+def crop_of(look: Look, random: Random) -> Pixels:
     """A face as a detector cuts it out: any background and expression, alone or beside another, padded, 64x64."""
     face = Face("someone", look, random.choice(EXPRESSIONS))
     faces = (face,)
@@ -121,34 +122,6 @@ def crop_of(look: Look, random: Random) -> np.ndarray:
     box = next(box for box in face_boxes(scene, side) if box[0] == "someone")
     pixels = padded_crop(draw(scene, side), box[1:], random.uniform(0.05, 0.45), random)
     return _worn(pixels, random)
-
-
-def padded_crop(
-    pixels: np.ndarray, box: tuple[float, float, float, float], padding: float, random: Random | None = None
-) -> np.ndarray:
-    """The box with `padding` times its size around it, inside the picture; the middle square of that, 64x64.
-
-    With `random` the box is a little off, as a detector's is.
-    """
-    left, top, right, bottom = box
-    width, height = right - left, bottom - top
-    off = [random.uniform(-0.06, 0.06) if random else 0.0 for _ in range(4)]
-    edges = (
-        max(0, round(left - (padding + off[0]) * width)),
-        max(0, round(top - (padding + off[1]) * height)),
-        min(pixels.shape[1], round(right + (padding + off[2]) * width)),
-        min(pixels.shape[0], round(bottom + (padding + off[3]) * height)),
-    )
-    return np.asarray(_square(Image.fromarray(pixels).crop(edges)))
-
-
-def _square(image: Image.Image) -> Image.Image:
-    """What open_clip's transform does: the shorter side to 64, then the middle."""
-    factor = SIDE / min(image.size)
-    size = (max(SIDE, round(image.width * factor)), max(SIDE, round(image.height * factor)))
-    image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
-    return image.crop((left, top, left + SIDE, top + SIDE))
 
 
 def _changed(scene: Scene, random: Random) -> Scene:
@@ -194,7 +167,7 @@ def _stranger(random: Random) -> Look:
             return look
 
 
-def _worn(pixels: np.ndarray, random: Random) -> np.ndarray:
+def _worn(pixels: Pixels, random: Random) -> Pixels:
     """DEGRADED of the pictures a little softer, noisier, lighter or off in colour."""
     if random.random() >= DEGRADED:
         return pixels
@@ -208,7 +181,7 @@ def _worn(pixels: np.ndarray, random: Random) -> np.ndarray:
     return (pixels * gain + noise + random.uniform(-10, 10)).clip(0, 255).astype(np.uint8)
 
 
-def _stack(pictures: list[np.ndarray]) -> Tensor:
+def _stack(pictures: list[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
