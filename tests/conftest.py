@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from indexd.demo.models import DemoModels
+    from indexd_toyworld.paths import ToyModels
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,11 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     return build_models(folder / "tiny-models")
+
+
+@pytest.fixture(scope="session")
+def toy_world() -> ToyModels:
+    """The trained models of the toy world, as they ship: for tests of what pictures and words mean."""
+    from indexd_toyworld.paths import toy_models
+
+    return toy_models()
