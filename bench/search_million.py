@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from bench import million_library
 from bench.cone import Cone, mean_cosine
 from bench.report import line, p50_p95
-from indexd.daemon import SWITCH_SECONDS
+from indexd.serve import SWITCH_SECONDS
 from indexd.layers.description import LAYERS
 from indexd.search.embedder import FakeEmbedder
 from indexd.search.run import Search

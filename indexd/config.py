@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import tempfile
 import tomllib
@@ -39,6 +40,7 @@ class Places:
     backups: Path
     inbox: Path
     output: Path
+    log: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
     """A sentence for every path that no system call would take."""
     paths = {f"paths.{name}": text for name, text in settings.paths}
     paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
+    paths["log.file"] = settings.log.file
     paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
     for name in ("checkpoint_folders", "lora_folders"):
         folders = getattr(settings.generate, name)
@@ -180,7 +183,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
 def _places(settings: Settings, home: Path | None, file: Path) -> Places:
     data = home or Path(platformdirs.user_data_dir("indexd", appauthor=False))
     cache = home / "cache" if home else Path(platformdirs.user_cache_dir("indexd", appauthor=False))
-    runtime = home or Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
+    runtime = home or _runtime_folder()
     paths = settings.paths
     index = _path(paths.index, data / "index.db")
     return Places(
@@ -195,7 +198,24 @@ def _places(settings: Settings, home: Path | None, file: Path) -> Places:
         backups=_path(settings.backup.folder, index.parent / "backups"),
         inbox=_path(paths.inbox, data / "inbox"),
         output=_path(paths.output, data / "output"),
+        # A service of Windows has nowhere else to speak; elsewhere the service manager keeps what it says on stderr.
+        log=_path(settings.log.file, data / "indexd.log") if settings.log.file or os.name == "nt" else None,
     )
+
+
+def _runtime_folder(system: Path = Path("/run")) -> Path:
+    """The folder of the socket. A service of the system has one of its own, for there may be no session of its user.
+
+    systemd makes it before the daemon starts and takes it away when that ends (RuntimeDirectory= of indexd@.service).
+    """
+    if hasattr(os, "getuid"):
+        try:
+            served = system / f"indexd-{getpass.getuser()}"
+            if served.stat().st_uid == os.getuid():
+                return served
+        except (OSError, KeyError):
+            pass
+    return Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
 
 
 def _path(text: str, default: Path) -> Path:

@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROOMS = (
     "indexd_schemas",
     "indexd.errors",
+    "indexd.pulse",
     "indexd.config",
     "indexd.registry",
     "indexd.worker.calls",
@@ -37,6 +38,8 @@ ROOMS = (
     "indexd_handlers",
     "indexd.logs",
     "indexd.daemon",
+    "indexd.serve",
+    "indexd.doctor",
     "indexd.demo",
     "indexd.cli",
 )

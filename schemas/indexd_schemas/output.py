@@ -277,6 +277,15 @@ class Check(BaseModel):
     cure: str | None = None
 
 
+class ServiceStanding(Output):
+    """What `indexd service status --json` prints: `current` = install would write nothing new."""
+
+    installed: bool
+    current: bool
+    running: bool
+    detail: str
+
+
 class Diagnosis(Output):
     """What `indexd doctor --json` prints."""
 
