@@ -6,6 +6,7 @@ import getpass
 import os
 import tempfile
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -72,6 +73,13 @@ def load(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     places = _places(settings, home, file)
     _refuse(file, _taken_inbox(settings, places))
     return Config(settings, places)
+
+
+def defaults(home: Path | None = None) -> Config:
+    """What would be in force without a settings file and without any variable of the environment but INDEXD_HOME."""
+    home = home.expanduser().absolute() if home is not None else default_home()
+    settings = Settings.model_construct()
+    return Config(settings, _places(settings, home, settings_path(home)))
 
 
 def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -215,7 +223,10 @@ def _runtime_folder(system: Path = Path("/run")) -> Path:
                 return served
         except (OSError, KeyError):
             pass
-    return Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
+    with warnings.catch_warnings():
+        # The library warns where there is no session; its fallback is right for us.
+        warnings.simplefilter("ignore")
+        return Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
 
 
 def _path(text: str, default: Path) -> Path:

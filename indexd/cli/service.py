@@ -40,11 +40,10 @@ def service() -> None:
     """Have the system run the daemon and start it again when it dies: systemd, launchd, Windows."""
 
 
-def _chosen(scope: str, user: str | None, more: tuple[str, ...] = ()) -> Chosen:
+def _chosen(scope: str, user: str | None) -> Chosen:
     from indexd.service.choose import choose
 
-    folders = [Path(folder).expanduser().absolute() for folder in more]
-    return choose(scope, home(), user=user, more=folders)
+    return choose(scope, home(), user=user, need_settings=False)
 
 
 @service.command(short_help="Write what the system needs, and enable it.")
@@ -61,7 +60,10 @@ def _chosen(scope: str, user: str | None, more: tuple[str, ...] = ()) -> Chosen:
 @replace_option
 def install(scope: str, user: str | None, now: bool, writable: tuple[str, ...], dry_run: bool, replace: bool) -> None:
     """Write the unit (task, plist) and enable it. Repeatable; a file that was changed by hand is never overwritten."""
-    chosen = _chosen(scope, user, writable)
+    from indexd.service.choose import choose
+
+    folders = [Path(folder).expanduser().absolute() for folder in writable]
+    chosen = choose(scope, home(), user=user, more=folders)
     chosen.manager.install(chosen.order, chosen.hands(tell, dry_run=dry_run, replace=replace), now=now)
     if not now and not dry_run:
         note("it starts with the next login or boot; now: `indexd service start`")

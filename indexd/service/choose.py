@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexd.config import load
-from indexd.errors import UsageError
+from indexd.config import Config, defaults, load
+from indexd.errors import SettingsError, UsageError
 from indexd.service.hands import Hands
 from indexd.service.order import Order, ServiceManager, order_of
 
@@ -35,21 +35,25 @@ def choose(
     *,
     user: str | None = None,
     more: Sequence[Path] = (),
+    need_settings: bool = True,
     platform: str = sys.platform,
 ) -> Chosen:
-    """The manager for `scope` (user, system, task). Raises UsageError where there is none of that kind."""
+    """The manager for `scope` (user, system, task). Raises UsageError where there is none of that kind.
+
+    Without `need_settings` broken ones are taken for empty ones: a service can be stopped and taken away all the same.
+    """
     if user is not None and scope != "system":
         raise UsageError("--for names the user of a service of the system; say --system as well")
     if platform == "win32":
-        return _windows(scope, home, user)
+        return _windows(scope, user, _config(home, need_settings), home)
     if scope == "task":
         raise UsageError("--task is the Task Scheduler of Windows; leave it out here")
     if scope == "user":
-        order = order_of(load(home), home, more=more)
+        order = order_of(_config(home, need_settings), home, more=more)
         return Chosen(_manager(platform, "user", order.user), order)
     name = user or os.environ.get("SUDO_USER") or getpass.getuser()
     with _home_of(name) as owner:
-        order = order_of(load(home), home, user=name, more=more)
+        order = order_of(_config(home, need_settings), home, user=name, more=more)
     return Chosen(_manager(platform, "system", name), order, owner)
 
 
@@ -63,8 +67,17 @@ def _manager(platform: str, scope: str, user: str) -> ServiceManager:
     return Systemd("system" if scope == "system" else "user", user)
 
 
-def _windows(scope: str, home: Path | None, user: str | None) -> Chosen:
-    order = order_of(load(home), home, user=user)
+def _config(home: Path | None, need: bool) -> Config:
+    try:
+        return load(home)
+    except SettingsError:
+        if need:
+            raise
+        return defaults(home)
+
+
+def _windows(scope: str, user: str | None, config: Config, home: Path | None) -> Chosen:
+    order = order_of(config, home, user=user)
     if scope == "system":
         from indexd.service.windows_service import WindowsService
 

@@ -17,13 +17,17 @@ NAME = "indexd"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`program` ends with `run`. `own` folders are made where they are missing, `writable` ones may lie on absent disks."""
+    """`program` ends with `run`. `own` folders are made where they are missing, `writable` ones may lie on absent disks.
+
+    `more` are further folders that jobs write to; once named they stay.
+    """
 
     program: tuple[str, ...]
     user: str
     own: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     log: Path | None = None
+    more: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,9 @@ def order_of(config: Config, home: Path | None, *, user: str | None = None, more
         program=program(home),
         user=user or getpass.getuser(),
         own=_without_inner(own),
-        writable=_without_inner([*own, *roots, *more]),
+        writable=_without_inner([*own, *roots]),
         log=places.log,
+        more=tuple(more),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from indexd.service.order import NAME, Installed, Order
 Scope = Literal["user", "system"]
 
 DROP_IN = "50-indexd.conf"
+_NAMED = "# Folders named with --writable; these stay until it is uninstalled."
 SYSTEM_UNITS = Path("/etc/systemd/system")
 _CHECKOUT = Path(__file__).resolve().parents[2] / "systemd"
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
@@ -49,8 +51,8 @@ def quoted(word: str, *, command: bool = False) -> str:
     return f'"{escaped}"'
 
 
-def drop_in_text(order: Order, scope: Scope) -> str:
-    """What is particular to this machine."""
+def drop_in_text(order: Order, scope: Scope, kept: Iterable[str] = ()) -> str:
+    """What is particular to this machine; `kept` are lines of folders that were named at an earlier install."""
     lines = [
         "[Service]",
         "# The program by its own path: a service knows no virtual environment.",
@@ -61,6 +63,8 @@ def drop_in_text(order: Order, scope: Scope) -> str:
         lines.append("# The folders of the settings; `-` = it may be on a disk that is not there. Others are read-only.")
         lines.append("# After a change of the settings: `indexd service install --system` again.")
         lines += [f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.writable]
+        if more := sorted({*(f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.more), *kept}):
+            lines += [_NAMED, *more]
     return signed("\n".join(lines))
 
 
@@ -143,9 +147,12 @@ class Systemd:
         return ["journalctl", *scope, *unit, "--lines", str(lines), *(["--follow"] if follow else ["--no-pager"])]
 
     def _files(self, order: Order) -> list[tuple[Path, str]]:
+        drop_in = self._folder / f"{self.unit}.d" / DROP_IN
+        _, _, named = (_content(drop_in) or "").partition(f"{_NAMED}\n")
+        kept = [line for line in named.splitlines() if line.startswith("ReadWritePaths=")]
         return [
             (self._folder / self._template, signed(unit_text(self._template))),
-            (self._folder / f"{self.unit}.d" / DROP_IN, drop_in_text(order, self._scope)),
+            (drop_in, drop_in_text(order, self._scope, kept)),
         ]
 
     def _need_unit(self) -> None:
