@@ -24,9 +24,9 @@ from indexd.jobs.runner import JobRunner
 from indexd.layers.batch import Thumbnails
 from indexd.layers.description import LAYERS, THUMBNAIL
 from indexd.layers.dispatch import LayerDispatcher
+from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, load_handlers
 from indexd.search.vector_cache import VectorCache
-from indexd.pulse import Pulse
 from indexd.service.notify import notify
 from indexd.service.sentence import Standing
 from indexd.store.index import Store
@@ -201,7 +201,9 @@ class Daemon:
             offline=sum(not root.online for root in roots),
             scanning=sum(root.scanning for root in roots),
             files=self.intake.waiting() + sum(root.pending for root in roots),
-            work=sum(states.get("waiting", 0) + states.get("running", 0) for states in self.store.work.counts().values()),
+            work=sum(
+                states.get("waiting", 0) + states.get("running", 0) for states in self.store.work.counts().values()
+            ),
             jobs=self.store.jobs.counts(),
             paused=self.store.jobs.paused(),
         )

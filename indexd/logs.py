@@ -50,7 +50,9 @@ class Sentences(logging.Formatter):
             text += "\n" + self.formatException(record.exc_info)
         if not self._clock:
             return f"{room}: {text}"
-        return f"{time.strftime(self._clock, time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
+        return (
+            f"{time.strftime(self._clock, time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
+        )
 
 
 class Journal(logging.Formatter):

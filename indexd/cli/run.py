@@ -12,8 +12,12 @@ from indexd.config import Config
 
 
 @click.command(short_help="Run the daemon in the foreground.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="How the log is written; before `[log] format`.")
-@click.option("--log-file", type=click.Path(dir_okay=False), help="Write the log to this file too; before `[log] file`.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="How the log is written; before `[log] format`."
+)
+@click.option(
+    "--log-file", type=click.Path(dir_okay=False), help="Write the log to this file too; before `[log] file`."
+)
 @click.option("--windows-service", is_flag=True, hidden=True, help="Started by the service control manager of Windows.")
 def run(log_format: str | None, log_file: str | None, windows_service: bool) -> None:
     """Watch, index, answer and make pictures until asked to stop.
@@ -44,7 +48,9 @@ def run(log_format: str | None, log_file: str | None, windows_service: bool) -> 
     if windows_service:
         from indexd.service.windows_host import host
 
-        host(lambda: serve.serve(config, control, reread, set_up_log, end_when_stuck=True), control.stop, control.reload)
+        host(
+            lambda: serve.serve(config, control, reread, set_up_log, end_when_stuck=True), control.stop, control.reload
+        )
     else:
         serve.listen_to_signals(control)
         serve.serve(config, control, reread, set_up_log)

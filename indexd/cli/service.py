@@ -22,9 +22,15 @@ Command = Callable[..., Any]
 def scope_options(command: Command) -> Command:
     """Whose service it is, on every sub-command."""
     for option in (
-        click.option("--for", "user", metavar="USER", help="With --system: the user as whom it runs (default: who asks)."),
-        click.option("--task", "scope", flag_value="task", help="Windows: an entry of the Task Scheduler (the default there)."),
-        click.option("--system", "scope", flag_value="system", help="A service of the system; needs root or administrator."),
+        click.option(
+            "--for", "user", metavar="USER", help="With --system: the user as whom it runs (default: who asks)."
+        ),
+        click.option(
+            "--task", "scope", flag_value="task", help="Windows: an entry of the Task Scheduler (the default there)."
+        ),
+        click.option(
+            "--system", "scope", flag_value="system", help="A service of the system; needs root or administrator."
+        ),
         click.option("--user", "scope", flag_value="user", default=True, help="A service of this user (the default)."),
     ):
         command = option(command)

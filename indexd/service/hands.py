@@ -169,6 +169,8 @@ class Hands:
 
     def _set_aside(self, file: Path) -> None:
         aside = next(
-            path for number in itertools.count(1) if not (path := file.with_name(f"{file.name}.yours-{number}")).exists()
+            path
+            for number in itertools.count(1)
+            if not (path := file.with_name(f"{file.name}.yours-{number}")).exists()
         )
         self.do(f"set {file} aside as {aside.name}", lambda: file.rename(aside))

@@ -76,7 +76,15 @@ def program(home: Path | None) -> tuple[str, ...]:
 def order_of(config: Config, home: Path | None, *, user: str | None = None, more: Iterable[Path] = ()) -> Order:
     """The order that follows from the settings; `more` are further folders that jobs write to."""
     places = config.places
-    own = [places.home, places.cache, places.thumbnails, places.index.parent, places.backups, places.inbox, places.output]
+    own = [
+        places.home,
+        places.cache,
+        places.thumbnails,
+        places.index.parent,
+        places.backups,
+        places.inbox,
+        places.output,
+    ]
     if places.log is not None:
         own.append(places.log.parent)
     roots = [Path(root.path).expanduser().absolute() for root in config.settings.roots]

@@ -60,7 +60,9 @@ def drop_in_text(order: Order, scope: Scope, kept: Iterable[str] = ()) -> str:
         f"ExecStart={' '.join(quoted(word, command=True) for word in order.program)}",
     ]
     if scope == "system":
-        lines.append("# The folders of the settings; `-` = it may be on a disk that is not there. Others are read-only.")
+        lines.append(
+            "# The folders of the settings; `-` = it may be on a disk that is not there. Others are read-only."
+        )
         lines.append("# After a change of the settings: `indexd service install --system` again.")
         lines += [f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.writable]
         if more := sorted({*(f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.more), *kept}):

@@ -116,7 +116,9 @@ class WindowsService:
         api = self._load("win32service")
         found = self._query()
         if found is not None and not found.ours:
-            raise IndexdError(f"there is another service {NAME}, not made by `indexd service install`; it is left as it is")
+            raise IndexdError(
+                f"there is another service {NAME}, not made by `indexd service install`; it is left as it is"
+            )
         manager = self._sentence(lambda: api.OpenSCManager(None, None, api.SC_MANAGER_ALL_ACCESS))
         try:
             kind, begin, errors = api.SERVICE_WIN32_OWN_PROCESS, api.SERVICE_AUTO_START, api.SERVICE_ERROR_NORMAL

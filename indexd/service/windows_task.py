@@ -88,7 +88,9 @@ class WindowsTask:
         text = task_xml(order)
         there = self._there()
         if there is not None and not _is_ours(there):
-            raise IndexdError(f"there is another task {NAME}, not made by `indexd service install`; it is left as it is")
+            raise IndexdError(
+                f"there is another task {NAME}, not made by `indexd service install`; it is left as it is"
+            )
         if there is not None and _values(there) >= _values(text):
             hands.tell(f"unchanged: the task {NAME}")
         elif there is not None and not hands.replaces and not _is_older_of_ours(there, text):

@@ -275,6 +275,7 @@ class Check(BaseModel):
     state: Literal["ok", "warning", "failed"]
     detail: str
     cure: str | None = None
+    fixed: bool = Field(default=False, description="`--fix` has done the cure.")
 
 
 class ServiceStanding(Output):

@@ -202,7 +202,9 @@ class Log(Section):
         "INFO", description="How much is said.", examples=["INFO"]
     )
     format: Literal["text", "json"] = Field(
-        "text", description="Sentences for a person (text), or one JSON object a line for a collector.", examples=["json"]
+        "text",
+        description="Sentences for a person (text), or one JSON object a line for a collector.",
+        examples=["json"],
     )
     file: str = Field(
         "",

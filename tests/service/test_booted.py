@@ -35,7 +35,7 @@ class Booted:
     """A booted tree; commands run in it as root, or as alice."""
 
     def __init__(self, leader: int) -> None:
-        self._enter = ["nsenter", "--target", str(leader), *"--mount --uts --ipc --net --pid --cgroup".split()]
+        self._enter = ["nsenter", "--target", str(leader), *["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]]
 
     def run(self, *command: str, check: bool = True) -> str:
         """What the command said. Fails the test when it fails, unless not `check`."""
@@ -105,7 +105,9 @@ def booted() -> Iterator[Booted]:
 @pytest.fixture(scope="module")
 def installed(booted: Booted) -> Booted:
     booted.alice("mkdir", "-p", "/home/alice/.config/indexd", "/home/alice/out")
-    booted.alice("sh", "-c", "printf '[[roots]]\\npath = \"/home/alice/out\"\\n' > /home/alice/.config/indexd/indexd.toml")
+    booted.alice(
+        "sh", "-c", "printf '[[roots]]\\npath = \"/home/alice/out\"\\n' > /home/alice/.config/indexd/indexd.toml"
+    )
     booted.indexd("service", "install", "--system", "--for", "alice", "--now")
     return booted
 
@@ -137,7 +139,9 @@ def test_a_reload_is_seen_by_the_manager_and_broken_settings_change_nothing(inst
     installed.alice("cp", settings, f"{settings}.good")
     installed.alice("sh", "-c", f"echo '[watch' >> {settings}")
     installed.run("systemctl", "reload", UNIT)
-    installed.until("a word", lambda: "the old ones stay in force" in installed.run("journalctl", "-u", UNIT, "--no-pager"))
+    installed.until(
+        "a word", lambda: "the old ones stay in force" in installed.run("journalctl", "-u", UNIT, "--no-pager")
+    )
     installed.alice("mv", f"{settings}.good", settings)
     assert (installed.show("ActiveState"), installed.show("MainPID")) == ("active", before)
 
@@ -201,7 +205,10 @@ def test_uninstalled_nothing_of_it_is_left_but_what_is_the_users(installed: Boot
     installed.run("sh", "-c", f"printf '[Service]\\nNice=1\\n' > {override}")
     said = installed.indexd("service", "uninstall", "--system", "--for", "alice")
     assert said.count("removed:") == 2
-    assert installed.run("sh", "-c", "find /etc/systemd -name '*indexd*' -type f; cat " + override) == "[Service]\nNice=1\n"
+    assert (
+        installed.run("sh", "-c", "find /etc/systemd -name '*indexd*' -type f; cat " + override)
+        == "[Service]\nNice=1\n"
+    )
     assert installed.run("systemctl", "is-active", UNIT, check=False).strip() in ("inactive", "unknown")
     assert installed.alice("ls", "/home/alice/.local/share/indexd/index.db").strip().endswith("index.db")
     installed.run("rm", "-r", f"/etc/systemd/system/{UNIT}.d")

@@ -6,8 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -192,5 +191,3 @@ def test_a_thread_that_hangs_stops_the_feeding_and_one_that_goes_on_starts_it_ag
     if thread in ("jobs", "door"):
         manager.wait_for("food again", lambda _: manager.count("WATCHDOG") > fed)
     heart.stop()
-
-

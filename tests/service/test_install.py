@@ -153,7 +153,9 @@ def test_a_folder_that_was_named_once_stays(host: Host, order: Order, tmp_path: 
     assert "ReadWritePaths=-/mnt/one\nReadWritePaths=-/mnt/two\n" in text
 
 
-def test_the_template_stays_while_another_user_has_it(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_the_template_stays_while_another_user_has_it(
+    host: Host, order: Order, tmp_path: Path, said: list[str]
+) -> None:
     for user in ("alice", "bob"):
         Systemd("system", user, host, tmp_path).install(order, Hands(said.append, run=host), now=False)
     Systemd("system", "alice", host, tmp_path).uninstall(Hands(said.append, run=host))
@@ -169,7 +171,9 @@ def test_root_does_not_run_it(host: Host, tmp_path: Path, said: list[str]) -> No
             manager.install(order, Hands(said.append, run=host), now=False)
 
 
-def test_a_command_that_fails_is_told_with_what_it_said(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_a_command_that_fails_is_told_with_what_it_said(
+    host: Host, order: Order, tmp_path: Path, said: list[str]
+) -> None:
     host.answers["systemctl --user daemon-reload"] = (1, "Failed to connect to bus")
     with pytest.raises(IndexdError, match=r"daemon-reload` failed: Failed to connect to bus"):
         Systemd("user", "alice", host, tmp_path).install(order, Hands(said.append, run=host), now=False)

@@ -46,10 +46,7 @@ class Windows:
             " SERVICE_ACCEPT_PARAMCHANGE SERVICE_CONTROL_PARAMCHANGE SERVICE_ACCEPT_STOP"
         )
         self.api = SimpleNamespace(**{name: 1 << at for at, name in enumerate(numbers.split())})
-        for name in (
-            "OpenSCManager CreateService OpenService ChangeServiceConfig ChangeServiceConfig2 CloseServiceHandle"
-            " DeleteService QueryServiceConfig QueryServiceConfig2 QueryServiceStatus"
-        ).split():
+        for name in ["OpenSCManager", "CreateService", "OpenService", "ChangeServiceConfig", "ChangeServiceConfig2", "CloseServiceHandle", "DeleteService", "QueryServiceConfig", "QueryServiceConfig2", "QueryServiceStatus"]:
             setattr(self.api, name, getattr(self, name))
 
     def load(self, name: str) -> Any:
