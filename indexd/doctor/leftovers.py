@@ -55,11 +55,14 @@ def _unfinished(folder: Path, name: re.Pattern[str], deep: bool, until: float) -
                     if entry.is_dir(follow_symlinks=False):
                         if deep:
                             waiting.append(Path(entry.path))
-                    elif name.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                        if entry.stat(follow_symlinks=False).st_mtime < old:
-                            yield Path(entry.path)
+                    elif name.fullmatch(entry.name) and _is_old_file(entry, old):
+                        yield Path(entry.path)
         except OSError:
             continue
+
+
+def _is_old_file(entry: os.DirEntry[str], before: float) -> bool:
+    return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
 
 
 def _remove(files: list[Path]) -> str:

@@ -106,7 +106,7 @@ class Launchd:
             words.append(f"{self._plist} is older than this indexd or its settings")
         return Installed(True, current, running, "; ".join(words))
 
-    def logs(self, order: Order, lines: int, follow: bool) -> Path:
+    def logs(self, order: Order, _lines: int, _follow: bool) -> Path:
         """See ServiceManager."""
         return self._file(order)
 

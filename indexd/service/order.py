@@ -59,11 +59,11 @@ class ServiceManager(Protocol):
         """Stop it in good order."""
         ...
 
-    def standing(self, order: Order) -> Installed:
+    def standing(self, order: Order, /) -> Installed:
         """How it stands; changes nothing."""
         ...
 
-    def logs(self, order: Order, lines: int, follow: bool) -> list[str] | Path:
+    def logs(self, order: Order, lines: int, follow: bool, /) -> list[str] | Path:
         """The command that shows the log, or the file that it is in."""
         ...
 

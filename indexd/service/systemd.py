@@ -142,7 +142,7 @@ class Systemd:
             words.append(f"older than this indexd or its settings: {', '.join(map(str, old))}")
         return Installed(True, not old, running, "; ".join(words))
 
-    def logs(self, order: Order, lines: int, follow: bool) -> list[str]:
+    def logs(self, _order: Order, lines: int, follow: bool) -> list[str]:
         """See ServiceManager."""
         scope = ["--user"] if self._scope == "user" else []
         unit = ["--user-unit" if self._scope == "user" else "--unit", self.unit]

@@ -1,4 +1,4 @@
-"""What runs inside a service of Windows: the service control manager's stop, pause-free, becomes the daemon's drain."""
+"""What runs inside a service of Windows: the stop of the service control manager becomes the daemon's drain."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def service_class(
         def GetAcceptedControls(self) -> int:  # noqa: N802 - the names are pywin32's
             """Stop, shutdown, and "parameters changed", which is what Windows has for a reload."""
             accepted: int = framework.GetAcceptedControls(self)
-            return accepted | api.SERVICE_ACCEPT_SHUTDOWN | api.SERVICE_ACCEPT_PARAMCHANGE
+            return accepted | int(api.SERVICE_ACCEPT_SHUTDOWN) | int(api.SERVICE_ACCEPT_PARAMCHANGE)
 
         def SvcStop(self) -> None:  # noqa: N802
             """The drain begins here and ends in SvcDoRun; until then the manager is told that it goes on."""

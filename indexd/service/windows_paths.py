@@ -30,12 +30,11 @@ def warnings(paths: Iterable[str], share_of: ShareOf) -> list[str]:
 
 def share_of_drive(drive: str) -> str | None:
     """What Windows says the drive stands for (WNetGetConnectionW). None elsewhere, and for a disk of this machine."""
-    if sys.platform != "win32":
-        return None
-    import ctypes
+    if sys.platform == "win32":
+        import ctypes
 
-    buffer = ctypes.create_unicode_buffer(1024)
-    length = ctypes.c_ulong(len(buffer))
-    if ctypes.windll.mpr.WNetGetConnectionW(drive, buffer, ctypes.byref(length)):
-        return None
-    return buffer.value or None
+        buffer = ctypes.create_unicode_buffer(1024)
+        length = ctypes.c_ulong(len(buffer))
+        if not ctypes.windll.mpr.WNetGetConnectionW(drive, buffer, ctypes.byref(length)):
+            return buffer.value or None
+    return None

@@ -108,7 +108,7 @@ class WindowsService:
             words.append(f"it was registered for another program: {found.command}")
         return Installed(True, current and found.ours, found.running, "; ".join(words))
 
-    def logs(self, order: Order, lines: int, follow: bool) -> Path:
+    def logs(self, order: Order, _lines: int, _follow: bool) -> Path:
         """See ServiceManager."""
         return log_file(order)
 

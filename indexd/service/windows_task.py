@@ -134,7 +134,7 @@ class WindowsTask:
             words.append("it is not what install would write now; `indexd service install --task` brings it up to date")
         return Installed(True, current, running, "; ".join(words))
 
-    def logs(self, order: Order, lines: int, follow: bool) -> Path:
+    def logs(self, order: Order, _lines: int, _follow: bool) -> Path:
         """See ServiceManager."""
         return log_file(order)
 

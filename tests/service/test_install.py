@@ -197,7 +197,7 @@ def test_how_it_stands_tells_the_line_of_the_daemon(host: Host, order: Order, tm
     found = manager.standing(order)
     assert (found.installed, found.current, found.running) == (True, True, True)
     assert found.detail == "indexd.service is active; watching 2 folders; started anew 3 times"
-    assert manager.logs(order, 7, follow=True)[-3:] == ["--lines", "7", "--follow"]
+    assert manager.logs(order, 7, True)[-3:] == ["--lines", "7", "--follow"]
 
 
 def test_the_property_list(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
@@ -210,7 +210,7 @@ def test_the_property_list(host: Host, order: Order, tmp_path: Path, said: list[
     assert host.heard[-1] == f"launchctl bootstrap system {tmp_path / LABEL}.plist"
     host.answers["launchctl print"] = (0, "state = running")
     assert manager.standing(order).running
-    assert manager.logs(order, 5, follow=False) == tmp_path / "Library/Logs/indexd.log"
+    assert manager.logs(order, 5, False) == tmp_path / "Library/Logs/indexd.log"
 
 
 def test_a_checksum_is_of_everything_but_itself(tmp_path: Path) -> None:

@@ -46,7 +46,18 @@ class Windows:
             " SERVICE_ACCEPT_PARAMCHANGE SERVICE_CONTROL_PARAMCHANGE SERVICE_ACCEPT_STOP"
         )
         self.api = SimpleNamespace(**{name: 1 << at for at, name in enumerate(numbers.split())})
-        for name in ["OpenSCManager", "CreateService", "OpenService", "ChangeServiceConfig", "ChangeServiceConfig2", "CloseServiceHandle", "DeleteService", "QueryServiceConfig", "QueryServiceConfig2", "QueryServiceStatus"]:
+        for name in [
+            "OpenSCManager",
+            "CreateService",
+            "OpenService",
+            "ChangeServiceConfig",
+            "ChangeServiceConfig2",
+            "CloseServiceHandle",
+            "DeleteService",
+            "QueryServiceConfig",
+            "QueryServiceConfig2",
+            "QueryServiceStatus",
+        ]:
             setattr(self.api, name, getattr(self, name))
 
     def load(self, name: str) -> Any:
@@ -337,7 +348,7 @@ def test_the_task_is_written_once_updated_and_removed(order: Order, said: list[s
     assert scheduler.entry is None
     manager.uninstall(hands)
     assert "nothing to do" in said[-1]
-    assert manager.logs(order, 5, follow=False) == order.log
+    assert manager.logs(order, 5, False) == order.log
 
 
 def test_a_task_that_was_changed_by_hand_or_is_anothers_is_left(order: Order, said: list[str]) -> None:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from indexd.daemon import scan_once
 from indexd.config import load
+from indexd.daemon import scan_once
 from indexd.jobs.durable import write_new
 from indexd.store.index import Store
 from tests.e2e.pictures import picture
-
-JOB = b"prompt: a cat\ncheckpoint: none\n"
 
 
 @pytest.fixture(scope="module")
