@@ -2,7 +2,7 @@
 
 One thread takes turns. A turn hands the next render to the worker *before* it publishes the one that came back, so the
 card never waits for the disk. Between turns it sleeps until something happens: a render ended, a job came, a person
-cancelled, a retry became due, or, while the machine is at fault, the next look at the cause. Idle, it never wakes.
+cancelled, a retry became due, or, while the machine is at fault, the next look at the cause. Idle, it wakes only to give a sign of life.
 """
 
 from __future__ import annotations
