@@ -40,6 +40,6 @@ def _of_the_file(problem: str | None) -> list[str]:
 def _layers_by_text() -> dict[Of, list[str]]:
     found: dict[Of, list[str]] = {}
     for layer in LAYERS.values():
-        if layer.of != "image":
+        if layer.of in ("prompt", "negative_prompt"):
             found.setdefault(layer.of, []).append(layer.name)
     return found

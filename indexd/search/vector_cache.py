@@ -22,6 +22,7 @@ from indexd.errors import StoreError
 from indexd.search.code_matrix import CodeMatrix
 from indexd.store.code_index import Candidates, CodesOf
 from indexd.store.id_set import IdSet
+from indexd.store.revisions import Key, key_of
 from indexd.store.vectors import Vectors
 
 log = logging.getLogger(__name__)
@@ -99,10 +100,10 @@ class VectorCache:
                 held.removed.difference_update(ids.tolist())
                 held.matrix.put(ids, codes)
 
-    def removed(self, ids: Ids) -> None:
+    def removed(self, key: Key, ids: Ids) -> None:
         """See CodeIndex."""
         with self._lock:
-            layers = list(self._layers.values())
+            layers = [held for layer, held in self._layers.items() if key_of(layer) == key]
         for held in layers:
             with held.following:
                 if not held.ready:

@@ -21,6 +21,7 @@ import sqlite_vec
 from indexd.errors import IndexDamaged, StorageFull, StoreError
 from indexd.store.database import PAGE_BYTES, Connection, sentences, suspicion
 from indexd.store.migrate import APPLICATION_ID
+from indexd.store.revisions import key_of
 from indexd.store.tables import DERIVED_TABLES, FULLTEXT, counts, ordinary_tables
 
 # After so many steps of SQLite's machine (some 10 ms) the copy lets others have the disk and the interpreter.
@@ -186,8 +187,9 @@ def _copy_tables(target: Connection, on_step: Watcher) -> dict[str, int]:
 def _ask_for_vectors(target: Connection) -> None:
     """Pictures whose vectors are left out wait for them in the backup."""
     for revision, layer in target.execute("SELECT id, layer FROM live.revision WHERE active").fetchall():
+        of = f"live.embedding_{revision}" if key_of(layer) == "image_id" else "live.region"
         target.execute(
-            f"INSERT OR IGNORE INTO main.work (stage, image_id) SELECT ?, image_id FROM live.embedding_{revision}",
+            f"INSERT OR IGNORE INTO main.work (stage, image_id) SELECT DISTINCT ?, image_id FROM {of}",
             (layer,),
         )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from indexd.errors import StoreError
 from indexd.store.database import Connection
 from indexd.store.id_set import IdSet
-from indexd.store.revisions import Coding
+from indexd.store.revisions import Coding, Key
 
 Codes = NDArray[np.uint8]
 Ids = NDArray[np.int64]
@@ -36,7 +36,7 @@ class CodesOf:
 
 @dataclass(frozen=True, slots=True)
 class CodeSlice:
-    """Codes (n, bytes) of images `ids`. `last_chunk` is where the next slice goes on."""
+    """Codes (n, bytes) of `ids` (images, or regions in the layer of faces). `last_chunk` is where the next slice goes on."""
 
     of: CodesOf
     ids: Ids
@@ -46,7 +46,7 @@ class CodeSlice:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Images to score exactly, with their Hamming distances, nearest first; no distances = all that there are."""
+    """What to score exactly, with their Hamming distances, nearest first; no distances = all that there are."""
 
     ids: Ids
     distances: NDArray[np.int32] | None = None
@@ -65,10 +65,10 @@ class CodeIndex(Protocol):
         """
 
     def put(self, of: CodesOf, ids: Ids, codes: Codes) -> None:
-        """Codes (n, bytes) of these images were written, new or not."""
+        """Codes (n, bytes) of these were written, new or not."""
 
-    def removed(self, ids: Ids) -> None:
-        """These images have no vector in any layer any more."""
+    def removed(self, key: Key, ids: Ids) -> None:
+        """These images (or regions) have no vector any more, in any layer that is kept by `key`."""
 
     def changed(self, layer: str) -> None:
         """The layer compares other codes from now on: another model revision, or codes written anew."""

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.store.coarse import encode
 from indexd.store.database import Connection
-from indexd.store.revisions import Coding
+from indexd.store.revisions import Coding, Key, coding_of
 
 Floats = NDArray[np.float32]
 SAMPLE_SEED = 1
 
 
 def fetch(connection: Connection, coding: Coding, ids: str | None) -> tuple[list[int], Floats]:
-    """Ids and vectors, float32 (n, dim), of the images in `ids` (a JSON list) that have one; None = of all images."""
+    """Ids and vectors, float32 (n, dim), of those in `ids` (a JSON list) that have one; None = all."""
     if ids is None:
-        rows = connection.execute(f"SELECT image_id, vector FROM {coding.vectors_table}").fetchall()
+        rows = connection.execute(f"SELECT {coding.key}, vector FROM {coding.vectors_table}").fetchall()
     else:
         rows = connection.execute(
-            f"SELECT image_id, vector FROM {coding.vectors_table} WHERE image_id IN (SELECT value FROM json_each(?))",
+            f"SELECT {coding.key}, vector FROM {coding.vectors_table} WHERE {coding.key} IN (SELECT value FROM json_each(?))",
             (ids,),
         ).fetchall()
     return _split(coding, rows)
@@ -30,7 +32,7 @@ def fetch(connection: Connection, coding: Coding, ids: str | None) -> tuple[list
 def fetch_slice(connection: Connection, coding: Coding, after: int, limit: int) -> tuple[list[int], Floats]:
     """The next `limit` ids above `after`, in order, and their vectors."""
     rows = connection.execute(
-        f"SELECT image_id, vector FROM {coding.vectors_table} WHERE image_id > ? ORDER BY image_id LIMIT ?",
+        f"SELECT {coding.key}, vector FROM {coding.vectors_table} WHERE {coding.key} > ? ORDER BY {coding.key} LIMIT ?",
         (after, limit),
     ).fetchall()
     return _split(coding, rows)
@@ -38,21 +40,21 @@ def fetch_slice(connection: Connection, coding: Coding, after: int, limit: int) 
 
 def sample(connection: Connection, coding: Coding, n: int) -> Floats:
     """At most `n` vectors, float32 (m, dim), spread over all ids, the same for the same rows."""
-    table = coding.vectors_table
+    table, key = coding.vectors_table, coding.key
     if at_most(connection, coding, n):
         return fetch(connection, coding, None)[1]
     first, last = connection.execute(
-        f"SELECT (SELECT min(image_id) FROM {table}), (SELECT max(image_id) FROM {table})"
+        f"SELECT (SELECT min({key}) FROM {table}), (SELECT max({key}) FROM {table})"
     ).fetchall()[0]
     chance = random.Random(SAMPLE_SEED)
     found: dict[int, bytes] = {}
     for _ in range(n):
         # The next row from a random id on: one step in the tree each, where ORDER BY random() would read every vector.
-        image_id, vector = connection.execute(
-            f"SELECT image_id, vector FROM {table} WHERE image_id >= ? ORDER BY image_id LIMIT 1",
+        one, vector = connection.execute(
+            f"SELECT {key}, vector FROM {table} WHERE {key} >= ? ORDER BY {key} LIMIT 1",
             (chance.randint(first, last),),
         ).fetchall()[0]
-        found[image_id] = vector
+        found[one] = vector
     return _split(coding, list(found.items()))[1]
 
 
@@ -63,22 +65,54 @@ def at_most(connection: Connection, coding: Coding, count: int) -> bool:
     return len(rows) <= count
 
 
-def replace_codes(connection: Connection, table: str, ids: Sequence[int], codes: NDArray[np.uint8]) -> None:
-    """Write the codes (n, bytes) of images, new or not; sqlite-vec has no INSERT OR REPLACE."""
-    connection.executemany(f"DELETE FROM {table} WHERE image_id = ?", ((image_id,) for image_id in ids))
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Vectors ready to be written: `codes` (n, bytes) as `coding` makes them, `blobs` in half precision."""
+
+    coding: Coding
+    vectors: Floats
+    blobs: list[bytes]
+    codes: NDArray[np.uint8]
+
+
+def encoded(coding: Coding, vectors: Floats) -> Encoded:
+    """Unit vectors (n, dim) with their codes; the costly part of writing them, done before the transaction."""
+    blobs = [row.tobytes() for row in vectors.astype(np.float16)]
+    return Encoded(coding, vectors, blobs, encode(vectors, coding.mean, coding.rotation_seed))
+
+
+def write(connection: Connection, ids: Sequence[int], rows: Encoded) -> tuple[Coding, NDArray[np.uint8]]:
+    """Store vectors and codes, new or not; the coding as it is by now, and the codes that it compares."""
+    now, codes = coding_of(connection, rows.coding.revision.id), rows.codes
+    if now.generation != rows.coding.generation:
+        codes = encode(rows.vectors, now.mean, now.rotation_seed)
     connection.executemany(
-        f"INSERT INTO {table} (image_id, code) VALUES (?, vec_bit(?))",
-        ((image_id, code.tobytes()) for image_id, code in zip(ids, codes, strict=True)),
+        f"INSERT OR REPLACE INTO {now.vectors_table} ({now.key}, vector) VALUES (?, ?)",
+        zip(ids, rows.blobs, strict=True),
+    )
+    replace_codes(connection, now.codes_table, now.key, ids, codes)
+    if now.next_mean is not None:
+        next_codes = encode(rows.vectors, now.next_mean, now.rotation_seed)
+        replace_codes(connection, now.next_codes_table, now.key, ids, next_codes)
+    return now, codes
+
+
+def replace_codes(connection: Connection, table: str, key: Key, ids: Sequence[int], codes: NDArray[np.uint8]) -> None:
+    """Write codes (n, bytes), new or not; sqlite-vec has no INSERT OR REPLACE."""
+    connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((one,) for one in ids))
+    connection.executemany(
+        f"INSERT INTO {table} ({key}, code) VALUES (?, vec_bit(?))",
+        ((one, code.tobytes()) for one, code in zip(ids, codes, strict=True)),
     )
 
 
 def remove(connection: Connection, coding: Coding, ids: Collection[int]) -> None:
-    """Take the vectors and codes of images away; images without one are ignored."""
+    """Take vectors and codes away; ids without one are ignored."""
     tables = [coding.vectors_table, coding.codes_table]
     if coding.next_mean is not None:
         tables.append(coding.next_codes_table)
     for table in tables:
-        connection.executemany(f"DELETE FROM {table} WHERE image_id = ?", ((image_id,) for image_id in ids))
+        connection.executemany(f"DELETE FROM {table} WHERE {coding.key} = ?", ((one,) for one in ids))
 
 
 def _split(coding: Coding, rows: Sequence[tuple[int, bytes]]) -> tuple[list[int], Floats]:

@@ -20,6 +20,7 @@ from indexd.store.backup import load_vectors
 from indexd.store.coarse import code_bits
 from indexd.store.database import BUSY_TIMEOUT_MS, Connection, sentences, suspicion
 from indexd.store.migrate import APPLICATION_ID, migrations
+from indexd.store.revisions import Key, key_of
 from indexd.store.tables import FULLTEXT, HUMAN_TABLES, LEDGER_TABLES, ordinary_tables
 from indexd.store.values import absolute, display
 from indexd.watch.regular import open_regular
@@ -172,12 +173,13 @@ def _vectors(connection: Connection, full: bool) -> Iterator[Finding]:
     rows = connection.execute("SELECT id, layer, dim, generation FROM revision WHERE active ORDER BY layer").fetchall()
     for revision, layer, dim, generation in rows:
         vectors, codes = f"embedding_{revision}", f"coarse_{revision}_{generation}"
-        wrong = _sampled_vectors(connection, vectors, codes, dim)
+        key = key_of(layer)
+        wrong = _sampled_vectors(connection, vectors, codes, key, dim)
         well = f"{layer}: a sample is whole"
         if full and not wrong:
             count = _count(connection, vectors)
-            without = _count(connection, f"{vectors} WHERE image_id NOT IN (SELECT image_id FROM {codes})")
-            lost = _count(connection, f"{codes} WHERE image_id NOT IN (SELECT image_id FROM {vectors})")
+            without = _count(connection, f"{vectors} WHERE {key} NOT IN (SELECT {key} FROM {codes})")
+            lost = _count(connection, f"{codes} WHERE {key} NOT IN (SELECT {key} FROM {vectors})")
             well = f"{layer}: {count} vectors, each with its code"
             if without or lost:
                 wrong = f"{without} vectors have no code and {lost} codes no vector"
@@ -189,23 +191,24 @@ def _vectors(connection: Connection, full: bool) -> Iterator[Finding]:
         yield Finding("vectors", "ok", "there are none yet")
 
 
-def _sampled_vectors(connection: Connection, vectors: str, codes: str, dim: int) -> str | None:
-    last = connection.execute(f"SELECT coalesce(max(image_id), 0) FROM {vectors}").fetchall()[0][0]
+def _sampled_vectors(connection: Connection, vectors: str, codes: str, key: Key, dim: int) -> str | None:
+    last = connection.execute(f"SELECT coalesce(max({key}), 0) FROM {vectors}").fetchall()[0][0]
+    thing = "picture" if key == "image_id" else "region"
     chance = random.Random(last)
     for _ in range(min(SAMPLE_VECTORS, last)):
         found = connection.execute(
-            f"SELECT image_id, vector FROM {vectors} WHERE image_id >= ? ORDER BY image_id LIMIT 1",
+            f"SELECT {key}, vector FROM {vectors} WHERE {key} >= ? ORDER BY {key} LIMIT 1",
             (chance.randint(1, last),),
         ).fetchone()
         if found is None:
-            return "the order of the pictures is lost"
-        image_id, blob = found
+            return "the order of the vectors is lost"
+        one, blob = found
         vector = np.frombuffer(blob, np.float16).astype(np.float32) if len(blob) == 2 * dim else None
         if vector is None or not abs(float(np.linalg.norm(vector)) - 1.0) < 0.02:
-            return f"the vector of picture #{image_id} is none"
-        code = connection.execute(f"SELECT code FROM {codes} WHERE image_id = ?", (image_id,)).fetchone()
+            return f"the vector of {thing} #{one} is none"
+        code = connection.execute(f"SELECT code FROM {codes} WHERE {key} = ?", (one,)).fetchone()
         if code is None or len(code[0]) * 8 != code_bits(dim):
-            return f"the vector of picture #{image_id} has no code"
+            return f"the vector of {thing} #{one} has no code"
     return None
 
 

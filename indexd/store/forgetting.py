@@ -10,17 +10,15 @@ from typing import TypeVar
 from indexd.store.counting import last_image_id, note_forgotten
 from indexd.store.database import Connection, Database
 from indexd.store.files import file_row
+from indexd.store.hanging import take_away
 from indexd.store.merging import let_wait, read_marks
 from indexd.store.records import FileRow
+from indexd.store.regions import forget_regions, regions_of
 from indexd.store.texts import refresh_texts
 from indexd.store.values import ids_json
 
 AT_ONCE = 2000
 Thing = TypeVar("Thing")
-_OF_IMAGES = """
-SELECT sqlite_schema.name FROM sqlite_schema JOIN pragma_table_info(sqlite_schema.name) AS part
-WHERE sqlite_schema.type = 'table' AND part.name = 'image_id' AND sqlite_schema.name <> 'file'
-"""
 _GONE = """
 SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
 FROM file JOIN root ON root.id = root_id
@@ -40,8 +38,8 @@ class Gone:
 class Forgetting:
     """Finds what is missing and takes it away, some thousands in a transaction."""
 
-    def __init__(self, database: Database, on_removed: Callable[[Collection[int]], None]) -> None:
-        """`on_removed` hears which images have no vectors any more: after each commit, with the writer's lock held."""
+    def __init__(self, database: Database, on_removed: Callable[[Collection[int], Collection[int]], None]) -> None:
+        """`on_removed` hears which images and regions are no more: after each commit, with the writer's lock held."""
         self._database = database
         self._on_removed = on_removed
 
@@ -97,8 +95,8 @@ class Forgetting:
         for some_ids in _slices(images):
             with self._database.outside_transaction():
                 with self._database.write(durable=True) as connection:
-                    gone, kept = _forget_images(connection, some_ids, with_marks)
-                self._on_removed(gone)
+                    gone, regions, kept = _forget_images(connection, some_ids, with_marks)
+                self._on_removed(gone, regions)
             image_count, marks_kept = image_count + len(gone), marks_kept + kept
         return Gone(file_count, image_count, marks_kept)
 
@@ -116,7 +114,7 @@ def _forget_files(connection: Connection, files: list[FileRow]) -> int:
     return count
 
 
-def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> tuple[list[int], int]:
+def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> tuple[list[int], list[int], int]:
     # Not what a worker has in hand: its result would come to an image that is no more. The next time, then.
     rows = connection.execute(
         "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))"
@@ -128,13 +126,14 @@ def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> 
     let_wait(connection, {content_hash: marks[image_id] for image_id, content_hash in rows if image_id in marks})
     last_id, gone = last_image_id(connection), ids_json(image_id for image_id, _ in rows)
     among = "(SELECT value FROM json_each(?))"
-    for (table,) in connection.execute(_OF_IMAGES).fetchall():
-        connection.execute(f"DELETE FROM {table} WHERE image_id IN {among}", (gone,))
+    regions = [row.id for known in regions_of(connection, [one for one, _ in rows]).values() for row in known]
+    forget_regions(connection, regions)
+    take_away(connection, "image_id", [image_id for image_id, _ in rows], but="file")
     connection.execute(f"DELETE FROM succession WHERE new_id IN {among} OR old_id IN {among}", (gone, gone))
     connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (gone,))
     connection.execute(f"DELETE FROM image WHERE id IN {among}", (gone,))
     note_forgotten(connection, len(rows), last_id)
-    return [image_id for image_id, _ in rows], len(marks)
+    return [image_id for image_id, _ in rows], regions, len(marks)
 
 
 def _slices(things: Iterable[Thing]) -> Iterator[list[Thing]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 
 from indexd.errors import IndexDamaged
 from indexd.store.database import Database
 from indexd.store.events import Events
+from indexd.store.faces import Faces, FacesChanged
 from indexd.store.files import Files
 from indexd.store.filters import Filters
 from indexd.store.forgetting import Forgetting
@@ -49,7 +50,8 @@ class Store:
         self.relocation = Relocation(database)
         self.work = Work(database)
         self.vectors = Vectors(database)
-        self.forgetting = Forgetting(database, self.vectors.removed)
+        self.faces = Faces(database, self.vectors)
+        self.forgetting = Forgetting(database, self._on_forgotten)
         self.walks = Walks(database)
         self.picture_hashes = PictureHashes(database)
         self.tallies = Tallies(database)
@@ -68,6 +70,10 @@ class Store:
         system, or (read-only) is not there. `vfs` names an apsw VFS for fault injection.
         """
         return cls(open_database(path, read_only=read_only, vfs=vfs), clock)
+
+    def _on_forgotten(self, images: Collection[int], regions: Collection[int]) -> None:
+        self.vectors.removed("image_id", images)
+        self.faces.changed(FacesChanged((), tuple(regions)))
 
     @property
     def path(self) -> Path:

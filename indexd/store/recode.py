@@ -37,7 +37,7 @@ def _begin(database: Database, revision_id: int) -> bool:
             return False
         mean = sample(connection, coding, MEAN_SAMPLE).mean(axis=0, dtype=np.float64).astype(np.float32)
     with database.write() as connection:
-        create_codes_table(connection, coding.next_codes_table, coding.revision.dim)
+        create_codes_table(connection, coding.next_codes_table, coding.key, coding.revision.dim)
         connection.execute(
             "UPDATE revision SET next_mean = ?, recoded_up_to = 0 WHERE id = ?", (mean.tobytes(), revision_id)
         )
@@ -52,7 +52,7 @@ def _next_slice(database: Database, revision_id: int) -> bool:
     if ids:
         codes = encode(vectors, coding.next_mean, coding.rotation_seed)
         with database.write() as connection:
-            replace_codes(connection, coding.next_codes_table, ids, codes)
+            replace_codes(connection, coding.next_codes_table, coding.key, ids, codes)
             connection.execute("UPDATE revision SET recoded_up_to = ? WHERE id = ?", (ids[-1], revision_id))
         return True
     _exchange(database, coding)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from indexd.images.facts import ImageFacts, LoraUse
 from indexd.watch.stamp import FileStamp
+from indexd.worker.calls import FoundRegion
 
-Of = Literal["prompt", "negative_prompt", "image"]
+Of = Literal["prompt", "negative_prompt", "image", "faces"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,15 @@ class Revision:
     layer: str
     identity: str
     dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRow:
+    """A face or another thing found in a picture. `id` is never given twice, and stays when it is found again."""
+
+    id: int
+    image_id: int
+    region: FoundRegion
 
 
 @dataclass(frozen=True, slots=True)

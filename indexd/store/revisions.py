@@ -1,6 +1,6 @@
 """Model revisions of the layers, and the two tables that each has: exact vectors and coarse codes.
 
-`embedding_<revision>` holds float16 blobs by image; `coarse_<revision>_<generation>` holds the codes in sqlite-vec. A
+`embedding_<revision>` holds float16 blobs by image (those of faces by region); `coarse_<revision>_<generation>` holds the codes in sqlite-vec. A
 table for each revision keeps writes at the end of a tree and revisions apart: no comparison can mix them.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,20 @@ WANTING: dict[Of, str] = {
     "prompt": "SELECT image_id FROM image_text WHERE trim(prompt) <> ''",
     "negative_prompt": "SELECT image_id FROM image_text WHERE trim(negative_prompt) <> ''",
     "image": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
+    "faces": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
 }
+FACE = "face"
+"""The layer whose vectors belong to regions (faces in pictures); those of every other belong to images."""
+
 _COLUMNS = "id, layer, identity, dim, active, rotation_seed, generation, mean, next_mean, recoded_up_to"
+
+
+Key = Literal["image_id", "region_id"]
+
+
+def key_of(layer: str) -> Key:
+    """What the vectors of a layer belong to."""
+    return "region_id" if layer == FACE else "image_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,11 @@ class Coding:
     mean: NDArray[np.float32] | None
     next_mean: NDArray[np.float32] | None
     recoded_up_to: int
+
+    @property
+    def key(self) -> Key:
+        """The column by which both tables are kept."""
+        return key_of(self.revision.layer)
 
     @property
     def vectors_table(self) -> str:
@@ -87,7 +105,11 @@ def activate(connection: Connection, layer: str, identity: str, dim: int, of: Of
         connection.execute("UPDATE revision SET active = 1 WHERE id = ?", (coding.revision.id,))
     else:
         coding = _create(connection, layer, identity, dim)
-    _renew_work(connection, layer, coding.vectors_table, of)
+    if of == "faces":
+        # A picture without faces has no vector of any revision: whether it was looked at cannot be read off the table.
+        ask_for_all(connection, layer, of)
+    else:
+        _renew_work(connection, layer, coding.vectors_table, of)
     return coding.revision.id
 
 
@@ -111,10 +133,10 @@ def embed_again(connection: Connection, image_id: int, layers: Iterable[str], *,
             connection.execute("INSERT INTO work (stage, image_id) VALUES (?, ?)", (layer, image_id))
 
 
-def create_codes_table(connection: Connection, table: str, dim: int) -> None:
+def create_codes_table(connection: Connection, table: str, key: Key, dim: int) -> None:
     """An empty table of codes."""
     connection.execute(
-        f"CREATE VIRTUAL TABLE {table} USING vec0 (image_id INTEGER PRIMARY KEY, code bit[{code_bits(dim)}])"
+        f"CREATE VIRTUAL TABLE {table} USING vec0 ({key} INTEGER PRIMARY KEY, code bit[{code_bits(dim)}])"
     )
 
 
@@ -125,9 +147,10 @@ def _create(connection: Connection, layer: str, identity: str, dim: int) -> Codi
     )
     coding = coding_of(connection, connection.last_insert_rowid())
     connection.execute(
-        f"CREATE TABLE {coding.vectors_table} (image_id INTEGER PRIMARY KEY REFERENCES image (id), vector BLOB NOT NULL) STRICT"
+        f"CREATE TABLE {coding.vectors_table} ({coding.key} INTEGER PRIMARY KEY"
+        f" REFERENCES {coding.key.removesuffix('_id')} (id), vector BLOB NOT NULL) STRICT"
     )
-    create_codes_table(connection, coding.codes_table, dim)
+    create_codes_table(connection, coding.codes_table, coding.key, dim)
     return coding
 
 
@@ -144,6 +167,16 @@ def _renew_work(connection: Connection, layer: str, vectors_table: str, of: Of) 
         """,
         (layer,),
     )
+
+
+def ask_for_all(connection: Connection, stage: str, of: Of) -> int:
+    """Every image that has what the stage works on waits for it, from the first attempt on; how many do."""
+    connection.execute(
+        f"INSERT INTO work (stage, image_id) SELECT ?, image_id FROM ({WANTING[of]}) WHERE true"
+        " ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL",
+        (stage,),
+    )
+    return connection.changes()
 
 
 def _require_dim(revision: Revision, dim: int) -> None:

@@ -8,15 +8,15 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.coarse import code_bits, encode, encode_query
-from indexd.store.code_index import CodeIndex, CodeSlice, CodesOf, codes_of, read_slice
+from indexd.store.coarse import code_bits, encode_query
+from indexd.store.code_index import CodeIndex, Codes, CodeSlice, CodesOf, codes_of, read_slice
 from indexd.store.database import Connection, Database
-from indexd.store.embedding import at_most, fetch, remove, replace_codes, sample
+from indexd.store.embedding import at_most, encoded, fetch, remove, sample, write
 from indexd.store.id_set import IdSet
 from indexd.store.recode import recode
 from indexd.store.records import Of, Revision
 from indexd.store.rescore import rescored, rescored_as_needed
-from indexd.store.revisions import Coding, activate, active_coding, all_codings, coding_of
+from indexd.store.revisions import Coding, Key, activate, active_coding, all_codings, coding_of
 from indexd.store.values import ids_json
 
 Floats = NDArray[np.float32]
@@ -35,7 +35,7 @@ UNIT_TOLERANCE = 1e-2
 
 
 class Vectors:
-    """Vectors by layer. Only those of the layer's active model revision are ever compared."""
+    """Vectors by layer: by image id, those of faces by region id. Only those of the layer's active model revision are ever compared."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -95,43 +95,37 @@ class Vectors:
             return
         if len(set(ids)) != len(ids):
             raise ValueError("an image is given twice")
-        _check(vectors, (len(ids), coding.revision.dim))
-        blobs = [row.tobytes() for row in vectors.astype(np.float16)]
-        codes = encode(vectors, coding.mean, coding.rotation_seed)
+        check_unit(vectors, (len(ids), coding.revision.dim))
+        rows = encoded(coding, vectors)
         # The lock is held until the index in memory knows: it hears of the writes in the order of their commits.
         with self._database.outside_transaction():
             with self._database.write() as connection:
-                now = coding_of(connection, revision_id)
-                if now.generation != coding.generation:
-                    codes = encode(vectors, now.mean, now.rotation_seed)
-                connection.executemany(
-                    f"INSERT OR REPLACE INTO {now.vectors_table} (image_id, vector) VALUES (?, ?)",
-                    zip(ids, blobs, strict=True),
-                )
-                replace_codes(connection, now.codes_table, ids, codes)
-                if now.next_mean is not None:
-                    next_codes = encode(vectors, now.next_mean, now.rotation_seed)
-                    replace_codes(connection, now.next_codes_table, ids, next_codes)
+                now, codes = write(connection, ids, rows)
                 if now.active:
                     connection.execute(
                         "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
                         (layer, ids_json(ids)),
                     )
-            if self._index is not None:
-                self._index.put(codes_of(now), np.asarray(ids, dtype=np.int64), codes)
+            self.written(codes_of(now), ids, codes)
 
     def remove(self, ids: Collection[int]) -> None:
         """Take the vectors of these images away, in every layer and revision: one transaction."""
         with self._database.outside_transaction():
             with self._database.write() as connection:
                 for coding in all_codings(connection):
-                    remove(connection, coding, ids)
-            self.removed(ids)
+                    if coding.key == "image_id":
+                        remove(connection, coding, ids)
+            self.removed("image_id", ids)
 
-    def removed(self, ids: Collection[int]) -> None:
-        """Whoever took the vectors of these images away tells it here: after the commit, with the writer's lock held."""
+    def written(self, of: CodesOf, ids: Collection[int], codes: Codes) -> None:
+        """Whoever wrote vectors with `embedding.write` tells it here: after the commit, with the writer's lock held."""
         if self._index is not None:
-            self._index.removed(IdSet.of(ids).array)
+            self._index.put(of, np.asarray(ids, dtype=np.int64), codes)
+
+    def removed(self, key: Key, ids: Collection[int]) -> None:
+        """Whoever took the vectors of these images or regions away tells it here, in the same way."""
+        if self._index is not None:
+            self._index.removed(key, IdSet.of(ids).array)
 
     def nearest(
         self, layer: str, query: Floats, k: int, among: Collection[int] | None = None, candidates: int = 200
@@ -147,7 +141,7 @@ class Vectors:
             coding = active_coding(connection, layer)
             if coding is None or k <= 0:
                 return []
-            _check(query[None, :], (1, coding.revision.dim))
+            check_unit(query[None, :], (1, coding.revision.dim))
             if among is not None and len(among) <= max(EXACT_LIBRARY, count):
                 found, scores = rescored(connection, coding, query, IdSet.of(among).array)
             else:
@@ -175,12 +169,12 @@ class Vectors:
             return rescored(connection, coding, query, IdSet.of(among).array)
         if among is None and at_most(connection, coding, max(EXACT_LIBRARY, count)):
             return rescored(connection, coding, query, None)
-        restricted = "" if among is None else "AND image_id IN (SELECT value FROM json_each(?))"
+        restricted = "" if among is None else f"AND {coding.key} IN (SELECT value FROM json_each(?))"
         rows = connection.execute(
-            f"SELECT image_id FROM {coding.codes_table} WHERE code MATCH vec_bit(?) AND k = ? {restricted}",
+            f"SELECT {coding.key} FROM {coding.codes_table} WHERE code MATCH vec_bit(?) AND k = ? {restricted}",
             (code.tobytes(), count) if among is None else (code.tobytes(), count, ids_json(among)),
         )
-        return rescored(connection, coding, query, np.array([image_id for (image_id,) in rows], dtype=np.int64))
+        return rescored(connection, coding, query, np.array([one for (one,) in rows], dtype=np.int64))
 
     def get(self, layer: str, image_id: int) -> Floats | None:
         """The vector of one image, float32 (dim,), or None."""
@@ -223,7 +217,8 @@ class Vectors:
         return True
 
 
-def _check(vectors: Floats, shape: tuple[int, int]) -> None:
+def check_unit(vectors: Floats, shape: tuple[int, int]) -> None:
+    """Raises ValueError where vectors have another shape or are not of unit length."""
     if vectors.shape != shape:
         raise ValueError(f"vectors have the shape {vectors.shape}, expected {shape}")
     lengths = np.linalg.norm(vectors, axis=1)

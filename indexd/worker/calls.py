@@ -83,6 +83,73 @@ class Embedded:
     problems: Mapping[int, str] = field(default_factory=dict)
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, width and height as shares, 0 to 1, of the upright picture."""
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    if across <= 0 or down <= 0:
+        return 0.0
+    shared = across * down
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRegion:
+    """Something found in a picture: place and size as in Box, how sure the detector is, and how good a picture of it this is.
+
+    `size_px` is the shorter side in pixels, `sharpness` and `quality` are those of images/region_quality.py. `row` is the
+    place of its vector in the result; None = it has none (only faces have).
+    """
+
+    kind: str
+    detector: str
+    left: float
+    top: float
+    width: float
+    height: float
+    confidence: float
+    size_px: int
+    sharpness: float = 0.0
+    quality: float = 0.0
+    row: int | None = None
+
+    @property
+    def box(self) -> Box:
+        """Where it is."""
+        return self.left, self.top, self.width, self.height
+
+
+@dataclass(frozen=True, slots=True)
+class FindFaces:
+    """Find faces (and what else the detectors find) in pictures, and embed the faces.
+
+    `known` has for each picture the regions that people spoke of: one that is not found again is embedded all the same.
+    Without pictures it only answers which models would do it.
+    """
+
+    paths: tuple[bytes, ...]
+    known: tuple[tuple[FoundRegion, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FacesFound:
+    """`regions` are those of each picture, in order; `vectors` float32 (n, dim), unit length, is addressed by their `row`.
+
+    `identity` names what made the vectors, `detectors` what found the regions; `problems` maps the place of a picture
+    that could not be read to the reason.
+    """
+
+    regions: tuple[tuple[FoundRegion, ...], ...]
+    vectors: Vectors
+    identity: str
+    detectors: str
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class MakeThumbnails:
     """Decode pictures, write a bounded WebP for each and take its picture hash; `jobs` are (source path, content hash)."""
@@ -187,4 +254,4 @@ class Drill:
     seconds: float = 0.0
 
 
-AnyCall = EmbedText | EmbedImages | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill
+AnyCall = EmbedText | EmbedImages | FindFaces | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill

@@ -189,6 +189,25 @@ CREATE TABLE picture_hash (
     hash     BLOB NOT NULL
 ) STRICT;
 
+-- Faces and other things found in pictures (layers/faces.py); the vectors of faces are kept by region id, which is told to
+-- people and never given twice. Places are shares, 0 to 1, of the upright picture.
+CREATE TABLE region (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    image_id   INTEGER NOT NULL REFERENCES image (id),
+    kind       TEXT NOT NULL,  -- face, person, hand, ...
+    detector   TEXT NOT NULL,  -- which detector saw it: a hash of its file
+    left       REAL NOT NULL,
+    top        REAL NOT NULL,
+    width      REAL NOT NULL,
+    height     REAL NOT NULL,
+    confidence REAL NOT NULL,  -- 0 to 1
+    size_px    INTEGER NOT NULL,  -- its shorter side
+    sharpness  REAL NOT NULL,  -- the variance of the Laplacian
+    quality    REAL NOT NULL  -- 0 to 1, of size, sharpness and confidence
+) STRICT;
+CREATE INDEX region_of_image ON region (image_id);
+CREATE INDEX region_by_kind ON region (kind, image_id);
+
 -- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
 CREATE TABLE work (
     stage      TEXT NOT NULL,

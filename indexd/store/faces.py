@@ -1,0 +1,276 @@
+"""Faces and other regions of pictures, the vectors of the faces, and word of every change to those who build on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.code_index import codes_of
+from indexd.store.database import Connection, Database
+from indexd.store.embedding import encoded, write
+from indexd.store.hanging import spoken_of
+from indexd.store.id_set import IdSet
+from indexd.store.records import RegionRow
+from indexd.store.regions import lay_over, region_row, regions, regions_of
+from indexd.store.revisions import FACE, Coding, active_coding, ask_for_all, coding_of
+from indexd.store.values import ids_json
+from indexd.store.vectors import Floats, Ids, Vectors, check_unit
+from indexd.worker.calls import FoundRegion
+
+# 4 000 half-precision vectors of 1024 are 8 MB: short reads, so that the log of the writer can be reused in between.
+SLICE_FACES = 4000
+# A picture rarely has more faces than this that are all near the one asked for.
+FACES_A_PICTURE = 4
+_DETECTORS_KEY = "detectors of the regions"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceVectors:
+    """Row i of `vectors`, float16 (n, dim) of unit length, belongs to the region `ids[i]`; ids rise."""
+
+    ids: Ids
+    vectors: NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class FacesChanged:
+    """Regions that have a new vector now (new faces, or known ones seen again), and regions that are gone for good."""
+
+    put: tuple[int, ...]
+    removed: tuple[int, ...]
+
+
+class Faces:
+    """Regions by id. Only the vectors of the layer's active model revision are ever compared."""
+
+    def __init__(self, database: Database, vectors: Vectors) -> None:
+        self._database = database
+        self._vectors = vectors
+        self._listeners: list[Callable[[FacesChanged], None]] = []
+
+    def on_change(self, listener: Callable[[FacesChanged], None]) -> None:
+        """Have `listener` called after every change: after the commit, in commit order, before the next write begins.
+
+        So it must be quick and must not write; what it misses while the program is down is found by `ids_after`.
+        """
+        self._listeners.append(listener)
+
+    def activate(self, identity: str, dim: int, detectors: str) -> int:
+        """Make this the way in which faces are found and embedded; the id of the model revision. Harmless when repeated.
+
+        `identity` names what makes the vectors (of `dim`), `detectors` what finds the regions. With either changed,
+        every picture that can be decoded is looked at again; until then the old regions and vectors stay.
+        """
+        with self._database.read() as connection:
+            coding = active_coding(connection, FACE)
+            same_eyes = _detectors(connection) == detectors
+        if coding is None or coding.revision.identity != identity or coding.revision.dim != dim:
+            revision_id = self._vectors.activate(FACE, identity, dim, "faces")
+            again = False
+        else:
+            revision_id, again = coding.revision.id, not same_eyes
+        if not same_eyes:
+            with self._database.write() as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_DETECTORS_KEY, detectors)
+                )
+                if again:
+                    ask_for_all(connection, FACE, "faces")
+        return revision_id
+
+    def is_active(self, identity: str, detectors: str) -> bool:
+        """Whether regions and vectors are made in this way now."""
+        with self._database.read() as connection:
+            coding = active_coding(connection, FACE)
+            return coding is not None and coding.revision.identity == identity and _detectors(connection) == detectors
+
+    def put(self, revision_id: int, found: Mapping[int, Sequence[FoundRegion]], vectors: Floats) -> None:
+        """Store what was found in each of these images, and take their work away: one transaction.
+
+        `vectors` float32 (n, dim), unit length; a region with `row` has vectors[row]. Known regions that were found
+        again keep their ids; see regions.lay_over. Results of a revision that is not active any more are dropped.
+        """
+        with self._database.read() as connection:
+            coding = coding_of(connection, revision_id)
+        check_unit(vectors, (len(vectors), coding.revision.dim))
+        rows = [one.row for many in found.values() for one in many if one.row is not None]
+        prepared = encoded(coding, np.ascontiguousarray(vectors[rows]))
+        with self._database.outside_transaction():
+            with self._database.write() as connection:
+                if not coding_of(connection, revision_id).active:
+                    return
+                ids, gone = lay_over(connection, found)
+                with_vector = [
+                    region_id
+                    for image_id, many in found.items()
+                    for region_id, one in zip(ids[image_id], many, strict=True)
+                    if one.row is not None
+                ]
+                now, codes = write(connection, with_vector, prepared)
+                connection.execute(
+                    "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                    (FACE, ids_json(found)),
+                )
+            self._vectors.written(codes_of(now), with_vector, codes)
+            self.changed(FacesChanged(tuple(with_vector), tuple(gone)))
+
+    def changed(self, change: FacesChanged) -> None:
+        """Tell those who listen; with the writer's lock held, after the commit."""
+        if change.removed:
+            self._vectors.removed("region_id", change.removed)
+        if change.put or change.removed:
+            for listener in self._listeners:
+                listener(change)
+
+    def of_image(self, image_id: int) -> list[RegionRow]:
+        """The regions of one image, largest first."""
+        return self.of_images([image_id]).get(image_id, [])
+
+    def of_images(self, images: Collection[int]) -> dict[int, list[RegionRow]]:
+        """The regions of these images, largest first; images without any are left out."""
+        with self._database.read() as connection:
+            found = regions_of(connection, images)
+        return {
+            image_id: sorted(rows, key=lambda row: (-row.region.width * row.region.height, row.id))
+            for image_id, rows in found.items()
+        }
+
+    def rows(self, ids: Collection[int]) -> dict[int, RegionRow]:
+        """These regions by id; ids that are none are left out."""
+        with self._database.read() as connection:
+            return regions(connection, ids)
+
+    def spoken_of(self, images: Collection[int]) -> dict[int, list[RegionRow]]:
+        """The regions of these images of which a person said something: they are kept, found again or not."""
+        with self._database.read() as connection:
+            found = regions_of(connection, images)
+            said = spoken_of(connection, [row.id for rows in found.values() for row in rows])
+        kept = {image_id: [row for row in rows if row.id in said] for image_id, rows in found.items()}
+        return {image_id: rows for image_id, rows in kept.items() if rows}
+
+    def images(self, ids: Collection[int]) -> dict[int, int]:
+        """The image of each of these regions."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT id, image_id FROM region WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
+                ).fetchall()
+            )
+
+    def ids(self, images: Collection[int] | None = None) -> IdSet:
+        """The ids of all faces, or of those in these images."""
+        restricted = "" if images is None else "AND image_id IN (SELECT value FROM json_each(?))"
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT id FROM region WHERE kind = ? {restricted}",
+                (FACE,) if images is None else (FACE, ids_json(images)),
+            )
+            return IdSet(np.fromiter((region_id for (region_id,) in rows), np.int64))
+
+    def after(self, region_id: int, limit: int) -> list[RegionRow]:
+        """The next `limit` regions above this id, in order: what came since one last looked."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, image_id, kind, detector, left, top, width, height, confidence, size_px, sharpness, quality"
+                " FROM region WHERE id > ? ORDER BY id LIMIT ?",
+                (region_id, limit),
+            )
+            return [region_row(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many regions there are of each kind."""
+        with self._database.read() as connection:
+            return dict(connection.execute("SELECT kind, count(*) FROM region GROUP BY kind").fetchall())
+
+    def slices(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> Iterator[FaceVectors]:
+        """The vectors of all faces, or of these, in short reads by rising id; faces without a vector are left out.
+
+        `revision_id` None = the active one; without any, nothing comes.
+        """
+        wanted = None if ids is None else IdSet.of(ids).array
+        after, place = 0, 0
+        while True:
+            with self._database.read() as connection:
+                coding = active_coding(connection, FACE) if revision_id is None else coding_of(connection, revision_id)
+                if coding is None:
+                    return
+                # Vectors of two revisions must not come in one row of slices.
+                revision_id = coding.revision.id
+                some = None if wanted is None else wanted[place : place + SLICE_FACES]
+                read = _slice(connection, coding, after, some)
+            if len(read.ids):
+                yield read
+            place += SLICE_FACES
+            if wanted is None:
+                if len(read.ids) < SLICE_FACES:
+                    return
+                after = int(read.ids[-1])
+            elif place >= len(wanted):
+                return
+
+    def vectors(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> FaceVectors:
+        """The same in one matrix: 2 KB a face of 1024, with no second copy of it in memory at any time."""
+        with self._database.read() as connection:
+            coding = active_coding(connection, FACE) if revision_id is None else coding_of(connection, revision_id)
+            if coding is None:
+                return FaceVectors(np.empty(0, np.int64), np.empty((0, 0), np.float16))
+            most = len(ids) if ids is not None else _count(connection, coding)
+        matrix = np.empty((most, coding.revision.dim), np.float16)
+        all_ids = np.empty(most, np.int64)
+        filled = 0
+        for part in self.slices(ids, coding.revision.id):
+            room = min(len(part.ids), most - filled)  # what was added meanwhile comes another time
+            matrix[filled : filled + room], all_ids[filled : filled + room] = part.vectors[:room], part.ids[:room]
+            filled += room
+        return FaceVectors(all_ids[:filled], matrix[:filled])
+
+    def nearest_images(
+        self, query: Floats, k: int, among: Collection[int] | None = None, candidates: int = 200
+    ) -> list[tuple[int, float]]:
+        """The `k` images with a face nearest to `query`, with the cosine of that face, best first; see Vectors.nearest."""
+        faces = None if among is None else self.ids(among)
+        near = self._vectors.nearest(FACE, query, FACES_A_PICTURE * k, faces, candidates)
+        return self._best(near)[:k]
+
+    def scores(self, query: Floats, images: Collection[int]) -> dict[int, float]:
+        """The exact cosine of the nearest face in each of these images; images without a face are left out."""
+        near = self._vectors.scores(FACE, query, self.ids(images))
+        return dict(self._best(sorted(near.items(), key=lambda one: -one[1])))
+
+    def _best(self, near: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+        image_of = self.images([region_id for region_id, _ in near])
+        best: dict[int, float] = {}
+        for region_id, score in near:
+            if region_id in image_of:
+                best.setdefault(image_of[region_id], score)
+        return list(best.items())
+
+
+def _detectors(connection: Connection) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_DETECTORS_KEY,)).fetchone()
+    return row[0] if row else None
+
+
+def _count(connection: Connection, coding: Coding) -> int:
+    # Counting the vectors would read them; the codes' own list of rows is small.
+    count: int = connection.execute(f"SELECT count(*) FROM {coding.codes_table}_rowids").fetchall()[0][0]
+    return count
+
+
+def _slice(connection: Connection, coding: Coding, after: int, wanted: Ids | None) -> FaceVectors:
+    table, key = coding.vectors_table, coding.key
+    if wanted is None:
+        rows = connection.execute(
+            f"SELECT {key}, vector FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?", (after, SLICE_FACES)
+        ).fetchall()
+    else:
+        rows = connection.execute(
+            f"SELECT {key}, vector FROM {table} WHERE {key} IN (SELECT value FROM json_each(?)) ORDER BY {key}",
+            (ids_json(wanted.tolist()),),
+        ).fetchall()
+    halves = np.frombuffer(b"".join(blob for _, blob in rows), np.float16)
+    ids = np.fromiter((one for one, _ in rows), np.int64, len(rows))
+    return FaceVectors(ids, halves.reshape(len(rows), coding.revision.dim))

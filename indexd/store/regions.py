@@ -1,0 +1,115 @@
+"""The rows of regions: what was found in a picture anew is laid over what was known of it, so that ids stay.
+
+Inside the caller's transaction. A region is the same when it is of the same kind and its box overlaps the known one by
+SAME_OVERLAP (intersection over union).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from indexd.store.database import Connection
+from indexd.store.hanging import spoken_of, take_away
+from indexd.store.records import RegionRow
+from indexd.store.values import ids_json
+from indexd.worker.calls import FoundRegion, overlap
+
+SAME_OVERLAP = 0.5
+_COLUMNS = "id, image_id, kind, detector, left, top, width, height, confidence, size_px, sharpness, quality"
+
+
+def regions_of(connection: Connection, images: Collection[int]) -> dict[int, list[RegionRow]]:
+    """The regions of these images, by image, in the order of their ids; images without any are left out."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM region WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, id",
+        (ids_json(images),),
+    )
+    found: dict[int, list[RegionRow]] = {}
+    for row in map(region_row, rows):
+        found.setdefault(row.image_id, []).append(row)
+    return found
+
+
+def regions(connection: Connection, ids: Collection[int]) -> dict[int, RegionRow]:
+    """These regions by id; ids that are none are left out."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM region WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
+    )
+    return {row.id: row for row in map(region_row, rows)}
+
+
+def lay_over(
+    connection: Connection, found: Mapping[int, Sequence[FoundRegion]]
+) -> tuple[dict[int, list[int]], list[int]]:
+    """Make the regions of these images those that were `found`: the ids of each, in order, and the ids that are gone.
+
+    What was not found again goes, with all that hangs on it, unless a person said something of it.
+    """
+    before = regions_of(connection, found)
+    ids: dict[int, list[int]] = {}
+    unseen: list[int] = []
+    for image_id, now in found.items():
+        known = before.get(image_id, [])
+        same = matched(now, known)
+        ids[image_id] = [_store(connection, image_id, one, same.get(place)) for place, one in enumerate(now)]
+        unseen += [row.id for row in known if row.id not in same.values()]
+    gone = [region_id for region_id in unseen if region_id not in spoken_of(connection, unseen)] if unseen else []
+    forget_regions(connection, gone)
+    return ids, gone
+
+
+def matched(now: Sequence[FoundRegion], known: Sequence[RegionRow]) -> dict[int, int]:
+    """Which known region (id) the one at each place of `now` is; the best overlaps are taken first."""
+    pairs = sorted(
+        (
+            (overlap(one.box, row.region.box), place, row.id)
+            for place, one in enumerate(now)
+            for row in known
+            if one.kind == row.region.kind
+        ),
+        key=lambda pair: (-pair[0], pair[1], pair[2]),
+    )
+    same: dict[int, int] = {}
+    taken: set[int] = set()
+    for shared, place, region_id in pairs:
+        if shared >= SAME_OVERLAP and place not in same and region_id not in taken:
+            same[place] = region_id
+            taken.add(region_id)
+    return same
+
+
+def forget_regions(connection: Connection, ids: Collection[int]) -> None:
+    """Take regions away with everything that hangs on them."""
+    if ids:
+        take_away(connection, "region_id", ids)
+        connection.execute("DELETE FROM region WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),))
+
+
+def region_row(row: Iterable[object]) -> RegionRow:
+    """A row of `region` as a record."""
+    region_id, image_id, *rest = row
+    return RegionRow(region_id, image_id, FoundRegion(*rest))  # type: ignore[arg-type]
+
+
+def _store(connection: Connection, image_id: int, one: FoundRegion, region_id: int | None) -> int:
+    values = (
+        one.kind,
+        one.detector,
+        *one.box,
+        one.confidence,
+        one.size_px,
+        one.sharpness,
+        one.quality,
+    )
+    if region_id is None:
+        connection.execute(
+            f"INSERT INTO region ({_COLUMNS.removeprefix('id, ')}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (image_id, *values),
+        )
+        return connection.last_insert_rowid()
+    connection.execute(
+        "UPDATE region SET kind = ?, detector = ?, left = ?, top = ?, width = ?, height = ?, confidence = ?,"
+        " size_px = ?, sharpness = ?, quality = ? WHERE id = ?",
+        (*values, region_id),
+    )
+    return region_id
