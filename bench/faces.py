@@ -36,6 +36,7 @@ def made_up(
     part: int = 0,
     noise: float = NOISE_SHARE,
     own: float = OWN,
+    smallest: int = SMALLEST,
 ) -> Faces:
     """`count` faces; `part` gives other faces of the same characters. One character to 250 faces unless said."""
     fixed = np.random.default_rng((seed, dim, 0))
@@ -48,8 +49,8 @@ def made_up(
     middles = unit(fixed.standard_normal((many, dim), dtype=np.float32) * fall)
     weights = fixed.pareto(1.2, many) + 0.3
     nobody = int(count * noise)
-    free = max(count - nobody - many * SMALLEST, 0)
-    sizes = SMALLEST + np.floor(free * weights / weights.sum()).astype(np.int64)
+    free = max(count - nobody - many * smallest, 0)
+    sizes = smallest + np.floor(free * weights / weights.sum()).astype(np.int64)
     truth = np.repeat(np.arange(many), sizes)[: count - nobody]
     truth = np.concatenate([truth, np.full(count - len(truth), -1)])
     chance.shuffle(truth)

@@ -18,6 +18,7 @@ from indexd.store.regions import lay_over, region_row, regions, regions_of
 from indexd.store.revisions import FACE, Coding, active_coding, ask_for_all, coding_of
 from indexd.store.values import ids_json
 from indexd.store.vectors import Floats, Ids, Vectors, check_unit
+from indexd.store.waiting_faces import take_waiting_faces
 from indexd.worker.calls import FoundRegion
 
 # 4 000 half-precision vectors of 1024 are 8 MB: short reads, so that the log of the writer can be reused in between.
@@ -103,6 +104,7 @@ class Faces:
                 if not coding_of(connection, revision_id).active:
                     return
                 ids, gone = lay_over(connection, found)
+                take_waiting_faces(connection, found)
                 with_vector = [
                     region_id
                     for image_id, many in found.items()

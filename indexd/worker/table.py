@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from indexd.worker.calls import (
     AnyCall,
+    ClusterFaces,
     ComparePictures,
     Drill,
     EmbedImages,
@@ -28,6 +29,8 @@ from indexd.worker.session import RenderSession
 CARD = "card"
 CPU = "cpu"
 DECODE = "decode"
+CLUSTER = "cluster"
+WITHOUT_TORCH = (DECODE, CLUSTER)
 
 
 def lane_of_device(device: str) -> str:
@@ -78,6 +81,7 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         ComparePictures: Route(
             lambda _call, _settings: DECODE, "indexd.images.likeness:compare_pictures", takes_session=False
         ),
+        ClusterFaces: Route(lambda _call, _settings: CLUSTER, "indexd.characters.serve:cluster_faces"),
         Drill: Route(lambda call, _settings: call.lane, "indexd.worker.drill:drill"),
     }
 )

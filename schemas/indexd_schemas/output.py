@@ -155,7 +155,7 @@ class RootState(BaseModel):
 
 
 class WorkerState(BaseModel):
-    """A worker process: `lane` is card, cpu or decode; `models` maps resident roles to seconds since their last use.
+    """A worker process: `lane` is card, cpu, decode or cluster; `models` maps resident roles to seconds since their last use.
 
     `running` counts the calls in hand, `queued` those not begun.
     """
