@@ -94,7 +94,9 @@ def main(sizes: tuple[int, ...]) -> None:
                 what = f"{count} faces, {method}"
                 line(what, done.seconds, "s", bar=bar)
                 line(f"{what}: peak memory", done.megabytes, "MB", bar="<= 1500 MB" if bar else "")
-                line(f"{what}: adjusted Rand index", agreement(faces.truth, done.labels), "", bar=">= .97" if bar else "")
+                line(
+                    f"{what}: adjusted Rand index", agreement(faces.truth, done.labels), "", bar=">= .97" if bar else ""
+                )
                 line(f"{what}: pairs wrongly together", over_merge_rate(faces.truth, done.labels) * 100, "%")
 
 

@@ -18,6 +18,8 @@ from indexd import roles
 from indexd.api.live import LiveParts
 from indexd.api.local import LocalOperations
 from indexd.api.server import Server
+from indexd.characters.clusterer import Clusterer
+from indexd.characters.keeper import Keeper
 from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
 from indexd.images import picture_hash
@@ -146,21 +148,28 @@ class Daemon:
             options=self.watch_options,
             on_state=self._on_root_state,
         )
+        wanted = config.settings.characters
+        self.keeper = Keeper(self.store, wanted.threshold, wanted.margin, self.fail)
+        self.clusterer = Clusterer(
+            self.store, lambda: self.workers, self.keeper, places.cache, wanted.min_faces, self._on_event
+        )
         live = LiveParts(
             self.watch,
             self.workers,
             self.jobs,
             time.time(),
-            self.intake.drain,
+            clusterer=self.clusterer,
+            drain=self.intake.drain,
             waits_for=self.layers.waits_for,
             announce=self.layers.announce,
         )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
-        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail)
+        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)
 
     def start(self) -> None:
         """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
         self.vector_cache.start()
+        self.keeper.start()
         self.intake.start()
         self.layers.start()
         self.runner.start()
@@ -174,10 +183,12 @@ class Daemon:
         self.server.stop()
         self.watch.stop()
         self.upkeep.stop()
+        self.clusterer.stop()
         self.runner.stop()
         self.layers.stop()
         self.workers.stop(DRAIN_SECONDS)
         self.intake.stop()
+        self.keeper.stop()
         self.vector_cache.stop()
         self.store.close()
 

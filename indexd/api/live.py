@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from indexd.characters.clusterer import Clusterer
 from indexd.store.records import JobRow
 from indexd.watch.service import RootStatus
 from indexd.worker.handle import Submits
@@ -51,6 +52,7 @@ class LiveParts:
     workers: Submits
     jobs: JobDesk
     started_at: float
+    clusterer: Clusterer | None = None
     drain: Callable[[], None] = lambda: None
     waits_for: Callable[[], Mapping[str, str]] = dict
     announce: Callable[[], None] = lambda: None

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 # The longest step between two signs of life, at a million faces on a slow machine.
 SILENCE_SECONDS = 600.0
 STOP_SECONDS = 10.0
+_LAST_KEY = "faces at the latest clustering"
 State = Literal["never", "running", "done", "cancelled", "failed"]
 
 
@@ -83,6 +84,10 @@ class Clusterer:
             self._thread.start()
         return True
 
+    def is_due(self) -> bool:
+        """Whether faces came or went since the latest clustering."""
+        return self._store.meta.get(_LAST_KEY) != self._state_of_faces()
+
     def standing(self) -> Standing:
         """How it stands now."""
         with self._lock:
@@ -131,6 +136,7 @@ class Clusterer:
         revision = self._store.vectors.active(FACE)
         if revision is None:
             return Standing("done")
+        seen = self._state_of_faces()
         ids: list[NDArray[np.int64]] = []
 
         def parts() -> Iterator[NDArray[np.float16]]:
@@ -156,19 +162,22 @@ class Clusterer:
             call.cancel()
         clustered: FacesClustered = call.result()
         settled = self._store.characters.settle(regions, lambda known: reconcile(clustered.labels, _known(known)))
+        self._store.meta.set(_LAST_KEY, seen)
         self._tell(Progress("describing characters", 0, 0))
         self._keeper.refresh()
         assigned = self._keeper.assign_new()
         self._on_event("clustering", f"{count} faces: {settled.moved} moved, {len(settled.made)} new characters")
         return Standing("done", faces=count, moved=settled.moved, made=len(settled.made), assigned=assigned)
 
+    def _state_of_faces(self) -> str:
+        revision, last = self._store.vectors.active(FACE), self._store.faces.last_id()
+        return f"{revision.id if revision else 0} {self._store.faces.counts().get(FACE, 0)} {last}"
+
     def _tell(self, progress: Progress) -> None:
         with self._lock:
             if self._cancelled and self._call is None:
                 raise CallCancelled("the clustering was cancelled")
-            self._standing = replace(
-                self._standing, stage=progress.stage, done=progress.done, total=progress.total
-            )
+            self._standing = replace(self._standing, stage=progress.stage, done=progress.done, total=progress.total)
 
 
 def _known(known: KnownFaces) -> Known:

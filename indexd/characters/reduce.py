@@ -13,9 +13,7 @@ from indexd.characters.vectors import Floats, blocks
 SAMPLE_ROWS = 20_000
 
 
-def reduced(
-    rows: NDArray[np.floating], dim: int, seed: int, tell: Callable[[str, int, int], None]
-) -> Floats:
+def reduced(rows: NDArray[np.floating], dim: int, seed: int, tell: Callable[[str, int, int], None]) -> Floats:
     """The rows (n, d) on their `dim` strongest axes, float32 (n, dim), centred; d at most `dim`: only centred.
 
     Distances shrink by what the weak axes held, which in CLIP's space is what a picture has for itself.

@@ -62,3 +62,8 @@ def halves(rows: Floats) -> NDArray[np.bool_]:
             break
         side = now
     return np.asarray(side, np.bool_)
+
+
+def closest(rows: Floats, known: Floats) -> Floats:
+    """The cosine of each row (n, dim) with the nearest of these references (k, dim)."""
+    return np.asarray((rows @ known.T).max(axis=1), np.float32)

@@ -53,9 +53,7 @@ def separation(one: Floats, other: Floats) -> float:
     return length / max(width, 1e-6)
 
 
-def one_in_two(
-    faces: Mapping[int, Floats], apart: Collection[tuple[int, int]] = ()
-) -> list[tuple[int, int, float]]:
+def one_in_two(faces: Mapping[int, Floats], apart: Collection[tuple[int, int]] = ()) -> list[tuple[int, int, float]]:
     """Pairs of characters (lower id first) whose faces are one heap, with the cosine of their middles, the nearest first.
 
     `apart` are pairs, lower id first, of which a person said that they are two.

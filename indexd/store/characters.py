@@ -111,12 +111,18 @@ class Characters:
     def names(self) -> dict[int, str]:
         """The names by id, of those that have one."""
         with self._database.read() as connection:
-            return dict(connection.execute("SELECT id, name FROM character WHERE name IS NOT NULL AND merged_into IS NULL").fetchall())
+            return dict(
+                connection.execute(
+                    "SELECT id, name FROM character WHERE name IS NOT NULL AND merged_into IS NULL"
+                ).fetchall()
+            )
 
     def thresholds(self) -> dict[int, float]:
         """The thresholds that were set for single characters."""
         with self._database.read() as connection:
-            return dict(connection.execute("SELECT id, threshold FROM character WHERE threshold IS NOT NULL").fetchall())
+            return dict(
+                connection.execute("SELECT id, threshold FROM character WHERE threshold IS NOT NULL").fetchall()
+            )
 
     def members(self, characters: Collection[int] | None = None) -> list[Member]:
         """The faces of these characters, or of all, by rising region id."""

@@ -103,7 +103,9 @@ def chosen(connection: Connection, number: int | None) -> tuple[Any, ...]:
         if row is None:
             raise NothingFound(f"there is no correction {number}; `indexd characters undo --list` shows them")
         if row[5] is not None:
-            raise UsageError(f"correction {number} is undone already" if row[2] != "undo" else f"{number} is an undoing")
+            raise UsageError(
+                f"correction {number} is undone already" if row[2] != "undo" else f"{number} is an undoing"
+            )
     return tuple(row[:5])
 
 

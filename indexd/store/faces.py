@@ -182,6 +182,12 @@ class Faces:
             )
             return [region_row(row) for row in rows]
 
+    def last_id(self) -> int:
+        """The highest id that a region has; 0 = there is none."""
+        with self._database.read() as connection:
+            last: int = connection.execute("SELECT coalesce(max(id), 0) FROM region").fetchall()[0][0]
+        return last
+
     def counts(self) -> dict[str, int]:
         """How many regions there are of each kind."""
         with self._database.read() as connection:

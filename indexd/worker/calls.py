@@ -273,4 +273,6 @@ class Drill:
     seconds: float = 0.0
 
 
-AnyCall = EmbedText | EmbedImages | FindFaces | ClusterFaces | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill
+AnyCall = (
+    EmbedText | EmbedImages | FindFaces | ClusterFaces | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill
+)

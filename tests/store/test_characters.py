@@ -46,7 +46,9 @@ class Faces:
 
 
 def region(row: int, left: float = 0.1) -> FoundRegion:
-    return FoundRegion("face", "eyes/1", left, 0.1, 0.2, 0.2, confidence=0.9, size_px=80, sharpness=5, quality=0.5, row=row)
+    return FoundRegion(
+        "face", "eyes/1", left, 0.1, 0.2, 0.2, confidence=0.9, size_px=80, sharpness=5, quality=0.5, row=row
+    )
 
 
 @pytest.fixture
