@@ -143,6 +143,8 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
     paths = {f"paths.{name}": text for name, text in settings.paths}
     paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
     paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
+    paths |= {f"faces.detectors.{number}.path": one.path for number, one in enumerate(settings.faces.detectors)}
+    paths["faces.embedder_path"] = settings.faces.embedder_path
     for name in ("checkpoint_folders", "lora_folders"):
         folders = getattr(settings.generate, name)
         paths |= {f"generate.{name}.{number}": text for number, text in enumerate(folders)}
@@ -151,6 +153,8 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
             yield f"{name}: a path cannot hold a NUL character"
         elif not text.strip() and name.startswith("roots."):
             yield f"{name}: it is empty; name the folder"
+        elif not text.strip() and name.startswith("faces.detectors."):
+            yield f"{name}: it is empty; name the detector's file"
         else:
             try:
                 Path(text).expanduser()

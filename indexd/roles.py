@@ -6,11 +6,13 @@ from pathlib import Path
 
 from indexd.config import Config
 from indexd.errors import ModelOff
-from indexd.worker.calls import ModelSpec, WorkerSettings
+from indexd.worker.calls import FACES, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.roles import role_problem
 from indexd_schemas.durations import parse_duration
 from indexd_schemas.output import RoleState
 from indexd_schemas.settings import ROLES
+
+ALL_ROLES = (*ROLES, FACES)
 
 
 def pulled_folder(config: Config, hub: str) -> Path:
@@ -25,29 +27,58 @@ def worker_settings(config: Config) -> WorkerSettings:
     return WorkerSettings(
         models={role: spec for role, spec in specs.items() if spec is not None},
         cache_folder=str(config.places.cache),
+        faces=_faces(config),
         pickle_checkpoints=generate.pickle_checkpoints,
         threads=generate.threads,
         log_level=config.settings.log.level,
     )
 
 
-def resolve(config: Config, role: str) -> ModelSpec:
-    """The model of a role as the worker needs it. Raises ModelOff with the reason."""
-    settings = worker_settings(config)
-    problem = role_problem(settings, role)
+def need(config: Config, role: str) -> None:
+    """Raises ModelOff with the reason when the role is off."""
+    problem = role_problem(worker_settings(config), role)
     if problem is not None:
         raise ModelOff(role, problem)
-    return settings.models[role]
 
 
 def role_states(config: Config) -> list[RoleState]:
     """Every role: on with its path, or off with the reason."""
     settings = worker_settings(config)
     states = []
-    for role in ROLES:
+    for role in ALL_ROLES:
         problem = role_problem(settings, role)
-        states.append(RoleState(role=role, on=problem is None, detail=problem or settings.models[role].path))
+        states.append(RoleState(role=role, on=problem is None, detail=problem or _where(settings, role)))
     return states
+
+
+def _where(settings: WorkerSettings, role: str) -> str:
+    if role != FACES:
+        return settings.models[role].path
+    return f"{', '.join(detector.path for detector in settings.faces.detectors)}; embedded by {settings.faces.embedder}"
+
+
+def _faces(config: Config) -> FacesSpec:
+    faces = config.settings.faces
+    return FacesSpec(
+        detectors=tuple(
+            DetectorSpec(
+                str(Path(detector.path).expanduser().absolute()),
+                {
+                    name.strip(): (kind or name).strip()
+                    for name, _, kind in (one.partition("=") for one in detector.kinds)
+                },
+                detector.confidence,
+                detector.min_size_px,
+            )
+            for detector in faces.detectors
+        ),
+        embedder=faces.embedder,
+        embedder_path=str(Path(faces.embedder_path).expanduser().absolute()) if faces.embedder_path else "",
+        padding=faces.padding,
+        background=faces.background,
+        batch_size=faces.batch_size,
+        keep_alive_seconds=parse_duration(faces.keep_alive),
+    )
 
 
 def _spec(config: Config, role: str) -> ModelSpec | None:

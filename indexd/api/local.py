@@ -24,7 +24,7 @@ from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
 from indexd.search.embedder import WorkerEmbedder
 from indexd.search.find import find_id, find_row
-from indexd.search.present import file_of, image_of, shown_text
+from indexd.search.present import file_of, image_of, region_of, shown_text
 from indexd.search.run import Search
 from indexd.search.targets import Target
 from indexd.statistics.tell import tell_statistics
@@ -61,7 +61,6 @@ from indexd_schemas.marks import (
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
 from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
-from indexd_schemas.settings import ROLES
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
@@ -88,7 +87,7 @@ class LocalOperations:
         self._at_end = at_end
         self._own_workers: Workers | None = None
         self._own_clusterer: Clusterer | None = None
-        self._search = Search(store, WorkerEmbedder(self._workers, lambda role: roles.resolve(config, role)))
+        self._search = Search(store, WorkerEmbedder(self._workers, lambda role: roles.need(config, role)))
 
     def query(self, question: Question) -> Answer:
         """See Operations."""
@@ -107,6 +106,7 @@ class LocalOperations:
             image=image_of(row),
             files=[file_of(file) for file in row.files],
             work=pending_work(self._store, roles_now(self._config, self._live), row.id),
+            regions=[region_of(region) for region in self._store.faces.of_image(row.id)],
             extras={key: shown_text(value) for key, value in row.extras},
             raw=raw,
         )
@@ -250,8 +250,8 @@ class LocalOperations:
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
-        if role not in ROLES:
-            raise UsageError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
+        if role not in roles.ALL_ROLES:
+            raise UsageError(f"there is no role {role!r}; roles are {', '.join(roles.ALL_ROLES)}")
         return verify_model(self._config, self._workers(), role)
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:

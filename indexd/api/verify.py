@@ -6,7 +6,7 @@ import time
 
 from indexd.config import Config
 from indexd.errors import IndexdError
-from indexd.roles import resolve
+from indexd.roles import need
 from indexd.worker.calls import Priority, Verified, VerifyModel
 from indexd.worker.handle import Submits
 from indexd_schemas.replies import VerifiedModel
@@ -14,7 +14,7 @@ from indexd_schemas.replies import VerifiedModel
 
 def verify_model(config: Config, workers: Submits, role: str) -> VerifiedModel:
     """Load the model of `role` and run it once. Raises ModelOff, or what the worker raised."""
-    resolve(config, role)
+    need(config, role)
     began = time.perf_counter()
     answer = workers.submit(VerifyModel(role), priority=Priority.JOB).result(None)
     if not isinstance(answer, Verified):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,10 @@ def neighbours(rows: Floats, k: int, tell: Callable[[str, int, int], None], of: 
     import faiss
 
     count, dim = rows.shape
-    if count <= EXACT_ROWS:
-        index = faiss.IndexFlatL2(dim)
-    else:
+    index: Any = faiss.IndexFlatL2(dim)
+    if count > EXACT_ROWS:
         lists = int(4 * np.sqrt(count))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, lists)
+        index = faiss.IndexIVFFlat(index, dim, lists)
         index.cp.seed = 1
         index.cp.niter = MIDDLE_ROUNDS
         index.cp.max_points_per_centroid = FACES_A_MIDDLE

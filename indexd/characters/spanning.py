@@ -42,7 +42,8 @@ def spanning_tree(
         if parts == 1:
             break
         more = _joins(rows, core, part_of, parts)
-        froms, tos, weights = (np.concatenate(pair) for pair in zip((froms, tos, weights), more, strict=True))
+        froms, tos = np.concatenate([froms, more[0]]), np.concatenate([tos, more[1]])
+        weights = np.concatenate([weights, more[2]])
     order = np.lexsort((tos, froms, weights))
     return np.column_stack([froms[order], tos[order], weights[order]]).astype(np.float64)
 

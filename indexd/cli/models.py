@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ROLE_NAMES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
 roles_argument = click.argument("roles", nargs=-1, type=click.Choice(ROLE_NAMES), metavar="[ROLE]...")
+# The detectors of [faces] are local files: nothing to pull.
+tried_argument = click.argument("roles", nargs=-1, type=click.Choice((*ROLE_NAMES, "faces")), metavar="[ROLE]...")
 
 # Hub folders hold the same weights several times over (half precision, ONNX, other frameworks); this is what is read.
 _TEXT_PARTS = ("model_index.json", "text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*")
@@ -112,7 +114,7 @@ def _patterns(config: Config, hub: str) -> list[str]:
 
 
 @models.command()
-@roles_argument
+@tried_argument
 @json_option
 def verify(roles: tuple[str, ...], as_json: bool) -> int:
     """Load models through a worker and run each once; says device, number format and vector length.

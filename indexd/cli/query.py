@@ -27,6 +27,7 @@ Filters: key:value, key:low..high, has:key; a leading - excludes. All must hold.
   model: lora: sampler: schedule: generator: job: tag: path:   names, * as wildcard
   prompt: note:                                                words
   seed: steps: cfg: width: height: rating:                     number or range
+  faces:2..  region:hand                                       what was detected
   size:1024x768  date:2026-01..2026-03  missing:yes  has:prompt
 
 \b
@@ -34,6 +35,7 @@ Examples:
   indexd query --text "a lighthouse at night" -n 5
   indexd query --similar a.png --similar 0.5:b.png --not-similar c.png
   indexd query --similar a.png --unlike-prompt "a red dress" --explain
+  indexd query --face luna.png faces:2.. -n 50
   indexd query --text "the sea" model:pony steps:20..40 rating:4.. -tag:bad
   indexd query --prompt "red hair" "lora:my lora" --sheet sheet.png
   indexd query --similar a.png rating:5 -n 1 --emit-job again.yaml

@@ -42,6 +42,14 @@ TERM_OPTIONS = (
         "Looks like this picture (file or id).",
         "Looks unlike it.",
     ),
+    TermOption(
+        "face",
+        ("--face",),
+        ("--not-face",),
+        "FILE",
+        "Shows the person in this picture (its largest face).",
+        "Shows somebody else.",
+    ),
     TermOption("text", ("--text",), ("--not-text",), "WORDS", "Looks like what the words say.", "Looks unlike them."),
     TermOption(
         "prompt",

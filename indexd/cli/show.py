@@ -64,6 +64,10 @@ def _print(shown: ShownImage, raw: bool) -> None:
     for file in shown.files:
         gone = f"  missing since {moment(file.missing_since)}" if file.missing_since else ""
         tell(f"{'file':>16}  {file.path}  {byte_count(file.size)}{gone}")
+    for region in shown.regions:
+        place = f"{region.left:.0%} from the left, {region.top:.0%} from the top"
+        sure = f"{region.size_px} px, sure {region.confidence:.2f}, quality {region.quality:.2f}"
+        tell(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}")
     for work in shown.work:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
         tell(f"{'pending':>16}  {work.stage} {work.state}{waits}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from indexd.layers import successors
+from indexd.layers import faces, successors
 from indexd.layers.description import LAYERS, SUCCESSION, THUMBNAIL
 from indexd.layers.ledger import Ledger
 from indexd.store.records import WorkItem
@@ -19,6 +19,8 @@ from indexd.worker.calls import (
     Embedded,
     EmbedImages,
     EmbedText,
+    FacesFound,
+    FindFaces,
     MakeThumbnails,
     PicturesCompared,
     ThumbnailsMade,
@@ -46,7 +48,7 @@ class Batch:
         match self.call:
             case MakeThumbnails(jobs):
                 return jobs[place][0]
-            case EmbedImages(_, paths):
+            case EmbedImages(_, paths) | FindFaces(paths):
                 return paths[place]
             case _:
                 return None
@@ -69,7 +71,7 @@ def prepare(store: Ledger, stage: str, items: Sequence[WorkItem], thumbnails: Th
         store.work.done(stage, [image_id for image_id in ids if image_id not in pairs])
         return Batch(stage, ready, comparing) if ready else None
     layer = LAYERS.get(stage)
-    if layer is not None and layer.of != "image":
+    if layer is not None and layer.of in ("prompt", "negative_prompt"):
         texts = store.images.prompts(ids, layer.of)
         ready = tuple(item for item in items if texts.get(item.image_id, "").strip())
         without = [item.image_id for item in items if item not in ready]
@@ -84,6 +86,8 @@ def prepare(store: Ledger, stage: str, items: Sequence[WorkItem], thumbnails: Th
             store.work.failed(stage, image_id, NO_FILE, retry_at=now + NO_FILE_RETRY_SECONDS)
     if not ready:
         return None
+    if layer is not None and layer.of == "faces":
+        return Batch(stage, ready, faces.finding(store, [item.image_id for item in ready], paths))
     if layer is not None:
         return Batch(stage, ready, EmbedImages(layer.role, tuple(paths[item.image_id] for item in ready)))
     hashes = store.images.hashes([item.image_id for item in ready])
@@ -107,6 +111,9 @@ def settle(store: Ledger, batch: Batch, result: Any, now: float) -> None:
     elif isinstance(result, Embedded):
         problems = dict(result.problems)
         _put(store, batch, result)
+    elif isinstance(result, FacesFound):
+        problems = dict(result.problems)
+        faces.settle(store, batch.ids, result)
     else:
         raise TypeError(f"a {type(result).__name__} is no result of the stage {batch.stage}")
     for place, problem in problems.items():

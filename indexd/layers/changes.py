@@ -5,7 +5,7 @@ from __future__ import annotations
 from indexd.layers.description import LAYERS
 from indexd.layers.ledger import Ledger
 from indexd.worker.calls import WorkerSettings
-from indexd.worker.roles import model_stamp
+from indexd.worker.roles import role_stamp
 
 
 class ModelChanges:
@@ -24,10 +24,10 @@ class ModelChanges:
     def look(self) -> None:
         """Compare every layer that has vectors with the files of its model."""
         for stage, layer in LAYERS.items():
-            spec = self._settings.models.get(layer.role)
-            if spec is None or self._store.vectors.active(stage) is None:
+            stamp = role_stamp(self._settings, layer.role)
+            if stamp is None or self._store.vectors.active(stage) is None:
                 continue
-            if self._store.meta.get(_key(stage)) != model_stamp(spec.path):
+            if self._store.meta.get(_key(stage)) != stamp:
                 self._to_ask.add(stage)
 
     def take_question(self, stage: str) -> bool:
@@ -45,11 +45,12 @@ class ModelChanges:
     def stamp(self, stage: str) -> str | None:
         """How the files look before a batch is sent, the first time only; to be given to `note` when it came back."""
         layer = LAYERS.get(stage)
-        spec = self._settings.models.get(layer.role) if layer is not None else None
-        if spec is None or stage in self._noted:
+        if layer is None or stage in self._noted:
             return None
-        self._noted.add(stage)
-        return model_stamp(spec.path)
+        stamp = role_stamp(self._settings, layer.role)
+        if stamp is not None:
+            self._noted.add(stage)
+        return stamp
 
     def note(self, stage: str, stamp: str) -> None:
         """The vectors of `stage` are of the model whose files look like `stamp`."""

@@ -1,4 +1,4 @@
-"""The five layers: what each is computed from, by which model, and which stages a picture needs.
+"""The layers: what each is computed from, by which model, and which stages a picture needs.
 
 No torch here; the models are behind the worker's calls.
 """
@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from indexd.images.facts import ImageFacts
 from indexd.store.records import Of
+from indexd.worker.calls import FACES
 
 THUMBNAIL = "thumbnail"
 SUCCESSION = "succession"
@@ -34,6 +35,7 @@ LAYERS: Mapping[str, Layer] = MappingProxyType(
             Layer("clip_l", role="clip_l", of="prompt"),
             Layer("clip_g", role="clip_g", of="prompt"),
             Layer("clip_h", role="clip_h", of="image"),
+            Layer("face", role=FACES, of="faces"),
         )
     }
 )
@@ -46,8 +48,8 @@ looks for its rating; then the thumbnail, because it is what people see first.""
 
 def stages_for(facts: ImageFacts) -> tuple[str, ...]:
     """The stages that a picture with these facts needs; a text layer only where there is a text to embed."""
-    texts = {"prompt": facts.metadata.prompt, "negative_prompt": facts.metadata.negative_prompt}
+    texts: dict[Of, str | None] = {"prompt": facts.metadata.prompt, "negative_prompt": facts.metadata.negative_prompt}
     return (
         THUMBNAIL,
-        *(layer.name for layer in LAYERS.values() if layer.of == "image" or (texts[layer.of] or "").strip()),
+        *(layer.name for layer in LAYERS.values() if layer.of not in texts or (texts[layer.of] or "").strip()),
     )

@@ -18,10 +18,10 @@ from indexd.layers.description import LAYERS, STAGES, THUMBNAIL
 from indexd.layers.ledger import Ledger
 from indexd.layers.trouble import GiveBack, Hold, Holds, Isolate, Later, SetAside, Smaller, judge
 from indexd.store.records import WorkItem
-from indexd.worker.calls import EmbedText, Priority, WorkerSettings
+from indexd.worker.calls import FACES, EmbedText, FindFaces, Priority, WorkerSettings
 from indexd.worker.handle import Call, Submits
 from indexd.worker.roles import role_problem
-from indexd.worker.table import DECODE, lane_of_device
+from indexd.worker.table import DECODE, lane_of_role
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,8 @@ class LayerDispatcher:
         now = self._now()
         for stage, lane in self._open_stages(now):
             if self._changes.take_question(stage):
-                self._send(Batch(stage, (), EmbedText(LAYERS[stage].role, ())), lane)
+                role = LAYERS[stage].role
+                self._send(Batch(stage, (), FindFaces(()) if role == FACES else EmbedText(role, ())), lane)
                 return True
             items = self._take(stage, now)
             if not items:
@@ -192,15 +193,11 @@ class LayerDispatcher:
             busy[one.lane] = busy.get(one.lane, 0) + 1
         for stage in sorted(STAGES, key=lambda stage: self._turns.get(stage, 0) // IN_A_ROW):
             role = _role(stage)
-            lane = DECODE if role is None else self._lane(role)
+            lane = DECODE if role is None else lane_of_role(role, self._settings)
             if busy.get(lane, 0) >= AHEAD or self._holds.held(role or THUMBNAIL, now):
                 continue
             if role is None or role_problem(self._settings, role) is None:
                 yield stage, lane
-
-    def _lane(self, role: str) -> str:
-        spec = self._settings.models.get(role)
-        return lane_of_device(spec.device if spec is not None else "")
 
     def _take(self, stage: str, now: float) -> list[WorkItem]:
         """Items for one batch. What was tried before goes alone: it may be what killed the batch it was in."""
@@ -215,7 +212,12 @@ class LayerDispatcher:
 
     def _batch_size(self, stage: str) -> int:
         role = _role(stage)
-        wanted = THUMBNAIL_BATCH if role is None else self._settings.models[role].batch_size
+        if role is None:
+            wanted = THUMBNAIL_BATCH
+        elif role == FACES:
+            wanted = self._settings.faces.batch_size
+        else:
+            wanted = self._settings.models[role].batch_size
         return min(wanted, self._largest.get(stage, wanted))
 
     def _send(self, batch: Batch, lane: str) -> None:

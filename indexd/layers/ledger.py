@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from indexd.store.records import Of, Revision, WorkItem
-from indexd.worker.calls import Vectors
+from indexd.store.records import Of, RegionRow, Revision, WorkItem
+from indexd.worker.calls import FoundRegion, Vectors
 
 
 class WorkLedger(Protocol):
@@ -93,6 +93,22 @@ class HashShelf(Protocol):
         ...
 
 
+class FaceShelf(Protocol):
+    """Regions of pictures, and the vectors of faces."""
+
+    def spoken_of(self, images: Collection[int]) -> Mapping[int, Sequence[RegionRow]]:
+        """The regions of which a person said something."""
+        ...
+
+    def activate(self, identity: str, dim: int, detectors: str) -> int:
+        """Make this the way in which faces are found and embedded; the id of the model revision."""
+        ...
+
+    def put(self, revision_id: int, found: Mapping[int, Sequence[FoundRegion]], vectors: Vectors) -> None:
+        """Store what was found in pictures and take their work off the ledger, in one transaction."""
+        ...
+
+
 class Notes(Protocol):
     """Single facts by key."""
 
@@ -136,6 +152,11 @@ class Ledger(Protocol):
     @property
     def picture_hashes(self) -> HashShelf:
         """What comes with the thumbnails."""
+        ...
+
+    @property
+    def faces(self) -> FaceShelf:
+        """What is found in pictures."""
         ...
 
     @property

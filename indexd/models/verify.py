@@ -6,12 +6,16 @@ import numpy as np
 
 from indexd.errors import ModelOff
 from indexd.models.loaders import LOADERS, embedder
-from indexd.worker.calls import Verified, VerifyModel
+from indexd.worker.calls import FACES, Verified, VerifyModel
 from indexd.worker.session import RenderSession
 
 
 def verify_model(call: VerifyModel, session: RenderSession) -> Verified:
     """Raises ModelOff with the reason when the model cannot be loaded or gives nothing usable."""
+    if call.role == FACES:
+        from indexd.models.faces import verify_faces
+
+        return verify_faces(session)
     spec = session.spec(call.role)
     if call.role not in LOADERS:
         from indexd.generate.verify import verify_generator

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from indexd.errors import IndexdError, ModelOff
-from indexd.worker.calls import Embedded, EmbedImages, EmbedText, Priority
+from indexd.worker.calls import FACES, Embedded, EmbedImages, EmbedText, FacesFound, FindFaces, Priority
 from indexd.worker.handle import Submits
 
 # A big model read from a slow disk on the first question after an idle night.
@@ -21,6 +21,10 @@ class Embedder(Protocol):
 
     def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
         """The vectors of the call's texts or pictures."""
+        ...
+
+    def find_faces(self, call: FindFaces) -> FacesFound:
+        """The regions of the call's pictures and the vectors of their faces; raises as embedding does."""
         ...
 
     def off(self, role: str) -> str | None:
@@ -41,12 +45,20 @@ class WorkerEmbedder:
 
     def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
         """The vectors of the call's texts or pictures."""
-        self._need(call.role)
-        try:
-            embedded: Embedded = self._workers().submit(call, priority=Priority.URGENT).result(ANSWER_SECONDS)
-        except TimeoutError:
-            raise IndexdError(f"the model of {call.role} gave no answer within {ANSWER_SECONDS:g} s") from None
+        embedded: Embedded = self._answer(call.role, call)
         return embedded
+
+    def find_faces(self, call: FindFaces) -> FacesFound:
+        """See Embedder."""
+        found: FacesFound = self._answer(FACES, call)
+        return found
+
+    def _answer(self, role: str, call: EmbedText | EmbedImages | FindFaces) -> Any:
+        self._need(role)
+        try:
+            return self._workers().submit(call, priority=Priority.URGENT).result(ANSWER_SECONDS)
+        except TimeoutError:
+            raise IndexdError(f"the model of {role} gave no answer within {ANSWER_SECONDS:g} s") from None
 
     def off(self, role: str) -> str | None:
         """See Embedder."""
@@ -58,16 +70,28 @@ class WorkerEmbedder:
 
 
 class FakeEmbedder:
-    """An embedder with known vectors that keeps its calls: `answer` makes the `Embedded` of a call."""
+    """An embedder with known vectors that keeps its calls: `answer` makes the `Embedded` of a call, `faces` a FacesFound."""
 
-    def __init__(self, answer: Callable[[EmbedText | EmbedImages], Embedded]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[EmbedText | EmbedImages], Embedded],
+        faces: Callable[[FindFaces], FacesFound] | None = None,
+    ) -> None:
         self._answer = answer
-        self.calls: list[EmbedText | EmbedImages] = []
+        self._faces = faces
+        self.calls: list[EmbedText | EmbedImages | FindFaces] = []
 
     def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
         """The prepared answer."""
         self.calls.append(call)
         return self._answer(call)
+
+    def find_faces(self, call: FindFaces) -> FacesFound:
+        """The prepared answer."""
+        if self._faces is None:
+            raise ModelOff(FACES, "no faces were prepared")
+        self.calls.append(call)
+        return self._faces(call)
 
     def off(self, _role: str) -> str | None:
         """Every role is on."""

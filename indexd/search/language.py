@@ -49,6 +49,8 @@ KEYS = {
     "rating": Key("4 or 3..5", whole, ranged=True),
     "size": Key("1024x768"),
     "date": Key("2026, 2026-01, 2026-01-31 or a range of them"),
+    "faces": Key("2 or 2..", whole, ranged=True),
+    "region": Key("kind of region (face, hand, …), * as wildcard"),
     "missing": Key("yes or no", presence),
     "has": Key("a key of this list"),
 }

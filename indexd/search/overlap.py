@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.search import likeness
 from indexd.search.calibrate import Background, shared_deviation
 from indexd.search.plan import Plan, Probe
 from indexd.store.index import Store
@@ -35,7 +36,7 @@ def _joint(store: Store, probes: Sequence[Probe], scales: Sequence[Background]) 
     ids = random.Random(SAMPLE_SEED).sample(range(1, count + 1), min(count, SAMPLE_SIZE))
     columns = []
     for probe, scale in zip(probes, scales, strict=True):
-        cosines = store.vectors.scores(probe.layer, probe.vector, ids)
+        cosines = likeness.scores(store, probe.layer, probe.vector, ids)
         columns.append({image_id: scale.z(cosine) for image_id, cosine in cosines.items()})
     known = sorted(set().union(*columns))
     rows = [[column.get(image_id, 0.0) for column in columns] for image_id in known]

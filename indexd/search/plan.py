@@ -19,7 +19,7 @@ from indexd.store.fulltext import SEARCHED
 from indexd.store.id_set import IdSet
 from indexd.store.index import Store
 from indexd.store.records import Filter
-from indexd.worker.calls import EmbedImages, EmbedText
+from indexd.worker.calls import EmbedImages, EmbedText, FindFaces
 from indexd_schemas.question import Question, SortOrder, Term
 
 
@@ -87,7 +87,7 @@ class Planner:
             if rule.fulltext is not None:
                 label = self._label("fulltext" if rule.fulltext == SEARCHED else f"fulltext_{term.kind}")
                 words.append(Words(label, term.weight, term.value, rule.fulltext, asked))
-            vector = self._vector(term, rule)
+            vector = self._face(term, rule) if rule.of == "face" else self._vector(term, rule)
             if vector is not None:
                 probes.append(Probe(self._label(rule.layer), rule.layer, term.weight, vector, asked))
         if question.terms and not probes and not words:
@@ -113,8 +113,7 @@ class Planner:
         known, path = self._known_picture(target, rule.layer) if target else (None, None)
         revision = self.store.vectors.active(rule.layer)
         if revision is None:
-            reason = self.embed.off(LAYERS[rule.layer].role) or f"nothing has been computed for {rule.layer} yet"
-            self.notes.append(f"{option_of(term)} was left out of {rule.layer}: {reason}")
+            self._left_out(term, rule, self._why_nothing(rule))
             return None
         if known is not None:
             return known
@@ -123,16 +122,48 @@ class Planner:
         try:
             embedded = self.embed(call)
         except IndexdError as error:
-            self.notes.append(f"{option_of(term)} was left out of {rule.layer}: {error}")
+            self._left_out(term, rule, str(error))
             return None
         if embedded.problems:
             raise IndexdError(f"{target or term.kind} cannot be embedded: {embedded.problems[0]}")
         if embedded.identity != revision.identity:
-            self.notes.append(
-                f"{option_of(term)} was left out of {rule.layer}: the model of {role} was changed, and its work is not done yet"
-            )
+            self._left_out(term, rule, f"the model of {role} was changed, and its work is not done yet")
             return None
         return np.ascontiguousarray(embedded.vectors[0], dtype=np.float32)
+
+    def _face(self, term: Term, rule: TermRule) -> NDArray[np.float32] | None:
+        """The vector of the largest face in a picture, known or looked for now, or None with a note."""
+        target = from_text(term.value)
+        revision = self.store.vectors.active(rule.layer)
+        if revision is None:
+            self._left_out(term, rule, self._why_nothing(rule))
+            return None
+        image_id = find_id(self.store, target)
+        for row in self.store.faces.of_image(image_id) if image_id is not None else ():
+            known = self.store.vectors.get(rule.layer, row.id)
+            if known is not None:
+                return known
+        path = self._file(target, image_id)
+        try:
+            found = self.embed.find_faces(FindFaces((path,)))
+        except IndexdError as error:
+            self._left_out(term, rule, str(error))
+            return None
+        if found.problems:
+            raise IndexdError(f"{target} cannot be looked at: {found.problems[0]}")
+        if found.identity != revision.identity:
+            self._left_out(term, rule, "the models of faces were changed, and their work is not done yet")
+            return None
+        largest = max(found.regions[0], key=lambda one: (one.row is not None, one.width * one.height), default=None)
+        if largest is None or largest.row is None:
+            raise IndexdError(f"no face was found in {target}; --similar compares whole pictures")
+        return np.ascontiguousarray(found.vectors[largest.row], dtype=np.float32)
+
+    def _why_nothing(self, rule: TermRule) -> str:
+        return self.embed.off(LAYERS[rule.layer].role) or f"nothing has been computed for {rule.layer} yet"
+
+    def _left_out(self, term: Term, rule: TermRule, reason: str) -> None:
+        self.notes.append(f"{option_of(term)} was left out of {rule.layer}: {reason}")
 
     def _known_picture(self, target: Target, layer: str) -> tuple[NDArray[np.float32] | None, bytes | None]:
         """The stored vector of a picture, or the path from which it can be made."""
@@ -141,16 +172,20 @@ class Planner:
             vector = self.store.vectors.get(layer, image_id)
             if vector is not None:
                 return np.asarray(vector, dtype=np.float32), None
+        return None, self._file(target, image_id)
+
+    def _file(self, target: Target, image_id: int | None) -> bytes:
+        """A file of a picture that lies on disk now."""
         if target.path is not None and os.path.exists(target.path):
-            return None, target.path
+            return target.path
         places = self.store.images.paths([image_id]) if image_id is not None else {}
         if image_id not in places:
             raise IndexdError(f"{target}: there is no such picture, neither in the index nor on disk")
-        return None, places[image_id]
+        return places[image_id]
 
 
 def _asked(term: Term, rule: TermRule) -> str:
-    value = str(from_text(term.value)) if rule.of == "image" else " ".join(term.value.split())
+    value = str(from_text(term.value)) if rule.of in ("image", "face") else " ".join(term.value.split())
     return f"{option_of(term)} {value}"
 
 

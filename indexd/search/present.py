@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from indexd.images.metadata.redact import redacted
-from indexd.store.records import FileRow, ImageRow
+from indexd.store.records import FileRow, ImageRow, RegionRow
 from indexd.watch.paths import display
-from indexd_schemas.output import Image, ImageFile, Lora
+from indexd_schemas.output import Image, ImageFile, Lora, Region
 
 
 def present_file(row: ImageRow) -> FileRow | None:
@@ -45,6 +45,24 @@ def image_of(row: ImageRow) -> Image:
         job=row.job,
         is_ai=row.is_ai,
         problem=row.decode_problem or row.parse_problem,
+    )
+
+
+def region_of(row: RegionRow) -> Region:
+    """A face or another thing found in a picture as the JSON contract has it."""
+    region = row.region
+    return Region(
+        id=row.id,
+        kind=region.kind,
+        left=round(region.left, 5),
+        top=round(region.top, 5),
+        width=round(region.width, 5),
+        height=round(region.height, 5),
+        confidence=round(region.confidence, 4),
+        size_px=region.size_px,
+        sharpness=round(region.sharpness, 2),
+        quality=round(region.quality, 4),
+        detector=region.detector,
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from indexd.search.calibrate import Background, background, fulltext_scores, fuse, match_share
 from indexd.search.cutoff import NOWHERE, Standing, cutoff_of
 from indexd.search.embedder import Embedder
+from indexd.search.likeness import farthest, nearest, scores
 from indexd.search.overlap import deviations
 from indexd.search.plan import Plan, Planner, Probe, Words
 from indexd.search.present import image_of, present_file
@@ -156,16 +157,15 @@ class Search:
         if probe.weight <= 0 and attracts:
             return {}
         wanted = min(max(2 * limit, CANDIDATES), MOST_CANDIDATES)
-        vector = probe.vector if probe.weight > 0 else -probe.vector
-        near = self._store.vectors.nearest(probe.layer, vector, wanted, plan.among, candidates=wanted)
-        return dict(near) if probe.weight > 0 else {image_id: -score for image_id, score in near}
+        find = nearest if probe.weight > 0 else farthest
+        return find(self._store, probe.layer, probe.vector, wanted, plan.among)
 
     def _matches(self, plan: Plan, words: Words, limit: int) -> dict[int, float]:
         return dict(self._store.fulltext.match(words.text, max(FULLTEXT_HITS, limit), plan.among, words.columns))
 
     def _score_layer(self, probe: Probe, scale: Background, near: dict[int, float], ranked: dict[int, _Ranked]) -> None:
         others = [image_id for image_id in ranked if image_id not in near]
-        cosines = near | (self._store.vectors.scores(probe.layer, probe.vector, others) if others else {})
+        cosines = near | (scores(self._store, probe.layer, probe.vector, others) if others else {})
         for image_id, candidate in ranked.items():
             cosine = cosines.get(image_id)
             if cosine is not None:
@@ -183,12 +183,12 @@ class Search:
         return self._store.images.count() if plan.among is None else len(plan.among)
 
     def _score_words(self, words: Words, bm25: dict[int, float], share: float, ranked: dict[int, _Ranked]) -> None:
-        scores, miss = fulltext_scores(bm25, share)
+        known, miss = fulltext_scores(bm25, share)
         for image_id, candidate in ranked.items():
             if image_id in bm25:
                 candidate.plain[words.label] = bm25[image_id]
             # Words that nobody wrote tell nothing, and would only water down what the vectors say.
-            candidate.calibrated.append((words.weight if bm25 else 0.0, scores.get(image_id, miss)))
+            candidate.calibrated.append((words.weight if bm25 else 0.0, known.get(image_id, miss)))
 
     def _background(self, probe: Probe) -> Background:
         revision = self._store.vectors.active(probe.layer)

@@ -14,17 +14,18 @@ from indexd_schemas.question import Term, TermKind
 
 @dataclass(frozen=True, slots=True)
 class TermRule:
-    """`of` = what the term's value is. `as_query` adds the model's query prefix. `fulltext` names the columns of the full
+    """`of` = what the term's value is (a face: the largest in a picture). `as_query` adds the model's query prefix. `fulltext` names the columns of the full
     text in which the words are looked for as well."""
 
     layer: str
-    of: Literal["image", "words"]
+    of: Literal["image", "words", "face"]
     as_query: bool = False
     fulltext: str | None = None
 
 
 TERMS: dict[TermKind, TermRule] = {
     "similar": TermRule("clip_h", of="image"),
+    "face": TermRule("face", of="face"),
     "text": TermRule("clip_h", of="words", as_query=True),
     "prompt": TermRule("bge_prompt", of="words", as_query=True, fulltext=SEARCHED),
     "negative_prompt": TermRule("bge_negative", of="words", as_query=True, fulltext="{negative}"),

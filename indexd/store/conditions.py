@@ -10,12 +10,14 @@ import datetime
 import json
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable
 
 from indexd.store.database import Connection
 from indexd.store.fulltext import match_expression
 from indexd.store.records import Filter
+from indexd.store.revisions import FACE
 from indexd.store.tags import with_ancestors
 from indexd.store.values import canonical_seed, display, plain_text
 
@@ -37,6 +39,8 @@ _STATED = {
     "note": "EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)",
     "rating": "EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)",
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
+    "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE}')",
+    "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
 }
 _MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
@@ -196,6 +200,27 @@ def _job(connection: Connection, wanted: Filter) -> Condition:
     return f"{made} OR image.job IN (SELECT value FROM json_each(?))", (json.dumps(ids), json.dumps(names))
 
 
+def _faces(connection: Connection, wanted: Filter) -> Condition:
+    """How many faces a picture has. None at all is known only of pictures that were looked at."""
+    low, high = _ends(wanted)
+    try:
+        least, most = int(low or 0), int(high) if high is not None else sys.maxsize
+    except ValueError:
+        return NOTHING
+    counted = "SELECT image_id FROM region WHERE kind = ? GROUP BY image_id HAVING count(*)"
+    if least > 0:
+        return f"image.id IN ({counted} BETWEEN ? AND ?)", (FACE, least, most)
+    if connection.execute("SELECT 1 FROM revision WHERE layer = ? AND active", (FACE,)).fetchone() is None:
+        return NOTHING
+    looked_at = "image.decode_problem IS NULL AND image.id NOT IN (SELECT image_id FROM work WHERE stage = ?)"
+    return f"{looked_at} AND image.id NOT IN ({counted} > ?)", (FACE, FACE, most)
+
+
+def _region(connection: Connection, wanted: Filter) -> Condition:
+    kinds = _matching(_distinct(connection, "region", "kind"), wanted.value, _as_is)
+    return _in_list("image.id IN (SELECT image_id FROM region WHERE kind", kinds, ")")
+
+
 def _character(connection: Connection, wanted: Filter) -> Condition:
     """A character by name or number, through its faces; or how many different ones there are in the picture."""
     if wanted.op == "..":
@@ -217,11 +242,8 @@ def _character(connection: Connection, wanted: Filter) -> Condition:
     ids = [one for one, name in named if matches(unicodedata.normalize("NFC", name))]
     if not ids and number.isascii() and number.isdigit() and len(number) < 19:
         ids = [int(number)]
-    return (
-        "image.id IN (SELECT image_id FROM region JOIN membership ON region_id = region.id"
-        " WHERE character_id IN (SELECT value FROM json_each(?)))",
-        (json.dumps(ids),),
-    )
+    theirs = "image.id IN (SELECT image_id FROM region JOIN membership ON region_id = region.id WHERE character_id"
+    return _in_list(theirs, [str(one) for one in ids], ")")
 
 
 _SPECIAL: dict[str, Callable[[Connection, Filter], Condition]] = {
@@ -236,6 +258,8 @@ _SPECIAL: dict[str, Callable[[Connection, Filter], Condition]] = {
     "missing": _missing,
     "path": _path,
     "job": _job,
+    "faces": _faces,
+    "region": _region,
 }
 
 

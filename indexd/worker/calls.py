@@ -47,11 +47,47 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """A detector's file, and what is kept of what it finds.
+
+    `kinds` maps its classes (as it names them) to kinds of regions; empty = all of them, under their own names.
+    """
+
+    path: str
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    confidence: float = 0.4
+    min_size_px: int = 32
+
+
+FACES = "faces"
+"""The role that detectors and face embedder fill together."""
+CLIP_H = "clip_h"
+
+
+@dataclass(frozen=True, slots=True)
+class FacesSpec:
+    """How faces are found and embedded; without `detectors` they are not. The models run on clip_h's device.
+
+    `embedder` is clip_h, or the name of an entry point of other people's packages, which gets `embedder_path`. `padding`
+    is put around a face on each side, as a share of its longer side; `background` says what becomes of what is outside.
+    """
+
+    detectors: tuple[DetectorSpec, ...] = ()
+    embedder: str = CLIP_H
+    embedder_path: str = ""
+    padding: float = 0.25
+    background: Literal["keep", "grey"] = "keep"
+    batch_size: int = 16
+    keep_alive_seconds: float | None = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """Everything a worker is told when it starts."""
 
     models: Mapping[str, ModelSpec]
     cache_folder: str
+    faces: FacesSpec = FacesSpec()
     pickle_checkpoints: bool = False
     threads: int = 0
     log_level: str = "INFO"

@@ -23,12 +23,16 @@ from PIL.PngImagePlugin import PngInfo
 
 from indexd.errors import CallCancelled, ModelOff
 from indexd.worker.calls import (
+    FACES,
     AnyCall,
     ComparePictures,
     Drill,
     Embedded,
     EmbedImages,
     EmbedText,
+    FacesFound,
+    FindFaces,
+    FoundRegion,
     MakeThumbnails,
     PicturesCompared,
     Priority,
@@ -63,7 +67,8 @@ class FakeWorkers:
     """Answers in the thread that submits, unless held.
 
     `known` gives texts (str) and picture paths (bytes) vectors of their own; `off` turns roles off with a reason.
-    `same_pictures` is the verdict on every two pictures. `calls` lists what was submitted, `batches` counts calls by their class.
+    `faces` gives a picture (by path) faces, by their vectors or by bytes that stand for somebody; every other has one of
+    its own. `same_pictures` is the verdict on every two pictures. `calls` lists what was submitted, `batches` counts calls by their class.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class FakeWorkers:
         self.off = dict(off or {})
         self.identity = identity
         self.dim = dim
+        self.faces: dict[bytes, Sequence[bytes | Sequence[float]]] = {}
+        self.detectors = "fake eyes/1"
         self.calls: list[AnyCall] = []
         self.batches: Counter[type] = Counter()
         self.same_pictures: bool | str = True
@@ -170,6 +177,8 @@ class FakeWorkers:
                 vectors = [self._picture(path) for path in paths]
                 problems = {place: "cannot be read" for place, vector in enumerate(vectors) if np.isnan(vector).any()}
                 return self._embedded(role, vectors, problems)
+            case FindFaces(paths):
+                return self._found(paths)
             case MakeThumbnails(jobs):
                 there = {n: os.path.exists(path) for n, (path, _) in enumerate(jobs)}
                 return ThumbnailsMade(
@@ -195,6 +204,28 @@ class FakeWorkers:
         self._check(role)
         stacked = np.stack(vectors) if vectors else np.zeros((0, self.dim), np.float32)
         return Embedded(stacked, self.identity, problems)
+
+    def _found(self, paths: Sequence[bytes]) -> FacesFound:
+        self._check(FACES)
+        regions: list[tuple[FoundRegion, ...]] = []
+        rows: list[Vectors] = []
+        problems: dict[int, str] = {}
+        for place, path in enumerate(paths):
+            mine: list[FoundRegion] = []
+            try:
+                seen = self.faces[path] if path in self.faces else [(b"face" + Path(os.fsdecode(path)).read_bytes())]
+            except OSError:
+                seen, problems[place] = [], "cannot be read"
+            for nth, face in enumerate(seen):
+                vector = direction(face, self.dim) if isinstance(face, bytes) else np.asarray(face, np.float32)
+                left = nth / len(seen)
+                mine.append(
+                    FoundRegion("face", "fake", left, 0.25, 0.9 / len(seen), 0.5, 0.9, 64, 50.0, 0.8, len(rows))
+                )
+                rows.append(vector)
+            regions.append(tuple(mine))
+        stacked = np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
+        return FacesFound(tuple(regions), stacked, self.identity, self.detectors, problems)
 
     def _text(self, text: str) -> Vectors:
         known = self.known.get(text)

@@ -28,9 +28,11 @@ OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
     "ULTRALYTICS_SAFE_LOAD": "true",
     "YOLO_OFFLINE": "true",
+    "YOLO_AUTOINSTALL": "false",
 }
 """Set before any of the libraries is imported: they read them once. Nothing here ever fetches."""
 
+_FOLDERS = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PR_SET_PDEATHSIG = 1
 
@@ -46,6 +48,9 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
         os.dup2(2, 1)
     sys.stdout = sys.stderr
     os.environ.update(OFFLINE)
+    # ultralytics and matplotlib, which it imports, would write their settings into the user's home.
+    for name in _FOLDERS:
+        os.environ[name] = os.path.join(settings.cache_folder, "libraries")
     threads = 1 if lane == DECODE else settings.threads
     if threads:
         os.environ.update(dict.fromkeys(_THREADS, str(threads)))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from indexd.worker.calls import WorkerSettings
+from indexd.worker.calls import CLIP_H, FACES, WorkerSettings
 
+NO_DETECTOR = "no detector is set; name one under [[faces.detectors]] in the settings"
 NO_MODEL = "no model is set for it; name one under [models.{role}] in the settings"
 
 
 def role_problem(settings: WorkerSettings, role: str) -> str | None:
     """Why `role` is off, as the end of the sentence "… is off, because …"; None = nothing speaks against it."""
+    if role == FACES:
+        return _faces_problem(settings)
     spec = settings.models.get(role)
     if spec is None:
         return NO_MODEL.format(role=role)
@@ -24,11 +28,35 @@ def role_problem(settings: WorkerSettings, role: str) -> str | None:
     return f"there is nothing at {spec.path}; mount it or change [models.{role}] path"
 
 
-def model_stamp(path: str) -> str:
-    """What the files of a model look like from outside (names, sizes, times): equal = certainly not replaced."""
-    root = Path(path)
-    files = sorted(root.rglob("*")) if root.is_dir() else [root]
-    digest = blake2b(digest_size=16)
+def _faces_problem(settings: WorkerSettings) -> str | None:
+    faces = settings.faces
+    if not faces.detectors:
+        return NO_DETECTOR
+    for path in [*(detector.path for detector in faces.detectors), faces.embedder_path]:
+        if path and not os.path.exists(path):
+            return f"there is nothing at {path}; mount it or correct [faces] in the settings"
+    problem = role_problem(settings, CLIP_H) if faces.embedder == CLIP_H else None
+    return f"clip_h, which embeds them, is off: {problem}" if problem is not None else None
+
+
+def role_stamp(settings: WorkerSettings, role: str) -> str | None:
+    """What the models of a role look like from outside: equal = certainly not replaced; None = the role has none."""
+    if role == FACES:
+        faces = settings.faces
+        clip_h = settings.models.get(CLIP_H) if faces.embedder == CLIP_H else None
+        paths = [*(detector.path for detector in faces.detectors), faces.embedder_path, clip_h.path if clip_h else ""]
+        # What is kept and how it is cut out decides the vectors as the files do.
+        return _stamp([path for path in paths if path], repr(faces)) if faces.detectors else None
+    spec = settings.models.get(role)
+    return _stamp([spec.path]) if spec is not None else None
+
+
+def _stamp(paths: Iterable[str], told: str = "") -> str:
+    """A hash over names, sizes and times of files."""
+    files: list[Path] = []
+    for root in map(Path, paths):
+        files += sorted(root.rglob("*")) if root.is_dir() else [root]
+    digest = blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16)
     for file in files:
         try:
             found = file.stat()

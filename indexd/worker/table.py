@@ -13,12 +13,15 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from indexd.worker.calls import (
+    CLIP_H,
+    FACES,
     AnyCall,
     ClusterFaces,
     ComparePictures,
     Drill,
     EmbedImages,
     EmbedText,
+    FindFaces,
     MakeThumbnails,
     Render,
     VerifyModel,
@@ -60,19 +63,24 @@ def _by_text_device(call: EmbedText, settings: WorkerSettings) -> str:
 
 
 def _by_device(call: EmbedImages | VerifyModel, settings: WorkerSettings) -> str:
-    spec = settings.models.get(call.role)
+    return lane_of_role(call.role, settings)
+
+
+def lane_of_role(role: str, settings: WorkerSettings) -> str:
+    """The lane of the model of a role; faces are found where clip_h is, which embeds them."""
+    spec = settings.models.get(CLIP_H if role == FACES else role)
     return CARD if spec is None else lane_of_device(spec.device)
 
 
 def _by_generator(_call: Render, settings: WorkerSettings) -> str:
-    spec = settings.models.get("sdxl")
-    return CARD if spec is None else lane_of_device(spec.device)
+    return lane_of_role("sdxl", settings)
 
 
 ROUTES: Mapping[type, Route] = MappingProxyType(
     {
         EmbedText: Route(_by_text_device, "indexd.models.embed:embed_text"),
         EmbedImages: Route(_by_device, "indexd.models.embed:embed_images"),
+        FindFaces: Route(lambda _call, settings: lane_of_role(FACES, settings), "indexd.models.faces:find_faces"),
         VerifyModel: Route(_by_device, "indexd.models.verify:verify_model"),
         Render: Route(_by_generator, "indexd.generate.render:render"),
         MakeThumbnails: Route(

@@ -81,6 +81,23 @@ class Image(BaseModel):
     problem: str | None = None
 
 
+class Region(BaseModel):
+    """A face, or another thing that a detector found. The box is in shares, 0 to 1, of the upright picture; `size_px` is
+    its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again."""
+
+    id: int
+    kind: str
+    left: float
+    top: float
+    width: float
+    height: float
+    confidence: float
+    size_px: int
+    sharpness: float
+    quality: float
+    detector: str
+
+
 class ScorePart(BaseModel):
     """What one term adds to a hit's score: `term` as it was asked, `layer` it was compared in, its `plain` score there
     (cosine, bm25; null = the picture has no vector, or does not match), and that score calibrated (`z`)."""
@@ -127,6 +144,7 @@ class ShownImage(Output):
     image: Image
     files: list[ImageFile]
     work: list[PendingWork]
+    regions: list[Region] = Field(default_factory=list)
     extras: dict[str, str] = Field(default_factory=dict)
     raw: dict[str, str] = Field(default_factory=dict)
 

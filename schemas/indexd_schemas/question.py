@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition"]
+TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition", "face"]
 SortOrder = Literal["score", "newest", "oldest", "rating"]
 
 MAX_LIMIT = 1_000_000
@@ -30,7 +30,7 @@ class Request(BaseModel):
 class Term(Request):
     """One thing that hits should resemble.
 
-    `similar` takes a target; the others take words: `text` against the look, `prompt` and `negative_prompt` against what
+    `similar` takes a target, `face` too (its largest face is what counts); the others take words: `text` against the look, `prompt` and `negative_prompt` against what
     was written there, `style` and `composition` against the prompt as SDXL's two text encoders read it. A negative
     weight pushes away.
     """

@@ -130,6 +130,51 @@ class Models(Section):
         return model
 
 
+class Detector(Section):
+    """A model file that finds faces (or hands, persons, …): an ultralytics detector (.pt)."""
+
+    path: str = Field(description="Local file of the detector.", examples=["~/models/face_yolov8n.pt"])
+    kinds: tuple[str, ...] = Field(
+        (),
+        description="Which of its classes are kept; `class=kind` calls one by another name. Empty = all, as it names them.",
+        examples=[["face", "anime_face=face"]],
+    )
+    confidence: float = Field(
+        0.4, ge=0.01, le=1, description="What it is less sure of than this is not kept.", examples=[0.4]
+    )
+    min_size_px: int = Field(
+        32, ge=4, le=4096, description="What is smaller than this (shorter side) is not kept.", examples=[32]
+    )
+
+
+class Faces(Section):
+    """Who is in the picture: detectors find faces, an embedder makes a vector of each. Without detectors this is off."""
+
+    detectors: tuple[Detector, ...] = Field(
+        (),
+        description="Several may look at every picture: one for photographs, one for drawings.",
+        examples=[[{"path": "~/models/face_yolov8n.pt"}]],
+    )
+    embedder: str = Field(
+        "clip_h",
+        description="What makes the vectors: clip_h, or the name of an installed face embedder (see docs/faces.md).",
+        examples=["clip_h"],
+    )
+    embedder_path: str = Field(
+        "", description="Model file or folder for an installed face embedder.", examples=["~/models/identity.onnx"]
+    )
+    padding: float = Field(
+        0.25, ge=0, le=2, description="Room around a face on each side, as a share of its longer side.", examples=[0.25]
+    )
+    background: Literal["keep", "grey"] = Field(
+        "keep", description="What lies around the face: kept in the vector, or painted grey.", examples=["keep"]
+    )
+    batch_size: int = Field(16, ge=1, le=1024, description="How many pictures are looked at at once.", examples=[16])
+    keep_alive: Duration = Field(
+        "5m", description="How long the detectors stay loaded after their last use.", examples=["5m"]
+    )
+
+
 class Generate(Section):
     """What jobs may use."""
 
@@ -240,6 +285,7 @@ class Settings(BaseSettings):
     roots: tuple[Root, ...] = Field((), description="The watched folders: one [[roots]] table each.")
     watch: Watch = Field(Watch(), description=Watch.__doc__)
     models: Models = Field(Models(), description=Models.__doc__)
+    faces: Faces = Field(Faces(), description=Faces.__doc__)
     generate: Generate = Field(Generate(), description=Generate.__doc__)
     characters: Characters = Field(Characters(), description=Characters.__doc__)
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)

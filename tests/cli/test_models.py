@@ -49,7 +49,7 @@ def test_list_says_why_a_role_is_off(indexd: Indexd, hub: FakeHub, home: Path, t
     assert lines["clip_h"].split()[1] == "on"
     document = indexd("models", "list", "--json").json
     assert document["schema_version"] == 1
-    assert [role["on"] for role in document["roles"]] == [False, False, False, False, True]
+    assert [role["on"] for role in document["roles"]] == [False, False, False, False, True, False]
 
 
 def test_pull_brings_each_hub_model_once_and_whole(indexd: Indexd, hub: FakeHub, home: Path) -> None:
@@ -59,7 +59,14 @@ def test_pull_brings_each_hub_model_once_and_whole(indexd: Indexd, hub: FakeHub,
     folders = [pulled_folder(load(home), name) for name in ("a/bge", "a/sdxl")]
     assert pulled.out.splitlines() == [str(folder) for folder in folders]
     assert all((folder / "model.safetensors").exists() for folder in folders)
-    assert [role["on"] for role in indexd("models", "list", "--json").json["roles"]] == [False, True, True, True, False]
+    assert [role["on"] for role in indexd("models", "list", "--json").json["roles"]] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert indexd("models", "pull").code == 0
     assert len(hub.asked) == 2
 

@@ -6,7 +6,7 @@ import pytest
 
 from indexd.images.facts import ImageFacts, Metadata
 from indexd.layers.description import LAYERS, STAGES, stages_for
-from indexd_schemas.settings import ROLES
+from indexd.roles import ALL_ROLES
 
 
 def facts(prompt: str | None, negative: str | None) -> ImageFacts:
@@ -16,10 +16,10 @@ def facts(prompt: str | None, negative: str | None) -> ImageFacts:
 @pytest.mark.parametrize(
     ("prompt", "negative", "stages"),
     [
-        ("a fox", "blurry", ("thumbnail", "bge_prompt", "bge_negative", "clip_l", "clip_g", "clip_h")),
-        ("a fox", None, ("thumbnail", "bge_prompt", "clip_l", "clip_g", "clip_h")),
-        (" \n", "", ("thumbnail", "clip_h")),
-        (None, None, ("thumbnail", "clip_h")),
+        ("a fox", "blurry", ("thumbnail", "bge_prompt", "bge_negative", "clip_l", "clip_g", "clip_h", "face")),
+        ("a fox", None, ("thumbnail", "bge_prompt", "clip_l", "clip_g", "clip_h", "face")),
+        (" \n", "", ("thumbnail", "clip_h", "face")),
+        (None, None, ("thumbnail", "clip_h", "face")),
     ],
 )
 def test_a_picture_needs_what_it_has_something_for(
@@ -29,5 +29,5 @@ def test_a_picture_needs_what_it_has_something_for(
 
 
 def test_every_layer_has_a_role_of_the_settings_and_its_own_stage() -> None:
-    assert {layer.role for layer in LAYERS.values()} == set(ROLES) - {"sdxl"}
+    assert {layer.role for layer in LAYERS.values()} == set(ALL_ROLES) - {"sdxl"}
     assert len(STAGES) == len(set(STAGES)) == len(LAYERS) + 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,75 +28,12 @@ from indexd.worker.calls import (
     EmbedImages,
     EmbedText,
     MakeThumbnails,
-    ModelSpec,
     WorkerSettings,
 )
 from indexd.worker.fake import FakeWorkers, text_vector
+from tests.layers.conftest import Clock
 
 POISON = "the poisonous prompt"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db") as store:
-        yield store
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "weights").write_bytes(b"1")
-    return folder
-
-
-@pytest.fixture
-def settings(models: Path, tmp_path: Path) -> WorkerSettings:
-    specs = {role: ModelSpec(role, str(models), batch_size=4) for role in ("bge", "clip_l", "clip_g", "clip_h")}
-    return WorkerSettings(specs, cache_folder=str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def add(store: Store, tmp_path: Path) -> Callable[..., list[int]]:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    root = store.roots.ensure(os.fsencode(folder), "images")
-
-    def add(*prompts: str | None, negative: str | None = None) -> list[int]:
-        sightings = []
-        for prompt in prompts:
-            content = os.urandom(16)
-            name = content.hex() + ".png"
-            (folder / name).write_bytes(content)
-            facts = ImageFacts(
-                hashlib.sha256(content).digest(), 16, "PNG", 8, 8, 1, Metadata(prompt=prompt, negative_prompt=negative)
-            )
-            stamp = FileStamp.of(os.stat(folder / name))
-            sightings.append(Sighting(root.id, name.encode(), stamp, facts, stages=stages_for(facts)))
-        return [recorded.image_id or 0 for recorded in store.images.record(sightings, 1.0)]
-
-    return add
-
-
-@pytest.fixture
-def dispatcher_of(store: Store, settings: WorkerSettings, clock: Clock) -> Callable[..., LayerDispatcher]:
-    def make(workers: FakeWorkers, settings: WorkerSettings = settings) -> LayerDispatcher:
-        return LayerDispatcher(store, workers, settings, Thumbnails("/nowhere", 64), now=clock)
-
-    return make
 
 
 def test_a_defect_that_ends_the_thread_is_told_and_nobody_waits_for_it(

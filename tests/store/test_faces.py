@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from indexd.search.language import parse
 from indexd.search.vector_cache import VectorCache
 from indexd.store import tables
 from indexd.store.backup import write_backup
@@ -200,3 +201,20 @@ def test_the_check_of_an_index_looks_at_faces_too(store: Store, library: Library
     store.close()
     vectors = [finding for finding in examine(path, full=True) if finding.name == "vectors"]
     assert [(finding.state, finding.detail) for finding in vectors] == [("ok", "face: 1 vectors, each with its code")]
+
+
+def test_pictures_are_filtered_by_what_was_found_in_them(store: Store, library: Library) -> None:
+    def met(*texts: str) -> set[int]:
+        return set(store.filters.ids(parse(texts)) or ())
+
+    none, one, two, unseen = (library.add(f"{n}.png") for n in range(4))
+    assert met("faces:0") == set() and met("faces:1..") == set(), "nothing was looked at yet"
+    hand = replace(region(RIGHT, None), kind="hand")
+    revision = seen(store)
+    put(store, revision, {none: [], one: [region(), hand], two: [region(LEFT, 0), region(RIGHT, 1)]})
+    assert met("faces:1") == {one} and met("faces:2..") == {two} and met("faces:1..2") == {one, two}
+    assert met("faces:0") == {none}, "of the fourth it is not known yet"
+    assert met("faces:..1") == {none, one} and met("-faces:1..") == {none, unseen}
+    assert met("faces:9999..") == set()
+    assert met("region:hand") == {one} and met("region:FA*") == {one, two} and met("-region:face") == {none, unseen}
+    assert met("has:faces") == {one, two} and met("has:region", "-region:hand") == {two}

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from indexd import config
+from indexd.errors import SettingsError
 from indexd.roles import pulled_folder, role_states, worker_settings
-from indexd.worker.calls import EmbedImages, EmbedText, MakeThumbnails, ModelSpec, Render, VerifyModel, WorkerSettings
-from indexd.worker.roles import model_stamp, role_problem
+from indexd.worker.calls import (
+    FACES,
+    DetectorSpec,
+    EmbedImages,
+    EmbedText,
+    FacesSpec,
+    FindFaces,
+    MakeThumbnails,
+    ModelSpec,
+    Render,
+    VerifyModel,
+    WorkerSettings,
+)
+from indexd.worker.roles import role_problem, role_stamp
 from indexd.worker.table import ROUTES, lane_of
 from indexd_schemas.settings import ROLES
 
@@ -57,7 +71,7 @@ def test_a_role_is_off_with_the_reason_and_on_once_its_model_is_there(tmp_path: 
     (tmp_path / "bge").mkdir()
     assert role_problem(settings, "bge") is None
     states = role_states(config.load(tmp_path))
-    assert [state.role for state in states] == list(ROLES)
+    assert [state.role for state in states] == [*ROLES, FACES]
     assert [state.role for state in states if state.on] == ["bge"]
 
 
@@ -92,10 +106,55 @@ def test_texts_go_where_their_role_says(device: str, query_device: str, as_query
     assert lane_of(EmbedText("bge", ("x",), as_query=as_query), settings) == lane
 
 
+def test_the_detectors_of_the_settings(tmp_path: Path) -> None:
+    text = """
+        [faces]
+        padding = 0.4
+        background = "grey"
+        keep_alive = "0"
+        [[faces.detectors]]
+        path = "~/models/photos.pt"
+        [[faces.detectors]]
+        path = "drawn.pt"
+        kinds = ["girl_face=face", "hand"]
+        confidence = 0.6
+        min_size_px = 20
+        """
+    faces = settings_of(tmp_path, text).faces
+    assert faces.detectors == (
+        DetectorSpec(str(Path.home() / "models" / "photos.pt")),
+        DetectorSpec(str(Path("drawn.pt").absolute()), {"girl_face": "face", "hand": "hand"}, 0.6, 20),
+    )
+    assert (faces.padding, faces.background, faces.keep_alive_seconds, faces.embedder) == (0.4, "grey", 0.0, "clip_h")
+    with pytest.raises(SettingsError, match=r"faces\.detectors\.0\.path: it is empty; name the detector's file"):
+        settings_of(tmp_path, '[[faces.detectors]]\npath = ""')
+
+
+def test_faces_need_a_detector_and_what_embeds_them(tmp_path: Path) -> None:
+    eyes = tmp_path / "eyes.pt"
+    spec_of_faces = FacesSpec((DetectorSpec(str(eyes)),))
+    clip_h = {"clip_h": ModelSpec("clip_h", str(tmp_path))}
+    assert role_problem(WorkerSettings({}, ""), FACES) == (
+        "no detector is set; name one under [[faces.detectors]] in the settings"
+    )
+    assert str(role_problem(WorkerSettings(clip_h, "", spec_of_faces), FACES)).startswith(f"there is nothing at {eyes}")
+    eyes.write_bytes(b"1")
+    assert "clip_h, which embeds them, is off" in str(role_problem(WorkerSettings({}, "", spec_of_faces), FACES))
+    settings = WorkerSettings(clip_h, "", spec_of_faces)
+    assert role_problem(settings, FACES) is None
+    assert role_problem(WorkerSettings({}, "", replace(spec_of_faces, embedder="another")), FACES) is None
+    stamp = role_stamp(settings, FACES)
+    assert stamp == role_stamp(settings, FACES) != role_stamp(WorkerSettings({}, ""), FACES)
+    assert role_stamp(replace(settings, faces=replace(spec_of_faces, padding=0.1)), FACES) != stamp
+    os.utime(eyes, ns=(5, 5))
+    assert role_stamp(settings, FACES) != stamp
+
+
 def test_every_call_has_its_lane() -> None:
     settings = WorkerSettings({"clip_h": spec("clip_h", "cpu"), "sdxl": spec("sdxl", "cuda:1")}, "")
     assert lane_of(EmbedImages("clip_h", ()), settings) == "cpu"
     assert lane_of(EmbedImages("unknown", ()), settings) == "card"
+    assert lane_of(FindFaces(()), settings) == lane_of(VerifyModel("faces"), settings) == "cpu"
     assert lane_of(VerifyModel("clip_h"), settings) == "cpu"
     assert lane_of(Render({}, "/x"), settings) == "cuda:1"
     assert lane_of(MakeThumbnails((), "", 1), settings) == "decode"
@@ -118,6 +177,10 @@ def test_the_table_names_every_call_and_functions_that_exist() -> None:
 
 def test_a_stamp_changes_with_the_files_only(tmp_path: Path) -> None:
     folder = tmp_path / "model"
+
+    def model_stamp(path: str) -> str | None:
+        return role_stamp(WorkerSettings({"bge": ModelSpec("bge", path)}, ""), "bge")
+
     (folder / "part").mkdir(parents=True)
     (folder / "part" / "weights").write_bytes(b"one")
     first = model_stamp(str(folder))

@@ -1,0 +1,127 @@
+"""Detectors: ultralytics models from local files, and what they find as plain regions.
+
+The file is data: ULTRALYTICS_SAFE_LOAD makes ultralytics read it with weights only and its own classes allowed, and it
+reads that variable once, at its import. So it is set before, here and in every worker process, together with those that
+keep it off the network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from indexd.errors import ModelOff
+from indexd.models.device import is_out_of_memory
+from indexd.models.identity import file_sha256
+from indexd.worker.calls import FACES, Box, DetectorSpec, FoundRegion, overlap
+from indexd.worker.process import OFFLINE
+
+# Several detectors see the same face; inside one, boxes that overlap as much are one thing as well.
+SAME_THING = 0.5
+MOST_REGIONS = 300
+# ultralytics puts an opener of its own in its place, which looks for packages to install when a file is no picture.
+_PILLOWS_OPEN = Image.open
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One box of one detector, before it is measured."""
+
+    kind: str
+    detector: str
+    box: Box
+    confidence: float
+    size_px: int
+
+
+class Detector:
+    """A loaded detector."""
+
+    def __init__(self, model: Any, spec: DetectorSpec, device: str, half: bool, identity: str) -> None:
+        self._model = model
+        self._spec = spec
+        self._device = device
+        self._half = half
+        self.identity = identity
+        names = {int(number): str(name) for number, name in model.names.items()}
+        self._kinds = {number: spec.kinds.get(name, "" if spec.kinds else name) for number, name in names.items()}
+        if not any(self._kinds.values()):
+            known = ", ".join(names.values())
+            raise ModelOff(FACES, f"{spec.path} finds none of {', '.join(spec.kinds)}; its classes are {known}")
+
+    def detect(self, pictures: Sequence[Image.Image]) -> list[list[Seen]]:
+        """What is found in each upright RGB picture, kept when confident and large enough."""
+        results = self._model.predict(
+            list(pictures),
+            conf=self._spec.confidence,
+            iou=SAME_THING,
+            max_det=MOST_REGIONS,
+            device=self._device,
+            quantize=16 if self._half else None,
+            batch=len(pictures),
+            verbose=False,
+            save=False,
+        )
+        return [list(self._kept(result, picture)) for result, picture in zip(results, pictures, strict=True)]
+
+    def _kept(self, result: Any, picture: Image.Image) -> Iterable[Seen]:
+        boxes = result.boxes
+        if boxes is None:  # a classifier, or a model of another task
+            raise ModelOff(FACES, f"{self._spec.path} gives no boxes; a detection model does")
+        rows = np.concatenate([boxes.xyxy.cpu().numpy(), boxes.conf.cpu().numpy()[:, None]], axis=1).astype(np.float64)
+        for (x0, y0, x1, y1, confidence), number in zip(rows, boxes.cls.cpu().numpy().astype(int), strict=True):
+            kind = self._kinds[int(number)]
+            x0, x1 = np.clip((x0, x1), 0, picture.width)
+            y0, y1 = np.clip((y0, y1), 0, picture.height)
+            size_px = int(min(x1 - x0, y1 - y0)) if np.isfinite([x0, y0, x1, y1]).all() else 0
+            if kind and size_px >= self._spec.min_size_px:
+                left, top = x0 / picture.width, y0 / picture.height
+                box = (float(left), float(top), float(x1 / picture.width - left), float(y1 / picture.height - top))
+                yield Seen(kind, self.identity, box, float(confidence), size_px)
+
+
+def best_of(seen: Iterable[Seen], known: Iterable[FoundRegion] = ()) -> list[Seen]:
+    """One box a thing: of those of a kind that overlap, the most confident. `known` regions are among them in any case."""
+    kept: list[Seen] = []
+    for one in sorted(seen, key=lambda one: -one.confidence):
+        if not any(one.kind == other.kind and overlap(one.box, other.box) > SAME_THING for other in kept):
+            kept.append(one)
+    for region in known:
+        if not any(region.kind == other.kind and overlap(region.box, other.box) >= SAME_THING for other in kept):
+            kept.append(Seen(region.kind, region.detector, region.box, region.confidence, region.size_px))
+    return kept
+
+
+def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str) -> Detector:
+    """Load an ultralytics detector (.pt). Raises ModelOff with the reason; code in the file is never run."""
+    path = Path(spec.path)
+    if not path.is_file():
+        # ultralytics would look for a file of that name elsewhere, and on the network.
+        raise ModelOff(FACES, f"there is nothing at {path}")
+    if path.suffix.lower() != ".pt":
+        raise ModelOff(FACES, f"{path} is no .pt file of an ultralytics detector")
+    os.environ.update(OFFLINE)
+    from ultralytics.models import YOLO
+    from ultralytics.utils import SAFE_LOAD
+
+    Image.open = _PILLOWS_OPEN
+    if not SAFE_LOAD:
+        raise ModelOff(FACES, "ultralytics was imported before safe loading was set; this worker must start again")
+    try:
+        model = YOLO(str(path), task="detect", verbose=False)
+        model.to(device)
+    except ModelOff:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelOff(FACES, f"{path} cannot be loaded: {first[:300]}") from error
+    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in path.name)
+    return Detector(model, spec, device, half, f"{name}/{file_sha256(path, cache_folder)[:12]}")

@@ -1,0 +1,69 @@
+"""What makes vectors of faces: ViT-H, or an identity model of another package, found through an entry point.
+
+A package offers one in the entry-point group `indexd.face_embedders`: a function `load(path, device, cache_folder)` that
+answers a FaceEmbedder. `path` is [faces] embedder_path, "" where that is not set; `device` is cpu, cuda or cuda:N.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from PIL import Image
+
+from indexd.errors import IndexdError, ModelOff
+from indexd.models.device import is_out_of_memory
+from indexd.models.loaders import embedder
+from indexd.models.windows import Vectors
+from indexd.worker.calls import CLIP_H, FACES, FacesSpec
+from indexd.worker.session import Session
+
+GROUP = "indexd.face_embedders"
+
+
+class FaceEmbedder(Protocol):
+    """A resident model for faces."""
+
+    @property
+    def identity(self) -> str:
+        """Names the revision: equal identity = comparable vectors. It must depend on the weights."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """The length of its vectors."""
+        ...
+
+    def embed_pictures(self, pictures: Sequence[Image.Image]) -> Vectors:
+        """One vector a face (a square RGB picture of it), float32 (n, dim), unit length; NaN where there is none."""
+        ...
+
+
+def face_embedder(faces: FacesSpec, device: str, session: Session) -> AbstractContextManager[FaceEmbedder]:
+    """A lease of the embedder of the settings. Raises ModelOff with the reason for which it cannot be loaded."""
+    if faces.embedder == CLIP_H:
+        return embedder(CLIP_H, session)  # type: ignore[return-value]  # the role's model takes pictures
+    key = f"{FACES}:{faces.embedder}:{faces.embedder_path}:{device}"
+    cache_folder = session.settings.cache_folder
+    return session.pool.lease(FACES, key, lambda: _load(faces, device, cache_folder), faces.keep_alive_seconds)
+
+
+def _load(faces: FacesSpec, device: str, cache_folder: str) -> FaceEmbedder:
+    offered = {point.name: point for point in entry_points(group=GROUP)}
+    if faces.embedder not in offered:
+        known = [CLIP_H, *sorted(offered)]
+        near = difflib.get_close_matches(faces.embedder, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise ModelOff(FACES, f"no face embedder {faces.embedder!r} is installed; {hint}")
+    try:
+        loaded: FaceEmbedder = offered[faces.embedder].load()(faces.embedder_path, device, cache_folder)
+    except IndexdError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelOff(FACES, f"the face embedder {faces.embedder} cannot be loaded: {str(error)[:300]}") from error
+    return loaded

@@ -1,0 +1,37 @@
+"""How near pictures are to a vector in one layer. In the layer of faces a picture is as near as its nearest face."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.id_set import IdSet
+from indexd.store.index import Store
+from indexd.store.revisions import FACE
+
+Vector = NDArray[np.float32]
+
+
+def nearest(store: Store, layer: str, vector: Vector, count: int, among: IdSet | None) -> dict[int, float]:
+    """The `count` pictures nearest to `vector` (dim,), with their cosines."""
+    if layer == FACE:
+        return dict(store.faces.nearest_images(vector, count, among, candidates=count))
+    return dict(store.vectors.nearest(layer, vector, count, among, candidates=count))
+
+
+def farthest(store: Store, layer: str, vector: Vector, count: int, among: IdSet | None) -> dict[int, float]:
+    """The `count` pictures farthest from `vector`, with their cosines."""
+    away = nearest(store, layer, -vector, count, among)
+    if layer == FACE:
+        # They were found by their farthest face, and count by their nearest.
+        return store.faces.scores(vector, list(away))
+    return {image_id: -score for image_id, score in away.items()}
+
+
+def scores(store: Store, layer: str, vector: Vector, images: Collection[int]) -> dict[int, float]:
+    """The exact cosines of these pictures; those without a vector are left out."""
+    if layer == FACE:
+        return store.faces.scores(vector, images)
+    return store.vectors.scores(layer, vector, images)
