@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -127,7 +128,9 @@ class Clusterer:
             end = Standing("failed", problem=f"a bug: {error}")
             log.exception("a bug while the faces were clustered")
         finally:
-            self._file.unlink(missing_ok=True)
+            # What cannot be taken away is written over the next time.
+            with contextlib.suppress(OSError):
+                self._file.unlink(missing_ok=True)
         with self._lock:
             self._call = None
             self._standing = replace(end, seconds=time.monotonic() - began)

@@ -15,7 +15,7 @@ AT_ONCE = 2000
 
 def groups_at(rows: Floats, threshold: float) -> list[NDArray[np.int64]]:
     """The places of the faces (n, dim) in groups whose mean cosine is at least `threshold`, the largest group first."""
-    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
 
     count = len(rows)
     if count < 2:

@@ -243,7 +243,7 @@ def _character(connection: Connection, wanted: Filter) -> Condition:
     if not ids and number.isascii() and number.isdigit() and len(number) < 19:
         ids = [int(number)]
     theirs = "image.id IN (SELECT image_id FROM region JOIN membership ON region_id = region.id WHERE character_id"
-    return _in_list(theirs, [str(one) for one in ids], ")")
+    return _in_list(theirs, ids, ")")
 
 
 _SPECIAL: dict[str, Callable[[Connection, Filter], Condition]] = {
@@ -302,7 +302,7 @@ def _distinct(connection: Connection, table: str, column: str) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _in_list(what: str, names: list[str], closing: str = "") -> Condition:
+def _in_list(what: str, names: list[str] | list[int], closing: str = "") -> Condition:
     return (f"{what} IN (SELECT value FROM json_each(?)){closing}", (json.dumps(names),)) if names else NOTHING
 
 
