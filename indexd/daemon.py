@@ -35,6 +35,7 @@ from indexd.service.notify import notify
 from indexd.store.index import Store
 from indexd.store.records import Of, Recorded
 from indexd.store.recover import Recovered, recover
+from indexd.store.revisions import FACE
 from indexd.upkeep import Upkeep
 from indexd.watch.folders import watched_folders
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
@@ -110,6 +111,8 @@ def recovered_index(config: Config) -> Recovered | None:
         return False
 
     stages: dict[str, Of] = {THUMBNAIL: "image", **{name: layer.of for name, layer in LAYERS.items()}}
+    if not config.settings.faces.detectors:
+        del stages[FACE]
     return recover(config.places.index, config.places.backups, time.time(), stages, on_step=on_step)
 
 
@@ -130,6 +133,7 @@ class Daemon:
             self.store.events.add("index damaged", recovered.sentence())
         self.store.work.reset_running()
         self.store.picture_hashes.activate(picture_hash.VERSION, THUMBNAIL)
+        self.store.faces.switch(on=bool(config.settings.faces.detectors))
         worker_settings = roles.worker_settings(config)
         self.workers = Workers(worker_settings, self._on_event)
         thumbnails = Thumbnails(str(places.thumbnails), config.settings.thumbnails.size_px)

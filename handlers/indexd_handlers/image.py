@@ -20,7 +20,7 @@ from indexd.watch.stamp import SettledFile
 
 
 @handles_file("image")
-def image(file: SettledFile, _context: IntakeContext) -> Sighting:
+def image(file: SettledFile, context: IntakeContext) -> Sighting:
     """The sighting of one settled file: its facts, or the reason for which it is no picture.
 
     Raises FileNotFoundError where it is gone again: then there is nothing to record.
@@ -36,7 +36,13 @@ def image(file: SettledFile, _context: IntakeContext) -> Sighting:
         raise
     except OSError as error:
         return _problem(file, f"cannot be read: {error.strerror or error}")
-    return Sighting(file.root_id, file.rel, file.stamp, facts, stages=stages_for(facts))
+    return Sighting(
+        file.root_id,
+        file.rel,
+        file.stamp,
+        facts,
+        stages=stages_for(facts, faces=bool(context.settings.faces.detectors)),
+    )
 
 
 def _problem(file: SettledFile, reason: str) -> Sighting:

@@ -18,7 +18,16 @@ FREE_BYTES_WANTED = 1 << 30
 INOTIFY_WANTED = 65_536
 LATE_BACKUP_SECONDS = 3 * 86400.0
 DAEMON_PACKAGES = ("apsw", "sqlite_vec", "numpy", "PIL", "watchfiles", "apscheduler", "uvicorn", "starlette", "blake3")
-WORKER_PACKAGES = ("torch", "diffusers", "transformers", "open_clip", "sentence_transformers", "peft", "safetensors")
+WORKER_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip",
+    "sentence_transformers",
+    "peft",
+    "safetensors",
+    "ultralytics",
+)
 
 
 def ok(name: str, detail: str) -> Check:

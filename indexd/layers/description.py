@@ -46,10 +46,17 @@ STAGES: tuple[str, ...] = (SUCCESSION, THUMBNAIL, *LAYERS)
 looks for its rating; then the thumbnail, because it is what people see first."""
 
 
-def stages_for(facts: ImageFacts) -> tuple[str, ...]:
-    """The stages that a picture with these facts needs; a text layer only where there is a text to embed."""
+def stages_for(facts: ImageFacts, *, faces: bool = True) -> tuple[str, ...]:
+    """The stages that a picture with these facts needs; a text layer only where there is a text to embed.
+
+    `faces` says whether any detector is set. Without one nobody waits for it: the picture is looked at when there is.
+    """
     texts: dict[Of, str | None] = {"prompt": facts.metadata.prompt, "negative_prompt": facts.metadata.negative_prompt}
     return (
         THUMBNAIL,
-        *(layer.name for layer in LAYERS.values() if layer.of not in texts or (texts[layer.of] or "").strip()),
+        *(
+            layer.name
+            for layer in LAYERS.values()
+            if (faces if layer.of == "faces" else layer.of == "image" or (texts[layer.of] or "").strip())
+        ),
     )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from indexd.store.database import Connection
 from indexd.store.fulltext import match_expression
 from indexd.store.records import Filter
+from indexd.store.regions import faces_off_since
 from indexd.store.revisions import FACE
 from indexd.store.tags import with_ancestors
 from indexd.store.values import canonical_seed, display, plain_text
@@ -212,8 +213,12 @@ def _faces(connection: Connection, wanted: Filter) -> Condition:
         return f"image.id IN ({counted} BETWEEN ? AND ?)", (FACE, least, most)
     if connection.execute("SELECT 1 FROM revision WHERE layer = ? AND active", (FACE,)).fetchone() is None:
         return NOTHING
+    off_since = faces_off_since(connection)
     looked_at = "image.decode_problem IS NULL AND image.id NOT IN (SELECT image_id FROM work WHERE stage = ?)"
-    return f"{looked_at} AND image.id NOT IN ({counted} > ?)", (FACE, FACE, most)
+    return (
+        f"{looked_at} AND image.id <= ? AND image.id NOT IN ({counted} > ?)",
+        (FACE, sys.maxsize if off_since is None else off_since, FACE, most),
+    )
 
 
 def _region(connection: Connection, wanted: Filter) -> Condition:

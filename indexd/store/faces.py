@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.code_index import codes_of
+from indexd.store.counting import last_image_id
 from indexd.store.database import Connection, Database
 from indexd.store.embedding import encoded, write
 from indexd.store.hanging import spoken_of
 from indexd.store.id_set import IdSet
 from indexd.store.records import RegionRow
-from indexd.store.regions import lay_over, region_row, regions, regions_of
+from indexd.store.regions import faces_off_since, lay_over, note_faces, region_row, regions, regions_of
 from indexd.store.revisions import FACE, Coding, active_coding, ask_for_all, coding_of
 from indexd.store.values import ids_json
 from indexd.store.vectors import Floats, Ids, Vectors, check_unit
@@ -58,6 +59,26 @@ class Faces:
         So it must be quick and must not write; what it misses while the program is down is found by `ids_after`.
         """
         self._listeners.append(listener)
+
+    def switch(self, *, on: bool) -> None:
+        """Say whether pictures are looked at at all; harmless when repeated.
+
+        While off, new pictures do not wait for it. Switched on, those that came meanwhile do; what was known stays.
+        """
+        with self._database.read() as connection:
+            off_since = faces_off_since(connection)
+            # Vectors that were left out of a backup have to be made again.
+            nothing = active_coding(connection, FACE) is None
+        if on == (off_since is None):
+            return
+        with self._database.write() as connection:
+            if on:
+                connection.execute(
+                    "INSERT OR IGNORE INTO work (stage, image_id) SELECT ?, id FROM image"
+                    " WHERE decode_problem IS NULL AND id > ?",
+                    (FACE, 0 if nothing else off_since),
+                )
+            note_faces(connection, off_since=None if on else last_image_id(connection))
 
     def activate(self, identity: str, dim: int, detectors: str) -> int:
         """Make this the way in which faces are found and embedded; the id of the model revision. Harmless when repeated.

@@ -15,6 +15,7 @@ from indexd.store.values import ids_json
 from indexd.worker.calls import FoundRegion, overlap
 
 SAME_OVERLAP = 0.5
+_SWITCH_KEY, _ON = "faces are off since image", "on"
 _COLUMNS = "id, image_id, kind, detector, left, top, width, height, confidence, size_px, sharpness, quality"
 
 
@@ -56,6 +57,18 @@ def lay_over(
     gone = [region_id for region_id in unseen if region_id not in spoken_of(connection, unseen)] if unseen else []
     forget_regions(connection, gone)
     return ids, gone
+
+
+def faces_off_since(connection: Connection) -> int | None:
+    """The last image that came before faces were switched off, 0 when they never were on; None = they are on."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_SWITCH_KEY,)).fetchone()
+    return 0 if row is None else None if row[0] == _ON else int(row[0])
+
+
+def note_faces(connection: Connection, *, off_since: int | None) -> None:
+    """The inverse."""
+    value = _ON if off_since is None else str(off_since)
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_SWITCH_KEY, value))
 
 
 def matched(now: Sequence[FoundRegion], known: Sequence[RegionRow]) -> dict[int, int]:

@@ -28,6 +28,10 @@ def test_a_picture_needs_what_it_has_something_for(
     assert stages_for(facts(prompt, negative)) == stages
 
 
+def test_nobody_waits_for_faces_without_a_detector() -> None:
+    assert stages_for(facts("a fox", "blurry"), faces=False) == stages_for(facts("a fox", "blurry"))[:-1]
+
+
 def test_every_layer_has_a_role_of_the_settings_and_its_own_stage() -> None:
     assert {layer.role for layer in LAYERS.values()} == set(ALL_ROLES) - {"sdxl"}
     assert len(STAGES) == len(set(STAGES)) == len(LAYERS) + 2

@@ -207,7 +207,9 @@ def test_pictures_are_filtered_by_what_was_found_in_them(store: Store, library: 
     def met(*texts: str) -> set[int]:
         return set(store.filters.ids(parse(texts)) or ())
 
-    none, one, two, unseen = (library.add(f"{n}.png") for n in range(4))
+    store.faces.switch(on=True)
+    none, one, two = (library.add(f"{n}.png") for n in range(3))
+    unseen = library.add("unseen.png", stages=(FACE,))
     assert met("faces:0") == set() and met("faces:1..") == set(), "nothing was looked at yet"
     hand = replace(region(RIGHT, None), kind="hand")
     revision = seen(store)
@@ -218,3 +220,21 @@ def test_pictures_are_filtered_by_what_was_found_in_them(store: Store, library: 
     assert met("faces:9999..") == set()
     assert met("region:hand") == {one} and met("region:FA*") == {one, two} and met("-region:face") == {none, unseen}
     assert met("has:faces") == {one, two} and met("has:region", "-region:hand") == {two}
+
+
+def test_switched_on_again_only_what_came_meanwhile_is_looked_at(store: Store, library: Library) -> None:
+    def waiting() -> list[int]:
+        return [item.image_id for item in store.work.take(FACE, 10, 2_000_000.0)]
+
+    early = library.add("early.png")
+    store.faces.switch(on=False)
+    assert store.work.counts() == {}, "off from the beginning"
+    store.faces.switch(on=True)
+    store.faces.switch(on=True)
+    assert waiting() == [early]
+    put(store, seen(store), {early: []})
+    store.faces.switch(on=False)
+    late = library.add("late.png")
+    assert set(store.filters.ids(parse(["faces:0"])) or ()) == {early}, "of the late one nothing is known"
+    store.faces.switch(on=True)
+    assert waiting() == [late]
