@@ -17,14 +17,21 @@ from indexd.api.standing import roles_now, scanned, status
 from indexd.api.verify import verify_model
 from indexd.characters.clusterer import Clusterer
 from indexd.characters.keeper import Keeper
-from indexd.characters.operations import correct, correction_log, list_characters, show_character, suggest
+from indexd.characters.operations import (
+    correct,
+    correction_log,
+    list_characters,
+    regions_with_characters,
+    show_character,
+    suggest,
+)
 from indexd.characters.sampling import take_sample
 from indexd.config import Config
 from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
 from indexd.search.embedder import WorkerEmbedder
 from indexd.search.find import find_id, find_row
-from indexd.search.present import file_of, image_of, region_of, shown_text
+from indexd.search.present import file_of, image_of, shown_text
 from indexd.search.run import Search
 from indexd.search.targets import Target
 from indexd.statistics.tell import tell_statistics
@@ -106,7 +113,7 @@ class LocalOperations:
             image=image_of(row),
             files=[file_of(file) for file in row.files],
             work=pending_work(self._store, roles_now(self._config, self._live), row.id),
-            regions=[region_of(region) for region in self._store.faces.of_image(row.id)],
+            regions=regions_with_characters(self._store, self._store.faces.of_image(row.id)),
             extras={key: shown_text(value) for key, value in row.extras},
             raw=raw,
         )

@@ -32,6 +32,18 @@ def find_character(store: Store, text: str) -> CharacterRow:
     return row
 
 
+def character_name(name: str | None) -> str:
+    """The name, if it may be one ("" takes a name away). Raises UsageError."""
+    if name is None:
+        raise UsageError("say the name")
+    if not name.isprintable():
+        raise UsageError(f"{name[:40]!r} is no name: one line without control characters")
+    digits = name.strip().removeprefix("#")
+    if digits.isascii() and digits.isdigit():
+        raise UsageError(f"{name!r} would be taken for the number of a character; a name needs a letter")
+    return name
+
+
 def find_faces(store: Store, references: Sequence[FaceReference], *, of: int | None = None) -> list[int]:
     """The regions of these faces. `of`: of a picture with several, those of this character are meant.
 

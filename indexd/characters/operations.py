@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from indexd.characters.assign import described_from
 from indexd.characters.cut import groups_at
-from indexd.characters.find import find_character, find_faces
+from indexd.characters.find import character_name, find_character, find_faces
 from indexd.characters.references import closest, references
 from indexd.characters.sample import sample
 from indexd.characters.suggest import one_in_two, two_cores
 from indexd.characters.vectors import Floats, Ids
 from indexd.errors import UsageError
-from indexd.search.present import present_file
+from indexd.search.present import present_file, region_of
 from indexd.store.characters import CharacterRow, Member
 from indexd.store.index import Store
+from indexd.store.records import RegionRow
 from indexd.store.revisions import FACE
 from indexd.watch.paths import display
 from indexd_schemas.characters import (
@@ -35,6 +36,7 @@ from indexd_schemas.characters import (
     SuggestedSplit,
     Suggestions,
 )
+from indexd_schemas.output import Region
 
 
 def character_of(row: CharacterRow) -> Character:
@@ -72,6 +74,16 @@ def show_character(store: Store, question: CharacterQuestion) -> ShownCharacter:
     return ShownCharacter(character=character_of(row), faces=_faces(store, wanted, members, likeness))
 
 
+def regions_with_characters(store: Store, rows: Sequence[RegionRow]) -> list[Region]:
+    """Regions as they are told, with whose faces they are."""
+    members, names = store.characters.of_regions([row.id for row in rows]), store.characters.names()
+    told = []
+    for row in rows:
+        owner = members[row.id].character_id if row.id in members else None
+        told.append(region_of(row).model_copy(update={"character": owner, "character_name": names.get(owner or 0)}))
+    return told
+
+
 def correct(store: Store, correction: Correction) -> Corrected:
     """See Operations."""
     if correction.kind == "undo":
@@ -83,7 +95,7 @@ def correct(store: Store, correction: Correction) -> Corrected:
     made: list[int] = []
     match correction.kind:
         case "name":
-            number = store.corrections.name(one.id, _printable(correction.name))
+            number = store.corrections.name(one.id, character_name(correction.name))
         case "merge":
             number = store.corrections.merge(one.id, [find_character(store, text).id for text in correction.others])
         case "split":
@@ -189,14 +201,3 @@ def _parts(store: Store, one: CharacterRow, correction: Correction) -> list[list
     if len(groups) < 2:
         raise UsageError(f"at {correction.at:g} all faces of {one.name or one.id} stay together; try a higher one")
     return [ids[group].tolist() for group in groups[1:]]
-
-
-def _printable(name: str | None) -> str:
-    if name is None:
-        raise UsageError("say the name")
-    if not name.isprintable():
-        raise UsageError(f"{name[:40]!r} is no name: one line without control characters")
-    digits = name.strip().removeprefix("#")
-    if digits.isascii() and digits.isdigit():
-        raise UsageError(f"{name!r} would be taken for the number of a character; a name needs a letter")
-    return name

@@ -90,9 +90,13 @@ def _put(connection: Connection, region_id: int, said: SaidOfFace) -> None:
             (region_id, said.character_id),
         )
     else:
+        # A clustering's word gives way to a person's: a rejection, or a character of hers that has the face now.
         connection.execute(
-            "INSERT INTO membership (region_id, character_id, source) VALUES (?, ?, ?) ON CONFLICT (region_id) DO UPDATE"
-            " SET character_id = excluded.character_id, source = excluded.source WHERE source <> 'confirmed'",
+            "INSERT INTO membership (region_id, character_id, source) SELECT ?1, ?2, ?3 WHERE ?3 = 'confirmed' OR NOT EXISTS"
+            " (SELECT 1 FROM face_word WHERE region_id = ?1 AND character_id = ?2 AND word = 'not')"
+            " ON CONFLICT (region_id) DO UPDATE SET character_id = excluded.character_id, source = excluded.source"
+            " WHERE source <> 'confirmed' AND (excluded.source = 'confirmed'"
+            "                                  OR membership.character_id NOT IN (SELECT id FROM character WHERE kept))",
             (region_id, said.character_id, "confirmed" if said.word == "is" else "cluster"),
         )
     connection.execute(

@@ -103,7 +103,9 @@ def test_nothing_to_cluster_is_no_error(clusterer: Clusterer) -> None:
     assert clusterer.standing().faces == 0
 
 
-def test_the_worker_clusters_in_a_process_without_torch(grown: Grown, keeper: Keeper, store: Store, tmp_path: Path) -> None:
+def test_the_worker_clusters_in_a_process_without_torch(
+    grown: Grown, keeper: Keeper, store: Store, tmp_path: Path
+) -> None:
     import psutil
 
     workers = Workers(WorkerSettings({}, str(tmp_path)))
