@@ -10,9 +10,11 @@ import numpy as np
 from indexd.characters.clusterer import Clusterer
 from indexd.characters.keeper import Keeper
 from indexd.characters.measure import agreement, precision_recall
+from indexd.characters.operations import suggest
 from indexd.store.index import Store
 from indexd.worker.calls import ClusterFaces, WorkerSettings
 from indexd.worker.workers import Workers
+from indexd_schemas.characters import Suggestions
 from tests.characters.library import Grown, HereWorkers
 from tests.characters.truth import faces, names_of
 
@@ -96,6 +98,32 @@ def test_a_cancelled_or_failed_clustering_changes_nothing(
     cluster(clusterer)
     assert len(store.characters.rows()) == 8
     assert not clusterer.is_due()
+
+
+def test_what_may_be_wrong_is_suggested_until_a_person_has_said_that_it_is_right(
+    store: Store, grown: Grown, clusterer: Clusterer
+) -> None:
+    grown.add(faces(400))
+    cluster(clusterer)
+    assert suggest(store) == Suggestions(splits=[], merges=[])
+    ids = names_of(grown.whose(), np.array(grown.truth))
+    store.corrections.merge(ids[0], [ids[1]])
+    theirs = [member.region_id for member in store.characters.members([ids[2]])]
+    _, (half,) = store.corrections.split(ids[3], [[m.region_id for m in store.characters.members([ids[3]])][::2]])
+    store.corrections.hide(ids[4], True)
+    found = suggest(store)
+    assert [split.character.id for split in found.splits] == [ids[0]]
+    parts = {int(grown.truth[grown.regions.index(region)]) for region in found.splits[0].faces}
+    assert len(parts) == 1
+    # What a person split is not suggested to be one.
+    assert found.merges == []
+    made = store.characters.settle(
+        np.array(theirs), lambda known: np.where(np.arange(len(theirs)) % 2, ids[2], -1)
+    ).made
+    assert [(pair.one.id, pair.other.id) for pair in suggest(store).merges] == [(ids[2], made[0])]
+    store.corrections.keep_apart(made[0], ids[2])
+    assert suggest(store).merges == []
+    assert half not in {split.character.id for split in found.splits}
 
 
 def test_nothing_to_cluster_is_no_error(clusterer: Clusterer) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from indexd.characters.vectors import unit
 from indexd.config import load
-from indexd.errors import EXIT_NOTHING_FOUND, EXIT_USAGE
+from indexd.errors import EXIT_NO_DAEMON, EXIT_NOTHING_FOUND, EXIT_USAGE
 from indexd.store.index import Store
 from indexd.worker.calls import FoundRegion
 from tests.cli.conftest import Indexd
@@ -120,6 +120,17 @@ def test_a_character_is_seen_on_a_sheet_and_sampled(
     assert len({Path(path).parent.name for path in diverse}) == 4
     assert len(indexd("sample", "model:pony*", "--strategy", "random", "-n", "3").out.splitlines()) == 3
     assert indexd("sample").code == EXIT_USAGE
+
+
+def test_a_clustering_without_a_daemon_keeps_what_was_named(indexd: Indexd, library: Library, faces: list[int]) -> None:
+    indexd("characters", "name", "1", "Luna")
+    ran = indexd("characters", "cluster", "--json")
+    assert (ran.code, ran.json["state"], ran.json["faces"]) == (0, "done", 12)
+    # Twelve faces are no group; the one with a name keeps its faces, the other one's are nobody's.
+    assert [(one["name"], one["faces"]) for one in indexd("characters", "list", "--json").json["characters"]] == [
+        ("Luna", 8)
+    ]
+    assert indexd("characters", "cluster", "--no-wait").code == EXIT_NO_DAEMON
 
 
 def test_names_and_what_was_said_travel_to_another_index(
