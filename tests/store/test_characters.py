@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from indexd.errors import NothingFound, UsageError
+from indexd.store.backup import write_backup
 from indexd.store.characters import KnownFaces
 from indexd.store.index import Store
+from indexd.store.rebuild import rebuild
 from indexd.store.revisions import FACE
 from indexd.worker.calls import FoundRegion
 from tests.store.made_up import Library
@@ -205,3 +208,29 @@ def test_what_was_said_of_a_forgotten_picture_comes_back_with_it(store: Store, l
     member = store.characters.of_regions([back])[back]
     assert (member.character_id, member.source) == (one, "confirmed")
     assert store.characters.rejections([back]) == {back: {two}}
+
+
+def test_a_backup_and_a_mended_index_have_everything_that_was_said(store: Store, faces: Faces, tmp_path: Path) -> None:
+    one, two, three = faces.cluster([-1, -1, -1, -2, -2, -3])
+    ids = faces.ids.tolist()
+    store.corrections.name(one, "Luna")
+    store.corrections.confirm(one, [ids[8]])
+    store.corrections.reject(two, [ids[3]])
+    store.corrections.merge(one, [three])
+    whose = faces.whose()
+    made = write_backup(store.path, tmp_path / "backup.db")
+    assert (made.rows["character"], made.rows["face_word"], made.rows["correction"]) == (3, 2, 4)
+    rebuild(store.path, tmp_path / "mended.db", None, {}, lambda _: False)
+    for path in (tmp_path / "backup.db", tmp_path / "mended.db"):
+        with Store.open(path) as again:
+            members = again.characters.of_regions(ids)
+            assert [members[face].character_id if face in members else 0 for face in ids] == whose
+            luna = again.characters.named("luna")
+            assert luna is not None
+            assert (luna.id, luna.faces, luna.confirmed) == (one, 5, 1)
+            assert again.characters.rejections(ids) == {ids[3]: {two}}
+            # No number is given twice, and what was put right can still be undone.
+            fresh = again.characters.settle(faces.ids[-2:], lambda known: np.full(2, -1)).made
+            assert fresh == (4,)
+            again.corrections.undo()
+            assert again.characters.of_regions([ids[5]])[ids[5]].character_id == three
