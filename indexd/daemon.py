@@ -162,10 +162,10 @@ class Daemon:
             self.workers,
             self.jobs,
             time.time(),
-            clusterer=self.clusterer,
-            drain=self.intake.drain,
+            self.intake.drain,
             waits_for=self.layers.waits_for,
             announce=self.layers.announce,
+            clusterer=self.clusterer,
         )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
         self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)

@@ -52,7 +52,7 @@ class LiveParts:
     workers: Submits
     jobs: JobDesk
     started_at: float
-    clusterer: Clusterer | None = None
     drain: Callable[[], None] = lambda: None
     waits_for: Callable[[], Mapping[str, str]] = dict
     announce: Callable[[], None] = lambda: None
+    clusterer: Clusterer | None = None
