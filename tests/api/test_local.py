@@ -25,6 +25,7 @@ from indexd.worker.calls import AnyCall, Priority, Verified, VerifyModel
 from indexd.worker.handle import Call, LaneStatus, OnProgress
 from indexd_schemas.marks import ForgetRequest, MarkMatchingRequest, RelocateRequest
 from indexd_schemas.question import Question
+from indexd_schemas.settings import ROLES
 from tests.library import Library, make_library
 
 
@@ -257,7 +258,7 @@ def test_status_without_a_daemon(alone: LocalOperations, library: Library) -> No
     assert (status.running, status.pid, status.workers) == (False, None, [])
     assert (status.images, status.files, status.missing_files) == (8, 7, 1)
     assert [root.path for root in status.roots] == [str(library.root)]
-    assert {role.role for role in status.roles if not role.on} == {"sdxl", "bge", "clip_l", "clip_g", "clip_h"}
+    assert {role.role for role in status.roles if not role.on} == {*ROLES, "faces"}
     assert status.events[0].text == "a folder went away"
     assert status.index_bytes > 10_000
 

@@ -206,7 +206,7 @@ def test_weights_and_signs_on_the_command_line(indexd: Indexd, library: Library)
         (("--text", ""), "terms.0.value"),
         (("--emit-job", "job.txt"), "a job file ends in .yaml"),
         (("--sort", "size"), "--sort"),
-        (("--face", "a.png"), "--face"),
+        (("--mood", "a.png"), "--mood"),
     ],
 )
 def test_a_question_put_wrongly_costs_nothing(

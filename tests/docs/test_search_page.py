@@ -18,9 +18,10 @@ from indexd.config import load
 from indexd.jobs.guard import read
 from indexd.search.embedder import FakeEmbedder
 from indexd.store.index import Store
-from indexd.worker.calls import Embedded, EmbedImages, EmbedText
+from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FoundRegion
+from indexd.worker.fake import direction as face_of
 from indexd_schemas.job import JOB_KINDS
-from tests.library import DIM, SUBJECTS, direction, make_library, unit
+from tests.library import DIM, SUBJECTS, Library, direction, make_library, unit
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,11 +69,22 @@ def home() -> Iterator[Path]:
             {name: direction("sea" if "cat" in name else "dog") for name in library.ids},
             of="negative_prompt",
         )
+        give_faces(library)
         library.store.marks.rate([library.ids[f"cats/cat-{number}.png"] for number in (3, 4)], 5)
         library.store.marks.rate([library.ids["dogs/dog-3.png"]], 4)
         library.store.marks.tag([library.ids["cats/cat-4.png"]], ["bad"], [])
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def give_faces(library: Library) -> None:
+    """Everybody has a face of their own, but for two cats, which are one."""
+    library.store.faces.switch(on=True)
+    revision = library.store.faces.activate("toy", 64, "toy")
+    for name, image_id in library.ids.items():
+        who = "one" if name in ("cats/cat-3.png", "cats/cat-4.png") else name
+        face = FoundRegion("face", "toy", 0.2, 0.2, 0.5, 0.5, 0.9, 40, 50.0, 0.7, row=0)
+        library.store.faces.put(revision, {image_id: [face]}, face_of(who.encode(), 64)[None, :])
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: shlex.join(example.words)[:80])
