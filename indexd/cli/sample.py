@@ -12,7 +12,7 @@ from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 @click.command(
     cls=dash_words(r"-[A-Za-z_]+:.*"),
-    short_help="Choose a few pictures of many.",
+    short_help="Choose a few pictures of many: diverse, typical, best or random.",
     epilog="""\
 \b
 Strategies:
