@@ -15,6 +15,8 @@ from indexd import roles
 from indexd.api.live import LiveParts
 from indexd.api.local import LocalOperations
 from indexd.api.server import Server
+from indexd.characters.clusterer import Clusterer
+from indexd.characters.keeper import Keeper
 from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
 from indexd.images import picture_hash
@@ -151,6 +153,11 @@ class Daemon:
             options=self.watch_options,
             on_state=self._on_root_state,
         )
+        wanted = config.settings.characters
+        self.keeper = Keeper(self.store, wanted.threshold, wanted.margin, self.fail)
+        self.clusterer = Clusterer(
+            self.store, lambda: self.workers, self.keeper, places.cache, wanted.min_faces, self._on_event
+        )
         live = LiveParts(
             self.watch,
             self.workers,
@@ -159,13 +166,15 @@ class Daemon:
             self.intake.drain,
             waits_for=self.layers.waits_for,
             announce=self.layers.announce,
+            clusterer=self.clusterer,
         )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
-        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail)
+        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)
 
     def start(self) -> None:
         """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
         self.vector_cache.start()
+        self.keeper.start()
         self.intake.start()
         self.layers.start()
         self.runner.start()
@@ -178,10 +187,12 @@ class Daemon:
         self.server.stop()
         self.watch.stop()
         self.upkeep.stop()
+        self.clusterer.stop()
         self.runner.stop()
         self.layers.stop()
         self.workers.stop(DRAIN_SECONDS)
         self.intake.stop()
+        self.keeper.stop()
         self.vector_cache.stop()
         self.store.close()
 

@@ -30,6 +30,7 @@ ROOMS = (
     "indexd.search",
     "indexd.duplicates",
     "indexd.statistics",
+    "indexd.characters",
     "indexd.catalogue",
     "indexd.jobs",
     "indexd.intake",

@@ -18,6 +18,20 @@ from pydantic import BaseModel, ValidationError
 from indexd import errors
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd.search.targets import Target, to_text
+from indexd_schemas.characters import (
+    CharacterList,
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusteringState,
+    ClusterRequest,
+    Corrected,
+    Correction,
+    CorrectionLog,
+    Sample,
+    SampleQuestion,
+    ShownCharacter,
+    Suggestions,
+)
 from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -174,6 +188,34 @@ class RemoteOperations:
     def stats(self, question: StatsQuestion) -> Statistics:
         """See Operations."""
         return self._post("/v1/stats", question, Statistics)
+
+    def characters(self, question: CharactersQuestion) -> CharacterList:
+        """See Operations."""
+        return self._post("/v1/characters/list", question, CharacterList)
+
+    def character(self, question: CharacterQuestion) -> ShownCharacter:
+        """See Operations."""
+        return self._post("/v1/characters/show", question, ShownCharacter)
+
+    def correct(self, correction: Correction) -> Corrected:
+        """See Operations."""
+        return self._post("/v1/characters/correct", correction, Corrected)
+
+    def corrections(self, limit: int) -> CorrectionLog:
+        """See Operations."""
+        return self._get("/v1/characters/corrections", {"limit": str(limit)}, CorrectionLog)
+
+    def suggest(self) -> Suggestions:
+        """See Operations."""
+        return self._post("/v1/characters/suggest", None, Suggestions)
+
+    def cluster(self, request: ClusterRequest) -> ClusteringState:
+        """See Operations."""
+        return self._post("/v1/characters/cluster", request, ClusteringState)
+
+    def sample(self, question: SampleQuestion) -> Sample:
+        """See Operations."""
+        return self._post("/v1/sample", question, Sample)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from indexd.characters.clusterer import Clusterer
 from indexd.store.records import JobRow
 from indexd.watch.service import RootStatus
 from indexd.worker.handle import Submits
@@ -54,3 +55,4 @@ class LiveParts:
     drain: Callable[[], None] = lambda: None
     waits_for: Callable[[], Mapping[str, str]] = dict
     announce: Callable[[], None] = lambda: None
+    clusterer: Clusterer | None = None

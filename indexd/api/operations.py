@@ -6,6 +6,20 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from indexd.search.targets import Target
+from indexd_schemas.characters import (
+    CharacterList,
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusteringState,
+    ClusterRequest,
+    Corrected,
+    Correction,
+    CorrectionLog,
+    Sample,
+    SampleQuestion,
+    ShownCharacter,
+    Suggestions,
+)
 from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -104,6 +118,34 @@ class Operations(Protocol):
 
     def stats(self, question: StatsQuestion) -> Statistics:
         """What there is, by model and the like, and what well rated pictures have in common."""
+        ...
+
+    def characters(self, question: CharactersQuestion) -> CharacterList:
+        """Every character, the largest first."""
+        ...
+
+    def character(self, question: CharacterQuestion) -> ShownCharacter:
+        """One character with some of its faces."""
+        ...
+
+    def correct(self, correction: Correction) -> Corrected:
+        """Put something right about characters, or undo that; what is said here no clustering undoes."""
+        ...
+
+    def corrections(self, limit: int) -> CorrectionLog:
+        """What was put right, the newest first."""
+        ...
+
+    def suggest(self) -> Suggestions:
+        """Characters that may be two, and pairs that may be one. Changes nothing."""
+        ...
+
+    def cluster(self, request: ClusterRequest) -> ClusteringState:
+        """Begin a clustering of all faces in the background, see how it stands, or cancel it."""
+        ...
+
+    def sample(self, question: SampleQuestion) -> Sample:
+        """A few pictures of a character, or of a query."""
         ...
 
     def verify_model(self, role: str) -> VerifiedModel:

@@ -18,6 +18,13 @@ from starlette.routing import Route
 from indexd.api.operations import Operations
 from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
 from indexd.search.targets import from_text
+from indexd_schemas.characters import (
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusterRequest,
+    Correction,
+    SampleQuestion,
+)
 from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -72,10 +79,7 @@ def _submit(operations: Operations, _given: Mapping[str, str], body: bytes) -> B
 
 
 def _jobs(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
-    limit = given.get("limit", "50")
-    if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= 100_000):
-        raise UsageError(f"limit must be a number from 1 to 100000 (got {limit!r})")
-    return operations.jobs([state for state in given.get("states", "").split(",") if state], int(limit))
+    return operations.jobs([state for state in given.get("states", "").split(",") if state], _limit(given))
 
 
 def _job(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
@@ -133,6 +137,34 @@ def _stats(operations: Operations, _given: Mapping[str, str], body: bytes) -> Ba
     return operations.stats(_parsed(StatsQuestion, body))
 
 
+def _characters(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.characters(_parsed(CharactersQuestion, body))
+
+
+def _character(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.character(_parsed(CharacterQuestion, body))
+
+
+def _correct(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.correct(_parsed(Correction, body))
+
+
+def _corrections(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.corrections(_limit(given))
+
+
+def _suggest(operations: Operations, _given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.suggest()
+
+
+def _cluster(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.cluster(_parsed(ClusterRequest, body))
+
+
+def _sample(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.sample(_parsed(SampleQuestion, body))
+
+
 def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
     return operations.verify_model(given["role"])
 
@@ -163,6 +195,13 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/forget", _forget),
     ("POST", "/v1/duplicates", _duplicates),
     ("POST", "/v1/stats", _stats),
+    ("POST", "/v1/characters/list", _characters),
+    ("POST", "/v1/characters/show", _character),
+    ("POST", "/v1/characters/correct", _correct),
+    ("GET", "/v1/characters/corrections", _corrections),
+    ("POST", "/v1/characters/suggest", _suggest),
+    ("POST", "/v1/characters/cluster", _cluster),
+    ("POST", "/v1/sample", _sample),
     ("POST", "/v1/models/{role}/verify", _verify),
     ("POST", "/v1/reparse", _reparse),
 )
@@ -200,6 +239,13 @@ def _carry_out(operations: Operations, handler: Handler, given: Mapping[str, str
         log.exception("a bug while answering a request at the local door")
         text = "the daemon ran into a bug while answering; its log has the traceback"
         return 500, Problem(kind="IndexdError", text=text).model_dump_json()
+
+
+def _limit(given: Mapping[str, str]) -> int:
+    limit = given.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= 100_000):
+        raise UsageError(f"limit must be a number from 1 to 100000 (got {limit!r})")
+    return int(limit)
 
 
 def _parsed(model: type[Body], body: bytes) -> Body:

@@ -21,6 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # name: (module under indexd.cli and the command in it, what the list of commands says)
 COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("backup:backup", "Write a verified backup of the index."),
+    "characters": ("characters:characters", "Who is in the pictures: list, name, merge, split, undo."),
     "check": ("check:check", "Look the index over, and say whether it can be trusted."),
     "config": ("config:config", "Show, validate, find or generate the settings."),
     "demo": ("demo:demo", "Show the whole loop in a throw-away home."),
@@ -42,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reparse": ("reparse:reparse", "Read stored metadata again with newer readers."),
     "restore": ("restore:restore", "Put a backup in the place of the index."),
     "run": ("run:run", "Run the daemon in the foreground."),
+    "sample": ("sample:sample", "Choose a few pictures of many: diverse, typical, best or random."),
     "scan": ("scan:scan", "Compare the watched folders with the index now."),
     "service": ("service:service", "Install, start, stop or watch the service."),
     "show": ("show:show", "Show everything that is known of a picture."),

@@ -36,6 +36,7 @@ _STATED = {
     "lora": "EXISTS (SELECT 1 FROM lora_use WHERE lora_use.image_id = image.id)",
     "tag": "EXISTS (SELECT 1 FROM tag WHERE tag.image_id = image.id)"
     " OR EXISTS (SELECT 1 FROM folder_tag WHERE folder_tag.image_id = image.id)",
+    "character": "image.id IN (SELECT image_id FROM region JOIN membership ON region_id = region.id)",
     "note": "EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)",
     "rating": "EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)",
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
@@ -225,12 +226,38 @@ def _region(connection: Connection, wanted: Filter) -> Condition:
     return _in_list("image.id IN (SELECT image_id FROM region WHERE kind", kinds, ")")
 
 
+def _character(connection: Connection, wanted: Filter) -> Condition:
+    """A character by name or number, through its faces; or how many different ones there are in the picture."""
+    if wanted.op == "..":
+        found, bound = _number("count(DISTINCT character_id)", wanted)
+        least = wanted.low or "0"
+        grouped = (
+            "SELECT image_id FROM membership JOIN region ON region.id = region_id"
+            " JOIN character ON character.id = character_id AND NOT hidden GROUP BY image_id"
+        )
+        if least.strip("0"):
+            return f"image.id IN ({grouped} HAVING {found})", bound
+        # Pictures with nobody in them are in no group.
+        return f"image.id NOT IN ({grouped} HAVING NOT ({found}))", bound
+    value = plain_text(wanted.value or "")
+    matches, number = pattern(unicodedata.normalize("NFC", value)), value.removeprefix("#")
+    named = connection.execute(
+        "SELECT id, name FROM character WHERE name IS NOT NULL AND merged_into IS NULL"
+    ).fetchall()
+    ids = [one for one, name in named if matches(unicodedata.normalize("NFC", name))]
+    if not ids and number.isascii() and number.isdigit() and len(number) < 19:
+        ids = [int(number)]
+    theirs = "image.id IN (SELECT image_id FROM region JOIN membership ON region_id = region.id WHERE character_id"
+    return _in_list(theirs, ids, ")")
+
+
 _SPECIAL: dict[str, Callable[[Connection, Filter], Condition]] = {
     "rating": _rating,
     "seed": _seed,
     "date": _date,
     "lora": _lora,
     "tag": _tag,
+    "character": _character,
     "note": _note,
     "prompt": _prompt,
     "missing": _missing,
@@ -280,7 +307,7 @@ def _distinct(connection: Connection, table: str, column: str) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _in_list(what: str, names: list[str], closing: str = "") -> Condition:
+def _in_list(what: str, names: list[str] | list[int], closing: str = "") -> Condition:
     return (f"{what} IN (SELECT value FROM json_each(?)){closing}", (json.dumps(names),)) if names else NOTHING
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 
 from indexd.errors import IndexDamaged
+from indexd.store.characters import Characters
+from indexd.store.corrections import Corrections
 from indexd.store.database import Database
 from indexd.store.events import Events
 from indexd.store.faces import Faces, FacesChanged
@@ -45,12 +47,14 @@ class Store:
         self.files = Files(database)
         self.images = Images(database)
         self.marks = Marks(database, clock)
-        self.keeping = Keeping(database)
         self.successions = Successions(database)
         self.relocation = Relocation(database)
         self.work = Work(database)
         self.vectors = Vectors(database)
         self.faces = Faces(database, self.vectors)
+        self.characters = Characters(database, clock)
+        self.keeping = Keeping(database, clock, self.characters.changed)
+        self.corrections = Corrections(database, self.characters, clock)
         self.forgetting = Forgetting(database, self._on_forgotten)
         self.walks = Walks(database)
         self.picture_hashes = PictureHashes(database)

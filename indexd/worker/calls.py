@@ -230,6 +230,25 @@ class PicturesCompared:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterFaces:
+    """Group the face vectors in the file `path`: rows of `dim` half-precision numbers, unit length (characters/vectors.py).
+
+    By path, because a hundred thousand of 1024 are 205 MB; a worker elsewhere would be sent the file.
+    """
+
+    path: str
+    dim: int
+    min_cluster_size: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FacesClustered:
+    """The group of each row, int64 (n,), from 0; -1 = none."""
+
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
@@ -293,4 +312,6 @@ class Drill:
     seconds: float = 0.0
 
 
-AnyCall = EmbedText | EmbedImages | FindFaces | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill
+AnyCall = (
+    EmbedText | EmbedImages | FindFaces | ClusterFaces | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill
+)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 from indexd.worker.calls import WorkerSettings
-from indexd.worker.table import CPU, DECODE
+from indexd.worker.table import CPU, DECODE, WITHOUT_TORCH
 from indexd.worker.wire import Logged
 
 OFFLINE = {
@@ -54,7 +54,7 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
     threads = 1 if lane == DECODE else settings.threads
     if threads:
         os.environ.update(dict.fromkeys(_THREADS, str(threads)))
-    if lane != DECODE:
+    if lane not in WITHOUT_TORCH:
         _keep_tqdm_from_semaphores()
     if lane == CPU:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no context on the card: that alone would hold 0.5 GB of it

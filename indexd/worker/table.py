@@ -16,6 +16,7 @@ from indexd.worker.calls import (
     CLIP_H,
     FACES,
     AnyCall,
+    ClusterFaces,
     ComparePictures,
     Drill,
     EmbedImages,
@@ -31,6 +32,8 @@ from indexd.worker.session import RenderSession
 CARD = "card"
 CPU = "cpu"
 DECODE = "decode"
+CLUSTER = "cluster"
+WITHOUT_TORCH = (DECODE, CLUSTER)
 
 
 def lane_of_device(device: str) -> str:
@@ -86,6 +89,7 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         ComparePictures: Route(
             lambda _call, _settings: DECODE, "indexd.images.likeness:compare_pictures", takes_session=False
         ),
+        ClusterFaces: Route(lambda _call, _settings: CLUSTER, "indexd.characters.serve:cluster_faces"),
         Drill: Route(lambda call, _settings: call.lane, "indexd.worker.drill:drill"),
     }
 )

@@ -83,7 +83,8 @@ class Image(BaseModel):
 
 class Region(BaseModel):
     """A face, or another thing that a detector found. The box is in shares, 0 to 1, of the upright picture; `size_px` is
-    its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again."""
+    its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again. `character` says whose
+    face it is, null = nobody's."""
 
     id: int
     kind: str
@@ -96,6 +97,8 @@ class Region(BaseModel):
     sharpness: float
     quality: float
     detector: str
+    character: int | None = None
+    character_name: str | None = None
 
 
 class ScorePart(BaseModel):
@@ -173,7 +176,7 @@ class RootState(BaseModel):
 
 
 class WorkerState(BaseModel):
-    """A worker process: `lane` is card, cpu or decode; `models` maps resident roles to seconds since their last use.
+    """A worker process: `lane` is card, cpu, decode or cluster; `models` maps resident roles to seconds since their last use.
 
     `running` counts the calls in hand, `queued` those not begun.
     """

@@ -227,6 +227,33 @@ class Generate(Section):
     loras: LoraRules = Field(LoraRules(), description=LoraRules.__doc__)
 
 
+class Characters(Section):
+    """Faces put together: who is in the pictures."""
+
+    threshold: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="How near (cosine) a new face must be to a character to be given to it at once.",
+        examples=[0.75],
+    )
+    margin: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="How much nearer than to any other character; else it is left for the next clustering.",
+        examples=[0.05],
+    )
+    min_faces: int = Field(
+        10, ge=2, le=10_000, description="So many faces that belong together are a character.", examples=[10]
+    )
+    cluster_at: TimeOfDay = Field(
+        "04:30",
+        description="When all faces are clustered anew, in local time; `never` = only by `indexd characters cluster`.",
+        examples=["04:30"],
+    )
+
+
 class Thumbnails(Section):
     """Small pictures kept beside the index."""
 
@@ -298,6 +325,7 @@ class Settings(BaseSettings):
     models: Models = Field(Models(), description=Models.__doc__)
     faces: Faces = Field(Faces(), description=Faces.__doc__)
     generate: Generate = Field(Generate(), description=Generate.__doc__)
+    characters: Characters = Field(Characters(), description=Characters.__doc__)
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
     backup: Backup = Field(Backup(), description=Backup.__doc__)
     api: Api = Field(Api(), description=Api.__doc__)

@@ -8,6 +8,21 @@ from typing import Any
 
 from indexd.errors import NothingFound, Refused
 from indexd.search.targets import Target
+from indexd_schemas.characters import (
+    Character,
+    CharacterList,
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusteringState,
+    ClusterRequest,
+    Corrected,
+    Correction,
+    CorrectionLog,
+    Sample,
+    SampleQuestion,
+    ShownCharacter,
+    Suggestions,
+)
 from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -27,6 +42,7 @@ from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
 STATUS = Status(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
 )
+LUNA = Character(id=1, name="Luna", faces=2, pictures=2, confirmed=0, kept=True, hidden=False)
 JOB = ShownJob(
     job=Job(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}),
     pictures=[],
@@ -129,6 +145,34 @@ class ScriptedOperations:
     def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
         self._note("duplicates", question)
         return Duplicates(groups=[], found=[], seconds=0.1)
+
+    def characters(self, question: CharactersQuestion) -> CharacterList:
+        self._note("characters", question)
+        return CharacterList(characters=[], faces=2, unassigned=1)
+
+    def character(self, question: CharacterQuestion) -> ShownCharacter:
+        self._note("character", question)
+        return ShownCharacter(character=LUNA, faces=[])
+
+    def correct(self, correction: Correction) -> Corrected:
+        self._note("correct", correction)
+        return Corrected(number=3, text="named 1 Luna")
+
+    def corrections(self, limit: int) -> CorrectionLog:
+        self._note("corrections", limit)
+        return CorrectionLog(corrections=[])
+
+    def suggest(self) -> Suggestions:
+        self._note("suggest")
+        return Suggestions(splits=[], merges=[])
+
+    def cluster(self, request: ClusterRequest) -> ClusteringState:
+        self._note("cluster", request)
+        return ClusteringState(state="running")
+
+    def sample(self, question: SampleQuestion) -> Sample:
+        self._note("sample", question)
+        return Sample(pictures=[], among=4)
 
     def stats(self, question: StatsQuestion) -> Statistics:
         self._note("stats", question)

@@ -21,6 +21,14 @@ from indexd.api.server import Server
 from indexd.config import load
 from indexd.errors import DaemonNotRunning, IndexdError, ModelOff, NothingFound, Refused, UsageError
 from indexd.search.targets import Target
+from indexd_schemas.characters import (
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusterRequest,
+    Correction,
+    FaceReference,
+    SampleQuestion,
+)
 from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -78,6 +86,14 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.duplicates(DuplicatesQuestion(kinds=("similar",), threshold=0.9)).groups == []
     assert client.stats(StatsQuestion(by=("month",), filters=("rating:4..",))).pictures == 0
     assert client.verify_model("bge").ok
+    assert client.characters(CharactersQuestion(hidden=True)).unassigned == 1
+    assert client.character(CharacterQuestion(character="Lúna", limit=3)).character.name == "Luna"
+    correction = Correction(kind="reject", character="1", faces=(FaceReference(region=5),))
+    assert client.correct(correction).number == 3
+    assert client.corrections(7).corrections == []
+    assert client.suggest().merges == []
+    assert client.cluster(ClusterRequest(action="cancel")).state == "running"
+    assert client.sample(SampleQuestion(character="1", count=3)).among == 4
     assert client.note([Target(image_id=1)], "ä", True).changed == 1
     matching = MarkMatchingRequest(filters=("rating:4..",), add=("a/b",), at_most=3)
     assert client.mark_matching(matching).changed == 3
@@ -89,12 +105,15 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.reparse(5, 10, everything=True).last_id == 15
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "duplicates",
-        "stats", "verify_model", "note", "mark_matching", "export_page", "import_marks", "relocate", "forget",
+        "stats", "verify_model", "characters", "character", "correct", "corrections", "suggest", "cluster", "sample",
+        "note", "mark_matching", "export_page", "import_marks", "relocate", "forget",
         "reparse",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
-    assert asked[15][1] == (matching,)
-    assert asked[17][1][0].records == (record,)
+    assert asked[16][1] == (correction,)
+    assert asked[17][1] == (7,)
+    assert asked[22][1] == (matching,)
+    assert asked[24][1][0].records == (record,)
     assert asked[2][1] == (b"/a/\xff b.png",) or os.name == "nt"
     assert asked[4][1] == ("kind: txt2img # ä\n".encode(), "ä.yaml")
     assert asked[6][1] == ("a name/with ?signs",)
