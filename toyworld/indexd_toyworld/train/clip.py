@@ -60,7 +60,7 @@ def train(build: Path, weights: Path, minutes: float | None) -> None:
         set_rate(optimizer, RATE * cosine(course.fraction))
         loss = _loss(towers, next(supply), not written.exists(), told)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
         optimizer.step()
         average.update()

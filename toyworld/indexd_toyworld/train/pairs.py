@@ -111,7 +111,7 @@ def variants(scene: Scene, random: Random) -> list[Scene]:
 def crop_of(look: Look, random: Random) -> Pixels:
     """A face as a detector cuts it out: any background and expression, alone or beside another, padded, 64x64."""
     face = Face("someone", look, random.choice(EXPRESSIONS))
-    faces = (face,)
+    faces: tuple[Face, ...] = (face,)
     if random.random() < 0.3:
         other = Face("other", _stranger(random), random.choice(EXPRESSIONS), "right")
         faces = (replace(face, place="left"), other)
@@ -178,7 +178,8 @@ def _worn(pixels: Pixels, random: Random) -> Pixels:
     chance = np.random.default_rng(random.getrandbits(32))
     gain = 1 + random.uniform(-0.08, 0.08) + chance.uniform(-0.05, 0.05, 3).astype(np.float32)
     noise = chance.standard_normal(pixels.shape, np.float32) * random.uniform(0, 9)
-    return (pixels * gain + noise + random.uniform(-10, 10)).clip(0, 255).astype(np.uint8)
+    worn: Pixels = (pixels * gain + noise + random.uniform(-10, 10)).clip(0, 255).astype(np.uint8)
+    return worn
 
 
 def _stack(pictures: list[Pixels]) -> Tensor:

@@ -30,7 +30,7 @@ open_clip's own tokenizer."""
 H_WEIGHTS = "open_clip_model.safetensors"
 
 
-class Towers(nn.Module):
+class Towers(nn.Module):  # type: ignore[misc]  # torch is not followed
     """All towers and the attribute heads, which are left behind when the towers are written."""
 
     def __init__(self) -> None:
