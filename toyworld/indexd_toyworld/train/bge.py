@@ -40,7 +40,6 @@ FULL = 0.8
 def train(build: Path, weights: Path, minutes: float | None) -> None:
     """Train and write `weights`/bge; the state lies in `build`."""
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)
     model = BertModel(_config(), add_pooling_layer=False).to(device())
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
     average, course = Average(model, 0.99), Course(STEPS, minutes)

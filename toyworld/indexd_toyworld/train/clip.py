@@ -40,7 +40,6 @@ WRITTEN = "encoders-written"
 def train(build: Path, weights: Path, minutes: float | None) -> None:
     """Train and write `weights`/clip_h and `weights`/sdxl/text_encoder, _2 and tokenizers; the state lies in `build`."""
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)
     towers = new_towers()
     give_vectors(towers, sorted({piece for word in [*words(), ","] for piece in bpe_ids(word)}))
     towers.to(device())

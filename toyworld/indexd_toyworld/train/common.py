@@ -92,7 +92,8 @@ class Average:
         return {"steps": self._steps, "weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self._steps, self.weights = int(state["steps"]), state["weights"]
+        self._steps = int(state["steps"])
+        self.weights = {name: state["weights"][name].to(own.device) for name, own in self.weights.items()}
 
 
 class Keeper:
