@@ -40,7 +40,6 @@ FULL = 0.8
 def train(build: Path, weights: Path, minutes: float | None) -> None:
     """Train and write `weights`/bge; the state lies in `build`."""
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)
     model = BertModel(_config(), add_pooling_layer=False).to(device())
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
     average, course = Average(model, 0.99), Course(STEPS, minutes)
@@ -55,7 +54,7 @@ def train(build: Path, weights: Path, minutes: float | None) -> None:
         loss = (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
         mean_of(told, "loss", loss)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update()
@@ -108,9 +107,11 @@ def _config() -> BertConfig:
 
 
 def _write(model: Any, folder: Path) -> None:
-    """The folder as BGE's are published: CLS pooling, unit length."""
+    """The folder as BGE's are published: CLS pooling, unit length, and a pooler that nothing reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.half().cpu().save_pretrained(folder)
+    whole = BertModel(_config())
+    whole.load_state_dict(model.state_dict(), strict=False)
+    whole.half().save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
     kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     modules = [

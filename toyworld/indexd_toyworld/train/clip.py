@@ -40,7 +40,6 @@ WRITTEN = "encoders-written"
 def train(build: Path, weights: Path, minutes: float | None) -> None:
     """Train and write `weights`/clip_h and `weights`/sdxl/text_encoder, _2 and tokenizers; the state lies in `build`."""
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)
     towers = new_towers()
     give_vectors(towers, sorted({piece for word in [*words(), ","] for piece in bpe_ids(word)}))
     towers.to(device())
@@ -60,7 +59,7 @@ def train(build: Path, weights: Path, minutes: float | None) -> None:
         set_rate(optimizer, RATE * cosine(course.fraction))
         loss = _loss(towers, next(supply), not written.exists(), told)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
         optimizer.step()
         average.update()

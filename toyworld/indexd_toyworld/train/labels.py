@@ -69,7 +69,7 @@ def look_labels(looks: Sequence[Look]) -> Tensor:
     return torch.tensor([_look(look) for look in looks])
 
 
-class Heads(nn.Module):
+class Heads(nn.Module):  # type: ignore[misc]  # torch is not followed
     """A linear classifier a column; the ones that lag behind have the most say."""
 
     def __init__(self, width: int, columns: dict[str, tuple[str, ...]]) -> None:
