@@ -17,6 +17,7 @@ ROOMS = (
     "indexd_schemas",
     "indexd.errors",
     "indexd.prompts",
+    "indexd.pulse",
     "indexd.config",
     "indexd.registry",
     "indexd.worker.calls",
@@ -38,6 +39,8 @@ ROOMS = (
     "indexd_handlers",
     "indexd.logs",
     "indexd.daemon",
+    "indexd.serve",
+    "indexd.doctor",
     "indexd.demo",
     "indexd.cli",
 )

@@ -54,7 +54,8 @@ def test_the_wheel_holds_what_is_no_code(wheel: Path) -> None:
         if path.suffix in (".sql", ".json", ".txt")
     }
     assert wanted - set(names) == set()
-    assert any(name.endswith("share/indexd/systemd/indexd.service") for name in names)
+    for unit in ("indexd.service", "indexd@.service"):
+        assert any(name.endswith(f"share/indexd/systemd/{unit}") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "bench/")) for name in names)
 

@@ -15,6 +15,7 @@ from indexd.api.listen import Door, open_door
 from indexd.api.operations import Operations
 from indexd.api.routes import application
 from indexd.config import Config
+from indexd.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,13 @@ class _Quiet(uvicorn.Server):
 
     def leave(self) -> None:
         """End the loop, from any thread."""
-        if self._loop is not None and self._leave is not None:
-            self._loop.call_soon_threadsafe(self._leave.set)
+        if self._leave is not None:
+            self.soon(self._leave.set)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have the loop make this call when it comes round, from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
 
 
 class Server:
@@ -57,6 +63,7 @@ class Server:
         self._door: Door | None = None
         self._server: _Quiet | None = None
         self._thread: threading.Thread | None = None
+        self.pulse = Pulse("door", wake=self._ask)
 
     @property
     def door(self) -> Door:
@@ -99,6 +106,10 @@ class Server:
             thread.join()
         if door is not None:
             door.close()
+
+    def _ask(self) -> None:
+        if self._server is not None:
+            self._server.soon(self.pulse.beat)
 
     def _serve(self, server: _Quiet, pool: ThreadPoolExecutor) -> None:
         try:

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restore": ("restore:restore", "Put a backup in the place of the index."),
     "run": ("run:run", "Run the daemon in the foreground."),
     "scan": ("scan:scan", "Compare the watched folders with the index now."),
+    "service": ("service:service", "Install, start, stop or watch the service."),
     "show": ("show:show", "Show everything that is known of a picture."),
     "stats": ("stats:stats", "Count by model and the like; what five stars have in common."),
     "status": ("status:status", "Show how everything stands."),

@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from indexd.jobs.diagnose import FieldProblem, nearest, shown
 
@@ -101,6 +101,8 @@ def output_folder(text: str, default: Path) -> Path:
         raise FieldProblem(_FOLDER_AT, f"output.folder: `..` is not used in folders (got {shown(text)})")
     if not folder.is_absolute():
         return default.joinpath(*_relative_parts(text))
+    if os.name == "nt" and (problem := windows_problem(str(folder))) is not None:
+        raise FieldProblem(_FOLDER_AT, f"output.folder: {problem}")
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -108,6 +110,21 @@ def output_folder(text: str, default: Path) -> Path:
     if not folder.parent.is_dir():
         raise FieldProblem(_FOLDER_AT, f"output.folder: neither {folder} nor {folder.parent} exists; make it first")
     return folder
+
+
+def windows_problem(folder: str) -> str | None:
+    """Why Windows would write elsewhere than an absolute folder says; None = it would not.
+
+    A colon names a hidden stream of a file, CON and its like are devices in every folder, dots and spaces at an end are
+    dropped without a word, and `\\\\.\\` and `\\\\?\\` lead past all rules.
+    """
+    path = PureWindowsPath(folder)
+    if path.drive.startswith(("\\\\.\\", "\\\\?\\")):
+        return f"{shown(folder)} names a device; write the folder as C:\\… or \\\\server\\share\\…"
+    for part in path.parts[1:]:
+        if safe_name(part) != part and not part.startswith("."):
+            return f"{shown(part)} is no good name for a folder on Windows; {shown(safe_name(part))} is"
+    return None
 
 
 def _relative_parts(text: str) -> list[str]:

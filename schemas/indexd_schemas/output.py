@@ -293,6 +293,16 @@ class Check(BaseModel):
     state: Literal["ok", "warning", "failed"]
     detail: str
     cure: str | None = None
+    fixed: bool = Field(default=False, description="`--fix` has done the cure.")
+
+
+class ServiceStanding(Output):
+    """What `indexd service status --json` prints: `current` = install would write nothing new."""
+
+    installed: bool
+    current: bool
+    running: bool
+    detail: str
 
 
 class Diagnosis(Output):

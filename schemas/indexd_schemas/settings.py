@@ -273,7 +273,18 @@ class Log(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="How much is said.", examples=["INFO"]
     )
-    json_lines: bool = Field(False, description="One JSON object a line instead of sentences.", examples=[False])
+    format: Literal["text", "json"] = Field(
+        "text",
+        description="Sentences for a person (text), or one JSON object a line for a collector.",
+        examples=["json"],
+    )
+    file: str = Field(
+        "",
+        description="Write the log to this file as well. Empty = none, but on Windows `indexd.log` beside the index.",
+        examples=["~/indexd.log"],
+    )
+    file_mib: int = Field(10, ge=1, le=10_000, description="A log file of this size (MiB) is set aside.", examples=[10])
+    file_keep: int = Field(5, ge=1, le=100, description="So many log files that were set aside are kept.", examples=[5])
 
 
 class Settings(BaseSettings):
