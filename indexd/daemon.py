@@ -19,6 +19,7 @@ from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
 from indexd.images import picture_hash
 from indexd.intake import Intake
+from indexd.jobs.announce import Announcer
 from indexd.jobs.facade import Jobs
 from indexd.jobs.runner import JobRunner
 from indexd.layers.batch import Thumbnails
@@ -141,6 +142,7 @@ class Daemon:
         self.vector_cache = VectorCache(self.store.vectors, LAYERS, self.fail)
         self.jobs = Jobs(self.store, config)
         self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
+        self.announcer = Announcer(self.store.jobs, self.jobs, config.settings.notify)
         self.intake = Intake(self.store, IntakeContext(config.settings, self.jobs), self._on_recorded, self.fail)
         self.watch_options = WatchOptions.of(config.settings.watch)
         self.watch = WatchService(
@@ -159,6 +161,7 @@ class Daemon:
             self.intake.drain,
             waits_for=self.layers.waits_for,
             announce=self.layers.announce,
+            pulses=self.pulses,
         )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
         self.upkeep = Upkeep(self.store, config, self._on_event, self.fail)
@@ -168,6 +171,7 @@ class Daemon:
         self.vector_cache.start()
         self.intake.start()
         self.layers.start()
+        self.announcer.start()
         self.runner.start()
         self.server.start()
         self.watch.start()
@@ -179,6 +183,7 @@ class Daemon:
         self.watch.stop()
         self.upkeep.stop()
         self.runner.stop()
+        self.announcer.stop()
         self.layers.stop()
         self.workers.stop(DRAIN_SECONDS)
         self.intake.stop()
