@@ -234,9 +234,7 @@ class RemoteOperations:
             raise _raised(status, content)
         return headers, content
 
-    def _exchange(
-        self, method: str, path: str, body: str | None, timeout: float | None
-    ) -> tuple[int, Message, bytes]:
+    def _exchange(self, method: str, path: str, body: str | None, timeout: float | None) -> tuple[int, Message, bytes]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._address.token is not None:
             headers["Authorization"] = f"Bearer {self._address.token}"

@@ -100,7 +100,10 @@ class Guard:
         if method not in _WITHOUT_BODY and headers.get("content-type", "").split(";")[0].strip() != "application/json":
             return 415, "the body must be JSON (Content-Type: application/json)"
         if not self._has_room():
-            return 429, f"more than {self._limits.rate:g} requests a second; wait a moment (`[api] requests_per_second`)"
+            return (
+                429,
+                f"more than {self._limits.rate:g} requests a second; wait a moment (`[api] requests_per_second`)",
+            )
         return None
 
     def _has_room(self) -> bool:

@@ -78,7 +78,9 @@ def _private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(folder)
     except OSError as error:
-        raise IndexdError(f"cannot make the folder {folder} for the socket or the token: {error.strerror or error}") from None
+        raise IndexdError(
+            f"cannot make the folder {folder} for the socket or the token: {error.strerror or error}"
+        ) from None
     if not stat.S_ISDIR(found.st_mode):
         # A link is fine where the user made it; a link in the shared temporary folder is somebody's trap.
         found = os.stat(folder)

@@ -114,7 +114,9 @@ def _process(out: Exposition, now: Status, live: LiveParts) -> None:
     for worker in now.workers:
         out.sample("indexd_worker_calls", worker.running, {"lane": worker.lane, "state": "running"})
         out.sample("indexd_worker_calls", worker.queued, {"lane": worker.lane, "state": "waiting"})
-    out.family("indexd_worker_model_idle_seconds", "gauge", "The models that are loaded, and how long each was not used.")
+    out.family(
+        "indexd_worker_model_idle_seconds", "gauge", "The models that are loaded, and how long each was not used."
+    )
     for worker in now.workers:
         for role, seconds in worker.models.items():
             out.sample("indexd_worker_model_idle_seconds", seconds, {"lane": worker.lane, "role": role})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from indexd.config import Config
-from indexd.errors import IndexdError, NotRegular, NothingFound
+from indexd.errors import IndexdError, NothingFound, NotRegular
 from indexd.images.thumbnail import thumbnail_path
 from indexd.store.index import Store
 from indexd.store.records import FileRow

@@ -101,7 +101,9 @@ def _picture(operations: Operations, given: Mapping[str, str], *, small: bool) -
     found = operations.picture(image_id, small=small)
     # RFC 6266, RFC 5987: percent-encoded, so that no name can end the header or begin another.
     return Plain(
-        found.data, found.media_type, headers={"content-disposition": f"inline; filename*=UTF-8''{quote(found.name, safe='')}"}
+        found.data,
+        found.media_type,
+        headers={"content-disposition": f"inline; filename*=UTF-8''{quote(found.name, safe='')}"},
     )
 
 

@@ -21,9 +21,19 @@ EVENTS_SHOWN = 8
 
 @click.command(short_help="Show how everything stands.")
 @json_option
-@click.option("-w", "--watch", is_flag=True, help="Show it again and again, until Ctrl-C; a line each time where there is no terminal.")
 @click.option(
-    "--every", "seconds", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between two looks with --watch."
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Show it again and again, until Ctrl-C; a line each time where there is no terminal.",
+)
+@click.option(
+    "--every",
+    "seconds",
+    type=click.FloatRange(0.2, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two looks with --watch.",
 )
 def status(as_json: bool, watch: bool, seconds: float) -> None:
     """Show folders and how they are watched, pending work, jobs, workers, models and what was noticed lately."""

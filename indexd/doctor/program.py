@@ -10,7 +10,16 @@ from indexd.config import Config
 from indexd.doctor.finding import Finding, failed, ok, warning
 
 DAEMON_PACKAGES = ("apsw", "sqlite_vec", "numpy", "PIL", "watchfiles", "apscheduler", "uvicorn", "starlette", "blake3")
-WORKER_PACKAGES = ("torch", "diffusers", "transformers", "open_clip", "sentence_transformers", "peft", "safetensors", "ultralytics")
+WORKER_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip",
+    "sentence_transformers",
+    "peft",
+    "safetensors",
+    "ultralytics",
+)
 
 
 def look_at_packages() -> Iterator[Finding]:

@@ -162,4 +162,5 @@ def _last_words(said: IO[bytes]) -> str:
     size = said.seek(0, os.SEEK_END)
     said.seek(max(0, size - LAST_WORDS_BYTES))
     text = " ".join(said.read().decode("utf-8", "replace").split())
-    return f": {text}" if text else ""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return f": {shown}" if shown else ""

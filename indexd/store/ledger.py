@@ -161,7 +161,8 @@ class JobLedger:
             count = connection.changes()
             if count:
                 connection.execute(
-                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL, untold = 0 WHERE id = ?", (job_id,)
+                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL, untold = 0 WHERE id = ?",
+                    (job_id,),
                 )
         return count
 

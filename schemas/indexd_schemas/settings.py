@@ -264,7 +264,7 @@ class Api(Section):
     )
     address: str = Field(
         "127.0.0.1",
-        description="IP address to listen on with `listen = \"tcp\"`. Any other than loopback needs `allow_remote` and `token_file`.",
+        description='IP address to listen on with `listen = "tcp"`. Any other than loopback needs `allow_remote` and `token_file`.',
         examples=["127.0.0.1"],
     )
     port: int = Field(
@@ -303,7 +303,9 @@ class Api(Section):
         try:
             ip_address(text)
         except ValueError:
-            raise ValueError(f"{text!r} is no IP address; write 127.0.0.1, ::1, or an address of this machine") from None
+            raise ValueError(
+                f"{text!r} is no IP address; write 127.0.0.1, ::1, or an address of this machine"
+            ) from None
         return text
 
     @model_validator(mode="after")
@@ -311,7 +313,9 @@ class Api(Section):
         if ip_address(self.address).is_loopback:
             return self
         if self.listen != "tcp":
-            raise ValueError(f'address {self.address} is only used with `listen = "tcp"`; set that, or leave address out')
+            raise ValueError(
+                f'address {self.address} is only used with `listen = "tcp"`; set that, or leave address out'
+            )
         if not self.allow_remote or not self.token_file:
             raise ValueError(
                 f"at {self.address} other machines could come in; set both `allow_remote = true` and `token_file`,"

@@ -84,7 +84,8 @@ def ask(door: OpenDoor, method: str, target: str, headers: Mapping[str, str], bo
 
 @BOTH
 @pytest.mark.parametrize(
-    "host", ["attacker.example", "attacker.example:{port}", "127.0.0.1.attacker.example", "localhost.", "indexd@evil", ""]
+    "host",
+    ["attacker.example", "attacker.example:{port}", "127.0.0.1.attacker.example", "localhost.", "indexd@evil", ""],
 )
 def test_dns_rebinding(open_door: Opens, listen: str, host: str) -> None:
     door = open_door(listen)
@@ -125,7 +126,9 @@ def test_a_form_on_another_site(open_door: Opens, listen: str) -> None:
 )
 def test_json_sent_as_something_that_a_page_may_send(open_door: Opens, listen: str, kind: str) -> None:
     door = open_door(listen)
-    answer = ask(door, "POST", "/v1/rating", known(door) | {"Content-Type": kind}, b'{"targets": ["id:1"], "rating": 1}')
+    answer = ask(
+        door, "POST", "/v1/rating", known(door) | {"Content-Type": kind}, b'{"targets": ["id:1"], "rating": 1}'
+    )
     assert answer.status == 415
     assert door.operations.asked == []
 
