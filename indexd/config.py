@@ -154,6 +154,7 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
     paths = {f"paths.{name}": text for name, text in settings.paths}
     paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
     paths["log.file"] = settings.log.file
+    paths["api.token_file"] = settings.api.token_file
     paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
     paths["generate.lora_registry"] = settings.generate.lora_registry
     paths |= {f"faces.detectors.{number}.path": one.path for number, one in enumerate(settings.faces.detectors)}

@@ -21,6 +21,7 @@ from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
 from indexd.images import picture_hash
 from indexd.intake import Intake
+from indexd.jobs.announce import Announcer
 from indexd.jobs.facade import Jobs
 from indexd.jobs.runner import JobRunner
 from indexd.layers.batch import Thumbnails
@@ -143,6 +144,7 @@ class Daemon:
         self.vector_cache = VectorCache(self.store.vectors, LAYERS, self.fail)
         self.jobs = Jobs(self.store, config)
         self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
+        self.announcer = Announcer(self.store.jobs, self.jobs, config.settings.notify)
         self.intake = Intake(self.store, IntakeContext(config.settings, self.jobs), self._on_recorded, self.fail)
         self.watch_options = WatchOptions.of(config.settings.watch)
         self.watch = WatchService(
@@ -167,6 +169,7 @@ class Daemon:
             waits_for=self.layers.waits_for,
             announce=self.layers.announce,
             clusterer=self.clusterer,
+            pulses=self.pulses,
         )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
         self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)
@@ -177,6 +180,7 @@ class Daemon:
         self.keeper.start()
         self.intake.start()
         self.layers.start()
+        self.announcer.start()
         self.runner.start()
         self.server.start()
         self.watch.start()
@@ -189,6 +193,7 @@ class Daemon:
         self.upkeep.stop()
         self.clusterer.stop()
         self.runner.stop()
+        self.announcer.stop()
         self.layers.stop()
         self.workers.stop(DRAIN_SECONDS)
         self.intake.stop()

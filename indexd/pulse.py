@@ -51,3 +51,12 @@ class Pulse:
             self._wake()
         owed = now - self._owed_since
         return owed if owed > self._limit else None
+
+    def owed_seconds(self) -> float:
+        """Since when a beat is owed, as far as the one who looks has found out; from any thread, and changes nothing."""
+        since = self._owed_since
+        return 0.0 if since is None or self._beats != self._seen else max(0.0, self._clock() - since)
+
+    def is_late(self) -> bool:
+        """Whether it is owed for longer than is believed."""
+        return self.owed_seconds() > self._limit

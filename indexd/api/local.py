@@ -11,7 +11,10 @@ from indexd.api import keeping
 from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
+from indexd.api.metrics import JOB_STATES, metrics_text
 from indexd.api.pending import pending_work
+from indexd.api.pictures import PictureBytes, thumbnail, whole
+from indexd.api.readiness import readiness
 from indexd.api.reparse import reparse
 from indexd.api.standing import roles_now, scanned, status
 from indexd.api.verify import verify_model
@@ -67,9 +70,8 @@ from indexd_schemas.marks import (
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
-from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
+from indexd_schemas.replies import Readiness, Reparsed, Scanned, VerifiedModel
 
-JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
 OWN_WORKERS_STOP_SECONDS = 2.0
 
@@ -131,6 +133,18 @@ class LocalOperations:
     def status(self) -> Status:
         """See Operations."""
         return status(self._store, self._config, self._live)
+
+    def ready(self) -> Readiness:
+        """See Operations."""
+        return readiness(self._store, self._live)
+
+    def metrics(self) -> str:
+        """See Operations."""
+        return metrics_text(self._store, self._config, self._live)
+
+    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+        """See Operations."""
+        return (thumbnail if small else whole)(self._store, self._config, image_id)
 
     def scan(self, wait: bool) -> Scanned:
         """See Operations."""

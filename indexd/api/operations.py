@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from indexd.api.pictures import PictureBytes
 from indexd.search.targets import Target
 from indexd_schemas.characters import (
     CharacterList,
@@ -34,7 +35,7 @@ from indexd_schemas.marks import (
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
-from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
+from indexd_schemas.replies import Readiness, Reparsed, Scanned, VerifiedModel
 
 
 class Operations(Protocol):
@@ -54,6 +55,18 @@ class Operations(Protocol):
 
     def status(self) -> Status:
         """How everything stands."""
+        ...
+
+    def ready(self) -> Readiness:
+        """Whether the daemon can be relied on now, and if not, why."""
+        ...
+
+    def metrics(self) -> str:
+        """Numbers to watch over time, in Prometheus' text format."""
+        ...
+
+    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+        """The bytes of a picture, or of its thumbnail. Raises NothingFound."""
         ...
 
     def scan(self, wait: bool) -> Scanned:

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from indexd.api.guard import Guard
+from indexd.api.guard import Guard, Limits
 from indexd.api.listen import Door, open_door
 from indexd.api.operations import Operations
+from indexd.api.patience import HEAD_BYTES, Patient
 from indexd.api.routes import application
 from indexd.config import Config
 from indexd.pulse import Pulse
@@ -75,11 +76,13 @@ class Server:
         """Open the door and return when it answers. Raises IndexdError when it cannot be opened."""
         self._door = open_door(self._config)
         pool = ThreadPoolExecutor(OPERATION_THREADS, thread_name_prefix="door")
-        guard = Guard(application(self._operations, pool), self._door.hosts, self._door.token)
+        limits = Limits(rate=self._config.settings.api.requests_per_second)
+        guard = Guard(application(self._operations, pool), self._door.hosts, self._door.token, limits)
         settings = uvicorn.Config(
             guard,
             loop="asyncio",
-            http="h11",
+            http=Patient,
+            h11_max_incomplete_event_size=HEAD_BYTES,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init:init", "Write commented settings and make the folders."),
     "jobs": ("jobs:jobs", "List, show, cancel or retry jobs."),
     "loras": ("loras:loras", "List the LoRAs and what is registered of them."),
+    "metrics": ("metrics:metrics", "Print numbers for monitoring (Prometheus)."),
     "models": ("models:models", "List, download or try the models."),
     "note": ("note:note", "Write, show or take away the note of a picture."),
     "query": ("query:query", "Find pictures by look, words, prompt and metadata."),

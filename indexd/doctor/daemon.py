@@ -11,8 +11,10 @@ from pathlib import Path
 
 from indexd.api.connect import daemon
 from indexd.api.listen import uses_unix_socket
+from indexd.api.token import own_token
 from indexd.config import Config
 from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.errors import IndexdError
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -37,6 +39,15 @@ def look(config: Config) -> Iterator[Finding]:
 
 def look_at_door(config: Config) -> Iterator[Finding]:
     """Whether the socket, or the file of the token, is this user's alone."""
+    api = config.settings.api
+    if not uses_unix_socket(config) and api.token_file:
+        try:
+            own_token(Path(api.token_file).expanduser())
+        except IndexdError as error:
+            yield failed("token", str(error), "the daemon does not start with it")
+    if api.allow_remote:
+        where = f"{api.address}: other machines may ask with the token, and nothing is encrypted"
+        yield warning("door", where, "put a TLS proxy or a tunnel before it, or leave `[api] address` out")
     if os.name == "nt":
         yield ok("door", "the token lies in the folder of this user")
         return

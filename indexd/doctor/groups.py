@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from indexd.config import Config, load
-from indexd.doctor import card, clock, daemon, folders, index, leftovers, models, places, program, unit
+from indexd.doctor import card, clock, daemon, folders, index, leftovers, loras, models, places, program, unit
 from indexd.doctor.finding import Finding, failed
 from indexd.errors import IndexdError
 from indexd_schemas.output import Check
@@ -24,7 +24,7 @@ GROUPS: dict[str, Group] = {
     "folders": folders.look,
     "watch limits": folders.look_at_limits,
     "models": models.look,
-    "loras": models.look_at_loras,
+    "loras": loras.look,
     "card": card.look,
     "clock": clock.look,
     "leftovers": leftovers.look,

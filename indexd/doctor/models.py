@@ -1,4 +1,4 @@
-"""The models: which roles are on, whether their files are whole, whether the daemon could load them; and the LoRAs."""
+"""The models: which roles are on, whether their files are whole, and whether the daemon could load them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from indexd.api.connect import daemon
 from indexd.config import Config
 from indexd.doctor.finding import Finding, failed, ok, warning
-from indexd.errors import IndexdError
-from indexd.jobs.lora_listing import listed
 from indexd.roles import role_states
 
 # The format's own limit for its head.
@@ -37,22 +35,6 @@ def look(config: Config) -> Iterator[Finding]:
             )
         else:
             yield ok(name, f"{state.detail} (whole; `indexd models verify {state.role}` loads it)")
-
-
-def look_at_loras(config: Config) -> Iterator[Finding]:
-    """Whether the LoRA registry can be read, and whether the files that it names are there."""
-    try:
-        found = listed(config)
-    except IndexdError as error:
-        yield failed("loras", str(error), "correct the file; docs/loras.md shows its form")
-        return
-    gone = [lora.name for lora in found.loras if lora.path is None]
-    if gone:
-        text = f"{len(gone)} registered LoRAs have no file, the first is {gone[0]}"
-        yield warning("loras", text, f"put the file into a LoRA folder, or take the entry out of {found.registry}")
-    elif found.loras:
-        registered = sum(lora.registered is not None for lora in found.loras)
-        yield ok("loras", f"{len(found.loras)}, of which {registered} registered in {found.registry}")
 
 
 def broken_file(model: Path) -> str | None:

@@ -19,6 +19,7 @@ from indexd.errors import NotAPicture, NotRegular
 from indexd.images.read import read
 from indexd.jobs.diagnose import FieldProblem, shown
 from indexd.jobs.wording import Wordings, offer
+from indexd.watch.elsewhere import address, inside, share
 from indexd.watch.regular import open_regular
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
@@ -203,9 +204,20 @@ class Desk:
 
     def picture(self, text: str) -> InputPicture:
         """The source picture at `text` (relative to the inbox), its hash taken now."""
+        if address(text):
+            raise FieldProblem(("input",), f"input: {shown(text)} is an address; nothing is fetched, name a file")
+        if share(text):
+            raise FieldProblem(("input",), f"input: {shown(text)} is on another machine; copy the picture here first")
         path = self._inbox / os.path.expanduser(text)
         if "\0" in text or ".." in re.split(r"[/\\]", text):
             raise FieldProblem(("input",), f"input: {shown(text)} is no path that can be used")
+        if not path.is_relative_to(self._inbox) or inside(self._inbox, path):
+            return self._read_picture(path)
+        raise FieldProblem(
+            ("input",), f"input: {shown(text)} leads out of the inbox by a link; name the file by its whole path"
+        )
+
+    def _read_picture(self, path: Path) -> InputPicture:
         try:
             with open_regular(os.fsencode(path)) as file:
                 facts = read(file, os.fstat(file.fileno()).st_size, path.name)

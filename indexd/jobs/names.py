@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from indexd.jobs.diagnose import FieldProblem, nearest, shown
+from indexd.watch.elsewhere import address, inside, share
 
 PLACEHOLDERS = ("name", "index", "seed", "date", "time", "kind", "model", "prompt")
 UNIQUE = ("index", "seed")
@@ -96,11 +97,19 @@ def output_folder(text: str, default: Path) -> Path:
     """
     if not text.strip():
         return default
+    if address(text) or (os.name != "nt" and share(text)):
+        raise FieldProblem(_FOLDER_AT, f"output.folder: {shown(text)} is no folder of this machine")
     folder = Path(os.path.expanduser(text))
     if ".." in re.split(r"[/\\]", text):
         raise FieldProblem(_FOLDER_AT, f"output.folder: `..` is not used in folders (got {shown(text)})")
     if not folder.is_absolute():
-        return default.joinpath(*_relative_parts(text))
+        folder = default.joinpath(*_relative_parts(text))
+        if not inside(default, folder):
+            raise FieldProblem(
+                _FOLDER_AT,
+                f"output.folder: {shown(text)} leads out of {default} by a link; name the folder by its whole path",
+            )
+        return folder
     if os.name == "nt" and (problem := windows_problem(str(folder))) is not None:
         raise FieldProblem(_FOLDER_AT, f"output.folder: {problem}")
     if folder.is_dir():

@@ -17,6 +17,7 @@ from indexd.store.files import Files
 from indexd.store.filters import Filters
 from indexd.store.forgetting import Forgetting
 from indexd.store.fulltext import Fulltext
+from indexd.store.gauges import Measuring
 from indexd.store.images import Images
 from indexd.store.keeping import Keeping
 from indexd.store.ledger import JobLedger
@@ -63,6 +64,7 @@ class Store:
         self.filters = Filters(database)
         self.jobs = JobLedger(database, clock)
         self.events = Events(database, clock)
+        self.measuring = Measuring(database)
 
     @classmethod
     def open(

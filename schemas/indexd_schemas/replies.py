@@ -100,6 +100,19 @@ class Reparsed(Output):
     left: int
 
 
+class Alive(Output):
+    """What `GET /health` answers: the process is there and its door is served."""
+
+    alive: bool = True
+
+
+class Readiness(Output):
+    """What `GET /ready` answers: the index is open, every folder that is there was compared once, all queues move."""
+
+    ready: bool
+    reasons: list[str] = Field(default_factory=list)
+
+
 class Problem(Output):
     """What the local door answers instead of a document: `kind` is the name of the error's class."""
 

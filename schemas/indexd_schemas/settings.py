@@ -6,13 +6,17 @@ this module. Order of precedence: command-line flag, environment (`INDEXD_WATCH_
 
 from __future__ import annotations
 
+import difflib
+import re
+from ipaddress import ip_address
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from indexd_schemas.durations import Duration, TimeOfDay
+from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
 
+NOTIFY_WORDS = ("job", "id", "state", "pictures", "folder", "reason")
 ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
 
 
@@ -285,13 +289,105 @@ class Api(Section):
         description="auto = a Unix socket where there are any, else loopback with a token file.",
         examples=["auto"],
     )
+    address: str = Field(
+        "127.0.0.1",
+        description='IP address to listen on with `listen = "tcp"`. Any other than loopback needs `allow_remote` and `token_file`.',
+        examples=["127.0.0.1"],
+    )
     port: int = Field(
         0,
         ge=0,
         le=65535,
-        description="TCP port on 127.0.0.1; 0 = any free one, written beside the token.",
+        description="TCP port; 0 = any free one, written beside the token.",
         examples=[0],
     )
+    allow_remote: bool = Field(
+        False,
+        description="Other machines may ask, with the token. What they send is not encrypted: put a TLS proxy or a tunnel before it.",
+        examples=[False],
+    )
+    token_file: str = Field(
+        "",
+        description="File with a token of your own, mode 0600, one line of 32 characters or more. Empty = a new token at each start.",
+        examples=["~/.config/indexd/token"],
+    )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Further names (Host) to which the TCP door answers, with the port where it is not 80.",
+        examples=[["studio.lan:8420"]],
+    )
+    requests_per_second: int = Field(
+        300,
+        ge=1,
+        le=100_000,
+        description="More is answered with 429; twice as many may come at once.",
+        examples=[300],
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, text: str) -> str:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is no IP address; write 127.0.0.1, ::1, or an address of this machine"
+            ) from None
+        return text
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> Api:
+        if ip_address(self.address).is_loopback:
+            return self
+        if self.listen != "tcp":
+            raise ValueError(
+                f'address {self.address} is only used with `listen = "tcp"`; set that, or leave address out'
+            )
+        if not self.allow_remote or not self.token_file:
+            raise ValueError(
+                f"at {self.address} other machines could come in; set both `allow_remote = true` and `token_file`,"
+                " or leave address out"
+            )
+        return self
+
+
+class Notify(Section):
+    """A command that is run when a job ends: a message, a sound, a mail."""
+
+    command: tuple[str, ...] = Field(
+        (),
+        description="Program and arguments, run without a shell; {job}, {id}, {state}, {pictures}, {folder}, {reason} are filled in."
+        " Empty = nothing is run.",
+        examples=[["notify-send", "indexd", "{job}: {state}, {pictures} pictures"]],
+    )
+    on: tuple[Literal["done", "failed", "cancelled"], ...] = Field(
+        ("done", "failed"), description="Ends of jobs that are told.", examples=[["done", "failed"]]
+    )
+    time_limit: Duration = Field("30s", description="A command that takes longer is ended.", examples=["30s"])
+
+    @field_validator("command")
+    @classmethod
+    def _is_known(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if command and not command[0].strip():
+            raise ValueError("the first part is the program; it is empty")
+        for part in command:
+            if "\0" in part:
+                raise ValueError("a NUL cannot be handed to a program")
+            for word in re.findall(r"\{(\w+)\}", part):
+                if word not in NOTIFY_WORDS:
+                    near = difflib.get_close_matches(word, NOTIFY_WORDS, 1)
+                    hint = f"did you mean {{{near[0]}}}" if near else f"there are {', '.join(NOTIFY_WORDS)}"
+                    raise ValueError(f"there is no {{{word}}}; {hint}")
+        if command and re.search(r"\{\w+\}", command[0]):
+            raise ValueError("the program itself is named as it is, without {}")
+        return command
+
+    @field_validator("time_limit")
+    @classmethod
+    def _is_a_limit(cls, text: str) -> str:
+        if not parse_duration(text):
+            raise ValueError("a command needs some time, and an end; write 30s")
+        return text
 
 
 class Log(Section):
@@ -329,4 +425,5 @@ class Settings(BaseSettings):
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
     backup: Backup = Field(Backup(), description=Backup.__doc__)
     api: Api = Field(Api(), description=Api.__doc__)
+    notify: Notify = Field(Notify(), description=Notify.__doc__)
     log: Log = Field(Log(), description=Log.__doc__)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from indexd.api.pictures import PictureBytes
 from indexd.errors import NothingFound, Refused
 from indexd.search.targets import Target
 from indexd_schemas.characters import (
@@ -37,7 +38,7 @@ from indexd_schemas.marks import (
 )
 from indexd_schemas.output import Answer, Explanation, Job, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import Question
-from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
+from indexd_schemas.replies import Readiness, Reparsed, Scanned, VerifiedModel
 
 STATUS = Status(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
@@ -83,6 +84,18 @@ class ScriptedOperations:
     def status(self) -> Status:
         self._note("status")
         return STATUS
+
+    def ready(self) -> Readiness:
+        self._note("ready")
+        return Readiness(ready=False, reasons=["comparing"])
+
+    def metrics(self) -> str:
+        self._note("metrics")
+        return "indexd_images 2\n"
+
+    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+        self._note("picture", image_id, small)
+        return PictureBytes(b"bytes", "image/png", 'ä"\r\n.png')
 
     def scan(self, wait: bool) -> Scanned:
         self._note("scan", wait)

@@ -16,8 +16,10 @@ import pytest
 from indexd.api.client import Address, _Connection
 from indexd.api.connect import address_of, connect, daemon
 from indexd.api.guard import BODY_LIMIT_BYTES
+from indexd.api.pictures import PictureBytes
 from indexd.api.routes import TABLE
 from indexd.api.server import Server
+from indexd.api.token import Entrance
 from indexd.config import load
 from indexd.errors import DaemonNotRunning, IndexdError, ModelOff, NothingFound, Refused, UsageError
 from indexd.search.targets import Target
@@ -103,11 +105,14 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.relocate(RelocateRequest(old="/a%FF", new="/b")).notes == ["change it"]
     assert client.forget(ForgetRequest(under="/a", dry_run=True)).dry_run
     assert client.reparse(5, 10, everything=True).last_id == 15
+    assert client.ready().reasons == ["comparing"]
+    assert client.metrics() == "indexd_images 2\n"
+    assert client.picture(7, small=True) == PictureBytes(b"bytes", "image/png", 'ä"\r\n.png')
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "duplicates",
         "stats", "verify_model", "characters", "character", "correct", "corrections", "suggest", "cluster", "sample",
-        "note", "mark_matching", "export_page", "import_marks", "relocate", "forget",
-        "reparse",
+        "note", "mark_matching", "export_page", "import_marks", "relocate", "forget", "reparse", "ready", "metrics",
+        "picture",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
     assert asked[16][1] == (correction,)
@@ -347,7 +352,7 @@ def test_a_daemon_that_dies_in_the_middle_is_named(short_home: Path) -> None:
     from indexd.api.client import RemoteOperations
 
     with pytest.raises(DaemonNotRunning, match="went away"):
-        RemoteOperations(Address(port=listener.getsockname()[1], token="t")).status()
+        RemoteOperations(Address(entrance=Entrance("127.0.0.1", listener.getsockname()[1], "t"))).status()
     closing.join()
     listener.close()
     assert not config.places.token.exists()

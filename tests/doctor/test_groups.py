@@ -321,3 +321,13 @@ def test_a_check_that_breaks_hides_no_other(home: Path, monkeypatch: pytest.Monk
 def test_a_daemon_that_does_not_run_is_a_warning(config: Config) -> None:
     assert by_name(daemon.look(config))["daemon"].check.state == "warning"
     assert by_name(leftovers.look(config))["leftovers"].check.state == "ok"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_a_token_that_others_could_read_and_a_door_for_other_machines_are_named(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t" * 40)
+    (tmp_path / "token").chmod(0o644)
+    api = {"listen": "tcp", "address": "0.0.0.0", "allow_remote": True, "token_file": str(tmp_path / "token")}
+    found = [finding.check for finding in daemon.look_at_door(load(tmp_path, {"api": api}))]
+    assert [(check.name, check.state) for check in found[:2]] == [("token", "failed"), ("door", "warning")]
+    assert "other users could read" in found[0].detail

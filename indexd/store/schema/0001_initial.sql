@@ -311,9 +311,11 @@ CREATE TABLE job (
     mirrored      TEXT NOT NULL DEFAULT 'inbox' CHECK (mirrored IN ('inbox', 'accepted', 'done', 'failed')),
     created_at    REAL NOT NULL,
     finished_at   REAL,
+    untold        INTEGER NOT NULL DEFAULT 0,  -- 1: it has ended, and the command of [notify] was not run for it yet
     source        BLOB NOT NULL  -- last: what stands behind a long value is reached only through all its pages
 ) STRICT;
 CREATE INDEX job_by_name ON job (name);
+CREATE INDEX job_untold ON job (id) WHERE untold = 1;
 CREATE INDEX job_open ON job (priority DESC, id) WHERE state IN ('queued', 'running');
 
 CREATE TABLE job_item (
