@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from bench.faces import Faces, made_up
 from bench.report import line, p50_p95
 from indexd.characters.assign import References, described_from
 from indexd.characters.cluster import cluster
-from indexd.characters.identity import Known, reconcile
-from indexd.characters.measure import agreement, over_merge_rate, precision_recall
+from indexd.characters.growing import Growing
+from indexd.characters.measure import agreement, over_merge_rate
 from indexd.characters.vectors import unit
 
 DIM, FACES, CHARACTERS = 1024, 4000, 40
@@ -40,31 +41,18 @@ def grouping(faces: Faces, what: str) -> None:
 def growing() -> None:
     """Ten times a tenth of new faces: assigned as they come, then all clustered again."""
     first = made_up(FACES, DIM, characters=CHARACTERS, own=OWN)
-    rows, truth = first.rows, first.truth
-    character, assigned = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
-    character, last = _reclustered(rows, character, assigned, 0)
-    ids = _ids(character, truth)
-    stable, precisions, recalls = [], [], []
+    library = Growing(first.rows, first.truth)
+    grown = [library.grow(part.rows, part.truth) for part in _parts(library)]
+    line("faces that keep their character, worst of ten", min(one.stable for one in grown) * 100, "%", bar=">= 99")
+    line("assignment: precision, worst of ten", min(one.precision for one in grown) * 100, "%")
+    line("assignment: recall, mean of ten", float(np.mean([one.recall for one in grown])) * 100, "%")
+    line("after ten: adjusted Rand index", agreement(library.truth, library.labels), "", bar=">= .97")
+    line("after ten: pairs wrongly together", over_merge_rate(library.truth, library.labels) * 100, "%")
+
+
+def _parts(library: Growing) -> Iterator[Faces]:
     for part in range(1, ROUNDS + 1):
-        new = made_up(len(rows) // 10, DIM, characters=CHARACTERS, part=part, own=OWN)
-        given = _described(rows, character).nearest(new.rows).character
-        expected = np.array([ids.get(one, -1) for one in new.truth.tolist()])
-        precision, recall = precision_recall(expected, np.where(given > 0, given, -1))
-        precisions.append(precision)
-        recalls.append(recall)
-        rows, truth = np.concatenate([rows, new.rows]), np.concatenate([truth, new.truth])
-        assigned = np.concatenate([np.zeros(len(character), np.bool_), given > 0])
-        before = np.concatenate([character, given])
-        held = before > 0
-        character, last = _reclustered(rows, before, assigned, last)
-        stable.append(float((character == before)[held & ~assigned].mean()))
-        ids = _ids(character, truth) | ids
-    line("faces that keep their character, worst of ten", min(stable) * 100, "%", bar=">= 99")
-    line("assignment: precision, worst of ten", min(precisions) * 100, "%")
-    line("assignment: recall, mean of ten", float(np.mean(recalls)) * 100, "%")
-    labels = np.where(character > 0, character, -1)
-    line("after ten: adjusted Rand index", agreement(truth, labels), "", bar=">= .97")
-    line("after ten: pairs wrongly together", over_merge_rate(truth, labels) * 100, "%")
+        yield made_up(len(library.rows) // 10, DIM, characters=CHARACTERS, part=part, own=OWN)
 
 
 def assigning() -> None:
@@ -92,25 +80,6 @@ def _described(rows: NDArray[np.float32], character: NDArray[np.int64]) -> Refer
         mine = np.flatnonzero(character == one)
         references.describe(one, rows[described_from(mine, np.zeros(len(mine), np.bool_))])
     return references
-
-
-def _reclustered(
-    rows: NDArray[np.float32], character: NDArray[np.int64], assigned: NDArray[np.bool_], last: int
-) -> tuple[NDArray[np.int64], int]:
-    known = Known(character, np.zeros(len(rows), np.bool_), assigned)
-    after = reconcile(cluster(rows), known)
-    fresh = -int(after.min(initial=0))
-    return np.where(after < 0, last - after, after), last + fresh
-
-
-def _ids(character: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[int, int]:
-    found = {}
-    for one in set(truth.tolist()) - {-1}:
-        mine = character[(truth == one) & (character > 0)]
-        if len(mine):
-            values, counts = np.unique(mine, return_counts=True)
-            found[one] = int(values[counts.argmax()])
-    return found
 
 
 def main() -> None:

@@ -71,7 +71,6 @@ DOORS = (
     "indexd.demo.tokenizers",
     "indexd_toyworld.single_file",
     "indexd_toyworld.tokenizer",
-    "indexd_toyworld.ultralytics_offline",
 )
 
 

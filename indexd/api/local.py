@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,6 +10,7 @@ from indexd.api import keeping
 from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
+from indexd.api.local_characters import LocalCharacters
 from indexd.api.metrics import JOB_STATES, metrics_text
 from indexd.api.pending import pending_work
 from indexd.api.pictures import PictureBytes, thumbnail, whole
@@ -18,17 +18,7 @@ from indexd.api.readiness import readiness
 from indexd.api.reparse import reparse
 from indexd.api.standing import roles_now, scanned, status
 from indexd.api.verify import verify_model
-from indexd.characters.clusterer import Clusterer
-from indexd.characters.keeper import Keeper
-from indexd.characters.operations import (
-    correct,
-    correction_log,
-    list_characters,
-    regions_with_characters,
-    show_character,
-    suggest,
-)
-from indexd.characters.sampling import take_sample
+from indexd.characters.operations import regions_with_characters
 from indexd.config import Config
 from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
@@ -42,20 +32,6 @@ from indexd.store.index import Store
 from indexd.store.records import JobRow
 from indexd.worker.handle import Submits
 from indexd.worker.workers import Workers
-from indexd_schemas.characters import (
-    CharacterList,
-    CharacterQuestion,
-    CharactersQuestion,
-    ClusteringState,
-    ClusterRequest,
-    Corrected,
-    Correction,
-    CorrectionLog,
-    Sample,
-    SampleQuestion,
-    ShownCharacter,
-    Suggestions,
-)
 from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -76,7 +52,7 @@ from indexd_schemas.replies import Readiness, Reparsed, Scanned, VerifiedModel
 OWN_WORKERS_STOP_SECONDS = 2.0
 
 
-class LocalOperations:
+class LocalOperations(LocalCharacters):
     """Operations over the index in this process; see Operations for what each method promises.
 
     Without `live` there is no daemon: what needs one raises DaemonNotRunning, and models are loaded in workers of our
@@ -90,12 +66,10 @@ class LocalOperations:
         live: LiveParts | None = None,
         at_end: Callable[[], None] | None = None,
     ) -> None:
-        self._config = config
-        self._store = store
+        super().__init__(config, store, self._workers, live.clusterer if live is not None else None)
         self._live = live
         self._at_end = at_end
         self._own_workers: Workers | None = None
-        self._own_clusterer: Clusterer | None = None
         self._search = Search(store, WorkerEmbedder(self._workers, lambda role: roles.need(config, role)))
 
     def query(self, question: Question) -> Answer:
@@ -236,39 +210,6 @@ class LocalOperations:
         """See Operations."""
         return tell_statistics(self._store, question)
 
-    def characters(self, question: CharactersQuestion) -> CharacterList:
-        """See Operations."""
-        return list_characters(self._store, question)
-
-    def character(self, question: CharacterQuestion) -> ShownCharacter:
-        """See Operations."""
-        return show_character(self._store, question)
-
-    def correct(self, correction: Correction) -> Corrected:
-        """See Operations."""
-        return correct(self._store, correction)
-
-    def corrections(self, limit: int) -> CorrectionLog:
-        """See Operations."""
-        return correction_log(self._store, limit)
-
-    def suggest(self) -> Suggestions:
-        """See Operations."""
-        return suggest(self._store)
-
-    def cluster(self, request: ClusterRequest) -> ClusteringState:
-        """See Operations."""
-        clusterer = self._clusterer()
-        if request.action == "start":
-            clusterer.start()
-        elif request.action == "cancel":
-            clusterer.cancel()
-        return ClusteringState(**dataclasses.asdict(clusterer.standing()))
-
-    def sample(self, question: SampleQuestion) -> Sample:
-        """See Operations."""
-        return take_sample(self._store, question)
-
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
         if role not in roles.ALL_ROLES:
@@ -281,8 +222,7 @@ class LocalOperations:
 
     def close(self) -> None:
         """End our own workers and let go of the index; inside the daemon both belong to it, and nothing happens."""
-        if self._own_clusterer is not None:
-            self._own_clusterer.stop()
+        self.stop_clustering()
         if self._own_workers is not None:
             self._own_workers.stop(OWN_WORKERS_STOP_SECONDS)
             self._own_workers = None
@@ -300,15 +240,6 @@ class LocalOperations:
         if self._own_workers is None:
             self._own_workers = Workers(roles.worker_settings(self._config))
         return self._own_workers
-
-    def _clusterer(self) -> Clusterer:
-        if self._live is not None and self._live.clusterer is not None:
-            return self._live.clusterer
-        if self._own_clusterer is None:
-            wanted, places = self._config.settings.characters, self._config.places
-            keeper = Keeper(self._store, wanted.threshold, wanted.margin)
-            self._own_clusterer = Clusterer(self._store, self._workers, keeper, places.cache, wanted.min_faces)
-        return self._own_clusterer
 
     def _job(self, which: str) -> JobRow:
         row = self._store.jobs.get(int(which)) if which.isascii() and which.isdigit() and len(which) < 19 else None

@@ -1,13 +1,10 @@
 """Detectors: ultralytics models from local files, and what they find as plain regions.
 
-The file is data: ULTRALYTICS_SAFE_LOAD makes ultralytics read it with weights only and its own classes allowed, and it
-reads that variable once, at its import. So it is set before, here and in every worker process, together with those that
-keep it off the network.
+The file is data: ultralytics reads it with weights only and its own classes allowed (see ultralytics_offline).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +16,12 @@ from PIL import Image
 from indexd.errors import ModelOff
 from indexd.models.device import is_out_of_memory
 from indexd.models.identity import file_sha256
+from indexd.models.ultralytics_offline import load_ultralytics
 from indexd.worker.calls import FACES, Box, DetectorSpec, FoundRegion, overlap
-from indexd.worker.process import OFFLINE
 
 # Several detectors see the same face; inside one, boxes that overlap as much are one thing as well.
 SAME_THING = 0.5
 MOST_REGIONS = 300
-# ultralytics puts an opener of its own in its place, which looks for packages to install when a file is no picture.
-_PILLOWS_OPEN = Image.open
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +101,8 @@ def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str
         raise ModelOff(FACES, f"there is nothing at {path}")
     if path.suffix.lower() != ".pt":
         raise ModelOff(FACES, f"{path} is no .pt file of an ultralytics detector")
-    os.environ.update(OFFLINE)
-    from ultralytics.models import YOLO
-    from ultralytics.utils import SAFE_LOAD
-
-    Image.open = _PILLOWS_OPEN
-    if not SAFE_LOAD:
-        raise ModelOff(FACES, "ultralytics was imported before safe loading was set; this worker must start again")
     try:
-        model = YOLO(str(path), task="detect", verbose=False)
+        model = load_ultralytics(Path(cache_folder) / "libraries").YOLO(str(path), task="detect", verbose=False)
         model.to(device)
     except ModelOff:
         raise

@@ -32,7 +32,7 @@ OFFLINE = {
 }
 """Set before any of the libraries is imported: they read them once. Nothing here ever fetches."""
 
-_FOLDERS = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
+LIBRARY_FOLDERS = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PR_SET_PDEATHSIG = 1
 
@@ -49,7 +49,7 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
     sys.stdout = sys.stderr
     os.environ.update(OFFLINE)
     # ultralytics and matplotlib, which it imports, would write their settings into the user's home.
-    for name in _FOLDERS:
+    for name in LIBRARY_FOLDERS:
         os.environ[name] = os.path.join(settings.cache_folder, "libraries")
     threads = 1 if lane == DECODE else settings.threads
     if threads:

@@ -23,7 +23,7 @@ def refuse(*_arguments, **_named):
     raise AssertionError("the network was asked")
 
 socket.getaddrinfo = socket.socket.connect = refuse
-from indexd_toyworld.ultralytics_offline import load_ultralytics
+from indexd.models.ultralytics_offline import load_ultralytics
 
 folder, weights, picture = (Path(argument) for argument in sys.argv[1:])
 model = load_ultralytics(folder).YOLO(weights)

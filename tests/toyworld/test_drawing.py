@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexd_toyworld.crops import padded_crop
 from indexd_toyworld.drawing import draw, face_boxes
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.world import (
@@ -98,16 +97,6 @@ def test_flaws_are_seen() -> None:
     assert detail(draw(replace(scene, flaw="noisy"))) > 3 * detail(plain)
     assert (draw(replace(scene, flaw="cut"))[-20:] == 0).all()
     assert set(FLAWS) == {"blurred", "cut", "noisy"}
-
-
-def test_a_crop_is_the_padded_box_as_a_square() -> None:
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[20:40, 10:30] = 255
-    crop = padded_crop(picture, (10, 20, 30, 40), 0.25)
-    assert crop.shape == (64, 64, 3)
-    assert (crop[2:8] < 20).all()
-    assert (crop[16:48, 16:48] > 235).all()
-    assert padded_crop(picture, (0, 0, 10, 30), 0.5).shape == (64, 64, 3)
 
 
 def test_pictures_are_drawn_fast() -> None:

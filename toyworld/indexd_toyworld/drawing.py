@@ -25,6 +25,8 @@ RADII = {("small", 1): 10.0, ("big", 1): 19.0, ("small", 2): 8.0, ("big", 2): 14
 """By the word and by how many things there are."""
 OFFSETS = {"middle": (0, 0), "left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
 ONE_FACE_RADIUS, TWO_FACES_RADIUS = 16.5, 12.5
+SMALLEST_FACE_PX = 16
+"""What a detector of these drawings has to be content with: heads of two are 24 pixels wide."""
 
 
 def draw(scene: Scene, side: int = SIDE) -> Pixels:

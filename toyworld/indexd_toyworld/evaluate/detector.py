@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
+from indexd.models.ultralytics_offline import load_ultralytics
 from indexd_toyworld.canvases import Canvas, canvases
 from indexd_toyworld.evaluate.result import Figure, Progress, Result
 from indexd_toyworld.evaluate.sheet import sheet
 from indexd_toyworld.train.detector import SIDE, write_canvases
-from indexd_toyworld.ultralytics_offline import load_ultralytics
 
 CANVASES = 400
 SEED = 910

@@ -12,9 +12,9 @@ from PIL import Image
 from rich.console import Console
 from ruamel.yaml import YAML
 
+from indexd.models.ultralytics_offline import load_ultralytics
 from indexd_toyworld.canvases import Canvas, canvases
 from indexd_toyworld.paths import toy_models
-from indexd_toyworld.ultralytics_offline import load_ultralytics
 
 SIDE = 128
 TRAIN_CANVASES = 2000

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from indexd.images.crop import face_crop
 from indexd_toyworld.captions import caption
-from indexd_toyworld.crops import Pixels, padded_crop
-from indexd_toyworld.drawing import SIDE, draw, face_boxes
+from indexd_toyworld.drawing import SIDE, Pixels, draw, face_boxes
 from indexd_toyworld.sampling import scenes, stranger, strangers
 from indexd_toyworld.split import held_out
 from indexd_toyworld.tokenizer import clip_tokenizer
@@ -44,6 +44,8 @@ KNOWN = 4
 """Of the people, how many are characters; the rest are strangers, so that faces nobody has seen are told apart too."""
 LENGTH = 32
 """Tokens a text in training, start and end included; attention looks backwards only, so 77 would change nothing."""
+OFF = 0.06
+"""How far a detector's edges are from the true ones, at most, in shares of the face."""
 FULL = 0.6
 """How many captions say everything."""
 DEGRADED = 0.45
@@ -119,9 +121,12 @@ def crop_of(look: Look, random: Random) -> Pixels:
             faces = (replace(other, place="left"), replace(face, place="right"))
     side = SIDE if random.random() < 0.75 else 2 * SIDE
     scene = Scene(random.choice(tuple(BACKGROUNDS)), faces=faces, seed=random.getrandbits(31))
-    box = next(box for box in face_boxes(scene, side) if box[0] == "someone")
-    pixels = padded_crop(draw(scene, side), box[1:], random.uniform(0.05, 0.45), random)
-    return _worn(pixels, random)
+    _, left, top, right, bottom = next(box for box in face_boxes(scene, side) if box[0] == "someone")
+    size = right - left
+    left, top, right, bottom = (edge + size * random.uniform(-OFF, OFF) for edge in (left, top, right, bottom))
+    box = (left / side, top / side, (right - left) / side, (bottom - top) / side)
+    crop = face_crop(Image.fromarray(draw(scene, side)), box, random.uniform(0.05, 0.45), grey=False)
+    return _worn(np.asarray(crop.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), random)
 
 
 def _changed(scene: Scene, random: Random) -> Scene:
