@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import pytest
 
 if TYPE_CHECKING:
+    from indexd.demo.guides import DemoGuides
     from indexd.demo.models import DemoModels
 
 
@@ -25,3 +26,11 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     return build_models(folder / "tiny-models")
+
+
+@pytest.fixture(scope="session")
+def tiny_guides(tiny_models: DemoModels) -> DemoGuides:
+    """Tiny ControlNets, an IP-Adapter and a depth model that go with the tiny models."""
+    from indexd.demo.guides import build_guides
+
+    return build_guides(tiny_models, tiny_models.folder.with_name("tiny-guides"))

@@ -41,7 +41,7 @@ ROOMS = (
     "indexd.demo",
     "indexd.cli",
 )
-TORCH_SIDE = ("indexd.models", "indexd.generate")
+TORCH_SIDE = ("indexd.models", "indexd.control", "indexd.generate")
 HEAVY = (
     "torch",
     "torchvision",
@@ -57,6 +57,7 @@ HEAVY = (
 DOORS = (
     "indexd.worker.child",
     "indexd.demo.models",
+    "indexd.demo.guides",
     "indexd.demo.lora",
     "indexd.demo.original_layout",
     "indexd.demo.tokenizers",

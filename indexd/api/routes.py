@@ -27,7 +27,15 @@ from indexd_schemas.marks import (
     NoteRequest,
     RelocateRequest,
 )
-from indexd_schemas.question import Question, RateRequest, ReparseRequest, ScanRequest, SubmitRequest, TagRequest
+from indexd_schemas.question import (
+    ControlRequest,
+    Question,
+    RateRequest,
+    ReparseRequest,
+    ScanRequest,
+    SubmitRequest,
+    TagRequest,
+)
 from indexd_schemas.replies import Problem
 
 log = logging.getLogger(__name__)
@@ -137,6 +145,10 @@ def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> B
     return operations.verify_model(given["role"])
 
 
+def _control(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.control_map(_parsed(ControlRequest, body))
+
+
 def _reparse(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
     request = _parsed(ReparseRequest, body)
     return operations.reparse(request.after, request.limit, request.everything)
@@ -164,6 +176,7 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/duplicates", _duplicates),
     ("POST", "/v1/stats", _stats),
     ("POST", "/v1/models/{role}/verify", _verify),
+    ("POST", "/v1/control", _control),
     ("POST", "/v1/reparse", _reparse),
 )
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("backup:backup", "Write a verified backup of the index."),
     "check": ("check:check", "Look the index over, and say whether it can be trusted."),
     "config": ("config:config", "Show, validate, find or generate the settings."),
+    "control": ("control:control", "Turn a picture into a control map."),
     "demo": ("demo:demo", "Show the whole loop in a throw-away home."),
     "doctor": ("doctor:doctor", "Look for what is wrong, and say the cure."),
     "duplicates": ("duplicates:duplicates", "Find the same picture twice, and say which to keep."),
