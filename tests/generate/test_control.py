@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from indexd.control import edges
 from indexd.demo.guides import DemoGuides
-from indexd.errors import CallCancelled, RenderFailed
+from indexd.errors import CallCancelled, IndexdError, RenderFailed
 from indexd.generate.control_models import lease_control
 from indexd.generate.guides import guided, influences_for
 from indexd.generate.pipeline import resident
@@ -56,7 +56,9 @@ def control(picture: Path, model: Path, kind: str = "canny", **more: Any) -> tup
 
 def steered(studio: Studio, *controls: tuple[dict[str, Any], GuideFiles], **fields: Any) -> Rendered:
     recipe = studio.recipe(control=[entry for entry, _ in controls], **fields)
-    return render(Render(recipe, str(studio.models.sdxl), controls=tuple(files for _, files in controls)), studio.session)
+    return render(
+        Render(recipe, str(studio.models.sdxl), controls=tuple(files for _, files in controls)), studio.session
+    )
 
 
 def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarray[Any, Any]:
@@ -201,14 +203,14 @@ def test_a_file_of_fewer_blocks_is_understood(studio: Studio, tiny_guides: DemoG
 
 
 def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: DemoGuides, picture: Path, tmp_path: Path) -> None:
-    with pytest.raises(RenderFailed, match="is a union of canny, depth.*it has no none"):
+    with pytest.raises(RenderFailed, match=r"is a union of canny, depth.*it has no none"):
         steered(studio, control(picture, tiny_guides.union, "none", preprocess=False))
     with pytest.raises(RenderFailed, match="cannot be read"):
         steered(studio, control(picture, tmp_path / "gone.safetensors"))
     entry, files = control(picture, tiny_guides.canny)
-    with pytest.raises(RenderFailed, match="the picture shapes.png of control canny is not the one"):
+    with pytest.raises(RenderFailed, match=r"the picture shapes\.png of control canny is not the one"):
         steered(studio, ({**entry, "image": "0" * 64}, files))
-    with pytest.raises(RenderFailed, match="nothing here makes normal maps|normal"):
+    with pytest.raises(IndexdError, match="nothing here makes normal maps"):
         steered(studio, control(picture, tiny_guides.union, "normal"))
 
 
