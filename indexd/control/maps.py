@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blake3 import blake3
 from PIL import Image, ImageOps
 
 from indexd.control import edges
 from indexd.control.cache import MapCache
 from indexd.errors import IndexdError, ModelOff, NotAPicture, NotRegular
-from indexd.images.decode import open_picture
-from indexd.watch.regular import open_regular
+from indexd.images.decode import content_hash, open_picture
 from indexd.worker.calls import MakeMap, MapMade
 from indexd.worker.session import Session
 from indexd_schemas.control import ControlType, control_type
@@ -119,15 +117,6 @@ def fitted(path: bytes, size: tuple[int, int] | None, content: str) -> Image.Ima
     if size is None or picture.size == size:
         return picture
     return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
-
-
-def content_hash(path: bytes) -> str:
-    """blake3 of a regular file's bytes in hex. Raises NotRegular, OSError."""
-    hasher = blake3()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            hasher.update(block)
-    return hasher.hexdigest()
 
 
 def cache_of(session: Session) -> MapCache:

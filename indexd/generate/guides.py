@@ -15,13 +15,14 @@ from functools import partial
 import torch
 from PIL import Image
 
-from indexd.control.maps import STAGE, Wish, content_hash, control_map, fitted, method_of, readable
+from indexd.control.maps import STAGE, Wish, control_map, fitted, method_of, readable
 from indexd.errors import NotAPicture, NotRegular, RenderFailed
 from indexd.generate.control_models import ControlModel, lease_control
 from indexd.generate.control_nets import ControlNetInfluence, Steered, UnionInfluence
 from indexd.generate.guidance import Influence
 from indexd.generate.references import Reference, ReferenceInfluence, installed, lease_adapter, lease_encoder
 from indexd.generate.task import Task, same
+from indexd.images.decode import content_hash
 from indexd.worker.calls import Box, GuideFiles, Render
 from indexd_schemas.control import TYPES, control_type
 from indexd_schemas.recipe import ControlRef, Recipe, ReferenceRef

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from indexd.config import load
 from indexd.demo.daemon_process import DaemonProcess, settled
 from indexd.demo.guides import DemoGuides
 from tests.e2e.test_loop import indexd
@@ -59,8 +62,10 @@ def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides:
         opened = {name: np.asarray(Image.open(path)) for name, path in made.items()}
         assert np.array_equal(opened["zero"], opened["plain"])
         assert not np.array_equal(opened["steered"], opened["plain"])
-        shown = json.loads(indexd(home, "show", made["steered"], "--json").stdout)
-        assert "tiny-canny" in json.dumps(shown)
+        with closing(sqlite3.connect(f"{load(home).places.index.as_uri()}?mode=ro", uri=True)) as index:
+            used = index.execute("SELECT model, module, weight FROM control_use ORDER BY weight DESC").fetchall()
+        wanted = [("tiny-union", "depth", 1.0), ("tiny-canny", "canny", 0.8), ("tiny-adapter", "ip-adapter", 0.6)]
+        assert used == [*wanted, ("tiny-canny", "canny", 0.0)]
 
         mapped = indexd(home, "control", str(shapes), "canny", "-o", str(home / "map.png"), "--json")
         answer = json.loads(mapped.stdout)

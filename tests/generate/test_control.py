@@ -14,7 +14,6 @@ from blake3 import blake3
 from diffusers import (
     ControlNetModel,
     ControlNetUnionModel,
-    EulerDiscreteScheduler,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLControlNetUnionPipeline,
 )
@@ -28,6 +27,7 @@ from indexd.generate.control_models import lease_control
 from indexd.generate.guides import guided, influences_for
 from indexd.generate.pipeline import resident
 from indexd.generate.render import render
+from indexd.generate.samplers import scheduler
 from indexd.generate.task import Task
 from indexd.worker.calls import GuideFiles, Render, Rendered
 from indexd_schemas.recipe import Recipe
@@ -65,7 +65,7 @@ def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarra
     """The picture of diffusers' own pipeline from the same modules and the same noise."""
     base = studio.resident().text_to_image
     pipeline = kind(**base.components, controlnet=net, add_watermarker=False)
-    pipeline.scheduler = EulerDiscreteScheduler.from_config(base.scheduler.config)
+    pipeline.scheduler = scheduler(resolve("euler", None), studio.resident().noise)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn((1, 4, SIDE // 8, SIDE // 8), generator=torch.Generator().manual_seed(7))
     made = pipeline(

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from blake3 import blake3
-from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.demo.guides import DemoGuides
 from indexd.errors import CallCancelled, RenderFailed
 from indexd.generate.render import render
+from indexd.generate.samplers import scheduler
 from indexd.worker.calls import GuideFiles, Render, Rendered
+from indexd_schemas.samplers import resolve
 from tests.generate.conftest import Studio
 
 Look = Callable[[Rendered], Any]
@@ -62,7 +64,7 @@ def test_two_references_are_what_diffusers_makes(
         str(tiny_guides.references), subfolder="", weight_name=[tiny_guides.adapter.name] * 2, local_files_only=True
     )
     pipeline.set_ip_adapter_scale(weights)
-    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = scheduler(resolve("euler", None), studio.resident().noise)
     pipeline.set_progress_bar_config(disable=True)
     opened = [Image.open(path).convert("RGB") for path in pictures]
     noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
