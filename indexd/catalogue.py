@@ -1,4 +1,5 @@
-"""The model files that jobs may name: checkpoints, LoRAs, VAEs and embeddings by name, from the folders of the settings.
+"""The model files that jobs may name: checkpoints, LoRAs, VAEs, embeddings, ControlNets and IP-Adapters by name, from the
+folders of the settings.
 
 A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
 Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
@@ -20,6 +21,7 @@ WEIGHTS = (".safetensors",)
 PICKLES = (".ckpt", ".pt")
 EMBEDDING_PICKLES = (".pt", ".bin")
 DIFFUSERS_INDEX = "model_index.json"
+MODULE_CONFIG = "config.json"
 CHECKPOINT = "checkpoint"
 
 
@@ -43,13 +45,24 @@ class Shelf:
     """The model files below some folders, by name."""
 
     def __init__(
-        self, noun: str, folders: Iterable[str | Path], suffixes: Sequence[str], fixed: Path | None = None
+        self,
+        noun: str,
+        folders: Iterable[str | Path],
+        suffixes: Sequence[str],
+        fixed: Path | None = None,
+        whole: str = "",
+        section: str = "generate",
     ) -> None:
-        """`suffixes` are the endings of single files; `fixed` is one more file or folder that is always known."""
+        """`suffixes` are the endings of single files; `fixed` is one more file or folder that is always known.
+
+        A folder with a file called `whole` is one model; `-name` = a folder with a file of that name holds none at all.
+        """
         self._noun = noun
         self._folders = [Path(folder).expanduser().absolute() for folder in folders]
         self._suffixes = tuple(suffixes)
         self._fixed = fixed
+        self._whole = whole
+        self._section = section
         self._files: dict[str, list[ModelFile]] = {}
 
     def find(self, name: str) -> ModelFile:
@@ -104,9 +117,10 @@ class Shelf:
                     below.clear()
                     continue
                 seen.add(real)
-                if DIFFUSERS_INDEX in names and self._noun == CHECKPOINT:
+                if self._whole and self._whole.removeprefix("-") in names:
                     below.clear()
-                    yield self._model(folder, Path(here), "")
+                    if not self._whole.startswith("-"):
+                        yield self._model(folder, Path(here), "")
                     continue
                 below[:] = sorted(name for name in below if not name.startswith("."))
                 yield from self._files_in(folder, Path(here), names)
@@ -123,7 +137,7 @@ class Shelf:
 
     def _where(self) -> str:
         folders = ", ".join(str(folder) for folder in self._folders)
-        return f" in {folders}" if folders else f"; no {self._noun} folder is named in the settings ([generate])"
+        return f" in {folders}" if folders else f"; no {self._noun} folder is named in the settings ([{self._section}])"
 
 
 class Catalogue:
@@ -137,16 +151,21 @@ class Catalogue:
         pickles: bool = False,
         vae_folders: Sequence[str | Path] = (),
         embedding_folders: Sequence[str | Path] = (),
+        control_folders: Sequence[str | Path] = (),
+        reference_folders: Sequence[str | Path] = (),
     ) -> None:
         """`default` is the file or folder of the `sdxl` role; None = the role has none."""
         suffixes = (*WEIGHTS, *PICKLES) if pickles else WEIGHTS
         self._default = default
-        self.checkpoints = Shelf(CHECKPOINT, checkpoint_folders, suffixes, default)
+        self.checkpoints = Shelf(CHECKPOINT, checkpoint_folders, suffixes, default, DIFFUSERS_INDEX)
         self.loras = Shelf("LoRA", lora_folders, WEIGHTS)
         self.vaes = Shelf("VAE", vae_folders, WEIGHTS)
         # Pickles are listed whatever the setting: a prompt that names one is refused, which is better than a silent word.
         self.embeddings = Shelf("embedding", embedding_folders, (*WEIGHTS, *EMBEDDING_PICKLES))
         self.pickles = pickles
+        self.controls = Shelf("ControlNet", control_folders, WEIGHTS, None, MODULE_CONFIG, "control")
+        # The folders with a configuration are image encoders.
+        self.references = Shelf("IP-Adapter", reference_folders, WEIGHTS, None, f"-{MODULE_CONFIG}", "control")
 
     @classmethod
     def of(cls, config: Config) -> Catalogue:
@@ -162,6 +181,8 @@ class Catalogue:
             settings.pickle_checkpoints,
             settings.vae_folders,
             settings.embedding_folders,
+            config.settings.control.folders,
+            config.settings.control.reference_folders,
         )
 
     def default_checkpoint(self) -> ModelFile:
@@ -189,6 +210,14 @@ class Catalogue:
     def vae(self, name: str) -> ModelFile:
         """The VAE called `name`. Raises UnknownModel."""
         return self.vaes.find(name)
+
+    def control(self, name: str) -> ModelFile:
+        """The ControlNet called `name`. Raises UnknownModel."""
+        return self.controls.find(name)
+
+    def reference(self, name: str) -> ModelFile:
+        """The IP-Adapter called `name`. Raises UnknownModel."""
+        return self.references.find(name)
 
 
 def fixed_model(path: Path) -> ModelFile:

@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import pytest
 
 if TYPE_CHECKING:
+    from indexd.demo.guides import DemoGuides
     from indexd.demo.models import DemoModels
     from indexd_toyworld.paths import ToyModels
 
@@ -34,3 +35,11 @@ def toy_world() -> ToyModels:
     from indexd_toyworld.paths import toy_models
 
     return toy_models()
+
+
+@pytest.fixture(scope="session")
+def tiny_guides(tiny_models: DemoModels) -> DemoGuides:
+    """Tiny ControlNets, an IP-Adapter and a depth model that go with the tiny models."""
+    from indexd.demo.guides import build_guides
+
+    return build_guides(tiny_models, tiny_models.folder.with_name("tiny-guides"))

@@ -48,7 +48,7 @@ ROOMS = (
     "indexd.demo",
     "indexd.cli",
 )
-TORCH_SIDE = ("indexd.models", "indexd.generate")
+TORCH_SIDE = ("indexd.models", "indexd.control", "indexd.generate")
 # Run by hand, by no daemon and no worker: they may import anything, and nothing imports them.
 BY_HAND = ("indexd_toyworld.train", "indexd_toyworld.evaluate")
 HEAVY = (
@@ -66,6 +66,7 @@ HEAVY = (
 DOORS = (
     "indexd.worker.child",
     "indexd.demo.models",
+    "indexd.demo.guides",
     "indexd.demo.lora",
     "indexd.demo.original_layout",
     "indexd.demo.tokenizers",

@@ -50,8 +50,16 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, Output, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question, RateRequest, ReparseRequest, ScanRequest, SubmitRequest, TagRequest
-from indexd_schemas.replies import Problem, Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import (
+    ControlRequest,
+    Question,
+    RateRequest,
+    ReparseRequest,
+    ScanRequest,
+    SubmitRequest,
+    TagRequest,
+)
+from indexd_schemas.replies import MadeMap, Problem, Readiness, Reparsed, Scanned, VerifiedModel
 
 CONNECT_SECONDS = 5.0
 # The first question after an idle night may load a model from a slow disk.
@@ -246,6 +254,10 @@ class RemoteOperations:
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
         return self._post(f"/v1/models/{quote(role, safe='')}/verify", None, VerifiedModel)
+
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        """See Operations."""
+        return self._post("/v1/control", request, MadeMap)
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
         """See Operations."""

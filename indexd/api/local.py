@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from indexd import roles
 from indexd.api import keeping
+from indexd.api.control import control_map
 from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
@@ -45,8 +46,8 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question
-from indexd_schemas.replies import Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import ControlRequest, Question
+from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
 OWN_WORKERS_STOP_SECONDS = 2.0
@@ -215,6 +216,10 @@ class LocalOperations(LocalCharacters):
         if role not in roles.ALL_ROLES:
             raise UsageError(f"there is no role {role!r}; roles are {', '.join(roles.ALL_ROLES)}")
         return verify_model(self._config, self._workers(), role)
+
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        """See Operations."""
+        return control_map(self._workers(), request)
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
         """See Operations."""

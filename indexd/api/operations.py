@@ -34,8 +34,8 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question
-from indexd_schemas.replies import Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import ControlRequest, Question
+from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
 
 class Operations(Protocol):
@@ -163,6 +163,10 @@ class Operations(Protocol):
 
     def verify_model(self, role: str) -> VerifiedModel:
         """Load the model of a role and run it once. Raises ModelOff."""
+        ...
+
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        """Make the control map of a picture, or find it in the cache. Raises UsageError for an unknown type, ModelOff."""
         ...
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:

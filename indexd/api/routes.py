@@ -38,7 +38,15 @@ from indexd_schemas.marks import (
     NoteRequest,
     RelocateRequest,
 )
-from indexd_schemas.question import Question, RateRequest, ReparseRequest, ScanRequest, SubmitRequest, TagRequest
+from indexd_schemas.question import (
+    ControlRequest,
+    Question,
+    RateRequest,
+    ReparseRequest,
+    ScanRequest,
+    SubmitRequest,
+    TagRequest,
+)
 from indexd_schemas.replies import Alive, Problem
 
 log = logging.getLogger(__name__)
@@ -214,6 +222,10 @@ def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> B
     return operations.verify_model(given["role"])
 
 
+def _control(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.control_map(_parsed(ControlRequest, body))
+
+
 def _reparse(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
     request = _parsed(ReparseRequest, body)
     return operations.reparse(request.after, request.limit, request.everything)
@@ -252,6 +264,7 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/characters/cluster", _cluster),
     ("POST", "/v1/sample", _sample),
     ("POST", "/v1/models/{role}/verify", _verify),
+    ("POST", "/v1/control", _control),
     ("POST", "/v1/reparse", _reparse),
 )
 

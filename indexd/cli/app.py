@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "characters": ("characters:characters", "Who is in the pictures: list, name, merge, split, undo."),
     "check": ("check:check", "Look the index over, and say whether it can be trusted."),
     "config": ("config:config", "Show, validate, find or generate the settings."),
+    "control": ("control:control", "Turn a picture into a control map."),
     "demo": ("demo:demo", "Show the whole loop in a throw-away home."),
     "doctor": ("doctor:doctor", "Look for what is wrong, and say the cure."),
     "duplicates": ("duplicates:duplicates", "Find the same picture twice, and say which to keep."),

@@ -38,8 +38,8 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
     folder, name = _place(out)
     try:
         with operations(need_daemon=True) as door:
-            source = _source(door, recipe)
-            submitted = door.submit(job_text(recipe, source, folder, name).encode(), f"replay-{name}.yaml")
+            sources = _sources(door, recipe)
+            submitted = door.submit(job_text(recipe, sources, folder, name).encode(), f"replay-{name}.yaml")
             shown = wait_for(door, str(submitted.job.id))
         if outcome(shown) != EXIT_OK:
             raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
@@ -95,17 +95,19 @@ def _place(out: Path | None) -> tuple[Path, str]:
     return target.parent, target.stem
 
 
-def _source(door: Operations, recipe: Recipe) -> str | None:
-    """Where the input picture of the recipe lies now, found by its content."""
-    if recipe.input is None:
-        return None
+def _sources(door: Operations, recipe: Recipe) -> dict[str, str]:
+    """Where the pictures that the recipe goes by lie now, found by their content."""
     from indexd.errors import NothingFound
+    from indexd.search.replay import pictures_of
     from indexd.search.targets import Target
 
-    try:
-        path = door.show(Target(content_hash=bytes.fromhex(recipe.input.hash))).image.path
-    except NothingFound:
-        path = None
-    if path is None:
-        raise IndexdError(f"the input picture {recipe.input.name} ({recipe.input.hash[:12]}…) is not in the index")
-    return path
+    found: dict[str, str] = {}
+    for content, name in pictures_of(recipe).items():
+        try:
+            path = door.show(Target(content_hash=bytes.fromhex(content))).image.path
+        except NothingFound:
+            path = None
+        if path is None:
+            raise IndexdError(f"the input picture {name} ({content[:12]}…) is not in the index")
+        found[content] = path
+    return found

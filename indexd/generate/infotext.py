@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-from indexd_schemas.recipe import LoraRef, Recipe
+from indexd_schemas.recipe import LoraRef, ModelRef, Recipe
 from indexd_schemas.samplers import labels, resolve
 
 
@@ -43,9 +43,39 @@ def _settings(recipe: Recipe) -> dict[str, str]:
         "Clip skip": None if recipe.clip_skip is None else str(recipe.clip_skip),
         "Lora hashes": hashes or None,
         "TI hashes": embeddings or None,
+        **_units(recipe),
         "Version": recipe.software,
     }
     return {key: value for key, value in stated.items() if value}
+
+
+def _units(recipe: Recipe) -> dict[str, str]:
+    """Controls, and after them references, as the extension sd-webui-controlnet writes its units (ControlNet 0, 1, …)."""
+    units: list[dict[str, object]] = [
+        {
+            "Module": "none" if not one.preprocess else one.type,
+            "Model": _model(one.model),
+            "Weight": f"{one.strength:g}",
+            "Resize Mode": "Crop and Resize",
+            **({} if one.low is None else {"Threshold A": one.low, "Threshold B": one.high}),
+            "Guidance Start": f"{one.start:g}",
+            "Guidance End": f"{one.end:g}",
+            "Pixel Perfect": True,
+            "Control Mode": "Balanced",
+        }
+        for one in recipe.control
+    ]
+    units += [
+        {"Module": "ip-adapter", "Model": _model(one.model), "Weight": f"{one.weight:g}"} for one in recipe.reference
+    ]
+    return {
+        f"ControlNet {number}": ", ".join(f"{key}: {_quoted(str(value))}" for key, value in unit.items())
+        for number, unit in enumerate(units)
+    }
+
+
+def _model(model: ModelRef) -> str:
+    return model.name if model.hash is None else f"{model.name} [{model.hash[:8]}]"
 
 
 def _with_tags(prompt: str, loras: tuple[LoraRef, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The call `Render`: one recipe -> one picture, as a row of stages (load, loras, text, denoise, decode, save)."""
+"""The call `Render`: one recipe -> one picture, as a row of stages (load, control, loras, text, denoise, decode, save)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,11 +18,13 @@ import torch
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate import decode, denoise
 from indexd.generate.embeddings import load_embeddings, word_of
+from indexd.generate.guidance import Influence
+from indexd.generate.guides import guided, influences_for
 from indexd.generate.latents import encoded, generator, noise, source_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
 from indexd.generate.pipeline import resident
-from indexd.generate.task import Task
+from indexd.generate.task import Task, same
 from indexd.generate.text import Conditioning
 from indexd.generate.vae import with_vae
 from indexd.models.device import is_out_of_memory
@@ -51,7 +53,9 @@ def render(call: Render, session: RenderSession) -> Rendered:
         with _stage("load", seconds):
             model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
             model, vae_hash = leases.enter_context(with_vae(session, model, _vae_file(call, recipe)))
-        return _render(call, Task(_with_vae_hash(recipe, vae_hash), choice, model, session), seconds)
+        with _stage("control", seconds):
+            task = leases.enter_context(guided(call, Task(_with_vae_hash(recipe, vae_hash), choice, model, session)))
+        return _render(call, task, seconds)
 
 
 def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
@@ -64,8 +68,10 @@ def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
         task = _with_embeddings(call, task)
         conditioning = room(partial(_conditioning, task))
     task.session.between_steps()
+    with _stage("control", seconds):
+        influences = room(partial(influences_for, task, (task.recipe.width, task.recipe.height)))
     with _stage(denoise.STAGE, seconds):
-        latents = room(partial(_denoised, call, task, conditioning))
+        latents = room(partial(_denoised, call, task, conditioning, influences))
     task.session.progress(decode.STAGE, 0, 1)
     with _stage(decode.STAGE, seconds):
         picture = room(partial(decode.pixels, task.model, latents))
@@ -108,7 +114,7 @@ def _vae_file(call: Render, recipe: Recipe) -> str | None:
 def _with_vae_hash(recipe: Recipe, found: str | None) -> Recipe:
     if recipe.vae is None or found is None:
         return recipe
-    _same("VAE", recipe.vae.name, recipe.vae.hash, found)
+    same("VAE", recipe.vae.name, recipe.vae.hash, found)
     return recipe.model_copy(update={"vae": recipe.vae.model_copy(update={"hash": found})})
 
 
@@ -132,7 +138,7 @@ def _with_embeddings(call: Render, task: Task) -> Task:
     allowed = task.session.settings.pickle_checkpoints
     embeddings = load_embeddings(paths, task.model.encoders.widths, pickle_allowed=allowed)
     for use in task.recipe.embeddings:
-        _same("embedding", use.name, use.hash, embeddings.found[word_of(use.name)].hash)
+        same("embedding", use.name, use.hash, embeddings.found[word_of(use.name)].hash)
     return replace(task, embeddings=embeddings)
 
 
@@ -142,22 +148,23 @@ def _conditioning(task: Task) -> Conditioning:
     return conditioning
 
 
-def _denoised(call: Render, task: Task, conditioning: Conditioning) -> torch.Tensor:
+def _denoised(call: Render, task: Task, conditioning: Conditioning, influences: Sequence[Influence]) -> torch.Tensor:
     wanted, chance = task.recipe.input, generator(task.recipe.seed)
     unit = partial(noise, task.model, task.recipe.width, task.recipe.height, chance, task.recipe.variation)
     if task.recipe.kind == "txt2img" or wanted is None or call.input_path is None:
-        return denoise.denoise(task, conditioning, denoise.Start(unit(), chance))
+        return denoise.denoise(task, conditioning, denoise.Start(unit(), chance), influences=influences)
     picture = source_picture(Path(os.fsdecode(call.input_path)), wanted, task.recipe.width, task.recipe.height)
     source = encoded(task.model, picture, chance)
-    return denoise.denoise(task, conditioning, denoise.Start(unit(), chance, source, wanted.denoise))
+    start = denoise.Start(unit(), chance, source, wanted.denoise)
+    return denoise.denoise(task, conditioning, start, influences=influences)
 
 
 def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:
     """The recipe with everything that only the worker knows. Hashes that it states already must be the found ones."""
     recipe, model = task.recipe, task.model
-    _same("checkpoint", recipe.model.name, recipe.model.hash, model.model_hash)
+    same("checkpoint", recipe.model.name, recipe.model.hash, model.model_hash)
     for lora in recipe.loras:
-        _same("LoRA", lora.name, lora.hash, lora_hashes[lora.name])
+        same("LoRA", lora.name, lora.hash, lora_hashes[lora.name])
     return recipe.model_copy(
         update={
             "sampler": task.choice.sampler,
@@ -168,14 +175,6 @@ def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:
             "software": recipe.software or f"indexd {importlib.metadata.version('indexd')}",
         }
     )
-
-
-def _same(what: str, name: str, stated: str | None, found: str) -> None:
-    if stated is not None and stated != found:
-        raise RenderFailed(
-            f"{what} {name} is not the file that the recipe was made with: its hash is {found}, not {stated}; "
-            "put the right file there, or take the hash out of the recipe"
-        )
 
 
 @contextmanager
@@ -192,4 +191,4 @@ def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
         log.exception("%s failed", name)
         raise RenderFailed(f"{name} failed: {type(error).__name__}: {error}") from error
     finally:
-        seconds[name] = time.perf_counter() - started
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started

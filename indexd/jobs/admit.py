@@ -189,6 +189,9 @@ def _settings(draft: Draft) -> dict[str, Any]:
     settings: dict[str, Any] = {"recipe": draft.recipe.model_dump(mode="json")}
     if draft.input_path is not None:
         settings["input_path"] = draft.input_path
+    for key in ("control_paths", "reference_paths"):
+        if paths := getattr(draft, key):
+            settings[key] = list(paths)
     return settings
 
 

@@ -12,12 +12,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from indexd.catalogue import Catalogue, UnknownModel
 from indexd.errors import NotAPicture, NotRegular
 from indexd.images.read import read
-from indexd.jobs.diagnose import FieldProblem, shown
+from indexd.jobs.diagnose import FieldProblem, dotted, shown
+from indexd.jobs.guide_wishes import InputPicture, guides_of
 from indexd.jobs.wording import Wordings, offer
 from indexd.watch.elsewhere import address, inside, share
 from indexd.watch.regular import open_regular
@@ -33,21 +35,14 @@ DRAWN_SEED_BITS = 32
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One picture to make. `input_path` is the source picture on this machine, which stays out of the recipe."""
+    """One picture to make. The paths are of pictures on this machine, which stay out of the recipe: the source, and those
+    of its controls and references in their order.
+    """
 
     recipe: Recipe
     input_path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class InputPicture:
-    """The source of img2img as it was at admission."""
-
-    path: str
-    name: str
-    content_hash: str
-    width: int
-    height: int
+    control_paths: tuple[str, ...] = ()
+    reference_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +57,21 @@ class Desk:
     """Looks up what a job names and draws its seeds."""
 
     def __init__(
-        self, catalogue: Catalogue, words: Wordings, inbox: Path, limits: Limits, draw: Callable[[int], int]
+        self,
+        catalogue: Catalogue,
+        words: Wordings,
+        inbox: Path,
+        limits: Limits,
+        draw: Callable[[int], int],
+        makers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`draw(bits)` gives a random number of that many bits."""
+        """`draw(bits)` gives a random number of that many bits; `makers` are the paths of models that make control maps."""
         self._catalogue = catalogue
         self._words = words
         self._inbox = inbox
         self._limits = limits
         self._draw = draw
+        self._makers = makers
 
     def drafts(self, job: Job, kind: Literal["txt2img", "img2img"], **more: Any) -> list[Draft]:
         """One draft a seed with everything that all kinds share. `more`: `picture` and `denoise` of img2img."""
@@ -77,6 +79,7 @@ class Desk:
         width, height = self.size(job, picture)
         sampler = self.sampler(job)
         words = self._words.of(job)
+        wishes = guides_of(job, self._catalogue, self._makers, self.picture, picture)
         shared = {
             "kind": kind,
             "prompt": words.prompt,
@@ -95,11 +98,13 @@ class Desk:
             "loras": words.loras,
             "embeddings": words.embeddings,
             "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=more["denoise"]),
+            "control": wishes.control,
+            "reference": wishes.reference,
         }
         path = picture.path if picture else None
         seeds = self.seeds(job)
         return [
-            Draft(Recipe.model_validate({**shared, "seed": seed, "variation": variation}), path)
+            Draft(Recipe.model_validate({**shared, "seed": seed, "variation": variation}), path, *wishes.paths)
             for seed, variation in zip(seeds, self.variations(job, len(seeds)), strict=True)
         ]
 
@@ -202,35 +207,21 @@ class Desk:
         except UnknownModel as error:
             raise FieldProblem(("vae",), f"vae: {error}{offer(job.vae, error)}") from None
 
-    def picture(self, text: str) -> InputPicture:
-        """The source picture at `text` (relative to the inbox), its hash taken now."""
+    def picture(self, text: str, at: tuple[str | int, ...] = ("input",)) -> InputPicture:
+        """The picture at `text` (relative to the inbox), its hash taken now; `at` is where the job names it."""
+        key = dotted(at)
         if address(text):
-            raise FieldProblem(("input",), f"input: {shown(text)} is an address; nothing is fetched, name a file")
+            raise FieldProblem(at, f"{key}: {shown(text)} is an address; nothing is fetched, name a file")
         if share(text):
-            raise FieldProblem(("input",), f"input: {shown(text)} is on another machine; copy the picture here first")
+            raise FieldProblem(at, f"{key}: {shown(text)} is on another machine; copy the picture here first")
         path = self._inbox / os.path.expanduser(text)
         if "\0" in text or ".." in re.split(r"[/\\]", text):
-            raise FieldProblem(("input",), f"input: {shown(text)} is no path that can be used")
+            raise FieldProblem(at, f"{key}: {shown(text)} is no path that can be used")
         if not path.is_relative_to(self._inbox) or inside(self._inbox, path):
-            return self._read_picture(path)
+            return _read_picture(path, at)
         raise FieldProblem(
-            ("input",), f"input: {shown(text)} leads out of the inbox by a link; name the file by its whole path"
+            at, f"{key}: {shown(text)} leads out of the inbox by a link; name the file by its whole path"
         )
-
-    def _read_picture(self, path: Path) -> InputPicture:
-        try:
-            with open_regular(os.fsencode(path)) as file:
-                facts = read(file, os.fstat(file.fileno()).st_size, path.name)
-        except FileNotFoundError:
-            raise FieldProblem(("input",), f"input: there is no file {path}") from None
-        except NotRegular:
-            raise FieldProblem(("input",), f"input: {path} is not a regular file") from None
-        except NotAPicture as error:
-            raise FieldProblem(("input",), f"input: {path} cannot be used: {error}") from None
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise FieldProblem(("input",), f"input: {path} cannot be read: {reason}") from None
-        return InputPicture(str(path), path.name, facts.content_hash.hex(), facts.width, facts.height)
 
 
 def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) -> dict[str, str]:
@@ -244,6 +235,23 @@ def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) 
         "model": recipe.model.name.rpartition("/")[2],
         "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
     }
+
+
+def _read_picture(path: Path, at: tuple[str | int, ...]) -> InputPicture:
+    key = dotted(at)
+    try:
+        with open_regular(os.fsencode(path)) as file:
+            facts = read(file, os.fstat(file.fileno()).st_size, path.name)
+    except FileNotFoundError:
+        raise FieldProblem(at, f"{key}: there is no file {path}") from None
+    except NotRegular:
+        raise FieldProblem(at, f"{key}: {path} is not a regular file") from None
+    except NotAPicture as error:
+        raise FieldProblem(at, f"{key}: {path} cannot be used: {error}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FieldProblem(at, f"{key}: {path} cannot be read: {reason}") from None
+    return InputPicture(str(path), path.name, facts.content_hash.hex(), facts.width, facts.height)
 
 
 def _rounded(side: int) -> int:

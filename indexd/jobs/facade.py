@@ -22,6 +22,7 @@ from indexd.jobs.mirror import Mirror
 from indexd.jobs.publish import Publisher
 from indexd.jobs.wording import Wordings
 from indexd.registry import job_kinds
+from indexd.roles import makers_of
 from indexd.store.index import Store
 from indexd.store.records import JobRow
 from indexd.watch.folders import watched_folders
@@ -57,7 +58,7 @@ class Jobs:
         self._store = store
         limits = Limits(settings.max_pictures_per_job, settings.max_megapixels)
         words = Wordings(self.catalogue, Registry(places.lora_registry), settings.loras)
-        desk = Desk(self.catalogue, words, places.inbox, limits, draw)
+        desk = Desk(self.catalogue, words, places.inbox, limits, draw, makers_of(config))
         self._admission = Admission(store, self.mirror, desk, job_kinds.kinds, places.output, clock)
         self._watched = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
         self._listeners: list[Callable[[], None]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from indexd.jobs.result import recipe_of
 from indexd.jobs.setbacks import InputGone
 from indexd.store.records import ItemRow, JobRow
 from indexd.watch.regular import open_regular
-from indexd.worker.calls import Render
+from indexd.worker.calls import GuideFiles, Render
 from indexd.worker.handle import Call
 
 ROLE = "sdxl"
@@ -61,11 +62,17 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         loras = {lora["name"]: catalogue.lora(lora["name"]).path for lora in named["loras"]}
         embeddings = {use["name"]: catalogue.embedding(use["name"]).path for use in named.get("embeddings", ())}
         vae = catalogue.vae(named["vae"]["name"]).path if named.get("vae") else None
+        controls = [catalogue.control(use["model"]["name"]).path for use in named.get("control", ())]
+        adapters = [catalogue.reference(use["model"]["name"]).path for use in named.get("reference", ())]
     except UnknownModel as error:
         raise ModelOff(ROLE, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
     if input_path is not None:
         _check_input(input_path, named["input"]["hash"])
+    guides = {
+        key: _guides(models, item.settings.get(f"{key}_paths", ()), named.get(key, ()))
+        for key, models in (("control", controls), ("reference", adapters))
+    }
     call = Render(
         recipe,
         str(checkpoint),
@@ -73,18 +80,27 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         None if input_path is None else os.fsencode(input_path),
         None if vae is None else str(vae),
         {name: str(path) for name, path in embeddings.items()},
+        guides["control"],
+        guides["reference"],
     )
-    files = (checkpoint, *loras.values(), *(() if vae is None else (vae,)), *embeddings.values())
+    files = (checkpoint, *loras.values(), *(() if vae is None else (vae,)), *embeddings.values(), *controls, *adapters)
     return Order(call, recipe, Path(os.fsdecode(item.path)).parent, files)
 
 
-def _check_input(path: str, content_hash: str) -> None:
+def _guides(models: Sequence[Path], pictures: Sequence[str], named: Sequence[Any]) -> tuple[GuideFiles, ...]:
+    """The files of the controls or of the references; their pictures must be those that were admitted."""
+    for path, use in dict(zip(pictures, named, strict=True)).items():
+        _check_input(path, use["image"], f"the picture of {use.get('type', 'reference')}")
+    return tuple(GuideFiles(str(model), os.fsencode(path)) for model, path in zip(models, pictures, strict=True))
+
+
+def _check_input(path: str, content_hash: str, what: str = "the source picture") -> None:
     try:
         with open_regular(os.fsencode(path)) as file:
             hasher = blake3()
             while block := file.read(1 << 20):
                 hasher.update(block)
     except (OSError, NotRegular):
-        raise InputGone(f"the source picture {path} is gone; put it back and retry the job") from None
+        raise InputGone(f"{what} {path} is gone; put it back and retry the job") from None
     if hasher.hexdigest() != content_hash:
-        raise InputGone(f"the source picture {path} is not the one that the job was admitted with; drop the job again")
+        raise InputGone(f"{what} {path} is not the one that the job was admitted with; drop the job again")

@@ -96,13 +96,20 @@ def best_of(seen: Iterable[Seen], known: Iterable[FoundRegion] = ()) -> list[See
 def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str) -> Detector:
     """Load an ultralytics detector (.pt). Raises ModelOff with the reason; code in the file is never run."""
     path = Path(spec.path)
+    model = load_yolo(path, "detect", device, FACES, cache_folder)
+    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in path.name)
+    return Detector(model, spec, device, half, f"{name}/{file_sha256(path, cache_folder)[:12]}")
+
+
+def load_yolo(path: Path, task: str, device: str, role: str, cache_folder: str) -> Any:
+    """An ultralytics model (.pt) for `task` on `device`. Raises ModelOff for `role`; code in the file is never run."""
     if not path.is_file():
         # ultralytics would look for a file of that name elsewhere, and on the network.
-        raise ModelOff(FACES, f"there is nothing at {path}")
+        raise ModelOff(role, f"there is nothing at {path}")
     if path.suffix.lower() != ".pt":
-        raise ModelOff(FACES, f"{path} is no .pt file of an ultralytics detector")
+        raise ModelOff(role, f"{path} is no .pt file of an ultralytics model")
     try:
-        model = load_ultralytics(Path(cache_folder) / "libraries").YOLO(str(path), task="detect", verbose=False)
+        model = load_ultralytics(Path(cache_folder) / "libraries").YOLO(str(path), task=task, verbose=False)
         model.to(device)
     except ModelOff:
         raise
@@ -110,6 +117,5 @@ def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str
         if is_out_of_memory(error):
             raise
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelOff(FACES, f"{path} cannot be loaded: {first[:300]}") from error
-    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in path.name)
-    return Detector(model, spec, device, half, f"{name}/{file_sha256(path, cache_folder)[:12]}")
+        raise ModelOff(role, f"{path} cannot be loaded: {first[:300]}") from error
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,17 @@ def recipe_of(picture: Path) -> Recipe:
         raise IndexdError(f"the recipe in {picture} cannot be used: {where}: {first['msg']}") from None
 
 
-def job_text(recipe: Recipe, source: str | None, folder: Path, name: str) -> str:
-    """A job file that makes the recipe's picture as `folder/name.png`; `source` is where its input picture lies."""
+def pictures_of(recipe: Recipe) -> dict[str, str]:
+    """The pictures that a recipe goes by, by content hash: their names then."""
+    wanted = {} if recipe.input is None else {recipe.input.hash: recipe.input.name}
+    wanted |= {one.image: one.image_name for one in recipe.control}
+    return wanted | {one.image: one.image_name for one in recipe.reference}
+
+
+def job_text(recipe: Recipe, sources: Mapping[str, str], folder: Path, name: str) -> str:
+    """A job file that makes the recipe's picture as `folder/name.png`; `sources` says where the pictures that it goes by
+    lie now, by content hash.
+    """
     job: dict[str, Any] = {
         "kind": recipe.kind,
         "prompt": recipe.prompt,
@@ -54,8 +64,25 @@ def job_text(recipe: Recipe, source: str | None, folder: Path, name: str) -> str
         "clip_skip": recipe.clip_skip,
         "model": recipe.model.name,
         "loras": [
-            _lora(name=lora.name, weight=lora.weight, text_weight=lora.text_weight, blocks=lora.blocks)
+            _stated(name=lora.name, weight=lora.weight, text_weight=lora.text_weight, blocks=lora.blocks)
             for lora in recipe.loras
+        ],
+        "control": [
+            _stated(
+                type=one.type,
+                model=one.model.name,
+                image=sources[one.image],
+                strength=one.strength,
+                start=one.start,
+                end=one.end,
+                preprocess=one.preprocess,
+                low=one.low,
+                high=one.high,
+            )
+            for one in recipe.control
+        ],
+        "reference": [
+            {"image": sources[one.image], "weight": one.weight, "model": one.model.name} for one in recipe.reference
         ],
         # The recipe's prompt holds those that were put before it.
         "lora_triggers": False,
@@ -63,11 +90,11 @@ def job_text(recipe: Recipe, source: str | None, folder: Path, name: str) -> str
         "priority": "high",
     }
     if recipe.input is not None:
-        job |= {"input": source, "denoise": recipe.input.denoise}
+        job |= {"input": sources[recipe.input.hash], "denoise": recipe.input.denoise}
     return json_in_yaml({key: value for key, value in job.items() if value is not None}, indent=1) + "\n"
 
 
-def _lora(**values: Any) -> dict[str, Any]:
+def _stated(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 

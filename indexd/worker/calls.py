@@ -82,12 +82,24 @@ class FacesSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlSpec:
+    """Where the models lie that make control maps ("" = none), and how much room the maps may take in the cache."""
+
+    depth_model: str = ""
+    pose_model: str = ""
+    image_encoder: str = ""
+    keep_alive_seconds: float | None = 300.0
+    cache_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """Everything a worker is told when it starts."""
 
     models: Mapping[str, ModelSpec]
     cache_folder: str
     faces: FacesSpec = FacesSpec()
+    control: ControlSpec = ControlSpec()
     pickle_checkpoints: bool = False
     threads: int = 0
     log_level: str = "INFO"
@@ -249,11 +261,41 @@ class FacesClustered:
 
 
 @dataclass(frozen=True, slots=True)
+class GuideFiles:
+    """The files of one control or reference of a recipe: its model, and its picture's path as bytes."""
+
+    model: str
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MakeMap:
+    """Turn a picture into a control map of `type` (indexd_schemas.control). `size` None = the picture's own."""
+
+    path: bytes
+    type: str
+    size: tuple[int, int] | None = None
+    low: int = 100
+    high: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class MapMade:
+    """The map as a PNG in the cache folder; `method` names what made it, `cached` says that it was there already."""
+
+    path: str
+    width: int
+    height: int
+    method: str
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
     `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img, `vae` the
-    file of the recipe's VAE.
+    file of the recipe's VAE. `controls` and `references` are in the order of the recipe's.
     """
 
     recipe: Mapping[str, Any]
@@ -262,6 +304,8 @@ class Render:
     input_path: bytes | None = None
     vae: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
+    controls: tuple[GuideFiles, ...] = ()
+    references: tuple[GuideFiles, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,5 +357,14 @@ class Drill:
 
 
 AnyCall = (
-    EmbedText | EmbedImages | FindFaces | ClusterFaces | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill
+    EmbedText
+    | EmbedImages
+    | FindFaces
+    | ClusterFaces
+    | MakeThumbnails
+    | ComparePictures
+    | MakeMap
+    | Render
+    | VerifyModel
+    | Drill
 )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from indexd_schemas import lora_blocks
+from indexd_schemas.control import CANNY_HIGH, CANNY_LOW, TYPES, UnknownControl, control_type
 from indexd_schemas.recipe import PromptSyntax
 
 MAX_SEED = 2**64 - 1
@@ -74,6 +75,89 @@ class LoraUse(JobPart):
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+
+def _control_type(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return control_type(value).name
+    except UnknownControl as error:
+        raise ValueError(str(error)) from None
+
+
+TypeOfControl = Annotated[
+    str, BeforeValidator(_control_type), WithJsonSchema({"type": "string", "examples": list(TYPES)})
+]
+
+
+class ControlOf(JobPart):
+    """One ControlNet and the picture that it goes by; a bare text means the type."""
+
+    type: TypeOfControl = Field(
+        description="What the picture says: canny, depth, pose, lineart, softedge, scribble, tile, … (docs/control.md).",
+        examples=["canny"],
+    )
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=400,
+        description="ControlNet by its name in the control folders; left out = the one that fits the type.",
+        examples=["controlnet-canny-sdxl"],
+    )
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4000,
+        description="The picture: relative to the inbox, or absolute; left out = the job's input.",
+        examples=["pose.png"],
+    )
+    strength: float = Field(1.0, ge=0, le=10, description="How strongly it bears on the picture.", examples=[0.8])
+    start: float = Field(0.0, ge=0, le=1, description="From which share of the steps it works.", examples=[0.1])
+    end: float = Field(1.0, ge=0, le=1, description="Up to which share of the steps it works.", examples=[0.7])
+    preprocess: bool = Field(
+        True, description="Make a map of the picture; false = the picture is the map already.", examples=[False]
+    )
+    low: int = Field(CANNY_LOW, ge=0, le=1000, description="Lower threshold of canny.", examples=[80])
+    high: int = Field(CANNY_HIGH, ge=0, le=1000, description="Upper threshold of canny.", examples=[160])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_type(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ControlOf:
+        if self.start > self.end:
+            raise ValueError(f"start must not lie after end ({self.start:g} and {self.end:g})")
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high ({self.low} and {self.high})")
+        return self
+
+
+class ReferenceOf(JobPart):
+    """A picture that an IP-Adapter goes by; a bare text means the picture."""
+
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4000,
+        description="The picture: relative to the inbox, or absolute; left out = the job's input.",
+        examples=["style.png"],
+    )
+    weight: float = Field(1.0, ge=0, le=10, description="How strongly it bears on the picture.", examples=[0.6])
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=400,
+        description="IP-Adapter by its name in the reference folders; left out = the only one there is.",
+        examples=["ip-adapter_sdxl"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_image(cls, value: Any) -> Any:
+        return {"image": value} if isinstance(value, str) else value
 
 
 class VariationOf(JobPart):
@@ -177,6 +261,20 @@ Loras = Annotated[
 ]
 
 
+Controls = Annotated[
+    list[ControlOf],
+    WithJsonSchema(
+        {"type": "array", "maxItems": 10, "items": {"anyOf": [{"type": "string"}, ControlOf.model_json_schema()]}}
+    ),
+]
+References = Annotated[
+    list[ReferenceOf],
+    WithJsonSchema(
+        {"type": "array", "maxItems": 10, "items": {"anyOf": [{"type": "string"}, ReferenceOf.model_json_schema()]}}
+    ),
+]
+
+
 class Job(JobPart):
     """What every kind of job understands."""
 
@@ -276,6 +374,18 @@ class Job(JobPart):
         description="Themes of the picture; a LoRA that the registry says not to fit them is refused.",
         examples=[["noir"]],
     )
+    control: Controls = Field(
+        default_factory=list,
+        max_length=10,
+        description="ControlNets, each with the picture that it goes by; several work together.",
+        examples=[[{"type": "canny", "image": "house.png", "strength": 0.8}]],
+    )
+    reference: References = Field(
+        default_factory=list,
+        max_length=10,
+        description="Pictures whose look is taken up by an IP-Adapter, with weights.",
+        examples=[[{"image": "style.png", "weight": 0.6}]],
+    )
     output: Output = Field(
         default_factory=Output,
         description="Where the pictures go and how they are named.",
@@ -341,5 +451,15 @@ SYNONYMS: Mapping[str, str] = {
     "filename": "name",
     "path": "folder",
     "type": "kind",
+    "controlnet": "control",
+    "controlnets": "control",
+    "controls": "control",
+    "ip_adapter": "reference",
+    "ipadapter": "reference",
+    "references": "reference",
+    "module": "type",
+    "preprocessor": "type",
+    "guidance_start": "start",
+    "guidance_end": "end",
 }
 """Keys as other programs name them -> ours, for suggestions."""

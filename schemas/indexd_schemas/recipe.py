@@ -63,6 +63,35 @@ class Variation(Part):
     strength: float
 
 
+class ControlRef(Part):
+    """One ControlNet and its picture: blake3 of the picture's bytes in hex, and how the map is made of it.
+
+    `map` None = the picture is the map already; else what made it ("canny", "depth/<model's hash>"), filled in by the
+    worker for makers that are models. `start` and `end` are shares of the steps. `model.hash` is of the ControlNet's file.
+    """
+
+    type: str
+    model: ModelRef
+    image: str
+    image_name: str
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    preprocess: bool = True
+    low: int | None = None
+    high: int | None = None
+    map: str | None = None
+
+
+class ReferenceRef(Part):
+    """One picture that an IP-Adapter goes by: blake3 of its bytes in hex, the adapter, and its weight."""
+
+    model: ModelRef
+    image: str
+    image_name: str
+    weight: float = 1.0
+
+
 class Recipe(Part):
     """Everything that decides the pixels. `schedule` None = the sampler's own spacing of sigmas."""
 
@@ -86,6 +115,8 @@ class Recipe(Part):
     embeddings: tuple[EmbeddingRef, ...] = ()
     prompt_syntax: PromptSyntax = "plain"  # what pictures were made with before there was a choice
     input: InputRef | None = None
+    control: tuple[ControlRef, ...] = ()
+    reference: tuple[ReferenceRef, ...] = ()
     dtype: str | None = None
     job: str | None = None
     software: str | None = None

@@ -91,6 +91,18 @@ class Restored(Output):
     set_aside: str | None
 
 
+class MadeMap(Output):
+    """What `control` prints: where the map lies, and what made it ("" = it is the picture itself)."""
+
+    path: str
+    type: str
+    method: str
+    width: int
+    height: int
+    cached: bool
+    seconds: float
+
+
 class Reparsed(Output):
     """What one slice of `reparse` did: `last_id` None = nothing was left to do; `left` is what still is."""
 

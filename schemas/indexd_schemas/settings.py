@@ -258,6 +258,40 @@ class Characters(Section):
     )
 
 
+class Control(Section):
+    """What steers pictures beside words: ControlNets, pictures as references, and the models that make control maps."""
+
+    folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with ControlNets that jobs name under `control:` (files, or folders of diffusers).",
+        examples=[["~/models/controlnet"]],
+    )
+    reference_folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with IP-Adapter files that jobs name under `reference:`, image encoders beside them.",
+        examples=[["~/models/ipadapter"]],
+    )
+    image_encoder: str = Field(
+        "",
+        description="Folder of the image encoder of IP-Adapters that have none beside them.",
+        examples=["~/models/ipadapter/image_encoder"],
+    )
+    depth_model: str = Field(
+        "",
+        description="Folder of the model that makes depth maps (transformers, depth estimation).",
+        examples=["~/models/depth-anything-small"],
+    )
+    pose_model: str = Field(
+        "", description="Model that finds poses: an ultralytics pose file (.pt).", examples=["~/models/yolo11n-pose.pt"]
+    )
+    keep_alive: Duration = Field(
+        "5m", description="How long these models stay loaded after their last use.", examples=["5m"]
+    )
+    cache_megabytes: int = Field(
+        1024, ge=0, le=1_000_000, description="Room for control maps in the cache folder.", examples=[1024]
+    )
+
+
 class Thumbnails(Section):
     """Small pictures kept beside the index."""
 
@@ -422,6 +456,7 @@ class Settings(BaseSettings):
     faces: Faces = Field(Faces(), description=Faces.__doc__)
     generate: Generate = Field(Generate(), description=Generate.__doc__)
     characters: Characters = Field(Characters(), description=Characters.__doc__)
+    control: Control = Field(Control(), description=Control.__doc__)
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
     backup: Backup = Field(Backup(), description=Backup.__doc__)
     api: Api = Field(Api(), description=Api.__doc__)

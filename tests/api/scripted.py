@@ -37,8 +37,8 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, Job, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question
-from indexd_schemas.replies import Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import ControlRequest, Question
+from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
 STATUS = Status(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
@@ -196,6 +196,10 @@ class ScriptedOperations:
     def verify_model(self, role: str) -> VerifiedModel:
         self._note("verify_model", role)
         return VerifiedModel(role=role, ok=True, detail="cpu", seconds=1.0)
+
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        self._note("control_map", request)
+        return MadeMap(path="/m.png", type="canny", method="canny/1-2", width=8, height=8, cached=True, seconds=0.1)
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
         self._note("reparse", after, limit, everything)

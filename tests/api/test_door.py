@@ -40,7 +40,7 @@ from indexd_schemas.marks import (
     MarkRecord,
     RelocateRequest,
 )
-from indexd_schemas.question import Question, Term
+from indexd_schemas.question import ControlRequest, Question, Term
 from tests.api.conftest import OpenDoor, Opens
 from tests.api.scripted import ScriptedOperations
 
@@ -104,6 +104,8 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.import_marks(ImportRequest(records=(record,), prefer_file=True)).records == 1
     assert client.relocate(RelocateRequest(old="/a%FF", new="/b")).notes == ["change it"]
     assert client.forget(ForgetRequest(under="/a", dry_run=True)).dry_run
+    wanted = ControlRequest(picture="path:/a%FF.png", type="canny", width=64, height=8)
+    assert client.control_map(wanted).cached
     assert client.reparse(5, 10, everything=True).last_id == 15
     assert client.ready().reasons == ["comparing"]
     assert client.metrics() == "indexd_images 2\n"
@@ -111,14 +113,15 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "duplicates",
         "stats", "verify_model", "characters", "character", "correct", "corrections", "suggest", "cluster", "sample",
-        "note", "mark_matching", "export_page", "import_marks", "relocate", "forget", "reparse", "ready", "metrics",
-        "picture",
+        "note", "mark_matching", "export_page", "import_marks", "relocate", "forget", "control_map", "reparse", "ready",
+        "metrics", "picture",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
     assert asked[16][1] == (correction,)
     assert asked[17][1] == (7,)
     assert asked[22][1] == (matching,)
     assert asked[24][1][0].records == (record,)
+    assert asked[27][1] == (wanted,)
     assert asked[2][1] == (b"/a/\xff b.png",) or os.name == "nt"
     assert asked[4][1] == ("kind: txt2img # ä\n".encode(), "ä.yaml")
     assert asked[6][1] == ("a name/with ?signs",)

@@ -28,7 +28,7 @@ def recipe(**changes: object) -> Recipe:
 
 
 def test_the_job_file_says_what_the_recipe_says() -> None:
-    text = job_text(recipe(), None, Path("/out"), "again")
+    text = job_text(recipe(), {}, Path("/out"), "again")
     data = YAML(typ="safe").load(text)
     assert data == json.loads(text)
     job = JOB_KINDS["txt2img"].model_validate(data)
@@ -40,14 +40,14 @@ def test_the_job_file_says_what_the_recipe_says() -> None:
 
 
 def test_what_is_unset_is_left_out() -> None:
-    data = json.loads(job_text(recipe(schedule=None, clip_skip=None, loras=()), None, Path("/out"), "again"))
+    data = json.loads(job_text(recipe(schedule=None, clip_skip=None, loras=()), {}, Path("/out"), "again"))
     assert "schedule" not in data
     assert "clip_skip" not in data
 
 
 def test_img2img_starts_from_the_same_picture() -> None:
     made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4))
-    data = json.loads(job_text(made, "/pictures/in.png", Path("/out"), "again"))
+    data = json.loads(job_text(made, {made.input.hash: "/pictures/in.png"}, Path("/out"), "again"))
     assert (data["input"], data["denoise"]) == ("/pictures/in.png", 0.4)
     JOB_KINDS["img2img"].model_validate(data)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from indexd.images.facts import LoraUse, Metadata, SamplerPass
+from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
 from indexd.images.metadata.registry import Texts, reads
 from indexd_schemas.recipe import Recipe
 
@@ -52,9 +52,18 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         job=recipe.job,
         input_hash=recipe.input.hash if recipe.input else None,
         loras=tuple(LoraUse(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
+        controls=tuple(_controls(recipe)),
         passes=(SamplerPass(seed, recipe.steps, recipe.cfg, recipe.sampler, recipe.schedule, denoise, model),),
         extras=tuple(_extras(recipe)),
     )
+
+
+def _controls(recipe: Recipe) -> Iterator[ControlUse]:
+    for one in recipe.control:
+        module = one.type if one.preprocess else f"{one.type} (map given)"
+        yield ControlUse(one.model.name, module, one.strength, one.start, one.end)
+    for reference in recipe.reference:
+        yield ControlUse(reference.model.name, "ip-adapter", reference.weight, 0.0, 1.0)
 
 
 def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -64,6 +73,8 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.dtype:
         yield "dtype", recipe.dtype
     yield from (("embedding", f"{use.name} ({use.hash})") for use in recipe.embeddings)
+    yield from (("control_image", f"{one.image} ({one.image_name})") for one in recipe.control)
+    yield from (("reference_image", f"{one.image} ({one.image_name})") for one in recipe.reference)
     for lora in recipe.loras:
         if lora.blocks is not None:
             yield "lora_blocks", f"{lora.name}: {json.dumps(lora.blocks)}"
