@@ -29,6 +29,7 @@ def worker_settings(config: Config) -> WorkerSettings:
         cache_folder=str(config.places.cache),
         faces=_faces(config),
         pickle_checkpoints=generate.pickle_checkpoints,
+        max_megapixels=generate.max_megapixels,
         threads=generate.threads,
         log_level=config.settings.log.level,
     )

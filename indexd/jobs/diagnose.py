@@ -103,7 +103,7 @@ class _KeyProblem(FieldProblem):
 
 def _problem(model: type[Job], document: Document, error: Any) -> FieldProblem:
     path: Path = tuple(error["loc"])
-    name = _dotted(path)
+    name = dotted(path)
     if error["type"] == "extra_forbidden":
         return _KeyProblem(path, _unknown_key(model, path))
     if error["type"] == "missing":
@@ -113,7 +113,7 @@ def _problem(model: type[Job], document: Document, error: Any) -> FieldProblem:
 
 def _unknown_key(model: type[Job], path: Path) -> str:
     key, fields = str(path[-1]), list(_model_at(model, path[:-1]).model_fields)
-    place = f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
+    place = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
     synonym = SYNONYMS.get(key.casefold())
     if synonym in fields:
         return f"there is no key {shown(key)}{place}; here it is called `{synonym}`"
@@ -150,7 +150,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for inner in typing.get_args(annotation) if (found := _model_in(inner)) is not None), None)
 
 
-def _dotted(path: Path) -> str:
+def dotted(path: Path) -> str:
+    """A place in a job file as people write it: `loras[1].weight`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 

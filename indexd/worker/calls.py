@@ -89,6 +89,7 @@ class WorkerSettings:
     cache_folder: str
     faces: FacesSpec = FacesSpec()
     pickle_checkpoints: bool = False
+    max_megapixels: float = 67.2
     threads: int = 0
     log_level: str = "INFO"
 
@@ -233,8 +234,8 @@ class PicturesCompared:
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
-    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img, `vae` the
-    file of the recipe's VAE.
+    `loras`, `embeddings`, `upscalers` and `detectors` map names to file paths; `input_path` is the source picture, `vae`
+    the file of the recipe's VAE. `checkpoint` is empty for a recipe without a model.
     """
 
     recipe: Mapping[str, Any]
@@ -243,15 +244,21 @@ class Render:
     input_path: bytes | None = None
     vae: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
+    upscalers: Mapping[str, str] = field(default_factory=dict)
+    detectors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage."""
+    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage.
+
+    `notes` are sentences on what was found and skipped on the way.
+    """
 
     png: bytes
     recipe: Mapping[str, Any]
     seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
