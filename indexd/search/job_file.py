@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from indexd.errors import IndexdError
 from indexd.images.facts import ControlUse, Metadata, SamplerPass
-from indexd_schemas.job import JOB_KINDS, PROMPT_CHARACTERS
+from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.samplers import UnknownSampler, resolve
+from indexd_schemas.stages import PROMPT_CHARACTERS
 
 # JSON is YAML, but for signs that JSON takes as they are and YAML does not.
 _NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from indexd_schemas.recipe_part import ModelRef, Part
+from indexd_schemas.recipe_part import ModelRef as ModelRef
+from indexd_schemas.recipe_part import Part
 from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
 
 RECIPE_VERSION = 1
