@@ -53,7 +53,19 @@ def test_all_stages_in_one_job(home: Path, tiny_models: DemoModels, detector: Pa
         [made] = result(home, "all")["pictures"]
         path = made["path"]
         assert Image.open(path).size == (160, 160)
-        stages = ["load", "loras", "text", "denoise", "hires", "decode", "detail", "upscale", "refine", "resize", "save"]
+        stages = [
+            "load",
+            "loras",
+            "text",
+            "denoise",
+            "hires",
+            "decode",
+            "detail",
+            "upscale",
+            "refine",
+            "resize",
+            "save",
+        ]
         assert list(made["stage_seconds"]) == stages
         assert made["notes"][0].startswith(f"detail: {detector.stem} found face (")
         assert made["notes"][1] == f"detail: {detector.stem} found nothing; skipped"

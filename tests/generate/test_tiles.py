@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ def test_tiles_cover_an_edge_and_overlap(length: int, side: int, overlap: int) -
     found = starts(length, side, overlap)
     assert found[0] == 0
     assert max(found) + side >= length
-    assert all(first < second and first + side - second >= overlap for first, second in zip(found, found[1:]))
+    assert all(first < second and first + side - second >= overlap for first, second in pairwise(found))
     assert len(found) == 1 or found[-1] + side == length
 
 

@@ -116,14 +116,16 @@ def test_more_megapixels_than_allowed_are_refused_before_they_are_made(studio: A
 def test_files_that_are_no_upscalers_are_one_sentence(shared_session: Any, tiny_models: Any, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.safetensors"
     save_file({"a": torch.zeros(2)}, wrong)
-    with pytest.raises(RenderFailed, match=r"upscaler wrong\.safetensors cannot be used"), lent_upscaler(
-        shared_session, wrong
+    with (
+        pytest.raises(RenderFailed, match=r"upscaler wrong\.safetensors cannot be used"),
+        lent_upscaler(shared_session, wrong),
     ):
         pass
     bad = tmp_path / "bad.pth"
     bad.write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(RenderFailed, match="can carry code; convert it to .safetensors"), lent_upscaler(
-        shared_session, bad
+    with (
+        pytest.raises(RenderFailed, match=r"can carry code; convert it to \.safetensors"),
+        lent_upscaler(shared_session, bad),
     ):
         pass
 
