@@ -54,12 +54,12 @@ def refusal(room: Room, text: str) -> str:
 def test_every_choice_stands_in_the_recipe(equipped: Room) -> None:
     made = recipe(
         equipped,
-        START
+        START.replace("512x512", "256x256")
         + "hires: {scale: 1.5, upscaler: Latent (bicubic antialiased), sampler: Euler a}\n"
         + "detail: [face_n, {detector: FACE_N, kinds: [face], denoise: 1}]\n"
         + "upscale: 4x-sharp\nrefine: {tile: 512, overlap: 64}\nresize: {max_side: 2000}\n",
     )
-    assert (made["hires"]["width"], made["hires"]["upscaler"]) == (768, "latent_bicubic_antialiased")
+    assert (made["hires"]["width"], made["hires"]["upscaler"]) == (384, "latent_bicubic_antialiased")
     assert (made["hires"]["sampler"], made["hires"]["denoise"]) == ("euler_ancestral", 0.7)
     assert [one["detector"]["name"] for one in made["detail"]] == ["face_n", "face_n"]
     assert made["upscale"] == {
