@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from indexd.cli.app import app
-from indexd_schemas.job import Img2ImgJob, Txt2ImgJob
+from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Sampler
 from indexd_schemas.settings import Settings
 
@@ -107,7 +107,7 @@ def job_page() -> str:
         NOTE,
         "An unknown field is an error with a suggestion. [jobs.md](jobs.md) tells how jobs live.",
     ]
-    for model in (Txt2ImgJob, Img2ImgJob):
+    for model in JOB_KINDS.values():
         kind = model.model_fields["kind"].annotation.__args__[0]  # type: ignore[union-attr]
         lines += [
             "",

@@ -159,7 +159,7 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
     paths["generate.lora_registry"] = settings.generate.lora_registry
     paths |= {f"faces.detectors.{number}.path": one.path for number, one in enumerate(settings.faces.detectors)}
     paths["faces.embedder_path"] = settings.faces.embedder_path
-    for name in ("checkpoint_folders", "lora_folders", "vae_folders", "embedding_folders"):
+    for name in (one for one in type(settings.generate).model_fields if one.endswith("_folders")):
         folders = getattr(settings.generate, name)
         paths |= {f"generate.{name}.{number}": text for number, text in enumerate(folders)}
     for name, text in paths.items():

@@ -30,6 +30,7 @@ def worker_settings(config: Config) -> WorkerSettings:
         faces=_faces(config),
         control=_control(config),
         pickle_checkpoints=generate.pickle_checkpoints,
+        max_megapixels=generate.max_megapixels,
         threads=generate.threads,
         log_level=config.settings.log.level,
     )

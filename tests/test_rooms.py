@@ -60,6 +60,7 @@ HEAVY = (
     "sentence_transformers",
     "ultralytics",
     "peft",
+    "spandrel",
     "accelerate",
 )
 # The worker's child is the one door through which torch comes in; demo builds small models in a process of its own.

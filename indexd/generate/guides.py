@@ -104,6 +104,13 @@ def influences_for(task: Task, size: tuple[int, int], box: Box | None = None) ->
     return tuple(influences)
 
 
+def share_of(box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
+    """The part of a picture of `size` between left, top, right and bottom in pixels, for `influences_for`."""
+    left, top, right, bottom = box
+    width, height = size
+    return left / width, top / height, (right - left) / width, (bottom - top) / height
+
+
 def _check(recipe: Recipe, call: Render) -> None:
     if len(recipe.control) != len(call.controls) or len(recipe.reference) != len(call.references):
         raise RenderFailed("the recipe names controls or references that have no files; they are gone since admission")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 
+from indexd.generate.infotext_stages import denoising_strength, stage_settings
 from indexd_schemas.recipe import LoraRef, ModelRef, Recipe
 from indexd_schemas.samplers import labels, resolve
 
@@ -22,6 +23,10 @@ def infotext(recipe: Recipe) -> str:
 
 
 def _settings(recipe: Recipe) -> dict[str, str]:
+    if recipe.model is None:
+        # Nothing was sampled: what the recipe says of it would only mislead.
+        only = {"Size": f"{recipe.width}x{recipe.height}", **stage_settings(recipe), "Version": recipe.software}
+        return {key: value for key, value in only.items() if value}
     sampler, schedule = labels(resolve(recipe.sampler, recipe.schedule))
     hashes = ", ".join(f"{lora.name}: {lora.hash}" for lora in recipe.loras if lora.hash)
     embeddings = ", ".join(f"{use.name}: {use.hash}" for use in recipe.embeddings)
@@ -39,11 +44,12 @@ def _settings(recipe: Recipe) -> dict[str, str]:
         "Model": recipe.model.name,
         "VAE hash": None if recipe.vae is None else recipe.vae.hash,
         "VAE": None if recipe.vae is None else recipe.vae.name,
-        "Denoising strength": None if recipe.input is None else f"{recipe.input.denoise:g}",
+        "Denoising strength": denoising_strength(recipe),
         "Clip skip": None if recipe.clip_skip is None else str(recipe.clip_skip),
         "Lora hashes": hashes or None,
         "TI hashes": embeddings or None,
         **_units(recipe),
+        **stage_settings(recipe),
         "Version": recipe.software,
     }
     return {key: value for key, value in stated.items() if value}

@@ -75,8 +75,14 @@ def encoded(model: Resident, picture: Image.Image, chance: torch.Generator) -> t
 
 
 def source_picture(path: Path, wanted: InputRef, width: int, height: int) -> Image.Image:
-    """The source of img2img as RGB in the wanted size: turned upright, transparency over white, scaled to cover and
-    cropped to the middle. Raises RenderFailed when it cannot be read or is not the picture the recipe names.
+    """The source of img2img in the wanted size: scaled to cover it and cropped to the middle. Raises what `whole_picture` does."""
+    return ImageOps.fit(whole_picture(path, wanted), (width, height), Image.Resampling.LANCZOS)
+
+
+def whole_picture(path: Path, wanted: InputRef) -> Image.Image:
+    """The source picture as RGB: turned upright, transparency over white.
+
+    Raises RenderFailed when it cannot be read or is not the picture the recipe names.
     """
     if not path.is_file():
         raise RenderFailed(f"the source picture {wanted.name} is not there any more, or is no regular file")
@@ -93,10 +99,9 @@ def source_picture(path: Path, wanted: InputRef, width: int, height: int) -> Ima
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             upright = ImageOps.exif_transpose(opened)
-            picture = _over_white(upright)
+            return _over_white(upright)
     except Exception as error:  # Pillow raises eight classes for broken files
         raise RenderFailed(f"the source picture {wanted.name} is not a readable image: {error}") from error
-    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
 
 
 def _over_white(picture: Image.Image) -> Image.Image:

@@ -1,4 +1,8 @@
-"""The call `Render`: one recipe -> one picture, as a row of stages (load, control, loras, text, denoise, decode, save)."""
+"""The call `Render`: one recipe -> one picture, as a row of stages.
+
+load, (control), loras, text, denoise, (hires), decode make a picture, or a finished one is opened; then come those of stages/row.py
+that the recipe turns on, and save.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,20 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate import decode, denoise
 from indexd.generate.embeddings import load_embeddings, word_of
 from indexd.generate.guidance import Influence
 from indexd.generate.guides import guided, influences_for
-from indexd.generate.latents import encoded, generator, noise, source_picture
+from indexd.generate.latents import encoded, generator, noise, source_picture, whole_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
 from indexd.generate.pipeline import resident
+from indexd.generate.stages import hires
+from indexd.generate.stages.row import stages_on
+from indexd.generate.stages.work import Work
 from indexd.generate.task import Task, same
 from indexd.generate.text import Conditioning
 from indexd.generate.vae import with_vae
@@ -36,6 +44,8 @@ from indexd_schemas.samplers import Choice, UnknownSampler, resolve
 log = logging.getLogger(__name__)
 
 SIZE_STEP = 8
+FINISHED = ("upscale", "refine")
+"""The kinds that start from a finished picture, with no pass of their own before the stages."""
 
 
 def render(call: Render, session: RenderSession) -> Rendered:
@@ -49,41 +59,76 @@ def render(call: Render, session: RenderSession) -> Rendered:
     seconds: dict[str, float] = {}
     session.between_steps()
     with ExitStack() as leases:
-        session.progress("load", 0, 1)
-        with _stage("load", seconds):
-            model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
-            model, vae_hash = leases.enter_context(with_vae(session, model, _vae_file(call, recipe)))
-        with _stage("control", seconds):
-            task = leases.enter_context(guided(call, Task(_with_vae_hash(recipe, vae_hash), choice, model, session)))
-        return _render(call, task, seconds)
+        work = Work(call, session, recipe)
+        if recipe.model is not None:
+            session.progress("load", 0, 1)
+            with _stage("load", seconds):
+                model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
+                model, vae_hash = leases.enter_context(with_vae(session, model, _vae_file(call, recipe)))
+            task = Task(_with_vae_hash(recipe, vae_hash), choice, model, session)
+            with _stage("control", seconds):
+                task = leases.enter_context(guided(call, task))
+            _dress(work, task, seconds)
+        picture = _made(work, seconds)
+        session.between_steps()
+        picture = _finished(work, picture, seconds)
+    with _stage("save", seconds):
+        work.know(software=work.recipe.software or f"indexd {importlib.metadata.version('indexd')}")
+        png = png_bytes(picture, work.recipe)
+    return Rendered(png, work.recipe.model_dump(mode="json"), seconds, tuple(work.notes))
 
 
-def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
-    room = task.session.pool.with_room
+def _dress(work: Work, task: Task, seconds: dict[str, float]) -> None:
+    """The model with the LoRAs and embeddings of the recipe, which from here on is complete in them."""
     with _stage("loras", seconds):
-        hashes = room(partial(task.model.loras.activate, _wanted(call, task.recipe)))
-        complete = _completed(task, hashes)
-    task.session.between_steps()
+        hashes = work.session.pool.with_room(partial(task.model.loras.activate, _wanted(work.call, task.recipe)))
+        work.recipe = _completed(task, hashes)
+        work.task = _with_embeddings(work.call, task)
+    work.session.between_steps()
+
+
+def _made(work: Work, seconds: dict[str, float]) -> Image.Image:
+    """The picture as decoded, or the finished one that the recipe starts from."""
+    room = work.session.pool.with_room
+    if work.recipe.kind in FINISHED:
+        with _stage("open", seconds):
+            return _opened(work)
+    task = work.model(denoise.STAGE)
     with _stage("text", seconds):
-        task = _with_embeddings(call, task)
         conditioning = room(partial(_conditioning, task))
-    task.session.between_steps()
+    work.session.between_steps()
     with _stage("control", seconds):
         influences = room(partial(influences_for, task, (task.recipe.width, task.recipe.height)))
     with _stage(denoise.STAGE, seconds):
-        latents = room(partial(_denoised, call, task, conditioning, influences))
-    task.session.progress(decode.STAGE, 0, 1)
+        latents = room(partial(_denoised, work.call, task, conditioning, influences))
+    if work.recipe.hires is not None:
+        with _stage(hires.STAGE, seconds):
+            latents = room(partial(hires.hires, work, latents))
+    work.session.progress(decode.STAGE, 0, 1)
     with _stage(decode.STAGE, seconds):
-        picture = room(partial(decode.pixels, task.model, latents))
-    task.session.between_steps()
-    with _stage("save", seconds):
-        png = png_bytes(picture, complete)
-    return Rendered(png, complete.model_dump(mode="json"), seconds)
+        return room(partial(decode.pixels, task.model, latents))
+
+
+def _finished(work: Work, picture: Image.Image, seconds: dict[str, float]) -> Image.Image:
+    """The picture after the stages that the recipe turns on."""
+    for name, stage in stages_on(work.recipe):
+        work.session.progress(name, 0, 1)
+        with _stage(name, seconds):
+            picture = work.session.pool.with_room(partial(stage, work, picture))
+        work.session.between_steps()
+    return picture
+
+
+def _opened(work: Work) -> Image.Image:
+    assert work.recipe.input is not None
+    assert work.call.input_path is not None
+    return whole_picture(Path(os.fsdecode(work.call.input_path)), work.recipe.input)
 
 
 def _checked(recipe: Recipe, call: Render) -> Choice:
     """The sampler by its canonical name. Raises RenderFailed for what the row of stages cannot carry out."""
-    if min(recipe.width, recipe.height) < SIZE_STEP or recipe.width % SIZE_STEP or recipe.height % SIZE_STEP:
+    off_step = min(recipe.width, recipe.height) < SIZE_STEP or recipe.width % SIZE_STEP or recipe.height % SIZE_STEP
+    if recipe.kind not in FINISHED and off_step:
         raise RenderFailed(f"size {recipe.width}x{recipe.height}: both sides must be multiples of {SIZE_STEP}")
     if recipe.steps < 1 or not math.isfinite(recipe.cfg):
         raise RenderFailed(f"steps must be at least 1 (got {recipe.steps}) and cfg a number (got {recipe.cfg})")
@@ -93,8 +138,8 @@ def _checked(recipe: Recipe, call: Render) -> Choice:
         raise RenderFailed(f"variation.strength must lie between 0 and 1 (got {recipe.variation.strength})")
     if recipe.clip_skip is not None and recipe.clip_skip < 1:
         raise RenderFailed(f"clip_skip must be at least 1 (got {recipe.clip_skip})")
-    if recipe.kind == "img2img" and (recipe.input is None or call.input_path is None):
-        raise RenderFailed("img2img needs a source picture, and the recipe names none")
+    if recipe.kind != "txt2img" and (recipe.input is None or call.input_path is None):
+        raise RenderFailed(f"{recipe.kind} needs a source picture, and the recipe names none")
     if recipe.input is not None and not 0 <= recipe.input.denoise <= 1:
         raise RenderFailed(f"denoise must lie between 0 and 1 (got {recipe.input.denoise})")
     try:
@@ -162,6 +207,7 @@ def _denoised(call: Render, task: Task, conditioning: Conditioning, influences: 
 def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:
     """The recipe with everything that only the worker knows. Hashes that it states already must be the found ones."""
     recipe, model = task.recipe, task.model
+    assert recipe.model is not None
     same("checkpoint", recipe.model.name, recipe.model.hash, model.model_hash)
     for lora in recipe.loras:
         same("LoRA", lora.name, lora.hash, lora_hashes[lora.name])
@@ -172,7 +218,6 @@ def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:
             "model": recipe.model.model_copy(update={"hash": model.model_hash}),
             "loras": tuple(lora.model_copy(update={"hash": lora_hashes[lora.name]}) for lora in recipe.loras),
             "dtype": model.dtype_name,
-            "software": recipe.software or f"indexd {importlib.metadata.version('indexd')}",
         }
     )
 

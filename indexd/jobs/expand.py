@@ -13,19 +13,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
 
 from indexd.catalogue import Catalogue, UnknownModel
 from indexd.errors import NotAPicture, NotRegular
 from indexd.images.read import read
 from indexd.jobs.diagnose import FieldProblem, dotted, shown
 from indexd.jobs.guide_wishes import InputPicture, guides_of
+from indexd.jobs.stages import StageDesk
 from indexd.jobs.wording import Wordings, offer
 from indexd.watch.elsewhere import address, inside, share
 from indexd.watch.regular import open_regular
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
-from indexd_schemas.recipe import InputRef, ModelRef, Recipe, Variation
+from indexd_schemas.recipe import InputRef, Kind, Recipe, Variation
+from indexd_schemas.recipe_part import ModelRef
 
 DEFAULT_SIDE_PX = 1024
 SIDE_STEP_PX = 8
@@ -67,16 +68,23 @@ class Desk:
     ) -> None:
         """`draw(bits)` gives a random number of that many bits; `makers` are the paths of models that make control maps."""
         self._catalogue = catalogue
+        self._stages = StageDesk(catalogue, limits.megapixels)
         self._words = words
         self._inbox = inbox
         self._limits = limits
         self._draw = draw
         self._makers = makers
 
-    def drafts(self, job: Job, kind: Literal["txt2img", "img2img"], **more: Any) -> list[Draft]:
-        """One draft a seed with everything that all kinds share. `more`: `picture` and `denoise` of img2img."""
-        picture: InputPicture | None = more.get("picture")
-        width, height = self.size(job, picture)
+    def drafts(
+        self, job: Job, kind: Kind, picture: InputPicture | None = None, denoise: float = 0.0, *, finished: bool = False
+    ) -> list[Draft]:
+        """One draft a seed with everything that all kinds share. `denoise` says how far img2img changes `picture`.
+
+        `finished` = the picture is as good as decoded: it keeps its size, and only the stages after that work on it.
+        """
+        width, height = self._own_size(job, picture) if finished and picture else self.size(job, picture)
+        stages = self._stages.of(job, (width, height), finished=finished)
+        idle = finished and not stages["detail"] and "refine" not in stages
         sampler = self.sampler(job)
         words = self._words.of(job)
         wishes = guides_of(job, self._catalogue, self._makers, self.picture, picture)
@@ -93,13 +101,14 @@ class Desk:
             "sampler": sampler.sampler,
             "schedule": sampler.schedule,
             "clip_skip": job.clip_skip,
-            "model": self.model(job),
-            "vae": self.vae(job),
-            "loras": words.loras,
-            "embeddings": words.embeddings,
-            "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=more["denoise"]),
-            "control": wishes.control,
-            "reference": wishes.reference,
+            "model": None if idle else self.model(job),
+            "vae": None if idle else self.vae(job),
+            "loras": () if idle else words.loras,
+            "embeddings": () if idle else words.embeddings,
+            "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=denoise),
+            "control": () if idle else wishes.control,
+            "reference": () if idle else wishes.reference,
+            **stages,
         }
         path = picture.path if picture else None
         seeds = self.seeds(job)
@@ -172,15 +181,25 @@ class Desk:
                 )
         source = (picture.width, picture.height) if picture else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
         sides = (width or _rounded(source[0]), height or _rounded(source[1]))
+        self._check_megapixels(sides, key if job.size or job.width or job.height else "input")
+        return sides
+
+    def _check_megapixels(self, sides: tuple[int, int], key: str) -> None:
         megapixels = sides[0] * sides[1] / 1e6
         if megapixels > self._limits.megapixels:
-            path = (key,) if job.size or job.width or job.height else ("input",)
             raise FieldProblem(
-                path,
-                f"{path[0]}: {sides[0]}x{sides[1]} are {megapixels:.1f} megapixels; "
+                (key,),
+                f"{key}: {sides[0]}x{sides[1]} are {megapixels:.1f} megapixels; "
                 f"at most {self._limits.megapixels:g} are allowed ([generate] max_megapixels)",
             )
-        return sides
+
+    def _own_size(self, job: Job, picture: InputPicture) -> tuple[int, int]:
+        """The size of a finished picture, which a job does not choose."""
+        given = next((key for key in ("size", "width", "height") if getattr(job, key) is not None), None)
+        if given is not None:
+            raise FieldProblem((given,), f"{given}: {job.kind} starts with the size of its input; use `resize`")
+        self._check_megapixels((picture.width, picture.height), "input")
+        return picture.width, picture.height
 
     def sampler(self, job: Job) -> samplers.Choice:
         """The canonical sampler and schedule."""
@@ -232,9 +251,16 @@ def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) 
         "index": f"{index + 1:0{digits}d}",
         "seed": str(recipe.seed),
         "kind": recipe.kind,
-        "model": recipe.model.name.rpartition("/")[2],
+        "model": made_by(recipe).name.rpartition("/")[2],
         "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
     }
+
+
+def made_by(recipe: Recipe) -> ModelRef:
+    """The checkpoint of a recipe, or the upscaler of one that needs no checkpoint."""
+    if recipe.model is not None:
+        return recipe.model
+    return recipe.upscale.model if recipe.upscale is not None else ModelRef(name="none")
 
 
 def _read_picture(path: Path, at: tuple[str | int, ...]) -> InputPicture:

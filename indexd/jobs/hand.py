@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,14 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
     recipe = recipe_of(job, item)
     named = item.settings["recipe"]
     try:
-        checkpoint = catalogue.checkpoint(named["model"]["name"]).path
+        checkpoint = catalogue.checkpoint(named["model"]["name"]).path if named.get("model") else None
         loras = {lora["name"]: catalogue.lora(lora["name"]).path for lora in named["loras"]}
         embeddings = {use["name"]: catalogue.embedding(use["name"]).path for use in named.get("embeddings", ())}
         vae = catalogue.vae(named["vae"]["name"]).path if named.get("vae") else None
         controls = [catalogue.control(use["model"]["name"]).path for use in named.get("control", ())]
         adapters = [catalogue.reference(use["model"]["name"]).path for use in named.get("reference", ())]
+        upscalers = {name: catalogue.upscaler(name).path for name in _upscalers(named)}
+        detectors = {name: catalogue.detector(name).path for name in _detectors(named)}
     except UnknownModel as error:
         raise ModelOff(ROLE, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
@@ -75,16 +77,32 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
     }
     call = Render(
         recipe,
-        str(checkpoint),
-        {name: str(path) for name, path in loras.items()},
+        "" if checkpoint is None else str(checkpoint),
+        _texts(loras),
         None if input_path is None else os.fsencode(input_path),
         None if vae is None else str(vae),
-        {name: str(path) for name, path in embeddings.items()},
+        _texts(embeddings),
         guides["control"],
         guides["reference"],
+        _texts(upscalers),
+        _texts(detectors),
     )
-    files = (checkpoint, *loras.values(), *(() if vae is None else (vae,)), *embeddings.values(), *controls, *adapters)
-    return Order(call, recipe, Path(os.fsdecode(item.path)).parent, files)
+    files = (*loras.values(), *embeddings.values(), *upscalers.values(), *detectors.values(), *controls, *adapters)
+    single = tuple(path for path in (checkpoint, vae) if path is not None)
+    return Order(call, recipe, Path(os.fsdecode(item.path)).parent, single + files)
+
+
+def _texts(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _upscalers(named: Mapping[str, Any]) -> set[str]:
+    """The upscaler models that the stages of a recipe name."""
+    return {one["model"]["name"] for one in (named.get("hires"), named.get("upscale")) if one and one.get("model")}
+
+
+def _detectors(named: Mapping[str, Any]) -> set[str]:
+    return {one["detector"]["name"] for one in named.get("detail", ())}
 
 
 def _guides(models: Sequence[Path], pictures: Sequence[str], named: Sequence[Any]) -> tuple[GuideFiles, ...]:

@@ -30,8 +30,10 @@ class FolderGone(IndexdError):
 class PathLedger(Protocol):
     """What publishing asks of the ledger; each call is one synced transaction."""
 
-    def published(self, item_id: int, path: bytes, content_hash: bytes, seconds: float) -> None:
-        """The item is done, and lies there."""
+    def published(
+        self, item_id: int, path: bytes, content_hash: bytes, seconds: float, report: Mapping[str, Any] | None = None
+    ) -> None:
+        """The item is done, and lies there; `report` is what the worker said of it."""
         ...
 
     def repath(self, item_id: int, path: bytes) -> None:
@@ -58,7 +60,14 @@ class Publisher:
         self._output = output
         self._fault = fault
 
-    def publish(self, item: ItemRow, recipe: Mapping[str, Any], png: bytes, seconds: float) -> Published:
+    def publish(
+        self,
+        item: ItemRow,
+        recipe: Mapping[str, Any],
+        png: bytes,
+        seconds: float,
+        report: Mapping[str, Any] | None = None,
+    ) -> Published:
         """Put `png` in the item's place and say so in the ledger.
 
         Raises StorageFull, FolderGone (both: nothing was lost, try again with the same picture) or OSError.
@@ -74,7 +83,7 @@ class Publisher:
                     return adopted
                 final = self._step_aside(item, final)
                 continue
-            return self._record(item, Published(final, blake3(png).digest(), adopted=False), seconds)
+            return self._record(item, Published(final, blake3(png).digest(), adopted=False), seconds, report)
 
     def adopt(self, item: ItemRow, recipe: Mapping[str, Any]) -> Published | None:
         """The item's picture if it is there already, made before the process ended; the ledger then says so.
@@ -96,10 +105,12 @@ class Publisher:
         if content_hash is None:
             return None
         sync_folder(final.parent)
-        return self._record(item, Published(final, content_hash, adopted=True), seconds)
+        return self._record(item, Published(final, content_hash, adopted=True), seconds, None)
 
-    def _record(self, item: ItemRow, published: Published, seconds: float) -> Published:
-        self._ledger.published(item.id, os.fsencode(published.path), published.content_hash, seconds)
+    def _record(
+        self, item: ItemRow, published: Published, seconds: float, report: Mapping[str, Any] | None
+    ) -> Published:
+        self._ledger.published(item.id, os.fsencode(published.path), published.content_hash, seconds, report)
         self._fault("row written")
         return published
 

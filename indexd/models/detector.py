@@ -6,6 +6,7 @@ The file is data: ultralytics reads it with weights only and its own classes all
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from indexd.errors import ModelOff
-from indexd.models.device import is_out_of_memory
+from indexd.models.device import is_out_of_memory, resolve_dtype
 from indexd.models.identity import file_sha256
 from indexd.models.ultralytics_offline import load_ultralytics
 from indexd.worker.calls import FACES, Box, DetectorSpec, FoundRegion, overlap
+from indexd.worker.session import Session
 
 # Several detectors see the same face; inside one, boxes that overlap as much are one thing as well.
 SAME_THING = 0.5
@@ -91,6 +93,19 @@ def best_of(seen: Iterable[Seen], known: Iterable[FoundRegion] = ()) -> list[See
         if not any(region.kind == other.kind and overlap(region.box, other.box) >= SAME_THING for other in kept):
             kept.append(Seen(region.kind, region.detector, region.box, region.confidence, region.size_px))
     return kept
+
+
+def lent_detector(
+    spec: DetectorSpec, device: str, keep_alive_seconds: float | None, session: Session
+) -> AbstractContextManager[Detector]:
+    """A lease of a detector; in half precision on a card. Raises ModelOff with the reason for which it cannot be loaded."""
+    half = resolve_dtype("auto", device) == "float16"
+    return session.pool.lease(
+        FACES,
+        f"{FACES}:{spec!r}:{device}",
+        lambda: load_detector(spec, device, half, session.settings.cache_folder),
+        keep_alive_seconds,
+    )
 
 
 def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str) -> Detector:

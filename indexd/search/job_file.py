@@ -16,13 +16,15 @@ from pydantic import ValidationError
 
 from indexd.errors import IndexdError
 from indexd.images.facts import ControlUse, Metadata, SamplerPass
-from indexd_schemas.job import JOB_KINDS, PROMPT_CHARACTERS
+from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.samplers import UnknownSampler, resolve
+from indexd_schemas.stages import PROMPT_CHARACTERS
 
 # JSON is YAML, but for signs that JSON takes as they are and YAML does not.
 _NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
 _NETWORK_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
 _SIDE_STEP_PX = 8
+_FINISHED = ("upscale", "refine")
 _COMMENT_CHARACTERS = 300
 # A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
 _QUOTED_CHARACTERS, _SAFE_CHARACTERS = 30_000, 5_000
@@ -80,7 +82,9 @@ def job_of(
         job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"}
     if made.seed is not None:
         job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
-    _size(job, made, size)
+    if job.keys["kind"] not in _FINISHED:
+        _size(job, made, size)
+    job.keys |= _stages(made)
     _sampling(job, made)
     if made.model_name:
         job.keys["model"] = _plain(made.model_name)
@@ -91,8 +95,19 @@ def job_of(
     return job
 
 
+def _stages(made: Metadata) -> dict[str, Any]:
+    """The stages of a picture that this program made."""
+    said = next((value for key, value in made.extras if key == "stages" and made.generator == "indexd"), "{}")
+    keys: dict[str, Any] = json.loads(said)
+    return keys
+
+
 def _kind(job: JobFile, made: Metadata, source: str | None) -> None:
     changed = made.denoise is not None and made.denoise < 1 and len(made.passes) < 2
+    extras = dict(made.extras) if made.generator == "indexd" else {}
+    if extras.get("kind") in _FINISHED and source is not None:
+        job.keys |= {"kind": extras["kind"], "input": source}
+        return
     if made.input_hash is not None and source is not None:
         job.keys |= {"kind": "img2img", "input": source, "denoise": made.denoise}
         return
@@ -127,7 +142,7 @@ def _size(job: JobFile, made: Metadata, size: tuple[int, int]) -> None:
         job.keys[key] = side - side % _SIDE_STEP_PX
         if side % _SIDE_STEP_PX:
             job.remarks.append(f"{key}: {side} is no multiple of {_SIDE_STEP_PX}")
-    if (width, height) != size:
+    if (width, height) != size and not _stages(made):
         job.remarks.append(f"size: made at {width}x{height}, and the picture has {size[0]}x{size[1]}")
 
 

@@ -16,6 +16,7 @@ from indexd.search.job_file import json_in_yaml
 from indexd.watch.regular import open_regular
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.replies import Replayed
+from indexd_schemas.stage_keys import stage_keys
 
 RECIPE_CHUNK = "png:indexd"
 
@@ -59,10 +60,13 @@ def job_text(recipe: Recipe, sources: Mapping[str, str], folder: Path, name: str
         "height": recipe.height,
         "steps": recipe.steps,
         "cfg": recipe.cfg,
+        "cfg_rescale": recipe.cfg_rescale,
+        "variation": None if recipe.variation is None else recipe.variation.model_dump(),
         "sampler": recipe.sampler,
         "schedule": recipe.schedule,
         "clip_skip": recipe.clip_skip,
-        "model": recipe.model.name,
+        "model": None if recipe.model is None else recipe.model.name,
+        "vae": None if recipe.vae is None else recipe.vae.name,
         "loras": [
             _stated(name=lora.name, weight=lora.weight, text_weight=lora.text_weight, blocks=lora.blocks)
             for lora in recipe.loras
@@ -90,7 +94,12 @@ def job_text(recipe: Recipe, sources: Mapping[str, str], folder: Path, name: str
         "priority": "high",
     }
     if recipe.input is not None:
-        job |= {"input": sources[recipe.input.hash], "denoise": recipe.input.denoise}
+        job["input"] = sources[recipe.input.hash]
+    if recipe.kind == "img2img" and recipe.input is not None:
+        job["denoise"] = recipe.input.denoise
+    if recipe.kind in ("upscale", "refine"):
+        job |= {"width": None, "height": None}  # the input's own
+    job |= stage_keys(recipe)
     return json_in_yaml({key: value for key, value in job.items() if value is not None}, indent=1) + "\n"
 
 

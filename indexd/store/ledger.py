@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal
 
 from indexd.store.database import Connection, Database
 from indexd.store.items import ITEM_COLUMNS, RawItem, item_row
@@ -98,12 +98,15 @@ class JobLedger:
         attempts: int = rows[0][0]
         return attempts
 
-    def published(self, item_id: int, path: bytes, content_hash: bytes, seconds: float) -> None:
+    def published(
+        self, item_id: int, path: bytes, content_hash: bytes, seconds: float, report: Mapping[str, Any] | None = None
+    ) -> None:
         """The picture lies at `path`. True also of an item that was cancelled a moment ago: what is there is there."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, error = NULL WHERE id = ?",
-                (path, content_hash, seconds, item_id),
+                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, report = ?, error = NULL"
+                " WHERE id = ?",
+                (path, content_hash, seconds, json.dumps(report or {}), item_id),
             )
 
     def repath(self, item_id: int, path: bytes) -> None:

@@ -203,7 +203,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One picture of a job. `seconds` is the wall time of the attempt that made it."""
+    """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it."""
 
     id: int
     job_id: int
@@ -217,6 +217,7 @@ class ItemRow:
     error: str | None
     content_hash: bytes | None
     seconds: float | None
+    report: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

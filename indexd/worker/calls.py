@@ -101,6 +101,7 @@ class WorkerSettings:
     faces: FacesSpec = FacesSpec()
     control: ControlSpec = ControlSpec()
     pickle_checkpoints: bool = False
+    max_megapixels: float = 67.2
     threads: int = 0
     log_level: str = "INFO"
 
@@ -294,8 +295,9 @@ class MapMade:
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
-    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img, `vae` the
-    file of the recipe's VAE. `controls` and `references` are in the order of the recipe's.
+    `loras`, `embeddings`, `upscalers` and `detectors` map names to file paths; `input_path` is the source picture, `vae`
+    the file of the recipe's VAE. `controls` and `references` are in the order of the recipe's. `checkpoint` is empty for
+    a recipe without a model.
     """
 
     recipe: Mapping[str, Any]
@@ -306,15 +308,21 @@ class Render:
     embeddings: Mapping[str, str] = field(default_factory=dict)
     controls: tuple[GuideFiles, ...] = ()
     references: tuple[GuideFiles, ...] = ()
+    upscalers: Mapping[str, str] = field(default_factory=dict)
+    detectors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage."""
+    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage.
+
+    `notes` are sentences on what was found and skipped on the way.
+    """
 
     png: bytes
     recipe: Mapping[str, Any]
     seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,26 +10,20 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from indexd_schemas import lora_blocks
 from indexd_schemas.control import CANNY_HIGH, CANNY_LOW, TYPES, UnknownControl, control_type
+from indexd_schemas.job_part import JobPart, Size
 from indexd_schemas.recipe import PromptSyntax
+from indexd_schemas.stages import PROMPT_CHARACTERS, Refine, Stages, UpscaleOrName
 
 MAX_SEED = 2**64 - 1
 MAX_PICTURES = 100_000
 MAX_SIDE_PX = 16_384
-PROMPT_CHARACTERS = 20_000
 PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
 
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
-_SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
-
-
-class JobPart(BaseModel):
-    """Base of all parts of a job file: unknown keys refused, a number is not text and text is not a number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def _blocks(value: Any) -> Any:
@@ -211,13 +205,6 @@ def _seeds(value: Any) -> Any:
     return list(range(first, last + 1))
 
 
-def _size(value: Any) -> Any:
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None or max(map(len, match.groups())) > 6:
-        raise ValueError("must be width x height, such as 832x1216")
-    return f"{int(match[1])}x{int(match[2])}"
-
-
 def _priority(value: Any) -> Any:
     if isinstance(value, str):
         if value not in PRIORITIES:
@@ -238,9 +225,6 @@ Seeds = Annotated[
             ]
         }
     ),
-]
-Size = Annotated[
-    str, BeforeValidator(_size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*[x×*]\s*\d+\s*$"})
 ]
 PriorityNumber = Annotated[
     int,
@@ -275,8 +259,8 @@ References = Annotated[
 ]
 
 
-class Job(JobPart):
-    """What every kind of job understands."""
+class Wishes(JobPart):
+    """What every kind of job says of the picture, of how it is sampled and where it goes."""
 
     kind: str = Field(description="What is to be made.", examples=["txt2img"])
     prompt: str = Field(
@@ -396,6 +380,10 @@ class Job(JobPart):
     )
 
 
+class Job(Stages, Wishes):
+    """What every kind of job understands."""
+
+
 class Txt2ImgJob(Job):
     """Pictures from a prompt."""
 
@@ -417,7 +405,45 @@ class Img2ImgJob(Job):
     )
 
 
-JOB_KINDS: Mapping[str, type[Job]] = {"txt2img": Txt2ImgJob, "img2img": Img2ImgJob}
+class _ChangeJob(Job):
+    """What the kinds that change a finished picture share: it keeps its size until a stage changes that."""
+
+    prompt: str = Field(
+        "",
+        max_length=PROMPT_CHARACTERS,
+        description="What the picture shows; for stages that denoise.",
+        examples=["a lake"],
+    )
+    input: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="The picture to change: relative to the inbox, or absolute.",
+        examples=["lake.png"],
+    )
+
+
+class UpscaleJob(_ChangeJob):
+    """A finished picture enlarged by a model; the other stages work on it too where the job says so."""
+
+    kind: Literal["upscale"] = Field(description="A finished picture, enlarged.", examples=["upscale"])
+    upscale: UpscaleOrName = Field(
+        description="The model, or model, scale, tile and overlap.", examples=["4x-UltraSharp"]
+    )
+
+
+class RefineJob(_ChangeJob):
+    """A finished picture denoised once more in tiles; the other stages work on it too where the job says so."""
+
+    kind: Literal["refine"] = Field(description="A finished picture, refined in tiles.", examples=["refine"])
+    refine: Refine = Field(description=Refine.__doc__, examples=[{"denoise": 0.25}])
+
+
+JOB_KINDS: Mapping[str, type[Job]] = {
+    "txt2img": Txt2ImgJob,
+    "img2img": Img2ImgJob,
+    "upscale": UpscaleJob,
+    "refine": RefineJob,
+}
 """The kinds that come with the program; other packages' kinds are known by their handlers."""
 
 SYNONYMS: Mapping[str, str] = {
@@ -461,5 +487,12 @@ SYNONYMS: Mapping[str, str] = {
     "preprocessor": "type",
     "guidance_start": "start",
     "guidance_end": "end",
+    "hires_fix": "hires",
+    "hr_upscaler": "upscaler",
+    "upscale_by": "scale",
+    "adetailer": "detail",
+    "face_detailer": "detail",
+    "upscale_model": "model",
+    "tile_size": "tile",
 }
 """Keys as other programs name them -> ours, for suggestions."""

@@ -229,7 +229,7 @@ class Status(Output):
 
 
 class JobItem(BaseModel):
-    """One picture of a job."""
+    """One picture of a job: the seconds of its stages, and notes on what was found and skipped on the way."""
 
     index: int
     seed: int
@@ -239,6 +239,8 @@ class JobItem(BaseModel):
     hash: str | None = None
     seconds: float | None = None
     error: str | None = None
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
 
 
 class Job(BaseModel):

@@ -7,25 +7,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from indexd_schemas.recipe_part import ModelRef as ModelRef
+from indexd_schemas.recipe_part import Part
+from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
 
 RECIPE_VERSION = 1
 
+Kind = Literal["txt2img", "img2img", "upscale", "refine"]
 PromptSyntax = Literal["a1111", "plain"]
 """How a prompt is read: with the brackets of A1111 (docs/prompts.md), or as it stands."""
-
-
-class Part(BaseModel):
-    """Base of recipe records: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelRef(Part):
-    """A checkpoint by name; `hash` is the first ten hex digits of its SHA-256 (A1111's "Model hash"), filled in by the worker."""
-
-    name: str
-    hash: str | None = None
 
 
 class LoraRef(Part):
@@ -49,11 +41,11 @@ class EmbeddingRef(Part):
 
 
 class InputRef(Part):
-    """The source picture of img2img: blake3 of its bytes in hex, and how far it is changed (0 nothing .. 1 everything)."""
+    """The source picture: blake3 of its bytes in hex, and how far img2img changes it (0 nothing .. 1 everything)."""
 
     hash: str
     name: str
-    denoise: float
+    denoise: float = 0.0
 
 
 class Variation(Part):
@@ -93,10 +85,14 @@ class ReferenceRef(Part):
 
 
 class Recipe(Part):
-    """Everything that decides the pixels. `schedule` None = the sampler's own spacing of sigmas."""
+    """Everything that decides the pixels. `schedule` None = the sampler's own spacing of sigmas.
+
+    The kinds upscale and refine change a finished picture (`input`): `width` and `height` are its own, and `model` is None
+    where no stage denoises. `hires` to `resize` are the stages that are on, in their order.
+    """
 
     recipe_version: Literal[1] = 1
-    kind: Literal["txt2img", "img2img"]
+    kind: Kind
     prompt: str
     negative_prompt: str = ""
     seed: int = Field(ge=0, lt=2**64)
@@ -109,7 +105,7 @@ class Recipe(Part):
     sampler: str
     schedule: str | None = None
     clip_skip: int | None = None
-    model: ModelRef
+    model: ModelRef | None = None
     vae: ModelRef | None = None
     loras: tuple[LoraRef, ...] = ()
     embeddings: tuple[EmbeddingRef, ...] = ()
@@ -117,6 +113,11 @@ class Recipe(Part):
     input: InputRef | None = None
     control: tuple[ControlRef, ...] = ()
     reference: tuple[ReferenceRef, ...] = ()
+    hires: HiresRecipe | None = None
+    detail: tuple[DetailRecipe, ...] = ()
+    upscale: UpscaleRecipe | None = None
+    refine: RefineRecipe | None = None
+    resize: ResizeRecipe | None = None
     dtype: str | None = None
     job: str | None = None
     software: str | None = None

@@ -214,9 +214,19 @@ class Generate(Section):
         description="Folders with SDXL embeddings (textual inversion) that prompts name by their file names.",
         examples=[["~/models/embeddings"]],
     )
+    upscaler_folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with upscaler models that jobs name under `upscale:` and `hires:`.",
+        examples=[["~/models/upscalers"]],
+    )
+    detector_folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with detectors (.pt) that jobs name under `detail:`, besides those of [faces].",
+        examples=[["~/models/detectors"]],
+    )
     pickle_checkpoints: bool = Field(
         False,
-        description="Also load .ckpt/.pt files (they can carry code; loaded with weights only).",
+        description="Also load .ckpt/.pt/.pth files (they can carry code; loaded with weights only).",
         examples=[False],
     )
     max_pictures_per_job: int = Field(

@@ -10,4 +10,4 @@ from indexd_schemas.job import Img2ImgJob
 @handles("img2img")
 def img2img(job: Img2ImgJob, desk: Desk) -> list[Draft]:
     """One picture a seed, all from the same source, in its size where the job names none. Raises FieldProblem."""
-    return desk.drafts(job, "img2img", picture=desk.picture(job.input), denoise=float(job.denoise))
+    return desk.drafts(job, "img2img", desk.picture(job.input), float(job.denoise))

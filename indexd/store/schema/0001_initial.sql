@@ -332,6 +332,7 @@ CREATE TABLE job_item (
     content_hash BLOB,
     seconds      REAL,
     settings     TEXT NOT NULL,  -- JSON
+    report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
     UNIQUE (job_id, position)
 ) STRICT;
 CREATE INDEX job_item_queued ON job_item (job_id, position) WHERE state = 'queued';
