@@ -124,3 +124,20 @@ def test_an_order_names_the_files_of_its_stages(equipped: Room) -> None:
     assert Path(order.call.upscalers["4x-sharp"]).name == "4x-sharp.safetensors"
     assert Path(order.call.detectors["face_n"]).name == "face_n.pt"
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}
+
+
+def test_a_job_written_from_a_recipe_asks_for_the_same(equipped: Room) -> None:
+    from indexd.search.replay import job_text
+    from indexd_schemas.recipe import Recipe
+
+    first = recipe(
+        equipped,
+        START.replace("512x512", "256x256")
+        + "seed: 3\nhires: {scale: 1.5, upscaler: soft, sampler: Euler a}\ndetail: [{detector: face_n, kinds: [face]}]\n"
+        + "upscale: 4x-sharp\nrefine: {tile: 512, overlap: 64, prompt: a}\nresize: {size: 100x100}\n",
+    )
+    text = job_text(Recipe.model_validate(first), None, equipped.output, "again")
+    assert recipe(equipped, text) == first
+    smaller = {**first, "upscale": {**first["upscale"], "tile_used": 64}}
+    again = recipe(equipped, job_text(Recipe.model_validate(smaller), None, equipped.output, "again"))
+    assert (again["upscale"]["tile"], again["upscale"]["overlap"]) == (64, 32)
