@@ -1,0 +1,150 @@
+"""Trains the UNet2DConditionModel of SDXL's topology on the latents of the drawings, against the frozen text encoders.
+
+The target is the noise, under SDXL's betas. On latents this small the last timestep still leaks the mean colour, so that
+a net never learns to read the background from the text: noise with an offset a channel (Guttenberg, "Diffusion with
+Offset Noise", 2023) takes that away. Timesteps are weighted by Min-SNR (Hang et al., arXiv 2303.09556).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from indexd_toyworld.sampling import scenes
+from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.material import Encoders, Material, load_vae, training_caption
+
+SEED = 50_515
+PICTURES = 48_000
+STEPS = 9_000
+BATCH = 32
+RATE = 1e-3
+NOISE_OFFSET = 0.3
+SNR_CAP = 5.0
+UNCONDITIONAL, EMPTY = 0.08, 0.02
+"""Shares of the texts that are replaced: by zeros, which is what SDXL takes for no prompt, and by an empty prompt."""
+SIDE, LATENT_SIDE = 64, 16
+SIZE_WIDTH = 32
+NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+"""SDXL's."""
+
+
+def build(context_width: int, pooled_width: int) -> UNet2DConditionModel:
+    """The network without training; every group of a GroupNorm has six channels or more."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        block_out_channels=(48, 80, 112),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        transformer_layers_per_block=(1, 1, 1),
+        attention_head_dim=(3, 5, 7),
+        cross_attention_dim=context_width,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=SIZE_WIDTH,
+        projection_class_embeddings_input_dim=pooled_width + 6 * SIZE_WIDTH,
+        norm_num_groups=8,
+    )
+
+
+def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
+    """Train and write the whole pipeline's folder `weights`/sdxl, whose other parts lie there; at every save too, so
+    that it can be looked at. The state lies in `build_folder`.
+    """
+    torch.manual_seed(SEED)
+    sdxl = weights / "sdxl"
+    encoders = Encoders(sdxl)
+    widths = [model.config.hidden_size for model in encoders.models]
+    unet = build(sum(widths), encoders.models[1].config.projection_dim).to(device())
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    average, course = Average(unet, 0.999), Course(STEPS, minutes)
+    parts = {"unet": unet, "optimizer": optimizer, "average": average, "course": course}
+    keeper = Keeper(build_folder / "state.pt", parts)
+    keeper.resume()
+    random = Random(SEED)
+    drawn = scenes(SEED, PICTURES)
+    material = Material(drawn, [training_caption(scene, random) for scene in drawn], load_vae(sdxl), encoders)
+    loss_of = Denoising(unet, encoders)
+    told: dict[str, float] = {}
+    for step in rounds(course, "unet", told):
+        numbers = torch.randint(len(material), (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
+        set_rate(optimizer, RATE * cosine(course.fraction))
+        loss = loss_of(material.latents[numbers], *material.conditions(numbers))
+        mean_of(told, "loss", loss)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        if keeper.save_if_due():
+            write(unet, average, sdxl)
+    keeper.save()
+    write(unet, average, sdxl)
+
+
+class Denoising:
+    """The loss of one batch: noise is put on latents, and the network says which."""
+
+    def __init__(self, unet: Any, encoders: Encoders) -> None:
+        self._unet = unet
+        with torch.no_grad():
+            self._empty = encoders([""])
+        self._noise = DDPMScheduler(**NOISE)
+        kept = self._noise.alphas_cumprod
+        ratio = kept / (1 - kept)
+        self._weights = (ratio.clamp(max=SNR_CAP) / ratio).to(device())
+
+    def __call__(self, latents: Tensor, hidden: Tensor, pooled: Tensor, *, drop: bool = True, **more: Any) -> Tensor:
+        """`more` goes to the network: what a ControlNet adds."""
+        count = len(latents)
+        noise = torch.randn_like(latents) + NOISE_OFFSET * torch.randn(count, latents.shape[1], 1, 1, device=latents.device)
+        times = torch.randint(len(self._weights), (count,), device=latents.device)
+        noisy = self._noise.add_noise(latents, noise, times)
+        if drop:
+            hidden, pooled = self._without_some(hidden, pooled)
+        answer = self._unet(noisy, times, hidden, added_cond_kwargs=sizes(pooled), **more).sample
+        return ((answer - noise).square().mean(dim=(1, 2, 3)) * self._weights[times]).mean()
+
+    def _without_some(self, hidden: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        lot = torch.rand(len(hidden), device=hidden.device)
+        gone, empty = lot < UNCONDITIONAL, (lot >= UNCONDITIONAL) & (lot < UNCONDITIONAL + EMPTY)
+        pairs = zip((hidden, pooled), self._empty, strict=True)
+        rows = []
+        for given, nothing in pairs:
+            shape = (-1, *[1] * (given.ndim - 1))
+            rows.append(torch.where(empty.view(shape), nothing, given) * ~gone.view(shape))
+        return rows[0], rows[1]
+
+
+def sizes(pooled: Tensor) -> dict[str, Tensor]:
+    """SDXL's further conditions for a picture made for its size and not cropped."""
+    row = torch.tensor([SIDE, SIDE, 0, 0, SIDE, SIDE], device=pooled.device, dtype=pooled.dtype)
+    return {"text_embeds": pooled, "time_ids": row.expand(len(pooled), 6)}
+
+
+def write(unet: Any, average: Average, sdxl: Path) -> None:
+    """The averaged network in half precision, the scheduler, and the pipeline's index."""
+    half = build(unet.config.cross_attention_dim, unet.config.projection_class_embeddings_input_dim - 6 * SIZE_WIDTH)
+    half.load_state_dict(average.weights)
+    half.half().save_pretrained(sdxl / "unet")
+    EulerDiscreteScheduler(**NOISE, steps_offset=1, timestep_spacing="leading").save_pretrained(sdxl / "scheduler")
+    parts = {
+        "vae": ("diffusers", "AutoencoderKL"),
+        "text_encoder": ("transformers", "CLIPTextModel"),
+        "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
+        "tokenizer": ("transformers", "CLIPTokenizer"),
+        "tokenizer_2": ("transformers", "CLIPTokenizer"),
+        "unet": ("diffusers", "UNet2DConditionModel"),
+        "scheduler": ("diffusers", "EulerDiscreteScheduler"),
+        "image_encoder": (None, None),
+        "feature_extractor": (None, None),
+    }
+    index = {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **parts}
+    (sdxl / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
