@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from indexd_toyworld.captions import caption, full_caption
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.train.common import device
-from indexd_toyworld.train.vae import as_input
+from indexd_toyworld.train.vae import SCALING, as_input, latents_of
 from indexd_toyworld.world import Scene
 
 PLAIN_SHARE = 0.5
@@ -68,17 +67,16 @@ class Encoders:
 
 
 class Material:
-    """Scenes as the UNet meets them. Rows of `latents` (4, 16, 16) and `texts` (78, width) by the scene's number; the
-    last row of a text is the pooled vector, filled up with zeros.
+    """Scenes as the UNet meets them, by number: pictures uint8 (n, 3, 64, 64), latents, texts (78, width).
+
+    The last row of a text is the pooled vector, filled up with zeros.
     """
 
-    def __init__(self, scenes: Sequence[Scene], texts: Sequence[str], vae: AutoencoderKL, encoders: Encoders) -> None:
+    def __init__(self, scenes: Sequence[Scene], texts: Sequence[str], encoders: Encoders) -> None:
         self.pictures = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2).contiguous()
         self._texts = list(texts)
-        self._vae = vae
         self._encoders = encoders
         self.pooled_width = encoders.models[1].config.projection_dim
-        self.latents = Computed(len(scenes), self._encode_pictures)
         self.texts = Computed(len(scenes), self._encode_texts)
 
     def __len__(self) -> int:
@@ -89,23 +87,15 @@ class Material:
         rows = self.texts[numbers]
         return rows[:, :-1], rows[:, -1, : self.pooled_width]
 
-    @torch.no_grad()
-    def _encode_pictures(self, numbers: Tensor) -> Tensor:
-        given = as_input(self.pictures[numbers]).to(device())
-        latents: Tensor = self._vae.encode(given).latent_dist.mean * self._vae.config.scaling_factor
-        return latents
+    def latents(self, numbers: Tensor) -> Tensor:
+        """The scaled latents of these scenes: what the VAE's encoder is trained to give."""
+        return SCALING * latents_of(as_input(self.pictures[numbers]).to(device()))
 
     @torch.no_grad()
     def _encode_texts(self, numbers: Tensor) -> Tensor:
         hidden, pooled = self._encoders([self._texts[number] for number in numbers.tolist()])
         last = torch.nn.functional.pad(pooled, (0, hidden.shape[-1] - pooled.shape[-1]))
         return torch.cat([hidden, last[:, None]], dim=1)
-
-
-def load_vae(sdxl: Path) -> AutoencoderKL:
-    """The trained one, frozen, in float32."""
-    vae: AutoencoderKL = AutoencoderKL.from_pretrained(sdxl / "vae", torch_dtype=torch.float32)
-    return vae.to(device()).eval().requires_grad_(False)
 
 
 def training_caption(scene: Scene, random: Random) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
-from indexd_toyworld.train.material import Encoders, Material, load_vae, training_caption
+from indexd_toyworld.train.material import Encoders, Material, training_caption
 
 SEED = 50_515
 PICTURES = 48_000
@@ -36,21 +36,21 @@ NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
 
 
 def build(context_width: int, pooled_width: int) -> UNet2DConditionModel:
-    """The network without training; every group of a GroupNorm has six channels or more."""
+    """The network without training; every group of a GroupNorm has twelve channels or more."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE,
-        block_out_channels=(48, 80, 112),
+        block_out_channels=(48, 64, 96),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         transformer_layers_per_block=(1, 1, 1),
-        attention_head_dim=(3, 5, 7),
+        attention_head_dim=(3, 4, 6),
         cross_attention_dim=context_width,
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=SIZE_WIDTH,
         projection_class_embeddings_input_dim=pooled_width + 6 * SIZE_WIDTH,
-        norm_num_groups=8,
+        norm_num_groups=4,
     )
 
 
@@ -70,13 +70,13 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     keeper.resume()
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
-    material = Material(drawn, [training_caption(scene, random) for scene in drawn], load_vae(sdxl), encoders)
+    material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
     loss_of = Denoising(unet, encoders)
     told: dict[str, float] = {}
     for step in rounds(course, "unet", told):
         numbers = torch.randint(len(material), (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
         set_rate(optimizer, RATE * cosine(course.fraction))
-        loss = loss_of(material.latents[numbers], *material.conditions(numbers))
+        loss = loss_of(material.latents(numbers), *material.conditions(numbers))
         mean_of(told, "loss", loss)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
