@@ -8,6 +8,7 @@ Offset Noise", 2023) takes that away. Timesteps are weighted by Min-SNR (Hang et
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +30,7 @@ NOISE_OFFSET = 0.3
 SNR_CAP = 5.0
 UNCONDITIONAL, EMPTY = 0.08, 0.02
 """Shares of the texts that are replaced: by zeros, which is what SDXL takes for no prompt, and by an empty prompt."""
+Predict = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 SIDE, LATENT_SIDE = 64, 16
 SIZE_WIDTH = 32
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
@@ -71,7 +73,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
     material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
-    loss_of = Denoising(unet, encoders)
+    loss_of = Denoising(plain(unet), encoders)
     told: dict[str, float] = {}
     for step in rounds(course, "unet", told):
         numbers = torch.randint(len(material), (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
@@ -89,11 +91,23 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     write(unet, average, sdxl)
 
 
-class Denoising:
-    """The loss of one batch: noise is put on latents, and the network says which."""
+def plain(unet: Any) -> Predict:
+    """What the network says by itself."""
 
-    def __init__(self, unet: Any, encoders: Encoders) -> None:
-        self._unet = unet
+    def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
+        answer: Tensor = unet(noisy, times, hidden, added_cond_kwargs=added).sample
+        return answer
+
+    return predict
+
+
+class Denoising:
+    """The loss of one batch: noise is put on latents, and `predict` says which, given the noisy latents, the timesteps,
+    the hidden states and the further conditions.
+    """
+
+    def __init__(self, predict: Predict, encoders: Encoders) -> None:
+        self._predict = predict
         with torch.no_grad():
             self._empty = encoders([""])
         self._noise = DDPMScheduler(**NOISE)
@@ -101,15 +115,13 @@ class Denoising:
         ratio = kept / (1 - kept)
         self._weights = (ratio.clamp(max=SNR_CAP) / ratio).to(device())
 
-    def __call__(self, latents: Tensor, hidden: Tensor, pooled: Tensor, *, drop: bool = True, **more: Any) -> Tensor:
-        """`more` goes to the network: what a ControlNet adds."""
+    def __call__(self, latents: Tensor, hidden: Tensor, pooled: Tensor) -> Tensor:
         count = len(latents)
         noise = torch.randn_like(latents) + NOISE_OFFSET * torch.randn(count, latents.shape[1], 1, 1, device=latents.device)
         times = torch.randint(len(self._weights), (count,), device=latents.device)
         noisy = self._noise.add_noise(latents, noise, times)
-        if drop:
-            hidden, pooled = self._without_some(hidden, pooled)
-        answer = self._unet(noisy, times, hidden, added_cond_kwargs=sizes(pooled), **more).sample
+        hidden, pooled = self._without_some(hidden, pooled)
+        answer = self._predict(noisy, times, hidden, sizes(pooled))
         return ((answer - noise).square().mean(dim=(1, 2, 3)) * self._weights[times]).mean()
 
     def _without_some(self, hidden: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
