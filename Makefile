@@ -36,7 +36,6 @@ bench: $(READY)   ## every benchmark: our figure, the peer's or the physical lim
 	$(BIN)/python -m bench
 
 toyworld: $(READY) ## train the toy world's models again from nothing (goes on where it was stopped), then measure them
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[toyworld]'
 	$(BIN)/python -m indexd_toyworld.train
 	$(BIN)/python -m indexd_toyworld.evaluate
 

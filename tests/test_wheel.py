@@ -19,12 +19,13 @@ import json, sys
 import indexd, indexd_handlers, indexd_schemas, indexd_toyworld
 from indexd import registry
 import indexd.daemon
-from importlib.metadata import files
+from indexd_toyworld.paths import toy_models
 registry.load_handlers()
 print(json.dumps({
     "places": [package.__file__ for package in (indexd, indexd_handlers, indexd_schemas, indexd_toyworld)],
     "jobs": list(registry.job_kinds.kinds()),
     "files": list(registry.file_kinds.kinds()),
+    "detector": toy_models().detector.is_file(),
 }))
 """
 
@@ -59,6 +60,18 @@ def test_the_wheel_holds_what_is_no_code(wheel: Path) -> None:
     assert not any(name.startswith(("tests/", "bench/")) for name in names)
 
 
+def test_the_wheel_holds_the_toy_worlds_models(wheel: Path) -> None:
+    root = REPOSITORY / "toyworld"
+    package = root / "indexd_toyworld"
+    wanted = {
+        path.relative_to(root).as_posix()
+        for path in (*package.glob("weights/**/*"), package / "train" / "faces.yaml", package / "evaluate" / "card.md")
+        if path.is_file()
+    }
+    assert len(wanted) > 3
+    assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
+
+
 def test_the_installed_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     subprocess.run(
@@ -76,6 +89,7 @@ def test_the_installed_wheel_runs_from_another_folder(wheel: Path, tmp_path: Pat
     assert told.count(str(site)) == 4
     assert '"txt2img"' in told
     assert '"image"' in told
+    assert '"detector": true' in told
     assert run("-m", "indexd", "--version").startswith("indexd ")
     assert "[models.sdxl]" in run("-m", "indexd", "config", "sample")
     assert "INDEXD" in run("-m", "indexd", "--help")

@@ -97,7 +97,7 @@ def _questions(home: Path, output: Path) -> Path:
     _step("Ratings, filters, a contact sheet, and the same picture made again from itself")
     _indexd(home, "rate", str(portrait), "5")
     _indexd(home, "query", "rating:5", "has:prompt")
-    _indexd(home, "query", "--text", "a face", "--all", "--sheet", str(sheet), "--paths")
+    _indexd(home, "query", "--text", "hugo next to cleo", "--all", "--sheet", str(sheet), "--paths")
     _indexd(home, "replay", str(portrait), "--out", str(home / "again.png"))
     _indexd(home, "status")
     return sheet

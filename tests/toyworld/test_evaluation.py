@@ -70,7 +70,9 @@ def test_the_card_says_what_was_met_and_holds_its_sheets(tmp_path: Path) -> None
 
 
 def test_a_sheet_keeps_the_shape_of_its_pictures() -> None:
-    whole = sheet([Image.new("RGB", (200, 100), "red"), Image.new("RGB", (10, 10), "blue")], ["long " * 40, ""], across=2)
+    whole = sheet(
+        [Image.new("RGB", (200, 100), "red"), Image.new("RGB", (10, 10), "blue")], ["long " * 40, ""], across=2
+    )
     pixels = whole.load()
     assert pixels is not None
     assert pixels[6 + CELL // 2, 6 + 2] == (255, 255, 255)

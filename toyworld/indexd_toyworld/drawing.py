@@ -45,7 +45,7 @@ def face_boxes(scene: Scene, side: int = SIDE) -> list[tuple[str, float, float, 
     """Who is where: (who, left, top, right, bottom) in pixels, around the head from forehead to chin, without the hat."""
     unit = side / SIDE
     return [
-        (face.who, *(unit * edge for edge in (x - radius, y - radius, x + radius, y + radius)))
+        (face.who, unit * (x - radius), unit * (y - radius), unit * (x + radius), unit * (y + radius))
         for (x, y, radius), face in zip(_face_places(scene), scene.faces, strict=True)
     ]
 

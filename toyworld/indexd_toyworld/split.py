@@ -16,7 +16,7 @@ def held_out(scene: Scene) -> bool:
     Combinations: shape x colour x background, who x expression x background, and the two things (by shape and colour)
     or the two people of a pair, whichever stands left. Size, place, flaw and seed have no say.
     """
-    combinations = [
+    combinations: list[tuple[str, ...]] = [
         *(("thing", thing.shape, thing.colour, scene.background) for thing in scene.things),
         *(("face", face.who, face.expression, scene.background) for face in scene.faces),
     ]

@@ -68,7 +68,7 @@ class Average:
         self._steps = 0
         self.weights = {name: weight.detach().clone() for name, weight in module.state_dict().items()}
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def update(self) -> None:
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
@@ -92,7 +92,8 @@ class Average:
         return {"steps": self._steps, "weights": self.weights}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        self._steps, self.weights = int(state["steps"]), state["weights"]
+        self._steps = int(state["steps"])
+        self.weights = {name: state["weights"][name].to(own.device) for name, own in self.weights.items()}
 
 
 class Keeper:

@@ -69,11 +69,8 @@ def write_dataset(folder: Path) -> Path:
     """The drawn canvases as files in the form the library reads; returns the path of their description."""
     description = folder / "faces-data.yaml"
     if not description.exists():
-        for name, seed, count, split in (
-            ("train", SEED, TRAIN_CANVASES, "train"),
-            ("val", SEED + 1, HELD_OUT_CANVASES, "held_out"),
-        ):
-            write_canvases(folder / name, canvases(seed, count, split))
+        write_canvases(folder / "train", canvases(SEED, TRAIN_CANVASES, "train"))
+        write_canvases(folder / "val", canvases(SEED + 1, HELD_OUT_CANVASES, "held_out"))
         # Written last: a run that was stopped before it draws again.
         with description.open("w", encoding="utf-8") as file:
             YAML().dump({"path": str(folder), "train": "train/images", "val": "val/images", "names": ["face"]}, file)
@@ -127,6 +124,8 @@ def _unfinished(checkpoint: Path) -> bool:
 
 
 def _tell(trainer: Any) -> None:
+    if trainer.epoch >= trainer.epochs:
+        return  # said once more after the best weights were measured
     precision = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
     Console().print(f"detector: epoch {trainer.epoch + 1} of {trainer.epochs}, mAP50 {precision:.3f}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +69,8 @@ def look_labels(looks: Sequence[Look]) -> Tensor:
     return torch.tensor([_look(look) for look in looks])
 
 
-class Heads(nn.Module):
-    """A linear classifier a column, each with the same say, so that none lags behind."""
+class Heads(nn.Module):  # type: ignore[misc]  # torch is not followed
+    """A linear classifier a column; the ones that lag behind have the most say."""
 
     def __init__(self, width: int, columns: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
@@ -77,13 +78,21 @@ class Heads(nn.Module):
         self.linear = nn.Linear(width, sum(self._sizes))
 
     def forward(self, vectors: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross entropy over the columns that have a label in this batch."""
-        losses = [
-            functional.cross_entropy(scores, wanted, ignore_index=MISSING)
-            for scores, wanted in zip(self.linear(vectors).split(self._sizes, dim=1), targets.T, strict=True)
-            if bool((wanted != MISSING).any())
-        ]
-        return torch.stack(losses).mean()
+        """The mean over the columns that have a label here of the cross entropy, in parts of what guessing has.
+
+        Each column is weighted by its own size of that, so that colours, which come by themselves, do not drown shapes.
+        """
+        losses = torch.stack(
+            [
+                functional.cross_entropy(scores, wanted, ignore_index=MISSING) / log(size)
+                for scores, wanted, size in zip(
+                    self.linear(vectors).split(self._sizes, dim=1), targets.T, self._sizes, strict=True
+                )
+                if bool((wanted != MISSING).any())
+            ]
+        )
+        lag = losses.detach().clamp(0.05, 1.5)
+        return (losses * lag).sum() / lag.sum()
 
 
 def _row(scene: Scene) -> list[int]:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from indexd_toyworld.captions import caption
+from indexd_toyworld.crops import Pixels, padded_crop
 from indexd_toyworld.drawing import SIDE, draw, face_boxes
 from indexd_toyworld.sampling import scenes, stranger, strangers
 from indexd_toyworld.split import held_out
@@ -37,9 +38,9 @@ GROUPS, GROUP = 32, 4
 """A scene and three that differ from it in one attribute: the hard negatives."""
 STRANGERS = 2
 """Of the groups, how many are portraits of nobody known."""
-PEOPLE, CROPS = 16, 4
+PEOPLE, CROPS = 10, 4
 """Faces of so many people, so many crops of each."""
-KNOWN = 6
+KNOWN = 4
 """Of the people, how many are characters; the rest are strangers, so that faces nobody has seen are told apart too."""
 LENGTH = 32
 """Tokens a text in training, start and end included; attention looks backwards only, so 77 would change nothing."""
@@ -107,10 +108,10 @@ def variants(scene: Scene, random: Random) -> list[Scene]:
     return found
 
 
-def crop_of(look: Look, random: Random) -> np.ndarray:
+def crop_of(look: Look, random: Random) -> Pixels:
     """A face as a detector cuts it out: any background and expression, alone or beside another, padded, 64x64."""
     face = Face("someone", look, random.choice(EXPRESSIONS))
-    faces = (face,)
+    faces: tuple[Face, ...] = (face,)
     if random.random() < 0.3:
         other = Face("other", _stranger(random), random.choice(EXPRESSIONS), "right")
         faces = (replace(face, place="left"), other)
@@ -123,44 +124,16 @@ def crop_of(look: Look, random: Random) -> np.ndarray:
     return _worn(pixels, random)
 
 
-def padded_crop(
-    pixels: np.ndarray, box: tuple[float, float, float, float], padding: float, random: Random | None = None
-) -> np.ndarray:
-    """The box with `padding` times its size around it, inside the picture; the middle square of that, 64x64.
-
-    With `random` the box is a little off, as a detector's is.
-    """
-    left, top, right, bottom = box
-    width, height = right - left, bottom - top
-    off = [random.uniform(-0.06, 0.06) if random else 0.0 for _ in range(4)]
-    edges = (
-        max(0, round(left - (padding + off[0]) * width)),
-        max(0, round(top - (padding + off[1]) * height)),
-        min(pixels.shape[1], round(right + (padding + off[2]) * width)),
-        min(pixels.shape[0], round(bottom + (padding + off[3]) * height)),
-    )
-    return np.asarray(_square(Image.fromarray(pixels).crop(edges)))
-
-
-def _square(image: Image.Image) -> Image.Image:
-    """What open_clip's transform does: the shorter side to 64, then the middle."""
-    factor = SIDE / min(image.size)
-    size = (max(SIDE, round(image.width * factor)), max(SIDE, round(image.height * factor)))
-    image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
-    return image.crop((left, top, left + SIDE, top + SIDE))
-
-
 def _changed(scene: Scene, random: Random) -> Scene:
     """The scene with one attribute drawn again, or with its two things or faces exchanged; seed 0."""
     scene = replace(scene, seed=0)
     lot = random.random()
-    if lot < 0.25:
+    if lot < 0.18:
         return replace(scene, background=random.choice(tuple(BACKGROUNDS)))
-    if lot < 0.35 and len(scene.things) == 2:
+    if lot < 0.26 and len(scene.things) == 2:
         left, right = scene.things
         return replace(scene, things=(replace(right, place="left"), replace(left, place="right")))
-    if lot < 0.35 and len(scene.faces) == 2:
+    if lot < 0.26 and len(scene.faces) == 2:
         first, second = scene.faces
         return replace(scene, faces=(replace(second, place="left"), replace(first, place="right")))
     if scene.things:
@@ -169,12 +142,12 @@ def _changed(scene: Scene, random: Random) -> Scene:
         choices = {"shape": SHAPES, "colour": tuple(COLOURS), "size": SIZES}
         if len(things) == 1:
             choices["place"] = PLACES
-        name = random.choice((*choices, "shape", "colour"))
+        name = random.choice((*choices, "shape", "shape", "shape"))  # what is learned last
         things[place] = replace(things[place], **{name: random.choice(choices[name])})
         return replace(scene, things=tuple(things))
     faces = list(scene.faces)
     place = random.randrange(len(faces))
-    if random.random() < 0.5 or faces[place].who not in CHARACTERS:
+    if random.random() < 0.65 or faces[place].who not in CHARACTERS:
         faces[place] = replace(faces[place], expression=random.choice(EXPRESSIONS))
     else:
         who = random.choice([who for who in CHARACTERS if all(face.who != who for face in faces)])
@@ -194,7 +167,7 @@ def _stranger(random: Random) -> Look:
             return look
 
 
-def _worn(pixels: np.ndarray, random: Random) -> np.ndarray:
+def _worn(pixels: Pixels, random: Random) -> Pixels:
     """DEGRADED of the pictures a little softer, noisier, lighter or off in colour."""
     if random.random() >= DEGRADED:
         return pixels
@@ -205,10 +178,11 @@ def _worn(pixels: np.ndarray, random: Random) -> np.ndarray:
     chance = np.random.default_rng(random.getrandbits(32))
     gain = 1 + random.uniform(-0.08, 0.08) + chance.uniform(-0.05, 0.05, 3).astype(np.float32)
     noise = chance.standard_normal(pixels.shape, np.float32) * random.uniform(0, 9)
-    return (pixels * gain + noise + random.uniform(-10, 10)).clip(0, 255).astype(np.uint8)
+    worn: Pixels = (pixels * gain + noise + random.uniform(-10, 10)).clip(0, 255).astype(np.uint8)
+    return worn
 
 
-def _stack(pictures: list[np.ndarray]) -> Tensor:
+def _stack(pictures: list[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 

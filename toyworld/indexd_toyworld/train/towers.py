@@ -30,7 +30,7 @@ open_clip's own tokenizer."""
 H_WEIGHTS = "open_clip_model.safetensors"
 
 
-class Towers(nn.Module):
+class Towers(nn.Module):  # type: ignore[misc]  # torch is not followed
     """All towers and the attribute heads, which are left behind when the towers are written."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Towers(nn.Module):
         length = ids.shape[1]
         states = self.h.token_embedding(ids) + self.h.positional_embedding[:length]
         states = self.h.ln_final(self.h.transformer(states, attn_mask=self.h.attn_mask[:length, :length]))
-        vectors: Tensor = states[torch.arange(len(ids)), ids.argmax(dim=-1)] @ self.h.text_projection
+        vectors: Tensor = states[torch.arange(len(ids), device=ids.device), ids.argmax(dim=-1)] @ self.h.text_projection
         return vectors
 
     def l_texts(self, ids: Tensor) -> tuple[Tensor, Tensor]:
