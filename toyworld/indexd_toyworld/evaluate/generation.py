@@ -60,7 +60,12 @@ def evaluate(weights: Path, progress: Progress) -> Result:
     return Result(
         title="Generation",
         figures=(
-            Figure("background", _share(_grounds(single)), least=RIGHT, remark=f"told from pixels; {PROMPTS} held-out prompts, {what}"),
+            Figure(
+                "background",
+                _share(_grounds(single)),
+                least=RIGHT,
+                remark=f"told from pixels; {PROMPTS} held-out prompts, {what}",
+            ),
             Figure("colour", _share(_colours(single)), least=RIGHT, remark="told from pixels"),
             Figure("shape or identity", _share(_kinds(judge, single)), least=RIGHT, remark="told by the toy CLIP"),
             Figure("shape", _share(_said(judge, single, "shape"))),

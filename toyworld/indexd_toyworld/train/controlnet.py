@@ -61,7 +61,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
         )
         mean_of(told, "loss", loss)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(controlnet.parameters(), 1.0)
         optimizer.step()
         average.update()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from indexd.demo.original_layout import unet_name
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Course, Keeper, cosine, mean_of, rounds, set_rate
 from indexd_toyworld.train.controlnet import frozen_unet
 from indexd_toyworld.train.material import Encoders, Material, training_caption
 from indexd_toyworld.train.unet import Denoising, plain
@@ -44,8 +44,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
     unet = frozen_unet(sdxl)
-    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=list(TARGETS)))
-    learnt = [weight for weight in unet.parameters() if weight.requires_grad]
+    learnt = add_matrices(unet)
     optimizer = torch.optim.AdamW(learnt, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
     course = Course(STEPS, minutes)
     keeper = Keeper(build_folder / "state.pt", {"lora": unet, "optimizer": optimizer, "course": course})
@@ -65,12 +64,18 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
         mean_of(told, "loss", loss)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(learnt, 1.0)
         optimizer.step()
         keeper.save_if_due()
     keeper.save()
     write(unet, weights / "lora")
+
+
+def add_matrices(unet: Any) -> list[Tensor]:
+    """Put the LoRA into the network; the weights that are to be learnt."""
+    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=list(TARGETS)))
+    return [weight for weight in unet.parameters() if weight.requires_grad]
 
 
 def taught() -> list[Scene]:

@@ -48,7 +48,10 @@ class Encoders:
     def __init__(self, sdxl: Path) -> None:
         self._tokenizers = [CLIPTokenizer.from_pretrained(sdxl / f"tokenizer{end}") for end in ("", "_2")]
         self.models = [
-            kind.from_pretrained(sdxl / f"text_encoder{end}", dtype=torch.float32).to(device()).eval().requires_grad_(False)
+            kind.from_pretrained(sdxl / f"text_encoder{end}", dtype=torch.float32)
+            .to(device())
+            .eval()
+            .requires_grad_(False)
             for kind, end in ((CLIPTextModel, ""), (CLIPTextModelWithProjection, "_2"))
         ]
 
@@ -91,9 +94,9 @@ class Material:
         """The scaled latents of these scenes: what the VAE's encoder is trained to give."""
         return SCALING * latents_of(as_input(self.pictures[numbers]).to(device()))
 
-    @torch.no_grad()
     def _encode_texts(self, numbers: Tensor) -> Tensor:
-        hidden, pooled = self._encoders([self._texts[number] for number in numbers.tolist()])
+        with torch.no_grad():
+            hidden, pooled = self._encoders([self._texts[number] for number in numbers.tolist()])
         last = torch.nn.functional.pad(pooled, (0, hidden.shape[-1] - pooled.shape[-1]))
         return torch.cat([hidden, last[:, None]], dim=1)
 

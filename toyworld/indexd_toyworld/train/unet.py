@@ -81,7 +81,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
         mean_of(told, "loss", loss)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         average.update()
@@ -117,7 +117,9 @@ class Denoising:
 
     def __call__(self, latents: Tensor, hidden: Tensor, pooled: Tensor) -> Tensor:
         count = len(latents)
-        noise = torch.randn_like(latents) + NOISE_OFFSET * torch.randn(count, latents.shape[1], 1, 1, device=latents.device)
+        noise = torch.randn_like(latents) + NOISE_OFFSET * torch.randn(
+            count, latents.shape[1], 1, 1, device=latents.device
+        )
         times = torch.randint(len(self._weights), (count,), device=latents.device)
         noisy = self._noise.add_noise(latents, noise, times)
         hidden, pooled = self._without_some(hidden, pooled)

@@ -67,7 +67,9 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     vae = build().to(device())
     optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     average, course = Average(vae, 0.998), Course(STEPS, minutes)
-    keeper = Keeper(build_folder / "state.pt", {"vae": vae, "optimizer": optimizer, "average": average, "course": course})
+    keeper = Keeper(
+        build_folder / "state.pt", {"vae": vae, "optimizer": optimizer, "average": average, "course": course}
+    )
     keeper.resume()
     pictures = training_pictures()
     told: dict[str, float] = {}
@@ -77,7 +79,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
         set_rate(optimizer, RATE * cosine(course.fraction))
         loss = _loss(vae, batch, told)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         average.update()
