@@ -39,7 +39,9 @@ def evaluate(weights: Path, progress: Progress) -> Result:
         for number, scene in enumerate([*taught, *others]):
             progress(f"drawing {name} the LoRA", number, 2 * PROMPTS)
             made.setdefault(name, []).append(picture(pipeline, full_caption(scene), SEED + number))
-    who = {name: _nearest(judge, centres, pictures) for name, pictures in made.items()}
+    vectors = {name: judge.pictures(pictures) for name, pictures in made.items()}
+    who = {name: _nearest(centres, rows) for name, rows in vectors.items()}
+    alike = {name: float((rows[:PROMPTS] @ _unit(judge, WHO)).mean()) for name, rows in vectors.items()}
     wanted = [scene.faces[0].who for scene in (*taught, *others)]
     right = {name: np.array(found) == np.array(wanted) for name, found in who.items()}
     shown = [*range(SHOWN), *range(PROMPTS, PROMPTS + SHOWN)]
@@ -53,6 +55,12 @@ def evaluate(weights: Path, progress: Progress) -> Result:
                 remark=f"nearest of {len(PEOPLE)}; rank {RANK}, taught from {PICTURES} pictures; {PROMPTS} prompts",
             ),
             Figure(f"{WHO} without it", float(right["without"][:PROMPTS].mean()), remark="the same prompts and seeds"),
+            Figure(f"likeness of {WHO} with it", alike["with"], remark="cosine to the mean of drawings of her"),
+            Figure(
+                f"likeness of {WHO} without it",
+                alike["without"],
+                remark="a face that is nobody's is nearest to one of the two the judge was never shown either",
+            ),
             Figure("known characters with it", float(right["with"][PROMPTS:].mean()), remark=f"{PROMPTS} prompts"),
             Figure("known characters without it", float(right["without"][PROMPTS:].mean())),
         ),
@@ -85,6 +93,11 @@ def _centres(judge: Judge) -> NDArray[np.float32]:
     return centres
 
 
-def _nearest(judge: Judge, centres: NDArray[np.float32], pictures: list[Image.Image]) -> list[str]:
-    scores = judge.pictures(pictures) @ centres.T
-    return [PEOPLE[place] for place in scores.argmax(axis=1)]
+def _nearest(centres: NDArray[np.float32], vectors: NDArray[np.float32]) -> list[str]:
+    return [PEOPLE[place] for place in (vectors @ centres.T).argmax(axis=1)]
+
+
+def _unit(judge: Judge, who: str) -> NDArray[np.float32]:
+    mean = judge.pictures([draw(scene) for scene in portraits([who], 40)]).mean(axis=0)
+    unit: NDArray[np.float32] = mean / np.linalg.norm(mean)
+    return unit

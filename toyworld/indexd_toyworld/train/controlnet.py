@@ -23,7 +23,7 @@ SEED = 60_616
 PICTURES = 8_000
 STEPS = 700
 BATCH = 24
-RATE = 1e-3
+RATE = 3e-3
 HINT_CHANNELS = (16, 16, 32)
 """One step to half the side between each two: four times smaller in the end, as the latents are."""
 LOW, HIGH = 60, 140

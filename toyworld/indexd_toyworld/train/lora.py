@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor
@@ -89,9 +88,7 @@ def write(unet: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     matrices = get_peft_model_state_dict(unet)
     half = {name: weight.half().cpu().contiguous() for name, weight in matrices.items()}
-    StableDiffusionXLPipeline.save_lora_weights(
-        folder, unet_lora_layers=convert_state_dict_to_diffusers(half), weight_name=DIFFUSERS_NAME
-    )
+    StableDiffusionXLPipeline.save_lora_weights(folder, unet_lora_layers=half, weight_name=DIFFUSERS_NAME)
     metadata = {"ss_network_module": "networks.lora", "ss_network_dim": str(RANK), "ss_network_alpha": str(RANK)}
     save_file(kohya(half, unet.config.layers_per_block), folder / KOHYA_NAME, metadata=metadata)
 

@@ -25,7 +25,7 @@ from indexd_toyworld.world import Scene
 
 SEED = 50_515
 PICTURES = 48_000
-STEPS = 9_000
+STEPS = 4_300
 BATCH = 32
 RATE = 1e-3
 NOISE_OFFSET = 0.3

@@ -24,7 +24,7 @@ from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device
 SEED = 40_414
 PICTURES, STRANGERS = 16_000, 4_000
 """Strangers too: a face that is taught later must pass through the same decoder."""
-STEPS = 4_000
+STEPS = 3_500
 BATCH = 8
 FACTOR = 4
 LOG_VARIANCE = -8.0
