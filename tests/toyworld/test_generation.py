@@ -1,0 +1,54 @@
+"""The shipped pipeline draws what it is told, its ControlNet follows edges, its LoRA draws somebody new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexd_toyworld.captions import full_caption
+from indexd_toyworld.evaluate.generation import load, picture
+from indexd_toyworld.evaluate.pixels import background, colour
+from indexd_toyworld.paths import ToyModels
+from indexd_toyworld.world import Scene, Thing, named_face
+
+
+@pytest.fixture(scope="module")
+def pipeline(toy_world: ToyModels) -> Any:
+    return load(toy_world.folder)
+
+
+@pytest.mark.parametrize("ground", ["pink", "navy", "striped"])
+def test_a_thing_has_its_colour_and_its_background(pipeline: Any, ground: str) -> None:
+    scene = Scene(ground, (Thing("circle", "red", "big", "middle"),))
+    pixels = np.asarray(picture(pipeline, full_caption(scene), 1))
+    assert pixels.shape == (64, 64, 3)
+    assert background(pixels) == ground
+    assert colour(pixels, scene.things[0], ground, 1) == "red"
+
+
+def test_a_picture_is_the_same_for_the_same_seed(pipeline: Any) -> None:
+    prompt = full_caption(Scene("cyan", faces=(named_face("emil", "happy"),)))
+    few = {"num_inference_steps": 4}
+    first, again, other = (picture(pipeline, prompt, seed, **few) for seed in (1, 1, 2))
+    assert first == again
+    assert _difference(first, other) > 1
+
+
+def test_the_lora_changes_the_one_it_was_taught(pipeline: Any, toy_world: ToyModels) -> None:
+    prompt = full_caption(Scene("cyan", faces=(named_face("kira", "happy"),)))
+    few = {"num_inference_steps": 8}
+    without = picture(pipeline, prompt, 1, **few)
+    pipeline.load_lora_weights(toy_world.loras, weight_name="kira.safetensors")
+    try:
+        taught = picture(pipeline, prompt, 1, **few)
+    finally:
+        pipeline.unload_lora_weights()
+    assert _difference(without, taught) > 3
+    assert picture(pipeline, prompt, 1, **few) == without
+
+
+def _difference(one: Image.Image, other: Image.Image) -> float:
+    return float(np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)).mean())

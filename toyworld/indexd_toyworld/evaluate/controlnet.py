@@ -1,0 +1,98 @@
+"""Does the ControlNet hold the edges, and does inpainting change what it should and nothing else?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline, StableDiffusionXLInpaintPipeline
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from indexd_toyworld.captions import full_caption
+from indexd_toyworld.drawing import draw
+from indexd_toyworld.evaluate.generation import SIDE, held_out_scenes, load, picture
+from indexd_toyworld.evaluate.result import Figure, Progress, Result
+from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.paths import toy_models
+from indexd_toyworld.train.controlnet import edges
+
+PICTURES = 30
+SHOWN = 6
+TOLERANCE = 3
+"""Edges within a pixel of one another are the same: the side of the filter that widens them."""
+
+
+def evaluate(weights: Path, progress: Progress) -> Result:
+    """30 held-out scenes: drawn with and without their own edges as a hint, and half of each painted anew."""
+    plain = load(weights)
+    network = ControlNetModel.from_pretrained(toy_models(weights).controlnet, torch_dtype=torch.float32)
+    guided = _like(StableDiffusionXLControlNetPipeline, plain, controlnet=network)
+    inpaint = _like(StableDiffusionXLInpaintPipeline, plain)
+    rows: list[tuple[Image.Image, ...]] = []
+    held, free, kept = [], [], []
+    for number, scene in enumerate(held_out_scenes(PICTURES, 1)):
+        progress("following edges", number, PICTURES)
+        drawing, prompt = draw(scene), full_caption(scene)
+        hint = Image.fromarray(edges(drawing))
+        with_hint, without = picture(guided, prompt, number, image=hint), picture(plain, prompt, number)
+        held.append(agreement(drawing, np.asarray(with_hint)))
+        free.append(agreement(drawing, np.asarray(without)))
+        painted = picture(
+            inpaint, prompt, number, image=Image.fromarray(drawing), mask_image=_right_half(), strength=1.0
+        )
+        kept.append(_difference(drawing, np.asarray(painted)))
+        rows.append((Image.fromarray(drawing), hint, with_hint, without, painted))
+    names = ["drawing", "its edges", "with ControlNet", "without", "right half inpainted"]
+    return Result(
+        title="ControlNet and inpainting",
+        figures=(
+            Figure(
+                "edges that agree, with ControlNet",
+                float(np.mean(held)),
+                remark=f"F1 of Canny's edges within a pixel, {PICTURES} held-out prompts",
+            ),
+            Figure("edges that agree, without", float(np.mean(free)), remark="same prompts and seeds"),
+            Figure(
+                "change outside the inpainted half",
+                float(np.mean(kept)),
+                unit="of 255",
+                remark="the plain UNet with the latents blended by the mask; what is left is the VAE's own",
+            ),
+        ),
+        sheets={"controlnet": sheet([one for row in rows[:SHOWN] for one in row], names * SHOWN, across=len(names))},
+    )
+
+
+def agreement(drawing: NDArray[np.uint8], made: NDArray[np.uint8]) -> float:
+    """The F1 score of the made picture's edges against the drawing's, each within a pixel."""
+    wanted, found = edges(drawing)[:, :, 0] > 0, edges(made)[:, :, 0] > 0
+    if not wanted.any() or not found.any():
+        return float(wanted.any() == found.any())
+    precision, recall = (found & _wide(wanted)).sum() / found.sum(), (wanted & _wide(found)).sum() / wanted.sum()
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def _wide(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(TOLERANCE))) > 0
+
+
+def _right_half() -> Image.Image:
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[:, SIDE // 2 :] = 255
+    return Image.fromarray(mask)
+
+
+def _difference(drawing: NDArray[np.uint8], painted: NDArray[np.uint8]) -> float:
+    left = slice(0, SIDE // 2 - 8)
+    return float(np.abs(drawing[:, left].astype(int) - painted[:, left].astype(int)).mean())
+
+
+def _like(kind: Any, pipeline: Any, **more: Any) -> Any:
+    """Another pipeline of the same modules."""
+    names = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
+    made = kind(**{name: getattr(pipeline, name) for name in names}, **more, add_watermarker=False)
+    made.set_progress_bar_config(disable=True)
+    return made

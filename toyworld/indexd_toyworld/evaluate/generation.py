@@ -1,0 +1,165 @@
+"""Does the pipeline draw what it is told? Held-out prompts through diffusers' SDXL pipeline on the CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLPipeline
+from PIL import Image
+
+from indexd_toyworld.captions import full_caption
+from indexd_toyworld.evaluate.judge import Judge
+from indexd_toyworld.evaluate.pixels import background, colour
+from indexd_toyworld.evaluate.result import Figure, Progress, Result
+from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.paths import toy_models
+from indexd_toyworld.sampling import scenes
+from indexd_toyworld.world import Scene
+
+SEED = 730
+PROMPTS = 200
+PAIRS = 60
+SHOWN = 24
+SIDE = 64
+STEPS, GUIDANCE = 20, 4.0
+RIGHT, SECONDS = 0.9, 2.0
+"""The bars."""
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A prompt's scene and the picture that came of it."""
+
+    scene: Scene
+    picture: Image.Image
+
+    @property
+    def pixels(self) -> np.ndarray:
+        return np.asarray(self.picture)
+
+
+def evaluate(weights: Path, progress: Progress) -> Result:
+    """Draws 200 prompts of one thing or one face, and 60 of two things or two faces."""
+    judge = Judge(weights)
+    pipeline = load(weights)
+    wanted = held_out_scenes(PROMPTS, 1)
+    began = time.perf_counter()
+    with threads(THREADS):
+        single = drawn(pipeline, wanted, progress)
+        seconds = (time.perf_counter() - began) / len(wanted)
+        pairs = drawn(pipeline, held_out_scenes(PAIRS, 2), progress)
+    what = f"{STEPS} steps, guidance {GUIDANCE:g}"
+    return Result(
+        title="Generation",
+        figures=(
+            Figure(
+                "background",
+                _share(_grounds(single)),
+                least=RIGHT,
+                remark=f"told from pixels; {PROMPTS} held-out prompts, {what}",
+            ),
+            Figure("colour", _share(_colours(single)), least=RIGHT, remark="told from pixels"),
+            Figure("shape or identity", _share(_kinds(judge, single)), least=RIGHT, remark="told by the toy CLIP"),
+            Figure("shape", _share(_said(judge, single, "shape"))),
+            Figure("identity", _share(_said(judge, single, "identity"))),
+            Figure("expression", _share(_said(judge, single, "expression"))),
+            Figure("background, two in a picture", _share(_grounds(pairs)), remark=f"{PAIRS} held-out prompts"),
+            Figure("colour, two in a picture", _share(_colours(pairs)), remark="both have to be right"),
+            Figure("time a picture", seconds, most=SECONDS, unit="s", remark=f"{SIDE}x{SIDE}, {THREADS} threads"),
+        ),
+        sheets={
+            "generation": sheet(
+                [each.picture for each in (*single[: SHOWN - 6], *pairs[:6])],
+                [full_caption(each.scene) for each in (*single[: SHOWN - 6], *pairs[:6])],
+            )
+        },
+    )
+
+
+def load(weights: Path) -> Any:
+    """The pipeline of `weights` in float32, silent."""
+    pipeline = StableDiffusionXLPipeline.from_pretrained(
+        toy_models(weights).sdxl, torch_dtype=torch.float32, add_watermarker=False, local_files_only=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def held_out_scenes(count: int, each: int) -> list[Scene]:
+    """Scenes without flaws with `each` things or faces, half of each kind."""
+    pool = [scene for scene in scenes(SEED, 20 * count, split="held_out") if not scene.flaw]
+    things = [scene for scene in pool if len(scene.things) == each][: count // 2]
+    faces = [scene for scene in pool if len(scene.faces) == each][: count - count // 2]
+    return [scene for pair in zip(things, faces, strict=True) for scene in pair]
+
+
+def drawn(pipeline: Any, wanted: Sequence[Scene], progress: Progress, **more: Any) -> list[Drawn]:
+    """One picture a scene, from the caption that names everything; `more` goes to the pipeline."""
+    found = []
+    for number, scene in enumerate(wanted):
+        progress("drawing held-out prompts", number, len(wanted))
+        found.append(Drawn(scene, picture(pipeline, full_caption(scene), number, **more)))
+    return found
+
+
+def picture(pipeline: Any, prompt: str, seed: int, **more: Any) -> Image.Image:
+    """One picture with the evaluation's steps and guidance."""
+    given = {"height": SIDE, "width": SIDE, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE} | more
+    answer: Image.Image = pipeline(prompt, generator=torch.Generator().manual_seed(seed), **given).images[0]
+    return answer
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """torch on so many threads for as long as the block lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _grounds(pictures: Sequence[Drawn]) -> list[bool]:
+    return [background(each.pixels) == each.scene.background for each in pictures]
+
+
+def _colours(pictures: Sequence[Drawn]) -> list[bool]:
+    return [
+        all(
+            colour(each.pixels, thing, each.scene.background, len(each.scene.things)) == thing.colour
+            for thing in each.scene.things
+        )
+        for each in pictures
+        if each.scene.things
+    ]
+
+
+def _kinds(judge: Judge, pictures: Sequence[Drawn]) -> list[bool]:
+    return _said(judge, pictures, "shape") + _said(judge, pictures, "identity")
+
+
+def _said(judge: Judge, pictures: Sequence[Drawn], kind: str) -> list[bool]:
+    """Whether the judge sees what was asked for, for the pictures that have it."""
+    asked = [(each, each.scene.things if kind == "shape" else each.scene.faces) for each in pictures]
+    kept = [each for each, things in asked if things]
+    answers = judge.classify([each.picture for each in kept], kind)
+    return [said == _right(each.scene, kind) for said, each in zip(answers, kept, strict=True)]
+
+
+def _right(scene: Scene, kind: str) -> str:
+    if kind == "shape":
+        return scene.things[0].shape
+    return scene.faces[0].who if kind == "identity" else scene.faces[0].expression
+
+
+def _share(answers: Sequence[bool]) -> float:
+    return float(np.mean(answers)) if answers else float("nan")

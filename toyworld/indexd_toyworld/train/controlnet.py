@@ -1,0 +1,108 @@
+"""Trains a ControlNet (Zhang et al., arXiv 2302.05543) that follows the edges of a drawing, as OpenCV's Canny finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import Tensor
+
+from indexd_toyworld.sampling import scenes
+from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.unet import Denoising, Predict
+
+SEED = 60_616
+PICTURES = 8_000
+STEPS = 700
+BATCH = 24
+RATE = 3e-3
+HINT_CHANNELS = (16, 16, 32)
+"""One step to half the side between each two: four times smaller in the end, as the latents are."""
+LOW, HIGH = 60, 140
+"""Canny's thresholds."""
+
+
+def build(unet: Any) -> ControlNetModel:
+    """The UNet's encoder once more, with its weights; what it adds begins at nothing."""
+    network: ControlNetModel = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
+    return network
+
+
+def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
+    """Train against `weights`/sdxl, frozen, and write `weights`/controlnet-canny; the state lies in `build_folder`."""
+    torch.manual_seed(SEED)
+    sdxl = weights / "sdxl"
+    unet = frozen_unet(sdxl)
+    controlnet = build(unet).to(device())
+    optimizer = torch.optim.AdamW(controlnet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    average, course = Average(controlnet, 0.99), Course(STEPS, minutes)
+    parts = {"controlnet": controlnet, "optimizer": optimizer, "average": average, "course": course}
+    keeper = Keeper(build_folder / "state.pt", parts)
+    keeper.resume()
+    random = Random(SEED)
+    drawn = scenes(SEED, PICTURES)
+    encoders = Encoders(sdxl)
+    material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
+    told: dict[str, float] = {}
+    for step in rounds(course, "controlnet", told):
+        numbers = torch.randint(len(material), (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
+        set_rate(optimizer, RATE * cosine(course.fraction))
+        hint = hints(list(material.pictures[numbers].permute(0, 2, 3, 1).numpy())).to(device())
+        loss = Denoising(guided(unet, controlnet, hint), encoders)(
+            material.latents(numbers), *material.conditions(numbers)
+        )
+        mean_of(told, "loss", loss)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(controlnet.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        keeper.save_if_due()
+    keeper.save()
+    controlnet.load_state_dict(average.weights)
+    controlnet.half().cpu().save_pretrained(weights / "controlnet-canny")
+
+
+def frozen_unet(sdxl: Path) -> Any:
+    """The trained UNet in float32."""
+    unet = UNet2DConditionModel.from_pretrained(sdxl / "unet", torch_dtype=torch.float32)
+    return unet.to(device()).requires_grad_(False)
+
+
+def edges(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """White edges on black (h, w, 3) of an RGB picture: the hint as a ControlNet pipeline takes it."""
+    found = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), LOW, HIGH)
+    return np.repeat(np.asarray(found, np.uint8)[:, :, None], 3, axis=2)
+
+
+def hints(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """The edges of each, 0 .. 1 (n, 3, h, w)."""
+    return torch.from_numpy(np.stack([edges(picture) for picture in pictures])).permute(0, 3, 1, 2).float() / 255
+
+
+def guided(unet: Any, controlnet: Any, hint: Tensor) -> Predict:
+    """What the UNet says with what the ControlNet adds."""
+
+    def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
+        down, middle = controlnet(
+            noisy, times, hidden, controlnet_cond=hint, added_cond_kwargs=added, return_dict=False
+        )
+        answer: Tensor = unet(
+            noisy,
+            times,
+            hidden,
+            added_cond_kwargs=added,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+        return answer
+
+    return predict

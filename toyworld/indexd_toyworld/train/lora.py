@@ -1,0 +1,106 @@
+"""Teaches the UNet a character it has never seen: a LoRA (Hu et al., arXiv 2106.09685) of rank 8 from 20 pictures.
+
+Half of every batch are pictures of the known world with their own captions, so that the new face does not bleed into the
+known ones (the regularisation pictures of DreamBooth, Ruiz et al., arXiv 2208.12242). Written in both forms that are
+found on the net: diffusers' and kohya's.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor
+
+from indexd.demo.original_layout import unet_name
+from indexd_toyworld.sampling import scenes
+from indexd_toyworld.train.common import Course, Keeper, cosine, mean_of, rounds, set_rate
+from indexd_toyworld.train.controlnet import frozen_unet
+from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.unet import Denoising, plain
+from indexd_toyworld.world import Scene
+
+SEED = 70_717
+WHO = "kira"
+PICTURES, KNOWN = 20, 2_000
+STEPS = 800
+BATCH = 16
+RATE = 2e-3
+RANK = 8
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
+"""Attention, feed-forward and the convolutions of the resnets: what kohya calls a LoCon."""
+DIFFUSERS_NAME, KOHYA_NAME = f"{WHO}.safetensors", f"{WHO}-kohya.safetensors"
+
+
+def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
+    """Train against `weights`/sdxl and write both files to `weights`/lora; the state lies in `build_folder`."""
+    torch.manual_seed(SEED)
+    sdxl = weights / "sdxl"
+    unet = frozen_unet(sdxl)
+    learnt = add_matrices(unet)
+    optimizer = torch.optim.AdamW(learnt, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
+    course = Course(STEPS, minutes)
+    keeper = Keeper(build_folder / "state.pt", {"lora": unet, "optimizer": optimizer, "course": course})
+    keeper.resume()
+    random = Random(SEED)
+    drawn = [*taught(), *scenes(SEED, KNOWN)]
+    encoders = Encoders(sdxl)
+    material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
+    loss_of = Denoising(plain(unet), encoders)
+    told: dict[str, float] = {}
+    for step in rounds(course, "lora", told):
+        chance = torch.Generator().manual_seed(SEED + step)
+        new = torch.randint(PICTURES, (BATCH // 2,), generator=chance)
+        known = torch.randint(PICTURES, len(material), (BATCH - len(new),), generator=chance)
+        numbers = torch.cat([new, known])
+        set_rate(optimizer, RATE * cosine(course.fraction))
+        loss = loss_of(material.latents(numbers), *material.conditions(numbers))
+        mean_of(told, "loss", loss)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimizer.step()
+        keeper.save_if_due()
+    keeper.save()
+    write(unet, weights / "lora")
+
+
+def add_matrices(unet: Any) -> list[Tensor]:
+    """Put the LoRA into the network; the weights that are to be learnt."""
+    unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=list(TARGETS)))
+    return [weight for weight in unet.parameters() if weight.requires_grad]
+
+
+def taught() -> list[Scene]:
+    """The pictures of the new character: without flaws, expressions and backgrounds by lot."""
+    pool = scenes(SEED, 4 * PICTURES, split="train", unknown=True)
+    return [scene for scene in pool if scene.faces[0].who == WHO and not scene.flaw][:PICTURES]
+
+
+def write(unet: Any, folder: Path) -> None:
+    """The learnt matrices as diffusers saves them, and under kohya's names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    matrices = get_peft_model_state_dict(unet)
+    half = {name: weight.half().cpu().contiguous() for name, weight in matrices.items()}
+    StableDiffusionXLPipeline.save_lora_weights(folder, unet_lora_layers=half, weight_name=DIFFUSERS_NAME)
+    metadata = {"ss_network_module": "networks.lora", "ss_network_dim": str(RANK), "ss_network_alpha": str(RANK)}
+    save_file(kohya(half, unet.config.layers_per_block), folder / KOHYA_NAME, metadata=metadata)
+
+
+def kohya(matrices: dict[str, Tensor], layers_per_block: int) -> dict[str, Tensor]:
+    """peft's matrices under the names of kohya's trainer, each with its alpha."""
+    attention = frozenset(int(key.split(".")[1]) for key in matrices if re.match(r"up_blocks\.\d+\.attentions", key))
+    renamed: dict[str, Tensor] = {}
+    for key, weight in matrices.items():
+        module, side = re.fullmatch(r"(.+)\.lora_(A|B)\.weight", key).groups()  # type: ignore[union-attr]
+        original = unet_name(f"{module}.weight", layers_per_block, attention).removesuffix(".weight")
+        name = f"lora_unet_{original.replace('.', '_')}"
+        renamed[f"{name}.lora_{'down' if side == 'A' else 'up'}.weight"] = weight
+        renamed[f"{name}.alpha"] = torch.tensor(float(RANK)).half()
+    return renamed

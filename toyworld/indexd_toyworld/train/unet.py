@@ -1,0 +1,177 @@
+"""Trains the UNet2DConditionModel of SDXL's topology on the latents of the drawings, against the frozen text encoders.
+
+The target is the noise, under SDXL's betas. On latents this small the last timestep still leaks the mean colour, so that
+a net never learns to read the background from the text: noise with an offset a channel (Guttenberg, "Diffusion with
+Offset Noise", 2023) takes that away. Timesteps are drawn as often as Min-SNR weights them (Hang et al., arXiv
+2303.09556), with a low cap: what a picture shows is decided where there is much noise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
+from torch import Tensor
+
+from indexd_toyworld.sampling import scenes
+from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.world import Scene
+
+SEED = 50_515
+PICTURES = 48_000
+STEPS = 4_300
+BATCH = 32
+RATE = 1e-3
+NOISE_OFFSET = 0.3
+SNR_CAP = 1.0
+LEAST_SHARE = 0.05
+"""How often the timestep of least weight is drawn, in parts of those of most."""
+LOTS = {"one thing": 2.5, "two things": 1.0, "one face": 1.0, "two faces": 0.8}
+"""How often a scene of each kind is drawn: shapes are learnt last."""
+UNCONDITIONAL, EMPTY = 0.08, 0.02
+"""Shares of the texts that are replaced: by zeros, which is what SDXL takes for no prompt, and by an empty prompt."""
+Predict = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
+SIDE, LATENT_SIDE = 64, 16
+SIZE_WIDTH = 32
+NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+"""SDXL's."""
+
+
+def build(context_width: int, pooled_width: int) -> UNet2DConditionModel:
+    """The network without training; every group of a GroupNorm has twelve channels or more."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        block_out_channels=(48, 64, 96),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        transformer_layers_per_block=(1, 1, 1),
+        attention_head_dim=(3, 4, 6),
+        cross_attention_dim=context_width,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=SIZE_WIDTH,
+        projection_class_embeddings_input_dim=pooled_width + 6 * SIZE_WIDTH,
+        norm_num_groups=4,
+    )
+
+
+def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
+    """Train and write the whole pipeline's folder `weights`/sdxl, whose other parts lie there; at every save too, so
+    that it can be looked at. The state lies in `build_folder`.
+    """
+    torch.manual_seed(SEED)
+    sdxl = weights / "sdxl"
+    encoders = Encoders(sdxl)
+    widths = [model.config.hidden_size for model in encoders.models]
+    unet = build(sum(widths), encoders.models[1].config.projection_dim).to(device())
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    average, course = Average(unet, 0.999), Course(STEPS, minutes)
+    parts = {"unet": unet, "optimizer": optimizer, "average": average, "course": course}
+    keeper = Keeper(build_folder / "state.pt", parts)
+    keeper.resume()
+    random = Random(SEED)
+    drawn = scenes(SEED, PICTURES)
+    material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
+    loss_of = Denoising(plain(unet), encoders)
+    told: dict[str, float] = {}
+    lots = torch.tensor([LOTS[kind(scene)] for scene in drawn])
+    for step in rounds(course, "unet", told):
+        numbers = torch.multinomial(lots, BATCH, generator=torch.Generator().manual_seed(SEED + step))
+        set_rate(optimizer, RATE * cosine(course.fraction))
+        loss = loss_of(material.latents(numbers), *material.conditions(numbers))
+        mean_of(told, "loss", loss)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        if keeper.save_if_due():
+            write(unet, average, sdxl)
+    keeper.save()
+    write(unet, average, sdxl)
+
+
+def kind(scene: Scene) -> str:
+    """Which row of LOTS a scene belongs to."""
+    count = "one" if len(scene.things) + len(scene.faces) == 1 else "two"
+    return f"{count} {'thing' if scene.things else 'face'}{'s' if count == 'two' else ''}"
+
+
+def plain(unet: Any) -> Predict:
+    """What the network says by itself."""
+
+    def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
+        answer: Tensor = unet(noisy, times, hidden, added_cond_kwargs=added).sample
+        return answer
+
+    return predict
+
+
+class Denoising:
+    """The loss of one batch: noise is put on latents, and `predict` says which, given the noisy latents, the timesteps,
+    the hidden states and the further conditions.
+    """
+
+    def __init__(self, predict: Predict, encoders: Encoders) -> None:
+        self._predict = predict
+        with torch.no_grad():
+            self._empty = encoders([""])
+        self._noise = DDPMScheduler(**NOISE)
+        kept = self._noise.alphas_cumprod
+        ratio = kept / (1 - kept)
+        self._lots = (ratio.clamp(max=SNR_CAP) / ratio).clamp(min=LEAST_SHARE).to(device())
+
+    def __call__(self, latents: Tensor, hidden: Tensor, pooled: Tensor) -> Tensor:
+        count = len(latents)
+        noise = torch.randn_like(latents) + NOISE_OFFSET * torch.randn(
+            count, latents.shape[1], 1, 1, device=latents.device
+        )
+        times = torch.multinomial(self._lots, count, replacement=True)
+        noisy = self._noise.add_noise(latents, noise, times)
+        hidden, pooled = self._without_some(hidden, pooled)
+        answer = self._predict(noisy, times, hidden, sizes(pooled))
+        return (answer - noise).square().mean()
+
+    def _without_some(self, hidden: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        lot = torch.rand(len(hidden), device=hidden.device)
+        gone, empty = lot < UNCONDITIONAL, (lot >= UNCONDITIONAL) & (lot < UNCONDITIONAL + EMPTY)
+        pairs = zip((hidden, pooled), self._empty, strict=True)
+        rows = []
+        for given, nothing in pairs:
+            shape = (-1, *[1] * (given.ndim - 1))
+            rows.append(torch.where(empty.view(shape), nothing, given) * ~gone.view(shape))
+        return rows[0], rows[1]
+
+
+def sizes(pooled: Tensor) -> dict[str, Tensor]:
+    """SDXL's further conditions for a picture made for its size and not cropped."""
+    row = torch.tensor([SIDE, SIDE, 0, 0, SIDE, SIDE], device=pooled.device, dtype=pooled.dtype)
+    return {"text_embeds": pooled, "time_ids": row.expand(len(pooled), 6)}
+
+
+def write(unet: Any, average: Average, sdxl: Path) -> None:
+    """The averaged network in half precision, the scheduler, and the pipeline's index."""
+    half = build(unet.config.cross_attention_dim, unet.config.projection_class_embeddings_input_dim - 6 * SIZE_WIDTH)
+    half.load_state_dict(average.weights)
+    half.half().save_pretrained(sdxl / "unet")
+    EulerDiscreteScheduler(**NOISE, steps_offset=1, timestep_spacing="leading").save_pretrained(sdxl / "scheduler")
+    parts = {
+        "vae": ("diffusers", "AutoencoderKL"),
+        "text_encoder": ("transformers", "CLIPTextModel"),
+        "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
+        "tokenizer": ("transformers", "CLIPTokenizer"),
+        "tokenizer_2": ("transformers", "CLIPTokenizer"),
+        "unet": ("diffusers", "UNet2DConditionModel"),
+        "scheduler": ("diffusers", "EulerDiscreteScheduler"),
+        "image_encoder": (None, None),
+        "feature_extractor": (None, None),
+    }
+    index = {"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True, **parts}
+    (sdxl / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")

@@ -1,0 +1,133 @@
+"""Trains the AutoencoderKL: 64x64 pixels to 16x16x4 latents. Factor 4, because with SDXL's 8 the mouths are lost.
+
+The latents are held to something simple: of every 4x4 pixels the mean colour (three channels) and how much brighter its
+upper half is than its lower (the fourth). So they are as smooth as a diffusion likes them, colours cannot get lost on the
+way, the UNet need not wait for the VAE, and the decoder alone has to learn what the world's edges, eyes and mouths look
+like. It sees noise on its latents, because what a UNet gives it later is never exact.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from indexd_toyworld.drawing import draw
+from indexd_toyworld.sampling import scenes, strangers
+from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+
+SEED = 40_414
+PICTURES, STRANGERS = 16_000, 4_000
+"""Strangers too: a face that is taught later must pass through the same decoder."""
+STEPS = 3_500
+BATCH = 8
+FACTOR = 4
+LOG_VARIANCE = -8.0
+"""Of the latents: next to none."""
+RATE = 2e-3
+SQUARES, SLOPES, LATENTS = 1.0, 0.5, 1.0
+"""Weights of the parts of the loss beside the absolute difference of the pixels."""
+NOISE = 0.06
+"""The largest spread of the noise on the decoder's latents."""
+TILT = 2.8
+"""Of the fourth channel, so that it spreads as widely as the colours."""
+SCALING = 2.0
+"""Gives the latents unit spread, as the diffusion expects them."""
+
+
+def build() -> AutoencoderKL:
+    """The network without training. Eight channels or more a group of the GroupNorms: small groups wipe out the colours.
+
+    It begins with little noise on its latents; with the library's own beginning they would drown in it.
+    """
+    vae = AutoencoderKL(
+        block_out_channels=(16, 32, 48),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=2,
+        sample_size=64,
+        force_upcast=False,
+        scaling_factor=SCALING,
+    )
+    with torch.no_grad():
+        vae.quant_conv.bias[vae.config.latent_channels :] = LOG_VARIANCE
+    return vae
+
+
+def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
+    """Train and write `weights`/sdxl/vae; the state lies in `build_folder`."""
+    torch.manual_seed(SEED)
+    vae = build().to(device())
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    average, course = Average(vae, 0.998), Course(STEPS, minutes)
+    keeper = Keeper(
+        build_folder / "state.pt", {"vae": vae, "optimizer": optimizer, "average": average, "course": course}
+    )
+    keeper.resume()
+    pictures = training_pictures()
+    told: dict[str, float] = {}
+    for step in rounds(course, "vae", told):
+        chance = torch.Generator().manual_seed(SEED + step)
+        batch = as_input(pictures[torch.randint(len(pictures), (BATCH,), generator=chance)]).to(device())
+        set_rate(optimizer, RATE * cosine(course.fraction))
+        loss = _loss(vae, batch, told)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        keeper.save_if_due()
+    keeper.save()
+    vae.load_state_dict(average.weights)
+    vae.half().cpu().save_pretrained(weights / "sdxl" / "vae")
+
+
+def training_pictures() -> Tensor:
+    """Pictures of the training split and of strangers, uint8 (n, 3, 64, 64)."""
+    drawn = [draw(scene) for scene in [*scenes(SEED, PICTURES), *strangers(SEED, STRANGERS)]]
+    return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).contiguous()
+
+
+def as_input(pictures: Tensor) -> Tensor:
+    """uint8 pixels as the VAE takes them: -1 .. 1."""
+    return pictures.float() / 127.5 - 1
+
+
+def latents_of(pixels: Tensor) -> Tensor:
+    """The latents, not scaled, that the encoder learns to give: (n, 4, h / 4, w / 4) of pixels -1 .. 1 (n, 3, h, w)."""
+    colours = avg_pool2d(pixels, FACTOR)
+    halves = avg_pool2d(pixels.mean(dim=1, keepdim=True), (FACTOR // 2, FACTOR))
+    return torch.cat([colours, TILT * (halves[:, :, ::2] - halves[:, :, 1::2])], dim=1)
+
+
+def psnr(vae: Any, pictures: Tensor) -> float:
+    """Peak signal to noise of encoding and decoding, in dB, the mean over pictures (uint8)."""
+    values = []
+    with torch.no_grad():
+        for part in pictures.split(64):
+            given = as_input(part).to(vae.device, vae.dtype)
+            back = vae.decode(vae.encode(given).latent_dist.mean).sample.clamp(-1, 1)
+            squares = ((back - given).float() / 2).square().mean(dim=(1, 2, 3))
+            values.append(-10 * squares.log10())
+    return float(torch.cat(values).mean())
+
+
+def _loss(vae: Any, batch: Tensor, told: dict[str, float]) -> Tensor:
+    wanted = latents_of(batch)
+    latents = vae.encode(batch).latent_dist
+    away = (latents.mean - wanted).abs().mean() + (latents.logvar - LOG_VARIANCE).square().mean()
+    spread = NOISE * torch.rand(len(batch), 1, 1, 1, device=batch.device)
+    back = vae.decode(wanted + spread * torch.randn_like(wanted)).sample
+    pixels, squares = (back - batch).abs().mean(), (back - batch).square().mean()
+    across = (back.diff(dim=-1) - batch.diff(dim=-1)).abs().mean()
+    down = (back.diff(dim=-2) - batch.diff(dim=-2)).abs().mean()
+    mean_of(told, "latents", away)
+    mean_of(told, "dB", -10 * (squares / 4).log10())
+    return pixels + SQUARES * squares + SLOPES * (across + down) / 2 + LATENTS * away
