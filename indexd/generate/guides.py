@@ -52,9 +52,6 @@ def guided(call: Render, task: Task) -> Iterator[Task]:
     Raises RenderFailed with the control or reference that cannot be used, OutOfMemory, ModelOff.
     """
     recipe = task.recipe
-    if not recipe.control and not recipe.reference:
-        yield task
-        return
     _check(recipe, call)
     with ExitStack() as leases:
         controls = [

@@ -66,8 +66,9 @@ def render(call: Render, session: RenderSession) -> Rendered:
                 model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
                 model, vae_hash = leases.enter_context(with_vae(session, model, _vae_file(call, recipe)))
             task = Task(_with_vae_hash(recipe, vae_hash), choice, model, session)
-            with _stage("control", seconds):
-                task = leases.enter_context(guided(call, task))
+            if recipe.control or recipe.reference:
+                with _stage("control", seconds):
+                    task = leases.enter_context(guided(call, task))
             _dress(work, task, seconds)
         picture = _made(work, seconds)
         session.between_steps()
@@ -97,8 +98,10 @@ def _made(work: Work, seconds: dict[str, float]) -> Image.Image:
     with _stage("text", seconds):
         conditioning = room(partial(_conditioning, task))
     work.session.between_steps()
-    with _stage("control", seconds):
-        influences = room(partial(influences_for, task, (task.recipe.width, task.recipe.height)))
+    influences: Sequence[Influence] = ()
+    if task.guides is not None:
+        with _stage("control", seconds):
+            influences = room(partial(influences_for, task, (task.recipe.width, task.recipe.height)))
     with _stage(denoise.STAGE, seconds):
         latents = room(partial(_denoised, work.call, task, conditioning, influences))
     if work.recipe.hires is not None:
