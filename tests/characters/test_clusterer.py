@@ -18,7 +18,7 @@ from indexd_schemas.characters import Suggestions
 from tests.characters.library import Grown, HereWorkers
 from tests.characters.truth import faces, names_of
 
-WAIT = 60.0
+WAIT = 180.0
 
 
 def cluster(clusterer: Clusterer) -> None:

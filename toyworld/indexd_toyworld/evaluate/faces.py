@@ -122,12 +122,11 @@ def see(weights: Path, drawn: Sequence[Drawn], background: Background) -> Seen:
             found: FacesFound = workers.submit(FindFaces(tuple(paths))).result()
         finally:
             workers.stop(STOP_SECONDS)
-    places = [(number, region) for number, regions in enumerate(found.regions) for region in regions]
-    places = [(number, region) for number, region in places if region.row is not None]
+    places = [(number, one) for number, many in enumerate(found.regions) for one in many if one.row is not None]
     truth = [face_under(drawn[number], region.box) for number, region in places]
     right = len({(number, who) for (number, _), who in zip(places, truth, strict=True) if who is not None})
     return Seen(
-        rows=found.vectors[[region.row for _, region in places]],
+        rows=found.vectors[[region.row or 0 for _, region in places]],
         truth=np.array([PEOPLE.index(who[0]) if who is not None else -1 for who in truth], np.int64),
         places=tuple((number, region.box) for number, region in places),
         share=right / sum(len(one.faces) for one in drawn),
