@@ -35,14 +35,16 @@ State = Literal["never", "running", "done", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the latest clustering stands. `stage`, `done` and `total` say how far it is while it runs; `moved` counts faces
-    that changed their character, `made` new characters, `assigned` faces that were given to one afterwards."""
+    """How the latest clustering stands. `stage`, `done` and `total` say how far it is while it runs; `joined` counts faces
+    that were nobody's and are a character's now, `moved` those that left theirs, `made` new characters, `assigned` faces
+    that were given to one afterwards."""
 
     state: State = "never"
     stage: str = ""
     done: int = 0
     total: int = 0
     faces: int = 0
+    joined: int = 0
     moved: int = 0
     made: int = 0
     assigned: int = 0
@@ -170,7 +172,14 @@ class Clusterer:
         self._keeper.refresh()
         assigned = self._keeper.assign_new()
         self._on_event("clustering", f"{count} faces: {settled.moved} moved, {len(settled.made)} new characters")
-        return Standing("done", faces=count, moved=settled.moved, made=len(settled.made), assigned=assigned)
+        return Standing(
+            "done",
+            faces=count,
+            joined=settled.joined,
+            moved=settled.moved,
+            made=len(settled.made),
+            assigned=assigned,
+        )
 
     def _state_of_faces(self) -> str:
         revision, last = self._store.vectors.active(FACE), self._store.faces.last_id()

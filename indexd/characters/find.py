@@ -27,8 +27,8 @@ def find_character(store: Store, text: str) -> CharacterRow:
     if row is None:
         names = {name.casefold(): name for name in store.characters.names().values()}
         near = difflib.get_close_matches(text.casefold(), names, n=MOST_SHOWN, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(names[one] for one in near)}?" if near else ""
-        raise NothingFound(f"there is no character {text!r}{hint}; `indexd characters list` shows them")
+        hint = f"; did you mean {' or '.join(names[one] for one in near)}? `" if near else "; `"
+        raise NothingFound(f"there is no character {text!r}{hint}indexd characters list` shows them")
     return row
 
 

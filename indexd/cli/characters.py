@@ -114,6 +114,8 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
         for part in found.splits:
             tell(f"{_called(part.character)} looks like two: {len(part.faces)} faces lie apart from the others")
             tell(f"    indexd characters split {part.character.id} {' '.join(map(str, part.faces))}")
+        if not found.merges and not found.splits:
+            tell("no character looks like two, and no two look like one")
     return EXIT_OK if found.merges or found.splits else EXIT_NOTHING_FOUND
 
 
@@ -122,7 +124,10 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
 @click.option("--cancel", is_flag=True, help="Give up the clustering that runs.")
 @json_option
 def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
-    """Put all faces together anew. Ids, names and everything that was put right stay. Ctrl-C gives it up."""
+    """Put all faces together anew. Ids, names and everything that was put right stay. Ctrl-C gives it up.
+
+    Exit code 3 when there is nothing to cancel.
+    """
     import time
 
     from indexd.cli.printing import progress
@@ -130,8 +135,11 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
 
     look = ClusterRequest(action="look")
     with operations(write=True, need_daemon=no_wait or cancel) as door:
+        if cancel and door.cluster(look).state != "running":
+            tell("no clustering runs")
+            return EXIT_NOTHING_FOUND
         state = door.cluster(ClusterRequest(action="cancel" if cancel else "start"))
-        if not no_wait and not cancel:
+        if not no_wait:
             with progress() as bar:
                 task = bar.add_task("clustering", total=None)
                 try:
@@ -152,14 +160,14 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
 def _tell_clustering(state: ClusteringState) -> None:
     match state.state:
         case "done":
-            moved = f"{state.moved} changed their character, {state.assigned} more were given to one"
-            tell(f"{state.faces} faces in {state.seconds:.1f} s: {state.made} new characters, {moved}")
+            changed = f"{state.joined + state.assigned} faces came to a character, {state.moved} left theirs"
+            tell(f"{state.faces} faces in {state.seconds:.1f} s: {state.made} new characters; {changed}")
         case "failed":
             tell(f"the faces were not clustered: {state.problem}")
         case "running":
-            tell(f"clustering: {state.stage}")
+            tell(f"clustering: {state.stage}; the daemon goes on")
         case _:
-            tell("no clustering runs")
+            tell("the clustering was given up; nothing has changed")
 
 
 def _called(one: Character) -> str:

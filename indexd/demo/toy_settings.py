@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from indexd_toyworld.drawing import SMALLEST_FACE_PX
 from indexd_toyworld.paths import ToyModels
 
 SETTINGS = """\
@@ -16,6 +17,10 @@ path = "{bge}"
 [models.clip_h]
 path = "{clip_h}"
 
+[[faces.detectors]]
+path = "{detector}"
+min_size_px = {smallest}
+
 [generate]
 lora_folders = ["{loras}"]
 """
@@ -23,5 +28,5 @@ lora_folders = ["{loras}"]
 
 def toy_settings(models: ToyModels) -> str:
     """The settings file's text for these models; further tables may follow it."""
-    parts = {name: getattr(models, name).as_posix() for name in ("sdxl", "bge", "clip_h", "loras")}
-    return SETTINGS.format(**parts)
+    parts = {name: getattr(models, name).as_posix() for name in ("sdxl", "bge", "clip_h", "detector", "loras")}
+    return SETTINGS.format(**parts, smallest=SMALLEST_FACE_PX)

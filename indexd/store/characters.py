@@ -65,8 +65,10 @@ class KnownFaces:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a clustering changed: how many faces it moved, which characters it made, and which it touched in all."""
+    """What a clustering changed: how many faces came from nobody to a character, how many left the one they had, which
+    characters it made, and which it touched in all."""
 
+    joined: int
     moved: int
     made: tuple[int, ...]
     touched: frozenset[int]
@@ -185,7 +187,8 @@ class Characters:
             )
         touched = frozenset({*known.character[moved].tolist(), *after[moved].tolist()} - {0})
         self.changed(touched)
-        return Settled(int(moved.sum()), tuple(made), touched)
+        joined = moved & (known.character == 0)
+        return Settled(int(joined.sum()), int((moved & ~joined).sum()), tuple(made), touched)
 
     def assign(self, given: Mapping[int, int]) -> int:
         """Give faces (region -> character) that belong to nobody; returns how many were. Rejected pairs are passed over."""

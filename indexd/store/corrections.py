@@ -61,6 +61,8 @@ class Corrections:
                     f"character {taken[0]} is named {text} already; if they are the same one,"
                     f" `indexd characters merge {taken[0]} {character_id}`"
                 )
+            if not text and before.characters[str(character_id)][0] is None:
+                raise UsageError(f"character {character_id} has no name")
             set_columns(connection, character_id, {"name": text or None, "name_key": key, "kept": 1})
             said = f"named {character_id} {text}" if text else f"took the name of {character_id} away"
             return self._log(connection, "name", said, before)
@@ -70,7 +72,9 @@ class Corrections:
         with self._database.write(durable=True) as connection:
             before = characters_before(connection, [character_id])
             set_columns(connection, character_id, {"hidden": int(hidden)})
-            return self._log(connection, "hide", f"{'hid' if hidden else 'showed'} {character_id}", before)
+            return self._log(
+                connection, "hide", f"{'hid' if hidden else 'showed'} {_who(connection, character_id)}", before
+            )
 
     def threshold(self, character_id: int, threshold: float | None) -> int:
         """How near a new face must be to be given to this character; None = as the settings say."""
@@ -80,7 +84,9 @@ class Corrections:
             before = characters_before(connection, [character_id])
             set_columns(connection, character_id, {"threshold": threshold})
             what = f"{threshold:g}" if threshold is not None else "the one of the settings"
-            number = self._log(connection, "threshold", f"threshold of {character_id}: {what}", before)
+            number = self._log(
+                connection, "threshold", f"threshold of {_who(connection, character_id)}: {what}", before
+            )
         self._characters.changed({character_id})
         return number
 
@@ -119,7 +125,7 @@ class Corrections:
             connection.execute(
                 f"DELETE FROM character_apart WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}", (among, among)
             )
-            text = f"merged {', '.join(map(str, gone))} into {into}"
+            text = f"merged {', '.join(map(str, gone))} into {_who(connection, into)}"
             number = self._log(connection, "merge", text, before)
         self._characters.changed({into, *gone})
         return number
@@ -135,7 +141,7 @@ class Corrections:
             mine = set(regions_of(connection, [character_id]))
             foreign = sorted(set().union(*parts) - mine)
             if foreign:
-                raise UsageError(f"face {foreign[0]} is not one of character {character_id}'s")
+                raise UsageError(f"face {foreign[0]} is not one of character {_who(connection, character_id)}")
             if not parts or sum(map(len, parts)) >= len(mine):
                 raise UsageError("a split leaves at least one face, and takes at least one out")
             faces_before(connection, before, sorted(set().union(*parts)))
@@ -162,7 +168,7 @@ class Corrections:
                 "INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)",
                 [(one, other) for place, one in enumerate(now_two) for other in now_two[place + 1 :]],
             )
-            text = f"split {', '.join(map(str, made))} off {character_id}"
+            text = f"split {', '.join(map(str, made))} off {_who(connection, character_id)}"
             number = self._log(connection, "split", text, before)
         self._characters.changed({character_id, *made})
         return number, made
@@ -179,7 +185,9 @@ class Corrections:
                 [(one, character_id) for one in regions],
             )
             set_columns(connection, character_id, {"kept": 1})
-            number = self._log(connection, "confirm", f"{_said(regions)} confirmed as {character_id}", before)
+            number = self._log(
+                connection, "confirm", f"{_said(regions)} confirmed as {_who(connection, character_id)}", before
+            )
         self._characters.changed(touched)
         return number
 
@@ -192,7 +200,7 @@ class Corrections:
                 f"DELETE FROM membership WHERE character_id = ? AND region_id IN {_AMONG}",
                 (character_id, ids_json(regions)),
             )
-            number = self._log(connection, "reject", f"{_said(regions)} not {character_id}", before)
+            number = self._log(connection, "reject", f"{_said(regions)}: not {_who(connection, character_id)}", before)
         self._characters.changed(touched)
         return number
 
@@ -203,7 +211,9 @@ class Corrections:
             connection.execute(
                 "INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)", sorted((one, other))
             )
-            return self._log(connection, "apart", f"{one} and {other} are two", before)
+            return self._log(
+                connection, "apart", f"{_who(connection, one)} and {_who(connection, other)} are two", before
+            )
 
     def log(self, limit: int) -> list[CorrectionRow]:
         """The latest corrections, the newest first."""
@@ -263,4 +273,11 @@ def _say(connection: Connection, regions: Collection[int], character_id: int, wo
 
 def _said(regions: Collection[int]) -> str:
     few = sorted(regions)
-    return f"face {few[0]}" if len(few) == 1 else f"{len(few)} faces ({', '.join(map(str, few[:3]))}, ...)"
+    if len(few) == 1:
+        return f"face {few[0]}"
+    return f"{len(few)} faces ({', '.join(map(str, few[:3]))}{', ...' if len(few) > 3 else ''})"
+
+
+def _who(connection: Connection, character_id: int) -> str:
+    row = connection.execute("SELECT name FROM character WHERE id = ?", (character_id,)).fetchone()
+    return f"{row[0]} ({character_id})" if row and row[0] else str(character_id)

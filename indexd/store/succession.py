@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from indexd.store.characters import Characters
 from indexd.store.database import Connection, Database
 from indexd.store.merging import add_marks, read_marks
 from indexd.store.values import ids_json
+from indexd.store.waiting_faces import inherit_faces, with_words
 
 STAGE = "succession"
 
@@ -18,8 +20,9 @@ STAGE = "succession"
 class Successions:
     """Candidates by the content that came."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, characters: Characters) -> None:
         self._database = database
+        self._characters = characters
 
     def candidates(self, new_ids: Iterable[int]) -> dict[int, list[int]]:
         """The contents whose place each of these images took, and with which it is still to be compared."""
@@ -35,7 +38,8 @@ class Successions:
     def settle(self, verdicts: Mapping[int, Mapping[int, bool]]) -> int:
         """Take verdicts: by image, by each candidate, whether it is the same picture. Returns how many images got marks.
 
-        Where it is, the marks of the old content are merged into those of the new one; the old content keeps its own.
+        Where it is, the marks of the old content are merged into those of the new one, and what was said of its faces is
+        said of the same faces there; the old content keeps its own.
         The candidates and the work that is then done go in the same transaction.
         """
         with self._database.write(durable=True) as connection:
@@ -43,6 +47,7 @@ class Successions:
             marks = read_marks(connection, {old for olds in same.values() for old in olds})
             given = {new: [marks[old] for old in olds if old in marks] for new, olds in same.items()}
             changed = add_marks(connection, {new: sets for new, sets in given.items() if sets})
+            touched = {one for new, olds in same.items() for one in inherit_faces(connection, new, olds)}
             connection.executemany(
                 "DELETE FROM succession WHERE new_id = ? AND old_id = ?",
                 [(new, old) for new, olds in verdicts.items() for old in olds],
@@ -57,6 +62,7 @@ class Successions:
                     " AND NOT EXISTS (SELECT 1 FROM succession WHERE new_id = ?)",
                     (STAGE, new, new),
                 )
+        self._characters.changed(touched)
         return sum(changed.values())
 
 
@@ -68,7 +74,8 @@ def note_successions(connection: Connection, pairs: Sequence[tuple[int, int]]) -
     """
     if not pairs:
         return
-    marked = read_marks(connection, {old for old, _ in pairs})
+    olds = {old for old, _ in pairs}
+    marked = read_marks(connection, olds).keys() | with_words(connection, olds)
     for old, new in pairs:
         before = connection.execute("SELECT old_id FROM succession WHERE new_id = ?", (old,)).fetchall()
         candidates = {one for (one,) in before} | ({old} if old in marked else set())

@@ -7,7 +7,7 @@ asks for. The word "member" is weaker than "is": it came from a clustering that 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from indexd.store.database import Connection
@@ -32,13 +32,42 @@ class SaidOfFace:
 
 def let_faces_wait(connection: Connection, images: Collection[int]) -> None:
     """Keep what was said of the faces of these images, which are about to be forgotten, for their contents."""
+    hold(connection, _said_of(connection, images))
+
+
+def inherit_faces(connection: Connection, heir: int, olds: Collection[int]) -> set[int]:
+    """Put what was said of the faces of `olds` on those of `heir`, which shows the same picture; what was said of it stays.
+
+    The old ones keep theirs. A face that is not found there yet gets its word when it is. Returns the characters touched.
+    """
+    said = _said_of(connection, olds)
+    if not said:
+        return set()
+    (content_hash,) = connection.execute("SELECT content_hash FROM image WHERE id = ?", (heir,)).fetchall()[0]
+    hold(connection, (replace(one, content_hash=content_hash) for one in said))
+    return take_waiting_faces(connection, [heir])
+
+
+def with_words(connection: Connection, images: Collection[int]) -> set[int]:
+    """Those of these images of whose faces a person said something."""
+    return {
+        image_id
+        for (image_id,) in connection.execute(
+            "SELECT DISTINCT image_id FROM region JOIN face_word ON region_id = region.id"
+            " WHERE image_id IN (SELECT value FROM json_each(?))",
+            (ids_json(images),),
+        )
+    }
+
+
+def _said_of(connection: Connection, images: Collection[int]) -> list[SaidOfFace]:
     rows = connection.execute(
         "SELECT content_hash, kind, left, top, region.width, region.height, character_id, word, said_at FROM face_word"
         " JOIN region ON region.id = region_id JOIN image ON image.id = image_id"
         " WHERE image_id IN (SELECT value FROM json_each(?))",
         (ids_json(images),),
     ).fetchall()
-    hold(connection, (SaidOfFace(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:]) for row in rows))
+    return [SaidOfFace(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:]) for row in rows]
 
 
 def hold(connection: Connection, said: Iterable[SaidOfFace]) -> None:

@@ -169,6 +169,7 @@ class ClusteringState(Output):
     done: int = 0
     total: int = 0
     faces: int = 0
+    joined: int = 0
     moved: int = 0
     made: int = 0
     assigned: int = 0

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.faces import made_up
 from indexd.characters import cluster as clustering
 from indexd.characters.cluster import cluster
 from indexd.characters.measure import agreement, over_merge_rate
 from indexd.characters.neighbours import neighbours
 from indexd.characters.spanning import core_distances, spanning_tree
 from indexd.characters.vectors import open_rows, write_rows
-from tests.characters.truth import CHARACTERS, faces
+from tests.characters.truth import CHARACTERS, DIM, faces
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
@@ -39,6 +40,12 @@ def test_more_faces_than_are_clustered_at_once_are_put_to_the_groups_of_a_sample
 @pytest.mark.parametrize("count", [0, 1, 19])
 def test_too_few_faces_are_nobodys(count: int) -> None:
     assert (cluster(faces(100).rows[:count]) == -1).all()
+
+
+def test_small_groups_are_found_when_few_faces_are_asked_for() -> None:
+    made = made_up(24, DIM, characters=4, noise=0.0, smallest=6)
+    assert agreement(made.truth, cluster(made.rows, min_cluster_size=5)) == 1.0
+    assert (cluster(made.rows) == -1).all()
 
 
 def test_copies_of_one_face_are_one_group() -> None:

@@ -12,13 +12,13 @@ from indexd.characters.keeper import Keeper
 from indexd.characters.measure import agreement, precision_recall
 from indexd.characters.operations import suggest
 from indexd.store.index import Store
-from indexd.worker.calls import ClusterFaces, WorkerSettings
+from indexd.worker.calls import ClusterFaces, Progress, WorkerSettings
 from indexd.worker.workers import Workers
 from indexd_schemas.characters import Suggestions
 from tests.characters.library import Grown, HereWorkers
 from tests.characters.truth import faces, names_of
 
-WAIT = 60.0
+WAIT = 180.0
 
 
 def cluster(clusterer: Clusterer) -> None:
@@ -162,6 +162,40 @@ def test_the_worker_clusters_in_a_process_without_torch(
         workers.submit = watched  # type: ignore[assignment, method-assign]
         cluster(clusterer)
         assert torch == [False]
+        assert len(store.characters.rows()) == 8
+    finally:
+        workers.kill()
+
+
+def test_a_clustering_is_cancelled_in_the_middle_of_its_work(
+    grown: Grown, keeper: Keeper, store: Store, tmp_path: Path
+) -> None:
+    workers = Workers(WorkerSettings({}, str(tmp_path)))
+    stages: list[str] = []
+    submit = workers.submit
+    clusterer = Clusterer(store, lambda: workers, keeper, tmp_path, 10)
+
+    def submitted(call: ClusterFaces, **given: object) -> object:
+        tell = given["on_progress"]
+
+        def cancelled(progress: Progress) -> None:
+            stages.append(progress.stage)
+            if len(stages) == 1:
+                clusterer.cancel()
+            tell(progress)  # type: ignore[operator]
+
+        return submit(call, **{**given, "on_progress": cancelled})  # type: ignore[arg-type]
+
+    try:
+        grown.add(faces(2000))
+        workers.submit = submitted  # type: ignore[assignment, method-assign]
+        assert clusterer.start()
+        assert clusterer.wait(WAIT).state == "cancelled"
+        assert "choosing groups" not in stages
+        assert store.characters.rows() == []
+        assert not (tmp_path / "faces-to-cluster.f16").exists()
+        workers.submit = submit  # type: ignore[method-assign]
+        cluster(clusterer)  # the same process serves the next one
         assert len(store.characters.rows()) == 8
     finally:
         workers.kill()

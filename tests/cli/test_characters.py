@@ -71,7 +71,8 @@ def test_what_is_wrong_is_refused_with_what_to_do(indexd: Indexd, library: Libra
     indexd("characters", "name", "1", "Luna")
     ran = indexd("characters", "show", "Lnua")
     assert ran.code == EXIT_NOTHING_FOUND
-    assert "there is no character 'Lnua'; did you mean Luna?" in ran.err
+    assert "there is no character 'Lnua'; did you mean Luna? `indexd characters list` shows them" in ran.err
+    assert "character 2 has no name" in indexd("characters", "name", "2", "").err
     ran = indexd("characters", "name", "2", "12")
     assert ran.code == EXIT_USAGE
     assert "a name needs a letter" in ran.err
@@ -126,6 +127,7 @@ def test_a_clustering_without_a_daemon_keeps_what_was_named(indexd: Indexd, libr
     indexd("characters", "name", "1", "Luna")
     ran = indexd("characters", "cluster", "--json")
     assert (ran.code, ran.json["state"], ran.json["faces"]) == (0, "done", 12)
+    assert (ran.json["joined"], ran.json["moved"]) == (0, 4)
     # Twelve faces are no group; the one with a name keeps its faces, the other one's are nobody's.
     assert [(one["name"], one["faces"]) for one in indexd("characters", "list", "--json").json["characters"]] == [
         ("Luna", 8)
@@ -136,6 +138,9 @@ def test_a_clustering_without_a_daemon_keeps_what_was_named(indexd: Indexd, libr
 def test_names_and_what_was_said_travel_to_another_index(
     indexd: Indexd, home: Path, library: Library, faces: list[int], tmp_path: Path
 ) -> None:
+    indexd("characters", "confirm", "2", str(faces[1]))
+    assert "not written: what was put right of 1 characters that have no name" in indexd("export").err
+    assert indexd("characters", "undo").code == 0
     for command in (
         ("name", "1", "Luna"),
         ("name", "2", "Mara"),

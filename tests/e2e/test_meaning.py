@@ -1,7 +1,8 @@
 """The loop with meaning: dropped job files ask for pictures, and every kind of question finds the right ones.
 
 The real daemon with the toy world's trained models, once for the module; each test asks in one way. To ask in another,
-add one function like those below.
+add one function like those below. Questions by character need more faces than are worth generating: test_characters.py asks
+them of drawn pictures.
 """
 
 from __future__ import annotations

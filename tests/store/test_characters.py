@@ -210,6 +210,35 @@ def test_what_was_said_of_a_forgotten_picture_comes_back_with_it(store: Store, l
     assert store.characters.rejections([back]) == {back: {two}}
 
 
+def test_an_edited_picture_inherits_what_was_said_of_its_faces(store: Store, library: Library, faces: Faces) -> None:
+    one, other = faces.cluster([-1, -1, -1, -2, -2, -2])
+    store.corrections.confirm(other, [int(faces.ids[0])])
+    store.corrections.reject(one, [int(faces.ids[1])])
+    told: list[int] = []
+    store.characters.on_change(told.extend)
+    revision = store.vectors.active(FACE)
+    assert revision is not None
+    vectors = np.eye(DIM, dtype=np.float32)[:2]
+    # The first edit is looked at before it is compared with what it replaces, the second after.
+    early, late = (library.add(f"{number}.png", f"edited {number}", stages=(FACE,)) for number in (0, 1))
+    assert store.successions.candidates([early, late]) == {early: [faces.images[0]], late: [faces.images[1]]}
+    store.faces.put(revision.id, {early: [region(0, left=0.11)]}, vectors)
+    store.successions.settle({early: {faces.images[0]: True}, late: {faces.images[1]: True}})
+    assert set(told) == {other}
+    store.faces.put(revision.id, {late: [region(1, left=0.09)]}, vectors)
+    heirs = [store.faces.of_image(image)[0].id for image in (early, late)]
+    members = store.characters.of_regions(heirs)
+    assert (members[heirs[0]].character_id, members[heirs[0]].source) == (other, "confirmed")
+    assert store.characters.assign(dict.fromkeys(heirs, one)) == 0
+    assert faces.whose()[0] == other
+    # Another picture under the same name inherits nothing.
+    store.corrections.confirm(other, [int(faces.ids[2])])
+    stranger = library.add("2.png", "another", stages=(FACE,))
+    store.successions.settle({stranger: {faces.images[2]: False}})
+    store.faces.put(revision.id, {stranger: [region(0)]}, vectors)
+    assert store.characters.of_regions([store.faces.of_image(stranger)[0].id]) == {}
+
+
 def test_a_backup_and_a_mended_index_have_everything_that_was_said(store: Store, faces: Faces, tmp_path: Path) -> None:
     one, two, three = faces.cluster([-1, -1, -1, -2, -2, -3])
     ids = faces.ids.tolist()
