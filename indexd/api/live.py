@@ -45,7 +45,7 @@ class LiveParts:
     """`drain` waits until everything that was delivered is recorded; `announce` says that there is new work for models;
     `started_at` is seconds since the epoch.
 
-    `waits_for` gives the roles whose work waits although their model is there, with the reason: it failed when last tried.
+    `works` hears of a role whose model was tried and works; `waits_for` gives the roles whose work waits although their model is there, with the reason: it failed when last tried.
     """
 
     watch: Watching
@@ -55,4 +55,5 @@ class LiveParts:
     drain: Callable[[], None] = lambda: None
     waits_for: Callable[[], Mapping[str, str]] = dict
     announce: Callable[[], None] = lambda: None
+    works: Callable[[str], None] = lambda _role: None
     clusterer: Clusterer | None = None
