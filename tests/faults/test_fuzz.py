@@ -27,7 +27,7 @@ from indexd.prompts.tags import BadTag, take_tags
 from indexd.registry import job_kinds, load_handlers
 from indexd.search.language import KEYS
 from indexd.search.language import parse as parse_filters
-from indexd_schemas.job import Txt2Img
+from indexd_schemas.job import Txt2ImgJob
 from tests.images.writers import SIGNATURE, chunk, facts, itxt, png, text, ztxt
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
@@ -73,17 +73,17 @@ def test_the_guard_gives_plain_data_or_a_sentence(source: bytes) -> None:
         assert _is_plain(document.data)
 
 
-@given(some.dictionaries(some.sampled_from(sorted(Txt2Img.model_fields)) | some.text(max_size=8), plain, max_size=6))
+@given(some.dictionaries(some.sampled_from(sorted(Txt2ImgJob.model_fields)) | some.text(max_size=8), plain, max_size=6))
 @example({"prompt": "a", "seed": float("inf")})
 @example({"prompt": "a", "size": "99999999999999999999x1"})
 def test_the_schema_gives_a_job_or_sentences(fields: dict[str, Any]) -> None:
     source = json.dumps({"kind": "txt2img", **fields}).encode()
     try:
-        job = read_job(guard.read(source), job_kinds())
+        job = read_job(guard.read(source), job_kinds.kinds())
     except Refused as refused:
         _sentence(refused)
     else:
-        assert job.kind in job_kinds()
+        assert job.kind in job_kinds.kinds()
 
 
 @given(some.lists(anything | some.builds("{}:{}".format, some.sampled_from(sorted(KEYS)), anything), max_size=3))
@@ -216,7 +216,7 @@ def _check_everywhere(hostile: str) -> None:
     with contextlib.suppress(UsageError):
         parse_filters([f"tag:{hostile}"])
     with contextlib.suppress(Refused):
-        read_job(guard.read(json.dumps({"kind": "txt2img", "prompt": hostile}).encode()), job_kinds())
+        read_job(guard.read(json.dumps({"kind": "txt2img", "prompt": hostile}).encode()), job_kinds.kinds())
     with contextlib.suppress(Refused):
         guard.read(hostile.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(BadTag):
