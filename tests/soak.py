@@ -44,6 +44,7 @@ SETTLE_SECONDS = 900.0
 START_SECONDS = 300.0
 FLAT_BYTES = 64 << 20
 FLAT_HANDLES = 24
+ESTABLISHED = 20
 JOB = (
     "kind: txt2img\nprompt: {prompt} {number}\nseed: {number}\ncount: {count}\nsize: 64x64\nsteps: 3\nsampler: Euler\n"
 )
@@ -117,6 +118,10 @@ class Soak:
         calm = began + 40 * self.report.minutes
         self.daemon.start(START_SECONDS)
         try:
+            # An empty index cannot tell the library from a foreign folder: it has to know something of it first.
+            while len(list(self.pictures.rglob("*.png"))) < ESTABLISHED:
+                self._arrive()
+            self.daemon.wait_until("the library", lambda status: status.images >= ESTABLISHED, START_SECONDS)
             while time.monotonic() < end:
                 self._kills_left = time.monotonic() < calm
                 for _ in range(self.chance.randrange(2, 8)):
