@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types bench toyworld schemas docs clean
+.PHONY: help setup demo test soak lint types bench toyworld schemas docs clean
 
 help:             ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ lint: $(READY)    ## style, and that generated files are fresh
 
 types: $(READY)   ## strict type checking
 	$(BIN)/mypy
+
+soak: $(READY)    ## everything that can go wrong, at random, for an hour; nothing may be lost
+	$(BIN)/python -m tests.soak --minutes 60
 
 bench: $(READY)   ## every benchmark: our figure, the peer's or the physical limit's, the ratio
 	$(BIN)/python -m bench

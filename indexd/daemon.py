@@ -33,12 +33,12 @@ from indexd.search.vector_cache import VectorCache
 from indexd.service.notify import notify
 from indexd.service.sentence import Standing
 from indexd.store.index import Store
-from indexd.store.records import Of, Recorded
+from indexd.store.records import Of, Recorded, RootRow
 from indexd.store.recover import Recovered, recover
 from indexd.store.revisions import FACE
 from indexd.upkeep import Upkeep
-from indexd.watch.folders import watched_folders
-from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
+from indexd.watch.folders import WatchedFolder, watched_folders
+from indexd.watch.roots import RootStatus, Stranger, WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
 from indexd.watch.service import scan_once as scan_roots
 from indexd.worker.workers import Workers
@@ -82,8 +82,13 @@ def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
         row = store.roots.ensure(folder.path, folder.purpose, folder.folder_tags)
         if folder.path in ours:
             _make(Path(os.fsdecode(folder.path)), known=row.identity is not None)
-        roots.append(WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.selection, row.identity))
+        roots.append(_watched(row, folder))
     return roots
+
+
+def _watched(row: RootRow, folder: WatchedFolder) -> WatchedRoot:
+    stranger = None if row.stranger is None else Stranger(*row.stranger)
+    return WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.selection, row.identity, stranger)
 
 
 def _make(folder: Path, *, known: bool) -> None:
@@ -168,6 +173,7 @@ class Daemon:
             self.intake.drain,
             waits_for=self.layers.waits_for,
             announce=self.layers.announce,
+            works=self.layers.works,
             clusterer=self.clusterer,
             pulses=self.pulses,
         )
@@ -249,7 +255,12 @@ class Daemon:
     def _on_root_state(self, state: RootStatus) -> None:
         try:
             self.store.roots.set_state(
-                state.root_id, online=state.online, identity=state.identity, mode=state.mode, reason=state.reason
+                state.root_id,
+                online=state.online,
+                identity=state.identity,
+                mode=state.mode,
+                reason=state.reason,
+                stranger=state.stranger,
             )
         except StorageFull as error:
             log.warning("how a folder stands could not be noted in the index: %s", error)

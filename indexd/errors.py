@@ -6,12 +6,22 @@ and is shown with its traceback.
 
 from __future__ import annotations
 
+import errno
+
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_NOTHING_FOUND = 3
 EXIT_NO_DAEMON = 4
 EXIT_PARTLY_FAILED = 5
+
+
+MACHINES_FAULT = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN")
+    if hasattr(errno, name)
+)
+"""Errors that say nothing of the file: the disk, the network or this process is in trouble, and may come out of it."""
 
 
 class IndexdError(Exception):

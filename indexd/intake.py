@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from indexd.errors import IndexdError, StorageFull
+from indexd.errors import MACHINES_FAULT, IndexdError, StorageFull
 from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, file_kinds
 from indexd.store.index import Store
@@ -25,6 +25,8 @@ WAITING_FILES = 2000
 BATCH_PICTURES = 256
 DISK_FULL_RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 600.0
+LATER_FILES = 10_000
+"""So many files that could not be read are brought again from here; what is beyond, the next comparison finds."""
 HANDLER_OF_PURPOSE = {"images": "image", "jobs": "job"}
 
 
@@ -152,6 +154,9 @@ class Intake:
             if file.purpose == "jobs":
                 self._try_later(file, error)
                 return None
+            if isinstance(error, OSError) and error.errno in MACHINES_FAULT:
+                self._try_later(file, error)
+                return None
             return self._problem(file, str(error))
         except Exception as error:
             log.exception("bug while reading %r; the file is set aside and the rest goes on", file.rel)
@@ -164,10 +169,13 @@ class Intake:
     def _try_later(self, file: SettledFile, error: Exception) -> None:
         """A job file that could not be taken (the disk is full, its folder cannot be written) lies there and waits.
 
+        So does a picture whose disk fails.
+
         It was delivered, so no scan brings it again soon; all that wait are brought together, ever more seldom.
         """
         with self._lock:
-            self._later[file.root_id, file.rel] = file
+            if file.purpose == "jobs" or len(self._later) < LATER_FILES:
+                self._later[file.root_id, file.rel] = file
             log.error("%r cannot be taken yet and is tried again soon: %s", file.rel, error)
             if self._timer is None and not self._stopping.is_set():
                 self._timer = threading.Timer(self._pause, self._bring_again)

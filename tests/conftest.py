@@ -11,11 +11,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from indexd.demo.guides import DemoGuides
     from indexd.demo.models import DemoModels
     from indexd_toyworld.paths import ToyModels
+
+
+# How long the fuzz tests look: a moment in every run, minutes with --hypothesis-profile=long. No deadlines: the machine
+# may be slow. The short one draws the same each time, so that a run says something of the change and not of luck.
+_ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None}
+settings.register_profile("short", max_examples=60, derandomize=True, **_ALWAYS)
+settings.register_profile("long", max_examples=5000, **_ALWAYS)
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from indexd.errors import NotAPicture, NotRegular
+from indexd.errors import MACHINES_FAULT, NotAPicture, NotRegular
 from indexd.images.read import read
 from indexd.images.sidecar import sidecars
 from indexd.layers.description import stages_for
@@ -23,7 +23,8 @@ from indexd.watch.stamp import SettledFile
 def image(file: SettledFile, context: IntakeContext) -> Sighting:
     """The sighting of one settled file: its facts, or the reason for which it is no picture.
 
-    Raises FileNotFoundError where it is gone again: then there is nothing to record.
+    Raises FileNotFoundError where it is gone again: then there is nothing to record. Raises OSError where the machine is at
+    fault: the file is brought again.
     """
     path = absolute(file.root, file.rel)
     try:
@@ -35,6 +36,8 @@ def image(file: SettledFile, context: IntakeContext) -> Sighting:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if error.errno in MACHINES_FAULT:
+            raise
         return _problem(file, f"cannot be read: {error.strerror or error}")
     return Sighting(
         file.root_id,

@@ -46,8 +46,8 @@ class LiveParts:
     """`drain` waits until everything that was delivered is recorded; `announce` says that there is new work for models;
     `started_at` is seconds since the epoch.
 
-    `waits_for` gives the roles whose work waits although their model is there, with the reason: it failed when last tried.
-    `pulses` are the signs of life of what moves the queues.
+    `works` hears of a role whose model was tried and works; `waits_for` gives the roles whose work waits although their
+    model is there, with the reason: it failed when last tried. `pulses` are the signs of life of what moves the queues.
     """
 
     watch: Watching
@@ -57,5 +57,6 @@ class LiveParts:
     drain: Callable[[], None] = lambda: None
     waits_for: Callable[[], Mapping[str, str]] = dict
     announce: Callable[[], None] = lambda: None
+    works: Callable[[str], None] = lambda _role: None
     clusterer: Clusterer | None = None
     pulses: Callable[[], Sequence[Pulse]] = tuple

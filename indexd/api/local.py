@@ -215,7 +215,10 @@ class LocalOperations(LocalCharacters):
         """See Operations."""
         if role not in roles.ALL_ROLES:
             raise UsageError(f"there is no role {role!r}; roles are {', '.join(roles.ALL_ROLES)}")
-        return verify_model(self._config, self._workers(), role)
+        verified = verify_model(self._config, self._workers(), role)
+        if self._live is not None:
+            self._live.works(role)
+        return verified
 
     def control_map(self, request: ControlRequest) -> MadeMap:
         """See Operations."""

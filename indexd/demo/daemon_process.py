@@ -24,9 +24,11 @@ LOOK_SECONDS = 0.1
 class DaemonProcess:
     """`indexd --home HOME run` as a child process; leaving the block asks it to stop."""
 
-    def __init__(self, home: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, home: Path, environment: dict[str, str] | None = None, module: str = "indexd") -> None:
+        """`module`: what is run in the place of `python -m indexd`."""
         self.home = home
         self.log = home / "daemon.log"
+        self._module = module
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -51,7 +53,7 @@ class DaemonProcess:
         # A session of its own, so that Ctrl-C in the terminal reaches the daemon through `stop` alone.
         own_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "indexd", "--home", str(self.home), "run"]
+            command = [sys.executable, "-m", self._module, "--home", str(self.home), "run"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, **own_group)
 
     def start(self, seconds: float = START_SECONDS) -> None:

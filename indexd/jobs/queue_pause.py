@@ -47,11 +47,12 @@ class QueuePause:
 
     def probe(self, now: float) -> None:
         """Resume if the cause is gone and it is time to look."""
-        if self._setback is None or now < self._setback.probe_at:
+        if self._setback is None:
             return
-        if self._setback.cured():
+        due = self._setback.due(now)
+        if (due or self._setback.prompt) and self._setback.cured():
             self.resume()
-        else:
+        elif due:
             self._setback.next_probe(now)
 
     def resume(self) -> None:

@@ -7,7 +7,9 @@ cancelled, a retry became due, or, while the machine is at fault, the next look 
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull
+from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing, known_job
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand, order_of
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 IN_HAND = 2
 SILENCE_SECONDS = 900.0
 STOP_SECONDS = 10.0
+LONGEST_REST_SECONDS = 60.0
 
 
 def _raise(error: BaseException) -> None:
@@ -63,6 +67,7 @@ class JobRunner:
         self._unpublished: deque[tuple[Hand, Rendered]] = deque()
         self._closing = Closing(store, jobs)
         self._pause = QueuePause(store)
+        self._absent = AbsentModels()
         self._wake = threading.Event()
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
@@ -101,6 +106,7 @@ class JobRunner:
         self.pulse.beat()
         now = self._clock()
         try:
+            self._absent.probe(now)
             self._pause.probe(now)
             self._take_ended()
             while len(self._in_hand) < IN_HAND and self._may_begin() and self._begin_next(now):
@@ -108,6 +114,7 @@ class JobRunner:
             self._settle_ended()
             self._publish()
             self._closing.close_ended()
+            self._wait_for_absent(now)
         except StorageFull as error:
             self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
         return self._rest()
@@ -129,7 +136,7 @@ class JobRunner:
 
     def _begin_next(self, now: float) -> bool:
         """Hand one more render to the worker. False when there is none to hand over."""
-        item = self._ledger.next_item(now)
+        item = self._ledger.next_item(now, self._absent.jobs())
         if item is None:
             return False
         job = known_job(self._ledger, item.job_id)
@@ -138,7 +145,7 @@ class JobRunner:
             order = order_of(job, item, self._jobs.catalogue)
         except ModelOff as error:
             self._wait_for_models(job, item, error)
-            return False
+            return True
         except InputGone as error:
             self._ledger.item_failed(item.id, str(error), retry_at=None)
             return True
@@ -213,7 +220,12 @@ class JobRunner:
         if isinstance(error, StorageFull):
             self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
         elif missing is not None:
-            self._set_back(f"the model {missing} is gone; put it back or cancel job {hand.item.job_id}", missing.exists)
+            job_id, there = hand.item.job_id, missing.exists
+            setback = Setback(
+                f"the model {missing} is gone; put it back or cancel job {job_id}",
+                lambda: there() or self._is_over(job_id),
+            )
+            self._absent.hold(job_id, setback, self._clock())
         else:
             text = f"{error}; or cancel job {hand.item.job_id}"
             self._set_back(text, lambda: True)  # nothing to look at; the next render will tell
@@ -228,7 +240,19 @@ class JobRunner:
                 return True
             return True
 
-        self._set_back(f"{error.reason}; put it back or cancel job {job.id}", cured)
+        setback = Setback(f"{error.reason}; put it back or cancel job {job.id}", cured)
+        self._absent.hold(job.id, setback, self._clock())
+
+    def _wait_for_absent(self, now: float) -> None:
+        """The queue waits as a whole, and says why, once nothing is left but jobs whose models are gone."""
+        if self._pause.on or self._in_hand or self._over or self._unpublished or not self._absent.jobs():
+            return
+        if self._ledger.next_ready_at(self._absent.jobs()) is None:
+            setback = Setback(self._absent.reason(), self._something_to_do, prompt=True)
+            self._pause.set_back(setback, now)
+
+    def _something_to_do(self) -> bool:
+        return not self._absent.jobs() or self._ledger.next_ready_at(self._absent.jobs()) is not None
 
     def _publish(self) -> None:
         """Put what came back in its place; what cannot be put there now is kept and the queue waits."""
@@ -261,6 +285,12 @@ class JobRunner:
                 )
                 return False
             except OSError as error:
+                if error.errno == errno.EROFS:
+                    reason = (
+                        f"the disk of {folder} has become read-only; mount it for writing or cancel job {item.job_id}"
+                    )
+                    self._set_back(reason, lambda: os.access(folder, os.W_OK) or self._is_over(item.job_id))
+                    return False
                 self._failed(hand, error)
                 return True
         self._pause.worked()
@@ -286,11 +316,16 @@ class JobRunner:
         if self._wake.is_set():
             return 0.0
         if self._pause.on:
-            return max(0.0, self._pause.probe_at - self._clock())
-        if len(self._in_hand) >= IN_HAND:
+            due = [self._pause.probe_at]
+        elif len(self._in_hand) >= IN_HAND:
             return None
-        ready_at = self._ledger.next_ready_at()
-        return None if ready_at is None else max(0.0, ready_at - self._clock())
+        else:
+            ready_at = self._ledger.next_ready_at(self._absent.jobs())
+            due = [] if ready_at is None else [ready_at]
+        if self._absent.jobs():
+            due.append(self._absent.probe_at())
+        # Not longer than this, because the clock may be set back meanwhile.
+        return min(LONGEST_REST_SECONDS, max(0.0, min(due) - self._clock())) if due else None
 
     def _hand_back(self, stop_at: float) -> None:
         """Let the first render finish until `stop_at`, hand back the others; nobody waits for a cancelled one."""

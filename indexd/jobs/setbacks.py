@@ -40,12 +40,17 @@ class Again:
 
 @dataclass(slots=True)
 class Setback:
-    """The machine is at fault and the queue waits: `cured` says whether the cause is gone."""
+    """The machine is at fault and the queue waits: `cured` says whether the cause is gone; `prompt`: ask it in every turn."""
 
     reason: str
     cured: Callable[[], bool]
     probe_at: float = 0.0
     probes: int = 0
+    prompt: bool = False
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to look at the cause; a time far ahead is from before the clock was set back."""
+        return not now < self.probe_at <= now + PROBE_SECONDS[-1]
 
     def next_probe(self, now: float) -> None:
         """Look again later, and ever more seldom."""

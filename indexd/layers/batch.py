@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from indexd.errors import IndexdError
 from indexd.layers import faces, successors
 from indexd.layers.description import LAYERS, SUCCESSION, THUMBNAIL
 from indexd.layers.ledger import Ledger
@@ -28,6 +29,10 @@ from indexd.worker.calls import (
 
 NO_FILE_RETRY_SECONDS = 600.0
 NO_FILE = "no file of this picture is present at the moment"
+
+
+class WrongWidth(IndexdError):
+    """The model that made vectors of one length gave some of another: nothing of the batch is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ def prepare(store: Ledger, stage: str, items: Sequence[WorkItem], thumbnails: Th
 def settle(store: Ledger, batch: Batch, result: Any, now: float) -> None:
     """Put the result of a batch into the index.
 
-    Pictures with a problem are set aside with its text, except where the file is gone: it may come back.
+    Pictures with a problem are set aside with its text, except where the file is gone: it may come back. Raises WrongWidth.
     """
     if isinstance(result, PicturesCompared) and isinstance(batch.call, ComparePictures):
         successors.settle(store, batch.call, result, now)
@@ -130,6 +135,10 @@ def _put(store: Ledger, batch: Batch, result: Embedded) -> None:
     layer = LAYERS[batch.stage]
     active = store.vectors.active(layer.name)
     if active is not None and active.identity == result.identity:
+        if result.vectors.shape[1] != active.dim:
+            raise WrongWidth(
+                f"the model of {layer.name} gave vectors of {result.vectors.shape[1]} numbers; they had {active.dim}"
+            )
         revision = active.id
     else:
         revision = store.vectors.activate(layer.name, result.identity, result.vectors.shape[1], layer.of)

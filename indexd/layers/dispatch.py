@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from indexd.errors import StoreError
-from indexd.layers.batch import Batch, Thumbnails, prepare, settle
+from indexd.layers.batch import Batch, Thumbnails, WrongWidth, prepare, settle
 from indexd.layers.changes import ModelChanges
 from indexd.layers.description import LAYERS, STAGES, THUMBNAIL
 from indexd.layers.ledger import Ledger
@@ -21,7 +21,7 @@ from indexd.pulse import Pulse
 from indexd.store.records import WorkItem
 from indexd.worker.calls import FACES, EmbedText, FindFaces, Priority, WorkerSettings
 from indexd.worker.handle import Call, Submits
-from indexd.worker.roles import role_problem
+from indexd.worker.roles import role_problem, role_stamp
 from indexd.worker.table import DECODE, lane_of_role
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,9 @@ class LayerDispatcher:
         self._stopping = False
         self._in_hand: list[_InHand] = []
         self._holds = Holds()
+        self._held_as: dict[str, str | None] = {}
+        self._works: set[str] = set()
+        self._repaired_due = 0.0
         self._largest: dict[str, int] = {}
         self._alone: dict[str, list[WorkItem]] = {}
         self._turns: dict[str, int] = {}
@@ -87,6 +90,12 @@ class LayerDispatcher:
         with self._condition:
             self._announced = True
             self._condition.notify_all()
+
+    def works(self, role: str) -> None:
+        """The model of `role` was just tried and works: what waits for it need not wait longer. From any thread."""
+        with self._condition:
+            self._works.add(role)
+        self.announce()
 
     def drain(self) -> None:
         """Wait until nothing is left that could be done now; what waits for a model or for its time is left waiting."""
@@ -115,6 +124,7 @@ class LayerDispatcher:
     def step(self) -> bool:
         """Store what came back and hand out what is ready; answers whether anything happened. Never waits."""
         self.pulse.beat()
+        self._release_repaired()
         finished = [one for one in self._in_hand if one.call.done()]
         for one in finished:
             self._finish(one)
@@ -125,6 +135,28 @@ class LayerDispatcher:
         while not self._stopping and self._send_one():
             sent = True
         return bool(finished) or sent
+
+    def _release_repaired(self) -> None:
+        """Let go of roles that were found to work, or whose model files are others than those that failed."""
+        with self._condition:
+            works, self._works = self._works, set()
+        now = self._now()
+        if not works and now < self._repaired_due:
+            return
+        self._repaired_due = now + LOOK_SECONDS
+        for role in list(self._held_as):
+            if role in works or role_stamp(self._settings, role) != self._held_as[role]:
+                log.info("work for %s goes on: its model was tried, or replaced", role)
+                self._release(role)
+
+    def _hold(self, role: str, reason: str, now: float) -> bool:
+        if role != THUMBNAIL:
+            self._held_as[role] = role_stamp(self._settings, role)
+        return self._holds.hold(role, reason, now)
+
+    def _release(self, role: str) -> None:
+        self._held_as.pop(role, None)
+        self._holds.release(role)
 
     def _run(self) -> None:
         try:
@@ -240,9 +272,13 @@ class LayerDispatcher:
         if error is not None:
             self._handle(one.batch, error)
             return
-        settle(self._store, one.batch, one.call.result(), self._now())
+        try:
+            settle(self._store, one.batch, one.call.result(), self._now())
+        except WrongWidth as wrong:
+            self._handle(one.batch, wrong)
+            return
         role = _role(one.batch.stage)
-        self._holds.release(role or THUMBNAIL)
+        self._release(role or THUMBNAIL)
         if role is not None and one.stamp is not None:
             self._changes.note(one.batch.stage, one.stamp)
 
@@ -256,10 +292,10 @@ class LayerDispatcher:
             case GiveBack():
                 work.give_back(stage, batch.ids)
                 if not self._stopping:  # the workers stop before we do: no use in asking them again and again
-                    self._holds.hold(_role(stage) or THUMBNAIL, str(error), now)
+                    self._hold(_role(stage) or THUMBNAIL, str(error), now)
             case Hold(role, reason):
                 work.give_back(stage, batch.ids)
-                if self._holds.hold(role, reason, now):
+                if self._hold(role, reason, now):
                     log.warning("work for %s waits: %s", role, reason)
             case Smaller():
                 work.give_back(stage, batch.ids)

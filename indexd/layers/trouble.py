@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 
 from indexd.errors import CallCancelled, ModelOff, OutOfMemory
@@ -61,7 +62,8 @@ def judge(batch: Batch, role: str | None, error: BaseException) -> Verdict:
         if len(batch.items) > 1:
             return Smaller()
         return Hold(role or "thumbnail", str(error))
-    if isinstance(error, OSError) or not batch.items:
+    # A sector that cannot be read is one picture's; whatever else the system refuses is the machine's.
+    if (isinstance(error, OSError) and error.errno != errno.EIO) or not batch.items:
         return Hold(role or "thumbnail", str(error))
     # A dead worker, a hung one, a defect: perhaps one of the items did it.
     if len(batch.items) > 1:
@@ -94,7 +96,8 @@ class Holds:
 
     def held(self, role: str, now: float) -> bool:
         """Whether the role is to be left alone still."""
-        return self._until.get(role, now) > now
+        # Further ahead than the longest hold: the clock was set back since.
+        return now < self._until.get(role, now) <= now + LONGEST_HOLD_SECONDS
 
     def reasons(self) -> dict[str, str]:
         """Why which roles did not work when they were last tried."""

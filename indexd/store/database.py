@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -191,12 +192,22 @@ def suspicion(path: Path) -> Path:
     return path.with_name(f"{path.name}.suspect")
 
 
+def _has_no_room(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < 4 * PAGE_BYTES
+    except OSError:
+        return False
+
+
 @contextmanager
 def sentences(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into StoreError with what happened and what to do; a bug (SQLError) stays a bug."""
     try:
         yield
-    except apsw.FullError:
+    except (apsw.FullError, apsw.IOError) as error:
+        # Where the file that readers and writers share finds no room, SQLite speaks of an input/output error.
+        if isinstance(error, apsw.IOError) and not _has_no_room(path.parent):
+            raise StoreError(f"cannot read or write the index {path}: {error}; check the disk") from error
         raise StorageFull(
             f"the disk of the index {path} is full; nothing of this change was kept. Free some space"
         ) from None
@@ -213,5 +224,3 @@ def sentences(path: Path) -> Iterator[None]:
         raise StoreError(f"cannot open the index {path}: {error}") from error
     except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
         raise StoreError(f"cannot write the index {path}: {error}; check who owns it and its folder") from error
-    except apsw.IOError as error:
-        raise StoreError(f"cannot read or write the index {path}: {error}; check the disk") from error

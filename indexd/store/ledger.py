@@ -9,7 +9,7 @@ from typing import Any, Literal
 from indexd.store.database import Connection, Database
 from indexd.store.items import ITEM_COLUMNS, RawItem, item_row
 from indexd.store.records import ItemRow, JobRow, JobState, NewJob
-from indexd.store.values import plain_text
+from indexd.store.values import LONGEST_WAIT_SECONDS, ids_json, plain_text
 
 Mirrored = Literal["inbox", "accepted", "done", "failed"]
 JobRows = list[JobRow]
@@ -57,27 +57,37 @@ class JobLedger:
         )
         return job_id
 
-    def next_item(self, now: float) -> ItemRow | None:
-        """The item to make next: jobs of higher priority first, then older jobs, then by index. None while paused."""
+    def next_item(self, now: float, without: Collection[int] = ()) -> ItemRow | None:
+        """The item to make next: jobs of higher priority first, then older jobs, then by index. None while paused.
+
+        `without`: jobs that are passed over.
+        """
         with self._database.read() as connection:
             if _paused(connection) is not None:
                 return None
             rows: list[RawItem] = connection.execute(
                 f"""
                 SELECT {ITEM_COLUMNS} FROM job CROSS JOIN job_item AS item ON item.job_id = job.id
-                WHERE job.state IN ('queued', 'running') AND item.state = 'queued' AND item.not_before <= ?
+                WHERE job.state IN ('queued', 'running') AND item.state = 'queued'
+                AND (item.not_before <= ?1 OR item.not_before > ?1 + ?2)
+                AND job.id NOT IN (SELECT value FROM json_each(?3))
                 ORDER BY job.priority DESC, job.id, item.position LIMIT 1
                 """,
-                (now,),
+                (now, LONGEST_WAIT_SECONDS, ids_json(without)),
             ).fetchall()
         return item_row(rows[0]) if rows else None
 
-    def next_ready_at(self) -> float | None:
-        """When the earliest queued item may be tried (seconds since the epoch); None when nothing is queued."""
+    def next_ready_at(self, without: Collection[int] = ()) -> float | None:
+        """When the earliest queued item, but for those of the jobs `without`, may be tried (seconds since the epoch).
+
+        None when nothing is queued.
+        """
         with self._database.read() as connection:
             earliest: float | None = connection.execute(
                 "SELECT min(not_before) FROM job JOIN job_item AS item ON item.job_id = job.id"
                 " WHERE job.state IN ('queued', 'running') AND item.state = 'queued'"
+                " AND job.id NOT IN (SELECT value FROM json_each(?))",
+                (ids_json(without),),
             ).fetchall()[0][0]
         return earliest
 

@@ -14,7 +14,10 @@ Of = Literal["prompt", "negative_prompt", "image", "faces"]
 
 @dataclass(frozen=True, slots=True)
 class RootRow:
-    """A watched folder. `purpose` is "images" or "jobs"; `identity` is "device:inode" as last seen."""
+    """A watched folder. `purpose` is "images" or "jobs"; `identity` is "device:inode" as last seen.
+
+    `stranger` is the identity of a folder that took its place, with the number of files that were known then.
+    """
 
     id: int
     path: bytes
@@ -24,6 +27,7 @@ class RootRow:
     mode: str = ""
     reason: str = ""
     folder_tags: bool = False
+    stranger: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

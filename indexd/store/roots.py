@@ -7,7 +7,7 @@ from indexd.store.records import RootRow
 from indexd.store.texts import refresh_texts
 from indexd.store.values import plain_text
 
-_COLUMNS = "id, path, purpose, online, identity, mode, reason, folder_tags"
+_COLUMNS = "id, path, purpose, online, identity, mode, reason, stranger, held, folder_tags"
 
 
 class Roots:
@@ -43,15 +43,26 @@ class Roots:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM root ORDER BY id").fetchall()
         return [_root(row) for row in rows]
 
-    def set_state(self, root_id: int, *, online: bool, identity: str | None, mode: str, reason: str) -> None:
-        """Note how a root is watched now, and whether it is there."""
+    def set_state(
+        self,
+        root_id: int,
+        *,
+        online: bool,
+        identity: str | None,
+        mode: str,
+        reason: str,
+        stranger: tuple[str, int] | None = None,
+    ) -> None:
+        """Note how a root is watched now, and whether it is there or a stranger in its place."""
+        other, held = stranger or (None, 0)
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE root SET online = ?, identity = ?, mode = ?, reason = ? WHERE id = ?",
-                (int(online), identity, mode, plain_text(reason), root_id),
+                "UPDATE root SET online = ?, identity = ?, mode = ?, reason = ?, stranger = ?, held = ? WHERE id = ?",
+                (int(online), identity, mode, plain_text(reason), other, held, root_id),
             )
 
 
-def _root(row: tuple[int, bytes, str, int, str | None, str, str, int]) -> RootRow:
-    root_id, path, purpose, online, identity, mode, reason, folder_tags = row
-    return RootRow(root_id, path, purpose, bool(online), identity, mode, reason, bool(folder_tags))
+def _root(row: tuple[int, bytes, str, int, str | None, str, str, str | None, int, int]) -> RootRow:
+    root_id, path, purpose, online, identity, mode, reason, other, held, folder_tags = row
+    stranger = None if other is None else (other, held)
+    return RootRow(root_id, path, purpose, bool(online), identity, mode, reason, bool(folder_tags), stranger)

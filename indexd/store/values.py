@@ -57,6 +57,10 @@ def unsigned(value: int) -> int:
     return value + (1 << 64) if value < 0 else value
 
 
+LONGEST_WAIT_SECONDS = 3600.0
+"""No attempt is put off for longer. What lies further ahead was written before the clock was set back, and is due."""
+
+
 def ids_json(ids: Iterable[int]) -> str:
     """Ids as the JSON list that `json_each` takes: any number of them in one bound value."""
     array = getattr(ids, "array", ids)

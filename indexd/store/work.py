@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from indexd.store.database import Database
 from indexd.store.records import WorkItem, WorkRow
-from indexd.store.values import ids_json, plain_text
+from indexd.store.values import LONGEST_WAIT_SECONDS, ids_json, plain_text
 
 _OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
 
@@ -26,8 +26,9 @@ class Work:
         with self._database.write() as connection:
             rows = connection.execute(
                 "SELECT image_id, attempts + 1 FROM work"
-                " WHERE stage = ? AND state = 'waiting' AND not_before <= ? ORDER BY image_id LIMIT ?",
-                (stage, now, limit),
+                " WHERE stage = ?1 AND state = 'waiting' AND (not_before <= ?2 OR not_before > ?2 + ?3)"
+                " ORDER BY image_id LIMIT ?4",
+                (stage, now, LONGEST_WAIT_SECONDS, limit),
             ).fetchall()
             connection.execute(
                 f"UPDATE work SET state = 'running', attempts = attempts + 1 WHERE {_OF_STAGE}",

@@ -14,6 +14,13 @@ from indexd_schemas.settings import Watch
 Mode = Literal["native", "poll"]
 
 
+class Stranger(NamedTuple):
+    """A folder that was found not to be the indexed one: its identity, and how many files were known when it came."""
+
+    identity: str
+    held: int
+
+
 @dataclass(frozen=True, slots=True)
 class WatchedRoot:
     """One folder to watch. `identity` is the one under which its files are known, None for a new root."""
@@ -24,6 +31,7 @@ class WatchedRoot:
     mode: Literal["auto", "native", "poll"] = "auto"
     selection: Selection = field(default_factory=Selection)
     identity: str | None = None
+    stranger: Stranger | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,7 @@ class RootStatus:
     pending: int = 0
     lost_events: int = 0
     scanning: bool = False
+    stranger: Stranger | None = None
 
 
 class Place(NamedTuple):

@@ -65,7 +65,7 @@ class RootRounds:
         self._wall = wall
         self._wake = wake
         self._mount = Mount()
-        self._standing = Standing(root.path, root.identity)
+        self._standing = Standing(root.path, root.identity, root.stranger)
         self._events = RootEvents(root, opener, wake)
         self._settler = Settler(self._look, options.settle_seconds)
         self._delivery = Delivery(root, known, deliver, wall)
@@ -104,6 +104,7 @@ class RootRounds:
             pending=len(self._settler),
             lost_events=self._lost,
             scanning=self._scans.busy,
+            stranger=self._standing.stranger,
         )
 
     def turn(self) -> float:

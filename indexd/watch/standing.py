@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from indexd.watch.roots import Place, examine
+from indexd.watch.roots import Place, Stranger, examine
 
 Verdict = Literal["same", "offline", "replaced"]
 
@@ -14,12 +14,14 @@ class Standing:
 
     A folder with another identity is taken for the indexed one when a scan finds at least half of the known files in
     it: a mount point without its mount, into which some program goes on writing, must not pass for the library, while a
-    disk that comes back under another device number must.
+    disk that comes back under another device number must. What is written into a stranger is indexed too, and must not
+    vouch for it however much it becomes: only the files that were known when it came count.
     """
 
-    def __init__(self, path: bytes, trusted: str | None) -> None:
+    def __init__(self, path: bytes, trusted: str | None, stranger: Stranger | None = None) -> None:
         self._path = path
         self.trusted = trusted
+        self.stranger = stranger
         self._place = Place(None, "not looked at yet")
         self._stranger = ""
 
@@ -52,11 +54,17 @@ class Standing:
 
     def judge(self, known: int, present: int) -> None:
         """After a full scan that saw `present` of `known` files: adopt the folder, or call it a stranger."""
-        if self._place.identity == self.trusted or present * 2 >= known:
-            self.trusted = self._place.identity
+        here = self._place.identity
+        held = known if self.stranger is None else min(self.stranger.held, known)
+        ours = present
+        if self.stranger is not None and here == self.stranger.identity:
+            # What was indexed since it came lies in it, so whatever is not there is ours.
+            ours = max(0, held - (known - present))
+        if here is None or here == self.trusted or ours * 2 >= held:
+            self.trusted = here
+            self.stranger = None
             self._stranger = ""
             return
-        what = "an empty folder or one without the indexed files" if not present else "another folder"
-        self._stranger = (
-            f"{what} is in its place ({present} of {known} indexed files are there); nothing is marked missing"
-        )
+        self.stranger = Stranger(here, held)
+        what = "an empty folder or one without the indexed files" if not ours else "another folder"
+        self._stranger = f"{what} is in its place ({ours} of {held} indexed files are there); nothing is marked missing"

@@ -22,6 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from indexd.errors import CallCancelled, ModelOff
+from indexd.worker import answers
 from indexd.worker.calls import (
     FACES,
     AnyCall,
@@ -46,6 +47,7 @@ from indexd.worker.calls import (
     VerifyModel,
 )
 from indexd.worker.handle import Call, LaneStatus, OnProgress
+from indexd.worker.wire import WorkerBug
 
 DIM = 32
 
@@ -69,7 +71,7 @@ class FakeWorkers:
 
     `known` gives texts (str) and picture paths (bytes) vectors of their own; `off` turns roles off with a reason.
     `faces` gives a picture (by path) faces, by their vectors or by bytes that stand for somebody; every other has one of
-    its own. `same_pictures` is the verdict on every two pictures. `calls` lists what was submitted, `batches` counts calls by their class.
+    its own. `twist` may spoil an answer, which then has to pass the same check as a real worker's. `same_pictures` is the verdict on every two pictures. `calls` lists what was submitted, `batches` counts calls by their class.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class FakeWorkers:
         self.calls: list[AnyCall] = []
         self.batches: Counter[type] = Counter()
         self.same_pictures: bool | str = True
+        self.twist: Callable[[AnyCall, Any], Any] = lambda _call, result: result
         self.deaths = 0
         self.stopped = False
         self._script: deque[tuple[Callable[[AnyCall], bool], BaseException]] = deque()
@@ -168,7 +171,12 @@ class FakeWorkers:
             return
         if on_progress is not None:
             on_progress(Progress("fake", 1, 1))
-        handle.finish(result)
+        result = self.twist(handle.call, result)
+        fault = answers.fault(handle.call, result)
+        if fault is None:
+            handle.finish(result)
+        else:
+            handle.fail(WorkerBug(f"a wrong answer: {fault}"))
 
     def _serve(self, call: AnyCall) -> Any:
         match call:

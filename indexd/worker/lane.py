@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from indexd.errors import CallCancelled, CallTimedOut, WorkerDied
-from indexd.worker import child, wire
+from indexd.worker import answers, child, wire
 from indexd.worker.calls import Priority, WorkerSettings
 from indexd.worker.ending import ending
 from indexd.worker.flights import Flight, Flights
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 """Before another start after children that died before they began anything: doubled each time. The calls wait."""
+BEGIN_SECONDS = 180.0
+"""How long a child that holds calls may be silent without having begun one. Its start imports no model library, so that
+even a machine that swaps is through in less."""
 
 OnEvent = Callable[[str, str], None]
 
@@ -50,6 +53,7 @@ class Lane:
         self._outbox: queue.SimpleQueue[bytes | None] | None = None
         self._process: SpawnProcess | None = None
         self._residents: tuple[float, dict[str, float]] = (0.0, {})
+        self._heard_at = 0.0
         self._deaths = 0
         self._fruitless = 0
         self._leaving = False
@@ -68,6 +72,8 @@ class Lane:
             if self._stopping:
                 handle.fail(CallCancelled("indexd is stopping and takes no more calls"))
                 return handle
+            if not self._flights:
+                self._heard_at = time.monotonic()
             self._flights.add(Flight(handle, number, message, on_progress, timeout_seconds))
             if self._outbox is not None:
                 self._outbox.put(message)
@@ -165,6 +171,7 @@ class Lane:
         sender = threading.Thread(target=_send_all, args=(ours, outbox), name=f"lane-{self._name}-send", daemon=True)
         with self._condition:
             self._process, self._outbox, self._leaving = process, outbox, False
+            self._heard_at = time.monotonic()
             for message in self._flights.messages():
                 outbox.put(message)
             if self._stopping:
@@ -172,15 +179,16 @@ class Lane:
         sender.start()
         log.debug("%s worker started, pid %s", self._name, process.pid)
         overdue: list[Flight] = []
+        mute = ""
         try:
-            overdue = self._listen(ours)
+            overdue, mute = self._listen(ours)
         finally:
             process.kill()
             process.join()
             outbox.put(None)
             sender.join()
             ours.close()
-            self._settle(process.exitcode, overdue)
+            self._settle(process.exitcode, overdue, mute)
 
     def _start_child(self) -> tuple[Connection, SpawnProcess]:
         """Our end of the pipe, and the process at the other. Raises OSError: no descriptors, no memory, no processes."""
@@ -197,29 +205,45 @@ class Lane:
                 raise
         return ours, process
 
-    def _listen(self, connection: Connection) -> list[Flight]:
-        """Handle what the child says until it is gone, or until calls are overdue: those are returned."""
+    def _listen(self, connection: Connection) -> tuple[list[Flight], str]:
+        """Handle what the child says until it is gone or begins nothing, or until calls are overdue.
+
+        The calls that are overdue, and what is to be said of a child that begins nothing.
+        """
         while True:
             with self._condition:
                 deadline = self._flights.next_deadline()
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if wait([connection], timeout):
+            now = time.monotonic()
+            # A call that comes does not wake this thread, and the child may hang: looked at by the clock as well.
+            limit = now + BEGIN_SECONDS if deadline is None else deadline
+            if wait([connection], max(0.0, min(limit, self._begin_by(now)) - now)):
                 try:
                     message: wire.FromChild = connection.recv()
                 except (EOFError, OSError):
-                    return []
+                    return [], ""
                 except Exception:
                     # Its calls fail with it; the lane lives on, and the next child may make itself understood.
                     log.exception("the %s worker sent something that cannot be read; it is ended", self._name)
-                    return []
+                    return [], ""
                 self._hear(message)
                 continue
             with self._condition:
                 overdue = self._flights.overdue(time.monotonic())
             if overdue:
-                return overdue
+                return overdue, ""
+            if self._begin_by(time.monotonic()) <= time.monotonic():
+                return [], f"was ended because it began nothing for {BEGIN_SECONDS:g} s"
+
+    def _begin_by(self, now: float) -> float:
+        """When a child that has begun nothing must have; far away while it has a call in hand or none at all."""
+        with self._condition:
+            if self._flights.begun() or not self._flights:
+                return now + BEGIN_SECONDS
+            return self._heard_at + BEGIN_SECONDS
 
     def _hear(self, message: wire.FromChild) -> None:
+        with self._condition:
+            self._heard_at = time.monotonic()
         match message:
             case wire.Begun(number):
                 self._sign(number, begun=True)
@@ -232,7 +256,7 @@ class Lane:
                         log.exception("a listener to the progress of a %s failed", type(flight.call.call).__name__)
             case wire.Finished(number, result):
                 if (flight := self._land(number)) is not None:
-                    flight.call.finish(result)
+                    self._give(flight, result)
             case wire.Failed(number, error):
                 if (flight := self._land(number)) is not None:
                     flight.call.fail(error)
@@ -244,6 +268,13 @@ class Lane:
                     self._leaving, self._outbox = True, None
             case wire.Logged(level, logger, text):
                 logging.getLogger(logger).log(level, "%s", text)
+
+    def _give(self, flight: Flight, result: Any) -> None:
+        fault = answers.fault(flight.call.call, result)
+        if fault is None:
+            flight.call.finish(result)
+        else:
+            flight.call.fail(wire.WorkerBug(f"the {self._name} worker gave a wrong answer to {flight.kind}: {fault}"))
 
     def _sign(self, number: int, *, begun: bool = False) -> Flight | None:
         with self._condition:
@@ -259,7 +290,7 @@ class Lane:
         with self._condition:
             return self._flights.land(number)
 
-    def _settle(self, exit_code: int | None, overdue: list[Flight]) -> None:
+    def _settle(self, exit_code: int | None, overdue: list[Flight], mute: str) -> None:
         """The child is gone: fail what it took with it; what it had not begun waits for the next one.
 
         After a time limit others may have been in hand: they were served in the same process, are not to blame, and wait.
@@ -274,7 +305,7 @@ class Lane:
         for flight in lost:
             flight.call.fail(self._cause(flight, exit_code, overdue) if died else CallCancelled("indexd is stopping"))
         if died:
-            what = "was ended because a call hung" if overdue else ending(exit_code)
+            what = "was ended because a call hung" if overdue else mute or ending(exit_code)
             self._on_event("worker_died", f"the {self._name} worker {what}; calls lost: {len(lost)}")
 
     def _cause(self, flight: Flight, exit_code: int | None, overdue: list[Flight]) -> WorkerDied:

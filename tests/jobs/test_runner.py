@@ -258,6 +258,24 @@ def test_a_model_that_is_gone_pauses_the_queue_until_it_is_back(room: Room) -> N
     assert _job_state(room, 1) == "done"
 
 
+def test_jobs_of_other_models_go_on_while_one_is_gone(room: Room) -> None:
+    waits = _submit(room, "model: dream\npriority: high\ncount: 2")
+    checkpoint = room.jobs.catalogue.checkpoint("dream").path
+    away = checkpoint.rename(checkpoint.with_suffix(".away"))
+    goes_on = _submit(room, "count: 3")
+    room.work()
+    assert (_job_state(room, goes_on), _states(room, waits)) == ("done", ["queued", "queued"])
+    assert "there is no checkpoint 'dream'" in (room.store.jobs.paused() or "")
+    later = _submit(room)
+    room.work()
+    assert _job_state(room, later) == "done"
+    away.rename(checkpoint)
+    room.clock.now += 60
+    room.work()
+    assert _states(room, waits) == ["done", "done"]
+    assert room.store.jobs.paused() is None
+
+
 def test_a_model_that_goes_while_the_worker_has_the_job_is_the_machines_fault(room: Room) -> None:
     room.workers.hold()
     _submit(room, "model: dream")
@@ -522,7 +540,7 @@ def test_a_bug_in_the_runner_is_told_loudly(room: Room, monkeypatch: pytest.Monk
         heard.set()
 
     room.runner._on_failure = on_failure
-    monkeypatch.setattr(room.store.jobs, "next_item", lambda now: 1 / 0)
+    monkeypatch.setattr(room.store.jobs, "next_item", lambda *_: 1 / 0)
     room.runner.start()
     assert heard.wait(30)
     room.runner.stop()

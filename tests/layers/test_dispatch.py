@@ -16,7 +16,7 @@ from indexd.errors import ModelOff, OutOfMemory, StorageFull, WorkerDied
 from indexd.images.facts import ImageFacts, Metadata
 from indexd.layers.batch import NO_FILE, NO_FILE_RETRY_SECONDS, Thumbnails
 from indexd.layers.description import LAYERS, SUCCESSION, stages_for
-from indexd.layers.dispatch import AHEAD, LayerDispatcher
+from indexd.layers.dispatch import AHEAD, LOOK_SECONDS, LayerDispatcher
 from indexd.layers.successors import UNSEEN_RETRY_SECONDS
 from indexd.layers.trouble import HOLD_SECONDS, RETRY_SECONDS
 from indexd.store.index import Store
@@ -120,6 +120,33 @@ def test_a_model_that_cannot_be_loaded_costs_no_attempts_and_is_tried_again_late
     drain(dispatcher)
     assert store.work.counts() == {}
     assert dispatcher.waits_for() == {}
+
+
+def test_a_model_that_was_put_right_is_taken_up_without_waiting(
+    store: Store,
+    add: Callable[..., list[int]],
+    dispatcher_of: Callable[..., LayerDispatcher],
+    clock: Clock,
+    models: Path,
+) -> None:
+    workers = FakeWorkers(off={"bge": "cannot be loaded", "clip_h": "cannot be loaded"})
+    dispatcher = dispatcher_of(workers)
+    add("a fox")
+    for _ in range(8):
+        drain(dispatcher)
+        clock.now += 900
+    drain(dispatcher)
+    assert set(store.work.counts()) == {"bge_prompt", "clip_h"}
+    workers.off.clear()
+    drain(dispatcher)
+    assert set(store.work.counts()) == {"bge_prompt", "clip_h"}
+    dispatcher.works("bge")  # as `indexd models verify` tells it
+    drain(dispatcher)
+    assert set(store.work.counts()) == {"clip_h"}
+    (models / "weights").write_bytes(b"whole again")
+    clock.now += LOOK_SECONDS
+    drain(dispatcher)
+    assert store.work.counts() == {}
 
 
 def test_a_poisonous_item_is_found_and_set_aside_and_the_others_are_done(

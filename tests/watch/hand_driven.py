@@ -54,9 +54,9 @@ class HandDriven:
     def reopen(self) -> HandDriven:
         """Start again with the index as it is, as a new daemon would."""
         assert self.rounds is not None
-        identity = self.status.identity
+        identity, stranger = self.status.identity, self.status.stranger
         self.rounds.close()
-        return self.open(WatchedRoot(ROOT_ID, os.fsencode(self.path), identity=identity))
+        return self.open(WatchedRoot(ROOT_ID, os.fsencode(self.path), identity=identity, stranger=stranger))
 
     def deliver(self, file: SettledFile) -> None:
         self.delivered.append(file.rel)

@@ -340,6 +340,45 @@ def test_what_is_written_into_a_bare_mount_point_is_indexed_and_nothing_is_marke
     assert (hand.take(), hand.missing(), len(hand.present())) == ([b"new.png"], [], 11)
 
 
+@pytest.mark.parametrize("foreign", [4, 10, 30])
+def test_however_many_foreign_files_lie_in_a_bare_mount_point_nothing_is_marked(
+    hand: HandDriven, folder: Path, tmp_path: Path, foreign: int
+) -> None:
+    for number in range(10):
+        old_file(folder / f"{number}.png")
+    hand.open(options=WatchOptions(reconcile_seconds=60.0))
+    folder.rename(tmp_path / "elsewhere")
+    for number in range(foreign):
+        old_file(folder / f"foreign{number}.png")
+    hand.run(600)
+    assert (hand.missing(), hand.status.online, len(hand.present())) == ([], False, 10 + foreign)
+    hand.reopen()
+    hand.run(600)
+    assert (hand.missing(), hand.status.online) == ([], False)
+    assert "0 of 10 indexed files" in hand.status.reason
+    folder.rename(tmp_path / "bare")
+    (tmp_path / "elsewhere").rename(folder)
+    hand.run(600)
+    assert (hand.status.online, len(hand.present()), len(hand.missing())) == (True, 10, foreign)
+
+
+def test_a_library_that_was_copied_back_into_an_empty_folder_is_adopted(
+    hand: HandDriven, folder: Path, tmp_path: Path
+) -> None:
+    for number in range(10):
+        old_file(folder / f"{number}.png")
+    hand.open(options=WatchOptions(reconcile_seconds=60.0))
+    folder.rename(tmp_path / "elsewhere")
+    for number in range(12):
+        old_file(folder / f"foreign{number}.png")
+    hand.run(600)
+    assert hand.status.online is False
+    for number in range(9):
+        old_file(folder / f"{number}.png")
+    hand.run(600)
+    assert (hand.status.online, hand.missing()) == (True, [b"9.png"])
+
+
 def test_the_same_disk_under_another_number_is_adopted(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
     for number in range(10):
         old_file(folder / f"{number}.png")

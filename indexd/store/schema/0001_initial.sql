@@ -12,6 +12,8 @@ CREATE TABLE root (
     purpose  TEXT NOT NULL CHECK (purpose IN ('images', 'jobs')),
     online   INTEGER NOT NULL DEFAULT 1,
     identity TEXT,
+    stranger TEXT,                          -- the identity of a folder that took its place
+    held     INTEGER NOT NULL DEFAULT 0,    -- how many files were known then
     mode     TEXT NOT NULL DEFAULT '',
     reason   TEXT NOT NULL DEFAULT '',
     folder_tags INTEGER NOT NULL DEFAULT 0  -- whether the folders below it count as tags

@@ -1,0 +1,59 @@
+"""What a user does, in a line each, and waiting until the daemon has done what follows from it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from indexd.api.connect import connect
+from indexd.config import load
+from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.search.targets import Target
+from indexd_schemas.output import Status
+from tests.e2e.pictures import picture, write
+from tests.faults.agreement import disagreements
+from tests.faults.conftest import WAIT_SECONDS
+
+
+def pictures(home: Path, count: int, first: int = 0, person: str = "anna") -> list[Path]:
+    """Write so many pictures into the watched folder."""
+    folder = home / "pictures"
+    return [write(folder, f"{person}-{number}.png", picture(number)) for number in range(first, first + count)]
+
+
+def job(home: Path, name: str, count: int = 2, prompt: str = "a cat") -> None:
+    """Drop a job file, whole at once."""
+    draft = home / "draft"
+    draft.write_text(f"kind: txt2img\nprompt: {prompt}\nseed: 5\ncount: {count}\nsize: 64x64\n", "utf-8")
+    draft.rename(home / "inbox" / f"{name}.yaml")
+
+
+def rate(home: Path, path: Path, stars: int) -> None:
+    """Rate a picture through the running daemon; returns when it was acknowledged."""
+    remote = connect(load(home), need_daemon=True)
+    try:
+        remote.rate([Target(path=os.fsencode(path))], stars)
+    finally:
+        remote.close()
+
+
+def until_idle(daemon: DaemonProcess, images: int, jobs: int = 0) -> Status:
+    """Wait until so many pictures are indexed, so many jobs over, and nothing is left to do."""
+
+    def done(status: Status) -> bool:
+        return status.images >= images and sum(status.jobs.values()) >= jobs and settled(status)
+
+    status = daemon.wait_until(f"{images} pictures and {jobs} jobs", done, WAIT_SECONDS)
+    assert status.images == images
+    return status
+
+
+def until_paused(daemon: DaemonProcess, word: str) -> None:
+    """Wait until the queue says why it waits."""
+    daemon.wait_until(f"a pause with {word!r}", lambda status: word in (status.queue_paused or ""), WAIT_SECONDS)
+
+
+def agree(daemon: DaemonProcess) -> None:
+    """Stop the daemon; ledger, folders and index must agree."""
+    daemon.stop(60.0)
+    assert disagreements(daemon.home) == []

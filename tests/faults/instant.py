@@ -1,0 +1,99 @@
+"""The real daemon with real worker processes, whose models are instant: what is tested is everything around them.
+
+`python -m tests.faults.instant --home HOME run`. Vectors, faces and pictures are those of indexd.worker.fake; thumbnails,
+comparisons and clustering are the real ones. A prompt with the word POISON ends the worker, as a bug in native code would.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexd.worker import child
+from indexd.worker.calls import EmbedImages, EmbedText, FacesFound, FindFaces, Render, VerifyModel, WorkerSettings
+from indexd.worker.fake import DIM, FakeWorkers, direction
+from indexd.worker.session import RenderSession
+
+POISON = "POISON"
+RENDER_STEPS = 5
+STEP_SECONDS = 0.02
+_real_main, _real_serve = child.main, child.serve
+
+
+def serve(call: Any, session: RenderSession) -> Any:
+    """In the worker: answer at once what would need a model."""
+    if not isinstance(call, (EmbedText, EmbedImages, FindFaces, Render, VerifyModel)):
+        return _real_serve(call, session)
+    if isinstance(call, Render):
+        for step in range(RENDER_STEPS):
+            session.between_steps()
+            time.sleep(STEP_SECONDS)
+            session.progress("denoise", step + 1, RENDER_STEPS)
+    if POISON in (str(call.recipe.get("prompt")) if isinstance(call, Render) else " ".join(getattr(call, "texts", ()))):
+        os._exit(139)
+    result = FakeWorkers().submit(call).result()
+    return _by_person(call, result) if isinstance(call, FindFaces) else result
+
+
+def _by_person(call: FindFaces, found: FacesFound) -> FacesFound:
+    """Faces by the name of the file: those of `anna-17.png` are all near to each other."""
+    rows = found.vectors.copy()
+    for path, regions in zip(call.paths, found.regions, strict=True):
+        person = os.path.basename(path).partition(b"-")[0]
+        for region in regions:
+            if region.row is not None:
+                mixed = direction(person, DIM) + 0.25 * rows[region.row]
+                rows[region.row] = mixed / np.linalg.norm(mixed)
+    return FacesFound(found.regions, rows.astype(np.float32), found.identity, found.detectors, found.problems)
+
+
+def worker_main(connection: Any, lane: str, settings: WorkerSettings) -> None:
+    """In the place of indexd.worker.child.main, in the worker."""
+    child.serve = serve  # type: ignore[attr-defined, assignment]
+    _real_main(connection, lane, settings)
+
+
+SETTINGS = """\
+[watch]
+settle_seconds = 0.2
+sweep = "2s"
+poll = "1s"
+reconcile = "20s"
+
+[models.sdxl]
+path = "{models}/base.safetensors"
+[models.bge]
+path = "{models}/base.safetensors"
+[models.clip_h]
+path = "{models}/base.safetensors"
+[[faces.detectors]]
+path = "{models}/base.safetensors"
+[characters]
+min_faces = 3
+
+[[roots]]
+path = "{pictures}"
+"""
+
+
+def make_home(home: Path, *, pictures: Path | None = None, more: str = "") -> Path:
+    """A home for the instant daemon, which watches `pictures` (default: a folder in it)."""
+    models, pictures = home / "models", pictures or home / "pictures"
+    for folder in (models, pictures, home / "inbox", home / "output"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (models / "base.safetensors").write_bytes(b"a model that is never opened")
+    (home / "indexd.toml").write_text(SETTINGS.format(models=models, pictures=pictures) + more, "utf-8")
+    return home
+
+
+if __name__ == "__main__":
+    child.main = worker_main
+    if len(sys.argv) > 1:
+        from indexd.cli import main
+
+        sys.exit(main())

@@ -1,0 +1,168 @@
+"""Disks that fill up, run out of inodes, become read-only, fail, are slow, or lose their power."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexd.errors import IndexdError, StorageFull
+from indexd.store.index import Store
+from indexd.store.migrate import Migration, migrations, open_database
+from tests.faults import disks
+from tests.faults.conftest import WAIT_SECONDS, Launch
+from tests.faults.doing import agree, job, pictures, rate, until_idle, until_paused
+from tests.faults.instant import make_home
+from tests.faults.shim import Shim
+
+ROOM = "size=72m,nr_inodes=400"
+
+
+@pytest.mark.parametrize("fill", [disks.fill_bytes, disks.fill_inodes], ids=["bytes", "inodes"])
+def test_no_room_to_publish_pauses_the_queue_and_no_picture_is_lost(home: Path, launch: Launch, fill: object) -> None:
+    with disks.tmpfs(home / "output", ROOM) as output:
+        daemon = launch(home)
+        filler = fill(output)  # type: ignore[operator]
+        job(home, "full", count=3)
+        until_paused(daemon, "is full")
+        assert list(output.glob("*.png")) == []
+        _empty(filler)
+        until_idle(daemon, images=3, jobs=1)
+        agree(daemon)
+
+
+def test_no_room_for_the_index_is_told_and_everything_arrives_later(place: Path, launch: Launch) -> None:
+    with disks.tmpfs(place / "small", "size=72m") as small:
+        (place / "pictures").mkdir()
+        home = make_home(small / "home", pictures=place / "pictures")
+        (home / "pictures").symlink_to(place / "pictures")
+        daemon = launch(home)
+        (first,) = pictures(home, 1)
+        until_idle(daemon, images=1)
+        filler = disks.fill_bytes(small)
+        pictures(home, 30, first=1)
+        with pytest.raises(IndexdError, match="full"):
+            for stars in (1, 2, 3, 4, 5) * 100:
+                rate(home, place / "pictures" / first.name, stars)
+        _empty(filler)
+        until_idle(daemon, images=31)
+        rate(home, place / "pictures" / first.name, 5)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Path]:
+    """Where an index goes on a disk with room for it and little more."""
+    with disks.tmpfs(tmp_path / "disk", "size=8m") as disk:
+        yield disk / "index.db"
+
+
+def test_no_room_to_make_an_index_or_to_change_its_form(index: Path) -> None:
+    filler = disks.fill_bytes(index.parent)
+    with pytest.raises(StorageFull):
+        Store.open(index)
+    _empty(filler)
+    with Store.open(index) as store:
+        store.meta.set("a", "b")
+    filler = disks.fill_bytes(index.parent)
+    steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
+    with pytest.raises(StorageFull):
+        open_database(index, steps=steps)
+    _empty(filler)
+    with Store.open(index) as store:
+        assert store.meta.get("a") == "b"
+    open_database(index, steps=steps).close()
+
+
+def test_an_output_folder_that_became_read_only_pauses_the_queue(home: Path, launch: Launch) -> None:
+    with disks.tmpfs(home / "output", ROOM) as output:
+        daemon = launch(home)
+        until_idle(daemon, images=0)
+        disks.remount(output, "ro")
+        job(home, "fixed", count=2)
+        until_paused(daemon, "read-only")
+        disks.remount(output, "rw")
+        until_idle(daemon, images=2, jobs=1)
+        agree(daemon)
+
+
+def test_an_index_on_a_read_only_disk_is_one_sentence(index: Path) -> None:
+    Store.open(index).close()
+    disks.remount(index.parent, "ro")
+    with pytest.raises(IndexdError) as told:
+        Store.open(index)
+    assert str(index.parent) in str(told.value)
+    disks.remount(index.parent, "rw")
+    Store.open(index).close()
+
+
+def test_a_picture_whose_sectors_fail_is_read_when_they_do_not(
+    home: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexd.intake.DISK_FULL_RETRY_SECONDS", 1.0)
+    shim = Shim(home)
+    shim.order("/anna-3.png", read=errno.EIO)
+    daemon = launch(home, shim.environment)
+    pictures(home, 8)
+    daemon.wait_until("the others", lambda status: status.images == 7, WAIT_SECONDS)
+    assert shim.injected > 0
+    shim.mend()
+    until_idle(daemon, images=8)
+    agree(daemon)
+
+
+def test_a_slow_disk_loses_nothing(home: Path, launch: Launch) -> None:
+    shim = Shim(home)
+    daemon = launch(home, shim.environment)
+    shim.order(str(home), slow_ms=30)
+    pictures(home, 10)
+    job(home, "slow")
+    until_idle(daemon, images=12, jobs=1)
+    shim.mend()
+    agree(daemon)
+
+
+def test_after_a_power_cut_everything_acknowledged_is_there(place: Path, launch: Launch) -> None:
+    disk = disks.Ext4(place / "image", place / "disk")
+    try:
+        home = make_home(place / "disk" / "home")
+        daemon = launch(home)
+        rated = []
+        for number in range(20):
+            rated += pictures(home, 1, first=number)
+            if number % 5 == 0:
+                job(home, f"job{number}")
+            time.sleep(0.05)
+        daemon.wait_until("something done", lambda status: status.jobs.get("done", 0) >= 2, WAIT_SECONDS)
+        done = {path.name for path in (home / "inbox" / "done").glob("*.yaml")}
+        taken = {path.name for path in (home / "inbox").rglob("*.yaml")}
+        disk.cut_power()
+        daemon.kill()
+        disk.unmount()
+        disk.mount()
+        assert len(taken) == 4
+        left = {path.stem for path in (home / "pictures").glob("*.png") if path.stat().st_size}
+        daemon = launch(home)
+        status = daemon.wait_until(
+            "the jobs", lambda status: status.jobs.get("done", 0) >= len(done) and not status.jobs.get("queued"), 300
+        )
+        assert status.jobs.get("failed", 0) == 0
+        assert status.images >= len(left)
+        daemon.stop(60.0)
+        with Store.open(home / "index.db") as store:
+            for one in store.jobs.list():
+                for item in store.jobs.items(one.id):
+                    assert Path(item.path.decode()).stat().st_size > 0
+    finally:
+        disk.unmount()
+
+
+def _empty(filler: Path) -> None:
+    if filler.is_dir():
+        for path in filler.iterdir():
+            path.unlink()
+        filler.rmdir()
+    else:
+        filler.unlink()

@@ -1,0 +1,88 @@
+"""Watched folders that go, come back, are replaced by empty or foreign ones, or send no events: nothing is forgotten."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.pictures import picture, write
+from tests.faults import disks
+from tests.faults.conftest import WAIT_SECONDS, Launch
+from tests.faults.doing import agree, pictures, rate, until_idle
+from tests.faults.instant import make_home
+
+FOREIGN = 30
+
+
+@pytest.mark.parametrize("foreign", [None, 0, FOREIGN], ids=["removed", "empty", "foreign files"])
+def test_a_folder_that_went_and_came_back(home: Path, launch: Launch, foreign: int | None) -> None:
+    daemon = launch(home)
+    first, *_ = pictures(home, 10)
+    until_idle(daemon, images=10)
+    rate(home, first, 5)
+    (home / "pictures").rename(home / "away")
+    if foreign is not None:
+        for number in range(foreign):
+            write(home / "pictures", f"foreign-{number}.png", picture(5000 + number))
+        (home / "pictures").mkdir(exist_ok=True)
+    daemon.wait_until(
+        "the folder being offline", lambda status: any(not root.online for root in status.roots), WAIT_SECONDS
+    )
+    if foreign:
+        status = daemon.wait_until("the foreign ones", lambda status: status.images == 10 + FOREIGN, WAIT_SECONDS)
+        assert status.missing_files == 0
+        # A new start judges anew, and by then the foreign files are in the index too.
+        daemon.stop(60.0)
+        daemon.start(WAIT_SECONDS)
+        status = daemon.wait_until(
+            "the folder being offline still",
+            lambda status: any(root.last_reconcile and not root.online for root in status.roots),
+            WAIT_SECONDS,
+        )
+        assert status.missing_files == 0
+        assert "0 of 10 indexed files" in " ".join(root.reason for root in status.roots)
+    shutil.rmtree(home / "pictures", ignore_errors=True)
+    (home / "away").rename(home / "pictures")
+    status = daemon.wait_until(
+        "the folder being back", lambda status: all(root.online for root in status.roots), WAIT_SECONDS
+    )
+    pictures(home, 1, first=10)
+    until_idle(daemon, images=11 + (foreign or 0))
+    agree(daemon)
+
+
+def test_an_unmounted_disk_and_what_is_written_into_its_bare_mount_point(place: Path, launch: Launch) -> None:
+    home = make_home(place / "home")
+    bare = home / "pictures"
+    store = disks.Ext4(place / "image", place / "disk")
+    try:
+        store.unmount()
+        store.folder = bare
+        store.mount()
+        daemon = launch(home)
+        pictures(home, 6)
+        until_idle(daemon, images=6)
+        store.unmount()
+        daemon.wait_until("offline", lambda status: any(not root.online for root in status.roots), WAIT_SECONDS)
+        assert (status := daemon.status()) is not None
+        assert (status.images, status.missing_files) == (6, 0)
+        store.mount()
+        daemon.wait_until("online", lambda status: all(root.online for root in status.roots), WAIT_SECONDS)
+        pictures(home, 1, first=6)
+        until_idle(daemon, images=7)
+        agree(daemon)
+    finally:
+        store.unmount()
+
+
+def test_a_folder_without_events_is_polled_and_says_so(home: Path, launch: Launch) -> None:
+    settings = home / "indexd.toml"
+    settings.write_text(settings.read_text("utf-8") + 'mode = "poll"\n', "utf-8")
+    daemon = launch(home)
+    pictures(home, 3)
+    status = until_idle(daemon, images=3)
+    (root,) = [root for root in status.roots if root.path == str(home / "pictures")]
+    assert root.mode == "poll"
+    assert root.reason

@@ -1,0 +1,99 @@
+"""The machine around a running daemon: no file handles, a clock that jumps, a stranger's lock, a second daemon."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import apsw
+import psutil
+import pytest
+
+from indexd.demo.daemon_process import DaemonProcess
+from indexd.jobs.setbacks import RETRY_SECONDS
+from indexd.layers.trouble import Holds
+from indexd.store.index import Store
+from tests.faults.conftest import START_SECONDS, Launch
+from tests.faults.doing import agree, job, pictures, rate, until_idle
+from tests.faults.shim import Shim
+from tests.store.made_up import Library, new_job
+
+DAY = 86_400
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit on another process's handles is Linux")
+def test_without_file_handles_for_a_while_nothing_is_lost(home: Path, launch: Launch) -> None:
+    daemon = launch(home)
+    pictures(home, 3)
+    until_idle(daemon, images=3)
+    before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (psutil.Process(daemon.pid).num_fds() - 2, before[1]))
+    pictures(home, 20, first=3)
+    job(home, "handles")
+    time.sleep(2.0)  # long enough for some of them to be met
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
+    until_idle(daemon, images=25, jobs=1)
+    agree(daemon)
+
+
+@pytest.mark.parametrize("jump", [-30 * DAY, 400 * DAY])
+def test_the_clock_jumps_while_everything_runs(home: Path, launch: Launch, jump: int) -> None:
+    shim = Shim(home)
+    daemon = launch(home, shim.environment)
+    pictures(home, 5)
+    job(home, "before", count=3)
+    shim.order(clock=jump)
+    pictures(home, 5, first=5)
+    job(home, "after", count=3)
+    until_idle(daemon, images=16, jobs=2)
+    agree(daemon)
+
+
+def test_what_waits_for_its_next_attempt_is_not_forgotten_when_the_clock_is_set_back(home: Path) -> None:
+    with Store.open(home / "index.db") as store:
+        now = 1_000_000.0
+        library = Library(store, store.roots.ensure(b"/pictures", "images"))
+        image_id = library.add("a.png", stages=("clip_h",))
+        store.work.take("clip_h", 1, now)
+        store.work.failed("clip_h", image_id, "gone", retry_at=now + 600)
+        made = store.jobs.admit(new_job(items=1))
+        (item,) = store.jobs.items(made.id)
+        store.jobs.begin(item.id)
+        store.jobs.item_failed(item.id, "died", retry_at=now + RETRY_SECONDS[-1])
+        assert store.work.take("clip_h", 1, now) == []
+        assert store.jobs.next_item(now) is None
+        assert store.jobs.next_item(now - DAY) is not None
+        assert [one.image_id for one in store.work.take("clip_h", 1, now - DAY)] == [image_id]
+
+
+def test_a_hold_does_not_last_longer_because_the_clock_was_set_back() -> None:
+    holds = Holds()
+    holds.hold("bge", "off", 1_000_000.0)
+    assert holds.held("bge", 1_000_000.0)
+    assert not holds.held("bge", 1_000_000.0 - DAY)
+
+
+def test_a_stranger_that_holds_the_index_for_a_moment_costs_nothing(home: Path, launch: Launch) -> None:
+    daemon = launch(home)
+    (path,) = pictures(home, 1)
+    until_idle(daemon, images=1)
+    stranger = apsw.Connection(str(home / "index.db"))
+    stranger.set_busy_timeout(30_000)
+    stranger.execute("BEGIN IMMEDIATE")
+    pictures(home, 5, first=1)
+    stranger.close()
+    rate(home, path, 5)
+    until_idle(daemon, images=6)
+    agree(daemon)
+
+
+def test_a_second_daemon_is_refused_and_the_first_goes_on(home: Path, launch: Launch) -> None:
+    daemon = launch(home)
+    second = DaemonProcess(home, None, "tests.faults.instant")
+    second.launch()
+    assert second.wait(START_SECONDS) != 0
+    assert f"already running for {home / 'index.db'} (process {daemon.pid})" in daemon.log.read_text("utf-8")
+    pictures(home, 1)
+    until_idle(daemon, images=1)
