@@ -10,14 +10,14 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from indexd.cli.app import app
-from indexd_schemas.job import Img2ImgJob, Txt2ImgJob
+from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Sampler
 from indexd_schemas.settings import Settings
 
@@ -107,7 +107,7 @@ def job_page() -> str:
         NOTE,
         "An unknown field is an error with a suggestion. [jobs.md](jobs.md) tells how jobs live.",
     ]
-    for model in (Txt2ImgJob, Img2ImgJob):
+    for model in JOB_KINDS.values():
         kind = model.model_fields["kind"].annotation.__args__[0]  # type: ignore[union-attr]
         lines += [
             "",
@@ -129,7 +129,7 @@ def _field_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
         yield f"| `{shown}` | {_cell(default)} | {_cell(field.description)} | {_cell(example)} |"
         inner = _nested(field.annotation)
         if inner is not None:
-            yield from _field_rows(inner, f"{shown}." if field.annotation is inner else f"{shown}[].")
+            yield from _field_rows(inner, f"{shown}[]." if get_origin(field.annotation) is list else f"{shown}.")
 
 
 def _default(field: FieldInfo) -> Any:

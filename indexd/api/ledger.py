@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from indexd.jobs.result import item_output
 from indexd.store.index import Store
-from indexd.store.records import ItemRow, JobRow
-from indexd.watch.paths import display
-from indexd_schemas.output import Job, JobItem, ShownJob
+from indexd.store.records import JobRow
+from indexd_schemas.output import Job, ShownJob
 
 
 def job_of(row: JobRow) -> Job:
@@ -22,21 +22,8 @@ def job_of(row: JobRow) -> Job:
     )
 
 
-def item_of(row: ItemRow) -> JobItem:
-    """A picture of a job as the JSON contract has it."""
-    return JobItem(
-        index=row.index,
-        seed=row.seed,
-        state=row.state,
-        attempts=row.attempts,
-        path=display(row.path),
-        hash=row.content_hash.hex() if row.content_hash else None,
-        seconds=row.seconds,
-        error=row.error,
-    )
-
-
 def shown_job(store: Store, row: JobRow) -> ShownJob:
     """A job with its pictures and the file as it was admitted."""
-    pictures = [item_of(item) for item in store.jobs.items(row.id)]
+    ended = row.state not in ("queued", "running")
+    pictures = [item_output(item, ended=ended) for item in store.jobs.items(row.id)]
     return ShownJob(job=job_of(row), pictures=pictures, source=row.source.decode("utf-8", "replace"))

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.printing import json_option, note, print_json
-from indexd.cli.session import operations
+from indexd.cli.session import operations, settings
 from indexd.cli.submit import outcome, wait_for
 from indexd.errors import EXIT_ERROR, EXIT_OK, IndexdError, UsageError
 
 if TYPE_CHECKING:
-    from indexd.api.operations import Operations
     from indexd_schemas.recipe import Recipe
     from indexd_schemas.replies import Replayed
 
@@ -38,8 +37,7 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
     folder, name = _place(out)
     try:
         with operations(need_daemon=True) as door:
-            source = _source(door, recipe)
-            submitted = door.submit(job_text(recipe, source, folder, name).encode(), f"replay-{name}.yaml")
+            submitted = door.submit(job_text(picture, folder, name).encode(), f"replay-{name}.yaml")
             shown = wait_for(door, str(submitted.job.id))
         if outcome(shown) != EXIT_OK:
             raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
@@ -80,7 +78,10 @@ def note_differences(recipe: Recipe, replayed: Path) -> None:
 def _place(out: Path | None) -> tuple[Path, str]:
     """Folder and stem of the new picture."""
     if out is None:
-        return Path(tempfile.mkdtemp(prefix="indexd-replay-")), "replay"
+        # Not the system's temporary folder: a daemon under systemd has one of its own (PrivateTmp).
+        cache = settings().places.cache
+        cache.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="replay-", dir=cache)), "replay"
     target = out.absolute()
     if target.suffix.lower() != ".png":
         raise UsageError(f"pictures are PNG; name a file that ends in .png (got {out})")
@@ -93,19 +94,3 @@ def _place(out: Path | None) -> tuple[Path, str]:
     if set("{}") & set(target.stem):
         raise UsageError(f"{{ and }} cannot stand in the name of the new picture (got {out})")
     return target.parent, target.stem
-
-
-def _source(door: Operations, recipe: Recipe) -> str | None:
-    """Where the input picture of the recipe lies now, found by its content."""
-    if recipe.input is None:
-        return None
-    from indexd.errors import NothingFound
-    from indexd.search.targets import Target
-
-    try:
-        path = door.show(Target(content_hash=bytes.fromhex(recipe.input.hash))).image.path
-    except NothingFound:
-        path = None
-    if path is None:
-        raise IndexdError(f"the input picture {recipe.input.name} ({recipe.input.hash[:12]}…) is not in the index")
-    return path

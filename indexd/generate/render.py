@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate import decode, denoise
+from indexd.generate import decode, denoise, score
 from indexd.generate.embeddings import load_embeddings, word_of
+from indexd.generate.inpaint import Canvas, canvas_of, under_mask
 from indexd.generate.latents import encoded, generator, noise, source_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
@@ -55,7 +56,11 @@ def render(call: Render, session: RenderSession) -> Rendered:
 
 
 def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
-    room = task.session.pool.with_room
+    room, canvas = task.session.pool.with_room, None
+    if task.recipe.kind == "inpaint":
+        with _stage("mask", seconds):
+            canvas, recipe = canvas_of(call, task.recipe, task.session)
+            task = replace(task, recipe=recipe)
     with _stage("loras", seconds):
         hashes = room(partial(task.model.loras.activate, _wanted(call, task.recipe)))
         complete = _completed(task, hashes)
@@ -65,11 +70,14 @@ def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
         conditioning = room(partial(_conditioning, task))
     task.session.between_steps()
     with _stage(denoise.STAGE, seconds):
-        latents = room(partial(_denoised, call, task, conditioning))
+        latents = room(partial(_denoised, call, task, conditioning, canvas))
     task.session.progress(decode.STAGE, 0, 1)
     with _stage(decode.STAGE, seconds):
         picture = room(partial(decode.pixels, task.model, latents))
+        picture = picture if canvas is None else canvas.put_back(picture)
     task.session.between_steps()
+    with _stage(score.STAGE, seconds):
+        complete = score.scored(complete, picture, task.session)
     with _stage("save", seconds):
         png = png_bytes(picture, complete)
     return Rendered(png, complete.model_dump(mode="json"), seconds)
@@ -77,7 +85,9 @@ def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
 
 def _checked(recipe: Recipe, call: Render) -> Choice:
     """The sampler by its canonical name. Raises RenderFailed for what the row of stages cannot carry out."""
-    if min(recipe.width, recipe.height) < SIZE_STEP or recipe.width % SIZE_STEP or recipe.height % SIZE_STEP:
+    # Inpaint continues a picture of any size up to the next multiple, and cuts it again.
+    step = 1 if recipe.mask is not None and not recipe.mask.only_masked else SIZE_STEP
+    if min(recipe.width, recipe.height) < SIZE_STEP or recipe.width % step or recipe.height % step:
         raise RenderFailed(f"size {recipe.width}x{recipe.height}: both sides must be multiples of {SIZE_STEP}")
     if recipe.steps < 1 or not math.isfinite(recipe.cfg):
         raise RenderFailed(f"steps must be at least 1 (got {recipe.steps}) and cfg a number (got {recipe.cfg})")
@@ -142,14 +152,25 @@ def _conditioning(task: Task) -> Conditioning:
     return conditioning
 
 
-def _denoised(call: Render, task: Task, conditioning: Conditioning) -> torch.Tensor:
+def _denoised(call: Render, task: Task, conditioning: Conditioning, canvas: Canvas | None) -> torch.Tensor:
     wanted, chance = task.recipe.input, generator(task.recipe.seed)
+    if canvas is not None and wanted is not None:
+        return _inpainted(task, conditioning, canvas, wanted.denoise)
     unit = partial(noise, task.model, task.recipe.width, task.recipe.height, chance, task.recipe.variation)
     if task.recipe.kind == "txt2img" or wanted is None or call.input_path is None:
         return denoise.denoise(task, conditioning, denoise.Start(unit(), chance))
     picture = source_picture(Path(os.fsdecode(call.input_path)), wanted, task.recipe.width, task.recipe.height)
     source = encoded(task.model, picture, chance)
     return denoise.denoise(task, conditioning, denoise.Start(unit(), chance, source, wanted.denoise))
+
+
+def _inpainted(task: Task, conditioning: Conditioning, canvas: Canvas, strength: float) -> torch.Tensor:
+    chance = generator(task.recipe.seed)
+    source = encoded(task.model, canvas.picture, chance)
+    unit = partial(noise, task.model, *canvas.picture.size, chance, task.recipe.variation)
+    mask = canvas.latent_mask(task)
+    drawn, source = under_mask(task, source, mask, chance, unit)
+    return denoise.denoise(task, conditioning, denoise.Start(drawn, chance, source, strength, mask))
 
 
 def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:

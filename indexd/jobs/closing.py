@@ -36,10 +36,13 @@ class Closing:
             job = known_job(self._ledger, job_id)
             counts = job.item_counts
             if job.state in ("queued", "running") and not counts.get("queued") and not counts.get("running"):
+                rejected = self._jobs.sieve.sift(job_id)
                 error = self._summary(job) if counts.get("failed") else None
                 self._ledger.finish(job_id, "failed" if error else "done", error)
                 job = known_job(self._ledger, job_id)
                 log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
+                if rejected:
+                    log.info("job %d: %d pictures are not kept and lie in rejected/", job.id, rejected)
         self._jobs.mirror.settle(job)
 
     def _summary(self, job: JobRow) -> str:

@@ -7,22 +7,23 @@ looks at files; it writes nothing, so running it twice is harmless. What is wron
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from indexd.catalogue import Catalogue, UnknownModel
-from indexd.errors import NotAPicture, NotRegular
-from indexd.images.read import read
-from indexd.jobs.diagnose import FieldProblem, shown
+from indexd.jobs.diagnose import FieldProblem
+from indexd.jobs.inputs import InputPicture
+from indexd.jobs.judging import Judging
+from indexd.jobs.masks import FoundMask, Masks
+from indexd.jobs.own_recipe import OwnRecipes
+from indexd.jobs.selection import Selector
 from indexd.jobs.wording import Wordings, offer
-from indexd.watch.regular import open_regular
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
 from indexd_schemas.recipe import InputRef, ModelRef, Recipe, Variation
+from indexd_schemas.selection import Selection
 
 DEFAULT_SIDE_PX = 1024
 SIDE_STEP_PX = 8
@@ -32,21 +33,16 @@ DRAWN_SEED_BITS = 32
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One picture to make. `input_path` is the source picture on this machine, which stays out of the recipe."""
+    """One picture to make.
+
+    `input_path` and `mask_path` are the source picture and its mask on this machine, which stay out of the recipe;
+    `notes` say what a picture that is made again could not be taken at its word for.
+    """
 
     recipe: Recipe
     input_path: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class InputPicture:
-    """The source of img2img as it was at admission."""
-
-    path: str
-    name: str
-    content_hash: str
-    width: int
-    height: int
+    mask_path: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +53,45 @@ class Limits:
     megapixels: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where pictures come from that are there already: chosen, masked, read for their recipes."""
+
+    selector: Selector
+    masks: Masks
+    recipes: OwnRecipes
+
+
 class Desk:
     """Looks up what a job names and draws its seeds."""
 
     def __init__(
-        self, catalogue: Catalogue, words: Wordings, inbox: Path, limits: Limits, draw: Callable[[int], int]
+        self,
+        catalogue: Catalogue,
+        words: Wordings,
+        sources: Sources,
+        judging: Judging,
+        limits: Limits,
+        draw: Callable[[int], int],
     ) -> None:
         """`draw(bits)` gives a random number of that many bits."""
         self._catalogue = catalogue
         self._words = words
-        self._inbox = inbox
+        self._selector = sources.selector
+        self.masks = sources.masks
+        self.recipes = sources.recipes
+        self._judging = judging
         self._limits = limits
         self._draw = draw
 
-    def drafts(self, job: Job, kind: Literal["txt2img", "img2img"], **more: Any) -> list[Draft]:
-        """One draft a seed with everything that all kinds share. `more`: `picture` and `denoise` of img2img."""
+    def drafts(self, job: Job, kind: Literal["txt2img", "img2img", "inpaint"], **more: Any) -> list[Draft]:
+        """One draft a seed with everything that all kinds share.
+
+        `more`: `picture` and `denoise` of img2img, `mask` (a FoundMask) and `size` of inpaint.
+        """
         picture: InputPicture | None = more.get("picture")
-        width, height = self.size(job, picture)
+        mask: FoundMask | None = more.get("mask")
+        width, height = more.get("size") or self.size(job, picture)
         sampler = self.sampler(job)
         words = self._words.of(job)
         shared = {
@@ -94,11 +112,15 @@ class Desk:
             "loras": words.loras,
             "embeddings": words.embeddings,
             "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=more["denoise"]),
+            "mask": mask and mask.ref,
+            "score": self._judging.scores(job),
         }
         path = picture.path if picture else None
         seeds = self.seeds(job)
         return [
-            Draft(Recipe.model_validate({**shared, "seed": seed, "variation": variation}), path)
+            Draft(
+                Recipe.model_validate({**shared, "seed": seed, "variation": variation}), path, mask.path if mask else None
+            )
             for seed, variation in zip(seeds, self.variations(job, len(seeds)), strict=True)
         ]
 
@@ -201,24 +223,18 @@ class Desk:
         except UnknownModel as error:
             raise FieldProblem(("vae",), f"vae: {error}{offer(job.vae, error)}") from None
 
-    def picture(self, text: str) -> InputPicture:
-        """The source picture at `text` (relative to the inbox), its hash taken now."""
-        path = self._inbox / os.path.expanduser(text)
-        if "\0" in text or ".." in re.split(r"[/\\]", text):
-            raise FieldProblem(("input",), f"input: {shown(text)} is no path that can be used")
-        try:
-            with open_regular(os.fsencode(path)) as file:
-                facts = read(file, os.fstat(file.fileno()).st_size, path.name)
-        except FileNotFoundError:
-            raise FieldProblem(("input",), f"input: there is no file {path}") from None
-        except NotRegular:
-            raise FieldProblem(("input",), f"input: {path} is not a regular file") from None
-        except NotAPicture as error:
-            raise FieldProblem(("input",), f"input: {path} cannot be used: {error}") from None
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise FieldProblem(("input",), f"input: {path} cannot be read: {reason}") from None
-        return InputPicture(str(path), path.name, facts.content_hash.hex(), facts.width, facts.height)
+    def pictures(self, wanted: Selection) -> list[InputPicture]:
+        """The pictures to start from, each with its hash taken now. Raises FieldProblem."""
+        return self._selector.pictures(wanted)
+
+    def check_total(self, count: int) -> None:
+        """Raise FieldProblem where so many pictures are more than a job may make."""
+        if count > self._limits.pictures:
+            raise FieldProblem(
+                ("input",),
+                f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.pictures} "
+                "([generate] max_pictures_per_job)",
+            )
 
 
 def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) -> dict[str, str]:

@@ -53,7 +53,7 @@ class Hand:
 
 
 def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
-    """The render of an item. Raises ModelOff when a model file is gone, InputGone when the source picture is."""
+    """The render of an item. Raises ModelOff when a model file is gone, InputGone when the source picture or its mask is."""
     recipe = recipe_of(job, item)
     named = item.settings["recipe"]
     try:
@@ -65,7 +65,10 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         raise ModelOff(ROLE, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
     if input_path is not None:
-        _check_input(input_path, named["input"]["hash"])
+        _check_input(input_path, named["input"]["hash"], "source picture")
+    mask_path: str | None = item.settings.get("mask_path")
+    if mask_path is not None:
+        _check_input(mask_path, named["mask"]["hash"], "mask")
     call = Render(
         recipe,
         str(checkpoint),
@@ -73,18 +76,19 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         None if input_path is None else os.fsencode(input_path),
         None if vae is None else str(vae),
         {name: str(path) for name, path in embeddings.items()},
+        None if mask_path is None else os.fsencode(mask_path),
     )
     files = (checkpoint, *loras.values(), *(() if vae is None else (vae,)), *embeddings.values())
     return Order(call, recipe, Path(os.fsdecode(item.path)).parent, files)
 
 
-def _check_input(path: str, content_hash: str) -> None:
+def _check_input(path: str, content_hash: str, what: str) -> None:
     try:
         with open_regular(os.fsencode(path)) as file:
             hasher = blake3()
             while block := file.read(1 << 20):
                 hasher.update(block)
     except (OSError, NotRegular):
-        raise InputGone(f"the source picture {path} is gone; put it back and retry the job") from None
+        raise InputGone(f"the {what} {path} is gone; put it back and retry the job") from None
     if hasher.hexdigest() != content_hash:
-        raise InputGone(f"the source picture {path} is not the one that the job was admitted with; drop the job again")
+        raise InputGone(f"the {what} {path} is not the one that the job was admitted with; drop the job again")

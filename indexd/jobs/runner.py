@@ -241,7 +241,7 @@ class JobRunner:
             if self._is_cancelled(item.job_id):
                 return True
             try:
-                published = self._jobs.publisher.publish(item, hand.order.recipe, rendered.png, hand.seconds)
+                published = self._jobs.publisher.publish(item, hand.order.recipe, rendered, hand.seconds)
             except StorageFull as error:
                 room = len(rendered.png)
                 self._set_back(

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from indexd.errors import IndexdError
 from indexd.images.facts import ControlUse, Metadata, SamplerPass
 from indexd_schemas.job import JOB_KINDS, PROMPT_CHARACTERS
+from indexd_schemas.recipe import MaskRef, Recipe
 from indexd_schemas.samplers import UnknownSampler, resolve
 
 # JSON is YAML, but for signs that JSON takes as they are and YAML does not.
@@ -54,6 +55,53 @@ class JobFile:
             else:
                 lines.append(f"{key}: {json_in_yaml(value)}")
         return "\n".join(lines) + "\n"
+
+
+def keys_of(recipe: Recipe, source: str | None = None, mask: str | None = None) -> dict[str, Any]:
+    """The keys of the job that makes exactly this recipe's picture; `source` and `mask` are where its pictures lie."""
+    keys: dict[str, Any] = {
+        "kind": recipe.kind,
+        "prompt": recipe.prompt,
+        "negative_prompt": recipe.negative_prompt,
+        "prompt_syntax": recipe.prompt_syntax,
+        "seed": recipe.seed,
+        "variation": recipe.variation and recipe.variation.model_dump(),
+        "width": recipe.width,
+        "height": recipe.height,
+        "steps": recipe.steps,
+        "cfg": recipe.cfg,
+        "cfg_rescale": recipe.cfg_rescale,
+        "sampler": recipe.sampler,
+        "schedule": recipe.schedule,
+        "clip_skip": recipe.clip_skip,
+        "model": recipe.model.name,
+        "vae": recipe.vae and recipe.vae.name,
+        "loras": [lora.model_dump(exclude={"hash"}, exclude_none=True) for lora in recipe.loras],
+        # The recipe's prompt holds those that were put before it.
+        "lora_triggers": False,
+    }
+    if recipe.input is not None:
+        keys |= {"input": source, "denoise": recipe.input.denoise}
+    if recipe.mask is not None:
+        keys |= _mask_keys(recipe.mask, mask)
+    if recipe.width % _SIDE_STEP_PX or recipe.height % _SIDE_STEP_PX:
+        # Only inpaint has such sizes: those of its input, which are taken where none are named.
+        del keys["width"], keys["height"]
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def _mask_keys(mask: MaskRef, file: str | None) -> dict[str, Any]:
+    what: dict[str, Any] = {"file": file}
+    if mask.hash is None:
+        region = {"region": mask.region, "index": mask.index}
+        what = {"padding": mask.padding} | ({"box": list(mask.box)} if mask.box is not None else region)
+    return {
+        "mask": {**what, "invert": mask.invert},
+        "mask_blur": mask.blur,
+        "masked_content": mask.content,
+        "only_masked": mask.only_masked,
+        "only_masked_padding": mask.only_masked_padding,
+    }
 
 
 def job_of(

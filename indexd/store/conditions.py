@@ -28,6 +28,8 @@ NOTHING: Condition = ("0", ())
 _WHOLE = {"steps": "image.steps", "width": "image.width", "height": "image.height"}
 _REAL = {"cfg": "image.cfg"}
 _NAMES = {"sampler": "sampler", "schedule": "schedule", "generator": "generator", "model": "model_name"}
+# The key of the filter language -> the name of the score.
+_SCORES = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
 _STATED = {
     **{key: f"image.{column} IS NOT NULL" for key, column in _NAMES.items()},
     **{key: f"image.{key} IS NOT NULL" for key in ("seed", "steps", "cfg", "width", "height", "job")},
@@ -39,6 +41,9 @@ _STATED = {
     "note": "EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)",
     "rating": "EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)",
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
+    **{
+        key: f"image.id IN (SELECT image_id FROM score WHERE score.name = '{name}')" for key, name in _SCORES.items()
+    },
     "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE}')",
     "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
 }
@@ -64,6 +69,9 @@ def _plain(connection: Connection, wanted: Filter) -> Condition:
         return _number(_WHOLE[key], wanted)
     if key in _REAL:
         return _number(_REAL[key], wanted)
+    if key in _SCORES:
+        sql, bound = _number("value", wanted)
+        return (f"image.id IN (SELECT image_id FROM score WHERE name = ? AND {sql})", (_SCORES[key], *bound))
     if key in _NAMES:
         spell = _model_spellings if key == "model" else _as_is
         names = _matching(_distinct(connection, "image", _NAMES[key]), wanted.value, spell)

@@ -83,12 +83,13 @@ class FacesSpec:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Everything a worker is told when it starts."""
+    """Everything a worker is told when it starts. `aesthetic` is the file of the head that judges pictures ("" = none)."""
 
     models: Mapping[str, ModelSpec]
     cache_folder: str
     faces: FacesSpec = FacesSpec()
     pickle_checkpoints: bool = False
+    aesthetic: str = ""
     threads: int = 0
     log_level: str = "INFO"
 
@@ -233,8 +234,8 @@ class PicturesCompared:
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
-    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img, `vae` the
-    file of the recipe's VAE.
+    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img, `mask_path` the mask of
+    inpaint, `vae` the file of the recipe's VAE.
     """
 
     recipe: Mapping[str, Any]
@@ -243,6 +244,7 @@ class Render:
     input_path: bytes | None = None
     vae: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
+    mask_path: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

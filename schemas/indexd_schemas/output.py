@@ -72,6 +72,7 @@ class Image(BaseModel):
     model: str | None = None
     model_hash: str | None = None
     loras: list[Lora] = Field(default_factory=list)
+    scores: dict[str, float] = Field(default_factory=dict)
     rating: int | None = None
     tags: list[str] = Field(default_factory=list)
     folder_tags: list[str] = Field(default_factory=list)
@@ -226,7 +227,12 @@ class Status(Output):
 
 
 class JobItem(BaseModel):
-    """One picture of a job."""
+    """One picture of a job.
+
+    `scores` are those that the job asked for, `kept` is false where they were not good enough (then it lies in
+    `rejected/`), null where the job keeps everything or has not ended. `notes` say what could not be taken over from
+    the picture that is made again.
+    """
 
     index: int
     seed: int
@@ -236,6 +242,9 @@ class JobItem(BaseModel):
     hash: str | None = None
     seconds: float | None = None
     error: str | None = None
+    scores: dict[str, float] = Field(default_factory=dict)
+    kept: bool | None = None
+    notes: list[str] = Field(default_factory=list)
 
 
 class Job(BaseModel):

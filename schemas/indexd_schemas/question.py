@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition", "face"]
-SortOrder = Literal["score", "newest", "oldest", "rating"]
+SortOrder = Literal["score", "newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
 
 MAX_LIMIT = 1_000_000
 MAX_TERM_CHARACTERS = 20_000

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from indexd_schemas.scoring import ScoreName
+
 RECIPE_VERSION = 1
 
 PromptSyntax = Literal["a1111", "plain"]
@@ -56,6 +58,32 @@ class InputRef(Part):
     denoise: float
 
 
+class MaskRef(Part):
+    """What inpaint made anew: a mask file (blake3 of its bytes in hex), or a box in shares of the upright input.
+
+    `box` None = the region of this kind and number (1 = the largest), which the worker finds and then states.
+    """
+
+    hash: str | None = None
+    name: str | None = None
+    region: str | None = None
+    index: int = 1
+    box: tuple[float, float, float, float] | None = None
+    padding: float = 0.0
+    invert: bool = False
+    blur: int = 4
+    content: Literal["original", "noise", "fill"] = "original"
+    only_masked: bool = False
+    only_masked_padding: int = 32
+
+
+class ScoreRef(Part):
+    """A finished picture's score, and what gave it (the revision of a model; nothing for what needs none)."""
+
+    value: float
+    model: str | None = None
+
+
 class Variation(Part):
     """A second noise mixed into the first: its seed, and its share (0 only the first .. 1 only the second)."""
 
@@ -64,10 +92,10 @@ class Variation(Part):
 
 
 class Recipe(Part):
-    """Everything that decides the pixels. `schedule` None = the sampler's own spacing of sigmas."""
+    """Everything that decides the pixels, and their scores. `schedule` None = the sampler's own spacing of sigmas."""
 
     recipe_version: Literal[1] = 1
-    kind: Literal["txt2img", "img2img"]
+    kind: Literal["txt2img", "img2img", "inpaint"]
     prompt: str
     negative_prompt: str = ""
     seed: int = Field(ge=0, lt=2**64)
@@ -86,6 +114,9 @@ class Recipe(Part):
     embeddings: tuple[EmbeddingRef, ...] = ()
     prompt_syntax: PromptSyntax = "plain"  # what pictures were made with before there was a choice
     input: InputRef | None = None
+    mask: MaskRef | None = None
+    score: tuple[ScoreName, ...] = ()
+    scores: dict[ScoreName, ScoreRef] | None = None  # what the pixels got, filled in by the worker
     dtype: str | None = None
     job: str | None = None
     software: str | None = None

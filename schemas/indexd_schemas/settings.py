@@ -227,6 +227,16 @@ class Generate(Section):
     loras: LoraRules = Field(LoraRules(), description=LoraRules.__doc__)
 
 
+class Score(Section):
+    """How jobs judge pictures (`score:`)."""
+
+    aesthetic: str = Field(
+        "",
+        description="A head over the picture vectors of clip_h: a .safetensors file of linear layers (docs/jobs.md).",
+        examples=["~/models/aesthetic-vit-h.safetensors"],
+    )
+
+
 class Thumbnails(Section):
     """Small pictures kept beside the index."""
 
@@ -287,6 +297,7 @@ class Settings(BaseSettings):
     models: Models = Field(Models(), description=Models.__doc__)
     faces: Faces = Field(Faces(), description=Faces.__doc__)
     generate: Generate = Field(Generate(), description=Generate.__doc__)
+    score: Score = Field(Score(), description=Score.__doc__)
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
     backup: Backup = Field(Backup(), description=Backup.__doc__)
     api: Api = Field(Api(), description=Api.__doc__)

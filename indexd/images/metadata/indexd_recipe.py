@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from indexd.images.facts import LoraUse, Metadata, SamplerPass
+from indexd.images.facts import LoraUse, Metadata, SamplerPass, Score
 from indexd.images.metadata.registry import Texts, reads
 from indexd_schemas.recipe import Recipe
 
@@ -53,6 +53,7 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         input_hash=recipe.input.hash if recipe.input else None,
         loras=tuple(LoraUse(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
         passes=(SamplerPass(seed, recipe.steps, recipe.cfg, recipe.sampler, recipe.schedule, denoise, model),),
+        scores=tuple(Score(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
         extras=tuple(_extras(recipe)),
     )
 
