@@ -34,6 +34,8 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
     from indexd.search.replay import compare, job_text, recipe_of
 
     recipe = recipe_of(picture)
+    if str(picture.absolute()).encode("utf-8", "replace") != os.fsencode(picture.absolute()):
+        raise UsageError(f"the path of the picture must be Unicode (got {str(picture.absolute())!r}); rename it first")
     folder, name = _place(out)
     try:
         with operations(need_daemon=True) as door:

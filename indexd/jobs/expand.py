@@ -119,7 +119,9 @@ class Desk:
         seeds = self.seeds(job)
         return [
             Draft(
-                Recipe.model_validate({**shared, "seed": seed, "variation": variation}), path, mask.path if mask else None
+                Recipe.model_validate({**shared, "seed": seed, "variation": variation}),
+                path,
+                mask.path if mask else None,
             )
             for seed, variation in zip(seeds, self.variations(job, len(seeds)), strict=True)
         ]

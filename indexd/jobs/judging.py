@@ -44,7 +44,9 @@ class Judging:
         except ModelOff as error:
             raise FieldProblem(("score",), f"score: {name} needs the model clip_h: {error.reason}") from None
         if name == "aesthetic" and self._head is None:
-            raise FieldProblem(("score",), "score: aesthetic needs a head; name its file in the settings ([score] aesthetic)")
+            raise FieldProblem(
+                ("score",), "score: aesthetic needs a head; name its file in the settings ([score] aesthetic)"
+            )
         if name == "aesthetic" and self._head is not None and not self._head.is_file():
             raise FieldProblem(("score",), f"score: there is no file {self._head} ([score] aesthetic)")
 
@@ -55,9 +57,7 @@ def not_kept(items: Sequence[ItemRow], keep: Keep, by: str) -> list[ItemRow]:
     A share is of all finished pictures; of equal ones the earlier counts as better. One that has no scores is kept.
     """
     judged = [item for item in items if item.state == "done" and item.scores]
-    within = [
-        item for item in judged if all(passes(item.scores[name], limit) for name, limit in keep.limits.items())
-    ]
+    within = [item for item in judged if all(passes(item.scores[name], limit) for name, limit in keep.limits.items())]
     if keep.top is not None:
         name = keep.by or by
         within.sort(key=lambda item: (-item.scores[name], item.index))

@@ -46,7 +46,9 @@ class Masks:
         }
         if wanted.file is not None:
             file = self._file(wanted.file, picture)
-            return FoundMask(MaskRef.model_validate({**stated, "hash": file.content_hash, "name": file.name}), file.path)
+            return FoundMask(
+                MaskRef.model_validate({**stated, "hash": file.content_hash, "name": file.name}), file.path
+            )
         box = tuple(wanted.box) if wanted.box is not None else self._region(wanted.region or "", wanted.index, picture)
         of = {"region": wanted.region, "index": wanted.index, "box": box, "padding": wanted.padding}
         return FoundMask(MaskRef.model_validate({**stated, **of}))

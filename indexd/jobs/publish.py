@@ -105,9 +105,7 @@ class Publisher:
         return self._record(item, Published(final, ours.content_hash, adopted=True, scores=ours.scores), seconds)
 
     def _record(self, item: ItemRow, published: Published, seconds: float) -> Published:
-        self._ledger.published(
-            item.id, os.fsencode(published.path), published.content_hash, seconds, published.scores
-        )
+        self._ledger.published(item.id, os.fsencode(published.path), published.content_hash, seconds, published.scores)
         self._fault("row written")
         return published
 

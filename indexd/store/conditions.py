@@ -41,9 +41,7 @@ _STATED = {
     "note": "EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)",
     "rating": "EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)",
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
-    **{
-        key: f"image.id IN (SELECT image_id FROM score WHERE score.name = '{name}')" for key, name in _SCORES.items()
-    },
+    **{key: f"image.id IN (SELECT image_id FROM score WHERE score.name = '{name}')" for key, name in _SCORES.items()},
     "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE}')",
     "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
 }

@@ -20,4 +20,6 @@ RawItem = tuple[
 def item_row(row: RawItem) -> ItemRow:
     """The record of one row of ITEM_COLUMNS. Seeds reach 2^64 - 1 and are text in the table."""
     item_id, job_id, position, seed, path, settings = row[:6]
-    return ItemRow(item_id, job_id, position, int(seed), path, json.loads(settings), *row[6:-1], json.loads(row[-1] or "{}"))
+    return ItemRow(
+        item_id, job_id, position, int(seed), path, json.loads(settings), *row[6:-1], json.loads(row[-1] or "{}")
+    )

@@ -46,7 +46,9 @@ class Mask(JobPart):
         description="Room around a region or box, as a share of its longer side.",
         examples=[0.2],
     )
-    invert: bool = Field(False, description="Make anew what the mask leaves, and leave what it covers.", examples=[True])
+    invert: bool = Field(
+        False, description="Make anew what the mask leaves, and leave what it covers.", examples=[True]
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -63,7 +65,5 @@ class Mask(JobPart):
         return self
 
 
-MaskField = Annotated[
-    Mask, WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, Mask.model_json_schema()]})
-]
+MaskField = Annotated[Mask, WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, Mask.model_json_schema()]})]
 MaskedContent = Literal["original", "noise", "fill"]

@@ -61,9 +61,7 @@ Top = Annotated[
 class Keep(JobPart):
     """Which pictures stay; the others go to `rejected/` beside them when the job ends. Limits come first, then `top`."""
 
-    top: Top | None = Field(
-        None, description="The best so many, or the best share (rounded up).", examples=["10%", 3]
-    )
+    top: Top | None = Field(None, description="The best so many, or the best share (rounded up).", examples=["10%", 3])
     by: ScoreName | None = Field(
         None, description="The score by which `top` ranks; left out = the first of `score`.", examples=["aesthetic"]
     )
