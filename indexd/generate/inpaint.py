@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from indexd.errors import RenderFailed
-from indexd.generate.latents import noise, opened_picture, source_picture
+from indexd.generate.latents import noise, opened_picture
 from indexd.generate.task import Task
 from indexd.models.faces import find_faces
 from indexd.worker.calls import FindFaces, Render
@@ -73,11 +73,14 @@ def canvas_of(call: Render, recipe: Recipe, session: RenderSession) -> tuple[Can
     if wanted is None or source is None or call.input_path is None:
         raise RenderFailed("inpaint needs a source picture and a mask, and the recipe names none")
     path = Path(os.fsdecode(call.input_path))
-    size = None if wanted.only_masked else (recipe.width, recipe.height)
-    whole = source_picture(path, source, *(size or (None, None)))
+    whole = opened_picture(path, "source picture", source.name, source.hash)
     if wanted.hash is None and wanted.box is None:
         wanted = wanted.model_copy(update={"box": _found(wanted, source.name, call.input_path, session)})
     mask = _mask(call, wanted, whole.size)
+    if not wanted.only_masked and whole.size != (recipe.width, recipe.height):
+        # Both in the same way, so that the mask stays where it was; bilinear, because Lanczos rings beyond its edge.
+        whole = ImageOps.fit(whole, (recipe.width, recipe.height), Image.Resampling.LANCZOS)
+        mask = ImageOps.fit(mask, (recipe.width, recipe.height), Image.Resampling.BILINEAR)
     bounds = mask.getbbox()
     if bounds is None:
         raise RenderFailed("the mask covers nothing of the picture; white is what is made anew")
@@ -88,7 +91,8 @@ def canvas_of(call: Render, recipe: Recipe, session: RenderSession) -> tuple[Can
         part = _around(bounds, wanted.only_masked_padding, whole.size, work)
     picture, small = whole.crop(part), mask.crop(part)
     if wanted.only_masked:
-        picture, small = (one.resize(work, Image.Resampling.LANCZOS) for one in (picture, small))
+        picture = picture.resize(work, Image.Resampling.LANCZOS)
+        small = small.resize(work, Image.Resampling.BILINEAR)
     elif work != whole.size:
         picture, small = _continued(picture, work), _continued(small, work)
     if wanted.content == "fill":
@@ -118,7 +122,7 @@ def filled(picture: Image.Image, mask: Image.Image) -> Image.Image:
         spread, weight = _blurred(colours, known, radius)
         result = np.where(weight > 0.02, spread, result)
     laid = known * colours + (1 - known) * result
-    return Image.fromarray(np.clip(np.rint(laid), 0, 255).astype(np.uint8), "RGB")
+    return Image.fromarray(np.clip(np.rint(laid), 0, 255).astype(np.uint8))
 
 
 def _blurred(

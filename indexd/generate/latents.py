@@ -74,14 +74,12 @@ def encoded(model: Resident, picture: Image.Image, chance: torch.Generator) -> t
     return latents * vae.config.scaling_factor
 
 
-def source_picture(path: Path, wanted: InputRef, width: int | None, height: int | None) -> Image.Image:
-    """The source of img2img as RGB in the wanted size (None = its own): scaled to cover it and cropped to the middle.
+def source_picture(path: Path, wanted: InputRef, width: int, height: int) -> Image.Image:
+    """The source of img2img as RGB in the wanted size: scaled to cover it and cropped to the middle.
 
     Raises RenderFailed when it cannot be read or is not the picture the recipe names.
     """
     picture = opened_picture(path, "source picture", wanted.name, wanted.hash)
-    if width is None or height is None or picture.size == (width, height):
-        return picture
     return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
 
 

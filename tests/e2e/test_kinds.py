@@ -49,6 +49,11 @@ def test_kinds_from_dropped_files(home: Path) -> None:
         assert len(list(best.glob("*.png"))) == 2
         assert len(list((best / "rejected").glob("*.png"))) == 4
 
+        daemon.wait_until(
+            "the index to have seen the moves",
+            lambda _status: indexd(home, "query", "path:*/rejected/*", "--paths").stdout.count(".png") == 4,
+            60,
+        )
         limit = ranked[1]["scores"]["clip"]
         found = indexd(home, "query", f"clip_score:>={limit}", "--sort", "clip_score", "--paths")
         assert found.stdout.split("\n")[:2] == [one["path"] for one in ranked[:2]]

@@ -14,7 +14,7 @@ from PIL import Image
 from indexd.errors import RenderFailed
 from indexd.generate.inpaint import filled
 from indexd.generate.render import render
-from indexd.worker.calls import Render, Rendered
+from indexd.worker.calls import FacesFound, FindFaces, FoundRegion, Render, Rendered
 from tests.generate.conftest import Studio
 
 Look = Callable[[Rendered], np.ndarray[Any, Any]]
@@ -120,6 +120,14 @@ def test_sides_that_are_no_multiple_of_eight_stay_as_they_are(studio: Studio, lo
     assert different[30:, 40:].mean() > 0.9
 
 
+def test_another_shape_crops_picture_and_mask_alike(easel: Easel, look: Look, tmp_path: Path) -> None:
+    mask = masked(tmp_path / "m.png", easel.size, (48, 0, 96, 80))
+    made = look(easel(mask, work=(48, 80))).astype(int)
+    assert made.shape == (80, 48, 3)
+    assert np.array_equal(made[:, :24], easel.pixels[:, 24:48])
+    assert np.any(made[:, 24:] != easel.pixels[:, 48:72], axis=-1).mean() > 0.9
+
+
 def test_only_the_masked_part_is_worked_on_and_put_back(studio: Studio, look: Look, tmp_path: Path) -> None:
     easel = Easel(studio, tmp_path, (201, 155))
     mask = masked(tmp_path / "m.png", (201, 155), (60, 40, 90, 70))
@@ -138,6 +146,24 @@ def test_a_box_is_a_mask_with_room_around_it(easel: Easel, look: Look) -> None:
     wider = changed(easel, look(easel(box=[0.25, 0.25, 0.5, 0.5], padding=0.1)))
     rows, columns = np.nonzero(wider)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (15, 64, 19, 76)
+
+
+def test_a_region_is_looked_for_where_the_recipe_has_no_box(
+    easel: Easel, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(call: FindFaces, _session: object) -> FacesFound:
+        assert call.paths == (str(easel.source).encode(),)
+        places = (("face", 0.0, 0.25), ("hand", 0.25, 0.75), ("face", 0.5, 0.5))
+        regions = tuple(FoundRegion(kind, "d", left, 0.25, side, side, 0.9, 32) for kind, left, side in places)
+        return FacesFound((regions,), np.zeros((0, 4), np.float32), "fake", "eyes")
+
+    monkeypatch.setattr("indexd.generate.inpaint.find_faces", seen)
+    made = easel(region="Face", padding=0.0)
+    assert made.recipe["mask"]["box"] == [0.5, 0.25, 0.5, 0.5]
+    rows, columns = np.nonzero(changed(easel, look(made)))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 59, 48, 95)
+    with pytest.raises(RenderFailed, match=r"find no face number 3 in source\.png: 2 of 3 regions are"):
+        easel(region="face", index=3)
 
 
 def test_what_cannot_be_done_is_said(easel: Easel, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_scores_are_those_of_the_embedder_and_the_head(tmp_path: Path, tiny_mode
     assert scores["aesthetic"]["model"].startswith(f"{picture.identity}+liking/")
     with Image.open(io.BytesIO(made.png)) as opened:
         assert scores["sharpness"] == {"value": sharpness(opened), "model": None}
-        assert Recipe.model_validate_json(opened.text["indexd"]).scores is not None
+        assert Recipe.model_validate_json(opened.info["indexd"]).scores is not None
 
 
 def test_sharpness_is_the_variance_of_the_laplacian() -> None:

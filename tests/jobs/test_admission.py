@@ -29,9 +29,12 @@ def _refusal(room: Room, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("prompt: a", "line 1, column 1: `kind` is missing; write one of img2img, txt2img"),
+        ("prompt: a", "line 1, column 1: `kind` is missing; write one of img2img, inpaint, regenerate, txt2img"),
         ("kind: text2img\nprompt: a", "line 1, column 7: there is no kind 'text2img'; did you mean 'txt2img'"),
-        ("kind: [1]\nprompt: a", "line 1, column 7: there is no kind a list; there are img2img, txt2img"),
+        (
+            "kind: [1]\nprompt: a",
+            "line 1, column 7: there is no kind a list; there are img2img, inpaint, regenerate, txt2img",
+        ),
         ("kind: txt2img", "line 1, column 1: `prompt` is missing"),
         ("kind: txt2img\npromt: a", "`prompt` is missing; did you mean it by 'promt'"),
         ("kind: txt2img\nprompt: a\nstpes: 3", "line 3, column 1: there is no key 'stpes'; did you mean `steps`"),
@@ -197,6 +200,9 @@ priority: high
         "embeddings": [],
         "prompt_syntax": "a1111",
         "input": None,
+        "mask": None,
+        "score": [],
+        "scores": None,
         "dtype": None,
         "job": None,
         "software": None,

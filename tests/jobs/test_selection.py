@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +13,7 @@ from indexd.errors import Refused
 from indexd.images.read import read
 from indexd.store.records import Sighting
 from indexd.watch.stamp import FileStamp
+from indexd.worker.calls import FoundRegion
 from tests.jobs.conftest import Room
 
 JOB = "kind: img2img\nprompt: a cat\nseed: 7\ndenoise: 0.5\n"
@@ -133,3 +135,21 @@ def test_a_mask_that_was_changed_since_is_not_used(room: Room) -> None:
     assert item.error is not None
     assert "the mask" in item.error
     assert "is not the one that the job was admitted with" in item.error
+
+
+def test_a_region_of_the_index_is_a_box_in_the_recipe(room: Room) -> None:
+    picture = record(room, paint(room.inbox / "a.png", "red"))
+    revision = room.store.faces.activate("fake/1", 4, "eyes")
+    small, large = (
+        FoundRegion("face", "d", left, 0.25, side, side, 0.9, 32, 9.0, 0.5, row)
+        for row, (left, side) in enumerate(((0.125, 0.125), (0.5, 0.25)))
+    )
+    room.store.faces.put(revision, {picture: [small, large]}, np.eye(2, 4, dtype=np.float32))
+    job = "kind: inpaint\nprompt: a\ninput: a.png\nmask: {region: Face, padding: 0.5, "
+    boxes = []
+    for number in (1, 2):
+        [item] = room.store.jobs.items(room.jobs.submit(f"{job}index: {number}}}".encode(), "x.yaml").id)
+        boxes.append(item.settings["recipe"]["mask"]["box"])
+    assert boxes == [[0.5, 0.25, 0.25, 0.25], [0.125, 0.25, 0.125, 0.125]]
+    with pytest.raises(Refused, match=r"mask.index: 3, but a.png has only 2 Face"):
+        room.jobs.submit(f"{job}index: 3}}".encode(), "x.yaml")
