@@ -64,6 +64,8 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "prompt_syntax", recipe.prompt_syntax
     if recipe.dtype:
         yield "dtype", recipe.dtype
+    if recipe.mask:
+        yield "mask", recipe.mask.model_dump_json(exclude_defaults=True)
     yield from (("embedding", f"{use.name} ({use.hash})") for use in recipe.embeddings)
     for lora in recipe.loras:
         if lora.blocks is not None:
