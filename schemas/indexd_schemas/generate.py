@@ -30,7 +30,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def schemas() -> dict[str, dict[str, Any]]:
     """Every schema by its file name."""
     kinds: Any = functools.reduce(operator.or_, JOB_KINDS.values())
-    job: TypeAdapter[Any] = TypeAdapter(Annotated[kinds, Field(discriminator="kind")])
+    of_kind: Any = Annotated[kinds, Field(discriminator="kind")]
+    job: TypeAdapter[Any] = TypeAdapter(of_kind)
     documents = sorted(_documents(), key=lambda model: model.__name__)
     _, printed = models_json_schema([(model, "serialization") for model in documents], title="JSON printed by indexd")
     return {
