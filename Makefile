@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types bench schemas docs clean
+.PHONY: help setup demo test lint types bench toyworld schemas docs clean
 
 help:             ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ types: $(READY)   ## strict type checking
 
 bench: $(READY)   ## every benchmark: our figure, the peer's or the physical limit's, the ratio
 	$(BIN)/python -m bench
+
+toyworld: $(READY) ## train the toy world's models again from nothing (goes on where it was stopped), then measure them
+	$(BIN)/python -m indexd_toyworld.train
+	$(BIN)/python -m indexd_toyworld.evaluate
 
 schemas: $(READY) ## write the generated files again: JSON Schemas and the reference pages of docs/
 	$(BIN)/python -m indexd_schemas.generate

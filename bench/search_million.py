@@ -32,12 +32,12 @@ from numpy.typing import NDArray
 from bench import million_library
 from bench.cone import Cone, mean_cosine
 from bench.report import line, p50_p95
-from indexd.daemon import SWITCH_SECONDS
 from indexd.layers.description import LAYERS
 from indexd.search.embedder import FakeEmbedder
 from indexd.search.run import Search
 from indexd.search.terms import TERMS
 from indexd.search.vector_cache import VectorCache
+from indexd.serve import SWITCH_SECONDS
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded
 from indexd_schemas.question import Question, Term, TermKind

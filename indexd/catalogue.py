@@ -1,4 +1,5 @@
-"""The model files that jobs may name: checkpoints, LoRAs, VAEs and embeddings by name, from the folders of the settings.
+"""The model files that jobs may name by the folders of the settings: checkpoints, LoRAs, VAEs, embeddings, upscalers,
+detectors, ControlNets and IP-Adapters.
 
 A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
 Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
@@ -19,7 +20,10 @@ from indexd.roles import pulled_folder
 WEIGHTS = (".safetensors",)
 PICKLES = (".ckpt", ".pt")
 EMBEDDING_PICKLES = (".pt", ".bin")
+UPSCALER_PICKLES = (".pth",)
+DETECTORS = (".pt",)
 DIFFUSERS_INDEX = "model_index.json"
+MODULE_CONFIG = "config.json"
 CHECKPOINT = "checkpoint"
 
 
@@ -43,13 +47,24 @@ class Shelf:
     """The model files below some folders, by name."""
 
     def __init__(
-        self, noun: str, folders: Iterable[str | Path], suffixes: Sequence[str], fixed: Path | None = None
+        self,
+        noun: str,
+        folders: Iterable[str | Path],
+        suffixes: Sequence[str],
+        fixed: Sequence[Path] = (),
+        whole: str = "",
+        section: str = "generate",
     ) -> None:
-        """`suffixes` are the endings of single files; `fixed` is one more file or folder that is always known."""
+        """`suffixes` are the endings of single files; `fixed` are more files or folders that are always known.
+
+        A folder with a file called `whole` is one model; `-name` = a folder with a file of that name holds none at all.
+        """
         self._noun = noun
         self._folders = [Path(folder).expanduser().absolute() for folder in folders]
         self._suffixes = tuple(suffixes)
         self._fixed = fixed
+        self._whole = whole
+        self._section = section
         self._files: dict[str, list[ModelFile]] = {}
 
     def find(self, name: str) -> ModelFile:
@@ -94,8 +109,7 @@ class Shelf:
         self._files = files
 
     def _walk(self) -> Iterator[ModelFile]:
-        if self._fixed is not None and self._fixed.exists():
-            yield fixed_model(self._fixed)
+        yield from (fixed_model(path) for path in self._fixed if path.exists())
         for folder in self._folders:
             seen: set[str] = set()
             for here, below, names in os.walk(folder, followlinks=True):
@@ -104,9 +118,10 @@ class Shelf:
                     below.clear()
                     continue
                 seen.add(real)
-                if DIFFUSERS_INDEX in names and self._noun == CHECKPOINT:
+                if self._whole and self._whole.removeprefix("-") in names:
                     below.clear()
-                    yield self._model(folder, Path(here), "")
+                    if not self._whole.startswith("-"):
+                        yield self._model(folder, Path(here), "")
                     continue
                 below[:] = sorted(name for name in below if not name.startswith("."))
                 yield from self._files_in(folder, Path(here), names)
@@ -123,11 +138,11 @@ class Shelf:
 
     def _where(self) -> str:
         folders = ", ".join(str(folder) for folder in self._folders)
-        return f" in {folders}" if folders else f"; no {self._noun} folder is named in the settings ([generate])"
+        return f" in {folders}" if folders else f"; no {self._noun} folder is named in the settings ([{self._section}])"
 
 
 class Catalogue:
-    """Checkpoints, LoRAs, VAEs and embeddings by name, and the checkpoint that a job gets which names none."""
+    """All model files by name, and the checkpoint that a job gets which names none."""
 
     def __init__(
         self,
@@ -137,16 +152,29 @@ class Catalogue:
         pickles: bool = False,
         vae_folders: Sequence[str | Path] = (),
         embedding_folders: Sequence[str | Path] = (),
+        upscaler_folders: Sequence[str | Path] = (),
+        detector_folders: Sequence[str | Path] = (),
+        detectors: Sequence[Path] = (),
+        control_folders: Sequence[str | Path] = (),
+        reference_folders: Sequence[str | Path] = (),
     ) -> None:
-        """`default` is the file or folder of the `sdxl` role; None = the role has none."""
+        """`default` is the file or folder of the `sdxl` role, None = the role has none; `detectors` are those of [faces]."""
         suffixes = (*WEIGHTS, *PICKLES) if pickles else WEIGHTS
         self._default = default
-        self.checkpoints = Shelf(CHECKPOINT, checkpoint_folders, suffixes, default)
+        self.checkpoints = Shelf(
+            CHECKPOINT, checkpoint_folders, suffixes, () if default is None else (default,), DIFFUSERS_INDEX
+        )
         self.loras = Shelf("LoRA", lora_folders, WEIGHTS)
         self.vaes = Shelf("VAE", vae_folders, WEIGHTS)
         # Pickles are listed whatever the setting: a prompt that names one is refused, which is better than a silent word.
         self.embeddings = Shelf("embedding", embedding_folders, (*WEIGHTS, *EMBEDDING_PICKLES))
+        self.upscalers = Shelf("upscaler", upscaler_folders, (*WEIGHTS, *UPSCALER_PICKLES) if pickles else WEIGHTS)
+        # Their files are read with weights only, whatever the setting (indexd/models/detector.py).
+        self.detectors = Shelf("detector", detector_folders, DETECTORS, detectors)
         self.pickles = pickles
+        self.controls = Shelf("ControlNet", control_folders, WEIGHTS, (), MODULE_CONFIG, "control")
+        # The folders with a configuration are image encoders.
+        self.references = Shelf("IP-Adapter", reference_folders, WEIGHTS, (), f"-{MODULE_CONFIG}", "control")
 
     @classmethod
     def of(cls, config: Config) -> Catalogue:
@@ -162,6 +190,11 @@ class Catalogue:
             settings.pickle_checkpoints,
             settings.vae_folders,
             settings.embedding_folders,
+            settings.upscaler_folders,
+            settings.detector_folders,
+            [Path(one.path).expanduser().absolute() for one in config.settings.faces.detectors],
+            config.settings.control.folders,
+            config.settings.control.reference_folders,
         )
 
     def default_checkpoint(self) -> ModelFile:
@@ -186,9 +219,25 @@ class Catalogue:
         """The embedding called `name`. Raises UnknownModel."""
         return self.embeddings.find(name)
 
+    def upscaler(self, name: str) -> ModelFile:
+        """The upscaler called `name`. Raises UnknownModel."""
+        return self.upscalers.find(name)
+
+    def detector(self, name: str) -> ModelFile:
+        """The detector called `name`. Raises UnknownModel."""
+        return self.detectors.find(name)
+
     def vae(self, name: str) -> ModelFile:
         """The VAE called `name`. Raises UnknownModel."""
         return self.vaes.find(name)
+
+    def control(self, name: str) -> ModelFile:
+        """The ControlNet called `name`. Raises UnknownModel."""
+        return self.controls.find(name)
+
+    def reference(self, name: str) -> ModelFile:
+        """The IP-Adapter called `name`. Raises UnknownModel."""
+        return self.references.find(name)
 
 
 def fixed_model(path: Path) -> ModelFile:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import tempfile
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -40,6 +42,7 @@ class Places:
     inbox: Path
     output: Path
     lora_registry: Path
+    log: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,13 @@ def load(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     places = _places(settings, home, file)
     _refuse(file, _taken_inbox(settings, places))
     return Config(settings, places)
+
+
+def defaults(home: Path | None = None) -> Config:
+    """What would be in force without a settings file and without any variable of the environment but INDEXD_HOME."""
+    home = home.expanduser().absolute() if home is not None else default_home()
+    settings = Settings.model_construct()
+    return Config(settings, _places(settings, home, settings_path(home)))
 
 
 def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -143,11 +153,13 @@ def _unusable_paths(settings: Settings) -> Iterator[str]:
     """A sentence for every path that no system call would take."""
     paths = {f"paths.{name}": text for name, text in settings.paths}
     paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
+    paths["log.file"] = settings.log.file
+    paths["api.token_file"] = settings.api.token_file
     paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
     paths["generate.lora_registry"] = settings.generate.lora_registry
     paths |= {f"faces.detectors.{number}.path": one.path for number, one in enumerate(settings.faces.detectors)}
     paths["faces.embedder_path"] = settings.faces.embedder_path
-    for name in ("checkpoint_folders", "lora_folders", "vae_folders", "embedding_folders"):
+    for name in (one for one in type(settings.generate).model_fields if one.endswith("_folders")):
         folders = getattr(settings.generate, name)
         paths |= {f"generate.{name}.{number}": text for number, text in enumerate(folders)}
     for name, text in paths.items():
@@ -186,7 +198,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
 def _places(settings: Settings, home: Path | None, file: Path) -> Places:
     data = home or Path(platformdirs.user_data_dir("indexd", appauthor=False))
     cache = home / "cache" if home else Path(platformdirs.user_cache_dir("indexd", appauthor=False))
-    runtime = home or Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
+    runtime = home or _runtime_folder()
     paths = settings.paths
     index = _path(paths.index, data / "index.db")
     return Places(
@@ -202,7 +214,27 @@ def _places(settings: Settings, home: Path | None, file: Path) -> Places:
         inbox=_path(paths.inbox, data / "inbox"),
         output=_path(paths.output, data / "output"),
         lora_registry=_path(settings.generate.lora_registry, file.with_name("loras.yaml")),
+        # A service of Windows has nowhere else to speak; elsewhere the service manager keeps what it says on stderr.
+        log=_path(settings.log.file, data / "indexd.log") if settings.log.file or os.name == "nt" else None,
     )
+
+
+def _runtime_folder(system: Path = Path("/run")) -> Path:
+    """The folder of the socket. A service of the system has one of its own, for there may be no session of its user.
+
+    systemd makes it before the daemon starts and takes it away when that ends (RuntimeDirectory= of indexd@.service).
+    """
+    if hasattr(os, "getuid"):
+        try:
+            served = system / f"indexd-{getpass.getuser()}"
+            if served.stat().st_uid == os.getuid():
+                return served
+        except (OSError, KeyError):
+            pass
+    with warnings.catch_warnings():
+        # The library warns where there is no session; its fallback is right for us.
+        warnings.simplefilter("ignore")
+        return Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
 
 
 def _path(text: str, default: Path) -> Path:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,18 +15,23 @@ from indexd import roles
 from indexd.api.live import LiveParts
 from indexd.api.local import LocalOperations
 from indexd.api.server import Server
+from indexd.characters.clusterer import Clusterer
+from indexd.characters.keeper import Keeper
 from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
 from indexd.images import picture_hash
 from indexd.intake import Intake
+from indexd.jobs.announce import Announcer
 from indexd.jobs.facade import Jobs
 from indexd.jobs.runner import JobRunner
 from indexd.layers.batch import Thumbnails
 from indexd.layers.description import LAYERS, THUMBNAIL
 from indexd.layers.dispatch import LayerDispatcher
+from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, load_handlers
 from indexd.search.vector_cache import VectorCache
 from indexd.service.notify import notify
+from indexd.service.sentence import Standing
 from indexd.store.index import Store
 from indexd.store.records import Of, Recorded
 from indexd.store.recover import Recovered, recover
@@ -46,9 +48,6 @@ log = logging.getLogger(__name__)
 # By then the queue and the layers have given back what they want to keep, and a worker owns nothing.
 DRAIN_SECONDS = 3.0
 RECOVERY_SECONDS = 900
-# How long a busy thread keeps the interpreter to itself. A question gives it up and wants it back some hundred times
-# (for every row that SQLite brings), which beside a busy thread took 60 ms at Python's 5 ms, and 1 ms at this.
-SWITCH_SECONDS = 0.0005
 
 
 @contextlib.contextmanager
@@ -117,14 +116,20 @@ def recovered_index(config: Config) -> Recovered | None:
 class Daemon:
     """Everything that runs, from `start` to `stop`. The caller holds the instance lock."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, on_failure: Callable[[], None] = lambda: None) -> None:
+        """`on_failure` hears, from any thread, that a side task died; `failure` is then what it died of."""
         self.config = config
         self.failure: BaseException | None = None
-        self._leave = threading.Event()
+        self._on_failure = on_failure
         load_handlers()
         places = config.places
         recovered = recovered_index(config)
         self.store = Store.open(places.index)
+        try:
+            self.roots = watched_roots(config, self.store)
+        except BaseException:
+            self.store.close()
+            raise
         self.store.watch_for_damage(self.fail)
         if recovered is not None:
             log.error("%s", recovered.sentence())
@@ -139,8 +144,8 @@ class Daemon:
         self.vector_cache = VectorCache(self.store.vectors, LAYERS, self.fail)
         self.jobs = Jobs(self.store, config)
         self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
+        self.announcer = Announcer(self.store.jobs, self.jobs, config.settings.notify)
         self.intake = Intake(self.store, IntakeContext(config.settings, self.jobs), self._on_recorded, self.fail)
-        self.roots = watched_roots(config, self.store)
         self.watch_options = WatchOptions.of(config.settings.watch)
         self.watch = WatchService(
             self.roots,
@@ -150,6 +155,11 @@ class Daemon:
             options=self.watch_options,
             on_state=self._on_root_state,
         )
+        wanted = config.settings.characters
+        self.keeper = Keeper(self.store, wanted.threshold, wanted.margin, self.fail)
+        self.clusterer = Clusterer(
+            self.store, lambda: self.workers, self.keeper, places.cache, wanted.min_faces, self._on_event
+        )
         live = LiveParts(
             self.watch,
             self.workers,
@@ -158,15 +168,19 @@ class Daemon:
             self.intake.drain,
             waits_for=self.layers.waits_for,
             announce=self.layers.announce,
+            clusterer=self.clusterer,
+            pulses=self.pulses,
         )
         self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
-        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail)
+        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)
 
     def start(self) -> None:
         """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
         self.vector_cache.start()
+        self.keeper.start()
         self.intake.start()
         self.layers.start()
+        self.announcer.start()
         self.runner.start()
         self.server.start()
         self.watch.start()
@@ -174,31 +188,45 @@ class Daemon:
 
     def stop(self) -> None:
         """Take nothing new, hand back what is in hand, close the index."""
-        self._leave.set()
         self.server.stop()
         self.watch.stop()
         self.upkeep.stop()
+        self.clusterer.stop()
         self.runner.stop()
+        self.announcer.stop()
         self.layers.stop()
         self.workers.stop(DRAIN_SECONDS)
         self.intake.stop()
+        self.keeper.stop()
         self.vector_cache.stop()
         self.store.close()
 
     def fail(self, error: BaseException) -> None:
         """A side task died of a bug: the daemon goes down with it, loudly."""
         self.failure = self.failure or error
-        self._leave.set()
+        self._on_failure()
 
-    def leave(self) -> None:
-        """Ask the daemon to stop, from any thread or a signal handler."""
-        self._leave.set()
+    def pulses(self) -> list[Pulse]:
+        """Signs of life of everything that moves a queue.
 
-    def wait(self) -> None:
-        """Return when somebody asked the daemon to stop, or a side task died."""
-        # With a limit, because a wait without one cannot be interrupted by a signal on Windows.
-        while not self._leave.wait(3600.0):
-            pass
+        The threads of the watched folders are not among them: one share that hangs must not take the others down.
+        """
+        return [*self.intake.pulses, self.layers.pulse, self.runner.pulse, self.server.pulse]
+
+    def standing(self) -> Standing:
+        """How the queues stand now, for one line."""
+        roots = self.watch.status()
+        return Standing(
+            folders=len(roots),
+            offline=sum(not root.online for root in roots),
+            scanning=sum(root.scanning for root in roots),
+            files=self.intake.waiting() + sum(root.pending for root in roots),
+            work=sum(
+                states.get("waiting", 0) + states.get("running", 0) for states in self.store.work.counts().values()
+            ),
+            jobs=self.store.jobs.counts(),
+            paused=self.store.jobs.paused(),
+        )
 
     def scan_here(self) -> None:
         """Compare every root with the index once, in this thread, without watching."""
@@ -225,41 +253,6 @@ class Daemon:
             )
         except StorageFull as error:
             log.warning("how a folder stands could not be noted in the index: %s", error)
-
-
-def run(config: Config) -> None:
-    """Run the daemon until a signal asks it to stop; a second signal ends it at once. Raises IndexdError."""
-    sys.setswitchinterval(SWITCH_SECONDS)
-    with instance_lock(config):
-        daemon = Daemon(config)
-        _listen_to_signals(daemon)
-        try:
-            daemon.start()
-            log.info("ready: %s", config.places.index)
-            notify(READY="1", STATUS=f"watching; index {config.places.index}")
-            daemon.wait()
-        finally:
-            log.info("stopping")
-            notify(STOPPING="1")
-            daemon.stop()
-    if daemon.failure is not None:
-        raise daemon.failure
-
-
-def _listen_to_signals(daemon: Daemon) -> None:
-    seen = 0
-
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            os._exit(128 + number)
-        log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
-        daemon.leave()
-
-    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), on_signal)
 
 
 def scan_once(config: Config, *, models: bool = True) -> None:

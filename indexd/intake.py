@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from indexd.errors import IndexdError, StorageFull
+from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, file_kinds
 from indexd.store.index import Store
 from indexd.store.records import Recorded, Sighting
@@ -55,6 +56,9 @@ class Intake:
             threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{i}") for i in range(readers)
         ]
         self._recorder = threading.Thread(target=self._guarded, args=(self._record_all,), name="record")
+        self._reading = Pulse("reading", busy=lambda: bool(self._files.unfinished_tasks))
+        self._recording = Pulse("recording", busy=lambda: bool(self._sightings.unfinished_tasks))
+        self.pulses = (self._reading, self._recording)
 
     def start(self) -> None:
         """Start the threads."""
@@ -69,6 +73,10 @@ class Intake:
             except queue.Full:
                 continue
             return
+
+    def waiting(self) -> int:
+        """How many files are being read or wait for it."""
+        return self._files.unfinished_tasks
 
     def drain(self) -> None:
         """Wait until everything delivered so far is recorded, or the intake stops."""
@@ -117,11 +125,13 @@ class Intake:
             try:
                 self._sightings.put(sighting, timeout=0.5)
             except queue.Full:
+                self._reading.beat()  # it is the recorder that is slow
                 continue
             return
 
     def _read_all(self) -> None:
         while (file := self._files.get()) is not None:
+            self._reading.beat()
             try:
                 sighting = self._read(file)
                 if sighting is not None:
@@ -203,6 +213,7 @@ class Intake:
 
     def _record(self, batch: list[Sighting]) -> None:
         while True:
+            self._recording.beat()
             try:
                 recorded = self._store.images.record(batch, time.time())
             except StorageFull as error:

@@ -1,13 +1,19 @@
-"""What the daemon says on stderr: sentences for a person, or one JSON object a line for a collector."""
+"""What the daemon says: on stderr, and in a file of its own where one is wanted; sentences, or JSON objects a line."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import time
+from collections.abc import Mapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TextIO
 
+from indexd.errors import SettingsError
 from indexd_schemas.settings import Log
 
 # journald reads a leading <N> as the priority of the line (sd-daemon(3)).
@@ -30,29 +36,85 @@ class JsonLines(logging.Formatter):
 
 
 class Sentences(logging.Formatter):
-    """`12:30:05 warning  watch: …`; under journald the priority instead of the clock."""
+    """`12:30:05 warning  watch: …`; `date` for a file that holds many days, no clock for a journal that has its own."""
 
-    def __init__(self, *, journal: bool) -> None:
+    def __init__(self, *, clock: str = "%H:%M:%S") -> None:
         super().__init__()
-        self._journal = journal
+        self._clock = clock
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of one record."""
+        """The line of one record, and those of its traceback."""
         room = record.name.removeprefix("indexd.").split(".")[0]
         text = _CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", record.getMessage())
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        if self._journal:
-            return f"<{_PRIORITY.get(record.levelno, 6)}>{room}: {text}"
+        if not self._clock:
+            return f"{room}: {text}"
         return (
-            f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
+            f"{time.strftime(self._clock, time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
         )
 
 
-def set_up(settings: Log, *, journal: bool) -> None:
-    """Send every log record to stderr in the chosen form; libraries speak from WARNING on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if settings.json_lines else Sentences(journal=journal))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+class Journal(logging.Formatter):
+    """The lines of another formatter, each with the priority that journald takes off again."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Every line is an entry of its own there, so that each needs its priority."""
+        sign = f"<{_PRIORITY.get(record.levelno, 6)}>"
+        return "\n".join(sign + line for line in self._inner.format(record).splitlines())
+
+
+def under_journal(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the stream leads to journald. The variable alone would not do: it is inherited by whoever we start.
+
+    See JOURNAL_STREAM in systemd.exec(5).
+    """
+    device, separator, inode = environment.get("JOURNAL_STREAM", "").partition(":")
+    if stream is None or not separator:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))
+
+
+def set_up(settings: Log, *, file: Path | None = None) -> None:
+    """Send every log record to stderr in the chosen form, and to `file` as well; libraries speak from WARNING on.
+
+    May be called again when the settings have changed. Raises SettingsError when the file cannot be opened.
+    """
+    as_json = settings.format == "json"
+    handlers: list[logging.Handler] = []
+    # A service of Windows, and pythonw, have no stderr at all.
+    if sys.stderr is not None:
+        stream = logging.StreamHandler(sys.stderr)
+        journal = under_journal(sys.stderr)
+        inner: logging.Formatter = JsonLines() if as_json else Sentences(clock="" if journal else "%H:%M:%S")
+        stream.setFormatter(Journal(inner) if journal else inner)
+        handlers.append(stream)
+    if file is not None:
+        handlers.append(_rotating(settings, file, JsonLines() if as_json else Sentences(clock="%Y-%m-%d %H:%M:%S")))
+    for old in logging.getLogger().handlers:
+        old.close()
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     logging.getLogger("indexd").setLevel(settings.level)
     logging.getLogger("indexd_handlers").setLevel(settings.level)
+
+
+def _rotating(settings: Log, file: Path, formatter: logging.Formatter) -> logging.Handler:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(
+            file, maxBytes=settings.file_mib << 20, backupCount=settings.file_keep, encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"the log file {file} cannot be opened: {error.strerror or error}; correct [log] file in the settings"
+        ) from None
+    handler.setFormatter(formatter)
+    return handler

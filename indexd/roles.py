@@ -6,7 +6,7 @@ from pathlib import Path
 
 from indexd.config import Config
 from indexd.errors import ModelOff
-from indexd.worker.calls import FACES, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
+from indexd.worker.calls import FACES, ControlSpec, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.roles import role_problem
 from indexd_schemas.durations import parse_duration
 from indexd_schemas.output import RoleState
@@ -28,7 +28,9 @@ def worker_settings(config: Config) -> WorkerSettings:
         models={role: spec for role, spec in specs.items() if spec is not None},
         cache_folder=str(config.places.cache),
         faces=_faces(config),
+        control=_control(config),
         pickle_checkpoints=generate.pickle_checkpoints,
+        max_megapixels=generate.max_megapixels,
         aesthetic=str(aesthetic_head(config) or ""),
         threads=generate.threads,
         log_level=config.settings.log.level,
@@ -86,6 +88,21 @@ def _faces(config: Config) -> FacesSpec:
         batch_size=faces.batch_size,
         keep_alive_seconds=parse_duration(faces.keep_alive),
     )
+
+
+def _control(config: Config) -> ControlSpec:
+    control = config.settings.control
+    depth, pose, encoder = (
+        str(Path(path).expanduser().absolute()) if path else ""
+        for path in (control.depth_model, control.pose_model, control.image_encoder)
+    )
+    return ControlSpec(depth, pose, encoder, parse_duration(control.keep_alive), control.cache_megabytes << 20)
+
+
+def makers_of(config: Config) -> dict[str, str]:
+    """Where the models lie that make control maps, by type; "" = none is set."""
+    control = _control(config)
+    return {"depth": control.depth_model, "pose": control.pose_model}
 
 
 def _spec(config: Config, role: str) -> ModelSpec | None:

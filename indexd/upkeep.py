@@ -1,4 +1,4 @@
-"""What is done by the clock: nightly backups and codes written anew once a layer's mean is known."""
+"""What is done by the clock: nightly backups, faces clustered anew, and codes written anew once a layer's mean is known."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from indexd.characters.clusterer import Clusterer
 from indexd.config import Config
 from indexd.errors import IndexDamaged, StoreError
 from indexd.layers.description import LAYERS
@@ -36,11 +37,13 @@ class Upkeep:
         config: Config,
         on_event: Callable[[str, str], None],
         on_damage: Callable[[BaseException], None],
+        clusterer: Clusterer,
     ) -> None:
         self._store = store
         self._config = config
         self._on_event = on_event
         self._on_damage = on_damage
+        self._clusterer = clusterer
         self._leaving = threading.Event()
         self._backing_up = threading.Lock()
         self._clock = BackgroundScheduler(timezone="UTC")
@@ -49,6 +52,7 @@ class Upkeep:
         """Plan everything and begin."""
         self._clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
         self._plan_backups()
+        self._plan_clusterings()
         self._clock.start()
 
     def stop(self) -> None:
@@ -71,6 +75,17 @@ class Upkeep:
         if is_late(self._config.places.backups, time.time(), LATE_BACKUP_SECONDS):
             soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=LATE_BACKUP_MINUTES)
             self._clock.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
+
+    def _plan_clusterings(self) -> None:
+        at = parse_time_of_day(self._config.settings.characters.cluster_at)
+        if at is not None:
+            plan = {"id": "clustering", "coalesce": True, "misfire_grace_time": None}
+            self._clock.add_job(self._cluster, CronTrigger(hour=at[0], minute=at[1]), **plan)
+
+    def _cluster(self) -> None:
+        # Nothing came since the last one and nothing was put right: it would find the same.
+        if self._clusterer.is_due():
+            self._clusterer.start()
 
     def _back_up(self) -> None:
         if not self._backing_up.acquire(blocking=False):

@@ -12,19 +12,20 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SOURCES = ("indexd", "handlers", "schemas", "systemd", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("indexd", "handlers", "schemas", "toyworld", "systemd", "pyproject.toml", "README.md", "LICENSE")
 
 PROGRAM = """
 import json, sys
-import indexd, indexd_handlers, indexd_schemas
+import indexd, indexd_handlers, indexd_schemas, indexd_toyworld
 from indexd import registry
 import indexd.daemon
-from importlib.metadata import files
+from indexd_toyworld.paths import toy_models
 registry.load_handlers()
 print(json.dumps({
-    "places": [package.__file__ for package in (indexd, indexd_handlers, indexd_schemas)],
+    "places": [package.__file__ for package in (indexd, indexd_handlers, indexd_schemas, indexd_toyworld)],
     "jobs": list(registry.job_kinds.kinds()),
     "files": list(registry.file_kinds.kinds()),
+    "detector": toy_models().detector.is_file(),
 }))
 """
 
@@ -35,7 +36,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SOURCES:
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", ".build"))
         else:
             shutil.copy(source, copy / name)
     subprocess.run(
@@ -54,9 +55,22 @@ def test_the_wheel_holds_what_is_no_code(wheel: Path) -> None:
         if path.suffix in (".sql", ".json", ".txt")
     }
     assert wanted - set(names) == set()
-    assert any(name.endswith("share/indexd/systemd/indexd.service") for name in names)
+    for unit in ("indexd.service", "indexd@.service"):
+        assert any(name.endswith(f"share/indexd/systemd/{unit}") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "bench/")) for name in names)
+
+
+def test_the_wheel_holds_the_toy_worlds_models(wheel: Path) -> None:
+    root = REPOSITORY / "toyworld"
+    package = root / "indexd_toyworld"
+    wanted = {
+        path.relative_to(root).as_posix()
+        for path in (*package.glob("weights/**/*"), package / "train" / "faces.yaml", package / "evaluate" / "card.md")
+        if path.is_file()
+    }
+    assert len(wanted) > 3
+    assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
 
 
 def test_the_installed_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
@@ -73,9 +87,10 @@ def test_the_installed_wheel_runs_from_another_folder(wheel: Path, tmp_path: Pat
         return done.stdout
 
     told = run("-c", PROGRAM)
-    assert told.count(str(site)) == 3
+    assert told.count(str(site)) == 4
     assert '"txt2img"' in told
     assert '"image"' in told
+    assert '"detector": true' in told
     assert run("-m", "indexd", "--version").startswith("indexd ")
     assert "[models.sdxl]" in run("-m", "indexd", "config", "sample")
     assert "INDEXD" in run("-m", "indexd", "--help")

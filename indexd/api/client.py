@@ -10,14 +10,32 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from email.message import Message
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from pydantic import BaseModel, ValidationError
 
 from indexd import errors
+from indexd.api.listen import host_name
+from indexd.api.pictures import PictureBytes
+from indexd.api.token import Entrance
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd.search.targets import Target, to_text
+from indexd_schemas.characters import (
+    CharacterList,
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusteringState,
+    ClusterRequest,
+    Corrected,
+    Correction,
+    CorrectionLog,
+    Sample,
+    SampleQuestion,
+    ShownCharacter,
+    Suggestions,
+)
 from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -32,8 +50,16 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, Output, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question, RateRequest, ReparseRequest, ScanRequest, SubmitRequest, TagRequest
-from indexd_schemas.replies import Problem, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import (
+    ControlRequest,
+    Question,
+    RateRequest,
+    ReparseRequest,
+    ScanRequest,
+    SubmitRequest,
+    TagRequest,
+)
+from indexd_schemas.replies import MadeMap, Problem, Readiness, Reparsed, Scanned, VerifiedModel
 
 CONNECT_SECONDS = 5.0
 # The first question after an idle night may load a model from a slow disk.
@@ -45,21 +71,26 @@ Body = TypeVar("Body", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the daemon listens: a socket path, or a loopback port with its token."""
+    """Where the daemon listens: a socket path, or a TCP door with its token. Exactly one is set."""
 
     socket_path: str | None = None
-    port: int = 0
-    token: str | None = None
+    entrance: Entrance | None = None
 
     @property
     def host(self) -> str:
         """The Host header that the door answers to."""
-        return "indexd" if self.socket_path is not None else f"127.0.0.1:{self.port}"
+        return host_name(self.entrance.address, self.entrance.port) if self.entrance is not None else "indexd"
+
+    @property
+    def token(self) -> str | None:
+        """The token to show; None on a Unix socket."""
+        return self.entrance.token if self.entrance is not None else None
 
     def connect(self) -> socket.socket:
         """A connected socket. Raises OSError when nobody listens."""
-        if self.socket_path is None:
-            return socket.create_connection(("127.0.0.1", self.port), CONNECT_SECONDS)
+        if self.entrance is not None:
+            return socket.create_connection((self.entrance.address, self.entrance.port), CONNECT_SECONDS)
+        assert self.socket_path is not None
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(CONNECT_SECONDS)
         try:
@@ -101,6 +132,23 @@ class RemoteOperations:
     def status(self) -> Status:
         """See Operations."""
         return self._get("/v1/status", {}, Status)
+
+    def ready(self) -> Readiness:
+        """See Operations."""
+        status, _, content = self._exchange("GET", "/ready", None, ANSWER_SECONDS)
+        if status not in (200, 503):
+            raise _raised(status, content)
+        return _read(Readiness, content)
+
+    def metrics(self) -> str:
+        """See Operations."""
+        return self._bytes("/metrics")[1].decode()
+
+    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+        """See Operations."""
+        headers, data = self._bytes(f"/v1/images/{image_id}/{'thumbnail' if small else 'file'}")
+        name = unquote((headers["content-disposition"] or "").partition("''")[2]) or str(image_id)
+        return PictureBytes(data, headers.get_content_type(), name)
 
     def scan(self, wait: bool) -> Scanned:
         """See Operations. Waits without a limit: a first scan of a million pictures takes its time."""
@@ -175,9 +223,41 @@ class RemoteOperations:
         """See Operations."""
         return self._post("/v1/stats", question, Statistics)
 
+    def characters(self, question: CharactersQuestion) -> CharacterList:
+        """See Operations."""
+        return self._post("/v1/characters/list", question, CharacterList)
+
+    def character(self, question: CharacterQuestion) -> ShownCharacter:
+        """See Operations."""
+        return self._post("/v1/characters/show", question, ShownCharacter)
+
+    def correct(self, correction: Correction) -> Corrected:
+        """See Operations."""
+        return self._post("/v1/characters/correct", correction, Corrected)
+
+    def corrections(self, limit: int) -> CorrectionLog:
+        """See Operations."""
+        return self._get("/v1/characters/corrections", {"limit": str(limit)}, CorrectionLog)
+
+    def suggest(self) -> Suggestions:
+        """See Operations."""
+        return self._post("/v1/characters/suggest", None, Suggestions)
+
+    def cluster(self, request: ClusterRequest) -> ClusteringState:
+        """See Operations."""
+        return self._post("/v1/characters/cluster", request, ClusteringState)
+
+    def sample(self, question: SampleQuestion) -> Sample:
+        """See Operations."""
+        return self._post("/v1/sample", question, Sample)
+
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
         return self._post(f"/v1/models/{quote(role, safe='')}/verify", None, VerifiedModel)
+
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        """See Operations."""
+        return self._post("/v1/control", request, MadeMap)
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
         """See Operations."""
@@ -197,6 +277,18 @@ class RemoteOperations:
         return self._send("POST", path, body.model_dump_json() if body is not None else "{}", reply, timeout)
 
     def _send(self, method: str, path: str, body: str | None, reply: type[Reply], timeout: float | None) -> Reply:
+        status, _, content = self._exchange(method, path, body, timeout)
+        if status != 200:
+            raise _raised(status, content)
+        return _read(reply, content)
+
+    def _bytes(self, path: str) -> tuple[Message, bytes]:
+        status, headers, content = self._exchange("GET", path, None, ANSWER_SECONDS)
+        if status != 200:
+            raise _raised(status, content)
+        return headers, content
+
+    def _exchange(self, method: str, path: str, body: str | None, timeout: float | None) -> tuple[int, Message, bytes]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._address.token is not None:
             headers["Authorization"] = f"Bearer {self._address.token}"
@@ -204,7 +296,7 @@ class RemoteOperations:
         try:
             connection.request(method, path, None if body is None else body.encode(), headers)
             response = connection.getresponse()
-            content = response.read()
+            return response.status, response.headers, response.read()
         except TimeoutError:
             raise IndexdError(
                 f"the daemon gave no answer within {timeout:g} s; `indexd status` shows what it does"
@@ -213,12 +305,13 @@ class RemoteOperations:
             raise DaemonNotRunning(f"the daemon went away while it was asked ({_reason(error)})") from None
         finally:
             connection.close()
-        if response.status != 200:
-            raise _raised(response.status, content)
-        try:
-            return reply.model_validate_json(content)
-        except ValidationError:
-            raise IndexdError("the daemon is of another version than this command; restart the daemon") from None
+
+
+def _read(reply: type[Reply], content: bytes) -> Reply:
+    try:
+        return reply.model_validate_json(content)
+    except ValidationError:
+        raise IndexdError("the daemon is of another version than this command; restart the daemon") from None
 
 
 def _request(model: type[Body], **given: object) -> Body:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from filelock import FileLock, Timeout
 
 from indexd.api.client import Address, RemoteOperations
-from indexd.api.listen import read_token, uses_unix_socket
+from indexd.api.listen import uses_unix_socket
 from indexd.api.operations import Operations
+from indexd.api.token import read_entrance
 from indexd.config import Config
 from indexd.errors import DaemonNotRunning, NothingFound, StoreError
 
@@ -17,8 +18,8 @@ def address_of(config: Config) -> Address | None:
     """Where the daemon of these settings would listen; None when it has left no token."""
     if uses_unix_socket(config):
         return Address(socket_path=str(config.places.socket))
-    found = read_token(config.places.token)
-    return Address(port=found[0], token=found[1]) if found else None
+    entrance = read_entrance(config.places.token)
+    return Address(entrance=entrance) if entrance else None
 
 
 def daemon(config: Config) -> RemoteOperations | None:

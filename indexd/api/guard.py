@@ -2,68 +2,130 @@
 
 A server on localhost can be reached from any web page (a form post, or DNS rebinding), so: the Host must be ours, a
 foreign Origin or Sec-Fetch-Site is refused, bodies must be JSON (a form cannot send that without asking first), and on
-TCP every request must carry the token that only this user can read.
+TCP every request must carry the token that only this user can read. docs/api.md has the table of attacks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from indexd_schemas.replies import Problem
 
 BODY_LIMIT_BYTES = 2 << 20
+BODY_SECONDS = 30.0
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
+# For a browser that got hold of an answer after all: guess no type, run nothing, frame nothing, keep nothing.
+_ON_EVERY_ANSWER = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`rate` requests a second, twice as many at once; a body of `body_bytes` at most, whole within `body_seconds`."""
+
+    rate: float = 300.0
+    body_bytes: int = BODY_LIMIT_BYTES
+    body_seconds: float = BODY_SECONDS
 
 
 class Guard:
-    """ASGI middleware: refuses with a Problem, or passes the whole body on."""
+    """ASGI middleware: refuses with a Problem and closes the connection, or passes the whole body on."""
 
     def __init__(
-        self, app: ASGIApp, hosts: frozenset[str], token: str | None, body_limit: int = BODY_LIMIT_BYTES
+        self,
+        app: ASGIApp,
+        hosts: frozenset[str],
+        token: str | None,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._token = token
-        self._body_limit = body_limit
+        self._limits = limits
+        self._clock = clock
+        self._tokens_left = limits.rate * 2
+        self._counted_at = clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
+        guarded = _with_headers(send)
         refusal = self._refusal(headers, scope["method"])
         if refusal is None:
-            body = await _read(receive, headers, self._body_limit)
-            if body is None:
-                refusal = (413, f"the request is larger than {self._body_limit} bytes")
+            try:
+                async with asyncio.timeout(self._limits.body_seconds):
+                    body = await _read(receive, headers, self._limits.body_bytes)
+            except TimeoutError:
+                refusal = (408, f"the request did not arrive within {self._limits.body_seconds:g} s")
             else:
-                await self._app(scope, _replay(body, receive), send)
-                return
+                if body is not None:
+                    await self._app(scope, _replay(body, receive), guarded)
+                    return
+                refusal = (413, f"the request is larger than {self._limits.body_bytes} bytes")
         status, text = refusal
         reply = Problem(kind="UsageError" if status != 403 else "IndexdError", text=text).model_dump_json()
-        await Response(reply, status, media_type="application/json")(scope, receive, send)
+        # What else a stranger would send on this connection is not read.
+        closing = {"connection": "close", **({"retry-after": "1"} if status == 429 else {})}
+        await Response(reply, status, closing, "application/json")(scope, receive, guarded)
 
-    def _refusal(self, headers: Mapping[str, str], method: str) -> tuple[int, str] | None:
-        host = headers.get("host", "").lower()
-        if host not in self._hosts:
+    def _refusal(self, headers: Headers, method: str) -> tuple[int, str] | None:
+        if headers.get("host", "").lower() not in self._hosts:
             return 403, "this door answers to its own name only (Host)"
-        origin = headers.get("origin")
-        if origin is not None and origin.lower() not in {f"http://{name}" for name in self._hosts}:
+        ours = {f"http://{name}" for name in self._hosts}
+        if any(origin.lower() not in ours for origin in headers.getlist("origin")):
             return 403, "requests of web pages from elsewhere are refused (Origin)"
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if any(site not in ("none", "same-origin") for site in headers.getlist("sec-fetch-site")):
             return 403, "requests of web pages from elsewhere are refused (Sec-Fetch-Site)"
         if self._token is not None:
             given = headers.get("authorization", "")
+            # Takes as long for a token that is almost right as for one that is all wrong.
             if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
                 return 401, "the token is missing or wrong; it stands in the token file"
         if method not in _WITHOUT_BODY and headers.get("content-type", "").split(";")[0].strip() != "application/json":
             return 415, "the body must be JSON (Content-Type: application/json)"
+        if not self._has_room():
+            return (
+                429,
+                f"more than {self._limits.rate:g} requests a second; wait a moment (`[api] requests_per_second`)",
+            )
         return None
+
+    def _has_room(self) -> bool:
+        """A token bucket. Only who has passed every other check takes from it: a web page cannot empty it for others."""
+        now = self._clock()
+        filled = self._tokens_left + (now - self._counted_at) * self._limits.rate
+        self._tokens_left, self._counted_at = min(filled, self._limits.rate * 2), now
+        if self._tokens_left < 1:
+            return False
+        self._tokens_left -= 1
+        return True
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _ON_EVERY_ANSWER.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending
 
 
 async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:

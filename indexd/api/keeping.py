@@ -10,12 +10,14 @@ from collections.abc import Sequence, Set
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from indexd.api.live import LiveParts
+from indexd.characters.find import character_name
 from indexd.config import Config
 from indexd.errors import UsageError
 from indexd.search.language import parse
 from indexd.store.index import Store
 from indexd.store.keeping import Kept
 from indexd.store.merging import MarkSet
+from indexd.store.named_faces import NamedFace
 from indexd.store.records import FileRow, Filter
 from indexd.store.tags import tag_name
 from indexd.store.trees import below, is_absolute, parts_of
@@ -24,6 +26,7 @@ from indexd.watch.paths import display
 from indexd_schemas.marks import (
     MOST_TAG_CHARACTERS,
     ExportRequest,
+    FaceMark,
     ForgetRequest,
     Forgotten,
     Imported,
@@ -100,23 +103,43 @@ def _placed(kept: Kept) -> PlacedRecord:
         tags=sorted(marks.tags),
         note=marks.note or None,
         noted_at=marks.noted_at if marks.note else None,
+        faces=[_face_mark(face) for face in kept.faces] or None,
         name=kept.name,
     )
     return PlacedRecord(record=record, places=[quote_from_bytes(place, safe="/") for place in kept.places])
 
 
+def _face_mark(face: NamedFace) -> FaceMark:
+    return FaceMark(
+        kind=face.kind,
+        box=face.box,
+        character=face.name,
+        word=face.word,
+        said_at=face.said_at or None,
+        hidden=face.hidden or None,
+        threshold=face.threshold,
+    )
+
+
+def _named_face(mark: FaceMark) -> NamedFace:
+    name = character_name(mark.character)
+    return NamedFace(mark.kind, mark.box, name, mark.word, mark.said_at or 0.0, bool(mark.hidden), mark.threshold)
+
+
 def import_marks(store: Store, request: ImportRequest) -> Imported:
     """See Operations."""
     given: dict[bytes, MarkSet] = {}
+    faces: dict[bytes, list[NamedFace]] = {}
     for record in request.records:
         check_tags(record.tags, ())
         content_hash = bytes.fromhex(record.hash)
         if content_hash in given:
             raise UsageError(f"the content {record.hash} is there twice; send it in two requests")
+        faces[content_hash] = [_named_face(mark) for mark in record.faces or ()]
         given[content_hash] = MarkSet(
             record.rating, record.rated_at or 0.0, frozenset(record.tags), record.note, record.noted_at or 0.0
         )
-    taken = store.keeping.take_in(given, prefer_given=request.prefer_file, dry_run=request.dry_run)
+    taken = store.keeping.take_in(given, faces, prefer_given=request.prefer_file, dry_run=request.dry_run)
     return Imported(
         records=len(given), changed=taken.changed, same=taken.same, waiting=taken.waiting, dry_run=request.dry_run
     )

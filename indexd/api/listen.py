@@ -1,15 +1,15 @@
-"""The door itself: a Unix socket that only this user can open, or loopback with a token only this user can read."""
+"""The door itself: a Unix socket that only this user can open, or TCP with a token only this user can read."""
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import socket
 import stat
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
+from indexd.api.token import Entrance, new_token, own_token, write_entrance
 from indexd.config import Config, Places
 from indexd.errors import IndexdError
 
@@ -49,7 +49,7 @@ def uses_unix_socket(config: Config) -> bool:
 
 def open_door(config: Config) -> Door:
     """Start listening. The caller holds the instance lock, so a socket left behind belongs to a daemon that is dead."""
-    return _unix(config.places) if uses_unix_socket(config) else _loopback(config)
+    return _unix(config.places) if uses_unix_socket(config) else _tcp(config)
 
 
 def _unix(places: Places) -> Door:
@@ -78,7 +78,9 @@ def _private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(folder)
     except OSError as error:
-        raise IndexdError(f"cannot make the folder of the socket {folder}: {error.strerror or error}") from None
+        raise IndexdError(
+            f"cannot make the folder {folder} for the socket or the token: {error.strerror or error}"
+        ) from None
     if not stat.S_ISDIR(found.st_mode):
         # A link is fine where the user made it; a link in the shared temporary folder is somebody's trap.
         found = os.stat(folder)
@@ -87,50 +89,41 @@ def _private_folder(folder: Path) -> None:
     writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
     if found.st_uid != os.geteuid() or writable:
         raise IndexdError(
-            f"{folder} belongs to another user or is writable by others; the socket would not be safe there"
+            f"{folder} belongs to another user or is writable by others; neither socket nor token would be safe there"
         )
 
 
-def _loopback(config: Config) -> Door:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _tcp(config: Config) -> Door:
+    api, places = config.settings.api, config.places
+    token = own_token(Path(api.token_file).expanduser()) if api.token_file else new_token()
+    _private_folder(places.token.parent)
+    address = ip_address(api.address)
+    listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
         # Windows lets another process bind the same port otherwise.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", config.settings.api.port))
+        listener.bind((api.address, api.port))
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise IndexdError(
-            f"cannot listen on 127.0.0.1:{config.settings.api.port}: {error.strerror or error}; choose another `[api] port`"
+            f"cannot listen on {api.address}, port {api.port}: {error.strerror or error}; choose another `[api] port`"
         ) from None
     port = listener.getsockname()[1]
-    token = secrets.token_urlsafe(32)
-    write_token(config.places.token, port, token)
-    hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
-    return Door(listener, hosts, token, config.places.token, _identity(config.places.token))
+    # Who listens everywhere is met at home.
+    near = ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else api.address
+    write_entrance(places.token, Entrance(near, port, token))
+    names = {"127.0.0.1", "localhost", near} if address.version == 4 else {"::1", "localhost", near}
+    hosts = frozenset({host_name(name, port) for name in names} | {name.lower() for name in api.hosts})
+    return Door(listener, hosts, token, places.token, _identity(places.token))
 
 
-def write_token(file: Path, port: int, token: str) -> None:
-    """Write port and token for this user alone, in one step."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump({"port": port, "token": token}, stream)
-    os.replace(partial, file)
-
-
-def read_token(file: Path) -> tuple[int, str] | None:
-    """Port and token that a daemon wrote, or None."""
-    try:
-        content = json.loads(file.read_text("utf-8"))
-        return int(content["port"]), str(content["token"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def host_name(address: str, port: int) -> str:
+    """How a door is named in a Host header."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _identity(path: Path) -> tuple[int, int]:

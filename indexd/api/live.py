@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from indexd.characters.clusterer import Clusterer
+from indexd.pulse import Pulse
 from indexd.store.records import JobRow
 from indexd.watch.service import RootStatus
 from indexd.worker.handle import Submits
@@ -45,6 +47,7 @@ class LiveParts:
     `started_at` is seconds since the epoch.
 
     `waits_for` gives the roles whose work waits although their model is there, with the reason: it failed when last tried.
+    `pulses` are the signs of life of what moves the queues.
     """
 
     watch: Watching
@@ -54,3 +57,5 @@ class LiveParts:
     drain: Callable[[], None] = lambda: None
     waits_for: Callable[[], Mapping[str, str]] = dict
     announce: Callable[[], None] = lambda: None
+    clusterer: Clusterer | None = None
+    pulses: Callable[[], Sequence[Pulse]] = tuple

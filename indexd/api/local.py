@@ -7,19 +7,25 @@ from collections.abc import Callable, Sequence
 
 from indexd import roles
 from indexd.api import keeping
+from indexd.api.control import control_map
 from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
+from indexd.api.local_characters import LocalCharacters
+from indexd.api.metrics import JOB_STATES, metrics_text
 from indexd.api.pending import pending_work
+from indexd.api.pictures import PictureBytes, thumbnail, whole
+from indexd.api.readiness import readiness
 from indexd.api.reparse import reparse
 from indexd.api.standing import roles_now, scanned, status
 from indexd.api.verify import verify_model
+from indexd.characters.operations import regions_with_characters
 from indexd.config import Config
 from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
 from indexd.search.embedder import WorkerEmbedder
 from indexd.search.find import find_id, find_row
-from indexd.search.present import file_of, image_of, region_of, shown_text
+from indexd.search.present import file_of, image_of, shown_text
 from indexd.search.run import Search
 from indexd.search.targets import Target
 from indexd.statistics.tell import tell_statistics
@@ -40,15 +46,14 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question
-from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import ControlRequest, Question
+from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
-JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
 OWN_WORKERS_STOP_SECONDS = 2.0
 
 
-class LocalOperations:
+class LocalOperations(LocalCharacters):
     """Operations over the index in this process; see Operations for what each method promises.
 
     Without `live` there is no daemon: what needs one raises DaemonNotRunning, and models are loaded in workers of our
@@ -62,8 +67,7 @@ class LocalOperations:
         live: LiveParts | None = None,
         at_end: Callable[[], None] | None = None,
     ) -> None:
-        self._config = config
-        self._store = store
+        super().__init__(config, store, self._workers, live.clusterer if live is not None else None)
         self._live = live
         self._at_end = at_end
         self._own_workers: Workers | None = None
@@ -86,7 +90,7 @@ class LocalOperations:
             image=image_of(row),
             files=[file_of(file) for file in row.files],
             work=pending_work(self._store, roles_now(self._config, self._live), row.id),
-            regions=[region_of(region) for region in self._store.faces.of_image(row.id)],
+            regions=regions_with_characters(self._store, self._store.faces.of_image(row.id)),
             extras={key: shown_text(value) for key, value in row.extras},
             raw=raw,
         )
@@ -104,6 +108,18 @@ class LocalOperations:
     def status(self) -> Status:
         """See Operations."""
         return status(self._store, self._config, self._live)
+
+    def ready(self) -> Readiness:
+        """See Operations."""
+        return readiness(self._store, self._live)
+
+    def metrics(self) -> str:
+        """See Operations."""
+        return metrics_text(self._store, self._config, self._live)
+
+    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+        """See Operations."""
+        return (thumbnail if small else whole)(self._store, self._config, image_id)
 
     def scan(self, wait: bool) -> Scanned:
         """See Operations."""
@@ -201,12 +217,17 @@ class LocalOperations:
             raise UsageError(f"there is no role {role!r}; roles are {', '.join(roles.ALL_ROLES)}")
         return verify_model(self._config, self._workers(), role)
 
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        """See Operations."""
+        return control_map(self._workers(), request)
+
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
         """See Operations."""
         return reparse(self._store, after, limit, everything, self._live.announce if self._live else None)
 
     def close(self) -> None:
         """End our own workers and let go of the index; inside the daemon both belong to it, and nothing happens."""
+        self.stop_clustering()
         if self._own_workers is not None:
             self._own_workers.stop(OWN_WORKERS_STOP_SECONDS)
             self._own_workers = None

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from indexd.api.pictures import PictureBytes
 from indexd.search.targets import Target
+from indexd_schemas.characters import (
+    CharacterList,
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusteringState,
+    ClusterRequest,
+    Corrected,
+    Correction,
+    CorrectionLog,
+    Sample,
+    SampleQuestion,
+    ShownCharacter,
+    Suggestions,
+)
 from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -19,8 +34,8 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question
-from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import ControlRequest, Question
+from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
 
 class Operations(Protocol):
@@ -40,6 +55,18 @@ class Operations(Protocol):
 
     def status(self) -> Status:
         """How everything stands."""
+        ...
+
+    def ready(self) -> Readiness:
+        """Whether the daemon can be relied on now, and if not, why."""
+        ...
+
+    def metrics(self) -> str:
+        """Numbers to watch over time, in Prometheus' text format."""
+        ...
+
+    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+        """The bytes of a picture, or of its thumbnail. Raises NothingFound."""
         ...
 
     def scan(self, wait: bool) -> Scanned:
@@ -106,8 +133,40 @@ class Operations(Protocol):
         """What there is, by model and the like, and what well rated pictures have in common."""
         ...
 
+    def characters(self, question: CharactersQuestion) -> CharacterList:
+        """Every character, the largest first."""
+        ...
+
+    def character(self, question: CharacterQuestion) -> ShownCharacter:
+        """One character with some of its faces."""
+        ...
+
+    def correct(self, correction: Correction) -> Corrected:
+        """Put something right about characters, or undo that; what is said here no clustering undoes."""
+        ...
+
+    def corrections(self, limit: int) -> CorrectionLog:
+        """What was put right, the newest first."""
+        ...
+
+    def suggest(self) -> Suggestions:
+        """Characters that may be two, and pairs that may be one. Changes nothing."""
+        ...
+
+    def cluster(self, request: ClusterRequest) -> ClusteringState:
+        """Begin a clustering of all faces in the background, see how it stands, or cancel it."""
+        ...
+
+    def sample(self, question: SampleQuestion) -> Sample:
+        """A few pictures of a character, or of a query."""
+        ...
+
     def verify_model(self, role: str) -> VerifiedModel:
         """Load the model of a role and run it once. Raises ModelOff."""
+        ...
+
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        """Make the control map of a picture, or find it in the cache. Raises UsageError for an unknown type, ModelOff."""
         ...
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:

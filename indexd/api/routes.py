@@ -7,17 +7,28 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from indexd.api.exposition import CONTENT_TYPE
 from indexd.api.operations import Operations
 from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
 from indexd.search.targets import from_text
+from indexd_schemas.characters import (
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusterRequest,
+    Correction,
+    SampleQuestion,
+)
 from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -27,13 +38,33 @@ from indexd_schemas.marks import (
     NoteRequest,
     RelocateRequest,
 )
-from indexd_schemas.question import Question, RateRequest, ReparseRequest, ScanRequest, SubmitRequest, TagRequest
-from indexd_schemas.replies import Problem
+from indexd_schemas.question import (
+    ControlRequest,
+    Question,
+    RateRequest,
+    ReparseRequest,
+    ScanRequest,
+    SubmitRequest,
+    TagRequest,
+)
+from indexd_schemas.replies import Alive, Problem
 
 log = logging.getLogger(__name__)
 
 Body = TypeVar("Body", bound=BaseModel)
-Handler = Callable[[Operations, Mapping[str, str], bytes], BaseModel]
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """An answer that is no JSON document, or has a status of its own."""
+
+    content: bytes
+    media_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Operations, Mapping[str, str], bytes], BaseModel | Plain]
 
 _STATUS: tuple[tuple[type[IndexdError], int], ...] = (
     (UsageError, 400),
@@ -62,6 +93,35 @@ def _status(operations: Operations, _given: Mapping[str, str], _body: bytes) -> 
     return operations.status()
 
 
+def _ready(operations: Operations, _given: Mapping[str, str], _body: bytes) -> Plain:
+    found = operations.ready()
+    return Plain(found.model_dump_json().encode(), status=200 if found.ready else 503)
+
+
+def _metrics(operations: Operations, _given: Mapping[str, str], _body: bytes) -> Plain:
+    return Plain(operations.metrics().encode(), CONTENT_TYPE)
+
+
+def _thumbnail(operations: Operations, given: Mapping[str, str], _body: bytes) -> Plain:
+    return _picture(operations, given, small=True)
+
+
+def _file(operations: Operations, given: Mapping[str, str], _body: bytes) -> Plain:
+    return _picture(operations, given, small=False)
+
+
+def _picture(operations: Operations, given: Mapping[str, str], *, small: bool) -> Plain:
+    image_id = from_text(f"id:{given['id']}").image_id
+    assert image_id is not None
+    found = operations.picture(image_id, small=small)
+    # RFC 6266, RFC 5987: percent-encoded, so that no name can end the header or begin another.
+    return Plain(
+        found.data,
+        found.media_type,
+        headers={"content-disposition": f"inline; filename*=UTF-8''{quote(found.name, safe='')}"},
+    )
+
+
 def _scan(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
     return operations.scan(_parsed(ScanRequest, body).wait)
 
@@ -72,10 +132,7 @@ def _submit(operations: Operations, _given: Mapping[str, str], body: bytes) -> B
 
 
 def _jobs(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
-    limit = given.get("limit", "50")
-    if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= 100_000):
-        raise UsageError(f"limit must be a number from 1 to 100000 (got {limit!r})")
-    return operations.jobs([state for state in given.get("states", "").split(",") if state], int(limit))
+    return operations.jobs([state for state in given.get("states", "").split(",") if state], _limit(given))
 
 
 def _job(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
@@ -133,8 +190,40 @@ def _stats(operations: Operations, _given: Mapping[str, str], body: bytes) -> Ba
     return operations.stats(_parsed(StatsQuestion, body))
 
 
+def _characters(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.characters(_parsed(CharactersQuestion, body))
+
+
+def _character(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.character(_parsed(CharacterQuestion, body))
+
+
+def _correct(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.correct(_parsed(Correction, body))
+
+
+def _corrections(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.corrections(_limit(given))
+
+
+def _suggest(operations: Operations, _given: Mapping[str, str], _body: bytes) -> BaseModel:
+    return operations.suggest()
+
+
+def _cluster(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.cluster(_parsed(ClusterRequest, body))
+
+
+def _sample(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.sample(_parsed(SampleQuestion, body))
+
+
 def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
     return operations.verify_model(given["role"])
+
+
+def _control(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
+    return operations.control_map(_parsed(ControlRequest, body))
 
 
 def _reparse(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
@@ -143,7 +232,11 @@ def _reparse(operations: Operations, _given: Mapping[str, str], body: bytes) -> 
 
 
 TABLE: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/ready", _ready),
+    ("GET", "/metrics", _metrics),
     ("GET", "/v1/status", _status),
+    ("GET", "/v1/images/{id}/thumbnail", _thumbnail),
+    ("GET", "/v1/images/{id}/file", _file),
     ("POST", "/v1/query", _query),
     ("GET", "/v1/image", _show),
     ("GET", "/v1/explain", _explain),
@@ -163,7 +256,15 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/forget", _forget),
     ("POST", "/v1/duplicates", _duplicates),
     ("POST", "/v1/stats", _stats),
+    ("POST", "/v1/characters/list", _characters),
+    ("POST", "/v1/characters/show", _character),
+    ("POST", "/v1/characters/correct", _correct),
+    ("GET", "/v1/characters/corrections", _corrections),
+    ("POST", "/v1/characters/suggest", _suggest),
+    ("POST", "/v1/characters/cluster", _cluster),
+    ("POST", "/v1/sample", _sample),
     ("POST", "/v1/models/{role}/verify", _verify),
+    ("POST", "/v1/control", _control),
     ("POST", "/v1/reparse", _reparse),
 )
 
@@ -171,7 +272,20 @@ TABLE: tuple[tuple[str, str, Handler], ...] = (
 def application(operations: Operations, pool: Executor) -> Starlette:
     """The routes as an ASGI application; operations block, so they run in `pool`."""
     routes = [Route(path, _endpoint(operations, handler, pool), methods=[method]) for method, path, handler in TABLE]
-    return Starlette(routes=routes)
+    routes.append(Route("/health", _health, methods=["GET"]))
+    return Starlette(routes=routes, exception_handlers={HTTPException: _no_such})
+
+
+async def _health(_request: Request) -> Response:
+    """Answered by the door itself: what hangs on the index or on a full pool is not asked."""
+    return Response(Alive().model_dump_json(), media_type="application/json")
+
+
+async def _no_such(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = f"there is no {request.method} {request.url.path[:200]} at this door; docs/api.md lists what there is"
+    problem = Problem(kind="UsageError", text=text).model_dump_json()
+    return Response(problem, error.status_code, error.headers, "application/json")
 
 
 def _endpoint(operations: Operations, handler: Handler, pool: Executor) -> Callable[..., object]:
@@ -180,26 +294,38 @@ def _endpoint(operations: Operations, handler: Handler, pool: Executor) -> Calla
         body = await request.body()
         work = functools.partial(_carry_out, operations, handler, given, body)
         try:
-            status, reply = await asyncio.get_running_loop().run_in_executor(pool, work)
+            answer = await asyncio.get_running_loop().run_in_executor(pool, work)
         except asyncio.CancelledError:
             # The daemon stops and has waited long enough; who asked shall hear that, and no traceback is worth the log.
             text = "the daemon is stopping and did not finish this; ask again when it runs"
-            status, reply = 503, Problem(kind="DaemonNotRunning", text=text).model_dump_json()
-        return Response(reply, status, media_type="application/json")
+            answer = _problem(503, "DaemonNotRunning", text)
+        return Response(answer.content, answer.status, answer.headers, answer.media_type)
 
     return endpoint
 
 
-def _carry_out(operations: Operations, handler: Handler, given: Mapping[str, str], body: bytes) -> tuple[int, str]:
+def _carry_out(operations: Operations, handler: Handler, given: Mapping[str, str], body: bytes) -> Plain:
     try:
-        return 200, handler(operations, given, body).model_dump_json()
+        answer = handler(operations, given, body)
+        return answer if isinstance(answer, Plain) else Plain(answer.model_dump_json().encode())
     except IndexdError as error:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 409)
-        return status, Problem(kind=type(error).__name__, text=str(error)).model_dump_json()
+        return _problem(status, type(error).__name__, str(error))
     except Exception:
         log.exception("a bug while answering a request at the local door")
         text = "the daemon ran into a bug while answering; its log has the traceback"
-        return 500, Problem(kind="IndexdError", text=text).model_dump_json()
+        return _problem(500, "IndexdError", text)
+
+
+def _problem(status: int, kind: str, text: str) -> Plain:
+    return Plain(Problem(kind=kind, text=text).model_dump_json().encode(), status=status)
+
+
+def _limit(given: Mapping[str, str]) -> int:
+    limit = given.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= 100_000):
+        raise UsageError(f"limit must be a number from 1 to 100000 (got {limit!r})")
+    return int(limit)
 
 
 def _parsed(model: type[Body], body: bytes) -> Body:

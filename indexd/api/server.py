@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from indexd.api.guard import Guard
+from indexd.api.guard import Guard, Limits
 from indexd.api.listen import Door, open_door
 from indexd.api.operations import Operations
+from indexd.api.patience import HEAD_BYTES, Patient
 from indexd.api.routes import application
 from indexd.config import Config
+from indexd.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,13 @@ class _Quiet(uvicorn.Server):
 
     def leave(self) -> None:
         """End the loop, from any thread."""
-        if self._loop is not None and self._leave is not None:
-            self._loop.call_soon_threadsafe(self._leave.set)
+        if self._leave is not None:
+            self.soon(self._leave.set)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have the loop make this call when it comes round, from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
 
 
 class Server:
@@ -57,6 +64,7 @@ class Server:
         self._door: Door | None = None
         self._server: _Quiet | None = None
         self._thread: threading.Thread | None = None
+        self.pulse = Pulse("door", wake=self._ask)
 
     @property
     def door(self) -> Door:
@@ -68,11 +76,13 @@ class Server:
         """Open the door and return when it answers. Raises IndexdError when it cannot be opened."""
         self._door = open_door(self._config)
         pool = ThreadPoolExecutor(OPERATION_THREADS, thread_name_prefix="door")
-        guard = Guard(application(self._operations, pool), self._door.hosts, self._door.token)
+        limits = Limits(rate=self._config.settings.api.requests_per_second)
+        guard = Guard(application(self._operations, pool), self._door.hosts, self._door.token, limits)
         settings = uvicorn.Config(
             guard,
             loop="asyncio",
-            http="h11",
+            http=Patient,
+            h11_max_incomplete_event_size=HEAD_BYTES,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -99,6 +109,10 @@ class Server:
             thread.join()
         if door is not None:
             door.close()
+
+    def _ask(self) -> None:
+        if self._server is not None:
+            self._server.soon(self.pulse.beat)
 
     def _serve(self, server: _Quiet, pool: ThreadPoolExecutor) -> None:
         try:

@@ -21,8 +21,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # name: (module under indexd.cli and the command in it, what the list of commands says)
 COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("backup:backup", "Write a verified backup of the index."),
+    "characters": ("characters:characters", "Who is in the pictures: list, name, merge, split, undo."),
     "check": ("check:check", "Look the index over, and say whether it can be trusted."),
     "config": ("config:config", "Show, validate, find or generate the settings."),
+    "control": ("control:control", "Turn a picture into a control map."),
     "demo": ("demo:demo", "Show the whole loop in a throw-away home."),
     "doctor": ("doctor:doctor", "Look for what is wrong, and say the cure."),
     "duplicates": ("duplicates:duplicates", "Find the same picture twice, and say which to keep."),
@@ -33,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init:init", "Write commented settings and make the folders."),
     "jobs": ("jobs:jobs", "List, show, cancel or retry jobs."),
     "loras": ("loras:loras", "List the LoRAs and what is registered of them."),
+    "metrics": ("metrics:metrics", "Print numbers for monitoring (Prometheus)."),
     "models": ("models:models", "List, download or try the models."),
     "note": ("note:note", "Write, show or take away the note of a picture."),
     "query": ("query:query", "Find pictures by look, words, prompt and metadata."),
@@ -42,7 +45,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reparse": ("reparse:reparse", "Read stored metadata again with newer readers."),
     "restore": ("restore:restore", "Put a backup in the place of the index."),
     "run": ("run:run", "Run the daemon in the foreground."),
+    "sample": ("sample:sample", "Choose a few pictures of many: diverse, typical, best or random."),
     "scan": ("scan:scan", "Compare the watched folders with the index now."),
+    "service": ("service:service", "Install, start, stop or watch the service."),
     "show": ("show:show", "Show everything that is known of a picture."),
     "stats": ("stats:stats", "Count by model and the like; what five stars have in common."),
     "status": ("status:status", "Show how everything stands."),

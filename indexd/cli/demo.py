@@ -1,4 +1,4 @@
-"""`indexd demo`: the whole loop in a throw-away home, without network, card or models."""
+"""`indexd demo`: the whole loop in a throw-away home, without network, card or models of one's own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from indexd.cli.session import home
 
 @click.command(short_help="Show the whole loop in a throw-away home.")
 def demo() -> None:
-    """Run the real daemon in a throw-away home, drop three job files (one of them wrong), and ask about the pictures.
+    """Run the real daemon in a throw-away home, drop job files (one of them wrong), and ask about the pictures.
 
-    Needs no network, no graphics card and no models: tiny ones of the real architectures are built first. With `--home
-    DIR` (before the command) that folder is used instead of a temporary one. Nothing is removed afterwards.
+    Needs no network, no graphics card and no models of yours: it uses the toy world, small trained models that come
+    with indexd and know coloured shapes and ten cartoon faces. With `--home DIR` (before the command) that folder is
+    used instead of a temporary one. Nothing is removed afterwards.
     """
     from indexd.demo import tour
 

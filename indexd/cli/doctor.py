@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.printing import json_option, print_json, progress
+from indexd.cli.printing import json_option, print_json, progress, visible
 from indexd.cli.session import home
 
 EXIT_WARNINGS = 1
@@ -14,25 +14,28 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 @click.command(short_help="Look for what is wrong, and say the cure.")
+@click.option("--fix", is_flag=True, help="Do the cures that can harm nothing, and say what was done.")
 @json_option
-def doctor(as_json: bool) -> int:
-    """Look for what is wrong: one line a check, and the cure where it is not well. Changes nothing.
+def doctor(fix: bool, as_json: bool) -> int:
+    """Look for what is wrong: one line a check, and the cure where it is not well. Changes nothing without --fix.
 
-    Exit code here: 0 all is well, 1 there are warnings, 2 something failed.
+    --fix makes folders of ours that are missing, closes the socket and the token to others, and removes unfinished files of
+    ours that a killed process left; nothing else. Exit code here: 0 all is well, 1 there are warnings, 2 something failed.
     """
-    from indexd.cli.checks import all_checks
+    from indexd.doctor.groups import examine
     from indexd_schemas.output import Check, Diagnosis
 
     found: list[Check] = []
     with progress(counted=False) as bar:
-        bar.add_task("looking", total=None)
-        found.extend(all_checks(home()))
+        task = bar.add_task("looking", total=None)
+        found.extend(examine(home(), fix=fix, on_group=lambda name: bar.update(task, description=name)))
     if as_json:
         print_json(Diagnosis(checks=found))
     else:
         for check in found:
-            click.echo(f"{click.style(SIGNS[check.state], fg=COLOURS[check.state])}  {check.name}: {check.detail}")
+            sign = click.style(SIGNS[check.state], fg=COLOURS[check.state])
+            click.echo(f"{sign}  {visible(f'{check.name}: {check.detail}')}")
             if check.cure:
-                click.echo(f"         → {check.cure}")
+                click.echo(f"         → {visible(check.cure)}")
     states = {check.state for check in found}
     return EXIT_FAILED if "failed" in states else EXIT_WARNINGS if "warning" in states else 0

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def export(
     out: str | None, force: bool, query: tuple[str, ...], xmp: bool, xmp_name: Literal["full", "stem"], as_json: bool
 ) -> int:
-    """Write out every rating, tag and note as JSON lines, one a content, for `indexd import`.
+    """Write out every rating, tag, note and named face as JSON lines, one a content, for `indexd import`.
 
     A picture is named by the hash of its bytes, so the lines fit wherever it lies, on this machine or another. What waits
     for pictures that are not in the index is written too. With --xmp, sidecars are written beside the pictures that lie
@@ -56,7 +56,7 @@ def export(
             for placed in _records(door, query):
                 file.write(placed.record.model_dump_json(exclude_none=True).encode() + b"\n")
                 count += 1
-    note(f"{count} pictures with a rating, tags or a note")
+    note(f"{count} pictures with a rating, tags, a note or a named character")
     return EXIT_OK if count else EXIT_NOTHING_FOUND
 
 
@@ -108,6 +108,9 @@ def _sidecars(door: Operations, query: tuple[str, ...], naming: Literal["full", 
     with progress(counted=False) as bar:
         bar.add_task("writing sidecars", total=None)
         for placed in _records(door, query):
+            # Faces have no place in a sidecar.
+            if placed.record.rating is None and not placed.record.tags and not placed.record.note:
+                continue
             _write_beside(placed, naming, taken, done)
     if as_json:
         print_json(done)

@@ -103,5 +103,5 @@ def _print(shown: ShownJob, as_json: bool) -> None:
         seconds = f"  {picture.seconds:.1f} s" if picture.seconds is not None else ""
         tries = f"  attempt {picture.attempts}" if picture.attempts > 1 else ""
         tell(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
-        if picture.error:
-            tell(f"        {picture.error}")
+        for line in (*picture.notes, *([picture.error] if picture.error else ())):
+            tell(f"        {line}")

@@ -29,6 +29,7 @@ Filters: key:value, key:low..high, has:key; a leading - excludes. All must hold.
   seed: steps: cfg: width: height: rating:                     number, range, >30
   clip_score:>0.25  aesthetic:6..  sharpness:100..             scores that a job gave
   faces:2..  region:hand                                       what was detected
+  character:Luna  character:2..                                who is in it, and how many
   size:1024x768  date:2026-01..2026-03  missing:yes  has:prompt
 
 \b
@@ -37,6 +38,7 @@ Examples:
   indexd query --similar a.png --similar 0.5:b.png --not-similar c.png
   indexd query --similar a.png --unlike-prompt "a red dress" --explain
   indexd query --face luna.png faces:2.. -n 50
+  indexd query --character Luna --character Mara --text "at the sea"
   indexd query --text "the sea" model:pony steps:20..40 rating:4.. -tag:bad
   indexd query --prompt "red hair" "lora:my lora" --sheet sheet.png
   indexd query --similar a.png rating:5 -n 1 --emit-job again.yaml
@@ -49,6 +51,13 @@ out; where nothing fits, the exit code is 3 (see docs/search.md).
 """,
 )
 @question_options
+@click.option(
+    "--character",
+    "characters",
+    multiple=True,
+    metavar="CHARACTER",
+    help="Only with this character (name or number) in the picture.",
+)
 @click.option("--explain", is_flag=True, help="Also say where each hit's score comes from.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a hit, one a line.")
@@ -69,6 +78,7 @@ def query(
     paths: bool,
     null: bool,
     explain: bool,
+    characters: tuple[str, ...],
     sheet: str | None,
     open_them: bool,
     emit_job: Path | None,
@@ -88,7 +98,7 @@ def query(
         raise UsageError("--json, --jsonl, --paths and -0 exclude each other")
     if emit_job is not None:
         check_target(emit_job)
-    question = question_of(asked, filters, explain=explain)
+    question = question_of(asked, (*filters, *map(_character_filter, characters)), explain=explain)
     answer = _ask(question)
     for line in answer.notes:
         note(f"note: {line}")
@@ -124,3 +134,9 @@ def _print(answer: Answer, *, as_json: bool, jsonl: bool, paths: bool, null: boo
         print_paths(answer, "\0" if null else "\n")
     else:
         print_table(answer)
+
+
+def _character_filter(name: str) -> str:
+    """The filter for a character, whatever signs its name has."""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'character:"{quoted}"'

@@ -69,10 +69,9 @@ def note_differences(recipe: Recipe, replayed: Path) -> None:
     from indexd.search.replay import recipe_of
 
     again = recipe_of(replayed)
-    if recipe.model.hash and again.model.hash and recipe.model.hash != again.model.hash:
-        note(
-            f"note: the checkpoint {recipe.model.name} is another file now ({again.model.hash}, was {recipe.model.hash})"
-        )
+    old, new = recipe.model, again.model
+    if old and new and old.hash and new.hash and old.hash != new.hash:
+        note(f"note: the checkpoint {old.name} is another file now ({new.hash}, was {old.hash})")
     if recipe.dtype != again.dtype:
         note(f"note: made in {recipe.dtype}, made again in {again.dtype}")
 

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
+from typing import Any
 
 import click
 
-from indexd.cli.session import settings
+from indexd.cli.session import home
+from indexd.config import Config
 
 
 @click.command(short_help="Run the daemon in the foreground.")
-def run() -> None:
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="How the log is written; before `[log] format`."
+)
+@click.option(
+    "--log-file", type=click.Path(dir_okay=False), help="Write the log to this file too; before `[log] file`."
+)
+@click.option("--windows-service", is_flag=True, hidden=True, help="Started by the service control manager of Windows.")
+def run(log_format: str | None, log_file: str | None, windows_service: bool) -> None:
     """Watch, index, answer and make pictures until asked to stop.
 
     The first Ctrl-C (or SIGTERM) stops in good order: a render in hand gets ten seconds to be finished, then it is
-    handed back within one step. The second stops at once; nothing that was accepted is lost either way. Says what it
-    does on stderr; under systemd it tells the manager when it is ready.
+    handed back within one step. The second stops at once; nothing that was accepted is lost either way. SIGHUP reads the
+    settings again. Says what it does on stderr; under systemd it tells the manager when it is ready.
     """
-    from indexd import daemon, logs
+    from indexd import logs, serve
+    from indexd.config import load
 
-    config = settings()
-    logs.set_up(config.settings.log, journal="JOURNAL_STREAM" in os.environ)
-    daemon.run(config)
+    folder = home()
+    log = {
+        "format": log_format,
+        "file": str(Path(log_file).expanduser().absolute()) if log_file else None,
+    }
+    overrides: dict[str, Any] = {"log": {key: value for key, value in log.items() if value is not None}}
+
+    def reread() -> Config:
+        return load(folder, overrides)
+
+    def set_up_log(config: Config) -> None:
+        logs.set_up(config.settings.log, file=config.places.log)
+
+    config = reread()
+    set_up_log(config)
+    control = serve.Control()
+    if windows_service:
+        from indexd.service.windows_host import host
+
+        host(
+            lambda: serve.serve(config, control, reread, set_up_log, end_when_stuck=True), control.stop, control.reload
+        )
+    else:
+        serve.listen_to_signals(control)
+        serve.serve(config, control, reread, set_up_log)

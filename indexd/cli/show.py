@@ -68,7 +68,8 @@ def _print(shown: ShownImage, raw: bool) -> None:
     for region in shown.regions:
         place = f"{region.left:.0%} from the left, {region.top:.0%} from the top"
         sure = f"{region.size_px} px, sure {region.confidence:.2f}, quality {region.quality:.2f}"
-        tell(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}")
+        whose = region.character_name or (f"character {region.character}" if region.character else "")
+        tell(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}{', ' + whose if whose else ''}")
     for work in shown.work:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
         tell(f"{'pending':>16}  {work.stage} {work.state}{waits}")

@@ -21,8 +21,27 @@ EVENTS_SHOWN = 8
 
 @click.command(short_help="Show how everything stands.")
 @json_option
-def status(as_json: bool) -> None:
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Show it again and again, until Ctrl-C; a line each time where there is no terminal.",
+)
+@click.option(
+    "--every",
+    "seconds",
+    type=click.FloatRange(0.2, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two looks with --watch.",
+)
+def status(as_json: bool, watch: bool, seconds: float) -> None:
     """Show folders and how they are watched, pending work, jobs, workers, models and what was noticed lately."""
+    if watch:
+        from indexd.cli.watching import watch as keep_showing
+
+        keep_showing(_parts, seconds, as_json=as_json)
+        return
     with operations() as door:
         now = door.status()
     if as_json:

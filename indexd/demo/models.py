@@ -63,6 +63,7 @@ class DemoModels:
     lora: Path
     bge: Path
     clip_h: Path
+    upscaler: Path
 
 
 def demo_models(folder: Path) -> DemoModels:
@@ -75,6 +76,7 @@ def demo_models(folder: Path) -> DemoModels:
         lora=folder / "loras" / "tiny-lora.safetensors",
         bge=folder / "tiny-bge",
         clip_h=folder / "tiny-clip-h",
+        upscaler=folder / "upscalers" / "tiny-x2.safetensors",
     )
 
 
@@ -91,6 +93,7 @@ def build_models(folder: Path) -> DemoModels:
         _build_sdxl(built)
         _build_bge(built.bge)
         _build_clip_h(built.clip_h)
+        _build_upscaler(built.upscaler)
     try:
         scratch.rename(folder)
     except OSError:
@@ -222,3 +225,23 @@ def _build_clip_h(folder: Path) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(description, indent=2), "utf-8")
     weights = {name: weight.half().contiguous() for name, weight in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
+
+
+def _build_upscaler(file: Path) -> None:
+    """SRVGGNetCompact (the architecture of Real-ESRGAN's small models) in small: enlarges twice and adds a faint pattern.
+
+    Three convolutions of 3x3: what a pixel becomes depends on 3 pixels around it.
+    """
+    width, scale = 8, 2
+    shapes = {
+        "body.0.weight": (width, 3, 3, 3),
+        "body.0.bias": (width,),
+        "body.1.weight": (width,),
+        "body.2.weight": (width, width, 3, 3),
+        "body.2.bias": (width,),
+        "body.3.weight": (width,),
+        "body.4.weight": (3 * scale**2, width, 3, 3),
+        "body.4.bias": (3 * scale**2,),
+    }
+    file.parent.mkdir(parents=True)
+    save_file({name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}, file)

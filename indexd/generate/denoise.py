@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from indexd.errors import RenderFailed
-from indexd.generate.guidance import Guided, Influence
+from indexd.generate.guidance import Guided, Guides, Influence
 from indexd.generate.levels import levels_of
 from indexd.generate.samplers import scheduler
 from indexd.generate.sampling.by_scheduler import SchedulerRun
@@ -22,6 +22,7 @@ from indexd.generate.sampling.inpaint import Kept
 from indexd.generate.sampling.registry import OURS
 from indexd.generate.task import Task
 from indexd.generate.text import Conditioning
+from indexd.generate.tiled import Tiling
 from indexd_schemas.samplers import by_diffusers, effective_schedule
 
 STAGE = "denoise"
@@ -54,21 +55,26 @@ def denoise(
     *,
     influences: Sequence[Influence] = (),
     stage: str = STAGE,
+    tiling: Tiling | None = None,
 ) -> torch.Tensor:
-    """Clean latents (1, 4, h, w). `stage` names the pass in progress and errors.
+    """Clean latents (1, 4, h, w). `stage` names the pass in progress and errors; with `tiling` the UNet sees tiles only.
 
     Raises CallCancelled within one step, RenderFailed when numbers are lost.
     """
     steps, strength = task.recipe.steps, 1.0 if start.latents is None else start.strength
     if start.latents is not None and int(steps * strength) == 0:
         return start.latents
-    count, reached = _steps(task, _guided(task, conditioning, start, influences), start)
+    whole = _guided(task, conditioning, start, influences)
+    guided: Guides = whole
+    if tiling is not None:
+        guided = tiling.around(whole, task.model.text_to_image.vae_scale_factor, task.session.between_steps)
+    count, reached = _steps(task, guided, start)
     latents = deque(_watched(task, stage, count, reached), maxlen=1).pop()
     _check(latents, stage)
     return latents
 
 
-def _steps(task: Task, guided: Guided, start: Start) -> tuple[int, Iterator[torch.Tensor]]:
+def _steps(task: Task, guided: Guides, start: Start) -> tuple[int, Iterator[torch.Tensor]]:
     strength = 1.0 if start.latents is None else start.strength
     kept = None if start.mask is None or start.latents is None else Kept(start.mask, start.latents)
     run = _run(task, strength)

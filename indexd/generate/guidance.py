@@ -48,6 +48,20 @@ class Influence(Protocol):
         ...
 
 
+class Guides(Protocol):
+    """What a run of steps asks: the guided answer for latents at a time step."""
+
+    def __call__(self, latents: torch.Tensor, timestep: torch.Tensor, moment: Moment) -> torch.Tensor:
+        """The guided answer alone."""
+        ...
+
+    def both(
+        self, latents: torch.Tensor, timestep: torch.Tensor, moment: Moment
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The guided answer and the one for the negative text alone (None where the run is not guided)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Guided:
     """The guided UNet of one run.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 
-from indexd_schemas.recipe import LoraRef, Recipe
+from indexd.generate.infotext_stages import denoising_strength, stage_settings
+from indexd_schemas.recipe import LoraRef, ModelRef, Recipe
 from indexd_schemas.samplers import labels, resolve
 
 
@@ -22,6 +23,10 @@ def infotext(recipe: Recipe) -> str:
 
 
 def _settings(recipe: Recipe) -> dict[str, str]:
+    if recipe.model is None:
+        # Nothing was sampled: what the recipe says of it would only mislead.
+        only = {"Size": f"{recipe.width}x{recipe.height}", **stage_settings(recipe), "Version": recipe.software}
+        return {key: value for key, value in only.items() if value}
     sampler, schedule = labels(resolve(recipe.sampler, recipe.schedule))
     hashes = ", ".join(f"{lora.name}: {lora.hash}" for lora in recipe.loras if lora.hash)
     embeddings = ", ".join(f"{use.name}: {use.hash}" for use in recipe.embeddings)
@@ -39,13 +44,44 @@ def _settings(recipe: Recipe) -> dict[str, str]:
         "Model": recipe.model.name,
         "VAE hash": None if recipe.vae is None else recipe.vae.hash,
         "VAE": None if recipe.vae is None else recipe.vae.name,
-        "Denoising strength": None if recipe.input is None else f"{recipe.input.denoise:g}",
+        "Denoising strength": denoising_strength(recipe),
         "Clip skip": None if recipe.clip_skip is None else str(recipe.clip_skip),
         "Lora hashes": hashes or None,
         "TI hashes": embeddings or None,
+        **_units(recipe),
+        **stage_settings(recipe),
         "Version": recipe.software,
     }
     return {key: value for key, value in stated.items() if value}
+
+
+def _units(recipe: Recipe) -> dict[str, str]:
+    """Controls, and after them references, as the extension sd-webui-controlnet writes its units (ControlNet 0, 1, …)."""
+    units: list[dict[str, object]] = [
+        {
+            "Module": "none" if not one.preprocess else one.type,
+            "Model": _model(one.model),
+            "Weight": f"{one.strength:g}",
+            "Resize Mode": "Crop and Resize",
+            **({} if one.low is None else {"Threshold A": one.low, "Threshold B": one.high}),
+            "Guidance Start": f"{one.start:g}",
+            "Guidance End": f"{one.end:g}",
+            "Pixel Perfect": True,
+            "Control Mode": "Balanced",
+        }
+        for one in recipe.control
+    ]
+    units += [
+        {"Module": "ip-adapter", "Model": _model(one.model), "Weight": f"{one.weight:g}"} for one in recipe.reference
+    ]
+    return {
+        f"ControlNet {number}": ", ".join(f"{key}: {_quoted(str(value))}" for key, value in unit.items())
+        for number, unit in enumerate(units)
+    }
+
+
+def _model(model: ModelRef) -> str:
+    return model.name if model.hash is None else f"{model.name} [{model.hash[:8]}]"
 
 
 def _with_tags(prompt: str, loras: tuple[LoraRef, ...]) -> str:

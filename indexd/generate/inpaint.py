@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from indexd.errors import RenderFailed
-from indexd.generate.latents import noise, opened_picture
+from indexd.generate.latents import noise, opened_picture, whole_picture
 from indexd.generate.task import Task
 from indexd.models.faces import find_faces
 from indexd.worker.calls import FindFaces, Render
@@ -72,8 +72,7 @@ def canvas_of(call: Render, recipe: Recipe, session: RenderSession) -> tuple[Can
     wanted, source = recipe.mask, recipe.input
     if wanted is None or source is None or call.input_path is None:
         raise RenderFailed("inpaint needs a source picture and a mask, and the recipe names none")
-    path = Path(os.fsdecode(call.input_path))
-    whole = opened_picture(path, "source picture", source.name, source.hash)
+    whole = whole_picture(Path(os.fsdecode(call.input_path)), source)
     if wanted.hash is None and wanted.box is None:
         wanted = wanted.model_copy(update={"box": _found(wanted, source.name, call.input_path, session)})
     mask = _mask(call, wanted, whole.size)

@@ -75,17 +75,19 @@ def encoded(model: Resident, picture: Image.Image, chance: torch.Generator) -> t
 
 
 def source_picture(path: Path, wanted: InputRef, width: int, height: int) -> Image.Image:
-    """The source of img2img as RGB in the wanted size: scaled to cover it and cropped to the middle.
+    """The source of img2img in the wanted size: scaled to cover it and cropped to the middle. Raises what `whole_picture` does."""
+    return ImageOps.fit(whole_picture(path, wanted), (width, height), Image.Resampling.LANCZOS)
 
-    Raises RenderFailed when it cannot be read or is not the picture the recipe names.
-    """
-    picture = opened_picture(path, "source picture", wanted.name, wanted.hash)
-    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+
+def whole_picture(path: Path, wanted: InputRef) -> Image.Image:
+    """The source picture. Raises what `opened_picture` does."""
+    return opened_picture(path, "source picture", wanted.name, wanted.hash)
 
 
 def opened_picture(path: Path, what: str, name: str, content_hash: str) -> Image.Image:
-    """The picture (`what` it is, for sentences) as RGB, turned upright, transparency over white. Raises RenderFailed when it
-    cannot be read or is not the picture of that hash.
+    """The picture (`what` it is, for sentences) as RGB, turned upright, transparency over white.
+
+    Raises RenderFailed when it cannot be read or is not the picture of that hash.
     """
     if not path.is_file():
         raise RenderFailed(f"the {what} {name} is not there any more, or is no regular file")

@@ -52,7 +52,7 @@ def resident(session: RenderSession, checkpoint: str, dtype: str | None) -> Iter
     `dtype` is the one a recipe asks for; None = the setting's, where auto is half precision on a card and float32 on the
     CPU. Raises ModelOff when nothing lies at the path, RenderFailed when it cannot be loaded.
     """
-    spec = _spec(session, checkpoint)
+    spec = generator_spec(session, checkpoint)
     path = Path(checkpoint)
     device = resolve_device(spec.device, ROLE)
     dtype_name = resolve_dtype(dtype or spec.dtype, device)
@@ -64,8 +64,8 @@ def resident(session: RenderSession, checkpoint: str, dtype: str | None) -> Iter
         yield model
 
 
-def _spec(session: RenderSession, checkpoint: str) -> ModelSpec:
-    """A job may name a checkpoint from the catalogue where the role itself has no model."""
+def generator_spec(session: RenderSession, checkpoint: str = "") -> ModelSpec:
+    """Device, number format and keep-alive of everything that makes pictures. A job may name a checkpoint from the catalogue where the role itself has no model."""
     try:
         return session.spec(ROLE)
     except ModelOff:

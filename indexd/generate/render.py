@@ -1,4 +1,8 @@
-"""The call `Render`: one recipe -> one picture, as a row of stages (load, loras, text, denoise, decode, save)."""
+"""The call `Render`: one recipe -> one picture, as a row of stages.
+
+load, (control), loras, text, denoise, (hires), decode make a picture, or a finished one is opened; then come those of stages/row.py
+that the recipe turns on, its scores, and save. Inpaint works on a canvas of its own, which is put back behind decode.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,33 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate import decode, denoise, score
 from indexd.generate.embeddings import load_embeddings, word_of
+from indexd.generate.guidance import Influence
+from indexd.generate.guides import guided, influences_for, of_whole, share_of
 from indexd.generate.inpaint import Canvas, canvas_of, under_mask
-from indexd.generate.latents import encoded, generator, noise, source_picture
+from indexd.generate.latents import encoded, generator, noise, source_picture, whole_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
 from indexd.generate.pipeline import resident
-from indexd.generate.task import Task
+from indexd.generate.stages import hires
+from indexd.generate.stages.row import stages_on
+from indexd.generate.stages.work import Work
+from indexd.generate.task import Task, same
 from indexd.generate.text import Conditioning
 from indexd.generate.vae import with_vae
 from indexd.models.device import is_out_of_memory
-from indexd.worker.calls import Render, Rendered
+from indexd.worker.calls import Box, Render, Rendered
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import Choice, UnknownSampler, resolve
@@ -35,6 +45,8 @@ from indexd_schemas.samplers import Choice, UnknownSampler, resolve
 log = logging.getLogger(__name__)
 
 SIZE_STEP = 8
+FINISHED = ("upscale", "refine")
+"""The kinds that start from a finished picture, with no pass of their own before the stages."""
 
 
 def render(call: Render, session: RenderSession) -> Rendered:
@@ -48,46 +60,98 @@ def render(call: Render, session: RenderSession) -> Rendered:
     seconds: dict[str, float] = {}
     session.between_steps()
     with ExitStack() as leases:
-        session.progress("load", 0, 1)
-        with _stage("load", seconds):
-            model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
-            model, vae_hash = leases.enter_context(with_vae(session, model, _vae_file(call, recipe)))
-        return _render(call, Task(_with_vae_hash(recipe, vae_hash), choice, model, session), seconds)
+        work = Work(call, session, recipe)
+        if recipe.model is not None:
+            session.progress("load", 0, 1)
+            with _stage("load", seconds):
+                model = leases.enter_context(resident(session, call.checkpoint, recipe.dtype))
+                model, vae_hash = leases.enter_context(with_vae(session, model, _vae_file(call, recipe)))
+            task = Task(_with_vae_hash(recipe, vae_hash), choice, model, session)
+            with _stage("control", seconds):
+                task = leases.enter_context(guided(call, task))
+            _dress(work, task, seconds)
+        picture = _made(work, seconds)
+        session.between_steps()
+        picture = _finished(work, picture, seconds)
+        if recipe.score:
+            with _stage(score.STAGE, seconds):
+                work.recipe = score.scored(work.recipe, picture, session)
+    with _stage("save", seconds):
+        work.know(software=work.recipe.software or f"indexd {importlib.metadata.version('indexd')}")
+        png = png_bytes(picture, work.recipe)
+    return Rendered(png, work.recipe.model_dump(mode="json"), seconds, tuple(work.notes))
 
 
-def _render(call: Render, task: Task, seconds: dict[str, float]) -> Rendered:
-    room, canvas = task.session.pool.with_room, None
-    if task.recipe.kind == "inpaint":
-        with _stage("mask", seconds):
-            canvas, recipe = canvas_of(call, task.recipe, task.session)
-            task = replace(task, recipe=recipe)
+def _dress(work: Work, task: Task, seconds: dict[str, float]) -> None:
+    """The model with the LoRAs and embeddings of the recipe, which from here on is complete in them."""
     with _stage("loras", seconds):
-        hashes = room(partial(task.model.loras.activate, _wanted(call, task.recipe)))
-        complete = _completed(task, hashes)
-    task.session.between_steps()
+        hashes = work.session.pool.with_room(partial(task.model.loras.activate, _wanted(work.call, task.recipe)))
+        work.recipe = _completed(task, hashes)
+        work.task = _with_embeddings(work.call, task)
+    work.session.between_steps()
+
+
+def _made(work: Work, seconds: dict[str, float]) -> Image.Image:
+    """The picture as decoded, or the finished one that the recipe starts from."""
+    room = work.session.pool.with_room
+    if work.recipe.kind in FINISHED:
+        with _stage("open", seconds):
+            return _opened(work)
+    task, canvas = work.model(denoise.STAGE), None
+    if work.recipe.kind == "inpaint":
+        with _stage("mask", seconds):
+            canvas, complete = canvas_of(work.call, work.recipe, work.session)
+        work.recipe = complete
+        work.task = task = of_whole(task, canvas.whole.size)
     with _stage("text", seconds):
-        task = _with_embeddings(call, task)
         conditioning = room(partial(_conditioning, task))
-    task.session.between_steps()
+    work.session.between_steps()
+    with _stage("control", seconds):
+        influences = room(partial(influences_for, task, *_pass(task, canvas)))
     with _stage(denoise.STAGE, seconds):
-        latents = room(partial(_denoised, call, task, conditioning, canvas))
-    task.session.progress(decode.STAGE, 0, 1)
+        if canvas is None:
+            latents = room(partial(_denoised, work.call, task, conditioning, influences))
+        else:
+            latents = room(partial(_inpainted, task, conditioning, influences, canvas))
+    if work.recipe.hires is not None:
+        with _stage(hires.STAGE, seconds):
+            latents = room(partial(hires.hires, work, latents))
+    work.session.progress(decode.STAGE, 0, 1)
     with _stage(decode.STAGE, seconds):
         picture = room(partial(decode.pixels, task.model, latents))
-        picture = picture if canvas is None else canvas.put_back(picture)
-    task.session.between_steps()
-    with _stage(score.STAGE, seconds):
-        complete = score.scored(complete, picture, task.session)
-    with _stage("save", seconds):
-        png = png_bytes(picture, complete)
-    return Rendered(png, complete.model_dump(mode="json"), seconds)
+        return picture if canvas is None else canvas.put_back(picture)
+
+
+def _pass(task: Task, canvas: Canvas | None) -> tuple[tuple[int, int], Box | None]:
+    """The size of the first pass, and which part of the picture it makes (None = all of it)."""
+    if canvas is None:
+        return (task.recipe.width, task.recipe.height), None
+    return canvas.picture.size, None if canvas.padded else share_of(canvas.part, canvas.whole.size)
+
+
+def _finished(work: Work, picture: Image.Image, seconds: dict[str, float]) -> Image.Image:
+    """The picture after the stages that the recipe turns on."""
+    for name, stage in stages_on(work.recipe):
+        work.session.progress(name, 0, 1)
+        with _stage(name, seconds):
+            picture = work.session.pool.with_room(partial(stage, work, picture))
+        work.session.between_steps()
+    return picture
+
+
+def _opened(work: Work) -> Image.Image:
+    assert work.recipe.input is not None
+    assert work.call.input_path is not None
+    return whole_picture(Path(os.fsdecode(work.call.input_path)), work.recipe.input)
 
 
 def _checked(recipe: Recipe, call: Render) -> Choice:
     """The sampler by its canonical name. Raises RenderFailed for what the row of stages cannot carry out."""
     # Inpaint continues a picture of any size up to the next multiple, and cuts it again.
-    step = 1 if recipe.mask is not None and not recipe.mask.only_masked else SIZE_STEP
-    if min(recipe.width, recipe.height) < SIZE_STEP or recipe.width % step or recipe.height % step:
+    any_size = recipe.kind in FINISHED or (recipe.mask is not None and not recipe.mask.only_masked)
+    step = 1 if any_size else SIZE_STEP
+    smallest = 1 if recipe.kind in FINISHED else SIZE_STEP
+    if min(recipe.width, recipe.height) < smallest or recipe.width % step or recipe.height % step:
         raise RenderFailed(f"size {recipe.width}x{recipe.height}: both sides must be multiples of {SIZE_STEP}")
     if recipe.steps < 1 or not math.isfinite(recipe.cfg):
         raise RenderFailed(f"steps must be at least 1 (got {recipe.steps}) and cfg a number (got {recipe.cfg})")
@@ -97,8 +161,10 @@ def _checked(recipe: Recipe, call: Render) -> Choice:
         raise RenderFailed(f"variation.strength must lie between 0 and 1 (got {recipe.variation.strength})")
     if recipe.clip_skip is not None and recipe.clip_skip < 1:
         raise RenderFailed(f"clip_skip must be at least 1 (got {recipe.clip_skip})")
-    if recipe.kind == "img2img" and (recipe.input is None or call.input_path is None):
-        raise RenderFailed("img2img needs a source picture, and the recipe names none")
+    if recipe.kind != "txt2img" and (recipe.input is None or call.input_path is None):
+        raise RenderFailed(f"{recipe.kind} needs a source picture, and the recipe names none")
+    if recipe.kind == "inpaint" and recipe.hires is not None:
+        raise RenderFailed("hires: inpaint keeps what lies around its mask, and its latents cannot grow")
     if recipe.input is not None and not 0 <= recipe.input.denoise <= 1:
         raise RenderFailed(f"denoise must lie between 0 and 1 (got {recipe.input.denoise})")
     try:
@@ -118,7 +184,7 @@ def _vae_file(call: Render, recipe: Recipe) -> str | None:
 def _with_vae_hash(recipe: Recipe, found: str | None) -> Recipe:
     if recipe.vae is None or found is None:
         return recipe
-    _same("VAE", recipe.vae.name, recipe.vae.hash, found)
+    same("VAE", recipe.vae.name, recipe.vae.hash, found)
     return recipe.model_copy(update={"vae": recipe.vae.model_copy(update={"hash": found})})
 
 
@@ -142,7 +208,7 @@ def _with_embeddings(call: Render, task: Task) -> Task:
     allowed = task.session.settings.pickle_checkpoints
     embeddings = load_embeddings(paths, task.model.encoders.widths, pickle_allowed=allowed)
     for use in task.recipe.embeddings:
-        _same("embedding", use.name, use.hash, embeddings.found[word_of(use.name)].hash)
+        same("embedding", use.name, use.hash, embeddings.found[word_of(use.name)].hash)
     return replace(task, embeddings=embeddings)
 
 
@@ -152,33 +218,35 @@ def _conditioning(task: Task) -> Conditioning:
     return conditioning
 
 
-def _denoised(call: Render, task: Task, conditioning: Conditioning, canvas: Canvas | None) -> torch.Tensor:
+def _denoised(call: Render, task: Task, conditioning: Conditioning, influences: Sequence[Influence]) -> torch.Tensor:
     wanted, chance = task.recipe.input, generator(task.recipe.seed)
-    if canvas is not None and wanted is not None:
-        return _inpainted(task, conditioning, canvas, wanted.denoise)
     unit = partial(noise, task.model, task.recipe.width, task.recipe.height, chance, task.recipe.variation)
     if task.recipe.kind == "txt2img" or wanted is None or call.input_path is None:
-        return denoise.denoise(task, conditioning, denoise.Start(unit(), chance))
+        return denoise.denoise(task, conditioning, denoise.Start(unit(), chance), influences=influences)
     picture = source_picture(Path(os.fsdecode(call.input_path)), wanted, task.recipe.width, task.recipe.height)
     source = encoded(task.model, picture, chance)
-    return denoise.denoise(task, conditioning, denoise.Start(unit(), chance, source, wanted.denoise))
+    start = denoise.Start(unit(), chance, source, wanted.denoise)
+    return denoise.denoise(task, conditioning, start, influences=influences)
 
 
-def _inpainted(task: Task, conditioning: Conditioning, canvas: Canvas, strength: float) -> torch.Tensor:
+def _inpainted(task: Task, conditioning: Conditioning, influences: Sequence[Influence], canvas: Canvas) -> torch.Tensor:
+    assert task.recipe.input is not None
     chance = generator(task.recipe.seed)
     source = encoded(task.model, canvas.picture, chance)
     unit = partial(noise, task.model, *canvas.picture.size, chance, task.recipe.variation)
     mask = canvas.latent_mask(task)
     drawn, source = under_mask(task, source, mask, chance, unit)
-    return denoise.denoise(task, conditioning, denoise.Start(drawn, chance, source, strength, mask))
+    start = denoise.Start(drawn, chance, source, task.recipe.input.denoise, mask)
+    return denoise.denoise(task, conditioning, start, influences=influences)
 
 
 def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:
     """The recipe with everything that only the worker knows. Hashes that it states already must be the found ones."""
     recipe, model = task.recipe, task.model
-    _same("checkpoint", recipe.model.name, recipe.model.hash, model.model_hash)
+    assert recipe.model is not None
+    same("checkpoint", recipe.model.name, recipe.model.hash, model.model_hash)
     for lora in recipe.loras:
-        _same("LoRA", lora.name, lora.hash, lora_hashes[lora.name])
+        same("LoRA", lora.name, lora.hash, lora_hashes[lora.name])
     return recipe.model_copy(
         update={
             "sampler": task.choice.sampler,
@@ -186,17 +254,8 @@ def _completed(task: Task, lora_hashes: Mapping[str, str]) -> Recipe:
             "model": recipe.model.model_copy(update={"hash": model.model_hash}),
             "loras": tuple(lora.model_copy(update={"hash": lora_hashes[lora.name]}) for lora in recipe.loras),
             "dtype": model.dtype_name,
-            "software": recipe.software or f"indexd {importlib.metadata.version('indexd')}",
         }
     )
-
-
-def _same(what: str, name: str, stated: str | None, found: str) -> None:
-    if stated is not None and stated != found:
-        raise RenderFailed(
-            f"{what} {name} is not the file that the recipe was made with: its hash is {found}, not {stated}; "
-            "put the right file there, or take the hash out of the recipe"
-        )
 
 
 @contextmanager
@@ -213,4 +272,4 @@ def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
         log.exception("%s failed", name)
         raise RenderFailed(f"{name} failed: {type(error).__name__}: {error}") from error
     finally:
-        seconds[name] = time.perf_counter() - started
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from indexd.errors import RenderFailed
 from indexd.generate.embeddings import NO_EMBEDDINGS, Embeddings
 from indexd.generate.pipeline import Resident
 from indexd.generate.sampling.registry import asks_for_negative
@@ -11,6 +13,9 @@ from indexd.generate.text import Conditioning
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import Choice
+
+if TYPE_CHECKING:
+    from indexd.generate.guides import Guides
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,7 @@ class Task:
     model: Resident
     session: RenderSession
     embeddings: Embeddings = NO_EMBEDDINGS
+    guides: Guides | None = None
 
     def condition(self, prompt: str | None = None, negative: str | None = None) -> Conditioning:
         """What the UNet is told: the recipe's texts, or others read in the same way (a detail's, a tile's own)."""
@@ -34,4 +40,13 @@ class Task:
             adapters=self.model.loras.active_in_text(),
             syntax=recipe.prompt_syntax,
             embeddings=self.embeddings,
+        )
+
+
+def same(what: str, name: str, stated: str | None, found: str) -> None:
+    """Raises RenderFailed where a recipe states another hash of a file than is found now."""
+    if stated is not None and stated != found:
+        raise RenderFailed(
+            f"{what} {name} is not the file that the recipe was made with: its hash is {found}, not {stated}; "
+            "put the right file there, or take the hash out of the recipe"
         )

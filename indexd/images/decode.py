@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO
 
+from blake3 import blake3
 from PIL import Image, ImageOps, PngImagePlugin
 
 from indexd.errors import NotAPicture, NotRegular
@@ -85,6 +86,15 @@ def open_picture(path: bytes | str | Path) -> Image.Image:
         return picture
     white = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def content_hash(path: bytes | str | Path) -> str:
+    """blake3 of a regular file's bytes in hex. Raises NotRegular, OSError."""
+    hasher = blake3()
+    with open_regular(path) as file:
+        while block := file.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()
 
 
 def _opened(path: bytes | str | Path, near_px: int | None = None) -> Image.Image:

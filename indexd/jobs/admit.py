@@ -192,6 +192,9 @@ def _settings(draft: Draft, job: Job) -> dict[str, Any]:
         settings["input_path"] = draft.input_path
     if draft.mask_path is not None:
         settings["mask_path"] = draft.mask_path
+    for key in ("control_paths", "reference_paths"):
+        if paths := getattr(draft, key):
+            settings[key] = list(paths)
     if draft.notes:
         settings["notes"] = list(draft.notes)
     if job.keep is not None:

@@ -75,6 +75,12 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
+def dotted(path: Path) -> str:
+    """A place in a job file as it is written in a sentence: `loras[0].weight`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names that look most like `name`, best first; letter case and separators count little."""
     names = {_folded(candidate): candidate for candidate in known}
@@ -103,7 +109,7 @@ class _KeyProblem(FieldProblem):
 
 def _problem(model: type[Job], document: Document, error: Any) -> FieldProblem:
     path: Path = tuple(error["loc"])
-    name = _dotted(path)
+    name = dotted(path)
     if error["type"] == "extra_forbidden":
         return _KeyProblem(path, _unknown_key(model, path))
     if error["type"] == "missing":
@@ -113,7 +119,7 @@ def _problem(model: type[Job], document: Document, error: Any) -> FieldProblem:
 
 def _unknown_key(model: type[Job], path: Path) -> str:
     key, fields = str(path[-1]), list(_model_at(model, path[:-1]).model_fields)
-    place = f" in {_dotted(path[:-1])}" if len(path) > 1 else ""
+    place = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
     synonym = SYNONYMS.get(key.casefold())
     if synonym in fields:
         return f"there is no key {shown(key)}{place}; here it is called `{synonym}`"
@@ -148,11 +154,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in typing.get_args(annotation) if (found := _model_in(inner)) is not None), None)
-
-
-def _dotted(path: Path) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".")
 
 
 _SENTENCES: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexd.errors import StorageFull
+from indexd.watch.paths import long_form
 
 Fault = Callable[[str], None]
 """Called with the name of every point between two durable steps; a test ends the process there."""
@@ -32,6 +33,7 @@ def write_new(temp: Path, final: Path, data: bytes, fault: Fault = no_fault) -> 
     `temp` lies in the same folder, belongs to the caller alone and is gone afterwards, except where the process died.
     Raises StorageFull when there is no room; then nothing of the file is left.
     """
+    temp, final = _reachable(temp), _reachable(final)
     try:
         _write_synced(temp, data, fault)
         fault("temp synced")
@@ -93,6 +95,11 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _reachable(path: Path) -> Path:
+    """The path in a form that the system opens, however long it is."""
+    return Path(long_form(str(path))) if sys.platform == "win32" else path
 
 
 def _write_synced(temp: Path, data: bytes, fault: Fault) -> None:

@@ -10,19 +10,22 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
 
 from indexd.catalogue import Catalogue, UnknownModel
 from indexd.jobs.diagnose import FieldProblem
-from indexd.jobs.inputs import InputPicture
+from indexd.jobs.guide_wishes import guides_of
+from indexd.jobs.inputs import InputPicture, input_picture
 from indexd.jobs.judging import Judging
 from indexd.jobs.masks import FoundMask, Masks
 from indexd.jobs.own_recipe import OwnRecipes
 from indexd.jobs.selection import Selector
+from indexd.jobs.stages import StageDesk
 from indexd.jobs.wording import Wordings, offer
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
-from indexd_schemas.recipe import InputRef, ModelRef, Recipe, Variation
+from indexd_schemas.recipe import InputRef, Kind, Recipe, Variation
+from indexd_schemas.recipe_part import ModelRef
 from indexd_schemas.selection import Selection
 
 DEFAULT_SIDE_PX = 1024
@@ -35,13 +38,16 @@ DRAWN_SEED_BITS = 32
 class Draft:
     """One picture to make.
 
-    `input_path` and `mask_path` are the source picture and its mask on this machine, which stay out of the recipe;
-    `notes` say what a picture that is made again could not be taken at its word for.
+    The paths are of pictures on this machine, which stay out of the recipe: the source, its mask, and those of the
+    controls and references in their order. `notes` say what a picture that is made again could not be taken at its
+    word for.
     """
 
     recipe: Recipe
     input_path: str | None = None
     mask_path: str | None = None
+    control_paths: tuple[str, ...] = ()
+    reference_paths: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -73,9 +79,11 @@ class Desk:
         judging: Judging,
         limits: Limits,
         draw: Callable[[int], int],
+        makers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`draw(bits)` gives a random number of that many bits."""
+        """`draw(bits)` gives a random number of that many bits; `makers` are the paths of models that make control maps."""
         self._catalogue = catalogue
+        self._stages = StageDesk(catalogue, limits.megapixels)
         self._words = words
         self._selector = sources.selector
         self.masks = sources.masks
@@ -83,17 +91,32 @@ class Desk:
         self._judging = judging
         self._limits = limits
         self._draw = draw
+        self._makers = makers
 
-    def drafts(self, job: Job, kind: Literal["txt2img", "img2img", "inpaint"], **more: Any) -> list[Draft]:
-        """One draft a seed with everything that all kinds share.
+    def drafts(
+        self,
+        job: Job,
+        kind: Kind,
+        picture: InputPicture | None = None,
+        denoise: float = 0.0,
+        *,
+        mask: FoundMask | None = None,
+        size: tuple[int, int] | None = None,
+        finished: bool = False,
+    ) -> list[Draft]:
+        """One draft a seed with everything that all kinds share. `denoise` says how far `picture` is changed.
 
-        `more`: `picture` and `denoise` of img2img, `mask` (a FoundMask) and `size` of inpaint.
+        `mask` and `size` (of the work) are of inpaint. `finished` = the picture is as good as decoded: it keeps its size,
+        and only the stages after that work on it.
         """
-        picture: InputPicture | None = more.get("picture")
-        mask: FoundMask | None = more.get("mask")
-        width, height = more.get("size") or self.size(job, picture)
+        width, height = self._own_size(job, picture) if finished and picture else size or self.size(job, picture)
+        # What is worked on alone is put back into the whole picture before the stages come.
+        sides = (picture.width, picture.height) if picture and mask and mask.ref.only_masked else (width, height)
+        stages = self._stages.of(job, sides, finished=finished)
+        idle = finished and not stages["detail"] and "refine" not in stages
         sampler = self.sampler(job)
         words = self._words.of(job)
+        wishes = guides_of(job, self._catalogue, self._makers, self.picture, picture)
         shared = {
             "kind": kind,
             "prompt": words.prompt,
@@ -107,13 +130,16 @@ class Desk:
             "sampler": sampler.sampler,
             "schedule": sampler.schedule,
             "clip_skip": job.clip_skip,
-            "model": self.model(job),
-            "vae": self.vae(job),
-            "loras": words.loras,
-            "embeddings": words.embeddings,
-            "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=more["denoise"]),
+            "model": None if idle else self.model(job),
+            "vae": None if idle else self.vae(job),
+            "loras": () if idle else words.loras,
+            "embeddings": () if idle else words.embeddings,
+            "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=denoise),
             "mask": mask and mask.ref,
-            "score": self._judging.scores(job),
+            "control": () if idle else wishes.control,
+            "reference": () if idle else wishes.reference,
+            **stages,
+            "score": self._judging.scores(job, words.prompt),
         }
         path = picture.path if picture else None
         seeds = self.seeds(job)
@@ -122,6 +148,7 @@ class Desk:
                 Recipe.model_validate({**shared, "seed": seed, "variation": variation}),
                 path,
                 mask.path if mask else None,
+                *(() if idle else wishes.paths),
             )
             for seed, variation in zip(seeds, self.variations(job, len(seeds)), strict=True)
         ]
@@ -190,15 +217,25 @@ class Desk:
                 )
         source = (picture.width, picture.height) if picture else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
         sides = (width or _rounded(source[0]), height or _rounded(source[1]))
+        self._check_megapixels(sides, key if job.size or job.width or job.height else "input")
+        return sides
+
+    def _check_megapixels(self, sides: tuple[int, int], key: str) -> None:
         megapixels = sides[0] * sides[1] / 1e6
         if megapixels > self._limits.megapixels:
-            path = (key,) if job.size or job.width or job.height else ("input",)
             raise FieldProblem(
-                path,
-                f"{path[0]}: {sides[0]}x{sides[1]} are {megapixels:.1f} megapixels; "
+                (key,),
+                f"{key}: {sides[0]}x{sides[1]} are {megapixels:.1f} megapixels; "
                 f"at most {self._limits.megapixels:g} are allowed ([generate] max_megapixels)",
             )
-        return sides
+
+    def _own_size(self, job: Job, picture: InputPicture) -> tuple[int, int]:
+        """The size of a finished picture, which a job does not choose."""
+        given = next((key for key in ("size", "width", "height") if getattr(job, key) is not None), None)
+        if given is not None:
+            raise FieldProblem((given,), f"{given}: {job.kind} starts with the size of its input; use `resize`")
+        self._check_megapixels((picture.width, picture.height), "input")
+        return picture.width, picture.height
 
     def sampler(self, job: Job) -> samplers.Choice:
         """The canonical sampler and schedule."""
@@ -229,6 +266,10 @@ class Desk:
         """The pictures to start from, each with its hash taken now. Raises FieldProblem."""
         return self._selector.pictures(wanted)
 
+    def picture(self, text: str, at: tuple[str | int, ...]) -> InputPicture:
+        """The picture that a job names as `text` at the place `at`, its hash taken now. Raises FieldProblem."""
+        return input_picture(self._selector.file(text, at), at)
+
     def check_total(self, count: int) -> None:
         """Raise FieldProblem where so many pictures are more than a job may make."""
         if count > self._limits.pictures:
@@ -247,9 +288,16 @@ def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) 
         "index": f"{index + 1:0{digits}d}",
         "seed": str(recipe.seed),
         "kind": recipe.kind,
-        "model": recipe.model.name.rpartition("/")[2],
+        "model": made_by(recipe).name.rpartition("/")[2],
         "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
     }
+
+
+def made_by(recipe: Recipe) -> ModelRef:
+    """The checkpoint of a recipe, or the upscaler of one that needs no checkpoint."""
+    if recipe.model is not None:
+        return recipe.model
+    return recipe.upscale.model if recipe.upscale is not None else ModelRef(name="none")
 
 
 def _rounded(side: int) -> int:

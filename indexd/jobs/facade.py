@@ -68,15 +68,26 @@ class Jobs:
         looks = bool(config.settings.faces.detectors)
         sources = Sources(selector, Masks(store, selector, looks=looks), OwnRecipes(store, self.catalogue))
         judging = Judging(partial(roles.need, config), roles.aesthetic_head(config))
-        desk = Desk(self.catalogue, words, sources, judging, limits, draw)
+        desk = Desk(self.catalogue, words, sources, judging, limits, draw, roles.makers_of(config))
         self.sieve = Sieve(store.jobs, fault)
         self._admission = Admission(store, self.mirror, desk, job_kinds.kinds, places.output, clock)
         self._watched = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
         self._listeners: list[Callable[[], None]] = []
+        notify = config.settings.notify
+        self.tell_of: frozenset[str] = frozenset(notify.on if notify.command else ())
+        self._at_an_end: Callable[[], None] = lambda: None
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Call `changed()` after every admission, cancellation and retry; it must be quick."""
         self._listeners.append(changed)
+
+    def listen_to_ends(self, has_ended: Callable[[], None]) -> None:
+        """Call `has_ended()` when a job has ended of which is to be told; it must be quick."""
+        self._at_an_end = has_ended
+
+    def has_ended(self) -> None:
+        """A job has ended."""
+        self._at_an_end()
 
     def take(self, path: Path) -> Admitted | Declined | LeftAlone:
         """Admit a settled file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
@@ -101,9 +112,10 @@ class Jobs:
             job = self._get(job_id)
             if job.state not in ("queued", "running"):
                 raise UsageError(f"job {job_id} is {job.state} already")
-            self._store.jobs.cancel(job_id)
+            self._store.jobs.cancel(job_id, untold="cancelled" in self.tell_of)
         log.info("job %d (%s) is cancelled", job.id, job.name)
         self._changed()
+        self.has_ended()
         return self._get(job_id)
 
     def retry(self, job_id: int) -> JobRow:

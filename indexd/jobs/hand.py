@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from indexd.jobs.result import recipe_of
 from indexd.jobs.setbacks import InputGone
 from indexd.store.records import ItemRow, JobRow
 from indexd.watch.regular import open_regular
-from indexd.worker.calls import Render
+from indexd.worker.calls import GuideFiles, Render
 from indexd.worker.handle import Call
 
 ROLE = "sdxl"
@@ -53,33 +54,67 @@ class Hand:
 
 
 def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
-    """The render of an item. Raises ModelOff when a model file is gone, InputGone when the source picture or its mask is."""
+    """The render of an item. Raises ModelOff when a model file is gone, InputGone when a picture is
+    that it goes by."""
     recipe = recipe_of(job, item)
     named = item.settings["recipe"]
     try:
-        checkpoint = catalogue.checkpoint(named["model"]["name"]).path
+        checkpoint = catalogue.checkpoint(named["model"]["name"]).path if named.get("model") else None
         loras = {lora["name"]: catalogue.lora(lora["name"]).path for lora in named["loras"]}
         embeddings = {use["name"]: catalogue.embedding(use["name"]).path for use in named.get("embeddings", ())}
         vae = catalogue.vae(named["vae"]["name"]).path if named.get("vae") else None
+        controls = [catalogue.control(use["model"]["name"]).path for use in named.get("control", ())]
+        adapters = [catalogue.reference(use["model"]["name"]).path for use in named.get("reference", ())]
+        upscalers = {name: catalogue.upscaler(name).path for name in _upscalers(named)}
+        detectors = {name: catalogue.detector(name).path for name in _detectors(named)}
     except UnknownModel as error:
         raise ModelOff(ROLE, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
     if input_path is not None:
-        _check_input(input_path, named["input"]["hash"], "source picture")
+        _check_input(input_path, named["input"]["hash"], "the source picture")
     mask_path: str | None = item.settings.get("mask_path")
     if mask_path is not None:
-        _check_input(mask_path, named["mask"]["hash"], "mask")
+        _check_input(mask_path, named["mask"]["hash"], "the mask")
+    guides = {
+        key: _guides(models, item.settings.get(f"{key}_paths", ()), named.get(key, ()))
+        for key, models in (("control", controls), ("reference", adapters))
+    }
     call = Render(
         recipe,
-        str(checkpoint),
-        {name: str(path) for name, path in loras.items()},
+        "" if checkpoint is None else str(checkpoint),
+        _texts(loras),
         None if input_path is None else os.fsencode(input_path),
         None if vae is None else str(vae),
-        {name: str(path) for name, path in embeddings.items()},
+        _texts(embeddings),
         None if mask_path is None else os.fsencode(mask_path),
+        guides["control"],
+        guides["reference"],
+        _texts(upscalers),
+        _texts(detectors),
     )
-    files = (checkpoint, *loras.values(), *(() if vae is None else (vae,)), *embeddings.values())
-    return Order(call, recipe, Path(os.fsdecode(item.path)).parent, files)
+    files = (*loras.values(), *embeddings.values(), *upscalers.values(), *detectors.values(), *controls, *adapters)
+    single = tuple(path for path in (checkpoint, vae) if path is not None)
+    return Order(call, recipe, Path(os.fsdecode(item.path)).parent, single + files)
+
+
+def _texts(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: str(path) for name, path in paths.items()}
+
+
+def _upscalers(named: Mapping[str, Any]) -> set[str]:
+    """The upscaler models that the stages of a recipe name."""
+    return {one["model"]["name"] for one in (named.get("hires"), named.get("upscale")) if one and one.get("model")}
+
+
+def _detectors(named: Mapping[str, Any]) -> set[str]:
+    return {one["detector"]["name"] for one in named.get("detail", ())}
+
+
+def _guides(models: Sequence[Path], pictures: Sequence[str], named: Sequence[Any]) -> tuple[GuideFiles, ...]:
+    """The files of the controls or of the references; their pictures must be those that were admitted."""
+    for path, use in dict(zip(pictures, named, strict=True)).items():
+        _check_input(path, use["image"], f"the picture of {use.get('type', 'reference')}")
+    return tuple(GuideFiles(str(model), os.fsencode(path)) for model, path in zip(models, pictures, strict=True))
 
 
 def _check_input(path: str, content_hash: str, what: str) -> None:
@@ -89,6 +124,6 @@ def _check_input(path: str, content_hash: str, what: str) -> None:
             while block := file.read(1 << 20):
                 hasher.update(block)
     except (OSError, NotRegular):
-        raise InputGone(f"the {what} {path} is gone; put it back and retry the job") from None
+        raise InputGone(f"{what} {path} is gone; put it back and retry the job") from None
     if hasher.hexdigest() != content_hash:
-        raise InputGone(f"the {what} {path} is not the one that the job was admitted with; drop the job again")
+        raise InputGone(f"{what} {path} is not the one that the job was admitted with; drop the job again")

@@ -9,13 +9,17 @@ from pathlib import Path
 
 from indexd.errors import NotAPicture, NotRegular
 from indexd.images.read import read
-from indexd.jobs.diagnose import FieldProblem, shown
+from indexd.jobs.diagnose import FieldProblem, dotted, shown
+from indexd.watch.elsewhere import address, inside, share
 from indexd.watch.regular import open_regular
+
+Place = tuple[str | int, ...]
+"""Where a job names something: `("control", 0, "image")`."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputPicture:
-    """The source of img2img as it was at admission."""
+    """A picture that a job names, as it was at admission."""
 
     path: str
     name: str
@@ -24,9 +28,9 @@ class InputPicture:
     height: int
 
 
-def input_picture(path: Path, key: tuple[str, ...]) -> InputPicture:
+def input_picture(path: Path, key: Place) -> InputPicture:
     """The picture at `path`. Raises FieldProblem at `key`."""
-    where = ".".join(key)
+    where = dotted(key)
     try:
         with open_regular(os.fsencode(path)) as file:
             facts = read(file, os.fstat(file.fileno()).st_size, path.name)
@@ -44,8 +48,26 @@ def input_picture(path: Path, key: tuple[str, ...]) -> InputPicture:
     return InputPicture(str(path), name, facts.content_hash.hex(), facts.width, facts.height)
 
 
-def inbox_path(inbox: Path, text: str, key: tuple[str, ...]) -> Path:
-    """A path as a job file writes it: relative to the inbox, or absolute. Raises FieldProblem at `key`."""
+def inbox_path(inbox: Path, text: str, key: Place) -> Path:
+    """A path as a job file writes it: relative to the inbox, or absolute. Nothing is looked at that lies elsewhere.
+
+    Raises FieldProblem at `key`.
+    """
+    where = dotted(key)
+    if address(text):
+        raise FieldProblem(key, f"{where}: {shown(text)} is an address; nothing is fetched, name a file")
+    if share(text):
+        raise FieldProblem(key, f"{where}: {shown(text)} is on another machine; copy the picture here first")
     if "\0" in text or ".." in re.split(r"[/\\]", text):
-        raise FieldProblem(key, f"{'.'.join(key)}: {shown(text)} is no path that can be used")
-    return inbox / os.path.expanduser(text)
+        raise FieldProblem(key, f"{where}: {shown(text)} is no path that can be used")
+    path = inbox / os.path.expanduser(text)
+    hold_inside(inbox, path, text, key)
+    return path
+
+
+def hold_inside(inbox: Path, path: Path, text: str, key: Place) -> None:
+    """Raise FieldProblem at `key` where what lies in the inbox (`text`, as it is named) is a link that leads out of it."""
+    if path.is_relative_to(inbox) and not inside(inbox, path):
+        raise FieldProblem(
+            key, f"{dotted(key)}: {shown(text)} leads out of the inbox by a link; name the file by its whole path"
+        )

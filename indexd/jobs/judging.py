@@ -21,11 +21,17 @@ class Judging:
         self._need = need
         self._head = head
 
-    def scores(self, job: Job) -> tuple[ScoreName, ...]:
-        """The scores that a job asks for. Raises FieldProblem where one cannot be given, or `keep` asks for another."""
+    def scores(self, job: Job, prompt: str) -> tuple[ScoreName, ...]:
+        """The scores that a job of this prompt asks for. Raises FieldProblem where one cannot be given, or `keep` asks for
+        another.
+        """
         wanted = tuple(dict.fromkeys(job.score))
         for name in wanted:
             self._check(name)
+        if "clip" in wanted and not prompt.strip():
+            raise FieldProblem(
+                ("score",), "score: clip tells how a picture fits its prompt, and there is none; write `prompt`"
+            )
         keep = job.keep
         if keep is None:
             return wanted

@@ -11,9 +11,10 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from indexd.jobs.diagnose import FieldProblem, nearest, shown
+from indexd.watch.elsewhere import address, inside, share
 
 PLACEHOLDERS = ("name", "index", "seed", "date", "time", "kind", "model", "prompt")
 UNIQUE = ("index", "seed")
@@ -96,11 +97,21 @@ def output_folder(text: str, default: Path) -> Path:
     """
     if not text.strip():
         return default
+    if address(text) or (os.name != "nt" and share(text)):
+        raise FieldProblem(_FOLDER_AT, f"output.folder: {shown(text)} is no folder of this machine")
     folder = Path(os.path.expanduser(text))
     if ".." in re.split(r"[/\\]", text):
         raise FieldProblem(_FOLDER_AT, f"output.folder: `..` is not used in folders (got {shown(text)})")
     if not folder.is_absolute():
-        return default.joinpath(*_relative_parts(text))
+        folder = default.joinpath(*_relative_parts(text))
+        if not inside(default, folder):
+            raise FieldProblem(
+                _FOLDER_AT,
+                f"output.folder: {shown(text)} leads out of {default} by a link; name the folder by its whole path",
+            )
+        return folder
+    if os.name == "nt" and (problem := windows_problem(str(folder))) is not None:
+        raise FieldProblem(_FOLDER_AT, f"output.folder: {problem}")
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -108,6 +119,21 @@ def output_folder(text: str, default: Path) -> Path:
     if not folder.parent.is_dir():
         raise FieldProblem(_FOLDER_AT, f"output.folder: neither {folder} nor {folder.parent} exists; make it first")
     return folder
+
+
+def windows_problem(folder: str) -> str | None:
+    """Why Windows would write elsewhere than an absolute folder says; None = it would not.
+
+    A colon names a hidden stream of a file, CON and its like are devices in every folder, dots and spaces at an end are
+    dropped without a word, and `\\\\.\\` and `\\\\?\\` lead past all rules.
+    """
+    path = PureWindowsPath(folder)
+    if path.drive.startswith(("\\\\.\\", "\\\\?\\")):
+        return f"{shown(folder)} names a device; write the folder as C:\\… or \\\\server\\share\\…"
+    for part in path.parts[1:]:
+        if safe_name(part) != part and not part.startswith("."):
+            return f"{shown(part)} is no good name for a folder on Windows; {shown(safe_name(part))} is"
+    return None
 
 
 def _relative_parts(text: str) -> list[str]:

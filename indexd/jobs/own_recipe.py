@@ -13,7 +13,7 @@ from indexd.images.read import read
 from indexd.images.sidecar import sidecars
 from indexd.jobs.diagnose import FieldProblem
 from indexd.jobs.inputs import InputPicture
-from indexd.search.job_file import JobFile, job_of, keys_of
+from indexd.search.job_file import JobFile, job_of, keys_of, pictures_of
 from indexd.search.replay import recipe_in
 from indexd.store.index import Store
 from indexd.watch.regular import open_regular
@@ -47,17 +47,13 @@ class OwnRecipes:
             raise FieldProblem(KEY, f"input: {picture.name} cannot be made again: {error}") from None
 
     def _ours(self, recipe: Recipe) -> JobFile:
-        source = mask = None
-        if recipe.input is not None:
-            source = self._needed("picture", recipe.input.name, recipe.input.hash)
-        if recipe.mask is not None and recipe.mask.hash is not None:
-            mask = self._needed("mask", recipe.mask.name or "", recipe.mask.hash)
-        return JobFile(keys_of(recipe, source, mask))
+        wanted = pictures_of(recipe).items()
+        return JobFile(keys_of(recipe, {content: self._needed(what, content) for content, what in wanted}))
 
-    def _needed(self, what: str, name: str, content: str) -> str:
+    def _needed(self, what: str, content: str) -> str:
         place = self._place(content)
         if place is None:
-            raise IndexdError(f"it was made with the {what} {name} ({content[:12]}…), which is not in the index")
+            raise IndexdError(f"it was made with {what} ({content[:12]}…), which is not in the index")
         return place
 
     def _place(self, content: str | None) -> str | None:

@@ -20,6 +20,7 @@ from indexd.errors import IndexdError
 from indexd.jobs.durable import Fault, no_fault, sync_folder, write_new
 from indexd.jobs.names import SUFFIX, free_name
 from indexd.jobs.ours import our_picture
+from indexd.jobs.result import report_of
 from indexd.store.records import ItemRow
 from indexd.worker.calls import Rendered
 
@@ -32,9 +33,16 @@ class PathLedger(Protocol):
     """What publishing asks of the ledger; each call is one synced transaction."""
 
     def published(
-        self, item_id: int, path: bytes, content_hash: bytes, seconds: float, scores: Mapping[str, float]
+        self,
+        item_id: int,
+        path: bytes,
+        content_hash: bytes,
+        seconds: float,
+        *,
+        report: Mapping[str, Any] | None = None,
+        scores: Mapping[str, float],
     ) -> None:
-        """The item is done, and lies there."""
+        """The item is done, and lies there; `report` is what the worker said of it."""
         ...
 
     def repath(self, item_id: int, path: bytes) -> None:
@@ -80,7 +88,7 @@ class Publisher:
                 continue
             scores = {name: one["value"] for name, one in (rendered.recipe.get("scores") or {}).items()}
             made = Published(final, blake3(rendered.png).digest(), adopted=False, scores=scores)
-            return self._record(item, made, seconds)
+            return self._record(item, made, seconds, report_of(rendered))
 
     def adopt(self, item: ItemRow, recipe: Mapping[str, Any]) -> Published | None:
         """The item's picture if it is there already, made before the process ended; the ledger then says so.
@@ -104,8 +112,11 @@ class Publisher:
         sync_folder(final.parent)
         return self._record(item, Published(final, ours.content_hash, adopted=True, scores=ours.scores), seconds)
 
-    def _record(self, item: ItemRow, published: Published, seconds: float) -> Published:
-        self._ledger.published(item.id, os.fsencode(published.path), published.content_hash, seconds, published.scores)
+    def _record(
+        self, item: ItemRow, published: Published, seconds: float, report: Mapping[str, Any] | None = None
+    ) -> Published:
+        path = os.fsencode(published.path)
+        self._ledger.published(item.id, path, published.content_hash, seconds, report=report, scores=published.scores)
         self._fault("row written")
         return published
 

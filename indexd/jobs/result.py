@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from indexd.store.records import ItemRow, JobRow
 from indexd.watch.paths import display
+from indexd.worker.calls import Rendered
 from indexd_schemas import output
 
 
@@ -21,9 +23,10 @@ def item_output(item: ItemRow, *, ended: bool) -> output.JobItem:
         hash=item.content_hash.hex() if item.content_hash else None,
         seconds=item.seconds,
         error=item.error,
+        stage_seconds=item.report.get("seconds", {}),
         scores=item.scores,
         kept=item.rejected is None if judged else None,
-        notes=item.settings.get("notes", []),
+        notes=[*item.settings.get("notes", ()), *item.report.get("notes", ())],
     )
 
 
@@ -40,6 +43,12 @@ def result_of(job: JobRow, items: Sequence[ItemRow]) -> output.JobResult:
         pictures=[item_output(item, ended=True) for item in items],
         recipes=[recipe_of(job, item) for item in items],
     )
+
+
+def report_of(rendered: Rendered) -> dict[str, Any]:
+    """What is kept of a render beside the picture itself."""
+    seconds = {stage: round(taken, 4) for stage, taken in rendered.seconds.items()}
+    return {"seconds": seconds, "notes": list(rendered.notes)}
 
 
 def recipe_of(job: JobRow, item: ItemRow) -> dict[str, object]:

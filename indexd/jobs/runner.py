@@ -2,7 +2,7 @@
 
 One thread takes turns. A turn hands the next render to the worker *before* it publishes the one that came back, so the
 card never waits for the disk. Between turns it sleeps until something happens: a render ended, a job came, a person
-cancelled, a retry became due, or, while the machine is at fault, the next look at the cause. Idle, it never wakes.
+cancelled, a retry became due, or, while the machine is at fault, the next look at the cause. Idle, it wakes only to give a sign of life.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from indexd.jobs.interruptions import take_up
 from indexd.jobs.publish import FolderGone
 from indexd.jobs.queue_pause import QueuePause
 from indexd.jobs.setbacks import Again, Failed, InputGone, Setback, disk_has_room, judge
+from indexd.pulse import Pulse
 from indexd.store.index import Store
 from indexd.store.records import ItemRow, JobRow
 from indexd.worker.calls import Priority, Rendered
@@ -64,6 +65,7 @@ class JobRunner:
         self._wake = threading.Event()
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
+        self.pulse = Pulse("jobs", wake=self.notify)
         jobs.listen(self.notify)
 
     def start(self) -> None:
@@ -95,6 +97,7 @@ class JobRunner:
 
     def turn(self) -> float | None:
         """Do everything that can be done now. Seconds until the next turn is worth while; None = until notified."""
+        self.pulse.beat()
         now = self._clock()
         try:
             self._pause.probe(now)

@@ -9,19 +9,22 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from indexd.characters.sampling import take_sample
 from indexd.errors import IndexdError
-from indexd.jobs.diagnose import FieldProblem, shown
-from indexd.jobs.inputs import InputPicture, inbox_path, input_picture
+from indexd.jobs.diagnose import FieldProblem, dotted, shown
+from indexd.jobs.inputs import InputPicture, Place, hold_inside, inbox_path, input_picture
 from indexd.search.find import find_row
 from indexd.search.run import Search
 from indexd.search.targets import Target, parse_argument, to_text
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces
+from indexd_schemas.characters import SampleQuestion
 from indexd_schemas.question import Question, Term
 from indexd_schemas.selection import Selection
 
 KEY = ("input",)
 SIMILAR_COUNT = 20
+SAMPLE_COUNT = 20
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
@@ -50,7 +53,7 @@ class Selector:
             )
         return [input_picture(path, KEY) for path in paths]
 
-    def file(self, text: str, key: tuple[str, ...] = KEY) -> Path:
+    def file(self, text: str, key: Place = KEY) -> Path:
         """Where a picture lies that is named by path, `#id` or content hash. Raises FieldProblem."""
         path = inbox_path(self._inbox, text, key)
         target = parse_argument(text)
@@ -58,12 +61,12 @@ class Selector:
             return path
         return self._place(target, shown(text), key)
 
-    def _place(self, target: Target, what: str, key: tuple[str, ...]) -> Path:
+    def _place(self, target: Target, what: str, key: Place) -> Path:
         row = find_row(self._store, target)
         place = self._store.images.paths([row.id]).get(row.id) if row is not None else None
         if place is None:
             reason = "is not in the index" if row is None else "is in the index, and lies nowhere now"
-            raise FieldProblem(key, f"{'.'.join(key)}: {what} {reason}")
+            raise FieldProblem(key, f"{dotted(key)}: {what} {reason}")
         return Path(os.fsdecode(place))
 
     def _files(self, wanted: Selection) -> list[Path]:
@@ -80,6 +83,8 @@ class Selector:
             found += [Path(here, name) for name in pictures]
             if len(found) > self._limit:
                 break
+        for path in found:
+            hold_inside(self._inbox, path, path.name, KEY)
         return found
 
     def _query(self, wanted: Selection) -> list[Path]:
@@ -98,6 +103,20 @@ class Selector:
             )
         )
 
+    def _character(self, wanted: Selection) -> list[Path]:
+        question = SampleQuestion(
+            character=wanted.character,
+            filters=(wanted.query,) if wanted.query else (),
+            strategy=wanted.sample or "diverse",
+            count=min(wanted.count or SAMPLE_COUNT, self._limit + 1),
+        )
+        try:
+            ids = [picture.image_id for picture in take_sample(self._store, question).pictures]
+        except IndexdError as error:
+            raise FieldProblem(KEY, f"input: {error}") from None
+        places = self._store.images.paths(ids)
+        return _paths(places[image_id] for image_id in ids if image_id in places)
+
     def _asked(self, question: Question) -> list[Path]:
         try:
             ids = [hit.image.id for hit in self._search.query(question).hits]
@@ -112,6 +131,7 @@ _WAYS: Mapping[str, Callable[[Selector, Selection], list[Path]]] = {
     "folder": Selector._folder,
     "query": Selector._query,
     "similar": Selector._similar,
+    "character": Selector._character,
 }
 
 
@@ -137,6 +157,10 @@ def _what(wanted: Selection) -> str:
     if wanted.way == "files":
         return "the list"
     value = shown(getattr(wanted, wanted.way or ""))
-    return {"folder": f"the folder {value}", "query": f"what the query {value} finds"}.get(
-        wanted.way or "", f"what is similar to {value}"
-    )
+    ways = {
+        "folder": f"the folder {value}",
+        "query": f"what the query {value} finds",
+        "similar": f"what is similar to {value}",
+        "character": f"what shows the character {value}",
+    }
+    return ways[wanted.way or ""]

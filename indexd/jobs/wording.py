@@ -15,9 +15,10 @@ from pathlib import Path
 
 from indexd.catalogue import EMBEDDING_PICKLES, Catalogue, ModelFile, UnknownModel
 from indexd.errors import SettingsError
-from indexd.jobs.diagnose import FieldProblem, nearest, shown
+from indexd.jobs.diagnose import FieldProblem, dotted, nearest, shown
 from indexd.jobs.lora_registry import Registry
 from indexd.jobs.lora_rules import Use, check
+from indexd.jobs.stage_texts import stage_texts
 from indexd.prompts.attention import largest_weight
 from indexd.prompts.compose import parts_of
 from indexd.prompts.tags import BadTag, LoraTag, first_tag, take_tags
@@ -33,6 +34,8 @@ MAX_PARTS = 16
 EMBEDDING_HASH_DIGITS = 10
 EMBEDDING_KEYS = {"clip_l", "clip_g"}
 _EMBEDDING_HEADER_BYTES = 1 << 20
+Place = tuple[str | int, ...]
+"""Where in the job file a text stands."""
 _ESCAPE = re.compile(r"\\(?=[()\[\]])")
 
 
@@ -62,13 +65,15 @@ class Wordings:
         if job.lora_triggers:
             words = [word for use in uses if use.entry and use.lora.weight for word in use.entry.triggers]
             prompt = with_triggers(prompt, words, escaped=a1111)
+        texts: list[tuple[Place, str]] = [(("prompt",), prompt), (("negative_prompt",), job.negative_prompt)]
+        texts += stage_texts(job)
         if a1111:
-            _check_weights("prompt", prompt, len(parts_of(prompt)))
-            _check_weights("negative_prompt", job.negative_prompt, 1)
+            for place, text in texts:
+                _check_weights(place, text, 1 if place[-1] == "negative_prompt" else len(parts_of(text)))
         embeddings = {
             ref.name: ref
-            for key, text in (("prompt", prompt), ("negative_prompt", job.negative_prompt))
-            for ref in self._embeddings(key, _ESCAPE.sub("", text) if a1111 else text)
+            for place, text in texts
+            for ref in self._embeddings(place, _ESCAPE.sub("", text) if a1111 else text)
         }
         return Wording(prompt, tuple(use.lora for use in uses), tuple(embeddings.values()))
 
@@ -109,15 +114,15 @@ class Wordings:
                 raise FieldProblem(place, f"{where}: {text}")
         return Use(LoraRef(name=name, weight=weight, text_weight=tag.text_weight, blocks=blocks), entry, place)
 
-    def _embeddings(self, key: str, text: str) -> Iterator[EmbeddingRef]:
+    def _embeddings(self, place: Place, text: str) -> Iterator[EmbeddingRef]:
         files = _by_word(self._catalogue.embeddings.listed())
         for word in Names(files).found_in(text):
             file = files[word]
             if file.path.suffix.lower() in EMBEDDING_PICKLES:
                 if not self._catalogue.pickles:
                     raise FieldProblem(
-                        (key,),
-                        f"{key}: {shown(word)} names the embedding {file.path}, a file that can carry code; convert it to "
+                        place,
+                        f"{dotted(place)}: {shown(word)} names the embedding {file.path}, a file that can carry code; convert it to "
                         ".safetensors, or set pickle_checkpoints under [generate]",
                     )
             elif not _is_sdxl(file.path):
@@ -126,7 +131,7 @@ class Wordings:
                 digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
             except OSError as error:
                 raise FieldProblem(
-                    (key,), f"{key}: the embedding {file.path} cannot be read: {error.strerror or error}"
+                    place, f"{dotted(place)}: the embedding {file.path} cannot be read: {error.strerror or error}"
                 ) from None
             yield EmbeddingRef(name=file.name, hash=digest[:EMBEDDING_HASH_DIGITS])
 
@@ -138,12 +143,14 @@ def offer(name: str, error: UnknownModel) -> str:
 
 
 def _tags(job: Job) -> tuple[str, list[LoraTag]]:
-    unread = [("negative_prompt", job.negative_prompt, "a LoRA works on the whole picture; write it into `prompt`")]
+    elsewhere = "a LoRA works on the whole picture; write it into `prompt`"
+    unread: list[tuple[Place, str, str]] = [(("negative_prompt",), job.negative_prompt, elsewhere)]
+    unread += [(place, text, elsewhere) for place, text in stage_texts(job)]
     if job.prompt_syntax == "plain":
-        unread.append(("prompt", job.prompt, "a plain prompt names no LoRAs; write them under `loras`"))
-    for key, text, advice in unread:
+        unread.append((("prompt",), job.prompt, "a plain prompt names no LoRAs; write them under `loras`"))
+    for place, text, advice in unread:
         if (tag := first_tag(text)) is not None:
-            raise FieldProblem((key,), f"{key}: {shown(tag)} stands there; {advice}")
+            raise FieldProblem(place, f"{dotted(place)}: {shown(tag)} stands there; {advice}")
     if job.prompt_syntax == "plain":
         return job.prompt, []
     try:
@@ -159,13 +166,14 @@ def _tag_blocks(tag: LoraTag) -> dict[str, float] | None:
         raise FieldProblem(("prompt",), f"prompt: <lora:{tag.name}:…>: {error}") from None
 
 
-def _check_weights(key: str, text: str, parts: int) -> None:
+def _check_weights(place: Place, text: str, parts: int) -> None:
+    where = dotted(place)
     if parts > MAX_PARTS:
-        raise FieldProblem((key,), f"{key}: AND joins {parts} texts; at most {MAX_PARTS} are possible")
+        raise FieldProblem(place, f"{where}: AND joins {parts} texts; at most {MAX_PARTS} are possible")
     largest = max([largest_weight(text), *(abs(part.weight) for part in (parts_of(text) if parts > 1 else ()))])
     if not largest <= MAX_WORD_WEIGHT:
         raise FieldProblem(
-            (key,), f"{key}: brackets give a weight of {largest:g}; at most {MAX_WORD_WEIGHT:g} are possible"
+            place, f"{where}: brackets give a weight of {largest:g}; at most {MAX_WORD_WEIGHT:g} are possible"
         )
 
 

@@ -17,6 +17,7 @@ from indexd.layers.changes import ModelChanges
 from indexd.layers.description import LAYERS, STAGES, THUMBNAIL
 from indexd.layers.ledger import Ledger
 from indexd.layers.trouble import GiveBack, Hold, Holds, Isolate, Later, SetAside, Smaller, judge
+from indexd.pulse import Pulse
 from indexd.store.records import WorkItem
 from indexd.worker.calls import FACES, EmbedText, FindFaces, Priority, WorkerSettings
 from indexd.worker.handle import Call, Submits
@@ -75,6 +76,7 @@ class LayerDispatcher:
         self._turns: dict[str, int] = {}
         self._changes = ModelChanges(store, settings)
         self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
+        self.pulse = Pulse("layers", wake=self.announce)
 
     def start(self) -> None:
         """Begin to work."""
@@ -112,6 +114,7 @@ class LayerDispatcher:
 
     def step(self) -> bool:
         """Store what came back and hand out what is ready; answers whether anything happened. Never waits."""
+        self.pulse.beat()
         finished = [one for one in self._in_hand if one.call.done()]
         for one in finished:
             self._finish(one)

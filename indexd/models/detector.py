@@ -1,14 +1,12 @@
 """Detectors: ultralytics models from local files, and what they find as plain regions.
 
-The file is data: ULTRALYTICS_SAFE_LOAD makes ultralytics read it with weights only and its own classes allowed, and it
-reads that variable once, at its import. So it is set before, here and in every worker process, together with those that
-keep it off the network.
+The file is data: ultralytics reads it with weights only and its own classes allowed (see ultralytics_offline).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,15 @@ import numpy as np
 from PIL import Image
 
 from indexd.errors import ModelOff
-from indexd.models.device import is_out_of_memory
+from indexd.models.device import is_out_of_memory, resolve_dtype
 from indexd.models.identity import file_sha256
+from indexd.models.ultralytics_offline import load_ultralytics
 from indexd.worker.calls import FACES, Box, DetectorSpec, FoundRegion, overlap
-from indexd.worker.process import OFFLINE
+from indexd.worker.session import Session
 
 # Several detectors see the same face; inside one, boxes that overlap as much are one thing as well.
 SAME_THING = 0.5
 MOST_REGIONS = 300
-# ultralytics puts an opener of its own in its place, which looks for packages to install when a file is no picture.
-_PILLOWS_OPEN = Image.open
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +95,36 @@ def best_of(seen: Iterable[Seen], known: Iterable[FoundRegion] = ()) -> list[See
     return kept
 
 
+def lent_detector(
+    spec: DetectorSpec, device: str, keep_alive_seconds: float | None, session: Session
+) -> AbstractContextManager[Detector]:
+    """A lease of a detector; in half precision on a card. Raises ModelOff with the reason for which it cannot be loaded."""
+    half = resolve_dtype("auto", device) == "float16"
+    return session.pool.lease(
+        FACES,
+        f"{FACES}:{spec!r}:{device}",
+        lambda: load_detector(spec, device, half, session.settings.cache_folder),
+        keep_alive_seconds,
+    )
+
+
 def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str) -> Detector:
     """Load an ultralytics detector (.pt). Raises ModelOff with the reason; code in the file is never run."""
     path = Path(spec.path)
+    model = load_yolo(path, "detect", device, FACES, cache_folder)
+    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in path.name)
+    return Detector(model, spec, device, half, f"{name}/{file_sha256(path, cache_folder)[:12]}")
+
+
+def load_yolo(path: Path, task: str, device: str, role: str, cache_folder: str) -> Any:
+    """An ultralytics model (.pt) for `task` on `device`. Raises ModelOff for `role`; code in the file is never run."""
     if not path.is_file():
         # ultralytics would look for a file of that name elsewhere, and on the network.
-        raise ModelOff(FACES, f"there is nothing at {path}")
+        raise ModelOff(role, f"there is nothing at {path}")
     if path.suffix.lower() != ".pt":
-        raise ModelOff(FACES, f"{path} is no .pt file of an ultralytics detector")
-    os.environ.update(OFFLINE)
-    from ultralytics.models import YOLO
-    from ultralytics.utils import SAFE_LOAD
-
-    Image.open = _PILLOWS_OPEN
-    if not SAFE_LOAD:
-        raise ModelOff(FACES, "ultralytics was imported before safe loading was set; this worker must start again")
+        raise ModelOff(role, f"{path} is no .pt file of an ultralytics model")
     try:
-        model = YOLO(str(path), task="detect", verbose=False)
+        model = load_ultralytics(Path(cache_folder) / "libraries").YOLO(str(path), task=task, verbose=False)
         model.to(device)
     except ModelOff:
         raise
@@ -122,6 +132,5 @@ def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str
         if is_out_of_memory(error):
             raise
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelOff(FACES, f"{path} cannot be loaded: {first[:300]}") from error
-    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in path.name)
-    return Detector(model, spec, device, half, f"{name}/{file_sha256(path, cache_folder)[:12]}")
+        raise ModelOff(role, f"{path} cannot be loaded: {first[:300]}") from error
+    return model

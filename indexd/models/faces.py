@@ -15,8 +15,8 @@ from indexd.errors import ModelOff, NotAPicture, NotRegular
 from indexd.images.crop import face_crop, in_pixels
 from indexd.images.decode import open_picture
 from indexd.images.region_quality import quality, sharpness
-from indexd.models.detector import Detector, Seen, best_of, load_detector
-from indexd.models.device import resolve_device, resolve_dtype
+from indexd.models.detector import Detector, Seen, best_of, lent_detector
+from indexd.models.device import resolve_device
 from indexd.models.face_embedders import FaceEmbedder, face_embedder
 from indexd.models.windows import Vectors
 from indexd.worker.calls import CLIP_H, FACES, FacesFound, FacesSpec, FindFaces, FoundRegion, Verified
@@ -89,17 +89,9 @@ def _borrow(stack: ExitStack, session: Session) -> Models:
     if not spec.detectors:
         raise ModelOff(FACES, NO_DETECTOR)
     device = _device(session)
-    half = resolve_dtype("auto", device) == "float16"
-    cache_folder = session.settings.cache_folder
-    detectors = []
-    for one in spec.detectors:
-        lease = session.pool.lease(
-            FACES,
-            f"{FACES}:{one!r}:{device}",
-            lambda one=one: load_detector(one, device, half, cache_folder),  # type: ignore[misc]
-            spec.keep_alive_seconds,
-        )
-        detectors.append(stack.enter_context(lease))
+    detectors = [
+        stack.enter_context(lent_detector(one, device, spec.keep_alive_seconds, session)) for one in spec.detectors
+    ]
     return Models(spec, tuple(detectors), stack.enter_context(face_embedder(spec, device, session)))
 
 

@@ -10,6 +10,7 @@ from indexd.errors import IndexdError
 from indexd.search.targets import Target
 from indexd.store.index import Store
 from indexd.store.records import ImageRow
+from indexd.watch.elsewhere import share
 from indexd.watch.paths import display
 from indexd.watch.regular import open_regular
 
@@ -32,7 +33,8 @@ def find_row(store: Store, target: Target, *, by_content: bool = True) -> ImageR
     known = store.files.find(target.path)
     if known is not None and known.image_id is not None:
         return store.images.get(known.image_id)
-    if by_content and os.path.isfile(target.path):
+    # A share that is not watched is not looked at: whoever asks could make this machine log in anywhere.
+    if by_content and not share(os.fsdecode(target.path)) and os.path.isfile(target.path):
         return store.images.by_hash(content_hash(target.path))
     return None
 

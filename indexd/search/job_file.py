@@ -10,20 +10,24 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
 from indexd.errors import IndexdError
 from indexd.images.facts import ControlUse, Metadata, SamplerPass
-from indexd_schemas.job import JOB_KINDS, PROMPT_CHARACTERS
+from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.recipe import MaskRef, Recipe
 from indexd_schemas.samplers import UnknownSampler, resolve
+from indexd_schemas.stage_keys import stage_keys
+from indexd_schemas.stages import PROMPT_CHARACTERS
 
 # JSON is YAML, but for signs that JSON takes as they are and YAML does not.
 _NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
 _NETWORK_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
 _SIDE_STEP_PX = 8
+_FINISHED = ("upscale", "refine")
 _COMMENT_CHARACTERS = 300
 # A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
 _QUOTED_CHARACTERS, _SAFE_CHARACTERS = 30_000, 5_000
@@ -57,8 +61,21 @@ class JobFile:
         return "\n".join(lines) + "\n"
 
 
-def keys_of(recipe: Recipe, source: str | None = None, mask: str | None = None) -> dict[str, Any]:
-    """The keys of the job that makes exactly this recipe's picture; `source` and `mask` are where its pictures lie."""
+def pictures_of(recipe: Recipe) -> dict[str, str]:
+    """The pictures that a recipe goes by: what each is, for sentences, by its content hash."""
+    pictures = {one.image: f"the reference picture {one.image_name}" for one in recipe.reference}
+    pictures |= {one.image: f"the {one.type} picture {one.image_name}" for one in recipe.control}
+    if recipe.mask is not None and recipe.mask.hash is not None:
+        pictures[recipe.mask.hash] = f"the mask {recipe.mask.name}"
+    if recipe.input is not None:
+        pictures[recipe.input.hash] = f"the picture {recipe.input.name}"
+    return pictures
+
+
+def keys_of(recipe: Recipe, places: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The keys of the job that makes exactly this recipe's picture; `places` are where the pictures lie that it goes by,
+    by content hash.
+    """
     keys: dict[str, Any] = {
         "kind": recipe.kind,
         "prompt": recipe.prompt,
@@ -74,20 +91,38 @@ def keys_of(recipe: Recipe, source: str | None = None, mask: str | None = None) 
         "sampler": recipe.sampler,
         "schedule": recipe.schedule,
         "clip_skip": recipe.clip_skip,
-        "model": recipe.model.name,
+        "model": recipe.model and recipe.model.name,
         "vae": recipe.vae and recipe.vae.name,
         "loras": [lora.model_dump(exclude={"hash"}, exclude_none=True) for lora in recipe.loras],
         # The recipe's prompt holds those that were put before it.
         "lora_triggers": False,
     }
     if recipe.input is not None:
-        keys |= {"input": source, "denoise": recipe.input.denoise}
+        keys["input"] = places.get(recipe.input.hash)
+        keys["denoise"] = None if recipe.kind in _FINISHED else recipe.input.denoise
     if recipe.mask is not None:
-        keys |= _mask_keys(recipe.mask, mask)
-    if recipe.width % _SIDE_STEP_PX or recipe.height % _SIDE_STEP_PX:
-        # Only inpaint has such sizes: those of its input, which are taken where none are named.
+        keys |= _mask_keys(recipe.mask, places.get(recipe.mask.hash or ""))
+    if recipe.kind in _FINISHED or recipe.width % _SIDE_STEP_PX or recipe.height % _SIDE_STEP_PX:
+        # The input's own, which is taken where none is named; only inpaint and finished pictures have sizes of any step.
         del keys["width"], keys["height"]
+    keys |= _guide_keys(recipe, places) | stage_keys(recipe)
     return {key: value for key, value in keys.items() if value is not None}
+
+
+def _guide_keys(recipe: Recipe, places: Mapping[str, str]) -> dict[str, Any]:
+    guides: dict[str, Any] = {}
+    if recipe.control:
+        without = {"model", "image", "image_name", "map"}
+        guides["control"] = [
+            one.model_dump(exclude=without, exclude_none=True)
+            | {"model": one.model.name, "image": places.get(one.image)}
+            for one in recipe.control
+        ]
+    if recipe.reference:
+        guides["reference"] = [
+            {"image": places.get(one.image), "weight": one.weight, "model": one.model.name} for one in recipe.reference
+        ]
+    return guides
 
 
 def _mask_keys(mask: MaskRef, file: str | None) -> dict[str, Any]:
@@ -128,7 +163,9 @@ def job_of(
         job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"}
     if made.seed is not None:
         job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
-    _size(job, made, size)
+    if job.keys["kind"] not in _FINISHED:
+        _size(job, made, size)
+    job.keys |= _stages(made)
     _sampling(job, made)
     if made.model_name:
         job.keys["model"] = _plain(made.model_name)
@@ -139,8 +176,19 @@ def job_of(
     return job
 
 
+def _stages(made: Metadata) -> dict[str, Any]:
+    """The stages of a picture that this program made."""
+    said = next((value for key, value in made.extras if key == "stages" and made.generator == "indexd"), "{}")
+    keys: dict[str, Any] = json.loads(said)
+    return keys
+
+
 def _kind(job: JobFile, made: Metadata, source: str | None) -> None:
     changed = made.denoise is not None and made.denoise < 1 and len(made.passes) < 2
+    extras = dict(made.extras) if made.generator == "indexd" else {}
+    if extras.get("kind") in _FINISHED and source is not None:
+        job.keys |= {"kind": extras["kind"], "input": source}
+        return
     if made.input_hash is not None and source is not None:
         job.keys |= {"kind": "img2img", "input": source, "denoise": made.denoise}
         return
@@ -175,7 +223,7 @@ def _size(job: JobFile, made: Metadata, size: tuple[int, int]) -> None:
         job.keys[key] = side - side % _SIDE_STEP_PX
         if side % _SIDE_STEP_PX:
             job.remarks.append(f"{key}: {side} is no multiple of {_SIDE_STEP_PX}")
-    if (width, height) != size:
+    if (width, height) != size and not _stages(made):
         job.remarks.append(f"size: made at {width}x{height}, and the picture has {size[0]}x{size[1]}")
 
 

@@ -39,6 +39,7 @@ KEYS = {
     "generator": Key("name, * as wildcard"),
     "job": Key("name or number, * as wildcard"),
     "tag": Key("name, * as wildcard; style finds style/anime too"),
+    "character": Key("name or number, * as wildcard; 2.. or 1..3 for how many there are in the picture"),
     "note": Key("part of a note, * as wildcard"),
     "path": Key("path, * as wildcard"),
     "prompt": Key("words"),
@@ -58,6 +59,8 @@ KEYS = {
     "missing": Key("yes or no", presence),
     "has": Key("a key of this list"),
 }
+# A character may be named `5..7`; nobody has done it yet.
+_COUNTED = re.compile(r"\d*\.\.\d*")
 _WITHOUT_HAS = frozenset({"has", "missing", "size", "path", "width", "height"})
 
 
@@ -101,6 +104,9 @@ def _filters(word: Word) -> list[Filter]:
     if key == "date":
         low, high = date_range(value)
         return [Filter(key, "..", low=low, high=high, negate=negate)]
+    if key == "character" and _COUNTED.fullmatch(value):
+        ends = _ends(value, whole)
+        return [Filter(key, "..", low=ends[0], high=ends[1], negate=negate)]
     known = KEYS[key]
     if known.ranged and value[0] in "<>":
         low, high = _compared(value, known.check)

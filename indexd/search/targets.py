@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from indexd.errors import UsageError
+from indexd.watch.elsewhere import address
 from indexd.watch.paths import display
 
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
@@ -41,6 +42,8 @@ def parse_argument(text: str) -> Target:
         return Target(image_id=int(digits))
     if _HASH.fullmatch(text):
         return Target(content_hash=bytes.fromhex(text))
+    if address(text):
+        raise UsageError(f"{text[:200]!r} is an address; nothing is fetched, save the picture and name the file")
     return of_path(text)
 
 

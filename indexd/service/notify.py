@@ -16,9 +16,10 @@ def notify(**fields: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    message = "\n".join(f"{key}={value}" for key, value in fields.items())
+    # A value with a line end in it would be read as further fields.
+    message = "\n".join(f"{key}={' '.join(value.split())}" for key, value in fields.items())
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-            door.sendto(message.encode(), address)
+            door.sendto(message.encode("utf-8", "replace"), address)
     except OSError as error:
         log.debug("the service manager was not told %r: %s", message, error)

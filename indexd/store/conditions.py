@@ -10,20 +10,29 @@ import datetime
 import json
 import os
 import re
-import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+from indexd.store.condition_parts import (
+    NOTHING,
+    Condition,
+    all_of,
+    as_is,
+    distinct,
+    ends_of,
+    in_list,
+    matching,
+    model_spellings,
+    number_within,
+    pattern,
+)
+from indexd.store.conditions_on_people import character, faces, region
 from indexd.store.database import Connection
 from indexd.store.fulltext import match_expression
 from indexd.store.records import Filter
-from indexd.store.regions import faces_off_since
 from indexd.store.revisions import FACE
 from indexd.store.tags import with_ancestors
 from indexd.store.values import canonical_seed, display, plain_text
-
-Condition = tuple[str, tuple[str | int | float, ...]]
-NOTHING: Condition = ("0", ())
 
 _WHOLE = {"steps": "image.steps", "width": "image.width", "height": "image.height"}
 _REAL = {"cfg": "image.cfg"}
@@ -38,6 +47,7 @@ _STATED = {
     "lora": "EXISTS (SELECT 1 FROM lora_use WHERE lora_use.image_id = image.id)",
     "tag": "EXISTS (SELECT 1 FROM tag WHERE tag.image_id = image.id)"
     " OR EXISTS (SELECT 1 FROM folder_tag WHERE folder_tag.image_id = image.id)",
+    "character": "image.id IN (SELECT image_id FROM region JOIN membership ON region_id = region.id)",
     "note": "EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)",
     "rating": "EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)",
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
@@ -45,7 +55,6 @@ _STATED = {
     "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE}')",
     "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
 }
-_MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
 def condition(connection: Connection, wanted: Filter) -> Condition:
@@ -64,36 +73,27 @@ def condition(connection: Connection, wanted: Filter) -> Condition:
 def _plain(connection: Connection, wanted: Filter) -> Condition:
     key = wanted.key
     if key in _WHOLE:
-        return _number(_WHOLE[key], wanted)
+        return number_within(_WHOLE[key], wanted)
     if key in _REAL:
-        return _number(_REAL[key], wanted)
+        return number_within(_REAL[key], wanted)
     if key in _SCORES:
-        sql, bound = _number("value", wanted)
+        sql, bound = number_within("value", wanted)
         return (f"image.id IN (SELECT image_id FROM score WHERE name = ? AND {sql})", (_SCORES[key], *bound))
     if key in _NAMES:
-        spell = _model_spellings if key == "model" else _as_is
-        names = _matching(_distinct(connection, "image", _NAMES[key]), wanted.value, spell)
-        return _in_list(f"image.{_NAMES[key]}", names)
+        spell = model_spellings if key == "model" else as_is
+        names = matching(distinct(connection, "image", _NAMES[key]), wanted.value, spell)
+        return in_list(f"image.{_NAMES[key]}", names)
     if key not in _SPECIAL:
         raise ValueError(f"nothing is known of the key {key!r}")
     return _SPECIAL[key](connection, wanted)
 
 
-def _number(column: str, wanted: Filter) -> Condition:
-    low, high = _ends(wanted)
-    try:
-        ends = [(sign, float(end)) for sign, end in ((">=", low), ("<=", high)) if end is not None]
-    except ValueError:
-        return NOTHING
-    return _all((f"{column} {sign} ?", end) for sign, end in ends)
-
-
 def _rating(_: Connection, wanted: Filter) -> Condition:
     # Unrated counts as 0, so that rating:0 finds what is still to be rated. Where it cannot be 0, the rated are enough.
-    sql, bound = _number("value", wanted)
-    if (_ends(wanted)[0] or "0") not in ("0", "0.0"):
+    sql, bound = number_within("value", wanted)
+    if (ends_of(wanted)[0] or "0") not in ("0", "0.0"):
         return (f"image.id IN (SELECT image_id FROM rating WHERE {sql})", bound)
-    return _number("coalesce((SELECT value FROM rating WHERE rating.image_id = image.id), 0)", wanted)
+    return number_within("coalesce((SELECT value FROM rating WHERE rating.image_id = image.id), 0)", wanted)
 
 
 def _seed(_: Connection, wanted: Filter) -> Condition:
@@ -116,14 +116,14 @@ def _seed(_: Connection, wanted: Filter) -> Condition:
 
 def _date(_: Connection, wanted: Filter) -> Condition:
     """Whole days in local time, both ends included."""
-    low, high = _ends(wanted)
+    low, high = ends_of(wanted)
     try:
         first = datetime.date.fromisoformat(low) if low else None
         last = datetime.date.fromisoformat(high) + datetime.timedelta(days=1) if high else None
         ends = [(sign, _midnight(day)) for sign, day in ((">=", first), ("<", last)) if day is not None]
     except (ValueError, OverflowError, OSError):
         return NOTHING
-    return _all((f"image.created_at {sign} ?", end) for sign, end in ends)
+    return all_of((f"image.created_at {sign} ?", end) for sign, end in ends)
 
 
 def _midnight(day: datetime.date) -> float:
@@ -131,14 +131,14 @@ def _midnight(day: datetime.date) -> float:
 
 
 def _lora(connection: Connection, wanted: Filter) -> Condition:
-    names = _matching(_distinct(connection, "lora_use", "name"), wanted.value, _model_spellings)
-    return _in_list("image.id IN (SELECT image_id FROM lora_use WHERE name", names, ")")
+    names = matching(distinct(connection, "lora_use", "name"), wanted.value, model_spellings)
+    return in_list("image.id IN (SELECT image_id FROM lora_use WHERE name", names, ")")
 
 
 def _tag(connection: Connection, wanted: Filter) -> Condition:
     value = "/".join(part.strip() for part in (wanted.value or "").split("/") if part.strip())
-    stored = {*_distinct(connection, "tag", "name"), *_distinct(connection, "folder_tag", "name")}
-    names = json.dumps(_matching(stored, unicodedata.normalize("NFC", value), with_ancestors))
+    stored = {*distinct(connection, "tag", "name"), *distinct(connection, "folder_tag", "name")}
+    names = json.dumps(matching(stored, unicodedata.normalize("NFC", value), with_ancestors))
     if names == "[]":
         return NOTHING
     among = "(SELECT value FROM json_each(?))"
@@ -200,35 +200,10 @@ def _job(connection: Connection, wanted: Filter) -> Condition:
     matches = pattern(value)
     jobs = connection.execute("SELECT id, name FROM job").fetchall()
     ids = [job_id for job_id, name in jobs if matches(name) or matches(str(job_id))]
-    stated = _distinct(connection, "image", "job")
+    stated = distinct(connection, "image", "job")
     names = [name for name in stated if matches(name) or matches(name.rpartition("/")[0])]
     made = "image.content_hash IN (SELECT content_hash FROM job_item WHERE job_id IN (SELECT value FROM json_each(?)))"
     return f"{made} OR image.job IN (SELECT value FROM json_each(?))", (json.dumps(ids), json.dumps(names))
-
-
-def _faces(connection: Connection, wanted: Filter) -> Condition:
-    """How many faces a picture has. None at all is known only of pictures that were looked at."""
-    low, high = _ends(wanted)
-    try:
-        least, most = int(low or 0), int(high) if high is not None else sys.maxsize
-    except ValueError:
-        return NOTHING
-    counted = "SELECT image_id FROM region WHERE kind = ? GROUP BY image_id HAVING count(*)"
-    if least > 0:
-        return f"image.id IN ({counted} BETWEEN ? AND ?)", (FACE, least, most)
-    if connection.execute("SELECT 1 FROM revision WHERE layer = ? AND active", (FACE,)).fetchone() is None:
-        return NOTHING
-    off_since = faces_off_since(connection)
-    looked_at = "image.decode_problem IS NULL AND image.id NOT IN (SELECT image_id FROM work WHERE stage = ?)"
-    return (
-        f"{looked_at} AND image.id <= ? AND image.id NOT IN ({counted} > ?)",
-        (FACE, sys.maxsize if off_since is None else off_since, FACE, most),
-    )
-
-
-def _region(connection: Connection, wanted: Filter) -> Condition:
-    kinds = _matching(_distinct(connection, "region", "kind"), wanted.value, _as_is)
-    return _in_list("image.id IN (SELECT image_id FROM region WHERE kind", kinds, ")")
 
 
 _SPECIAL: dict[str, Callable[[Connection, Filter], Condition]] = {
@@ -237,63 +212,12 @@ _SPECIAL: dict[str, Callable[[Connection, Filter], Condition]] = {
     "date": _date,
     "lora": _lora,
     "tag": _tag,
+    "character": character,
     "note": _note,
     "prompt": _prompt,
     "missing": _missing,
     "path": _path,
     "job": _job,
-    "faces": _faces,
-    "region": _region,
+    "faces": faces,
+    "region": region,
 }
-
-
-def pattern(value: str) -> Callable[[str], bool]:
-    """A test for texts: equal without case, `*` stands for anything."""
-    parts = (re.escape(part) for part in value.casefold().split("*"))
-    compiled = re.compile(".*".join(parts), re.DOTALL)
-    return lambda text: compiled.fullmatch(text.casefold()) is not None
-
-
-def _matching(names: Iterable[str], value: str | None, spellings: Callable[[str], Iterable[str]]) -> list[str]:
-    matches = pattern(plain_text(value or ""))
-    return [name for name in names if any(matches(spelling) for spelling in spellings(name))]
-
-
-def _as_is(name: str) -> Iterable[str]:
-    return (name,)
-
-
-def _model_spellings(name: str) -> Iterable[str]:
-    """A model as it is written, without its folder, and without its ending."""
-    short = re.split(r"[\\/]", name)[-1]
-    bare = next((short[: -len(end)] for end in _MODEL_ENDINGS if short.casefold().endswith(end)), short)
-    return {name, short, bare}
-
-
-def _distinct(connection: Connection, table: str, column: str) -> list[str]:
-    """The distinct values of an indexed column: one step in the index for each, instead of a walk over all rows."""
-    rows = connection.execute(
-        f"""
-        WITH RECURSIVE found (value) AS (
-            SELECT min({table}.{column}) FROM {table} WHERE {table}.{column} IS NOT NULL
-            UNION ALL
-            SELECT (SELECT min({table}.{column}) FROM {table} WHERE {table}.{column} > found.value)
-            FROM found WHERE found.value IS NOT NULL
-        )
-        SELECT value FROM found WHERE value IS NOT NULL
-        """
-    )
-    return [name for (name,) in rows]
-
-
-def _in_list(what: str, names: list[str], closing: str = "") -> Condition:
-    return (f"{what} IN (SELECT value FROM json_each(?)){closing}", (json.dumps(names),)) if names else NOTHING
-
-
-def _ends(wanted: Filter) -> tuple[str | None, str | None]:
-    return (wanted.value, wanted.value) if wanted.op == "=" else (wanted.low, wanted.high)
-
-
-def _all(clauses: Iterable[tuple[str, float]]) -> Condition:
-    listed = list(clauses)
-    return (" AND ".join(sql for sql, _ in listed), tuple(end for _, end in listed)) if listed else NOTHING

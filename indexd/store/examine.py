@@ -22,7 +22,8 @@ from indexd.store.database import BUSY_TIMEOUT_MS, Connection, sentences, suspic
 from indexd.store.migrate import APPLICATION_ID, migrations
 from indexd.store.revisions import Key, key_of
 from indexd.store.tables import FULLTEXT, HUMAN_TABLES, LEDGER_TABLES, ordinary_tables
-from indexd.store.values import absolute, display
+from indexd.store.values import display
+from indexd.watch.paths import absolute
 from indexd.watch.regular import open_regular
 
 State = Literal["ok", "warning", "failed"]

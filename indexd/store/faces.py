@@ -19,6 +19,7 @@ from indexd.store.regions import faces_off_since, lay_over, note_faces, region_r
 from indexd.store.revisions import FACE, Coding, active_coding, ask_for_all, coding_of
 from indexd.store.values import ids_json
 from indexd.store.vectors import Floats, Ids, Vectors, check_unit
+from indexd.store.waiting_faces import take_waiting_faces
 from indexd.worker.calls import FoundRegion
 
 # 4 000 half-precision vectors of 1024 are 8 MB: short reads, so that the log of the writer can be reused in between.
@@ -124,6 +125,7 @@ class Faces:
                 if not coding_of(connection, revision_id).active:
                     return
                 ids, gone = lay_over(connection, found)
+                take_waiting_faces(connection, found)
                 with_vector = [
                     region_id
                     for image_id, many in found.items()
@@ -200,6 +202,12 @@ class Faces:
                 (region_id, limit),
             )
             return [region_row(row) for row in rows]
+
+    def last_id(self) -> int:
+        """The highest id that a region has; 0 = there is none."""
+        with self._database.read() as connection:
+            last: int = connection.execute("SELECT coalesce(max(id), 0) FROM region").fetchall()[0][0]
+        return last
 
     def counts(self) -> dict[str, int]:
         """How many regions there are of each kind."""

@@ -9,7 +9,8 @@ from indexd.store.database import Connection, Database
 from indexd.store.records import FileRow
 from indexd.store.succession import note_successions
 from indexd.store.texts import refresh_texts
-from indexd.store.values import absolute, display, signed, unsigned
+from indexd.store.values import display, signed, unsigned
+from indexd.watch.paths import absolute
 from indexd.watch.stamp import FileStamp
 
 _ROW = """

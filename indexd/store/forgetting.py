@@ -16,6 +16,7 @@ from indexd.store.records import FileRow
 from indexd.store.regions import forget_regions, regions_of
 from indexd.store.texts import refresh_texts
 from indexd.store.values import ids_json
+from indexd.store.waiting_faces import let_faces_wait
 
 AT_ONCE = 2000
 Thing = TypeVar("Thing")
@@ -126,6 +127,8 @@ def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> 
     let_wait(connection, {content_hash: marks[image_id] for image_id, content_hash in rows if image_id in marks})
     last_id, gone = last_image_id(connection), ids_json(image_id for image_id, _ in rows)
     among = "(SELECT value FROM json_each(?))"
+    if not with_marks:
+        let_faces_wait(connection, [image_id for image_id, _ in rows])
     regions = [row.id for known in regions_of(connection, [one for one, _ in rows]).values() for row in known]
     forget_regions(connection, regions)
     take_away(connection, "image_id", [image_id for image_id, _ in rows], but="file")

@@ -14,7 +14,8 @@ from indexd.store.recording import Recording, restate, restate_lost, told
 from indexd.store.records import ImageRow, Of, Recorded, Sighting
 from indexd.store.revisions import embed_again
 from indexd.store.texts import refresh_texts
-from indexd.store.values import absolute, ids_json, plain_text
+from indexd.store.values import ids_json, plain_text
+from indexd.watch.paths import absolute
 
 _SELECT = """
 SELECT image.id, content_hash, byte_count, format, width, height, added_at, created_at, generator, generator_version,

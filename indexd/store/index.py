@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 
 from indexd.errors import IndexDamaged
+from indexd.store.characters import Characters
+from indexd.store.corrections import Corrections
 from indexd.store.database import Database
 from indexd.store.events import Events
 from indexd.store.faces import Faces, FacesChanged
@@ -15,6 +17,7 @@ from indexd.store.files import Files
 from indexd.store.filters import Filters
 from indexd.store.forgetting import Forgetting
 from indexd.store.fulltext import Fulltext
+from indexd.store.gauges import Measuring
 from indexd.store.images import Images
 from indexd.store.keeping import Keeping
 from indexd.store.ledger import JobLedger
@@ -45,12 +48,14 @@ class Store:
         self.files = Files(database)
         self.images = Images(database)
         self.marks = Marks(database, clock)
-        self.keeping = Keeping(database)
         self.successions = Successions(database)
         self.relocation = Relocation(database)
         self.work = Work(database)
         self.vectors = Vectors(database)
         self.faces = Faces(database, self.vectors)
+        self.characters = Characters(database, clock)
+        self.keeping = Keeping(database, clock, self.characters.changed)
+        self.corrections = Corrections(database, self.characters, clock)
         self.forgetting = Forgetting(database, self._on_forgotten)
         self.walks = Walks(database)
         self.picture_hashes = PictureHashes(database)
@@ -59,6 +64,7 @@ class Store:
         self.filters = Filters(database)
         self.jobs = JobLedger(database, clock)
         self.events = Events(database, clock)
+        self.measuring = Measuring(database)
 
     @classmethod
     def open(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from indexd.store.database import Connection, Database
 from indexd.store.files import files_of
-from indexd.store.merging import MarkSet, add_marks, let_wait, read_marks, waiting_marks
+from indexd.store.merging import MarkSet, add_marks, let_wait, read_marks, read_waiting
+from indexd.store.named_faces import OF_NAMED, NamedFace, read_named_faces, read_waiting_faces, take_in_faces
 from indexd.store.values import ids_json
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The marks of one content. `places` are absolute paths where it lies, `name` says where it was seen last.
+    """The marks of one content, and the faces of named characters in it. `places` are absolute paths where it lies, `name` says where it was seen last.
 
     `image_id` None: the content is not in the index, and its marks wait for it.
     """
@@ -23,6 +24,7 @@ class Kept:
     image_id: int | None = None
     name: str | None = None
     places: tuple[bytes, ...] = ()
+    faces: tuple[NamedFace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,13 @@ class TakenIn:
 class Keeping:
     """Marks by content. Pages go by image id, then through what waits; the cursor is opaque to others."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], float], on_faces: Callable[[Collection[int]], None]
+    ) -> None:
+        """`on_faces` hears which characters got other faces, after the commit."""
         self._database = database
+        self._clock = clock
+        self._on_faces = on_faces
 
     def page(self, cursor: str, limit: int, among: Collection[int] | None = None) -> tuple[list[Kept], str | None]:
         """At most `limit` contents with marks after `cursor` ("" = from the start), and the next cursor or None.
@@ -53,28 +60,46 @@ class Keeping:
                     return found, f"image:{found[-1].image_id}"
                 return found, None if among is not None else "waiting:"
             rows = connection.execute(
-                "SELECT content_hash, rating, rated_at, tags, note, noted_at FROM waiting_mark"
-                " WHERE content_hash > ? ORDER BY content_hash LIMIT ?",
+                "SELECT content_hash FROM waiting_mark WHERE content_hash > ?1"
+                " UNION SELECT content_hash FROM waiting_face JOIN character ON character.id = character_id"
+                " WHERE name_key IS NOT NULL AND content_hash > ?1 ORDER BY content_hash LIMIT ?2",
                 (bytes.fromhex(after), limit),
             ).fetchall()
-            waiting = [Kept(row[0], waiting_marks(row[1:])) for row in rows]
-            return waiting, f"waiting:{rows[-1][0].hex()}" if len(rows) == limit else None
+            hashes = [content_hash for (content_hash,) in rows]
+            marks, faces = read_waiting(connection, hashes), read_waiting_faces(connection, hashes)
+            waiting = [
+                Kept(one, marks.get(one, MarkSet()), faces=tuple(sorted(faces.get(one, []), key=repr)))
+                for one in hashes
+            ]
+            return waiting, f"waiting:{hashes[-1].hex()}" if len(hashes) == limit else None
 
-    def take_in(self, given: Mapping[bytes, MarkSet], *, prefer_given: bool = False, dry_run: bool = False) -> TakenIn:
-        """Merge marks by content hash into the index; those of unknown contents wait until the content appears."""
+    def take_in(
+        self,
+        given: Mapping[bytes, MarkSet],
+        faces: Mapping[bytes, Collection[NamedFace]] | None = None,
+        *,
+        prefer_given: bool = False,
+        dry_run: bool = False,
+    ) -> TakenIn:
+        """Merge marks and faces by content hash into the index; those of unknown contents wait until it appears."""
         try:
             with self._database.write(durable=True) as connection:
                 ids = _ids_of(connection, given)
                 known = {ids[content_hash]: (marks,) for content_hash, marks in given.items() if content_hash in ids}
                 unknown = {content_hash: marks for content_hash, marks in given.items() if content_hash not in ids}
+                marked = {content_hash: marks for content_hash, marks in unknown.items() if marks}
                 changes = add_marks(connection, known, prefer_given=prefer_given)
-                waits = let_wait(connection, unknown, prefer_given=prefer_given)
-                changed = sum(changes.values()) + sum(waits.values())
-                taken = TakenIn(changed, len(given) - changed, len(waits))
+                waits = let_wait(connection, marked, prefer_given=prefer_given)
+                other_faces, characters = take_in_faces(connection, faces or {}, ids, self._clock())
+                others = {content_hash for content_hash, differs in waits.items() if differs}
+                others |= {content_hash for content_hash, image_id in ids.items() if changes[image_id]}
+                changed = len(others | other_faces)
+                taken = TakenIn(changed, len(given) - changed, len(unknown))
                 if dry_run:
                     raise _OnlyAsked(taken)
         except _OnlyAsked as asked:
             return asked.taken
+        self._on_faces(characters)
         return taken
 
     def waiting(self) -> int:
@@ -108,7 +133,7 @@ def _of_images(connection: Connection, after: int, limit: int, among: Collection
         SELECT id, content_hash FROM image
         WHERE id > ? AND (EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)
                           OR EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)
-                          OR EXISTS (SELECT 1 FROM tag WHERE tag.image_id = image.id))
+                          OR EXISTS (SELECT 1 FROM tag WHERE tag.image_id = image.id) OR {OF_NAMED})
           {restricted}
         ORDER BY id LIMIT ?
         """,
@@ -116,10 +141,12 @@ def _of_images(connection: Connection, after: int, limit: int, among: Collection
     ).fetchall()
     ids = [image_id for image_id, _ in rows]
     marks, files = read_marks(connection, ids), files_of(connection, ids_json(ids))
+    faces = read_named_faces(connection, ids)
     found = []
     for image_id, content_hash in rows:
         lies = files.get(image_id, [])
         places = tuple(file.path for file in lies if file.missing_since is None)
         name = lies[0].rel.decode("utf-8", "replace") if lies else None
-        found.append(Kept(content_hash, marks[image_id], image_id, name, places))
+        known = tuple(sorted(faces.get(image_id, []), key=repr))
+        found.append(Kept(content_hash, marks.get(image_id, MarkSet()), image_id, name, places, known))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from indexd.store.database import Connection, Database
 from indexd.store.items import ITEM_COLUMNS, RawItem, item_row
@@ -101,14 +101,28 @@ class JobLedger:
         return attempts
 
     def published(
-        self, item_id: int, path: bytes, content_hash: bytes, seconds: float, scores: Mapping[str, float] = NO_SCORES
+        self,
+        item_id: int,
+        path: bytes,
+        content_hash: bytes,
+        seconds: float,
+        *,
+        report: Mapping[str, Any] | None = None,
+        scores: Mapping[str, float] = NO_SCORES,
     ) -> None:
         """The picture lies at `path`. True also of an item that was cancelled a moment ago: what is there is there."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, scores = ?, error = NULL"
-                " WHERE id = ?",
-                (path, content_hash, seconds, json.dumps(dict(scores)) if scores else None, item_id),
+                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, report = ?, scores = ?,"
+                " error = NULL WHERE id = ?",
+                (
+                    path,
+                    content_hash,
+                    seconds,
+                    json.dumps(report or {}),
+                    json.dumps(dict(scores)) if scores else None,
+                    item_id,
+                ),
             )
 
     def reject(self, paths: Mapping[int, bytes]) -> None:
@@ -152,20 +166,21 @@ class JobLedger:
                 (item_id,),
             )
 
-    def finish(self, job_id: int, state: JobState, error: str | None = None) -> None:
-        """The job has come to its end. A cancelled job stays cancelled."""
+    def finish(self, job_id: int, state: JobState, error: str | None = None, *, untold: bool = False) -> None:
+        """The job has come to its end. A cancelled job stays cancelled. `untold`: it is to be told of, see `untold`."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ? WHERE id = ?",
-                (state, plain_text(error), self._clock(), job_id),
+                "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ?, untold = ? WHERE id = ?",
+                (state, plain_text(error), self._clock(), untold, job_id),
             )
 
-    def cancel(self, job_id: int) -> bool:
+    def cancel(self, job_id: int, *, untold: bool = False) -> bool:
         """Cancel a job and every item that is not made yet. False when it had come to its end before."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job SET state = 'cancelled', finished_at = ? WHERE id = ? AND state IN ('queued', 'running')",
-                (self._clock(), job_id),
+                "UPDATE job SET state = 'cancelled', finished_at = ?, untold = ?"
+                " WHERE id = ? AND state IN ('queued', 'running')",
+                (self._clock(), untold, job_id),
             )
             if not connection.changes():
                 return False
@@ -185,9 +200,25 @@ class JobLedger:
             count = connection.changes()
             if count:
                 connection.execute(
-                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL WHERE id = ?", (job_id,)
+                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL, untold = 0 WHERE id = ?",
+                    (job_id,),
                 )
         return count
+
+    def untold(self) -> JobRows:
+        """The jobs that ended and are still to be told of."""
+        return self._select("WHERE untold = 1 ORDER BY id")
+
+    def take_untold(self, job_id: int) -> bool:
+        """The job is told of now. False when somebody did, or when it was taken up again: then nothing is to be told."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job SET untold = 0 WHERE id = ? AND untold = 1", (job_id,))
+            return connection.changes() == 1
+
+    def tell_nobody(self) -> None:
+        """Of what has ended so far nobody is to be told."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE job SET untold = 0 WHERE untold = 1")
 
     def get(self, job_id: int) -> JobRow | None:
         """The job of this number."""

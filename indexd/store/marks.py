@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from indexd.store.conditions import pattern
+from indexd.store.condition_parts import pattern
 from indexd.store.database import Database
 from indexd.store.tags import Spelling, tag_name
 from indexd.store.texts import refresh_texts

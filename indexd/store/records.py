@@ -204,7 +204,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One picture of a job. `seconds` is the wall time of the attempt that made it.
+    """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
 
     `rejected` is where it goes because it is not kept; it lies there when `path` says the same.
     """
@@ -221,6 +221,7 @@ class ItemRow:
     error: str | None
     content_hash: bytes | None
     seconds: float | None
+    report: dict[str, Any]
     rejected: bytes | None = None
     scores: dict[str, float] = field(default_factory=dict)
 

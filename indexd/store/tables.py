@@ -15,6 +15,11 @@ HUMAN_TABLES: tuple[str, ...] = (
     "tag",
     "note",
     "waiting_mark",
+    "character",
+    "face_word",
+    "waiting_face",
+    "character_apart",
+    "correction",
 )
 """What people entered. It is nowhere but in the index, so it is what must never be lost."""
 

@@ -66,10 +66,3 @@ def ids_json(ids: Iterable[int]) -> str:
 def display(path: bytes) -> str:
     """A path as text for people: bytes that are no UTF-8 are replaced."""
     return os.fsdecode(path).encode("utf-8", "replace").decode()
-
-
-def absolute(root: bytes, rel: bytes) -> bytes:
-    """The path of a file: `rel` has `/` on every system, the result has the system's separators."""
-    if os.sep != "/":
-        rel = rel.replace(b"/", os.fsencode(os.sep))
-    return os.path.join(root, rel)

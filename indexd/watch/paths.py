@@ -1,10 +1,19 @@
-"""Paths of watched files: bytes inside, `rel` with `/` on every system, text only for people."""
+"""Paths of watched files: bytes inside, `rel` with `/` on every system, text only for people.
+
+Windows takes no path of 260 characters and more, unless it is written in its long form (`\\\\?\\C:\\…`, `\\\\?\\UNC\\nas\\…`); see
+"Maximum Path Length Limitation" in the documentation of the Windows API.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import PureWindowsPath
 
 _SEPARATOR = os.fsencode(os.sep)
+# 260 with the closing NUL; a folder needs room for a name of the old form (8.3) as well.
+SHORT_CHARACTERS = 247
+_LONG = "\\\\?\\"
+_LONG_SHARE = "\\\\?\\UNC\\"
 
 
 def absolute(root: bytes, rel: bytes) -> bytes:
@@ -12,7 +21,24 @@ def absolute(root: bytes, rel: bytes) -> bytes:
     if not rel:
         return root
     native = rel if _SEPARATOR == b"/" else rel.replace(b"/", _SEPARATOR)
-    return root + native if root.endswith(_SEPARATOR) else root + _SEPARATOR + native
+    path = root + native if root.endswith(_SEPARATOR) else root + _SEPARATOR + native
+    return path if _SEPARATOR == b"/" else os.fsencode(long_form(os.fsdecode(path)))
+
+
+def long_form(path: str) -> str:
+    """An absolute path of Windows in the form that may have any length; a short one as it is."""
+    if len(path) <= SHORT_CHARACTERS or path.startswith(_LONG):
+        return path
+    # In the long form nothing is tidied up by the system, so that `/` and `.` would be names.
+    plain = str(PureWindowsPath(path))
+    return _LONG_SHARE + plain[2:] if plain.startswith("\\\\") else _LONG + plain
+
+
+def plain_form(path: str) -> str:
+    """The path without what `long_form` put before it."""
+    if path.startswith(_LONG_SHARE):
+        return "\\\\" + path.removeprefix(_LONG_SHARE)
+    return path.removeprefix(_LONG)
 
 
 def relative(root: bytes, path: bytes) -> bytes | None:
@@ -28,4 +54,5 @@ def relative(root: bytes, path: bytes) -> bytes | None:
 
 def display(path: bytes) -> str:
     """Text for people: what is no UTF-8 is shown as `?`."""
-    return os.fsdecode(path).encode("utf-8", "replace").decode()
+    text = os.fsdecode(path)
+    return (text if _SEPARATOR == b"/" else plain_form(text)).encode("utf-8", "replace").decode()

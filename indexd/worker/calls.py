@@ -82,13 +82,26 @@ class FacesSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlSpec:
+    """Where the models lie that make control maps ("" = none), and how much room the maps may take in the cache."""
+
+    depth_model: str = ""
+    pose_model: str = ""
+    image_encoder: str = ""
+    keep_alive_seconds: float | None = 300.0
+    cache_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """Everything a worker is told when it starts. `aesthetic` is the file of the head that judges pictures ("" = none)."""
 
     models: Mapping[str, ModelSpec]
     cache_folder: str
     faces: FacesSpec = FacesSpec()
+    control: ControlSpec = ControlSpec()
     pickle_checkpoints: bool = False
+    max_megapixels: float = 67.2
     aesthetic: str = ""
     threads: int = 0
     log_level: str = "INFO"
@@ -231,11 +244,61 @@ class PicturesCompared:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterFaces:
+    """Group the face vectors in the file `path`: rows of `dim` half-precision numbers, unit length (characters/vectors.py).
+
+    By path, because a hundred thousand of 1024 are 205 MB; a worker elsewhere would be sent the file.
+    """
+
+    path: str
+    dim: int
+    min_cluster_size: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FacesClustered:
+    """The group of each row, int64 (n,), from 0; -1 = none."""
+
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class GuideFiles:
+    """The files of one control or reference of a recipe: its model, and its picture's path as bytes."""
+
+    model: str
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MakeMap:
+    """Turn a picture into a control map of `type` (indexd_schemas.control). `size` None = the picture's own."""
+
+    path: bytes
+    type: str
+    size: tuple[int, int] | None = None
+    low: int = 100
+    high: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class MapMade:
+    """The map as a PNG in the cache folder; `method` names what made it, `cached` says that it was there already."""
+
+    path: str
+    width: int
+    height: int
+    method: str
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
-    `loras` and `embeddings` map names to file paths; `input_path` is the source of img2img, `mask_path` the mask of
-    inpaint, `vae` the file of the recipe's VAE.
+    `loras`, `embeddings`, `upscalers` and `detectors` map names to file paths; `input_path` is the source picture,
+    `mask_path` the mask of inpaint, `vae` the file of the recipe's VAE. `controls` and `references` are in the order of the
+    recipe's. `checkpoint` is empty for a recipe without a model.
     """
 
     recipe: Mapping[str, Any]
@@ -245,15 +308,23 @@ class Render:
     vae: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
     mask_path: bytes | None = None
+    controls: tuple[GuideFiles, ...] = ()
+    references: tuple[GuideFiles, ...] = ()
+    upscalers: Mapping[str, str] = field(default_factory=dict)
+    detectors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage."""
+    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage.
+
+    `notes` are sentences on what was found and skipped on the way.
+    """
 
     png: bytes
     recipe: Mapping[str, Any]
     seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,4 +366,15 @@ class Drill:
     seconds: float = 0.0
 
 
-AnyCall = EmbedText | EmbedImages | FindFaces | MakeThumbnails | ComparePictures | Render | VerifyModel | Drill
+AnyCall = (
+    EmbedText
+    | EmbedImages
+    | FindFaces
+    | ClusterFaces
+    | MakeThumbnails
+    | ComparePictures
+    | MakeMap
+    | Render
+    | VerifyModel
+    | Drill
+)

@@ -33,6 +33,7 @@ from indexd.worker.calls import (
     FacesFound,
     FindFaces,
     FoundRegion,
+    MakeMap,
     MakeThumbnails,
     PicturesCompared,
     Priority,
@@ -190,6 +191,8 @@ class FakeWorkers:
             case VerifyModel(role):
                 self._check(role)
                 return Verified(self.identity, "a fake")
+            case MakeMap():
+                raise ModelOff("control map", "a fake makes none")
             case Render():
                 self._check("sdxl")
                 return instant_render(call)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 from indexd.worker.calls import WorkerSettings
-from indexd.worker.table import CPU, DECODE
+from indexd.worker.table import CPU, DECODE, WITHOUT_TORCH
 from indexd.worker.wire import Logged
 
 OFFLINE = {
@@ -32,7 +32,7 @@ OFFLINE = {
 }
 """Set before any of the libraries is imported: they read them once. Nothing here ever fetches."""
 
-_FOLDERS = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
+LIBRARY_FOLDERS = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PR_SET_PDEATHSIG = 1
 
@@ -49,12 +49,12 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
     sys.stdout = sys.stderr
     os.environ.update(OFFLINE)
     # ultralytics and matplotlib, which it imports, would write their settings into the user's home.
-    for name in _FOLDERS:
+    for name in LIBRARY_FOLDERS:
         os.environ[name] = os.path.join(settings.cache_folder, "libraries")
     threads = 1 if lane == DECODE else settings.threads
     if threads:
         os.environ.update(dict.fromkeys(_THREADS, str(threads)))
-    if lane != DECODE:
+    if lane not in WITHOUT_TORCH:
         _keep_tqdm_from_semaphores()
     if lane == CPU:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no context on the card: that alone would hold 0.5 GB of it

@@ -16,21 +16,26 @@ from indexd.worker.calls import (
     CLIP_H,
     FACES,
     AnyCall,
+    ClusterFaces,
     ComparePictures,
     Drill,
     EmbedImages,
     EmbedText,
     FindFaces,
+    MakeMap,
     MakeThumbnails,
     Render,
     VerifyModel,
     WorkerSettings,
 )
 from indexd.worker.session import RenderSession
+from indexd_schemas.control import TYPES
 
 CARD = "card"
 CPU = "cpu"
 DECODE = "decode"
+CLUSTER = "cluster"
+WITHOUT_TORCH = (DECODE, CLUSTER)
 
 
 def lane_of_device(device: str) -> str:
@@ -73,6 +78,12 @@ def _by_generator(_call: Render, settings: WorkerSettings) -> str:
     return lane_of_role("sdxl", settings)
 
 
+def _by_maker(call: MakeMap, settings: WorkerSettings) -> str:
+    """What OpenCV makes alone need not wait behind a render."""
+    made_by_model = call.type in TYPES and TYPES[call.type].maker not in ("", "opencv", None)
+    return lane_of_role("sdxl", settings) if made_by_model else DECODE
+
+
 ROUTES: Mapping[type, Route] = MappingProxyType(
     {
         EmbedText: Route(_by_text_device, "indexd.models.embed:embed_text"),
@@ -80,12 +91,14 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         FindFaces: Route(lambda _call, settings: lane_of_role(FACES, settings), "indexd.models.faces:find_faces"),
         VerifyModel: Route(_by_device, "indexd.models.verify:verify_model"),
         Render: Route(_by_generator, "indexd.generate.render:render"),
+        MakeMap: Route(_by_maker, "indexd.control.maps:make_map"),
         MakeThumbnails: Route(
             lambda _call, _settings: DECODE, "indexd.images.decode:make_thumbnails", takes_session=False
         ),
         ComparePictures: Route(
             lambda _call, _settings: DECODE, "indexd.images.likeness:compare_pictures", takes_session=False
         ),
+        ClusterFaces: Route(lambda _call, _settings: CLUSTER, "indexd.characters.serve:cluster_faces"),
         Drill: Route(lambda call, _settings: call.lane, "indexd.worker.drill:drill"),
     }
 )

@@ -11,9 +11,9 @@ from indexd.errors import CallCancelled
 from indexd.worker.calls import AnyCall, Priority, WorkerSettings
 from indexd.worker.handle import Call, LaneStatus, OnProgress
 from indexd.worker.lane import Lane, OnEvent
-from indexd.worker.table import CARD, CPU, DECODE, lane_of
+from indexd.worker.table import CARD, CLUSTER, CPU, DECODE, lane_of
 
-_ORDER = (CARD, CPU, DECODE)
+_ORDER = (CARD, CPU, DECODE, CLUSTER)
 
 
 def _ignore(_kind: str, _text: str) -> None:

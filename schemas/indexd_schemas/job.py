@@ -13,20 +13,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from indexd_schemas import lora_blocks
-from indexd_schemas.job_part import JobPart
+from indexd_schemas.control import CANNY_HIGH, CANNY_LOW, TYPES, UnknownControl, control_type
+from indexd_schemas.job_part import JobPart, Size
 from indexd_schemas.masking import MaskedContent, MaskField
 from indexd_schemas.recipe import PromptSyntax
 from indexd_schemas.scoring import Keep, ScoreName
 from indexd_schemas.selection import Input
+from indexd_schemas.stages import PROMPT_CHARACTERS, Refine, Stages, UpscaleOrName
 
 MAX_SEED = 2**64 - 1
 MAX_PICTURES = 100_000
 MAX_SIDE_PX = 16_384
-PROMPT_CHARACTERS = 20_000
 PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
 
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
-_SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
 
 
 def _blocks(value: Any) -> Any:
@@ -72,6 +72,89 @@ class LoraUse(JobPart):
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+
+def _control_type(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return control_type(value).name
+    except UnknownControl as error:
+        raise ValueError(str(error)) from None
+
+
+TypeOfControl = Annotated[
+    str, BeforeValidator(_control_type), WithJsonSchema({"type": "string", "examples": list(TYPES)})
+]
+
+
+class ControlOf(JobPart):
+    """One ControlNet and the picture that it goes by; a bare text means the type."""
+
+    type: TypeOfControl = Field(
+        description="What the picture says: canny, depth, pose, lineart, softedge, scribble, tile, … (docs/control.md).",
+        examples=["canny"],
+    )
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=400,
+        description="ControlNet by its name in the control folders; left out = the one that fits the type.",
+        examples=["controlnet-canny-sdxl"],
+    )
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4000,
+        description="The picture: relative to the inbox, or absolute; left out = the job's input.",
+        examples=["pose.png"],
+    )
+    strength: float = Field(1.0, ge=0, le=10, description="How strongly it bears on the picture.", examples=[0.8])
+    start: float = Field(0.0, ge=0, le=1, description="From which share of the steps it works.", examples=[0.1])
+    end: float = Field(1.0, ge=0, le=1, description="Up to which share of the steps it works.", examples=[0.7])
+    preprocess: bool = Field(
+        True, description="Make a map of the picture; false = the picture is the map already.", examples=[False]
+    )
+    low: int = Field(CANNY_LOW, ge=0, le=1000, description="Lower threshold of canny.", examples=[80])
+    high: int = Field(CANNY_HIGH, ge=0, le=1000, description="Upper threshold of canny.", examples=[160])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_type(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ControlOf:
+        if self.start > self.end:
+            raise ValueError(f"start must not lie after end ({self.start:g} and {self.end:g})")
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high ({self.low} and {self.high})")
+        return self
+
+
+class ReferenceOf(JobPart):
+    """A picture that an IP-Adapter goes by; a bare text means the picture."""
+
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4000,
+        description="The picture: relative to the inbox, or absolute; left out = the job's input.",
+        examples=["style.png"],
+    )
+    weight: float = Field(1.0, ge=0, le=10, description="How strongly it bears on the picture.", examples=[0.6])
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=400,
+        description="IP-Adapter by its name in the reference folders; left out = the only one there is.",
+        examples=["ip-adapter_sdxl"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_image(cls, value: Any) -> Any:
+        return {"image": value} if isinstance(value, str) else value
 
 
 class VariationOf(JobPart):
@@ -125,13 +208,6 @@ def _seeds(value: Any) -> Any:
     return list(range(first, last + 1))
 
 
-def _size(value: Any) -> Any:
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None or max(map(len, match.groups())) > 6:
-        raise ValueError("must be width x height, such as 832x1216")
-    return f"{int(match[1])}x{int(match[2])}"
-
-
 def _priority(value: Any) -> Any:
     if isinstance(value, str):
         if value not in PRIORITIES:
@@ -153,9 +229,6 @@ Seeds = Annotated[
         }
     ),
 ]
-Size = Annotated[
-    str, BeforeValidator(_size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*[x×*]\s*\d+\s*$"})
-]
 PriorityNumber = Annotated[
     int,
     BeforeValidator(_priority),
@@ -175,8 +248,22 @@ Loras = Annotated[
 ]
 
 
-class Job(JobPart):
-    """What every kind of job understands."""
+Controls = Annotated[
+    list[ControlOf],
+    WithJsonSchema(
+        {"type": "array", "maxItems": 10, "items": {"anyOf": [{"type": "string"}, ControlOf.model_json_schema()]}}
+    ),
+]
+References = Annotated[
+    list[ReferenceOf],
+    WithJsonSchema(
+        {"type": "array", "maxItems": 10, "items": {"anyOf": [{"type": "string"}, ReferenceOf.model_json_schema()]}}
+    ),
+]
+
+
+class Wishes(JobPart):
+    """What every kind of job says of the picture, of how it is sampled and where it goes."""
 
     kind: str = Field(description="What is to be made.", examples=["txt2img"])
     prompt: str = Field(
@@ -274,6 +361,18 @@ class Job(JobPart):
         description="Themes of the picture; a LoRA that the registry says not to fit them is refused.",
         examples=[["noir"]],
     )
+    control: Controls = Field(
+        default_factory=list,
+        max_length=10,
+        description="ControlNets, each with the picture that it goes by; several work together.",
+        examples=[[{"type": "canny", "image": "house.png", "strength": 0.8}]],
+    )
+    reference: References = Field(
+        default_factory=list,
+        max_length=10,
+        description="Pictures whose look is taken up by an IP-Adapter, with weights.",
+        examples=[[{"image": "style.png", "weight": 0.6}]],
+    )
     score: list[ScoreName] = Field(
         default_factory=list,
         max_length=3,
@@ -295,6 +394,10 @@ class Job(JobPart):
     )
 
 
+class Job(Stages, Wishes):
+    """What every kind of job understands."""
+
+
 class Txt2ImgJob(Job):
     """Pictures from a prompt."""
 
@@ -306,7 +409,7 @@ class Img2ImgJob(Job):
 
     kind: Literal["img2img"] = Field(description="Pictures from a prompt and pictures.", examples=["img2img"])
     input: Input = Field(
-        description="The pictures to start from: a path, a list of paths, {folder: …}, {query: …} or {similar: …}.",
+        description="The pictures to start from: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
         examples=["sketch.png", {"query": "rating:5 model:pony", "count": 20}],
     )
     denoise: float = Field(
@@ -319,7 +422,7 @@ class InpaintJob(Job):
 
     kind: Literal["inpaint"] = Field(description="Parts of pictures made anew.", examples=["inpaint"])
     input: Input = Field(
-        description="The pictures to change: a path, a list of paths, {folder: …}, {query: …} or {similar: …}.",
+        description="The pictures to change: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
         examples=["portrait.png"],
     )
     mask: MaskField = Field(
@@ -358,7 +461,7 @@ class RegenerateJob(Job):
         examples=["a lighthouse at dawn"],
     )
     input: Input = Field(
-        description="The pictures to make again: a path, a list of paths, {folder: …}, {query: …} or {similar: …}.",
+        description="The pictures to make again: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
         examples=["old.png", {"query": "rating:5 steps:..25"}],
     )
     denoise: float | None = Field(
@@ -366,10 +469,43 @@ class RegenerateJob(Job):
     )
 
 
+class _ChangeJob(Job):
+    """What the kinds that change finished pictures share: each keeps its size until a stage changes that."""
+
+    prompt: str = Field(
+        "",
+        max_length=PROMPT_CHARACTERS,
+        description="What the picture shows; for stages that denoise.",
+        examples=["a lake"],
+    )
+    input: Input = Field(
+        description="The pictures to change: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        examples=["lake.png", {"folder": "lakes"}],
+    )
+
+
+class UpscaleJob(_ChangeJob):
+    """Finished pictures enlarged by a model; the other stages work on them too where the job says so."""
+
+    kind: Literal["upscale"] = Field(description="Finished pictures, enlarged.", examples=["upscale"])
+    upscale: UpscaleOrName = Field(
+        description="The model, or model, scale, tile and overlap.", examples=["4x-UltraSharp"]
+    )
+
+
+class RefineJob(_ChangeJob):
+    """Finished pictures denoised once more in tiles; the other stages work on them too where the job says so."""
+
+    kind: Literal["refine"] = Field(description="Finished pictures, refined in tiles.", examples=["refine"])
+    refine: Refine = Field(description=Refine.__doc__, examples=[{"denoise": 0.25}])
+
+
 JOB_KINDS: Mapping[str, type[Job]] = {
     "txt2img": Txt2ImgJob,
     "img2img": Img2ImgJob,
     "inpaint": InpaintJob,
+    "upscale": UpscaleJob,
+    "refine": RefineJob,
     "regenerate": RegenerateJob,
 }
 """The kinds that come with the program; other packages' kinds are known by their handlers."""
@@ -413,5 +549,22 @@ SYNONYMS: Mapping[str, str] = {
     "filename": "name",
     "path": "folder",
     "type": "kind",
+    "controlnet": "control",
+    "controlnets": "control",
+    "controls": "control",
+    "ip_adapter": "reference",
+    "ipadapter": "reference",
+    "references": "reference",
+    "module": "type",
+    "preprocessor": "type",
+    "guidance_start": "start",
+    "guidance_end": "end",
+    "hires_fix": "hires",
+    "hr_upscaler": "upscaler",
+    "upscale_by": "scale",
+    "adetailer": "detail",
+    "face_detailer": "detail",
+    "upscale_model": "model",
+    "tile_size": "tile",
 }
 """Keys as other programs name them -> ours, for suggestions."""

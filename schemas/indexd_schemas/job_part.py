@@ -1,11 +1,34 @@
-"""What every part of a job file is."""
+"""What all parts of a job file share: the base of their models, and a size written as one text."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+_SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
 
 
 class JobPart(BaseModel):
     """Base of all parts of a job file: unknown keys refused, a number is not text and text is not a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _size(value: Any) -> Any:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or max(map(len, match.groups())) > 6:
+        raise ValueError("must be width x height, such as 832x1216")
+    return f"{int(match[1])}x{int(match[2])}"
+
+
+Size = Annotated[
+    str, BeforeValidator(_size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*[x×*]\s*\d+\s*$"})
+]
+
+
+def sides_of(size: str) -> tuple[int, int]:
+    """Width and height of a read Size."""
+    width, _, height = size.partition("x")
+    return int(width), int(height)

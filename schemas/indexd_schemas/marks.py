@@ -14,11 +14,13 @@ from indexd_schemas.question import FilterText, Request, TargetText
 
 MOST_TAG_CHARACTERS = 200
 MOST_NOTE_CHARACTERS = 20_000
+MOST_CHARACTER_NAME = 100
 PAGE_RECORDS = 1000
 
 TagText = Annotated[str, Field(min_length=1, max_length=MOST_TAG_CHARACTERS)]
 NoteText = Annotated[str, Field(min_length=1, max_length=MOST_NOTE_CHARACTERS)]
 Moment = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=-1, le=2, allow_inf_nan=False)]
 PathText = Annotated[str, Field(min_length=1, max_length=16_384)]
 """A path, percent-encoded, so that names which are no UTF-8 get through."""
 
@@ -32,6 +34,21 @@ class ExportHeader(BaseModel):
     schema_version: Literal[1] = 1
 
 
+class FaceMark(BaseModel):
+    """A face of a named character: where it lies (left, top, width, height: shares of the upright picture), and whether a
+    person said that it is the character's (`is`) or not (`not`), or a clustering put it there (`member`)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field("face", min_length=1, max_length=100)
+    box: tuple[Share, Share, Share, Share]
+    character: str = Field(min_length=1, max_length=MOST_CHARACTER_NAME)
+    word: Literal["is", "not", "member"] = "is"
+    said_at: Moment | None = None
+    hidden: bool | None = None
+    threshold: float | None = Field(None, ge=0, le=1)
+
+
 class MarkRecord(BaseModel):
     """One line of an export: what was said of one content. `name` is for people (where it was seen last), and not read."""
 
@@ -43,6 +60,7 @@ class MarkRecord(BaseModel):
     tags: list[TagText] = Field(default_factory=list, max_length=10_000)
     note: NoteText | None = None
     noted_at: Moment | None = None
+    faces: list[FaceMark] | None = Field(None, max_length=1000)
     name: str | None = None
 
 

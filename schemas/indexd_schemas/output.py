@@ -84,7 +84,8 @@ class Image(BaseModel):
 
 class Region(BaseModel):
     """A face, or another thing that a detector found. The box is in shares, 0 to 1, of the upright picture; `size_px` is
-    its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again."""
+    its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again. `character` says whose
+    face it is, null = nobody's."""
 
     id: int
     kind: str
@@ -97,6 +98,8 @@ class Region(BaseModel):
     sharpness: float
     quality: float
     detector: str
+    character: int | None = None
+    character_name: str | None = None
 
 
 class ScorePart(BaseModel):
@@ -174,7 +177,7 @@ class RootState(BaseModel):
 
 
 class WorkerState(BaseModel):
-    """A worker process: `lane` is card, cpu or decode; `models` maps resident roles to seconds since their last use.
+    """A worker process: `lane` is card, cpu, decode or cluster; `models` maps resident roles to seconds since their last use.
 
     `running` counts the calls in hand, `queued` those not begun.
     """
@@ -229,9 +232,9 @@ class Status(Output):
 class JobItem(BaseModel):
     """One picture of a job.
 
-    `scores` are those that the job asked for, `kept` is false where they were not good enough (then it lies in
-    `rejected/`), null where the job keeps everything or has not ended. `notes` say what could not be taken over from
-    the picture that is made again.
+    `stage_seconds` are the seconds of its stages. `scores` are those that the job asked for, `kept` is false where they
+    were not good enough (then it lies in `rejected/`), null where the job keeps everything or has not ended. `notes` say
+    what was found and skipped on the way, and what could not be taken over from the picture that is made again.
     """
 
     index: int
@@ -242,6 +245,7 @@ class JobItem(BaseModel):
     hash: str | None = None
     seconds: float | None = None
     error: str | None = None
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
     scores: dict[str, float] = Field(default_factory=dict)
     kept: bool | None = None
     notes: list[str] = Field(default_factory=list)
@@ -302,6 +306,16 @@ class Check(BaseModel):
     state: Literal["ok", "warning", "failed"]
     detail: str
     cure: str | None = None
+    fixed: bool = Field(default=False, description="`--fix` has done the cure.")
+
+
+class ServiceStanding(Output):
+    """What `indexd service status --json` prints: `current` = install would write nothing new."""
+
+    installed: bool
+    current: bool
+    running: bool
+    detail: str
 
 
 class Diagnosis(Output):

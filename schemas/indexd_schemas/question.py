@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from indexd_schemas.control import CANNY_HIGH, CANNY_LOW
+
 TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition", "face"]
 SortOrder = Literal["score", "newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
 
@@ -82,6 +84,17 @@ class ScanRequest(Request):
     """Compare every root with the index now; `wait` = answer when it is done."""
 
     wait: bool = True
+
+
+class ControlRequest(Request):
+    """Make a control map of the picture at a path; width and height together, None = the picture's own size."""
+
+    picture: TargetText
+    type: str = Field(min_length=1, max_length=100)
+    width: int | None = Field(None, ge=8, le=16_384)
+    height: int | None = Field(None, ge=8, le=16_384)
+    low: int = Field(CANNY_LOW, ge=0, le=1000)
+    high: int = Field(CANNY_HIGH, ge=0, le=1000)
 
 
 class ReparseRequest(Request):

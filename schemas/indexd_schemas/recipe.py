@@ -7,27 +7,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from indexd_schemas.recipe_part import ModelRef as ModelRef
+from indexd_schemas.recipe_part import Part
+from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
 from indexd_schemas.scoring import ScoreName
 
 RECIPE_VERSION = 1
 
+Kind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
 PromptSyntax = Literal["a1111", "plain"]
 """How a prompt is read: with the brackets of A1111 (docs/prompts.md), or as it stands."""
-
-
-class Part(BaseModel):
-    """Base of recipe records: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelRef(Part):
-    """A checkpoint by name; `hash` is the first ten hex digits of its SHA-256 (A1111's "Model hash"), filled in by the worker."""
-
-    name: str
-    hash: str | None = None
 
 
 class LoraRef(Part):
@@ -51,11 +42,11 @@ class EmbeddingRef(Part):
 
 
 class InputRef(Part):
-    """The source picture of img2img: blake3 of its bytes in hex, and how far it is changed (0 nothing .. 1 everything)."""
+    """The source picture: blake3 of its bytes in hex, and how far img2img changes it (0 nothing .. 1 everything)."""
 
     hash: str
     name: str
-    denoise: float
+    denoise: float = 0.0
 
 
 class MaskRef(Part):
@@ -91,11 +82,44 @@ class Variation(Part):
     strength: float
 
 
+class ControlRef(Part):
+    """One ControlNet and its picture: blake3 of the picture's bytes in hex, and how the map is made of it.
+
+    `map` None = the picture is the map already; else what made it ("canny", "depth/<model's hash>"), filled in by the
+    worker for makers that are models. `start` and `end` are shares of the steps. `model.hash` is of the ControlNet's file.
+    """
+
+    type: str
+    model: ModelRef
+    image: str
+    image_name: str
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    preprocess: bool = True
+    low: int | None = None
+    high: int | None = None
+    map: str | None = None
+
+
+class ReferenceRef(Part):
+    """One picture that an IP-Adapter goes by: blake3 of its bytes in hex, the adapter, and its weight."""
+
+    model: ModelRef
+    image: str
+    image_name: str
+    weight: float = 1.0
+
+
 class Recipe(Part):
-    """Everything that decides the pixels, and their scores. `schedule` None = the sampler's own spacing of sigmas."""
+    """Everything that decides the pixels, and their scores. `schedule` None = the sampler's own spacing of sigmas.
+
+    The kinds upscale and refine change a finished picture (`input`): `width` and `height` are its own, and `model` is None
+    where no stage denoises. `hires` to `resize` are the stages that are on, in their order.
+    """
 
     recipe_version: Literal[1] = 1
-    kind: Literal["txt2img", "img2img", "inpaint"]
+    kind: Kind
     prompt: str
     negative_prompt: str = ""
     seed: int = Field(ge=0, lt=2**64)
@@ -108,13 +132,20 @@ class Recipe(Part):
     sampler: str
     schedule: str | None = None
     clip_skip: int | None = None
-    model: ModelRef
+    model: ModelRef | None = None
     vae: ModelRef | None = None
     loras: tuple[LoraRef, ...] = ()
     embeddings: tuple[EmbeddingRef, ...] = ()
     prompt_syntax: PromptSyntax = "plain"  # what pictures were made with before there was a choice
     input: InputRef | None = None
     mask: MaskRef | None = None
+    control: tuple[ControlRef, ...] = ()
+    reference: tuple[ReferenceRef, ...] = ()
+    hires: HiresRecipe | None = None
+    detail: tuple[DetailRecipe, ...] = ()
+    upscale: UpscaleRecipe | None = None
+    refine: RefineRecipe | None = None
+    resize: ResizeRecipe | None = None
     score: tuple[ScoreName, ...] = ()
     scores: dict[ScoreName, ScoreRef] | None = None  # what the pixels got, filled in by the worker
     dtype: str | None = None

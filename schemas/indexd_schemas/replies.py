@@ -91,6 +91,18 @@ class Restored(Output):
     set_aside: str | None
 
 
+class MadeMap(Output):
+    """What `control` prints: where the map lies, and what made it ("" = it is the picture itself)."""
+
+    path: str
+    type: str
+    method: str
+    width: int
+    height: int
+    cached: bool
+    seconds: float
+
+
 class Reparsed(Output):
     """What one slice of `reparse` did: `last_id` None = nothing was left to do; `left` is what still is."""
 
@@ -98,6 +110,19 @@ class Reparsed(Output):
     changed: int
     last_id: int | None
     left: int
+
+
+class Alive(Output):
+    """What `GET /health` answers: the process is there and its door is served."""
+
+    alive: bool = True
+
+
+class Readiness(Output):
+    """What `GET /ready` answers: the index is open, every folder that is there was compared once, all queues move."""
+
+    ready: bool
+    reasons: list[str] = Field(default_factory=list)
 
 
 class Problem(Output):

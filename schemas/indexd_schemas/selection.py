@@ -1,4 +1,4 @@
-"""Which pictures a job starts from: a file, several, a folder, or what a query finds.
+"""Which pictures a job starts from: a file, several, a folder, what a query finds, or a character.
 
 Adding a way of choosing = a key of `Selection`, its name in WAYS, and a function in indexd/jobs/selection.py.
 """
@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema, model_validator
 
+from indexd_schemas.characters import CharacterText, SampleStrategy
 from indexd_schemas.job_part import JobPart
 from indexd_schemas.question import SortOrder
 
-WAYS = ("files", "folder", "query", "similar")
+WAYS = ("files", "folder", "query", "similar", "character")
 MAX_FILES = 10_000
 
 PathText = Annotated[str, Field(min_length=1, max_length=4000)]
@@ -36,7 +37,7 @@ class Selection(JobPart):
         None,
         min_length=1,
         max_length=4096,
-        description="What a query finds, in the filters of `indexd query`; with `similar` it says who may appear.",
+        description="What a query finds, in the filters of `indexd query`; with `similar` or `character` it says which may appear.",
         examples=["rating:5 model:pony"],
     )
     similar: str | None = Field(
@@ -46,6 +47,14 @@ class Selection(JobPart):
         description="What looks like this picture (path, `#12` or content hash), the most similar first.",
         examples=["#12"],
     )
+    character: CharacterText | None = Field(
+        None, description="Pictures of a character, by name or number.", examples=["Luna"]
+    )
+    sample: SampleStrategy | None = Field(
+        None,
+        description="With `character`: which of its pictures (random, diverse, best, typical); left out = diverse.",
+        examples=["diverse"],
+    )
     sort: SortOrder | None = Field(
         None, description="Order of what a query finds; left out = newest first.", examples=["rating"]
     )
@@ -53,7 +62,7 @@ class Selection(JobPart):
         None,
         ge=1,
         le=100_000,
-        description="The first so many; left out = all of them (of similar ones 20).",
+        description="The first so many; left out = all of them (of similar ones and of a character 20).",
         examples=[20],
     )
 
@@ -67,7 +76,9 @@ class Selection(JobPart):
                 raise ValueError("must be a list of at least one path")
             return {"files": value}
         if not isinstance(value, dict):
-            raise ValueError("must be a path, a list of paths, or {folder: …}, {query: …} or {similar: …}")
+            raise ValueError(
+                "must be a path, a list of paths, or {folder: …}, {query: …}, {similar: …} or {character: …}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -75,10 +86,12 @@ class Selection(JobPart):
         if self.way is None:
             raise ValueError(f"must say which pictures: {', '.join(f'`{way}`' for way in WAYS)}")
         given = [way for way in WAYS if getattr(self, way) is not None]
-        if len(given) > 1 and given != ["query", "similar"]:
+        if len(given) > 1 and given not in (["query", "similar"], ["query", "character"]):
             raise ValueError(f"`{given[0]}` and `{given[1]}` do not go together; keep one")
         if self.recursive and self.folder is None:
             raise ValueError("`recursive` goes with `folder`")
+        if self.sample is not None and self.character is None:
+            raise ValueError("`sample` goes with `character`")
         if self.sort is not None and self.way != "query":
             raise ValueError("`sort` goes with `query`")
         if self.sort == "score":
@@ -87,7 +100,7 @@ class Selection(JobPart):
 
     @property
     def way(self) -> str | None:
-        """The key that says which pictures; of `query` and `similar` together it is `similar`."""
+        """The key that says which pictures; `query` only where it stands alone."""
         return next((way for way in reversed(WAYS) if getattr(self, way) is not None), None)
 
 

@@ -6,13 +6,17 @@ this module. Order of precedence: command-line flag, environment (`INDEXD_WATCH_
 
 from __future__ import annotations
 
+import difflib
+import re
+from ipaddress import ip_address
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from indexd_schemas.durations import Duration, TimeOfDay
+from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
 
+NOTIFY_WORDS = ("job", "id", "state", "pictures", "folder", "reason")
 ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
 
 
@@ -210,9 +214,19 @@ class Generate(Section):
         description="Folders with SDXL embeddings (textual inversion) that prompts name by their file names.",
         examples=[["~/models/embeddings"]],
     )
+    upscaler_folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with upscaler models that jobs name under `upscale:` and `hires:`.",
+        examples=[["~/models/upscalers"]],
+    )
+    detector_folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with detectors (.pt) that jobs name under `detail:`, besides those of [faces].",
+        examples=[["~/models/detectors"]],
+    )
     pickle_checkpoints: bool = Field(
         False,
-        description="Also load .ckpt/.pt files (they can carry code; loaded with weights only).",
+        description="Also load .ckpt/.pt/.pth files (they can carry code; loaded with weights only).",
         examples=[False],
     )
     max_pictures_per_job: int = Field(
@@ -234,6 +248,67 @@ class Score(Section):
         "",
         description="A head over the picture vectors of clip_h: a .safetensors file of linear layers (docs/jobs.md).",
         examples=["~/models/aesthetic-vit-h.safetensors"],
+    )
+
+
+class Characters(Section):
+    """Faces put together: who is in the pictures."""
+
+    threshold: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="How near (cosine) a new face must be to a character to be given to it at once.",
+        examples=[0.75],
+    )
+    margin: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="How much nearer than to any other character; else it is left for the next clustering.",
+        examples=[0.05],
+    )
+    min_faces: int = Field(
+        10, ge=2, le=10_000, description="So many faces that belong together are a character.", examples=[10]
+    )
+    cluster_at: TimeOfDay = Field(
+        "04:30",
+        description="When all faces are clustered anew, in local time; `never` = only by `indexd characters cluster`.",
+        examples=["04:30"],
+    )
+
+
+class Control(Section):
+    """What steers pictures beside words: ControlNets, pictures as references, and the models that make control maps."""
+
+    folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with ControlNets that jobs name under `control:` (files, or folders of diffusers).",
+        examples=[["~/models/controlnet"]],
+    )
+    reference_folders: tuple[str, ...] = Field(
+        (),
+        description="Folders with IP-Adapter files that jobs name under `reference:`, image encoders beside them.",
+        examples=[["~/models/ipadapter"]],
+    )
+    image_encoder: str = Field(
+        "",
+        description="Folder of the image encoder of IP-Adapters that have none beside them.",
+        examples=["~/models/ipadapter/image_encoder"],
+    )
+    depth_model: str = Field(
+        "",
+        description="Folder of the model that makes depth maps (transformers, depth estimation).",
+        examples=["~/models/depth-anything-small"],
+    )
+    pose_model: str = Field(
+        "", description="Model that finds poses: an ultralytics pose file (.pt).", examples=["~/models/yolo11n-pose.pt"]
+    )
+    keep_alive: Duration = Field(
+        "5m", description="How long these models stay loaded after their last use.", examples=["5m"]
+    )
+    cache_megabytes: int = Field(
+        1024, ge=0, le=1_000_000, description="Room for control maps in the cache folder.", examples=[1024]
     )
 
 
@@ -268,13 +343,105 @@ class Api(Section):
         description="auto = a Unix socket where there are any, else loopback with a token file.",
         examples=["auto"],
     )
+    address: str = Field(
+        "127.0.0.1",
+        description='IP address to listen on with `listen = "tcp"`. Any other than loopback needs `allow_remote` and `token_file`.',
+        examples=["127.0.0.1"],
+    )
     port: int = Field(
         0,
         ge=0,
         le=65535,
-        description="TCP port on 127.0.0.1; 0 = any free one, written beside the token.",
+        description="TCP port; 0 = any free one, written beside the token.",
         examples=[0],
     )
+    allow_remote: bool = Field(
+        False,
+        description="Other machines may ask, with the token. What they send is not encrypted: put a TLS proxy or a tunnel before it.",
+        examples=[False],
+    )
+    token_file: str = Field(
+        "",
+        description="File with a token of your own, mode 0600, one line of 32 characters or more. Empty = a new token at each start.",
+        examples=["~/.config/indexd/token"],
+    )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Further names (Host) to which the TCP door answers, with the port where it is not 80.",
+        examples=[["studio.lan:8420"]],
+    )
+    requests_per_second: int = Field(
+        300,
+        ge=1,
+        le=100_000,
+        description="More is answered with 429; twice as many may come at once.",
+        examples=[300],
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, text: str) -> str:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is no IP address; write 127.0.0.1, ::1, or an address of this machine"
+            ) from None
+        return text
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> Api:
+        if ip_address(self.address).is_loopback:
+            return self
+        if self.listen != "tcp":
+            raise ValueError(
+                f'address {self.address} is only used with `listen = "tcp"`; set that, or leave address out'
+            )
+        if not self.allow_remote or not self.token_file:
+            raise ValueError(
+                f"at {self.address} other machines could come in; set both `allow_remote = true` and `token_file`,"
+                " or leave address out"
+            )
+        return self
+
+
+class Notify(Section):
+    """A command that is run when a job ends: a message, a sound, a mail."""
+
+    command: tuple[str, ...] = Field(
+        (),
+        description="Program and arguments, run without a shell; {job}, {id}, {state}, {pictures}, {folder}, {reason} are filled in."
+        " Empty = nothing is run.",
+        examples=[["notify-send", "indexd", "{job}: {state}, {pictures} pictures"]],
+    )
+    on: tuple[Literal["done", "failed", "cancelled"], ...] = Field(
+        ("done", "failed"), description="Ends of jobs that are told.", examples=[["done", "failed"]]
+    )
+    time_limit: Duration = Field("30s", description="A command that takes longer is ended.", examples=["30s"])
+
+    @field_validator("command")
+    @classmethod
+    def _is_known(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if command and not command[0].strip():
+            raise ValueError("the first part is the program; it is empty")
+        for part in command:
+            if "\0" in part:
+                raise ValueError("a NUL cannot be handed to a program")
+            for word in re.findall(r"\{(\w+)\}", part):
+                if word not in NOTIFY_WORDS:
+                    near = difflib.get_close_matches(word, NOTIFY_WORDS, 1)
+                    hint = f"did you mean {{{near[0]}}}" if near else f"there are {', '.join(NOTIFY_WORDS)}"
+                    raise ValueError(f"there is no {{{word}}}; {hint}")
+        if command and re.search(r"\{\w+\}", command[0]):
+            raise ValueError("the program itself is named as it is, without {}")
+        return command
+
+    @field_validator("time_limit")
+    @classmethod
+    def _is_a_limit(cls, text: str) -> str:
+        if not parse_duration(text):
+            raise ValueError("a command needs some time, and an end; write 30s")
+        return text
 
 
 class Log(Section):
@@ -283,7 +450,18 @@ class Log(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="How much is said.", examples=["INFO"]
     )
-    json_lines: bool = Field(False, description="One JSON object a line instead of sentences.", examples=[False])
+    format: Literal["text", "json"] = Field(
+        "text",
+        description="Sentences for a person (text), or one JSON object a line for a collector.",
+        examples=["json"],
+    )
+    file: str = Field(
+        "",
+        description="Write the log to this file as well. Empty = none, but on Windows `indexd.log` beside the index.",
+        examples=["~/indexd.log"],
+    )
+    file_mib: int = Field(10, ge=1, le=10_000, description="A log file of this size (MiB) is set aside.", examples=[10])
+    file_keep: int = Field(5, ge=1, le=100, description="So many log files that were set aside are kept.", examples=[5])
 
 
 class Settings(BaseSettings):
@@ -297,8 +475,11 @@ class Settings(BaseSettings):
     models: Models = Field(Models(), description=Models.__doc__)
     faces: Faces = Field(Faces(), description=Faces.__doc__)
     generate: Generate = Field(Generate(), description=Generate.__doc__)
+    characters: Characters = Field(Characters(), description=Characters.__doc__)
+    control: Control = Field(Control(), description=Control.__doc__)
     score: Score = Field(Score(), description=Score.__doc__)
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
     backup: Backup = Field(Backup(), description=Backup.__doc__)
     api: Api = Field(Api(), description=Api.__doc__)
+    notify: Notify = Field(Notify(), description=Notify.__doc__)
     log: Log = Field(Log(), description=Log.__doc__)

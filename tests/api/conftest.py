@@ -44,10 +44,10 @@ def open_door(short_home: Path) -> Iterator[Opens]:
     """Open a door; it is closed after the test."""
     servers: list[Server] = []
 
-    def open_it(listen: str = "auto") -> OpenDoor:
+    def open_it(listen: str = "auto", **api: object) -> OpenDoor:
         if listen == "unix" and not hasattr(socket, "AF_UNIX"):
             pytest.skip("no Unix sockets here")
-        config = load(short_home, {"api": {"listen": listen}})
+        config = load(short_home, {"api": {"listen": listen, **api}})
         operations = ScriptedOperations()
         server = Server(config, operations)
         server.start()

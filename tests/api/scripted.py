@@ -6,8 +6,24 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from indexd.api.pictures import PictureBytes
 from indexd.errors import NothingFound, Refused
 from indexd.search.targets import Target
+from indexd_schemas.characters import (
+    Character,
+    CharacterList,
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusteringState,
+    ClusterRequest,
+    Corrected,
+    Correction,
+    CorrectionLog,
+    Sample,
+    SampleQuestion,
+    ShownCharacter,
+    Suggestions,
+)
 from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -21,12 +37,13 @@ from indexd_schemas.marks import (
     RelocateRequest,
 )
 from indexd_schemas.output import Answer, Explanation, Job, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import Question
-from indexd_schemas.replies import Reparsed, Scanned, VerifiedModel
+from indexd_schemas.question import ControlRequest, Question
+from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
 STATUS = Status(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
 )
+LUNA = Character(id=1, name="Luna", faces=2, pictures=2, confirmed=0, kept=True, hidden=False)
 JOB = ShownJob(
     job=Job(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}),
     pictures=[],
@@ -67,6 +84,18 @@ class ScriptedOperations:
     def status(self) -> Status:
         self._note("status")
         return STATUS
+
+    def ready(self) -> Readiness:
+        self._note("ready")
+        return Readiness(ready=False, reasons=["comparing"])
+
+    def metrics(self) -> str:
+        self._note("metrics")
+        return "indexd_images 2\n"
+
+    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+        self._note("picture", image_id, small)
+        return PictureBytes(b"bytes", "image/png", 'ä"\r\n.png')
 
     def scan(self, wait: bool) -> Scanned:
         self._note("scan", wait)
@@ -130,6 +159,34 @@ class ScriptedOperations:
         self._note("duplicates", question)
         return Duplicates(groups=[], found=[], seconds=0.1)
 
+    def characters(self, question: CharactersQuestion) -> CharacterList:
+        self._note("characters", question)
+        return CharacterList(characters=[], faces=2, unassigned=1)
+
+    def character(self, question: CharacterQuestion) -> ShownCharacter:
+        self._note("character", question)
+        return ShownCharacter(character=LUNA, faces=[])
+
+    def correct(self, correction: Correction) -> Corrected:
+        self._note("correct", correction)
+        return Corrected(number=3, text="named 1 Luna")
+
+    def corrections(self, limit: int) -> CorrectionLog:
+        self._note("corrections", limit)
+        return CorrectionLog(corrections=[])
+
+    def suggest(self) -> Suggestions:
+        self._note("suggest")
+        return Suggestions(splits=[], merges=[])
+
+    def cluster(self, request: ClusterRequest) -> ClusteringState:
+        self._note("cluster", request)
+        return ClusteringState(state="running")
+
+    def sample(self, question: SampleQuestion) -> Sample:
+        self._note("sample", question)
+        return Sample(pictures=[], among=4)
+
     def stats(self, question: StatsQuestion) -> Statistics:
         self._note("stats", question)
         return Statistics(
@@ -139,6 +196,10 @@ class ScriptedOperations:
     def verify_model(self, role: str) -> VerifiedModel:
         self._note("verify_model", role)
         return VerifiedModel(role=role, ok=True, detail="cpu", seconds=1.0)
+
+    def control_map(self, request: ControlRequest) -> MadeMap:
+        self._note("control_map", request)
+        return MadeMap(path="/m.png", type="canny", method="canny/1-2", width=8, height=8, cached=True, seconds=0.1)
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
         self._note("reparse", after, limit, everything)

@@ -16,11 +16,21 @@ import pytest
 from indexd.api.client import Address, _Connection
 from indexd.api.connect import address_of, connect, daemon
 from indexd.api.guard import BODY_LIMIT_BYTES
+from indexd.api.pictures import PictureBytes
 from indexd.api.routes import TABLE
 from indexd.api.server import Server
+from indexd.api.token import Entrance
 from indexd.config import load
 from indexd.errors import DaemonNotRunning, IndexdError, ModelOff, NothingFound, Refused, UsageError
 from indexd.search.targets import Target
+from indexd_schemas.characters import (
+    CharacterQuestion,
+    CharactersQuestion,
+    ClusterRequest,
+    Correction,
+    FaceReference,
+    SampleQuestion,
+)
 from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
 from indexd_schemas.marks import (
     ExportRequest,
@@ -30,7 +40,7 @@ from indexd_schemas.marks import (
     MarkRecord,
     RelocateRequest,
 )
-from indexd_schemas.question import Question, Term
+from indexd_schemas.question import ControlRequest, Question, Term
 from tests.api.conftest import OpenDoor, Opens
 from tests.api.scripted import ScriptedOperations
 
@@ -78,6 +88,14 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.duplicates(DuplicatesQuestion(kinds=("similar",), threshold=0.9)).groups == []
     assert client.stats(StatsQuestion(by=("month",), filters=("rating:4..",))).pictures == 0
     assert client.verify_model("bge").ok
+    assert client.characters(CharactersQuestion(hidden=True)).unassigned == 1
+    assert client.character(CharacterQuestion(character="Lúna", limit=3)).character.name == "Luna"
+    correction = Correction(kind="reject", character="1", faces=(FaceReference(region=5),))
+    assert client.correct(correction).number == 3
+    assert client.corrections(7).corrections == []
+    assert client.suggest().merges == []
+    assert client.cluster(ClusterRequest(action="cancel")).state == "running"
+    assert client.sample(SampleQuestion(character="1", count=3)).among == 4
     assert client.note([Target(image_id=1)], "ä", True).changed == 1
     matching = MarkMatchingRequest(filters=("rating:4..",), add=("a/b",), at_most=3)
     assert client.mark_matching(matching).changed == 3
@@ -86,15 +104,24 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.import_marks(ImportRequest(records=(record,), prefer_file=True)).records == 1
     assert client.relocate(RelocateRequest(old="/a%FF", new="/b")).notes == ["change it"]
     assert client.forget(ForgetRequest(under="/a", dry_run=True)).dry_run
+    wanted = ControlRequest(picture="path:/a%FF.png", type="canny", width=64, height=8)
+    assert client.control_map(wanted).cached
     assert client.reparse(5, 10, everything=True).last_id == 15
+    assert client.ready().reasons == ["comparing"]
+    assert client.metrics() == "indexd_images 2\n"
+    assert client.picture(7, small=True) == PictureBytes(b"bytes", "image/png", 'ä"\r\n.png')
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "duplicates",
-        "stats", "verify_model", "note", "mark_matching", "export_page", "import_marks", "relocate", "forget",
-        "reparse",
+        "stats", "verify_model", "characters", "character", "correct", "corrections", "suggest", "cluster", "sample",
+        "note", "mark_matching", "export_page", "import_marks", "relocate", "forget", "control_map", "reparse", "ready",
+        "metrics", "picture",
     ]  # fmt: skip
     assert asked[0][1] == (question,)
-    assert asked[15][1] == (matching,)
-    assert asked[17][1][0].records == (record,)
+    assert asked[16][1] == (correction,)
+    assert asked[17][1] == (7,)
+    assert asked[22][1] == (matching,)
+    assert asked[24][1][0].records == (record,)
+    assert asked[27][1] == (wanted,)
     assert asked[2][1] == (b"/a/\xff b.png",) or os.name == "nt"
     assert asked[4][1] == ("kind: txt2img # ä\n".encode(), "ä.yaml")
     assert asked[6][1] == ("a name/with ?signs",)
@@ -328,7 +355,7 @@ def test_a_daemon_that_dies_in_the_middle_is_named(short_home: Path) -> None:
     from indexd.api.client import RemoteOperations
 
     with pytest.raises(DaemonNotRunning, match="went away"):
-        RemoteOperations(Address(port=listener.getsockname()[1], token="t")).status()
+        RemoteOperations(Address(entrance=Entrance("127.0.0.1", listener.getsockname()[1], "t"))).status()
     closing.join()
     listener.close()
     assert not config.places.token.exists()

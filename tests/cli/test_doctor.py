@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.cli import checks
+from indexd.doctor import groups
 from indexd.errors import IndexdError
 from indexd_schemas.output import Check
 from tests.cli.conftest import Indexd
@@ -80,10 +80,10 @@ def test_a_folder_that_cannot_be_written(indexd: Indexd, home: Path) -> None:
 
 
 def test_a_check_that_breaks_hides_no_other(indexd: Indexd, monkeypatch: pytest.MonkeyPatch) -> None:
-    def check_index(_config: object) -> None:
+    def broken(_config: object) -> None:
         raise IndexdError("something odd")
 
-    monkeypatch.setattr(checks, "check_index", check_index)
+    monkeypatch.setitem(groups.GROUPS, "index", broken)
     by_name = found(indexd, 2)
     assert by_name["index"].detail == "something odd"
     assert "model bge" in by_name

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from indexd.characters.clusterer import Clusterer
+from indexd.characters.keeper import Keeper
 from indexd.config import load
 from indexd.store.index import Store
 from indexd.store.rotation import backups
 from indexd.upkeep import Upkeep
+from indexd.worker.fake import FakeWorkers
 
 
 def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path: Path) -> None:
@@ -15,7 +18,8 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
     told: list[tuple[str, str]] = []
     damage: list[BaseException] = []
     with Store.open(config.places.index) as store:
-        upkeep = Upkeep(store, config, lambda kind, text: told.append((kind, text)), damage.append)
+        clusterer = Clusterer(store, FakeWorkers, Keeper(store, 0.75, 0.05), tmp_path, 10)
+        upkeep = Upkeep(store, config, lambda kind, text: told.append((kind, text)), damage.append, clusterer)
         upkeep._plan_backups()
         planned = {job.id for job in upkeep._clock.get_jobs()}
         assert "backup" in planned
@@ -30,4 +34,8 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
         assert damage == []
         assert told[-1][0] == "backup failed"
         assert "cannot write the backup" in told[-1][1]
+        upkeep._plan_clusterings()
+        assert upkeep._clock.get_job("clustering") is not None
+        upkeep._cluster()
+        assert clusterer.wait(10).state == "done"
         upkeep.stop()

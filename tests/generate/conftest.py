@@ -58,10 +58,20 @@ class Studio:
         checkpoint: Path | None = None,
         files: dict[str, str] | None = None,
         source: Path | None = None,
+        upscalers: dict[str, str] | None = None,
+        detectors: dict[str, str] | None = None,
         **fields: Any,
     ) -> Rendered:
         path = None if source is None else str(source).encode()
-        call = Render(self.recipe(**fields), str(checkpoint or self.models.sdxl), files or {}, path)
+        recipe = self.recipe(**fields)
+        call = Render(
+            recipe,
+            str(checkpoint or self.models.sdxl) if recipe["model"] else "",
+            files or {},
+            path,
+            upscalers=upscalers or {},
+            detectors=detectors or {},
+        )
         return render(call, self.session)
 
     def steps_seen(self) -> list[tuple[int, int]]:

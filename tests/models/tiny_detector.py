@@ -34,3 +34,24 @@ def write_detector(folder: Path, names: tuple[str, ...], eager: tuple[str, ...],
     path = folder / f"tiny{seed}.pt"
     built.save(str(path))
     return path
+
+
+def write_pose_model(folder: Path) -> Path:
+    """Write a .pt file that finds persons with 17 joints nearly everywhere."""
+    os.environ |= {**OFFLINE, "YOLO_CONFIG_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
+    import torch
+    import yaml
+    from ultralytics import YOLO
+
+    description = folder / "tiny_pose_n.yaml"
+    head = [[[2], 1, "Pose", ["nc", "kpt_shape"]]]
+    description.write_text(yaml.safe_dump({"nc": 1, "kpt_shape": [17, 3], **_LAYERS, "head": head}))
+    torch.manual_seed(0)
+    built = YOLO(str(description), task="pose", verbose=False)
+    built.model.names = {0: "person"}
+    built.model.args = {**built.model.args, "imgsz": SIDE}
+    for branch in built.model.model[-1].cv3:
+        branch[-1].bias.data[:] = 3.0
+    path = folder / "tiny-pose.pt"
+    built.save(str(path))
+    return path

@@ -48,7 +48,7 @@ def test_what_is_unset_is_left_out() -> None:
 
 def test_img2img_starts_from_the_same_picture() -> None:
     made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4))
-    data = keys_of(made, "/pictures/in.png")
+    data = keys_of(made, {"ab": "/pictures/in.png"})
     assert (data["input"], data["denoise"]) == ("/pictures/in.png", 0.4)
     JOB_KINDS["img2img"].model_validate(data)
 

@@ -48,7 +48,8 @@ def test_a_backup_opens_as_the_index_it_was_with_vectors_waiting_as_work(store: 
     ids = fill(store)
     job = store.jobs.list()[0]
     made = write_backup(store.path, tmp_path / "new folder" / "a ?#%.db")
-    assert made.rows == {"rating": 5, "tag": 6, "note": 1, "waiting_mark": 0, "job": 1, "job_item": 2}
+    entered = {table: count for table, count in made.rows.items() if count}
+    assert entered == {"rating": 5, "tag": 6, "note": 1, "job": 1, "job_item": 2}
     assert [path.name for path in made.path.parent.iterdir()] == ["a ?#%.db"]
     with Store.open(made.path) as copy:
         assert copy.images.rows(ids) == store.images.rows(ids)

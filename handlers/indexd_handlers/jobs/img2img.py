@@ -10,8 +10,5 @@ from indexd_schemas.job import Img2ImgJob
 @handles("img2img")
 def img2img(job: Img2ImgJob, desk: Desk) -> list[Draft]:
     """One picture for each source and seed, in the source's size where the job names none. Raises FieldProblem."""
-    return [
-        draft
-        for picture in desk.pictures(job.input)
-        for draft in desk.drafts(job, "img2img", picture=picture, denoise=float(job.denoise))
-    ]
+    pictures = desk.pictures(job.input)
+    return [draft for picture in pictures for draft in desk.drafts(job, "img2img", picture, float(job.denoise))]

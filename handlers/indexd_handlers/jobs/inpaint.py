@@ -14,8 +14,8 @@ def inpaint(job: InpaintJob, desk: Desk) -> list[Draft]:
     drafts: list[Draft] = []
     for picture in desk.pictures(job.input):
         mask = desk.masks.of(job, picture)
-        more = {"picture": picture, "denoise": float(job.denoise), "mask": mask, "size": _size(job, desk, picture)}
-        drafts += desk.drafts(job, "inpaint", **more)
+        size = _size(job, desk, picture)
+        drafts += desk.drafts(job, "inpaint", picture, float(job.denoise), mask=mask, size=size)
     return drafts
 
 

@@ -12,6 +12,7 @@ from indexd.jobs.expand import Desk, Draft
 from indexd.jobs.inputs import InputPicture
 from indexd.registry import handles, job_kinds
 from indexd_schemas.job import JOB_KINDS, RegenerateJob
+from indexd_schemas.job_part import sides_of
 
 # What a change of one key takes out of the picture's own recipe.
 _TAKES_OUT = {"size": ("width", "height"), "seeds": ("seed",), "sampler": ("schedule",)}
@@ -26,6 +27,7 @@ def regenerate(job: RegenerateJob, desk: Desk) -> list[Draft]:
 
 def _again(changes: dict[str, Any], desk: Desk, picture: InputPicture) -> list[Draft]:
     own = desk.recipes.of(picture)
+    _scale_hires(own.keys, changes)
     gone = {key for change in changes for key in _TAKES_OUT.get(change, ())}
     keys = {key: value for key, value in own.keys.items() if key not in gone} | changes
     kind = keys["kind"]
@@ -48,3 +50,12 @@ def _again(changes: dict[str, Any], desk: Desk, picture: InputPicture) -> list[D
         text = f"input: {picture.name} cannot be made again as it was: {problem}"
         raise FieldProblem(("input",), f"{text} (write another `{key}` into the job to change that)") from None
     return [replace(draft, notes=tuple(own.remarks)) for draft in drafts]
+
+
+def _scale_hires(own: dict[str, Any], changes: dict[str, Any]) -> None:
+    """A second pass of another first size grows by the same factor, not to the old size."""
+    size = own.get("hires", {}).get("size")
+    if size is None or "hires" in changes or not {"size", "width", "height"} & changes.keys():
+        return
+    hires = {key: value for key, value in own["hires"].items() if key != "size"}
+    own["hires"] = hires | {"scale": sides_of(size)[0] / own["width"]}

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from indexd.generate.guidance import Guided
+from indexd.generate.guidance import Guides
 from indexd.generate.sampling.inpaint import Kept
 from indexd.generate.text import Moment
 
@@ -36,7 +36,7 @@ class SchedulerRun:
         return self._noised(latents, noise, 0)
 
     def run(
-        self, guided: Guided, latents: torch.Tensor, noise: torch.Tensor, chance: torch.Generator, kept: Kept | None
+        self, guided: Guides, latents: torch.Tensor, noise: torch.Tensor, chance: torch.Generator, kept: Kept | None
     ) -> Iterator[torch.Tensor]:
         """The latents after each step."""
         scheduler = self._scheduler

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from indexd.generate.guidance import Guided
+from indexd.generate.guidance import Guides
 from indexd.generate.levels import Levels
 from indexd.generate.sampling.inpaint import Kept
 from indexd.generate.sampling.noise import Brownian, Fresh
@@ -40,7 +40,7 @@ class SigmaRun:
         return latents.float() + noise.float() * self.sigmas[0]
 
     def run(
-        self, guided: Guided, latents: torch.Tensor, noise: torch.Tensor, chance: torch.Generator, kept: Kept | None
+        self, guided: Guides, latents: torch.Tensor, noise: torch.Tensor, chance: torch.Generator, kept: Kept | None
     ) -> Iterator[torch.Tensor]:
         """The latents after each step, in the UNet's number format."""
         model = Denoiser(guided, self._levels, self.sigmas, noise, kept)
@@ -59,7 +59,7 @@ class Denoiser:
     What a mask keeps is set to the original at that level before it is looked at, and is the original in the answer.
     """
 
-    guided: Guided
+    guided: Guides
     levels: Levels
     sigmas: tuple[float, ...]
     noise: torch.Tensor

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import ValidationError
 
-from indexd.images.facts import LoraUse, Metadata, SamplerPass, Score
+from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass, Score
 from indexd.images.metadata.registry import Texts, reads
 from indexd_schemas.recipe import Recipe
+from indexd_schemas.stage_keys import stage_keys
 
 CHUNKS = ("png:indexd", "stealth:indexd")
 
@@ -29,33 +31,53 @@ def read(texts: Texts) -> Metadata | None:
 
 
 def _metadata(recipe: Recipe, source: str) -> Metadata:
-    denoise = recipe.input.denoise if recipe.input else None
-    seed, model = str(recipe.seed), recipe.model.name
-    return Metadata(
+    denoise = _denoise(recipe)
+    made = Metadata(
         generator="indexd",
         generator_version=recipe.software,
         source=source,
         is_ai="metadata",
         prompt=recipe.prompt,
         negative_prompt=recipe.negative_prompt,
+        gen_width=recipe.width,
+        gen_height=recipe.height,
+        job=recipe.job,
+        denoise=denoise,
+        input_hash=recipe.input.hash if recipe.input else None,
+        scores=tuple(Score(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
+        extras=tuple(_extras(recipe)),
+    )
+    if recipe.model is None:  # nothing was sampled
+        return made
+    seed, model = str(recipe.seed), recipe.model.name
+    return replace(
+        made,
         seed=seed,
         steps=recipe.steps,
         cfg=recipe.cfg,
         sampler=recipe.sampler,
         schedule=recipe.schedule,
-        denoise=denoise,
         clip_skip=recipe.clip_skip,
         model_name=model,
         model_hash=recipe.model.hash,
-        gen_width=recipe.width,
-        gen_height=recipe.height,
-        job=recipe.job,
-        input_hash=recipe.input.hash if recipe.input else None,
         loras=tuple(LoraUse(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
+        controls=tuple(_controls(recipe)),
         passes=(SamplerPass(seed, recipe.steps, recipe.cfg, recipe.sampler, recipe.schedule, denoise, model),),
-        scores=tuple(Score(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
-        extras=tuple(_extras(recipe)),
     )
+
+
+def _controls(recipe: Recipe) -> Iterator[ControlUse]:
+    for one in recipe.control:
+        module = one.type if one.preprocess else f"{one.type} (map given)"
+        yield ControlUse(one.model.name, module, one.strength, one.start, one.end)
+    for reference in recipe.reference:
+        yield ControlUse(reference.model.name, "ip-adapter", reference.weight, 0.0, 1.0)
+
+
+def _denoise(recipe: Recipe) -> float | None:
+    if recipe.kind in ("img2img", "inpaint") and recipe.input is not None:
+        return recipe.input.denoise
+    return recipe.refine.denoise if recipe.kind == "refine" and recipe.refine is not None else None
 
 
 def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -66,7 +88,11 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "dtype", recipe.dtype
     if recipe.mask:
         yield "mask", recipe.mask.model_dump_json(exclude_defaults=True)
+    if stages := stage_keys(recipe):
+        yield "stages", json.dumps(stages, ensure_ascii=False)
     yield from (("embedding", f"{use.name} ({use.hash})") for use in recipe.embeddings)
+    yield from (("control_image", f"{one.image} ({one.image_name})") for one in recipe.control)
+    yield from (("reference_image", f"{one.image} ({one.image_name})") for one in recipe.reference)
     for lora in recipe.loras:
         if lora.blocks is not None:
             yield "lora_blocks", f"{lora.name}: {json.dumps(lora.blocks)}"

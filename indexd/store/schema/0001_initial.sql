@@ -219,6 +219,68 @@ CREATE TABLE region (
 CREATE INDEX region_of_image ON region (image_id);
 CREATE INDEX region_by_kind ON region (kind, image_id);
 
+-- Who is in the pictures. A row is never deleted, so no id is given twice; what was merged names where its faces went.
+-- `kept`: a person had a hand in it (named, merged, split, confirmed), so no clustering takes it apart.
+CREATE TABLE character (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    name        TEXT,
+    name_key    TEXT UNIQUE,  -- the name without case
+    hidden      INTEGER NOT NULL DEFAULT 0,
+    threshold   REAL CHECK (threshold BETWEEN 0 AND 1),  -- NULL = that of the settings
+    kept        INTEGER NOT NULL DEFAULT 0,
+    merged_into INTEGER REFERENCES character (id),
+    made_at     REAL NOT NULL
+) STRICT;
+
+-- Whose face it is now: derived from clustering and assignment but for the confirmed ones, which face_word holds as well.
+CREATE TABLE membership (
+    region_id    INTEGER PRIMARY KEY REFERENCES region (id),
+    character_id INTEGER NOT NULL REFERENCES character (id),
+    source       TEXT NOT NULL CHECK (source IN ('cluster', 'assigned', 'confirmed'))
+) STRICT;
+CREATE INDEX membership_of ON membership (character_id);
+
+-- What a person said of a face: it is this character's, or it is not. A face is at most one character's.
+CREATE TABLE face_word (
+    region_id    INTEGER NOT NULL REFERENCES region (id),
+    character_id INTEGER NOT NULL REFERENCES character (id),
+    word         TEXT NOT NULL CHECK (word IN ('is', 'not')),
+    said_at      REAL NOT NULL,
+    PRIMARY KEY (region_id, character_id)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX face_word_is ON face_word (region_id) WHERE word = 'is';
+
+-- The same for contents that are not in the index (any more, or yet): put on the face that is found there.
+CREATE TABLE waiting_face (
+    content_hash BLOB NOT NULL,
+    kind         TEXT NOT NULL,
+    left         REAL NOT NULL,
+    top          REAL NOT NULL,
+    width        REAL NOT NULL,
+    height       REAL NOT NULL,
+    character_id INTEGER NOT NULL REFERENCES character (id),
+    word         TEXT NOT NULL CHECK (word IN ('is', 'not', 'member')),
+    said_at      REAL NOT NULL,
+    PRIMARY KEY (content_hash, kind, left, top, width, height, character_id)
+) STRICT, WITHOUT ROWID;
+
+-- Characters of which a person said that they are two, the lower id first.
+CREATE TABLE character_apart (
+    one_id   INTEGER NOT NULL REFERENCES character (id),
+    other_id INTEGER NOT NULL REFERENCES character (id),
+    PRIMARY KEY (one_id, other_id)
+) STRICT, WITHOUT ROWID;
+
+-- What people put right, with what is needed to undo it (JSON: rows as they were before).
+CREATE TABLE correction (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at        REAL NOT NULL,
+    kind      TEXT NOT NULL,
+    text      TEXT NOT NULL,
+    undone_at REAL,
+    before    TEXT NOT NULL
+) STRICT;
+
 -- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
 CREATE TABLE work (
     stage      TEXT NOT NULL,
@@ -260,9 +322,11 @@ CREATE TABLE job (
     mirrored      TEXT NOT NULL DEFAULT 'inbox' CHECK (mirrored IN ('inbox', 'accepted', 'done', 'failed')),
     created_at    REAL NOT NULL,
     finished_at   REAL,
+    untold        INTEGER NOT NULL DEFAULT 0,  -- 1: it has ended, and the command of [notify] was not run for it yet
     source        BLOB NOT NULL  -- last: what stands behind a long value is reached only through all its pages
 ) STRICT;
 CREATE INDEX job_by_name ON job (name);
+CREATE INDEX job_untold ON job (id) WHERE untold = 1;
 CREATE INDEX job_open ON job (priority DESC, id) WHERE state IN ('queued', 'running');
 
 CREATE TABLE job_item (
@@ -281,6 +345,7 @@ CREATE TABLE job_item (
     scores       TEXT,  -- JSON: score -> value
     rejected     BLOB,  -- where it goes because it is not kept; it is there when `path` says the same
     settings     TEXT NOT NULL,  -- JSON
+    report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
     UNIQUE (job_id, position)
 ) STRICT;
 CREATE INDEX job_item_queued ON job_item (job_id, position) WHERE state = 'queued';

@@ -1,0 +1,104 @@
+"""Clustering faces of known truth: ours at 10 000, 50 000 and 100 000 x 1024, plain hdbscan and scikit-learn's where they can.
+
+Each runs in a process of its own on two threads, so that the memory printed is that of the clustering alone: the vectors
+are read from a file of half precision, as the worker reads them. `python -m bench.face_clustering 10000 50000` takes
+other sizes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.faces import made_up
+from bench.report import line
+
+DIM = 1024
+SIZES = (10_000, 50_000, 100_000)
+SECONDS_BAR = {50_000: "<= 30 s", 100_000: "<= 90 s"}
+# Raw vectors of 1024 take these minutes beyond a few thousand, and so do reduced ones beyond ten.
+RAW_SIZES, REDUCED_SIZES = (2_000, 5_000), (5_000, 10_000)
+THREADS = 2
+# Beside the generator's own: faces of one character at a cosine of about .75, as drawn ones have it.
+OWN = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a method did: seconds, peak memory of its process in MB, the labels."""
+
+    seconds: float
+    megabytes: float
+    labels: np.ndarray
+
+
+def run(method: str, path: Path) -> Run:
+    """Cluster the vectors in this file by the named method, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(1) as pool:
+        return pool.apply(_run, (method, str(path)))
+
+
+def _run(method: str, path: str) -> Run:
+    import faiss
+
+    from indexd.characters.cluster import REDUCED_DIM, cluster
+    from indexd.characters.reduce import reduced
+    from indexd.characters.vectors import open_rows
+
+    faiss.omp_set_num_threads(THREADS)
+    rows = open_rows(path, DIM)
+    start = time.perf_counter()
+    if method == "ours":
+        labels = cluster(rows)
+    else:
+        if method.endswith("reduced"):
+            taken = reduced(rows, REDUCED_DIM, 0, lambda _stage, _done, _total: None)
+        else:
+            taken = rows.astype(np.float32)
+        if method.startswith("hdbscan"):
+            import hdbscan
+
+            labels = hdbscan.HDBSCAN(min_cluster_size=10, core_dist_n_jobs=THREADS).fit_predict(taken)
+        else:
+            from sklearn.cluster import HDBSCAN
+
+            labels = HDBSCAN(min_cluster_size=10, n_jobs=THREADS, copy=True).fit_predict(taken)
+    seconds = time.perf_counter() - start
+    return Run(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, np.asarray(labels))
+
+
+def main(sizes: tuple[int, ...]) -> None:
+    """Print seconds, peak memory, agreement with the truth and pairs wrongly together, size by size."""
+    from indexd.characters.measure import agreement, over_merge_rate
+    from indexd.characters.vectors import write_rows
+
+    for count in sorted({*sizes, *RAW_SIZES}):
+        faces = made_up(count, DIM, own=OWN)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "faces.f16"
+            write_rows(path, [faces.rows])
+            methods = ["ours"] if count in sizes or count in RAW_SIZES else []
+            methods += ["hdbscan", "scikit-learn"] if count in RAW_SIZES else []
+            methods += ["hdbscan, reduced", "scikit-learn, reduced"] if count in REDUCED_SIZES else []
+            for method in methods:
+                done = run(method, path)
+                bar = SECONDS_BAR.get(count, "") if method == "ours" else ""
+                what = f"{count} faces, {method}"
+                line(what, done.seconds, "s", bar=bar)
+                line(f"{what}: peak memory", done.megabytes, "MB", bar="<= 1500 MB" if bar else "")
+                line(
+                    f"{what}: adjusted Rand index", agreement(faces.truth, done.labels), "", bar=">= .97" if bar else ""
+                )
+                line(f"{what}: pairs wrongly together", over_merge_rate(faces.truth, done.labels) * 100, "%")
+
+
+if __name__ == "__main__":
+    main(tuple(map(int, sys.argv[1:])) or SIZES)

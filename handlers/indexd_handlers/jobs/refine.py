@@ -1,0 +1,14 @@
+"""Job kind `refine`: finished pictures, denoised once more in tiles. Reads the pictures (hashes are taken), writes nothing."""
+
+from __future__ import annotations
+
+from indexd.jobs.expand import Desk, Draft
+from indexd.registry import handles
+from indexd_schemas.job import RefineJob
+
+
+@handles("refine")
+def refine(job: RefineJob, desk: Desk) -> list[Draft]:
+    """One picture for each source and seed, through the stages that the job switches on. Raises FieldProblem."""
+    pictures = desk.pictures(job.input)
+    return [draft for picture in pictures for draft in desk.drafts(job, "refine", picture, finished=True)]

@@ -1,0 +1,80 @@
+"""The bytes of a picture by its id: of its thumbnail, or of a file whose content is still the one that was indexed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from indexd.config import Config
+from indexd.errors import IndexdError, NothingFound, NotRegular
+from indexd.images.thumbnail import thumbnail_path
+from indexd.store.index import Store
+from indexd.store.records import FileRow
+from indexd.watch.elsewhere import inside
+from indexd.watch.folders import watched_folders
+from indexd.watch.regular import open_regular
+
+MOST_BYTES = 256 << 20
+_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+}
+_UNKNOWN = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBytes:
+    """A picture as it is sent; `name` is the file name to offer."""
+
+    data: bytes
+    media_type: str
+    name: str
+
+
+def thumbnail(store: Store, config: Config, image_id: int) -> PictureBytes:
+    """The thumbnail. Raises NothingFound when there is no such picture, or none was made of it yet."""
+    content_hash = store.images.hashes([image_id]).get(image_id)
+    if content_hash is None:
+        raise NothingFound(f"there is no picture #{image_id}")
+    try:
+        with open_regular(thumbnail_path(config.places.thumbnails, content_hash)) as file:
+            return PictureBytes(file.read(MOST_BYTES), "image/webp", f"{image_id}.webp")
+    except (OSError, NotRegular):
+        raise NothingFound(f"#{image_id} has no thumbnail yet") from None
+
+
+def whole(store: Store, config: Config, image_id: int) -> PictureBytes:
+    """A file of the picture that is in a watched folder and still holds what was indexed.
+
+    That its bytes have the hash of the index is what makes this safe: whatever was put in the place of the file, by a
+    link or otherwise, is not sent. Raises NothingFound.
+    """
+    row = store.images.get(image_id)
+    if row is None:
+        raise NothingFound(f"there is no picture #{image_id}")
+    roots = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
+    for file in row.files:
+        data = _read(file, roots)
+        if data is not None and blake3(data).digest() == row.content_hash:
+            name = os.path.basename(os.fsdecode(file.path)).encode("utf-8", "replace").decode()
+            return PictureBytes(data, _TYPES.get(row.format, _UNKNOWN), name)
+    raise NothingFound(f"no file of #{image_id} is there that holds what was indexed; `indexd explain` says more")
+
+
+def _read(file: FileRow, roots: list[bytes]) -> bytes | None:
+    if file.missing_since is not None or not any(inside(root, file.path) for root in roots):
+        return None
+    try:
+        # The links of folders are followed now, once; the check and the opening then speak of the same file.
+        with open_regular(os.path.join(os.path.realpath(os.path.dirname(file.path)), os.path.basename(file.path))) as f:
+            data = f.read(MOST_BYTES + 1)
+    except (OSError, IndexdError):
+        return None
+    return data if len(data) <= MOST_BYTES else None

@@ -1,0 +1,152 @@
+"""Keeps what characters look like in memory, and gives new faces to them as they come."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable
+
+import numpy as np
+
+from indexd.characters.assign import References, described_from
+from indexd.errors import StoreError
+from indexd.store.faces import FacesChanged
+from indexd.store.index import Store
+from indexd.store.revisions import FACE
+
+log = logging.getLogger(__name__)
+
+ASSIGN_AT_ONCE = 4000
+STOP_SECONDS = 10.0
+
+
+class Keeper:
+    """References of all characters, from the vectors in the index.
+
+    `start` makes a thread that follows every change; without it, `refresh` and `assign_new` do the same when called.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        threshold: float,
+        margin: float,
+        on_failure: Callable[[BaseException], None] = lambda _error: None,
+    ) -> None:
+        self.references = References(threshold, margin)
+        self._store = store
+        self._on_failure = on_failure
+        self._condition = threading.Condition()
+        self._new: set[int] = set()
+        self._changed: set[int] = set()
+        self._revision: int | None = None
+        self._stopping = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name="characters", daemon=True)
+
+    def start(self) -> None:
+        """Follow the index from now on. What came while nobody followed is found by looking at all faces once."""
+        self._store.faces.on_change(self._on_faces)
+        self._store.characters.on_change(self._on_characters)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. Harmless when it never started."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def settled(self, timeout: float) -> bool:
+        """Wait until everything that was heard of is done; False when it was not within `timeout` seconds."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not (self._new or self._changed or self._busy), timeout)
+
+    def refresh(self, characters: Collection[int] | None = None) -> None:
+        """Describe these characters, or all, from the faces that they have now."""
+        revision = self._store.vectors.active(FACE)
+        if revision is None:
+            return
+        if revision.id != self._revision:
+            # Vectors of two models say nothing about each other.
+            self.references.clear()
+            self._revision, characters = revision.id, None
+        thresholds = self._store.characters.thresholds()
+        members = self._store.characters.members(characters)
+        owner = np.array([one.character_id for one in members], np.int64)
+        region = np.array([one.region_id for one in members], np.int64)
+        sure = np.array([one.source == "confirmed" for one in members], np.bool_)
+        everyone = set(owner.tolist()) | (set(characters) if characters is not None else set(self.references.all()))
+        for one in sorted(everyone):
+            mine = owner == one
+            chosen = described_from(region[mine], sure[mine])
+            read = self._store.faces.vectors(chosen.tolist(), revision.id)
+            self.references.describe(one, read.vectors.astype(np.float32), thresholds.get(one))
+
+    def assign_new(self, regions: Collection[int] | None = None) -> int:
+        """Give those of these faces, or of all, that are nobody's to the characters they are near; how many were given."""
+        given = 0
+        for part in self._store.faces.slices(regions, self._revision) if self._revision is not None else ():
+            owned = self._store.characters.of_regions(part.ids.tolist())
+            free = np.array([one not in owned for one in part.ids.tolist()], np.bool_)
+            if not free.any():
+                continue
+            ids = part.ids[free]
+            place_of = {one: place for place, one in enumerate(ids.tolist())}
+            rejected = [
+                (place_of[region], character)
+                for region, those in self._store.characters.rejections(ids.tolist()).items()
+                for character in those
+            ]
+            near = self.references.nearest(part.vectors[free].astype(np.float32), rejected)
+            sure = near.character > 0
+            given += self._store.characters.assign(
+                dict(zip(ids[sure].tolist(), near.character[sure].tolist(), strict=True))
+            )
+        return given
+
+    def _on_faces(self, change: FacesChanged) -> None:
+        with self._condition:
+            self._new.update(change.put)
+            self._condition.notify_all()
+
+    def _on_characters(self, characters: Collection[int]) -> None:
+        with self._condition:
+            self._changed.update(characters)
+            self._condition.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._step(None, None)
+            while (work := self._next()) is not None:
+                self._step(*work)
+        except BaseException as error:
+            self._on_failure(error)
+
+    def _next(self) -> tuple[set[int], set[int]] | None:
+        with self._condition:
+            self._busy = False
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: self._stopping or self._new or self._changed)
+            if self._stopping:
+                return None
+            self._busy = True
+            new, changed = self._new, self._changed
+            self._new, self._changed = set(), set()
+            return new, changed
+
+    def _step(self, new: Collection[int] | None, changed: Collection[int] | None) -> None:
+        try:
+            self.refresh(None if changed is None else {*changed, *self._described_anew(new or ())})
+            count = self.assign_new(new)
+        except StoreError as error:
+            # A full disk: the faces stay nobody's until the next clustering or the next start.
+            log.warning("new faces were not given to characters: %s", error)
+            return
+        if count:
+            log.debug("%d new faces were given to characters", count)
+
+    def _described_anew(self, regions: Iterable[int]) -> set[int]:
+        """The characters whose faces have new vectors."""
+        return {member.character_id for member in self._store.characters.of_regions(list(regions)).values()}

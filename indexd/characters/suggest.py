@@ -1,0 +1,97 @@
+"""What a person might want to put right: a character that is two, two characters that are one.
+
+Both ask the same question of two heaps of faces: how far apart are they along the line between their middles, in units of
+their own width (Ashman, Bird and Zepf, "Detecting bimodality in astronomical datasets", AJ 108, 1994). One round heap cut in
+two by a plane has 2.65; heaps that do not touch have more than 4. The line is drawn through one half of the faces and the width
+taken of the other: among a few faces of a thousand numbers there is always a line along which they happen to lie apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.characters.references import halves, middle
+from indexd.characters.vectors import Floats
+
+TWO_APART = 4.0
+AS_ONE = 2.65
+SMALLEST_CORE = 10
+# Characters whose middles are farther apart than this are not looked at as one.
+NEAR_ENOUGH = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """`apart`: the distance in widths; `side`: in which half each face lies."""
+
+    apart: float
+    side: NDArray[np.bool_]
+
+
+def two_cores(rows: Floats) -> Separation | None:
+    """The two dense cores of a character's faces (n, dim), or None when it has one."""
+    if len(rows) < 2 * SMALLEST_CORE:
+        return None
+    side = halves(rows)
+    if min(side.sum(), (~side).sum()) < SMALLEST_CORE:
+        return None
+    apart = min(_cut(rows[first::2], rows[1 - first :: 2]) for first in (0, 1))
+    return Separation(apart, side) if apart >= TWO_APART else None
+
+
+def separation(one: Floats, other: Floats) -> float:
+    """How far apart two heaps of unit vectors are, in widths along the line between their middles."""
+    if min(len(one), len(other)) < 4:
+        return 0.0
+    return min(
+        _along(other[first::2].mean(axis=0) - one[first::2].mean(axis=0), one[1 - first :: 2], other[1 - first :: 2])
+        for first in (0, 1)
+    )
+
+
+def _cut(drawn: Floats, seen: Floats) -> float:
+    """How far apart the faces `seen` are when they are cut as those `drawn` fall into two."""
+    side = halves(drawn)
+    if side.all() or not side.any():
+        return 0.0
+    one, other = middle(drawn[~side]), middle(drawn[side])
+    theirs = seen @ other > seen @ one
+    if min(theirs.sum(), (~theirs).sum()) < 2:
+        return 0.0
+    return _along(other - one, seen[~theirs], seen[theirs])
+
+
+def _along(line: Floats, one: Floats, other: Floats) -> float:
+    """The distance of the means of two heaps along a line, in their own width; 0 where they lie the other way round."""
+    length = float(np.linalg.norm(line))
+    if length < 1e-6:
+        return 0.0
+    near, far = one @ line / length, other @ line / length
+    width = float(np.sqrt((near.var() + far.var()) / 2))
+    return max(float(far.mean() - near.mean()), 0.0) / max(width, 1e-6)
+
+
+def one_in_two(faces: Mapping[int, Floats], apart: Collection[tuple[int, int]] = ()) -> list[tuple[int, int, float]]:
+    """Pairs of characters (lower id first) whose faces are one heap, with the cosine of their middles, the nearest first.
+
+    `apart` are pairs, lower id first, of which a person said that they are two.
+    """
+    ids = sorted(one for one, rows in faces.items() if len(rows))
+    if len(ids) < 2:
+        return []
+    middles = np.stack([middle(faces[one]) for one in ids])
+    known = set(apart)
+    found = []
+    for place, one in enumerate(ids):
+        near = middles[place + 1 :] @ middles[place]
+        for further in np.flatnonzero(near >= NEAR_ENOUGH).tolist():
+            other = ids[place + 1 + further]
+            if (one, other) in known:
+                continue
+            if separation(faces[one], faces[other]) < AS_ONE:
+                found.append((one, other, float(near[further])))
+    return sorted(found, key=lambda pair: (-pair[2], pair[0], pair[1]))

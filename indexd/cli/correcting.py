@@ -1,0 +1,151 @@
+"""Putting right who is who: the commands of `indexd characters` that change something, each of which can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexd.cli.printing import json_option, moment, print_json, tell
+from indexd.cli.session import operations
+from indexd.errors import EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from indexd_schemas.characters import Corrected, FaceReference
+
+character_argument = click.argument("character", metavar="CHARACTER")
+faces_argument = click.argument("faces", nargs=-1, required=True, metavar="FACE...")
+
+
+@click.command()
+@character_argument
+@click.argument("name", metavar="NAME")
+@json_option
+def name(character: str, name: str, as_json: bool) -> int:
+    """Name a character; "" takes the name away. Names are compared without case, and each is there once."""
+    return correct(as_json, kind="name", character=character, name=name)
+
+
+@click.command()
+@character_argument
+@click.argument("others", nargs=-1, required=True, metavar="OTHER...")
+@json_option
+def merge(character: str, others: tuple[str, ...], as_json: bool) -> int:
+    """Make several characters one: CHARACTER gets all faces of the OTHERs, and keeps its name if it has one."""
+    return correct(as_json, kind="merge", character=character, others=others)
+
+
+@click.command()
+@character_argument
+@click.argument("faces", nargs=-1, metavar="[FACE]...")
+@click.option(
+    "--at", type=click.FloatRange(0, 1), help="Keep together what is at least so alike (cosine), split the rest."
+)
+@json_option
+def split(character: str, faces: tuple[str, ...], at: float | None, as_json: bool) -> int:
+    """Take faces out into a character of their own: the FACEs, or what falls apart --at a likeness."""
+    return correct(as_json, kind="split", character=character, faces=_faces(faces), at=at)
+
+
+@click.command()
+@character_argument
+@faces_argument
+@json_option
+def confirm(character: str, faces: tuple[str, ...], as_json: bool) -> int:
+    """Say that these faces are this character's, whatever a clustering finds."""
+    return correct(as_json, kind="confirm", character=character, faces=_faces(faces))
+
+
+@click.command()
+@character_argument
+@faces_argument
+@json_option
+def reject(character: str, faces: tuple[str, ...], as_json: bool) -> int:
+    """Say that these faces are not this character's; they never come back to it."""
+    return correct(as_json, kind="reject", character=character, faces=_faces(faces))
+
+
+@click.command()
+@character_argument
+@click.option("--off", is_flag=True, help="Show it again.")
+@json_option
+def hide(character: str, off: bool, as_json: bool) -> int:
+    """Leave a character out of lists and suggestions (faces in the crowd); its faces stay its own."""
+    return correct(as_json, kind="show" if off else "hide", character=character)
+
+
+@click.command()
+@character_argument
+@click.argument("threshold", type=click.FloatRange(0, 1), required=False)
+@json_option
+def threshold(character: str, threshold: float | None, as_json: bool) -> int:
+    """Set how near (cosine) a new face must be to be given to this character; without a number, as the settings say."""
+    return correct(as_json, kind="threshold", character=character, at=threshold)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1), required=False)
+@click.option("--list", "listed", is_flag=True, help="List what was put right instead.")
+@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many to list.")
+@json_option
+def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:
+    """Undo a correction: the latest, or the one with this NUMBER if nothing later stands on it."""
+    if not listed:
+        return correct(as_json, kind="undo", number=number)
+    with operations() as door:
+        log = door.corrections(limit)
+    if as_json:
+        print_json(log)
+        return EXIT_OK
+    for entry in log.corrections:
+        undone = "  (undone)" if entry.undone_at is not None and entry.kind != "undo" else ""
+        tell(f"{entry.number:>6}  {moment(entry.at)}  {entry.text}{undone}")
+    return EXIT_OK
+
+
+COMMANDS = (name, merge, split, confirm, reject, hide, threshold, undo)
+
+
+def correct(as_json: bool, **given: Any) -> int:
+    """Have a correction made, and tell what was done."""
+    from indexd_schemas.characters import Correction
+
+    with operations(write=True) as door:
+        done: Corrected = door.correct(made(Correction, **given))
+    if as_json:
+        print_json(done)
+    else:
+        undo_hint = "" if given["kind"] == "undo" else f"  (indexd characters undo {done.number})"
+        tell(f"{done.text}{undo_hint}")
+    return EXIT_OK
+
+
+def made(model: Any, **given: Any) -> Any:
+    """A request. Raises UsageError with the first thing that is wrong."""
+    from pydantic import ValidationError
+
+    try:
+        return model(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _faces(texts: Sequence[str]) -> tuple[FaceReference, ...]:
+    return tuple(_face(text) for text in texts)
+
+
+def _face(text: str) -> FaceReference:
+    """A number is a face; a path is a picture, with `:2` behind it for its second largest face."""
+    import os
+
+    from indexd.search.targets import of_path, to_text
+    from indexd_schemas.characters import FaceReference
+
+    if text.isascii() and text.isdigit() and not os.path.lexists(text) and len(text) < 19 and int(text):
+        return FaceReference(region=int(text))
+    path, colon, number = text.rpartition(":")
+    if colon and number.isascii() and number.isdigit() and 0 < int(number) < 10_000 and not os.path.lexists(text):
+        return FaceReference(target=to_text(of_path(path)), number=int(number))
+    return FaceReference(target=to_text(of_path(text)))

@@ -1,0 +1,59 @@
+"""Pose maps: an ultralytics pose model finds the joints of people, and they are drawn as stick figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from indexd.control.skeleton import COCO_JOINTS, draw
+from indexd.errors import ModelOff
+from indexd.models.detector import load_yolo
+from indexd.models.identity import file_sha256
+
+ROLE = "pose map"
+_CONFIDENCE = 0.4
+_SAME_PERSON = 0.6
+_MOST_PEOPLE = 50
+
+
+class PoseModel:
+    """A loaded model; `identity` names its file."""
+
+    def __init__(self, model: Any, device: str, identity: str) -> None:
+        self._model = model
+        self._device = device
+        self.identity = identity
+
+    def map_of(self, picture: Image.Image) -> Image.Image:
+        """The people of an RGB picture as stick figures on black, in its size."""
+        [result] = self._model.predict(
+            [picture],
+            conf=_CONFIDENCE,
+            iou=_SAME_PERSON,
+            max_det=_MOST_PEOPLE,
+            device=self._device,
+            verbose=False,
+            save=False,
+        )
+        if result.keypoints is None or result.keypoints.data.shape[1:] != (COCO_JOINTS, 3):
+            raise ModelOff(ROLE, f"the model gives no {COCO_JOINTS} joints of a person; a pose model does")
+        people = [person.astype(np.float32) for person in result.keypoints.data.cpu().numpy()]
+        return Image.fromarray(draw(people, picture.width, picture.height))
+
+
+def load_pose_model(file: str, device: str, cache_folder: str) -> PoseModel:
+    """An ultralytics pose model (.pt). Raises ModelOff with the reason; code in the file is never run."""
+    return PoseModel(
+        load_yolo(Path(file), "pose", device, ROLE, cache_folder), device, pose_identity(file, cache_folder)
+    )
+
+
+def pose_identity(file: str, cache_folder: str) -> str:
+    """What tells the maps of this model from those of another. Raises ModelOff where there is no such file."""
+    try:
+        return f"pose/{file_sha256(file, cache_folder)[:10]}"
+    except OSError as error:
+        raise ModelOff(ROLE, f"{file} cannot be read ({error.strerror}); correct [control] pose_model") from error

@@ -1,0 +1,78 @@
+"""The graphics card: asked of the driver, and of torch in a process of its own, because the daemon's side never loads it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from indexd.config import Config
+from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd_schemas.settings import ROLES
+
+SMI_SECONDS = 20
+TORCH_SECONDS = 120
+_SMI = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader")
+_TORCH = """
+import json, torch
+there = torch.cuda.is_available()
+print(json.dumps({"version": torch.__version__, "built_for": torch.version.cuda or getattr(torch.version, "hip", None),
+                  "cards": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if there else []}))
+"""
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """Whether driver and torch agree on a card, where there is one or the settings ask for it."""
+    wanted = sorted(role for role in ROLES if config.settings.models.role(role).device.startswith("cuda"))
+    driver = Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
+    if not driver and not wanted:
+        yield ok("card", "none found; models run on the CPU")
+    elif not driver:
+        text = f"the settings ask for cuda ({', '.join(wanted)}), and there is no driver"
+        yield failed("card", text, 'install the driver, or set device = "auto"')
+    else:
+        yield from with_driver(wanted)
+
+
+def with_driver(wanted: list[str], ask: Callable[[Sequence[str], float], str] | None = None) -> Iterator[Finding]:
+    """What driver and torch say. `ask` runs a command within so many seconds and raises OSError with the problem."""
+    ask = ask or _ask
+    try:
+        cards = [line.strip() for line in ask(_SMI, SMI_SECONDS).splitlines() if line.strip()]
+    except OSError as error:
+        yield failed(
+            "driver", f"the driver does not answer: {error}", "restart the machine, or install the driver again"
+        )
+        return
+    yield ok("driver", "; ".join(cards) or "it answers, and sees no card")
+    try:
+        torch = json.loads(ask((sys.executable, "-c", _TORCH), TORCH_SECONDS).splitlines()[-1])
+    except (OSError, ValueError, IndexError) as error:
+        yield warning("card", f"torch could not be asked: {error}", "`indexd models verify` says more")
+        return
+    if torch["cards"]:
+        yield ok("card", f"torch {torch['version']} sees {', '.join(torch['cards'])}")
+    elif torch["built_for"] is None:
+        text = f"torch {torch['version']} is a build for the CPU alone"
+        report = failed if wanted else warning
+        yield report("card", text, "install the build for your card: pip install torch torchvision (see pytorch.org)")
+    else:
+        text = (
+            f"torch {torch['version']} is built for {torch['built_for']} and sees no card: the driver is too old for it"
+        )
+        report = failed if wanted else warning
+        yield report("card", text, "update the driver")
+
+
+def _ask(command: Sequence[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(list(command), capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise OSError(f"no answer of {command[0]} within {seconds:g} s") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise OSError(said[-1] if said else f"{command[0]} ended with {done.returncode}")
+    return done.stdout

@@ -1,0 +1,47 @@
+"""The clock: times of files decide what has changed, so a clock that jumped is worth knowing of."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+from indexd.config import Config
+from indexd.doctor.finding import Finding, ok, warning
+
+AHEAD_SECONDS = 120.0
+ASK_SECONDS = 10
+
+
+def look(config: Config, now: float | None = None) -> Iterator[Finding]:
+    """Whether something that was written earlier is dated later than now, and whether the system sets the clock."""
+    now = time.time() if now is None else now
+    places = config.places
+    ahead = []
+    for file in (places.index, places.index.with_name(f"{places.index.name}-wal"), places.settings_file, places.lock):
+        try:
+            seconds = file.stat().st_mtime - now
+        except OSError:
+            continue
+        if seconds > AHEAD_SECONDS:
+            ahead.append(f"{file} is dated {seconds / 60:.0f} min ahead")
+    if ahead:
+        yield warning("clock", "; ".join(ahead), "set the clock; `indexd scan` then compares every folder")
+    elif synchronised() is False:
+        text = "the system does not set its clock by the network"
+        yield warning("clock", text, "sudo timedatectl set-ntp true")
+    else:
+        yield ok("clock", time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now)))
+
+
+def synchronised() -> bool | None:
+    """Whether the clock is set by the network; None where nobody can say."""
+    if shutil.which("timedatectl") is None:
+        return None
+    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"yes": True, "no": False}.get(said)

@@ -1,0 +1,79 @@
+"""The running daemon, and who else could come in by its door."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from indexd.api.connect import daemon
+from indexd.api.listen import uses_unix_socket
+from indexd.api.token import own_token
+from indexd.config import Config
+from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.errors import IndexdError
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """Whether the daemon answers, is of this version, and keeps its workers alive."""
+    remote = daemon(config)
+    if remote is None:
+        yield warning("daemon", "it is not running", "start it with `indexd run` or `indexd service start`")
+        return
+    status = remote.status()
+    if status.version != version("indexd"):
+        yield warning("daemon", f"it is version {status.version}, this command is {version('indexd')}", "restart it")
+    else:
+        yield ok("daemon", f"process {status.pid} answers")
+    deaths = sum(worker.deaths for worker in status.workers)
+    if deaths:
+        yield warning(
+            "workers", f"{deaths} died since the daemon started", "the daemon's log and `indexd status` say why"
+        )
+
+
+def look_at_door(config: Config) -> Iterator[Finding]:
+    """Whether the socket, or the file of the token, is this user's alone."""
+    api = config.settings.api
+    if not uses_unix_socket(config) and api.token_file:
+        try:
+            own_token(Path(api.token_file).expanduser())
+        except IndexdError as error:
+            yield failed("token", str(error), "the daemon does not start with it")
+    if api.allow_remote:
+        where = f"{api.address}: other machines may ask with the token, and nothing is encrypted"
+        yield warning("door", where, "put a TLS proxy or a tunnel before it, or leave `[api] address` out")
+    if os.name == "nt":
+        yield ok("door", "the token lies in the folder of this user")
+        return
+    path = config.places.socket if uses_unix_socket(config) else config.places.token
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        yield ok("door", f"{path} is made when the daemon starts, for this user alone")
+        return
+    if found.st_uid != os.geteuid():
+        yield failed("door", f"{path} belongs to another user", "stop the daemon of that user, or set another --home")
+    elif stat.S_IMODE(found.st_mode) & OTHERS:
+        text = f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: other users can come in"
+        yield failed("door", text, f"chmod 600 {path}", partial(_close, path))
+    elif (folder := path.parent.stat()).st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX:
+        cure = f"chmod go-w {path.parent}"
+        yield failed("door", f"others may put files into {path.parent}", cure, partial(_narrow, path.parent))
+    else:
+        yield ok("door", f"{path} is for this user alone")
+
+
+def _close(path: Path) -> str:
+    path.chmod(0o600)
+    return f"mode 0600 for {path}"
+
+
+def _narrow(folder: Path) -> str:
+    folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    return f"{folder} is writable by its owner alone"

@@ -1,0 +1,57 @@
+"""The index: does it open, can it be trusted, does a sample of it agree with the disk, and is there a backup of late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from indexd.config import Config
+from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.errors import IndexdError
+from indexd.store.examine import examine
+from indexd.store.index import Store
+from indexd.store.rotation import backups, is_late
+from indexd_schemas.output import Check
+
+LATE_BACKUP_SECONDS = 3 * 86400.0
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """Whether the index opens and is whole where it was looked at; what was set aside; why the queue waits."""
+    path = config.places.index
+    if not path.exists():
+        yield ok("index", f"{path} will be made at the first start")
+        return
+    try:
+        store = Store.open(path, read_only=True)
+    except IndexdError as error:
+        yield failed(
+            "index", str(error), "see the text; `indexd check` says more, and `indexd backup --list` what there is"
+        )
+        return
+    try:
+        yield ok("index", f"{store.images.count()} pictures in {path}")
+        set_aside = {stage: states["failed"] for stage, states in store.work.counts().items() if states.get("failed")}
+        if set_aside:
+            words = ", ".join(f"{count} {stage}" for stage, count in sorted(set_aside.items()))
+            yield warning("work", f"set aside after several attempts: {words}", "`indexd explain FILE` says why")
+        if (reason := store.jobs.paused()) is not None:
+            yield warning("queue", f"paused: {reason}", "remove the cause; the queue goes on by itself")
+    finally:
+        store.close()
+    for found in examine(path, full=False):
+        check = Check(name=f"index {found.name}", state=found.state, detail=found.detail, cure=found.cure)
+        yield Finding(check)
+
+
+def look_at_backups(config: Config) -> Iterator[Finding]:
+    """Whether there is a backup of late."""
+    folder = config.places.backups
+    newest = next(iter(backups(folder)), None)
+    if newest is not None and not is_late(folder, time.time(), LATE_BACKUP_SECONDS):
+        yield ok("backups", f"the newest is {newest.path}")
+    elif config.places.index.exists():
+        detail = f"the newest is {newest.path}" if newest else f"there are none in {folder}"
+        yield warning(
+            "backups", detail, "`indexd backup` makes one; the daemon does every night ([backup] in the settings)"
+        )

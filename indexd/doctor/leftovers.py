@@ -1,0 +1,71 @@
+"""Unfinished files of ours that a killed process left behind: found by the names that only we give."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from indexd.config import Config
+from indexd.doctor.finding import Finding, ok, warning
+
+# Younger ones may be in the making.
+AGE_SECONDS = 3600.0
+LOOK_SECONDS = 5.0
+NAMED = 3
+
+_PICTURE = re.compile(r"\.indexd-[0-9a-zA-Z]+-\d+\.part")
+_JOB = re.compile(r"\.job\d+\.part|\..{1,60}\.error\.txt\.part")
+_INDEX = re.compile(r"index-\d{8}T\d{6}Z\.db\.part|\.api-token\.\d+\.tmp")
+_THUMBNAIL = re.compile(r"[0-9a-f]{16,}\.part")
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """Every unfinished file that is older than an hour; the cure takes them away."""
+    places = config.places
+    where = (
+        (places.output, _PICTURE, True),
+        *((Path(root.path).expanduser().absolute(), _PICTURE, True) for root in config.settings.roots),
+        (places.inbox, _JOB, True),
+        (places.backups, _INDEX, False),
+        (places.token.parent, _INDEX, False),
+        (places.index.parent, re.compile(re.escape(places.index.name) + r".*\.part"), False),
+        (places.thumbnails, _THUMBNAIL, True),
+    )
+    until = time.monotonic() + LOOK_SECONDS
+    found = sorted({path for folder, name, deep in where for path in _unfinished(folder, name, deep, until)})
+    if not found:
+        yield ok("leftovers", "no unfinished files of ours")
+        return
+    named = ", ".join(map(str, found[:NAMED])) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
+    text = f"{len(found)} unfinished {'file' if len(found) == 1 else 'files'} of a process that was killed: {named}"
+    yield warning("leftovers", text, "`indexd doctor --fix` removes them", partial(_remove, found))
+
+
+def _unfinished(folder: Path, name: re.Pattern[str], deep: bool, until: float) -> Iterator[Path]:
+    old = time.time() - AGE_SECONDS
+    waiting = [folder]
+    while waiting and time.monotonic() < until:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if deep:
+                            waiting.append(Path(entry.path))
+                    elif name.fullmatch(entry.name) and _is_old_file(entry, old):
+                        yield Path(entry.path)
+        except OSError:
+            continue
+
+
+def _is_old_file(entry: os.DirEntry[str], before: float) -> bool:
+    return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
+
+
+def _remove(files: list[Path]) -> str:
+    for file in files:
+        file.unlink(missing_ok=True)
+    return f"removed {len(files)}"

@@ -1,0 +1,26 @@
+"""The LoRA registry: whether it can be read, and whether the files that it names are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from indexd.config import Config
+from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.errors import IndexdError
+from indexd.jobs.lora_listing import listed
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """One line for all of them; nothing where there are none."""
+    try:
+        found = listed(config)
+    except IndexdError as error:
+        yield failed("loras", str(error), "correct the file; docs/loras.md shows its form")
+        return
+    gone = [lora.name for lora in found.loras if lora.path is None]
+    if gone:
+        text = f"{len(gone)} registered LoRAs have no file, the first is {gone[0]}"
+        yield warning("loras", text, f"put the file into a LoRA folder, or take the entry out of {found.registry}")
+    elif found.loras:
+        registered = sum(lora.registered is not None for lora in found.loras)
+        yield ok("loras", f"{len(found.loras)}, of which {registered} registered in {found.registry}")

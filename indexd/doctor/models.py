@@ -1,0 +1,62 @@
+"""The models: which roles are on, whether their files are whole, and whether the daemon could load them."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from indexd.api.connect import daemon
+from indexd.config import Config
+from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.roles import role_states
+
+# The format's own limit for its head.
+HEAD_BYTES = 100_000_000
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """Each role. A model that lies there and could not be loaded is known to the running daemon, which tried."""
+    remote = daemon(config)
+    states = role_states(config) if remote is None else remote.status().roles
+    there = {state.role: state for state in role_states(config)}
+    for state in states:
+        name = f"model {state.role}"
+        if not there[state.role].on:
+            reason, _, cure = there[state.role].detail.partition("; ")
+            yield warning(name, f"off, because {reason}", cure or "its work waits meanwhile")
+        elif (problem := broken_file(Path(there[state.role].detail))) is not None:
+            yield failed(name, problem, "copy or fetch it again")
+        elif not state.on:
+            yield failed(
+                name, f"it could not be loaded: {state.detail}", f"`indexd models verify {state.role}` tries again"
+            )
+        else:
+            yield ok(name, f"{state.detail} (whole; `indexd models verify {state.role}` loads it)")
+
+
+def broken_file(model: Path) -> str | None:
+    """What is wrong with the weight files of a model, looked at from outside; None when nothing is seen.
+
+    A .safetensors file begins with the length of its head (8 bytes, little endian) and the head as JSON, which names where
+    the last tensor ends: so a download that broke off is seen without reading the rest.
+    """
+    files = (
+        sorted(model.rglob("*.safetensors")) if model.is_dir() else [model] if model.suffix == ".safetensors" else []
+    )
+    for file in files:
+        try:
+            size = file.stat().st_size
+            with file.open("rb") as stream:
+                (length,) = struct.unpack("<Q", stream.read(8))
+                if length > min(HEAD_BYTES, size):
+                    return f"{file} is no safetensors file, or broke off"
+                head = json.loads(stream.read(length))
+            end = max((entry["data_offsets"][1] for key, entry in head.items() if key != "__metadata__"), default=0)
+        except (OSError, struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            return f"{file} cannot be read: {os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error}"
+        if size < 8 + length + end:
+            return f"{file} broke off: {size} of {8 + length + end} bytes are there"
+    return None

@@ -1,0 +1,44 @@
+"""The program itself: Python, packages, settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+
+from indexd.config import Config
+from indexd.doctor.finding import Finding, failed, ok, warning
+
+DAEMON_PACKAGES = ("apsw", "sqlite_vec", "numpy", "PIL", "watchfiles", "apscheduler", "uvicorn", "starlette", "blake3")
+WORKER_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip",
+    "sentence_transformers",
+    "peft",
+    "safetensors",
+    "spandrel",
+    "ultralytics",
+)
+
+
+def look_at_packages() -> Iterator[Finding]:
+    """Whether Python is new enough and what the two halves import is installed (looked up, not imported)."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield ok("python", f"{version} at {sys.executable}")
+    for half, names, bad in (("daemon", DAEMON_PACKAGES, failed), ("worker", WORKER_PACKAGES, warning)):
+        missing = [name for name in names if importlib.util.find_spec(name) is None]
+        if missing:
+            yield bad(f"{half} packages", f"missing: {', '.join(missing)}", "install indexd again: pip install indexd")
+        else:
+            yield ok(f"{half} packages", "all installed")
+
+
+def look_at_settings(config: Config) -> Iterator[Finding]:
+    """Whether there is a settings file (that it is valid is known by now)."""
+    file = config.places.settings_file
+    if file.exists():
+        yield ok("settings", str(file))
+    else:
+        yield warning("settings", f"there is no file at {file}; defaults are in force", "run `indexd init`")

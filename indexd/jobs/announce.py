@@ -1,0 +1,166 @@
+"""Runs the command of `[notify]` when a job has ended: in a thread of its own, so that no queue ever waits for it.
+
+At most once for each end of a job. That it is to be told stands in the ledger, in the same transaction as the end; it is
+taken off there *before* the command is run. So a job that ended just before a crash is told of after it, and one whose
+command was begun is never told of twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from indexd.errors import StoreError
+from indexd.jobs.facade import Jobs
+from indexd.store.ledger import JobLedger
+from indexd.store.records import JobRow
+from indexd.watch.paths import display
+from indexd_schemas.durations import parse_duration
+from indexd_schemas.settings import Notify
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
+LAST_WORDS_BYTES = 500
+VALUE_CHARACTERS = 2000
+_WORD = re.compile(r"\{(\w+)\}")
+_SCRIPTS = (".bat", ".cmd")
+
+
+class Announcer:
+    """Tells of ended jobs between `start` and `stop`; without a command it does nothing."""
+
+    def __init__(self, ledger: JobLedger, jobs: Jobs, notify: Notify) -> None:
+        self._ledger = ledger
+        self._command = notify.command
+        self._seconds = parse_duration(notify.time_limit) or 30.0
+        self._wake = threading.Event()
+        self._leaving = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._complaint = ""
+        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        jobs.listen_to_ends(self._wake.set)
+
+    def start(self) -> None:
+        """Tell of what ended and was not told of, then of what ends."""
+        if not self._command:
+            self._ledger.tell_nobody()
+            return
+        self._wake.set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a command that runs gets STOP_SECONDS. What was not begun is told of after the next start."""
+        self._leaving.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_SECONDS)
+            self._kill()
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            try:
+                for job in self._ledger.untold():
+                    if self._leaving.is_set():
+                        return
+                    if self._ledger.take_untold(job.id):
+                        self._tell(job)
+            except StoreError as error:
+                # A full disk: a command that would be run again and again is worse than one that comes late.
+                self._complain(f"jobs that ended are not told of now: {error}")
+            if self._leaving.is_set():
+                return
+
+    def _tell(self, job: JobRow) -> None:
+        problem = self._carry_out(self._values(job))
+        if problem is None:
+            self._complaint = ""
+        elif not self._leaving.is_set():
+            self._complain(f"the command of [notify] {problem}")
+
+    def _complain(self, text: str) -> None:
+        """Said once, until it goes well again or something else goes wrong."""
+        if text != self._complaint:
+            log.warning("%s", text)
+        self._complaint = text
+
+    def _values(self, job: JobRow) -> dict[str, str]:
+        items = self._ledger.items(job.id)
+        return {
+            "job": job.name,
+            "id": str(job.id),
+            "state": job.state,
+            "pictures": str(job.item_counts.get("done", 0)),
+            "folder": display(os.path.dirname(items[0].path)) if items else "",
+            "reason": job.error or "",
+        }
+
+    def _carry_out(self, values: Mapping[str, str]) -> str | None:
+        """Run it. What went wrong, or None."""
+        arguments = [self._command[0], *(filled(part, values) for part in self._command[1:])]
+        if os.name == "nt" and Path(arguments[0]).suffix.lower() in _SCRIPTS:
+            # Windows hands those to cmd.exe, which reads the arguments as commands (CVE-2024-24576 and its like).
+            return "is a script of cmd.exe, which cannot be given the name of a job safely; name a program"
+        environment = {**os.environ, **{_variable(name): _plain(text) for name, text in values.items()}}
+        # A group of its own, so that what the command started ends with it.
+        apart: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x08000000}
+        with tempfile.TemporaryFile() as said:
+            try:
+                self._process = subprocess.Popen(
+                    arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, **apart
+                )
+                code = self._process.wait(self._seconds)
+            except subprocess.TimeoutExpired:
+                self._kill()
+                return f"took longer than {self._seconds:g} s and was ended"
+            except (OSError, ValueError) as error:
+                return f"cannot be run: {error}"
+            finally:
+                self._process = None
+            return None if code == 0 else f"ended with {code}{_last_words(said)}"
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        try:
+            if os.name == "posix":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        except OSError:
+            return  # gone in this moment
+        process.wait()
+
+
+def filled(part: str, values: Mapping[str, str]) -> str:
+    """An argument with its placeholders filled in. One that a value would turn into an option gets a space before it."""
+    text = _WORD.sub(lambda match: _plain(values[match[1]]), part)
+    return f" {text}" if text.startswith("-") and not part.startswith("-") else text
+
+
+def _variable(name: str) -> str:
+    return "INDEXD_JOB_NAME" if name == "job" else f"INDEXD_JOB_{name.upper()}"
+
+
+def _plain(text: str) -> str:
+    return text.replace("\0", "")[:VALUE_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+def _last_words(said: IO[bytes]) -> str:
+    size = said.seek(0, os.SEEK_END)
+    said.seek(max(0, size - LAST_WORDS_BYTES))
+    text = " ".join(said.read().decode("utf-8", "replace").split())
+    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return f": {shown}" if shown else ""

@@ -1,0 +1,118 @@
+"""launchd of macOS: an agent of the user, or a daemon of the system that runs as a user. See launchd.plist(5), launchctl(1)."""
+
+from __future__ import annotations
+
+import os
+import plistlib
+from pathlib import Path
+from typing import Literal
+
+from indexd.errors import IndexdError
+from indexd.service.hands import Hands, Run, ownership, run_command, signed
+from indexd.service.order import Installed, Order
+
+LABEL = "org.indexd.indexd"
+AGENTS = Path("~/Library/LaunchAgents")
+DAEMONS = Path("/Library/LaunchDaemons")
+LOG = Path("Library/Logs/indexd.log")
+_XML = ("<!-- ", " -->")
+
+
+def plist_text(order: Order, log: Path, *, system: bool) -> str:
+    """The property list; a comment after the document is our sign."""
+    content: dict[str, object] = {
+        "Label": LABEL,
+        "ProgramArguments": [*order.program, "--log-file", str(log)],
+        "RunAtLoad": True,
+        # Started again when it dies, and not when it was asked to stop.
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": 10,
+        # The first signal drains: a render in hand gets ten seconds, then it is handed back.
+        "ExitTimeOut": 60,
+        "Umask": 0o077,
+        "Nice": 5,
+        "SoftResourceLimits": {"NumberOfFiles": 65536},
+        "HardResourceLimits": {"NumberOfFiles": 65536},
+        # What it says goes to the log file, which rotates; this is for what dies before that is open.
+        "StandardErrorPath": str(log.with_suffix(".err")),
+    }
+    if system:
+        content["UserName"] = order.user
+    return signed(plistlib.dumps(content, sort_keys=False).decode(), _XML)
+
+
+class Launchd:
+    """`folder` is where property lists lie; None = the usual place."""
+
+    def __init__(
+        self,
+        scope: Literal["user", "system"],
+        user: str,
+        run: Run = run_command,
+        folder: Path | None = None,
+        uid: int | None = None,
+        home: Path | None = None,
+    ) -> None:
+        self._system = scope == "system"
+        self._run = run
+        self._plist = (folder or (DAEMONS if self._system else AGENTS.expanduser())) / f"{LABEL}.plist"
+        uid = os.getuid() if uid is None else uid
+        self._domain = "system" if self._system else f"gui/{uid}"
+        self._log = (home or Path(os.path.expanduser(f"~{user}" if self._system else "~"))) / LOG
+
+    def install(self, order: Order, hands: Hands, *, now: bool) -> None:
+        """See ServiceManager. launchd starts a job when it is loaded, so without `now` it is only written."""
+        if self._system and order.user == "root":
+            raise IndexdError("indexd does not run as root; name the one whose pictures they are: --for USER")
+        for folder in (*order.own, self._log.parent):
+            hands.make(folder)
+        hands.write(self._plist, plist_text(order, self._file(order), system=self._system))
+        if now:
+            hands.run("launchctl", "bootout", f"{self._domain}/{LABEL}", may_fail=True)
+            hands.run("launchctl", "bootstrap", self._domain, str(self._plist))
+
+    def uninstall(self, hands: Hands) -> None:
+        """See ServiceManager."""
+        if ownership(self._plist) == "absent":
+            hands.tell(f"there is no {self._plist}; nothing to do")
+            return
+        hands.run("launchctl", "bootout", f"{self._domain}/{LABEL}", may_fail=True)
+        hands.remove(self._plist)
+
+    def start(self, hands: Hands) -> None:
+        """See ServiceManager."""
+        self._need_plist()
+        hands.run("launchctl", "bootstrap", self._domain, str(self._plist), may_fail=True)
+        hands.run("launchctl", "kickstart", f"{self._domain}/{LABEL}")
+
+    def stop(self, hands: Hands) -> None:
+        """See ServiceManager. Out of launchd until the next login, else it would be started again."""
+        self._need_plist()
+        hands.run("launchctl", "bootout", f"{self._domain}/{LABEL}")
+
+    def standing(self, order: Order) -> Installed:
+        """See ServiceManager."""
+        whose = ownership(self._plist)
+        if whose == "absent":
+            return Installed(False, False, False, f"there is no {self._plist}")
+        wanted = plist_text(order, self._file(order), system=self._system)
+        current = self._plist.read_text("utf-8", "surrogateescape") == wanted
+        printed = self._run(("launchctl", "print", f"{self._domain}/{LABEL}"))
+        running = printed.returncode == 0 and "state = running" in printed.stdout
+        words = [f"{LABEL} {'runs' if running else 'does not run'}"]
+        if whose != "ours":
+            words.append(f"{self._plist} was changed by hand")
+        elif not current:
+            words.append(f"{self._plist} is older than this indexd or its settings")
+        return Installed(True, current, running, "; ".join(words))
+
+    def logs(self, order: Order, _lines: int, _follow: bool) -> Path:
+        """See ServiceManager."""
+        return self._file(order)
+
+    def _file(self, order: Order) -> Path:
+        return order.log or self._log
+
+    def _need_plist(self) -> None:
+        if ownership(self._plist) == "absent":
+            raise IndexdError(f"{self._plist} is not there; `indexd service install` writes it")

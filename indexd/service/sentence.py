@@ -1,0 +1,47 @@
+"""How the daemon stands, in the one line that `systemctl status` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# systemd shows one line; what is longer only hides the end of it.
+LINE_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Folders that are watched (`offline` and `scanning` of them), files to be read, work for models, jobs by state."""
+
+    folders: int = 0
+    offline: int = 0
+    scanning: int = 0
+    files: int = 0
+    work: int = 0
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    paused: str | None = None
+
+    def sentence(self) -> str:
+        """One line: what it does, then what waits."""
+        parts = [f"watching {_count(self.folders, 'folder')}" + (f" ({self.offline} offline)" if self.offline else "")]
+        if self.scanning:
+            parts.append(f"comparing {self.scanning} with the index")
+        if self.files:
+            parts.append(f"{_count(self.files, 'file')} to read")
+        if self.work:
+            parts.append(f"{_count(self.work, 'piece')} of work for models")
+        waiting, running = self.jobs.get("queued", 0), self.jobs.get("running", 0)
+        if running:
+            parts.append(f"{_count(running, 'job')} running")
+        if waiting:
+            parts.append(f"{_count(waiting, 'job')} waiting")
+        if self.paused is not None:
+            parts.append(f"the queue of jobs waits: {self.paused}")
+        if len(parts) == 1:
+            parts.append("nothing to do")
+        line = " ".join("; ".join(parts).split())
+        return line if len(line) <= LINE_CHARACTERS else line[: LINE_CHARACTERS - 1] + "…"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

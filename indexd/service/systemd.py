@@ -1,0 +1,178 @@
+"""systemd: a unit of the user, or the template unit of the system that runs as a user.
+
+The unit files are data (`systemd/` of the source, `share/indexd/systemd` of an installation) and are copied as they are;
+what is particular to a machine stands in a drop-in beside them. See systemd.unit(5), systemd.exec(5), systemd.syntax(7).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Literal
+
+from indexd.errors import IndexdError
+from indexd.service.hands import Hands, Run, ownership, run_command, signed
+from indexd.service.order import NAME, Installed, Order
+
+Scope = Literal["user", "system"]
+
+DROP_IN = "50-indexd.conf"
+_NAMED = "# Folders named with --writable; these stay until it is uninstalled."
+SYSTEM_UNITS = Path("/etc/systemd/system")
+_CHECKOUT = Path(__file__).resolve().parents[2] / "systemd"
+_PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
+
+
+def unit_text(name: str) -> str:
+    """The unit file of this name, as it was installed, else from beside the source. Raises IndexdError."""
+    try:
+        installed = [Path(str(entry.locate())) for entry in files(NAME) or () if entry.name == name]
+    except PackageNotFoundError:
+        installed = []
+    for path in (*installed, _CHECKOUT / name):
+        if path.is_file():
+            return path.read_text("utf-8")
+    raise IndexdError(f"the unit file {name} is not part of this installation; install indexd again")
+
+
+def quoted(word: str, *, command: bool = False) -> str:
+    """One word of a unit file: specifiers, variables (of a `command`), quotes and spaces mean themselves."""
+    if any(ord(sign) < 32 for sign in word):
+        raise IndexdError(f"{word!r} has a control character, and a unit file cannot hold that")
+    plain = word.replace("%", "%%")
+    if command:
+        plain = plain.replace("$", "$$")
+    if _PLAIN.fullmatch(plain):
+        return plain
+    escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def drop_in_text(order: Order, scope: Scope, kept: Iterable[str] = ()) -> str:
+    """What is particular to this machine; `kept` are lines of folders that were named at an earlier install."""
+    lines = [
+        "[Service]",
+        "# The program by its own path: a service knows no virtual environment.",
+        "ExecStart=",
+        f"ExecStart={' '.join(quoted(word, command=True) for word in order.program)}",
+    ]
+    if scope == "system":
+        lines.append(
+            "# The folders of the settings; `-` = it may be on a disk that is not there. Others are read-only."
+        )
+        lines.append("# After a change of the settings: `indexd service install --system` again.")
+        lines += [f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.writable]
+        if more := sorted({*(f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.more), *kept}):
+            lines += [_NAMED, *more]
+    return signed("\n".join(lines))
+
+
+class Systemd:
+    """`folder` is where units lie; None = the usual place."""
+
+    def __init__(self, scope: Scope, user: str, run: Run = run_command, folder: Path | None = None) -> None:
+        self._scope = scope
+        self._run = run
+        self._folder = folder or (SYSTEM_UNITS if scope == "system" else _user_units())
+        self._systemctl = ("systemctl", "--user") if scope == "user" else ("systemctl",)
+        self._template = f"{NAME}.service" if scope == "user" else f"{NAME}@.service"
+        self.unit = f"{NAME}.service" if scope == "user" else f"{NAME}@{user}.service"
+        self._user = user
+
+    def install(self, order: Order, hands: Hands, *, now: bool) -> None:
+        """See ServiceManager."""
+        if self._scope == "system" and order.user == "root":
+            raise IndexdError("indexd does not run as root; name the one whose pictures they are: --for USER")
+        for folder in order.own:
+            hands.make(folder)
+        for file, text in self._files(order):
+            hands.write(file, text)
+        hands.run(*self._systemctl, "daemon-reload")
+        hands.run(*self._systemctl, "enable", self.unit)
+        if now:
+            hands.run(*self._systemctl, "restart", self.unit)
+        if self._scope == "user" and not self._lingers():
+            hands.tell(f"it runs while you are logged in; for always: loginctl enable-linger {order.user}")
+
+    def uninstall(self, hands: Hands) -> None:
+        """See ServiceManager."""
+        template, drop_in = self._folder / self._template, self._folder / f"{self.unit}.d" / DROP_IN
+        if ownership(template) == "absent" and ownership(drop_in) == "absent":
+            hands.tell(f"there is no {self.unit} in {self._folder}; nothing to do")
+            return
+        hands.run(*self._systemctl, "disable", "--now", self.unit, may_fail=True)
+        hands.remove(drop_in)
+        others = [folder for folder in self._folder.glob(f"{NAME}@*.service.d") if folder != drop_in.parent]
+        if self._scope == "user" or not others:
+            hands.remove(template)
+        hands.run(*self._systemctl, "daemon-reload")
+
+    def start(self, hands: Hands) -> None:
+        """See ServiceManager."""
+        self._need_unit()
+        hands.run(*self._systemctl, "start", self.unit)
+
+    def stop(self, hands: Hands) -> None:
+        """See ServiceManager."""
+        self._need_unit()
+        hands.run(*self._systemctl, "stop", self.unit)
+
+    def standing(self, order: Order) -> Installed:
+        """See ServiceManager."""
+        template = self._folder / self._template
+        if ownership(template) == "absent":
+            return Installed(False, False, False, f"there is no {self._template} in {self._folder}")
+        wanted = self._files(order)
+        old = [file for file, text in wanted if _content(file) != text]
+        edited = [file for file, _ in wanted if ownership(file) in ("edited", "foreign")]
+        shown = self._run((*self._systemctl, "show", self.unit, "--property=ActiveState,StatusText,NRestarts"))
+        said = dict(line.partition("=")[::2] for line in shown.stdout.splitlines())
+        running = said.get("ActiveState") in ("active", "reloading")
+        words = [f"{self.unit} is {said.get('ActiveState') or 'unknown to the manager'}"]
+        if said.get("StatusText"):
+            words.append(said["StatusText"])
+        if said.get("NRestarts", "0") != "0":
+            words.append(f"started anew {said['NRestarts']} times")
+        if edited:
+            words.append(f"changed by hand: {', '.join(map(str, edited))}")
+        elif old:
+            words.append(f"older than this indexd or its settings: {', '.join(map(str, old))}")
+        return Installed(True, not old, running, "; ".join(words))
+
+    def logs(self, _order: Order, lines: int, follow: bool) -> list[str]:
+        """See ServiceManager."""
+        scope = ["--user"] if self._scope == "user" else []
+        unit = ["--user-unit" if self._scope == "user" else "--unit", self.unit]
+        return ["journalctl", *scope, *unit, "--lines", str(lines), *(["--follow"] if follow else ["--no-pager"])]
+
+    def _files(self, order: Order) -> list[tuple[Path, str]]:
+        drop_in = self._folder / f"{self.unit}.d" / DROP_IN
+        _, _, named = (_content(drop_in) or "").partition(f"{_NAMED}\n")
+        kept = [line for line in named.splitlines() if line.startswith("ReadWritePaths=")]
+        return [
+            (self._folder / self._template, signed(unit_text(self._template))),
+            (drop_in, drop_in_text(order, self._scope, kept)),
+        ]
+
+    def _need_unit(self) -> None:
+        if ownership(self._folder / self._template) == "absent":
+            more = " --system" if self._scope == "system" else ""
+            raise IndexdError(f"{self.unit} is not installed; `indexd service install{more}` does it")
+
+    def _lingers(self) -> bool:
+        return Path("/var/lib/systemd/linger", self._user).exists()
+
+
+def _user_units() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "systemd" / "user"
+
+
+def _content(file: Path) -> str | None:
+    try:
+        return file.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return None

@@ -1,0 +1,251 @@
+"""Characters and their faces: what is known, and what clustering and assignment make of it. Corrections: corrections.py."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.database import Connection, Database
+from indexd.store.values import ids_json, plain_text
+
+Source = Literal["cluster", "assigned", "confirmed"]
+Ids = NDArray[np.int64]
+
+_AMONG = "(SELECT value FROM json_each(?))"
+_ROWS = """
+SELECT character.id, name, hidden, threshold, kept, merged_into, made_at, count(membership.region_id),
+       count(DISTINCT region.image_id), count(membership.region_id) FILTER (WHERE source = 'confirmed')
+FROM character LEFT JOIN membership ON membership.character_id = character.id
+LEFT JOIN region ON region.id = membership.region_id
+WHERE {where} GROUP BY character.id ORDER BY count(membership.region_id) DESC, character.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterRow:
+    """A character. `threshold` None = that of the settings; `kept`: a person had a hand in it; `made_at` seconds since
+    the epoch; `merged_into` names the one that has its faces now; `pictures` counts each picture once."""
+
+    id: int
+    name: str | None
+    hidden: bool
+    threshold: float | None
+    kept: bool
+    merged_into: int | None
+    made_at: float
+    faces: int
+    pictures: int
+    confirmed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Whose face one is, and how it came there."""
+
+    region_id: int
+    character_id: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFaces:
+    """What is known of faces, in the order asked for: `character` 0 for none; `rejected` pairs (place, character)."""
+
+    character: Ids
+    confirmed: NDArray[np.bool_]
+    assigned: NDArray[np.bool_]
+    rejected: list[tuple[int, int]]
+    kept: set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a clustering changed: how many faces it moved, which characters it made, and which it touched in all."""
+
+    moved: int
+    made: tuple[int, ...]
+    touched: frozenset[int]
+
+
+class Characters:
+    """Characters by id. `on_change` hears which characters have other faces now, after the commit, from any thread."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+        self._listeners: list[Callable[[Collection[int]], None]] = []
+
+    def on_change(self, listener: Callable[[Collection[int]], None]) -> None:
+        """Have `listener` told of every change of faces or settings; it must be quick."""
+        self._listeners.append(listener)
+
+    def changed(self, characters: Collection[int]) -> None:
+        """Tell those who listen."""
+        for listener in self._listeners if characters else ():
+            listener(characters)
+
+    def rows(self, *, hidden: bool = False, empty: bool = False) -> list[CharacterRow]:
+        """Every character that has faces or a name, the largest first; `hidden` ones and `empty` ones when asked for."""
+        where = "merged_into IS NULL" + ("" if hidden else " AND NOT hidden")
+        with self._database.read() as connection:
+            found = [character_row(row) for row in connection.execute(_ROWS.format(where=where))]
+        return [row for row in found if empty or row.faces or row.name]
+
+    def get(self, character_id: int) -> CharacterRow | None:
+        """One character, merged and hidden ones too."""
+        with self._database.read() as connection:
+            row = connection.execute(_ROWS.format(where="character.id = ?"), (character_id,)).fetchone()
+        return character_row(row) if row else None
+
+    def named(self, name: str) -> CharacterRow | None:
+        """The character of this name, compared without case."""
+        with self._database.read() as connection:
+            row = connection.execute(_ROWS.format(where="name_key = ?"), (name_key(name),)).fetchone()
+        return character_row(row) if row else None
+
+    def names(self) -> dict[int, str]:
+        """The names by id, of those that have one."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT id, name FROM character WHERE name IS NOT NULL AND merged_into IS NULL"
+                ).fetchall()
+            )
+
+    def thresholds(self) -> dict[int, float]:
+        """The thresholds that were set for single characters."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute("SELECT id, threshold FROM character WHERE threshold IS NOT NULL").fetchall()
+            )
+
+    def members(self, characters: Collection[int] | None = None) -> list[Member]:
+        """The faces of these characters, or of all, by rising region id."""
+        where, bound = ("", ()) if characters is None else (f"WHERE character_id IN {_AMONG}", (ids_json(characters),))
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT region_id, character_id, source FROM membership {where} ORDER BY region_id", bound
+            )
+            return [Member(*row) for row in rows]
+
+    def of_regions(self, regions: Collection[int]) -> dict[int, Member]:
+        """Whose faces these are; those of nobody are left out."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {_AMONG}",
+                (ids_json(regions),),
+            )
+            return {row[0]: Member(*row) for row in rows}
+
+    def rejections(self, regions: Collection[int]) -> dict[int, set[int]]:
+        """Which characters each of these faces is not, as a person said."""
+        found: dict[int, set[int]] = {}
+        with self._database.read() as connection:
+            for region_id, character_id in connection.execute(
+                f"SELECT region_id, character_id FROM face_word WHERE word = 'not' AND region_id IN {_AMONG}",
+                (ids_json(regions),),
+            ):
+                found.setdefault(region_id, set()).add(character_id)
+        return found
+
+    def apart(self) -> set[tuple[int, int]]:
+        """Pairs of characters, lower id first, of which a person said that they are two."""
+        with self._database.read() as connection:
+            return set(connection.execute("SELECT one_id, other_id FROM character_apart").fetchall())
+
+    def settle(self, regions: Ids, decide: Callable[[KnownFaces], Ids]) -> Settled:
+        """Give these faces (rising ids) the characters that `decide` chooses: 0 none, -1, -2, ... new ones.
+
+        `decide` sees what is known in the same transaction, so that no correction made meanwhile is written over. Faces
+        that are no more are passed over.
+        """
+        with self._database.write() as connection:
+            known = known_faces(connection, regions)
+            after = decide(known)
+            made = [self._make(connection) for _ in range(-int(after.min(initial=0)))]
+            fresh = after < 0
+            after = after.copy()
+            after[fresh] = np.array(made, np.int64)[-after[fresh] - 1]
+            there = np.isin(regions, _existing(connection, regions))
+            moved = there & (after != known.character)
+            left = moved & (after == 0)
+            connection.executemany(
+                "DELETE FROM membership WHERE region_id = ?", [(one,) for one in regions[left].tolist()]
+            )
+            # A face that a group bore out is not a guess any more.
+            written = there & (after > 0) & ~known.confirmed & (moved | known.assigned)
+            connection.executemany(
+                "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'cluster')",
+                zip(regions[written].tolist(), after[written].tolist(), strict=True),
+            )
+        touched = frozenset({*known.character[moved].tolist(), *after[moved].tolist()} - {0})
+        self.changed(touched)
+        return Settled(int(moved.sum()), tuple(made), touched)
+
+    def assign(self, given: Mapping[int, int]) -> int:
+        """Give faces (region -> character) that belong to nobody; returns how many were. Rejected pairs are passed over."""
+        with self._database.write() as connection:
+            existing = set(_existing(connection, list(given)).tolist())
+            count = 0
+            for region_id, character_id in given.items():
+                if region_id not in existing:
+                    continue
+                connection.execute(
+                    "INSERT OR IGNORE INTO membership (region_id, character_id, source) SELECT ?, id, 'assigned'"
+                    " FROM character WHERE id = ? AND merged_into IS NULL AND NOT EXISTS"
+                    " (SELECT 1 FROM face_word WHERE region_id = ? AND character_id = ? AND word = 'not')",
+                    (region_id, character_id, region_id, character_id),
+                )
+                count += connection.changes()
+        return count
+
+    def _make(self, connection: Connection) -> int:
+        return make_character(connection, self._clock())
+
+
+def make_character(connection: Connection, now: float, *, kept: bool = False) -> int:
+    """A new character without faces; its id."""
+    connection.execute("INSERT INTO character (kept, made_at) VALUES (?, ?)", (int(kept), now))
+    return connection.last_insert_rowid()
+
+
+def character_row(row: Iterable[object]) -> CharacterRow:
+    """A row of _ROWS as a record."""
+    one, name, hidden, threshold, kept, *rest = row
+    return CharacterRow(one, name, bool(hidden), threshold, bool(kept), *rest)  # type: ignore[arg-type]
+
+
+def name_key(name: str) -> str:
+    """What two spellings of one name have in common."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain_text(name)).casefold()).strip()
+
+
+def known_faces(connection: Connection, regions: Ids) -> KnownFaces:
+    """What is known of these faces, rising ids."""
+    character = np.zeros(len(regions), np.int64)
+    confirmed, assigned = np.zeros(len(regions), np.bool_), np.zeros(len(regions), np.bool_)
+    rows = connection.execute("SELECT region_id, character_id, source FROM membership").fetchall()
+    if rows and len(regions):
+        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        place = np.minimum(np.searchsorted(regions, ids), len(regions) - 1)
+        asked = np.flatnonzero(regions[place] == ids)
+        at = place[asked]
+        character[at] = np.fromiter((row[1] for row in rows), np.int64, len(rows))[asked]
+        sources = np.array([row[2] for row in rows])[asked]
+        confirmed[at], assigned[at] = sources == "confirmed", sources == "assigned"
+    place_of = {one: place for place, one in enumerate(regions.tolist())}
+    words = connection.execute("SELECT region_id, character_id FROM face_word WHERE word = 'not'").fetchall()
+    rejected = [(place_of[region], one) for region, one in words if region in place_of]
+    kept = {one for (one,) in connection.execute("SELECT id FROM character WHERE kept")}
+    return KnownFaces(character, confirmed, assigned, rejected, kept)
+
+
+def _existing(connection: Connection, regions: Ids | list[int]) -> Ids:
+    listed = regions.tolist() if isinstance(regions, np.ndarray) else regions
+    rows = connection.execute(f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(listed),)).fetchall()
+    return np.fromiter((one for (one,) in rows), np.int64, len(rows))

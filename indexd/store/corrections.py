@@ -1,0 +1,266 @@
+"""What people put right about characters: each correction one transaction, with what it takes to undo it.
+
+A correction notes the rows of every character and face that it touches as they were before. It can be undone as long as no
+later correction touched one of them; that one has to be undone first. Nothing else ever changes what stands here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from indexd.errors import NothingFound, UsageError
+from indexd.store.characters import Characters, make_character, name_key
+from indexd.store.correction_rows import (
+    Before,
+    characters_before,
+    chosen,
+    faces_before,
+    refuse_if_built_upon,
+    regions_of,
+    restore,
+    set_columns,
+)
+from indexd.store.database import Connection, Database
+from indexd.store.values import ids_json, plain_text
+
+_AMONG = "(SELECT value FROM json_each(?))"
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionRow:
+    """A correction as the log shows it; `at` and `undone_at` are seconds since the epoch."""
+
+    id: int
+    at: float
+    kind: str
+    text: str
+    undone_at: float | None
+
+
+class Corrections:
+    """Every method writes one correction to the disk and returns its number in the log. Unknown ids raise NothingFound."""
+
+    def __init__(self, database: Database, characters: Characters, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._characters = characters
+        self._clock = clock
+
+    def name(self, character_id: int, name: str) -> int:
+        """Name a character, or take its name away with "". Raises UsageError when another has that name."""
+        text = plain_text(name).strip()
+        with self._database.write(durable=True) as connection:
+            before = characters_before(connection, [character_id])
+            key = name_key(text) or None
+            taken = connection.execute(
+                "SELECT id FROM character WHERE name_key = ? AND id <> ?", (key, character_id)
+            ).fetchone()
+            if taken is not None:
+                raise UsageError(
+                    f"character {taken[0]} is named {text} already; if they are the same one,"
+                    f" `indexd characters merge {taken[0]} {character_id}`"
+                )
+            set_columns(connection, character_id, {"name": text or None, "name_key": key, "kept": 1})
+            said = f"named {character_id} {text}" if text else f"took the name of {character_id} away"
+            return self._log(connection, "name", said, before)
+
+    def hide(self, character_id: int, hidden: bool) -> int:
+        """Leave a character out of lists and suggestions, or take it in again."""
+        with self._database.write(durable=True) as connection:
+            before = characters_before(connection, [character_id])
+            set_columns(connection, character_id, {"hidden": int(hidden)})
+            return self._log(connection, "hide", f"{'hid' if hidden else 'showed'} {character_id}", before)
+
+    def threshold(self, character_id: int, threshold: float | None) -> int:
+        """How near a new face must be to be given to this character; None = as the settings say."""
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise UsageError(f"a threshold is a cosine from 0 to 1 (got {threshold:g})")
+        with self._database.write(durable=True) as connection:
+            before = characters_before(connection, [character_id])
+            set_columns(connection, character_id, {"threshold": threshold})
+            what = f"{threshold:g}" if threshold is not None else "the one of the settings"
+            number = self._log(connection, "threshold", f"threshold of {character_id}: {what}", before)
+        self._characters.changed({character_id})
+        return number
+
+    def merge(self, into: int, others: Sequence[int]) -> int:
+        """All faces of `others` are `into`'s from now on, and what was said of them too. Its name stays, or the first one's."""
+        gone = [one for one in dict.fromkeys(others) if one != into]
+        if not gone:
+            raise UsageError("name at least two different characters to merge")
+        with self._database.write(durable=True) as connection:
+            among = ids_json(gone)
+            before = characters_before(connection, [into, *gone])
+            faces_before(connection, before, regions_of(connection, [into, *gone]))
+            for one in gone:
+                set_columns(connection, one, {"name_key": None, "merged_into": into})
+            if before.characters[str(into)][0] is None:
+                heir = next((before.characters[str(one)] for one in gone if before.characters[str(one)][0]), None)
+                if heir is not None:
+                    set_columns(connection, into, {"name": heir[0], "name_key": heir[1]})
+            set_columns(connection, into, {"kept": 1})
+            connection.execute(f"UPDATE membership SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
+            # Whoever is not the one and is the other: what was said of the face itself is the later word.
+            connection.execute(
+                f"INSERT OR IGNORE INTO face_word (region_id, character_id, word, said_at)"
+                f" SELECT region_id, ?, 'not', max(said_at) FROM face_word WHERE word = 'not'"
+                f" AND character_id IN {_AMONG} AND region_id NOT IN"
+                f" (SELECT region_id FROM membership WHERE character_id = ?) GROUP BY region_id",
+                (into, among, into),
+            )
+            connection.execute(f"DELETE FROM face_word WHERE word = 'not' AND character_id IN {_AMONG}", (among,))
+            connection.execute(
+                "DELETE FROM face_word WHERE word = 'not' AND character_id = ? AND region_id IN"
+                " (SELECT region_id FROM membership WHERE character_id = ?)",
+                (into, into),
+            )
+            connection.execute(f"UPDATE face_word SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
+            connection.execute(
+                f"DELETE FROM character_apart WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}", (among, among)
+            )
+            text = f"merged {', '.join(map(str, gone))} into {into}"
+            number = self._log(connection, "merge", text, before)
+        self._characters.changed({into, *gone})
+        return number
+
+    def split(self, character_id: int, groups: Sequence[Collection[int]]) -> tuple[int, list[int]]:
+        """Take each of these groups of faces out into a character of its own; the number, and the new ids.
+
+        The parts are not put together again by a clustering, nor suggested to be.
+        """
+        parts = [set(group) for group in groups if group]
+        with self._database.write(durable=True) as connection:
+            before = characters_before(connection, [character_id])
+            mine = set(regions_of(connection, [character_id]))
+            foreign = sorted(set().union(*parts) - mine)
+            if foreign:
+                raise UsageError(f"face {foreign[0]} is not one of character {character_id}'s")
+            if not parts or sum(map(len, parts)) >= len(mine):
+                raise UsageError("a split leaves at least one face, and takes at least one out")
+            faces_before(connection, before, sorted(set().union(*parts)))
+            now = self._clock()
+            made = []
+            for group in parts:
+                new = make_character(connection, now, kept=True)
+                made.append(new)
+                before.made[str(new)] = character_id
+                taken = ids_json(sorted(group))
+                connection.execute(f"UPDATE membership SET character_id = ? WHERE region_id IN {_AMONG}", (new, taken))
+                connection.execute(
+                    f"DELETE FROM face_word WHERE character_id = ? AND region_id IN {_AMONG}", (character_id, taken)
+                )
+                _say(connection, sorted(group), character_id, "not", now)
+                connection.execute(
+                    f"INSERT INTO face_word SELECT region_id, ?, 'is', ? FROM membership"
+                    f" WHERE source = 'confirmed' AND region_id IN {_AMONG}",
+                    (new, now, taken),
+                )
+            set_columns(connection, character_id, {"kept": 1})
+            now_two = sorted([character_id, *made])
+            connection.executemany(
+                "INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)",
+                [(one, other) for place, one in enumerate(now_two) for other in now_two[place + 1 :]],
+            )
+            text = f"split {', '.join(map(str, made))} off {character_id}"
+            number = self._log(connection, "split", text, before)
+        self._characters.changed({character_id, *made})
+        return number, made
+
+    def confirm(self, character_id: int, regions: Collection[int]) -> int:
+        """These faces are this character's, whatever a clustering says."""
+        with self._database.write(durable=True) as connection:
+            before, touched = self._faces(connection, character_id, regions)
+            wanted, now = ids_json(regions), self._clock()
+            connection.execute(f"DELETE FROM face_word WHERE word = 'is' AND region_id IN {_AMONG}", (wanted,))
+            _say(connection, regions, character_id, "is", now)
+            connection.executemany(
+                "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'confirmed')",
+                [(one, character_id) for one in regions],
+            )
+            set_columns(connection, character_id, {"kept": 1})
+            number = self._log(connection, "confirm", f"{_said(regions)} confirmed as {character_id}", before)
+        self._characters.changed(touched)
+        return number
+
+    def reject(self, character_id: int, regions: Collection[int]) -> int:
+        """These faces are not this character's, and never come to it again."""
+        with self._database.write(durable=True) as connection:
+            before, touched = self._faces(connection, character_id, regions)
+            _say(connection, regions, character_id, "not", self._clock())
+            connection.execute(
+                f"DELETE FROM membership WHERE character_id = ? AND region_id IN {_AMONG}",
+                (character_id, ids_json(regions)),
+            )
+            number = self._log(connection, "reject", f"{_said(regions)} not {character_id}", before)
+        self._characters.changed(touched)
+        return number
+
+    def keep_apart(self, one: int, other: int) -> int:
+        """These are two: they are not suggested as one again."""
+        with self._database.write(durable=True) as connection:
+            before = characters_before(connection, [one, other])
+            connection.execute(
+                "INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)", sorted((one, other))
+            )
+            return self._log(connection, "apart", f"{one} and {other} are two", before)
+
+    def log(self, limit: int) -> list[CorrectionRow]:
+        """The latest corrections, the newest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, at, kind, text, undone_at FROM correction ORDER BY id DESC LIMIT ?", (limit,)
+            )
+            return [CorrectionRow(*row) for row in rows]
+
+    def undo(self, number: int | None = None) -> CorrectionRow:
+        """Undo a correction, the latest one unless said; it stays in the log, and the undoing is noted there too.
+
+        Raises NothingFound when there is none, UsageError when it is undone already or a later one stands on it.
+        """
+        with self._database.write(durable=True) as connection:
+            row = chosen(connection, number)
+            before = Before(**json.loads(row[4]))
+            refuse_if_built_upon(connection, row[0], before)
+            touched = restore(connection, before)
+            now = self._clock()
+            connection.execute("UPDATE correction SET undone_at = ? WHERE id = ?", (now, row[0]))
+            connection.execute(
+                "INSERT INTO correction (at, kind, text, undone_at, before) VALUES (?, 'undo', ?, ?, '{}')",
+                (now, f"undid {row[0]}: {row[3]}", now),
+            )
+        self._characters.changed(touched)
+        return CorrectionRow(row[0], row[1], row[2], row[3], now)
+
+    def _faces(self, connection: Connection, character_id: int, regions: Collection[int]) -> tuple[Before, set[int]]:
+        """What stood before of a character, these faces and those whose faces they were; and all these characters."""
+        if not regions:
+            raise UsageError("name at least one face")
+        known = {
+            one for (one,) in connection.execute(f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(regions),))
+        }
+        unknown = sorted(set(regions) - known)
+        if unknown:
+            raise NothingFound(f"there is no face {unknown[0]}; `indexd show PICTURE` lists those of a picture")
+        before = characters_before(connection, [character_id])
+        faces_before(connection, before, sorted(known))
+        return before, {character_id, *(int(one[0]) for one in before.members.values() if one is not None)}
+
+    def _log(self, connection: Connection, kind: str, text: str, before: Before) -> int:
+        connection.execute(
+            "INSERT INTO correction (at, kind, text, before) VALUES (?, ?, ?, ?)",
+            (self._clock(), kind, text, before.text()),
+        )
+        return connection.last_insert_rowid()
+
+
+def _say(connection: Connection, regions: Collection[int], character_id: int, word: str, now: float) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO face_word (region_id, character_id, word, said_at) VALUES (?, ?, ?, ?)",
+        [(one, character_id, word, now) for one in regions],
+    )
+
+
+def _said(regions: Collection[int]) -> str:
+    few = sorted(regions)
+    return f"face {few[0]}" if len(few) == 1 else f"{len(few)} faces ({', '.join(map(str, few[:3]))}, ...)"

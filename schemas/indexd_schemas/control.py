@@ -1,0 +1,79 @@
+"""Kinds of control: their names, what a ControlNet-union calls them, and which of them a picture can be turned into here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+CANNY_LOW = 100
+CANNY_HIGH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ControlType:
+    """One kind of control.
+
+    `union_index` is its place in ControlNet-union for SDXL (None = that has none), `words` are what names of model files
+    call it, `maker` says what makes the map of a picture: "" = the picture itself is the map, None = nothing here does.
+    """
+
+    name: str
+    union_index: int | None
+    words: tuple[str, ...]
+    maker: str | None
+    aliases: tuple[str, ...] = ()
+
+
+# Places: the table of the control types in the model card of ControlNet++ (union) for SDXL; 6 and 7 are its promax version's.
+TYPES: Mapping[str, ControlType] = MappingProxyType(
+    {
+        one.name: one
+        for one in (
+            ControlType("canny", 3, ("canny",), "opencv"),
+            ControlType("depth", 1, ("depth", "zoe", "midas", "leres"), "depth model"),
+            ControlType("pose", 0, ("pose", "openpose", "dwpose"), "pose model", ("openpose", "dwpose", "dw_openpose")),
+            ControlType(
+                "lineart", 3, ("lineart", "line"), "opencv", ("line_art", "lineart_anime", "lineart_realistic")
+            ),
+            ControlType("softedge", 2, ("softedge", "hed", "pidi", "pidinet", "teed"), "opencv", ("hed", "soft_edge")),
+            ControlType("scribble", 2, ("scribble", "sketch"), "opencv", ("sketch",)),
+            ControlType("tile", 6, ("tile", "blur"), "", ("tile_resample",)),
+            ControlType("normal", 4, ("normal", "normalbae"), None, ("normal_map", "normalbae")),
+            ControlType("segment", 5, ("segment", "segmentation", "seg"), None, ("seg", "segmentation")),
+            ControlType("inpaint", 7, ("inpaint", "inpainting", "repaint"), None, ("repaint",)),
+            ControlType("none", None, (), ""),
+        )
+    }
+)
+
+
+class UnknownControl(ValueError):
+    """No kind of control has this name; the text offers the nearest."""
+
+
+def control_type(name: str) -> ControlType:
+    """The kind called `name`, also by its names elsewhere. Raises UnknownControl."""
+    known = {alias: one for one in TYPES.values() for alias in (one.name, *one.aliases)}
+    folded = name.strip().casefold().replace("-", "_").replace(" ", "_")
+    if folded in known:
+        return known[folded]
+    near = list(dict.fromkeys(known[word].name for word in difflib.get_close_matches(folded[:100], known, n=3)))
+    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(TYPES)}"
+    raise UnknownControl(f"there is no control type {name[:60]!r}; {hint}")
+
+
+def fits(model_name: str, wanted: ControlType) -> bool:
+    """Whether the name of a ControlNet says that it is one for `wanted`: one of its words stands alone in it."""
+    return not _words(model_name).isdisjoint(wanted.words)
+
+
+def says_union(model_name: str) -> bool:
+    """Whether the name of a ControlNet says that it is one for many types."""
+    return "union" in _words(model_name)
+
+
+def _words(name: str) -> set[str]:
+    plain = "".join(sign if sign.isalnum() else " " for sign in name.casefold())
+    return {part for word in plain.split() for part in (word, word.removeprefix("controlnet"), word.removesuffix("xl"))}

@@ -1,0 +1,39 @@
+"""The stages of a recipe as the keys of a job that asks for the same again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import Part
+
+
+def stage_keys(recipe: Recipe) -> dict[str, Any]:
+    """`hires`, `detail`, `upscale`, `refine` and `resize` of a job, as far as the recipe has them."""
+    keys: dict[str, Any] = {}
+    if recipe.hires is not None:
+        hires = _plain(recipe.hires, "width", "height", "model")
+        hires["size"] = f"{recipe.hires.width}x{recipe.hires.height}"
+        if recipe.hires.model is not None:
+            hires["upscaler"] = recipe.hires.model.name
+        keys["hires"] = hires
+    if recipe.detail:
+        keys["detail"] = [_plain(one, "detector") | {"detector": one.detector.name} for one in recipe.detail]
+    if recipe.upscale is not None:
+        upscale = _plain(recipe.upscale, "model", "tile_used") | {"model": recipe.upscale.model.name}
+        if recipe.upscale.tile_used is not None:
+            tile = recipe.upscale.tile_used
+            upscale |= {"tile": tile, "overlap": min(recipe.upscale.overlap, tile // 2)}
+        keys["upscale"] = upscale
+    if recipe.refine is not None:
+        keys["refine"] = _plain(recipe.refine)
+    if recipe.resize is not None:
+        resize = recipe.resize
+        keys["resize"] = _plain(resize, "width", "height")
+        if resize.width is not None:
+            keys["resize"] = {"size": f"{resize.width}x{resize.height}"}
+    return keys
+
+
+def _plain(part: Part, *without: str) -> dict[str, Any]:
+    return part.model_dump(mode="json", exclude_none=True, exclude=set(without))

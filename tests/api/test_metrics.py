@@ -1,0 +1,153 @@
+"""What is told for monitoring: its form is that of Prometheus, its numbers are those of the index."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexd.api.exposition import Exposition
+from indexd.api.live import LiveParts
+from indexd.api.local import LocalOperations
+from indexd.api.memory import resident_bytes
+from indexd.config import Config, load
+from indexd.pulse import Pulse
+from indexd.store.index import Store
+from indexd.store.records import NewItem, NewJob
+from tests.api.test_local import Desk, Watching, Working
+from tests.library import Library, make_library
+
+LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (-?[0-9.e+-]+|NaN|[+-]Inf)')
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def config(short_home: Path) -> Config:
+    return load(short_home)
+
+
+@pytest.fixture
+def library(config: Config) -> Iterator[Library]:
+    with Store.open(config.places.index) as store:
+        yield make_library(store, config.places.home / "pictures", each=1)
+
+
+def samples(text: str) -> dict[str, float]:
+    """Every line, checked against the format: described families, each in one piece, names and labels well formed."""
+    found: dict[str, float] = {}
+    family, families = "", set()
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            family = line.split()[2]
+            assert family not in families
+            families.add(family)
+        elif line.startswith("# TYPE "):
+            kind = line.split()[3]
+            assert line.split()[2] == family
+            assert (kind == "counter") == family.endswith("_total")
+        else:
+            match = LINE.fullmatch(line)
+            assert match is not None, line
+            assert match[1].removesuffix("_sum").removesuffix("_count") == family
+            key = line.rpartition(" ")[0]
+            assert key not in found
+            found[key] = float(match[3])
+    return found
+
+
+def test_the_numbers_of_the_index_without_a_daemon(config: Config, library: Library) -> None:
+    library.add("waits.png", stages=("clip_h",))
+    jobs = library.store.jobs
+    row = jobs.admit(NewJob("x", "txt2img", b"", "k", None, 0, tuple(_item(number) for number in range(3))))
+    items = jobs.items(row.id)
+    jobs.published(items[0].id, b"/out/0.png", b"h" * 32, 2.5)
+    jobs.published(items[1].id, b"/out/1.png", b"i" * 32, 4.0)
+    library.store.events.add("worker_died", "signal 9")
+    told = samples(LocalOperations(config, library.store).metrics())
+    assert told["indexd_images"] == 5
+    assert told['indexd_files{state="present"}'] == 5
+    assert told['indexd_work_items{stage="clip_h",state="waiting"}'] == 1
+    assert told['indexd_work_oldest_age_seconds{stage="clip_h"}'] > 0
+    assert told['indexd_jobs{state="queued"}'] == 1
+    assert told['indexd_job_pictures{state="done"}'] == 2
+    assert told["indexd_render_seconds_sum"] == 6.5
+    assert told["indexd_render_seconds_count"] == 2
+    assert told['indexd_events{kind="worker_died"}'] == 1
+    assert told["indexd_job_queue_paused"] == 0
+    assert not any(name.startswith(("indexd_worker", "indexd_start")) for name in told)
+
+
+def _item(number: int) -> NewItem:
+    return NewItem(number, number, b"/out/%d.png" % number, {"seed": number})
+
+
+def test_the_numbers_of_the_daemon(config: Config, library: Library) -> None:
+    clock = Clock()
+    pulse = Pulse("jobs", clock=clock)
+    pulse.late()
+    clock.now += 7
+    live = LiveParts(Watching(b'/pi"c\n\\'), Working(), Desk(library.store), 1.5, pulses=lambda: [pulse])
+    told = samples(LocalOperations(config, library.store, live).metrics())
+    assert told["indexd_start_time_seconds"] == 1.5
+    assert told['indexd_thread_silent_seconds{thread="jobs"}'] == 7
+    assert told['indexd_worker_up{lane="card"}'] == 1
+    assert told['indexd_worker_calls{lane="card",state="waiting"}'] == 2
+    assert told['indexd_worker_calls{lane="card",state="running"}'] == 0
+    assert told['indexd_worker_deaths_total{lane="card"}'] == 1
+    assert told['indexd_worker_model_idle_seconds{lane="card",role="sdxl"}'] == 3
+    assert told['indexd_root_online{path="/pi\\"c\\n\\\\",purpose="images"}'] == 1
+    assert told['indexd_root_lost_events_total{path="/pi\\"c\\n\\\\"}'] == 4
+
+
+def test_memory_of_a_process() -> None:
+    assert resident_bytes(2**22 + 1) is None
+    held = resident_bytes(os.getpid())
+    if Path("/proc/self/statm").exists():
+        assert held is not None
+        assert 5 << 20 < held < 1 << 40
+    else:
+        assert held is None
+
+
+def test_odd_numbers() -> None:
+    out = Exposition()
+    out.family("x", "gauge", "a\nb")
+    for value in (float("nan"), float("inf"), -1.0, 0.1, 2.0**60):
+        out.sample("x", value)
+    assert out.text().splitlines()[0] == "# HELP x a\\nb"
+    assert out.text().splitlines()[2:] == ["x NaN", "x +Inf", "x -1", "x 0.1", "x 1.152921504606847e+18"]
+
+
+def test_ready_means_compared_and_moving(config: Config, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    pulse = Pulse("recording", clock=clock, limit_seconds=10)
+    watching = Watching(b"/pictures")
+    live = LiveParts(watching, Working(), Desk(library.store), 1.0, pulses=lambda: [pulse])
+    door = LocalOperations(config, library.store, live)
+    assert door.ready().ready
+    pulse.late()
+    clock.now += 11
+    assert door.ready().reasons == ["recording has not moved for 11 s"]
+    pulse.beat()
+    assert door.ready().ready
+    fresh = [root.__class__(*(*_fields(root)[:7], None)) for root in watching.status()]
+    monkeypatch.setattr(watching, "status", lambda: fresh)
+    assert door.ready().reasons == ["/pictures was not yet compared with the index"]
+    offline = [root.__class__(*(*_fields(root)[:5], False, None, None)) for root in fresh]
+    monkeypatch.setattr(watching, "status", lambda: offline)
+    assert door.ready().ready
+    assert not LocalOperations(config, library.store).ready().ready
+
+
+def _fields(root: object) -> tuple[object, ...]:
+    return tuple(getattr(root, name) for name in root.__slots__)  # type: ignore[attr-defined]

@@ -1,0 +1,102 @@
+"""Bytes of pictures over a real door: what was indexed is sent, and nothing else, whatever is put in its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexd.api.connect import daemon
+from indexd.api.local import LocalOperations
+from indexd.api.operations import Operations
+from indexd.api.server import Server
+from indexd.config import Config, load
+from indexd.errors import NothingFound
+from indexd.images.thumbnail import thumbnail_path
+from indexd.store.index import Store
+from tests.library import Library, make_library
+
+NAME = "cats/cat-0.png"
+posix = pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+
+
+@pytest.fixture
+def config(short_home: Path) -> Config:
+    return load(short_home, {"roots": [{"path": str(short_home / "pictures")}]})
+
+
+@pytest.fixture
+def library(config: Config) -> Iterator[Library]:
+    with Store.open(config.places.index) as store:
+        yield make_library(store, config.places.home / "pictures", each=1)
+
+
+@pytest.fixture
+def door(config: Config, library: Library) -> Iterator[Operations]:
+    server = Server(config, LocalOperations(config, library.store))
+    server.start()
+    client = daemon(config)
+    assert client is not None
+    yield client
+    server.stop()
+
+
+def sent(door: Operations, library: Library, name: str = NAME) -> bytes:
+    return door.picture(library.ids[name], small=False).data
+
+
+def test_a_picture_by_its_id(door: Operations, library: Library) -> None:
+    found = door.picture(library.ids[NAME], small=False)
+    assert found.data == Path(library.path(NAME)).read_bytes()
+    assert (found.media_type, found.name) == ("image/png", "cat-0.png")
+
+
+def test_a_thumbnail_by_its_id(door: Operations, library: Library, config: Config) -> None:
+    with pytest.raises(NothingFound, match="no thumbnail yet"):
+        door.picture(library.ids[NAME], small=True)
+    content_hash = library.store.images.hashes([library.ids[NAME]])[library.ids[NAME]]
+    path = thumbnail_path(config.places.thumbnails, content_hash)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"webp")
+    assert door.picture(library.ids[NAME], small=True).data == b"webp"
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_an_id_that_is_none(door: Operations, small: bool) -> None:
+    with pytest.raises(NothingFound, match="#999"):
+        door.picture(999, small=small)
+
+
+@posix
+def test_a_link_out_in_the_place_of_the_file(door: Operations, library: Library, tmp_path: Path) -> None:
+    path = Path(library.path(NAME))
+    (tmp_path / "copy.png").write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(tmp_path / "copy.png")
+    with pytest.raises(NothingFound):
+        sent(door, library)
+
+
+@posix
+def test_a_link_out_in_the_place_of_the_folder(door: Operations, library: Library, tmp_path: Path) -> None:
+    folder = Path(library.path(NAME)).parent
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    # The very bytes that were indexed: it is the place that is refused.
+    assert (folder / "cat-0.png").is_file()
+    with pytest.raises(NothingFound):
+        sent(door, library)
+
+
+def test_a_secret_in_the_place_of_the_file(door: Operations, library: Library) -> None:
+    Path(library.path(NAME)).write_bytes(b"the secret")
+    with pytest.raises(NothingFound, match="holds what was indexed"):
+        sent(door, library)
+
+
+def test_a_folder_that_is_not_watched_any_more(library: Library, config: Config) -> None:
+    unwatched = LocalOperations(load(config.places.home), library.store)
+    with pytest.raises(NothingFound):
+        unwatched.picture(library.ids[NAME], small=False)

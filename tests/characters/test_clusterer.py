@@ -1,0 +1,167 @@
+"""From stored vectors to characters, through the worker's call, again and again, with corrections in between."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from indexd.characters.clusterer import Clusterer
+from indexd.characters.keeper import Keeper
+from indexd.characters.measure import agreement, precision_recall
+from indexd.characters.operations import suggest
+from indexd.store.index import Store
+from indexd.worker.calls import ClusterFaces, WorkerSettings
+from indexd.worker.workers import Workers
+from indexd_schemas.characters import Suggestions
+from tests.characters.library import Grown, HereWorkers
+from tests.characters.truth import faces, names_of
+
+WAIT = 60.0
+
+
+def cluster(clusterer: Clusterer) -> None:
+    assert clusterer.start()
+    standing = clusterer.wait(WAIT)
+    assert (standing.state, standing.problem) == ("done", "")
+
+
+def test_faces_become_characters_and_new_ones_are_given_to_them_at_once(
+    grown: Grown, keeper: Keeper, clusterer: Clusterer, tmp_path: Path
+) -> None:
+    grown.add(faces(400))
+    cluster(clusterer)
+    standing = clusterer.standing()
+    assert (standing.faces, standing.made) == (400, 8)
+    assert list((tmp_path / "cache").iterdir()) == []
+    whose = grown.whose()
+    truth = np.array(grown.truth)
+    assert agreement(truth, np.where(whose > 0, whose, -1)) >= 0.97
+    ids = names_of(whose, truth)
+    keeper.start()
+    new = faces(100, part=1)
+    regions = grown.add(new)
+    assert keeper.settled(WAIT)
+    given = grown.whose(regions.tolist())
+    expected = np.array([ids.get(one, -1) for one in new.truth.tolist()])
+    precision, recall = precision_recall(expected, np.where(given > 0, given, -1))
+    assert precision >= 0.98
+    assert recall >= 0.9
+
+
+def test_corrections_survive_a_clustering_and_ids_stay(
+    store: Store, grown: Grown, keeper: Keeper, clusterer: Clusterer
+) -> None:
+    grown.add(faces(400))
+    cluster(clusterer)
+    ids = names_of(grown.whose(), np.array(grown.truth))
+    store.corrections.name(ids[0], "Luna")
+    store.corrections.merge(ids[1], [ids[2]])
+    _, (new,) = store.corrections.split(ids[3], [[m.region_id for m in store.characters.members([ids[3]])][:6]])
+    wrong = store.characters.members([ids[4]])[0].region_id
+    store.corrections.reject(ids[4], [wrong])
+    parted = [member.region_id for member in store.characters.members([new])]
+    before = grown.whose()
+    for part in (1, 2):
+        grown.add(faces(40, part))
+        cluster(clusterer)
+    after = grown.whose()[: len(before)]
+    held = before > 0
+    assert (after == before)[held].mean() >= 0.99
+    assert store.characters.of_regions([wrong]).get(wrong) is None or (
+        store.characters.of_regions([wrong])[wrong].character_id != ids[4]
+    )
+    assert {member.character_id for member in store.characters.of_regions(parted).values()} == {new}
+    assert store.characters.rows(hidden=True, empty=True)[0].id in ids.values()
+    luna = store.characters.named("luna")
+    assert luna is not None
+    assert luna.faces >= (np.array(grown.truth)[: len(before)] == 0).sum() - 2
+
+
+def test_a_cancelled_or_failed_clustering_changes_nothing(
+    store: Store, grown: Grown, clusterer: Clusterer, workers: HereWorkers, tmp_path: Path
+) -> None:
+    grown.add(faces(200))
+    workers.cancel_at = "looking for neighbours"
+    clusterer.start()
+    assert clusterer.wait(WAIT).state == "cancelled"
+    assert store.characters.rows() == []
+    assert clusterer.is_due()
+    (tmp_path / "cache" / "faces-to-cluster.f16").mkdir()
+    workers.cancel_at = ""
+    clusterer.start()
+    failed = clusterer.wait(WAIT)
+    assert failed.state == "failed"
+    assert "faces-to-cluster" in failed.problem
+    (tmp_path / "cache" / "faces-to-cluster.f16").rmdir()
+    cluster(clusterer)
+    assert len(store.characters.rows()) == 8
+    assert not clusterer.is_due()
+
+
+def test_what_may_be_wrong_is_suggested_until_a_person_has_said_that_it_is_right(
+    store: Store, grown: Grown, clusterer: Clusterer
+) -> None:
+    grown.add(faces(400))
+    cluster(clusterer)
+    assert suggest(store) == Suggestions(splits=[], merges=[])
+    ids = names_of(grown.whose(), np.array(grown.truth))
+    store.corrections.merge(ids[0], [ids[1]])
+    theirs = [member.region_id for member in store.characters.members([ids[2]])]
+    _, (half,) = store.corrections.split(ids[3], [[m.region_id for m in store.characters.members([ids[3]])][::2]])
+    store.corrections.hide(ids[4], True)
+    found = suggest(store)
+    assert [split.character.id for split in found.splits] == [ids[0]]
+    parts = {int(grown.truth[grown.regions.index(region)]) for region in found.splits[0].faces}
+    assert len(parts) == 1
+    # What a person split is not suggested to be one.
+    assert found.merges == []
+    made = store.characters.settle(
+        np.array(theirs), lambda known: np.where(np.arange(len(theirs)) % 2, ids[2], -1)
+    ).made
+    assert [(pair.one.id, pair.other.id) for pair in suggest(store).merges] == [(ids[2], made[0])]
+    store.corrections.keep_apart(made[0], ids[2])
+    assert suggest(store).merges == []
+    assert half not in {split.character.id for split in found.splits}
+
+
+def test_nothing_to_cluster_is_no_error(clusterer: Clusterer) -> None:
+    cluster(clusterer)
+    assert clusterer.standing().faces == 0
+
+
+def test_the_worker_clusters_in_a_process_without_torch(
+    grown: Grown, keeper: Keeper, store: Store, tmp_path: Path
+) -> None:
+    import psutil
+
+    workers = Workers(WorkerSettings({}, str(tmp_path)))
+    try:
+        grown.add(faces(200))
+        clusterer = Clusterer(store, lambda: workers, keeper, tmp_path, 10)
+        begun = threading.Event()
+        torch: list[bool] = []
+        submit = workers.submit
+
+        def watched(call: ClusterFaces, **given: object) -> object:
+            tell = given["on_progress"]
+
+            def looked(progress: object) -> None:
+                if not begun.is_set():
+                    (lane,) = workers.status()
+                    assert lane.lane == "cluster"
+                    maps = " ".join(entry.path for entry in psutil.Process(lane.pid).memory_maps())
+                    torch.append("libtorch" in maps)
+                    begun.set()
+                tell(progress)  # type: ignore[operator]
+
+            given["on_progress"] = looked
+            return submit(call, **given)  # type: ignore[arg-type]
+
+        workers.submit = watched  # type: ignore[assignment, method-assign]
+        cluster(clusterer)
+        assert torch == [False]
+        assert len(store.characters.rows()) == 8
+    finally:
+        workers.kill()

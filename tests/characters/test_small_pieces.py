@@ -1,0 +1,112 @@
+"""References, assignment, cutting, suggesting and sampling, each over faces of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from indexd.characters.assign import MOST_FACES, References, described_from
+from indexd.characters.cut import groups_at
+from indexd.characters.references import closeness, halves, references
+from indexd.characters.sample import sample
+from indexd.characters.suggest import one_in_two, two_cores
+from indexd.characters.vectors import unit
+from tests.characters.truth import faces
+
+MADE = faces(600)
+
+
+def of(one: int) -> np.ndarray:
+    return MADE.rows[MADE.truth == one]
+
+
+def test_one_look_has_one_reference_and_two_have_two() -> None:
+    assert len(references(of(0))) == 1
+    both = references(np.concatenate([of(0), of(1)]))
+    assert len(both) >= 2
+    assert min(float((both @ unit(of(one).mean(axis=0))).max()) for one in (0, 1)) > 0.97
+    assert len(references(of(0)[:1])) == 1
+
+
+def test_halves_part_what_is_two() -> None:
+    side = halves(np.concatenate([of(2), of(3)]))
+    assert set(side[: len(of(2))].tolist()) != set(side[len(of(2)) :].tolist())
+    assert len(set(side[: len(of(2))].tolist())) == 1
+    assert closeness(of(2)) > closeness(np.concatenate([of(2), of(3)]))
+
+
+def test_a_face_goes_to_the_nearest_above_its_threshold_and_margin_unless_it_was_rejected_there() -> None:
+    known = References()
+    for one in range(4):
+        known.describe(one + 1, of(one)[:-2])
+    last = np.stack([of(one)[-1] for one in range(4)])
+    assert known.nearest(last).character.tolist() == [1, 2, 3, 4]
+    assert known.nearest(last, [(1, 2)]).character.tolist() == [1, 0, 3, 4]
+    strangers = MADE.rows[MADE.truth < 0]
+    assert (known.nearest(strangers).character > 0).mean() < 0.05
+    known.describe(1, of(0), threshold=0.999)
+    assert known.nearest(last).character.tolist() == [0, 2, 3, 4]
+    known.describe(2, of(1)[:0])
+    assert known.nearest(last).character.tolist() == [0, 0, 3, 4]
+    # Two that are the same: a face between them is nobody's.
+    known.describe(5, of(2)[:-2])
+    assert known.nearest(last).character.tolist() == [0, 0, 0, 4]
+    known.clear()
+    assert known.nearest(last).character.tolist() == [0, 0, 0, 0]
+
+
+def test_a_large_character_is_described_from_its_confirmed_faces_first() -> None:
+    ids = np.arange(10, 1010)
+    sure = np.zeros(1000, np.bool_)
+    sure[[5, 900]] = True
+    chosen = described_from(ids, sure)
+    assert len(chosen) == len(set(chosen.tolist())) == MOST_FACES
+    assert {15, 910} <= set(chosen.tolist())
+    assert described_from(ids[:3], sure[:3]).tolist() == [10, 11, 12]
+
+
+def test_a_cut_keeps_together_what_is_alike() -> None:
+    rows = np.concatenate([of(0), of(1)])
+    first, second = groups_at(rows, 0.7)
+    assert {tuple(first), tuple(second)} == {tuple(range(len(of(0)))), tuple(range(len(of(0)), len(rows)))}
+    assert len(groups_at(rows, 0.1)) == 1
+    assert groups_at(rows[:0], 0.5) == []
+
+
+def test_of_very_many_faces_a_part_is_cut_and_the_rest_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexd.characters.cut.AT_ONCE", 20)
+    rows = np.concatenate([of(0), of(1)])
+    groups = groups_at(rows, 0.7)
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(rows)))
+    assert len(groups) == 2
+
+
+def test_two_in_one_is_seen_and_one_is_not_called_two() -> None:
+    found = two_cores(np.concatenate([of(0), of(1)]))
+    assert found is not None
+    assert len(set(found.side[: len(of(0))].tolist())) == 1
+    assert all(two_cores(of(one)) is None for one in range(8))
+    assert two_cores(of(0)[:15]) is None
+
+
+def test_one_in_two_is_seen_and_two_are_not_called_one() -> None:
+    split = {one + 1: of(one) for one in range(4)}
+    split[10], split[11] = of(5)[::2], of(5)[1::2]
+    assert [pair[:2] for pair in one_in_two(split)] == [(10, 11)]
+    assert one_in_two(split, [(10, 11)]) == []
+
+
+def test_samples_are_what_they_say() -> None:
+    rows = np.concatenate([of(0), of(1)[:2], of(2)[:1]])
+    quality = np.arange(len(rows)) / len(rows)
+    assert sample("best", 2, rows, quality).tolist() == [len(rows) - 1, len(rows) - 2]
+    diverse = sample("diverse", 3, rows, quality).tolist()
+    assert diverse[0] < len(of(0))
+    assert {len(rows) - 1} < set(diverse)
+    assert len({min(place, len(of(0))) for place in diverse}) >= 2
+    assert max(sample("typical", 10, rows, quality)) < len(of(0))
+    first = sample("random", 5, rows, quality, seed=1).tolist()
+    assert first == sample("random", 5, rows, quality, seed=1).tolist()
+    assert first != sample("random", 5, rows, quality, seed=2).tolist()
+    assert sorted(sample("diverse", 10_000, rows, quality).tolist()) == list(range(len(rows)))
+    assert sample("typical", 3, rows[:0], quality[:0]).tolist() == []

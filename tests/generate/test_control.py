@@ -1,0 +1,248 @@
+"""ControlNets in a render: as diffusers computes them, in their own steps, and a base that is left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from blake3 import blake3
+from diffusers import (
+    ControlNetModel,
+    ControlNetUnionModel,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLControlNetUnionPipeline,
+)
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from indexd.control import edges
+from indexd.demo.guides import DemoGuides
+from indexd.errors import CallCancelled, IndexdError, RenderFailed
+from indexd.generate.control_models import lease_control
+from indexd.generate.guides import guided, influences_for
+from indexd.generate.pipeline import resident
+from indexd.generate.render import render
+from indexd.generate.samplers import scheduler
+from indexd.generate.task import Task
+from indexd.worker.calls import GuideFiles, Render, Rendered
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.samplers import resolve
+from tests.generate.conftest import Studio
+
+Look = Callable[[Rendered], Any]
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shapes with edges, in the size of the render."""
+    pixels = np.full((SIDE, SIDE, 3), 30, np.uint8)
+    pixels[16:48, 20:40] = (220, 180, 40)
+    path = tmp_path_factory.mktemp("pictures") / "shapes.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def control(picture: Path, model: Path, kind: str = "canny", **more: Any) -> tuple[dict[str, Any], GuideFiles]:
+    entry = {"type": kind, "model": {"name": model.stem}, "image": blake3(picture.read_bytes()).hexdigest()}
+    entry |= {"image_name": picture.name, "low": 100, "high": 200, **more}
+    return entry, GuideFiles(str(model), str(picture).encode())
+
+
+def steered(studio: Studio, *controls: tuple[dict[str, Any], GuideFiles], **fields: Any) -> Rendered:
+    recipe = studio.recipe(control=[entry for entry, _ in controls], **fields)
+    return render(
+        Render(recipe, str(studio.models.sdxl), controls=tuple(files for _, files in controls)), studio.session
+    )
+
+
+def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarray[Any, Any]:
+    """The picture of diffusers' own pipeline from the same modules and the same noise."""
+    base = studio.resident().text_to_image
+    pipeline = kind(**base.components, controlnet=net, add_watermarker=False)
+    pipeline.scheduler = scheduler(resolve("euler", None), studio.resident().noise)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn((1, 4, SIDE // 8, SIDE // 8), generator=torch.Generator().manual_seed(7))
+    made = pipeline(
+        "a red cat", negative_prompt="blurry", num_inference_steps=4, guidance_scale=5.0, width=SIDE, height=SIDE,
+        latents=noise, output_type="np", **given,
+    )  # fmt: skip
+    found: np.ndarray[Any, Any] = made.images[0]
+    return found
+
+
+def canny_of(picture: Path) -> Image.Image:
+    with Image.open(picture) as opened:
+        return Image.fromarray(edges.canny(np.asarray(opened), 100, 200))
+
+
+def test_it_is_what_diffusers_makes(studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look) -> None:
+    ours = steered(studio, control(picture, tiny_guides.canny, strength=0.7, end=0.5))
+    net = ControlNetModel.from_pretrained(tiny_guides.canny, dtype=torch.float32)
+    theirs = by_diffusers(
+        studio, StableDiffusionXLControlNetPipeline, net, image=canny_of(picture),
+        controlnet_conditioning_scale=0.7, control_guidance_end=0.5,
+    )  # fmt: skip
+    difference = np.abs(look(ours).astype(int) - (theirs * 255).round().astype(int))
+    assert difference.max() <= 1
+    assert not np.array_equal(look(ours), look(studio()))
+
+
+def test_a_union_is_what_diffusers_makes(studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look) -> None:
+    """Two maps of one union are looked at together."""
+    union = tiny_guides.union
+    ours = steered(
+        studio, control(picture, union, strength=0.8), control(picture, union, "tile", strength=0.5, preprocess=False)
+    )
+    net = studio.resident(-1).net
+    assert isinstance(net, ControlNetUnionModel)
+    with Image.open(picture) as opened:
+        tile = opened.convert("RGB")
+    theirs = by_diffusers(
+        studio, StableDiffusionXLControlNetUnionPipeline, net, control_image=[canny_of(picture), tile],
+        control_mode=[3, 6], controlnet_conditioning_scale=[0.8, 0.5],
+    )  # fmt: skip
+    assert np.abs(look(ours).astype(int) - (theirs * 255).round().astype(int)).max() <= 1
+
+
+def test_several_add_up_and_each_counts(studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look) -> None:
+    one = control(picture, tiny_guides.canny)
+    other = control(picture, tiny_guides.tile, "tile", preprocess=False)
+    both, first, second = steered(studio, one, other), steered(studio, one), steered(studio, other)
+    assert not np.array_equal(look(both), look(first))
+    assert not np.array_equal(look(both), look(second))
+    assert np.array_equal(look(both), look(steered(studio, one, other)))
+
+
+def test_strength_zero_is_the_base_and_so_is_what_comes_after(
+    studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look
+) -> None:
+    base = look(studio())
+    assert np.array_equal(look(steered(studio, control(picture, tiny_guides.canny, strength=0.0))), base)
+    assert np.array_equal(look(steered(studio, control(picture, tiny_guides.canny, start=1.0))), base)
+    steered(studio, control(picture, tiny_guides.union))
+    assert np.array_equal(look(studio()), base)
+
+
+def test_the_recipe_says_what_was_used_and_makes_it_again(
+    studio: Studio, tiny_guides: DemoGuides, picture: Path
+) -> None:
+    made = steered(studio, control(picture, tiny_guides.tile, low=50, high=90))
+    [entry] = made.recipe["control"]
+    assert entry["map"] == "canny/50-90"
+    assert len(entry["model"]["hash"]) == 10
+    files = (GuideFiles(str(tiny_guides.tile), str(picture).encode()),)
+    again = render(Render(made.recipe, str(studio.models.sdxl), controls=files), studio.session)
+    assert again.png == made.png
+    other = {**made.recipe, "control": [{**entry, "model": {**entry["model"], "hash": "0" * 10}}]}
+    with pytest.raises(RenderFailed, match="ControlNet tiny-tile is not the file"):
+        render(Render(other, str(studio.models.sdxl), controls=files), studio.session)
+
+
+def test_the_infotext_has_a1111s_unit(studio: Studio, tiny_guides: DemoGuides, picture: Path, tmp_path: Path) -> None:
+    from indexd.images.read import read
+
+    made = steered(studio, control(picture, tiny_guides.canny, strength=0.5, end=0.8))
+    path = tmp_path / "made.png"
+    path.write_bytes(made.png)
+    with Image.open(path) as opened:
+        text = opened.text["parameters"]  # type: ignore[attr-defined]
+    assert 'ControlNet 0: "Module: canny, Model: tiny-canny [' in text
+    with path.open("rb") as file:
+        metadata = read(file, path.stat().st_size, path.name).metadata
+    [use] = metadata.controls
+    assert (use.model, use.module, use.weight, use.start, use.end) == ("tiny-canny", "canny", 0.5, 0.0, 0.8)
+
+
+@pytest.fixture
+def variant(tiny_guides: DemoGuides, tmp_path: Path) -> Callable[[Callable[[Any], Any]], Path]:
+    """The tiny tile ControlNet as a file with its weights changed."""
+
+    def write(change: Callable[[Any], Any]) -> Path:
+        path = tmp_path / "changed.safetensors"
+        save_file({key: value.contiguous() for key, value in change(load_file(tiny_guides.tile)).items()}, path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _found: {"lllite_unet.down.weight": torch.ones(1)}, "is a ControlNet-LLLite"),
+        (lambda found: found | {"lora_controlnet": torch.ones(1)}, "is a Control-LoRA"),
+        (lambda _found: {"adapter.body.0.weight": torch.ones(1)}, "is a T2I-Adapter"),
+        (lambda _found: {"x": torch.ones(1)}, "is no ControlNet"),
+        (lambda found: {key: value for key, value in found.items() if "mid_block" not in key}, "are missing"),
+        (lambda found: found | {"more.weight": torch.ones(1)}, "1 are unknown, such as more.weight"),
+    ],
+)
+def test_other_files_are_refused_in_a_sentence(
+    studio: Studio, picture: Path, variant: Any, change: Any, words: str
+) -> None:
+    with pytest.raises(RenderFailed, match=words):
+        steered(studio, control(picture, variant(change)))
+
+
+def test_a_file_of_fewer_blocks_is_understood(studio: Studio, tiny_guides: DemoGuides, tmp_path: Path) -> None:
+    """The "small" ControlNets have no attention; a file does not say so but by its weights."""
+    config = dict(ControlNetModel.load_config(tiny_guides.canny))
+    config |= {"down_block_types": ["DownBlock2D"] * 3, "mid_block_type": "UNetMidBlock2D"}
+    small = ControlNetModel.from_config(config)
+    save_file(small.state_dict(), tmp_path / "small.safetensors")
+    with (
+        resident(studio.session, str(studio.models.sdxl), None) as model,
+        lease_control(studio.session, model, "small", str(tmp_path / "small.safetensors")) as found,
+    ):
+        assert not any("attentions" in key for key in found.net.state_dict())
+
+
+def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: DemoGuides, picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(RenderFailed, match=r"is a union of canny, depth.*it has no none"):
+        steered(studio, control(picture, tiny_guides.union, "none", preprocess=False))
+    with pytest.raises(RenderFailed, match="cannot be read"):
+        steered(studio, control(picture, tmp_path / "gone.safetensors"))
+    entry, files = control(picture, tiny_guides.canny)
+    with pytest.raises(RenderFailed, match=r"the picture shapes\.png of control canny is not the one"):
+        steered(studio, ({**entry, "image": "0" * 64}, files))
+    with pytest.raises(IndexdError, match="nothing here makes normal maps"):
+        steered(studio, control(picture, tiny_guides.union, "normal"))
+
+
+def test_it_can_be_cancelled_before_the_first_step(studio: Studio, tiny_guides: DemoGuides, picture: Path) -> None:
+    def stop(pause: int) -> None:
+        if pause == 2:
+            raise CallCancelled("enough")
+
+    studio.session.on_pause = stop
+    with pytest.raises(CallCancelled):
+        steered(studio, control(picture, tiny_guides.canny))
+    assert not studio.steps_seen()
+    assert all(not one.leases for one in studio.session.pool._residents.values())
+
+
+def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
+    studio: Studio, tiny_guides: DemoGuides, picture: Path
+) -> None:
+    entry, files = control(picture, tiny_guides.canny)
+    recipe = Recipe.model_validate(studio.recipe(control=[entry]))
+    call = Render(recipe.model_dump(), str(studio.models.sdxl), controls=(files,))
+    with resident(studio.session, call.checkpoint, None) as model:
+        plain = Task(recipe, resolve("euler", None), model, studio.session)
+        assert influences_for(plain, (SIDE, SIDE)) == ()
+        with guided(call, plain) as task:
+            [whole] = influences_for(task, (SIDE, SIDE))
+            [larger] = influences_for(task, (128, 96))
+            [part] = influences_for(task, (SIDE, SIDE), box=(0.25, 0.25, 0.5, 0.5))
+        assert dataclasses.is_dataclass(whole)
+    maps = [one.control.pixels for one in (whole, larger, part)]  # type: ignore[attr-defined]
+    assert [tuple(one.shape) for one in maps] == [(1, 3, 64, 64), (1, 3, 96, 128), (1, 3, 64, 64)]
+    assert torch.equal(maps[0][0, 0] > 0.5, torch.from_numpy(np.asarray(canny_of(picture))[:, :, 0] > 127))
+    cut = Image.fromarray((maps[0][0, 0].numpy() * 255).astype(np.uint8)).crop((16, 16, 48, 48))
+    seen = np.asarray(cut.resize((SIDE, SIDE), Image.Resampling.LANCZOS), int)
+    assert np.abs(seen - (maps[2][0, 0].numpy() * 255).round()).mean() < 8

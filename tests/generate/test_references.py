@@ -1,0 +1,137 @@
+"""IP-Adapters in a render: as diffusers computes them, with LoRAs, and an attention that is put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from blake3 import blake3
+from diffusers import StableDiffusionXLPipeline
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from indexd.demo.guides import DemoGuides
+from indexd.errors import CallCancelled, RenderFailed
+from indexd.generate.render import render
+from indexd.generate.samplers import scheduler
+from indexd.worker.calls import GuideFiles, Render, Rendered
+from indexd_schemas.samplers import resolve
+from tests.generate.conftest import Studio
+
+Look = Callable[[Rendered], Any]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("references")
+    paths = []
+    for name, colour in (("red", (200, 20, 20)), ("blue", (20, 40, 220))):
+        pixels = (
+            np.random.default_rng(3).integers(0, 60, (48, 40, 3)).astype(np.uint8) + np.array(colour, np.uint8) // 2
+        )
+        paths.append(folder / f"{name}.png")
+        Image.fromarray(pixels.astype(np.uint8)).save(paths[-1])
+    return paths
+
+
+def referred(studio: Studio, adapter: Path, wanted: list[tuple[Path, float]], **more: Any) -> Rendered:
+    entries = [
+        {
+            "model": {"name": adapter.stem},
+            "image": blake3(path.read_bytes()).hexdigest(),
+            "image_name": path.name,
+            "weight": weight,
+        }
+        for path, weight in wanted
+    ]
+    files = tuple(GuideFiles(str(adapter), str(path).encode()) for path, _ in wanted)
+    loras = {lora["name"]: str(studio.models.lora) for lora in more.get("loras", ())}
+    call = Render(studio.recipe(reference=entries, **more), str(studio.models.sdxl), loras, references=files)
+    return render(call, studio.session)
+
+
+def test_two_references_are_what_diffusers_makes(
+    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], look: Look
+) -> None:
+    weights = [0.9, 0.4]
+    ours = look(referred(studio, tiny_guides.adapter, list(zip(pictures, weights, strict=True))))
+    pipeline = StableDiffusionXLPipeline.from_pretrained(studio.models.sdxl, dtype=torch.float32, add_watermarker=False)
+    pipeline.load_ip_adapter(
+        str(tiny_guides.references), subfolder="", weight_name=[tiny_guides.adapter.name] * 2, local_files_only=True
+    )
+    pipeline.set_ip_adapter_scale(weights)
+    pipeline.scheduler = scheduler(resolve("euler", None), studio.resident().noise)
+    pipeline.set_progress_bar_config(disable=True)
+    opened = [Image.open(path).convert("RGB") for path in pictures]
+    noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
+    theirs = pipeline(
+        "a red cat", negative_prompt="blurry", num_inference_steps=4, guidance_scale=5.0, width=64, height=64,
+        latents=noise, ip_adapter_image=opened, output_type="np",
+    ).images[0]  # fmt: skip
+    assert np.abs(ours.astype(int) - (theirs * 255).round().astype(int)).max() <= 1
+
+
+def test_the_base_comes_back_bit_for_bit_also_after_a_cancel(
+    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], look: Look
+) -> None:
+    base = studio()
+    unet = studio.resident().text_to_image.unet
+    processors, keys = dict(unet.attn_processors), set(unet.state_dict())
+    made = referred(studio, tiny_guides.adapter, [(pictures[0], 1.0)])
+    assert not np.array_equal(look(made), look(base))
+
+    def stop(_pause: int) -> None:
+        if studio.steps_seen():
+            raise CallCancelled("enough")
+
+    studio.session.seen.clear()
+    studio.session.on_pause = stop
+    with pytest.raises(CallCancelled):
+        referred(studio, tiny_guides.adapter, [(pictures[0], 1.0)])
+    studio.session.on_pause = lambda _pause: None
+    assert all(unet.attn_processors[name] is one for name, one in processors.items())
+    assert set(unet.state_dict()) == keys
+    assert studio().png == base.png
+    assert np.array_equal(look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.0)])), look(base))
+
+
+def test_references_and_loras_work_together(
+    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], look: Look
+) -> None:
+    lora: dict[str, Any] = {"loras": [{"name": "tiny-lora", "weight": 0.8}]}
+    both = look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.8)], **lora))
+    alone = look(studio(files={"tiny-lora": str(studio.models.lora)}, **lora))
+    reference = look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.8)]))
+    assert not np.array_equal(both, alone)
+    assert not np.array_equal(both, reference)
+    assert np.array_equal(both, look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.8)], **lora)))
+
+
+def test_the_recipe_has_the_adapters_hash(studio: Studio, tiny_guides: DemoGuides, pictures: list[Path]) -> None:
+    made = referred(studio, tiny_guides.adapter, [(pictures[1], 0.5)])
+    [entry] = made.recipe["reference"]
+    assert len(entry["model"]["hash"]) == 10
+    assert b"Module: ip-adapter, Model: tiny-adapter [" in made.png
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _found: {"x": torch.ones(1)}, "is no IP-Adapter"),
+        (lambda found: found | {"ip_adapter.0.to_q_lora.down.weight": torch.ones(1)}, "is one for faces"),
+        (lambda found: {k: v for k, v in found.items() if not k.startswith("ip_adapter.3")}, "does not fit this model"),
+        (lambda found: found, "has no image encoder: put its folder 'image_encoder' beside"),
+    ],
+)
+def test_other_files_are_refused_in_a_sentence(
+    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], tmp_path: Path, change: Any, words: str
+) -> None:
+    path = tmp_path / "sub" / "changed.safetensors"
+    path.parent.mkdir()
+    save_file(change(load_file(tiny_guides.adapter)), path)
+    with pytest.raises(RenderFailed, match=words):
+        referred(studio, path, [(pictures[0], 1.0)])

@@ -1,0 +1,112 @@
+"""Controls and references at admission: found by name or by type, refused with what to do, and handed to the worker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+from PIL import Image
+
+from indexd.errors import Refused
+from indexd.jobs.hand import order_of
+from indexd.jobs.setbacks import InputGone
+from tests.jobs.conftest import Room
+
+START = "kind: txt2img\nprompt: x\nsize: 64x64\n"
+
+
+def union_file(path: Path, types: int) -> None:
+    """The header of a ControlNet-union's file, and nothing else of it."""
+    header = json.dumps({"task_embedding": {"dtype": "F32", "shape": [types, 0], "data_offsets": [0, 0]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+@pytest.fixture
+def home(home: Path) -> Path:
+    controls, references = home.parent / "models" / "controlnet", home.parent / "models" / "ipadapter"
+    for folder in (controls / "xl-openpose", references / "image_encoder"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}", "utf-8")
+        (folder / "model.safetensors").touch()
+    for path in (controls / "canny-sdxl.safetensors", controls / "odd.safetensors", references / "adapter.safetensors"):
+        path.touch()
+    union_file(controls / "all-in-one.safetensors", 6)
+    with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
+        settings.write(f'[control]\nfolders = ["{controls.as_posix()}"]\n')
+        settings.write(f'reference_folders = ["{references.as_posix()}"]\n')
+    Image.new("RGB", (64, 48), "navy").save(home / "inbox" / "in.png")
+    return home
+
+
+def admitted(room: Room, text: str) -> Any:
+    job = room.jobs.submit((START + text).encode(), "x.yaml")
+    return job, room.store.jobs.items(job.id)[0]
+
+
+def test_a_control_becomes_an_entry_with_its_picture(room: Room) -> None:
+    job, item = admitted(
+        room, "control:\n  - {type: canny, image: in.png, strength: 0.7, end: 0.5}\n  - {type: openpose, image: in.png, preprocess: false}\n"
+    )  # fmt: skip
+    content = blake3((room.inbox / "in.png").read_bytes()).hexdigest()
+    canny, pose = item.settings["recipe"]["control"]
+    assert (canny["model"]["name"], canny["image"], canny["image_name"]) == ("canny-sdxl", content, "in.png")
+    assert (canny["strength"], canny["start"], canny["end"], canny["low"]) == (0.7, 0.0, 0.5, 100)
+    assert (pose["type"], pose["model"]["name"], pose["preprocess"]) == ("pose", "xl-openpose", False)
+    call = order_of(job, item, room.jobs.catalogue).call
+    assert [Path(files.model).name for files in call.controls] == ["canny-sdxl.safetensors", "xl-openpose"]
+    assert call.controls[0].image == bytes(room.inbox / "in.png")
+
+
+def test_a_type_without_a_model_of_its_own_takes_the_union(room: Room) -> None:
+    _, item = admitted(room, "control: [{type: scribble, image: in.png}]\n")
+    assert item.settings["recipe"]["control"][0]["model"]["name"] == "all-in-one"
+
+
+def test_the_jobs_input_is_the_picture_where_none_is_named(room: Room) -> None:
+    text = "kind: img2img\nprompt: x\ninput: in.png\ncontrol: [canny]\nreference: [{weight: 0.5}]\n"
+    job = room.jobs.submit(text.encode(), "y.yaml")
+    settings = room.store.jobs.items(job.id)[0].settings
+    assert settings["control_paths"] == settings["reference_paths"] == [settings["input_path"]]
+    assert settings["recipe"]["reference"][0]["model"]["name"] == "adapter"
+    assert settings["recipe"]["reference"][0]["weight"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("control: [{type: cany, image: in.png}]", "there is no control type 'cany'; did you mean canny"),
+        ("control: [{type: canny}]", "control[0]: `image` is missing, and the job has no input"),
+        ("control: [{type: canny, image: gone.png}]", "control[0].image: there is no file"),
+        ("control: [{type: canny, image: in.png, model: canny-sdlx}]", "did you mean canny-sdxl"),
+        ("control: [{type: canny, image: in.png, start: 0.6, end: 0.5}]", "start must not lie after end (0.6 and 0.5)"),
+        ("control: [{type: canny, image: in.png, strength: 11}]", "control[0].strength: must be at most 10 (got 11)"),
+        ("control: [{type: depth, image: in.png}]", "depth maps need a model, and none is set ([control] depth_model)"),
+        ("control: [{type: normal, image: in.png}]", "nothing here makes normal maps; give the map itself as image"),
+        ("control: [{type: tile, image: in.png}]", "no ControlNet's name says that it is for tile; name one with `model`"),
+        ("control: [{type: tile, image: in.png, model: all-in-one}]", "all-in-one is a union of canny, depth, pose, lineart"),
+        ("control: [{kind: canny, image: in.png}]", "there is no key 'kind' in control[0]"),
+        ("controlnet: []", "here it is called `control`"),
+        ("reference: [{image: in.png, model: adaptor}]", "reference[0].model: there is no IP-Adapter 'adaptor'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_what_to_do(room: Room, text: str, words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        admitted(room, text + "\n")
+    assert words in str(refused.value).replace("'canny-sdxl'", "canny-sdxl")
+    assert str(refused.value).startswith("line 4")
+
+
+def test_several_that_fit_are_not_chosen_from(room: Room, home: Path) -> None:
+    (home.parent / "models" / "controlnet" / "xl-canny-small.safetensors").touch()
+    with pytest.raises(Refused, match="several ControlNets are for canny: canny-sdxl, xl-canny-small; choose one"):
+        admitted(room, "control: [{type: canny, image: in.png}]\n")
+
+
+def test_a_control_picture_that_changed_is_noticed(room: Room) -> None:
+    job, item = admitted(room, "control: [{type: canny, image: in.png}]\n")
+    Image.new("RGB", (64, 48), "red").save(room.inbox / "in.png")
+    with pytest.raises(InputGone, match=r"the picture of canny .* is not the one"):
+        order_of(job, item, room.jobs.catalogue)

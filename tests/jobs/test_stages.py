@@ -1,0 +1,126 @@
+"""Stages at admission: what a job asks for becomes its recipe, and what cannot be is refused where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.jobs.conftest import Open, Room
+
+START = "kind: txt2img\nprompt: a cat\nsize: 512x512\n"
+
+
+@pytest.fixture
+def equipped(home: Path, open_room: Any) -> Room:
+    """The room with two upscalers and a detector."""
+    from indexd.config import load
+
+    models = home.parent / "models"
+    for name in ("upscalers/4x-sharp.safetensors", "upscalers/soft.safetensors", "detectors/face_n.pt"):
+        (models / name).parent.mkdir(parents=True, exist_ok=True)
+        (models / name).touch()
+    with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
+        settings.write(f'upscaler_folders = ["{(models / "upscalers").as_posix()}"]\n')
+        settings.write(f'detector_folders = ["{(models / "detectors").as_posix()}"]\n')
+    return equip(open_room, load(home))
+
+
+def equip(open_room: Open, config: Any) -> Room:
+    from indexd.jobs.facade import Jobs
+
+    room = open_room()
+    room.config = config
+    room.jobs = Jobs(room.store, config, clock=room.clock, draw=lambda bits: 7)
+    return room
+
+
+def recipe(room: Room, text: str) -> dict[str, Any]:
+    job = room.jobs.submit(text.encode(), "x.yaml")
+    found: dict[str, Any] = room.store.jobs.items(job.id)[0].settings["recipe"]
+    return found
+
+
+def refusal(room: Room, text: str) -> str:
+    from indexd.errors import Refused
+
+    with pytest.raises(Refused) as refused:
+        room.jobs.submit(text.encode(), "x.yaml")
+    return str(refused.value)
+
+
+def test_every_choice_stands_in_the_recipe(equipped: Room) -> None:
+    made = recipe(
+        equipped,
+        START.replace("512x512", "256x256")
+        + "hires: {scale: 1.5, upscaler: Latent (bicubic antialiased), sampler: Euler a}\n"
+        + "detail: [face_n, {detector: FACE_N, kinds: [face], denoise: 1}]\n"
+        + "upscale: 4x-sharp\nrefine: {tile: 512, overlap: 64}\nresize: {max_side: 2000}\n",
+    )
+    assert (made["hires"]["width"], made["hires"]["upscaler"]) == (384, "latent_bicubic_antialiased")
+    assert (made["hires"]["sampler"], made["hires"]["denoise"]) == ("euler_ancestral", 0.7)
+    assert [one["detector"]["name"] for one in made["detail"]] == ["face_n", "face_n"]
+    assert made["upscale"] == {
+        "model": {"name": "4x-sharp", "hash": None},
+        "scale": None,
+        "tile": 512,
+        "overlap": 64,
+        "tile_used": None,
+    }
+    assert made["refine"]["denoise"] == 0.3 and made["resize"]["max_side"] == 2000
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ("upscale: 4x-shrap\n", "upscale.model: there is no upscaler '4x-shrap' in "),
+        ("upscale: 4x-shrap\n", "did you mean '4x-sharp'"),
+        ("hires: {upscaler: latent_bicubik}\n", "did you mean 'latent_bicubic'"),
+        ("detail: [face_m]\n", "line 4, column 10: detail[0].detector: there is no detector 'face_m'"),
+        ("hires: {scale: 8}\n", "hires.scale: 4096x4096 are 16.8 megapixels; at most 4.5 are allowed"),
+        ("hires: {scale: 9}\n", "hires.scale: must be at most 8 (got 9)"),
+        (
+            "upscale: {model: soft, scale: 1}\nresize: {scale: 16}\n",
+            "resize.scale: 512x512 becomes 8192x8192, 67.1 mega",
+        ),
+        ("hires: {scale: 2}\nupscale: 4x-sharp\n", "upscale.model: 1024x1024 becomes 4096x4096, 16.8 megapixels"),
+        ("resize: {max_side: 9, scale: 2}\n", "resize: needs exactly one of size, scale and max_side"),
+        (
+            "resize: {size: 60000x10}\nrefine: {tile: 64, overlap: 48}\n",
+            "overlap must be at most half a tile: 32 (got 48)",
+        ),
+        ("refine: {tile: 512, overlap: 64, prompts: [a, b]}\n", "2 prompts, but 512x512 is cut into 1 tiles"),
+        (
+            "refine: {prompt: a <lora:film-grain:1>}\n",
+            "refine.prompt: '<lora:film-grain:1>' stands there; a LoRA works on",
+        ),
+        ("detail: [{detector: face_n, sampler: eulr}]\n", "detail[0].sampler: "),
+        ("hires: {denoising_strength: 0.5}\n", "here it is called `denoise`"),
+        ("hires: {size: 1000x1001}\n", "hires.size: both sides must be multiples of 8 from 64 (got 1000x1001)"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_reason(equipped: Room, stages: str, words: str) -> None:
+    assert words in refusal(equipped, START + stages)
+
+
+def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarged(equipped: Room) -> None:
+    Image.new("RGB", (101, 77)).save(equipped.inbox.parent / "in.png")
+    text = f"kind: upscale\ninput: {(equipped.inbox.parent / 'in.png').as_posix()}\nupscale: 4x-sharp\n"
+    made = recipe(equipped, text)
+    assert (made["width"], made["height"], made["model"]) == (101, 77, None)
+    assert recipe(equipped, text + "refine: {}\n")["model"]["name"] == "base"
+    assert "size: upscale starts with the size of its input; use `resize`" in refusal(equipped, text + "size: 64x64\n")
+    assert "hires: it works on latents" in refusal(equipped, text + "hires: {}\n")
+    assert "`upscale` is missing" in refusal(equipped, text.replace("upscale: 4x-sharp\n", ""))
+
+
+def test_an_order_names_the_files_of_its_stages(equipped: Room) -> None:
+    from indexd.jobs.hand import order_of
+
+    job = equipped.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
+    order = order_of(job, equipped.store.jobs.items(job.id)[0], equipped.jobs.catalogue)
+    assert Path(order.call.upscalers["4x-sharp"]).name == "4x-sharp.safetensors"
+    assert Path(order.call.detectors["face_n"]).name == "face_n.pt"
+    assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}

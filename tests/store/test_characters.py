@@ -1,0 +1,236 @@
+"""What people say of faces is kept whatever a clustering decides, and every correction can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from indexd.errors import NothingFound, UsageError
+from indexd.store.backup import write_backup
+from indexd.store.characters import KnownFaces
+from indexd.store.index import Store
+from indexd.store.rebuild import rebuild
+from indexd.store.revisions import FACE
+from indexd.worker.calls import FoundRegion
+from tests.store.made_up import Library
+
+DIM = 8
+
+
+class Faces:
+    """Pictures with one face each, and what is said of them in short."""
+
+    def __init__(self, store: Store, library: Library, count: int = 12) -> None:
+        self.store = store
+        self.images = [library.add(f"{number}.png", stages=(FACE,)) for number in range(count)]
+        revision = store.faces.activate("model/1", DIM, "eyes/1")
+        rows = np.eye(DIM, dtype=np.float32)[np.arange(count) % DIM]
+        found = {image: [region(row)] for row, image in enumerate(self.images)}
+        store.faces.put(revision, found, rows)
+        self.ids = np.array([store.faces.of_image(image)[0].id for image in self.images])
+
+    def cluster(self, groups: Sequence[int]) -> tuple[int, ...]:
+        """Settle: 0 nobody, negative = new."""
+        after = np.zeros(len(self.ids), np.int64)
+        after[: len(groups)] = groups
+
+        def decide(known: KnownFaces) -> NDArray[np.int64]:
+            return np.where(known.confirmed, known.character, after)
+
+        return self.store.characters.settle(self.ids, decide).made
+
+    def whose(self) -> list[int]:
+        members = self.store.characters.of_regions(self.ids.tolist())
+        return [members[one].character_id if one in members else 0 for one in self.ids.tolist()]
+
+
+def region(row: int, left: float = 0.1) -> FoundRegion:
+    return FoundRegion(
+        "face", "eyes/1", left, 0.1, 0.2, 0.2, confidence=0.9, size_px=80, sharpness=5, quality=0.5, row=row
+    )
+
+
+@pytest.fixture
+def faces(store: Store, library: Library) -> Faces:
+    return Faces(store, library)
+
+
+def test_a_clustering_makes_characters_and_moves_faces(store: Store, faces: Faces) -> None:
+    heard: list[set[int]] = []
+    store.characters.on_change(lambda those: heard.append(set(those)))
+    one, two = faces.cluster([-1, -1, -1, -2, -2, 0])
+    assert faces.whose() == [one, one, one, two, two] + [0] * 7
+    assert heard == [{one, two}]
+    rows = store.characters.rows()
+    assert [(row.id, row.faces, row.pictures, row.name, row.kept) for row in rows] == [
+        (one, 3, 3, None, False),
+        (two, 2, 2, None, False),
+    ]
+    assert faces.cluster([one, one, two, two, 0]) == ()
+    assert faces.whose()[:5] == [one, one, two, two, 0]
+
+
+def test_names_are_unique_without_case_and_lead_to_the_character(store: Store, faces: Faces) -> None:
+    one, two = faces.cluster([-1, -1, -2, -2])
+    store.corrections.name(one, " Lúna ")
+    found = store.characters.named("LU\u0301NA")
+    assert found is not None
+    assert (found.id, found.name, found.kept) == (one, "Lúna", True)
+    with pytest.raises(UsageError, match=f"character {one} is named lúna already; .*merge {one} {two}"):
+        store.corrections.name(two, "lúna")
+    store.corrections.name(one, "")
+    store.corrections.name(two, "lúna")
+    with pytest.raises(NothingFound, match="there is no character 99"):
+        store.corrections.name(99, "x")
+
+
+def test_a_merge_takes_faces_and_words_along_and_comes_apart_again(store: Store, faces: Faces) -> None:
+    one, two = faces.cluster([-1, -1, -2, -2, -2])
+    ids = faces.ids.tolist()
+    store.corrections.name(two, "Luna")
+    store.corrections.confirm(two, [ids[2]])
+    store.corrections.reject(two, [ids[5], ids[4]])
+    store.corrections.reject(one, [ids[6]])
+    number = store.corrections.merge(one, [two])
+    assert faces.whose()[:5] == [one, one, one, one, 0]
+    merged = store.characters.get(one)
+    assert merged is not None
+    assert (merged.name, merged.kept, merged.confirmed) == ("Luna", True, 1)
+    assert store.characters.rejections(ids) == {ids[4]: {one}, ids[5]: {one}, ids[6]: {one}}
+    with pytest.raises(UsageError, match=f"character {two} was merged into {one}"):
+        store.corrections.name(two, "x")
+    assert store.corrections.undo().id == number
+    assert faces.whose()[:5] == [one, one, two, two, 0]
+    apart = store.characters.get(two)
+    assert apart is not None
+    assert (apart.name, apart.confirmed) == ("Luna", 1)
+    assert store.characters.rejections(ids) == {ids[4]: {two}, ids[5]: {two}, ids[6]: {one}}
+
+
+def test_a_split_makes_characters_that_are_not_suggested_as_one_again(store: Store, faces: Faces) -> None:
+    (one,) = faces.cluster([-1] * 6)
+    ids = faces.ids.tolist()
+    number, made = store.corrections.split(one, [ids[:2], ids[2:4]])
+    assert faces.whose()[:6] == [made[0]] * 2 + [made[1]] * 2 + [one] * 2
+    assert store.characters.apart() == {(one, made[0]), (one, made[1]), (made[0], made[1])}
+    assert store.characters.rejections(ids)[ids[0]] == {one}
+    assert store.characters.assign({ids[7]: made[0]}) == 1
+    assert store.corrections.undo(number).id == number
+    # What came to a part since goes where it would have gone.
+    assert faces.whose()[:8] == [one] * 6 + [0, one]
+    assert store.characters.apart() == set()
+    with pytest.raises(UsageError, match=f"face {ids[9]} is not one of"):
+        store.corrections.split(one, [[ids[9]]])
+    with pytest.raises(UsageError, match="leaves at least one face"):
+        store.corrections.split(one, [[*ids[:6], ids[7]]])
+
+
+def test_a_confirmed_face_is_at_most_one_characters_and_a_rejected_one_never_comes_back(
+    store: Store, faces: Faces
+) -> None:
+    one, two = faces.cluster([-1, -1, -2, -2])
+    ids = faces.ids.tolist()
+    store.corrections.confirm(one, [ids[2]])
+    store.corrections.confirm(two, [ids[2]])
+    assert faces.whose()[2] == two
+    faces.cluster([one, one, one, one])
+    assert faces.whose()[:4] == [one, one, two, one]
+    store.corrections.reject(one, [ids[3]])
+    assert faces.whose()[3] == 0
+    assert store.characters.assign({ids[3]: one, ids[4]: one}) == 1
+    assert faces.whose()[3:5] == [0, one]
+    store.corrections.undo()
+    store.corrections.undo()
+    assert faces.whose()[:4] == [one, one, one, one]
+    with pytest.raises(NothingFound, match="there is no face 999"):
+        store.corrections.reject(one, [999])
+
+
+def test_what_a_later_correction_stands_on_is_not_undone_before_it(store: Store, faces: Faces) -> None:
+    one, two, three = faces.cluster([-1, -1, -2, -2, -3, -3])
+    merge = store.corrections.merge(one, [two])
+    name = store.corrections.name(one, "Luna")
+    other = store.corrections.name(three, "Mara")
+    with pytest.raises(UsageError, match=f"undo {name} first"):
+        store.corrections.undo(merge)
+    store.corrections.undo(other)
+    store.corrections.undo(name)
+    store.corrections.undo(merge)
+    assert faces.whose()[:6] == [one, one, two, two, three, three]
+    with pytest.raises(UsageError, match="undone already"):
+        store.corrections.undo(merge)
+    with pytest.raises(NothingFound, match="nothing to undo"):
+        store.corrections.undo()
+    log = store.corrections.log(10)
+    assert [entry.kind for entry in log] == ["undo", "undo", "undo", "name", "name", "merge"]
+    assert log[2].text == f"undid {other}: named {three} Mara"
+
+
+def test_hiding_and_thresholds_are_corrections_too(store: Store, faces: Faces) -> None:
+    (one,) = faces.cluster([-1, -1])
+    store.corrections.hide(one, True)
+    assert store.characters.rows() == []
+    assert [row.id for row in store.characters.rows(hidden=True)] == [one]
+    store.corrections.threshold(one, 0.9)
+    assert store.characters.thresholds() == {one: 0.9}
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        store.corrections.threshold(one, 1.5)
+    store.corrections.undo()
+    store.corrections.undo()
+    assert store.characters.thresholds() == {}
+    assert [row.id for row in store.characters.rows()] == [one]
+
+
+def test_what_was_said_of_a_forgotten_picture_comes_back_with_it(store: Store, library: Library, faces: Faces) -> None:
+    one, two = faces.cluster([-1, -1, -2])
+    ids = faces.ids.tolist()
+    store.corrections.name(one, "Luna")
+    store.corrections.confirm(one, [ids[0]])
+    store.corrections.reject(two, [ids[0]])
+    store.files.mark_missing(library.root.id, [b"0.png"], 5.0)
+    (gone,) = store.forgetting.missing_files(float("inf"))
+    store.forgetting.forget([gone], [faces.images[0]])
+    assert store.characters.of_regions([ids[0]]) == {}
+    again = library.add("0.png", stages=(FACE,))
+    revision = store.vectors.active(FACE)
+    assert revision is not None
+    vector = np.eye(DIM, dtype=np.float32)[:2]
+    # Elsewhere in the picture: not that face. Then near its place: that face.
+    store.faces.put(revision.id, {again: [region(0, left=0.6)]}, vector[:1])
+    other = store.faces.of_image(again)[0].id
+    assert store.characters.of_regions([other]) == {}
+    store.faces.put(revision.id, {again: [region(0, left=0.6), region(1, left=0.12)]}, vector)
+    back = next(row.id for row in store.faces.of_image(again) if row.id != other)
+    member = store.characters.of_regions([back])[back]
+    assert (member.character_id, member.source) == (one, "confirmed")
+    assert store.characters.rejections([back]) == {back: {two}}
+
+
+def test_a_backup_and_a_mended_index_have_everything_that_was_said(store: Store, faces: Faces, tmp_path: Path) -> None:
+    one, two, three = faces.cluster([-1, -1, -1, -2, -2, -3])
+    ids = faces.ids.tolist()
+    store.corrections.name(one, "Luna")
+    store.corrections.confirm(one, [ids[8]])
+    store.corrections.reject(two, [ids[3]])
+    store.corrections.merge(one, [three])
+    whose = faces.whose()
+    made = write_backup(store.path, tmp_path / "backup.db")
+    assert (made.rows["character"], made.rows["face_word"], made.rows["correction"]) == (3, 2, 4)
+    rebuild(store.path, tmp_path / "mended.db", None, {}, lambda _: False)
+    for path in (tmp_path / "backup.db", tmp_path / "mended.db"):
+        with Store.open(path) as again:
+            members = again.characters.of_regions(ids)
+            assert [members[face].character_id if face in members else 0 for face in ids] == whose
+            luna = again.characters.named("luna")
+            assert luna is not None
+            assert (luna.id, luna.faces, luna.confirmed) == (one, 5, 1)
+            assert again.characters.rejections(ids) == {ids[3]: {two}}
+            # No number is given twice, and what was put right can still be undone.
+            fresh = again.characters.settle(faces.ids[-2:], lambda known: np.full(2, -1)).made
+            assert fresh == (4,)
+            again.corrections.undo()
+            assert again.characters.of_regions([ids[5]])[ids[5]].character_id == three

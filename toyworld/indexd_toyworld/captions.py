@@ -1,0 +1,145 @@
+"""What a scene is called: templates, synonyms, and things left unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from indexd_toyworld.world import (
+    BACKGROUNDS,
+    CHARACTERS,
+    COLOURS,
+    EXPRESSIONS,
+    FLAWS,
+    SHAPES,
+    SIZES,
+    Face,
+    Scene,
+    Thing,
+)
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "circle": ("circle", "disc"),
+    "square": ("square", "box"),
+    "cross": ("cross", "plus"),
+    "ring": ("ring", "hoop"),
+    "moon": ("moon", "crescent"),
+    "red": ("red", "scarlet"),
+    "yellow": ("yellow", "golden"),
+    "purple": ("purple", "violet"),
+    "gray": ("gray", "grey"),
+    "cyan": ("cyan", "turquoise"),
+    "navy": ("navy", "midnight"),
+    "striped": ("striped", "stripy"),
+    "dotted": ("dotted", "spotted"),
+    "checkered": ("checkered", "checked"),
+    "small": ("small", "little", "tiny"),
+    "big": ("big", "large", "huge"),
+    "happy": ("happy", "smiling", "cheerful"),
+    "sad": ("sad", "unhappy", "gloomy"),
+    "angry": ("angry", "furious", "mad"),
+    "surprised": ("surprised", "astonished", "shocked"),
+    "sleepy": ("sleepy", "tired", "drowsy"),
+    "blurred": ("blurry", "blurred"),
+    "cut": ("cut",),
+    "noisy": ("noisy", "grainy"),
+}
+"""The first word is the one of `full_caption`; a word that is not here has no other."""
+PLACE_WORDS: dict[str, tuple[str, ...]] = {
+    "middle": ("in the middle", "in the center"),
+    "left": ("on the left", "at the left"),
+    "right": ("on the right", "at the right"),
+    "top": ("at the top", "near the top"),
+    "bottom": ("at the bottom", "near the bottom"),
+}
+GROUNDS = ("on a {} background", "on {}", "in front of a {} wall", "before a {} backdrop")
+"""The first is the one of `full_caption`."""
+THING_FRAMES = ("{}", "{}", "a picture of {}", "a drawing of {}")
+FACE_FRAMES = ("{}", "{}", "a portrait of {}", "the face of {}", "a picture of {}")
+FACE_FORMS = ("{expression} {who}", "{who} looking {expression}", "{who} who is {expression}")
+TWO_FRAMES = ("{} and {}", "{} next to {}", "{} beside {}")
+FLAW_FRAMES = ("a {flaw} picture of {scene}", "{scene}, {flaw}")
+
+SAID = 0.8
+"""How often an attribute that may be left out is said."""
+
+Word = Callable[[str], str]
+Lot = Callable[[], bool]
+
+
+def caption(scene: Scene, random: Random, share: float = SAID) -> str:
+    """One of the many things to say about the scene.
+
+    Size, place, background and expression are each said with the probability `share`.
+    """
+
+    def say(word: str) -> str:
+        return random.choice(SYNONYMS.get(word, (word,)))
+
+    def said() -> bool:
+        return random.random() < share
+
+    if scene.things:
+        parts = [_thing(thing, say, random.choice(PLACE_WORDS[thing.place]), said) for thing in scene.things]
+        frame = random.choice(THING_FRAMES)
+    else:
+        placed = len(scene.faces) == 2
+        parts = [
+            _face(
+                face,
+                say,
+                random.choice(FACE_FORMS),
+                random.choice(PLACE_WORDS[face.place]) if placed and random.random() < 0.5 else "",
+                said,
+            )
+            for face in scene.faces
+        ]
+        frame = random.choice(FACE_FRAMES)
+    if len(parts) == 2:
+        frame = "{}"  # with two the frame would take the words past what is comfortable
+    body = frame.format(random.choice(TWO_FRAMES).format(*parts) if len(parts) == 2 else parts[0])
+    if said():
+        body += " " + random.choice(GROUNDS).format(say(scene.background))
+    if scene.flaw:
+        body = random.choice(FLAW_FRAMES).format(flaw=say(scene.flaw), scene=body)
+    return body
+
+
+def full_caption(scene: Scene) -> str:
+    """The one caption that names everything, in the plainest words: equal for two scenes only if they differ by seed."""
+
+    def say(word: str) -> str:
+        return SYNONYMS.get(word, (word,))[0]
+
+    def always() -> bool:
+        return True
+
+    things = [_thing(thing, say, PLACE_WORDS[thing.place][0], always) for thing in scene.things]
+    two = len(scene.faces) == 2
+    faces = [_face(face, say, FACE_FORMS[0], PLACE_WORDS[face.place][0] if two else "", always) for face in scene.faces]
+    body = " and ".join(things + faces) + " " + GROUNDS[0].format(say(scene.background))
+    return FLAW_FRAMES[0].format(flaw=say(scene.flaw), scene=body) if scene.flaw else body
+
+
+def _thing(thing: Thing, say: Word, place: str, said: Lot) -> str:
+    words = [say(thing.size)] if said() else []
+    words += [say(thing.colour), say(thing.shape)]
+    if said():
+        words.append(place)
+    article = "an" if words[0][0] in "aeiou" else "a"
+    return " ".join([article, *words])
+
+
+def _face(face: Face, say: Word, form: str, place: str, said: Lot) -> str:
+    words = form.format(who=face.who, expression=say(face.expression)) if said() else face.who
+    return f"{words} {place}".strip()
+
+
+def words() -> list[str]:
+    """Every word a caption can have, sorted: what the tokenizers learn (the names of strangers are not among them)."""
+    plain = {*SHAPES, *COLOURS, *BACKGROUNDS, *SIZES, *EXPRESSIONS, *FLAWS, *CHARACTERS}
+    frames = (*GROUNDS, *THING_FRAMES, *FACE_FRAMES, *FACE_FORMS, *TWO_FRAMES, *FLAW_FRAMES)
+    texts = [text for texts in PLACE_WORDS.values() for text in texts] + list(frames)
+    loose = {word for text in texts for word in text.replace(",", " ").split() if "{" not in word}
+    synonyms = {word for words in SYNONYMS.values() for word in words}
+    return sorted(plain | synonyms | loose | {"a", "an", "the", "someone"})

@@ -1,0 +1,56 @@
+"""`python -m indexd_toyworld.evaluate`: every bar measured on the weights, printed, and written to docs/toyworld.md."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from indexd_toyworld.evaluate.card import table, write_card
+from indexd_toyworld.evaluate.result import Result
+from indexd_toyworld.paths import WEIGHTS
+
+GROUPS = ("meaning", "text", "generation", "faces", "detector", "upscaler")
+"""The modules beside this one, in the order of the card. Each has `evaluate(weights, progress)`."""
+DOCS = Path("docs")
+
+
+def main() -> int:
+    """Measure, print, write; 1 when a bar was missed."""
+    asked = _arguments()
+    results = [_run(name, asked.weights) for name in asked.only or GROUPS]
+    Console().print(table(results))
+    if not asked.only and asked.card.is_dir():
+        write_card(results, asked.weights, asked.card)
+    missed = [figure for result in results for figure in result.figures if figure.met is False]
+    return 1 if missed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m indexd_toyworld.evaluate", description=main.__doc__)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="default: the ones that ship")
+    parser.add_argument("--only", choices=GROUPS, action="append", help="this group only (may be repeated); no card")
+    parser.add_argument("--card", type=Path, default=DOCS, help="the folder of toyworld.md and its sheets")
+    return parser.parse_args()
+
+
+def _run(name: str, weights: Path) -> Result:
+    group = importlib.import_module(f"indexd_toyworld.evaluate.{name}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(name, total=None)
+
+        def progress(what: str, done: int, total: int) -> None:
+            bars.update(task, description=f"{name}: {what}", completed=done, total=total)
+
+        result: Result = group.evaluate(weights, progress)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The model card docs/toyworld.md: what the toy world is, how it was trained, and every figure beside its bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+from rich.table import Table
+
+from indexd_toyworld.evaluate.result import Figure, Result
+
+PAGE = "toyworld.md"
+SHEET_PREFIX = "toyworld-"
+
+
+def table(results: Sequence[Result]) -> Table:
+    """The figures for a terminal."""
+    shown = Table("", "measured", "bar", "", title="The toy world's models")
+    for result in results:
+        shown.add_section()
+        shown.add_row(f"[bold]{result.title}")
+        for figure in result.figures:
+            colour = {True: "[green]", False: "[red]", None: ""}[figure.met]
+            shown.add_row(f"  {figure.name}", f"{colour}{_number(figure)}", _bar(figure), figure.remark)
+    return shown
+
+
+def write_card(results: Sequence[Result], weights: Path, folder: Path) -> None:
+    """Write the card and its sheets into `folder`; sheets of figures that are gone are removed."""
+    sheets = {f"{SHEET_PREFIX}{name}.png": picture for result in results for name, picture in result.sheets.items()}
+    for old in folder.glob(f"{SHEET_PREFIX}*.png"):
+        if old.name not in sheets:
+            old.unlink()
+    for name, picture in sheets.items():
+        picture.save(folder / name, optimize=True)
+    about = resources.files("indexd_toyworld.evaluate").joinpath("card.md").read_text("utf-8")
+    page = about.replace("{figures}", "\n".join(_figures(results))).replace("{sizes}", "\n".join(_sizes(weights)))
+    (folder / PAGE).write_text(page, "utf-8")
+
+
+def _figures(results: Sequence[Result]) -> Iterator[str]:
+    for result in results:
+        yield from (f"### {result.title}", "| | measured | bar | |", "|---|---|---|---|")
+        for figure in result.figures:
+            verdict = {True: "met", False: "**missed**", None: ""}[figure.met]
+            remark = ", ".join(part for part in (verdict, figure.remark) if part)
+            yield f"| {figure.name} | {_number(figure)} | {_bar(figure)} | {remark} |"
+        yield ""
+        yield from (f"![{name}]({SHEET_PREFIX}{name}.png)\n" for name in result.sheets)
+
+
+def _sizes(weights: Path) -> Iterator[str]:
+    """Every model's folder with its size; they are in the order of their names, the sum last."""
+    yield from ("| folder | MB |", "|---|---|")
+    sizes = {
+        folder.name: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+        for folder in sorted(weights.iterdir())
+        if folder.is_dir()
+    }
+    yield from (f"| `{name}` | {size:.2f} |" for name, size in sizes.items())
+    yield f"| in all | {sum(sizes.values()):.1f} |"
+
+
+def _number(figure: Figure) -> str:
+    digits = 3 if abs(figure.value) < 2 else 1
+    return f"{figure.value:.{digits}f} {figure.unit}".rstrip()
+
+
+def _bar(figure: Figure) -> str:
+    parts = [
+        f"{sign} {value:.2f}".rstrip("0").rstrip(".")
+        for sign, value in (("≥", figure.least), ("≤", figure.most))
+        if value is not None
+    ]
+    return ", ".join(parts)

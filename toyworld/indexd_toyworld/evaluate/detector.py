@@ -1,0 +1,93 @@
+"""The face detector on held-out canvases: average precision, false alarms, time."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from ruamel.yaml import YAML
+
+from indexd.models.ultralytics_offline import load_ultralytics
+from indexd_toyworld.canvases import Canvas, canvases
+from indexd_toyworld.evaluate.result import Figure, Progress, Result
+from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.train.detector import SIDE, write_canvases
+
+CANVASES = 400
+SEED = 910
+CONFIDENT = 0.5
+SHOWN = 12
+
+
+def evaluate(weights: Path, progress: Progress) -> Result:
+    """Measures `weights`/detector/faces.pt with the library's own validator, on combinations held back from training."""
+    with tempfile.TemporaryDirectory(prefix="toyworld-detector-") as scratch:
+        folder = Path(scratch)
+        progress("drawing canvases", 0, 3)
+        drawn = list(canvases(SEED, CANVASES, "held_out"))
+        write_canvases(folder / "held-out", drawn)
+        model = load_ultralytics(folder / "ultralytics").YOLO(weights / "detector" / "faces.pt")
+        progress("validating the detector", 1, 3)
+        precision = _validate(model, folder)
+        progress("counting false alarms", 2, 3)
+        began = time.perf_counter()
+        found = [_boxes(model, canvas.pixels) for canvas in drawn]
+        milliseconds = 1000 * (time.perf_counter() - began) / len(drawn)
+    faceless = [boxes for boxes, canvas in zip(found, drawn, strict=True) if not canvas.faces]
+    alarms = sum(len(boxes) > 0 for boxes in faceless)
+    counted = sum(len(boxes) == len(canvas.faces) for boxes, canvas in zip(found, drawn, strict=True))
+    return Result(
+        title="Face detector",
+        figures=(
+            Figure("mAP50", precision.map50, least=0.98, remark=f"{CANVASES} canvases of one to nine scenes"),
+            Figure("mAP50-95", precision.map),
+            Figure("canvases with the right number of faces", counted / len(drawn), remark=f"confidence {CONFIDENT}"),
+            Figure(
+                "canvases without a face that got one",
+                alarms / max(len(faceless), 1),
+                remark=f"{len(faceless)} canvases",
+            ),
+            Figure("time a picture", milliseconds, unit="ms"),
+        ),
+        sheets={
+            "detector": sheet([_framed(canvas, boxes) for canvas, boxes in zip(drawn, found, strict=True)][:SHOWN])
+        },
+    )
+
+
+def _validate(model: Any, folder: Path) -> Any:
+    """The library's figures over the one class."""
+    description = folder / "held-out.yaml"
+    with description.open("w", encoding="utf-8") as file:
+        images = "held-out/images"
+        YAML().dump({"path": str(folder), "train": images, "val": images, "names": ["face"]}, file)
+    return model.val(
+        data=str(description),
+        imgsz=SIDE,
+        batch=32,
+        workers=0,
+        plots=False,
+        verbose=False,
+        project=str(folder),
+        name="validation",
+    ).box
+
+
+def _boxes(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The confident boxes of one picture. The library takes arrays with blue first."""
+    (answer,) = model.predict(np.ascontiguousarray(pixels[..., ::-1]), imgsz=SIDE, conf=CONFIDENT, verbose=False)
+    boxes: NDArray[np.float32] = answer.boxes.xyxy.cpu().numpy()
+    return boxes
+
+
+def _framed(canvas: Canvas, boxes: NDArray[np.float32]) -> Image.Image:
+    image = Image.fromarray(canvas.pixels)
+    pen = ImageDraw.Draw(image)
+    for box in boxes:
+        pen.rectangle([float(edge) for edge in box], outline=(255, 0, 200), width=max(1, image.width // 96))
+    return image

@@ -1,0 +1,87 @@
+"""The toy CLIP as a judge of pictures: what it sees, by words alone, through indexd's own loading code."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from indexd.models.clip_vision import load_clip_vision
+from indexd.worker.calls import ModelSpec
+from indexd_toyworld.captions import FACE_FORMS, FACE_FRAMES, GROUNDS, PLACE_WORDS, SYNONYMS, THING_FRAMES
+from indexd_toyworld.paths import toy_models
+from indexd_toyworld.world import BACKGROUNDS, CHARACTERS, COLOURS, EXPRESSIONS, SHAPES
+
+Vectors = NDArray[np.float32]
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "colour": tuple(COLOURS),
+    "background": tuple(BACKGROUNDS),
+    "shape": SHAPES,
+    "identity": tuple(CHARACTERS),
+    "expression": EXPRESSIONS,
+}
+"""What can be asked about a picture, and the answers there are."""
+BATCH = 64
+
+
+class Judge:
+    """The model of `weights`/clip_h, and what its text tower makes of every answer, averaged over templates."""
+
+    def __init__(self, weights: Path) -> None:
+        with tempfile.TemporaryDirectory() as cache:
+            spec = ModelSpec("clip_h", str(toy_models(weights).clip_h), device="cpu", dtype="float32", batch_size=BATCH)
+            self._model = load_clip_vision(spec, cache)
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors (n, dim) of texts."""
+        return self._model.embed_texts(texts, as_query=False, between=lambda: None)
+
+    def pictures(self, pictures: Sequence[NDArray[np.uint8] | Image.Image]) -> Vectors:
+        """Unit vectors (n, dim) of pictures, given as pixels or as Pillow's RGB images."""
+        images = [Image.fromarray(one) if isinstance(one, np.ndarray) else one for one in pictures]
+        parts = [self._model.embed_pictures(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+        return np.concatenate(parts)
+
+    def classify(self, pictures: Sequence[NDArray[np.uint8] | Image.Image], kind: str) -> list[str]:
+        """The best answer of KINDS[kind] for each picture."""
+        return self.answers(self.pictures(pictures), kind)
+
+    def answers(self, vectors: Vectors, kind: str) -> list[str]:
+        """The same, of vectors of pictures."""
+        best = (vectors @ self._classes[kind].T).argmax(axis=1)
+        return [KINDS[kind][place] for place in best]
+
+    @cached_property
+    def _classes(self) -> dict[str, Vectors]:
+        """A vector an answer: the mean of its templates', in every combination with what else may be there."""
+        found = {}
+        for kind, answers in KINDS.items():
+            means = np.stack([self.texts(templates(kind, answer)).mean(axis=0) for answer in answers])
+            found[kind] = means - means.mean(axis=0)  # what all answers share says nothing about which it is
+        return found
+
+
+def templates(kind: str, answer: str) -> list[str]:
+    """The texts that stand for an answer."""
+    if kind == "expression":
+        words = SYNONYMS[answer]
+        return [form.format(who=who, expression=word) for form, who, word in product(FACE_FORMS, CHARACTERS, words)]
+    if kind == "identity":
+        looks = [form.format(who=answer, expression=word) for form, word in product(FACE_FORMS, EXPRESSIONS)]
+        return [frame.format(text) for frame, text in product(FACE_FRAMES[1:], [answer, *looks])]
+    if kind == "background":
+        grounds = [ground.format(answer) for ground in GROUNDS]
+        things = [f"a {colour} {shape}" for colour, shape in product(COLOURS, SHAPES)]
+        faces = [f"{expression} {who}" for expression, who in product(EXPRESSIONS, CHARACTERS)]
+        return [f"{text} {ground}" for text, ground in product(things + faces, grounds)]
+    colours, shapes = ((answer,), SHAPES) if kind == "colour" else (tuple(COLOURS), (answer,))
+    things = [f"a {colour} {shape}" for colour, shape in product(colours, shapes)]
+    places = ["", *(f" {words[0]}" for words in PLACE_WORDS.values())]
+    return [frame.format(thing) + place for frame, thing, place in product(THING_FRAMES[1:], things, places)]

@@ -1,0 +1,38 @@
+"""The toy pipeline as one checkpoint in the original layout, written on demand: its weights need not ship twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from indexd.demo.original_layout import Weights, single_file_weights
+from indexd_toyworld.paths import WEIGHTS, toy_models
+
+NAME = "toy-world"
+
+
+def write_single_file(folder: Path, weights: Path = WEIGHTS) -> Path:
+    """`folder`/toy-world.safetensors, with its configuration and tokenizers beside it in toy-world.config.
+
+    Returns the checkpoint's path; both are written anew when they are there.
+    """
+    sdxl = toy_models(weights).sdxl
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{NAME}.safetensors"
+    layers = int(json.loads((sdxl / "unet" / "config.json").read_text("utf-8"))["layers_per_block"])
+    unet, vae, clip_l, clip_g = (_weights(sdxl / part) for part in ("unet", "vae", "text_encoder", "text_encoder_2"))
+    whole = single_file_weights(unet, vae, clip_l, clip_g, layers_per_block=layers)
+    save_file(whole, target, metadata={"modelspec.architecture": "stable-diffusion-xl-v1-base"})
+    config = folder / f"{NAME}.config"
+    shutil.rmtree(config, ignore_errors=True)
+    shutil.copytree(sdxl, config, ignore=shutil.ignore_patterns("*.safetensors"))
+    return target
+
+
+def _weights(folder: Path) -> Weights:
+    (file,) = folder.glob("*.safetensors")
+    weights: Weights = load_file(file)
+    return weights

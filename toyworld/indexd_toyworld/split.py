@@ -1,0 +1,33 @@
+"""Which scenes are held back from all training: decided by the combination alone, the same on every machine."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import blake2b
+
+from indexd_toyworld.world import Scene
+
+SHARE = 0.15
+
+
+def held_out(scene: Scene) -> bool:
+    """Whether one of the scene's combinations is held back.
+
+    Combinations: shape x colour x background, who x expression x background, and the two things (by shape and colour)
+    or the two people of a pair, whichever stands left. Size, place, flaw and seed have no say.
+    """
+    combinations: list[tuple[str, ...]] = [
+        *(("thing", thing.shape, thing.colour, scene.background) for thing in scene.things),
+        *(("face", face.who, face.expression, scene.background) for face in scene.faces),
+    ]
+    if len(scene.things) == 2:
+        combinations.append(("things", *sorted(f"{thing.colour} {thing.shape}" for thing in scene.things)))
+    if len(scene.faces) == 2:
+        combinations.append(("faces", *sorted(face.who for face in scene.faces)))
+    return any(_held_back(combination) for combination in combinations)
+
+
+@cache
+def _held_back(combination: tuple[str, ...]) -> bool:
+    digest = blake2b("|".join(combination).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < SHARE * 2**64

@@ -1,0 +1,80 @@
+"""The CLIP word tokenizer of the toy world: byte-level like the real one, with merges that make every caption word one id.
+
+Words it does not know fall apart into letters and pieces, as in the real one. The start token has the second highest id
+and the end token the highest, which is where both transformers and open_clip look for a text's end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+from transformers import CLIPTokenizer
+
+from indexd.demo.tokenizers import byte_letters
+from indexd_toyworld.captions import words
+
+POSITIONS = 77
+START, END = "<|startoftext|>", "<|endoftext|>"
+PAD_L, PAD_G = END, "!"
+"""What the two encoders of SDXL are padded with."""
+
+Merge = tuple[str, str]
+
+
+def merges(vocabulary: list[str]) -> list[Merge]:
+    """Byte-pair merges, in order, after which each of the words is one token (Sennrich et al., 2016).
+
+    The most frequent pair is merged first, equal ones in alphabetical order, until nothing is left to merge.
+    """
+    pieces = [(*word[:-1], f"{word[-1]}</w>") for word in vocabulary]
+    found: list[Merge] = []
+    while any(len(word) > 1 for word in pieces):
+        pairs = Counter(pair for word in pieces for pair in itertools.pairwise(word))
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        found.append(best)
+        pieces = [_merged(word, best) for word in pieces]
+    return found
+
+
+def _merged(word: tuple[str, ...], pair: Merge) -> tuple[str, ...]:
+    result: list[str] = []
+    for piece in word:
+        if result and (result[-1], piece) == pair:
+            result[-1] += piece
+        else:
+            result.append(piece)
+    return tuple(result)
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[dict[str, int], list[Merge]]:
+    letters = byte_letters()
+    found = merges([*words(), ","])
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in found), START, END]
+    unique = list(dict.fromkeys(tokens))
+    return {token: place for place, token in enumerate(unique)}, found
+
+
+def vocabulary_size() -> int:
+    """How many ids there are."""
+    return len(_tables()[0])
+
+
+def clip_tokenizer(pad_token: str = PAD_L) -> CLIPTokenizer:
+    """The tokenizer, padding with `pad_token`; texts of more than 77 tokens are cut."""
+    vocabulary, found = _tables()
+    return CLIPTokenizer(vocab=vocabulary, merges=found, pad_token=pad_token, model_max_length=POSITIONS)
+
+
+def write_clip_tokenizer(folder: Path, pad_token: str) -> None:
+    """The tokenizer as a folder, in the new form and in the two files of the original CLIP repositories."""
+    vocabulary, found = _tables()
+    folder.mkdir(parents=True, exist_ok=True)
+    clip_tokenizer(pad_token).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in found)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", "utf-8")

@@ -1,0 +1,51 @@
+"""`python -m indexd_toyworld.train`: every model again from nothing, one after the other.
+
+What is finished is left as it is, what was stopped goes on; remove toyworld/.build to begin again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from indexd_toyworld.paths import WEIGHTS
+
+STEPS = ("clip", "bge", "vae", "unet", "controlnet", "lora", "detector", "upscaler")
+"""The modules beside this one, each after what it needs. Each has `train(build, weights, minutes)`."""
+BUILD = Path(__file__).resolve().parents[2] / ".build"
+DONE = "done"
+
+
+def main() -> int:
+    """Train and say how long each took."""
+    asked = _arguments()
+    console = Console()
+    for name in asked.only or STEPS:
+        folder = asked.build / name
+        if (folder / DONE).exists() and not asked.only:
+            console.print(f"{name}: done already ({folder / DONE})")
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        importlib.import_module(f"indexd_toyworld.train.{name}").train(folder, asked.weights, asked.minutes)
+        (folder / DONE).touch()
+        console.print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m indexd_toyworld.train", description=main.__doc__)
+    parser.add_argument("--only", choices=STEPS, action="append", help="this model only (may be repeated)")
+    parser.add_argument("--minutes", type=float, help="train each of them for so long; default: its own measure")
+    parser.add_argument("--build", type=Path, default=BUILD, help="where what is unfinished lies")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the models go; default: what ships")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Trains one picture tower against three text towers at once, so that all of them mean the same.
+
+The first part of the time trains everything; then SDXL's two encoders are written and stay as they are, because the
+UNet is trained against them, and the open_clip towers go on alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from indexd_toyworld.captions import words
+from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.labels import MISSING, SAID
+from indexd_toyworld.train.pairs import Batch, batches, bpe_ids
+from indexd_toyworld.train.towers import (
+    Towers,
+    contrast,
+    gather,
+    give_vectors,
+    new_towers,
+    write_clip_h,
+    write_encoders,
+)
+
+SEED = 64_077
+STEPS = 3_200
+RATE = 2e-3
+FROZEN_AT = 0.4
+"""The share of the time after which SDXL's encoders are done."""
+PICTURE_HEADS, TEXT_HEADS, CROPS = 3.0, 0.4, 0.5
+"""Weights of the attribute heads and of the crops beside the contrastive loss. With weak heads on the pictures shapes
+and expressions were still at chance after 700 steps."""
+WRITTEN = "encoders-written"
+"""Lies in the build folder once SDXL's encoders are done."""
+
+
+def train(build: Path, weights: Path, minutes: float | None) -> None:
+    """Train and write `weights`/clip_h and `weights`/sdxl/text_encoder, _2 and tokenizers; the state lies in `build`."""
+    torch.manual_seed(SEED)
+    towers = new_towers()
+    give_vectors(towers, sorted({piece for word in [*words(), ","] for piece in bpe_ids(word)}))
+    towers.to(device())
+    optimizer = torch.optim.AdamW(_groups(towers), lr=RATE, betas=(0.9, 0.98))
+    average, course = Average(towers, 0.997), Course(STEPS, minutes)
+    parts = {"towers": towers, "optimizer": optimizer, "average": average, "course": course}
+    keeper = Keeper(build / "state.pt", parts)
+    keeper.resume()
+    supply = batches(SEED, course.done)
+    told: dict[str, float] = {}
+    written = build / WRITTEN
+    for _ in rounds(course, "clip", told):
+        if not written.exists() and course.fraction >= FROZEN_AT:
+            _freeze(towers, average, weights / "sdxl")
+            keeper.save()
+            written.touch()
+        set_rate(optimizer, RATE * cosine(course.fraction))
+        loss = _loss(towers, next(supply), not written.exists(), told)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        if keeper.save_if_due():
+            with average.in_place():
+                write_clip_h(towers, weights / "clip_h")
+    keeper.save()
+    with average.in_place():
+        write_clip_h(towers, weights / "clip_h")
+
+
+def _freeze(towers: Towers, average: Average, sdxl: Path) -> None:
+    """Write the averaged encoders, and let them be what the towers have from now on."""
+    with average.in_place():
+        write_encoders(towers, sdxl)
+    for name, weight in towers.state_dict().items():
+        if name.startswith(("l.", "g.")):
+            weight.copy_(average.weights[name])
+
+
+def _groups(towers: Towers) -> list[dict[str, object]]:
+    """Vectors, biases and tables are not drawn towards 0."""
+    flat = [(name, weight) for name, weight in towers.named_parameters()]
+    free = [weight for name, weight in flat if weight.ndim < 2 or "embedding" in name]
+    drawn = [weight for name, weight in flat if weight.ndim >= 2 and "embedding" not in name]
+    return [{"params": drawn, "weight_decay": 0.02}, {"params": free, "weight_decay": 0.0}]
+
+
+def _loss(towers: Towers, batch: Batch, encoders: bool, told: dict[str, float]) -> Tensor:
+    """The whole loss; without `encoders` SDXL's are left alone."""
+    where = device()
+    given = batch.labels.to(where)
+    both = towers.pictures(torch.cat([batch.pictures, batch.crops]).to(where))
+    pictures, crops = both.split([len(batch.pictures), len(batch.crops)])
+    said = given[:, : len(SAID)].masked_fill(~batch.full[:, None].to(where), MISSING)
+    vectors = towers.h_texts(batch.bpe_ids.to(where))
+    matching = contrast(pictures, vectors, towers.scales[0])
+    mean_of(told, "h", matching)
+    heads = towers.picture_heads(pictures, given)
+    mean_of(told, "picture heads", heads)
+    heads = PICTURE_HEADS * heads + TEXT_HEADS * towers.text_heads["h"](vectors, said)
+    if encoders:
+        ids = batch.word_ids.to(where)
+        for place, (name, texts) in enumerate((("l", towers.l_texts), ("g", towers.g_texts)), start=1):
+            pooled, state = texts(ids)
+            projection = towers.l_projection if name == "l" else towers.g_projection
+            own = contrast(pictures, projection(pooled), towers.scales[place])
+            mean_of(told, name, own)
+            matching = matching + 0.5 * own
+            reading = towers.state_heads[name](state, said)
+            mean_of(told, f"{name} state", reading)
+            heads = heads + TEXT_HEADS * (towers.text_heads[name](pooled, said) + reading)
+    faces = gather(crops, batch.people.to(where))
+    mean_of(told, "crops", faces)
+    looks = towers.crop_heads(crops, batch.looks.to(where))
+    return matching + heads + CROPS * (faces + 0.3 * looks)

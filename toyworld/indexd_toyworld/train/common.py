@@ -1,0 +1,173 @@
+"""What the trainings share: how far one is, its learning rate, its saved state, averaged weights, the bar on the screen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+SAVE_SECONDS = 120.0
+
+
+class HasState(Protocol):
+    """What torch's modules, optimizers and generators have in common here."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
+
+
+class Course:
+    """How far a training is: by steps, or by the time it was given (what earlier runs used is counted).
+
+    `minutes` None = `steps` steps; else as many steps as the minutes hold.
+    """
+
+    def __init__(self, steps: int, minutes: float | None) -> None:
+        self.done = 0
+        self._steps = steps
+        self._limit_seconds = None if minutes is None else minutes * 60
+        self._used_seconds = 0.0
+        self._began = time.monotonic()
+
+    def begin(self) -> None:
+        """The clock starts here: what is prepared before is not counted."""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, all runs together."""
+        return self._used_seconds + time.monotonic() - self._began
+
+    @property
+    def fraction(self) -> float:
+        """0 at the beginning, 1 when it is over."""
+        whole = self.done / self._steps if self._limit_seconds is None else self.seconds / self._limit_seconds
+        return min(whole, 1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self.done, self._used_seconds, self._began = int(state["done"]), float(state["seconds"]), time.monotonic()
+
+
+class Average:
+    """The running mean of a module's weights, what is kept in the end; younger weights count more at first."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._module = module
+        self._decay = decay
+        self._steps = 0
+        self.weights = {name: weight.detach().clone() for name, weight in module.state_dict().items()}
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def update(self) -> None:
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        for name, weight in self._module.state_dict().items():
+            if weight.is_floating_point():
+                self.weights[name].lerp_(weight, 1 - decay)
+            else:  # what a BatchNorm counts
+                self.weights[name].copy_(weight)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The module with the averaged weights, for as long as the block lasts."""
+        own = {name: weight.detach().clone() for name, weight in self._module.state_dict().items()}
+        self._module.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            self._module.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self._steps, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        self._steps = int(state["steps"])
+        self.weights = {name: state["weights"][name].to(own.device) for name, own in self.weights.items()}
+
+
+class Keeper:
+    """Keeps the parts of a training in one file, every two minutes and at the end; a run that was stopped goes on there."""
+
+    def __init__(self, file: Path, parts: Mapping[str, HasState]) -> None:
+        self._file = file
+        self._parts = parts
+        self._saved = time.monotonic()
+
+    def resume(self) -> bool:
+        """Put back what was saved; whether there was anything."""
+        if not self._file.exists():
+            return False
+        held = torch.load(self._file, weights_only=True, map_location="cpu")
+        for name, part in self._parts.items():
+            part.load_state_dict(held[name])
+        return True
+
+    def save_if_due(self) -> bool:
+        """Save when two minutes have gone by; whether it did."""
+        if time.monotonic() - self._saved < SAVE_SECONDS:
+            return False
+        self.save()
+        return True
+
+    def save(self) -> None:
+        """Written whole beside the old file, which it then replaces."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        whole = self._file.with_suffix(".new")
+        torch.save({name: part.state_dict() for name, part in self._parts.items()}, whole)
+        whole.replace(self._file)
+        self._saved = time.monotonic()
+
+
+def cosine(fraction: float, warm: float = 0.02, last: float = 0.02) -> float:
+    """A factor for the learning rate: up in a straight line over `warm`, then down a half cosine to `last`."""
+    if fraction < warm:
+        return max(fraction / warm, 0.02)
+    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * (fraction - warm) / (1 - warm)))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The same learning rate for every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def rounds(course: Course, name: str, told: Mapping[str, float]) -> Iterator[int]:
+    """The numbers of the steps that are left, with a bar that shows the last figures of `told`.
+
+    Where the output is no terminal, a line every thousandth part instead.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    shown = -1
+    course.begin()
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=1.0)
+        while course.fraction < 1.0:
+            yield course.done
+            course.done += 1
+            text = f"{name}: " + ", ".join(f"{what} {value:.4g}" for what, value in told.items())
+            bar.update(task, completed=course.fraction, description=text)
+            if not console.is_terminal and int(course.fraction * 250) > shown:
+                shown = int(course.fraction * 250)
+                console.print(f"{text}; step {course.done}, {course.seconds / 60:.1f} min, {course.fraction:.1%}")
+
+
+def mean_of(told: dict[str, float], name: str, value: Tensor, share: float = 0.02) -> None:
+    """A running mean of a loss, for the eye."""
+    told[name] = float(value.detach()) * share + told.get(name, float(value.detach())) * (1 - share)
+
+
+def device() -> torch.device:
+    """A card where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,120 @@
+"""What is in a scene, as numbers: the free labels of the attribute heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from indexd_toyworld.world import (
+    BACKGROUNDS,
+    BEARDS,
+    CHARACTERS,
+    COLOURS,
+    EXPRESSIONS,
+    EYES,
+    FLAWS,
+    GLASSES,
+    HAIRS,
+    HATS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    SKINS,
+    STYLES,
+    Look,
+    Scene,
+)
+
+SAID: dict[str, tuple[str, ...]] = {
+    "kind": ("thing", "things", "face", "faces"),
+    "background": tuple(BACKGROUNDS),
+    "flaw": ("", *FLAWS),
+    "place": PLACES,
+    "shape 1": SHAPES,
+    "colour 1": tuple(COLOURS),
+    "size 1": SIZES,
+    "shape 2": SHAPES,
+    "colour 2": tuple(COLOURS),
+    "size 2": SIZES,
+    "who 1": tuple(CHARACTERS),
+    "expression 1": EXPRESSIONS,
+    "who 2": tuple(CHARACTERS),
+    "expression 2": EXPRESSIONS,
+}
+"""What a full caption says. 1 is the only or the left thing or face, 2 the right one."""
+LOOKS: dict[str, tuple[str, ...]] = {
+    "skin": tuple(SKINS),
+    "hair": tuple(HAIRS),
+    "style": STYLES,
+    "hat": tuple(HATS),
+    "eyes": EYES,
+    "glasses": GLASSES,
+    "beard": BEARDS,
+}
+"""What only the picture says, of the first face."""
+MISSING = -1
+
+
+def labels(scenes: Sequence[Scene]) -> Tensor:
+    """One row a scene, one column a name of SAID and LOOKS; MISSING where there is nothing of the kind."""
+    return torch.tensor([_row(scene) for scene in scenes])
+
+
+def look_labels(looks: Sequence[Look]) -> Tensor:
+    """The columns of LOOKS alone."""
+    return torch.tensor([_look(look) for look in looks])
+
+
+class Heads(nn.Module):  # type: ignore[misc]  # torch is not followed
+    """A linear classifier a column; the ones that lag behind have the most say."""
+
+    def __init__(self, width: int, columns: dict[str, tuple[str, ...]]) -> None:
+        super().__init__()
+        self._sizes = [len(words) for words in columns.values()]
+        self.linear = nn.Linear(width, sum(self._sizes))
+
+    def forward(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the columns that have a label here of the cross entropy, in parts of what guessing has.
+
+        Each column is weighted by its own size of that, so that colours, which come by themselves, do not drown shapes.
+        """
+        losses = torch.stack(
+            [
+                functional.cross_entropy(scores, wanted, ignore_index=MISSING) / log(size)
+                for scores, wanted, size in zip(
+                    self.linear(vectors).split(self._sizes, dim=1), targets.T, self._sizes, strict=True
+                )
+                if bool((wanted != MISSING).any())
+            ]
+        )
+        lag = losses.detach().clamp(0.05, 1.5)
+        return (losses * lag).sum() / lag.sum()
+
+
+def _row(scene: Scene) -> list[int]:
+    pair = len(scene.things) + len(scene.faces) == 2
+    kind = ("thing" if scene.things else "face") + ("s" if pair else "")
+    row = [SAID["kind"].index(kind), SAID["background"].index(scene.background), SAID["flaw"].index(scene.flaw)]
+    row.append(PLACES.index(scene.things[0].place) if scene.things and not pair else MISSING)
+    for place in range(2):
+        if place < len(scene.things):
+            thing = scene.things[place]
+            row += [SHAPES.index(thing.shape), SAID["colour 1"].index(thing.colour), SIZES.index(thing.size)]
+        else:
+            row += [MISSING] * 3
+    for place in range(2):
+        if place < len(scene.faces):
+            face = scene.faces[place]
+            who = SAID["who 1"].index(face.who) if face.who in CHARACTERS else MISSING
+            row += [who, EXPRESSIONS.index(face.expression)]
+        else:
+            row += [MISSING] * 2
+    return row + (_look(scene.faces[0].look) if scene.faces else [MISSING] * len(LOOKS))
+
+
+def _look(look: Look) -> list[int]:
+    return [words.index(getattr(look, name)) for name, words in LOOKS.items()]
