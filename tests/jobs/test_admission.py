@@ -29,11 +29,11 @@ def _refusal(room: Room, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("prompt: a", "line 1, column 1: `kind` is missing; write one of img2img, inpaint, regenerate, txt2img"),
+        ("prompt: a", "line 1, column 1: `kind` is missing; write one of img2img, inpaint, refine, regenerate, txt2img, upscale"),
         ("kind: text2img\nprompt: a", "line 1, column 7: there is no kind 'text2img'; did you mean 'txt2img'"),
         (
             "kind: [1]\nprompt: a",
-            "line 1, column 7: there is no kind a list; there are img2img, inpaint, regenerate, txt2img",
+            "line 1, column 7: there is no kind a list; there are img2img, inpaint, refine, regenerate, txt2img, upscale",
         ),
         ("kind: txt2img", "line 1, column 1: `prompt` is missing"),
         ("kind: txt2img\npromt: a", "`prompt` is missing; did you mean it by 'promt'"),
@@ -201,6 +201,13 @@ priority: high
         "prompt_syntax": "a1111",
         "input": None,
         "mask": None,
+        "control": [],
+        "reference": [],
+        "hires": None,
+        "detail": [],
+        "upscale": None,
+        "refine": None,
+        "resize": None,
         "score": [],
         "scores": None,
         "dtype": None,

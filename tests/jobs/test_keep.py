@@ -23,7 +23,7 @@ class Died(BaseException):
 
 
 def item(number: int, **scores: float) -> ItemRow:
-    return ItemRow(number, 1, number, number, b"/x", {}, "done", 1, 0.0, None, b"h", 1.0, None, scores)
+    return ItemRow(number, 1, number, number, b"/x", {}, "done", 1, 0.0, None, b"h", 1.0, {}, None, scores)
 
 
 @pytest.mark.parametrize(
