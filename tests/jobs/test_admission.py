@@ -29,7 +29,10 @@ def _refusal(room: Room, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("prompt: a", "line 1, column 1: `kind` is missing; write one of img2img, inpaint, refine, regenerate, txt2img, upscale"),
+        (
+            "prompt: a",
+            "line 1, column 1: `kind` is missing; write one of img2img, inpaint, refine, regenerate, txt2img, upscale",
+        ),
         ("kind: text2img\nprompt: a", "line 1, column 7: there is no kind 'text2img'; did you mean 'txt2img'"),
         (
             "kind: [1]\nprompt: a",

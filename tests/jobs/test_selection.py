@@ -87,6 +87,9 @@ def test_a_query_is_answered_once_and_for_all(room: Room, tmp_path: Path) -> Non
         ("[]", "must be a list of at least one path"),
         ("{query: a, sort: clip}", "input.sort: must be 'score', 'newest'"),
         ("{queri: a}", "did you mean `query`"),
+        ("{character: Nobody}", "input: there is no character 'Nobody'"),
+        ("{query: 'rating:5', sample: best}", "`sample` goes with `character`"),
+        ("{character: Luna, similar: '#1'}", "`similar` and `character` do not go together"),
         ("'#99'", "'#99' is not in the index"),
         ("{similar: '#99'}", "input: "),
         ("5", "must be a path, a list of paths"),
@@ -153,3 +156,29 @@ def test_a_region_of_the_index_is_a_box_in_the_recipe(room: Room) -> None:
     assert boxes == [[0.5, 0.25, 0.25, 0.25], [0.125, 0.25, 0.125, 0.125]]
     with pytest.raises(Refused, match=r"mask.index: 3, but a.png has only 2 Face"):
         room.jobs.submit(f"{job}index: 3}}".encode(), "x.yaml")
+
+
+def test_a_character_is_shown_by_a_sample_of_its_pictures(room: Room, tmp_path: Path) -> None:
+    colours = ("red", "lime", "blue", "gold", "navy", "pink")
+    ids = [record(room, paint(tmp_path / f"{colour}.png", colour)) for colour in colours]
+    revision = room.store.faces.activate("fake/1", 4, "eyes")
+    rows = np.array(
+        [[1, 0, 0, 0], [1, 0.1, 0, 0], [1, 0, 0.1, 0], [0, 1, 0, 0], [0, 1, 0.1, 0], [0, 1, 0, 0.1]], np.float32
+    )
+    found = {
+        image: [FoundRegion("face", "d", 0.25, 0.25, 0.5, 0.5, 0.9, 32, 9.0, 0.3 + 0.1 * row, row)]
+        for row, image in enumerate(ids)
+    }
+    room.store.faces.put(revision, found, rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    regions = np.array([room.store.faces.of_image(image)[0].id for image in ids])
+    luna, _ = room.store.characters.settle(regions, lambda known: np.array([-1, -1, -1, -2, -2, -2])).made
+    room.store.corrections.name(luna, "Luna")
+
+    def chosen(more: str) -> list[str]:
+        job = room.jobs.submit(f"{JOB}input: {{character: luna{more}}}".encode(), "x.yaml")
+        return inputs(room, job.id)
+
+    assert sorted(chosen("")) == ["blue.png", "lime.png", "red.png"]
+    assert chosen(", sample: best, count: 2") == ["blue.png", "lime.png"]
+    room.store.marks.rate([ids[1]], 5)
+    assert chosen(", query: 'rating:5'") == ["lime.png"]
