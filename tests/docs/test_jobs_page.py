@@ -34,7 +34,7 @@ def test_the_inputs_in_the_table_are_inputs() -> None:
     table = PAGE.partition("| input | means |")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     texts = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
-    assert len(texts) == 5
+    assert len(texts) == 6
     for text in texts:
         chosen = Selection.model_validate(YAML(typ="safe").load(text))
         parse([chosen.query] if chosen.query else [])

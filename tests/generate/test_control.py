@@ -262,7 +262,7 @@ def test_it_bears_on_inpainting_where_the_mask_lies(
         kind="inpaint",
         control=[entry],
         input={"hash": entry["image"], "name": "wide.png", "denoise": 0.9},
-        mask={"box": (0.6, 0.5, 0.3, 0.4), "blur": 0, "only_masked": alone, "only_masked_padding": 0},
+        mask={"box": [0.6, 0.5, 0.3, 0.4], "blur": 0, "only_masked": alone, "only_masked_padding": 0},
         **whole,
     )
     call = Render(recipe, str(studio.models.sdxl), input_path=str(source).encode(), controls=(files,))

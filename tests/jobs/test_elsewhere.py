@@ -133,7 +133,7 @@ def test_no_way_out_for_any_picture_that_a_job_names(room: Room, tmp_path: Path)
         ):
             with pytest.raises(Refused, match=words):
                 submit(room, kind, more)
-    with pytest.raises(Refused, match="'x.png' leads out of the inbox by a link"):
+    with pytest.raises(Refused, match=r"'x\.png' leads out of the inbox by a link"):
         submit(room, "img2img", "input: {folder: some}")
 
 
