@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import click
 from pydantic import BaseModel
@@ -129,7 +129,7 @@ def _field_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
         yield f"| `{shown}` | {_cell(default)} | {_cell(field.description)} | {_cell(example)} |"
         inner = _nested(field.annotation)
         if inner is not None:
-            yield from _field_rows(inner, f"{shown}." if field.annotation is inner else f"{shown}[].")
+            yield from _field_rows(inner, f"{shown}[]." if get_origin(field.annotation) is list else f"{shown}.")
 
 
 def _default(field: FieldInfo) -> Any:

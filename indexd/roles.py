@@ -31,9 +31,16 @@ def worker_settings(config: Config) -> WorkerSettings:
         control=_control(config),
         pickle_checkpoints=generate.pickle_checkpoints,
         max_megapixels=generate.max_megapixels,
+        aesthetic=str(aesthetic_head(config) or ""),
         threads=generate.threads,
         log_level=config.settings.log.level,
     )
+
+
+def aesthetic_head(config: Config) -> Path | None:
+    """The file of the head that gives the aesthetic score, whether it is there or not; None = there is none."""
+    text = config.settings.score.aesthetic
+    return Path(text).expanduser().absolute() if text else None
 
 
 def need(config: Config, role: str) -> None:

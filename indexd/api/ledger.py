@@ -24,5 +24,6 @@ def job_of(row: JobRow) -> Job:
 
 def shown_job(store: Store, row: JobRow) -> ShownJob:
     """A job with its pictures and the file as it was admitted."""
-    pictures = [item_output(item) for item in store.jobs.items(row.id)]
+    ended = row.state not in ("queued", "running")
+    pictures = [item_output(item, ended=ended) for item in store.jobs.items(row.id)]
     return ShownJob(job=job_of(row), pictures=pictures, source=row.source.decode("utf-8", "replace"))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from indexd.cli.printing import note
 from indexd.cli.session import operations, settings
@@ -31,6 +30,7 @@ def check_target(target: Path) -> None:
 def emit_job(image: Image, target: Path) -> None:
     """Write the job that makes `image` again, as far as its metadata tells; says on stderr what is missing."""
     from indexd.catalogue import Catalogue
+    from indexd.jobs.own_recipe import problem_of
     from indexd.search.job_file import job_of
 
     made = _metadata(image)
@@ -41,8 +41,8 @@ def emit_job(image: Image, target: Path) -> None:
             made,
             (image.width, image.height),
             _source(made),
-            _problem(shelves.checkpoint),
-            _problem(shelves.lora),
+            problem_of(shelves.checkpoint),
+            problem_of(shelves.lora),
         )
     except IndexdError as error:
         raise IndexdError(f"no job can be made of {name}: {error}") from None
@@ -103,19 +103,6 @@ def _source(made: Metadata) -> str | None:
             return door.show(Target(content_hash=content)).image.path
     except (ValueError, NothingFound):
         return None
-
-
-def _problem(find: Callable[[str], Any]) -> Callable[[str], str | None]:
-    from indexd.catalogue import UnknownModel
-
-    def problem(name: str) -> str | None:
-        try:
-            find(name)
-        except UnknownModel as error:
-            return str(error)
-        return None
-
-    return problem
 
 
 def _write(text: str, target: Path) -> None:

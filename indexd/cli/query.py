@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 Filters: key:value, key:low..high, has:key; a leading - excludes. All must hold.
   model: lora: sampler: schedule: generator: job: tag: path:   names, * as wildcard
   prompt: note:                                                words
-  seed: steps: cfg: width: height: rating:                     number or range
+  seed: steps: cfg: width: height: rating:                     number, range, >30
+  clip_score:>0.25  aesthetic:6..  sharpness:100..             scores that a job gave
   faces:2..  region:hand                                       what was detected
   character:Luna  character:2..                                who is in it, and how many
   size:1024x768  date:2026-01..2026-03  missing:yes  has:prompt

@@ -85,6 +85,7 @@ TERM_OPTIONS = (
     ),
 )
 SORTS = {"score": "score", "date": "newest", "newest": "newest", "oldest": "oldest", "rating": "rating"}
+SORTS |= {"clip_score": "clip_score", "aesthetic": "aesthetic", "sharpness": "sharpness"}
 
 
 def question_options(command: _Command) -> _Command:

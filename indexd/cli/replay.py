@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.printing import json_option, note, print_json
-from indexd.cli.session import operations
+from indexd.cli.session import operations, settings
 from indexd.cli.submit import outcome, wait_for
 from indexd.errors import EXIT_ERROR, EXIT_OK, IndexdError, UsageError
 
 if TYPE_CHECKING:
-    from indexd.api.operations import Operations
     from indexd_schemas.recipe import Recipe
     from indexd_schemas.replies import Replayed
 
@@ -35,11 +34,12 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
     from indexd.search.replay import compare, job_text, recipe_of
 
     recipe = recipe_of(picture)
+    if str(picture.absolute()).encode("utf-8", "replace") != os.fsencode(picture.absolute()):
+        raise UsageError(f"the path of the picture must be Unicode (got {str(picture.absolute())!r}); rename it first")
     folder, name = _place(out)
     try:
         with operations(need_daemon=True) as door:
-            sources = _sources(door, recipe)
-            submitted = door.submit(job_text(recipe, sources, folder, name).encode(), f"replay-{name}.yaml")
+            submitted = door.submit(job_text(picture, folder, name).encode(), f"replay-{name}.yaml")
             shown = wait_for(door, str(submitted.job.id))
         if outcome(shown) != EXIT_OK:
             raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
@@ -79,7 +79,10 @@ def note_differences(recipe: Recipe, replayed: Path) -> None:
 def _place(out: Path | None) -> tuple[Path, str]:
     """Folder and stem of the new picture."""
     if out is None:
-        return Path(tempfile.mkdtemp(prefix="indexd-replay-")), "replay"
+        # Not the system's temporary folder: a daemon under systemd has one of its own (PrivateTmp).
+        cache = settings().places.cache
+        cache.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="replay-", dir=cache)), "replay"
     target = out.absolute()
     if target.suffix.lower() != ".png":
         raise UsageError(f"pictures are PNG; name a file that ends in .png (got {out})")
@@ -92,21 +95,3 @@ def _place(out: Path | None) -> tuple[Path, str]:
     if set("{}") & set(target.stem):
         raise UsageError(f"{{ and }} cannot stand in the name of the new picture (got {out})")
     return target.parent, target.stem
-
-
-def _sources(door: Operations, recipe: Recipe) -> dict[str, str]:
-    """Where the pictures that the recipe goes by lie now, found by their content."""
-    from indexd.errors import NothingFound
-    from indexd.search.replay import pictures_of
-    from indexd.search.targets import Target
-
-    found: dict[str, str] = {}
-    for content, name in pictures_of(recipe).items():
-        try:
-            path = door.show(Target(content_hash=bytes.fromhex(content))).image.path
-        except NothingFound:
-            path = None
-        if path is None:
-            raise IndexdError(f"the input picture {name} ({content[:12]}…) is not in the index")
-        found[content] = path
-    return found

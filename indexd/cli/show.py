@@ -52,6 +52,7 @@ def _print(shown: ShownImage, raw: bool) -> None:
         ("made by a model", image.is_ai),
         ("created", moment(image.created_at) if image.created_at else None),
         ("indexed", moment(image.added_at)),
+        ("scores", ", ".join(f"{name} {value:.4g}" for name, value in image.scores.items())),
         ("rating", "★" * image.rating if image.rating else None),
         ("tags", ", ".join(image.tags)),
         ("folder tags", ", ".join(image.folder_tags)),

@@ -39,10 +39,14 @@ class _Control:
 
 @dataclass(frozen=True, slots=True)
 class Guides:
-    """What a task has been given besides words. `controls` leaves out those of strength 0, `references` of weight 0."""
+    """What a task has been given besides words. `controls` leaves out those of strength 0, `references` of weight 0.
+
+    `whole` is the size of the picture that passes make parts of; None = the recipe's.
+    """
 
     controls: tuple[_Control, ...]
     references: tuple[Reference, ...]
+    whole: tuple[int, int] | None = None
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def influences_for(task: Task, size: tuple[int, int], box: Box | None = None) ->
     """What bears on a pass of `size` (width, height) in pixels, both multiples of 8.
 
     `box` is the part of the picture that the pass makes (a tile, a face), as shares of it; None = all of it, with maps
-    made in that size. Of a part, the maps of the recipe's size are cut out, so that neighbours go by the same map.
+    made in that size. Of a part, the maps of the whole picture's size are cut out, so that neighbours go by the same map.
     """
     guides: Guides | None = task.guides
     if guides is None:
@@ -99,6 +103,13 @@ def influences_for(task: Task, size: tuple[int, int], box: Box | None = None) ->
     if guides.references:
         influences.append(ReferenceInfluence(guides.references))
     return tuple(influences)
+
+
+def of_whole(task: Task, size: tuple[int, int]) -> Task:
+    """The task of a picture of `size` of which the recipe's size is only a part, enlarged or shrunk."""
+    if task.guides is None:
+        return task
+    return dataclasses.replace(task, guides=dataclasses.replace(task.guides, whole=size))
 
 
 def share_of(box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
@@ -166,7 +177,7 @@ def _wish(wanted: ControlRef, file: GuideFiles, size: tuple[int, int] | None) ->
 
 
 def _steered(task: Task, one: _Control, size: tuple[int, int], box: Box | None) -> Steered:
-    whole = size if box is None else (task.recipe.width, task.recipe.height)
+    whole = size if box is None else (task.guides and task.guides.whole) or (task.recipe.width, task.recipe.height)
     wanted, model = one.wanted, task.model
     with _said_of(f"the picture {wanted.image_name} of control {wanted.type}"):
         if wanted.preprocess:

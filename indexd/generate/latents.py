@@ -80,28 +80,33 @@ def source_picture(path: Path, wanted: InputRef, width: int, height: int) -> Ima
 
 
 def whole_picture(path: Path, wanted: InputRef) -> Image.Image:
-    """The source picture as RGB: turned upright, transparency over white.
+    """The source picture. Raises what `opened_picture` does."""
+    return opened_picture(path, "source picture", wanted.name, wanted.hash)
 
-    Raises RenderFailed when it cannot be read or is not the picture the recipe names.
+
+def opened_picture(path: Path, what: str, name: str, content_hash: str) -> Image.Image:
+    """The picture (`what` it is, for sentences) as RGB, turned upright, transparency over white.
+
+    Raises RenderFailed when it cannot be read or is not the picture of that hash.
     """
     if not path.is_file():
-        raise RenderFailed(f"the source picture {wanted.name} is not there any more, or is no regular file")
+        raise RenderFailed(f"the {what} {name} is not there any more, or is no regular file")
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RenderFailed(f"the source picture {wanted.name} cannot be read: {error.strerror}") from error
+        raise RenderFailed(f"the {what} {name} cannot be read: {error.strerror}") from error
     found = blake3(data).hexdigest()
-    if found != wanted.hash:
+    if found != content_hash:
         raise RenderFailed(
-            f"the source picture {wanted.name} is not the one the recipe names: its hash is {found[:12]}…, "
-            f"not {wanted.hash[:12]}…; it was changed since"
+            f"the {what} {name} is not the one the recipe names: its hash is {found[:12]}…, "
+            f"not {content_hash[:12]}…; it was changed since"
         )
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             upright = ImageOps.exif_transpose(opened)
             return _over_white(upright)
     except Exception as error:  # Pillow raises eight classes for broken files
-        raise RenderFailed(f"the source picture {wanted.name} is not a readable image: {error}") from error
+        raise RenderFailed(f"the {what} {name} is not a readable image: {error}") from error
 
 
 def _over_white(picture: Image.Image) -> Image.Image:

@@ -1,7 +1,7 @@
 """The call `Render`: one recipe -> one picture, as a row of stages.
 
 load, (control), loras, text, denoise, (hires), decode make a picture, or a finished one is opened; then come those of stages/row.py
-that the recipe turns on, and save.
+that the recipe turns on, its scores, and save. Inpaint works on a canvas of its own, which is put back behind decode.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import torch
 from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate import decode, denoise
+from indexd.generate import decode, denoise, score
 from indexd.generate.embeddings import load_embeddings, word_of
 from indexd.generate.guidance import Influence
-from indexd.generate.guides import guided, influences_for
+from indexd.generate.guides import guided, influences_for, of_whole, share_of
+from indexd.generate.inpaint import Canvas, canvas_of, under_mask
 from indexd.generate.latents import encoded, generator, noise, source_picture, whole_picture
 from indexd.generate.loras import WantedLora
 from indexd.generate.picture import png_bytes
@@ -36,7 +37,7 @@ from indexd.generate.task import Task, same
 from indexd.generate.text import Conditioning
 from indexd.generate.vae import with_vae
 from indexd.models.device import is_out_of_memory
-from indexd.worker.calls import Render, Rendered
+from indexd.worker.calls import Box, Render, Rendered
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import Choice, UnknownSampler, resolve
@@ -73,6 +74,9 @@ def render(call: Render, session: RenderSession) -> Rendered:
         picture = _made(work, seconds)
         session.between_steps()
         picture = _finished(work, picture, seconds)
+        if recipe.score:
+            with _stage(score.STAGE, seconds):
+                work.recipe = score.scored(work.recipe, picture, session)
     with _stage("save", seconds):
         work.know(software=work.recipe.software or f"indexd {importlib.metadata.version('indexd')}")
         png = png_bytes(picture, work.recipe)
@@ -94,22 +98,38 @@ def _made(work: Work, seconds: dict[str, float]) -> Image.Image:
     if work.recipe.kind in FINISHED:
         with _stage("open", seconds):
             return _opened(work)
-    task = work.model(denoise.STAGE)
+    task, canvas = work.model(denoise.STAGE), None
+    if work.recipe.kind == "inpaint":
+        with _stage("mask", seconds):
+            canvas, complete = canvas_of(work.call, work.recipe, work.session)
+        work.recipe = complete
+        work.task = task = of_whole(task, canvas.whole.size)
     with _stage("text", seconds):
         conditioning = room(partial(_conditioning, task))
     work.session.between_steps()
     influences: Sequence[Influence] = ()
     if task.guides is not None:
         with _stage("control", seconds):
-            influences = room(partial(influences_for, task, (task.recipe.width, task.recipe.height)))
+            influences = room(partial(influences_for, task, *_pass(task, canvas)))
     with _stage(denoise.STAGE, seconds):
-        latents = room(partial(_denoised, work.call, task, conditioning, influences))
+        if canvas is None:
+            latents = room(partial(_denoised, work.call, task, conditioning, influences))
+        else:
+            latents = room(partial(_inpainted, task, conditioning, influences, canvas))
     if work.recipe.hires is not None:
         with _stage(hires.STAGE, seconds):
             latents = room(partial(hires.hires, work, latents))
     work.session.progress(decode.STAGE, 0, 1)
     with _stage(decode.STAGE, seconds):
-        return room(partial(decode.pixels, task.model, latents))
+        picture = room(partial(decode.pixels, task.model, latents))
+        return picture if canvas is None else canvas.put_back(picture)
+
+
+def _pass(task: Task, canvas: Canvas | None) -> tuple[tuple[int, int], Box | None]:
+    """The size of the first pass, and which part of the picture it makes (None = all of it)."""
+    if canvas is None:
+        return (task.recipe.width, task.recipe.height), None
+    return canvas.picture.size, None if canvas.padded else share_of(canvas.part, canvas.whole.size)
 
 
 def _finished(work: Work, picture: Image.Image, seconds: dict[str, float]) -> Image.Image:
@@ -130,8 +150,11 @@ def _opened(work: Work) -> Image.Image:
 
 def _checked(recipe: Recipe, call: Render) -> Choice:
     """The sampler by its canonical name. Raises RenderFailed for what the row of stages cannot carry out."""
-    off_step = min(recipe.width, recipe.height) < SIZE_STEP or recipe.width % SIZE_STEP or recipe.height % SIZE_STEP
-    if recipe.kind not in FINISHED and off_step:
+    # Inpaint continues a picture of any size up to the next multiple, and cuts it again.
+    any_size = recipe.kind in FINISHED or (recipe.mask is not None and not recipe.mask.only_masked)
+    step = 1 if any_size else SIZE_STEP
+    smallest = 1 if recipe.kind in FINISHED else SIZE_STEP
+    if min(recipe.width, recipe.height) < smallest or recipe.width % step or recipe.height % step:
         raise RenderFailed(f"size {recipe.width}x{recipe.height}: both sides must be multiples of {SIZE_STEP}")
     if recipe.steps < 1 or not math.isfinite(recipe.cfg):
         raise RenderFailed(f"steps must be at least 1 (got {recipe.steps}) and cfg a number (got {recipe.cfg})")
@@ -143,6 +166,8 @@ def _checked(recipe: Recipe, call: Render) -> Choice:
         raise RenderFailed(f"clip_skip must be at least 1 (got {recipe.clip_skip})")
     if recipe.kind != "txt2img" and (recipe.input is None or call.input_path is None):
         raise RenderFailed(f"{recipe.kind} needs a source picture, and the recipe names none")
+    if recipe.kind == "inpaint" and recipe.hires is not None:
+        raise RenderFailed("hires: inpaint keeps what lies around its mask, and its latents cannot grow")
     if recipe.input is not None and not 0 <= recipe.input.denoise <= 1:
         raise RenderFailed(f"denoise must lie between 0 and 1 (got {recipe.input.denoise})")
     try:
@@ -204,6 +229,17 @@ def _denoised(call: Render, task: Task, conditioning: Conditioning, influences: 
     picture = source_picture(Path(os.fsdecode(call.input_path)), wanted, task.recipe.width, task.recipe.height)
     source = encoded(task.model, picture, chance)
     start = denoise.Start(unit(), chance, source, wanted.denoise)
+    return denoise.denoise(task, conditioning, start, influences=influences)
+
+
+def _inpainted(task: Task, conditioning: Conditioning, influences: Sequence[Influence], canvas: Canvas) -> torch.Tensor:
+    assert task.recipe.input is not None
+    chance = generator(task.recipe.seed)
+    source = encoded(task.model, canvas.picture, chance)
+    unit = partial(noise, task.model, *canvas.picture.size, chance, task.recipe.variation)
+    mask = canvas.latent_mask(task)
+    drawn, source = under_mask(task, source, mask, chance, unit)
+    start = denoise.Start(drawn, chance, source, task.recipe.input.denoise, mask)
     return denoise.denoise(task, conditioning, start, influences=influences)
 
 

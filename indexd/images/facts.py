@@ -36,6 +36,15 @@ class ControlUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """How a picture was judged when it was made; `model` is the revision that did it, None where none is needed."""
+
+    name: str
+    value: float
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SamplerPass:
     """One pass of a sampler; the first pass from an empty latent is the primary one (order 0)."""
 
@@ -82,6 +91,7 @@ class Metadata:
     loras: tuple[LoraUse, ...] = ()
     controls: tuple[ControlUse, ...] = ()
     passes: tuple[SamplerPass, ...] = ()
+    scores: tuple[Score, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
     raw: tuple[RawChunk, ...] = field(default=(), repr=False)
     problem: str | None = None

@@ -142,6 +142,7 @@ class Admission:
             check_pattern(job.output.name)
             folder = output_folder(job.output.folder, self._output)
             drafts: list[Draft] = kinds[job.kind](job, self._desk)
+            self._desk.check_total(len(drafts))
             items = self._items(job, drafts, folder, name)
         except FieldProblem as problem:
             raise refusal(document, [problem]) from None
@@ -154,7 +155,7 @@ class Admission:
         there = _names_in(folder) | self._claimed(folder)
         names = names_of(complete_pattern(job.output.name, len(drafts)), words, there.__contains__)
         items = tuple(
-            NewItem(index, draft.recipe.seed, os.fsencode(folder / file_name), _settings(draft))
+            NewItem(index, draft.recipe.seed, os.fsencode(folder / file_name), _settings(draft, job))
             for index, (draft, file_name) in enumerate(zip(drafts, names, strict=True))
         )
         self._claim(items)
@@ -185,13 +186,19 @@ def _key(folder: Path) -> str:
     return str(folder).casefold()
 
 
-def _settings(draft: Draft) -> dict[str, Any]:
+def _settings(draft: Draft, job: Job) -> dict[str, Any]:
     settings: dict[str, Any] = {"recipe": draft.recipe.model_dump(mode="json")}
     if draft.input_path is not None:
         settings["input_path"] = draft.input_path
+    if draft.mask_path is not None:
+        settings["mask_path"] = draft.mask_path
     for key in ("control_paths", "reference_paths"):
         if paths := getattr(draft, key):
             settings[key] = list(paths)
+    if draft.notes:
+        settings["notes"] = list(draft.notes)
+    if job.keep is not None:
+        settings["keep"] = job.keep.model_dump(mode="json", exclude_none=True)
     return settings
 
 

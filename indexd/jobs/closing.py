@@ -36,11 +36,14 @@ class Closing:
             job = known_job(self._ledger, job_id)
             counts = job.item_counts
             if job.state in ("queued", "running") and not counts.get("queued") and not counts.get("running"):
+                rejected = self._jobs.sieve.sift(job_id)
                 error = self._summary(job) if counts.get("failed") else None
                 state: JobState = "failed" if error else "done"
                 self._ledger.finish(job_id, state, error, untold=state in self._jobs.tell_of)
                 job = known_job(self._ledger, job_id)
                 log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
+                if rejected:
+                    log.info("job %d: %d pictures are not kept and lie in rejected/", job.id, rejected)
         self._jobs.mirror.settle(job)
         if job.state in self._jobs.tell_of:
             self._jobs.has_ended()

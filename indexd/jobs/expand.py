@@ -7,26 +7,26 @@ looks at files; it writes nothing, so running it twice is harmless. What is wron
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 from indexd.catalogue import Catalogue, UnknownModel
-from indexd.errors import NotAPicture, NotRegular
-from indexd.images.read import read
-from indexd.jobs.diagnose import FieldProblem, dotted, shown
-from indexd.jobs.guide_wishes import InputPicture, guides_of
+from indexd.jobs.diagnose import FieldProblem
+from indexd.jobs.guide_wishes import guides_of
+from indexd.jobs.inputs import InputPicture, input_picture
+from indexd.jobs.judging import Judging
+from indexd.jobs.masks import FoundMask, Masks
+from indexd.jobs.own_recipe import OwnRecipes
+from indexd.jobs.selection import Selector
 from indexd.jobs.stages import StageDesk
 from indexd.jobs.wording import Wordings, offer
-from indexd.watch.elsewhere import address, inside, share
-from indexd.watch.regular import open_regular
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
 from indexd_schemas.recipe import InputRef, Kind, Recipe, Variation
 from indexd_schemas.recipe_part import ModelRef
+from indexd_schemas.selection import Selection
 
 DEFAULT_SIDE_PX = 1024
 SIDE_STEP_PX = 8
@@ -36,14 +36,19 @@ DRAWN_SEED_BITS = 32
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One picture to make. The paths are of pictures on this machine, which stay out of the recipe: the source, and those
-    of its controls and references in their order.
+    """One picture to make.
+
+    The paths are of pictures on this machine, which stay out of the recipe: the source, its mask, and those of the
+    controls and references in their order. `notes` say what a picture that is made again could not be taken at its
+    word for.
     """
 
     recipe: Recipe
     input_path: str | None = None
+    mask_path: str | None = None
     control_paths: tuple[str, ...] = ()
     reference_paths: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,15 @@ class Limits:
     megapixels: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where pictures come from that are there already: chosen, masked, read for their recipes."""
+
+    selector: Selector
+    masks: Masks
+    recipes: OwnRecipes
+
+
 class Desk:
     """Looks up what a job names and draws its seeds."""
 
@@ -61,7 +75,8 @@ class Desk:
         self,
         catalogue: Catalogue,
         words: Wordings,
-        inbox: Path,
+        sources: Sources,
+        judging: Judging,
         limits: Limits,
         draw: Callable[[int], int],
         makers: Mapping[str, str] = MappingProxyType({}),
@@ -70,20 +85,34 @@ class Desk:
         self._catalogue = catalogue
         self._stages = StageDesk(catalogue, limits.megapixels)
         self._words = words
-        self._inbox = inbox
+        self._selector = sources.selector
+        self.masks = sources.masks
+        self.recipes = sources.recipes
+        self._judging = judging
         self._limits = limits
         self._draw = draw
         self._makers = makers
 
     def drafts(
-        self, job: Job, kind: Kind, picture: InputPicture | None = None, denoise: float = 0.0, *, finished: bool = False
+        self,
+        job: Job,
+        kind: Kind,
+        picture: InputPicture | None = None,
+        denoise: float = 0.0,
+        *,
+        mask: FoundMask | None = None,
+        size: tuple[int, int] | None = None,
+        finished: bool = False,
     ) -> list[Draft]:
-        """One draft a seed with everything that all kinds share. `denoise` says how far img2img changes `picture`.
+        """One draft a seed with everything that all kinds share. `denoise` says how far `picture` is changed.
 
-        `finished` = the picture is as good as decoded: it keeps its size, and only the stages after that work on it.
+        `mask` and `size` (of the work) are of inpaint. `finished` = the picture is as good as decoded: it keeps its size,
+        and only the stages after that work on it.
         """
-        width, height = self._own_size(job, picture) if finished and picture else self.size(job, picture)
-        stages = self._stages.of(job, (width, height), finished=finished)
+        width, height = self._own_size(job, picture) if finished and picture else size or self.size(job, picture)
+        # What is worked on alone is put back into the whole picture before the stages come.
+        sides = (picture.width, picture.height) if picture and mask and mask.ref.only_masked else (width, height)
+        stages = self._stages.of(job, sides, finished=finished)
         idle = finished and not stages["detail"] and "refine" not in stages
         sampler = self.sampler(job)
         words = self._words.of(job)
@@ -106,14 +135,21 @@ class Desk:
             "loras": () if idle else words.loras,
             "embeddings": () if idle else words.embeddings,
             "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=denoise),
+            "mask": mask and mask.ref,
             "control": () if idle else wishes.control,
             "reference": () if idle else wishes.reference,
             **stages,
+            "score": self._judging.scores(job, words.prompt),
         }
         path = picture.path if picture else None
         seeds = self.seeds(job)
         return [
-            Draft(Recipe.model_validate({**shared, "seed": seed, "variation": variation}), path, *wishes.paths)
+            Draft(
+                Recipe.model_validate({**shared, "seed": seed, "variation": variation}),
+                path,
+                mask.path if mask else None,
+                *(() if idle else wishes.paths),
+            )
             for seed, variation in zip(seeds, self.variations(job, len(seeds)), strict=True)
         ]
 
@@ -226,21 +262,22 @@ class Desk:
         except UnknownModel as error:
             raise FieldProblem(("vae",), f"vae: {error}{offer(job.vae, error)}") from None
 
-    def picture(self, text: str, at: tuple[str | int, ...] = ("input",)) -> InputPicture:
-        """The picture at `text` (relative to the inbox), its hash taken now; `at` is where the job names it."""
-        key = dotted(at)
-        if address(text):
-            raise FieldProblem(at, f"{key}: {shown(text)} is an address; nothing is fetched, name a file")
-        if share(text):
-            raise FieldProblem(at, f"{key}: {shown(text)} is on another machine; copy the picture here first")
-        path = self._inbox / os.path.expanduser(text)
-        if "\0" in text or ".." in re.split(r"[/\\]", text):
-            raise FieldProblem(at, f"{key}: {shown(text)} is no path that can be used")
-        if not path.is_relative_to(self._inbox) or inside(self._inbox, path):
-            return _read_picture(path, at)
-        raise FieldProblem(
-            at, f"{key}: {shown(text)} leads out of the inbox by a link; name the file by its whole path"
-        )
+    def pictures(self, wanted: Selection) -> list[InputPicture]:
+        """The pictures to start from, each with its hash taken now. Raises FieldProblem."""
+        return self._selector.pictures(wanted)
+
+    def picture(self, text: str, at: tuple[str | int, ...]) -> InputPicture:
+        """The picture that a job names as `text` at the place `at`, its hash taken now. Raises FieldProblem."""
+        return input_picture(self._selector.file(text, at), at)
+
+    def check_total(self, count: int) -> None:
+        """Raise FieldProblem where so many pictures are more than a job may make."""
+        if count > self._limits.pictures:
+            raise FieldProblem(
+                ("input",),
+                f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.pictures} "
+                "([generate] max_pictures_per_job)",
+            )
 
 
 def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) -> dict[str, str]:
@@ -261,23 +298,6 @@ def made_by(recipe: Recipe) -> ModelRef:
     if recipe.model is not None:
         return recipe.model
     return recipe.upscale.model if recipe.upscale is not None else ModelRef(name="none")
-
-
-def _read_picture(path: Path, at: tuple[str | int, ...]) -> InputPicture:
-    key = dotted(at)
-    try:
-        with open_regular(os.fsencode(path)) as file:
-            facts = read(file, os.fstat(file.fileno()).st_size, path.name)
-    except FileNotFoundError:
-        raise FieldProblem(at, f"{key}: there is no file {path}") from None
-    except NotRegular:
-        raise FieldProblem(at, f"{key}: {path} is not a regular file") from None
-    except NotAPicture as error:
-        raise FieldProblem(at, f"{key}: {path} cannot be used: {error}") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise FieldProblem(at, f"{key}: {path} cannot be read: {reason}") from None
-    return InputPicture(str(path), path.name, facts.content_hash.hex(), facts.width, facts.height)
 
 
 def _rounded(side: int) -> int:

@@ -8,21 +8,27 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from indexd import roles
 from indexd.catalogue import Catalogue
 from indexd.config import Config
 from indexd.errors import IndexdError, NothingFound, UsageError
 from indexd.jobs.admit import Admission, Admitted, Declined, LeftAlone
 from indexd.jobs.durable import Fault, no_fault
-from indexd.jobs.expand import Desk, Limits
+from indexd.jobs.expand import Desk, Limits, Sources
 from indexd.jobs.folders import JobFolders
+from indexd.jobs.judging import Judging
 from indexd.jobs.lora_registry import Registry
+from indexd.jobs.masks import Masks
 from indexd.jobs.mirror import Mirror
+from indexd.jobs.own_recipe import OwnRecipes
 from indexd.jobs.publish import Publisher
+from indexd.jobs.selection import Selector
+from indexd.jobs.sift import Sieve
 from indexd.jobs.wording import Wordings
 from indexd.registry import job_kinds
-from indexd.roles import makers_of
 from indexd.store.index import Store
 from indexd.store.records import JobRow
 from indexd.watch.folders import watched_folders
@@ -58,7 +64,12 @@ class Jobs:
         self._store = store
         limits = Limits(settings.max_pictures_per_job, settings.max_megapixels)
         words = Wordings(self.catalogue, Registry(places.lora_registry), settings.loras)
-        desk = Desk(self.catalogue, words, places.inbox, limits, draw, makers_of(config))
+        selector = Selector(store, places.inbox, limits.pictures)
+        looks = bool(config.settings.faces.detectors)
+        sources = Sources(selector, Masks(store, selector, looks=looks), OwnRecipes(store, self.catalogue))
+        judging = Judging(partial(roles.need, config), roles.aesthetic_head(config))
+        desk = Desk(self.catalogue, words, sources, judging, limits, draw, roles.makers_of(config))
+        self.sieve = Sieve(store.jobs, fault)
         self._admission = Admission(store, self.mirror, desk, job_kinds.kinds, places.output, clock)
         self._watched = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
         self._listeners: list[Callable[[], None]] = []

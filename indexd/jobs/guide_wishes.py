@@ -9,25 +9,14 @@ from pathlib import Path
 
 from indexd.catalogue import MODULE_CONFIG, Catalogue, ModelFile, UnknownModel
 from indexd.jobs.diagnose import FieldProblem
+from indexd.jobs.inputs import InputPicture, Place
 from indexd.jobs.wording import offer
 from indexd_schemas.control import TYPES, ControlType, fits, says_union
 from indexd_schemas.job import ControlOf, Job
 from indexd_schemas.recipe import ControlRef, ModelRef, ReferenceRef
 
-Place = tuple[str | int, ...]
 _UNION_TYPES = 6
 _HEADER_BYTES = 100 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class InputPicture:
-    """A picture that a job names, as it was at admission."""
-
-    path: str
-    name: str
-    content_hash: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)

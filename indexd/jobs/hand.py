@@ -54,7 +54,8 @@ class Hand:
 
 
 def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
-    """The render of an item. Raises ModelOff when a model file is gone, InputGone when the source picture is."""
+    """The render of an item. Raises ModelOff when a model file is gone, InputGone when a picture is
+    that it goes by."""
     recipe = recipe_of(job, item)
     named = item.settings["recipe"]
     try:
@@ -70,7 +71,10 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         raise ModelOff(ROLE, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
     if input_path is not None:
-        _check_input(input_path, named["input"]["hash"])
+        _check_input(input_path, named["input"]["hash"], "the source picture")
+    mask_path: str | None = item.settings.get("mask_path")
+    if mask_path is not None:
+        _check_input(mask_path, named["mask"]["hash"], "the mask")
     guides = {
         key: _guides(models, item.settings.get(f"{key}_paths", ()), named.get(key, ()))
         for key, models in (("control", controls), ("reference", adapters))
@@ -82,6 +86,7 @@ def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
         None if input_path is None else os.fsencode(input_path),
         None if vae is None else str(vae),
         _texts(embeddings),
+        None if mask_path is None else os.fsencode(mask_path),
         guides["control"],
         guides["reference"],
         _texts(upscalers),
@@ -112,7 +117,7 @@ def _guides(models: Sequence[Path], pictures: Sequence[str], named: Sequence[Any
     return tuple(GuideFiles(str(model), os.fsencode(path)) for model, path in zip(models, pictures, strict=True))
 
 
-def _check_input(path: str, content_hash: str, what: str = "the source picture") -> None:
+def _check_input(path: str, content_hash: str, what: str) -> None:
     try:
         with open_regular(os.fsencode(path)) as file:
             hasher = blake3()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,18 @@ RECIPE_CHUNK = "png:indexd"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
-def our_picture(path: Path, recipe: Mapping[str, Any]) -> bytes | None:
-    """The content hash of the picture at `path` if it was made from `recipe` (its `job` included) and is whole, else None.
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """A picture of ours: its content, and the scores that it states."""
 
-    What the worker fills in (hashes, number format, version) is not compared: None in `recipe` stands for anything.
+    content_hash: bytes
+    scores: Mapping[str, float]
+
+
+def our_picture(path: Path, recipe: Mapping[str, Any]) -> Ours | None:
+    """The picture at `path` if it was made from `recipe` (its `job` included) and is whole, else None.
+
+    What the worker fills in (hashes, number format, version, scores) is not compared: None in `recipe` stands for anything.
     """
     try:
         with open_regular(os.fsencode(path)) as file:
@@ -36,7 +45,9 @@ def our_picture(path: Path, recipe: Mapping[str, Any]) -> bytes | None:
         inside = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return facts.content_hash if _agrees(recipe, inside) else None
+    if not _agrees(recipe, inside):
+        return None
+    return Ours(facts.content_hash, {one.name: one.value for one in facts.metadata.scores})
 
 
 def _agrees(wanted: Any, inside: Any) -> bool:

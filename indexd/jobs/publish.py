@@ -20,7 +20,9 @@ from indexd.errors import IndexdError
 from indexd.jobs.durable import Fault, no_fault, sync_folder, write_new
 from indexd.jobs.names import SUFFIX, free_name
 from indexd.jobs.ours import our_picture
+from indexd.jobs.result import report_of
 from indexd.store.records import ItemRow
+from indexd.worker.calls import Rendered
 
 
 class FolderGone(IndexdError):
@@ -31,7 +33,14 @@ class PathLedger(Protocol):
     """What publishing asks of the ledger; each call is one synced transaction."""
 
     def published(
-        self, item_id: int, path: bytes, content_hash: bytes, seconds: float, report: Mapping[str, Any] | None = None
+        self,
+        item_id: int,
+        path: bytes,
+        content_hash: bytes,
+        seconds: float,
+        *,
+        report: Mapping[str, Any] | None = None,
+        scores: Mapping[str, float],
     ) -> None:
         """The item is done, and lies there; `report` is what the worker said of it."""
         ...
@@ -48,6 +57,7 @@ class Published:
     path: Path
     content_hash: bytes
     adopted: bool
+    scores: Mapping[str, float]
 
 
 class Publisher:
@@ -60,15 +70,8 @@ class Publisher:
         self._output = output
         self._fault = fault
 
-    def publish(
-        self,
-        item: ItemRow,
-        recipe: Mapping[str, Any],
-        png: bytes,
-        seconds: float,
-        report: Mapping[str, Any] | None = None,
-    ) -> Published:
-        """Put `png` in the item's place and say so in the ledger.
+    def publish(self, item: ItemRow, recipe: Mapping[str, Any], rendered: Rendered, seconds: float) -> Published:
+        """Put what was rendered in the item's place and say so in the ledger.
 
         Raises StorageFull, FolderGone (both: nothing was lost, try again with the same picture) or OSError.
         """
@@ -76,14 +79,16 @@ class Publisher:
         self._ensure_folder(final.parent)
         while True:
             try:
-                write_new(self.unfinished(final.parent, item.id), final, png, self._fault)
+                write_new(self.unfinished(final.parent, item.id), final, rendered.png, self._fault)
             except FileExistsError:
                 adopted = self._adopt(item, final, recipe, seconds)
                 if adopted is not None:
                     return adopted
                 final = self._step_aside(item, final)
                 continue
-            return self._record(item, Published(final, blake3(png).digest(), adopted=False), seconds, report)
+            scores = {name: one["value"] for name, one in (rendered.recipe.get("scores") or {}).items()}
+            made = Published(final, blake3(rendered.png).digest(), adopted=False, scores=scores)
+            return self._record(item, made, seconds, report_of(rendered))
 
     def adopt(self, item: ItemRow, recipe: Mapping[str, Any]) -> Published | None:
         """The item's picture if it is there already, made before the process ended; the ledger then says so.
@@ -101,16 +106,17 @@ class Publisher:
     def _adopt(self, item: ItemRow, final: Path, recipe: Mapping[str, Any], seconds: float) -> Published | None:
         if not os.path.lexists(final):
             return None
-        content_hash = our_picture(final, recipe)
-        if content_hash is None:
+        ours = our_picture(final, recipe)
+        if ours is None:
             return None
         sync_folder(final.parent)
-        return self._record(item, Published(final, content_hash, adopted=True), seconds, None)
+        return self._record(item, Published(final, ours.content_hash, adopted=True, scores=ours.scores), seconds)
 
     def _record(
-        self, item: ItemRow, published: Published, seconds: float, report: Mapping[str, Any] | None
+        self, item: ItemRow, published: Published, seconds: float, report: Mapping[str, Any] | None = None
     ) -> Published:
-        self._ledger.published(item.id, os.fsencode(published.path), published.content_hash, seconds, report)
+        path = os.fsencode(published.path)
+        self._ledger.published(item.id, path, published.content_hash, seconds, report=report, scores=published.scores)
         self._fault("row written")
         return published
 

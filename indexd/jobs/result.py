@@ -11,8 +11,9 @@ from indexd.worker.calls import Rendered
 from indexd_schemas import output
 
 
-def item_output(item: ItemRow) -> output.JobItem:
-    """One picture of a job."""
+def item_output(item: ItemRow, *, ended: bool) -> output.JobItem:
+    """One picture of a job; `ended` = the job has come to its end."""
+    judged = ended and item.state == "done" and "keep" in item.settings
     return output.JobItem(
         index=item.index,
         seed=item.seed,
@@ -23,7 +24,9 @@ def item_output(item: ItemRow) -> output.JobItem:
         seconds=item.seconds,
         error=item.error,
         stage_seconds=item.report.get("seconds", {}),
-        notes=item.report.get("notes", []),
+        scores=item.scores,
+        kept=item.rejected is None if judged else None,
+        notes=[*item.settings.get("notes", ()), *item.report.get("notes", ())],
     )
 
 
@@ -37,7 +40,7 @@ def result_of(job: JobRow, items: Sequence[ItemRow]) -> output.JobResult:
         error=job.error,
         created_at=job.created_at,
         finished_at=job.finished_at or job.created_at,
-        pictures=[item_output(item) for item in items],
+        pictures=[item_output(item, ended=True) for item in items],
         recipes=[recipe_of(job, item) for item in items],
     )
 

@@ -24,7 +24,6 @@ from indexd.jobs.hand import Hand, order_of
 from indexd.jobs.interruptions import take_up
 from indexd.jobs.publish import FolderGone
 from indexd.jobs.queue_pause import QueuePause
-from indexd.jobs.result import report_of
 from indexd.jobs.setbacks import Again, Failed, InputGone, Setback, disk_has_room, judge
 from indexd.pulse import Pulse
 from indexd.store.index import Store
@@ -269,9 +268,7 @@ class JobRunner:
             if self._is_cancelled(item.job_id):
                 return True
             try:
-                published = self._jobs.publisher.publish(
-                    item, hand.order.recipe, rendered.png, hand.seconds, report_of(rendered)
-                )
+                published = self._jobs.publisher.publish(item, hand.order.recipe, rendered, hand.seconds)
             except StorageFull as error:
                 room = len(rendered.png)
                 self._set_back(

@@ -55,6 +55,10 @@ class StageDesk:
                     ("hires",),
                     f"hires: it works on latents, and {job.kind} starts from a finished picture; use `refine`",
                 )
+            if job.kind == "inpaint":
+                raise FieldProblem(
+                    ("hires",), "hires: inpaint keeps what lies around its mask as it is; use `upscale` or `refine`"
+                )
             stages["hires"] = self._hires(job, job.hires, sides)
             reached = Reached((stages["hires"].width, stages["hires"].height))
         stages["detail"] = tuple(self._detail(job, one, index) for index, one in enumerate(job.detail))

@@ -1,6 +1,7 @@
 """The filter language: `model:pony steps:20..40 -tag:bad "lora:my lora"` into conditions on the index.
 
-A word is `key:value`, `key:low..high` (either end may be left open) or `has:key`; a leading `-` turns it round. Quotes
+A word is `key:value`, `key:low..high` (either end may be left open), `key:>6` (`>=`, `<`, `<=`) or `has:key`; a leading
+`-` turns it round. Quotes
 hold blanks, around the word or around the value. A word without a key goes on with the value before it, so that
 `lora:my lora` needs no quotes where the shell has already eaten them. Words are AND-ed.
 """
@@ -8,6 +9,7 @@ hold blanks, around the word or around the value. A word without a key goes on w
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -51,6 +53,9 @@ KEYS = {
     "date": Key("2026, 2026-01, 2026-01-31 or a range of them"),
     "faces": Key("2 or 2..", whole, ranged=True),
     "region": Key("kind of region (face, hand, …), * as wildcard"),
+    "clip_score": Key("0.25.., >0.25 or 0.2..0.3", number, ranged=True),
+    "aesthetic": Key("6.., >6 or 5..7", number, ranged=True),
+    "sharpness": Key("100.., >100 or 50..500", number, ranged=True),
     "missing": Key("yes or no", presence),
     "has": Key("a key of this list"),
 }
@@ -103,6 +108,9 @@ def _filters(word: Word) -> list[Filter]:
         ends = _ends(value, whole)
         return [Filter(key, "..", low=ends[0], high=ends[1], negate=negate)]
     known = KEYS[key]
+    if known.ranged and value[0] in "<>":
+        low, high = _compared(value, known.check)
+        return [Filter(key, "..", low=low, high=high, negate=negate)]
     if known.ranged and ".." in value:
         ends = _ends(value, known.check)
         return [Filter(key, "..", low=ends[0], high=ends[1], negate=negate)]
@@ -117,6 +125,23 @@ def _ends(value: str, check: Callable[[str], str] | None) -> Ends:
     if first is not None and last is not None and Decimal(first) > Decimal(last):
         raise ValueProblem(f"the range runs backwards, from {first} down to {last}")
     return first, last
+
+
+def _compared(value: str, check: Callable[[str], str] | None) -> Ends:
+    """The range that `>6`, `>=6`, `<6` or `<=6` means; without `=` it begins at the next number."""
+    sign, rest = value[0], value[1:]
+    strict = not rest.startswith("=")
+    text = rest.removeprefix("=").strip()
+    if not text:
+        raise ValueProblem("a number is missing")
+    end = check(text) if check else text
+    if strict and check is number:
+        end = repr(math.nextafter(float(end), math.inf if sign == ">" else -math.inf))
+    elif strict:
+        end = str(int(end) + (1 if sign == ">" else -1))
+        if end == "-1":
+            raise ValueProblem("nothing is below 0")
+    return (end, None) if sign == ">" else (None, end)
 
 
 def _known(name: str) -> str:

@@ -38,6 +38,7 @@ def image_of(row: ImageRow) -> Image:
         model=row.model_name,
         model_hash=row.model_hash,
         loras=[Lora(name=u.name, weight=u.weight, text_weight=u.text_weight, hash=u.hash) for u in row.loras],
+        scores={one.name: one.value for one in row.scores},
         rating=row.rating,
         tags=list(row.tags),
         folder_tags=list(row.folder_tags),

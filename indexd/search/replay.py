@@ -1,8 +1,7 @@
-"""A picture's own recipe: read from the picture, turned into a job again, and two pictures compared by their pixels."""
+"""A picture's own recipe: read from the picture, asked for again, and two pictures compared by their pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 from indexd.errors import IndexdError, NotAPicture
+from indexd.images.facts import Metadata
 from indexd.images.read import read
 from indexd.search.job_file import json_in_yaml
 from indexd.watch.regular import open_regular
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.replies import Replayed
-from indexd_schemas.stage_keys import stage_keys
 
 RECIPE_CHUNK = "png:indexd"
 
@@ -28,83 +27,34 @@ def recipe_of(picture: Path) -> Recipe:
             facts = read(file, picture.stat().st_size, picture.name)
     except (OSError, NotAPicture) as error:
         raise IndexdError(f"{picture} cannot be read: {error}") from None
-    text = next((chunk.text for chunk in facts.metadata.raw if chunk.key == RECIPE_CHUNK), None)
-    if text is None:
+    recipe = recipe_in(facts.metadata, str(picture))
+    if recipe is None:
         raise IndexdError(f"{picture} carries no recipe of indexd; only pictures that indexd made can be made again")
+    return recipe
+
+
+def recipe_in(made: Metadata, name: str) -> Recipe | None:
+    """The recipe in the metadata of the picture called `name`, None where it is none of ours. Raises IndexdError."""
+    text = next((chunk.text for chunk in made.raw if chunk.key == RECIPE_CHUNK), None)
+    if text is None:
+        return None
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise IndexdError(f"the recipe in {picture} cannot be used: {where}: {first['msg']}") from None
+        raise IndexdError(f"the recipe in {name} cannot be used: {where}: {first['msg']}") from None
 
 
-def pictures_of(recipe: Recipe) -> dict[str, str]:
-    """The pictures that a recipe goes by, by content hash: their names then."""
-    wanted = {} if recipe.input is None else {recipe.input.hash: recipe.input.name}
-    wanted |= {one.image: one.image_name for one in recipe.control}
-    return wanted | {one.image: one.image_name for one in recipe.reference}
-
-
-def job_text(recipe: Recipe, sources: Mapping[str, str], folder: Path, name: str) -> str:
-    """A job file that makes the recipe's picture as `folder/name.png`; `sources` says where the pictures that it goes by
-    lie now, by content hash.
-    """
-    job: dict[str, Any] = {
-        "kind": recipe.kind,
-        "prompt": recipe.prompt,
-        "negative_prompt": recipe.negative_prompt,
-        "prompt_syntax": recipe.prompt_syntax,
-        "seeds": [recipe.seed],
-        "width": recipe.width,
-        "height": recipe.height,
-        "steps": recipe.steps,
-        "cfg": recipe.cfg,
-        "cfg_rescale": recipe.cfg_rescale,
-        "variation": None if recipe.variation is None else recipe.variation.model_dump(),
-        "sampler": recipe.sampler,
-        "schedule": recipe.schedule,
-        "clip_skip": recipe.clip_skip,
-        "model": None if recipe.model is None else recipe.model.name,
-        "vae": None if recipe.vae is None else recipe.vae.name,
-        "loras": [
-            _stated(name=lora.name, weight=lora.weight, text_weight=lora.text_weight, blocks=lora.blocks)
-            for lora in recipe.loras
-        ],
-        "control": [
-            _stated(
-                type=one.type,
-                model=one.model.name,
-                image=sources[one.image],
-                strength=one.strength,
-                start=one.start,
-                end=one.end,
-                preprocess=one.preprocess,
-                low=one.low,
-                high=one.high,
-            )
-            for one in recipe.control
-        ],
-        "reference": [
-            {"image": sources[one.image], "weight": one.weight, "model": one.model.name} for one in recipe.reference
-        ],
-        # The recipe's prompt holds those that were put before it.
-        "lora_triggers": False,
+def job_text(picture: Path, folder: Path, name: str) -> str:
+    """A job file that makes `picture` again as `folder/name.png`."""
+    job = {
+        "kind": "regenerate",
+        "input": str(picture.absolute()),
         "output": {"folder": str(folder), "name": name},
         "priority": "high",
     }
-    if recipe.input is not None:
-        job["input"] = sources[recipe.input.hash]
-    if recipe.kind == "img2img" and recipe.input is not None:
-        job["denoise"] = recipe.input.denoise
-    if recipe.kind in ("upscale", "refine"):
-        job |= {"width": None, "height": None}  # the input's own
-    job |= stage_keys(recipe)
-    return json_in_yaml({key: value for key, value in job.items() if value is not None}, indent=1) + "\n"
-
-
-def _stated(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    return json_in_yaml(job, indent=1) + "\n"
 
 
 def compare(picture: Path, replayed: Path) -> Replayed:

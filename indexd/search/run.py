@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -235,8 +236,19 @@ def _best_rated(row: ImageRow) -> tuple[int, float, int]:
     return (-(row.rating or 0), *_newest(row))
 
 
+def _best_scored(name: str) -> Callable[[ImageRow], tuple[float, ...]]:
+    def key(row: ImageRow) -> tuple[float, ...]:
+        value = next((one.value for one in row.scores if one.name == name), -math.inf)
+        return (-value, *_newest(row))
+
+    return key
+
+
 _SORT_KEYS: dict[str, Callable[[ImageRow], tuple[float, ...]]] = {
     "newest": _newest,
     "oldest": _oldest,
     "rating": _best_rated,
+    "clip_score": _best_scored("clip"),
+    "aesthetic": _best_scored("aesthetic"),
+    "sharpness": _best_scored("sharpness"),
 }

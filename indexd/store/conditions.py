@@ -37,6 +37,8 @@ from indexd.store.values import canonical_seed, display, plain_text
 _WHOLE = {"steps": "image.steps", "width": "image.width", "height": "image.height"}
 _REAL = {"cfg": "image.cfg"}
 _NAMES = {"sampler": "sampler", "schedule": "schedule", "generator": "generator", "model": "model_name"}
+# The key of the filter language -> the name of the score.
+_SCORES = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
 _STATED = {
     **{key: f"image.{column} IS NOT NULL" for key, column in _NAMES.items()},
     **{key: f"image.{key} IS NOT NULL" for key in ("seed", "steps", "cfg", "width", "height", "job")},
@@ -49,6 +51,7 @@ _STATED = {
     "note": "EXISTS (SELECT 1 FROM note WHERE note.image_id = image.id)",
     "rating": "EXISTS (SELECT 1 FROM rating WHERE rating.image_id = image.id)",
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
+    **{key: f"image.id IN (SELECT image_id FROM score WHERE score.name = '{name}')" for key, name in _SCORES.items()},
     "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE}')",
     "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
 }
@@ -73,6 +76,9 @@ def _plain(connection: Connection, wanted: Filter) -> Condition:
         return number_within(_WHOLE[key], wanted)
     if key in _REAL:
         return number_within(_REAL[key], wanted)
+    if key in _SCORES:
+        sql, bound = number_within("value", wanted)
+        return (f"image.id IN (SELECT image_id FROM score WHERE name = ? AND {sql})", (_SCORES[key], *bound))
     if key in _NAMES:
         spell = model_spellings if key == "model" else as_is
         names = matching(distinct(connection, "image", _NAMES[key]), wanted.value, spell)

@@ -13,7 +13,8 @@ from indexd.store.id_set import IdSet
 from indexd.store.records import Filter
 from indexd.store.values import ids_json
 
-Order = Literal["newest", "oldest", "rating"]
+Order = Literal["newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
+_SCORES: dict[Order, str] = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
 _BY_TIME: dict[Order, str] = {"newest": "created_at DESC, image.id DESC", "oldest": "created_at, image.id"}
 
 
@@ -36,25 +37,30 @@ class Filters:
         return IdSet(np.fromstring(rows[0][0] or "", dtype=np.int64, sep=","))
 
     def sorted_ids(self, order: Order, among: Collection[int] | None, limit: int) -> list[int]:
-        """The first `limit` images (of `among`; None = of all) by time of making, or by rating and then newest first."""
+        """The first `limit` images (of `among`; None = of all) by time of making, or by rating or a score and then newest first.
+
+        Those without a rating or that score come last.
+        """
         restricted = "" if among is None else "AND image.id IN (SELECT value FROM json_each(?))"
         bound: tuple[str, ...] = () if among is None else (ids_json(among),)
         with self._database.read() as connection:
-            if order != "rating":
+            if order in _BY_TIME:
                 rows = connection.execute(
                     f"SELECT id FROM image WHERE 1 {restricted} ORDER BY {_BY_TIME[order]} LIMIT ?", (*bound, limit)
                 ).fetchall()
             else:
                 newest = _BY_TIME["newest"]
+                valued, name = ("rating", ()) if order == "rating" else ("score", (_SCORES[order],))
+                which = "score.name = ?" if name else "1"
                 rows = connection.execute(
-                    "SELECT image.id FROM rating JOIN image ON image.id = rating.image_id"
-                    f" WHERE 1 {restricted} ORDER BY rating.value DESC, {newest} LIMIT ?",
-                    (*bound, limit),
+                    f"SELECT image.id FROM {valued} JOIN image ON image.id = {valued}.image_id"
+                    f" WHERE {which} {restricted} ORDER BY {valued}.value DESC, {newest} LIMIT ?",
+                    (*name, *bound, limit),
                 ).fetchall()
-                # The unrated, as a walk along the index of times: sorting a whole library by rating takes a second.
+                # The others, as a walk along the index of times: sorting a whole library by rating takes a second.
                 rows += connection.execute(
-                    "SELECT id FROM image WHERE id NOT IN (SELECT image_id FROM rating)"
+                    f"SELECT id FROM image WHERE id NOT IN (SELECT image_id FROM {valued} WHERE {which})"
                     f" {restricted} ORDER BY {newest} LIMIT ?",
-                    (*bound, limit - len(rows)),
+                    (*name, *bound, limit - len(rows)),
                 ).fetchall()
         return [image_id for (image_id,) in rows]

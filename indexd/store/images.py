@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from indexd.images.facts import LoraUse, Metadata, RawChunk
+from indexd.images.facts import LoraUse, Metadata, RawChunk, Score
 from indexd.store.counting import image_count
 from indexd.store.database import Connection, Database
 from indexd.store.files import files_of
@@ -170,6 +170,7 @@ def _rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
     folder_tags = _tags(connection, wanted, "folder_tag")
     loras = _loras(connection, wanted)
     files = files_of(connection, wanted)
+    scores = _scores(connection, wanted)
     found = {}
     for row in rows:
         image_id = row[0]
@@ -179,6 +180,7 @@ def _rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
             tuple((name, value) for name, value in json.loads(row[-1] or "[]")),
             tuple(files.get(image_id, ())),
             tuple(folder_tags.get(image_id, ())),
+            tuple(scores.get(image_id, ())),
         )
         found[image_id] = ImageRow(*(*row[:-1], *several))
     return found
@@ -191,6 +193,17 @@ def _tags(connection: Connection, ids: str, table: str) -> dict[int, list[str]]:
         (ids,),
     ):
         found.setdefault(image_id, []).append(name)
+    return found
+
+
+def _scores(connection: Connection, ids: str) -> dict[int, list[Score]]:
+    found: dict[int, list[Score]] = {}
+    for image_id, *values in connection.execute(
+        "SELECT image_id, name, value, model FROM score"
+        " WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, position",
+        (ids,),
+    ):
+        found.setdefault(image_id, []).append(Score(*values))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from indexd.store.database import Connection, Database
@@ -19,6 +20,7 @@ _COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, mirrored
 _PLACE = """
 CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
 """
+NO_SCORES: Mapping[str, float] = MappingProxyType({})
 _PAUSED = "queue.paused"
 RawJob = tuple[int, str, str, bytes, str | None, JobState, str | None, int, str, float, float | None]
 
@@ -109,14 +111,48 @@ class JobLedger:
         return attempts
 
     def published(
-        self, item_id: int, path: bytes, content_hash: bytes, seconds: float, report: Mapping[str, Any] | None = None
+        self,
+        item_id: int,
+        path: bytes,
+        content_hash: bytes,
+        seconds: float,
+        *,
+        report: Mapping[str, Any] | None = None,
+        scores: Mapping[str, float] = NO_SCORES,
     ) -> None:
         """The picture lies at `path`. True also of an item that was cancelled a moment ago: what is there is there."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, report = ?, error = NULL"
-                " WHERE id = ?",
-                (path, content_hash, seconds, json.dumps(report or {}), item_id),
+                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, report = ?, scores = ?,"
+                " error = NULL WHERE id = ?",
+                (
+                    path,
+                    content_hash,
+                    seconds,
+                    json.dumps(report or {}),
+                    json.dumps(dict(scores)) if scores else None,
+                    item_id,
+                ),
+            )
+
+    def reject(self, paths: Mapping[int, bytes]) -> None:
+        """These items (by id) are not kept: they are about to be moved to these paths."""
+        with self._database.write(durable=True) as connection:
+            connection.executemany(
+                "UPDATE job_item SET rejected = ? WHERE id = ? AND state = 'done'",
+                ((path, item_id) for item_id, path in paths.items()),
+            )
+
+    def set_aside(self, item_id: int) -> None:
+        """The picture lies where `reject` said."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job_item SET path = rejected WHERE id = ? AND rejected IS NOT NULL", (item_id,))
+
+    def left_in_place(self, item_id: int, reason: str) -> None:
+        """A picture that is not kept cannot be moved and stays where it is, for this reason."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET rejected = NULL, error = ? WHERE id = ?", (plain_text(reason), item_id)
             )
 
     def repath(self, item_id: int, path: bytes) -> None:

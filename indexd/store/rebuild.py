@@ -30,7 +30,7 @@ from indexd.store.texts import refresh_texts
 
 _Item = TypeVar("_Item")
 
-_PARTS_BY_IMAGE = ("lora_use", "control_use", "sampler_pass")
+_PARTS_BY_IMAGE = ("lora_use", "score", "control_use", "sampler_pass")
 # No file has this size, so the next scan sees a change and reads the file again.
 _UNREAD_SIZE = -1
 

@@ -38,6 +38,7 @@ _INSERTS = {
     "image_text": _insert("image_text", ("image_id", "prompt", "negative_prompt", "raw_prompt", "extras")),
     "raw_chunk": _insert("raw_chunk", ("image_id", "position", "key", "encoding", "text")),
     "lora_use": _insert("lora_use", ("image_id", "position", "name", "weight", "text_weight", "hash")),
+    "score": _insert("score", ("image_id", "position", "name", "value", "model")),
     "control_use": _insert("control_use", ("image_id", "position", "model", "module", "weight", "start_at", "end_at")),
     "sampler_pass": _insert(
         "sampler_pass",
@@ -233,6 +234,15 @@ def _children(metadata: Metadata) -> Iterator[tuple[str, list[Row]]]:
             for use in metadata.loras
         ],
     )
+    # A value that is no number would be no column either.
+    yield (
+        "score",
+        [
+            (plain_text(one.name), value, plain_text(one.model))
+            for one in metadata.scores
+            if (value := real(one.value)) is not None
+        ],
+    )
     yield (
         "control_use",
         [
@@ -288,7 +298,7 @@ def told(connection: Connection, image_id: int) -> list[Row]:
     found: list[Row] = connection.execute(
         f"SELECT created_at, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)
     ).fetchall()
-    for table in ("image_text", "lora_use", "control_use", "sampler_pass"):
+    for table in ("image_text", "lora_use", "score", "control_use", "sampler_pass"):
         found += connection.execute(f"SELECT * FROM {table} WHERE image_id = ? ORDER BY 1, 2", (image_id,)).fetchall()
     return found
 

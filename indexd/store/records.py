@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from indexd.images.facts import ImageFacts, LoraUse
+from indexd.images.facts import ImageFacts, LoraUse, Score
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import FoundRegion
 
@@ -102,6 +102,7 @@ class ImageRow:
     extras: tuple[tuple[str, str], ...] = ()
     files: tuple[FileRow, ...] = ()
     folder_tags: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,10 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it."""
+    """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
+
+    `rejected` is where it goes because it is not kept; it lies there when `path` says the same.
+    """
 
     id: int
     job_id: int
@@ -222,6 +226,8 @@ class ItemRow:
     content_hash: bytes | None
     seconds: float | None
     report: dict[str, Any]
+    rejected: bytes | None = None
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

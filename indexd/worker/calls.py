@@ -94,7 +94,7 @@ class ControlSpec:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Everything a worker is told when it starts."""
+    """Everything a worker is told when it starts. `aesthetic` is the file of the head that judges pictures ("" = none)."""
 
     models: Mapping[str, ModelSpec]
     cache_folder: str
@@ -102,6 +102,7 @@ class WorkerSettings:
     control: ControlSpec = ControlSpec()
     pickle_checkpoints: bool = False
     max_megapixels: float = 67.2
+    aesthetic: str = ""
     threads: int = 0
     log_level: str = "INFO"
 
@@ -295,9 +296,9 @@ class MapMade:
 class Render:
     """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
 
-    `loras`, `embeddings`, `upscalers` and `detectors` map names to file paths; `input_path` is the source picture, `vae`
-    the file of the recipe's VAE. `controls` and `references` are in the order of the recipe's. `checkpoint` is empty for
-    a recipe without a model.
+    `loras`, `embeddings`, `upscalers` and `detectors` map names to file paths; `input_path` is the source picture,
+    `mask_path` the mask of inpaint, `vae` the file of the recipe's VAE. `controls` and `references` are in the order of the
+    recipe's. `checkpoint` is empty for a recipe without a model.
     """
 
     recipe: Mapping[str, Any]
@@ -306,6 +307,7 @@ class Render:
     input_path: bytes | None = None
     vae: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
+    mask_path: bytes | None = None
     controls: tuple[GuideFiles, ...] = ()
     references: tuple[GuideFiles, ...] = ()
     upscalers: Mapping[str, str] = field(default_factory=dict)

@@ -253,8 +253,14 @@ class FakeWorkers:
 
 
 def instant_render(call: Render) -> Rendered:
-    """A plain picture of the wanted size whose colour depends on the recipe; the same recipe gives the same bytes."""
+    """A plain picture of the wanted size whose colour depends on the recipe; the same recipe gives the same bytes.
+
+    Scores follow from the seed: clip its last two digits as hundredths, aesthetic the last one, sharpness all of it.
+    """
     recipe = dict(call.recipe)
+    if recipe.get("score"):
+        scores = {"clip": recipe["seed"] % 100 / 100, "aesthetic": recipe["seed"] % 10, "sharpness": recipe["seed"]}
+        recipe["scores"] = {name: {"value": float(scores[name]), "model": None} for name in recipe["score"]}
     text = json.dumps(recipe, sort_keys=True)
     colour = zlib.crc32(text.encode())
     picture = Image.new(

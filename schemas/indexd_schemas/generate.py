@@ -7,7 +7,9 @@ Editors use `job.schema.json` to complete and check job files while they are wri
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import operator
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from indexd_schemas import library, output
-from indexd_schemas.job import Img2ImgJob, RefineJob, Txt2ImgJob, UpscaleJob
+from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.marks import MarkRecord
 from indexd_schemas.settings import Settings
 
@@ -27,8 +29,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Every schema by its file name."""
-    kinds = Txt2ImgJob | Img2ImgJob | UpscaleJob | RefineJob
-    job: TypeAdapter[Any] = TypeAdapter(Annotated[kinds, Field(discriminator="kind")])
+    kinds: Any = functools.reduce(operator.or_, JOB_KINDS.values())
+    of_kind: Any = Annotated[kinds, Field(discriminator="kind")]
+    job: TypeAdapter[Any] = TypeAdapter(of_kind)
     documents = sorted(_documents(), key=lambda model: model.__name__)
     _, printed = models_json_schema([(model, "serialization") for model in documents], title="JSON printed by indexd")
     return {

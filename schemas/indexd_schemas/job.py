@@ -15,7 +15,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from indexd_schemas import lora_blocks
 from indexd_schemas.control import CANNY_HIGH, CANNY_LOW, TYPES, UnknownControl, control_type
 from indexd_schemas.job_part import JobPart, Size
+from indexd_schemas.masking import MaskedContent, MaskField
 from indexd_schemas.recipe import PromptSyntax
+from indexd_schemas.scoring import Keep, ScoreName
+from indexd_schemas.selection import Input
 from indexd_schemas.stages import PROMPT_CHARACTERS, Refine, Stages, UpscaleOrName
 
 MAX_SEED = 2**64 - 1
@@ -370,6 +373,17 @@ class Wishes(JobPart):
         description="Pictures whose look is taken up by an IP-Adapter, with weights.",
         examples=[[{"image": "style.png", "weight": 0.6}]],
     )
+    score: list[ScoreName] = Field(
+        default_factory=list,
+        max_length=3,
+        description="How finished pictures are judged: clip (fits its prompt), aesthetic (needs [score] aesthetic), sharpness.",
+        examples=[["clip", "sharpness"]],
+    )
+    keep: Keep | None = Field(
+        None,
+        description="Which pictures stay by their scores; the others go to `rejected/` beside them, never away.",
+        examples=[{"top": "10%"}],
+    )
     output: Output = Field(
         default_factory=Output,
         description="Where the pictures go and how they are named.",
@@ -391,22 +405,72 @@ class Txt2ImgJob(Job):
 
 
 class Img2ImgJob(Job):
-    """Pictures from a prompt and a picture."""
+    """Pictures from a prompt and pictures: one for each input and seed."""
 
-    kind: Literal["img2img"] = Field(description="Pictures from a prompt and a picture.", examples=["img2img"])
-    input: str = Field(
-        min_length=1,
-        max_length=4000,
-        description="The picture to start from: relative to the inbox, or absolute.",
-        examples=["sketch.png"],
+    kind: Literal["img2img"] = Field(description="Pictures from a prompt and pictures.", examples=["img2img"])
+    input: Input = Field(
+        description="The pictures to start from: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        examples=["sketch.png", {"query": "rating:5 model:pony", "count": 20}],
     )
     denoise: float = Field(
         0.5, gt=0, le=1, description="How far the input is changed: near 0 hardly, 1 entirely.", examples=[0.5]
     )
 
 
+class InpaintJob(Job):
+    """Pictures of which one part is made anew; every pixel outside the mask stays as it is."""
+
+    kind: Literal["inpaint"] = Field(description="Parts of pictures made anew.", examples=["inpaint"])
+    input: Input = Field(
+        description="The pictures to change: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        examples=["portrait.png"],
+    )
+    mask: MaskField = Field(
+        description="What is made anew: a mask file (white), {region: face} or {box: [left, top, width, height]}.",
+        examples=["mask.png", {"region": "face", "padding": 0.2}],
+    )
+    mask_blur: int = Field(
+        4, ge=0, le=256, description="How softly the mask ends, in pixels of the input.", examples=[8]
+    )
+    masked_content: MaskedContent = Field(
+        "original",
+        description="What lies under the mask at the start: the original, noise, or a fill from around it.",
+        examples=["fill"],
+    )
+    only_masked: bool = Field(
+        False,
+        description="Work on the masked part alone, at width x height (1024x1024), and put it back scaled.",
+        examples=[True],
+    )
+    only_masked_padding: int = Field(
+        32, ge=0, le=1024, description="With only_masked: pixels of the input taken in around the mask.", examples=[64]
+    )
+    denoise: float = Field(
+        0.75, gt=0, le=1, description="How far the masked part is changed: near 0 hardly, 1 entirely.", examples=[0.75]
+    )
+
+
+class RegenerateJob(Job):
+    """Pictures made again by what they say of themselves, with changes: any key of the picture's own kind."""
+
+    kind: Literal["regenerate"] = Field(description="Pictures made again, with changes.", examples=["regenerate"])
+    prompt: str = Field(
+        "",
+        max_length=PROMPT_CHARACTERS,
+        description="What the picture shows; left out = as the picture says.",
+        examples=["a lighthouse at dawn"],
+    )
+    input: Input = Field(
+        description="The pictures to make again: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        examples=["old.png", {"query": "rating:5 steps:..25"}],
+    )
+    denoise: float | None = Field(
+        None, gt=0, le=1, description="How far a picture's own input is changed; left out = as it says.", examples=[0.5]
+    )
+
+
 class _ChangeJob(Job):
-    """What the kinds that change a finished picture share: it keeps its size until a stage changes that."""
+    """What the kinds that change finished pictures share: each keeps its size until a stage changes that."""
 
     prompt: str = Field(
         "",
@@ -414,35 +478,35 @@ class _ChangeJob(Job):
         description="What the picture shows; for stages that denoise.",
         examples=["a lake"],
     )
-    input: str = Field(
-        min_length=1,
-        max_length=4000,
-        description="The picture to change: relative to the inbox, or absolute.",
-        examples=["lake.png"],
+    input: Input = Field(
+        description="The pictures to change: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        examples=["lake.png", {"folder": "lakes"}],
     )
 
 
 class UpscaleJob(_ChangeJob):
-    """A finished picture enlarged by a model; the other stages work on it too where the job says so."""
+    """Finished pictures enlarged by a model; the other stages work on them too where the job says so."""
 
-    kind: Literal["upscale"] = Field(description="A finished picture, enlarged.", examples=["upscale"])
+    kind: Literal["upscale"] = Field(description="Finished pictures, enlarged.", examples=["upscale"])
     upscale: UpscaleOrName = Field(
         description="The model, or model, scale, tile and overlap.", examples=["4x-UltraSharp"]
     )
 
 
 class RefineJob(_ChangeJob):
-    """A finished picture denoised once more in tiles; the other stages work on it too where the job says so."""
+    """Finished pictures denoised once more in tiles; the other stages work on them too where the job says so."""
 
-    kind: Literal["refine"] = Field(description="A finished picture, refined in tiles.", examples=["refine"])
+    kind: Literal["refine"] = Field(description="Finished pictures, refined in tiles.", examples=["refine"])
     refine: Refine = Field(description=Refine.__doc__, examples=[{"denoise": 0.25}])
 
 
 JOB_KINDS: Mapping[str, type[Job]] = {
     "txt2img": Txt2ImgJob,
     "img2img": Img2ImgJob,
+    "inpaint": InpaintJob,
     "upscale": UpscaleJob,
     "refine": RefineJob,
+    "regenerate": RegenerateJob,
 }
 """The kinds that come with the program; other packages' kinds are known by their handlers."""
 
@@ -469,6 +533,14 @@ SYNONYMS: Mapping[str, str] = {
     "num_inference_steps": "steps",
     "image": "input",
     "init_image": "input",
+    "inputs": "input",
+    "images": "input",
+    "mask_image": "mask",
+    "inpainting_fill": "masked_content",
+    "inpaint_full_res": "only_masked",
+    "inpaint_only_masked": "only_masked",
+    "inpaint_full_res_padding": "only_masked_padding",
+    "scores": "score",
     "lora": "loras",
     "resolution": "size",
     "strength_clip": "text_weight",

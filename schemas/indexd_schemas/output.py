@@ -72,6 +72,7 @@ class Image(BaseModel):
     model: str | None = None
     model_hash: str | None = None
     loras: list[Lora] = Field(default_factory=list)
+    scores: dict[str, float] = Field(default_factory=dict)
     rating: int | None = None
     tags: list[str] = Field(default_factory=list)
     folder_tags: list[str] = Field(default_factory=list)
@@ -229,7 +230,12 @@ class Status(Output):
 
 
 class JobItem(BaseModel):
-    """One picture of a job: the seconds of its stages, and notes on what was found and skipped on the way."""
+    """One picture of a job.
+
+    `stage_seconds` are the seconds of its stages. `scores` are those that the job asked for, `kept` is false where they
+    were not good enough (then it lies in `rejected/`), null where the job keeps everything or has not ended. `notes` say
+    what was found and skipped on the way, and what could not be taken over from the picture that is made again.
+    """
 
     index: int
     seed: int
@@ -240,6 +246,8 @@ class JobItem(BaseModel):
     seconds: float | None = None
     error: str | None = None
     stage_seconds: dict[str, float] = Field(default_factory=dict)
+    scores: dict[str, float] = Field(default_factory=dict)
+    kept: bool | None = None
     notes: list[str] = Field(default_factory=list)
 
 

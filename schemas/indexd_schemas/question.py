@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from indexd_schemas.control import CANNY_HIGH, CANNY_LOW
 
 TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition", "face"]
-SortOrder = Literal["score", "newest", "oldest", "rating"]
+SortOrder = Literal["score", "newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
 
 MAX_LIMIT = 1_000_000
 MAX_TERM_CHARACTERS = 20_000

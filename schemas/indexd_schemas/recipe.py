@@ -12,10 +12,11 @@ from pydantic import Field
 from indexd_schemas.recipe_part import ModelRef as ModelRef
 from indexd_schemas.recipe_part import Part
 from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
+from indexd_schemas.scoring import ScoreName
 
 RECIPE_VERSION = 1
 
-Kind = Literal["txt2img", "img2img", "upscale", "refine"]
+Kind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
 PromptSyntax = Literal["a1111", "plain"]
 """How a prompt is read: with the brackets of A1111 (docs/prompts.md), or as it stands."""
 
@@ -46,6 +47,32 @@ class InputRef(Part):
     hash: str
     name: str
     denoise: float = 0.0
+
+
+class MaskRef(Part):
+    """What inpaint made anew: a mask file (blake3 of its bytes in hex), or a box in shares of the upright input.
+
+    `box` None = the region of this kind and number (1 = the largest), which the worker finds and then states.
+    """
+
+    hash: str | None = None
+    name: str | None = None
+    region: str | None = None
+    index: int = 1
+    box: tuple[float, float, float, float] | None = None
+    padding: float = 0.0
+    invert: bool = False
+    blur: int = 4
+    content: Literal["original", "noise", "fill"] = "original"
+    only_masked: bool = False
+    only_masked_padding: int = 32
+
+
+class ScoreRef(Part):
+    """A finished picture's score, and what gave it (the revision of a model; nothing for what needs none)."""
+
+    value: float
+    model: str | None = None
 
 
 class Variation(Part):
@@ -85,7 +112,7 @@ class ReferenceRef(Part):
 
 
 class Recipe(Part):
-    """Everything that decides the pixels. `schedule` None = the sampler's own spacing of sigmas.
+    """Everything that decides the pixels, and their scores. `schedule` None = the sampler's own spacing of sigmas.
 
     The kinds upscale and refine change a finished picture (`input`): `width` and `height` are its own, and `model` is None
     where no stage denoises. `hires` to `resize` are the stages that are on, in their order.
@@ -111,6 +138,7 @@ class Recipe(Part):
     embeddings: tuple[EmbeddingRef, ...] = ()
     prompt_syntax: PromptSyntax = "plain"  # what pictures were made with before there was a choice
     input: InputRef | None = None
+    mask: MaskRef | None = None
     control: tuple[ControlRef, ...] = ()
     reference: tuple[ReferenceRef, ...] = ()
     hires: HiresRecipe | None = None
@@ -118,6 +146,8 @@ class Recipe(Part):
     upscale: UpscaleRecipe | None = None
     refine: RefineRecipe | None = None
     resize: ResizeRecipe | None = None
+    score: tuple[ScoreName, ...] = ()
+    scores: dict[ScoreName, ScoreRef] | None = None  # what the pixels got, filled in by the worker
     dtype: str | None = None
     job: str | None = None
     software: str | None = None

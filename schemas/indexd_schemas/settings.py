@@ -241,6 +241,16 @@ class Generate(Section):
     loras: LoraRules = Field(LoraRules(), description=LoraRules.__doc__)
 
 
+class Score(Section):
+    """How jobs judge pictures (`score:`)."""
+
+    aesthetic: str = Field(
+        "",
+        description="A head over the picture vectors of clip_h: a .safetensors file of linear layers (docs/jobs.md).",
+        examples=["~/models/aesthetic-vit-h.safetensors"],
+    )
+
+
 class Characters(Section):
     """Faces put together: who is in the pictures."""
 
@@ -467,6 +477,7 @@ class Settings(BaseSettings):
     generate: Generate = Field(Generate(), description=Generate.__doc__)
     characters: Characters = Field(Characters(), description=Characters.__doc__)
     control: Control = Field(Control(), description=Control.__doc__)
+    score: Score = Field(Score(), description=Score.__doc__)
     thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
     backup: Backup = Field(Backup(), description=Backup.__doc__)
     api: Api = Field(Api(), description=Api.__doc__)

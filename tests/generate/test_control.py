@@ -246,3 +246,32 @@ def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
     cut = Image.fromarray((maps[0][0, 0].numpy() * 255).astype(np.uint8)).crop((16, 16, 48, 48))
     seen = np.asarray(cut.resize((SIDE, SIDE), Image.Resampling.LANCZOS), int)
     assert np.abs(seen - (maps[2][0, 0].numpy() * 255).round()).mean() < 8
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_it_bears_on_inpainting_where_the_mask_lies(
+    studio: Studio, tiny_guides: DemoGuides, tmp_path: Path, look: Look, alone: bool
+) -> None:
+    pixels = np.full((96, 160, 3), 30, np.uint8)
+    pixels[50:80, 100:140] = (220, 180, 40)
+    source = tmp_path / "wide.png"
+    Image.fromarray(pixels).save(source)
+    entry, files = control(source, tiny_guides.canny)
+    whole = {"width": 160, "height": 96} if not alone else {}
+    recipe = studio.recipe(
+        kind="inpaint",
+        control=[entry],
+        input={"hash": entry["image"], "name": "wide.png", "denoise": 0.9},
+        mask={"box": [0.6, 0.5, 0.3, 0.4], "blur": 0, "only_masked": alone, "only_masked_padding": 0},
+        **whole,
+    )
+    call = Render(recipe, str(studio.models.sdxl), input_path=str(source).encode(), controls=(files,))
+    plain = dataclasses.replace(call, recipe={**recipe, "control": []}, controls=())
+    steered_by, free = render(call, studio.session), render(plain, studio.session)
+    assert steered_by.recipe["control"][0]["model"]["hash"]
+    assert steered_by.recipe["mask"]["box"] == recipe["mask"]["box"]
+    different = np.any(np.asarray(look(steered_by)) != np.asarray(look(free)), axis=-1)
+    assert different.shape == (96, 160)
+    assert different[52:80, 100:140].any()
+    assert not different[:40].any()
+    assert np.array_equal(np.asarray(look(steered_by)), np.asarray(look(render(call, studio.session))))

@@ -29,11 +29,14 @@ def _refusal(room: Room, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("prompt: a", "line 1, column 1: `kind` is missing; write one of img2img, refine, txt2img, upscale"),
+        (
+            "prompt: a",
+            "line 1, column 1: `kind` is missing; write one of img2img, inpaint, refine, regenerate, txt2img, upscale",
+        ),
         ("kind: text2img\nprompt: a", "line 1, column 7: there is no kind 'text2img'; did you mean 'txt2img'"),
         (
             "kind: [1]\nprompt: a",
-            "line 1, column 7: there is no kind a list; there are img2img, refine, txt2img, upscale",
+            "line 1, column 7: there is no kind a list; there are img2img, inpaint, refine, regenerate, txt2img, upscale",
         ),
         ("kind: txt2img", "line 1, column 1: `prompt` is missing"),
         ("kind: txt2img\npromt: a", "`prompt` is missing; did you mean it by 'promt'"),
@@ -200,6 +203,16 @@ priority: high
         "embeddings": [],
         "prompt_syntax": "a1111",
         "input": None,
+        "mask": None,
+        "control": [],
+        "reference": [],
+        "hires": None,
+        "detail": [],
+        "upscale": None,
+        "refine": None,
+        "resize": None,
+        "score": [],
+        "scores": None,
         "dtype": None,
         "job": None,
         "software": None,

@@ -115,6 +115,29 @@ def test_no_way_out_by_a_link(room: Room, tmp_path: Path) -> None:
 
 
 @posix
+def test_no_way_out_for_any_picture_that_a_job_names(room: Room, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
+    Image.new("RGB", (64, 64)).save(room.inbox / "in.png")
+    (room.inbox / "some").mkdir()
+    (room.inbox / "some" / "x.png").symlink_to(tmp_path / "x.png")
+    for name, words in (("some/x.png", "leads out of"), ("http://127.0.0.1/x.png", "address"), ("../x.png", "no path")):
+        for kind, more in (
+            ("img2img", f"input: [in.png, '{name}']"),
+            ("img2img", f"input: {{similar: '{name}'}}"),
+            ("upscale", f"upscale: 4x-sharp\ninput: '{name}'"),
+            ("refine", f"refine: {{}}\ninput: '{name}'"),
+            ("regenerate", f"input: '{name}'"),
+            ("inpaint", f"input: in.png\nmask: '{name}'"),
+            ("img2img", f"input: in.png\ncontrol: [{{type: canny, image: '{name}'}}]"),
+            ("img2img", f"input: in.png\nreference: ['{name}']"),
+        ):
+            with pytest.raises(Refused, match=words):
+                submit(room, kind, more)
+    with pytest.raises(Refused, match=r"'x\.png' leads out of the inbox by a link"):
+        submit(room, "img2img", "input: {folder: some}")
+
+
+@posix
 def test_an_inbox_that_is_itself_a_link_is_no_way_out(tmp_path: Path) -> None:
     (tmp_path / "disk" / "inbox").mkdir(parents=True)
     (tmp_path / "inbox").symlink_to(tmp_path / "disk" / "inbox")

@@ -14,6 +14,7 @@ from indexd.errors import Refused
 from indexd.jobs.hand import order_of
 from indexd.jobs.setbacks import InputGone
 from tests.jobs.conftest import Room
+from tests.jobs.test_selection import record
 
 START = "kind: txt2img\nprompt: x\nsize: 64x64\n"
 
@@ -110,3 +111,31 @@ def test_a_control_picture_that_changed_is_noticed(room: Room) -> None:
     Image.new("RGB", (64, 48), "red").save(room.inbox / "in.png")
     with pytest.raises(InputGone, match=r"the picture of canny .* is not the one"):
         order_of(job, item, room.jobs.catalogue)
+
+
+def test_each_input_is_the_picture_of_its_own_controls(room: Room) -> None:
+    Image.new("RGB", (64, 48), "red").save(room.inbox / "other.png")
+    text = "kind: img2img\nprompt: x\ninput: [in.png, other.png]\ncontrol: [canny]\n"
+    job = room.jobs.submit(text.encode(), "y.yaml")
+    for item in room.store.jobs.items(job.id):
+        assert item.settings["control_paths"] == [item.settings["input_path"]]
+        assert item.settings["recipe"]["control"][0]["image"] == item.settings["recipe"]["input"]["hash"]
+
+
+def test_a_picture_made_with_controls_is_made_again_with_them(room: Room) -> None:
+    for name in ("edges", "style"):
+        Image.new("RGB", (64, 48), "red" if name == "edges" else "green").save(room.inbox / f"{name}.png")
+    text = "seed: 3\ncontrol: [{type: canny, image: edges.png, strength: 0.5, low: 50}]\nreference: [{image: style.png, weight: 0.4}]\n"
+    _, item = admitted(room, text)
+    room.work()
+    again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n".encode()
+    with pytest.raises(Refused, match=r"made with the .* picture (edges|style)\.png .* which is not in the index"):
+        room.jobs.submit(again, "again.yaml")
+    places = {name: record(room, room.inbox / f"{name}.png") for name in ("edges", "style")}
+    assert len(set(places.values())) == 2
+    repeated = room.store.jobs.items(room.jobs.submit(again, "again.yaml").id)[0].settings
+    assert repeated["recipe"] == item.settings["recipe"]
+    assert [Path(path).name for path in repeated["control_paths"] + repeated["reference_paths"]] == [
+        "edges.png",
+        "style.png",
+    ]

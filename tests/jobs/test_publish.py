@@ -12,10 +12,10 @@ from blake3 import blake3
 
 from indexd.errors import StorageFull
 from indexd.jobs.durable import link_new, write_new
-from indexd.jobs.ours import our_picture
+from indexd.jobs.ours import Ours, our_picture
 from indexd.jobs.result import recipe_of
 from indexd.store.records import ItemRow, JobRow
-from indexd.worker.calls import Render
+from indexd.worker.calls import Render, Rendered
 from indexd.worker.fake import instant_render
 from tests.jobs.conftest import Open, Room
 
@@ -24,20 +24,21 @@ POINTS = ("temp opened", "temp written", "temp synced", "linked", "folder synced
 FOREIGN_POINTS = (*POINTS[:3], "path changed", *POINTS[3:])
 
 
-def _first(room: Room, number: int = 1) -> tuple[JobRow, ItemRow, dict[str, object], bytes]:
+def _first(room: Room, number: int = 1) -> tuple[JobRow, ItemRow, dict[str, object], Rendered]:
     job = room.store.jobs.get(number)
     assert job is not None
     item = room.store.jobs.items(number)[0]
     recipe = recipe_of(job, item)
-    return job, item, recipe, instant_render(Render(recipe, "x")).png
+    return job, item, recipe, instant_render(Render(recipe, "x"))
 
 
 def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room, tmp_path: Path) -> None:
     room.jobs.submit(JOB, "x.yaml")
-    _, _, recipe, png = _first(room)
+    _, _, recipe, made = _first(room)
     path = tmp_path / "p.png"
+    png = made.png
     path.write_bytes(png)
-    assert our_picture(path, recipe) == blake3(png).digest()
+    assert our_picture(path, recipe) == Ours(blake3(png).digest(), {})
     assert our_picture(path, {**recipe, "job": "1/1"}) is None
     assert our_picture(path, {**recipe, "steps": 5}) is None
     assert our_picture(path, {**recipe, "loras": []}) is None
@@ -60,10 +61,10 @@ def test_what_the_worker_fills_in_does_not_matter(room: Room, tmp_path: Path) ->
 
 def test_a_foreign_file_is_never_written_over(room: Room) -> None:
     room.jobs.submit(JOB, "x.yaml")
-    _, item, recipe, png = _first(room)
+    _, item, recipe, made = _first(room)
     final = Path(os.fsdecode(item.path))
     final.write_bytes(b"mine")
-    published = room.jobs.publisher.publish(item, recipe, png, 1.0)
+    published = room.jobs.publisher.publish(item, recipe, made, 1.0)
     assert final.read_bytes() == b"mine"
     assert published.path == final.with_name("x-0001-2.png")
     assert room.pictures() == ["x-0001-2.png", "x-0001.png"]
@@ -72,10 +73,10 @@ def test_a_foreign_file_is_never_written_over(room: Room) -> None:
 
 def test_even_a_dangling_link_is_not_followed(room: Room, tmp_path: Path) -> None:
     room.jobs.submit(JOB, "x.yaml")
-    _, item, recipe, png = _first(room)
+    _, item, recipe, made = _first(room)
     final = Path(os.fsdecode(item.path))
     final.symlink_to(tmp_path / "elsewhere.png")
-    published = room.jobs.publisher.publish(item, recipe, png, 1.0)
+    published = room.jobs.publisher.publish(item, recipe, made, 1.0)
     assert published.path.name == "x-0001-2.png"
     assert not (tmp_path / "elsewhere.png").exists()
 
@@ -165,7 +166,9 @@ def test_exactly_once_whatever_point_the_process_is_killed_at(home: Path, open_r
     assert expected == ({"x-0001-2.png", "x-0002.png"} if foreign else {"x-0001.png", "x-0002.png"})
     assert set(os.listdir(again.output)) == expected | ({"x-0001.png"} if foreign else set())
     for item in items:
-        assert our_picture(Path(os.fsdecode(item.path)), recipe_of(job, item)) == item.content_hash
+        ours = our_picture(Path(os.fsdecode(item.path)), recipe_of(job, item))
+        assert ours is not None
+        assert ours.content_hash == item.content_hash
     if foreign:
         assert (again.output / "x-0001.png").read_bytes() == b"mine"
 

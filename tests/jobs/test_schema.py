@@ -15,6 +15,7 @@ from indexd.jobs.guard import read
 from indexd.registry import job_kinds, load_handlers
 from indexd_schemas import generate
 from indexd_schemas.job import JOB_KINDS, SYNONYMS, Job, LoraUse, Output, Txt2ImgJob
+from indexd_schemas.job_part import JobPart
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -27,6 +28,12 @@ def _fields() -> Iterator[tuple[str, FieldInfo]]:
     for model in models:
         for name, field in model.model_fields.items():
             yield f"{model.__name__}.{name}", field
+
+
+def _parts(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for part in base.__subclasses__():
+        yield part
+        yield from _parts(part)
 
 
 def test_kinds_files_and_handlers_are_the_same_list() -> None:
@@ -69,9 +76,10 @@ def test_the_examples_are_valid(kind: str) -> None:
 
 
 def test_suggestions_name_keys_that_exist() -> None:
-    known = {name.partition(".")[2] for name, _ in _fields()}
-    assert set(SYNONYMS.values()) <= known
-    assert not set(SYNONYMS) & known
+    whole = {name.partition(".")[2] for name, _ in _fields()}
+    parts = {name for part in _parts(JobPart) for name in part.model_fields}
+    assert set(SYNONYMS.values()) <= whole | parts
+    assert not set(SYNONYMS) & whole
 
 
 def test_the_json_schemas_are_up_to_date(tmp_path: Path) -> None:

@@ -126,18 +126,44 @@ def test_an_order_names_the_files_of_its_stages(equipped: Room) -> None:
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}
 
 
-def test_a_job_written_from_a_recipe_asks_for_the_same(equipped: Room) -> None:
-    from indexd.search.replay import job_text
-    from indexd_schemas.recipe import Recipe
+def test_finished_pictures_come_by_every_choice_of_inputs(equipped: Room) -> None:
+    for name, size in (("a", (64, 48)), ("b", (80, 72))):
+        Image.new("RGB", size, "navy").save(equipped.inbox / f"{name}.png")
+    for kind, stage in (("upscale", "upscale: 4x-sharp"), ("refine", "refine: {denoise: 0.3}")):
+        job = equipped.jobs.submit(f"kind: {kind}\ninput: {{folder: .}}\ncount: 2\n{stage}\n".encode(), "x.yaml")
+        recipes = [item.settings["recipe"] for item in equipped.store.jobs.items(job.id)]
+        assert [(one["input"]["name"], one["width"]) for one in recipes] == [("a.png", 64)] * 2 + [("b.png", 80)] * 2
 
-    first = recipe(
-        equipped,
-        START.replace("512x512", "256x256")
-        + "seed: 3\nhires: {scale: 1.5, upscaler: soft, sampler: Euler a}\ndetail: [{detector: face_n, kinds: [face]}]\n"
-        + "upscale: 4x-sharp\nrefine: {tile: 512, overlap: 64, prompt: a}\nresize: {size: 100x100}\n",
+
+def test_a_part_that_is_worked_on_alone_is_put_back_before_the_stages(equipped: Room) -> None:
+    Image.new("RGB", (640, 480), "navy").save(equipped.inbox / "in.png")
+    text = (
+        "kind: inpaint\nprompt: x\ninput: in.png\nmask: {box: [0, 0, 0.5, 0.5]}\nonly_masked: true\nsize: 1024x1024\n"
     )
-    text = job_text(Recipe.model_validate(first), None, equipped.output, "again")
-    assert recipe(equipped, text) == first
-    smaller = {**first, "upscale": {**first["upscale"], "tile_used": 64}}
-    again = recipe(equipped, job_text(Recipe.model_validate(smaller), None, equipped.output, "again"))
-    assert (again["upscale"]["tile"], again["upscale"]["overlap"]) == (64, 32)
+    assert recipe(equipped, text + "resize: {scale: 3}\n")["resize"]["scale"] == 3.0
+    assert "1920x1440" not in refusal(equipped, text + "resize: {scale: 6}\n")
+    assert "640x480 becomes 3840x2880" in refusal(equipped, text + "resize: {scale: 6}\n")
+    assert "hires: inpaint keeps what lies around its mask as it is" in refusal(equipped, text + "hires: {scale: 2}\n")
+
+
+def test_a_picture_made_with_stages_is_made_again_with_them(equipped: Room) -> None:
+    stages = "hires: {scale: 1.5, denoise: 0.6}\ndetail: [face_n]\nupscale: {model: 4x-sharp, scale: 2}\n"
+    text = (
+        START.replace("512x512", "128x128")
+        + "seed: 5\n"
+        + stages
+        + "refine: {denoise: 0.25}\nresize: {max_side: 900}\n"
+    )
+    first = recipe(equipped, text)
+    equipped.runner._jobs = equipped.jobs
+    equipped.work()
+    again = f"kind: regenerate\ninput: '{equipped.output / 'x-0001.png'}'\n"
+    assert recipe(equipped, again) == first
+    assert recipe(equipped, again + "size: 64x64\n")["hires"] == {**first["hires"], "width": 96, "height": 96}
+
+
+def test_how_a_picture_fits_its_prompt_is_not_asked_without_one(equipped: Room) -> None:
+    Image.new("RGB", (64, 48), "navy").save(equipped.inbox / "in.png")
+    text = "kind: upscale\ninput: in.png\nupscale: 4x-sharp\n"
+    assert recipe(equipped, text + "score: [sharpness]\n")["score"] == ["sharpness"]
+    assert "score: clip" in refusal(equipped, text + "score: [clip]\n")

@@ -62,9 +62,9 @@ def test_a_foreign_recipe_becomes_a_job() -> None:
 def test_our_own_img2img_finds_its_source_again() -> None:
     metadata = Metadata(generator="indexd", prompt="x", seed="1", denoise=0.4, input_hash="ab" * 32)
     job = loaded(made(metadata, source="/pictures/source.png"))
-    assert job.model_dump(include={"kind", "input", "denoise"}) == {
+    assert job.model_dump(include={"kind", "input", "denoise"}, exclude_unset=True) == {
         "kind": "img2img",
-        "input": "/pictures/source.png",
+        "input": {"files": ["/pictures/source.png"]},
         "denoise": 0.4,
     }
     lost = made(metadata)

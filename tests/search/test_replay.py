@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from indexd.search.job_file import json_in_yaml, keys_of
 from indexd.search.replay import compare, job_text
 from indexd_schemas.job import JOB_KINDS
-from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
+from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe, Variation
 
 ODD = 'a "quoted": {brace} # no comment\n- item\t*anchor &x %tag\x7f\x85\u2028\ufeff emoji 😀 \\ end'
 
@@ -27,29 +27,37 @@ def recipe(**changes: object) -> Recipe:
     )  # type: ignore[arg-type]  # fmt: skip
 
 
-def test_the_job_file_says_what_the_recipe_says() -> None:
-    text = job_text(recipe(), {}, Path("/out"), "again")
-    data = YAML(typ="safe").load(text)
-    assert data == json.loads(text)
+def test_the_keys_say_what_the_recipe_says() -> None:
+    made = recipe(cfg_rescale=0.5, vae=ModelRef(name="fine"), variation=Variation(seed=3, strength=0.25))
+    data = YAML(typ="safe").load(json_in_yaml(keys_of(made)))
+    assert data == keys_of(made)
     job = JOB_KINDS["txt2img"].model_validate(data)
-    assert (job.prompt, job.seeds, job.count) == (ODD, [2**64 - 1], None)
+    assert (job.prompt, job.seed, job.count) == (ODD, 2**64 - 1, None)
     assert (job.width, job.height, job.steps, job.cfg) == (64, 128, 3, 5.5)
     assert (job.sampler, job.schedule, job.clip_skip, job.model) == ("dpmpp_2m", "karras", 2, "tiny")
     assert [(use.name, use.weight, use.text_weight) for use in job.loras] == [("one", 0.8, None), ("two", -1.0, 0.5)]
-    assert (job.output.folder, job.output.name) == ("/out", "again")
+    assert (job.cfg_rescale, job.vae, job.lora_triggers) == (0.5, "fine", False)
+    assert job.variation is not None
+    assert (job.variation.seed, job.variation.strength) == (3, 0.25)
 
 
 def test_what_is_unset_is_left_out() -> None:
-    data = json.loads(job_text(recipe(schedule=None, clip_skip=None, loras=()), {}, Path("/out"), "again"))
-    assert "schedule" not in data
-    assert "clip_skip" not in data
+    data = keys_of(recipe(schedule=None, clip_skip=None, loras=()))
+    assert not {"schedule", "clip_skip", "vae", "variation"} & set(data)
 
 
 def test_img2img_starts_from_the_same_picture() -> None:
     made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4))
-    data = json.loads(job_text(made, {made.input.hash: "/pictures/in.png"}, Path("/out"), "again"))
+    data = keys_of(made, {"ab": "/pictures/in.png"})
     assert (data["input"], data["denoise"]) == ("/pictures/in.png", 0.4)
     JOB_KINDS["img2img"].model_validate(data)
+
+
+def test_a_replay_asks_for_the_picture_itself() -> None:
+    data = YAML(typ="safe").load(job_text(Path("/a/x\u2028y.png"), Path("/out"), "again"))
+    job = JOB_KINDS["regenerate"].model_validate(data)
+    assert job.model_dump(exclude_unset=True)["input"] == {"files": ["/a/x\u2028y.png"]}
+    assert (job.output.folder, job.output.name) == ("/out", "again")
 
 
 @pytest.mark.parametrize(("second", "expected"), [((64, 64), (True, 0, 0)), ((64, 65), (False, None, None))])

@@ -1,4 +1,4 @@
-"""Job kind `img2img`: pictures from a prompt and a picture. Reads the source picture (its hash is taken), writes nothing."""
+"""Job kind `img2img`: pictures from a prompt and pictures. Reads the source pictures (hashes are taken), writes nothing."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from indexd_schemas.job import Img2ImgJob
 
 @handles("img2img")
 def img2img(job: Img2ImgJob, desk: Desk) -> list[Draft]:
-    """One picture a seed, all from the same source, in its size where the job names none. Raises FieldProblem."""
-    return desk.drafts(job, "img2img", desk.picture(job.input), float(job.denoise))
+    """One picture for each source and seed, in the source's size where the job names none. Raises FieldProblem."""
+    pictures = desk.pictures(job.input)
+    return [draft for picture in pictures for draft in desk.drafts(job, "img2img", picture, float(job.denoise))]

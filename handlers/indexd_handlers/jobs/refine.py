@@ -1,4 +1,4 @@
-"""Job kind `refine`: a finished picture, denoised once more in tiles. Reads the picture (its hash is taken), writes nothing."""
+"""Job kind `refine`: finished pictures, denoised once more in tiles. Reads the pictures (hashes are taken), writes nothing."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from indexd_schemas.job import RefineJob
 
 @handles("refine")
 def refine(job: RefineJob, desk: Desk) -> list[Draft]:
-    """One picture a seed, all from the same one, through the stages that the job switches on. Raises FieldProblem."""
-    return desk.drafts(job, "refine", desk.picture(job.input), finished=True)
+    """One picture for each source and seed, through the stages that the job switches on. Raises FieldProblem."""
+    pictures = desk.pictures(job.input)
+    return [draft for picture in pictures for draft in desk.drafts(job, "refine", picture, finished=True)]

@@ -1,4 +1,4 @@
-"""Job kind `upscale`: a finished picture, enlarged by a model. Reads the picture (its hash is taken), writes nothing."""
+"""Job kind `upscale`: finished pictures, enlarged by a model. Reads the pictures (hashes are taken), writes nothing."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from indexd_schemas.job import UpscaleJob
 
 @handles("upscale")
 def upscale(job: UpscaleJob, desk: Desk) -> list[Draft]:
-    """One picture a seed, all from the same one, through the stages that the job switches on. Raises FieldProblem."""
-    return desk.drafts(job, "upscale", desk.picture(job.input), finished=True)
+    """One picture for each source and seed, through the stages that the job switches on. Raises FieldProblem."""
+    pictures = desk.pictures(job.input)
+    return [draft for picture in pictures for draft in desk.drafts(job, "upscale", picture, finished=True)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
+from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass, Score
 from indexd.images.metadata.registry import Texts, reads
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.stage_keys import stage_keys
@@ -44,6 +44,7 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         job=recipe.job,
         denoise=denoise,
         input_hash=recipe.input.hash if recipe.input else None,
+        scores=tuple(Score(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
         extras=tuple(_extras(recipe)),
     )
     if recipe.model is None:  # nothing was sampled
@@ -74,7 +75,7 @@ def _controls(recipe: Recipe) -> Iterator[ControlUse]:
 
 
 def _denoise(recipe: Recipe) -> float | None:
-    if recipe.kind == "img2img" and recipe.input is not None:
+    if recipe.kind in ("img2img", "inpaint") and recipe.input is not None:
         return recipe.input.denoise
     return recipe.refine.denoise if recipe.kind == "refine" and recipe.refine is not None else None
 
@@ -85,6 +86,8 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "prompt_syntax", recipe.prompt_syntax
     if recipe.dtype:
         yield "dtype", recipe.dtype
+    if recipe.mask:
+        yield "mask", recipe.mask.model_dump_json(exclude_defaults=True)
     if stages := stage_keys(recipe):
         yield "stages", json.dumps(stages, ensure_ascii=False)
     yield from (("embedding", f"{use.name} ({use.hash})") for use in recipe.embeddings)

@@ -89,6 +89,17 @@ CREATE TABLE lora_use (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lora_use_by_name ON lora_use (name);
 
+-- How finished pictures were judged when they were made (`score:` of a job), as their own metadata says.
+CREATE TABLE score (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    name     TEXT NOT NULL,  -- clip, aesthetic, sharpness
+    value    REAL NOT NULL,
+    model    TEXT,  -- the model revision that gave it; values of different ones are not the same measure
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX score_by_value ON score (name, value);
+
 CREATE TABLE control_use (
     image_id INTEGER NOT NULL REFERENCES image (id),
     position INTEGER NOT NULL,
@@ -333,6 +344,8 @@ CREATE TABLE job_item (
     error        TEXT,
     content_hash BLOB,
     seconds      REAL,
+    scores       TEXT,  -- JSON: score -> value
+    rejected     BLOB,  -- where it goes because it is not kept; it is there when `path` says the same
     settings     TEXT NOT NULL,  -- JSON
     report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
     UNIQUE (job_id, position)

@@ -1,0 +1,123 @@
+"""A finished picture judged: how well it fits its prompt, how it is liked, how sharp it is.
+
+clip = cosine of the picture and its prompt in clip_h's joint space, the prompt in windows as everywhere; aesthetic = a
+head of linear layers over the unit picture vector, as LAION's are (github.com/LAION-AI/aesthetic-predictor and
+christophschuhmann/improved-aesthetic-predictor); sharpness = the variance of the Laplacian (4 neighbours) of the grey
+picture at its own size (Pech-Pacheco et al., ICPR 2000).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import safe_open
+
+from indexd.errors import RenderFailed
+from indexd.models.embedder import PictureEmbedder
+from indexd.models.identity import file_sha256
+from indexd.models.loaders import embedder
+from indexd.prompts.attention import Piece, weighted
+from indexd.prompts.compose import parts_of
+from indexd.prompts.schedule import Schedule
+from indexd.worker.calls import CLIP_H
+from indexd.worker.session import RenderSession
+from indexd_schemas.recipe import Recipe, ScoreRef
+
+STAGE = "score"
+_LAYER = re.compile(r"(.*?)\.?weight")
+
+
+def scored(recipe: Recipe, picture: Image.Image, session: RenderSession) -> Recipe:
+    """The recipe with the scores that it asks for. Raises RenderFailed, or ModelOff when clip_h cannot be loaded."""
+    if not recipe.score:
+        return recipe
+    scores: dict[str, ScoreRef] = {}
+    if "sharpness" in recipe.score:
+        scores["sharpness"] = ScoreRef(value=sharpness(picture))
+    if {"clip", "aesthetic"} & set(recipe.score):
+        scores |= _by_clip(recipe, picture, session)
+    return Recipe.model_validate({**recipe.model_dump(), "scores": {name: scores[name] for name in recipe.score}})
+
+
+def sharpness(picture: Image.Image) -> float:
+    """The variance of the Laplacian of the grey picture, 0 for a plain one."""
+    grey = np.asarray(picture.convert("L"), np.float32)
+    if min(grey.shape) < 3:
+        return 0.0
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
+    return round(float(laplacian.var(dtype=np.float64)), 4)
+
+
+def plain_prompt(recipe: Recipe) -> str:
+    """The prompt as words: as it reads at the last step, without weights and brackets, what AND joins in one."""
+    if recipe.prompt_syntax == "plain":
+        return recipe.prompt
+    texts = (Schedule(part.text).at(recipe.steps, recipe.steps) for part in parts_of(recipe.prompt))
+    pieces = (piece for text in texts for piece in weighted(text))
+    return " ".join(" ".join(piece.text for piece in pieces if isinstance(piece, Piece)).split())
+
+
+def _by_clip(recipe: Recipe, picture: Image.Image, session: RenderSession) -> dict[str, ScoreRef]:
+    scores = {}
+    with embedder(CLIP_H, session) as loaded:
+        model = cast("PictureEmbedder", loaded)
+        vector = session.pool.with_room(lambda: model.embed_pictures([picture]))[0]
+        if not np.isfinite(vector).all():
+            raise RenderFailed(f"{STAGE}: clip_h gives this picture a vector that is no number")
+        if "clip" in recipe.score:
+            words = plain_prompt(recipe)
+            text = session.pool.with_room(
+                lambda: loaded.embed_texts([words], as_query=False, between=session.between_steps)
+            )[0]
+            scores["clip"] = ScoreRef(value=round(float(vector @ text), 6), model=loaded.identity)
+    if "aesthetic" in recipe.score:
+        path = Path(session.settings.aesthetic)
+        mark = file_sha256(path, session.settings.cache_folder)[:10]
+        value = round(apply_head(path, vector), 4)
+        scores["aesthetic"] = ScoreRef(value=value, model=f"{model.identity}+{path.stem}/{mark}")
+    return scores
+
+
+def apply_head(path: Path, vector: NDArray[np.float32]) -> float:
+    """What a head says of a unit vector (dim,).
+
+    The file holds linear layers in the order of the numbers in their names (`weight` and `bias` alone are one layer), from
+    the vector's width down to 1; its metadata may say `activation`: none (as LAION's) or relu, between layers. Raises
+    RenderFailed when it is no such file, or of another width than the vector.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - it is no dict
+            activation = (file.metadata() or {}).get("activation", "none")
+    except Exception as error:
+        # The library raises classes of its own for each kind of damage.
+        raise RenderFailed(f"{STAGE}: the aesthetic head {path} cannot be read: {error}") from error
+    layers = [(tensors[f"{name}weight"], tensors.get(f"{name}bias")) for name in _layers(tensors)]
+    if activation not in ("none", "relu"):
+        raise RenderFailed(f"{STAGE}: the aesthetic head {path.name} asks for {activation!r}; none and relu are known")
+    value = torch.from_numpy(np.ascontiguousarray(vector, np.float32))
+    for place, (weight, bias) in enumerate(layers):
+        if weight.dim() != 2 or weight.shape[1] != len(value):
+            what = "its first layer takes" if not place else f"layer {place + 1} takes"
+            raise RenderFailed(
+                f"{STAGE}: the aesthetic head {path.name} does not fit: {what} {tuple(weight.shape)[-1]} numbers, "
+                f"and gets {len(value)} ({'the width of clip_h' if not place else 'from the layer before'})"
+            )
+        value = weight @ value + (0 if bias is None else bias)
+        if activation == "relu" and place < len(layers) - 1:
+            value = value.relu()
+    if not layers or value.shape != (1,) or not bool(torch.isfinite(value).all()):
+        raise RenderFailed(f"{STAGE}: the aesthetic head {path.name} does not end in one number")
+    return float(value[0])
+
+
+def _layers(tensors: dict[str, Any]) -> list[str]:
+    """The prefixes of the layers, in the order of the numbers in them."""
+    found = [name.removesuffix("weight") for name in tensors if _LAYER.fullmatch(name)]
+    return sorted(found, key=lambda prefix: ([int(number) for number in re.findall(r"\d+", prefix)], prefix))

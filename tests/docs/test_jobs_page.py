@@ -1,0 +1,46 @@
+"""The examples of docs/jobs.md are job files that the schema takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from indexd.jobs.diagnose import read_job
+from indexd.jobs.guard import read
+from indexd.registry import job_kinds, load_handlers
+from indexd.search.language import parse
+from indexd_schemas.job import JOB_KINDS
+from indexd_schemas.selection import Selection
+
+PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split("\n")[0])
+def test_an_example_is_a_job(text: str) -> None:
+    load_handlers()
+    assert read_job(read(text.encode()), job_kinds.kinds()).kind in JOB_KINDS
+
+
+def test_every_kind_is_told_of() -> None:
+    assert {f"| `{kind}` |" for kind in JOB_KINDS} <= set(re.findall(r"\| `\w+` \|", PAGE))
+    assert {text.split("\n")[0].removeprefix("kind: ") for text in EXAMPLES} == set(JOB_KINDS)
+
+
+def test_the_inputs_in_the_table_are_inputs() -> None:
+    table = PAGE.partition("| input | means |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    texts = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    assert len(texts) == 6
+    for text in texts:
+        chosen = Selection.model_validate(YAML(typ="safe").load(text))
+        parse([chosen.query] if chosen.query else [])
+
+
+def test_the_filters_are_filters() -> None:
+    [line] = re.findall(r"indexd query ((?:\"[^\"]+\" ?)+)--sort aesthetic", PAGE)
+    assert [one.key for one in parse(re.findall(r'"([^"]+)"', line))] == ["clip_score", "aesthetic"]
+    assert parse(["-path:*/rejected/*", "sharpness:100.."])

@@ -1,0 +1,98 @@
+"""Scores that pictures carry: read into the index, filtered, sorted by, shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indexd.errors import UsageError
+from indexd.images.read import read
+from indexd.search.embedder import FakeEmbedder
+from indexd.search.language import parse
+from indexd.search.run import Search
+from indexd.store.index import Store
+from indexd.store.records import Filter, Sighting
+from indexd.watch.stamp import FileStamp
+from indexd.worker.calls import Render
+from indexd.worker.fake import instant_render
+from indexd_schemas.question import Question
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Four pictures: seeds 105, 109, 101 with scores (clip .05, .09, .01), and 103 without."""
+    store = Store.open(tmp_path / "index.db")
+    root = store.roots.ensure(os.fsencode(tmp_path), "images")
+    for seed in (105, 109, 101, 103):
+        recipe: dict[str, Any] = {
+            "kind": "txt2img", "prompt": "a", "seed": seed, "width": 8, "height": 8, "steps": 1, "cfg": 1.0, "sampler": "euler",
+            "model": {"name": "m"}, "score": [] if seed == 103 else ["clip", "aesthetic", "sharpness"],
+        }  # fmt: skip
+        path = tmp_path / f"{seed}.png"
+        path.write_bytes(instant_render(Render(recipe, "x")).png)
+        with path.open("rb") as file:
+            facts = read(file, path.stat().st_size, path.name)
+        stamp = FileStamp(path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino)
+        store.images.record([Sighting(root.id, os.fsencode(path.name), stamp, facts)], float(seed))
+    yield store
+    store.close()
+
+
+def found(store: Store, *filters: str, sort: str | None = None) -> list[str | None]:
+    def never(_call: object) -> Any:
+        raise AssertionError("nothing is embedded here")
+
+    question = Question.model_validate({"filters": filters, "sort": sort})
+    return [hit.image.seed for hit in Search(store, FakeEmbedder(never)).query(question).hits]
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("clip_score:>0.05", {"109"}),
+        ("clip_score:>=0.05", {"105", "109"}),
+        ("clip_score:<0.05", {"101"}),
+        ("clip_score:0.01..0.05", {"101", "105"}),
+        ("aesthetic:>5", {"109"}),
+        ("sharpness:<=105", {"101", "105"}),
+        ("has:aesthetic", {"101", "105", "109"}),
+        ("-has:clip_score", {"103"}),
+        ("-clip_score:>0.02", {"101", "103"}),
+    ],
+)
+def test_filters(store: Store, text: str, seeds: set[str]) -> None:
+    assert set(found(store, text)) == seeds
+
+
+@pytest.mark.parametrize("sort", ["clip_score", "aesthetic", "sharpness"])
+def test_the_best_come_first_and_the_unscored_last(store: Store, sort: str) -> None:
+    assert found(store, sort=sort) == ["109", "105", "101", "103"]
+
+
+def test_scores_are_shown_and_stay_when_metadata_is_read_again(store: Store) -> None:
+    [hit] = Search(store, FakeEmbedder(lambda _call: None)).query(Question(filters=("seed:105",))).hits  # type: ignore[arg-type, return-value]
+    assert hit.image.scores == {"clip": 0.05, "aesthetic": 5.0, "sharpness": 105.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("steps:>30", Filter("steps", "..", low="31")),
+        ("steps:>=30", Filter("steps", "..", low="30")),
+        ("rating:<3", Filter("rating", "..", high="2")),
+        ("cfg:<=7.5", Filter("cfg", "..", high="7.5")),
+        ("seed:>18446744073709551614", Filter("seed", "..", low="18446744073709551615")),
+    ],
+)
+def test_comparisons_are_ranges(text: str, expected: Filter) -> None:
+    assert parse([text]) == [expected]
+
+
+@pytest.mark.parametrize("text", ["steps:>", "steps:>many", "steps:<0", "cfg:>="])
+def test_comparisons_without_a_number_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse([text])
