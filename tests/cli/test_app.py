@@ -29,7 +29,19 @@ HEAVY = (
     "huggingface_hub",
     "indexd.config",
 )
-NO_COMMANDS = {"app", "session", "printing", "marking", "checks", "dashes", "question", "hits", "emit_job"}
+NO_COMMANDS = {
+    "watching",
+    "correcting",
+    "app",
+    "session",
+    "printing",
+    "marking",
+    "checks",
+    "dashes",
+    "question",
+    "hits",
+    "emit_job",
+}
 
 
 def test_help_imports_nothing_heavy() -> None:

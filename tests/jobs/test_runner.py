@@ -413,7 +413,7 @@ def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(
 def test_a_job_whose_last_picture_was_published_at_the_death_is_closed_by_the_next_process(
     room: Room, open_room: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room.store.jobs, "finish", lambda *_args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(room.store.jobs, "finish", lambda *_args, **_named: (_ for _ in ()).throw(KeyboardInterrupt))
     room.jobs.take(room.drop(SMALL))
     with pytest.raises(KeyboardInterrupt):
         room.work()
@@ -477,8 +477,8 @@ def test_the_thread_wakes_for_a_job_and_stops_with_nothing_in_hand(room: Room, m
     published = threading.Event()
     finish = room.store.jobs.finish
 
-    def told(job_id: int, state: JobState, error: str | None = None) -> None:
-        finish(job_id, state, error)
+    def told(job_id: int, state: JobState, error: str | None = None, *, untold: bool = False) -> None:
+        finish(job_id, state, error, untold=untold)
         published.set()
 
     monkeypatch.setattr(room.store.jobs, "finish", told)
