@@ -36,7 +36,6 @@ NO_COMMANDS = {
     "session",
     "printing",
     "marking",
-    "checks",
     "dashes",
     "question",
     "hits",
