@@ -82,7 +82,7 @@ def test_metadata_search_needs_no_model(bare_home: Path) -> None:
         found = indexd(bare_home, "query", "--prompt", "lighthouse", "--paths")
         assert found.stdout.splitlines() == [str(path)], found.stderr
         off = {role.role: role.detail for role in status.roles if not role.on}
-        assert set(off) == {"sdxl", "bge", "clip_l", "clip_g", "clip_h"}
+        assert set(off) == {"sdxl", "bge", "clip_l", "clip_g", "clip_h", "faces"}
         assert "models.sdxl" in off["sdxl"]
 
 
