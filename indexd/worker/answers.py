@@ -19,7 +19,9 @@ from indexd.worker.calls import (
     FacesClustered,
     FacesFound,
     FindFaces,
+    MakeMap,
     MakeThumbnails,
+    MapMade,
     PicturesCompared,
     Render,
     Rendered,
@@ -28,16 +30,18 @@ from indexd.worker.calls import (
     VerifyModel,
 )
 
-_RESULTS: Mapping[type, type] = {
+RESULTS: Mapping[type, type] = {
     EmbedText: Embedded,
     EmbedImages: Embedded,
     FindFaces: FacesFound,
     ClusterFaces: FacesClustered,
     MakeThumbnails: ThumbnailsMade,
     ComparePictures: PicturesCompared,
+    MakeMap: MapMade,
     Render: Rendered,
     VerifyModel: Verified,
 }
+"""Call -> what answers it."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _UNIT_SLACK = 1e-2
 
@@ -46,7 +50,7 @@ def fault(call: AnyCall, result: Any) -> str | None:
     """What is wrong with `result` as the answer to `call`; None = nothing."""
     if isinstance(call, Drill):
         return None
-    wanted = _RESULTS[type(call)]
+    wanted = RESULTS[type(call)]
     if not isinstance(result, wanted):
         return f"a {type(result).__name__} where {wanted.__name__} was wanted"
     match call, result:
