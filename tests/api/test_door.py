@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -62,7 +63,9 @@ def ask(
             connection.putheader(name, value)
         if body is not None and "Transfer-Encoding" not in given and "Content-Length" not in given:
             connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body)
+        # A refusal may come, and the door be closed, before the body was sent: the answer is there all the same.
+        with contextlib.suppress(BrokenPipeError):
+            connection.endheaders(body)
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"{}")
     finally:
