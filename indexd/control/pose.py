@@ -11,7 +11,7 @@ from PIL import Image
 from indexd.control.skeleton import COCO_JOINTS, draw
 from indexd.errors import ModelOff
 from indexd.models.detector import load_yolo
-from indexd.models.identity import file_sha256
+from indexd.models.identity import short_hash
 
 ROLE = "pose map"
 _CONFIDENCE = 0.4
@@ -54,6 +54,6 @@ def load_pose_model(file: str, device: str, cache_folder: str) -> PoseModel:
 def pose_identity(file: str, cache_folder: str) -> str:
     """What tells the maps of this model from those of another. Raises ModelOff where there is no such file."""
     try:
-        return f"pose/{file_sha256(file, cache_folder)[:10]}"
+        return f"pose/{short_hash(file, cache_folder)}"
     except OSError as error:
         raise ModelOff(ROLE, f"{file} cannot be read ({error.strerror}); correct [control] pose_model") from error

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate.pipeline import Resident
 from indexd.models.device import is_out_of_memory
-from indexd.models.identity import file_sha256, identity_of
+from indexd.models.identity import identity_of, short_hash
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def _load(path: Path, name: str, files: list[Path], unet: Any, device: torch.dev
 
 def _hash(path: Path, files: list[Path], cache_folder: str) -> str:
     if path.is_file():
-        return file_sha256(path, cache_folder)[:10]
+        return short_hash(path, cache_folder)
     return identity_of(ROLE, 1, files, path, cache_folder).rpartition("/")[2][:10]
 
 

@@ -12,9 +12,9 @@ from PIL import Image, ImageOps
 
 from indexd.errors import RenderFailed
 from indexd.generate.pipeline import Resident
+from indexd.images.containers.kinds import FORMATS
 from indexd_schemas.recipe import InputRef, Variation
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _LATENT_CHANNELS = 4
 _NEARLY_EQUAL = 0.9995
 
@@ -102,7 +102,7 @@ def opened_picture(path: Path, what: str, name: str, content_hash: str) -> Image
             f"not {content_hash[:12]}…; it was changed since"
         )
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             upright = ImageOps.exif_transpose(opened)
             return _over_white(upright)
     except Exception as error:  # Pillow raises eight classes for broken files

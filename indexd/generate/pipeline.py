@@ -21,7 +21,7 @@ from indexd.generate.samplers import TrainedNoise
 from indexd.generate.single_file import load_single_file
 from indexd.generate.text import TextEncoders
 from indexd.models.device import is_out_of_memory, resolve_device, resolve_dtype, torch_dtype
-from indexd.models.identity import file_sha256, identity_of
+from indexd.models.identity import identity_of, short_hash
 from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.session import RenderSession
 
@@ -122,7 +122,7 @@ def _load_folder(path: Path, dtype: torch.dtype) -> Any:
 def _hash(path: Path, cache_folder: str) -> str:
     """A1111's model hash: ten digits of the SHA-256, for a folder of the hashes of its weights."""
     if path.is_file():
-        return file_sha256(path, cache_folder)[:10]
+        return short_hash(path, cache_folder)
     return identity_of(ROLE, 1, path.glob("*/*.safetensors"), path, cache_folder).rpartition("/")[2][:10]
 
 

@@ -26,7 +26,7 @@ from indexd.errors import IndexdError, RenderFailed
 from indexd.generate.guidance import UnetCall
 from indexd.generate.pipeline import Resident
 from indexd.models.device import is_out_of_memory
-from indexd.models.identity import file_sha256
+from indexd.models.identity import short_hash
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def _load_adapter(path: Path, name: str, unet: Any, cache_folder: str) -> Adapte
         raise RenderFailed(f"IP-Adapter {name} does not fit this model: {first[:200]}; take one for SDXL") from error
     plain = isinstance(projection, ImageProjection)
     width = parts["image_proj"]["proj.weight" if plain else "proj_in.weight"].shape[1]
-    return Adapter(attention, projection, tokens, width, plain, file_sha256(path, cache_folder)[:10])
+    return Adapter(attention, projection, tokens, width, plain, short_hash(path, cache_folder))
 
 
 def _parts(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str, torch.Tensor]]:

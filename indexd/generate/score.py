@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from indexd.errors import RenderFailed
 from indexd.models.embedder import PictureEmbedder
-from indexd.models.identity import file_sha256
+from indexd.models.identity import short_hash
 from indexd.models.loaders import embedder
 from indexd.prompts.attention import Piece, weighted
 from indexd.prompts.compose import parts_of
@@ -78,7 +78,7 @@ def _by_clip(recipe: Recipe, picture: Image.Image, session: RenderSession) -> di
             scores["clip"] = ScoreRef(value=round(float(vector @ text), 6), model=loaded.identity)
     if "aesthetic" in recipe.score:
         path = Path(session.settings.aesthetic)
-        mark = file_sha256(path, session.settings.cache_folder)[:10]
+        mark = short_hash(path, session.settings.cache_folder)
         value = round(apply_head(path, vector), 4)
         scores["aesthetic"] = ScoreRef(value=value, model=f"{model.identity}+{path.stem}/{mark}")
     return scores

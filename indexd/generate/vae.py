@@ -17,7 +17,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline
 from indexd.errors import RenderFailed
 from indexd.generate.pipeline import ROLE, Resident
 from indexd.models.device import is_out_of_memory
-from indexd.models.identity import file_sha256
+from indexd.models.identity import short_hash
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
@@ -81,4 +81,4 @@ def _load(path: Path, own: Any, device: torch.device, cache_folder: str) -> _Vae
         log.exception("loading %s", path)
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RenderFailed(f"VAE {path.name} does not fit this model or cannot be read: {reason}") from error
-    return _Vae(vae, file_sha256(path, cache_folder)[:10])
+    return _Vae(vae, short_hash(path, cache_folder))

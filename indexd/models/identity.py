@@ -35,6 +35,11 @@ def file_sha256(path: str | os.PathLike[str], cache_folder: str) -> str:
     return digest
 
 
+def short_hash(path: str | os.PathLike[str], cache_folder: str) -> str:
+    """What recipes and A1111-style texts call a model file by: the first ten digits of its SHA-256."""
+    return file_sha256(path, cache_folder)[:10]
+
+
 def identity_of(kind: str, version: int, files: Iterable[Path], folder: Path, cache_folder: str) -> str:
     """`kind/version/hash` over names (relative to `folder`) and contents of the files that decide the vectors.
 

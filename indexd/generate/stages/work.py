@@ -9,15 +9,13 @@ from typing import Any
 from indexd.errors import RenderFailed
 from indexd.generate.task import Task, same
 from indexd.generate.text import Conditioning
-from indexd.models.identity import file_sha256
+from indexd.models.identity import short_hash
 from indexd.worker.calls import Render
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import ModelRef
 from indexd_schemas.recipe_stages import PassRecipe
 from indexd_schemas.samplers import resolve
-
-HASH_DIGITS = 10
 
 
 @dataclass(slots=True)
@@ -75,7 +73,7 @@ def known_file(what: str, stated: ModelRef, path: str | None, session: RenderSes
             f"{what} {stated.name} has no file; it was found when the job was admitted, and is gone since"
         )
     try:
-        found = file_sha256(path, session.settings.cache_folder)[:HASH_DIGITS]
+        found = short_hash(path, session.settings.cache_folder)
     except OSError as error:
         raise RenderFailed(f"{what} {stated.name} cannot be read: {error.strerror}") from error
     same(what, stated.name, stated.hash, found)
