@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from indexd.demo.guides import DemoGuides
-    from indexd.demo.models import DemoModels
     from indexd_toyworld.paths import ToyModels
+    from tests.tiny_models.guides import TinyGuides
+    from tests.tiny_models.models import TinyModels
 
 
 # How long the fuzz tests look: a moment in every run, minutes with --hypothesis-profile=long. No deadlines: the machine
@@ -28,9 +28,9 @@ settings.load_profile("short")
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     """Tiny models of the real architectures on disk; with pytest-xdist all processes share one copy."""
-    from indexd.demo.models import build_models
+    from tests.tiny_models.models import build_models
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -47,8 +47,8 @@ def toy_world() -> ToyModels:
 
 
 @pytest.fixture(scope="session")
-def tiny_guides(tiny_models: DemoModels) -> DemoGuides:
+def tiny_guides(tiny_models: TinyModels) -> TinyGuides:
     """Tiny ControlNets, an IP-Adapter and a depth model that go with the tiny models."""
-    from indexd.demo.guides import build_guides
+    from tests.tiny_models.guides import build_guides
 
     return build_guides(tiny_models, tiny_models.folder.with_name("tiny-guides"))

@@ -15,11 +15,11 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
 import indexd.generate.loras as loras_module
-from indexd.demo.original_layout import unet_name
 from indexd.errors import RenderFailed
 from indexd.generate.lora_file import content_hash, read_lora
 from indexd.generate.lora_names import original_unet_name, targets
 from indexd.generate.loras import Loras, WantedLora
+from indexd_toyworld.original_layout import unet_name
 
 Weights = dict[str, torch.Tensor]
 
