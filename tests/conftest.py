@@ -1,8 +1,9 @@
-"""What every test may use: no hub, one thread, and tiny models that are built once a session."""
+"""What every test may use: no hub, one thread, no waiting for the disk, and tiny models that are built once a session."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 # Before any test imports a library that reads them.
@@ -12,6 +13,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from indexd.store import database
 
 if TYPE_CHECKING:
     from indexd_toyworld.paths import ToyModels
@@ -25,6 +28,20 @@ _ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "d
 settings.register_profile("short", max_examples=60, derandomize=True, **_ALWAYS)
 settings.register_profile("long", max_examples=5000, **_ALWAYS)
 settings.load_profile("short")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def written_without_waiting() -> Iterator[None]:
+    """Nothing in this process waits until its bytes are on the platter, which most of a test's time would go to.
+
+    Only a power cut could tell. Daemons are processes of their own and wait; tests/faults cuts their power.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        for name in ("_DURABLE", "_DERIVABLE"):
+            assert "synchronous" in getattr(database, name)
+            patch.setattr(database, name, "PRAGMA synchronous = OFF")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,9 @@ def test_the_single_file_is_the_same_model_as_the_folder(
         assert all(torch.equal(theirs[key], ours[key]) for key in ours), name
 
 
-def test_the_topology_is_that_of_sdxl(tiny_models: TinyModels) -> None:
+def test_the_topology_is_that_of_sdxl_with_fewer_layers(tiny_models: TinyModels) -> None:
     unet = json.loads((tiny_models.sdxl / "unet" / "config.json").read_text())
-    assert unet["transformer_layers_per_block"] == [1, 2, 10]
+    assert unet["transformer_layers_per_block"] == [1, 1, 2]
     assert unet["down_block_types"] == ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]
     assert unet["addition_embed_type"] == "text_time"
     keys = load_file(tiny_models.single_file).keys()
