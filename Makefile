@@ -5,6 +5,8 @@ VENV   := .venv
 SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Compiled modules are kept: the tests start hundreds of processes, and each would compile ours again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test soak lint types bench toyworld schemas docs clean
 
