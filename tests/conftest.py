@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.tiny_models.guides import TinyGuides
     from tests.tiny_models.models import TinyModels
 
+FSYNC = os.fsync
+PRAGMAS = {name: getattr(database, name) for name in ("_DURABLE", "_DERIVABLE")}
 
 # How long the fuzz tests look: a moment in every run, minutes with --hypothesis-profile=long. No deadlines: the machine
 # may be slow. The short one draws the same each time, so that a run says something of the change and not of luck.
@@ -41,14 +43,22 @@ def pytest_collection_finish() -> None:
 def written_without_waiting() -> Iterator[None]:
     """Nothing in this process waits until its bytes are on the platter, which most of a test's time would go to.
 
-    Only a power cut could tell. Daemons are processes of their own and wait; tests/faults cuts their power.
+    Only a power cut could tell. Daemons are processes of their own and wait (tests/faults cuts their power), and so does
+    what asks for `waiting_for_the_disk`.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _descriptor: None)
-        for name in ("_DURABLE", "_DERIVABLE"):
-            assert "synchronous" in getattr(database, name)
+        for name in PRAGMAS:
             patch.setattr(database, name, "PRAGMA synchronous = OFF")
         yield
+
+
+@pytest.fixture
+def waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what reached the disk and what did not: everything waits as it does at home."""
+    monkeypatch.setattr(os, "fsync", FSYNC)
+    for name, pragma in PRAGMAS.items():
+        monkeypatch.setattr(database, name, pragma)
 
 
 @pytest.fixture(scope="session")
