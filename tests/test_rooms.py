@@ -42,8 +42,6 @@ ROOMS = (
     "indexd.daemon",
     "indexd.serve",
     "indexd.doctor",
-    "indexd.demo.original_layout",
-    "indexd.demo.tokenizers",
     "indexd_toyworld",
     "indexd.demo",
     "indexd.cli",
@@ -63,14 +61,10 @@ HEAVY = (
     "spandrel",
     "accelerate",
 )
-# The worker's child is the one door through which torch comes in; demo builds small models in a process of its own.
+# The worker's child is the one door through which torch comes in; the toy world writes its models' files by hand.
 DOORS = (
     "indexd.worker.child",
-    "indexd.demo.models",
-    "indexd.demo.guides",
-    "indexd.demo.lora",
-    "indexd.demo.original_layout",
-    "indexd.demo.tokenizers",
+    "indexd_toyworld.original_layout",
     "indexd_toyworld.single_file",
     "indexd_toyworld.tokenizer",
 )
