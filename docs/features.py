@@ -11,7 +11,7 @@ from typing import Any
 
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES
 from indexd_schemas.stages import HIRES_UPSCALERS
-from indexd_toyworld.world import Face, Scene, Thing, named_face
+from indexd_toyworld.world import Scene, Thing, named_face
 
 Keys = dict[str, Any]
 
@@ -44,21 +44,30 @@ class Feature:
     cell_px: int = 112
 
 
-def _two(left: Face, right: Face, ground: str) -> Scene:
-    return Scene(ground, faces=(left, right), seed=3)
+def _pair(seed: int) -> Scene:
+    return Scene("pink", faces=(named_face("hugo", "sad", "left"), named_face("cleo", "sad", "right")), seed=seed)
 
 
-DRAWINGS: dict[str, tuple[Scene, int]] = {
-    "star": (Scene("cyan", things=(Thing("star", "red", "big", "middle"),), seed=5), 64),
-    "heart": (Scene("brown", things=(Thing("heart", "green", "big", "middle"),), seed=6), 64),
-    "ada": (Scene("gray", faces=(named_face("ada", "happy"),), seed=7), 64),
-    "pair": (_two(named_face("hugo", "sad", "left"), named_face("cleo", "sad", "right"), "pink"), 128),
-    "shapes": (
-        Scene("navy", things=(Thing("ring", "yellow", "big", "left"), Thing("cross", "white", "big", "right")), seed=8),
-        64,
+def _thing(shape: str, colour: str, ground: str, seed: int) -> Scene:
+    return Scene(ground, things=(Thing(shape, colour, "big", "middle"),), seed=seed)
+
+
+DRAWINGS: dict[str, tuple[tuple[Scene, ...], int]] = {
+    "star": ((_thing("star", "red", "cyan", 5),), 64),
+    "striped": ((_thing("star", "orange", "striped", 11),), 64),
+    "ada": ((Scene("gray", faces=(named_face("ada", "happy"),), seed=7),), 64),
+    "pair": ((_pair(3),), 64),
+    "four": (
+        tuple(
+            _thing(shape, colour, "pink", number)
+            for number, (shape, colour) in enumerate(
+                (("star", "red"), ("heart", "green"), ("ring", "purple"), ("moon", "blue"))
+            )
+        ),
+        60,
     ),
 }
-"""The pictures that jobs begin with, drawn by the toy world's own code: the scene and the side in pixels."""
+"""The pictures that jobs begin with, drawn by the toy world's own code: one scene or four in a square, of that many pixels each."""
 
 STAR: Keys = {"kind": "txt2img", "prompt": "a big red star on a cyan background", "seed": 4, "cfg": 4, "steps": 20}
 ADA: Keys = {"kind": "txt2img", "prompt": "a portrait of ada on a gray background", "seed": 2, "cfg": 4, "steps": 20}
@@ -73,21 +82,37 @@ def _input(name: str) -> Keys:
     return {"input": f"{name}.png"}
 
 
+def _canny(**more: Any) -> Keys:
+    return {"control": [{"type": "canny", "image": "striped.png", **more}]}
+
+
+def _sampled(name: str) -> Keys:
+    """A sampler with what it is made for: those of CFG++ and LCM take a cfg of little more than 1."""
+    if name.endswith("_cfg_pp") or name == "lcm":
+        return {"sampler": name, "cfg": 1.2}
+    return {"sampler": name} | ({"steps": 40} if name in _FAR_SIGHTED else {})
+
+
+_FAR_SIGHTED = ("lms", "ipndm", "ipndm_v", "plms", "res_multistep_ancestral")
+"""They carry the last steps on over the next, and 20 of these lie too far apart for this small model."""
+
+
 FEATURES: tuple[Feature, ...] = (
     Feature(
         "samplers",
         "Samplers",
-        "All names, one seed, each with the schedule that A1111 calls Automatic.",
+        "All names, one seed, each with the schedule that A1111 calls Automatic. Those of CFG++ and LCM have a cfg of 1.2, the "
+        "linear multistep ones (LMS, IPNDM, PLMS, Res Multistep a) 40 steps instead of 20.",
         ADA | {"size": "64x64", "schedule": "automatic"},
-        tuple(Cell(one.label, {"sampler": name}) for name, one in SAMPLERS.items()),
+        tuple(Cell(one.label, _sampled(name)) for name, one in SAMPLERS.items()),
         across=8,
         cell_px=88,
     ),
     Feature(
         "schedules",
         "Schedules",
-        "The same sampler over every spacing of the noise levels, in ten steps.",
-        ADA | {"size": "64x64", "sampler": "Euler", "steps": 10},
+        "The same sampler over every spacing of the noise levels, in 20 steps.",
+        ADA | {"size": "64x64", "sampler": "Euler"},
         tuple(Cell(one.label, {"schedule": name}) for name, one in SCHEDULES.items()),
         across=8,
         cell_px=88,
@@ -134,7 +159,7 @@ FEATURES: tuple[Feature, ...] = (
                 "[a red star|a green heart] on cyan",
                 "a red star on cyan AND a green star on cyan",
                 "a red star on cyan AND a green star on cyan :0.3",
-                "a red star BREAK on a cyan background",
+                "a big [red] star on cyan",
                 "ada on pink",
                 "[ada:juri:0.3] on pink",
                 "[ada|juri] on pink",
@@ -162,9 +187,9 @@ FEATURES: tuple[Feature, ...] = (
         "img2img",
         "img2img",
         "`denoise` says how far a picture is changed.",
-        {"kind": "img2img", "prompt": "a green heart on a cyan background", "seed": 4, "cfg": 4, "steps": 20}
+        {"kind": "img2img", "prompt": "a green heart on a cyan background", "seed": 4, "cfg": 2, "steps": 20}
         | _input("star"),
-        (_given("star"), *(Cell(f"denoise {share:g}", {"denoise": share}) for share in (0.2, 0.4, 0.6, 0.8, 1))),
+        (_given("star"), *(Cell(f"denoise {share:g}", {"denoise": share}) for share in (0.1, 0.3, 0.5, 0.7, 1))),
     ),
     Feature(
         "inpaint",
@@ -181,9 +206,9 @@ FEATURES: tuple[Feature, ...] = (
             Cell("… from a fill", {"mask": {"region": "face"}, "masked_content": "fill", "denoise": 0.9}),
             Cell("the input", shows="pair"),
             Cell(
-                "only_masked: juri, left",
-                {"mask": {"region": "face", "padding": 0.6}, "only_masked": True, "size": "64x64", "denoise": 0.85}
-                | {"prompt": "happy juri on a pink background", "mask_blur": 6}
+                "only_masked: the second face",
+                {"mask": {"region": "face", "index": 2}, "only_masked": True, "size": "64x64", "denoise": 0.85}
+                | {"prompt": "happy juri on a pink background", "only_masked_padding": 24}
                 | _input("pair"),
             ),
         ),
@@ -192,21 +217,20 @@ FEATURES: tuple[Feature, ...] = (
         "control",
         "Control",
         "A ControlNet holds the edges of a picture, as strongly and as long as it is told. Maps of every kind can be had alone.",
-        {"kind": "txt2img", "prompt": "a purple heart on a checkered background", "seed": 4, "cfg": 4, "steps": 20}
+        {"kind": "txt2img", "prompt": "a big orange star on a striped background", "seed": 4, "cfg": 4, "steps": 20}
         | {"size": "64x64"},
         (
-            Cell("without"),
-            Cell("the picture", shows="heart"),
-            Cell("indexd control … canny", shows="heart", map="canny"),
-            *(
-                Cell(f"strength {each:g}", {"control": [{"type": "canny", "image": "heart.png", "strength": each}]})
-                for each in (0, 0.5, 1)
-            ),
-            Cell("up to half of the steps", {"control": [{"type": "canny", "image": "heart.png", "end": 0.5}]}),
-            Cell("from half of them on", {"control": [{"type": "canny", "image": "heart.png", "start": 0.5}]}),
+            _given("striped"),
+            Cell("indexd control … canny", shows="striped", map="canny"),
+            Cell("without control"),
+            *(Cell(f"strength {each:g}", _canny(strength=each)) for each in (0, 0.5, 1, 1.5)),
+            Cell("up to half of the steps", _canny(end=0.5)),
+            Cell("from half of them on", _canny(start=0.5)),
+            Cell("preprocess: false", _canny(image="striped-canny.png", preprocess=False)),
             *(Cell(f"indexd control … {kind}", shows="ada", map=kind) for kind in ("lineart", "softedge", "scribble")),
-            Cell("preprocess: false", {"control": [{"type": "canny", "image": "heart-canny.png", "preprocess": False}]}),
         ),
+        across=7,
+        cell_px=96,
     ),
     Feature(
         "hires",
@@ -240,17 +264,25 @@ FEATURES: tuple[Feature, ...] = (
             _given("pair"),
             Cell(
                 "happy hugo, denoise 0.5",
-                {"detail": [{"detector": "faces", "max": 1, "size": 64, "denoise": 0.5, "prompt": "happy hugo on pink"}]},
+                {
+                    "detail": [
+                        {"detector": "faces", "max": 1, "size": 64, "denoise": 0.5, "prompt": "happy hugo on pink"}
+                    ]
+                },
             ),
             Cell(
                 "denoise 0.8",
-                {"detail": [{"detector": "faces", "max": 1, "size": 64, "denoise": 0.8, "prompt": "happy hugo on pink"}]},
+                {
+                    "detail": [
+                        {"detector": "faces", "max": 1, "size": 64, "denoise": 0.8, "prompt": "happy hugo on pink"}
+                    ]
+                },
             ),
             Cell(
                 "both faces become juri",
                 {"detail": [{"detector": "faces", "size": 64, "denoise": 0.8, "prompt": "happy juri on pink"}]},
             ),
-            Cell("nothing to find: the star", {"detail": ["faces"]} | _input("star")),
+            Cell("nothing to find in the star", {"detail": ["faces"]} | _input("star")),
         ),
         across=5,
         cell_px=144,
@@ -263,7 +295,7 @@ FEATURES: tuple[Feature, ...] = (
         (
             _given("ada"),
             Cell("upscale: x2"),
-            Cell("tiles of 64, overlap 16", {"upscale": {"model": "x2", "tile": 64, "overlap": 16}} | _input("pair")),
+            Cell("tiles of 64, overlap 16", {"upscale": {"model": "x2", "tile": 64, "overlap": 16}} | _input("four")),
             Cell("scale: 1.5", {"upscale": {"model": "x2", "scale": 1.5}}),
             Cell("resize: {size: 160x80}", {"resize": {"size": "160x80"}}),
         ),
@@ -274,21 +306,24 @@ FEATURES: tuple[Feature, ...] = (
         "refine",
         "Refine",
         "img2img over a larger picture in overlapping tiles that are mixed at every step; one prompt, or one a tile.",
-        {"kind": "refine", "prompt": "a sad face on a pink background", "seed": 4, "cfg": 4, "steps": 20} | _input("pair"),
+        {"kind": "refine", "prompt": "a shape on a pink background", "seed": 4, "cfg": 3, "steps": 20} | _input("four"),
         (
-            _given("pair"),
+            _given("four"),
             *(
-                Cell(f"denoise {share:g}", {"refine": {"denoise": share, "tile": 64, "overlap": 16}})
-                for share in (0, 0.2, 0.4)
+                Cell(f"denoise {share:g}", {"refine": {"denoise": share, "tile": 64, "overlap": 8}})
+                for share in (0, 0.1, 0.3)
             ),
             Cell(
-                "nine prompts, one a tile",
+                "denoise 0.5, one prompt a tile: star, heart, ring, moon",
                 {
                     "refine": {
                         "denoise": 0.5,
                         "tile": 64,
-                        "overlap": 32,
-                        "prompts": ["pink", "pink", "pink", "hugo", "pink", "cleo", "pink", "pink", "pink"],
+                        "overlap": 8,
+                        "prompts": [
+                            f"a {words} on a pink background"
+                            for words in ("red star", "green heart", "purple ring", "blue moon")
+                        ],
                     }
                 },
             ),
@@ -299,7 +334,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "score",
         "Score and keep",
-        "Twelve seeds of a hard prompt; the third that fits it best stays, the rest goes to `rejected/`.",
+        "Twelve seeds of one prompt; the third of them that fits it best stays (rounded up), the rest goes to `rejected/`.",
         {"kind": "txt2img", "prompt": "a small white heart at the top on a dotted background", "cfg": 4, "steps": 12}
         | {"size": "64x64", "score": ["clip", "sharpness"]},
         (Cell("clip {clip:.3f} {kept}", {"seeds": "1..12", "keep": {"top": "34%"}}),),

@@ -7,6 +7,7 @@ into its inbox, and what comes out is laid on one sheet a feature. A cell that i
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -46,8 +47,12 @@ class Home:
 
     def draw(self) -> None:
         """The drawings that jobs begin with."""
-        for name, (scene, side) in DRAWINGS.items():
-            Image.fromarray(draw(scene, side)).save(self.inbox / f"{name}.png")
+        for name, (scenes, side) in DRAWINGS.items():
+            across = math.isqrt(len(scenes))
+            whole = Image.new("RGB", (across * side, across * side))
+            for place, scene in enumerate(scenes):
+                whole.paste(Image.fromarray(draw(scene, side)), (place % across * side, place // across * side))
+            whole.save(self.inbox / f"{name}.png")
 
     def map(self, drawing: str, kind: str) -> Path:
         """The control map of a drawing, as `indexd control` makes it."""
@@ -126,7 +131,7 @@ def _filled(keys: dict[str, Any], made: str) -> dict[str, Any]:
 def _label(cell: Cell, picture: dict[str, Any]) -> str:
     if "seeds" not in cell.keys:
         return cell.label
-    kept = "" if picture.get("kept", True) else "→ rejected/"
+    kept = "" if picture.get("kept", True) else "(rejected)"
     return cell.label.format(seed=picture["seed"], kept=kept, **(picture.get("scores") or {}))
 
 

@@ -75,7 +75,11 @@ def tucker(kernel: torch.Tensor, out: torch.Tensor, into: torch.Tensor) -> torch
 
 
 def test_tuckers_form_of_loha_and_lokr() -> None:
-    kernels, outs, intos = (draw(2, 2, 3, 3), draw(2, 2, 3, 3) - 1), (draw(2, 6), draw(2, 6) + 1), (draw(2, 4), draw(2, 4))
+    kernels, outs, intos = (
+        (draw(2, 2, 3, 3), draw(2, 2, 3, 3) - 1),
+        (draw(2, 6), draw(2, 6) + 1),
+        (draw(2, 4), draw(2, 4)),
+    )
     parts = {"loha_t1": kernels[0], "loha_a1": outs[0], "loha_b1": intos[0]}
     parts |= {"loha_t2": kernels[1], "loha_a2": outs[1], "loha_b2": intos[1]}
     first, second = (tucker(*each) for each in zip(kernels, outs, intos, strict=True))
