@@ -1,7 +1,7 @@
 """Writes the reference pages that follow from the code: `python docs/build.py [--check]`.
 
 settings.md from the settings' schema, cli.md from the commands' help, job-fields.md from the job files' schema,
-samplers.md from the table of samplers. With --check nothing is written; exit code 1 when a page is out of date.
+samplers.md from the table of samplers, features.md from features.py (its sheets are made by sheets.py). With --check nothing is written; exit code 1 when a page is out of date.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, get_origin
 
 import click
+from features import FEATURES
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from indexd.cli.app import app
+from indexd.search.job_file import json_in_yaml
 from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Sampler
 from indexd_schemas.settings import Settings
@@ -165,7 +167,38 @@ def _sampler_row(one: Sampler) -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "job-fields.md": job_page, "samplers.md": samplers_page}
+def features_page() -> str:
+    """One sheet of pictures for each thing that a job file can ask for."""
+    lines = [
+        "# What a job can ask for, in pictures",
+        NOTE,
+        "Made by the [toy world](toyworld.md)'s small models, so the drawing is a child's; what each key does is the same with any",
+        "SDXL checkpoint. Every place of a sheet is a job file that went through the daemon: the one shown, with the keys that stand",
+        "under the picture. `make sheets` makes them anew.",
+    ]
+    for one in FEATURES:
+        job = [f"{key}: {json_in_yaml(value)}" for key, value in one.job.items()]
+        lines += [
+            "",
+            f"## {one.title}",
+            one.text,
+            "",
+            f"![{one.title}](sheets/{one.name}.webp)",
+            "",
+            "```yaml",
+            *job,
+            "```",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "job-fields.md": job_page,
+    "samplers.md": samplers_page,
+    "features.md": features_page,
+}
 
 
 def main(arguments: list[str]) -> int:

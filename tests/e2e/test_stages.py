@@ -80,5 +80,6 @@ def test_all_stages_in_one_job(home: Path, tiny_models: TinyModels, detector: Pa
             assert json.loads(again.stdout)["equal"] is True, again.stderr
         shown = indexd(home, "jobs", "show", "1").stdout
         assert "found nothing; skipped" in shown
-        emitted = indexd(home, "query", "--emit-job", path)
-        assert '"max_side": 160' in emitted.stdout or emitted.returncode != 0, emitted.stdout
+        emitted = indexd(home, "query", f"path:*/{Path(path).name}", "--emit-job", str(home / "emitted.yaml"))
+        assert emitted.returncode == 0, emitted.stderr
+        assert '"max_side": 160' in (home / "emitted.yaml").read_text("utf-8")

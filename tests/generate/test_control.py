@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from diffusers import (
     ControlNetUnionModel,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLControlNetUnionPipeline,
+    UNet2DConditionModel,
 )
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -31,6 +33,7 @@ from indexd.generate.task import Task
 from indexd.worker.calls import GuideFiles, Render, Rendered
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import resolve
+from indexd_toyworld.original_layout import unet_name
 from tests.generate.conftest import Studio
 from tests.tiny_models.guides import TinyGuides
 
@@ -200,6 +203,42 @@ def test_a_file_of_fewer_blocks_is_understood(studio: Studio, tiny_guides: TinyG
         lease_control(studio.session, model, "small", str(tmp_path / "small.safetensors")) as found,
     ):
         assert not any("attentions" in key for key in found.net.state_dict())
+
+
+@pytest.mark.parametrize("prefix", ["", "control_model."])
+def test_a_file_in_the_original_layout_is_the_same_net(
+    studio: Studio, picture: Path, tmp_path: Path, look: Look, prefix: str
+) -> None:
+    """The names of lllyasviel's ControlNet (cldm/cldm.py), with and without the prefix of a whole checkpoint."""
+    unet = UNet2DConditionModel.from_pretrained(studio.models.sdxl, subfolder="unet", local_files_only=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        net = ControlNetModel.from_unet(unet)  # its hint has the published sizes
+        for name, weight in net.named_parameters():
+            if name.startswith(("controlnet_down", "controlnet_mid")):
+                torch.nn.init.normal_(weight, std=0.3)
+    weights = {name: weight.half().contiguous() for name, weight in net.state_dict().items()}
+    ours, original = tmp_path / "ours.safetensors", tmp_path / "original.safetensors"
+    save_file(weights, ours)
+    save_file({prefix + original_name(name): weight for name, weight in weights.items()}, original)
+    first, second = (steered(studio, control(picture, path, strength=0.8)) for path in (ours, original))
+    assert np.array_equal(look(first), look(second))
+    assert not np.array_equal(look(first), look(studio()))
+
+
+def original_name(name: str) -> str:
+    """The name that a weight of a ControlNet has in the original code."""
+    for ours, theirs in (
+        (r"controlnet_down_blocks\.(\d+)", r"zero_convs.\1.0"),
+        (r"controlnet_mid_block", "middle_block_out.0"),
+        (r"controlnet_cond_embedding\.conv_in", "input_hint_block.0"),
+        (r"controlnet_cond_embedding\.conv_out", "input_hint_block.14"),
+    ):
+        if found := re.match(ours, name):
+            return found.expand(theirs) + name[found.end() :]
+    if found := re.match(r"controlnet_cond_embedding\.blocks\.(\d+)", name):
+        return f"input_hint_block.{2 * int(found[1]) + 2}{name[found.end() :]}"
+    return unet_name(name, 2, frozenset())
 
 
 def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: TinyGuides, picture: Path, tmp_path: Path) -> None:

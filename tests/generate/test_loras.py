@@ -229,7 +229,7 @@ def test_original_names_are_the_inverse_of_the_single_file_layout(pipeline: Any)
     ("change", "words"),
     [
         (lambda found: {"lora_unet_nowhere.lora_down.weight": torch.ones(1, 1)} | found, "1 of its .* unknown"),
-        (lambda found: {k.replace("lora_down", "hada_t1"): v for k, v in found.items()}, "is a Tucker-decomposed LoHa"),
+        (lambda found: {k.replace("lora_down", "oft_diag"): v for k, v in found.items()}, "is OFT"),
         (lambda _found: {"lora_unet_time_embed_0.hada_w1_a": torch.ones(64, 2)}, "only half"),
         (lambda _found: {"lora_unet_time_embed_0.lokr_w1": torch.ones(2, 2)}, "only half"),
         (
