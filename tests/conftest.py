@@ -39,6 +39,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def written_without_waiting() -> Iterator[None]:
     """Nothing in this process waits until its bytes are on the platter, which most of a test's time would go to.

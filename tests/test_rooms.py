@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def _modules() -> Iterator[tuple[str, Path]]:
                 yield ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__"), file
 
 
+@cache
 def _imports(file: Path) -> set[str]:
     tree = ast.parse(file.read_text("utf-8"))
     unreal = {
