@@ -209,8 +209,13 @@ FEATURES: tuple[Feature, ...] = (
             Cell("the input", shows="pair"),
             Cell(
                 "only_masked: the second face",
-                {"mask": {"region": "face", "index": 2}, "only_masked": True, "size": "64x64", "denoise": 0.85}
-                | {"prompt": "happy juri on a pink background", "only_masked_padding": 24}
+                {
+                    "mask": {"region": "face", "index": 2, "padding": 0.25},
+                    "only_masked": True,
+                    "size": "64x64",
+                    "denoise": 0.85,
+                }
+                | {"prompt": "happy juri on a pink background", "only_masked_padding": 8}
                 | _input("pair"),
             ),
         ),
