@@ -64,7 +64,7 @@ DRAWINGS: dict[str, tuple[tuple[Scene, ...], int]] = {
                 (("star", "red"), ("heart", "green"), ("ring", "purple"), ("moon", "blue"))
             )
         ),
-        60,
+        56,
     ),
 }
 """The pictures that jobs begin with, drawn by the toy world's own code: one scene or four in a square, of that many pixels each."""
@@ -87,7 +87,9 @@ def _canny(**more: Any) -> Keys:
 
 
 def _sampled(name: str) -> Keys:
-    """A sampler with what it is made for: those of CFG++ and LCM take a cfg of little more than 1."""
+    """A sampler with what it is made for: those of CFG++ and LCM take a cfg of little more than 1, A1111's DDIM CFG++ its usual."""
+    if name == "ddim_cfg_pp":
+        return {"sampler": name, "cfg": 7}
     if name.endswith("_cfg_pp") or name == "lcm":
         return {"sampler": name, "cfg": 1.2}
     return {"sampler": name} | ({"steps": 40} if name in _FAR_SIGHTED else {})
@@ -207,8 +209,13 @@ FEATURES: tuple[Feature, ...] = (
             Cell("the input", shows="pair"),
             Cell(
                 "only_masked: the second face",
-                {"mask": {"region": "face", "index": 2}, "only_masked": True, "size": "64x64", "denoise": 0.85}
-                | {"prompt": "happy juri on a pink background", "only_masked_padding": 24}
+                {
+                    "mask": {"region": "face", "index": 2, "padding": 0.25},
+                    "only_masked": True,
+                    "size": "64x64",
+                    "denoise": 0.85,
+                }
+                | {"prompt": "happy juri on a pink background", "only_masked_padding": 8}
                 | _input("pair"),
             ),
         ),
@@ -310,7 +317,7 @@ FEATURES: tuple[Feature, ...] = (
         (
             _given("four"),
             *(
-                Cell(f"denoise {share:g}", {"refine": {"denoise": share, "tile": 64, "overlap": 8}})
+                Cell(f"denoise {share:g}", {"refine": {"denoise": share, "tile": 64, "overlap": 16}})
                 for share in (0, 0.1, 0.3)
             ),
             Cell(
@@ -319,7 +326,7 @@ FEATURES: tuple[Feature, ...] = (
                     "refine": {
                         "denoise": 0.5,
                         "tile": 64,
-                        "overlap": 8,
+                        "overlap": 16,
                         "prompts": [
                             f"a {words} on a pink background"
                             for words in ("red star", "green heart", "purple ring", "blue moon")

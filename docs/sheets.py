@@ -147,7 +147,7 @@ def _page(places: list[Place], feature: Feature) -> Image.Image:
         scale = min(side / picture.width, side / picture.height)
         size = (round(picture.width * scale), round(picture.height * scale))
         page.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, top))
-        for line, words in enumerate(textwrap.wrap(text, side // (FONT_PX // 2))[:LINES]):
+        for line, words in enumerate(textwrap.wrap(text, round(side / FONT_PX / 0.6))[:LINES]):
             pen.text((left, top + side + line * LINE_PX), words, fill="black", font=font)
     return page
 

@@ -193,8 +193,8 @@ def test_euler_cfg_pp_puts_the_unguided_noise_back() -> None:
 # ---- against the schedulers of diffusers -----------------------------------------------------------------------------
 
 SAME = ["euler", "euler_ancestral", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_heun"]
-SAME += ["uni_pc", "uni_pc_bh2", "deis", "ddim", "dpm_2", "dpm_2_ancestral", "ddpm"]
-OF_DIFFUSERS = {"euler_ancestral": "normal", "ddim": "ddim_uniform", "ddpm": "ddim_uniform"}
+SAME += ["uni_pc", "uni_pc_bh2", "deis", "ddim", "dpm_2", "dpm_2_ancestral", "ddpm", "lcm"]
+OF_DIFFUSERS = {"euler_ancestral": "normal", "ddim": "ddim_uniform", "ddpm": "ddim_uniform", "lcm": None}
 
 
 def by_diffusers(
@@ -207,7 +207,7 @@ def by_diffusers(
     made.set_timesteps(steps)
     levels = [float(level) for level in made.sigmas] if hasattr(made, "sigmas") else levels_of_ddim(made)
     levels = list(dict.fromkeys(levels))  # those of second order stand there twice
-    variance_kept = name.startswith(("dpmpp", "uni_pc", "sa_")) or name in ("deis", "ddim", "ddpm")
+    variance_kept = name.startswith(("dpmpp", "uni_pc", "sa_")) or name in ("deis", "ddim", "ddpm", "lcm")
     high = levels[0]
     x = start * high / (math.sqrt(1 + high**2) if variance_kept else 1.0)
     model = Gaussian()
@@ -220,7 +220,7 @@ def by_diffusers(
             level = float(made.sigmas_interpol[index - ("ancestral" in name)])
         full = x * math.sqrt(1 + level**2) if variance_kept else x
         noise = (full - model(full, level)) / level
-        chances = "ancestral" in name or "sde" in name or name == "ddpm" or tau is not None
+        chances = "ancestral" in name or "sde" in name or name in ("ddpm", "lcm") or tau is not None
         more = {"generator": chance} if chances else {}
         x = made.step(noise.float(), timestep, x.float(), **more, return_dict=False)[0]
     return x, levels
