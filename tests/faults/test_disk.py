@@ -102,10 +102,7 @@ def test_an_index_on_a_read_only_disk_is_one_sentence(index: Path) -> None:
     Store.open(index).close()
 
 
-def test_a_picture_whose_sectors_fail_is_read_when_they_do_not(
-    home: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("indexd.intake.DISK_FULL_RETRY_SECONDS", 1.0)
+def test_a_picture_whose_sectors_fail_is_read_when_they_do_not(home: Path, launch: Launch) -> None:
     shim = Shim(home)
     shim.order("/anna-3.png", read=errno.EIO)
     daemon = launch(home, shim.environment)
