@@ -3,7 +3,7 @@
 The target is the noise, under SDXL's betas. On latents this small the last timestep still leaks the mean colour, so that
 a net never learns to read the background from the text: noise with an offset a channel (Guttenberg, "Diffusion with
 Offset Noise", 2023) takes that away. Timesteps are drawn as often as Min-SNR weights them (Hang et al., arXiv
-2303.09556), with a low cap: what a picture shows is decided where there is much noise.
+2303.09556).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from indexd_toyworld.world import Scene
 
 SEED = 50_515
 PICTURES = 48_000
-STEPS = 4_300
+STEPS = 7_500
 BATCH = 32
 RATE, FURTHER_RATE = 1e-3, 7e-4
 NOISE_OFFSET = 0.3
