@@ -39,6 +39,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """What is frozen is not torn down, and some libraries complain of that after pytest's closing line."""
+    gc.unfreeze()
+
+
 def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
