@@ -28,7 +28,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "judged": PLAIN | {"score": ["clip", "aesthetic", "sharpness"], "keep": {"aesthetic": "<=100"}},
     "folder": PLAIN | {"kind": "img2img", "input": {"folder": "SOURCES"}, "denoise": 0.5},
     "list": PLAIN | {"kind": "img2img", "input": ["SOURCES/a.png", "SOURCES/b.png"], "denoise": 0.5},
-    "region": PLAIN | {"kind": "inpaint", "input": "SOURCES/a.png", "mask": "SOURCES/mask.png", "mask_blur": 0},
+    "region": PLAIN | {"kind": "inpaint", "input": "SOURCES/a.png", "mask": "SOURCES/masks/mask.png", "mask_blur": 0},
 }
 
 
@@ -64,7 +64,8 @@ def prepare(home: Path, models: DemoModels) -> None:
         Image.new("RGB", (64, 64), colour).save(sources / f"{name}.png")
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64))
-    mask.save(sources / "mask.png")
+    (sources / "masks").mkdir()
+    mask.save(sources / "masks" / "mask.png")
 
 
 def test_wishes_become_pictures_that_are_made_again(bare_home: Path, tiny_models: DemoModels) -> None:
