@@ -313,7 +313,7 @@ FEATURES: tuple[Feature, ...] = (
         "refine",
         "Refine",
         "img2img over a larger picture in overlapping tiles that are mixed at every step; one prompt, or one a tile.",
-        {"kind": "refine", "prompt": "a shape on a pink background", "seed": 4, "cfg": 3, "steps": 20} | _input("four"),
+        {"kind": "refine", "prompt": "on a pink background", "seed": 4, "cfg": 1, "steps": 20} | _input("four"),
         (
             _given("four"),
             *(
@@ -321,8 +321,9 @@ FEATURES: tuple[Feature, ...] = (
                 for share in (0, 0.1, 0.3)
             ),
             Cell(
-                "denoise 0.5, one prompt a tile: star, heart, ring, moon",
+                "denoise 0.5, cfg 3, four prompts",
                 {
+                    "cfg": 3,
                     "refine": {
                         "denoise": 0.5,
                         "tile": 64,
@@ -331,7 +332,7 @@ FEATURES: tuple[Feature, ...] = (
                             f"a {words} on a pink background"
                             for words in ("red star", "green heart", "purple ring", "blue moon")
                         ],
-                    }
+                    },
                 },
             ),
         ),

@@ -48,9 +48,9 @@ def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path
             text = JOB.format(sampler=sampler) + (f"schedule: {schedule}\n" if schedule else "")
             (home / f"{name}.tmp").write_text(text, "utf-8")
             (home / f"{name}.tmp").rename(home / "inbox" / f"{name}.yaml")
-        daemon.wait_until(
-            "the pictures", lambda status: sum(status.jobs.values()) == status.jobs.get("done", 0) == len(jobs), 300
-        )
+        # A result is written after the job's end stands in the ledger.
+        told = [home / "inbox" / "done" / f"{name}.result.json" for name in (*jobs, "again")]
+        daemon.wait_until("the pictures", lambda _status: all(each.is_file() for each in told[:-1]), 300)
         made = {name: result(home, name)[0]["path"] for name in jobs}
         for name, (sampler, schedule) in jobs.items():
             wanted = resolve(sampler, schedule, 2)
@@ -60,7 +60,7 @@ def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path
         again = {"kind": "regenerate", "input": list(made.values()), "output": "again"}
         (home / "again.tmp").write_text(json.dumps(again), "utf-8")
         (home / "again.tmp").rename(home / "inbox" / "again.yaml")
-        daemon.wait_until("all of them again", lambda status: status.jobs.get("done") == len(jobs) + 1, 300)
+        daemon.wait_until("all of them again", lambda _status: told[-1].is_file(), 300)
         repeated = [one["path"] for one in result(home, "again")]
     different = [
         name
