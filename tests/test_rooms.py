@@ -19,6 +19,7 @@ ROOMS = (
     "indexd.prompts",
     "indexd.pulse",
     "indexd.config",
+    "indexd.instance",
     "indexd.registry",
     "indexd.worker.calls",
     "indexd.watch",

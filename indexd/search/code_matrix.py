@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.code_index import Candidates
+from indexd.store.code_scan import nearest_rows
 
 Codes = NDArray[np.uint8]
 Ids = NDArray[np.int64]
@@ -102,7 +103,7 @@ class CodeMatrix:
             return self._nearest(code, count, among, all_up_to)
 
     def _nearest(self, code: Codes, count: int, among: Ids | None, all_up_to: int) -> Candidates:
-        query = self._padded(code[None, :]).view(np.uint8)
+        query = self._padded(code[None, :]).view(np.uint8)[0]
         known = self._count
         if among is None:
             if known <= max(count, all_up_to):
@@ -119,7 +120,14 @@ class CodeMatrix:
     def _candidates(self, best: _Best) -> Candidates:
         distances, rows = best.sorted()
         # Looked up after the scan: the array of ids may have grown, and rows with it.
-        return Candidates(self._ids[rows], distances)
+        return Candidates(self._ids[rows], distances, lambda: self._codes_of(rows))
+
+    def _codes_of(self, rows: NDArray[np.int64]) -> Codes:
+        """The codes that lie in these rows now: one that moved since is a slightly better or worse candidate."""
+        order = np.argsort(rows)
+        codes = np.empty((len(rows), self._code_bytes), dtype=np.uint8)
+        codes[order] = self._gathered(rows[order]).view(np.uint8)[:, : self._code_bytes]
+        return codes
 
     def _scan(self, query: Codes, known: int, count: int) -> _Best:
         best = _Best(count)
@@ -127,7 +135,7 @@ class CodeMatrix:
             first = number * BLOCK
             if first >= known:
                 break
-            distances, places = _nearest_rows(query, block[: known - first], count)
+            distances, places = nearest_rows(query, block[: known - first].view(np.uint8), count)
             best.offer(distances, places + first)
         return best
 
@@ -137,7 +145,7 @@ class CodeMatrix:
         for start in range(0, len(rows), GATHER):
             piece = rows[start : start + GATHER]
             gathered = self._gathered(piece, buffer)
-            distances, places = _nearest_rows(query, gathered, count)
+            distances, places = nearest_rows(query, gathered.view(np.uint8), count)
             best.offer(distances, piece[places].astype(np.int64))
         return best
 
@@ -209,15 +217,6 @@ class _Best:
             kept = np.argpartition(distances, self._count - 1)[: self._count]
             distances, rows = distances[kept], rows[kept]
         self._distances, self._rows, self._held = [distances], [rows], len(rows)
-
-
-def _nearest_rows(query: Codes, codes: Words, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Distances and places of the `count` nearest of these codes. The GIL is free meanwhile."""
-    # Loaded with the first question: it takes 20 MB, and a daemon that nobody asks needs none of it.
-    import faiss
-
-    distances, places = faiss.knn_hamming(query, codes.view(np.uint8), min(count, len(codes)), "mc")
-    return distances[0], places[0]
 
 
 def _grown(values: NDArray[Number], least: int) -> NDArray[Number]:

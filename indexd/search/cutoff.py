@@ -30,9 +30,6 @@ class Standing:
     by_words: bool
 
 
-NOWHERE = Standing(0.0, 0.0, False)
-
-
 @dataclass(frozen=True, slots=True)
 class Cutoff:
     """`least` None = everything is shown. `asked` = the person named it, so it is held against the whole score."""

@@ -11,7 +11,8 @@ import pytest
 
 from indexd.errors import IndexdError, ModelOff, UsageError
 from indexd.search.embedder import FakeEmbedder
-from indexd.search.run import SAMPLE_WORTH_KEEPING, Search
+from indexd.search.run import Search
+from indexd.search.samples import WORTH_KEEPING
 from indexd.search.targets import Target, of_path, to_text
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
@@ -241,7 +242,7 @@ def test_the_background_is_read_once_for_a_large_library(
 
     def sample(layer: str, n: int) -> np.ndarray:
         reads.append(layer)
-        return np.repeat(real(layer, n), SAMPLE_WORTH_KEEPING, axis=0)
+        return np.repeat(real(layer, n), WORTH_KEEPING, axis=0)
 
     monkeypatch.setattr(library.store.vectors, "sample", sample)
     now = [0.0]
