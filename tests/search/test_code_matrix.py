@@ -60,6 +60,15 @@ def test_the_nearest_of_all_and_of_some_are_those_of_brute_force(size: int) -> N
     assert len(matrix.nearest(codes[0], 20, _ids()).ids) == 0
 
 
+def test_many_that_all_lie_far_away_are_found() -> None:
+    """Most rows are in question, but none of the nearest: looking through those would bring nothing."""
+    codes, code = _codes(1, 1000), _codes(99, 1)[0]
+    matrix = CodeMatrix(16)
+    matrix.put(np.arange(1000), codes)
+    far = np.argsort(_distances(codes, code), kind="stable")[450:]
+    _assert_nearest(matrix, dict(enumerate(codes)), sorted(far.tolist()))
+
+
 def test_what_is_put_again_is_replaced_and_what_is_removed_is_gone() -> None:
     chance = np.random.default_rng(4)
     matrix, truth = CodeMatrix(16), {}
