@@ -345,8 +345,8 @@ def test_what_does_not_fit_is_left_out(large: Library, embed: FakeEmbedder) -> N
     search = Search(large.store, embed)
     cats = search.query(Question(terms=(term("text", "cat"),), limit=100))
     assert subjects(cats) == ["cat"] * 30
-    assert (cats.cutoff, cats.left_out) == (3.0, 70)
-    assert cats.notes == ["70 of the best 100 score below the cut-off of +3 and are left out; --all shows them"]
+    assert (cats.cutoff, cats.left_out) == (2.5, 70)
+    assert cats.notes == ["70 of the best 100 score below the cut-off of +2.5 and are left out; --all shows them"]
     nothing = search.query(Question(terms=(term("text", "a bicycle"),)))
     assert (nothing.hits, nothing.left_out) == ([], 20)
     assert nothing.notes[0].startswith("nothing here fits: the best score is ")
