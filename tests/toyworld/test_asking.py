@@ -134,7 +134,7 @@ def library(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_what_is_there_is_found_and_shown(library: Library) -> None:
     for answers in (library.of_things(there=True), library.of_people(there=True)):
         assert np.mean([any(one.right[:3]) for one in answers]) >= 0.9
-        assert np.mean([one.silent for one in answers]) <= 0.1
+        assert np.mean([one.silent for one in answers]) <= 0.25
         assert np.mean([one.kept for one in answers if any(one.right)]) >= 0.6
 
 
