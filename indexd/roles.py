@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from indexd.config import Config
 from indexd.errors import ModelOff
-from indexd.worker.calls import FACES, ControlSpec, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
+from indexd.worker.calls import CLIP_H, FACES, ControlSpec, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.roles import role_problem
 from indexd_schemas.durations import parse_duration
 from indexd_schemas.output import RoleState
@@ -41,6 +42,16 @@ def aesthetic_head(config: Config) -> Path | None:
     """The file of the head that gives the aesthetic score, whether it is there or not; None = there is none."""
     text = config.settings.score.aesthetic
     return Path(text) if text else None
+
+
+def picture_width(config: Config) -> int | None:
+    """The length of clip_h's vectors, as its folder states it; None where that cannot be told."""
+    spec = _spec(config, CLIP_H)
+    try:
+        stated = json.loads((Path(spec.path) / "open_clip_config.json").read_text("utf-8")) if spec else {}
+        return int(stated["model_cfg"]["embed_dim"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def need(config: Config, role: str) -> None:

@@ -89,6 +89,9 @@ def correct(store: Store, correction: Correction) -> Corrected:
     if correction.kind == "undo":
         undone = store.corrections.undo(correction.number)
         return Corrected(number=undone.id, text=f"undid {undone.id}: {undone.text}")
+    if correction.kind == "new":
+        number, new = store.corrections.new(character_name(correction.name), find_faces(store, correction.faces))
+        return _corrected(store, number, [new])
     if correction.character is None:
         raise UsageError("say which character: its name or its number")
     one = find_character(store, correction.character)
@@ -109,10 +112,11 @@ def correct(store: Store, correction: Correction) -> Corrected:
         case "threshold":
             number = store.corrections.threshold(one.id, correction.at)
         case "apart":
-            others = [find_character(store, text).id for text in correction.others]
-            if len(others) != 1 or others[0] == one.id:
-                raise UsageError("name two different characters")
-            number = store.corrections.keep_apart(one.id, others[0])
+            number = store.corrections.keep_apart(one.id, _other(store, one, correction))
+    return _corrected(store, number, made)
+
+
+def _corrected(store: Store, number: int, made: list[int]) -> Corrected:
     text = next(entry.text for entry in store.corrections.log(1_000_000) if entry.id == number)
     return Corrected(number=number, text=text, made=made)
 
@@ -186,6 +190,13 @@ def _faces(
             )
         )
     return found
+
+
+def _other(store: Store, one: CharacterRow, correction: Correction) -> int:
+    others = [find_character(store, text).id for text in correction.others]
+    if len(others) != 1 or others[0] == one.id:
+        raise UsageError("name two different characters")
+    return others[0]
 
 
 def _parts(store: Store, one: CharacterRow, correction: Correction) -> list[list[int]]:

@@ -32,6 +32,7 @@ A CHARACTER is its name or its number; a FACE is
 Examples:
   indexd characters list
   indexd characters name 17 Luna
+  indexd characters new Mara party.png:1
   indexd characters show Luna --sheet luna.png
   indexd characters merge Luna 23 31
   indexd characters reject Luna 812 party.png:2

@@ -20,6 +20,15 @@ faces_argument = click.argument("faces", nargs=-1, required=True, metavar="FACE.
 
 
 @click.command()
+@click.argument("name", metavar="NAME")
+@faces_argument
+@json_option
+def new(name: str, faces: tuple[str, ...], as_json: bool) -> int:
+    """Make a character of these faces, be it one only; new faces near enough come to it, as to any other."""
+    return correct(as_json, kind="new", name=name, faces=_faces(faces))
+
+
+@click.command()
 @character_argument
 @click.argument("name", metavar="NAME")
 @json_option
@@ -105,7 +114,7 @@ def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:
     return EXIT_OK
 
 
-COMMANDS = (name, merge, split, confirm, reject, hide, threshold, undo)
+COMMANDS = (new, name, merge, split, confirm, reject, hide, threshold, undo)
 
 
 def correct(as_json: bool, **given: Any) -> int:

@@ -19,13 +19,13 @@ SETTABLE = ("name", "name_key", "hidden", "threshold", "kept", "merged_into")
 class Before:
     """Rows as they were. `characters`: by id the columns SETTABLE; by region `members` (character, source; None = nobody's)
     and `words` (character, word, time); `apart` every pair of these characters; `made`: new character -> who gets its faces
-    when it is undone."""
+    when it is undone (None = nobody)."""
 
     characters: dict[str, list[Any]] = field(default_factory=dict)
     members: dict[str, list[Any] | None] = field(default_factory=dict)
     words: dict[str, list[list[Any]]] = field(default_factory=dict)
     apart: list[list[int]] = field(default_factory=list)
-    made: dict[str, int] = field(default_factory=dict)
+    made: dict[str, int | None] = field(default_factory=dict)
 
     def text(self) -> str:
         """As JSON."""
@@ -148,7 +148,10 @@ def restore(connection: Connection, before: Before) -> set[int]:
         )
     for made, heir in before.made.items():
         # What came to it since goes where it would have gone.
-        connection.execute("UPDATE membership SET character_id = ? WHERE character_id = ?", (heir, int(made)))
+        if heir is None:
+            connection.execute("DELETE FROM membership WHERE character_id = ?", (int(made),))
+        else:
+            connection.execute("UPDATE membership SET character_id = ? WHERE character_id = ?", (heir, int(made)))
         connection.execute("DELETE FROM face_word WHERE character_id = ?", (int(made),))
         set_columns(connection, int(made), {"kept": 0, "name": None, "name_key": None, "merged_into": heir})
     mine = ids_json(touched)

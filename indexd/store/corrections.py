@@ -53,19 +53,32 @@ class Corrections:
         with self._database.write(durable=True) as connection:
             before = characters_before(connection, [character_id])
             key = name_key(text) or None
-            taken = connection.execute(
-                "SELECT id FROM character WHERE name_key = ? AND id <> ?", (key, character_id)
-            ).fetchone()
-            if taken is not None:
-                raise UsageError(
-                    f"character {taken[0]} is named {text} already; if they are the same one,"
-                    f" `indexd characters merge {taken[0]} {character_id}`"
-                )
+            self._refuse_taken(connection, text, f"indexd characters merge {{}} {character_id}", but=character_id)
             if not text and before.characters[str(character_id)][0] is None:
                 raise UsageError(f"character {character_id} has no name")
             set_columns(connection, character_id, {"name": text or None, "name_key": key, "kept": 1})
             said = f"named {character_id} {text}" if text else f"took the name of {character_id} away"
             return self._log(connection, "name", said, before)
+
+    def new(self, name: str, regions: Collection[int]) -> tuple[int, int]:
+        """A character of this name with these faces, confirmed, whosever they were; the number, and its id.
+
+        Raises UsageError when another has that name.
+        """
+        text = plain_text(name).strip()
+        if not text:
+            raise UsageError("a new character needs a name")
+        with self._database.write(durable=True) as connection:
+            before, touched = self._faces(connection, regions)
+            self._refuse_taken(connection, text, "indexd characters confirm {} FACE...")
+            now = self._clock()
+            made = make_character(connection, now, kept=True)
+            before.made[str(made)] = None
+            set_columns(connection, made, {"name": text, "name_key": name_key(text)})
+            _give(connection, made, regions, now)
+            number = self._log(connection, "new", f"made {_who(connection, made)} of {_said(regions)}", before)
+        self._characters.changed({made, *touched})
+        return number, made
 
     def hide(self, character_id: int, hidden: bool) -> int:
         """Leave a character out of lists and suggestions, or take it in again."""
@@ -176,14 +189,8 @@ class Corrections:
     def confirm(self, character_id: int, regions: Collection[int]) -> int:
         """These faces are this character's, whatever a clustering says."""
         with self._database.write(durable=True) as connection:
-            before, touched = self._faces(connection, character_id, regions)
-            wanted, now = ids_json(regions), self._clock()
-            connection.execute(f"DELETE FROM face_word WHERE word = 'is' AND region_id IN {_AMONG}", (wanted,))
-            _say(connection, regions, character_id, "is", now)
-            connection.executemany(
-                "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'confirmed')",
-                [(one, character_id) for one in regions],
-            )
+            before, touched = self._faces(connection, regions, character_id)
+            _give(connection, character_id, regions, self._clock())
             set_columns(connection, character_id, {"kept": 1})
             number = self._log(
                 connection, "confirm", f"{_said(regions)} confirmed as {_who(connection, character_id)}", before
@@ -194,7 +201,7 @@ class Corrections:
     def reject(self, character_id: int, regions: Collection[int]) -> int:
         """These faces are not this character's, and never come to it again."""
         with self._database.write(durable=True) as connection:
-            before, touched = self._faces(connection, character_id, regions)
+            before, touched = self._faces(connection, regions, character_id)
             _say(connection, regions, character_id, "not", self._clock())
             connection.execute(
                 f"DELETE FROM membership WHERE character_id = ? AND region_id IN {_AMONG}",
@@ -242,8 +249,18 @@ class Corrections:
         self._characters.changed(touched)
         return CorrectionRow(row[0], row[1], row[2], row[3], now)
 
-    def _faces(self, connection: Connection, character_id: int, regions: Collection[int]) -> tuple[Before, set[int]]:
-        """What stood before of a character, these faces and those whose faces they were; and all these characters."""
+    def _refuse_taken(self, connection: Connection, name: str, way: str, but: int = 0) -> None:
+        """Raise UsageError where another character has the name; `way` with its number is what to do if it is the same one."""
+        taken = connection.execute(
+            "SELECT id FROM character WHERE name_key = ? AND id <> ?", (name_key(name) or None, but)
+        ).fetchone()
+        if taken is not None:
+            raise UsageError(
+                f"character {taken[0]} is named {name} already; if they are the same one, `{way.format(*taken)}`"
+            )
+
+    def _faces(self, connection: Connection, regions: Collection[int], *characters: int) -> tuple[Before, set[int]]:
+        """What stood before of these characters, these faces and those whose faces they were; and all these characters."""
         if not regions:
             raise UsageError("name at least one face")
         known = {
@@ -252,9 +269,9 @@ class Corrections:
         unknown = sorted(set(regions) - known)
         if unknown:
             raise NothingFound(f"there is no face {unknown[0]}; `indexd show PICTURE` lists those of a picture")
-        before = characters_before(connection, [character_id])
+        before = characters_before(connection, characters)
         faces_before(connection, before, sorted(known))
-        return before, {character_id, *(int(one[0]) for one in before.members.values() if one is not None)}
+        return before, {*characters, *(int(one[0]) for one in before.members.values() if one is not None)}
 
     def _log(self, connection: Connection, kind: str, text: str, before: Before) -> int:
         connection.execute(
@@ -268,6 +285,16 @@ def _say(connection: Connection, regions: Collection[int], character_id: int, wo
     connection.executemany(
         "INSERT OR REPLACE INTO face_word (region_id, character_id, word, said_at) VALUES (?, ?, ?, ?)",
         [(one, character_id, word, now) for one in regions],
+    )
+
+
+def _give(connection: Connection, character_id: int, regions: Collection[int], now: float) -> None:
+    """These faces are this character's for good, whosever they were."""
+    connection.execute(f"DELETE FROM face_word WHERE word = 'is' AND region_id IN {_AMONG}", (ids_json(regions),))
+    _say(connection, regions, character_id, "is", now)
+    connection.executemany(
+        "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'confirmed')",
+        [(one, character_id) for one in regions],
     )
 
 

@@ -10,7 +10,9 @@ from indexd_schemas.output import Output
 from indexd_schemas.question import FilterText, Request, TargetText
 
 CharacterText = Annotated[str, Field(min_length=1, max_length=200)]
-CorrectionKind = Literal["name", "merge", "split", "confirm", "reject", "hide", "show", "threshold", "apart", "undo"]
+CorrectionKind = Literal[
+    "new", "name", "merge", "split", "confirm", "reject", "hide", "show", "threshold", "apart", "undo"
+]
 SampleStrategy = Literal["random", "diverse", "best", "typical"]
 MOST_NAME_CHARACTERS = 100
 MOST_FACES = 100_000
@@ -42,7 +44,7 @@ class CharacterQuestion(Request):
 class Correction(Request):
     """What a person puts right. Which fields count follows from `kind`:
 
-    name: `character`, `name` ("" takes it away). merge: `character` gets the faces of `others`. split: `character`, by
+    new: `name` and its `faces`. name: `character`, `name` ("" takes it away). merge: `character` gets the faces of `others`. split: `character`, by
     `faces` or `at` a cosine. confirm, reject: `character`, `faces`. hide, show: `character`. threshold: `character`, `at`
     (None = that of the settings). apart: `character` and one of `others` are two. undo: `number` (None = the latest).
     """

@@ -76,6 +76,7 @@ def test_what_is_wrong_is_refused_with_what_to_do(indexd: Indexd, library: Libra
     ran = indexd("characters", "name", "2", "12")
     assert ran.code == EXIT_USAGE
     assert "a name needs a letter" in ran.err
+    assert "a new character needs a name" in indexd("characters", "new", "", "1").err
     ran = indexd("characters", "confirm", "2", library.path("cats/cat-0.png"))
     assert ran.code == EXIT_USAGE
     assert "has 2 faces; say which" in ran.err
@@ -99,8 +100,13 @@ def test_corrections_are_made_and_undone(indexd: Indexd, library: Library, faces
     assert indexd("characters", "show", "2", "--json").json["character"]["confirmed"] == 1
     indexd("characters", "hide", "2")
     assert len(indexd("characters", "list", "--json").json["characters"]) == 1
+    assert "made Mara (4) of face" in indexd("characters", "new", "Mara", library.path("cats/cat-0.png") + ":1").out
+    assert indexd("characters", "show", "mara", "--json").json["character"]["confirmed"] == 1
+    indexd("characters", "undo")
     log = indexd("characters", "undo", "--list", "--json").json["corrections"]
-    assert [entry["kind"] for entry in log] == ["hide", "confirm", "reject", "undo", "split", "undo", "merge"]
+    assert [entry["kind"] for entry in log] == [
+        *("undo", "new", "hide", "confirm", "reject", "undo", "split", "undo", "merge")
+    ]
     assert indexd("characters", "undo", "1").code == EXIT_USAGE
 
 

@@ -111,6 +111,28 @@ def test_a_merge_takes_faces_and_words_along_and_comes_apart_again(store: Store,
     assert store.characters.rejections(ids) == {ids[4]: {two}, ids[5]: {two}, ids[6]: {one}}
 
 
+def test_a_character_can_be_made_of_one_face(store: Store, faces: Faces) -> None:
+    (one,) = faces.cluster([-1] * 4)
+    ids = faces.ids.tolist()
+    number, made = store.corrections.new("Mara", [ids[0], ids[6]])
+    assert faces.whose()[:7] == [made, one, one, one, 0, 0, made]
+    mara = store.characters.named("mara")
+    assert mara is not None
+    assert (mara.id, mara.faces, mara.confirmed, mara.kept) == (made, 2, 2, True)
+    with pytest.raises(
+        UsageError, match=f"named MARA already; if they are the same one, `indexd characters confirm {made} "
+    ):
+        store.corrections.new("MARA", [ids[1]])
+    with pytest.raises(NothingFound, match="there is no face 9999"):
+        store.corrections.new("Nora", [9999])
+    assert store.characters.assign({ids[7]: made}) == 1
+    store.corrections.undo(number)
+    # It is as if it had never been: what came to it since is nobody's.
+    assert faces.whose()[:8] == [one, one, one, one, 0, 0, 0, 0]
+    assert store.characters.named("mara") is None
+    assert [row.id for row in store.characters.rows()] == [one]
+
+
 def test_a_split_makes_characters_that_are_not_suggested_as_one_again(store: Store, faces: Faces) -> None:
     (one,) = faces.cluster([-1] * 6)
     ids = faces.ids.tolist()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from indexd_toyworld.captions import full_caption
-from indexd_toyworld.evaluate.generation import load, picture
+from indexd_toyworld.evaluate.generation import load, pictures
 from indexd_toyworld.evaluate.pixels import background, colour
 from indexd_toyworld.paths import ToyModels
 from indexd_toyworld.world import Scene, Thing, named_face
@@ -23,7 +23,8 @@ def pipeline(toy_world: ToyModels) -> Any:
 @pytest.mark.parametrize("ground", ["pink", "navy", "striped"])
 def test_a_thing_has_its_colour_and_its_background(pipeline: Any, ground: str) -> None:
     scene = Scene(ground, (Thing("circle", "red", "big", "middle"),))
-    pixels = np.asarray(picture(pipeline, full_caption(scene), 1))
+    (made,) = pictures(pipeline, [full_caption(scene)], 1)
+    pixels = np.asarray(made)
     assert pixels.shape == (64, 64, 3)
     assert background(pixels) == ground
     assert colour(pixels, scene.things[0], ground, 1) == "red"
@@ -31,23 +32,28 @@ def test_a_thing_has_its_colour_and_its_background(pipeline: Any, ground: str) -
 
 def test_a_picture_is_the_same_for_the_same_seed(pipeline: Any) -> None:
     prompt = full_caption(Scene("cyan", faces=(named_face("emil", "happy"),)))
-    few = {"num_inference_steps": 4}
-    first, again, other = (picture(pipeline, prompt, seed, **few) for seed in (1, 1, 2))
+    first, again, other = (pictures(pipeline, [prompt], seed, steps=4)[0] for seed in (1, 1, 2))
     assert first == again
     assert _difference(first, other) > 1
 
 
+def test_a_batch_gives_each_prompt_its_own_seed(pipeline: Any) -> None:
+    prompts = [full_caption(Scene("cyan", faces=(named_face(who, "happy"),))) for who in ("emil", "ada")]
+    together = pictures(pipeline, prompts, 5, steps=4)
+    alone = [pictures(pipeline, [prompt], 5 + number, steps=4)[0] for number, prompt in enumerate(prompts)]
+    assert all(_difference(one, other) < 0.5 for one, other in zip(together, alone, strict=True))
+
+
 def test_the_lora_changes_the_one_it_was_taught(pipeline: Any, toy_world: ToyModels) -> None:
     prompt = full_caption(Scene("cyan", faces=(named_face("kira", "happy"),)))
-    few = {"num_inference_steps": 8}
-    without = picture(pipeline, prompt, 1, **few)
+    (without,) = pictures(pipeline, [prompt], 1, steps=8)
     pipeline.load_lora_weights(toy_world.loras, weight_name="kira.safetensors")
     try:
-        taught = picture(pipeline, prompt, 1, **few)
+        (taught,) = pictures(pipeline, [prompt], 1, steps=8)
     finally:
         pipeline.unload_lora_weights()
     assert _difference(without, taught) > 3
-    assert picture(pipeline, prompt, 1, **few) == without
+    assert pictures(pipeline, [prompt], 1, steps=8) == [without]
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:

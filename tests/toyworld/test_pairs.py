@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from indexd_toyworld.captions import words
-from indexd_toyworld.evaluate.judge import KINDS, templates
+from indexd_toyworld.questions import KINDS, templates
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.split import held_out
 from indexd_toyworld.train.labels import LOOKS, MISSING, SAID, Heads, labels

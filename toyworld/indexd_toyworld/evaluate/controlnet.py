@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.generation import SIDE, held_out_scenes, load, picture
+from indexd_toyworld.evaluate.generation import SIDE, held_out_scenes, load, pictures
 from indexd_toyworld.evaluate.result import Figure, Progress, Result
 from indexd_toyworld.evaluate.sheet import sheet
 from indexd_toyworld.paths import toy_models
@@ -31,20 +32,22 @@ def evaluate(weights: Path, progress: Progress) -> Result:
     network = ControlNetModel.from_pretrained(toy_models(weights).controlnet, torch_dtype=torch.float32)
     guided = _like(StableDiffusionXLControlNetPipeline, plain, controlnet=network)
     inpaint = _like(StableDiffusionXLInpaintPipeline, plain)
-    rows: list[tuple[Image.Image, ...]] = []
-    held, free, kept = [], [], []
-    for number, scene in enumerate(held_out_scenes(PICTURES, 1)):
-        progress("following edges", number, PICTURES)
-        drawing, prompt = draw(scene), full_caption(scene)
-        hint = Image.fromarray(edges(drawing))
-        with_hint, without = picture(guided, prompt, number, image=hint), picture(plain, prompt, number)
-        held.append(agreement(drawing, np.asarray(with_hint)))
-        free.append(agreement(drawing, np.asarray(without)))
-        painted = picture(
-            inpaint, prompt, number, image=Image.fromarray(drawing), mask_image=_right_half(), strength=1.0
-        )
-        kept.append(_difference(drawing, np.asarray(painted)))
-        rows.append((Image.fromarray(drawing), hint, with_hint, without, painted))
+    scenes = held_out_scenes(PICTURES, 1)
+    drawings, prompts = [draw(scene) for scene in scenes], [full_caption(scene) for scene in scenes]
+    hints = [Image.fromarray(edges(drawing)) for drawing in drawings]
+
+    def done(before: int, pictures_done: int) -> None:
+        progress("following edges", before + pictures_done, 3 * PICTURES)
+
+    with_hint = pictures(guided, prompts, 0, partial(done, 0), image=hints)
+    without = pictures(plain, prompts, 0, partial(done, PICTURES))
+    shown = [Image.fromarray(drawing) for drawing in drawings]
+    masks = [_right_half()] * PICTURES
+    painted = pictures(inpaint, prompts, 0, partial(done, 2 * PICTURES), image=shown, mask_image=masks, strength=1.0)
+    held = [agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, with_hint, strict=True)]
+    free = [agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, without, strict=True)]
+    kept = [_difference(drawing, np.asarray(made)) for drawing, made in zip(drawings, painted, strict=True)]
+    rows = list(zip(shown, hints, with_hint, without, painted, strict=True))
     names = ["drawing", "its edges", "with ControlNet", "without", "right half inpainted"]
     return Result(
         title="ControlNet and inpainting",

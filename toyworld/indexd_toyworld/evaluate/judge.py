@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,11 @@ from PIL import Image
 
 from indexd.models.clip_vision import load_clip_vision
 from indexd.worker.calls import ModelSpec
-from indexd_toyworld.captions import FACE_FORMS, FACE_FRAMES, GROUNDS, PLACE_WORDS, SYNONYMS, THING_FRAMES
 from indexd_toyworld.paths import toy_models
-from indexd_toyworld.world import BACKGROUNDS, CHARACTERS, COLOURS, EXPRESSIONS, SHAPES
+from indexd_toyworld.questions import KINDS, templates
 
 Vectors = NDArray[np.float32]
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "colour": tuple(COLOURS),
-    "background": tuple(BACKGROUNDS),
-    "shape": SHAPES,
-    "identity": tuple(CHARACTERS),
-    "expression": EXPRESSIONS,
-}
-"""What can be asked about a picture, and the answers there are."""
 BATCH = 64
 
 
@@ -66,22 +56,3 @@ class Judge:
             means = np.stack([self.texts(templates(kind, answer)).mean(axis=0) for answer in answers])
             found[kind] = means - means.mean(axis=0)  # what all answers share says nothing about which it is
         return found
-
-
-def templates(kind: str, answer: str) -> list[str]:
-    """The texts that stand for an answer."""
-    if kind == "expression":
-        words = SYNONYMS[answer]
-        return [form.format(who=who, expression=word) for form, who, word in product(FACE_FORMS, CHARACTERS, words)]
-    if kind == "identity":
-        looks = [form.format(who=answer, expression=word) for form, word in product(FACE_FORMS, EXPRESSIONS)]
-        return [frame.format(text) for frame, text in product(FACE_FRAMES[1:], [answer, *looks])]
-    if kind == "background":
-        grounds = [ground.format(answer) for ground in GROUNDS]
-        things = [f"a {colour} {shape}" for colour, shape in product(COLOURS, SHAPES)]
-        faces = [f"{expression} {who}" for expression, who in product(EXPRESSIONS, CHARACTERS)]
-        return [f"{text} {ground}" for text, ground in product(things + faces, grounds)]
-    colours, shapes = ((answer,), SHAPES) if kind == "colour" else (tuple(COLOURS), (answer,))
-    things = [f"a {colour} {shape}" for colour, shape in product(colours, shapes)]
-    places = ["", *(f" {words[0]}" for words in PLACE_WORDS.values())]
-    return [frame.format(thing) + place for frame, thing, place in product(THING_FRAMES[1:], things, places)]

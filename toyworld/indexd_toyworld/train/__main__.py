@@ -19,6 +19,8 @@ STEPS = ("clip", "bge", "vae", "unet", "controlnet", "lora", "detector", "upscal
 """The modules beside this one, each after what it needs. Each has `train(build, weights, minutes)`."""
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 DONE = "done"
+FURTHER = ("clip", "unet")
+"""Those that can begin with what is written."""
 
 
 def main() -> int:
@@ -32,7 +34,8 @@ def main() -> int:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        importlib.import_module(f"indexd_toyworld.train.{name}").train(folder, asked.weights, asked.minutes)
+        more = {"further": True} if asked.further else {}
+        importlib.import_module(f"indexd_toyworld.train.{name}").train(folder, asked.weights, asked.minutes, **more)
         (folder / DONE).touch()
         console.print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes")
     return 0
@@ -44,7 +47,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="train each of them for so long; default: its own measure")
     parser.add_argument("--build", type=Path, default=BUILD, help="where what is unfinished lies")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the models go; default: what ships")
-    return parser.parse_args()
+    parser.add_argument(
+        "--further",
+        action="store_true",
+        help=f"begin with the weights that are there and not from nothing; with --only {' or '.join(FURTHER)}",
+    )
+    asked = parser.parse_args()
+    if asked.further and not set(asked.only or STEPS) <= set(FURTHER):
+        parser.error(f"--further goes with --only {' or --only '.join(FURTHER)}")
+    return asked
 
 
 if __name__ == "__main__":

@@ -13,50 +13,62 @@ from torch import Tensor
 
 from indexd_toyworld.captions import words
 from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
-from indexd_toyworld.train.labels import MISSING, SAID
+from indexd_toyworld.train.labels import MISSING, SAID, answer_labels
 from indexd_toyworld.train.pairs import Batch, batches, bpe_ids
 from indexd_toyworld.train.towers import (
     Towers,
     contrast,
     gather,
     give_vectors,
+    named,
     new_towers,
+    read_clip_h,
+    read_encoders,
     write_clip_h,
     write_encoders,
 )
 
 SEED = 64_077
 STEPS = 3_200
-RATE = 2e-3
+RATE, FURTHER_RATE = 2e-3, 1e-3
 FROZEN_AT = 0.4
 """The share of the time after which SDXL's encoders are done."""
-PICTURE_HEADS, TEXT_HEADS, CROPS = 3.0, 0.4, 0.5
-"""Weights of the attribute heads and of the crops beside the contrastive loss. With weak heads on the pictures shapes
-and expressions were still at chance after 700 steps."""
+PICTURE_HEADS, TEXT_HEADS, CROPS, QUESTIONS = 3.0, 0.4, 0.5, 0.5
+"""Weights of the attribute heads, of the crops and of the zero-shot questions beside the contrastive loss. With weak
+heads on the pictures shapes and expressions were still at chance after 700 steps. Without the questions a linear probe
+told 94 % of the held-out shapes from the pictures' vectors, and the words for them only 78 %."""
 WRITTEN = "encoders-written"
 """Lies in the build folder once SDXL's encoders are done."""
 
 
-def train(build: Path, weights: Path, minutes: float | None) -> None:
-    """Train and write `weights`/clip_h and `weights`/sdxl/text_encoder, _2 and tokenizers; the state lies in `build`."""
+def train(build: Path, weights: Path, minutes: float | None, further: bool = False) -> None:
+    """Train and write `weights`/clip_h and `weights`/sdxl/text_encoder, _2 and tokenizers; the state lies in `build`.
+
+    `further` begins with the towers that lie in `weights`, and leaves SDXL's encoders as they are.
+    """
     torch.manual_seed(SEED)
     towers = new_towers()
     give_vectors(towers, sorted({piece for word in [*words(), ","] for piece in bpe_ids(word)}))
+    written = build / WRITTEN
+    if further:
+        read_clip_h(towers, weights / "clip_h")
+        read_encoders(towers, weights / "sdxl")
+        written.touch()
     towers.to(device())
-    optimizer = torch.optim.AdamW(_groups(towers), lr=RATE, betas=(0.9, 0.98))
+    rate = FURTHER_RATE if further else RATE
+    optimizer = torch.optim.AdamW(_groups(towers), lr=rate, betas=(0.9, 0.98))
     average, course = Average(towers, 0.997), Course(STEPS, minutes)
     parts = {"towers": towers, "optimizer": optimizer, "average": average, "course": course}
     keeper = Keeper(build / "state.pt", parts)
     keeper.resume()
     supply = batches(SEED, course.done)
     told: dict[str, float] = {}
-    written = build / WRITTEN
     for _ in rounds(course, "clip", told):
         if not written.exists() and course.fraction >= FROZEN_AT:
             _freeze(towers, average, weights / "sdxl")
             keeper.save()
             written.touch()
-        set_rate(optimizer, RATE * cosine(course.fraction))
+        set_rate(optimizer, rate * cosine(course.fraction))
         loss = _loss(towers, next(supply), not written.exists(), told)
         optimizer.zero_grad()
         loss.backward()
@@ -115,4 +127,16 @@ def _loss(towers: Towers, batch: Batch, encoders: bool, told: dict[str, float]) 
     faces = gather(crops, batch.people.to(where))
     mean_of(told, "crops", faces)
     looks = towers.crop_heads(crops, batch.looks.to(where))
-    return matching + heads + CROPS * (faces + 0.3 * looks)
+    return matching + heads + CROPS * (faces + 0.3 * looks) + QUESTIONS * _questions(towers, pictures, batch, told)
+
+
+def _questions(towers: Towers, pictures: Tensor, batch: Batch, told: dict[str, float]) -> Tensor:
+    """The sum over the kinds of questions."""
+    where = device()
+    losses = []
+    for kind, ids in batch.questions.items():
+        answers = towers.h_texts(ids.flatten(0, 1).to(where)).unflatten(0, ids.shape[:2])
+        right = answer_labels(batch.labels, kind).to(where)
+        losses.append(named(pictures, answers, right, towers.scales[0]))
+        mean_of(told, kind, losses[-1])
+    return torch.stack(losses).sum()

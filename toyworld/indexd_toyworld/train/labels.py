@@ -57,6 +57,14 @@ LOOKS: dict[str, tuple[str, ...]] = {
 }
 """What only the picture says, of the first face."""
 MISSING = -1
+ANSWERS = {
+    "colour": "colour 1",
+    "background": "background",
+    "shape": "shape 1",
+    "identity": "who 1",
+    "expression": "expression 1",
+}
+"""The column of SAID that answers each kind of question."""
 
 
 def labels(scenes: Sequence[Scene]) -> Tensor:
@@ -67,6 +75,13 @@ def labels(scenes: Sequence[Scene]) -> Tensor:
 def look_labels(looks: Sequence[Look]) -> Tensor:
     """The columns of LOOKS alone."""
     return torch.tensor([_look(look) for look in looks])
+
+
+def answer_labels(rows: Tensor, kind: str) -> Tensor:
+    """The right answer to a kind of question for each row; MISSING where two things or faces could be meant."""
+    names = list(SAID)
+    single = rows[:, names.index("kind")] % 2 == 0
+    return rows[:, names.index(ANSWERS[kind])].masked_fill(~single, MISSING)
 
 
 class Heads(nn.Module):  # type: ignore[misc]  # torch is not followed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
@@ -16,6 +16,7 @@ from torch import Tensor
 from indexd.images.crop import face_crop
 from indexd_toyworld.captions import caption
 from indexd_toyworld.drawing import SIDE, Pixels, draw, face_boxes
+from indexd_toyworld.questions import KINDS, templates
 from indexd_toyworld.sampling import scenes, stranger, strangers
 from indexd_toyworld.split import held_out
 from indexd_toyworld.tokenizer import clip_tokenizer
@@ -52,10 +53,15 @@ DEGRADED = 0.45
 """How many pictures are a little worse than drawn, as a VAE or an upscaler gives them back."""
 
 
+ASKED = 3
+"""Texts that stand for an answer in one batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Pictures (n, 3, 64, 64) uint8, ids of their captions for the two tokenizers, labels, and which captions say all;
-    crops, the number of the person in each, and the labels of their looks."""
+    crops, the number of the person in each, and the labels of their looks; for each kind of question the texts of its
+    answers (answers, ASKED, LENGTH)."""
 
     pictures: Tensor
     word_ids: Tensor
@@ -65,6 +71,7 @@ class Batch:
     crops: Tensor
     people: Tensor
     looks: Tensor
+    questions: dict[str, Tensor]
 
 
 def batches(seed: int, step: int) -> Iterator[Batch]:
@@ -89,12 +96,13 @@ def batch(random: Random) -> Batch:
     return Batch(
         pictures=_stack([_worn(draw(scene), random) for scene in drawn]),
         word_ids=_padded([_word_ids(text) for text in texts]),
-        bpe_ids=_padded([[_bpe().sot_token_id, *bpe_ids(text), _bpe().eot_token_id] for text in texts]),
+        bpe_ids=_bpe_rows(texts),
         labels=labels(drawn),
         full=torch.tensor(full),
         crops=_stack(faces),
         people=torch.arange(PEOPLE).repeat_interleave(CROPS),
         looks=look_labels(people).repeat_interleave(CROPS, dim=0),
+        questions={kind: _asked(kind, random) for kind in KINDS},
     )
 
 
@@ -220,6 +228,15 @@ def _word_ids(text: str) -> list[int]:
 def bpe_ids(text: str) -> list[int]:
     """A text in the ids of open_clip's own tokenizer, without start and end."""
     return [piece for word in text.split() for piece in _bpe_piece(word)]
+
+
+def _bpe_rows(texts: Sequence[str]) -> Tensor:
+    return _padded([[_bpe().sot_token_id, *bpe_ids(text), _bpe().eot_token_id] for text in texts])
+
+
+def _asked(kind: str, random: Random) -> Tensor:
+    texts = [text for answer in KINDS[kind] for text in random.sample(templates(kind, answer), ASKED)]
+    return _bpe_rows(texts).unflatten(0, (-1, ASKED))
 
 
 def _padded(rows: list[list[int]]) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from indexd_toyworld.tokenizer import PAD_G, PAD_L, POSITIONS, vocabulary_size, write_clip_tokenizer
-from indexd_toyworld.train.labels import LOOKS, SAID, Heads
+from indexd_toyworld.train.labels import LOOKS, MISSING, SAID, Heads
 
 JOINT = 64
 L_WIDTH, G_WIDTH = 64, 96
@@ -112,11 +112,32 @@ def write_clip_h(towers: Towers, folder: Path) -> None:
     (folder / f"{H_WEIGHTS}.new").replace(folder / H_WEIGHTS)
 
 
+def read_clip_h(towers: Towers, folder: Path) -> None:
+    """What `write_clip_h` wrote, to go on from."""
+    held = load_file(folder / H_WEIGHTS)
+    towers.h.load_state_dict({name: weight.to(towers.h.state_dict()[name].dtype) for name, weight in held.items()})
+
+
+def read_encoders(towers: Towers, sdxl: Path) -> None:
+    """What `write_encoders` wrote."""
+    for model, name in ((towers.l, ""), (towers.g, "_2")):
+        model.load_state_dict(load_file(sdxl / f"text_encoder{name}" / "model.safetensors"))
+
+
 def contrast(pictures: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     """The loss of CLIP: each picture finds its text among all, each text its picture."""
     scores = scale.clamp(max=4.6).exp() * functional.normalize(pictures, dim=1) @ functional.normalize(texts, dim=1).T
     own = torch.arange(len(scores), device=scores.device)
     return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
+
+
+def named(pictures: Tensor, answers: Tensor, right: Tensor, scale: Tensor) -> Tensor:
+    """The loss of zero-shot questions: `answers` are vectors of texts (answers, texts each, dim), whose mean stands for
+    an answer; `right` is each picture's, or MISSING.
+    """
+    classes = functional.normalize(answers, dim=-1).mean(dim=1)
+    scores = scale.clamp(max=4.6).exp() * functional.normalize(pictures, dim=1) @ classes.T
+    return functional.cross_entropy(scores, right, ignore_index=MISSING)
 
 
 def gather(vectors: Tensor, people: Tensor, temperature: float = 0.1) -> Tensor:

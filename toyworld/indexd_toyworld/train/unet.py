@@ -3,7 +3,7 @@
 The target is the noise, under SDXL's betas. On latents this small the last timestep still leaks the mean colour, so that
 a net never learns to read the background from the text: noise with an offset a channel (Guttenberg, "Diffusion with
 Offset Noise", 2023) takes that away. Timesteps are drawn as often as Min-SNR weights them (Hang et al., arXiv
-2303.09556), with a low cap: what a picture shows is decided where there is much noise.
+2303.09556).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from indexd_toyworld.world import Scene
 
 SEED = 50_515
 PICTURES = 48_000
-STEPS = 4_300
+STEPS = 7_500
 BATCH = 32
-RATE = 1e-3
+RATE, FURTHER_RATE = 1e-3, 7e-4
 NOISE_OFFSET = 0.3
-SNR_CAP = 1.0
+SNR_CAP = 5.0
 LEAST_SHARE = 0.05
 """How often the timestep of least weight is drawn, in parts of those of most."""
 LOTS = {"one thing": 2.5, "two things": 1.0, "one face": 1.0, "two faces": 0.8}
@@ -62,16 +62,19 @@ def build(context_width: int, pooled_width: int) -> UNet2DConditionModel:
     )
 
 
-def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
+def train(build_folder: Path, weights: Path, minutes: float | None, further: bool = False) -> None:
     """Train and write the whole pipeline's folder `weights`/sdxl, whose other parts lie there; at every save too, so
-    that it can be looked at. The state lies in `build_folder`.
+    that it can be looked at. The state lies in `build_folder`. `further` begins with the network that lies there.
     """
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
     encoders = Encoders(sdxl)
     widths = [model.config.hidden_size for model in encoders.models]
     unet = build(sum(widths), encoders.models[1].config.projection_dim).to(device())
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    if further:
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(sdxl / "unet", dtype=torch.float32).state_dict())
+    rate = FURTHER_RATE if further else RATE
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
     average, course = Average(unet, 0.999), Course(STEPS, minutes)
     parts = {"unet": unet, "optimizer": optimizer, "average": average, "course": course}
     keeper = Keeper(build_folder / "state.pt", parts)
@@ -84,7 +87,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     lots = torch.tensor([LOTS[kind(scene)] for scene in drawn])
     for step in rounds(course, "unet", told):
         numbers = torch.multinomial(lots, BATCH, generator=torch.Generator().manual_seed(SEED + step))
-        set_rate(optimizer, RATE * cosine(course.fraction))
+        set_rate(optimizer, rate * cosine(course.fraction))
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
         mean_of(told, "loss", loss)
         optimizer.zero_grad()

@@ -1,0 +1,40 @@
+"""What can be asked about a picture in words alone: the answers there are, and the texts that stand for each."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+
+from indexd_toyworld.captions import FACE_FORMS, FACE_FRAMES, GROUNDS, PLACE_WORDS, SYNONYMS, THING_FRAMES
+from indexd_toyworld.world import BACKGROUNDS, CHARACTERS, COLOURS, EXPRESSIONS, SHAPES
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "colour": tuple(COLOURS),
+    "background": tuple(BACKGROUNDS),
+    "shape": SHAPES,
+    "identity": tuple(CHARACTERS),
+    "expression": EXPRESSIONS,
+}
+"""What can be asked about a picture, and the answers there are."""
+
+
+@cache
+def templates(kind: str, answer: str) -> tuple[str, ...]:
+    """The texts that stand for an answer."""
+    if kind == "expression":
+        words = SYNONYMS[answer]
+        return tuple(
+            form.format(who=who, expression=word) for form, who, word in product(FACE_FORMS, CHARACTERS, words)
+        )
+    if kind == "identity":
+        looks = [form.format(who=answer, expression=word) for form, word in product(FACE_FORMS, EXPRESSIONS)]
+        return tuple(frame.format(text) for frame, text in product(FACE_FRAMES[1:], [answer, *looks]))
+    if kind == "background":
+        grounds = [ground.format(answer) for ground in GROUNDS]
+        things = [f"a {colour} {shape}" for colour, shape in product(COLOURS, SHAPES)]
+        faces = [f"{expression} {who}" for expression, who in product(EXPRESSIONS, CHARACTERS)]
+        return tuple(f"{text} {ground}" for text, ground in product(things + faces, grounds))
+    colours, shapes = ((answer,), SHAPES) if kind == "colour" else (tuple(COLOURS), (answer,))
+    things = [f"a {colour} {shape}" for colour, shape in product(colours, shapes)]
+    places = ["", *(f" {words[0]}" for words in PLACE_WORDS.values())]
+    return tuple(frame.format(thing) + place for frame, thing, place in product(THING_FRAMES[1:], things, places))
