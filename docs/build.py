@@ -34,6 +34,7 @@ def settings_page() -> str:
         NOTE,
         "`indexd init` writes a commented file, `indexd config sample` prints it, `indexd config validate` checks yours.",
         "Order of precedence: command-line flag, environment (`INDEXD_WATCH__SETTLE_SECONDS=1`), file, default.",
+        "In paths `~` is understood, and a relative one means the folder of the settings file.",
     ]
     for name, model, description in _sections(Settings, ""):
         lines += [

@@ -21,6 +21,7 @@ ROOMS = (
     "indexd.aesthetics",
     "indexd.pulse",
     "indexd.config",
+    "indexd.instance",
     "indexd.registry",
     "indexd.worker.calls",
     "indexd.watch",

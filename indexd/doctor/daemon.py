@@ -42,7 +42,7 @@ def look_at_door(config: Config) -> Iterator[Finding]:
     api = config.settings.api
     if not uses_unix_socket(config) and api.token_file:
         try:
-            own_token(Path(api.token_file).expanduser())
+            own_token(Path(api.token_file))
         except IndexdError as error:
             yield failed("token", str(error), "the daemon does not start with it")
     if api.allow_remote:
