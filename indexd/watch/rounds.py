@@ -122,6 +122,7 @@ class RootRounds:
             self._scans.step()
             if self._scans.exchanged:
                 self._scans.exchanged = False
+                self._delivery.forget_sent()
                 self._place_due = now
             self._tell_of_stranger()
         self._settle(self._clock())
@@ -149,6 +150,8 @@ class RootRounds:
         was_there, first = self._standing.is_there, self._first
         verdict = self._standing.check()
         self._first = False
+        if verdict != "same":
+            self._delivery.forget_sent()
         look_again = min(_PLACE_SECONDS, self._options.sweep_seconds or _PLACE_SECONDS)
         self._place_due = now + (look_again if self._standing.is_there else self._options.poll_seconds)
         path = display(self.root.path)
@@ -184,6 +187,8 @@ class RootRounds:
             text = f"{display(self.root.path)}: {failure.reason}; it is compared with the index"
             self._on_event("watcher", text, self.root.id)
             self._events.recover(failure, now)
+            # It may have been moved away and back again.
+            self._delivery.forget_sent()
             self._want_full("missed", now)
 
     def _take_requests(self) -> None:

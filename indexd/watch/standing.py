@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal
 
+from indexd.watch.paths import display
 from indexd.watch.roots import Place, Stranger, examine
 
 Verdict = Literal["same", "offline", "replaced"]
@@ -86,7 +88,11 @@ class Standing:
             return True
         self.stranger = Stranger(here, held)
         what = "an empty folder or one without the indexed files" if not ours else "another folder"
-        self._stranger = f"{what} is in its place ({ours} of {held} indexed files are there); nothing is marked missing"
+        folder = shlex.quote(display(self._path))
+        self._stranger = (
+            f"{what} is in its place ({ours} of {held} indexed files are there); nothing is marked missing;"
+            f" if they are gone for good: indexd forget --under {folder} --offline"
+        )
         return True
 
     def _held(self, known: int) -> int:

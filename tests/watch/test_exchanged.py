@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexd.watch.roots import WatchOptions
+from indexd.watch.watcher import Hint
 from tests.watch.hand_driven import HandDriven, old_file
 
 OURS, FOREIGN = 10, 30
@@ -103,3 +104,21 @@ def test_who_waits_for_a_comparison_waits_through_an_exchange(
     library.run(60)
     assert ticket.is_set()
     assert library.status.online
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["it was seen to be away", "it was back before anybody looked"])
+def test_a_file_that_was_handed_over_and_not_found_because_its_folder_was_away_is_handed_over_again(
+    library: HandDriven, folder: Path, tmp_path: Path, noticed: bool
+) -> None:
+    library.stores = False
+    old_file(folder / "new.png")
+    library.say(Hint(b"new.png", "changed", folder=False))
+    library.take()
+    folder.rename(tmp_path / "away")
+    if noticed:
+        library.run(30)
+    (tmp_path / "away").rename(folder)
+    library.stores = True
+    library.watchers.current.fail("the folder itself was removed, moved or unmounted")
+    library.run(60)
+    assert (library.take(), b"new.png" in library.present()) == ([b"new.png"], True)
