@@ -207,9 +207,9 @@ FEATURES: tuple[Feature, ...] = (
             Cell("… from noise", {"mask": {"region": "face"}, "masked_content": "noise", "denoise": 1}),
             Cell("… from a fill", {"mask": {"region": "face"}, "masked_content": "fill", "denoise": 0.9}),
             Cell(
-                "only_masked: the face at twice its size",
+                "only_masked: the face at 64x64",
                 {"mask": {"region": "face", "padding": 0.25}, "only_masked": True, "only_masked_padding": 4}
-                | {"size": "96x96", "denoise": 0.8},
+                | {"size": "64x64", "denoise": 0.9},
             ),
         ),
         across=7,
