@@ -1,8 +1,12 @@
 # The same commands everywhere. Each sets up what it needs in .venv first; nothing but Python >= 3.11, git and make is assumed.
 PYTHON ?= python3
 VENV   := .venv
+# Whole files go to as many processes as there are cores; four at most, because each may hold the libraries of the models.
+SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Compiled modules are kept: the tests start hundreds of processes, and each would compile ours again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo test soak lint types bench toyworld sheets schemas docs clean
 
@@ -21,7 +25,7 @@ demo: $(READY)    ## make pictures from a dropped YAML, index them, find them: t
 	$(BIN)/indexd demo
 
 test: $(READY)    ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 lint: $(READY)    ## style, and that generated files are fresh
 	$(BIN)/ruff check .

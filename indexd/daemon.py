@@ -18,7 +18,7 @@ from indexd.api.server import Server
 from indexd.characters.clusterer import Clusterer
 from indexd.characters.keeper import Keeper
 from indexd.config import Config
-from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
+from indexd.errors import IndexdError, SettingsError, StoreError
 from indexd.images import picture_hash
 from indexd.intake import Intake
 from indexd.jobs.announce import Announcer
@@ -253,17 +253,17 @@ class Daemon:
             log.warning("that could not be noted in the index: %s", error)
 
     def _on_root_state(self, state: RootStatus) -> None:
-        try:
-            self.store.roots.set_state(
-                state.root_id,
-                online=state.online,
-                identity=state.identity,
-                mode=state.mode,
-                reason=state.reason,
-                stranger=state.stranger,
-            )
-        except StorageFull as error:
-            log.warning("how a folder stands could not be noted in the index: %s", error)
+        self.store.roots.set_state(
+            state.root_id,
+            online=state.online,
+            identity=state.identity,
+            mode=state.mode,
+            reason=state.reason,
+            stranger=state.stranger,
+        )
+        if state.online:
+            # What its pictures still needed has waited for them.
+            self.layers.announce()
 
 
 def scan_once(config: Config, *, models: bool = True) -> None:

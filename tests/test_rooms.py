@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,6 @@ ROOMS = (
     "indexd.daemon",
     "indexd.serve",
     "indexd.doctor",
-    "indexd.demo.original_layout",
-    "indexd.demo.tokenizers",
     "indexd_toyworld",
     "indexd.demo",
     "indexd.cli",
@@ -64,14 +63,10 @@ HEAVY = (
     "spandrel",
     "accelerate",
 )
-# The worker's child is the one door through which torch comes in; demo builds small models in a process of its own.
+# The worker's child is the one door through which torch comes in; the toy world writes its models' files by hand.
 DOORS = (
     "indexd.worker.child",
-    "indexd.demo.models",
-    "indexd.demo.guides",
-    "indexd.demo.lora",
-    "indexd.demo.original_layout",
-    "indexd.demo.tokenizers",
+    "indexd_toyworld.original_layout",
     "indexd_toyworld.single_file",
     "indexd_toyworld.tokenizer",
 )
@@ -84,6 +79,7 @@ def _modules() -> Iterator[tuple[str, Path]]:
                 yield ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__"), file
 
 
+@cache
 def _imports(file: Path) -> set[str]:
     tree = ast.parse(file.read_text("utf-8"))
     unreal = {

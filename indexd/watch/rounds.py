@@ -120,6 +120,9 @@ class RootRounds:
         self._timers(now)
         if len(self._settler) < _ENOUGH_PENDING:
             self._scans.step()
+            if self._scans.exchanged:
+                self._scans.exchanged = False
+                self._place_due = now
             self._tell_of_stranger()
         self._settle(self._clock())
         self._finish_tickets(self._clock())
@@ -160,6 +163,7 @@ class RootRounds:
             self._mount = self._events.mount = mount_of(self.root.path)
             self._scans.inodes = self._mount.inodes
             self._events.open(now)
+            self._scans.start_anew("scan")
             self._want_full("scan", now)
         return verdict
 

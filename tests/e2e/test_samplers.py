@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.demo.models import DemoModels
 from indexd.images.read import read
 from indexd.search.replay import recipe_in
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Choice, resolve
+from tests.tiny_models.models import TinyModels
 
 JOB = "kind: txt2img\nprompt: a cat\nseed: 5\nsize: 64x64\nsteps: 2\nsampler: {sampler}\n"
 
@@ -37,7 +37,7 @@ def pixels(path: str) -> Any:
         return np.asarray(opened)
 
 
-def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path, tiny_models: DemoModels) -> None:
+def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path, tiny_models: TinyModels) -> None:
     home = bare_home
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'[models.sdxl]\npath = "{tiny_models.sdxl.as_posix()}"\n[generate]\nthreads = 1\n')

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.models import DemoModels
 from tests.e2e.test_loop import indexd
 from tests.models.tiny_detector import write_detector
+from tests.tiny_models.models import TinyModels
 
 JOB = """\
 kind: txt2img
@@ -43,7 +43,7 @@ def result(home: Path, name: str) -> Any:
     return json.loads((home / "inbox" / "done" / f"{name}.result.json").read_text("utf-8"))
 
 
-def test_all_stages_in_one_job(home: Path, tiny_models: DemoModels, detector: Path) -> None:
+def test_all_stages_in_one_job(home: Path, tiny_models: TinyModels, detector: Path) -> None:
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'upscaler_folders = ["{tiny_models.upscaler.parent.as_posix()}"]\n')
         settings.write(f'detector_folders = ["{detector.parent.as_posix()}"]\n')
