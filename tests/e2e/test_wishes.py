@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.models import DemoModels
+from tests.tiny_models.models import TinyModels
 
 PLAIN = {"kind": "txt2img", "prompt": "a red cat", "seed": 11, "size": "64x64", "steps": 2, "sampler": "Euler"}
 LORA = {"name": "tiny-lora", "weight": 0.8, "text_weight": 0.3}
@@ -48,7 +48,7 @@ def pixels(path: str | Path) -> Any:
         return np.asarray(opened.convert("RGB"))
 
 
-def prepare(home: Path, models: DemoModels) -> None:
+def prepare(home: Path, models: TinyModels) -> None:
     """Another VAE, an aesthetic head, and pictures to start from."""
     vaes, sources = home / "vaes", home / "output" / "sources"
     for folder in (vaes, sources):
@@ -68,7 +68,7 @@ def prepare(home: Path, models: DemoModels) -> None:
     mask.save(sources / "masks" / "mask.png")
 
 
-def test_wishes_become_pictures_that_are_made_again(bare_home: Path, tiny_models: DemoModels) -> None:
+def test_wishes_become_pictures_that_are_made_again(bare_home: Path, tiny_models: TinyModels) -> None:
     home = bare_home
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(
