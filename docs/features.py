@@ -206,19 +206,14 @@ FEATURES: tuple[Feature, ...] = (
             Cell("the found face", {"mask": {"region": "face", "padding": 0.3}, "denoise": 0.9}),
             Cell("… from noise", {"mask": {"region": "face"}, "masked_content": "noise", "denoise": 1}),
             Cell("… from a fill", {"mask": {"region": "face"}, "masked_content": "fill", "denoise": 0.9}),
-            Cell("the input", shows="pair"),
             Cell(
-                "only_masked: the second face",
-                {
-                    "mask": {"region": "face", "index": 2, "padding": 0.25},
-                    "only_masked": True,
-                    "size": "64x64",
-                    "denoise": 0.85,
-                }
-                | {"prompt": "happy juri on a pink background", "only_masked_padding": 8}
-                | _input("pair"),
+                "only_masked: the face at 64x64",
+                {"mask": {"region": "face", "padding": 0.25}, "only_masked": True, "only_masked_padding": 4}
+                | {"size": "64x64", "denoise": 0.9},
             ),
         ),
+        across=7,
+        cell_px=96,
     ),
     Feature(
         "control",
