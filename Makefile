@@ -1,10 +1,14 @@
 # The same commands everywhere. Each sets up what it needs in .venv first; nothing but Python >= 3.11, git and make is assumed.
 PYTHON ?= python3
 VENV   := .venv
+# Whole files go to as many processes as there are cores; four at most, because each may hold the libraries of the models.
+SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Compiled modules are kept: the tests start hundreds of processes, and each would compile ours again.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test soak lint types bench toyworld schemas docs clean
+.PHONY: help setup demo test soak lint types bench toyworld sheets schemas docs clean
 
 help:             ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +25,7 @@ demo: $(READY)    ## make pictures from a dropped YAML, index them, find them: t
 	$(BIN)/indexd demo
 
 test: $(READY)    ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 lint: $(READY)    ## style, and that generated files are fresh
 	$(BIN)/ruff check .
@@ -41,6 +45,9 @@ bench: $(READY)   ## every benchmark: our figure, the peer's or the physical lim
 toyworld: $(READY) ## train the toy world's models again from nothing (goes on where it was stopped), then measure them
 	$(BIN)/python -m indexd_toyworld.train
 	$(BIN)/python -m indexd_toyworld.evaluate
+
+sheets: $(READY)  ## make the pictures of docs/features.md anew, with the toy world and the real daemon (minutes)
+	$(BIN)/python docs/sheets.py
 
 schemas: $(READY) ## write the generated files again: JSON Schemas and the reference pages of docs/
 	$(BIN)/python -m indexd_schemas.generate

@@ -7,6 +7,7 @@ library of any size can be made again alone. Nothing here is isotropic noise, on
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ class Cone:
         chance = np.random.default_rng((self.seed, self.dim, 1, block - FIRST_BLOCK))
         # The square of a uniform number makes the first clusters large and the last ones tiny.
         cluster = (chance.random(count) ** 2 * CLUSTERS).astype(np.int64)
-        common, centres = self._fixed()
+        common, centres = _fixed(self.seed, self.dim)
         own = chance.standard_normal((count, self.dim), dtype=np.float32) * _spectrum(self.dim)
         own *= np.sqrt(OWN) * chance.uniform(0.6, 1.4, (count, 1)).astype(np.float32)
         own += centres[cluster]
@@ -49,17 +50,19 @@ class Cone:
     def texts(self, count: int) -> Floats:
         """Questions from outside the cone, as texts are to pictures: little of a picture, much of a direction of their own."""
         chance = np.random.default_rng((self.seed, self.dim, 0, 7))
-        common, _ = self._fixed()
+        common, _ = _fixed(self.seed, self.dim)
         meant = self.rows(-1, count) - common
         aside = unit(chance.standard_normal((1, self.dim), dtype=np.float32))
         return unit(TEXT_COSINE * unit(meant) + np.float32(np.sqrt(1 - TEXT_COSINE**2)) * aside)
 
-    def _fixed(self) -> tuple[Floats, Floats]:
-        """The common direction (dim,) and the clusters' centres (CLUSTERS, dim), scaled to their shares."""
-        chance = np.random.default_rng((self.seed, self.dim, 0))
-        common = unit(chance.standard_normal((1, self.dim), dtype=np.float32))[0] * np.float32(np.sqrt(COMMON))
-        centres = chance.standard_normal((CLUSTERS, self.dim), dtype=np.float32) * _spectrum(self.dim)
-        return common, centres * np.float32(np.sqrt(CLUSTER))
+
+@functools.lru_cache(maxsize=8)
+def _fixed(seed: int, dim: int) -> tuple[Floats, Floats]:
+    """The common direction (dim,) and the clusters' centres (CLUSTERS, dim), scaled to their shares."""
+    chance = np.random.default_rng((seed, dim, 0))
+    common = unit(chance.standard_normal((1, dim), dtype=np.float32))[0] * np.float32(np.sqrt(COMMON))
+    centres = chance.standard_normal((CLUSTERS, dim), dtype=np.float32) * _spectrum(dim)
+    return common, centres * np.float32(np.sqrt(CLUSTER))
 
 
 def mean_cosine(rows: Floats) -> float:

@@ -53,7 +53,7 @@ threads = 1
 def main() -> None:
     """Run the benchmark and print its lines."""
     with homes.home() as home:
-        program = "import sys, pathlib; from indexd.demo.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).clip_h)"
+        program = "import sys, pathlib; from tests.tiny_models.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).clip_h)"
         clip_h = subprocess.run(
             [sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True
         ).stdout.splitlines()[-1]

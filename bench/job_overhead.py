@@ -60,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     what = f"{options.pictures} pictures of {options.size} px, {options.steps} steps"
     with homes.home() as home:
-        program = "import sys, pathlib; from indexd.demo.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).sdxl)"
+        program = "import sys, pathlib; from tests.tiny_models.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).sdxl)"
         sdxl = subprocess.run(
             [sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True
         ).stdout.splitlines()[-1]

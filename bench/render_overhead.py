@@ -23,10 +23,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from indexd.demo.models import build_models
 from indexd.generate.render import render
 from indexd.models.pool import ModelPool
 from indexd.worker.calls import ModelSpec, Render, WorkerSettings
+from tests.tiny_models.models import build_models
 
 STEPS = 8
 SIDE = 64

@@ -60,7 +60,7 @@ class Shelf:
         A folder with a file called `whole` is one model; `-name` = a folder with a file of that name holds none at all.
         """
         self._noun = noun
-        self._folders = [Path(folder).expanduser().absolute() for folder in folders]
+        self._folders = [Path(folder) for folder in folders]
         self._suffixes = tuple(suffixes)
         self._fixed = fixed
         self._whole = whole
@@ -180,7 +180,7 @@ class Catalogue:
     def of(cls, config: Config) -> Catalogue:
         """The catalogue of the settings."""
         settings, role = config.settings.generate, config.settings.models.sdxl
-        default = Path(role.path).expanduser().absolute() if role.path else None
+        default = Path(role.path) if role.path else None
         if default is None and role.hub:
             default = pulled_folder(config, role.hub)
         return cls(
@@ -192,7 +192,7 @@ class Catalogue:
             settings.embedding_folders,
             settings.upscaler_folders,
             settings.detector_folders,
-            [Path(one.path).expanduser().absolute() for one in config.settings.faces.detectors],
+            [Path(one.path) for one in config.settings.faces.detectors],
             config.settings.control.folders,
             config.settings.control.reference_folders,
         )

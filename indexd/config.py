@@ -19,7 +19,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSourc
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from indexd.errors import SettingsError
-from indexd_schemas.settings import ROLES, Settings
+from indexd_schemas.local_paths import located
+from indexd_schemas.settings import Settings
 
 SETTINGS_NAME = "indexd.toml"
 # A Unix socket's path must fit in sockaddr_un: 108 bytes on Linux, 104 on macOS, with the closing NUL.
@@ -66,11 +67,15 @@ def settings_path(home: Path | None) -> Path:
 
 
 def load(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Settings and places. `home` None = `INDEXD_HOME`, else the system's usual places. Raises SettingsError."""
+    """Settings and places. `home` None = `INDEXD_HOME`, else the system's usual places. Raises SettingsError.
+
+    Every path in them is absolute, wherever it was written: a relative one means the folder of the settings file.
+    """
     home = home.expanduser().absolute() if home is not None else default_home()
     file = settings_path(home)
-    settings = read_settings(file, overrides or {})
-    _refuse(file, _unusable_paths(settings))
+    problems: list[str] = []
+    settings = located(read_settings(file, overrides or {}), file.parent, problems)
+    _refuse(file, problems)
     places = _places(settings, home, file)
     _refuse(file, _taken_inbox(settings, places))
     return Config(settings, places)
@@ -149,40 +154,13 @@ def _refuse(file: Path, problems: Iterable[str]) -> None:
         raise SettingsError(text)
 
 
-def _unusable_paths(settings: Settings) -> Iterator[str]:
-    """A sentence for every path that no system call would take."""
-    paths = {f"paths.{name}": text for name, text in settings.paths}
-    paths |= {f"roots.{number}.path": root.path for number, root in enumerate(settings.roots)}
-    paths["log.file"] = settings.log.file
-    paths["api.token_file"] = settings.api.token_file
-    paths |= {f"models.{role}.path": settings.models.role(role).path for role in ROLES}
-    paths["generate.lora_registry"] = settings.generate.lora_registry
-    paths |= {f"faces.detectors.{number}.path": one.path for number, one in enumerate(settings.faces.detectors)}
-    paths["faces.embedder_path"] = settings.faces.embedder_path
-    for name in (one for one in type(settings.generate).model_fields if one.endswith("_folders")):
-        folders = getattr(settings.generate, name)
-        paths |= {f"generate.{name}.{number}": text for number, text in enumerate(folders)}
-    for name, text in paths.items():
-        if "\0" in text:
-            yield f"{name}: a path cannot hold a NUL character"
-        elif not text.strip() and name.startswith("roots."):
-            yield f"{name}: it is empty; name the folder"
-        elif not text.strip() and name.startswith("faces.detectors."):
-            yield f"{name}: it is empty; name the detector's file"
-        else:
-            try:
-                Path(text).expanduser()
-            except RuntimeError:
-                yield f"{name}: {text!r} names a user whose home folder is not known here; write the path in full"
-
-
 def _taken_inbox(settings: Settings, places: Places) -> Iterator[str]:
     """A folder is watched for job files or for pictures; the inbox would never be looked into."""
     inbox = os.path.normpath(places.inbox)
     if inbox == os.path.normpath(places.output):
         yield f"paths.inbox: {inbox} is the output folder as well; give job files a folder of their own"
     for number, root in enumerate(settings.roots):
-        if inbox == os.path.normpath(_path(root.path, places.home)):
+        if inbox == os.path.normpath(root.path):
             yield f"roots.{number}.path: {inbox} is the inbox for job files; pictures need another folder"
 
 
@@ -238,7 +216,7 @@ def _runtime_folder(system: Path = Path("/run")) -> Path:
 
 
 def _path(text: str, default: Path) -> Path:
-    return Path(text).expanduser().absolute() if text else default
+    return Path(text) if text else default
 
 
 def _short_socket(wanted: Path) -> Path:

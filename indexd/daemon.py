@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from indexd import roles
 from indexd.api.live import LiveParts
@@ -18,8 +15,9 @@ from indexd.api.server import Server
 from indexd.characters.clusterer import Clusterer
 from indexd.characters.keeper import Keeper
 from indexd.config import Config
-from indexd.errors import IndexdError, SettingsError, StorageFull, StoreError
+from indexd.errors import IndexdError, SettingsError, StoreError
 from indexd.images import picture_hash
+from indexd.instance import instance_lock
 from indexd.intake import Intake
 from indexd.jobs.announce import Announcer
 from indexd.jobs.facade import Jobs
@@ -48,30 +46,6 @@ log = logging.getLogger(__name__)
 # By then the queue and the layers have given back what they want to keep, and a worker owns nothing.
 DRAIN_SECONDS = 3.0
 RECOVERY_SECONDS = 900
-
-
-@contextlib.contextmanager
-def instance_lock(config: Config) -> Iterator[None]:
-    """Hold the right to write the index. Raises StoreError naming the process that holds it."""
-    lock_file = config.places.lock
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(lock_file)
-    owner = lock_file.with_suffix(".pid")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        with contextlib.suppress(OSError):
-            raise StoreError(
-                f"indexd is already running for {config.places.index} (process {owner.read_text().strip()});"
-                " stop it first"
-            ) from None
-        raise StoreError(f"indexd is already running for {config.places.index}; stop it first") from None
-    try:
-        owner.write_text(f"{os.getpid()}\n")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
 
 
 def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
@@ -253,17 +227,17 @@ class Daemon:
             log.warning("that could not be noted in the index: %s", error)
 
     def _on_root_state(self, state: RootStatus) -> None:
-        try:
-            self.store.roots.set_state(
-                state.root_id,
-                online=state.online,
-                identity=state.identity,
-                mode=state.mode,
-                reason=state.reason,
-                stranger=state.stranger,
-            )
-        except StorageFull as error:
-            log.warning("how a folder stands could not be noted in the index: %s", error)
+        self.store.roots.set_state(
+            state.root_id,
+            online=state.online,
+            identity=state.identity,
+            mode=state.mode,
+            reason=state.reason,
+            stranger=state.stranger,
+        )
+        if state.online:
+            # What its pictures still needed has waited for them.
+            self.layers.announce()
 
 
 def scan_once(config: Config, *, models: bool = True) -> None:

@@ -48,12 +48,6 @@ class DaemonNotRunning(IndexdError):
     exit_code = EXIT_NO_DAEMON
 
 
-class PartlyFailed(IndexdError):
-    """Some of what was asked was done, some was not; the text says which."""
-
-    exit_code = EXIT_PARTLY_FAILED
-
-
 class SettingsError(IndexdError):
     """The settings file, an environment variable or a flag holds something that cannot be used."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from indexd.config import Config
 from indexd.errors import ModelOff
-from indexd.worker.calls import FACES, ControlSpec, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
+from indexd.worker.calls import CLIP_H, FACES, ControlSpec, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.roles import role_problem
 from indexd_schemas.durations import parse_duration
 from indexd_schemas.output import RoleState
@@ -40,7 +41,17 @@ def worker_settings(config: Config) -> WorkerSettings:
 def aesthetic_head(config: Config) -> Path | None:
     """The file of the head that gives the aesthetic score, whether it is there or not; None = there is none."""
     text = config.settings.score.aesthetic
-    return Path(text).expanduser().absolute() if text else None
+    return Path(text) if text else None
+
+
+def picture_width(config: Config) -> int | None:
+    """The length of clip_h's vectors, as its folder states it; None where that cannot be told."""
+    spec = _spec(config, CLIP_H)
+    try:
+        stated = json.loads((Path(spec.path) / "open_clip_config.json").read_text("utf-8")) if spec else {}
+        return int(stated["model_cfg"]["embed_dim"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def need(config: Config, role: str) -> None:
@@ -71,7 +82,7 @@ def _faces(config: Config) -> FacesSpec:
     return FacesSpec(
         detectors=tuple(
             DetectorSpec(
-                str(Path(detector.path).expanduser().absolute()),
+                detector.path,
                 {
                     name.strip(): (kind or name).strip()
                     for name, _, kind in (one.partition("=") for one in detector.kinds)
@@ -82,7 +93,7 @@ def _faces(config: Config) -> FacesSpec:
             for detector in faces.detectors
         ),
         embedder=faces.embedder,
-        embedder_path=str(Path(faces.embedder_path).expanduser().absolute()) if faces.embedder_path else "",
+        embedder_path=faces.embedder_path,
         padding=faces.padding,
         background=faces.background,
         batch_size=faces.batch_size,
@@ -92,11 +103,13 @@ def _faces(config: Config) -> FacesSpec:
 
 def _control(config: Config) -> ControlSpec:
     control = config.settings.control
-    depth, pose, encoder = (
-        str(Path(path).expanduser().absolute()) if path else ""
-        for path in (control.depth_model, control.pose_model, control.image_encoder)
+    return ControlSpec(
+        control.depth_model,
+        control.pose_model,
+        control.image_encoder,
+        parse_duration(control.keep_alive),
+        control.cache_megabytes << 20,
     )
-    return ControlSpec(depth, pose, encoder, parse_duration(control.keep_alive), control.cache_megabytes << 20)
 
 
 def makers_of(config: Config) -> dict[str, str]:
@@ -108,7 +121,7 @@ def makers_of(config: Config) -> dict[str, str]:
 def _spec(config: Config, role: str) -> ModelSpec | None:
     model = config.settings.models.role(role)
     if model.path:
-        path = Path(model.path).expanduser().absolute()
+        path = Path(model.path)
     elif model.hub:
         path = pulled_folder(config, model.hub)
     else:

@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable
 
 from indexd.config import Config
-from indexd.daemon import Daemon, instance_lock
+from indexd.daemon import Daemon
 from indexd.errors import IndexdError, SettingsError, StoreError
+from indexd.instance import instance_lock
 from indexd.service.heart import Heart
 from indexd.service.notify import notify
 

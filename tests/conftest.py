@@ -1,9 +1,11 @@
-"""What every test may use: no hub, one thread, and tiny models that are built once a session."""
+"""What every test may use: no hub, one thread, no waiting for the disk, and tiny models that are built once a session."""
 
 from __future__ import annotations
 
+import gc
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 # Before any test imports a library that reads them.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,11 +15,15 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
-if TYPE_CHECKING:
-    from indexd.demo.guides import DemoGuides
-    from indexd.demo.models import DemoModels
-    from indexd_toyworld.paths import ToyModels
+from indexd.store import database
 
+if TYPE_CHECKING:
+    from indexd_toyworld.paths import ToyModels
+    from tests.tiny_models.guides import TinyGuides
+    from tests.tiny_models.models import TinyModels
+
+FSYNC = os.fsync
+PRAGMAS = {name: getattr(database, name) for name in ("_DURABLE", "_DERIVABLE")}
 
 # How long the fuzz tests look: a moment in every run, minutes with --hypothesis-profile=long. No deadlines: the machine
 # may be slow. The short one draws the same each time, so that a run says something of the change and not of luck.
@@ -27,10 +33,61 @@ settings.register_profile("long", max_examples=5000, **_ALWAYS)
 settings.load_profile("short")
 
 
+def pytest_collection_finish() -> None:
+    """What the imports made stays until the end: looking through a million objects for rubbish again and again is time lost."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """What is frozen is not torn down, and some libraries complain of that after pytest's closing line."""
+    gc.unfreeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A report goes to another process as UTF-8, and tests of hostile names log what is none."""
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(inner) for key, inner in value.items()}
+    return type(value)(map(_encodable, value)) if isinstance(value, (list, tuple)) else value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def written_without_waiting() -> Iterator[None]:
+    """Nothing in this process waits until its bytes are on the platter, which most of a test's time would go to.
+
+    Only a power cut could tell. Daemons are processes of their own and wait (tests/faults cuts their power), and so does
+    what asks for `waiting_for_the_disk`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        for name in PRAGMAS:
+            patch.setattr(database, name, "PRAGMA synchronous = OFF")
+        yield
+
+
+@pytest.fixture
+def waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what reached the disk and what did not: everything waits as it does at home."""
+    monkeypatch.setattr(os, "fsync", FSYNC)
+    for name, pragma in PRAGMAS.items():
+        monkeypatch.setattr(database, name, pragma)
+
+
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> DemoModels:
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     """Tiny models of the real architectures on disk; with pytest-xdist all processes share one copy."""
-    from indexd.demo.models import build_models
+    from tests.tiny_models.models import build_models
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -47,8 +104,8 @@ def toy_world() -> ToyModels:
 
 
 @pytest.fixture(scope="session")
-def tiny_guides(tiny_models: DemoModels) -> DemoGuides:
+def tiny_guides(tiny_models: TinyModels) -> TinyGuides:
     """Tiny ControlNets, an IP-Adapter and a depth model that go with the tiny models."""
-    from indexd.demo.guides import build_guides
+    from tests.tiny_models.guides import build_guides
 
     return build_guides(tiny_models, tiny_models.folder.with_name("tiny-guides"))

@@ -198,11 +198,12 @@ class Soak:
         with contextlib.suppress(IndexdError):
             remote = connect(load(self.home), need_daemon=True)
             try:
-                remote.rate([Target(path=os.fsencode(path))], value)
+                changed = remote.rate([Target(path=os.fsencode(path))], value).changed
             finally:
                 remote.close()
-            self._ratings[content] = value
-            self.report.did["ratings acknowledged"] += 1
+            if changed:  # a picture of this moment may not be indexed yet
+                self._ratings[content] = value
+                self.report.did["ratings acknowledged"] += 1
 
     def _move(self) -> None:
         there = sorted(self.pictures.rglob("*.png"))
@@ -300,15 +301,18 @@ class Soak:
         self._take_root("folder replaced", put_another)
 
     def _take_root(self, name: str, then: Callable[[], None]) -> None:
-        away = self.home / "away"
+        away, other = self.home / "away", self.home / "other"
         if self._mends:
             return
         self.pictures.rename(away)
         then()
 
         def put_back() -> None:
-            shutil.rmtree(self.pictures, ignore_errors=True)
+            # At once, as a disk is unmounted and another mounted; nobody waits until the other is empty.
+            if self.pictures.exists():
+                self.pictures.rename(other)
             away.rename(self.pictures)
+            shutil.rmtree(other, ignore_errors=True)
 
         self._fault(name, put_back)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from filelock import FileLock, Timeout
+from contextlib import ExitStack
 
 from indexd.api.client import Address, RemoteOperations
 from indexd.api.listen import uses_unix_socket
 from indexd.api.operations import Operations
 from indexd.api.token import read_entrance
 from indexd.config import Config
-from indexd.errors import DaemonNotRunning, NothingFound, StoreError
+from indexd.errors import DaemonNotRunning, NothingFound
+from indexd.instance import instance_lock
 
 LOCK_SECONDS = 2.0
+SILENT = "another indexd{holder} is writing {index} and does not answer (it may be starting); try again"
 
 
 def address_of(config: Config) -> Address | None:
@@ -64,21 +66,8 @@ def _writer(config: Config) -> Operations:
     from indexd.api.local import LocalOperations
     from indexd.store.index import Store
 
-    lock = FileLock(config.places.lock)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise StoreError(
-            f"another indexd is writing {config.places.index} and does not answer (it may be starting); try again"
-        ) from None
-    try:
+    with ExitStack() as held:
+        held.enter_context(instance_lock(config, wait_seconds=LOCK_SECONDS, refusal=SILENT))
         store = Store.open(config.places.index)
-    except BaseException:
-        lock.release()
-        raise
-
-    def close() -> None:
-        store.close()
-        lock.release()
-
-    return LocalOperations(config, store, at_end=close)
+        held.callback(store.close)
+        return LocalOperations(config, store, at_end=held.pop_all().close)

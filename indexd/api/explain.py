@@ -71,6 +71,8 @@ def _changed(row: FileRow, running: bool) -> list[str]:
 def _work_sentence(work: PendingWork) -> str:
     if work.state == "failed":
         return f"{work.stage} was given up after {work.attempts} attempts: {work.error or 'no reason is known'}"
+    if work.state == "away":
+        return f"{work.stage} waits: {work.error}"
     if work.waits_for:
         return f"{work.stage} waits: {work.waits_for}"
     return f"{work.stage} is {'being computed' if work.state == 'running' else 'still to be computed'}"

@@ -172,7 +172,7 @@ def relocate(store: Store, config: Config, live: LiveParts | None, request: Relo
     )
 
 
-def forget(store: Store, config: Config, request: ForgetRequest) -> Forgotten:
+def forget(store: Store, config: Config, live: LiveParts | None, request: ForgetRequest) -> Forgotten:
     """See Operations."""
     under = _tree(request.under) if request.under is not None else None
     if request.offline and under is None:
@@ -203,6 +203,9 @@ def forget(store: Store, config: Config, request: ForgetRequest) -> Forgotten:
         marks = 0 if request.with_marks else store.forgetting.marked(images)
         return reply.model_copy(update={"marks_kept": marks})
     gone = store.forgetting.forget(chosen, images, with_marks=request.with_marks)
+    if live is not None and request.offline:
+        # Another folder in the place of the one that is gone for good may be the library from now on.
+        live.watch.scan(None, wait=False)
     return reply.model_copy(update={"files": gone.files, "images": gone.images, "marks_kept": gone.marks_kept})
 
 

@@ -95,7 +95,7 @@ def _private_folder(folder: Path) -> None:
 
 def _tcp(config: Config) -> Door:
     api, places = config.settings.api, config.places
-    token = own_token(Path(api.token_file).expanduser()) if api.token_file else new_token()
+    token = own_token(Path(api.token_file)) if api.token_file else new_token()
     _private_folder(places.token.parent)
     address = ip_address(api.address)
     listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)

@@ -201,7 +201,7 @@ class LocalOperations(LocalCharacters):
 
     def forget(self, request: ForgetRequest) -> Forgotten:
         """See Operations."""
-        return keeping.forget(self._store, self._config, request)
+        return keeping.forget(self._store, self._config, self._live, request)
 
     def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
         """See Operations."""

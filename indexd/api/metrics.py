@@ -54,9 +54,11 @@ def _index(out: Exposition, now: Status, gauges: Gauges) -> None:
 
 
 def _work(out: Exposition, now: Status, gauges: Gauges, at: float) -> None:
-    out.family("indexd_work_items", "gauge", "Work on pictures that is not done, by stage; failed = set aside.")
+    out.family(
+        "indexd_work_items", "gauge", "Work on pictures that is not done, by stage; failed = set aside, away = no file."
+    )
     for stage, states in sorted(now.pending.items()):
-        for state in ("waiting", "running", "failed"):
+        for state in ("waiting", "running", "failed", "away"):
             out.sample("indexd_work_items", states.get(state, 0), {"stage": stage, "state": state})
     out.family("indexd_work_oldest_age_seconds", "gauge", "How long the oldest picture that waits is in the index.")
     for stage, since in sorted(gauges.waiting_since.items()):

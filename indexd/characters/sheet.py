@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from indexd.errors import IndexdError
-from indexd.images.sheets import PICTURE_FORMATS, save_page
+from indexd.images.containers.kinds import FORMATS
+from indexd.images.sheets import save_page
 from indexd_schemas.characters import CharacterFace
 
 CELL_PX = 160
@@ -57,7 +58,7 @@ def face_picture(face: CharacterFace, thumbnail: Path) -> Image.Image | None:
         if source is None or not source.is_file():
             continue
         try:
-            with Image.open(source, formats=PICTURE_FORMATS) as opened:
+            with Image.open(source, formats=FORMATS) as opened:
                 upright = ImageOps.exif_transpose(opened).convert("RGB")
         except Exception:
             # Pillow raises eight classes over broken files; the next source, or an empty cell.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.correcting import COMMANDS, character_argument, correct, made
+from indexd.cli.checked import checked
+from indexd.cli.correcting import COMMANDS, character_argument, correct
 from indexd.cli.printing import json_option, note, print_json, tell
 from indexd.cli.session import operations, settings
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK
@@ -82,7 +83,7 @@ def show(character: str, limit: int, strategy: str, sheet: str | None, as_json: 
     from indexd_schemas.characters import CharacterQuestion
 
     with operations() as door:
-        found = door.character(made(CharacterQuestion, character=character, limit=limit, strategy=strategy))
+        found = door.character(checked(CharacterQuestion, character=character, limit=limit, strategy=strategy))
     if sheet:
         _write_sheet(found, sheet)
     if as_json:

@@ -49,7 +49,7 @@ def validate() -> int:
     for root in loaded.settings.roots:
         from pathlib import Path
 
-        if not Path(root.path).expanduser().is_dir():
+        if not Path(root.path).is_dir():
             note(f"warning: the folder {root.path} is not there now; it will be watched when it comes")
     click.echo(f"{file}: valid")
     return EXIT_OK

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexd.cli.checked import checked
 from indexd.cli.printing import json_option, moment, print_json, tell
 from indexd.cli.session import operations
-from indexd.errors import EXIT_OK, UsageError
+from indexd.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from indexd_schemas.characters import Corrected, FaceReference
@@ -121,24 +122,13 @@ def correct(as_json: bool, **given: Any) -> int:
     from indexd_schemas.characters import Correction
 
     with operations(write=True) as door:
-        done: Corrected = door.correct(made(Correction, **given))
+        done: Corrected = door.correct(checked(Correction, **given))
     if as_json:
         print_json(done)
     else:
         undo_hint = "" if given["kind"] == "undo" else f"  (indexd characters undo {done.number})"
         tell(f"{done.text}{undo_hint}")
     return EXIT_OK
-
-
-def made(model: Any, **given: Any) -> Any:
-    """A request. Raises UsageError with the first thing that is wrong."""
-    from pydantic import ValidationError
-
-    try:
-        return model(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _faces(texts: Sequence[str]) -> tuple[FaceReference, ...]:

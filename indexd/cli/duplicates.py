@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexd.cli.checked import checked
 from indexd.cli.dashes import dash_words
 from indexd.cli.printing import byte_count, json_option, moment, note, print_json, tell
-from indexd.cli.session import operations, settings
+from indexd.cli.session import answered, settings
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
-    from indexd_schemas.library import DuplicateGroup, DuplicateKind, Duplicates, DuplicatesQuestion
+    from indexd_schemas.library import DuplicateGroup, DuplicateKind, Duplicates
 
 _TITLES: dict[str, str] = {
     "same": "same bytes in several files",
@@ -72,11 +73,17 @@ def duplicates(
 
     Nothing is deleted, moved or marked: what you do with the answer is up to you. Exit code 3 when there is none.
     """
+    from indexd_schemas.library import DuplicatesQuestion
+
     if threshold is not None and not similar:
         raise UsageError("--threshold belongs to --similar")
     wanted: dict[DuplicateKind, bool] = {"same": same, "near": near, "similar": similar}
     kinds = tuple(kind for kind, on in wanted.items() if on)
-    found = _ask(_question(kinds or ("same", "near"), filters, limit, threshold))
+    given: dict[str, object] = {"kinds": kinds} if kinds else {}
+    if threshold is not None:
+        given["threshold"] = threshold
+    question = checked(DuplicatesQuestion, filters=filters, limit=limit, **given)
+    found = answered("comparing", lambda door: door.duplicates(question))
     for line in found.notes:
         note(f"note: {line}")
     if sheet and found.groups:
@@ -86,33 +93,6 @@ def duplicates(
     else:
         _print(found)
     return EXIT_OK if found.groups else EXIT_NOTHING_FOUND
-
-
-def _question(
-    kinds: tuple[DuplicateKind, ...], filters: tuple[str, ...], limit: int, threshold: float | None
-) -> DuplicatesQuestion:
-    from pydantic import ValidationError
-
-    from indexd.search.language import parse
-    from indexd_schemas.library import DEFAULT_THRESHOLD, DuplicatesQuestion
-
-    # Parsed here as well, so that a wrong filter is refused before the daemon is bothered.
-    parse(filters)
-    try:
-        return DuplicatesQuestion(
-            kinds=kinds, filters=filters, limit=limit, threshold=DEFAULT_THRESHOLD if threshold is None else threshold
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def _ask(question: DuplicatesQuestion) -> Duplicates:
-    from indexd.cli.printing import progress
-
-    with operations() as door, progress(counted=False) as bar:
-        bar.add_task("comparing", total=None)
-        return door.duplicates(question)
 
 
 def _write_sheet(found: Duplicates, sheet: str) -> None:

@@ -12,7 +12,9 @@ from indexd.errors import IndexdError, NothingFound, UsageError
 
 if TYPE_CHECKING:
     from indexd.images.facts import Metadata
+    from indexd.search.job_file import JobFile
     from indexd_schemas.output import Image
+    from indexd_schemas.recipe import Recipe
 
 JOB_ENDINGS = (".yaml", ".yml")
 
@@ -28,22 +30,14 @@ def check_target(target: Path) -> None:
 
 
 def emit_job(image: Image, target: Path) -> None:
-    """Write the job that makes `image` again, as far as its metadata tells; says on stderr what is missing."""
-    from indexd.catalogue import Catalogue
-    from indexd.jobs.own_recipe import problem_of
-    from indexd.search.job_file import job_of
+    """Write the job that makes `image` again: exactly where it carries our recipe, else as far as its metadata tells.
 
+    What is missing is said on stderr.
+    """
     made = _metadata(image)
     name = image.path or f"#{image.id}"
-    shelves = Catalogue.of(settings())
     try:
-        job = job_of(
-            made,
-            (image.width, image.height),
-            _source(made),
-            problem_of(shelves.checkpoint),
-            problem_of(shelves.lora),
-        )
+        job = _of_recipe(made, name) or _of_metadata(made, image)
     except IndexdError as error:
         raise IndexdError(f"no job can be made of {name}: {error}") from None
     by = made.generator_version if made.generator == "indexd" else made.generator
@@ -54,6 +48,61 @@ def emit_job(image: Image, target: Path) -> None:
     for remark in job.remarks:
         note(f"not taken over as it was: {remark}")
     note(f"the recipe of {name} is in {target}")
+
+
+def _of_recipe(made: Metadata, name: str) -> JobFile | None:
+    """The job of the whole recipe; None where there is none, or a picture that it goes by is not in the index.
+
+    Raises IndexdError for an inpainted one of which such a picture is missing: without it that would be another picture.
+    """
+    from indexd.search.job_file import JobFile, keys_of, pictures_of
+    from indexd.search.replay import recipe_in
+
+    recipe = recipe_in(made, name)
+    if recipe is None:
+        return None
+    wanted = pictures_of(recipe)
+    places = {content: _place(content) for content in wanted}
+    missing = next((content for content, place in places.items() if place is None), None)
+    if missing is None:
+        job = JobFile(keys_of(recipe, {content: place for content, place in places.items() if place is not None}))
+        _check_models(job, recipe)
+        return job
+    if recipe.kind == "inpaint":
+        raise IndexdError(
+            f"it was made with {wanted[missing]} ({missing[:12]}…), which is not in the index; "
+            "copy it into a watched folder and ask again"
+        )
+    return None
+
+
+def _check_models(job: JobFile, recipe: Recipe) -> None:
+    """Remarks on the models that are not here."""
+    from indexd.catalogue import Catalogue
+    from indexd.jobs.own_recipe import problem_of
+
+    shelves = Catalogue.of(settings())
+    named = [("model", shelves.checkpoint, recipe.model.name)] if recipe.model is not None else []
+    named += [(f"loras: {lora.name}", shelves.lora, lora.name) for lora in recipe.loras]
+    for what, find, name in named:
+        problem = problem_of(find)(name)
+        if problem is not None:
+            job.remarks.append(f"{what}: {problem}")
+
+
+def _of_metadata(made: Metadata, image: Image) -> JobFile:
+    from indexd.catalogue import Catalogue
+    from indexd.jobs.own_recipe import problem_of
+    from indexd.search.job_file import job_of
+
+    shelves = Catalogue.of(settings())
+    return job_of(
+        made,
+        (image.width, image.height),
+        None if made.input_hash is None else _place(made.input_hash),
+        problem_of(shelves.checkpoint),
+        problem_of(shelves.lora),
+    )
 
 
 def _metadata(image: Image) -> Metadata:
@@ -91,16 +140,13 @@ def _metadata(image: Image) -> Metadata:
     )
 
 
-def _source(made: Metadata) -> str | None:
-    """Where the picture that an img2img began from lies now, found by its content."""
+def _place(content: str) -> str | None:
+    """Where a picture lies now that a picture was made from, found by its content."""
     from indexd.search.targets import Target
 
-    if made.input_hash is None:
-        return None
     try:
-        content = bytes.fromhex(made.input_hash)
         with operations() as door:
-            return door.show(Target(content_hash=content)).image.path
+            return door.show(Target(content_hash=bytes.fromhex(content))).image.path
     except (ValueError, NothingFound):
         return None
 

@@ -67,12 +67,12 @@ def export(
 
 
 def _records(door: Operations, query: tuple[str, ...]) -> Iterator[PlacedRecord]:
-    from indexd.cli.marking import request
+    from indexd.cli.checked import checked
     from indexd_schemas.marks import ExportRequest
 
     cursor: str | None = ""
     while cursor is not None:
-        page = door.export_page(request(ExportRequest, cursor=cursor, filters=query))
+        page = door.export_page(checked(ExportRequest, cursor=cursor, filters=query))
         yield from page.records
         cursor = page.next
 

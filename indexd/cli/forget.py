@@ -7,7 +7,8 @@ from urllib.parse import quote_from_bytes
 
 import click
 
-from indexd.cli.marking import confirm, request
+from indexd.cli.checked import checked
+from indexd.cli.marking import confirm
 from indexd.cli.printing import json_option, note, print_json
 from indexd.cli.session import operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
@@ -43,7 +44,7 @@ def forget(
     if seconds is None:
         raise UsageError("--older-than never would forget nothing")
     folder = quote_from_bytes(os.fsencode(_plain(under)), safe="/") if under is not None else None
-    wanted = request(
+    wanted = checked(
         ForgetRequest, under=folder, older_than_seconds=seconds, offline=offline, with_marks=with_marks, dry_run=True
     )
     with operations(write=not dry_run) as door:

@@ -37,7 +37,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
     changes nothing. What is said of pictures that are not in the index waits until they appear. A wrong line is refused
     with its number before anything is taken in.
     """
-    from indexd.cli.marking import request
+    from indexd.cli.checked import checked
     from indexd_schemas.marks import Imported, ImportRequest
 
     total = Imported(records=0, changed=0, same=0, waiting=0, dry_run=dry_run)
@@ -48,7 +48,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
         with operations(write=True) as door, progress(counted=False) as bar:
             bar.add_task("taking in", total=None)
             for batch in _batches(_records(source, file)):
-                wanted = request(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
+                wanted = checked(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
                 done = door.import_marks(wanted)
                 for name in ("records", "changed", "same", "waiting"):
                     setattr(total, name, getattr(total, name) + getattr(done, name))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexd.cli.checked import checked
 from indexd.cli.printing import note, print_json
 from indexd.cli.session import operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, UsageError
@@ -58,7 +59,7 @@ def mark_matching(query: tuple[str, ...], change: dict[str, object], *, yes: boo
     from indexd_schemas.marks import MarkMatchingRequest
 
     parse(query)
-    wanted = request(MarkMatchingRequest, filters=query, **change)
+    wanted = checked(MarkMatchingRequest, filters=query, **change)
     with operations(write=not dry_run) as door:
         count = door.mark_matching(wanted.model_copy(update={"dry_run": True}))
         if dry_run:
@@ -86,14 +87,3 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Say it again with --yes (or look first with --dry-run)")
     click.confirm(question, abort=True, err=True)
-
-
-def request(model: Any, **given: object) -> Any:
-    """The request. Raises UsageError for what cannot be asked."""
-    from pydantic import ValidationError
-
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

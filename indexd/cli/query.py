@@ -10,12 +10,11 @@ import click
 from indexd.cli.dashes import dash_words
 from indexd.cli.printing import json_option, note, print_json
 from indexd.cli.question import question_of, question_options
-from indexd.cli.session import operations
+from indexd.cli.session import answered
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from indexd_schemas.output import Answer
-    from indexd_schemas.question import Question
 
 
 @click.command(
@@ -99,7 +98,8 @@ def query(
     if emit_job is not None:
         check_target(emit_job)
     question = question_of(asked, (*filters, *map(_character_filter, characters)), explain=explain)
-    answer = _ask(question)
+    what = "asking (a model may have to load first)" if question.terms else "asking"
+    answer = answered(what, lambda door: door.query(question))
     for line in answer.notes:
         note(f"note: {line}")
     _print(answer, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
@@ -112,14 +112,6 @@ def query(
     if emit_job is not None:
         write_job(answer.hits[0].image, emit_job)
     return EXIT_OK if not open_them or open_hits(answer.hits) else EXIT_ERROR
-
-
-def _ask(question: Question) -> Answer:
-    from indexd.cli.printing import progress
-
-    with operations() as door, progress(counted=False) as bar:
-        bar.add_task("asking (a model may have to load first)" if question.terms else "asking", total=None)
-        return door.query(question)
 
 
 def _print(answer: Answer, *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from indexd.cli.checked import checked
 from indexd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,33 +122,23 @@ def question_options(command: _Command) -> _Command:
 
 def question_of(given: Mapping[str, Any], filters: Sequence[str], *, explain: bool) -> Question:
     """The question that the options ask. Raises UsageError."""
-    from pydantic import ValidationError
-
-    from indexd.search.language import parse
     from indexd_schemas.question import Question
 
-    # Parsed here as well, so that a wrong filter is refused before a daemon or a model is bothered.
-    parse(filters)
     terms = [
         _term(option, text, away=away)
         for option in TERM_OPTIONS
         for away in (False, True)
         for text in given[option.parameter(away=away)]
     ]
-    try:
-        return Question.model_validate(
-            {
-                "terms": terms,
-                "filters": tuple(filters),
-                "sort": SORTS[given["sort"]] if given["sort"] else None,
-                "limit": given["limit"],
-                "explain": explain,
-                **_cutoff(given["min_score"], everything=given["everything"], scored=bool(terms)),
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return checked(
+        Question,
+        terms=terms,
+        filters=tuple(filters),
+        sort=SORTS[given["sort"]] if given["sort"] else None,
+        limit=given["limit"],
+        explain=explain,
+        **_cutoff(given["min_score"], everything=given["everything"], scored=bool(terms)),
+    )
 
 
 def _term(option: TermOption, text: str, *, away: bool) -> dict[str, Any]:

@@ -27,10 +27,10 @@ def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
     `--from "D:\pics" --to "E:\pics"`. Both may be offline. Files of the same size and time are not read again by the next
     scan. Moves inside and between watched folders that are online are noticed without this command.
     """
-    from indexd.cli.marking import request
+    from indexd.cli.checked import checked
     from indexd_schemas.marks import RelocateRequest
 
-    wanted = request(RelocateRequest, old=_whole(old), new=_whole(new), dry_run=dry_run)
+    wanted = checked(RelocateRequest, old=_whole(old), new=_whole(new), dry_run=dry_run)
     with operations(write=True) as door:
         done = door.relocate(wanted)
     if as_json:

@@ -20,7 +20,7 @@ def restore(file: Path, as_json: bool) -> None:
     FILE is read whole first and stays as it is. The present index is set aside beside the new one, under a dated name,
     and never deleted. `indexd backup --list` shows the backups.
     """
-    from indexd.daemon import instance_lock
+    from indexd.instance import instance_lock
     from indexd.store.restore import restore as bring_back
     from indexd_schemas.replies import Restored
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from indexd.cli.checked import checked
 from indexd.cli.dashes import dash_words
 from indexd.cli.printing import json_option, print_json
 from indexd.cli.session import operations
-from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 
 @click.command(
@@ -44,19 +45,9 @@ Filters are those of `indexd query`.
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def sample(character: str | None, strategy: str, count: int, seed: int, as_json: bool, filters: tuple[str, ...]) -> int:
     """Choose a few pictures of a character or of a query, and print their paths. Exit code 3 when there is none."""
-    from pydantic import ValidationError
-
-    from indexd.search.language import parse
     from indexd_schemas.characters import SampleQuestion
 
-    # Parsed here as well, so that a wrong filter is refused before the daemon is bothered.
-    parse(filters)
-    given = {"character": character, "filters": filters, "strategy": strategy, "count": count, "seed": seed}
-    try:
-        question = SampleQuestion.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    question = checked(SampleQuestion, character=character, filters=filters, strategy=strategy, count=count, seed=seed)
     with operations() as door:
         found = door.sample(question)
     if as_json:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from indexd.api.operations import Operations
     from indexd.config import Config
+
+Answered = TypeVar("Answered")
 
 
 def home() -> Path | None:
@@ -38,3 +40,12 @@ def operations(*, need_daemon: bool = False, write: bool = False) -> Iterator[Op
         yield found
     finally:
         found.close()
+
+
+def answered(what: str, ask: Callable[[Operations], Answered]) -> Answered:
+    """What the operations answer to `ask`; on a terminal a moving bar says meanwhile `what` is being done."""
+    from indexd.cli.printing import progress
+
+    with operations() as door, progress(counted=False) as bar:
+        bar.add_task(what, total=None)
+        return ask(door)

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexd.cli.checked import checked
 from indexd.cli.dashes import dash_words
 from indexd.cli.printing import console, json_option, moment, note, print_json, visible
-from indexd.cli.session import operations
-from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
+from indexd.cli.session import answered
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from indexd_schemas.library import CountTable, FiveStarRow, Statistics, StatsQuestion, TermRow
+    from indexd_schemas.library import CountTable, FiveStarRow, Statistics, TermRow
 
 KEYS = ("model", "lora", "sampler", "schedule", "generator", "month", "year", "size", "steps", "cfg", "rating", "tag")
 DEFAULT_KEYS = ("model", "lora", "sampler", "month", "generator")
@@ -62,7 +63,10 @@ def stats(
 
     Pictures whose files are missing count as well; missing:no leaves them out.
     """
-    found = _ask(_question(by, against, limit, filters))
+    from indexd_schemas.library import StatsQuestion
+
+    question = checked(StatsQuestion, by=by or DEFAULT_KEYS, rest=against, limit=limit, filters=filters)
+    found = answered("counting", lambda door: door.stats(question))
     for line in found.notes:
         note(f"note: {line}")
     if plot and found.pictures:
@@ -74,30 +78,6 @@ def stats(
     else:
         note("nothing found")
     return EXIT_OK if found.pictures else EXIT_NOTHING_FOUND
-
-
-def _question(by: tuple[str, ...], against: str, limit: int, filters: tuple[str, ...]) -> StatsQuestion:
-    from pydantic import ValidationError
-
-    from indexd.search.language import parse
-    from indexd_schemas.library import StatsQuestion
-
-    parse(filters)
-    try:
-        return StatsQuestion.model_validate(
-            {"by": by or DEFAULT_KEYS, "rest": against, "limit": limit, "filters": filters}
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def _ask(question: StatsQuestion) -> Statistics:
-    from indexd.cli.printing import progress
-
-    with operations() as door, progress(counted=False) as bar:
-        bar.add_task("counting", total=None)
-        return door.stats(question)
 
 
 def _plot(found: Statistics, plot: str) -> None:

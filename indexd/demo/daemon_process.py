@@ -112,7 +112,7 @@ def settled(status: Status) -> bool:
         count
         for stage, states in status.pending.items()
         for state, count in states.items()
-        if state != "failed" and not (stage.startswith("bge") and "bge" in off) and stage not in off
+        if state not in ("failed", "away") and not (stage.startswith("bge") and "bge" in off) and stage not in off
     )
     return (
         not jobs

@@ -21,12 +21,18 @@ path = "{clip_h}"
 path = "{detector}"
 min_size_px = {smallest}
 
+[control]
+folders = ["{controlnet}"]
+
 [generate]
 lora_folders = ["{loras}"]
+upscaler_folders = ["{upscalers}"]
 """
+
+_NAMES = ("sdxl", "bge", "clip_h", "detector", "controlnet", "loras")
 
 
 def toy_settings(models: ToyModels) -> str:
-    """The settings file's text for these models; further tables may follow it."""
-    parts = {name: getattr(models, name).as_posix() for name in ("sdxl", "bge", "clip_h", "detector", "loras")}
-    return SETTINGS.format(**parts, smallest=SMALLEST_FACE_PX)
+    """The settings file's text for these models; further keys of [generate] and further tables may follow it."""
+    parts = {name: getattr(models, name).as_posix() for name in _NAMES}
+    return SETTINGS.format(**parts, upscalers=models.upscaler.parent.as_posix(), smallest=SMALLEST_FACE_PX)

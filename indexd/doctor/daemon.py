@@ -30,6 +30,9 @@ def look(config: Config) -> Iterator[Finding]:
         yield warning("daemon", f"it is version {status.version}, this command is {version('indexd')}", "restart it")
     else:
         yield ok("daemon", f"process {status.pid} answers")
+    for root in status.roots:
+        if not root.online and os.path.isdir(root.path):
+            yield warning("folder", f"{root.path} is offline: {root.reason}", "put the right folder in its place again")
     deaths = sum(worker.deaths for worker in status.workers)
     if deaths:
         yield warning(
@@ -42,7 +45,7 @@ def look_at_door(config: Config) -> Iterator[Finding]:
     api = config.settings.api
     if not uses_unix_socket(config) and api.token_file:
         try:
-            own_token(Path(api.token_file).expanduser())
+            own_token(Path(api.token_file))
         except IndexdError as error:
             yield failed("token", str(error), "the daemon does not start with it")
     if api.allow_remote:

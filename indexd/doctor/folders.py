@@ -26,7 +26,7 @@ def look(config: Config) -> Iterator[Finding]:
             "folders", "only the output folder is watched", f"add [[roots]] tables to {config.places.settings_file}"
         )
     for root in config.settings.roots:
-        path = Path(root.path).expanduser().absolute()
+        path = Path(root.path)
         mount = mount_of(os.fsencode(path))
         if not path.is_dir():
             yield warning("folder", f"{path} is not there", "mount it, or correct its [[roots]] path")

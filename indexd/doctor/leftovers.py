@@ -28,7 +28,7 @@ def look(config: Config) -> Iterator[Finding]:
     places = config.places
     where = (
         (places.output, _PICTURE, True),
-        *((Path(root.path).expanduser().absolute(), _PICTURE, True) for root in config.settings.roots),
+        *((Path(root.path), _PICTURE, True) for root in config.settings.roots),
         (places.inbox, _JOB, True),
         (places.backups, _INDEX, False),
         (places.token.parent, _INDEX, False),

@@ -90,7 +90,7 @@ def _load(path: Path, name: str, files: list[Path], unet: Any, device: torch.dev
         if config is None:
             _refuse_other_kinds(weights, name)
             config = _config_of(unet, weights)
-            weights = convert_controlnet_checkpoint(weights, config) if _is_original(weights) else weights
+            weights = _converted(weights, config) if _is_original(weights) else weights
         net = _built(weights, config)
         net.to(device, unet.dtype).eval().requires_grad_(False)
         _check_fit(net, unet, name)
@@ -140,6 +140,17 @@ def _built(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> An
 
 def _is_original(weights: Mapping[str, torch.Tensor]) -> bool:
     return any(key.endswith("input_blocks.0.0.weight") for key in weights)
+
+
+def _converted(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Original names as diffusers'; its converter knows those of SD 1 and 2, so SDXL's embedding of sizes is added here."""
+    found: dict[str, torch.Tensor] = convert_controlnet_checkpoint(weights, config)
+    for key, weight in weights.items():
+        _, mark, rest = key.rpartition("label_emb.0.")
+        if mark:
+            layer, _, kind = rest.partition(".")
+            found[f"add_embedding.linear_{int(layer) // 2 + 1}.{kind}"] = weight
+    return found
 
 
 def _refuse_other_kinds(weights: Mapping[str, torch.Tensor], name: str) -> None:

@@ -1,8 +1,7 @@
 """A LoRA file (kohya or diffusers) -> one pair of matrices a module, nothing guessed and nothing left out.
 
-Both kinds say the same: W' = W + weight * alpha / rank * up @ down. LoHa and LoKr can be said that way too
-(lora_products.py). What cannot (DoRA, full differences, Tucker-decomposed convolutions) is refused by name instead of being
-half applied.
+Both kinds say the same: W' = W + weight * alpha / rank * up @ down. LoHa, LoKr and Tucker-decomposed convolutions can be
+said that way too (lora_products.py). What cannot (DoRA, full differences) is refused by name instead of being half applied.
 """
 
 from __future__ import annotations
@@ -38,12 +37,9 @@ _PARTS = {
 _PROCESSOR = re.compile(r"(.*?)\.(?:processor\.)?(to_[qkv]|to_out)_lora\.(down|up)\.weight")
 _CLIP_PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "out_proj"}
 _OTHER_KINDS = {
-    "hada_t": "a Tucker-decomposed LoHa",
-    "lokr_t": "a Tucker-decomposed LoKr",
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
     "oft_": "OFT",
-    "lora_mid": "a Tucker-decomposed LoCon",
     ".diff": "a full difference",
 }
 
@@ -124,9 +120,18 @@ def _pairs(
             raise RenderFailed(f"LoRA {name} has only half of {module}")
         down, up = parts["down"].float(), parts["up"].float()
         rank = down.shape[0]
+        if "mid" in parts:
+            down = _through(parts["mid"].float(), down, target, name, module)
         alpha = float(parts["alpha"]) if "alpha" in parts else alphas.get(target.component, float(rank))
         found[target] = _fitted(Pair(down, up * (alpha / rank)), target, name, module)
     return found
+
+
+def _through(kernel: torch.Tensor, down: torch.Tensor, target: Target, name: str, module: str) -> torch.Tensor:
+    try:
+        return lora_products.with_kernel(kernel, down.flatten(1))
+    except RuntimeError as error:  # the matrices do not go together
+        raise RenderFailed(f"LoRA {name} does not fit this model: {module} is {target.weight_shape} here") from error
 
 
 def _product(parts: Mapping[str, torch.Tensor], target: Target, name: str, module: str) -> Pair:

@@ -1,9 +1,10 @@
-"""LoHa and LoKr written as the two matrices of a LoRA: exact, by what products of matrices are.
+"""LoHa, LoKr and Tucker's form written as the two matrices of a LoRA: exact, by what products of matrices are.
 
 LoHa (arXiv 2108.06098): W' = W + s * (A1 @ B1) * (A2 @ B2), element by element. Such a product of two matrices of rank r is a
 matrix of rank r*r, whose columns and rows are the products of theirs.
 LoKr (arXiv 2212.10650): W' = W + s * kron(C, U @ V) = s * kron(C, U) @ kron(1, V), and the same with 1 and C exchanged.
-Names and scales are those of LyCORIS (lycoris/modules/loha.py, lokr.py).
+Tucker's form of a convolution has a kernel of its own between two 1x1 ones, which is multiplied into the second here.
+Names, scales and the order of axes are those of LyCORIS (lycoris/modules/locon.py, loha.py, lokr.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ PARTS = {
     ".lokr_w2": "lokr_d",
     ".lokr_w2_a": "lokr_u",
     ".lokr_w2_b": "lokr_v",
+    ".lokr_t2": "lokr_t",
+    ".hada_t1": "loha_t1",
+    ".hada_t2": "loha_t2",
+    ".lora_mid.weight": "mid",
 }
 
 Parts = Mapping[str, torch.Tensor]
@@ -35,10 +40,28 @@ def is_product(parts: Parts) -> bool:
 
 def as_pair(parts: Parts, shape: tuple[int, ...], alpha: float | None) -> tuple[torch.Tensor, torch.Tensor] | None:
     """`down` (rank, in, …) and `up` (out, rank, …) for a module of this weight shape; None where parts are missing."""
-    found = {name: weight.float() for name, weight in parts.items() if name != "alpha"}
+    found = _without_kernels({name: weight.float() for name, weight in parts.items() if name != "alpha"})
     if found.keys() == {"loha_a1", "loha_b1", "loha_a2", "loha_b2"}:
         return _loha(found, shape, alpha)
     return _lokr(found, shape, alpha)
+
+
+def with_kernel(kernel: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """Tucker's kernel (rank, rank, height, width) multiplied into `down` (rank, in): (rank, in, height, width)."""
+    return torch.einsum("mrkl,ri->mikl", kernel, down)
+
+
+def _without_kernels(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same module without Tucker's kernels; beside one, what leads out is stored as (rank, out)."""
+    for kernel, out, into in (
+        ("loha_t1", "loha_a1", "loha_b1"),
+        ("loha_t2", "loha_a2", "loha_b2"),
+        ("lokr_t", "lokr_u", "lokr_v"),
+    ):
+        if {kernel, out, into} <= found.keys():
+            found[into] = with_kernel(found.pop(kernel), found[into])
+            found[out] = found[out].T.contiguous()
+    return found
 
 
 def _loha(found: Parts, shape: tuple[int, ...], alpha: float | None) -> tuple[torch.Tensor, torch.Tensor]:

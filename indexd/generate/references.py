@@ -112,8 +112,9 @@ def installed(unet: Any, references: Sequence[Reference]) -> Iterator[None]:
         unet.config.encoder_hid_dim_type = "ip_image_proj"
         yield
     finally:
-        unet.set_attn_processor(before)
+        # In this order: while a resampler (IP-Adapter Plus) hangs there, its own attention is counted as the UNet's.
         unet.encoder_hid_proj = projection
+        unet.set_attn_processor(before)
         unet.config.encoder_hid_dim_type = kind
 
 

@@ -59,8 +59,22 @@ def render(call: Render, session: RenderSession) -> Rendered:
     choice = _checked(recipe, call)
     seconds: dict[str, float] = {}
     session.between_steps()
+    work = Work(call, session, recipe)
+    picture = _whole(work, choice, seconds)
+    if recipe.score:
+        # Nothing holds the checkpoint any more, so that it can make room for clip_h.
+        with _stage(score.STAGE, seconds):
+            work.recipe = score.scored(work.recipe, picture, session)
+    with _stage("save", seconds):
+        work.know(software=work.recipe.software or f"indexd {importlib.metadata.version('indexd')}")
+        png = png_bytes(picture, work.recipe)
+    return Rendered(png, work.recipe.model_dump(mode="json"), seconds, tuple(work.notes))
+
+
+def _whole(work: Work, choice: Choice, seconds: dict[str, float]) -> Image.Image:
+    """The picture after all stages that change it, with every model given back."""
+    call, session, recipe = work.call, work.session, work.recipe
     with ExitStack() as leases:
-        work = Work(call, session, recipe)
         if recipe.model is not None:
             session.progress("load", 0, 1)
             with _stage("load", seconds):
@@ -74,13 +88,8 @@ def render(call: Render, session: RenderSession) -> Rendered:
         picture = _made(work, seconds)
         session.between_steps()
         picture = _finished(work, picture, seconds)
-        if recipe.score:
-            with _stage(score.STAGE, seconds):
-                work.recipe = score.scored(work.recipe, picture, session)
-    with _stage("save", seconds):
-        work.know(software=work.recipe.software or f"indexd {importlib.metadata.version('indexd')}")
-        png = png_bytes(picture, work.recipe)
-    return Rendered(png, work.recipe.model_dump(mode="json"), seconds, tuple(work.notes))
+    work.task = None
+    return picture
 
 
 def _dress(work: Work, task: Task, seconds: dict[str, float]) -> None:

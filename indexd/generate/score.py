@@ -8,9 +8,8 @@ picture at its own size (Pech-Pacheco et al., ICPR 2000).
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 
+from indexd.aesthetics import layers_of
 from indexd.errors import RenderFailed
 from indexd.models.embedder import PictureEmbedder
 from indexd.models.identity import short_hash
@@ -30,7 +30,6 @@ from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe, ScoreRef
 
 STAGE = "score"
-_LAYER = re.compile(r"(.*?)\.?weight")
 
 
 def scored(recipe: Recipe, picture: Image.Image, session: RenderSession) -> Recipe:
@@ -98,7 +97,7 @@ def apply_head(path: Path, vector: NDArray[np.float32]) -> float:
     except Exception as error:
         # The library raises classes of its own for each kind of damage.
         raise RenderFailed(f"{STAGE}: the aesthetic head {path} cannot be read: {error}") from error
-    layers = [(tensors[f"{name}weight"], tensors.get(f"{name}bias")) for name in _layers(tensors)]
+    layers = [(tensors[f"{name}weight"], tensors.get(f"{name}bias")) for name in layers_of(tensors)]
     if activation not in ("none", "relu"):
         raise RenderFailed(f"{STAGE}: the aesthetic head {path.name} asks for {activation!r}; none and relu are known")
     value = torch.from_numpy(np.ascontiguousarray(vector, np.float32))
@@ -115,9 +114,3 @@ def apply_head(path: Path, vector: NDArray[np.float32]) -> float:
     if not layers or value.shape != (1,) or not bool(torch.isfinite(value).all()):
         raise RenderFailed(f"{STAGE}: the aesthetic head {path.name} does not end in one number")
     return float(value[0])
-
-
-def _layers(tensors: dict[str, Any]) -> list[str]:
-    """The prefixes of the layers, in the order of the numbers in them."""
-    found = [name.removesuffix("weight") for name in tensors if _LAYER.fullmatch(name)]
-    return sorted(found, key=lambda prefix: ([int(number) for number in re.findall(r"\d+", prefix)], prefix))

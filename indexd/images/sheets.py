@@ -8,8 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from indexd.errors import IndexdError
-
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+from indexd.images.containers.kinds import FORMATS
 
 
 def small_picture(thumbnail: Path, path: str | None, size_px: int) -> Image.Image | None:
@@ -18,7 +17,7 @@ def small_picture(thumbnail: Path, path: str | None, size_px: int) -> Image.Imag
         if source is None or not source.is_file():
             continue
         try:
-            with Image.open(source, formats=PICTURE_FORMATS) as opened:
+            with Image.open(source, formats=FORMATS) as opened:
                 opened.draft("RGB", (size_px, size_px))
                 small = opened.convert("RGB")
         except Exception:

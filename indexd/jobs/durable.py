@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -83,11 +84,21 @@ def replace_own(temp: Path, final: Path, data: bytes) -> None:
     sync_folder(final.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file that somebody else wrote last through a power cut, where we may ask for it."""
+    if sys.platform == "win32":
+        return  # only who may write to it may ask
+    with contextlib.suppress(PermissionError):
+        _sync(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` last through a power cut, where the system has a way to ask for it."""
-    if sys.platform == "win32":
-        return
-    handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    if sys.platform != "win32":
+        _sync(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def _sync(handle: int) -> None:
     try:
         os.fsync(handle)
     except OSError as error:

@@ -67,7 +67,9 @@ class Jobs:
         selector = Selector(store, places.inbox, limits.pictures)
         looks = bool(config.settings.faces.detectors)
         sources = Sources(selector, Masks(store, selector, looks=looks), OwnRecipes(store, self.catalogue))
-        judging = Judging(partial(roles.need, config), roles.aesthetic_head(config))
+        judging = Judging(
+            partial(roles.need, config), roles.aesthetic_head(config), partial(roles.picture_width, config)
+        )
         desk = Desk(self.catalogue, words, sources, judging, limits, draw, roles.makers_of(config))
         self.sieve = Sieve(store.jobs, fault)
         self._admission = Admission(store, self.mirror, desk, job_kinds.kinds, places.output, clock)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from indexd.jobs.durable import link_new, replace_own, sync_folder, write_new
+from indexd.jobs.durable import link_new, replace_own, sync_file, sync_folder, write_new
 from indexd.jobs.guard import MAX_BYTES
 from indexd.store.records import JobRow, JobState
 from indexd_schemas.output import JobResult
@@ -93,10 +93,13 @@ class JobFolders:
             try:
                 if not text.exists():
                     write_new(folder / f".{text.name[-60:]}.part", text, data)
+                if path.is_file():
+                    sync_file(path)
                 link_new(path, target)
             except FileExistsError:
                 continue
             sync_folder(folder)
+            sync_folder(path.parent)
             return target
         raise AssertionError("unreachable: the numbers never end")
 
@@ -107,11 +110,15 @@ class JobFolders:
         elif source is None or not _holds(source, job.source):
             self._write(target, job)
         else:
+            # Its writer may not have synced it, and an empty file would stand in its place after a power cut.
+            sync_file(source)
             link_new(source, target)
             if not _holds(target, job.source):  # somebody saved a new file under the name in this very moment
                 link_new(target, source)
                 self._write(target, job)
         sync_folder(target.parent)
+        if source is not None:  # or it would be back there, and be taken for a new job
+            sync_folder(source.parent)
 
     def _waiting(self, job: JobRow) -> list[Path]:
         """Files in `accepted/` that may be this job's: its name and exactly its bytes."""

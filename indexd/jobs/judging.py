@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from indexd.aesthetics import problem_of
 from indexd.errors import ModelOff
 from indexd.jobs.diagnose import FieldProblem
 from indexd.store.records import ItemRow
@@ -16,10 +17,15 @@ from indexd_schemas.scoring import Keep, ScoreName, passes, places
 class Judging:
     """What can be judged here."""
 
-    def __init__(self, need: Callable[[str], None], head: Path | None) -> None:
-        """`need(role)` raises ModelOff where a role is off; `head` is the file of the aesthetic score."""
+    def __init__(
+        self, need: Callable[[str], None], head: Path | None, width: Callable[[], int | None] = lambda: None
+    ) -> None:
+        """`need(role)` raises ModelOff where a role is off; `head` is the file of the aesthetic score, and `width` tells the
+        length of clip_h's vectors where that can be told.
+        """
         self._need = need
         self._head = head
+        self._width = width
 
     def scores(self, job: Job, prompt: str) -> tuple[ScoreName, ...]:
         """The scores that a job of this prompt asks for. Raises FieldProblem where one cannot be given, or `keep` asks for
@@ -53,8 +59,14 @@ class Judging:
             raise FieldProblem(
                 ("score",), "score: aesthetic needs a head; name its file in the settings ([score] aesthetic)"
             )
-        if name == "aesthetic" and self._head is not None and not self._head.is_file():
-            raise FieldProblem(("score",), f"score: there is no file {self._head} ([score] aesthetic)")
+        if name == "aesthetic" and self._head is not None:
+            if not self._head.is_file():
+                raise FieldProblem(("score",), f"score: there is no file {self._head} ([score] aesthetic)")
+            problem = problem_of(self._head, self._width())
+            if problem is not None:
+                raise FieldProblem(
+                    ("score",), f"score: the aesthetic head {self._head.name} {problem} ([score] aesthetic)"
+                )
 
 
 def not_kept(items: Sequence[ItemRow], keep: Keep, by: str) -> list[ItemRow]:

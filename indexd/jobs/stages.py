@@ -87,6 +87,8 @@ class StageDesk:
             height=height,
             upscaler=name if known else None,
             model=None if known else self._upscaler(hires.upscaler, ("hires", "upscaler"), HIRES_UPSCALERS),
+            tile=hires.tile,
+            overlap=hires.overlap,
             denoise=float(hires.denoise),
             **_own(job, hires, ("hires",)),
         )

@@ -27,7 +27,7 @@ from indexd.worker.calls import (
     ThumbnailsMade,
 )
 
-NO_FILE_RETRY_SECONDS = 600.0
+NO_FILE_RETRY_SECONDS = 20.0
 NO_FILE = "no file of this picture is present at the moment"
 
 
@@ -88,7 +88,7 @@ def prepare(store: Ledger, stage: str, items: Sequence[WorkItem], thumbnails: Th
     ready = tuple(item for item in items if item.image_id in paths)
     for image_id in ids:
         if image_id not in paths:
-            store.work.failed(stage, image_id, NO_FILE, retry_at=now + NO_FILE_RETRY_SECONDS)
+            store.work.away(stage, image_id, NO_FILE, retry_at=now + NO_FILE_RETRY_SECONDS)
     if not ready:
         return None
     if layer is not None and layer.of == "faces":
@@ -124,7 +124,7 @@ def settle(store: Ledger, batch: Batch, result: Any, now: float) -> None:
     for place, problem in problems.items():
         image_id, path = batch.ids[place], batch.path(place)
         if path is not None and not os.path.exists(path):
-            store.work.failed(batch.stage, image_id, NO_FILE, retry_at=now + NO_FILE_RETRY_SECONDS)
+            store.work.away(batch.stage, image_id, NO_FILE, retry_at=now + NO_FILE_RETRY_SECONDS)
             continue
         if path is not None:
             store.images.set_decode_problem(image_id, problem)

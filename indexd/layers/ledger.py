@@ -24,6 +24,10 @@ class WorkLedger(Protocol):
         """An attempt failed; None = set aside."""
         ...
 
+    def away(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
+        """No file is there; the attempt is un-counted, and the work waits for one, or till then if one should be there."""
+        ...
+
     def give_back(self, stage: str, ids: Collection[int]) -> None:
         """Not tried after all: the attempt is un-counted."""
         ...

@@ -45,7 +45,7 @@ def settle(store: Ledger, call: ComparePictures, result: PicturesCompared, now: 
         verdicts.setdefault(new.image_id, {})[old.image_id] = verdict is True
     kept = store.successions.settle(verdicts)
     for image_id in waiting:
-        store.work.failed(SUCCESSION, image_id, NOT_THERE, retry_at=now + UNSEEN_RETRY_SECONDS)
+        store.work.away(SUCCESSION, image_id, NOT_THERE, retry_at=now + UNSEEN_RETRY_SECONDS)
     if kept:
         _tell(store, f"{kept} edited files are the pictures they were: rating, tags and note are kept")
     if unseen:

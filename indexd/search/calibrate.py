@@ -26,7 +26,7 @@ some layer counts there as average, z = 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,13 +133,13 @@ def fulltext_scores(bm25: Mapping[int, float], share: float) -> tuple[dict[int, 
     return z, -min(math.sqrt(share / (1 - share)), FULLTEXT_CAP)
 
 
-def fuse(scores: Iterable[tuple[float, float]], deviation: float = 1.0) -> float:
-    """Weighted Stouffer: pairs of (weight, z), over the `deviation` that such sums have in the background."""
-    total, squares = 0.0, 0.0
-    for weight, z in scores:
-        total += weight * z
-        squares += weight * weight
-    return total / (math.sqrt(squares) * deviation) if squares else 0.0
+def fuse(z: NDArray[np.float64], weights: Sequence[float], deviation: float = 1.0) -> NDArray[np.float64]:
+    """Weighted Stouffer: scores (n,) of z-scores (parts, n), over the `deviation` that such sums have in the background."""
+    squares = sum(weight * weight for weight in weights)
+    if squares == 0:
+        return np.zeros(z.shape[-1])
+    fused: NDArray[np.float64] = np.asarray(weights, dtype=np.float64) @ z / (math.sqrt(squares) * deviation)
+    return fused
 
 
 def shared_deviation(z: NDArray[np.float64], weights: Sequence[float]) -> float:

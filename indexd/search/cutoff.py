@@ -1,9 +1,10 @@
 """Which of the ranked pictures fit at all: the default cut-off, one that was asked for, or none.
 
 A score of z says that a picture which does not fit would be as alike by chance once in 1 / (1 - normal(z)) times: once
-in 740 for 3. Pictures come in clusters, so the best of many that do not fit scores far less than as many independent
-draws would: 2.3 to 2.8 as a rule between 300 and 50 000 pictures, over 3.0 to 3.5 once in ten questions
-(tests/search/test_ranking.py holds this on such data). Fitting ones score 4 and more in a library of many subjects.
+in 160 for 2.5. Pictures come in clusters, so the best of many that do not fit scores far less than as many independent
+draws would: 2.3 to 2.8 as a rule between 300 and 50 000 pictures, over 3.0 to 3.5 once in ten questions. On drawn pictures
+with trained models 2.5 lets nearly every question about what is there be answered, and 3 only every second one
+(docs/search.md has the table; tests/toyworld/test_asking.py and tests/search/test_ranking.py hold it).
 
 Only what attracts decides whether something fits; what pushes away orders it, and leaves out what it is more against
 than for. A picture that holds every word asked for fits by its words. Where few pictures stand for choice or for
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from indexd_schemas.question import Question
 
-DEFAULT_CUTOFF = 3.0
+DEFAULT_CUTOFF = 2.5
 FEWEST_PICTURES = 100
 
 
@@ -28,9 +29,6 @@ class Standing:
     score: float
     attraction: float
     by_words: bool
-
-
-NOWHERE = Standing(0.0, 0.0, False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,25 +18,28 @@ HASH_BLOCK_BYTES = 1 << 20
 
 
 def find_id(store: Store, target: Target, *, by_content: bool = True) -> int | None:
-    """The id of the picture, or None. With `by_content` a file that lies outside the index is recognised by its bytes."""
-    row = find_row(store, target, by_content=by_content)
-    return row.id if row is not None else None
+    """The id of the picture, or None. With `by_content` a file that lies outside the index is recognised by its bytes.
 
-
-def find_row(store: Store, target: Target, *, by_content: bool = True) -> ImageRow | None:
-    """The picture, or None. Raises IndexdError where a file would have to be read and cannot be."""
+    Raises IndexdError where a file would have to be read and cannot be.
+    """
     if target.image_id is not None:
-        return store.images.get(target.image_id)
+        return target.image_id if store.images.hashes([target.image_id]) else None
     if target.content_hash is not None:
-        return store.images.by_hash(target.content_hash)
+        return store.images.id_of(target.content_hash)
     assert target.path is not None
     known = store.files.find(target.path)
     if known is not None and known.image_id is not None:
-        return store.images.get(known.image_id)
+        return known.image_id
     # A share that is not watched is not looked at: whoever asks could make this machine log in anywhere.
     if by_content and not share(os.fsdecode(target.path)) and os.path.isfile(target.path):
-        return store.images.by_hash(content_hash(target.path))
+        return store.images.id_of(content_hash(target.path))
     return None
+
+
+def find_row(store: Store, target: Target, *, by_content: bool = True) -> ImageRow | None:
+    """The whole row of the picture; see find_id."""
+    image_id = find_id(store, target, by_content=by_content)
+    return store.images.get(image_id) if image_id is not None else None
 
 
 def content_hash(path: bytes) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.errors import IndexdError
+from indexd.errors import IndexdError, UsageError
 from indexd.layers.description import LAYERS
 from indexd.search.embedder import Embedder
 from indexd.search.find import find_id
@@ -180,7 +180,7 @@ class Planner:
             return target.path
         places = self.store.images.paths([image_id]) if image_id is not None else {}
         if image_id not in places:
-            raise IndexdError(f"{target}: there is no such picture, neither in the index nor on disk")
+            raise UsageError(f"{target}: there is no such picture, neither in the index nor on disk")
         return places[image_id]
 
 

@@ -5,40 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from indexd.search.calibrate import Background, background, fulltext_scores, fuse, match_share
-from indexd.search.cutoff import NOWHERE, Standing, cutoff_of
+from indexd.search.calibrate import Background, fulltext_scores, match_share
+from indexd.search.cutoff import cutoff_of
 from indexd.search.embedder import Embedder
 from indexd.search.likeness import farthest, nearest, scores
 from indexd.search.overlap import deviations
 from indexd.search.plan import Plan, Planner, Probe, Words
 from indexd.search.present import image_of, present_file
+from indexd.search.ranking import Column, Ranking
+from indexd.search.samples import Samples
 from indexd.store.index import Store
 from indexd.store.records import ImageRow
 from indexd_schemas.output import Answer, Hit, ScorePart
 from indexd_schemas.question import Question, SortOrder
 
-# vec0's top-k is quadratic in k (measured: 200 candidates 225 ms, 1000 candidates 2.5 s at a million), and 4096 its end.
+# So many candidates of each layer stand for choice, or twice as many as are asked for.
 CANDIDATES = 200
 MOST_CANDIDATES = 4096
 FULLTEXT_HITS = 1000
-SAMPLE_SIZE = 1000
-# Below this the sample is the library itself and grows by the minute; it is cheap to read, so it is not kept.
-SAMPLE_WORTH_KEEPING = 500
-SAMPLE_KEPT_SECONDS = 60.0
-
-
-@dataclass(slots=True)
-class _Ranked:
-    """What is known of a candidate: the plain score by label, (weight, z) by part of the plan, and where it stands."""
-
-    plain: dict[str, float] = field(default_factory=dict)
-    calibrated: list[tuple[float, float]] = field(default_factory=list)
-    standing: Standing = NOWHERE
+MATCH_SAMPLE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +44,7 @@ class Search:
     def __init__(self, store: Store, embed: Embedder, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._embed = embed
-        self._clock = clock
-        self._samples: dict[tuple[str, int], tuple[float, NDArray[np.float32]]] = {}
+        self._samples = Samples(store, clock)
 
     def query(self, question: Question) -> Answer:
         """The hits, best first. Raises UsageError for a wrong filter, IndexdError when no term can be used."""
@@ -98,26 +84,25 @@ class Search:
 
     def _ranked_hits(self, plan: Plan, question: Question, considered: int) -> _Found:
         limit = question.limit
-        scales = [self._background(probe) for probe in plan.probes]
+        scales = [self._samples.background(probe) for probe in plan.probes]
         ranked = self._rank(plan, scales, limit)
-        best = sorted(ranked, key=lambda image_id: (-ranked[image_id].standing.score, -image_id))
         least = min([considered, *(s.count for p, s in zip(plan.probes, scales, strict=True) if p.weight > 0)])
         cutoff = cutoff_of(question, attracts=plan.attracts, pictures=least)
-        fitting = [image_id for image_id in best if cutoff.passes(ranked[image_id].standing)]
+        fitting = [image_id for image_id in ranked.best if cutoff.passes(ranked.standing(image_id))]
         rows = self._visible(fitting, plan, limit)
         if plan.sort != "score":
             rows = sorted(rows, key=_SORT_KEYS[plan.sort])
         hits = [
             Hit(
                 rank=rank,
-                score=round(ranked[row.id].standing.score, 4),
-                scores={label: round(score, 4) for label, score in ranked[row.id].plain.items()},
-                parts=_parts(plan, ranked[row.id]) if question.explain else None,
+                score=round(ranked.standing(row.id).score, 4),
+                scores={label: round(score, 4) for label, score in ranked.plain(row.id).items()},
+                parts=_parts(plan, ranked, row.id) if question.explain else None,
                 image=image_of(row),
             )
             for rank, row in enumerate(rows, 1)
         ]
-        top = [ranked[image_id].standing for image_id in best[:limit]]
+        top = [ranked.standing(image_id) for image_id in ranked.best[:limit]]
         shown = min(len(fitting), len(top))
         return _Found(hits, cutoff.least, len(top) - shown, tuple(cutoff.notes(top, shown)))
 
@@ -135,22 +120,21 @@ class Search:
                 break
         return found[:limit]
 
-    def _rank(self, plan: Plan, scales: Sequence[Background], limit: int) -> dict[int, _Ranked]:
+    def _rank(self, plan: Plan, scales: Sequence[Background], limit: int) -> Ranking:
         found = [self._nearest(plan, probe, limit) for probe in plan.probes]
         matched = [self._matches(plan, words, limit) for words in plan.words]
-        ranked: dict[int, _Ranked] = {image_id: _Ranked() for hits in (*found, *matched) for image_id in hits}
-        for probe, scale, near in zip(plan.probes, scales, found, strict=True):
-            self._score_layer(probe, scale, near, ranked)
-        for words, bm25 in zip(plan.words, matched, strict=True):
-            self._score_words(words, bm25, self._share(plan, words, bm25, limit), ranked)
-        both, wanted = deviations(self._store, plan, scales)
-        for candidate in ranked.values():
-            candidate.standing = Standing(
-                fuse(candidate.calibrated, both),
-                _attraction(candidate.calibrated, len(plan.probes), wanted),
-                plan.words_alone and all(words.label in candidate.plain for words in plan.words if words.weight > 0),
-            )
-        return ranked
+        ids = list(dict.fromkeys(image_id for hits in (*found, *matched) for image_id in hits))
+        columns = [
+            *(
+                self._by_layer(probe, scale, near, ids)
+                for probe, scale, near in zip(plan.probes, scales, found, strict=True)
+            ),
+            *(
+                self._by_words(words, bm25, self._share(plan, words, bm25, limit))
+                for words, bm25 in zip(plan.words, matched, strict=True)
+            ),
+        ]
+        return Ranking(ids, columns, deviations(self._samples, plan, scales), words_alone=plan.words_alone)
 
     def _nearest(self, plan: Plan, probe: Probe, limit: int) -> dict[int, float]:
         """Candidates of one probe. What a probe pushes away brings no candidates, unless nothing else does."""
@@ -164,63 +148,42 @@ class Search:
     def _matches(self, plan: Plan, words: Words, limit: int) -> dict[int, float]:
         return dict(self._store.fulltext.match(words.text, max(FULLTEXT_HITS, limit), plan.among, words.columns))
 
-    def _score_layer(self, probe: Probe, scale: Background, near: dict[int, float], ranked: dict[int, _Ranked]) -> None:
-        others = [image_id for image_id in ranked if image_id not in near]
+    def _by_layer(self, probe: Probe, scale: Background, near: dict[int, float], ids: Sequence[int]) -> Column:
+        others = [image_id for image_id in ids if image_id not in near]
         cosines = near | (scores(self._store, probe.layer, probe.vector, others) if others else {})
-        for image_id, candidate in ranked.items():
-            cosine = cosines.get(image_id)
-            if cosine is not None:
-                candidate.plain[probe.label] = cosine
-            candidate.calibrated.append((probe.weight, scale.z(cosine) if cosine is not None else 0.0))
+        z = {image_id: scale.z(cosine) for image_id, cosine in cosines.items()}
+        return Column(probe.label, probe.weight, cosines, z, 0.0)
 
     def _share(self, plan: Plan, words: Words, bm25: dict[int, float], limit: int) -> float:
         """Which share of those who may appear match; estimated from the newest where not every hit was fetched."""
         if len(bm25) < max(FULLTEXT_HITS, limit):
             return match_share(len(bm25), self._considered(plan))
-        newest = self._store.filters.sorted_ids("newest", plan.among, SAMPLE_SIZE)
-        return match_share(len(self._store.fulltext.match(words.text, SAMPLE_SIZE, newest, words.columns)), len(newest))
+        newest = self._store.filters.sorted_ids("newest", plan.among, MATCH_SAMPLE)
+        return match_share(
+            len(self._store.fulltext.match(words.text, MATCH_SAMPLE, newest, words.columns)), len(newest)
+        )
 
     def _considered(self, plan: Plan) -> int:
         return self._store.images.count() if plan.among is None else len(plan.among)
 
-    def _score_words(self, words: Words, bm25: dict[int, float], share: float, ranked: dict[int, _Ranked]) -> None:
+    def _by_words(self, words: Words, bm25: dict[int, float], share: float) -> Column:
         known, miss = fulltext_scores(bm25, share)
-        for image_id, candidate in ranked.items():
-            if image_id in bm25:
-                candidate.plain[words.label] = bm25[image_id]
-            # Words that nobody wrote tell nothing, and would only water down what the vectors say.
-            candidate.calibrated.append((words.weight if bm25 else 0.0, known.get(image_id, miss)))
-
-    def _background(self, probe: Probe) -> Background:
-        revision = self._store.vectors.active(probe.layer)
-        key = (probe.layer, revision.id if revision else 0)
-        kept = self._samples.get(key)
-        now = self._clock()
-        if kept is None or now - kept[0] > SAMPLE_KEPT_SECONDS:
-            kept = (now, self._store.vectors.sample(probe.layer, SAMPLE_SIZE))
-            if len(kept[1]) >= SAMPLE_WORTH_KEEPING:
-                self._samples[key] = kept
-        return background(kept[1], probe.vector)
+        # Words that nobody wrote tell nothing, and would only water down what the vectors say.
+        return Column(words.label, words.weight if bm25 else 0.0, bm25, known, miss, words=True)
 
 
-def _attraction(calibrated: Sequence[tuple[float, float]], probes: int, deviation: float) -> float:
-    """The fused score of what attracts; a picture without the words is judged by its vectors (the first `probes`) alone."""
-    by_vectors = [(weight, z) for weight, z in calibrated[:probes] if weight > 0]
-    by_all = fuse([(weight, z) for weight, z in calibrated if weight > 0], deviation)
-    return max(by_all, fuse(by_vectors, deviation)) if by_vectors else by_all
-
-
-def _parts(plan: Plan, candidate: _Ranked) -> list[ScorePart]:
+def _parts(plan: Plan, ranked: Ranking, image_id: int) -> list[ScorePart]:
     parts: tuple[Probe | Words, ...] = (*plan.probes, *plan.words)
+    plain = ranked.plain(image_id)
     return [
         ScorePart(
             term=part.asked,
             layer=part.label,
             weight=part.weight,
-            plain=round(candidate.plain[part.label], 4) if part.label in candidate.plain else None,
+            plain=round(plain[part.label], 4) if part.label in plain else None,
             z=round(z, 4),
         )
-        for part, (_, z) in zip(parts, candidate.calibrated, strict=True)
+        for part, z in zip(parts, ranked.calibrated(image_id), strict=True)
     ]
 
 

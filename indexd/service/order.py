@@ -87,7 +87,7 @@ def order_of(config: Config, home: Path | None, *, user: str | None = None, more
     ]
     if places.log is not None:
         own.append(places.log.parent)
-    roots = [Path(root.path).expanduser().absolute() for root in config.settings.roots]
+    roots = [Path(root.path) for root in config.settings.roots]
     return Order(
         program=program(home),
         user=user or getpass.getuser(),

@@ -24,6 +24,8 @@ Floats = NDArray[np.float32]
 
 ROTATION_SEED = 20_261_103
 ROUNDS = 3
+# Their bits as numbers, 1 MB, stay in the cache.
+ESTIMATED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +76,40 @@ def encode(vectors: Floats, mean: Floats | None, seed: int) -> NDArray[np.uint8]
     return np.packbits(turned > 0, axis=1)
 
 
-def encode_query(query: Floats, mean: Floats | None, seed: int) -> NDArray[np.uint8]:
-    """The code (code_bits / 8,) of a question (dim,), by which codes are ranked as cosines with it would rank them.
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A question as codes are compared with it: its own `code` (code_bits / 8,), and `turned` (dim,), itself in their axes."""
+
+    code: NDArray[np.uint8]
+    turned: Floats
+
+
+def aim_at(query: Floats, mean: Floats | None, seed: int) -> Aim:
+    """What ranks codes as cosines with the question (dim,) would rank their vectors.
 
     Of the mean only as much is taken off as the question has of it. A picture has all of it, like the library itself; a
     text lies far from every picture, and taking off what it does not have would turn it away from them: measured on
     cone-shaped data, the true best 20 of 200 000 among 200 candidates of a text .63 that way and .83 this way.
     """
-    own = query if mean is None else query - float(query @ mean) / max(float(mean @ mean), 1e-9) * mean
-    code: NDArray[np.uint8] = encode(own[None, :], None, seed)[0]
-    return code
+    turned = query if mean is None else query - float(query @ mean) / max(float(mean @ mean), 1e-9) * mean
+    turned = turned[None, :]
+    for turn in rotation(seed, query.shape[0]):
+        turned = turn.apply(turned)
+    return Aim(np.packbits(turned[0] > 0), turned[0])
+
+
+def estimates(codes: NDArray[np.uint8], aim: Aim) -> Floats:
+    """How near the vectors of these codes (n, code_bits / 8) lie to the question, as far as codes tell: greater is nearer.
+
+    The question is not coded for it, only the vectors are: the sum of its numbers where a bit is set, which grows with
+    the sum of +-numbers (asymmetric comparison: Jégou, Douze, Schmid, PAMI 33, 2011; RaBitQ estimates so as well). It
+    halves the noise of comparing two codes, and costs 0.4 us each: for the few thousand that those leave.
+    """
+    found = np.empty(len(codes), dtype=np.float32)
+    for start in range(0, len(codes), ESTIMATED_AT_ONCE):
+        bits = np.unpackbits(codes[start : start + ESTIMATED_AT_ONCE], axis=1, count=len(aim.turned))
+        found[start : start + ESTIMATED_AT_ONCE] = bits @ aim.turned
+    return found
 
 
 def _orthogonal(chance: np.random.RandomState, size: int) -> Floats:

@@ -6,6 +6,7 @@ and tell it of every write.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,10 +47,14 @@ class CodeSlice:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What to score exactly, with their Hamming distances, nearest first; no distances = all that there are."""
+    """What may be nearest, with Hamming distances, nearest first; no distances = all there are.
+
+    `codes` gives their codes (n, bytes), as they are when it is called; None = they are not at hand.
+    """
 
     ids: Ids
     distances: NDArray[np.int32] | None = None
+    codes: Callable[[], Codes] | None = None
 
 
 class CodeIndex(Protocol):

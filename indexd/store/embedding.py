@@ -6,6 +6,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import apsw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,19 +15,29 @@ from indexd.store.database import Connection
 from indexd.store.revisions import Coding, Key, coding_of
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
 SAMPLE_SEED = 1
+# Numbers, 256 KB as float32: they stay in the cache while they are put together.
+WIDENED_AT_ONCE = 1 << 16
 
 
-def fetch(connection: Connection, coding: Coding, ids: str | None) -> tuple[list[int], Floats]:
-    """Ids and vectors, float32 (n, dim), of those in `ids` (a JSON list) that have one; None = all."""
+def fetch(connection: Connection, coding: Coding, ids: Collection[int] | Ids | None) -> tuple[list[int], Floats]:
+    """Ids and vectors, float32 (n, dim), of those of `ids` that have one; None = all."""
     if ids is None:
-        rows = connection.execute(f"SELECT {coding.key}, vector FROM {coding.vectors_table}").fetchall()
-    else:
-        rows = connection.execute(
-            f"SELECT {coding.key}, vector FROM {coding.vectors_table} WHERE {coding.key} IN (SELECT value FROM json_each(?))",
-            (ids,),
-        ).fetchall()
-    return _split(coding, rows)
+        return _split(coding, connection.execute(f"SELECT {coding.key}, vector FROM {coding.vectors_table}").fetchall())
+    # As one row: for each row the interpreter is given up and taken back, which beside a busy writer takes up to half a
+    # millisecond every time. group_concat adds the bytes of a blob as they are.
+    found, vectors = (
+        connection.execute(
+            f"SELECT group_concat({coding.key}), CAST(group_concat(vector, '') AS BLOB)"
+            f" FROM {coding.vectors_table} WHERE {coding.key} IN carray(?)",
+            (apsw.carray(np.fromiter(ids, dtype=np.int64, count=len(ids))),),
+        ).fetchall()[0]
+        if len(ids)
+        else (None, None)
+    )
+    there = [int(one) for one in found.split(",")] if found else []
+    return there, widened(vectors or b"").reshape(len(there), coding.revision.dim)
 
 
 def fetch_slice(connection: Connection, coding: Coding, after: int, limit: int) -> tuple[list[int], Floats]:
@@ -117,5 +128,22 @@ def remove(connection: Connection, coding: Coding, ids: Collection[int]) -> None
 
 def _split(coding: Coding, rows: Sequence[tuple[int, bytes]]) -> tuple[list[int], Floats]:
     ids, blobs = zip(*rows, strict=True) if rows else ((), ())
-    halves = np.frombuffer(b"".join(blobs), dtype=np.float16)
-    return list(ids), halves.reshape(len(ids), coding.revision.dim).astype(np.float32)
+    return list(ids), widened(b"".join(blobs)).reshape(len(ids), coding.revision.dim)
+
+
+def widened(halves: bytes) -> Floats:
+    """Half-precision numbers as float32 (n,); no infinities, which unit vectors have none of.
+
+    Sign, exponent and mantissa are moved into their places in a float32, whose exponent counts from 127 where that of a
+    half counts from 15 (IEEE 754): a factor of 2 ** 112, which puts the smallest ones right as well. Half the time that
+    numpy takes without AVX-512.
+    """
+    bits = np.frombuffer(halves, dtype=np.uint16)
+    found = np.empty(len(bits), dtype=np.float32)
+    for start in range(0, len(bits), WIDENED_AT_ONCE):
+        part = bits[start : start + WIDENED_AT_ONCE]
+        into = found[start : start + WIDENED_AT_ONCE].view(np.uint32)
+        np.left_shift(part & np.uint16(0x7FFF), 13, out=into, dtype=np.uint32)
+        into |= np.left_shift(part & np.uint16(0x8000), 16, dtype=np.uint32)
+        np.multiply(into.view(np.float32), np.float32(2.0**112), out=into.view(np.float32))
+    return found

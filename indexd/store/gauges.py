@@ -45,7 +45,7 @@ class Measuring:
                 waiting_since=dict(
                     connection.execute(
                         "SELECT stage, added_at FROM (SELECT stage, min(image_id) AS oldest FROM work"
-                        " WHERE state <> 'failed' GROUP BY stage) JOIN image ON image.id = oldest"
+                        " WHERE state IN ('waiting', 'running') GROUP BY stage) JOIN image ON image.id = oldest"
                     ).fetchall()
                 ),
                 unreadable_files=connection.execute(

@@ -52,9 +52,14 @@ class Images:
 
     def by_hash(self, content_hash: bytes) -> ImageRow | None:
         """The image whose bytes have this blake3 hash (32 bytes)."""
+        image_id = self.id_of(content_hash)
+        return self.get(image_id) if image_id is not None else None
+
+    def id_of(self, content_hash: bytes) -> int | None:
+        """Its id alone."""
         with self._database.read() as connection:
             row = connection.execute("SELECT id FROM image WHERE content_hash = ?", (content_hash,)).fetchone()
-            return _rows(connection, [row[0]])[row[0]] if row else None
+        return row[0] if row else None
 
     def rows(self, ids: Iterable[int]) -> dict[int, ImageRow]:
         """The images of these ids, by id; unknown ids are left out."""

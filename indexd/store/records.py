@@ -120,7 +120,7 @@ class WorkRow:
 
     image_id: int
     stage: str
-    state: Literal["waiting", "running", "failed"]
+    state: Literal["waiting", "running", "failed", "away"]
     attempts: int
     not_before: float
     error: str | None

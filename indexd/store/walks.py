@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from indexd.store.database import Database
 from indexd.store.embedding import fetch, fetch_slice
 from indexd.store.revisions import active_coding
-from indexd.store.values import ids_json
 
 SLICE = 4096
 
@@ -35,7 +34,7 @@ class Walks:
                 if wanted is None:
                     ids, vectors = fetch_slice(connection, coding, after, SLICE)
                 else:
-                    ids, vectors = fetch(connection, coding, ids_json(wanted[place : place + SLICE]))
+                    ids, vectors = fetch(connection, coding, wanted[place : place + SLICE])
             place += SLICE
             if ids:
                 after = ids[-1]

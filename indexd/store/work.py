@@ -12,7 +12,10 @@ _OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
 
 
 class Work:
-    """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), and gone when done."""
+    """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), away, and gone when done.
+
+    "away": no file of the picture is there. Whatever brings one back (see the schema's triggers) lets the row wait again.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,6 +50,22 @@ class Work:
             connection.execute(
                 "UPDATE work SET state = ?, not_before = ?, error = ? WHERE stage = ? AND image_id = ?",
                 ("failed" if retry_at is None else "waiting", retry_at or 0.0, plain_text(error), stage, image_id),
+            )
+
+    def away(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
+        """There was no file to work on, and the attempt does not count: the work waits for one to come back.
+
+        Where the index believes that one is there it cannot see it come back, and the work is tried again at `retry_at`.
+        """
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                UPDATE work SET attempts = max(attempts - 1, 0), not_before = ?, error = ?, state = iif(EXISTS (
+                    SELECT 1 FROM file JOIN root ON root.id = root_id
+                    WHERE file.image_id = work.image_id AND missing_since IS NULL AND online
+                ), 'waiting', 'away') WHERE stage = ? AND image_id = ?
+                """,
+                (retry_at, plain_text(error), stage, image_id),
             )
 
     def give_back(self, stage: str, ids: Iterable[int]) -> None:

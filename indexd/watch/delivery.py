@@ -68,6 +68,10 @@ class Delivery:
         # What is missing may have been relocated or forgotten by a command since.
         self._missing = None
 
+    def forget_sent(self) -> None:
+        """The folder was away: what was handed over meanwhile may not have been found there, and is handed over again."""
+        self._sent.clear()
+
     def recognise(
         self, rel: bytes, stamp: FileStamp, elsewhere: Callable[[FileStamp], bytes | None] | None = None
     ) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from indexd.config import Config
@@ -26,14 +25,10 @@ def watched_folders(config: Config) -> list[WatchedFolder]:
     """Every watched folder, whether it is there or not. A folder that is named twice counts once, as named first."""
     watch = config.settings.watch
     found = [
-        WatchedFolder(_absolute(root.path), "images", root.mode, Selection.of(root, watch), root.folder_tags)
+        WatchedFolder(os.fsencode(root.path), "images", root.mode, Selection.of(root, watch), root.folder_tags)
         for root in config.settings.roots
     ]
     output, inbox = os.fsencode(config.places.output), os.fsencode(config.places.inbox)
     found.append(WatchedFolder(output, "images", "auto", Selection(ignore=watch.ignore)))
     found.append(WatchedFolder(inbox, "jobs", "auto", Selection(ignore=watch.ignore, purpose="jobs")))
     return list({folder.path: folder for folder in reversed(found)}.values())[::-1]
-
-
-def _absolute(path: str) -> bytes:
-    return os.fsencode(Path(path).expanduser().absolute())

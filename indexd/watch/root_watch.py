@@ -46,6 +46,7 @@ class RootWatch:
         self._clock = clock
         self._on_state = on_state
         self._told: tuple[object, ...] = ()
+        self._tell_at = float("-inf")
         self._wake = threading.Condition()
         self._stopping = False
         self._make_rounds = partial(
@@ -132,7 +133,14 @@ class RootWatch:
     def _tell(self, status: RootStatus) -> None:
         if self._on_state is None:
             return
-        state = (status.mode, status.reason, status.online, status.identity)
-        if state != self._told:
-            self._told = state
+        state = (status.mode, status.reason, status.online, status.identity, status.stranger)
+        if state == self._told or self._clock() < self._tell_at:
+            return
+        try:
             self._on_state(status)
+        except StorageFull as error:
+            # Kept in mind until it can be noted: a later start trusts what stands there.
+            log.warning("how %s stands cannot be noted: %s", display(self.root.path), error)
+            self._tell_at = self._clock() + _MISTAKE_PAUSE_SECONDS
+            return
+        self._told = state

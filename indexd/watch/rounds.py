@@ -120,6 +120,10 @@ class RootRounds:
         self._timers(now)
         if len(self._settler) < _ENOUGH_PENDING:
             self._scans.step()
+            if self._scans.exchanged:
+                self._scans.exchanged = False
+                self._delivery.forget_sent()
+                self._place_due = now
             self._tell_of_stranger()
         self._settle(self._clock())
         self._finish_tickets(self._clock())
@@ -146,6 +150,8 @@ class RootRounds:
         was_there, first = self._standing.is_there, self._first
         verdict = self._standing.check()
         self._first = False
+        if verdict != "same":
+            self._delivery.forget_sent()
         look_again = min(_PLACE_SECONDS, self._options.sweep_seconds or _PLACE_SECONDS)
         self._place_due = now + (look_again if self._standing.is_there else self._options.poll_seconds)
         path = display(self.root.path)
@@ -160,6 +166,7 @@ class RootRounds:
             self._mount = self._events.mount = mount_of(self.root.path)
             self._scans.inodes = self._mount.inodes
             self._events.open(now)
+            self._scans.start_anew("scan")
             self._want_full("scan", now)
         return verdict
 
@@ -180,6 +187,8 @@ class RootRounds:
             text = f"{display(self.root.path)}: {failure.reason}; it is compared with the index"
             self._on_event("watcher", text, self.root.id)
             self._events.recover(failure, now)
+            # It may have been moved away and back again.
+            self._delivery.forget_sent()
             self._want_full("missed", now)
 
     def _take_requests(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from indexd.watch.delivery import Delivery
@@ -30,7 +30,8 @@ class _Full:
 class Scans:
     """What is still to be scanned, and the scan under way. Findings go to the settler, moves and losses to the delivery.
 
-    `inodes`: they last on this file system. `clock` never goes back, `wall` is seconds since the epoch. Used by one thread.
+    `inodes`: they last on this file system. `exchanged`: another folder came while one was compared; it is for the caller to
+    look which, and to set it back. `clock` never goes back, `wall` is seconds since the epoch. Used by one thread.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Scans:
         self._clock = clock
         self._wall = wall
         self._full: _Full | None = None
+        self._comparing: _Full | None = None
         self._folders: deque[bytes] = deque()
         self._sweep_wanted = False
         self._step: Iterator[None] | None = None
         self._folder_times: dict[bytes, int] = {}
         self.inodes = True
+        self.exchanged = False
         self.finished_tickets: list[threading.Event] = []
         self.last_full: ReconcileReport | None = None
         self.last_full_at: float | None = None
@@ -73,6 +76,16 @@ class Scans:
         if self._full is None:
             self._full = _Full(source)
         self._full.tickets.extend(tickets)
+
+    def start_anew(self, source: Source) -> None:
+        """Another folder lies there: what was seen of the one before says nothing of it. Who waits for a scan waits on."""
+        tickets: list[threading.Event] = []
+        if self._comparing is not None:
+            tickets, self._comparing.tickets = self._comparing.tickets, []
+        self._step, self._sweep_wanted = None, False
+        self._folders.clear()
+        self._folder_times.clear()
+        self.want_full(source, tickets)
 
     def want_folder(self, rel: bytes) -> None:
         """Scan a folder that appeared, with all below it."""
@@ -111,25 +124,33 @@ class Scans:
         return None
 
     def _compare_all(self, full: _Full) -> Iterator[None]:
+        self._comparing = full
         try:
             started = self._clock()
             self._delivery.forget_old()
             known = self._known_under(b"")
             known_count = len(known)
+            self._standing.expect(known_count)
+            yield
             comparison = Comparison(self._root.path, known, self._root.selection, inodes=self.inodes)
-            yield from self._look(comparison, known, full.source)
+            if not (yield from self._look(comparison, known, full.source)):
+                return
             self._folder_times = comparison.folder_times
-            self._standing.judge(known_count, comparison.report.present)
+            if not self._standing.judge(known_count, comparison.report.present):
+                self._exchange(full.source)
+                return
             yield from self._mark_gone(comparison)
             self.last_full, self.last_full_at = comparison.report, self._wall()
             self.full_seconds = self._clock() - started
         finally:
+            self._comparing = None
             self.finished_tickets.extend(full.tickets)
 
     def _folder(self, rel: bytes) -> Iterator[None]:
         known = self._known_under(rel)
         comparison = Comparison(self._root.path, known, self._root.selection, under=rel, inodes=self.inodes)
-        yield from self._look(comparison, known, "scan")
+        if not (yield from self._look(comparison, known, "scan")):
+            return
         self._folder_times.update(comparison.folder_times)
         yield from self._mark_gone(comparison)
 
@@ -146,7 +167,8 @@ class Scans:
                     inodes=self.inodes,
                     known_folders=self._folder_times,
                 )
-                yield from self._look(comparison, known, "missed")
+                if not (yield from self._look(comparison, known, "missed")):
+                    return
                 self._folder_times.update(comparison.folder_times)
                 yield from self._mark_gone(comparison)
             yield
@@ -155,7 +177,14 @@ class Scans:
     def _known_under(self, rel: bytes) -> dict[bytes, FileStamp]:
         return {} if self._root.purpose == "jobs" else recall(self._known, self._root.id, rel)
 
-    def _look(self, comparison: Comparison, known: dict[bytes, FileStamp], source: Source) -> Iterator[None]:
+    def _exchange(self, source: Source) -> None:
+        self.exchanged = True
+        self.start_anew(source)
+
+    def _look(
+        self, comparison: Comparison, known: dict[bytes, FileStamp], source: Source
+    ) -> Generator[None, None, bool]:
+        """Take what is found. False: another folder came meanwhile, nothing more may be said of this one."""
         names: dict[FileStamp, bytes] | None = None
 
         def elsewhere(stamp: FileStamp) -> bytes | None:
@@ -165,8 +194,12 @@ class Scans:
             return names.get(stamp)
 
         for found in comparison.slices():
+            if not self._standing.is_unchanged():
+                self._exchange(source)
+                return False
             self._take(found, elsewhere, source)
             yield
+        return True
 
     def _take(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal
 
+from indexd.watch.paths import display
 from indexd.watch.roots import Place, Stranger, examine
 
 Verdict = Literal["same", "offline", "replaced"]
@@ -48,15 +50,34 @@ class Standing:
             return "offline"
         return "same" if self._place.identity == before.identity else "replaced"
 
+    def is_unchanged(self) -> bool:
+        """Whether the folder of the last look lies there still."""
+        return examine(self._path).identity == self._place.identity
+
     def may_mark(self) -> bool:
         """Whether at this moment the folder is the one whose files are known."""
         return self.trusted is not None and examine(self._path).identity == self.trusted
 
-    def judge(self, known: int, present: int) -> None:
-        """After a full scan that saw `present` of `known` files: adopt the folder, or call it a stranger."""
+    def expect(self, known: int) -> None:
+        """Before a full scan, when `known` files are known: note a folder that came, and that they are not from it.
+
+        Its files are indexed while it is compared. Whoever ended in the middle of that must not take them for ours later.
+        """
         here = self._place.identity
-        held = known if self.stranger is None else min(self.stranger.held, known)
-        ours = present
+        if here is None or self.trusted is None or here == self.trusted:
+            return
+        if self.stranger is None or self.stranger.identity != here:
+            self.stranger = Stranger(here, self._held(known))
+
+    def judge(self, known: int, present: int) -> bool:
+        """After a full scan that saw `present` of `known` files: adopt the folder, or call it a stranger.
+
+        False: what lies there now is not what was looked at when the scan began, so it says nothing of either.
+        """
+        here = self._place.identity
+        if not self.is_unchanged():
+            return False
+        held, ours = self._held(known), present
         if self.stranger is not None and here == self.stranger.identity:
             # What was indexed since it came lies in it, so whatever is not there is ours.
             ours = max(0, held - (known - present))
@@ -64,7 +85,16 @@ class Standing:
             self.trusted = here
             self.stranger = None
             self._stranger = ""
-            return
+            return True
         self.stranger = Stranger(here, held)
         what = "an empty folder or one without the indexed files" if not ours else "another folder"
-        self._stranger = f"{what} is in its place ({ours} of {held} indexed files are there); nothing is marked missing"
+        folder = shlex.quote(display(self._path))
+        self._stranger = (
+            f"{what} is in its place ({ours} of {held} indexed files are there); nothing is marked missing;"
+            f" if they are gone for good: indexd forget --under {folder} --offline"
+        )
+        return True
+
+    def _held(self, known: int) -> int:
+        """How many of the known files are from before any stranger came."""
+        return known if self.stranger is None else min(self.stranger.held, known)

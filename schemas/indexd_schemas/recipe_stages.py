@@ -22,12 +22,15 @@ class PassRecipe(Part):
 
 
 class HiresRecipe(PassRecipe):
-    """The second pass, its size in pixels. `upscaler` is one of HIRES_UPSCALERS, or `model` names a file."""
+    """The second pass, its size in pixels. `upscaler` is one of HIRES_UPSCALERS, or `model` names a file that works in tiles."""
 
     width: int
     height: int
     upscaler: str | None = None
     model: ModelRef | None = None
+    tile: int = 512
+    overlap: int = 64
+    tile_used: int | None = None
 
 
 class DetailRecipe(PassRecipe):

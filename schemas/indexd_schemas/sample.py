@@ -29,6 +29,7 @@ HUB_EXAMPLES = {
 HEAD = """\
 # Settings of indexd. Every option stands here with its default, as a comment: take the leading "# " away to change one.
 # Order: command-line flag, environment (INDEXD_WATCH__SETTLE_SECONDS=1), this file, default.
+# Paths: `~` is understood, and a relative one means the folder of this file.
 # `indexd config validate` checks this file, `indexd config show` prints what is in force.
 """
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
+from indexd_schemas.local_paths import LocalPath
 
 NOTIFY_WORDS = ("job", "id", "state", "pictures", "folder", "reason")
 ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
@@ -29,20 +30,22 @@ class Section(BaseModel):
 class Paths(Section):
     """Where things live. Empty = the usual place of the system, or inside --home when that is given."""
 
-    inbox: str = Field("", description="Folder into which job files (YAML) are dropped.", examples=["~/indexd/inbox"])
-    output: str = Field(
+    inbox: LocalPath = Field(
+        "", description="Folder into which job files (YAML) are dropped.", examples=["~/indexd/inbox"]
+    )
+    output: LocalPath = Field(
         "", description="Folder for pictures of jobs that name no folder; it is watched.", examples=["~/indexd/output"]
     )
-    index: str = Field(
+    index: LocalPath = Field(
         "", description="The index file. Not on a network share.", examples=["~/.local/share/indexd/index.db"]
     )
-    thumbnails: str = Field("", description="Folder of the thumbnails.", examples=["~/.cache/indexd/thumbnails"])
+    thumbnails: LocalPath = Field("", description="Folder of the thumbnails.", examples=["~/.cache/indexd/thumbnails"])
 
 
 class Root(Section):
     """One watched folder of pictures."""
 
-    path: str = Field(
+    path: LocalPath = Field(
         description="The folder; `~` is understood. On Windows use UNC paths for shares.", examples=["~/ComfyUI/output"]
     )
     mode: Literal["auto", "native", "poll"] = Field(
@@ -88,7 +91,7 @@ class Watch(Section):
 class Model(Section):
     """The model that fills a role. Without `path` and `hub` the role is off: its work waits, everything else goes on."""
 
-    path: str = Field("", description="Local folder or file of the model.", examples=["~/models/sdxl-base"])
+    path: LocalPath = Field("", description="Local folder or file of the model.", examples=["~/models/sdxl-base"])
     hub: str = Field(
         "", description="Hub name; only `indexd models pull` ever downloads it.", examples=["BAAI/bge-large-en-v1.5"]
     )
@@ -150,7 +153,7 @@ class LoraRules(Section):
 class Detector(Section):
     """A model file that finds faces (or hands, persons, …): an ultralytics detector (.pt)."""
 
-    path: str = Field(description="Local file of the detector.", examples=["~/models/face_yolov8n.pt"])
+    path: LocalPath = Field(description="Local file of the detector.", examples=["~/models/face_yolov8n.pt"])
     kinds: tuple[str, ...] = Field(
         (),
         description="Which of its classes are kept; `class=kind` calls one by another name. Empty = all, as it names them.",
@@ -177,7 +180,7 @@ class Faces(Section):
         description="What makes the vectors: clip_h, or the name of an installed face embedder (see docs/faces.md).",
         examples=["clip_h"],
     )
-    embedder_path: str = Field(
+    embedder_path: LocalPath = Field(
         "", description="Model file or folder for an installed face embedder.", examples=["~/models/identity.onnx"]
     )
     padding: float = Field(
@@ -195,31 +198,31 @@ class Faces(Section):
 class Generate(Section):
     """What jobs may use."""
 
-    checkpoint_folders: tuple[str, ...] = Field(
+    checkpoint_folders: tuple[LocalPath, ...] = Field(
         (), description="Folders with checkpoints that jobs name under `model:`.", examples=[["~/models/checkpoints"]]
     )
-    lora_folders: tuple[str, ...] = Field(
+    lora_folders: tuple[LocalPath, ...] = Field(
         (), description="Folders with LoRA files that jobs name under `loras:`.", examples=[["~/models/loras"]]
     )
-    vae_folders: tuple[str, ...] = Field(
+    vae_folders: tuple[LocalPath, ...] = Field(
         (), description="Folders with VAE files that jobs name under `vae:`.", examples=[["~/models/vae"]]
     )
-    lora_registry: str = Field(
+    lora_registry: LocalPath = Field(
         "",
         description="What is known of LoRAs (types, weights, trigger words). Empty = `loras.yaml` beside the settings.",
         examples=["~/models/loras.yaml"],
     )
-    embedding_folders: tuple[str, ...] = Field(
+    embedding_folders: tuple[LocalPath, ...] = Field(
         (),
         description="Folders with SDXL embeddings (textual inversion) that prompts name by their file names.",
         examples=[["~/models/embeddings"]],
     )
-    upscaler_folders: tuple[str, ...] = Field(
+    upscaler_folders: tuple[LocalPath, ...] = Field(
         (),
         description="Folders with upscaler models that jobs name under `upscale:` and `hires:`.",
         examples=[["~/models/upscalers"]],
     )
-    detector_folders: tuple[str, ...] = Field(
+    detector_folders: tuple[LocalPath, ...] = Field(
         (),
         description="Folders with detectors (.pt) that jobs name under `detail:`, besides those of [faces].",
         examples=[["~/models/detectors"]],
@@ -244,7 +247,7 @@ class Generate(Section):
 class Score(Section):
     """How jobs judge pictures (`score:`)."""
 
-    aesthetic: str = Field(
+    aesthetic: LocalPath = Field(
         "",
         description="A head over the picture vectors of clip_h: a .safetensors file of linear layers (docs/jobs.md).",
         examples=["~/models/aesthetic-vit-h.safetensors"],
@@ -281,27 +284,27 @@ class Characters(Section):
 class Control(Section):
     """What steers pictures beside words: ControlNets, pictures as references, and the models that make control maps."""
 
-    folders: tuple[str, ...] = Field(
+    folders: tuple[LocalPath, ...] = Field(
         (),
         description="Folders with ControlNets that jobs name under `control:` (files, or folders of diffusers).",
         examples=[["~/models/controlnet"]],
     )
-    reference_folders: tuple[str, ...] = Field(
+    reference_folders: tuple[LocalPath, ...] = Field(
         (),
         description="Folders with IP-Adapter files that jobs name under `reference:`, image encoders beside them.",
         examples=[["~/models/ipadapter"]],
     )
-    image_encoder: str = Field(
+    image_encoder: LocalPath = Field(
         "",
         description="Folder of the image encoder of IP-Adapters that have none beside them.",
         examples=["~/models/ipadapter/image_encoder"],
     )
-    depth_model: str = Field(
+    depth_model: LocalPath = Field(
         "",
         description="Folder of the model that makes depth maps (transformers, depth estimation).",
         examples=["~/models/depth-anything-small"],
     )
-    pose_model: str = Field(
+    pose_model: LocalPath = Field(
         "", description="Model that finds poses: an ultralytics pose file (.pt).", examples=["~/models/yolo11n-pose.pt"]
     )
     keep_alive: Duration = Field(
@@ -321,7 +324,7 @@ class Thumbnails(Section):
 class Backup(Section):
     """Backups of the index, made by the daemon while it runs: everything but vectors, which models make again."""
 
-    folder: str = Field(
+    folder: LocalPath = Field(
         "",
         description="Folder of the backups; best on another disk. Empty = `backups` beside the index.",
         examples=["/mnt/nas/indexd"],
@@ -360,7 +363,7 @@ class Api(Section):
         description="Other machines may ask, with the token. What they send is not encrypted: put a TLS proxy or a tunnel before it.",
         examples=[False],
     )
-    token_file: str = Field(
+    token_file: LocalPath = Field(
         "",
         description="File with a token of your own, mode 0600, one line of 32 characters or more. Empty = a new token at each start.",
         examples=["~/.config/indexd/token"],
@@ -455,7 +458,7 @@ class Log(Section):
         description="Sentences for a person (text), or one JSON object a line for a collector.",
         examples=["json"],
     )
-    file: str = Field(
+    file: LocalPath = Field(
         "",
         description="Write the log to this file as well. Empty = none, but on Windows `indexd.log` beside the index.",
         examples=["~/indexd.log"],

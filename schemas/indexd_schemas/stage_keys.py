@@ -6,25 +6,23 @@ from typing import Any
 
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import Part
+from indexd_schemas.recipe_stages import HiresRecipe, UpscaleRecipe
 
 
 def stage_keys(recipe: Recipe) -> dict[str, Any]:
     """`hires`, `detail`, `upscale`, `refine` and `resize` of a job, as far as the recipe has them."""
     keys: dict[str, Any] = {}
     if recipe.hires is not None:
-        hires = _plain(recipe.hires, "width", "height", "model")
+        hires = _plain(recipe.hires, "width", "height", "model", "tile", "overlap", "tile_used")
         hires["size"] = f"{recipe.hires.width}x{recipe.hires.height}"
         if recipe.hires.model is not None:
-            hires["upscaler"] = recipe.hires.model.name
+            hires |= {"upscaler": recipe.hires.model.name} | _cut(recipe.hires)
         keys["hires"] = hires
     if recipe.detail:
         keys["detail"] = [_plain(one, "detector") | {"detector": one.detector.name} for one in recipe.detail]
     if recipe.upscale is not None:
         upscale = _plain(recipe.upscale, "model", "tile_used") | {"model": recipe.upscale.model.name}
-        if recipe.upscale.tile_used is not None:
-            tile = recipe.upscale.tile_used
-            upscale |= {"tile": tile, "overlap": min(recipe.upscale.overlap, tile // 2)}
-        keys["upscale"] = upscale
+        keys["upscale"] = upscale | _cut(recipe.upscale)
     if recipe.refine is not None:
         keys["refine"] = _plain(recipe.refine)
     if recipe.resize is not None:
@@ -33,6 +31,12 @@ def stage_keys(recipe: Recipe) -> dict[str, Any]:
         if resize.width is not None:
             keys["resize"] = {"size": f"{resize.width}x{resize.height}"}
     return keys
+
+
+def _cut(part: HiresRecipe | UpscaleRecipe) -> dict[str, int]:
+    """The tiles that were really used, where memory allowed only smaller ones than were asked for."""
+    tile = part.tile if part.tile_used is None else part.tile_used
+    return {"tile": tile, "overlap": min(part.overlap, tile // 2)}
 
 
 def _plain(part: Part, *without: str) -> dict[str, Any]:

@@ -76,6 +76,12 @@ class Hires(_Pass):
         description="latent, latent_bicubic, …, nearest, lanczos, … (docs/stages.md), or the name of an upscaler model.",
         examples=["latent_bicubic", "4x-UltraSharp"],
     )
+    tile: int = Field(
+        512, ge=64, le=MAX_TILE_PX, description="Side of an upscaler model's tile, before enlarging.", examples=[512]
+    )
+    overlap: int = Field(
+        64, ge=8, le=1024, description="How far these tiles overlap; at most half a tile.", examples=[64]
+    )
     denoise: float = Field(
         0.7,
         ge=0,
@@ -83,6 +89,11 @@ class Hires(_Pass):
         description="How far the enlarged picture is changed; latent ones need 0.5 or more.",
         examples=[0.5],
     )
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        _check_overlap(self.tile, self.overlap)
+        return self
 
 
 class Upscale(JobPart):

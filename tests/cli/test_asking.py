@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -269,57 +270,71 @@ def test_emit_job(indexd: Indexd, library: Library, home: Path) -> None:
     assert indexd("query", "--emit-job", str(home / "no folder" / "x.yaml")).code == 1
 
 
-def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
-    indexd: Indexd, home: Path, library: Library
-) -> None:
+def made_here(library: Library, home: Path, name: str, **recipe: Any) -> None:
+    """A picture with a recipe of ours, in the index."""
     from PIL.PngImagePlugin import PngInfo
 
     from indexd.images.read import read as read_picture
-    from indexd.jobs.guard import read
     from indexd.store.records import Sighting
     from indexd.watch.stamp import FileStamp
-    from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
+    from indexd_schemas.recipe import Recipe
 
-    source = Path(library.path("cats/cat-0.png"))
+    texts = PngInfo()
+    texts.add_itxt("indexd", Recipe(prompt="ours", width=64, height=64, steps=4, cfg=5.0, **recipe).model_dump_json())
+    ours = library.root / name
+    Image.new("RGB", (64, 64), "blue").save(ours, pnginfo=texts)
+    with ours.open("rb") as file:
+        facts = read_picture(file, ours.stat().st_size, name)
     with Store.open(load(home).places.index) as store:
-        row = store.images.get(library.ids["cats/cat-0.png"])
-        assert row is not None
-        recipe = Recipe(
-            kind="img2img",
-            prompt="ours",
-            seed=2**64 - 1,
-            width=64,
-            height=64,
-            steps=4,
-            cfg=5.0,
-            sampler="dpmpp_2m",
-            schedule="karras",
-            clip_skip=2,
-            model=ModelRef(name="tiny"),
-            loras=(LoraRef(name="film", weight=0.5, text_weight=0.25, blocks={"in": 0.5}),),
-            prompt_syntax="a1111",
-            input=InputRef(hash=row.content_hash.hex(), name="cat-0.png", denoise=0.3),
-        )
-        texts = PngInfo()
-        texts.add_itxt("indexd", recipe.model_dump_json())
-        ours = library.root / "ours.png"
-        Image.new("RGB", (64, 64), "blue").save(ours, pnginfo=texts)
-        with ours.open("rb") as file:
-            facts = read_picture(file, ours.stat().st_size, "ours.png")
-        store.images.record([Sighting(library.root_id, b"ours.png", FileStamp.of(ours.stat()), facts)], 1_770_000_000.0)
+        sighting = Sighting(library.root_id, name.encode(), FileStamp.of(ours.stat()), facts)
+        store.images.record([sighting], 1_770_000_000.0)
+
+
+def content_of(library: Library, home: Path, name: str) -> str:
+    with Store.open(load(home).places.index) as store:
+        row = store.images.get(library.ids[name])
+    assert row is not None
+    return row.content_hash.hex()
+
+
+def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
+    indexd: Indexd, home: Path, library: Library
+) -> None:
+    from indexd.jobs.guard import read
+    from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Variation
+
+    made_here(
+        library,
+        home,
+        "ours.png",
+        kind="img2img",
+        seed=2**64 - 1,
+        sampler="dpmpp_2m",
+        schedule="karras",
+        clip_skip=2,
+        variation=Variation(seed=9, strength=0.25),
+        model=ModelRef(name="tiny"),
+        loras=(LoraRef(name="film", weight=0.5, text_weight=0.25, blocks={"in": 0.5}),),
+        prompt_syntax="a1111",
+        input=InputRef(hash=content_of(library, home, "cats/cat-0.png"), name="cat-0.png", denoise=0.3),
+    )
     job = home / "ours.yaml"
-    assert indexd("query", "generator:indexd", "--emit-job", str(job)).code == 0
+    written = indexd("query", "generator:indexd", "--emit-job", str(job))
+    assert written.code == 0
+    assert "loras: film: there is no LoRA 'film'" in written.err
     assert read(job.read_bytes()).data == {
         "kind": "img2img",
-        "input": str(source),
+        "input": library.path("cats/cat-0.png"),
         "denoise": 0.3,
         "prompt": "ours",
         "negative_prompt": "",
         "seed": 2**64 - 1,
+        "variation": {"seed": 9, "strength": 0.25},
         "width": 64,
         "height": 64,
         "steps": 4,
         "cfg": 5.0,
+        "cfg_rescale": 0.0,
         "sampler": "dpmpp_2m",
         "schedule": "karras",
         "clip_skip": 2,
@@ -328,3 +343,32 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
         "lora_triggers": False,
         "prompt_syntax": "a1111",
     }
+
+
+def test_emit_job_of_an_inpainted_picture_has_its_mask_or_says_why_not(
+    indexd: Indexd, home: Path, library: Library
+) -> None:
+    from indexd.jobs.guard import read
+    from indexd_schemas.recipe import InputRef, MaskRef, ModelRef
+
+    source = InputRef(hash=content_of(library, home, "cats/cat-0.png"), name="cat-0.png", denoise=0.8)
+    same: dict[str, Any] = {"kind": "inpaint", "seed": 1, "sampler": "euler", "input": source}
+    same["model"] = ModelRef(name="tiny")
+    masks = {
+        "box": MaskRef(region="face", box=(0.1, 0.2, 0.3, 0.4), padding=0.5),
+        "known": MaskRef(hash=content_of(library, home, "cats/cat-1.png"), name="m.png", blur=2),
+        "gone": MaskRef(hash="ab" * 32, name="mask.png"),
+    }
+    for name, mask in masks.items():
+        made_here(library, home, f"{name}.png", **same, mask=mask)
+        answer = indexd("query", f"path:*/{name}.png", "--emit-job", str(home / f"{name}.yaml"))
+        if name == "gone":
+            assert answer.code == 1
+            assert "it was made with the mask mask.png (abababababab…), which is not in the index" in answer.err
+            assert not (home / "gone.yaml").exists()
+            continue
+        assert answer.code == 0, answer.err
+        data = read((home / f"{name}.yaml").read_bytes()).data
+        assert (data["kind"], data["input"], data["denoise"]) == ("inpaint", library.path("cats/cat-0.png"), 0.8)
+        expected = {"box": [0.1, 0.2, 0.3, 0.4], "padding": 0.5} if name == "box" else {}
+        assert data["mask"] == (expected or {"file": library.path("cats/cat-1.png")}) | {"invert": False}

@@ -9,19 +9,19 @@ import psutil
 import pytest
 
 from indexd.config import load
-from indexd.demo.models import DemoModels
 from indexd.roles import worker_settings
 from indexd.store.index import Store
 from indexd.worker.calls import EmbedImages
 from indexd.worker.workers import Workers
 from tests.cli.conftest import Indexd
 from tests.library import Library
+from tests.tiny_models.models import TinyModels
 
 SETTINGS = '[models.clip_h]\npath = "{models.clip_h}"\n[models.bge]\npath = "{models.bge}"\n[generate]\nthreads = 1\n'
 
 
 @pytest.fixture
-def embedded(home: Path, library: Library, tiny_models: DemoModels) -> Library:
+def embedded(home: Path, library: Library, tiny_models: TinyModels) -> Library:
     """The library's pictures, embedded with the tiny look model."""
     (home / "indexd.toml").write_text(SETTINGS.format(models=tiny_models), "utf-8")
     config = load(home)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from indexd.config import load
 from indexd_schemas.sample import sample_toml, to_toml
-from indexd_schemas.settings import Root, Settings
+from indexd_schemas.settings import Root, Section, Settings
 from tests.cli.conftest import Indexd
 
 _COMMENTED = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
@@ -139,6 +139,46 @@ def test_paths_that_could_only_disappoint_are_refused(indexd: Indexd, home: Path
     wrong = indexd("config", "validate")
     assert wrong.code == 1
     assert f"{home / 'indexd.toml'}: {sentence}" in wrong.err
+
+
+def test_a_relative_path_means_the_folder_of_the_settings_file(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        [paths]
+        inbox = "in"
+        [[roots]]
+        path = "../pictures"
+        [models.bge]
+        path = "models/bge"
+        [generate]
+        lora_folders = ["loras", "/mnt/loras", "~/loras"]
+        [[faces.detectors]]
+        path = "faces.pt"
+    """
+    (home / "indexd.toml").write_text(text, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INDEXD_LOG__FILE", "indexd.log")
+    config = load(home)
+    settings = config.settings
+    assert config.places.inbox == home / "in"
+    assert config.places.log == home / "indexd.log"
+    assert [root.path for root in settings.roots] == [str(home / "../pictures")]
+    assert settings.models.bge.path == str(home / "models" / "bge")
+    assert settings.generate.lora_folders == (str(home / "loras"), "/mnt/loras", str(Path.home() / "loras"))
+    assert settings.faces.detectors[0].path == str(home / "faces.pt")
+    assert settings.models.clip_h.path == ""
+
+
+def test_every_setting_whose_example_is_a_path_is_declared_as_one() -> None:
+    """What is forgotten would be looked for in the daemon's current folder."""
+    forgotten = [
+        f"{part.__name__}.{name}"
+        for part in Section.__subclasses__()
+        for name, field in part.model_fields.items()
+        if re.match(r"\['?\[?'[~/]", str(field.examples)) and "LocalPath" not in str(part.__annotations__[name])
+    ]
+    assert forgotten == []
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from transformers import DPTForDepthEstimation, DPTImageProcessor
 from indexd.control import maps
 from indexd.control.cache import MapCache
 from indexd.control.skeleton import draw, openpose_joints
-from indexd.demo.guides import DemoGuides
 from indexd.errors import IndexdError, ModelOff
 from indexd.models.pool import ModelPool
 from indexd.worker.calls import ControlSpec, MakeMap, ModelSpec, WorkerSettings
 from tests.models.tiny_detector import write_pose_model
+from tests.tiny_models.guides import TinyGuides
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Room:
 
 
 @pytest.fixture
-def room(tmp_path: Path, tiny_guides: DemoGuides) -> Room:
+def room(tmp_path: Path, tiny_guides: TinyGuides) -> Room:
     return Room(tmp_path / "cache", ControlSpec(depth_model=str(tiny_guides.depth)))
 
 
@@ -118,7 +118,7 @@ def test_edges_are_white_where_the_shape_ends_and_black_inside(room: Room, pictu
     assert made(room, picture, kind)[1].max() == 0
 
 
-def test_depth_is_the_models_with_near_in_white(room: Room, picture: Path, tiny_guides: DemoGuides) -> None:
+def test_depth_is_the_models_with_near_in_white(room: Room, picture: Path, tiny_guides: TinyGuides) -> None:
     answer, found = made(room, picture, "depth")
     model = DPTForDepthEstimation.from_pretrained(tiny_guides.depth)
     given = DPTImageProcessor.from_pretrained(tiny_guides.depth)(images=Image.open(picture), return_tensors="pt")

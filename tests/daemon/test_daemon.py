@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from indexd.config import load
-from indexd.daemon import Daemon, instance_lock, watched_roots
+from indexd.daemon import Daemon, watched_roots
 from indexd.errors import SettingsError, StorageFull, StoreError
+from indexd.instance import instance_lock
 from indexd.store.index import Store
 
 

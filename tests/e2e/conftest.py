@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.demo.models import DemoModels
+from tests.tiny_models.models import TinyModels
 
 SETTINGS = """\
 [watch]
@@ -44,7 +44,7 @@ def bare_home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def home(bare_home: Path, tiny_models: DemoModels) -> Path:
+def home(bare_home: Path, tiny_models: TinyModels) -> Path:
     """A home whose every role is filled with a tiny model."""
     (bare_home / "indexd.toml").write_text(SETTINGS.format(models=tiny_models), "utf-8")
     return bare_home

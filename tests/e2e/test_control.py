@@ -12,8 +12,8 @@ from PIL import Image
 
 from indexd.config import load
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.guides import DemoGuides
 from tests.e2e.test_loop import indexd
+from tests.tiny_models.guides import TinyGuides
 
 JOB = """\
 kind: txt2img
@@ -31,7 +31,7 @@ reference: [{image: ../output/shapes.png, weight: 0.6}]
 """
 
 
-def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides: DemoGuides) -> None:
+def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides: TinyGuides) -> None:
     (home / "output").mkdir(exist_ok=True)
     shapes = home / "output" / "shapes.png"
     pixels = np.full((64, 64, 3), 30, np.uint8)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from indexd.store.database import PAGE_BYTES, suspicion
 from tests.e2e.pictures import picture, write
 
 PICTURES = 120
+SETTINGS = '[watch]\nsettle_seconds = 0.3\nsweep = "2s"\n'
 
 
 def indexd(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,19 +34,37 @@ def indexd(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def lived_in(bare_home: Path) -> Path:
-    """A home whose daemon indexed pictures, of which one was rated and tagged, and was stopped."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A home whose daemon indexed pictures, of which one was rated and tagged, and was stopped; and a copy of the home."""
+    home = Path(tempfile.mkdtemp(prefix="indexd-e2e-"))
+    (home / "indexd.toml").write_text(SETTINGS, "utf-8")
     for number in range(PICTURES):
-        write(bare_home / "output", f"{number}.png", picture(number, "a lighthouse " * 30))
-    with DaemonProcess(bare_home) as daemon:
+        write(home / "output", f"{number}.png", picture(number, "a lighthouse " * 30))
+    with DaemonProcess(home) as daemon:
         daemon.wait_until("the pictures", lambda status: status.images == PICTURES, 60)
-        assert indexd(bare_home, "rate", str(bare_home / "output" / "7.png"), "5").returncode == 0
-        assert indexd(bare_home, "tag", str(bare_home / "output" / "8.png"), "+keep").returncode == 0
-        backup = indexd(bare_home, "backup")
+        assert indexd(home, "rate", str(home / "output" / "7.png"), "5").returncode == 0
+        assert indexd(home, "tag", str(home / "output" / "8.png"), "+keep").returncode == 0
+        backup = indexd(home, "backup")
         assert backup.returncode == 0, backup.stderr
-        assert indexd(bare_home, "rate", str(bare_home / "output" / "9.png"), "4").returncode == 0
-    return bare_home
+        assert indexd(home, "rate", str(home / "output" / "9.png"), "4").returncode == 0
+    saved = tmp_path_factory.mktemp("whole") / "home"
+    shutil.copytree(home, saved)
+    yield home, saved
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def lived_in(whole: tuple[Path, Path]) -> Path:
+    """The home as it was. Its pictures are left alone: other inodes would have to be read again."""
+    home, saved = whole
+    for entry in home.iterdir():
+        if entry.is_dir() and entry.name != "output":
+            shutil.rmtree(entry)
+        elif entry.is_file():
+            entry.unlink()
+    shutil.copytree(saved, home, ignore=shutil.ignore_patterns("output"), dirs_exist_ok=True)
+    return home
 
 
 def spoil(index: Path, pages: range) -> None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.models import DemoModels
 from tests.models.tiny_detector import write_detector
+from tests.tiny_models.models import TinyModels
 
 SETTINGS = """\
 [watch]
@@ -54,7 +54,7 @@ def told(home: Path, *arguments: str) -> Any:
 
 
 def test_faces_are_found_once_a_detector_is_set(
-    bare_home: Path, tiny_models: DemoModels, detector: Path, tmp_path: Path
+    bare_home: Path, tiny_models: TinyModels, detector: Path, tmp_path: Path
 ) -> None:
     settings = SETTINGS.format(clip_h=tiny_models.clip_h.as_posix())
     (bare_home / "indexd.toml").write_text(settings, "utf-8")

@@ -1,4 +1,7 @@
-"""The daemon is killed at random moments: every job is done, every picture published once and indexed once."""
+"""The daemon is killed at random moments: every job is done, every picture published once and indexed once.
+
+Often with models that answer at once, where a life is short; and some times with real ones, whose workers take long to start.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,13 @@ import pytest
 from indexd.demo.daemon_process import DaemonProcess, settled
 from indexd_schemas.output import Status
 from tests.e2e.pictures import picture, write
+from tests.faults.instant import make_home
 
-JOBS = 40
-KILLS = 30
+pytestmark = [
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX"),
+]
+
 PICTURES_A_JOB = 2
 FOREIGN_PICTURES = 60
 # Besides the daemon, the worker alone is killed so often: a third time could be that of one and the same picture, which
@@ -50,27 +57,32 @@ def _kill_the_worker(status: Status | None) -> bool:
     return False
 
 
-@pytest.mark.timeout(1500)
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_jobs_survive_kills_at_random_moments(home: Path) -> None:
+def test_jobs_survive_kills_at_random_moments(bare_home: Path) -> None:
+    _killed_again_and_again(make_home(bare_home), jobs=40, kills=30, module="tests.faults.instant")
+
+
+def test_jobs_survive_kills_while_real_models_work(home: Path) -> None:
+    (home / "pictures").mkdir()
+    (home / "inbox").mkdir()
+    with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
+        settings.write(f'[[roots]]\npath = "{home / "pictures"}"\n')
+    _killed_again_and_again(home, jobs=12, kills=9, module="indexd")
+
+
+def _killed_again_and_again(home: Path, jobs: int, kills: int, module: str) -> None:
     chance = random.Random(20261121)
-    watched = home / "pictures"
-    settings = home / "indexd.toml"
-    watched.mkdir()
-    settings.write_text(settings.read_text() + f'[[roots]]\npath = "{watched}"\n')
-    inbox = home / "inbox"
-    inbox.mkdir()
-    jobs, foreign = iter(range(JOBS)), iter(range(FOREIGN_PICTURES))
-    daemon = DaemonProcess(home)
+    watched, inbox = home / "pictures", home / "inbox"
+    undropped, foreign = iter(range(jobs)), iter(range(FOREIGN_PICTURES))
+    daemon = DaemonProcess(home, module=module)
     worker_kills = WORKER_KILLS
-    for kill in range(KILLS):
+    for kill in range(kills):
         daemon.launch()
         waits_for_pictures = kill % 3 == 0
         before = _published(home)
         # Most lives are short. Every third one lasts until pictures come out, and ends in the middle of that.
         end = time.monotonic() + (60.0 if waits_for_pictures else chance.uniform(0.05, 3.0))
         while time.monotonic() < end:
-            if (number := next(jobs, None)) is not None and chance.random() < 0.6:
+            if (number := next(undropped, None)) is not None and chance.random() < 0.6:
                 _drop(inbox, number)
             if (number := next(foreign, None)) is not None:
                 write(watched, f"{number}.png", picture(number))
@@ -82,21 +94,21 @@ def test_jobs_survive_kills_at_random_moments(home: Path) -> None:
             time.sleep(chance.uniform(0.05, 0.4))
         daemon.kill()
     dropped = {path.stem for folder in ("", "accepted", "done") for path in (inbox / folder).glob("*.yaml")}
-    for number in range(JOBS):
+    for number in range(jobs):
         if f"job{number:02}" not in dropped:
             _drop(inbox, number)
     with daemon:
         status = daemon.wait_until(
-            "every job and every embedding", lambda status: sum(status.jobs.values()) >= JOBS and settled(status), 900
+            "every job and every embedding", lambda status: sum(status.jobs.values()) >= jobs and settled(status), 900
         )
-    assert status.jobs == {**dict.fromkeys(status.jobs, 0), "done": JOBS}
+    assert status.jobs == {**dict.fromkeys(status.jobs, 0), "done": jobs}
 
     published = sorted((home / "output").rglob("*.png"))
-    assert len(published) == JOBS * PICTURES_A_JOB
+    assert len(published) == jobs * PICTURES_A_JOB
     results = [json.loads(path.read_text("utf-8")) for path in (inbox / "done").glob("*.result.json")]
-    assert len(results) == JOBS
+    assert len(results) == jobs
     seeds = sorted(item["seed"] for result in results for item in result["pictures"])
-    assert seeds == sorted(1000 * number + index for number in range(JOBS) for index in range(PICTURES_A_JOB))
+    assert seeds == sorted(1000 * number + index for number in range(jobs) for index in range(PICTURES_A_JOB))
     assert sorted(item["path"] for result in results for item in result["pictures"]) == [
         str(path) for path in published
     ]

@@ -36,6 +36,21 @@ def indexd(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def assert_without_torch(daemon: int) -> None:
+    """Of the native libraries that this process loaded, the index's are there and the models' are not."""
+    if Path("/proc/self/maps").exists():
+        loaded = Path(f"/proc/{daemon}/maps").read_text()
+        assert "vec0" in loaded
+        assert "torch" not in loaded
+
+
+def assert_ended(pids: list[int]) -> None:
+    """None of these processes is there any more."""
+    for pid in pids if os.name == "posix" else ():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
 def test_a_dropped_job_becomes_pictures_that_are_found_and_made_again(home: Path) -> None:
     with DaemonProcess(home) as daemon:
         (home / "inbox" / "star.yaml").write_text(JOB, "utf-8")
@@ -69,6 +84,13 @@ def test_a_dropped_job_becomes_pictures_that_are_found_and_made_again(home: Path
         assert replay.returncode == 0, replay.stderr
         assert again.is_file()
 
+        # The models are in the workers alone, and those end with the daemon.
+        assert_without_torch(daemon.pid)
+        workers = [worker.pid for worker in status.workers if worker.alive and worker.pid]
+        assert workers
+    assert_ended(workers)
+    assert not (home / "indexd.sock").exists()
+
     # Without the daemon the same questions are answered from the index itself.
     offline = indexd(home, "query", "--prompt", "red star", "rating:5", "--paths")
     assert offline.stdout.splitlines() == [str(pictures[1])]
@@ -86,16 +108,6 @@ def test_metadata_search_needs_no_model(bare_home: Path) -> None:
         assert "models.sdxl" in off["sdxl"]
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
-def test_the_running_daemon_has_no_torch(home: Path) -> None:
-    with DaemonProcess(home) as daemon:
-        write(home / "output", "one.png", picture(5))
-        daemon.wait_until("the embeddings", lambda status: status.images == 1 and settled(status), 120)
-        maps = Path(f"/proc/{daemon.pid}/maps").read_text()
-        assert "torch" not in maps
-        assert "vec0" in maps
-
-
 def test_two_daemons_on_one_index_are_refused(bare_home: Path) -> None:
     with DaemonProcess(bare_home) as daemon:
         second = indexd(bare_home, "run")
@@ -105,14 +117,13 @@ def test_two_daemons_on_one_index_are_refused(bare_home: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGTERM")
-def test_asking_it_to_stop_ends_it_and_its_workers(home: Path) -> None:
-    daemon = DaemonProcess(home)
+def test_asking_it_to_stop_in_the_middle_ends_it_and_its_workers(bare_home: Path) -> None:
+    daemon = DaemonProcess(bare_home)
     daemon.start()
-    write(home / "output", "one.png", picture(5))
+    for number in range(20):
+        write(bare_home / "output", f"{number}.png", picture(number))
     status = daemon.wait_until("a worker", lambda status: any(worker.alive for worker in status.workers), 60)
     workers = [worker.pid for worker in status.workers if worker.alive and worker.pid]
     daemon.stop()
-    for pid in workers:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-    assert not (home / "indexd.sock").exists()
+    assert_ended(workers)
+    assert not (bare_home / "indexd.sock").exists()

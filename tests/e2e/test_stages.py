@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.models import DemoModels
 from tests.e2e.test_loop import indexd
 from tests.models.tiny_detector import write_detector
+from tests.tiny_models.models import TinyModels
 
 JOB = """\
 kind: txt2img
@@ -43,7 +43,7 @@ def result(home: Path, name: str) -> Any:
     return json.loads((home / "inbox" / "done" / f"{name}.result.json").read_text("utf-8"))
 
 
-def test_all_stages_in_one_job(home: Path, tiny_models: DemoModels, detector: Path) -> None:
+def test_all_stages_in_one_job(home: Path, tiny_models: TinyModels, detector: Path) -> None:
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'upscaler_folders = ["{tiny_models.upscaler.parent.as_posix()}"]\n')
         settings.write(f'detector_folders = ["{detector.parent.as_posix()}"]\n')
@@ -80,5 +80,6 @@ def test_all_stages_in_one_job(home: Path, tiny_models: DemoModels, detector: Pa
             assert json.loads(again.stdout)["equal"] is True, again.stderr
         shown = indexd(home, "jobs", "show", "1").stdout
         assert "found nothing; skipped" in shown
-        emitted = indexd(home, "query", "--emit-job", path)
-        assert '"max_side": 160' in emitted.stdout or emitted.returncode != 0, emitted.stdout
+        emitted = indexd(home, "query", f"path:*/{Path(path).name}", "--emit-job", str(home / "emitted.yaml"))
+        assert emitted.returncode == 0, emitted.stderr
+        assert '"max_side": 160' in (home / "emitted.yaml").read_text("utf-8")

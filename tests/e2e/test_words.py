@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.models import CLIP_G_WIDTH, CLIP_L_WIDTH
 from tests.e2e.test_loop import indexd
+from tests.tiny_models.models import CLIP_G_WIDTH, CLIP_L_WIDTH
 
 JOB = """\
 kind: txt2img

@@ -53,7 +53,9 @@ def _ledger(store: Store) -> list[str]:
 def _inbox(home: Path, store: Store) -> list[str]:
     inbox = home / "inbox"
     wrong = [f"{path} was not taken" for path in inbox.glob("*.yaml")]
-    wrong += [f"{path} is still under way" for path in (inbox / "accepted").glob("*.yaml")]
+    wrong += [
+        f"{path} ({path.stat().st_size} bytes) is still under way" for path in (inbox / "accepted").glob("*.yaml")
+    ]
     done, failed = (len(list((inbox / folder).glob("*.yaml"))) for folder in ("done", "failed"))
     counts = store.jobs.counts()
     if done != counts.get("done", 0) or failed < counts.get("failed", 0):

@@ -32,7 +32,7 @@ def rate(home: Path, path: Path, stars: int) -> None:
     """Rate a picture through the running daemon; returns when it was acknowledged."""
     remote = connect(load(home), need_daemon=True)
     try:
-        remote.rate([Target(path=os.fsencode(path))], stars)
+        assert remote.rate([Target(path=os.fsencode(path))], stars).changed == 1
     finally:
         remote.close()
 
@@ -56,4 +56,5 @@ def until_paused(daemon: DaemonProcess, word: str) -> None:
 def agree(daemon: DaemonProcess) -> None:
     """Stop the daemon; ledger, folders and index must agree."""
     daemon.stop(60.0)
-    assert disagreements(daemon.home) == []
+    wrong = disagreements(daemon.home)
+    assert not wrong, "\n".join(wrong)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from indexd.doctor.groups import examine
 from tests.e2e.pictures import picture, write
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
@@ -50,6 +53,35 @@ def test_a_folder_that_went_and_came_back(home: Path, launch: Launch, foreign: i
     )
     pictures(home, 1, first=10)
     until_idle(daemon, images=11 + (foreign or 0))
+    agree(daemon)
+
+
+def test_a_folder_that_was_filled_anew_for_good_is_accepted_by_the_command_that_its_status_names(
+    home: Path, launch: Launch
+) -> None:
+    daemon = launch(home)
+    pictures(home, 4)
+    until_idle(daemon, images=4)
+    (home / "pictures").rename(home / "thrown-away")
+    pictures(home, 6, first=100)
+    status = daemon.wait_until(
+        "the folder being offline with its new pictures",
+        lambda status: status.images == 10 and not all(root.online for root in status.roots),
+        WAIT_SECONDS,
+    )
+    command = f"indexd forget --under {home / 'pictures'} --offline"
+    assert command in " ".join(root.reason for root in status.roots)
+    told = [check for check in examine(home) if check.name == "folder" and check.state == "warning"]
+    assert command in told[0].detail
+    done = subprocess.run(
+        [sys.executable, "-m", "indexd", "--home", str(home), *command.split()[1:], "--yes"],
+        check=True,
+        capture_output=True,
+    )
+    assert b"4 files and 4 pictures forgotten" in done.stdout
+    daemon.wait_until("the folder being ours", lambda status: all(root.online for root in status.roots), WAIT_SECONDS)
+    pictures(home, 1, first=200)
+    until_idle(daemon, images=7)
     agree(daemon)
 
 

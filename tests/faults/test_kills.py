@@ -76,5 +76,5 @@ def test_a_picture_that_kills_the_worker_every_time_is_set_aside_and_the_rest_go
     job(home, "good", count=2)
     status = until_idle(daemon, images=2, jobs=2)
     assert status.jobs == {**dict.fromkeys(status.jobs, 0), "done": 1, "failed": 1}
-    assert "died 3 times" in (home / "inbox" / "failed" / "bad.yaml.error.txt").read_text("utf-8")
     agree(daemon)
+    assert "died 3 times" in (home / "inbox" / "failed" / "bad.yaml.error.txt").read_text("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from diffusers import (
     ControlNetUnionModel,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLControlNetUnionPipeline,
+    UNet2DConditionModel,
 )
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.control import edges
-from indexd.demo.guides import DemoGuides
 from indexd.errors import CallCancelled, IndexdError, RenderFailed
 from indexd.generate.control_models import lease_control
 from indexd.generate.guides import guided, influences_for
@@ -32,7 +33,9 @@ from indexd.generate.task import Task
 from indexd.worker.calls import GuideFiles, Render, Rendered
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import resolve
+from indexd_toyworld.original_layout import unet_name
 from tests.generate.conftest import Studio
+from tests.tiny_models.guides import TinyGuides
 
 Look = Callable[[Rendered], Any]
 SIDE = 64
@@ -81,7 +84,7 @@ def canny_of(picture: Path) -> Image.Image:
         return Image.fromarray(edges.canny(np.asarray(opened), 100, 200))
 
 
-def test_it_is_what_diffusers_makes(studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look) -> None:
+def test_it_is_what_diffusers_makes(studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look) -> None:
     ours = steered(studio, control(picture, tiny_guides.canny, strength=0.7, end=0.5))
     net = ControlNetModel.from_pretrained(tiny_guides.canny, dtype=torch.float32)
     theirs = by_diffusers(
@@ -93,7 +96,7 @@ def test_it_is_what_diffusers_makes(studio: Studio, tiny_guides: DemoGuides, pic
     assert not np.array_equal(look(ours), look(studio()))
 
 
-def test_a_union_is_what_diffusers_makes(studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look) -> None:
+def test_a_union_is_what_diffusers_makes(studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look) -> None:
     """Two maps of one union are looked at together."""
     union = tiny_guides.union
     ours = steered(
@@ -110,7 +113,7 @@ def test_a_union_is_what_diffusers_makes(studio: Studio, tiny_guides: DemoGuides
     assert np.abs(look(ours).astype(int) - (theirs * 255).round().astype(int)).max() <= 1
 
 
-def test_several_add_up_and_each_counts(studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look) -> None:
+def test_several_add_up_and_each_counts(studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look) -> None:
     one = control(picture, tiny_guides.canny)
     other = control(picture, tiny_guides.tile, "tile", preprocess=False)
     both, first, second = steered(studio, one, other), steered(studio, one), steered(studio, other)
@@ -120,7 +123,7 @@ def test_several_add_up_and_each_counts(studio: Studio, tiny_guides: DemoGuides,
 
 
 def test_strength_zero_is_the_base_and_so_is_what_comes_after(
-    studio: Studio, tiny_guides: DemoGuides, picture: Path, look: Look
+    studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look
 ) -> None:
     base = look(studio())
     assert np.array_equal(look(steered(studio, control(picture, tiny_guides.canny, strength=0.0))), base)
@@ -130,7 +133,7 @@ def test_strength_zero_is_the_base_and_so_is_what_comes_after(
 
 
 def test_the_recipe_says_what_was_used_and_makes_it_again(
-    studio: Studio, tiny_guides: DemoGuides, picture: Path
+    studio: Studio, tiny_guides: TinyGuides, picture: Path
 ) -> None:
     made = steered(studio, control(picture, tiny_guides.tile, low=50, high=90))
     [entry] = made.recipe["control"]
@@ -144,7 +147,7 @@ def test_the_recipe_says_what_was_used_and_makes_it_again(
         render(Render(other, str(studio.models.sdxl), controls=files), studio.session)
 
 
-def test_the_infotext_has_a1111s_unit(studio: Studio, tiny_guides: DemoGuides, picture: Path, tmp_path: Path) -> None:
+def test_the_infotext_has_a1111s_unit(studio: Studio, tiny_guides: TinyGuides, picture: Path, tmp_path: Path) -> None:
     from indexd.images.read import read
 
     made = steered(studio, control(picture, tiny_guides.canny, strength=0.5, end=0.8))
@@ -160,7 +163,7 @@ def test_the_infotext_has_a1111s_unit(studio: Studio, tiny_guides: DemoGuides, p
 
 
 @pytest.fixture
-def variant(tiny_guides: DemoGuides, tmp_path: Path) -> Callable[[Callable[[Any], Any]], Path]:
+def variant(tiny_guides: TinyGuides, tmp_path: Path) -> Callable[[Callable[[Any], Any]], Path]:
     """The tiny tile ControlNet as a file with its weights changed."""
 
     def write(change: Callable[[Any], Any]) -> Path:
@@ -189,7 +192,7 @@ def test_other_files_are_refused_in_a_sentence(
         steered(studio, control(picture, variant(change)))
 
 
-def test_a_file_of_fewer_blocks_is_understood(studio: Studio, tiny_guides: DemoGuides, tmp_path: Path) -> None:
+def test_a_file_of_fewer_blocks_is_understood(studio: Studio, tiny_guides: TinyGuides, tmp_path: Path) -> None:
     """The "small" ControlNets have no attention; a file does not say so but by its weights."""
     config = dict(ControlNetModel.load_config(tiny_guides.canny))
     config |= {"down_block_types": ["DownBlock2D"] * 3, "mid_block_type": "UNetMidBlock2D"}
@@ -202,7 +205,43 @@ def test_a_file_of_fewer_blocks_is_understood(studio: Studio, tiny_guides: DemoG
         assert not any("attentions" in key for key in found.net.state_dict())
 
 
-def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: DemoGuides, picture: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "control_model."])
+def test_a_file_in_the_original_layout_is_the_same_net(
+    studio: Studio, picture: Path, tmp_path: Path, look: Look, prefix: str
+) -> None:
+    """The names of lllyasviel's ControlNet (cldm/cldm.py), with and without the prefix of a whole checkpoint."""
+    unet = UNet2DConditionModel.from_pretrained(studio.models.sdxl, subfolder="unet", local_files_only=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        net = ControlNetModel.from_unet(unet)  # its hint has the published sizes
+        for name, weight in net.named_parameters():
+            if name.startswith(("controlnet_down", "controlnet_mid")):
+                torch.nn.init.normal_(weight, std=0.3)
+    weights = {name: weight.half().contiguous() for name, weight in net.state_dict().items()}
+    ours, original = tmp_path / "ours.safetensors", tmp_path / "original.safetensors"
+    save_file(weights, ours)
+    save_file({prefix + original_name(name): weight for name, weight in weights.items()}, original)
+    first, second = (steered(studio, control(picture, path, strength=0.8)) for path in (ours, original))
+    assert np.array_equal(look(first), look(second))
+    assert not np.array_equal(look(first), look(studio()))
+
+
+def original_name(name: str) -> str:
+    """The name that a weight of a ControlNet has in the original code."""
+    for ours, theirs in (
+        (r"controlnet_down_blocks\.(\d+)", r"zero_convs.\1.0"),
+        (r"controlnet_mid_block", "middle_block_out.0"),
+        (r"controlnet_cond_embedding\.conv_in", "input_hint_block.0"),
+        (r"controlnet_cond_embedding\.conv_out", "input_hint_block.14"),
+    ):
+        if found := re.match(ours, name):
+            return found.expand(theirs) + name[found.end() :]
+    if found := re.match(r"controlnet_cond_embedding\.blocks\.(\d+)", name):
+        return f"input_hint_block.{2 * int(found[1]) + 2}{name[found.end() :]}"
+    return unet_name(name, 2, frozenset())
+
+
+def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: TinyGuides, picture: Path, tmp_path: Path) -> None:
     with pytest.raises(RenderFailed, match=r"is a union of canny, depth.*it has no none"):
         steered(studio, control(picture, tiny_guides.union, "none", preprocess=False))
     with pytest.raises(RenderFailed, match="cannot be read"):
@@ -214,7 +253,7 @@ def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: DemoGuides, pict
         steered(studio, control(picture, tiny_guides.union, "normal"))
 
 
-def test_it_can_be_cancelled_before_the_first_step(studio: Studio, tiny_guides: DemoGuides, picture: Path) -> None:
+def test_it_can_be_cancelled_before_the_first_step(studio: Studio, tiny_guides: TinyGuides, picture: Path) -> None:
     def stop(pause: int) -> None:
         if pause == 2:
             raise CallCancelled("enough")
@@ -227,7 +266,7 @@ def test_it_can_be_cancelled_before_the_first_step(studio: Studio, tiny_guides: 
 
 
 def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
-    studio: Studio, tiny_guides: DemoGuides, picture: Path
+    studio: Studio, tiny_guides: TinyGuides, picture: Path
 ) -> None:
     entry, files = control(picture, tiny_guides.canny)
     recipe = Recipe.model_validate(studio.recipe(control=[entry]))
@@ -250,7 +289,7 @@ def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_it_bears_on_inpainting_where_the_mask_lies(
-    studio: Studio, tiny_guides: DemoGuides, tmp_path: Path, look: Look, alone: bool
+    studio: Studio, tiny_guides: TinyGuides, tmp_path: Path, look: Look, alone: bool
 ) -> None:
     pixels = np.full((96, 160, 3), 30, np.uint8)
     pixels[50:80, 100:140] = (220, 180, 40)

@@ -91,7 +91,7 @@ def test_the_mask_is_whole_inside_soft_around_and_nothing_beyond() -> None:
     assert (across[16:48] == 255).all()
     assert (across[:8] == 0).all() and (across[-8:] == 0).all()
     assert np.all(np.diff(across[8:16]) > 0)
-    mask = latent_mask(place.mask, (128, 128))
+    mask = latent_mask(place.mask, (128, 128), 8)
     assert mask.shape == (1, 1, 16, 16)
     # Every latent that holds a touched pixel is made anew: 8 pixels of rim, enlarged twice, are two latents more.
     assert mask[0, 0, 8].tolist() == [0, 0] + [1] * 12 + [0, 0]

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from indexd.generate.stages.hires import LATENT_MODES, PIXEL_MODES, enlarged_latents
+from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_stages import HiresRecipe
+from indexd_schemas.stage_keys import stage_keys
 from indexd_schemas.stages import HIRES_UPSCALERS
 
 
@@ -58,6 +60,28 @@ def test_a_model_enlarges_and_lanczos_brings_the_rest(studio: Any, look: Any) ->
     assert len(made.recipe["hires"]["model"]["hash"]) == 10
     assert studio(**made.recipe, upscalers=files).png == made.png
     assert studio(hires=second(upscaler="nearest", denoise=0.3)).png != made.png
+
+
+def test_a_model_that_found_no_room_says_in_which_tiles_it_worked(studio: Any, look: Any, monkeypatch: Any) -> None:
+    from indexd.generate.stages import upscaler
+
+    def short(session: Any, model: Any, picture: Any, cut: Any) -> Any:
+        if cut.tile > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return in_tiles(session, model, picture, cut)
+
+    model, in_tiles = studio.models.upscaler, upscaler._in_tiles
+    given: dict[str, Any] = {"width": 96, "height": 96, "upscalers": {model.stem: str(model)}}
+    wanted = second(width=128, height=128, upscaler=None, model={"name": model.stem}, denoise=0.3)
+    monkeypatch.setattr(upscaler, "_in_tiles", short)
+    made = studio(hires=wanted, **given)
+    monkeypatch.undo()
+    assert made.recipe["hires"]["tile_used"] == 64
+    assert made.notes == ("hires: in tiles of 64 px, because there was no room for 512",)
+    [hires] = [stage_keys(Recipe.model_validate(made.recipe))["hires"]]
+    assert (hires["tile"], hires["overlap"]) == (64, 32)
+    again = studio(hires=wanted | {"tile": 64, "overlap": 32}, **given)
+    assert np.array_equal(look(again), look(made))
 
 
 def test_a_pass_has_wishes_of_its_own(studio: Any, look: Any) -> None:

@@ -1,4 +1,4 @@
-"""LoHa and LoKr against their definitions, written out with the products themselves."""
+"""LoHa, LoKr and Tucker's form against their definitions, written out with the products or run as convolutions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
+from indexd.errors import RenderFailed
 from indexd.generate.lora_file import read_lora
 from indexd.generate.lora_names import Target, targets
 from indexd.generate.lora_products import as_pair
@@ -61,6 +62,48 @@ def test_lokr_with_a_product_on_both_sides() -> None:
     parts = {"lokr_ca": draw(2, 1), "lokr_cb": draw(1, 2), "lokr_u": draw(6, 2), "lokr_v": draw(2, 4)}
     expected = 1.5 * torch.kron(parts["lokr_ca"] @ parts["lokr_cb"], parts["lokr_u"] @ parts["lokr_v"])
     assert torch.allclose(delta(as_pair(parts, (12, 8), 3.0)), expected, atol=1e-4)
+
+
+def tucker(kernel: torch.Tensor, out: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
+    """The weight of three convolutions in a row, told by what they make of one lit input channel after the other."""
+    places = torch.nn.functional.pad(torch.eye(into.shape[1])[:, :, None, None], (1, 1, 1, 1))
+    inner = torch.nn.functional.conv2d(places, into[..., None, None])
+    answer = torch.nn.functional.conv2d(
+        torch.nn.functional.conv2d(inner, kernel, padding=1), out.T[..., None, None]
+    )  # (in, out, 3, 3), each kernel turned round by the convolution
+    return answer.transpose(0, 1).flip(2, 3).contiguous()
+
+
+def test_tuckers_form_of_loha_and_lokr() -> None:
+    kernels, outs, intos = (
+        (draw(2, 2, 3, 3), draw(2, 2, 3, 3) - 1),
+        (draw(2, 6), draw(2, 6) + 1),
+        (draw(2, 4), draw(2, 4)),
+    )
+    parts = {"loha_t1": kernels[0], "loha_a1": outs[0], "loha_b1": intos[0]}
+    parts |= {"loha_t2": kernels[1], "loha_a2": outs[1], "loha_b2": intos[1]}
+    first, second = (tucker(*each) for each in zip(kernels, outs, intos, strict=True))
+    assert torch.allclose(delta(as_pair(parts, (6, 4, 3, 3), 3.0)), 1.5 * first * second, atol=1e-4)
+    parts = {"lokr_c": draw(2, 3), "lokr_t": kernels[0], "lokr_u": outs[0], "lokr_v": intos[0]}
+    expected = 1.5 * torch.kron(draw(2, 3)[..., None, None], first)
+    assert torch.allclose(delta(as_pair(parts, (12, 12, 3, 3), 3.0)), expected, atol=1e-4)
+
+
+def test_tuckers_form_of_locon_is_read(tiny_models: Any, tmp_path: Path) -> None:
+    pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_models.sdxl, dtype=torch.float32, add_watermarker=False)
+    out, into, _, _ = pipeline.unet.down_blocks[0].resnets[0].conv1.weight.shape
+    stem, known = "lora_unet_input_blocks_1_0_in_layers_2", targets(pipeline)
+    weights = {f"{stem}.lora_up.weight": draw(out, 2, 1, 1), f"{stem}.lora_down.weight": draw(2, into, 1, 1)}
+    weights |= {f"{stem}.lora_mid.weight": draw(2, 2, 3, 3), f"{stem}.alpha": torch.tensor(1.0)}
+    save_file(weights, tmp_path / "mid.safetensors")
+    [(target, pair)] = read_lora(tmp_path / "mid.safetensors", "mid", known).items()
+    assert target.module == "down_blocks.0.resnets.0.conv1"
+    up, down = weights[f"{stem}.lora_up.weight"][..., 0, 0], weights[f"{stem}.lora_down.weight"][..., 0, 0]
+    expected = tucker(weights[f"{stem}.lora_mid.weight"], up.T, down) / 2
+    assert torch.allclose(delta((pair.down, pair.up)), expected, atol=1e-4)
+    save_file(weights | {f"{stem}.lora_mid.weight": draw(3, 3, 3, 3)}, tmp_path / "wrong.safetensors")
+    with pytest.raises(RenderFailed, match="wrong does not fit this model: lora_unet_input_blocks_1_0_in_layers_2 is"):
+        read_lora(tmp_path / "wrong.safetensors", "wrong", known)
 
 
 def test_files_are_read_by_their_names(tiny_models: Any, tmp_path: Path) -> None:

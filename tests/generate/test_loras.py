@@ -15,11 +15,11 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
 import indexd.generate.loras as loras_module
-from indexd.demo.original_layout import unet_name
 from indexd.errors import RenderFailed
 from indexd.generate.lora_file import content_hash, read_lora
 from indexd.generate.lora_names import original_unet_name, targets
 from indexd.generate.loras import Loras, WantedLora
+from indexd_toyworld.original_layout import unet_name
 
 Weights = dict[str, torch.Tensor]
 
@@ -77,7 +77,8 @@ def test_a_lora_is_its_definition(pipeline: Any, tiny_models: Any) -> None:
     by_hand = StableDiffusionXLPipeline.from_pretrained(tiny_models.sdxl, dtype=torch.float32, add_watermarker=False)
     merged(by_hand, tiny_models.lora, 0.8, 0.3)
     assert not torch.allclose(ours, base, atol=1e-3)
-    assert torch.allclose(ours, noise_guess(by_hand), atol=2e-4)
+    # What the LoRA changes is up to 7; the rest is rounding.
+    assert torch.allclose(ours, noise_guess(by_hand), atol=2e-3)
 
 
 def test_the_base_comes_back_bit_for_bit(pipeline: Any, tiny_models: Any) -> None:
@@ -221,14 +222,14 @@ def test_original_names_are_the_inverse_of_the_single_file_layout(pipeline: Any)
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
             assert f"{original_unet_name(name, 2)}.weight" == unet_name(f"{name}.weight", 2, attention)
             checked += 1
-    assert checked > 300
+    assert checked > 250
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda found: {"lora_unet_nowhere.lora_down.weight": torch.ones(1, 1)} | found, "1 of its .* unknown"),
-        (lambda found: {k.replace("lora_down", "hada_t1"): v for k, v in found.items()}, "is a Tucker-decomposed LoHa"),
+        (lambda found: {k.replace("lora_down", "oft_diag"): v for k, v in found.items()}, "is OFT"),
         (lambda _found: {"lora_unet_time_embed_0.hada_w1_a": torch.ones(64, 2)}, "only half"),
         (lambda _found: {"lora_unet_time_embed_0.lokr_w1": torch.ones(2, 2)}, "only half"),
         (

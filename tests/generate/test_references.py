@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from indexd.demo.guides import DemoGuides
 from indexd.errors import CallCancelled, RenderFailed
 from indexd.generate.render import render
 from indexd.generate.samplers import scheduler
 from indexd.worker.calls import GuideFiles, Render, Rendered
 from indexd_schemas.samplers import resolve
 from tests.generate.conftest import Studio
+from tests.tiny_models.guides import TinyGuides
 
 Look = Callable[[Rendered], Any]
 
@@ -54,15 +55,45 @@ def referred(studio: Studio, adapter: Path, wanted: list[tuple[Path, float]], **
     return render(call, studio.session)
 
 
+def plus_adapter(plain: Path, folder: Path) -> Path:
+    """An adapter of the kind "plus" in its published layout: a resampler (four layers over all patches) as image_proj.
+
+    Names and shapes as in tencent-ailab/IP-Adapter (ip_adapter/resampler.py); the encoder stands beside it.
+    """
+    found = load_file(plain)
+    attention = {name: weight for name, weight in found.items() if name.startswith("ip_adapter.")}
+    cross, hidden, tokens = found["image_proj.norm.weight"].shape[0], 32, 6
+    inner = 64  # one head of 64
+    chance = torch.Generator().manual_seed(2)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return (torch.randn(*shape, generator=chance) * 0.3).half()
+
+    weights = {"latents": draw(1, tokens, inner), "proj_in.weight": draw(inner, hidden), "proj_in.bias": draw(inner)}
+    weights |= {"proj_out.weight": draw(cross, inner), "proj_out.bias": draw(cross)}
+    weights |= {"norm_out.weight": draw(cross) + 1, "norm_out.bias": draw(cross)}
+    for layer in range(4):
+        at = f"layers.{layer}"
+        for norm in ("0.norm1", "0.norm2", "1.0"):
+            weights |= {f"{at}.{norm}.weight": draw(inner) + 1, f"{at}.{norm}.bias": draw(inner)}
+        weights |= {f"{at}.0.to_q.weight": draw(inner, inner), f"{at}.0.to_kv.weight": draw(2 * inner, inner)}
+        weights |= {f"{at}.0.to_out.weight": draw(inner, inner)}
+        weights |= {f"{at}.1.1.weight": draw(4 * inner, inner), f"{at}.1.3.weight": draw(inner, 4 * inner)}
+    shutil.copytree(plain.parent / "image_encoder", folder / "image_encoder")
+    path = folder / "tiny-plus.safetensors"
+    save_file({f"image_proj.{name}": weight for name, weight in weights.items()} | attention, path)
+    return path
+
+
+@pytest.mark.parametrize("plus", [False, True])
 def test_two_references_are_what_diffusers_makes(
-    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], look: Look
+    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], look: Look, tmp_path: Path, plus: bool
 ) -> None:
     weights = [0.9, 0.4]
-    ours = look(referred(studio, tiny_guides.adapter, list(zip(pictures, weights, strict=True))))
+    adapter = plus_adapter(tiny_guides.adapter, tmp_path) if plus else tiny_guides.adapter
+    ours = look(referred(studio, adapter, list(zip(pictures, weights, strict=True))))
     pipeline = StableDiffusionXLPipeline.from_pretrained(studio.models.sdxl, dtype=torch.float32, add_watermarker=False)
-    pipeline.load_ip_adapter(
-        str(tiny_guides.references), subfolder="", weight_name=[tiny_guides.adapter.name] * 2, local_files_only=True
-    )
+    pipeline.load_ip_adapter(str(adapter.parent), subfolder="", weight_name=[adapter.name] * 2, local_files_only=True)
     pipeline.set_ip_adapter_scale(weights)
     pipeline.scheduler = scheduler(resolve("euler", None), studio.resident().noise)
     pipeline.set_progress_bar_config(disable=True)
@@ -76,7 +107,7 @@ def test_two_references_are_what_diffusers_makes(
 
 
 def test_the_base_comes_back_bit_for_bit_also_after_a_cancel(
-    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], look: Look
+    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], look: Look
 ) -> None:
     base = studio()
     unet = studio.resident().text_to_image.unet
@@ -100,7 +131,7 @@ def test_the_base_comes_back_bit_for_bit_also_after_a_cancel(
 
 
 def test_references_and_loras_work_together(
-    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], look: Look
+    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], look: Look
 ) -> None:
     lora: dict[str, Any] = {"loras": [{"name": "tiny-lora", "weight": 0.8}]}
     both = look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.8)], **lora))
@@ -111,7 +142,7 @@ def test_references_and_loras_work_together(
     assert np.array_equal(both, look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.8)], **lora)))
 
 
-def test_the_recipe_has_the_adapters_hash(studio: Studio, tiny_guides: DemoGuides, pictures: list[Path]) -> None:
+def test_the_recipe_has_the_adapters_hash(studio: Studio, tiny_guides: TinyGuides, pictures: list[Path]) -> None:
     made = referred(studio, tiny_guides.adapter, [(pictures[1], 0.5)])
     [entry] = made.recipe["reference"]
     assert len(entry["model"]["hash"]) == 10
@@ -128,7 +159,7 @@ def test_the_recipe_has_the_adapters_hash(studio: Studio, tiny_guides: DemoGuide
     ],
 )
 def test_other_files_are_refused_in_a_sentence(
-    studio: Studio, tiny_guides: DemoGuides, pictures: list[Path], tmp_path: Path, change: Any, words: str
+    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], tmp_path: Path, change: Any, words: str
 ) -> None:
     path = tmp_path / "sub" / "changed.safetensors"
     path.parent.mkdir()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,23 @@ def test_scores_are_those_of_the_embedder_and_the_head(tmp_path: Path, tiny_mode
     with Image.open(io.BytesIO(made.png)) as opened:
         assert scores["sharpness"] == {"value": sharpness(opened), "model": None}
         assert Recipe.model_validate_json(opened.info["indexd"]).scores is not None
+
+
+def test_the_checkpoint_makes_room_for_what_judges(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio()
+    checkpoint = weakref.ref(studio.resident().text_to_image.unet)
+    left = []
+
+    def judged(recipe: Recipe, _picture: Image.Image, session: Any) -> Recipe:
+        while session.pool._evict_one():
+            pass
+        gc.collect()
+        left.append(checkpoint())
+        return recipe
+
+    monkeypatch.setattr("indexd.generate.score.scored", judged)
+    studio(score=["clip"])
+    assert left == [None]
 
 
 def test_sharpness_is_the_variance_of_the_laplacian() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -336,6 +337,24 @@ def test_a_death_in_the_middle_of_a_move_is_harmless(room: Room, open_room: Open
     again = open_room()
     assert not path.exists()
     assert again.listed("accepted") == ["x.yaml"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets only the writer of a file sync it")
+@pytest.mark.parametrize(("text", "folder"), [(SMALL, "accepted"), ("kind: nonsense\n", "failed")])
+def test_a_job_file_that_its_writer_had_not_synced_outlives_a_power_cut_once(
+    room: Room, monkeypatch: pytest.MonkeyPatch, text: str, folder: str
+) -> None:
+    path = room.drop(text)
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_ino), sync(handle)))
+    ours = path.stat().st_ino
+    room.jobs.take(path)
+    moved = room.inbox / folder / "x.yaml"
+    assert moved.stat().st_ino == ours
+    # Its bytes before its name, and that it left the inbox as well as that it came.
+    after = synced[synced.index(ours) :]
+    assert {moved.parent.stat().st_ino, room.inbox.stat().st_ino} <= set(after)
 
 
 def test_a_file_saved_anew_in_the_moment_of_the_move_is_not_swallowed(room: Room, open_room: Open) -> None:

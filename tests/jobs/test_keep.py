@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import struct
 from pathlib import Path
 
 import pytest
 
 from indexd.errors import Refused
+from indexd.jobs.diagnose import FieldProblem
 from indexd.jobs.durable import Fault, no_fault
-from indexd.jobs.judging import not_kept
+from indexd.jobs.judging import Judging, not_kept
 from indexd.store.records import ItemRow
+from indexd_schemas.job import Txt2ImgJob
 from indexd_schemas.scoring import Keep, passes, places
 from tests.jobs.conftest import Open, Room
 
@@ -76,6 +81,36 @@ def test_what_cannot_be_judged_is_refused(room: Room, text: str, sentence: str) 
     with pytest.raises(Refused) as refused:
         room.jobs.submit(f"kind: txt2img\nprompt: a\n{text}\n".encode(), "x.yaml")
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"weight": (1, 8), "bias": (1,)}, None),
+        ({"layers.10.weight": (1, 4), "layers.2.weight": (4, 8), "layers.2.bias": (4,)}, None),
+        (
+            {"weight": (1, 768)},
+            "does not fit: its first layer takes 768 numbers, and gets 8 (the width of clip_h's vectors)",
+        ),
+        ({"0.weight": (4, 8), "1.weight": (1, 3)}, "its layer 2 takes 3 numbers, and gets 4 (from the layer before)"),
+        ({"weight": (2, 8)}, "does not end in one number"),
+        ({"nothing": (1,)}, "does not end in one number"),
+        (None, "is no safetensors file"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused_before_a_picture_is_made(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]] | None, words: str | None
+) -> None:
+    head = tmp_path / "head.safetensors"
+    told = json.dumps({name: {"dtype": "F32", "shape": shape} for name, shape in (shapes or {}).items()}).encode()
+    head.write_bytes(b"no head" if shapes is None else struct.pack("<Q", len(told)) + told)
+    judging = Judging(lambda _role: None, head, lambda: 8)
+    job = Txt2ImgJob(kind="txt2img", prompt="a", score=["aesthetic"])
+    if words is None:
+        assert judging.scores(job, "a") == ("aesthetic",)
+        return
+    with pytest.raises(FieldProblem, match=re.escape(words)):
+        judging.scores(job, "a")
 
 
 def test_the_others_lie_beside_and_the_ledger_says_so(room: Room) -> None:

@@ -197,6 +197,7 @@ def test_a_picture_whose_file_is_gone_waits_for_it(
     row = store.images.get(image_id)
     assert row is not None
     assert row.decode_problem is None
+    assert {row.attempts for row in store.work.of_image(image_id)} == {0}
     path.write_bytes(content)
     clock.now += NO_FILE_RETRY_SECONDS
     drain(dispatcher)
@@ -213,7 +214,33 @@ def test_a_file_that_is_marked_missing_waits_as_well(
     workers = FakeWorkers()
     drain(dispatcher_of(workers))
     assert workers.calls == []
-    assert {row.error for row in store.work.of_image(image_id)} == {NO_FILE}
+    assert {(row.state, row.attempts, row.error) for row in store.work.of_image(image_id)} == {("away", 0, NO_FILE)}
+    # It need not wait for a time: what brings the file back wakes it.
+    store.files.touch(row.files[0].root_id, [(row.files[0].rel, row.files[0].stamp)])
+    drain(dispatcher_of(workers))
+    assert store.work.counts() == {}
+
+
+def test_work_on_an_offline_folder_goes_on_when_it_is_back(
+    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher]
+) -> None:
+    (image_id,) = add(None)
+    path = Path(os.fsdecode(store.images.paths([image_id])[image_id]))
+    row = store.images.get(image_id)
+    assert row is not None
+
+    def is_online(online: bool) -> None:
+        store.roots.set_state(row.files[0].root_id, online=online, identity=None, mode="native", reason="")
+
+    path.rename(path.with_name("away"))
+    is_online(False)
+    dispatcher = dispatcher_of(FakeWorkers())
+    drain(dispatcher)
+    assert {one.state for one in store.work.of_image(image_id)} == {"away"}
+    path.with_name("away").rename(path)
+    is_online(True)
+    drain(dispatcher)
+    assert store.work.counts() == {}
 
 
 def test_out_of_memory_makes_batches_smaller_and_costs_no_attempts(

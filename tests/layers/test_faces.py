@@ -165,10 +165,12 @@ def test_a_picture_that_is_away_is_looked_at_when_it_is_back(
     if missing:
         store.files.mark_missing(store.roots.all()[0].id, [os.fsencode(path.name)], 1.0)
     drain(dispatcher)
-    assert store.work.counts()[FACE] == {"waiting": 1}
-    if missing:
-        return
+    assert store.work.counts()[FACE] == {"away" if missing else "waiting": 1}
     path.write_bytes(data)
-    clock.now += 1000
+    if missing:
+        (row,) = store.images.rows([image_id])[image_id].files
+        store.files.touch(row.root_id, [(row.rel, row.stamp)])
+    else:
+        clock.now += 1000
     drain(dispatcher)
     assert len(store.faces.of_image(image_id)) == 1

@@ -17,7 +17,6 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from indexd.demo.models import DemoModels
 from indexd.errors import CallCancelled, ModelOff
 from indexd.models.bge import QUERY_PREFIX
 from indexd.models.embed import embed_images, embed_text
@@ -25,6 +24,7 @@ from indexd.models.pool import ModelPool
 from indexd.models.verify import verify_model
 from indexd.models.windows import Vectors
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, ModelSpec, VerifyModel, WorkerSettings
+from tests.tiny_models.models import TinyModels
 
 T = TypeVar("T")
 TEXTS = (
@@ -71,7 +71,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(tiny_models: DemoModels, tmp_path: Path) -> WorkerSettings:
+def settings(tiny_models: TinyModels, tmp_path: Path) -> WorkerSettings:
     paths = {
         "bge": tiny_models.bge,
         "clip_l": tiny_models.sdxl,
@@ -94,7 +94,7 @@ def cosines(one: Vectors, two: Any) -> Any:
     return (one * (two / np.linalg.norm(two, axis=1, keepdims=True))).sum(axis=1)
 
 
-def reference(role: str, models: DemoModels, texts: list[str]) -> Any:
+def reference(role: str, models: TinyModels, texts: list[str]) -> Any:
     """The library's own vectors of texts that fit in one window."""
     with torch.inference_mode():
         if role == "bge":
@@ -113,7 +113,7 @@ def reference(role: str, models: DemoModels, texts: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_texts_equal_the_librarys_own(role: str, session: PlainSession, tiny_models: DemoModels) -> None:
+def test_texts_equal_the_librarys_own(role: str, session: PlainSession, tiny_models: TinyModels) -> None:
     answer = embed_text(EmbedText(role, TEXTS), session)
     assert answer.problems == {}
     assert answer.vectors.dtype == np.float32
@@ -130,7 +130,7 @@ def test_texts_differ(role: str, session: PlainSession) -> None:
 
 @pytest.mark.parametrize(("role", "window"), [("bge", 510), ("clip_l", 75), ("clip_g", 75), ("clip_h", 75)])
 def test_long_texts_are_windows_averaged_by_length(
-    role: str, window: int, session: PlainSession, tiny_models: DemoModels
+    role: str, window: int, session: PlainSession, tiny_models: TinyModels
 ) -> None:
     """Texts of one token a letter: their windows are texts themselves, which the library embeds whole."""
     letters = ("abcdefghij" * 200)[: window * 2 + window // 2]
@@ -149,7 +149,7 @@ def test_the_end_of_a_long_text_counts(role: str, session: PlainSession) -> None
     assert vectors[0] @ vectors[1] < 0.99999
 
 
-def test_queries_get_the_prefix_and_prompts_do_not(session: PlainSession, tiny_models: DemoModels) -> None:
+def test_queries_get_the_prefix_and_prompts_do_not(session: PlainSession, tiny_models: TinyModels) -> None:
     plain = embed_text(EmbedText("bge", ("a fox",)), session).vectors
     asked = embed_text(EmbedText("bge", ("a fox",), as_query=True), session).vectors
     with_prefix = reference("bge", tiny_models, [QUERY_PREFIX + "a fox"])
@@ -170,7 +170,7 @@ def picture(path: Path, seed: int, size: tuple[int, int] = (80, 60)) -> bytes:
     return str(path).encode()
 
 
-def test_pictures_equal_the_librarys_own(session: PlainSession, tiny_models: DemoModels, tmp_path: Path) -> None:
+def test_pictures_equal_the_librarys_own(session: PlainSession, tiny_models: TinyModels, tmp_path: Path) -> None:
     paths = tuple(picture(tmp_path / f"{n}.png", n, (60 + 30 * n, 60)) for n in range(5))
     answer = embed_images(EmbedImages("clip_h", paths), session)
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tiny_models.clip_h}")
@@ -200,7 +200,7 @@ def test_a_bad_picture_costs_its_own_row_only(session: PlainSession, tmp_path: P
 
 
 def test_a_bare_weights_file_needs_its_architecture(
-    settings: WorkerSettings, tiny_models: DemoModels, tmp_path: Path
+    settings: WorkerSettings, tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     weights = str(tiny_models.clip_h / "open_clip_model.safetensors")
     for architecture in ("", "ViT-Nothing"):
@@ -210,7 +210,7 @@ def test_a_bare_weights_file_needs_its_architecture(
 
 
 def test_a_bare_weights_file_with_its_architecture_is_the_same_model(
-    settings: WorkerSettings, tiny_models: DemoModels, tmp_path: Path, session: PlainSession
+    settings: WorkerSettings, tiny_models: TinyModels, tmp_path: Path, session: PlainSession
 ) -> None:
     configuration = tmp_path / "tiny-vit.json"
     model_cfg = open_clip.factory.json.loads((tiny_models.clip_h / "open_clip_config.json").read_text())["model_cfg"]

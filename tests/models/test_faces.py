@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from indexd.demo.models import DemoModels
 from indexd.errors import CallCancelled, ModelOff
 from indexd.models.detector import Seen, best_of
 from indexd.models.faces import PIXELS_AT_ONCE, find_faces
@@ -32,6 +31,7 @@ from indexd.worker.calls import (
 )
 from tests.models.test_embedding import PlainSession
 from tests.models.tiny_detector import write_detector
+from tests.tiny_models.models import TinyModels
 
 DIM = 64
 NOISE = np.random.default_rng(3).integers(0, 255, (48, 72, 3), dtype=np.uint8)
@@ -52,7 +52,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def session(tiny_models: DemoModels, detector: Path, tmp_path: Path) -> PlainSession:
+def session(tiny_models: TinyModels, detector: Path, tmp_path: Path) -> PlainSession:
     spec = ModelSpec(CLIP_H, str(tiny_models.clip_h), device="cpu", dtype="float32")
     faces = FacesSpec((DetectorSpec(str(detector), min_size_px=4),))
     return PlainSession(WorkerSettings({CLIP_H: spec}, str(tmp_path / "cache"), faces))

@@ -82,7 +82,9 @@ def test_layers_that_say_the_same_do_not_count_twice() -> None:
     one = np.random.default_rng(6).normal(size=(2000, 1))
     same, independent = np.hstack([one, one]), np.random.default_rng(7).normal(size=(2000, 2))
     assert shared_deviation(same, [1.0, 1.0]) == pytest.approx(math.sqrt(2), rel=0.05)
-    assert fuse([(1.0, 3.0), (1.0, 3.0)], shared_deviation(same, [1.0, 1.0])) == pytest.approx(3.0, rel=0.05)
+    assert fuse(np.array([[3.0], [3.0]]), [1.0, 1.0], shared_deviation(same, [1.0, 1.0])) == pytest.approx(
+        [3.0], rel=0.05
+    )
     assert shared_deviation(independent, [1.0, 1.0]) == pytest.approx(1.0, abs=0.05)
     assert shared_deviation(same, [1.0, -1.0]) == 1.0
     assert shared_deviation(one, [2.0]) == 1.0
@@ -114,8 +116,8 @@ def test_bm25_decides_among_the_hits() -> None:
 
 
 def test_fusing_is_stouffers_method() -> None:
-    assert fuse([(1.0, 2.0)]) == 2.0
-    assert fuse([(5.0, 2.0)]) == 2.0
-    assert fuse([(1.0, 2.0), (1.0, 2.0)]) == pytest.approx(4 / math.sqrt(2))
-    assert fuse([(1.0, 3.0), (-1.0, 3.0)]) == 0.0
-    assert fuse([]) == 0.0
+    assert fuse(np.array([[2.0]]), [1.0]) == [2.0]
+    assert fuse(np.array([[2.0]]), [5.0]) == [2.0]
+    assert fuse(np.array([[2.0], [2.0]]), [1.0, 1.0]) == pytest.approx([4 / math.sqrt(2)])
+    assert fuse(np.array([[3.0], [3.0]]), [1.0, -1.0]) == [0.0]
+    assert fuse(np.array([[3.0, 1.0]]), [0.0]).tolist() == [0.0, 0.0]

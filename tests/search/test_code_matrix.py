@@ -60,6 +60,34 @@ def test_the_nearest_of_all_and_of_some_are_those_of_brute_force(size: int) -> N
     assert len(matrix.nearest(codes[0], 20, _ids()).ids) == 0
 
 
+def test_many_that_all_lie_far_away_are_found() -> None:
+    """Most rows are in question, but none of the nearest: looking through those would bring nothing."""
+    codes, code = _codes(1, 1000), _codes(99, 1)[0]
+    matrix = CodeMatrix(16)
+    matrix.put(np.arange(1000), codes)
+    far = np.argsort(_distances(codes, code), kind="stable")[450:]
+    _assert_nearest(matrix, dict(enumerate(codes)), sorted(far.tolist()))
+
+
+@pytest.mark.parametrize("size", [96, 128, 160])
+def test_long_codes_are_chosen_by_their_leading_bits_and_ranked_by_all(size: int) -> None:
+    """Some lie near, by all their bits and so by the first ones; the others lie anywhere."""
+    chance = np.random.default_rng(13)
+    codes, code = _codes(12, 3000, size), _codes(99, 1, size)[0]
+    near = chance.permutation(3000)[:40]
+    flipped = chance.random((40, 8 * size)) < np.linspace(0.05, 0.3, 40)[:, None]
+    codes[near] = code ^ np.packbits(flipped, axis=1)
+    matrix = CodeMatrix(size)
+    matrix.put(np.arange(3000), codes)
+    truth = dict(enumerate(codes))
+    _assert_nearest(matrix, truth)
+    _assert_nearest(matrix, truth, sorted({*near.tolist(), *range(0, 3000, 2)}))
+    _assert_nearest(matrix, truth, sorted({*near.tolist(), *range(0, 3000, 20)}))
+    gone = near[::2]
+    matrix.remove(gone)
+    _assert_nearest(matrix, {one: code for one, code in truth.items() if one not in set(gone.tolist())})
+
+
 def test_what_is_put_again_is_replaced_and_what_is_removed_is_gone() -> None:
     chance = np.random.default_rng(4)
     matrix, truth = CodeMatrix(16), {}

@@ -14,8 +14,8 @@ def standing(score: float, attraction: float | None = None, by_words: bool = Fal
 
 def test_the_default_asks_what_attracts_and_more_for_than_against() -> None:
     cutoff = Cutoff(DEFAULT_CUTOFF)
-    assert cutoff.passes(standing(3.0))
-    assert not cutoff.passes(standing(2.9))
+    assert cutoff.passes(standing(DEFAULT_CUTOFF))
+    assert not cutoff.passes(standing(DEFAULT_CUTOFF - 0.1))
     # Pushing away lifts nothing over the bar, and takes away what is more against than for.
     assert not cutoff.passes(standing(4.0, attraction=2.0))
     assert cutoff.passes(standing(1.0, attraction=4.0))

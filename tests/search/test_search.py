@@ -11,7 +11,8 @@ import pytest
 
 from indexd.errors import IndexdError, ModelOff, UsageError
 from indexd.search.embedder import FakeEmbedder
-from indexd.search.run import SAMPLE_WORTH_KEEPING, Search
+from indexd.search.run import Search
+from indexd.search.samples import WORTH_KEEPING
 from indexd.search.targets import Target, of_path, to_text
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
@@ -241,7 +242,7 @@ def test_the_background_is_read_once_for_a_large_library(
 
     def sample(layer: str, n: int) -> np.ndarray:
         reads.append(layer)
-        return np.repeat(real(layer, n), SAMPLE_WORTH_KEEPING, axis=0)
+        return np.repeat(real(layer, n), WORTH_KEEPING, axis=0)
 
     monkeypatch.setattr(library.store.vectors, "sample", sample)
     now = [0.0]
@@ -344,8 +345,8 @@ def test_what_does_not_fit_is_left_out(large: Library, embed: FakeEmbedder) -> N
     search = Search(large.store, embed)
     cats = search.query(Question(terms=(term("text", "cat"),), limit=100))
     assert subjects(cats) == ["cat"] * 30
-    assert (cats.cutoff, cats.left_out) == (3.0, 70)
-    assert cats.notes == ["70 of the best 100 score below the cut-off of +3 and are left out; --all shows them"]
+    assert (cats.cutoff, cats.left_out) == (2.5, 70)
+    assert cats.notes == ["70 of the best 100 score below the cut-off of +2.5 and are left out; --all shows them"]
     nothing = search.query(Question(terms=(term("text", "a bicycle"),)))
     assert (nothing.hits, nothing.left_out) == ([], 20)
     assert nothing.notes[0].startswith("nothing here fits: the best score is ")

@@ -182,7 +182,7 @@ def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
         assert _recall(store, ids[100:], vectors[100:]) > 0.99
         assert counting.answered == 20
         cache.stop()
-        assert _recall(store, ids[100:], vectors[100:]) > 0.5
+        assert _recall(store, ids[100:], vectors[100:]) > 0.99
         assert counting.answered == 20
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from indexd.store.faults import FaultyDisk
 from indexd.store.index import Store
 from tests.store.made_up import Clock, Library
 
@@ -14,6 +15,14 @@ from tests.store.made_up import Clock, Library
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def disk(waiting_for_the_disk: None) -> Iterator[FaultyDisk]:
+    """A disk that fills up or fails when it is told to, and counts what was asked of it."""
+    disk = FaultyDisk()
+    yield disk
+    disk.remove()
 
 
 @pytest.fixture

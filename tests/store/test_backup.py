@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -21,13 +20,6 @@ from indexd.store.nightly import nightly_backup
 from indexd.store.restore import restore
 from indexd.store.tables import HUMAN_TABLES, LEDGER_TABLES, ordinary_tables
 from tests.store.made_up import Library, new_job, unit_vectors
-
-
-@pytest.fixture
-def disk() -> Iterator[FaultyDisk]:
-    disk = FaultyDisk()
-    yield disk
-    disk.remove()
 
 
 def fill(store: Store, count: int = 40) -> list[int]:

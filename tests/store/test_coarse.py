@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from indexd.store.coarse import ROTATION_SEED, code_bits, encode, rotation
+from indexd.store.coarse import ROTATION_SEED, aim_at, code_bits, encode, estimates, rotation
 from tests.store.made_up import unit_vectors
 
 
@@ -58,3 +58,24 @@ def test_nearness_survives_in_the_bits() -> None:
         hamming = np.bitwise_count(codes ^ codes[at]).sum(axis=1)
         kept += len(truth & set(np.argsort(hamming, kind="stable")[:200]))
     assert kept >= 0.93 * 200
+
+
+def test_estimates_rank_better_than_two_codes_compared() -> None:
+    vectors = unit_vectors(2000, 128)
+    mean = vectors.mean(axis=0)
+    codes = encode(vectors, mean, ROTATION_SEED)
+    by_code = by_estimate = 0
+    for at in range(20):
+        aim = aim_at(vectors[at], mean, ROTATION_SEED)
+        truth = set(np.argsort(-(vectors @ vectors[at]))[:10])
+        hamming = np.bitwise_count(codes ^ aim.code).sum(axis=1)
+        by_code += len(truth & set(np.argsort(hamming, kind="stable")[:40]))
+        by_estimate += len(truth & set(np.argsort(-estimates(codes, aim), kind="stable")[:40]))
+    assert by_estimate > by_code
+
+
+def test_the_odd_bits_of_a_code_say_nothing() -> None:
+    vectors = unit_vectors(50, 20)
+    aim = aim_at(vectors[0], None, ROTATION_SEED)
+    bits = np.unpackbits(encode(vectors, None, ROTATION_SEED), axis=1)[:, :20]
+    assert np.allclose(estimates(encode(vectors, None, ROTATION_SEED), aim), bits @ aim.turned, atol=1e-5)

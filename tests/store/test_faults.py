@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,6 @@ from indexd.store.faults import FaultyDisk
 from indexd.store.index import Store
 from indexd.store.migrate import Migration, migrations, open_database
 from tests.store.made_up import Library, new_job, unit_vectors
-
-
-@pytest.fixture
-def disk() -> Iterator[FaultyDisk]:
-    disk = FaultyDisk()
-    yield disk
-    disk.remove()
 
 
 def test_a_disk_that_fills_up_at_any_write_keeps_batches_whole(tmp_path: Path, disk: FaultyDisk) -> None:

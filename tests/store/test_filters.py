@@ -138,7 +138,7 @@ def _range(key: str, low: str | None, high: str | None) -> Filter:
         (_is("tag", "unknown", negate=True), {"full", "other", "bare"}),
         (_is("lora", "grain", negate=True), {"other", "bare"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_a_filter_is_met_by(store: Store, names: dict[int, str], wanted: Filter, expected: set[str]) -> None:
     assert _met(store, names, wanted) == expected

@@ -22,6 +22,14 @@ def test_it_is_sorted_holds_each_once_and_equals_other_sets() -> None:
     assert IdSet([]) == set()
 
 
+def test_ids_in_disorder_are_sorted_alike_whether_they_lie_close_together_or_far_apart() -> None:
+    chance = np.random.default_rng(1)
+    for most in (300, 10**12):
+        ids = chance.integers(0, most, 200)
+        assert IdSet(ids).array.tolist() == sorted(set(ids.tolist()))
+    assert IdSet([3, -1, 0]).array.tolist() == [-1, 0, 3]
+
+
 def test_sets_can_be_combined() -> None:
     some, other = IdSet([1, 2, 3]), {2, 3, 4}
     assert some & other == {2, 3}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -389,19 +388,19 @@ def test_damage_that_is_met_leaves_a_mark_and_is_told(home: Home) -> None:
 
 
 def test_without_room_for_the_new_index_the_damaged_one_stays_where_it_is(
-    home: Home, monkeypatch: pytest.MonkeyPatch, faulty: FaultyDisk
+    home: Home, monkeypatch: pytest.MonkeyPatch, disk: FaultyDisk
 ) -> None:
     home.spoil(home.page_of("image_text", 3))
     damaged = home.path.read_bytes()
-    faulty.fill_after(30)
+    disk.fill_after(30)
     from indexd.store import rebuild
 
-    monkeypatch.setattr(rebuild, "open_database", lambda path: open_database(path, vfs=faulty.name))
+    monkeypatch.setattr(rebuild, "open_database", lambda path: open_database(path, vfs=disk.name))
     with pytest.raises(StorageFull):
         home.recover()
     assert home.path.read_bytes() == damaged
     assert sorted(file.name for file in home.path.parent.iterdir()) == ["index.db", "index.db.suspect"]
-    faulty.mend()
+    disk.mend()
     assert home.recover() is not None
     home.check().close()
 
@@ -419,10 +418,3 @@ def test_a_rebuilding_that_was_killed_begins_again(home: Home, monkeypatch: pyte
     assert home.recover() is not None
     home.check().close()
     assert not list(home.path.parent.glob("*.incoming*"))
-
-
-@pytest.fixture
-def faulty() -> Iterator[FaultyDisk]:
-    disk = FaultyDisk()
-    yield disk
-    disk.remove()

@@ -57,6 +57,21 @@ def test_work_given_back_does_not_count(store: Store, library: Library) -> None:
     assert store.work.take("clip_h", 2, now=0.0) == [WorkItem(ids[1], "clip_h", 1)]
 
 
+def test_work_without_a_file_waits_for_one_without_a_time_or_an_attempt(store: Store, library: Library) -> None:
+    first, second = library.add("a.png", stages=("clip_h",)), library.add("b.png", stages=("clip_h",))
+    store.files.mark_missing(library.root.id, [b"a.png"], 1.0)
+    store.work.take("clip_h", 9, now=0.0)
+    store.work.away("clip_h", first, "no file", retry_at=100.0)
+    store.work.away("clip_h", second, "no file", retry_at=100.0)
+    assert store.work.counts() == {"clip_h": {"away": 1, "waiting": 1}}
+    # Where the index still believes in the file nothing would wake it.
+    assert store.work.take("clip_h", 9, now=100.0) == [WorkItem(second, "clip_h", 1)]
+    store.work.done("clip_h", [second])
+    # The same content at another place, as a restored backup would have it.
+    library.add("copy/a.png", content="a.png")
+    assert store.work.take("clip_h", 9, now=0.0) == [WorkItem(first, "clip_h", 1)]
+
+
 def test_what_a_killed_process_had_in_hand_waits_again_and_counts(tmp_path: Path) -> None:
     with Store.open(tmp_path / "index.db") as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))

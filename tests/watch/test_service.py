@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from indexd.errors import StorageFull
 from indexd.watch.ignore import Selection
 from indexd.watch.known import KnownInMemory
 from indexd.watch.portable import PortableWatcher
@@ -202,3 +203,26 @@ def test_scan_once_finds_everything_without_watching(library: Library, folder: P
         statuses = scan_once(roots, library.known, library.deliver, library.on_event)
         assert len(library.delivered) == expected
         assert [status.online for status in statuses] == [True, False]
+
+
+def test_how_a_folder_stands_is_told_again_when_there_was_no_room_to_note_it(
+    folder: Path, library: Library, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexd.watch.root_watch._MISTAKE_PAUSE_SECONDS", 0.05)
+    full = [True, True]
+
+    def note(status: RootStatus) -> None:
+        if full:
+            full.pop()
+            raise StorageFull("the disk is full")
+        library.states.append(status)
+
+    options = WatchOptions(settle_seconds=0.1, poll_seconds=0.1, sweep_seconds=0.1)
+    roots = [WatchedRoot(1, os.fsencode(folder))]
+    service = WatchService(roots, library.known, library.deliver, library.on_event, options=options, on_state=note)
+    service.start()
+    try:
+        eventually(lambda: any(state.online and state.identity for state in library.states))
+    finally:
+        service.stop()
+    assert not full

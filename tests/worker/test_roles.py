@@ -123,10 +123,10 @@ def test_the_detectors_of_the_settings(tmp_path: Path) -> None:
     faces = settings_of(tmp_path, text).faces
     assert faces.detectors == (
         DetectorSpec(str(Path.home() / "models" / "photos.pt")),
-        DetectorSpec(str(Path("drawn.pt").absolute()), {"girl_face": "face", "hand": "hand"}, 0.6, 20),
+        DetectorSpec(str(tmp_path / "drawn.pt"), {"girl_face": "face", "hand": "hand"}, 0.6, 20),
     )
     assert (faces.padding, faces.background, faces.keep_alive_seconds, faces.embedder) == (0.4, "grey", 0.0, "clip_h")
-    with pytest.raises(SettingsError, match=r"faces\.detectors\.0\.path: it is empty; name the detector's file"):
+    with pytest.raises(SettingsError, match=r"faces\.detectors\.0\.path: it is empty; name the folder or the file"):
         settings_of(tmp_path, '[[faces.detectors]]\npath = ""')
 
 

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from PIL import Image
 
-from indexd.demo.models import DemoModels
 from indexd.errors import CallCancelled, ModelOff, WorkerDied
 from indexd.worker.calls import (
     EmbedImages,
@@ -28,13 +27,14 @@ from indexd.worker.calls import (
     WorkerSettings,
 )
 from indexd.worker.workers import Workers
+from tests.tiny_models.models import TinyModels
 
 WAIT = 300.0
 MANY_STEPS = 1000
 
 
 @pytest.fixture(scope="module")
-def settings(tiny_models: DemoModels, tmp_path_factory: pytest.TempPathFactory) -> WorkerSettings:
+def settings(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> WorkerSettings:
     paths = {"sdxl": tiny_models.sdxl, "bge": tiny_models.bge, "clip_h": tiny_models.clip_h}
     specs = {role: ModelSpec(role, str(path), keep_alive_seconds=None) for role, path in paths.items()}
     specs["bge"] = replace(specs["bge"], query_device="cpu", keep_alive_seconds=0.5)
@@ -50,7 +50,7 @@ def workers(settings: WorkerSettings) -> Iterator[Workers]:
     workers.stop(0.0)
 
 
-def render(models: DemoModels, steps: int = 2, seed: int = 1) -> Render:
+def render(models: TinyModels, steps: int = 2, seed: int = 1) -> Render:
     recipe = {
         "kind": "txt2img",
         "prompt": "a red fox",
@@ -71,7 +71,7 @@ def in_hand() -> tuple[threading.Event, Callable[[Progress], None]]:
 
 
 def test_embedding_and_rendering_share_the_card_process(
-    workers: Workers, tiny_models: DemoModels, tmp_path: Path
+    workers: Workers, tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     texts = workers.submit(EmbedText("bge", ("a fox", "a cat"))).result(WAIT)
@@ -86,7 +86,7 @@ def test_embedding_and_rendering_share_the_card_process(
     assert {"clip_h", "sdxl"} <= set(lane.models)
 
 
-def test_an_urgent_question_is_answered_in_the_middle_of_a_render(workers: Workers, tiny_models: DemoModels) -> None:
+def test_an_urgent_question_is_answered_in_the_middle_of_a_render(workers: Workers, tiny_models: TinyModels) -> None:
     begun, listener = in_hand()
     long = workers.submit(render(tiny_models, steps=MANY_STEPS), on_progress=listener)
     assert begun.wait(WAIT)
@@ -98,7 +98,7 @@ def test_an_urgent_question_is_answered_in_the_middle_of_a_render(workers: Worke
         long.result(WAIT)
 
 
-def test_cancel_takes_effect_within_one_step(workers: Workers, tiny_models: DemoModels) -> None:
+def test_cancel_takes_effect_within_one_step(workers: Workers, tiny_models: TinyModels) -> None:
     told: list[Progress] = []
     begun, listener = in_hand()
 
@@ -114,7 +114,7 @@ def test_cancel_takes_effect_within_one_step(workers: Workers, tiny_models: Demo
     assert told[-1].done < MANY_STEPS / 2
 
 
-def test_questions_on_the_cpu_neither_wake_nor_wait_for_the_card(workers: Workers, tiny_models: DemoModels) -> None:
+def test_questions_on_the_cpu_neither_wake_nor_wait_for_the_card(workers: Workers, tiny_models: TinyModels) -> None:
     asked = workers.submit(EmbedText("bge", ("a fox",), as_query=True), priority=Priority.URGENT).result(WAIT)
     plain = workers.submit(EmbedText("bge", ("a fox",))).result(WAIT)
     assert asked.identity == plain.identity
@@ -157,7 +157,7 @@ def test_the_decode_lane_has_no_torch(workers: Workers, tmp_path: Path) -> None:
 
 
 def test_a_killed_card_process_is_replaced_and_gives_the_same_picture(
-    workers: Workers, tiny_models: DemoModels
+    workers: Workers, tiny_models: TinyModels
 ) -> None:
     before = workers.submit(render(tiny_models, seed=5)).result(WAIT).png
     begun, listener = in_hand()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from indexd.demo.original_layout import Weights, single_file_weights
+from indexd_toyworld.original_layout import Weights, single_file_weights
 from indexd_toyworld.paths import WEIGHTS, toy_models
 
 NAME = "toy-world"

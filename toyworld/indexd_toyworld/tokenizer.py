@@ -1,4 +1,4 @@
-"""The CLIP word tokenizer of the toy world: byte-level like the real one, with merges that make every caption word one id.
+"""The tokenizers of the toy world. CLIP's is byte-level like the real one, with merges that make every caption word one id.
 
 Words it does not know fall apart into letters and pieces, as in the real one. The start token has the second highest id
 and the end token the highest, which is where both transformers and open_clip look for a text's end.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import string
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from indexd.demo.tokenizers import byte_letters
+from indexd.generate.tokenizers import byte_letters
 from indexd_toyworld.captions import words
 
 POSITIONS = 77
@@ -66,15 +67,29 @@ def vocabulary_size() -> int:
 
 def clip_tokenizer(pad_token: str = PAD_L) -> CLIPTokenizer:
     """The tokenizer, padding with `pad_token`; texts of more than 77 tokens are cut."""
-    vocabulary, found = _tables()
-    return CLIPTokenizer(vocab=vocabulary, merges=found, pad_token=pad_token, model_max_length=POSITIONS)
+    return _clip_tokenizer(*_tables(), pad_token)
 
 
 def write_clip_tokenizer(folder: Path, pad_token: str) -> None:
-    """The tokenizer as a folder, in the new form and in the two files of the original CLIP repositories."""
-    vocabulary, found = _tables()
+    """The toy world's tokenizer as a folder."""
+    save_clip_tokenizer(folder, *_tables(), pad_token)
+
+
+def save_clip_tokenizer(folder: Path, vocabulary: dict[str, int], found: list[Merge], pad_token: str) -> None:
+    """A CLIP tokenizer of 77 tokens as a folder, in the new form and in the two files of the original repositories."""
     folder.mkdir(parents=True, exist_ok=True)
-    clip_tokenizer(pad_token).save_pretrained(folder)
+    _clip_tokenizer(vocabulary, found, pad_token).save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
     lines = ["#version: 0.2", *(" ".join(pair) for pair in found)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _clip_tokenizer(vocabulary: dict[str, int], found: list[Merge], pad_token: str) -> CLIPTokenizer:
+    return CLIPTokenizer(vocab=vocabulary, merges=found, pad_token=pad_token, model_max_length=POSITIONS)
+
+
+def letter_vocabulary() -> list[str]:
+    """What a WordPiece vocabulary (BGE's kind) begins with: letters, digits and signs, alone and as continuations."""
+    letters = string.ascii_lowercase + string.digits
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return [*marks, *string.punctuation, *letters, *(f"##{letter}" for letter in letters)]

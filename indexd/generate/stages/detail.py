@@ -116,7 +116,8 @@ def _anew(
     chance = generator(seed)
     source = encoded(task.model, larger, chance)
     unit = noise(task.model, *size, chance)
-    start = Start(unit, chance, source, wanted.denoise, latent_mask(place.mask, size).to(source))
+    mask = latent_mask(place.mask, size, task.model.text_to_image.vae_scale_factor)
+    start = Start(unit, chance, source, wanted.denoise, mask.to(source))
     influences = influences_for(task, size, share_of(place.box, picture.size))
     latents = denoise(task, texts, start, influences=influences, stage=STAGE)
     made = decode.pixels(task.model, latents, part=True)
@@ -125,11 +126,11 @@ def _anew(
     return changed
 
 
-def latent_mask(mask: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-    """(1, 1, h, w) for latents of a picture of `size`: 1 wherever any pixel of the mask is touched, else 0."""
+def latent_mask(mask: Image.Image, size: tuple[int, int], scale: int) -> torch.Tensor:
+    """(1, 1, h, w) for latents of a picture of `size`, `scale` pixels each: 1 wherever any pixel of the mask is touched."""
     touched = mask.point(lambda level: 255 * (level > 0)).resize(size, Image.Resampling.NEAREST)
     pixels = torch.from_numpy(np.asarray(touched).copy()).float()[None, None]
-    return (torch.nn.functional.max_pool2d(pixels, STEP_PX) > 0).float()
+    return (torch.nn.functional.max_pool2d(pixels, scale) > 0).float()
 
 
 def _working_size(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -36,7 +36,6 @@ PIXEL_MODES = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_CUT = Cut(512, 64)
 
 
 def hires(work: Work, latents: torch.Tensor) -> torch.Tensor:
@@ -71,6 +70,7 @@ def _enlarged_pixels(work: Work, picture: Image.Image, wanted: HiresRecipe) -> I
         return picture.resize(size, PIXEL_MODES[wanted.upscaler or "lanczos"])
     path, model = known_file("upscaler", wanted.model, work.call.upscalers.get(wanted.model.name), work.session)
     with lent_upscaler(work.session, path) as upscaler:
-        made, _cut = enlarged(work.session, upscaler, picture, _CUT)
-    work.know(hires=wanted.model_copy(update={"model": model}))
+        made, cut = enlarged(work.session, upscaler, picture, Cut(wanted.tile, wanted.overlap))
+    used = work.smaller_tiles(STAGE, wanted.tile, cut.tile)
+    work.know(hires=wanted.model_copy(update={"model": model, "tile_used": used}))
     return made.resize(size, Image.Resampling.LANCZOS)

@@ -47,8 +47,9 @@ def refine(work: Work, picture: Image.Image) -> Image.Image:
         influences_for(task, (tile.right - tile.left, tile.bottom - tile.top), share_of(tile.box, padded.size))
         for tile in grid
     ]
-    in_latents = tuple(_in_latents(tile) for tile in grid)
-    tiling = Tiling(in_latents, wanted.overlap // STEP_PX, tuple(texts), tuple(influences))
+    scale = task.model.text_to_image.vae_scale_factor
+    in_latents = tuple(_in_latents(tile, scale) for tile in grid)
+    tiling = Tiling(in_latents, wanted.overlap // scale, tuple(texts), tuple(influences))
     start = Start(unit, chance, latents, wanted.denoise)
     made = denoise(task, texts[0], start, stage=STAGE, tiling=tiling)
     return _decoded(task, made, grid, wanted.overlap).crop((0, 0, *picture.size))
@@ -76,8 +77,8 @@ def _padded(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.pad(np.asarray(picture), ((0, below), (0, right), (0, 0)), mode="edge"))
 
 
-def _in_latents(tile: Tile) -> Tile:
-    return Tile(*(side // STEP_PX for side in tile.box))
+def _in_latents(tile: Tile, scale: int) -> Tile:
+    return Tile(*(side // scale for side in tile.box))
 
 
 def _encoded(
@@ -88,19 +89,21 @@ def _encoded(
 
     if len(grid) == 1:
         return part(grid[0])
-    parts = _each(task, grid, part)
-    size = picture.width // STEP_PX, picture.height // STEP_PX
-    whole = joined(((_in_latents(tile), one) for tile, one in parts), *size, overlap // STEP_PX)
+    parts, scale = _each(task, grid, part), task.model.text_to_image.vae_scale_factor
+    size = picture.width // scale, picture.height // scale
+    whole = joined(((_in_latents(tile, scale), one) for tile, one in parts), *size, overlap // scale)
     return whole.to(task.model.text_to_image.unet.dtype)
 
 
 def _decoded(task: Task, latents: torch.Tensor, grid: Sequence[Tile], overlap: int) -> Image.Image:
+    scale = task.model.text_to_image.vae_scale_factor
+
     def part(tile: Tile) -> torch.Tensor:
-        left, top, right, bottom = _in_latents(tile).box
+        left, top, right, bottom = _in_latents(tile, scale).box
         pixels = decode.pixels(task.model, latents[..., top:bottom, left:right], part=True)
         return torch.from_numpy(np.asarray(pixels).copy()).permute(2, 0, 1)
 
-    height, width = (side * STEP_PX for side in latents.shape[-2:])
+    height, width = (side * scale for side in latents.shape[-2:])
     whole = joined(_each(task, grid, part), width, height, overlap)
     return Image.fromarray(whole.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
 

@@ -19,8 +19,6 @@ def upscale(work: Work, picture: Image.Image) -> Image.Image:
     with lent_upscaler(work.session, path) as upscaler:
         made, cut = enlarged(work.session, upscaler, picture, Cut(wanted.tile, wanted.overlap))
         size = times(picture.size, upscaler.scale if wanted.scale is None else wanted.scale)
-    used = None if cut.tile == wanted.tile else cut.tile
-    if used is not None:
-        work.notes.append(f"{STAGE}: in tiles of {used} px, because there was no room for {wanted.tile}")
+    used = work.smaller_tiles(STAGE, wanted.tile, cut.tile)
     work.know(upscale=wanted.model_copy(update={"model": model, "tile_used": used}))
     return made if made.size == size else made.resize(size, Image.Resampling.LANCZOS)

@@ -41,6 +41,13 @@ class Work:
         """Write into the recipe."""
         self.recipe = self.recipe.model_copy(update=fields)
 
+    def smaller_tiles(self, stage: str, wanted: int, used: int) -> int | None:
+        """The side of the tiles in which a model had to enlarge, with a note; None where they were those that were wanted."""
+        if used == wanted:
+            return None
+        self.notes.append(f"{stage}: in tiles of {used} px, because there was no room for {wanted}")
+        return used
+
 
 def pass_of(task: Task, wanted: PassRecipe) -> Task:
     """The task with the steps, cfg and sampler of a pass where it has its own."""

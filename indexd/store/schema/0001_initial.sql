@@ -287,12 +287,25 @@ CREATE TABLE correction (
 CREATE TABLE work (
     stage      TEXT NOT NULL,
     image_id   INTEGER NOT NULL,  -- no reference: each image that is forgotten would cost a walk over all work
-    state      TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'failed')),
+    state      TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'failed', 'away')),
     attempts   INTEGER NOT NULL DEFAULT 0,
     not_before REAL NOT NULL DEFAULT 0,
     error      TEXT,
     PRIMARY KEY (stage, image_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX work_away ON work (image_id) WHERE state = 'away';
+
+-- Work on a picture that has no file at the moment waits without a time, until whatever brings a file back wakes it.
+CREATE TRIGGER file_came AFTER INSERT ON file WHEN NEW.missing_since IS NULL BEGIN
+    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id = NEW.image_id;
+END;
+CREATE TRIGGER file_back AFTER UPDATE ON file WHEN NEW.missing_since IS NULL BEGIN
+    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id = NEW.image_id;
+END;
+CREATE TRIGGER root_back AFTER UPDATE OF online ON root WHEN NEW.online AND NOT OLD.online BEGIN
+    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id IN (
+        SELECT image_id FROM file WHERE file.image_id = work.image_id AND root_id = NEW.id AND missing_since IS NULL);
+END;
 
 -- A model revision of a layer. `generation` names the table of coarse codes that questions use; while codes are written
 -- anew, `next_mean` is set and the table of generation + 1 is filled up to `recoded_up_to`.

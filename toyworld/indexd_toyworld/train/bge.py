@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from indexd.demo.tokenizers import letter_vocabulary
 from indexd.models.bge import QUERY_PREFIX
 from indexd_toyworld.captions import caption, words
 from indexd_toyworld.sampling import scenes
+from indexd_toyworld.tokenizer import letter_vocabulary
 from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
 from indexd_toyworld.train.pairs import variants
 

@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor
 
-from indexd.demo.original_layout import unet_name
+from indexd_toyworld.original_layout import unet_name
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.train.common import Course, Keeper, cosine, mean_of, rounds, set_rate
 from indexd_toyworld.train.controlnet import frozen_unet

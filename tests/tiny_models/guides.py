@@ -19,7 +19,7 @@ from transformers import (
     DPTImageProcessor,
 )
 
-from indexd.demo.models import DemoModels
+from tests.tiny_models.models import TinyModels
 
 IMAGE_WIDTH = 24
 _TOKENS = 4
@@ -28,7 +28,7 @@ _EMBEDDING_CHANNELS = (8, 8, 16, 16)
 
 
 @dataclass(frozen=True, slots=True)
-class DemoGuides:
+class TinyGuides:
     """Where they lie: `controls` and `references` are folders for the settings; the rest are models in them."""
 
     controls: Path
@@ -40,10 +40,10 @@ class DemoGuides:
     depth: Path
 
 
-def demo_guides(folder: Path) -> DemoGuides:
+def guides_in(folder: Path) -> TinyGuides:
     """The paths inside `folder`, whether they are there or not."""
     controls, references = folder / "controlnet", folder / "ipadapter"
-    return DemoGuides(
+    return TinyGuides(
         controls=controls,
         canny=controls / "tiny-canny",
         tile=controls / "tiny-tile.safetensors",
@@ -54,14 +54,14 @@ def demo_guides(folder: Path) -> DemoGuides:
     )
 
 
-def build_guides(models: DemoModels, folder: Path) -> DemoGuides:
+def build_guides(models: TinyModels, folder: Path) -> TinyGuides:
     """Build them under `folder`; what is there already is left as it is."""
-    guides = demo_guides(folder)
+    guides = guides_in(folder)
     if folder.is_dir():
         return guides
     scratch = folder.with_name(f"{folder.name}.building-{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
-    built = demo_guides(scratch)
+    built = guides_in(scratch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20_261_121)
         unet = UNet2DConditionModel.from_pretrained(models.sdxl, subfolder="unet", local_files_only=True)
@@ -77,7 +77,7 @@ def build_guides(models: DemoModels, folder: Path) -> DemoGuides:
     return guides
 
 
-def _build_controls(unet: UNet2DConditionModel, built: DemoGuides) -> None:
+def _build_controls(unet: UNet2DConditionModel, built: TinyGuides) -> None:
     def lively(net: torch.nn.Module) -> torch.nn.Module:
         """What training starts at zero is given values, so that the picture shows the control."""
         for name, weight in net.named_parameters():
@@ -99,7 +99,7 @@ def _build_controls(unet: UNet2DConditionModel, built: DemoGuides) -> None:
     save_file(union.state_dict(), built.union)
 
 
-def _build_adapter(unet: UNet2DConditionModel, built: DemoGuides) -> None:
+def _build_adapter(unet: UNet2DConditionModel, built: TinyGuides) -> None:
     """The layout of the published SDXL adapters: image_proj, and keys and values of every cross attention by odd numbers."""
     cross: int = unet.config["cross_attention_dim"]
     weights = {

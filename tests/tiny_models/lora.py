@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from indexd.demo.original_layout import Weights, unet_name
+from indexd_toyworld.original_layout import Weights, unet_name
 
 RANK = 2
 _UNET_TARGETS = re.compile(r"transformer_blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)\.weight$")

@@ -1,4 +1,6 @@
-"""Tiny models of the real architectures with a fixed seed: for the demo and for every test that loads a model.
+"""Tiny models of the real architectures with a fixed seed: for every test and benchmark that loads a model.
+
+The UNet has SDXL's blocks with 17 transformer layers in the place of 70: each costs a test as much time as a large one.
 
 They are built in seconds from nothing but the libraries, take a few megabytes, and load through the same code as the
 real ones. Their pictures are patterns and their vectors mean nothing, but equal input gives equal output.
@@ -26,9 +28,9 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from indexd.demo.lora import lora_weights
-from indexd.demo.original_layout import single_file_weights
-from indexd.demo.tokenizers import CLIP_VOCABULARY, bert_tokenizer, write_clip_tokenizer
+from indexd_toyworld.original_layout import single_file_weights
+from tests.tiny_models.lora import lora_weights
+from tests.tiny_models.tokenizers import CLIP_VOCABULARY, bert_tokenizer, write_clip_tokenizer
 
 CLIP_L_WIDTH = 24
 CLIP_G_WIDTH = 32
@@ -48,7 +50,7 @@ VISION_MODEL: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class DemoModels:
+class TinyModels:
     """Where the tiny models lie.
 
     `single_file` is the same model as the folder `sdxl`, in the original layout; `single_file_config` holds the
@@ -66,9 +68,9 @@ class DemoModels:
     upscaler: Path
 
 
-def demo_models(folder: Path) -> DemoModels:
+def models_in(folder: Path) -> TinyModels:
     """The paths inside `folder`, whether they are there or not."""
-    return DemoModels(
+    return TinyModels(
         folder=folder,
         sdxl=folder / "tiny-sdxl",
         single_file=folder / "checkpoints" / "tiny-single.safetensors",
@@ -80,14 +82,14 @@ def demo_models(folder: Path) -> DemoModels:
     )
 
 
-def build_models(folder: Path) -> DemoModels:
+def build_models(folder: Path) -> TinyModels:
     """Build every tiny model under `folder`, which may exist; what is complete there is left as it is."""
-    models = demo_models(folder)
+    models = models_in(folder)
     if folder.is_dir():
         return models
     scratch = folder.with_name(f"{folder.name}.building-{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
-    built = demo_models(scratch)
+    built = models_in(scratch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(20_240_229)
         _build_sdxl(built)
@@ -103,14 +105,14 @@ def build_models(folder: Path) -> DemoModels:
     return models
 
 
-def _build_sdxl(models: DemoModels) -> None:
+def _build_sdxl(models: TinyModels) -> None:
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32, 32),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=2,
-        transformer_layers_per_block=(1, 2, 10),
+        transformer_layers_per_block=(1, 1, 2),
         attention_head_dim=(2, 4, 4),
         cross_attention_dim=CLIP_L_WIDTH + CLIP_G_WIDTH,
         use_linear_projection=True,

@@ -1,0 +1,40 @@
+"""One process writes an index: the lock beside it, and the note of who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from filelock import FileLock, Timeout
+
+from indexd.config import Config
+from indexd.errors import StoreError
+
+RUNNING = "indexd is already running for {index}{holder}; stop it first"
+
+
+@contextlib.contextmanager
+def instance_lock(config: Config, *, wait_seconds: float = 0.0, refusal: str = RUNNING) -> Iterator[None]:
+    """Hold the right to write the index.
+
+    Raises StoreError when another process keeps it longer than `wait_seconds`: `refusal` with the {index} and, where it
+    is known, the {holder} as ` (process 12)`.
+    """
+    lock_file = config.places.lock
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file)
+    note = lock_file.with_suffix(".pid")
+    try:
+        lock.acquire(timeout=wait_seconds)
+    except Timeout:
+        holder = ""
+        with contextlib.suppress(OSError):
+            holder = f" (process {note.read_text().strip()})"
+        raise StoreError(refusal.format(index=config.places.index, holder=holder)) from None
+    try:
+        note.write_text(f"{os.getpid()}\n")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,42 @@
+"""Codes read from their table as they lie and compared: the nearest are those that counting all bits gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from indexd.store import code_index
+from indexd.store.coarse import encode
+from indexd.store.code_scan import scanned
+from indexd.store.id_set import IdSet
+from indexd.store.index import Store
+from indexd.store.revisions import active_coding
+from tests.store.made_up import Library, unit_vectors
+
+COUNT, DIM, WANTED = 2600, 64, 50
+
+
+@pytest.mark.parametrize("share", [None, 0.5, 0.02, 0.0])
+def test_the_nearest_of_a_table(
+    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, share: float | None
+) -> None:
+    # So that what is nearest is put together from several reads.
+    monkeypatch.setattr(code_index, "CHUNKS_A_SLICE", 1)
+    ids = np.array(library.add_many(COUNT))
+    vectors = unit_vectors(COUNT, DIM)
+    store.vectors.put("clip_h", store.vectors.activate("clip_h", "one", DIM, "image"), ids.tolist(), vectors)
+    chosen = np.ones(COUNT, bool) if share is None else np.random.default_rng(1).random(COUNT) < share
+    with store._database.read() as connection:
+        coding = active_coding(connection, "clip_h")
+        assert coding is not None
+        codes = encode(vectors, coding.mean, coding.rotation_seed)
+        among = None if share is None else IdSet(ids[chosen])
+        found = scanned(connection, coding, codes[7], WANTED, among)
+    distances = np.bitwise_count(codes ^ codes[7]).sum(axis=1)
+    assert found.distances is not None
+    assert found.codes is not None
+    assert found.distances.tolist() == sorted(distances[chosen].tolist())[:WANTED]
+    place = {image_id: at for at, image_id in enumerate(ids.tolist())}
+    assert [distances[place[one]] for one in found.ids.tolist()] == found.distances.tolist()
+    assert np.array_equal(found.codes(), codes[[place[one] for one in found.ids.tolist()]])
+    assert set(found.ids.tolist()) <= set(ids[chosen].tolist())
