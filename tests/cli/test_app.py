@@ -38,6 +38,7 @@ NO_COMMANDS = {
     "marking",
     "dashes",
     "question",
+    "checked",
     "hits",
     "emit_job",
 }
