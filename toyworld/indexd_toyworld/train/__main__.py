@@ -15,7 +15,7 @@ from rich.console import Console
 
 from indexd_toyworld.paths import WEIGHTS
 
-STEPS = ("clip", "bge", "vae", "unet", "controlnet", "lora", "detector", "upscaler")
+STEPS = ("clip", "bge", "vae", "unet", "controlnet", "ip_adapter", "lora", "detector", "upscaler")
 """The modules beside this one, each after what it needs. Each has `train(build, weights, minutes)`."""
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 DONE = "done"

@@ -1,0 +1,153 @@
+"""Trains an IP-Adapter (Ye et al., arXiv 2308.06721) and its image encoder: a picture says to the frozen UNet what the words leave out.
+
+The published ones take a CLIP encoder that exists; this small one learns with the adapter, held to what is in the picture
+by attribute heads, because what the UNet alone asks of it comes too slowly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from diffusers.models.embeddings import ImageProjection, MultiIPAdapterImageProjection
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from indexd_toyworld.sampling import scenes
+from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.controlnet import frozen_unet
+from indexd_toyworld.train.labels import LOOKS, SAID, Heads, labels
+from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.unet import Denoising, Predict
+
+SEED = 90_919
+PICTURES = 12_000
+STEPS = 900
+BATCH = 20
+RATE = 2e-3
+WIDTH, TOKENS = 64, 4
+"""Numbers of an embedding, and tokens that the UNet is given for it."""
+WORDLESS = 0.6
+"""How many texts are empty, so that the picture has to say everything."""
+UNSEEN = 0.08
+"""How many pictures are replaced by the embedding of none, zeros."""
+SEEN = 0.3
+"""Weight of the attribute heads."""
+NAME = "toy-ip-adapter.safetensors"
+
+
+class Parts(nn.Module):  # type: ignore[misc]  # torch is not followed
+    """What is learnt: the encoder, what makes tokens of its vector, and keys and values for every cross attention."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.encoder = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=WIDTH,
+                intermediate_size=2 * WIDTH,
+                projection_dim=WIDTH,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                image_size=64,
+                patch_size=8,
+            )
+        )
+        self.projection = ImageProjection(WIDTH, unet.config.cross_attention_dim, TOKENS)
+        self.attention = nn.ModuleDict()
+        for number, name in enumerate(unet.attn_processors):
+            if name.endswith("attn2.processor"):
+                keys = unet.get_submodule(name.removesuffix(".processor")).to_k
+                self.attention[str(number)] = IPAdapterAttnProcessor2_0(
+                    keys.out_features, keys.in_features, num_tokens=(TOKENS,)
+                )
+        self.heads = Heads(WIDTH, SAID | LOOKS)
+
+    def vectors(self, pictures: Tensor) -> Tensor:
+        """Embeddings (n, WIDTH) of uint8 pictures (n, 3, 64, 64), normalised as CLIPImageProcessor does it."""
+        usual = CLIPImageProcessor()
+        mean, spread = (
+            torch.tensor(each, device=pictures.device).view(1, 3, 1, 1) for each in (usual.image_mean, usual.image_std)
+        )
+        answer: Tensor = self.encoder((pictures.float() / 255 - mean) / spread).image_embeds
+        return answer
+
+
+def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
+    """Train against `weights`/sdxl, frozen, and write `weights`/ip-adapter; the state lies in `build_folder`."""
+    torch.manual_seed(SEED)
+    sdxl = weights / "sdxl"
+    unet = frozen_unet(sdxl)
+    parts = Parts(unet).to(device())
+    install(unet, parts)
+    optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
+    average, course = Average(parts, 0.99), Course(STEPS, minutes)
+    keeper = Keeper(
+        build_folder / "state.pt", {"parts": parts, "optimizer": optimizer, "average": average, "course": course}
+    )
+    keeper.resume()
+    random = Random(SEED)
+    drawn = scenes(SEED, PICTURES)
+    encoders = Encoders(sdxl)
+    texts = ["" if random.random() < WORDLESS else training_caption(scene, random) for scene in drawn]
+    material, right = Material(drawn, texts, encoders), labels(drawn).to(device())
+    told: dict[str, float] = {}
+    for step in rounds(course, "ip_adapter", told):
+        chance = torch.Generator().manual_seed(SEED + step)
+        numbers = torch.randint(len(material), (BATCH,), generator=chance)
+        seen = (torch.rand(BATCH, 1, generator=chance) >= UNSEEN).to(device())
+        set_rate(optimizer, RATE * cosine(course.fraction))
+        vectors = parts.vectors(material.pictures[numbers].to(device()))
+        loss = Denoising(shown(unet, vectors * seen), encoders)(
+            material.latents(numbers), *material.conditions(numbers)
+        )
+        mean_of(told, "loss", loss)
+        heads = parts.heads(vectors, right[numbers])
+        mean_of(told, "heads", heads)
+        optimizer.zero_grad()
+        (loss + SEEN * heads).backward()
+        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        keeper.save_if_due()
+    keeper.save()
+    parts.load_state_dict(average.weights)
+    write(parts, weights / "ip-adapter")
+
+
+def install(unet: Any, parts: Parts) -> None:
+    """Let the UNet look at tokens of pictures."""
+    processors = dict(unet.attn_processors)
+    names = list(processors)
+    for number, processor in parts.attention.items():
+        processors[names[int(number)]] = processor
+    unet.set_attn_processor(processors)
+    unet.encoder_hid_proj = MultiIPAdapterImageProjection([parts.projection])
+    unet.config.encoder_hid_dim_type = "ip_image_proj"
+
+
+def shown(unet: Any, vectors: Tensor) -> Predict:
+    """What the UNet says that sees these pictures' vectors (n, WIDTH)."""
+
+    def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
+        seen = added | {"image_embeds": [vectors[:, None]]}
+        answer: Tensor = unet(noisy, times, hidden, added_cond_kwargs=seen).sample
+        return answer
+
+    return predict
+
+
+def write(parts: Parts, folder: Path) -> None:
+    """The published layout: a file with `image_proj` and `ip_adapter`, and the folder `image_encoder` beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    projection = parts.projection.state_dict()
+    named = {f"image_proj.{name.replace('image_embeds', 'proj')}": weight for name, weight in projection.items()}
+    for number, processor in parts.attention.items():
+        for kind in ("k", "v"):
+            module = getattr(processor, f"to_{kind}_ip")[0]
+            named[f"ip_adapter.{number}.to_{kind}_ip.weight"] = module.weight.detach()
+    save_file({name: weight.half().cpu().contiguous() for name, weight in named.items()}, folder / NAME)
+    parts.encoder.half().cpu().save_pretrained(folder / "image_encoder")
