@@ -186,8 +186,7 @@ def features_page() -> str:
         NOTE,
         "Made by the [toy world](toyworld.md)'s small models, so the drawing is a child's; what each key does is the same with any",
         "SDXL checkpoint. Every place of a sheet is a job file that went through the daemon: the one shown, with the keys that stand",
-        "under the picture. `make sheets` makes them anew. References have no sheet: there is no toy IP-Adapter; that they do what diffusers'",
-        "do, and leave nothing behind, is held by `tests/generate/test_references.py`.",
+        "under the picture. `make sheets` makes them anew.",
     ]
     for one in FEATURES:
         job = [f"{key}: {json_in_yaml('first.png' if value == '{made}' else value)}" for key, value in one.job.items()]

@@ -86,6 +86,14 @@ def _canny(**more: Any) -> Keys:
     return {"control": [{"type": "canny", "image": "striped.png", **more}]}
 
 
+def _reference(name: str, weight: float) -> Keys:
+    return {"image": f"{name}.png", "weight": weight}
+
+
+def _by(name: str, weight: float) -> Keys:
+    return {"reference": [_reference(name, weight)]}
+
+
 def _sampled(name: str) -> Keys:
     """A sampler with what it is made for: those of CFG++ and LCM take a cfg of little more than 1, A1111's DDIM CFG++ its usual."""
     if name == "ddim_cfg_pp":
@@ -232,6 +240,24 @@ FEATURES: tuple[Feature, ...] = (
             *(Cell(f"indexd control … {kind}", shows="ada", map=kind) for kind in ("lineart", "softedge", "scribble")),
         ),
         across=7,
+        cell_px=96,
+    ),
+    Feature(
+        "references",
+        "References",
+        "An IP-Adapter goes by pictures: what the words leave out comes from them.",
+        {"kind": "txt2img", "prompt": "", "seed": 4, "cfg": 4, "steps": 20, "size": "64x64"},
+        (
+            _given("ada"),
+            _given("star"),
+            Cell("no words, no reference"),
+            *(Cell(f"ada, weight {each:g}", _by("ada", each)) for each in (0.3, 0.6, 1)),
+            Cell("star, weight 1", _by("star", 1)),
+            Cell("prompt alone: …on a navy background", {"prompt": "a portrait of hugo on a navy background"}),
+            Cell("the same, star at 0.5", {"prompt": "a portrait of hugo on a navy background"} | _by("star", 0.5)),
+            Cell("ada 0.5 and star 0.5", {"reference": [_reference("ada", 0.5), _reference("star", 0.5)]}),
+        ),
+        across=5,
         cell_px=96,
     ),
     Feature(

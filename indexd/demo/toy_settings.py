@@ -23,6 +23,7 @@ min_size_px = {smallest}
 
 [control]
 folders = ["{controlnet}"]
+reference_folders = ["{references}"]
 
 [generate]
 lora_folders = ["{loras}"]
@@ -35,4 +36,5 @@ _NAMES = ("sdxl", "bge", "clip_h", "detector", "controlnet", "loras")
 def toy_settings(models: ToyModels) -> str:
     """The settings file's text for these models; further keys of [generate] and further tables may follow it."""
     parts = {name: getattr(models, name).as_posix() for name in _NAMES}
-    return SETTINGS.format(**parts, upscalers=models.upscaler.parent.as_posix(), smallest=SMALLEST_FACE_PX)
+    parts |= {"references": models.ip_adapter.parent.as_posix(), "upscalers": models.upscaler.parent.as_posix()}
+    return SETTINGS.format(**parts, smallest=SMALLEST_FACE_PX)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from indexd.config import Config, load
-from indexd.doctor import card, clock, daemon, folders, index, leftovers, loras, models, places, program, unit
+from indexd.doctor import card, clock, daemon, folders, inbox, index, leftovers, loras, models, places, program, unit
 from indexd.doctor.finding import Finding, failed
 from indexd.errors import IndexdError
 from indexd_schemas.output import Check
@@ -22,6 +22,7 @@ GROUPS: dict[str, Group] = {
     "door": daemon.look_at_door,
     "service": unit.look,
     "folders": folders.look,
+    "inbox": inbox.look,
     "watch limits": folders.look_at_limits,
     "models": models.look,
     "loras": loras.look,

@@ -50,8 +50,15 @@ def open_descriptor(path: bytes | str | Path) -> int:
     return descriptor
 
 
-def _refuse_special(path: bytes | str | Path, mode: int) -> None:
+def kind_of(mode: int) -> str:
+    """What it is, by st_mode, where it is no regular file ("a pipe"), else ""."""
     if stat.S_ISREG(mode):
+        return ""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something special")
+
+
+def _refuse_special(path: bytes | str | Path, mode: int) -> None:
+    kind = kind_of(mode)
+    if not kind:
         return
-    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something special")
     raise NotRegular(f"{display(os.fsencode(path))} is {kind}, not a regular file")

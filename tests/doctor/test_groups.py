@@ -96,6 +96,23 @@ def old(path: Path) -> Path:
     return path
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this file system")
+def test_what_is_named_like_a_job_and_is_no_file_is_told(home: Path) -> None:
+    inbox = home / "inbox"
+    inbox.mkdir(exist_ok=True)
+    (inbox / "job.yaml").write_text("kind: txt2img\n")
+    (inbox / "notes").mkdir()
+    assert checks(home)["inbox"].state == "ok"
+    (inbox / "linked.yaml").symlink_to(inbox / "job.yaml")
+    (inbox / "folder.yml").mkdir()
+    os.mkfifo(inbox / "pipe.YAML")
+    told = checks(home)["inbox"]
+    assert told.state == "warning"
+    assert "folder.yml is a folder, " in told.detail
+    assert "linked.yaml is a link, " in told.detail
+    assert told.detail.endswith("pipe.YAML is a pipe: only files are taken for jobs")
+
+
 def test_only_old_unfinished_files_of_ours_are_removed(home: Path, tmp_path: Path) -> None:
     (home / "indexd.toml").write_text(f'[[roots]]\npath = "{tmp_path}"\n')
     ours = [

@@ -1,19 +1,23 @@
-"""What the diffusion models are trained on and how: latents, loss, ControlNet, both forms of the LoRA."""
+"""What the diffusion models are trained on and how: latents, loss, ControlNet, IP-Adapter, both forms of the LoRA."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from indexd.generate.lora_file import read_lora
 from indexd.generate.lora_names import targets
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train import controlnet, lora, unet, vae
+from indexd_toyworld.train import controlnet, ip_adapter, lora, unet, vae
 from indexd_toyworld.train.material import Computed
 from indexd_toyworld.world import Scene, Thing
 
@@ -102,6 +106,32 @@ def test_an_untrained_controlnet_changes_nothing(network: torch.nn.Module) -> No
         alone = unet.plain(network)(*given, added)
         both = controlnet.guided(network, beside, hint)(*given, added)
     assert torch.equal(alone, both)
+
+
+def test_a_written_ip_adapter_is_read_as_what_was_learnt(network: torch.nn.Module, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    parts, learnt, read = ip_adapter.Parts(network), deepcopy(network), deepcopy(network)
+    ip_adapter.install(learnt, parts)
+    ip_adapter.write(parts, tmp_path / "adapter.safetensors")
+    halves: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for name, weight in load_file(tmp_path / "adapter.safetensors").items():
+        half, _, rest = name.partition(".")
+        halves[half][rest] = weight.float()
+    read._load_ip_adapter_weights([halves])
+    encoder = CLIPVisionModelWithProjection.from_pretrained(tmp_path / "image_encoder", dtype=torch.float32)
+    pixels = CLIPImageProcessor(size=64, crop_size=64)(_drawing(), return_tensors="pt").pixel_values
+    given = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, CONTEXT)
+    added = unet.sizes(torch.randn(1, POOLED))
+    with torch.no_grad():
+        vectors = parts.float().vectors(torch.from_numpy(np.array(_drawing())).permute(2, 0, 1)[None])
+        ours = ip_adapter.shown(learnt, vectors)(*given, added)
+        theirs = ip_adapter.shown(read, encoder(pixels).image_embeds)(*given, added)
+        without = unet.plain(network)(*given, added)
+    assert float((ours - theirs).abs().max()) < 1e-2 * float((ours - without).abs().max())
+
+
+def _drawing() -> Image.Image:
+    return Image.fromarray(draw(Scene("gray", (Thing("star", "red", "big", "middle"),), seed=4)))
 
 
 def test_edges_lie_on_the_rim_of_a_shape() -> None:

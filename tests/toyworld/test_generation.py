@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from indexd_toyworld.captions import full_caption
+from indexd_toyworld.drawing import draw
 from indexd_toyworld.evaluate.generation import load, pictures
 from indexd_toyworld.evaluate.pixels import background, colour
 from indexd_toyworld.paths import ToyModels
@@ -54,6 +55,23 @@ def test_the_lora_changes_the_one_it_was_taught(pipeline: Any, toy_world: ToyMod
         pipeline.unload_lora_weights()
     assert _difference(without, taught) > 3
     assert pictures(pipeline, [prompt], 1, steps=8) == [without]
+
+
+def test_a_reference_says_what_no_word_does(pipeline: Any, toy_world: ToyModels) -> None:
+    drawing = Image.fromarray(draw(Scene("cyan", (Thing("star", "red", "big", "middle"),), seed=5)))
+    file = toy_world.ip_adapter
+    pipeline.load_ip_adapter(
+        str(file.parent),
+        subfolder="",
+        weight_name=file.name,
+        image_encoder_folder="image_encoder",
+        local_files_only=True,
+    )
+    try:
+        (made,) = pictures(pipeline, [""], 1, ip_adapter_image=drawing)
+    finally:
+        pipeline.unload_ip_adapter()
+    assert background(np.asarray(made)) == "cyan"
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:

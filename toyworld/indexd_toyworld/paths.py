@@ -15,7 +15,7 @@ class ToyModels:
     """A folder of the toy world's models, and what is where in it.
 
     `sdxl` is a diffusers folder, `clip_h` an open_clip folder, `bge` a sentence-transformers folder, `detector` an
-    ultralytics file, `controlnet` a diffusers folder, `upscaler` a file for spandrel, `loras` a folder of LoRA files.
+    ultralytics file, `controlnet` a diffusers folder, `ip_adapter` a file with its image encoder beside it, `upscaler` a file for spandrel, `loras` a folder of LoRA files.
     """
 
     folder: Path
@@ -24,6 +24,7 @@ class ToyModels:
     bge: Path
     detector: Path
     controlnet: Path
+    ip_adapter: Path
     upscaler: Path
     loras: Path
 
@@ -37,6 +38,7 @@ def toy_models(folder: Path = WEIGHTS) -> ToyModels:
         bge=folder / "bge",
         detector=folder / "detector" / "faces.pt",
         controlnet=folder / "controlnet-canny",
+        ip_adapter=folder / "ip-adapter" / "toy-ip-adapter.safetensors",
         upscaler=folder / "upscaler" / "x2.safetensors",
         loras=folder / "lora",
     )

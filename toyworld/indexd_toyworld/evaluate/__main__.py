@@ -15,7 +15,7 @@ from indexd_toyworld.evaluate.card import table, write_card
 from indexd_toyworld.evaluate.result import Result
 from indexd_toyworld.paths import WEIGHTS
 
-GROUPS = ("meaning", "text", "generation", "controlnet", "lora", "faces", "detector", "upscaler")
+GROUPS = ("meaning", "text", "generation", "controlnet", "ip_adapter", "lora", "faces", "detector", "upscaler")
 """The modules beside this one, in the order of the card. Each has `evaluate(weights, progress)`."""
 DOCS = Path("docs")
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
 from indexd_toyworld.train.controlnet import frozen_unet
@@ -26,7 +27,7 @@ from indexd_toyworld.train.unet import Denoising, Predict
 
 SEED = 90_919
 PICTURES = 12_000
-STEPS = 900
+STEPS = 1_500
 BATCH = 20
 RATE = 2e-3
 WIDTH, TOKENS = 64, 4
@@ -37,7 +38,6 @@ UNSEEN = 0.08
 """How many pictures are replaced by the embedding of none, zeros."""
 SEEN = 0.3
 """Weight of the attribute heads."""
-NAME = "toy-ip-adapter.safetensors"
 
 
 class Parts(nn.Module):  # type: ignore[misc]  # torch is not followed
@@ -115,7 +115,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
         keeper.save_if_due()
     keeper.save()
     parts.load_state_dict(average.weights)
-    write(parts, weights / "ip-adapter")
+    write(parts, toy_models(weights).ip_adapter)
 
 
 def install(unet: Any, parts: Parts) -> None:
@@ -140,14 +140,14 @@ def shown(unet: Any, vectors: Tensor) -> Predict:
     return predict
 
 
-def write(parts: Parts, folder: Path) -> None:
-    """The published layout: a file with `image_proj` and `ip_adapter`, and the folder `image_encoder` beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write(parts: Parts, file: Path) -> None:
+    """The published layout: `file` with `image_proj` and `ip_adapter`, and the folder `image_encoder` beside it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     projection = parts.projection.state_dict()
     named = {f"image_proj.{name.replace('image_embeds', 'proj')}": weight for name, weight in projection.items()}
     for number, processor in parts.attention.items():
         for kind in ("k", "v"):
             module = getattr(processor, f"to_{kind}_ip")[0]
             named[f"ip_adapter.{number}.to_{kind}_ip.weight"] = module.weight.detach()
-    save_file({name: weight.half().cpu().contiguous() for name, weight in named.items()}, folder / NAME)
-    parts.encoder.half().cpu().save_pretrained(folder / "image_encoder")
+    save_file({name: weight.half().cpu().contiguous() for name, weight in named.items()}, file)
+    parts.encoder.half().cpu().save_pretrained(file.parent / "image_encoder")

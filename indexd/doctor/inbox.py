@@ -1,0 +1,32 @@
+"""The inbox: what lies there under the name of a job and is none, because links, pipes and folders are never opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from indexd.config import Config
+from indexd.doctor.finding import Finding, ok, warning
+from indexd.jobs.folders import ENDINGS
+from indexd.watch.regular import kind_of
+
+NAMED = 3
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """Whether everything that is named like a job file is a file."""
+    inbox = config.places.inbox
+    if not inbox.is_dir():  # the places are looked at elsewhere
+        return
+    with os.scandir(inbox) as entries:
+        named = sorted((entry for entry in entries if entry.name.lower().endswith(ENDINGS)), key=lambda each: each.name)
+    odd = [f"{entry.path} is {kind}" for entry in named if (kind := kind_of(entry.stat(follow_symlinks=False).st_mode))]
+    if not odd:
+        yield ok("inbox", str(inbox))
+        return
+    more = f", and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
+    yield warning(
+        "inbox",
+        f"{', '.join(odd[:NAMED])}{more}: only files are taken for jobs",
+        "move it away, or put a copy of the job file in its place",
+    )

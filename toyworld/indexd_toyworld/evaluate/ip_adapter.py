@@ -1,0 +1,106 @@
+"""Does a picture say to the pipeline what no word does? Held-out drawings as references, and not a word beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from indexd_toyworld.captions import full_caption
+from indexd_toyworld.drawing import draw
+from indexd_toyworld.evaluate.generation import GUIDANCE, SIDE, STEPS, held_out_scenes, load
+from indexd_toyworld.evaluate.judge import Judge
+from indexd_toyworld.evaluate.pixels import background, colour
+from indexd_toyworld.evaluate.result import Figure, Progress, Result
+from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.paths import toy_models
+from indexd_toyworld.world import Scene
+
+PICTURES = 40
+SHOWN = 8
+
+
+def evaluate(weights: Path, progress: Progress) -> Result:
+    """40 held-out drawings, half things and half faces; a picture by each, and one by none from the same seed."""
+    judge = Judge(weights)
+    scenes = held_out_scenes(PICTURES, 1)
+    drawings = [Image.fromarray(draw(scene)) for scene in scenes]
+    pipeline = load(weights)
+    made: dict[str, list[Image.Image]] = {"without": [], "with": []}
+    for number in range(PICTURES):
+        progress("without references", number, 2 * PICTURES)
+        made["without"].append(_picture(pipeline, number))
+    file = toy_models(weights).ip_adapter
+    pipeline.load_ip_adapter(
+        str(file.parent),
+        subfolder="",
+        weight_name=file.name,
+        image_encoder_folder="image_encoder",
+        local_files_only=True,
+    )
+    for number, drawing in enumerate(drawings):
+        progress("by references", PICTURES + number, 2 * PICTURES)
+        made["with"].append(_picture(pipeline, number, ip_adapter_image=drawing))
+    right = {name: _right(judge, scenes, pictures) for name, pictures in made.items()}
+    remark = f"{PICTURES} held-out drawings, no words, weight 1"
+    return Result(
+        title="References",
+        figures=tuple(
+            Figure(f"{kind} is the reference's, {name} it", right[name][kind], remark=remark if name == "with" else "")
+            for kind in right["with"]
+            for name in ("with", "without")
+        ),
+        sheets={
+            "ip-adapter": sheet(
+                [*drawings[:SHOWN], *made["with"][:SHOWN], *made["without"][:SHOWN]],
+                [
+                    *(full_caption(scene) for scene in scenes[:SHOWN]),
+                    *(["by it, no words"] * SHOWN),
+                    *(["without it"] * SHOWN),
+                ],
+                across=SHOWN,
+            )
+        },
+    )
+
+
+def _picture(pipeline: Any, seed: int, **more: Any) -> Image.Image:
+    made: Image.Image = pipeline(
+        "",
+        negative_prompt="",
+        generator=torch.Generator().manual_seed(seed),
+        height=SIDE,
+        width=SIDE,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        **more,
+    ).images[0]
+    return made
+
+
+def _right(judge: Judge, scenes: list[Scene], pictures: list[Image.Image]) -> dict[str, float]:
+    pairs = list(zip(scenes, pictures, strict=True))
+    things = [(scene, picture) for scene, picture in pairs if scene.things]
+    faces = [(scene, picture) for scene, picture in pairs if scene.faces]
+    shapes = judge.classify([picture for _, picture in things], "shape")
+    people = judge.classify([picture for _, picture in faces], "identity")
+    return {
+        "background": float(np.mean([background(np.asarray(made)) == scene.background for scene, made in pairs])),
+        "colour": float(
+            np.mean(
+                [
+                    colour(np.asarray(made), scene.things[0], scene.background, 1) == scene.things[0].colour
+                    for scene, made in things
+                ]
+            )
+        ),
+        "shape": float(
+            np.mean([said == scene.things[0].shape for said, (scene, _) in zip(shapes, things, strict=True)])
+        ),
+        "identity": float(
+            np.mean([said == scene.faces[0].who for said, (scene, _) in zip(people, faces, strict=True)])
+        ),
+    }
