@@ -8,6 +8,7 @@ copied in is found and nothing is read in between.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class Shelf:
         yield from (fixed_model(path) for path in self._fixed if path.exists())
         for folder in self._folders:
             seen: set[str] = set()
-            for here, below, names in os.walk(folder, followlinks=True):
+            for here, below, names in os.walk(folder, onerror=_raise_if_short, followlinks=True):
                 real = os.path.realpath(here)
                 if real in seen:  # a link that leads back
                     below.clear()
@@ -248,3 +249,9 @@ def fixed_model(path: Path) -> ModelFile:
 
 def _key(name: str) -> str:
     return name.replace("\\", "/").strip("/").casefold()
+
+
+def _raise_if_short(error: OSError) -> None:
+    """A folder that is away has no files for now; that this process is short of handles or memory says nothing of files."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise error

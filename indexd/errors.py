@@ -16,12 +16,22 @@ EXIT_NO_DAEMON = 4
 EXIT_PARTLY_FAILED = 5
 
 
-MACHINES_FAULT = frozenset(
+_MACHINES_FAULT = frozenset(
     getattr(errno, name)
     for name in ("EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN")
     if hasattr(errno, name)
 )
-"""Errors that say nothing of the file: the disk, the network or this process is in trouble, and may come out of it."""
+
+
+def is_machines_fault(error: BaseException) -> bool:
+    """Whether it says nothing of the file: the disk, the network or this process is in trouble, and may come out of it."""
+    return isinstance(error, OSError) and error.errno in _MACHINES_FAULT
+
+
+def raise_machines_fault(error: OSError) -> None:
+    """`onerror` of os.walk: a folder that cannot be listed is passed over, unless the next try may list it."""
+    if is_machines_fault(error):
+        raise error
 
 
 class IndexdError(Exception):

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from indexd.errors import MACHINES_FAULT, IndexdError, StorageFull
+from indexd.errors import IndexdError, StorageFull, is_machines_fault
 from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, file_kinds
 from indexd.store.index import Store
@@ -154,7 +154,7 @@ class Intake:
             if file.purpose == "jobs":
                 self._try_later(file, error)
                 return None
-            if isinstance(error, OSError) and error.errno in MACHINES_FAULT:
+            if is_machines_fault(error):
                 self._try_later(file, error)
                 return None
             return self._problem(file, str(error))

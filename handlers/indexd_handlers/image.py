@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from indexd.errors import MACHINES_FAULT, NotAPicture, NotRegular
+from indexd.errors import NotAPicture, NotRegular, is_machines_fault
 from indexd.images.read import read
 from indexd.images.sidecar import sidecars
 from indexd.layers.description import stages_for
@@ -36,7 +36,7 @@ def image(file: SettledFile, context: IntakeContext) -> Sighting:
     except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno in MACHINES_FAULT:
+        if is_machines_fault(error):
             raise
         return _problem(file, f"cannot be read: {error.strerror or error}")
     return Sighting(

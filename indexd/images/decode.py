@@ -14,7 +14,7 @@ from typing import BinaryIO
 from blake3 import blake3
 from PIL import Image, ImageOps, PngImagePlugin
 
-from indexd.errors import MACHINES_FAULT, NotAPicture, NotRegular
+from indexd.errors import NotAPicture, NotRegular, is_machines_fault
 from indexd.images.containers import png
 from indexd.images.containers.kinds import FORMATS
 from indexd.images.picture_hash import picture_hash
@@ -54,7 +54,7 @@ def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
             problems[index] = str(error)
             continue
         except OSError as error:
-            if error.errno in MACHINES_FAULT:
+            if is_machines_fault(error):
                 raise
             problems[index] = error.strerror or str(error)
             continue
@@ -107,7 +107,7 @@ def _opened(path: bytes | str | Path, near_px: int | None = None) -> Image.Image
         except (NotAPicture, MemoryError):
             raise  # too little memory says nothing of the picture
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in MACHINES_FAULT:
+            if is_machines_fault(error):
                 raise
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise NotAPicture(f"cannot be decoded: {text[:300]}") from error

@@ -18,7 +18,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from indexd.errors import NotRegular, Refused
+from indexd.errors import NotRegular, Refused, is_machines_fault
 from indexd.jobs import guard
 from indexd.jobs.diagnose import FieldProblem, read_job, refusal
 from indexd.jobs.expand import Desk, Draft, words_of
@@ -208,6 +208,8 @@ def _names_in(folder: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     except OSError as error:
+        if is_machines_fault(error):
+            raise
         reason = error.strerror or type(error).__name__
         raise FieldProblem(("output", "folder"), f"output.folder: {folder} cannot be listed: {reason}") from None
 

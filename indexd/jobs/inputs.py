@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexd.errors import NotAPicture, NotRegular
+from indexd.errors import NotAPicture, NotRegular, is_machines_fault
 from indexd.images.read import read
 from indexd.jobs.diagnose import FieldProblem, dotted, shown
 from indexd.watch.elsewhere import address, inside, share
@@ -41,6 +41,8 @@ def input_picture(path: Path, key: Place) -> InputPicture:
     except NotAPicture as error:
         raise FieldProblem(key, f"{where}: {path} cannot be used: {error}") from None
     except (OSError, ValueError) as error:
+        if is_machines_fault(error):
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise FieldProblem(key, f"{where}: {path} cannot be read: {reason}") from None
     # The name stands in the picture that is made, and text there is UTF-8.

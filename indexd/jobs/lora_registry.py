@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from indexd.errors import Refused, SettingsError
+from indexd.errors import Refused, SettingsError, is_machines_fault
 from indexd.jobs import guard
 from indexd.jobs.diagnose import nearest, reason, shown
 from indexd_schemas.lora_registry import RegisteredLora
@@ -34,6 +34,8 @@ class Registry:
         except FileNotFoundError:
             self._entries, self._stamp = {}, None
         except OSError as error:
+            if is_machines_fault(error):
+                raise
             raise SettingsError(f"the LoRA registry {self.path} cannot be read: {error.strerror or error}") from None
         except Refused as error:
             raise SettingsError(f"the LoRA registry {self.path} cannot be used: {error}") from None

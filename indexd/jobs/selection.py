@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from indexd.characters.sampling import take_sample
-from indexd.errors import IndexdError
+from indexd.errors import IndexdError, raise_machines_fault
 from indexd.jobs.diagnose import FieldProblem, dotted, shown
 from indexd.jobs.inputs import InputPicture, Place, hold_inside, inbox_path, input_picture
 from indexd.search.find import find_row
@@ -77,7 +77,7 @@ class Selector:
         if not folder.is_dir():
             raise FieldProblem(KEY, f"input: there is no folder {folder}")
         found: list[Path] = []
-        for here, below, names in os.walk(folder):
+        for here, below, names in os.walk(folder, onerror=raise_machines_fault):
             below[:] = sorted(name for name in below if wanted.recursive and not name.startswith("."))
             pictures = (name for name in sorted(names) if name.lower().endswith(ENDINGS) and not name.startswith("."))
             found += [Path(here, name) for name in pictures]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexd.catalogue import EMBEDDING_PICKLES, Catalogue, ModelFile, UnknownModel
-from indexd.errors import SettingsError
+from indexd.errors import SettingsError, is_machines_fault
 from indexd.jobs.diagnose import FieldProblem, dotted, nearest, shown
 from indexd.jobs.lora_registry import Registry
 from indexd.jobs.lora_rules import Use, check
@@ -130,6 +130,8 @@ class Wordings:
             try:
                 digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
             except OSError as error:
+                if is_machines_fault(error):
+                    raise
                 raise FieldProblem(
                     place, f"{dotted(place)}: the embedding {file.path} cannot be read: {error.strerror or error}"
                 ) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -283,6 +285,33 @@ def test_a_file_that_is_too_large_or_unreadable_is_refused_unread(room: Room) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX")
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("what", ["listdir", "walk", "input"])
+def test_trouble_of_the_machine_is_no_fault_of_the_job(
+    room: Room, monkeypatch: pytest.MonkeyPatch, number: int, what: str
+) -> None:
+    """The file stays in the inbox, and whoever brought it tries again."""
+    picture = room.inbox / "in.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    text = SMALL if what == "listdir" else "kind: img2img\nprompt: a fox\ninput: "
+    text += {"listdir": "", "walk": "{folder: .}\n", "input": "in.png\n"}[what]
+    (room.inbox / "x.yaml").write_text(text)
+    broken = OSError(number, os.strerror(number))
+
+    def fail(*_: object, **more: Any) -> Any:
+        if "onerror" in more:
+            more["onerror"](broken)
+        raise broken
+
+    name = {"listdir": "os.listdir", "walk": "indexd.jobs.selection.os.walk", "input": "indexd.jobs.inputs.read"}[what]
+    with monkeypatch.context() as patch:
+        patch.setattr(name, fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            room.jobs.take(room.inbox / "x.yaml")
+    assert (room.inbox / "x.yaml").exists()
+    assert isinstance(room.jobs.take(room.inbox / "x.yaml"), Admitted)
+
+
 def test_a_name_that_is_not_utf_8_is_refused(room: Room) -> None:
     path = room.inbox / os.fsdecode(b"caf\xe9.yaml")
     path.write_text(SMALL)
