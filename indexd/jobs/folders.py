@@ -105,7 +105,8 @@ class JobFolders:
 
     def _bring(self, source: Path | None, target: Path, job: JobRow) -> None:
         """The job's file at `target`: moved from `source` while that holds the same bytes, else written anew."""
-        if source is not None and _same_file(source, target):  # the process ended between the two halves of a move
+        # The process ended between the two halves of a move, or between a whole one and its note in the ledger.
+        if source is not None and (_same_file(source, target) or _holds(target, job.source)):
             source.unlink()
         elif source is None or not _holds(source, job.source):
             self._write(target, job)
@@ -143,7 +144,8 @@ class JobFolders:
     def _may_take(self, path: Path, job: JobRow, source: Path | None) -> bool:
         """Whether a name in `done/` or `failed/` is free, or is this job's from before the process ended."""
         if _result(path).exists():
-            return _is_result_of(_result(path), job)
+            free = source is None or not os.path.lexists(path) or _holds(path, job.source)
+            return free and _is_result_of(_result(path), job)
         if _error(path).exists() and not path.exists():
             return False
         if os.path.lexists(path):

@@ -465,6 +465,26 @@ def test_a_job_that_ended_before_its_file_could_be_moved(room: Room, monkeypatch
     assert room.store.jobs.counts() == {"done": 1}
 
 
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_job_whose_every_move_is_forgotten_by_the_ledger(room: Room, edited: bool) -> None:
+    """The index was locked each time when a move was to be noted."""
+    taken = room.jobs.take(room.drop(SMALL))
+    assert isinstance(taken, Admitted)
+    room.work()
+    if edited:
+        (room.inbox / "done" / "x.yaml").write_text("mine now\n")
+    for _ in range(2):
+        room.store.jobs.set_mirrored(taken.job.id, "inbox")
+        room.jobs.mirror.settle_all()
+        assert room.listed("accepted") == []
+        job = room.store.jobs.get(taken.job.id)
+        assert job is not None
+        assert job.mirrored == "done"
+    again = ["x.job1.result.json", "x.job1.yaml"] if edited else []
+    assert room.listed("done") == [*again, "x.result.json", "x.yaml"]
+    assert (room.inbox / "done" / "x.yaml").read_text() == ("mine now\n" if edited else SMALL)
+
+
 def test_names_of_pictures_long_made_are_not_kept_for_ever(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admit, "CLAIMS_KEPT", 10)
     for number in range(8):
