@@ -134,15 +134,15 @@ def library(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_what_is_there_is_found_and_shown(library: Library) -> None:
     for answers in (library.of_things(there=True), library.of_people(there=True)):
         assert np.mean([any(one.right[:3]) for one in answers]) >= 0.9
-        assert np.mean([one.silent for one in answers]) <= 0.25
-        assert np.mean([one.kept for one in answers if any(one.right)]) >= 0.6
+        assert np.mean([one.silent for one in answers]) <= 0.05
+        assert np.mean([one.kept for one in answers if any(one.right)]) >= 0.85
 
 
-def test_most_of_what_is_wrong_is_cut_off(library: Library) -> None:
-    for answers in (library.of_things(there=True), library.of_people(there=True)):
-        assert np.mean([one.cut for one in answers]) >= 0.4
-    for absent in (library.of_things(there=False), library.of_people(there=False)):
-        assert np.mean([one.cut for one in absent]) >= 0.7
+def test_a_part_of_what_is_wrong_is_cut_off(library: Library) -> None:
+    """As docs/search.md has it: .32 to .70 where something is right, .32 to .60 where nothing is."""
+    for there in (True, False):
+        for answers in (library.of_things(there=there), library.of_people(there=there)):
+            assert np.mean([one.cut for one in answers]) >= 0.25
 
 
 def test_the_same_scene_drawn_again_is_similar_and_another_scene_is_not(judge: Judge) -> None:
