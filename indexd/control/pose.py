@@ -12,6 +12,7 @@ from indexd.control.skeleton import COCO_JOINTS, draw
 from indexd.errors import ModelOff
 from indexd.models.detector import load_yolo
 from indexd.models.identity import short_hash
+from indexd.models.ultralytics_offline import predicted
 
 ROLE = "pose map"
 _CONFIDENCE = 0.4
@@ -29,14 +30,13 @@ class PoseModel:
 
     def map_of(self, picture: Image.Image) -> Image.Image:
         """The people of an RGB picture as stick figures on black, in its size."""
-        [result] = self._model.predict(
+        [result] = predicted(
+            self._model,
             [picture],
             conf=_CONFIDENCE,
             iou=_SAME_PERSON,
             max_det=_MOST_PEOPLE,
             device=self._device,
-            verbose=False,
-            save=False,
         )
         if result.keypoints is None or result.keypoints.data.shape[1:] != (COCO_JOINTS, 3):
             raise ModelOff(ROLE, f"the model gives no {COCO_JOINTS} joints of a person; a pose model does")

@@ -31,6 +31,7 @@ prompt: {prompt}
 seeds: {seeds}
 size: 64x64
 steps: 20
+cfg: 4
 """
 PROMPTS = {
     "red-star": "a big red star on a cyan background",
@@ -104,11 +105,11 @@ def _questions(home: Path, output: Path) -> Path:
     _indexd(home, "query", "rating:5", "has:prompt")
     _indexd(home, "query", "--text", "hugo next to cleo", "--all", "--sheet", str(sheet), "--paths")
     _indexd(home, "replay", str(portrait), "--out", str(home / "again.png"))
-    _step("Who is in the pictures: faces found, put together and named")
+    _step("Who is in the pictures: faces found and put together")
     _indexd(home, "characters", "cluster")
     _indexd(home, "characters", "list", none_is_fine=True)
     _indexd(home, "show", str(portrait))
-    _indexd(home, "query", "character:2..", none_is_fine=True)
+    _indexd(home, "query", "--character", "1", "-n", str(len(PORTRAIT_SEEDS)), none_is_fine=True)
     _indexd(home, "status")
     return sheet
 

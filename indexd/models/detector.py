@@ -17,7 +17,7 @@ from PIL import Image
 from indexd.errors import ModelOff
 from indexd.models.device import is_out_of_memory, resolve_dtype
 from indexd.models.identity import file_sha256
-from indexd.models.ultralytics_offline import load_ultralytics
+from indexd.models.ultralytics_offline import load_ultralytics, predicted
 from indexd.worker.calls import FACES, Box, DetectorSpec, FoundRegion, overlap
 from indexd.worker.session import Session
 
@@ -54,16 +54,15 @@ class Detector:
 
     def detect(self, pictures: Sequence[Image.Image]) -> list[list[Seen]]:
         """What is found in each upright RGB picture, kept when confident and large enough."""
-        results = self._model.predict(
-            list(pictures),
+        results = predicted(
+            self._model,
+            pictures,
             conf=self._spec.confidence,
             iou=SAME_THING,
             max_det=MOST_REGIONS,
             device=self._device,
             quantize=16 if self._half else None,
             batch=len(pictures),
-            verbose=False,
-            save=False,
         )
         return [list(self._kept(result, picture)) for result, picture in zip(results, pictures, strict=True)]
 

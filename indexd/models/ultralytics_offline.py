@@ -1,4 +1,4 @@
-"""ultralytics without network, without running code out of weight files, and writing into one folder only.
+"""ultralytics without network, without running code out of weight files, writing into one folder only, and leaving torch alone.
 
 Left alone, the library resolves names when it is imported, sends usage figures, looks for newer versions of itself, installs
 packages, fetches a font and weights for a check of its own, and writes settings under the home folder. What keeps it from
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,21 @@ def load_ultralytics(folder: Path) -> Any:
         SETTINGS.update(wanted)
     _place_font(Path(USER_CONFIG_DIR) / "Arial.ttf")
     return ultralytics
+
+
+def predicted(model: Any, pictures: Sequence[Image.Image], **asked: Any) -> list[Any]:
+    """What an ultralytics model says of RGB pictures, one result each.
+
+    On a CPU the library sets torch's number of threads as it first predicts. Sums are then added up in another order, and
+    a picture that is made afterwards would not be the one made before, in its last bits: so it is set back.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        return list(model.predict(list(pictures), verbose=False, save=False, **asked))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _place_font(path: Path) -> None:

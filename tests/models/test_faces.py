@@ -95,6 +95,17 @@ def test_every_picture_gets_its_regions_and_every_face_its_vector(session: Plain
         assert region.detector.startswith("tiny0.pt/")
 
 
+def test_torch_keeps_its_threads(session: PlainSession, tmp_path: Path) -> None:
+    """Of another number of threads a sum is another in its last bit, and so is a picture that is made after this."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found(session, saved(tmp_path / "a.png"))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_alone_or_in_a_batch_is_the_same(session: PlainSession, tmp_path: Path) -> None:
     paths = [saved(tmp_path / f"{n}.png", np.roll(NOISE, 5 * n, axis=0)) for n in range(5)]
     together = found(with_faces(session, batch_size=2), *paths)
