@@ -109,7 +109,7 @@ def _questions(home: Path, output: Path) -> Path:
     _indexd(home, "characters", "cluster")
     _indexd(home, "characters", "list", none_is_fine=True)
     _indexd(home, "show", str(portrait))
-    _indexd(home, "query", "--character", "1", "-n", str(len(PORTRAIT_SEEDS)), none_is_fine=True)
+    _indexd(home, "query", "--face", str(portrait), "-n", str(len(PORTRAIT_SEEDS)))
     _indexd(home, "status")
     return sheet
 
