@@ -117,8 +117,7 @@ def correct(store: Store, correction: Correction) -> Corrected:
 
 
 def _corrected(store: Store, number: int, made: list[int]) -> Corrected:
-    text = next(entry.text for entry in store.corrections.log(1_000_000) if entry.id == number)
-    return Corrected(number=number, text=text, made=made)
+    return Corrected(number=number, text=store.corrections.text(number), made=made)
 
 
 def correction_log(store: Store, limit: int) -> CorrectionLog:

@@ -230,6 +230,12 @@ class Corrections:
             )
             return [CorrectionRow(*row) for row in rows]
 
+    def text(self, number: int) -> str:
+        """What a correction did, as a sentence's end."""
+        with self._database.read() as connection:
+            (text,) = connection.execute("SELECT text FROM correction WHERE id = ?", (number,)).fetchone()
+        return str(text)
+
     def undo(self, number: int | None = None) -> CorrectionRow:
         """Undo a correction, the latest one unless said; it stays in the log, and the undoing is noted there too.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from transformers import (
 )
 
 from tests.tiny_models.models import TinyModels
+from tests.tiny_models.once import built_once
 
 IMAGE_WIDTH = 24
 _TOKENS = 4
@@ -59,21 +58,12 @@ def build_guides(models: TinyModels, folder: Path) -> TinyGuides:
     guides = guides_in(folder)
     if folder.is_dir():
         return guides
-    scratch = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    built = guides_in(scratch)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(20_261_121)
+    with built_once(folder, 20_261_121) as scratch:
+        built = guides_in(scratch)
         unet = UNet2DConditionModel.from_pretrained(models.sdxl, subfolder="unet", local_files_only=True)
         _build_controls(unet, built)
         _build_adapter(unet, built)
         _build_depth(built.depth)
-    try:
-        scratch.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(scratch)  # another process built the same in the meantime
     return guides
 
 

@@ -9,7 +9,6 @@ real ones. Their pictures are patterns and their vectors mean nothing, but equal
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from transformers import (
 
 from indexd_toyworld.original_layout import single_file_weights
 from tests.tiny_models.lora import lora_weights
+from tests.tiny_models.once import built_once
 from tests.tiny_models.tokenizers import CLIP_VOCABULARY, bert_tokenizer, write_clip_tokenizer
 
 CLIP_L_WIDTH = 24
@@ -87,21 +87,12 @@ def build_models(folder: Path) -> TinyModels:
     models = models_in(folder)
     if folder.is_dir():
         return models
-    scratch = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    built = models_in(scratch)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(20_240_229)
+    with built_once(folder, 20_240_229) as scratch:
+        built = models_in(scratch)
         _build_sdxl(built)
         _build_bge(built.bge)
         _build_clip_h(built.clip_h)
         _build_upscaler(built.upscaler)
-    try:
-        scratch.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(scratch)  # another process built the same models in the meantime
     return models
 
 

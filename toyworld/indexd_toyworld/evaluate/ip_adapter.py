@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.generation import GUIDANCE, SIDE, STEPS, held_out_scenes, load
+from indexd_toyworld.evaluate.generation import held_out_scenes, load, pictures
 from indexd_toyworld.evaluate.judge import Judge
 from indexd_toyworld.evaluate.pixels import background, colour
 from indexd_toyworld.evaluate.result import Figure, Progress, Result
@@ -44,7 +43,7 @@ def evaluate(weights: Path, progress: Progress) -> Result:
     for number, drawing in enumerate(drawings):
         progress("by references", PICTURES + number, 2 * PICTURES)
         made["with"].append(_picture(pipeline, number, ip_adapter_image=drawing))
-    right = {name: _right(judge, scenes, pictures) for name, pictures in made.items()}
+    right = {name: _right(judge, scenes, drawn) for name, drawn in made.items()}
     remark = f"{PICTURES} held-out drawings, no words, weight 1"
     return Result(
         title="References",
@@ -68,21 +67,12 @@ def evaluate(weights: Path, progress: Progress) -> Result:
 
 
 def _picture(pipeline: Any, seed: int, **more: Any) -> Image.Image:
-    made: Image.Image = pipeline(
-        "",
-        negative_prompt="",
-        generator=torch.Generator().manual_seed(seed),
-        height=SIDE,
-        width=SIDE,
-        num_inference_steps=STEPS,
-        guidance_scale=GUIDANCE,
-        **more,
-    ).images[0]
+    (made,) = pictures(pipeline, [""], seed, negative_prompt="", **more)
     return made
 
 
-def _right(judge: Judge, scenes: list[Scene], pictures: list[Image.Image]) -> dict[str, float]:
-    pairs = list(zip(scenes, pictures, strict=True))
+def _right(judge: Judge, scenes: list[Scene], drawn: list[Image.Image]) -> dict[str, float]:
+    pairs = list(zip(scenes, drawn, strict=True))
     things = [(scene, picture) for scene, picture in pairs if scene.things]
     faces = [(scene, picture) for scene, picture in pairs if scene.faces]
     shapes = judge.classify([picture for _, picture in things], "shape")
