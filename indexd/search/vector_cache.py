@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from indexd.errors import StoreError
 from indexd.search.code_matrix import CodeMatrix
-from indexd.store.code_index import Candidates, CodesOf
+from indexd.store.code_index import Candidates, CodesOf, Wanted
+from indexd.store.estimate import Aim
 from indexd.store.id_set import IdSet
 from indexd.store.revisions import Key, key_of
 from indexd.store.vectors import Vectors
@@ -85,12 +86,12 @@ class VectorCache:
             held = self._layers.get(layer)
             return held is not None and held.ready
 
-    def find(self, of: CodesOf, code: Codes, count: int, among: IdSet | None, all_up_to: int) -> Candidates | None:
+    def find(self, of: CodesOf, aim: Aim, wanted: Wanted, among: IdSet | None) -> Candidates | None:
         """See CodeIndex."""
         held = self._held(of)
         if held is None or not held.ready:
             return None
-        return held.matrix.nearest(code, count, among.array if among is not None else None, all_up_to)
+        return held.matrix.nearest(aim, wanted, among.array if among is not None else None)
 
     def put(self, of: CodesOf, ids: Ids, codes: Codes) -> None:
         """See CodeIndex."""

@@ -6,7 +6,6 @@ and tell it of every write.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from indexd.errors import StoreError
 from indexd.store.database import Connection
+from indexd.store.estimate import Aim
 from indexd.store.id_set import IdSet
 from indexd.store.revisions import Coding, Key
 
@@ -37,7 +37,7 @@ class CodesOf:
 
 @dataclass(frozen=True, slots=True)
 class CodeSlice:
-    """Codes (n, bytes) of `ids` (images, or regions in the layer of faces). `last_chunk` is where the next slice goes on."""
+    """Codes (n, code_bytes) of `ids` (images, or regions in the layer of faces). `last_chunk` is where the next slice goes on."""
 
     of: CodesOf
     ids: Ids
@@ -46,15 +46,22 @@ class CodeSlice:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """What may be nearest, with Hamming distances, nearest first; no distances = all there are.
+class Wanted:
+    """The `count` nearest by code, among which the best `sure` have to be; all in question when they are no more than `all_up_to`."""
 
-    `codes` gives their codes (n, bytes), as they are when it is called; None = they are not at hand.
-    """
+    count: int
+    sure: int
+    all_up_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What may be nearest, with estimates of the cosines, greatest first, and their standard deviation; no estimates = all
+    there are, in any order."""
 
     ids: Ids
-    distances: NDArray[np.int32] | None = None
-    codes: Callable[[], Codes] | None = None
+    estimates: NDArray[np.float32] | None = None
+    noise: float = 0.0
 
 
 class CodeIndex(Protocol):
@@ -63,11 +70,8 @@ class CodeIndex(Protocol):
     They are called after the commit and before the next write begins, so they must be quick and must not write.
     """
 
-    def find(self, of: CodesOf, code: Codes, count: int, among: IdSet | None, all_up_to: int) -> Candidates | None:
-        """The `count` nearest codes; all of those in question when they are no more than `all_up_to`.
-
-        None where these codes are not at hand: the caller asks the tables instead.
-        """
+    def find(self, of: CodesOf, aim: Aim, wanted: Wanted, among: IdSet | None) -> Candidates | None:
+        """The candidates of a question; None where these codes are not at hand: the caller asks the tables instead."""
 
     def put(self, of: CodesOf, ids: Ids, codes: Codes) -> None:
         """Codes (n, bytes) of these were written, new or not."""
@@ -103,8 +107,10 @@ def read_slice(connection: Connection, coding: Coding, after_chunk: int) -> Code
     if not chunks:
         return None
     valid = np.unpackbits(_joined([chunk[1] for chunk in chunks]), bitorder="little").astype(bool)
-    ids = _joined([chunk[2] for chunk in chunks]).view(np.int64)[valid]
-    codes = _joined([chunk[3] for chunk in chunks]).reshape(len(valid), -1)[valid]
+    ids = _joined([chunk[2] for chunk in chunks]).view(np.int64)
+    codes = _joined([chunk[3] for chunk in chunks]).reshape(len(valid), -1)
+    if not valid.all():
+        ids, codes = ids[valid], codes[valid]
     return CodeSlice(codes_of(coding), ids, codes, chunks[-1][0])
 
 

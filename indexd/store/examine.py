@@ -17,7 +17,7 @@ from indexd.errors import IndexDamaged, NotAPicture, NotRegular, StoreError
 from indexd.images.metadata import PARSER_VERSION
 from indexd.images.source import hashed
 from indexd.store.backup import load_vectors
-from indexd.store.coarse import code_bits
+from indexd.store.coarse import code_bytes
 from indexd.store.database import BUSY_TIMEOUT_MS, Connection, sentences, suspicion
 from indexd.store.migrate import APPLICATION_ID, migrations
 from indexd.store.revisions import Key, key_of
@@ -208,7 +208,7 @@ def _sampled_vectors(connection: Connection, vectors: str, codes: str, key: Key,
         if vector is None or not abs(float(np.linalg.norm(vector)) - 1.0) < 0.02:
             return f"the vector of {thing} #{one} is none"
         code = connection.execute(f"SELECT code FROM {codes} WHERE {key} = ?", (one,)).fetchone()
-        if code is None or len(code[0]) * 8 != code_bits(dim):
+        if code is None or len(code[0]) != code_bytes(dim):
             return f"the vector of {thing} #{one} has no code"
     return None
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.coarse import ROTATION_SEED, code_bits
+from indexd.store.coarse import ROTATION_SEED, code_bytes
 from indexd.store.database import Connection
 from indexd.store.records import Of, Revision
 
@@ -136,7 +136,7 @@ def embed_again(connection: Connection, image_id: int, layers: Iterable[str], *,
 def create_codes_table(connection: Connection, table: str, key: Key, dim: int) -> None:
     """An empty table of codes."""
     connection.execute(
-        f"CREATE VIRTUAL TABLE {table} USING vec0 ({key} INTEGER PRIMARY KEY, code bit[{code_bits(dim)}])"
+        f"CREATE VIRTUAL TABLE {table} USING vec0 ({key} INTEGER PRIMARY KEY, code bit[{8 * code_bytes(dim)}])"
     )
 
 

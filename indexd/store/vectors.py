@@ -8,11 +8,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.coarse import aim_at, code_bits
-from indexd.store.code_index import CodeIndex, Codes, CodeSlice, CodesOf, codes_of, read_slice
+from indexd.store.coarse import code_bytes
+from indexd.store.code_index import CodeIndex, Codes, CodeSlice, CodesOf, Wanted, codes_of, read_slice
 from indexd.store.code_scan import scanned
 from indexd.store.database import Connection, Database
 from indexd.store.embedding import at_most, encoded, fetch, remove, sample, write
+from indexd.store.estimate import aim_at
 from indexd.store.id_set import IdSet
 from indexd.store.recode import recode
 from indexd.store.records import Of, Revision
@@ -30,10 +31,6 @@ EXACT_LIBRARY = 2_000
 # At most this many times the candidates asked for are scored, and this share of them is what must be right.
 DEEPEST = 5
 SURE = 0.1
-# So many times as many are taken from the codes for the finer estimate to choose among. Measured with 50 000 cone-shaped
-# vectors: the true best 20 of a text among the best 1000 by code .969, chosen by the estimate from 4000 .991.
-LOOKED_AT = 4
-MOST_LOOKED_AT = 10_000
 MOST_CANDIDATES = 4096
 UNIT_TOLERANCE = 1e-2
 
@@ -53,7 +50,7 @@ class Vectors:
         """Which codes `layer` compares, and their length in bytes; None before its first revision."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
-        return (codes_of(coding), code_bits(coding.revision.dim) // 8) if coding is not None else None
+        return (codes_of(coding), code_bytes(coding.revision.dim)) if coding is not None else None
 
     def code_slice(self, layer: str, after_chunk: int = 0) -> CodeSlice | None:
         """The codes that `layer` compares, from after this chunk on, one short read; None when there are no more.
@@ -164,20 +161,19 @@ class Vectors:
     ) -> tuple[Ids, Floats]:
         """Ids and exact cosines of candidates found by their codes, `count` or (where few have to do) more."""
         ids = IdSet.of(among) if among is not None else None
-        most = DEEPEST * count
-        looked_at = max(most, min(LOOKED_AT * most, MOST_LOOKED_AT))
+        sure = min(k, math.ceil(SURE * count))
+        wanted = Wanted(DEEPEST * count, sure, EXACT_LIBRARY)
         aim = aim_at(query, coding.mean, coding.rotation_seed)
         near = None
         if self._index is not None:
-            near = self._index.find(codes_of(coding), aim.code, looked_at, ids, EXACT_LIBRARY)
+            near = self._index.find(codes_of(coding), aim, wanted, ids)
         if near is None:
             if ids is not None and len(ids) <= EXACT_AMONG:
                 return rescored(connection, coding, query, ids.array)
             if ids is None and at_most(connection, coding, max(EXACT_LIBRARY, count)):
                 return rescored(connection, coding, query, None)
-            near = scanned(connection, coding, aim.code, looked_at, ids)
-        sure = min(k, math.ceil(SURE * count))
-        return rescored_as_needed(connection, coding, query, aim, near, count, most, sure)
+            near = scanned(connection, coding, aim, wanted, ids)
+        return rescored_as_needed(connection, coding, query, near, k, wanted.count, sure)
 
     def get(self, layer: str, image_id: int) -> Floats | None:
         """The vector of one image, float32 (dim,), or None."""

@@ -1,4 +1,4 @@
-"""The codes in memory give exactly what counting all the bits gives, whatever was put, replaced and removed before."""
+"""The codes in memory give exactly what looking at all of them gives, whatever was put, replaced and removed before."""
 
 from __future__ import annotations
 
@@ -10,87 +10,135 @@ from numpy.typing import NDArray
 
 from indexd.search import code_matrix
 from indexd.search.code_matrix import CodeMatrix
+from indexd.store import code_scan
+from indexd.store.coarse import ROTATION_SEED, encode, turned
+from indexd.store.code_index import Wanted
+from indexd.store.estimate import Aim, aim_at
+
+Codes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+DIM = 128
+FEW = Wanted(20, 20)
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_matrix, "BLOCK", 256)
     monkeypatch.setattr(code_matrix, "GATHER", 64)
+    monkeypatch.setattr(code_matrix, "ROWS_A_THREAD", 300)
+    monkeypatch.setattr(code_scan, "FIRST_PIECE", 50)
+    monkeypatch.setattr(code_scan, "PIECE", 100)
 
 
-def _codes(seed: int, count: int, size: int = 16) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (count, size), dtype=np.uint8)
+def _mean(dim: int) -> Floats:
+    mean: Floats = np.random.default_rng(0).standard_normal(dim).astype(np.float32)
+    return mean * np.float32(0.6 / np.linalg.norm(mean))
 
 
-def _distances(codes: NDArray[np.uint8], code: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.unpackbits(codes ^ code, axis=1).sum(axis=1, dtype=np.int64)
+def _vectors(seed: int, count: int, dim: int = DIM) -> Floats:
+    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32) / np.float32(dim**0.5)
+    rows += _mean(dim)
+    unit: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def _encoded(vectors: Floats) -> Codes:
+    return encode(vectors, _mean(vectors.shape[1]), ROTATION_SEED)
+
+
+def _codes(seed: int, count: int) -> Codes:
+    return _encoded(_vectors(seed, count))
+
+
+def _aim(vector: Floats) -> Aim:
+    return aim_at(vector, _mean(len(vector)), ROTATION_SEED)
+
+
+QUESTION = _vectors(99, 1)[0]
+
+
+def _estimates(codes: Codes, vector: Floats) -> NDArray[np.float64]:
+    """The fine estimates as estimate.py's first lines define them, from all numbers of the question."""
+    mean, dim = _mean(len(vector)).astype(np.float64), len(vector)
+    share = vector @ mean / (mean @ mean)
+    rest = turned((vector - share * mean).astype(np.float32)[None, :], ROTATION_SEED)[0]
+    signs = np.unpackbits(codes[:, :-4], axis=1, count=dim) * 2.0 - 1
+    lengths = codes[:, -4:].copy().view("<f4")[:, 0].astype(np.float64)
+    along = lengths * (signs @ rest) / np.sqrt(2 * dim / np.pi)
+    found: NDArray[np.float64] = along + share * (1 + mean @ mean - lengths**2) / 2
+    return found
 
 
 def _ids(*ids: int) -> NDArray[np.int64]:
     return np.array(ids, dtype=np.int64)
 
 
-def _assert_nearest(matrix: CodeMatrix, truth: dict[int, NDArray[np.uint8]], among: list[int] | None = None) -> None:
-    """Equal distances may be exchanged for one another, so distances are compared, and that each is of its id."""
-    code = _codes(99, 1, len(next(iter(truth.values()))))[0]
+def _assert_nearest(
+    matrix: CodeMatrix, truth: dict[int, Codes], among: list[int] | None = None, question: Floats = QUESTION
+) -> None:
+    """The best 10 are among the 20 that are given, and what is said of each is right but for the question's four bits."""
     those = sorted(truth) if among is None else [one for one in among if one in truth]
-    count = 20
-    found = matrix.nearest(code, count, None if among is None else _ids(*among))
-    assert len(set(found.ids.tolist())) == len(found.ids) == min(count, len(those))
+    found = matrix.nearest(_aim(question), FEW, None if among is None else _ids(*among))
+    assert len(set(found.ids.tolist())) == len(found.ids) == min(20, len(those))
     assert set(found.ids.tolist()) <= set(those)
-    if found.distances is not None:
-        assert found.distances.tolist() == _distances(np.stack([truth[i] for i in found.ids.tolist()]), code).tolist()
-        everyone = np.sort(_distances(np.stack([truth[i] for i in those]), code))
-        assert found.distances.tolist() == everyone[:count].tolist()
-    else:
-        assert set(found.ids.tolist()) == set(those)
+    assert found.estimates is not None
+    if those:
+        said = _estimates(np.stack([truth[i] for i in found.ids.tolist()]), question)
+        assert np.abs(found.estimates - said).max() < 0.02 + found.noise / 3
+        everyone = _estimates(np.stack([truth[i] for i in those]), question)
+        best = {those[at] for at in np.argsort(-everyone)[:10]}
+        assert len(best - set(found.ids.tolist())) <= 1
+        assert np.all(np.diff(found.estimates) <= 0)
 
 
-@pytest.mark.parametrize("size", [16, 12, 3])
-def test_the_nearest_of_all_and_of_some_are_those_of_brute_force(size: int) -> None:
-    codes, ids = _codes(1, 1000, size), np.random.default_rng(2).permutation(5000)[:1000].astype(np.int64)
-    matrix = CodeMatrix(size)
+@pytest.mark.parametrize("dim", [128, 96, 20, 768])
+def test_the_nearest_of_all_and_of_some_are_those_of_brute_force(dim: int) -> None:
+    ids = np.random.default_rng(2).permutation(5000)[:1000].astype(np.int64)
+    codes, question = _encoded(_vectors(1, 1000, dim)), _vectors(99, 1, dim)[0]
+    matrix = CodeMatrix(codes.shape[1])
     for start in range(0, 1000, 170):
         matrix.put(ids[start : start + 170], codes[start : start + 170])
     truth = dict(zip(ids.tolist(), codes, strict=True))
     assert len(matrix) == 1000
-    _assert_nearest(matrix, truth)
+    _assert_nearest(matrix, truth, None, question)
     for share in (0.9, 0.5, 0.05, 0.001):
-        _assert_nearest(matrix, truth, sorted(np.flatnonzero(np.random.default_rng(3).random(6000) < share).tolist()))
-    assert len(matrix.nearest(codes[0], 20, _ids()).ids) == 0
+        some = np.flatnonzero(np.random.default_rng(3).random(6000) < share)
+        _assert_nearest(matrix, truth, sorted(some.tolist()), question)
+    assert len(matrix.nearest(_aim(question), FEW, _ids()).ids) == 0
 
 
 def test_many_that_all_lie_far_away_are_found() -> None:
     """Most rows are in question, but none of the nearest: looking through those would bring nothing."""
-    codes, code = _codes(1, 1000), _codes(99, 1)[0]
-    matrix = CodeMatrix(16)
+    codes = _codes(1, 1000)
+    matrix = CodeMatrix(codes.shape[1])
     matrix.put(np.arange(1000), codes)
-    far = np.argsort(_distances(codes, code), kind="stable")[450:]
+    far = np.argsort(-_estimates(codes, QUESTION), kind="stable")[450:]
     _assert_nearest(matrix, dict(enumerate(codes)), sorted(far.tolist()))
 
 
-@pytest.mark.parametrize("size", [96, 128, 160])
-def test_long_codes_are_chosen_by_their_leading_bits_and_ranked_by_all(size: int) -> None:
-    """Some lie near, by all their bits and so by the first ones; the others lie anywhere."""
+@pytest.mark.parametrize("dim", [768, 1024, 1280])
+def test_long_codes_are_chosen_by_their_leading_signs_and_ranked_by_all(dim: int) -> None:
+    """Some lie near; the others lie anywhere."""
     chance = np.random.default_rng(13)
-    codes, code = _codes(12, 3000, size), _codes(99, 1, size)[0]
+    vectors, question = _vectors(12, 3000, dim), _vectors(99, 1, dim)[0]
     near = chance.permutation(3000)[:40]
-    flipped = chance.random((40, 8 * size)) < np.linspace(0.05, 0.3, 40)[:, None]
-    codes[near] = code ^ np.packbits(flipped, axis=1)
-    matrix = CodeMatrix(size)
+    vectors[near] += np.linspace(0.3, 3, 40, dtype=np.float32)[:, None] * question
+    vectors[near] /= np.linalg.norm(vectors[near], axis=1, keepdims=True)
+    codes = _encoded(vectors)
+    matrix = CodeMatrix(codes.shape[1])
     matrix.put(np.arange(3000), codes)
     truth = dict(enumerate(codes))
-    _assert_nearest(matrix, truth)
-    _assert_nearest(matrix, truth, sorted({*near.tolist(), *range(0, 3000, 2)}))
-    _assert_nearest(matrix, truth, sorted({*near.tolist(), *range(0, 3000, 20)}))
+    for among in (None, sorted({*near.tolist(), *range(0, 3000, 2)}), sorted({*near.tolist(), *range(0, 3000, 20)})):
+        _assert_nearest(matrix, truth, among, question)
     gone = near[::2]
     matrix.remove(gone)
-    _assert_nearest(matrix, {one: code for one, code in truth.items() if one not in set(gone.tolist())})
+    _assert_nearest(matrix, {one: code for one, code in truth.items() if one not in set(gone.tolist())}, None, question)
 
 
 def test_what_is_put_again_is_replaced_and_what_is_removed_is_gone() -> None:
     chance = np.random.default_rng(4)
-    matrix, truth = CodeMatrix(16), {}
+    matrix, truth = CodeMatrix(_codes(0, 1).shape[1]), {}
     for step in range(60):
         ids = chance.permutation(900)[: chance.integers(1, 120)].astype(np.int64)
         if step % 3 == 2:
@@ -106,32 +154,38 @@ def test_what_is_put_again_is_replaced_and_what_is_removed_is_gone() -> None:
         _assert_nearest(matrix, truth, list(range(0, 900, 3)))
     matrix.remove(np.arange(900))
     assert len(matrix) == 0
-    assert len(matrix.nearest(_codes(0, 1)[0], 5, None).ids) == 0
+    assert len(matrix.nearest(_aim(QUESTION), FEW, None).ids) == 0
 
 
 def test_what_is_only_added_does_not_replace() -> None:
-    matrix = CodeMatrix(16)
-    old, new = _codes(5, 1), _codes(6, 2)
-    matrix.put(_ids(7), old)
-    matrix.put(_ids(7, 8), new, replace=False)
-    found = matrix.nearest(old[0], 1, None)
-    assert found.distances is not None
-    assert (found.ids.tolist(), found.distances.tolist()) == ([7], [0])
+    vectors = _vectors(5, 3)
+    codes = _encoded(vectors)
+    matrix = CodeMatrix(codes.shape[1])
+    matrix.put(_ids(7), codes[:1])
+    matrix.put(_ids(7, 8), codes[1:], replace=False)
+    for vector, nearest in ((vectors[0], 7), (vectors[2], 8)):
+        found = matrix.nearest(_aim(vector), Wanted(1, 1), None)
+        assert found.ids.tolist() == [nearest]
+        assert found.estimates is not None
+        assert found.estimates[0] == pytest.approx(1.0, abs=0.1)
     assert len(matrix) == 2
 
 
 def test_few_are_given_whole() -> None:
-    matrix = CodeMatrix(16)
-    matrix.put(np.arange(50), _codes(7, 50))
-    assert matrix.nearest(_codes(8, 1)[0], 10, None, all_up_to=50).ids.tolist() == list(range(50))
-    assert matrix.nearest(_codes(8, 1)[0], 10, np.arange(0, 100, 2), all_up_to=25).ids.tolist() == list(range(0, 50, 2))
+    codes = _codes(7, 50)
+    matrix = CodeMatrix(codes.shape[1])
+    matrix.put(np.arange(50), codes)
+    assert matrix.nearest(_aim(QUESTION), Wanted(10, 10, all_up_to=50), None).ids.tolist() == list(range(50))
+    some = matrix.nearest(_aim(QUESTION), Wanted(10, 10, all_up_to=25), np.arange(0, 100, 2))
+    assert (some.ids.tolist(), some.estimates) == (list(range(0, 50, 2)), None)
 
 
 def test_questions_beside_writers_never_lose_who_stays() -> None:
     """One picture lies nearest of all and stays; others come and go around it, so that rows change places all the time."""
-    matrix, target = CodeMatrix(16), _codes(9, 1)
+    target = _vectors(9, 1)
+    matrix = CodeMatrix(_encoded(target).shape[1])
     matrix.put(np.arange(1000), _codes(10, 1000))
-    matrix.put(_ids(5000), target)
+    matrix.put(_ids(5000), _encoded(target))
     over = threading.Event()
 
     def come_and_go() -> None:
@@ -145,8 +199,8 @@ def test_questions_beside_writers_never_lose_who_stays() -> None:
     writer.start()
     try:
         for _ in range(300):
-            assert matrix.nearest(target[0], 3, None).ids[0] == 5000
-            assert matrix.nearest(target[0], 3, np.arange(0, 6000, 2)).ids[0] == 5000
+            assert matrix.nearest(_aim(target[0]), Wanted(3, 3), None).ids[0] == 5000
+            assert matrix.nearest(_aim(target[0]), Wanted(3, 3), np.arange(0, 6000, 2)).ids[0] == 5000
     finally:
         over.set()
         writer.join()

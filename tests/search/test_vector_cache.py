@@ -15,7 +15,9 @@ from indexd.images.facts import ImageFacts, Metadata
 from indexd.search.vector_cache import VectorCache
 from indexd.store import code_index as code_index_module
 from indexd.store import vectors as vectors_module
-from indexd.store.code_index import CodesOf
+from indexd.store.coarse import ROTATION_SEED
+from indexd.store.code_index import CodesOf, Wanted
+from indexd.store.estimate import aim_at
 from indexd.store.index import Store
 from indexd.store.records import Sighting
 from indexd.watch.stamp import FileStamp
@@ -193,7 +195,7 @@ def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
     in_use = store.vectors.codes_in_use(LAYER)
     assert in_use is not None
     of, code_bytes = in_use
-    assert (of.layer, code_bytes) == (LAYER, DIM // 8)
+    assert (of.layer, code_bytes) == (LAYER, DIM // 8 + 4)
     read: dict[int, bytes] = {}
     chunk = 0
     while (piece := store.vectors.code_slice(LAYER, chunk)) is not None:
@@ -227,7 +229,7 @@ def test_it_is_filled_beside_writers_without_missing_any(
     writer.join()
     cache.wait()
     of = CodesOf(LAYER, revision.id, 0)
-    everything = cache.find(of, np.zeros(DIM // 8, np.uint8), 10_000, None, 10_000)
+    everything = cache.find(of, aim_at(replaced[0], None, ROTATION_SEED), Wanted(10_000, 20, all_up_to=10_000), None)
     assert everything is not None
     assert sorted(everything.ids.tolist()) == sorted(set(ids) - set(gone))
     for at in (1, 2505, 5998):

@@ -1,4 +1,4 @@
-"""Codes read from their table as they lie and compared: the nearest are those that counting all bits gives."""
+"""Codes read from their table as they lie and compared: the nearest are those that looking at all of them gives."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from indexd.store import code_index
-from indexd.store.coarse import encode
-from indexd.store.code_scan import scanned
+from indexd.store.coarse import encode, split
+from indexd.store.code_index import Wanted
+from indexd.store.code_scan import finely, scanned
+from indexd.store.estimate import aim_at
 from indexd.store.id_set import IdSet
 from indexd.store.index import Store
 from indexd.store.revisions import active_coding
@@ -29,14 +31,13 @@ def test_the_nearest_of_a_table(
     with store._database.read() as connection:
         coding = active_coding(connection, "clip_h")
         assert coding is not None
-        codes = encode(vectors, coding.mean, coding.rotation_seed)
+        aim = aim_at(vectors[7], coding.mean, coding.rotation_seed)
         among = None if share is None else IdSet(ids[chosen])
-        found = scanned(connection, coding, codes[7], WANTED, among)
-    distances = np.bitwise_count(codes ^ codes[7]).sum(axis=1)
-    assert found.distances is not None
-    assert found.codes is not None
-    assert found.distances.tolist() == sorted(distances[chosen].tolist())[:WANTED]
+        found = scanned(connection, coding, aim, Wanted(WANTED, WANTED), among)
+        signs, lengths = split(encode(vectors, coding.mean, coding.rotation_seed))
+    estimates = finely(aim, signs, lengths)
+    assert found.estimates is not None
+    assert found.estimates.tolist() == sorted(estimates[chosen].tolist(), reverse=True)[:WANTED]
     place = {image_id: at for at, image_id in enumerate(ids.tolist())}
-    assert [distances[place[one]] for one in found.ids.tolist()] == found.distances.tolist()
-    assert np.array_equal(found.codes(), codes[[place[one] for one in found.ids.tolist()]])
+    assert [estimates[place[one]] for one in found.ids.tolist()] == found.estimates.tolist()
     assert set(found.ids.tolist()) <= set(ids[chosen].tolist())
