@@ -54,9 +54,9 @@ class Background:
     deviation: float
     count: int = 0
 
-    def z(self, cosine: float) -> float:
-        """How many deviations above a picture that does not fit this cosine is."""
-        return (cosine - self.mean) / self.deviation
+    def z(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How many deviations above a picture that does not fit these cosines are, one by one."""
+        return (cosines - self.mean) / self.deviation
 
 
 def background(sample: NDArray[np.float32], query: NDArray[np.float32]) -> Background:

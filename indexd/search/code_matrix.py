@@ -32,8 +32,8 @@ Number = TypeVar("Number", np.int32, np.int64)
 # Capacity grows by this many rows, and nothing is copied for it: 128 MB for codes of 1024 bits, taken from the system
 # only as they fill.
 BLOCK = 1 << 20
-# Rows are gathered into a buffer of this many, 512 KB of leading words.
-GATHER = 1 << 13
+# Rows are gathered into a buffer of this many, 1 MB of leading words.
+GATHER = 1 << 14
 # Where this share of all rows or more is in question, all are scanned and the others passed over.
 MOST_SHARE = 0.2
 # The leading words, 512 signs. Pieces of the memory are scanned by threads of their own from so many rows on.

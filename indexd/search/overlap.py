@@ -29,10 +29,7 @@ def deviations(samples: Samples, plan: Plan, scales: Sequence[Background]) -> tu
 def _joint(samples: Samples, probes: Sequence[Probe], scales: Sequence[Background]) -> NDArray[np.float64]:
     """The z-scores (n, probes) of the same pictures from all over the library in every probe; 0 = no vector."""
     pictures = samples.pictures()
-    columns = []
-    for probe, scale in zip(probes, scales, strict=True):
-        cosines = samples.cosines(pictures, probe)
-        columns.append({image_id: scale.z(cosine) for image_id, cosine in cosines.items()})
-    known = sorted(set().union(*columns))
-    rows = [[column.get(image_id, 0.0) for column in columns] for image_id in known]
-    return np.array(rows, dtype=np.float64).reshape(len(known), len(columns))
+    z = np.stack(
+        [scale.z(samples.cosines(pictures, probe)) for probe, scale in zip(probes, scales, strict=True)], axis=1
+    )
+    return np.nan_to_num(z[~np.isnan(z).all(axis=1)], nan=0.0)

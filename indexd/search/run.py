@@ -6,7 +6,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+
+from indexd.search.beside import beside
 from indexd.search.calibrate import Background, fulltext_scores, match_share
 from indexd.search.cutoff import cutoff_of
 from indexd.search.embedder import Embedder
@@ -121,18 +125,23 @@ class Search:
         return found[:limit]
 
     def _rank(self, plan: Plan, scales: Sequence[Background], limit: int) -> Ranking:
-        found = [self._nearest(plan, probe, limit) for probe in plan.probes]
-        matched = [self._matches(plan, words, limit) for words in plan.words]
+        answers = beside(
+            [
+                *(partial(self._nearest, plan, probe, limit) for probe in plan.probes),
+                *(partial(self._matches, plan, words, limit) for words in plan.words),
+            ]
+        )
+        found, matched = answers[: len(plan.probes)], answers[len(plan.probes) :]
         ids = list(dict.fromkeys(image_id for hits in (*found, *matched) for image_id in hits))
-        columns = [
-            *(
-                self._by_layer(probe, scale, near, ids)
+        columns = beside(
+            [
+                partial(self._by_layer, probe, scale, near, ids)
                 for probe, scale, near in zip(plan.probes, scales, found, strict=True)
-            ),
-            *(
-                self._by_words(words, bm25, self._share(plan, words, bm25, limit))
-                for words, bm25 in zip(plan.words, matched, strict=True)
-            ),
+            ]
+        )
+        columns += [
+            self._by_words(words, bm25, self._share(plan, words, bm25, limit))
+            for words, bm25 in zip(plan.words, matched, strict=True)
         ]
         return Ranking(ids, columns, deviations(self._samples, plan, scales), words_alone=plan.words_alone)
 
@@ -151,8 +160,8 @@ class Search:
     def _by_layer(self, probe: Probe, scale: Background, near: dict[int, float], ids: Sequence[int]) -> Column:
         others = [image_id for image_id in ids if image_id not in near]
         cosines = near | (scores(self._store, probe.layer, probe.vector, others) if others else {})
-        z = {image_id: scale.z(cosine) for image_id, cosine in cosines.items()}
-        return Column(probe.label, probe.weight, cosines, z, 0.0)
+        z = scale.z(np.fromiter(cosines.values(), dtype=np.float64, count=len(cosines)))
+        return Column(probe.label, probe.weight, cosines, dict(zip(cosines, z.tolist(), strict=True)), 0.0)
 
     def _share(self, plan: Plan, words: Words, bm25: dict[int, float], limit: int) -> float:
         """Which share of those who may appear match; estimated from the newest where not every hit was fetched."""

@@ -36,7 +36,7 @@ Layer = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """The same pictures in every layer; `vectors` are read when a layer is first asked for."""
+    """The same pictures in every layer; `vectors`, each with the place of its id, are read when a layer is first asked for."""
 
     read_at: float
     ids: list[int]
@@ -74,15 +74,21 @@ class Samples:
         self._pictures = chosen if count >= WORTH_KEEPING else None
         return chosen
 
-    def cosines(self, pictures: Pictures, probe: Probe) -> dict[int, float]:
-        """The cosines of these pictures with the probe; those without a vector are left out."""
+    def cosines(self, pictures: Pictures, probe: Probe) -> NDArray[np.float64]:
+        """The cosines of these pictures with the probe, in the order of their ids; NaN without a vector."""
+        found = np.full(len(pictures.ids), np.nan)
         if probe.layer == FACE:
-            return likeness.scores(self._store, probe.layer, probe.vector, pictures.ids)
+            scores = likeness.scores(self._store, probe.layer, probe.vector, pictures.ids)
+            return np.array([scores.get(image_id, np.nan) for image_id in pictures.ids])
         layer = self._layer(probe)
         if layer not in pictures.vectors:
-            pictures.vectors[layer] = self._store.vectors.some(probe.layer, pictures.ids)
-        ids, vectors = pictures.vectors[layer]
-        return dict(zip(ids, (vectors @ probe.vector).tolist(), strict=True)) if ids else {}
+            ids, vectors = self._store.vectors.some(probe.layer, pictures.ids)
+            place = {image_id: at for at, image_id in enumerate(pictures.ids)}
+            pictures.vectors[layer] = [place[image_id] for image_id in ids], vectors
+        places, vectors = pictures.vectors[layer]
+        if places:
+            found[places] = vectors @ probe.vector
+        return found
 
     def _layer(self, probe: Probe) -> Layer:
         revision = self._store.vectors.active(probe.layer)

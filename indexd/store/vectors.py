@@ -24,9 +24,9 @@ from indexd.store.values import ids_json
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-# Up to this many images are scored one and all: 20 000 half-precision vectors of 1024 are 40 MB, read in about 60 ms.
-EXACT_AMONG = 20_000
-# A library this small is scored whole, so that nothing is lost to the coarse codes.
+# Up to this many images are scored one and all, which takes 4 ms, and a library up to that size, so that nothing is lost to
+# the coarse codes while there are too few vectors to learn their mean from.
+EXACT_AMONG = 500
 EXACT_LIBRARY = 2_000
 # At most this many times the candidates asked for are scored, and this share of them is what must be right.
 DEEPEST = 5
@@ -143,7 +143,7 @@ class Vectors:
             if coding is None or k <= 0:
                 return []
             check_unit(query[None, :], (1, coding.revision.dim))
-            if among is not None and len(among) <= max(EXACT_LIBRARY, count):
+            if among is not None and len(among) <= max(EXACT_AMONG, count):
                 found, scores = rescored(connection, coding, query, IdSet.of(among).array)
             else:
                 found, scores = self._from_codes(connection, coding, query, among, count, k)
@@ -162,14 +162,12 @@ class Vectors:
         """Ids and exact cosines of candidates found by their codes, `count` or (where few have to do) more."""
         ids = IdSet.of(among) if among is not None else None
         sure = min(k, math.ceil(SURE * count))
-        wanted = Wanted(DEEPEST * count, sure, EXACT_LIBRARY)
+        wanted = Wanted(DEEPEST * count, sure, EXACT_LIBRARY if ids is None else EXACT_AMONG)
         aim = aim_at(query, coding.mean, coding.rotation_seed)
         near = None
         if self._index is not None:
             near = self._index.find(codes_of(coding), aim, wanted, ids)
         if near is None:
-            if ids is not None and len(ids) <= EXACT_AMONG:
-                return rescored(connection, coding, query, ids.array)
             if ids is None and at_most(connection, coding, max(EXACT_LIBRARY, count)):
                 return rescored(connection, coding, query, None)
             near = scanned(connection, coding, aim, wanted, ids)
@@ -190,8 +188,13 @@ class Vectors:
 
     def scores(self, layer: str, query: Floats, ids: Collection[int]) -> dict[int, float]:
         """The exact cosines of these images; images without a vector are left out."""
-        found, vectors = self.some(layer, ids)
-        return dict(zip(found, (vectors @ np.asarray(query, dtype=np.float32)).tolist(), strict=True)) if found else {}
+        with self._database.read() as connection:
+            coding = active_coding(connection, layer)
+            if coding is None:
+                return {}
+            query = np.asarray(query, dtype=np.float32)
+            found, cosines = rescored(connection, coding, query, IdSet.of(ids).array)
+        return dict(zip(found.tolist(), cosines.tolist(), strict=True))
 
     def sample(self, layer: str, n: int) -> Floats:
         """At most `n` vectors from all over the layer, float32 (m, dim): the same ones as long as the layer stays as it is."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from indexd.search import code_matrix
 from indexd.search.code_matrix import CodeMatrix
 from indexd.store import code_scan
-from indexd.store.coarse import ROTATION_SEED, encode, turned
+from indexd.store.coarse import ROTATION_SEED, encode, split, turned
 from indexd.store.code_index import Wanted
+from indexd.store.code_scan import finely
 from indexd.store.estimate import Aim, aim_at
 
 Codes = NDArray[np.uint8]
@@ -77,7 +78,7 @@ def _ids(*ids: int) -> NDArray[np.int64]:
 def _assert_nearest(
     matrix: CodeMatrix, truth: dict[int, Codes], among: list[int] | None = None, question: Floats = QUESTION
 ) -> None:
-    """The best 10 are among the 20 that are given, and what is said of each is right but for the question's four bits."""
+    """What is given is what all codes say, but for one that roughly looked worse; that is right but for the four bits a number."""
     those = sorted(truth) if among is None else [one for one in among if one in truth]
     found = matrix.nearest(_aim(question), FEW, None if among is None else _ids(*among))
     assert len(set(found.ids.tolist())) == len(found.ids) == min(20, len(those))
@@ -86,8 +87,8 @@ def _assert_nearest(
     if those:
         said = _estimates(np.stack([truth[i] for i in found.ids.tolist()]), question)
         assert np.abs(found.estimates - said).max() < 0.02 + found.noise / 3
-        everyone = _estimates(np.stack([truth[i] for i in those]), question)
-        best = {those[at] for at in np.argsort(-everyone)[:10]}
+        everyone = finely(_aim(question), *split(np.stack([truth[i] for i in those])))
+        best = {those[at] for at in np.argsort(-everyone)[:20]}
         assert len(best - set(found.ids.tolist())) <= 1
         assert np.all(np.diff(found.estimates) <= 0)
 
