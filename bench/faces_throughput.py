@@ -130,7 +130,7 @@ def main() -> None:
 def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
     folder.mkdir(parents=True)
     kinds = [Image.effect_noise((size, size), 40 + number).convert("RGB") for number in range(DIFFERENT_PIXELS)]
-    paths = []
+    paths: list[Path] = []
     for number in range(count):
         path = folder / f"{number:06}.png"
         if number < DIFFERENT_PIXELS:

@@ -20,7 +20,7 @@ from indexd.layers.batch import Thumbnails
 from indexd.layers.dispatch import LayerDispatcher
 from indexd.registry import IntakeContext, file_kinds, load_handlers
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import Recorded, Sighting
 from indexd.watch.service import scan_once
 from indexd.watch.stamp import FileStamp, SettledFile
 from indexd.worker.calls import ModelSpec, WorkerSettings
@@ -112,7 +112,7 @@ def _whole(loaded: config.Config, count: int) -> tuple[float, float]:
     recorded = 0
     all_recorded = threading.Event()
 
-    def on_recorded(batch: list[object]) -> None:
+    def on_recorded(batch: list[Recorded]) -> None:
         nonlocal recorded
         recorded += len(batch)
         if recorded >= count:
