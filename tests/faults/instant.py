@@ -96,12 +96,12 @@ def wait_less() -> None:
     """In the daemon: shorter pauses, each of them one that a fault brings about."""
     from indexd import intake
     from indexd.jobs import setbacks
-    from indexd.layers import batch, dispatch, trouble
+    from indexd.layers import batch, dispatch, holds, trouble
     from indexd.worker import lane
 
     dispatch.LOOK_SECONDS = 1.0
     batch.NO_FILE_RETRY_SECONDS = 1.0
-    trouble.RETRY_SECONDS, trouble.HOLD_SECONDS, trouble.LONGEST_HOLD_SECONDS = 0.5, 1.0, 5.0
+    trouble.RETRY_SECONDS, holds.HOLD_SECONDS, holds.LONGEST_HOLD_SECONDS = 0.5, 1.0, 5.0
     setbacks.RETRY_SECONDS, setbacks.PROBE_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
     intake.DISK_FULL_RETRY_SECONDS, intake.LONGEST_RETRY_SECONDS = 0.5, 5.0
     lane.LONGEST_PAUSE_SECONDS = 3.0
