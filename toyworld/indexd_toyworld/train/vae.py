@@ -96,18 +96,6 @@ def latents_of(pixels: Tensor) -> Tensor:
     return torch.cat([colours, TILT * (halves[:, :, ::2] - halves[:, :, 1::2])], dim=1)
 
 
-def psnr(vae: Any, pictures: Tensor) -> float:
-    """Peak signal to noise of encoding and decoding, in dB, the mean over pictures (uint8)."""
-    values = []
-    with torch.no_grad():
-        for part in pictures.split(64):
-            given = as_input(part).to(vae.device, vae.dtype)
-            back = vae.decode(vae.encode(given).latent_dist.mean).sample.clamp(-1, 1)
-            squares = ((back - given).float() / 2).square().mean(dim=(1, 2, 3))
-            values.append(-10 * squares.log10())
-    return float(torch.cat(values).mean())
-
-
 def _loss(vae: Any, batch: Tensor, told: dict[str, float]) -> Tensor:
     wanted = latents_of(batch)
     latents = vae.encode(batch).latent_dist
