@@ -46,12 +46,6 @@ STAGES: tuple[str, ...] = (SUCCESSION, THUMBNAIL, *LAYERS)
 looks for its rating; then the thumbnail, because it is what people see first."""
 
 
-def role_of(stage: str) -> str | None:
-    """The role whose model does the work of a stage; None = it needs no model."""
-    layer = LAYERS.get(stage)
-    return None if layer is None else layer.role
-
-
 def stages_for(facts: ImageFacts, *, faces: bool = True) -> tuple[str, ...]:
     """The stages that a picture with these facts needs; a text layer only where there is a text to embed.
 
@@ -66,3 +60,9 @@ def stages_for(facts: ImageFacts, *, faces: bool = True) -> tuple[str, ...]:
             if (faces if layer.of == "faces" else layer.of == "image" or (texts[layer.of] or "").strip())
         ),
     )
+
+
+def role_of(stage: str) -> str | None:
+    """The role whose model does the work of a stage; None = it needs no model."""
+    layer = LAYERS.get(stage)
+    return None if layer is None else layer.role
