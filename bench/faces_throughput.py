@@ -97,7 +97,7 @@ def main() -> None:
     options = parser.parse_args()
     with homes.home() as home:
         paths = _write_pictures(home / "pictures", options.pictures, options.size)
-        decoding = _rate(len(paths), lambda: [open_picture(path).size for path in paths])
+        decoding = report.rate(len(paths), lambda: [open_picture(path).size for path in paths])
         homes.index_files(home / "index.db", home / "pictures", paths)
         store = Store.open(home / "index.db")
         store.faces.switch(on=True)
@@ -110,7 +110,7 @@ def main() -> None:
                 call = faces.finding(store, ids, store.images.paths(ids))
                 faces.settle(store, ids, find_faces(call, session))
 
-        whole = _rate(len(paths), everything)
+        whole = report.rate(len(paths), everything)
         found = len(store.faces.ids())
         assert found == options.faces * len(paths), f"{found} faces"
         began = time.perf_counter()
@@ -130,7 +130,7 @@ def main() -> None:
 def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
     folder.mkdir(parents=True)
     kinds = [Image.effect_noise((size, size), 40 + number).convert("RGB") for number in range(DIFFERENT_PIXELS)]
-    paths = []
+    paths: list[Path] = []
     for number in range(count):
         path = folder / f"{number:06}.png"
         if number < DIFFERENT_PIXELS:
@@ -139,12 +139,6 @@ def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
             os.link(paths[number % DIFFERENT_PIXELS], path)
         paths.append(path)
     return paths
-
-
-def _rate(count: int, work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return count / (time.perf_counter() - begin)
 
 
 if __name__ == "__main__":

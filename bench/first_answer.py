@@ -6,13 +6,12 @@ script without a daemon pays each time. Its second encoding in the same process 
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 
 from bench import homes, report
 from indexd import config
 from indexd.api.connect import connect
+from indexd.api.operations import Operations
 from indexd.demo.daemon_process import DaemonProcess, settled
 from indexd_schemas.question import Question, Term
 
@@ -53,10 +52,7 @@ threads = 1
 def main() -> None:
     """Run the benchmark and print its lines."""
     with homes.home() as home:
-        program = "import sys, pathlib; from tests.tiny_models.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).clip_h)"
-        clip_h = subprocess.run(
-            [sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True
-        ).stdout.splitlines()[-1]
+        clip_h = homes.tiny_model(home / "models", "clip_h")
         (home / "indexd.toml").write_text(SETTINGS.format(clip_h=clip_h), "utf-8")
         homes.write_files(home / "output", PICTURES)
         with DaemonProcess(home) as daemon:
@@ -65,9 +61,7 @@ def main() -> None:
             asker = connect(config.load(home), need_daemon=True)
             cold = _ask(asker, "a red star")
             warm = sorted(_ask(asker, f"a red star number {number}") for number in range(RUNS))
-        bare = subprocess.run(
-            [sys.executable, "-c", BARE, clip_h], capture_output=True, text=True, check=True
-        ).stdout.split()
+        bare = homes.python(BARE, clip_h).split()
         report.line("first answer in words, worker cold", cold, "s", float(bare[0]), "bare library, fresh process")
         report.line(
             "first answer in words, worker warm, p50",
@@ -78,9 +72,9 @@ def main() -> None:
         )
 
 
-def _ask(asker: object, words: str) -> float:
+def _ask(asker: Operations, words: str) -> float:
     begin = time.perf_counter()
-    answer = asker.query(Question(terms=(Term(kind="text", value=words),)))  # type: ignore[attr-defined]
+    answer = asker.query(Question(terms=(Term(kind="text", value=words),)))
     if not answer.hits:
         raise SystemExit(f"nothing was found: {answer.notes}")
     return time.perf_counter() - begin

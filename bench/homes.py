@@ -6,6 +6,8 @@ import contextlib
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
@@ -32,6 +34,23 @@ def home(settings: str = "") -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def python(program: str, *arguments: str) -> str:
+    """What a program prints that runs in a fresh Python: nothing of it, torch least of all, is loaded into this one."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def tiny_model(folder: Path, which: str) -> str:
+    """Where one of the tests' tiny models lies, by its name in TinyModels; all of them are built into `folder`."""
+    program = """
+import pathlib, sys
+from tests.tiny_models.models import build_models
+print(getattr(build_models(pathlib.Path(sys.argv[1])), sys.argv[2]))
+"""
+    return python(program, str(folder), which).splitlines()[-1]
 
 
 def write_files(folder: Path, count: int) -> list[Path]:

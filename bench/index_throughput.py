@@ -20,7 +20,7 @@ from indexd.layers.batch import Thumbnails
 from indexd.layers.dispatch import LayerDispatcher
 from indexd.registry import IntakeContext, file_kinds, load_handlers
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import Recorded, Sighting
 from indexd.watch.service import scan_once
 from indexd.watch.stamp import FileStamp, SettledFile
 from indexd.worker.calls import ModelSpec, WorkerSettings
@@ -42,8 +42,8 @@ def main() -> None:
         paths = _write_pictures(output, options.pictures, options.size)
         loaded = config.load(home)
         rates = {
-            "walk and stat": _rate(len(paths), lambda: [path.stat() for path in output.rglob("*.png")]),
-            "read the bytes": _rate(len(paths), lambda: [path.read_bytes() for path in paths]),
+            "walk and stat": report.rate(len(paths), lambda: [path.stat() for path in output.rglob("*.png")]),
+            "read the bytes": report.rate(len(paths), lambda: [path.read_bytes() for path in paths]),
         }
         store = Store.open(home / "stages.db")
         root = store.roots.ensure(str(output).encode(), "images")
@@ -63,8 +63,8 @@ def main() -> None:
             for start in range(0, len(sightings), 256):
                 store.images.record(sightings[start : start + 256], time.time())
 
-        rates["facts: hash, header, metadata (one thread)"] = _rate(len(paths), read)
-        rates["the index, in batches"] = _rate(len(paths), record)
+        rates["facts: hash, header, metadata (one thread)"] = report.rate(len(paths), read)
+        rates["the index, in batches"] = report.rate(len(paths), record)
         store.close()
         whole, layers = _whole(loaded, len(paths))
         bound = min(rates, key=lambda name: rates[name])
@@ -101,18 +101,12 @@ def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
     return paths
 
 
-def _rate(count: int, work: object) -> float:
-    begin = time.perf_counter()
-    work()  # type: ignore[operator]
-    return count / (time.perf_counter() - begin)
-
-
 def _whole(loaded: config.Config, count: int) -> tuple[float, float]:
     store = Store.open(loaded.places.index)
     recorded = 0
     all_recorded = threading.Event()
 
-    def on_recorded(batch: list[object]) -> None:
+    def on_recorded(batch: list[Recorded]) -> None:
         nonlocal recorded
         recorded += len(batch)
         if recorded >= count:

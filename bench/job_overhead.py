@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -60,10 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     what = f"{options.pictures} pictures of {options.size} px, {options.steps} steps"
     with homes.home() as home:
-        program = "import sys, pathlib; from tests.tiny_models.models import build_models; print(build_models(pathlib.Path(sys.argv[1])).sdxl)"
-        sdxl = subprocess.run(
-            [sys.executable, "-c", program, str(home / "models")], capture_output=True, text=True, check=True
-        ).stdout.splitlines()[-1]
+        sdxl = homes.tiny_model(home / "models", "sdxl")
         (home / "indexd.toml").write_text(SETTINGS.format(sdxl=sdxl, threads=options.threads), "utf-8")
         with DaemonProcess(home) as daemon:
             _job(daemon, home, "warm", options, seeds="0..0")
@@ -73,10 +68,7 @@ def main() -> None:
                 wall = _job(daemon, home, f"round{number}", options, seeds=f"0..{options.pictures - 1}")
                 ours = wall, _cpu_seconds(daemon) - cpu
                 arguments = [sdxl, *map(str, (options.size, options.steps, options.pictures, options.threads))]
-                done = subprocess.run(
-                    [sys.executable, "-c", BARE, *arguments], capture_output=True, text=True, check=True
-                )
-                bare = tuple(map(float, done.stdout.splitlines()[-1].split()))
+                bare = tuple(map(float, homes.python(BARE, *arguments).splitlines()[-1].split()))
                 report.line(f"{what}, wall", ours[0], "s", bare[0], "bare pipeline")
                 report.line(f"{what}, CPU of daemon and worker", ours[1], "s", bare[1], "bare pipeline")
                 pairs.append((ours[0] / bare[0], ours[1] / bare[1]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 
 def line(what: str, ours: float, unit: str, limit: float | None = None, limit_name: str = "", bar: str = "") -> None:
@@ -15,6 +16,13 @@ def line(what: str, ours: float, unit: str, limit: float | None = None, limit_na
     if bar:
         parts.append(f"bar {bar}")
     print(" | ".join(parts), flush=True)
+
+
+def rate(count: int, work: Callable[[], object]) -> float:
+    """How many a second, when `work` does `count` of them."""
+    begin = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - begin)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

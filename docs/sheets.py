@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from indexd.config import SETTINGS_NAME
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.demo.toy_settings import toy_settings
+from indexd.demo.settings_text import toy_settings
 from indexd.search.job_file import JobFile
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.paths import toy_models

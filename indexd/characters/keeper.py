@@ -16,7 +16,6 @@ from indexd.store.revisions import FACE
 
 log = logging.getLogger(__name__)
 
-ASSIGN_AT_ONCE = 4000
 STOP_SECONDS = 10.0
 
 

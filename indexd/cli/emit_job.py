@@ -55,7 +55,8 @@ def _of_recipe(made: Metadata, name: str) -> JobFile | None:
 
     Raises IndexdError for an inpainted one of which such a picture is missing: without it that would be another picture.
     """
-    from indexd.search.job_file import JobFile, keys_of, pictures_of
+    from indexd.search.job_file import JobFile
+    from indexd.search.recipe_job import keys_of, pictures_of
     from indexd.search.replay import recipe_in
 
     recipe = recipe_in(made, name)
@@ -93,7 +94,7 @@ def _check_models(job: JobFile, recipe: Recipe) -> None:
 def _of_metadata(made: Metadata, image: Image) -> JobFile:
     from indexd.catalogue import Catalogue
     from indexd.jobs.own_recipe import problem_of
-    from indexd.search.job_file import job_of
+    from indexd.search.metadata_job import job_of
 
     shelves = Catalogue.of(settings())
     return job_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import click
 
 from indexd import config
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.toy_settings import toy_settings
+from indexd.demo.settings_text import toy_settings
 from indexd.errors import EXIT_NOTHING_FOUND, IndexdError
 from indexd_toyworld.paths import toy_models
 
@@ -83,10 +84,11 @@ def run(home: Path) -> None:
     seconds = time.monotonic() - began
     _step(f"Done in {seconds:.0f} s. The daemon has stopped; everything is in {home}")
     click.echo(f"  the contact sheet  {sheet}\n  the pictures       {places.output}\n  the daemon's log   {daemon.log}")
+    program = "indexd" if shutil.which("indexd") else f"{sys.executable} -m indexd"
     click.echo("\nTry next:")
-    click.echo(f"  indexd --home {home} run &")
-    click.echo(f"  indexd --home {home} query --text 'a purple ring' --json")
-    click.echo("  indexd init        # your own settings, with your own folders and models")
+    click.echo(f"  {program} --home {home} run &")
+    click.echo(f"  {program} --home {home} query --text 'a purple ring' --json")
+    click.echo(f"  {program} init        # your own settings, with your own folders and models")
 
 
 def _questions(home: Path, output: Path) -> Path:

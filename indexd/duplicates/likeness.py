@@ -11,21 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.images.picture_hash import BIT_BYTES
 from indexd.store.picture_hashes import NOT_STATED, HashedPictures
 
 Ids = NDArray[np.int64]
 
-LOW_BITS = 64
-"""The lowest frequencies, which hardly change: the index is built over them."""
 LOW_LIMIT = 9
-"""Bits that may differ among the lowest 64."""
+"""Bits that may differ among the lowest 64, which hardly change: the index is built over them."""
 SHARE_LIMIT = 0.2
 """Bits that may differ among all 256, as a share of the ones on both sides (the Dice distance). A share, because a plain
 picture has few ones: by a plain count, any two plain pictures would be the same."""
 COLOUR_LIMIT = 8.0
 """Mean difference of the colour cells, in levels of 0 to 255."""
-
-_BIT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +37,10 @@ class Looks:
     @classmethod
     def of(cls, pictures: HashedPictures) -> Looks:
         """Made from rows of the index."""
-        bits = np.ascontiguousarray(pictures.hashes[:, :_BIT_BYTES])
+        bits = np.ascontiguousarray(pictures.hashes[:, :BIT_BYTES])
         words = bits.view(np.uint64)
         ones = np.bitwise_count(words).sum(axis=1, dtype=np.int64)
-        return cls(words, ones, pictures.hashes[:, _BIT_BYTES:].astype(np.int16), pictures.recipes)
+        return cls(words, ones, pictures.hashes[:, BIT_BYTES:].astype(np.int16), pictures.recipes)
 
     def low_bits(self) -> NDArray[np.uint8]:
         """The lowest 64 bits one by one, uint8 (n, 64)."""

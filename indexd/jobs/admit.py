@@ -21,10 +21,10 @@ from blake3 import blake3
 from indexd.errors import NotRegular, Refused, is_machines_fault
 from indexd.jobs import guard
 from indexd.jobs.diagnose import FieldProblem, read_job, refusal
-from indexd.jobs.expand import Desk, Draft, words_of
+from indexd.jobs.expand import Desk, Draft
 from indexd.jobs.folders import ENDINGS
 from indexd.jobs.mirror import Mirror
-from indexd.jobs.names import UNSEEN, check_pattern, complete_pattern, names_of, output_folder
+from indexd.jobs.names import UNSEEN, check_pattern, complete_pattern, names_of, output_folder, words_of
 from indexd.store.index import Store
 from indexd.store.records import ItemRow, JobRow, NewItem, NewJob
 from indexd.watch.paths import display

@@ -60,3 +60,8 @@ def known_job(ledger: JobLedger, job_id: int) -> JobRow:
     if job is None:
         raise LookupError(f"job {job_id} has left the ledger, where nothing is ever deleted")
     return job
+
+
+def is_over(ledger: JobLedger, job_id: int) -> bool:
+    """Whether the job has ended, in whichever way."""
+    return known_job(ledger, job_id).state not in ("queued", "running")

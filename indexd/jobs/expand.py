@@ -7,7 +7,6 @@ looks at files; it writes nothing, so running it twice is harmless. What is wron
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -278,26 +277,6 @@ class Desk:
                 f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.pictures} "
                 "([generate] max_pictures_per_job)",
             )
-
-
-def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) -> dict[str, str]:
-    """The values of the placeholders of a name pattern for picture `index`."""
-    digits = max(4, len(str(count)))
-    return {
-        **shared,
-        "index": f"{index + 1:0{digits}d}",
-        "seed": str(recipe.seed),
-        "kind": recipe.kind,
-        "model": made_by(recipe).name.rpartition("/")[2],
-        "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
-    }
-
-
-def made_by(recipe: Recipe) -> ModelRef:
-    """The checkpoint of a recipe, or the upscaler of one that needs no checkpoint."""
-    if recipe.model is not None:
-        return recipe.model
-    return recipe.upscale.model if recipe.upscale is not None else ModelRef(name="none")
 
 
 def _rounded(side: int) -> int:

@@ -15,6 +15,8 @@ from pathlib import Path, PureWindowsPath
 
 from indexd.jobs.diagnose import FieldProblem, nearest, shown
 from indexd.watch.elsewhere import address, inside, share
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import ModelRef
 
 PLACEHOLDERS = ("name", "index", "seed", "date", "time", "kind", "model", "prompt")
 UNIQUE = ("index", "seed")
@@ -63,6 +65,19 @@ def complete_pattern(pattern: str, count: int) -> str:
     if count > 1 and not any(f"{{{word}}}" in pattern for word in UNIQUE):
         return pattern + "-{index}"
     return pattern
+
+
+def words_of(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) -> dict[str, str]:
+    """The values of the placeholders of a name pattern for picture `index`."""
+    digits = max(4, len(str(count)))
+    return {
+        **shared,
+        "index": f"{index + 1:0{digits}d}",
+        "seed": str(recipe.seed),
+        "kind": recipe.kind,
+        "model": _made_by(recipe).name.rpartition("/")[2],
+        "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
+    }
 
 
 def names_of(pattern: str, words: Sequence[Mapping[str, str]], taken: Callable[[str], bool]) -> list[str]:
@@ -146,3 +161,10 @@ def _relative_parts(text: str) -> list[str]:
                 _FOLDER_AT, f"output.folder: {shown(part)} is no good name for a folder; {shown(safe_name(part))} is"
             )
     return parts
+
+
+def _made_by(recipe: Recipe) -> ModelRef:
+    """The checkpoint of a recipe, or the upscaler of one that needs no checkpoint."""
+    if recipe.model is not None:
+        return recipe.model
+    return recipe.upscale.model if recipe.upscale is not None else ModelRef(name="none")

@@ -13,7 +13,9 @@ from indexd.images.read import read
 from indexd.images.sidecar import sidecars
 from indexd.jobs.diagnose import FieldProblem
 from indexd.jobs.inputs import InputPicture
-from indexd.search.job_file import JobFile, job_of, keys_of, pictures_of
+from indexd.search.job_file import JobFile
+from indexd.search.metadata_job import job_of
+from indexd.search.recipe_job import keys_of, pictures_of
 from indexd.search.replay import recipe_in
 from indexd.store.index import Store
 from indexd.watch.regular import open_regular

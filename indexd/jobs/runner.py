@@ -7,28 +7,25 @@ cancelled, a retry became due, or, while the machine is at fault, the next look 
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
-from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull
+from indexd.errors import IndexdError, ModelOff, StorageFull
 from indexd.jobs.absent import AbsentModels
-from indexd.jobs.closing import Closing, known_job
+from indexd.jobs.closing import Closing, is_over, known_job
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand, order_of
 from indexd.jobs.interruptions import take_up
-from indexd.jobs.publish import FolderGone
+from indexd.jobs.outcomes import Outcomes
 from indexd.jobs.queue_pause import QueuePause
-from indexd.jobs.setbacks import Again, Failed, InputGone, Setback, disk_has_room, judge
+from indexd.jobs.setbacks import InputGone, Setback, disk_has_room
 from indexd.pulse import Pulse
 from indexd.store.index import Store
 from indexd.store.records import ItemRow, JobRow
-from indexd.worker.calls import Priority, Rendered
+from indexd.worker.calls import Priority
 from indexd.worker.handle import Submits
 
 log = logging.getLogger(__name__)
@@ -62,11 +59,10 @@ class JobRunner:
         self._on_failure = on_failure
         self._clock = clock
         self._in_hand: deque[Hand] = deque()
-        self._over: deque[Hand] = deque()
-        self._unpublished: deque[tuple[Hand, Rendered]] = deque()
         self._closing = Closing(store, jobs)
         self._pause = QueuePause(store)
         self._absent = AbsentModels()
+        self._outcomes = Outcomes(store, jobs, self._closing, self._pause, self._absent, clock)
         self._wake = threading.Event()
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
@@ -110,12 +106,13 @@ class JobRunner:
             self._take_ended()
             while len(self._in_hand) < IN_HAND and self._may_begin() and self._begin_next(now):
                 pass
-            self._settle_ended()
-            self._publish()
+            self._outcomes.settle()
+            self._outcomes.publish()
             self._closing.close_ended()
             self._wait_for_absent(now)
         except StorageFull as error:
-            self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
+            room = Setback(str(error), lambda: disk_has_room(self._store.path.parent))
+            self._pause.set_back(room, self._clock())
         return self._rest()
 
     def _run(self) -> None:
@@ -131,7 +128,7 @@ class JobRunner:
             self._on_failure(error)
 
     def _may_begin(self) -> bool:
-        return self._stop_at is None and not self._pause.on and not self._unpublished
+        return self._stop_at is None and not self._pause.on and not self._outcomes.unpublished
 
     def _begin_next(self, now: float) -> bool:
         """Hand one more render to the worker. False when there is none to hand over."""
@@ -160,7 +157,7 @@ class JobRunner:
     def _take_ended(self) -> None:
         """Take the hands whose call is over out of the row; those of cancelled jobs are told to end."""
         for hand in self._in_hand:
-            if not hand.call.done() and self._is_cancelled(hand.item.job_id):
+            if not hand.call.done() and self._outcomes.is_cancelled(hand):
                 hand.call.cancel()
         ended = [hand for hand in self._in_hand if hand.call.done()]
         for hand in ended:
@@ -169,72 +166,14 @@ class JobRunner:
             self._in_hand[0].began_at = time.monotonic()
         for hand in ended:
             hand.ended_at = time.monotonic()
-        self._over.extend(ended)
-
-    def _settle_ended(self) -> None:
-        """Settle what is over. One that the ledger has no room for stays, and is settled when there is room again."""
-        while self._over:
-            self._settle(self._over[0])
-            self._over.popleft()
-
-    def _settle(self, hand: Hand) -> None:
-        """What became of one render."""
-        try:
-            rendered: Rendered = hand.call.result(0)
-        except CallCancelled:
-            self._give_back(hand)
-        except Exception as error:
-            self._failed(hand, error)
-        else:
-            self._unpublished.append((hand, rendered))
-
-    def _failed(self, hand: Hand, error: Exception) -> None:
-        item = hand.item
-        self._closing.look_at(item.job_id)
-        with self._jobs.lock:
-            if self._is_cancelled(item.job_id):
-                return
-            missing = hand.order.missing()
-            if missing is not None or isinstance(error, (ModelOff, StorageFull)):
-                self._ledger.give_back(item.id)
-                self._machine_at_fault(hand, error, missing)
-                return
-            verdict = judge(error, hand.attempt)
-            where = f"job {item.job_id}, picture {item.index + 1}"
-            if isinstance(verdict, Failed):
-                log.error("%s failed: %s", where, verdict.error)
-                self._ledger.item_failed(item.id, verdict.error, retry_at=None)
-                return
-            log.warning("%s: %s; trying again in %g s", where, verdict.error, verdict.seconds)
-            self._try_again(item, verdict)
-
-    def _try_again(self, item: ItemRow, verdict: Again) -> None:
-        due = self._clock() + verdict.seconds
-        self._ledger.item_failed(item.id, verdict.error, retry_at=due)
-        if verdict.pause:
-            reason = f"{verdict.error} (job {item.job_id}, picture {item.index + 1}); trying again soon"
-            self._set_back(reason, lambda: self._clock() >= due)
-
-    def _machine_at_fault(self, hand: Hand, error: Exception, missing: Path | None) -> None:
-        if isinstance(error, StorageFull):
-            self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
-        elif missing is not None:
-            job_id, there = hand.item.job_id, missing.exists
-            setback = Setback(
-                f"the model {missing} is gone; put it back or cancel job {job_id}",
-                lambda: there() or self._is_over(job_id),
-            )
-            self._absent.hold(job_id, setback, self._clock())
-        else:
-            text = f"{error}; or cancel job {hand.item.job_id}"
-            self._set_back(text, lambda: True)  # nothing to look at; the next render will tell
+        self._outcomes.take(ended)
 
     def _wait_for_models(self, job: JobRow, item: ItemRow, error: ModelOff) -> None:
         def cured() -> bool:
             try:
                 order_of(job, item, self._jobs.catalogue)
             except ModelOff:
-                return self._is_over(job.id)
+                return is_over(self._ledger, job.id)
             except InputGone:
                 return True
             return True
@@ -244,7 +183,7 @@ class JobRunner:
 
     def _wait_for_absent(self, now: float) -> None:
         """The queue waits as a whole, and says why, once nothing is left but jobs whose models are gone."""
-        if self._pause.on or self._in_hand or self._over or self._unpublished or not self._absent.jobs():
+        if self._pause.on or self._in_hand or self._outcomes.open or not self._absent.jobs():
             return
         if self._ledger.next_ready_at(self._absent.jobs()) is None:
             setback = Setback(self._absent.reason(), self._something_to_do, prompt=True)
@@ -252,61 +191,6 @@ class JobRunner:
 
     def _something_to_do(self) -> bool:
         return not self._absent.jobs() or self._ledger.next_ready_at(self._absent.jobs()) is not None
-
-    def _publish(self) -> None:
-        """Put what came back in its place; what cannot be put there now is kept and the queue waits."""
-        while self._unpublished:
-            hand, rendered = self._unpublished[0]
-            if not self._publish_one(hand, rendered):
-                return
-            self._unpublished.popleft()
-            self._closing.look_at(hand.item.job_id)
-
-    def _publish_one(self, hand: Hand, rendered: Rendered) -> bool:
-        item, folder = hand.item, hand.order.folder
-        with self._jobs.lock:
-            if self._is_cancelled(item.job_id):
-                return True
-            try:
-                published = self._jobs.publisher.publish(item, hand.order.recipe, rendered, hand.seconds)
-            except StorageFull as error:
-                room = len(rendered.png)
-                self._set_back(
-                    str(error),
-                    lambda: disk_has_room(folder, room) and disk_has_room(self._store.path.parent),
-                )
-                return False
-            except FolderGone as error:
-                self._set_back(
-                    str(error), lambda: folder.is_dir() or folder.parent.is_dir() or self._is_over(item.job_id)
-                )
-                return False
-            except OSError as error:
-                if error.errno == errno.EROFS:
-                    reason = (
-                        f"the disk of {folder} has become read-only; mount it for writing or cancel job {item.job_id}"
-                    )
-                    self._set_back(reason, lambda: os.access(folder, os.W_OK) or self._is_over(item.job_id))
-                    return False
-                self._failed(hand, error)
-                return True
-        self._pause.worked()
-        log.info("job %d, picture %d: %s (%.2f s)", item.job_id, item.index + 1, published.path, hand.seconds)
-        return True
-
-    def _give_back(self, hand: Hand) -> None:
-        with self._jobs.lock:
-            if not self._is_cancelled(hand.item.job_id):
-                self._ledger.give_back(hand.item.id)
-
-    def _is_cancelled(self, job_id: int) -> bool:
-        return known_job(self._ledger, job_id).state == "cancelled"
-
-    def _is_over(self, job_id: int) -> bool:
-        return known_job(self._ledger, job_id).state not in ("queued", "running")
-
-    def _set_back(self, reason: str, cured: Callable[[], bool]) -> None:
-        self._pause.set_back(Setback(reason, cured), self._clock())
 
     def _rest(self) -> float | None:
         """Seconds to sleep."""
@@ -326,11 +210,11 @@ class JobRunner:
 
     def _hand_back(self, stop_at: float) -> None:
         """Let the first render finish until `stop_at`, hand back the others; nobody waits for a cancelled one."""
-        first = next((hand for hand in self._in_hand if not self._is_cancelled(hand.item.job_id)), None)
+        first = next((hand for hand in self._in_hand if not self._outcomes.is_cancelled(hand)), None)
         for hand in [hand for hand in self._in_hand if hand is not first]:
             self._in_hand.remove(hand)
             hand.call.cancel()
-            self._give_back(hand)
+            self._outcomes.give_back(hand)
         for hand in self._in_hand:
             seconds = stop_at - time.monotonic()
             if seconds > 0 and not hand.call.done():
@@ -340,15 +224,14 @@ class JobRunner:
                 hand.call.future.exception(max(0.0, stop_at - time.monotonic()))
             except TimeoutError:
                 hand.call.cancel()
-                self._give_back(hand)
+                self._outcomes.give_back(hand)
                 self._in_hand.clear()
                 break
         try:
             self._take_ended()
-            self._settle_ended()
-            self._publish()
+            self._outcomes.settle()
+            self._outcomes.publish()
             self._closing.close_ended()
-            for hand, _rendered in self._unpublished:
-                self._give_back(hand)
+            self._outcomes.give_back_unpublished()
         except IndexdError as error:
             log.warning("the queue stopped with this left over, the next start takes it up: %s", error)

@@ -60,3 +60,9 @@ def stages_for(facts: ImageFacts, *, faces: bool = True) -> tuple[str, ...]:
             if (faces if layer.of == "faces" else layer.of == "image" or (texts[layer.of] or "").strip())
         ),
     )
+
+
+def role_of(stage: str) -> str | None:
+    """The role whose model does the work of a stage; None = it needs no model."""
+    layer = LAYERS.get(stage)
+    return None if layer is None else layer.role

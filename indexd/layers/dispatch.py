@@ -10,15 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from indexd.errors import StoreError
 from indexd.layers.batch import Batch, Thumbnails, WrongWidth, prepare, settle
 from indexd.layers.changes import ModelChanges
-from indexd.layers.description import LAYERS, STAGES, THUMBNAIL
+from indexd.layers.description import LAYERS, THUMBNAIL, role_of
+from indexd.layers.holds import Holds
 from indexd.layers.ledger import Ledger
-from indexd.layers.trouble import GiveBack, Hold, Holds, Isolate, Later, SetAside, Smaller, judge
+from indexd.layers.portions import Portions
+from indexd.layers.trouble import GiveBack, Hold, Isolate, Later, SetAside, Smaller, judge
 from indexd.pulse import Pulse
-from indexd.store.records import WorkItem
 from indexd.worker.calls import FACES, EmbedText, FindFaces, Priority, WorkerSettings
 from indexd.worker.handle import Call, Submits
 from indexd.worker.roles import role_problem, role_stamp
@@ -30,9 +32,6 @@ LOOK_SECONDS = 30.0
 """How often the ledger is looked at when nothing was announced: work whose time to be retried has come."""
 AHEAD = 2
 """Batches given to a lane at once, so that it never waits while a result is being stored."""
-IN_A_ROW = 16
-"""Batches of one layer before the next one has its turn."""
-THUMBNAIL_BATCH = 16
 SILENCE_SECONDS = {THUMBNAIL: 120.0}
 LAYER_SILENCE_SECONDS = 900.0
 """A first batch may load gigabytes from a slow disk without a sign of life."""
@@ -70,13 +69,8 @@ class LayerDispatcher:
         self._idle = False
         self._stopping = False
         self._in_hand: list[_InHand] = []
-        self._holds = Holds()
-        self._held_as: dict[str, str | None] = {}
-        self._works: set[str] = set()
-        self._repaired_due = 0.0
-        self._largest: dict[str, int] = {}
-        self._alone: dict[str, list[WorkItem]] = {}
-        self._turns: dict[str, int] = {}
+        self._holds = Holds(partial(role_stamp, settings))
+        self._portions = Portions(store, settings)
         self._changes = ModelChanges(store, settings)
         self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
         self.pulse = Pulse("layers", wake=self.announce)
@@ -93,8 +87,7 @@ class LayerDispatcher:
 
     def works(self, role: str) -> None:
         """The model of `role` was just tried and works: what waits for it need not wait longer. From any thread."""
-        with self._condition:
-            self._works.add(role)
+        self._holds.works(role)
         self.announce()
 
     def drain(self) -> None:
@@ -124,7 +117,7 @@ class LayerDispatcher:
     def step(self) -> bool:
         """Store what came back and hand out what is ready; answers whether anything happened. Never waits."""
         self.pulse.beat()
-        self._release_repaired()
+        self._holds.release_repaired(self._now(), LOOK_SECONDS)
         finished = [one for one in self._in_hand if one.call.done()]
         for one in finished:
             self._finish(one)
@@ -136,35 +129,12 @@ class LayerDispatcher:
             sent = True
         return bool(finished) or sent
 
-    def _release_repaired(self) -> None:
-        """Let go of roles that were found to work, or whose model files are others than those that failed."""
-        with self._condition:
-            works, self._works = self._works, set()
-        now = self._now()
-        if not works and now < self._repaired_due:
-            return
-        self._repaired_due = now + LOOK_SECONDS
-        for role in list(self._held_as):
-            if role in works or role_stamp(self._settings, role) != self._held_as[role]:
-                log.info("work for %s goes on: its model was tried, or replaced", role)
-                self._release(role)
-
-    def _hold(self, role: str, reason: str, now: float) -> bool:
-        if role != THUMBNAIL:
-            self._held_as[role] = role_stamp(self._settings, role)
-        return self._holds.hold(role, reason, now)
-
-    def _release(self, role: str) -> None:
-        self._held_as.pop(role, None)
-        self._holds.release(role)
-
     def _run(self) -> None:
         try:
             self._changes.look()
             while not self._is_over():
                 self._work_and_wait()
-            for stage, items in self._alone.items():
-                self._store.work.give_back(stage, [item.image_id for item in items])
+            self._portions.give_back()
         except Exception as error:
             if self._stopping and isinstance(error, StoreError):
                 log.warning("the index could not take back what was in hand; it is found again at the next start")
@@ -210,11 +180,9 @@ class LayerDispatcher:
                 role = LAYERS[stage].role
                 self._send(Batch(stage, (), FindFaces(()) if role == FACES else EmbedText(role, ())), lane)
                 return True
-            items = self._take(stage, now)
+            items = self._portions.take(stage, now)
             if not items:
-                self._turns.pop(stage, None)
                 continue
-            self._turns[stage] = self._turns.get(stage, 0) + 1
             batch = prepare(self._store, stage, items, self._thumbnails, now)
             if batch is not None:
                 self._send(batch, lane)
@@ -226,34 +194,13 @@ class LayerDispatcher:
         busy: dict[str, int] = {}
         for one in self._in_hand:
             busy[one.lane] = busy.get(one.lane, 0) + 1
-        for stage in sorted(STAGES, key=lambda stage: self._turns.get(stage, 0) // IN_A_ROW):
-            role = _role(stage)
+        for stage in self._portions.order():
+            role = role_of(stage)
             lane = DECODE if role is None else lane_of_role(role, self._settings)
             if busy.get(lane, 0) >= AHEAD or self._holds.held(role or THUMBNAIL, now):
                 continue
             if role is None or role_problem(self._settings, role) is None:
                 yield stage, lane
-
-    def _take(self, stage: str, now: float) -> list[WorkItem]:
-        """Items for one batch. What was tried before goes alone: it may be what killed the batch it was in."""
-        alone = self._alone.setdefault(stage, [])
-        if not alone:
-            items = list(self._store.work.take(stage, self._batch_size(stage), now))
-            fresh = [item for item in items if item.attempts <= 1]
-            alone.extend(item for item in items if item.attempts > 1)
-            if fresh:
-                return fresh
-        return [alone.pop(0)] if alone else []
-
-    def _batch_size(self, stage: str) -> int:
-        role = _role(stage)
-        if role is None:
-            wanted = THUMBNAIL_BATCH
-        elif role == FACES:
-            wanted = self._settings.faces.batch_size
-        else:
-            wanted = self._settings.models[role].batch_size
-        return min(wanted, self._largest.get(stage, wanted))
 
     def _send(self, batch: Batch, lane: str) -> None:
         silence = SILENCE_SECONDS.get(batch.stage, LAYER_SILENCE_SECONDS)
@@ -277,8 +224,8 @@ class LayerDispatcher:
         except WrongWidth as wrong:
             self._handle(one.batch, wrong)
             return
-        role = _role(one.batch.stage)
-        self._release(role or THUMBNAIL)
+        role = role_of(one.batch.stage)
+        self._holds.release(role or THUMBNAIL)
         if role is not None and one.stamp is not None:
             self._changes.note(one.batch.stage, one.stamp)
 
@@ -288,19 +235,19 @@ class LayerDispatcher:
         self._changes.not_noted(stage)
         if not batch.items:
             self._changes.ask_again(stage)
-        match judge(batch, _role(stage), error):
+        match judge(batch, role_of(stage), error):
             case GiveBack():
                 work.give_back(stage, batch.ids)
                 if not self._stopping:  # the workers stop before we do: no use in asking them again and again
-                    self._hold(_role(stage) or THUMBNAIL, str(error), now)
+                    self._holds.hold(role_of(stage) or THUMBNAIL, str(error), now)
             case Hold(role, reason):
                 work.give_back(stage, batch.ids)
-                if self._hold(role, reason, now):
+                if self._holds.hold(role, reason, now):
                     log.warning("work for %s waits: %s", role, reason)
             case Smaller():
                 work.give_back(stage, batch.ids)
-                self._largest[stage] = max(1, len(batch.items) // 2)
-                log.info("%s goes on with batches of %d: %s", stage, self._largest[stage], error)
+                largest = self._portions.halve(stage, len(batch.items))
+                log.info("%s goes on with batches of %d: %s", stage, largest, error)
             case Isolate():
                 log.warning("%s: a batch of %d failed, trying them one by one: %s", stage, len(batch.items), error)
                 for image_id in batch.ids:
@@ -310,11 +257,6 @@ class LayerDispatcher:
             case SetAside():
                 log.warning("%s: image %d is set aside: %s", stage, batch.ids[0], error)
                 work.failed(stage, batch.ids[0], str(error), retry_at=None)
-
-
-def _role(stage: str) -> str | None:
-    layer = LAYERS.get(stage)
-    return None if layer is None else layer.role
 
 
 def _roles() -> list[str]:

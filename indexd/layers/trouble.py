@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from indexd.errors import CallCancelled, ModelOff, OutOfMemory
 from indexd.layers.batch import Batch
 
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 30.0
-HOLD_SECONDS = 60.0
-LONGEST_HOLD_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +68,3 @@ def judge(batch: Batch, role: str | None, error: BaseException) -> Verdict:
         return Isolate()
     (item,) = batch.items
     return SetAside() if item.attempts >= MAX_ATTEMPTS else Later(RETRY_SECONDS * item.attempts)
-
-
-@dataclass(slots=True)
-class Holds:
-    """The roles that are left alone for a while, longer each time until a batch of theirs succeeds."""
-
-    _until: dict[str, float] = field(default_factory=dict)
-    _seconds: dict[str, float] = field(default_factory=dict)
-    _reasons: dict[str, str] = field(default_factory=dict)
-
-    def hold(self, role: str, reason: str, now: float) -> bool:
-        """Leave `role` alone from now on; answers whether the reason is news."""
-        news = self._reasons.get(role) != reason
-        seconds = self._seconds.get(role, 0.0)
-        self._seconds[role] = min(LONGEST_HOLD_SECONDS, seconds * 2 if seconds else HOLD_SECONDS)
-        self._until[role] = now + self._seconds[role]
-        self._reasons[role] = reason
-        return news
-
-    def release(self, role: str) -> None:
-        """The role works."""
-        for kept in (self._until, self._seconds, self._reasons):
-            kept.pop(role, None)
-
-    def held(self, role: str, now: float) -> bool:
-        """Whether the role is to be left alone still."""
-        # Further ahead than the longest hold: the clock was set back since.
-        return now < self._until.get(role, now) <= now + LONGEST_HOLD_SECONDS
-
-    def reasons(self) -> dict[str, str]:
-        """Why which roles did not work when they were last tried."""
-        return dict(self._reasons)

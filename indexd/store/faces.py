@@ -103,12 +103,6 @@ class Faces:
                     ask_for_all(connection, FACE, "faces")
         return revision_id
 
-    def is_active(self, identity: str, detectors: str) -> bool:
-        """Whether regions and vectors are made in this way now."""
-        with self._database.read() as connection:
-            coding = active_coding(connection, FACE)
-            return coding is not None and coding.revision.identity == identity and _detectors(connection) == detectors
-
     def put(self, revision_id: int, found: Mapping[int, Sequence[FoundRegion]], vectors: Floats) -> None:
         """Store what was found in each of these images, and take their work away: one transaction.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from indexd.watch.delivery import Delivery
 from indexd.watch.known import KnownFiles, recall
-from indexd.watch.reconcile import Comparison, Found, ReconcileReport, changed_folders
+from indexd.watch.reconcile import Comparison, Found, changed_folders
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.settle import Settler, Source
 from indexd.watch.stamp import FileStamp
@@ -61,7 +61,6 @@ class Scans:
         self.inodes = True
         self.exchanged = False
         self.finished_tickets: list[threading.Event] = []
-        self.last_full: ReconcileReport | None = None
         self.last_full_at: float | None = None
         self.full_seconds = 0.0
         self.sweep_seconds = 0.0
@@ -140,7 +139,7 @@ class Scans:
                 self._exchange(full.source)
                 return
             yield from self._mark_gone(comparison)
-            self.last_full, self.last_full_at = comparison.report, self._wall()
+            self.last_full_at = self._wall()
             self.full_seconds = self._clock() - started
         finally:
             self._comparing = None

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import itertools
 import logging
-import multiprocessing
 import pickle
-import queue
 import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from indexd.errors import CallCancelled, CallTimedOut, WorkerDied
-from indexd.worker import answers, child, wire
+from indexd.worker import answers, wire
 from indexd.worker.calls import Priority, WorkerSettings
 from indexd.worker.ending import ending
 from indexd.worker.flights import Flight, Flights
 from indexd.worker.handle import Call, LaneStatus, OnProgress
-
-if TYPE_CHECKING:
-    from multiprocessing.context import SpawnProcess
+from indexd.worker.spawned import Spawned
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +46,7 @@ class Lane:
         self._condition = threading.Condition()
         # All below is guarded by the condition's lock.
         self._flights = Flights()
-        self._outbox: queue.SimpleQueue[bytes | None] | None = None
-        self._process: SpawnProcess | None = None
+        self._process: Spawned | None = None
         self._residents: tuple[float, dict[str, float]] = (0.0, {})
         self._heard_at = 0.0
         self._deaths = 0
@@ -75,8 +70,7 @@ class Lane:
             if not self._flights:
                 self._heard_at = time.monotonic()
             self._flights.add(Flight(handle, number, message, on_progress, timeout_seconds))
-            if self._outbox is not None:
-                self._outbox.put(message)
+            self._send(message)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._supervise, name=f"lane-{self._name}", daemon=True)
                 self._thread.start()
@@ -105,8 +99,7 @@ class Lane:
         with self._condition:
             self._stopping = True
             waiting = self._flights.take_waiting()
-            if self._outbox is not None:
-                self._outbox.put(pickle.dumps(wire.Stop()))
+            self._send(pickle.dumps(wire.Stop()))
             self._condition.notify_all()
         for flight in waiting:
             flight.call.fail(CallCancelled("indexd is stopping; the call was not begun"))
@@ -131,10 +124,14 @@ class Lane:
                 return
             if not flight.begun:
                 self._flights.land(number)
-            if self._outbox is not None:
-                self._outbox.put(pickle.dumps(wire.Cancel(number)))
+            self._send(pickle.dumps(wire.Cancel(number)))
         if not flight.begun:
             flight.call.fail(CallCancelled("cancelled before it was begun"))
+
+    def _send(self, message: bytes) -> None:
+        """To the child, unless there is none or it is leaving; the caller holds the lock."""
+        if self._process is not None and not self._leaving:
+            self._process.send(message)
 
     def _supervise(self) -> None:
         while True:
@@ -160,50 +157,26 @@ class Lane:
     def _attend(self) -> None:
         """One child from birth to death."""
         try:
-            ours, process = self._start_child()
+            process = Spawned(self._name, self._settings)
         except OSError as error:
             with self._condition:
                 self._fruitless += 1
             self._on_event("worker_died", f"a worker for the {self._name} lane cannot be started: {error}")
             return
-        outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        # Sending has a thread of its own: a child that hangs does not read, and its time limit must still be kept.
-        sender = threading.Thread(target=_send_all, args=(ours, outbox), name=f"lane-{self._name}-send", daemon=True)
         with self._condition:
-            self._process, self._outbox, self._leaving = process, outbox, False
+            self._process, self._leaving = process, False
             self._heard_at = time.monotonic()
             for message in self._flights.messages():
-                outbox.put(message)
+                process.send(message)
             if self._stopping:
-                outbox.put(pickle.dumps(wire.Stop()))
-        sender.start()
+                process.send(pickle.dumps(wire.Stop()))
         log.debug("%s worker started, pid %s", self._name, process.pid)
         overdue: list[Flight] = []
         mute = ""
         try:
-            overdue, mute = self._listen(ours)
+            overdue, mute = self._listen(process.connection)
         finally:
-            process.kill()
-            process.join()
-            outbox.put(None)
-            sender.join()
-            ours.close()
-            self._settle(process.exitcode, overdue, mute)
-
-    def _start_child(self) -> tuple[Connection, SpawnProcess]:
-        """Our end of the pipe, and the process at the other. Raises OSError: no descriptors, no memory, no processes."""
-        spawn = multiprocessing.get_context("spawn")
-        ours, theirs = spawn.Pipe()
-        with theirs:
-            process = spawn.Process(
-                target=child.main, args=(theirs, self._name, self._settings), name=f"indexd-{self._name}", daemon=True
-            )
-            try:
-                process.start()
-            except BaseException:
-                ours.close()
-                raise
-        return ours, process
+            self._settle(process.bury(), overdue, mute)
 
     def _listen(self, connection: Connection) -> tuple[list[Flight], str]:
         """Handle what the child says until it is gone or begins nothing, or until calls are overdue.
@@ -265,7 +238,7 @@ class Lane:
                     self._residents = (time.monotonic(), dict(models))
             case wire.Leaving():
                 with self._condition:
-                    self._leaving, self._outbox = True, None
+                    self._leaving = True
             case wire.Logged(level, logger, text):
                 logging.getLogger(logger).log(level, "%s", text)
 
@@ -296,7 +269,7 @@ class Lane:
         After a time limit others may have been in hand: they were served in the same process, are not to blame, and wait.
         """
         with self._condition:
-            self._process, self._outbox, self._residents = None, None, (0.0, {})
+            self._process, self._residents = None, (0.0, {})
             lost = self._flights.take(overdue or self._flights.begun())
             died = not self._leaving and not self._stopping
             if died:
@@ -313,12 +286,3 @@ class Lane:
             silence = f"gave no sign of life for {flight.timeout_seconds:g} s"
             return CallTimedOut(f"{flight.kind} {silence}; its worker was ended")
         return WorkerDied(f"the {self._name} worker {ending(exit_code)} while it held this call ({flight.kind})")
-
-
-def _send_all(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:
-    """Send until told None; a broken pipe means that the child is gone, which the listener notices as well."""
-    while (message := outbox.get()) is not None:
-        try:
-            connection.send_bytes(message)
-        except OSError:
-            return

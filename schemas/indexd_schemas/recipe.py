@@ -14,8 +14,6 @@ from indexd_schemas.recipe_part import Part
 from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
 from indexd_schemas.scoring import ScoreName
 
-RECIPE_VERSION = 1
-
 Kind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
 PromptSyntax = Literal["a1111", "plain"]
 """How a prompt is read: with the brackets of A1111 (docs/prompts.md), or as it stands."""

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from indexd.config import load
+from indexd.demo.settings_text import model_tables
 from indexd.roles import worker_settings
 from indexd.store.index import Store
 from indexd.worker.calls import EmbedImages
@@ -17,13 +18,12 @@ from tests.cli.conftest import Indexd
 from tests.library import Library
 from tests.tiny_models.models import TinyModels
 
-SETTINGS = '[models.clip_h]\npath = "{models.clip_h}"\n[models.bge]\npath = "{models.bge}"\n[generate]\nthreads = 1\n'
-
 
 @pytest.fixture
 def embedded(home: Path, library: Library, tiny_models: TinyModels) -> Library:
     """The library's pictures, embedded with the tiny look model."""
-    (home / "indexd.toml").write_text(SETTINGS.format(models=tiny_models), "utf-8")
+    roles = model_tables(clip_h=tiny_models.clip_h, bge=tiny_models.bge)
+    (home / "indexd.toml").write_text(f"{roles}[generate]\nthreads = 1\n", "utf-8")
     config = load(home)
     workers = Workers(worker_settings(config))
     try:

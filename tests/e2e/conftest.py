@@ -9,36 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from indexd.demo.settings_text import pipeline_tables
 from tests.tiny_models.models import TinyModels
 
-SETTINGS = """\
-[watch]
-settle_seconds = 0.3
-sweep = "2s"
-
-[models.sdxl]
-path = "{models.sdxl}"
-[models.clip_l]
-path = "{models.sdxl}"
-[models.clip_g]
-path = "{models.sdxl}"
-[models.bge]
-path = "{models.bge}"
-[models.clip_h]
-path = "{models.clip_h}"
-
-[generate]
-checkpoint_folders = ["{models.single_file.parent}"]
-lora_folders = ["{models.lora.parent}"]
-threads = 1
-"""
+QUICK = '[watch]\nsettle_seconds = 0.3\nsweep = "2s"\n'
+"""A daemon that is told soon and looks again soon."""
 
 
 @pytest.fixture
 def bare_home() -> Iterator[Path]:
     """A home without any model: metadata and full-text search only. Short, because it holds a socket."""
     home = Path(tempfile.mkdtemp(prefix="indexd-e2e-"))
-    (home / "indexd.toml").write_text('[watch]\nsettle_seconds = 0.3\nsweep = "2s"\n', "utf-8")
+    (home / "indexd.toml").write_text(QUICK, "utf-8")
     yield home
     shutil.rmtree(home, ignore_errors=True)
 
@@ -46,5 +28,12 @@ def bare_home() -> Iterator[Path]:
 @pytest.fixture
 def home(bare_home: Path, tiny_models: TinyModels) -> Path:
     """A home whose every role is filled with a tiny model."""
-    (bare_home / "indexd.toml").write_text(SETTINGS.format(models=tiny_models), "utf-8")
+    roles = pipeline_tables(tiny_models.sdxl, bge=tiny_models.bge, clip_h=tiny_models.clip_h)
+    generate = f"""\
+[generate]
+checkpoint_folders = ["{tiny_models.single_file.parent.as_posix()}"]
+lora_folders = ["{tiny_models.lora.parent.as_posix()}"]
+threads = 1
+"""
+    (bare_home / "indexd.toml").write_text(QUICK + roles + generate, "utf-8")
     return bare_home

@@ -21,21 +21,18 @@ from PIL import Image
 
 from indexd.characters.measure import agreement
 from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.settings_text import model_tables
 from indexd_toyworld.drawing import SMALLEST_FACE_PX, draw
 from indexd_toyworld.groups import PEOPLE, Drawn, face_under, group_pictures
 from indexd_toyworld.paths import ToyModels
 from indexd_toyworld.world import Scene, named_face
+from tests.e2e.conftest import QUICK
 
 SETTINGS = """\
-[watch]
-settle_seconds = 0.3
-sweep = "2s"
-[models.clip_h]
-path = "{models.clip_h}"
 [generate]
 threads = 1
 [[faces.detectors]]
-path = "{models.detector}"
+path = "{detector}"
 min_size_px = {smallest}
 [characters]
 cluster_at = "never"
@@ -93,7 +90,8 @@ class World:
 @pytest.fixture(scope="module")
 def world(toy_world: ToyModels) -> Iterator[World]:
     home = Path(tempfile.mkdtemp(prefix="indexd-e2e-"))
-    (home / "indexd.toml").write_text(SETTINGS.format(models=toy_world, smallest=SMALLEST_FACE_PX), "utf-8")
+    faces = SETTINGS.format(detector=toy_world.detector.as_posix(), smallest=SMALLEST_FACE_PX)
+    (home / "indexd.toml").write_text(QUICK + model_tables(clip_h=toy_world.clip_h) + faces, "utf-8")
     (home / "output").mkdir()
     drawn = {f"group-{number:03}.png": one for number, one in enumerate(group_pictures(5, EACH))}
     for name, one in drawn.items():

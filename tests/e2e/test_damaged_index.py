@@ -17,10 +17,10 @@ from indexd.config import load
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.store.backup import verify
 from indexd.store.database import PAGE_BYTES, suspicion
+from tests.e2e.conftest import QUICK
 from tests.e2e.pictures import picture, write
 
 PICTURES = 120
-SETTINGS = '[watch]\nsettle_seconds = 0.3\nsweep = "2s"\n'
 
 
 def indexd(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def indexd(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """A home whose daemon indexed pictures, of which one was rated and tagged, and was stopped; and a copy of the home."""
     home = Path(tempfile.mkdtemp(prefix="indexd-e2e-"))
-    (home / "indexd.toml").write_text(SETTINGS, "utf-8")
+    (home / "indexd.toml").write_text(QUICK, "utf-8")
     for number in range(PICTURES):
         write(home / "output", f"{number}.png", picture(number, "a lighthouse " * 30))
     with DaemonProcess(home) as daemon:

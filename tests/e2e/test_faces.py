@@ -13,18 +13,11 @@ import pytest
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.settings_text import model_tables
+from tests.e2e.conftest import QUICK
 from tests.models.tiny_detector import write_detector
 from tests.tiny_models.models import TinyModels
 
-SETTINGS = """\
-[watch]
-settle_seconds = 0.3
-sweep = "2s"
-[models.clip_h]
-path = "{clip_h}"
-[generate]
-threads = 1
-"""
 FACES = """\
 [faces]
 [[faces.detectors]]
@@ -56,7 +49,7 @@ def told(home: Path, *arguments: str) -> Any:
 def test_faces_are_found_once_a_detector_is_set(
     bare_home: Path, tiny_models: TinyModels, detector: Path, tmp_path: Path
 ) -> None:
-    settings = SETTINGS.format(clip_h=tiny_models.clip_h.as_posix())
+    settings = QUICK + model_tables(clip_h=tiny_models.clip_h) + "[generate]\nthreads = 1\n"
     (bare_home / "indexd.toml").write_text(settings, "utf-8")
     early = noise(bare_home / "output", "early.png", 1)
     with DaemonProcess(bare_home) as daemon:

@@ -22,20 +22,13 @@ import pytest
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.demo.toy_settings import toy_settings
+from indexd.demo.settings_text import toy_settings
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.paths import ToyModels
 from indexd_toyworld.world import Scene, Thing
+from tests.e2e.conftest import QUICK
 from tests.e2e.pictures import write
 
-SETTINGS = """\
-{models}
-threads = 1
-
-[watch]
-settle_seconds = 0.3
-sweep = "2s"
-"""
 JOB = """\
 kind: txt2img
 prompt: {prompt}
@@ -82,7 +75,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(toy_world: ToyModels) -> Iterator[Made]:
     home = Path(tempfile.mkdtemp(prefix="indexd-e2e-"))
-    (home / "indexd.toml").write_text(SETTINGS.format(models=toy_settings(toy_world)), "utf-8")
+    (home / "indexd.toml").write_text(QUICK + toy_settings(toy_world) + "threads = 1\n", "utf-8")
     with DaemonProcess(home) as daemon:
         for name, prompt in PROMPTS.items():
             (home / "inbox" / f"{name}.yaml").write_text(JOB.format(prompt=prompt), "utf-8")

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.settings_text import model_tables
 from tests.tiny_models.models import TinyModels
 
 PLAIN = {"kind": "txt2img", "prompt": "a red cat", "seed": 11, "size": "64x64", "steps": 2, "sampler": "Euler"}
@@ -72,11 +73,8 @@ def test_wishes_become_pictures_that_are_made_again(bare_home: Path, tiny_models
     home = bare_home
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(
-            f"""[models.sdxl]
-path = "{tiny_models.sdxl.as_posix()}"
-[models.clip_h]
-path = "{tiny_models.clip_h.as_posix()}"
-[score]
+            model_tables(sdxl=tiny_models.sdxl, clip_h=tiny_models.clip_h)
+            + f"""[score]
 aesthetic = "{(home / "head.safetensors").as_posix()}"
 [generate]
 threads = 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from indexd.demo.settings_text import model_tables
 from indexd.worker import child
 from indexd.worker.calls import EmbedImages, EmbedText, FacesFound, FindFaces, Render, VerifyModel, WorkerSettings
 from indexd.worker.fake import DIM, FakeWorkers, direction
@@ -66,14 +67,8 @@ sweep = "500ms"
 poll = "300ms"
 reconcile = "20s"
 
-[models.sdxl]
-path = "{models}/base.safetensors"
-[models.bge]
-path = "{models}/base.safetensors"
-[models.clip_h]
-path = "{models}/base.safetensors"
-[[faces.detectors]]
-path = "{models}/base.safetensors"
+{roles}[[faces.detectors]]
+path = "{base}"
 [characters]
 min_faces = 3
 
@@ -87,8 +82,11 @@ def make_home(home: Path, *, pictures: Path | None = None, more: str = "") -> Pa
     models, pictures = home / "models", pictures or home / "pictures"
     for folder in (models, pictures, home / "inbox", home / "output"):
         folder.mkdir(parents=True, exist_ok=True)
-    (models / "base.safetensors").write_bytes(b"a model that is never opened")
-    (home / "indexd.toml").write_text(SETTINGS.format(models=models, pictures=pictures) + more, "utf-8")
+    base = models / "base.safetensors"
+    base.write_bytes(b"a model that is never opened")
+    roles = model_tables(sdxl=base, bge=base, clip_h=base)
+    settings = SETTINGS.format(roles=roles, base=base.as_posix(), pictures=pictures.as_posix())
+    (home / "indexd.toml").write_text(settings + more, "utf-8")
     return home
 
 
@@ -96,12 +94,12 @@ def wait_less() -> None:
     """In the daemon: shorter pauses, each of them one that a fault brings about."""
     from indexd import intake
     from indexd.jobs import setbacks
-    from indexd.layers import batch, dispatch, trouble
+    from indexd.layers import batch, dispatch, holds, trouble
     from indexd.worker import lane
 
     dispatch.LOOK_SECONDS = 1.0
     batch.NO_FILE_RETRY_SECONDS = 1.0
-    trouble.RETRY_SECONDS, trouble.HOLD_SECONDS, trouble.LONGEST_HOLD_SECONDS = 0.5, 1.0, 5.0
+    trouble.RETRY_SECONDS, holds.HOLD_SECONDS, holds.LONGEST_HOLD_SECONDS = 0.5, 1.0, 5.0
     setbacks.RETRY_SECONDS, setbacks.PROBE_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
     intake.DISK_FULL_RETRY_SECONDS, intake.LONGEST_RETRY_SECONDS = 0.5, 5.0
     lane.LONGEST_PAUSE_SECONDS = 3.0

@@ -13,7 +13,7 @@ import pytest
 
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.jobs.setbacks import RETRY_SECONDS
-from indexd.layers.trouble import Holds
+from indexd.layers.holds import Holds
 from indexd.store.index import Store
 from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle
@@ -69,7 +69,7 @@ def test_what_waits_for_its_next_attempt_is_not_forgotten_when_the_clock_is_set_
 
 
 def test_a_hold_does_not_last_longer_because_the_clock_was_set_back() -> None:
-    holds = Holds()
+    holds = Holds(lambda _role: None)
     holds.hold("bge", "off", 1_000_000.0)
     assert holds.held("bge", 1_000_000.0)
     assert not holds.held("bge", 1_000_000.0 - DAY)

@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.jobs.conftest import Open, Room
+from tests.jobs.conftest import Room
 
 START = "kind: txt2img\nprompt: a cat\nsize: 512x512\n"
 
 
 @pytest.fixture
-def equipped(home: Path, open_room: Any) -> Room:
-    """The room with two upscalers and a detector."""
-    from indexd.config import load
-
+def home(home: Path) -> Path:
+    """Two upscalers and a detector besides."""
     models = home.parent / "models"
     for name in ("upscalers/4x-sharp.safetensors", "upscalers/soft.safetensors", "detectors/face_n.pt"):
         (models / name).parent.mkdir(parents=True, exist_ok=True)
@@ -25,16 +23,7 @@ def equipped(home: Path, open_room: Any) -> Room:
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'upscaler_folders = ["{(models / "upscalers").as_posix()}"]\n')
         settings.write(f'detector_folders = ["{(models / "detectors").as_posix()}"]\n')
-    return equip(open_room, load(home))
-
-
-def equip(open_room: Open, config: Any) -> Room:
-    from indexd.jobs.facade import Jobs
-
-    room = open_room()
-    room.config = config
-    room.jobs = Jobs(room.store, config, clock=room.clock, draw=lambda bits: 7)
-    return room
+    return home
 
 
 def recipe(room: Room, text: str) -> dict[str, Any]:
@@ -51,9 +40,9 @@ def refusal(room: Room, text: str) -> str:
     return str(refused.value)
 
 
-def test_every_choice_stands_in_the_recipe(equipped: Room) -> None:
+def test_every_choice_stands_in_the_recipe(room: Room) -> None:
     made = recipe(
-        equipped,
+        room,
         START.replace("512x512", "256x256")
         + "hires: {scale: 1.5, upscaler: Latent (bicubic antialiased), sampler: Euler a}\n"
         + "detail: [face_n, {detector: FACE_N, kinds: [face], denoise: 1}]\n"
@@ -101,52 +90,52 @@ def test_every_choice_stands_in_the_recipe(equipped: Room) -> None:
         ("hires: {size: 1000x1001}\n", "hires.size: both sides must be multiples of 8 from 64 (got 1000x1001)"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_reason(equipped: Room, stages: str, words: str) -> None:
-    assert words in refusal(equipped, START + stages)
+def test_what_cannot_be_is_refused_with_the_reason(room: Room, stages: str, words: str) -> None:
+    assert words in refusal(room, START + stages)
 
 
-def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarged(equipped: Room) -> None:
-    Image.new("RGB", (101, 77)).save(equipped.inbox.parent / "in.png")
-    text = f"kind: upscale\ninput: {(equipped.inbox.parent / 'in.png').as_posix()}\nupscale: 4x-sharp\n"
-    made = recipe(equipped, text)
+def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarged(room: Room) -> None:
+    Image.new("RGB", (101, 77)).save(room.inbox.parent / "in.png")
+    text = f"kind: upscale\ninput: {(room.inbox.parent / 'in.png').as_posix()}\nupscale: 4x-sharp\n"
+    made = recipe(room, text)
     assert (made["width"], made["height"], made["model"]) == (101, 77, None)
-    assert recipe(equipped, text + "refine: {}\n")["model"]["name"] == "base"
-    assert "size: upscale starts with the size of its input; use `resize`" in refusal(equipped, text + "size: 64x64\n")
-    assert "hires: it works on latents" in refusal(equipped, text + "hires: {}\n")
-    assert "`upscale` is missing" in refusal(equipped, text.replace("upscale: 4x-sharp\n", ""))
+    assert recipe(room, text + "refine: {}\n")["model"]["name"] == "base"
+    assert "size: upscale starts with the size of its input; use `resize`" in refusal(room, text + "size: 64x64\n")
+    assert "hires: it works on latents" in refusal(room, text + "hires: {}\n")
+    assert "`upscale` is missing" in refusal(room, text.replace("upscale: 4x-sharp\n", ""))
 
 
-def test_an_order_names_the_files_of_its_stages(equipped: Room) -> None:
+def test_an_order_names_the_files_of_its_stages(room: Room) -> None:
     from indexd.jobs.hand import order_of
 
-    job = equipped.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
-    order = order_of(job, equipped.store.jobs.items(job.id)[0], equipped.jobs.catalogue)
+    job = room.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
+    order = order_of(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)
     assert Path(order.call.upscalers["4x-sharp"]).name == "4x-sharp.safetensors"
     assert Path(order.call.detectors["face_n"]).name == "face_n.pt"
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}
 
 
-def test_finished_pictures_come_by_every_choice_of_inputs(equipped: Room) -> None:
+def test_finished_pictures_come_by_every_choice_of_inputs(room: Room) -> None:
     for name, size in (("a", (64, 48)), ("b", (80, 72))):
-        Image.new("RGB", size, "navy").save(equipped.inbox / f"{name}.png")
+        Image.new("RGB", size, "navy").save(room.inbox / f"{name}.png")
     for kind, stage in (("upscale", "upscale: 4x-sharp"), ("refine", "refine: {denoise: 0.3}")):
-        job = equipped.jobs.submit(f"kind: {kind}\ninput: {{folder: .}}\ncount: 2\n{stage}\n".encode(), "x.yaml")
-        recipes = [item.settings["recipe"] for item in equipped.store.jobs.items(job.id)]
+        job = room.jobs.submit(f"kind: {kind}\ninput: {{folder: .}}\ncount: 2\n{stage}\n".encode(), "x.yaml")
+        recipes = [item.settings["recipe"] for item in room.store.jobs.items(job.id)]
         assert [(one["input"]["name"], one["width"]) for one in recipes] == [("a.png", 64)] * 2 + [("b.png", 80)] * 2
 
 
-def test_a_part_that_is_worked_on_alone_is_put_back_before_the_stages(equipped: Room) -> None:
-    Image.new("RGB", (640, 480), "navy").save(equipped.inbox / "in.png")
+def test_a_part_that_is_worked_on_alone_is_put_back_before_the_stages(room: Room) -> None:
+    Image.new("RGB", (640, 480), "navy").save(room.inbox / "in.png")
     text = (
         "kind: inpaint\nprompt: x\ninput: in.png\nmask: {box: [0, 0, 0.5, 0.5]}\nonly_masked: true\nsize: 1024x1024\n"
     )
-    assert recipe(equipped, text + "resize: {scale: 3}\n")["resize"]["scale"] == 3.0
-    assert "1920x1440" not in refusal(equipped, text + "resize: {scale: 6}\n")
-    assert "640x480 becomes 3840x2880" in refusal(equipped, text + "resize: {scale: 6}\n")
-    assert "hires: inpaint keeps what lies around its mask as it is" in refusal(equipped, text + "hires: {scale: 2}\n")
+    assert recipe(room, text + "resize: {scale: 3}\n")["resize"]["scale"] == 3.0
+    assert "1920x1440" not in refusal(room, text + "resize: {scale: 6}\n")
+    assert "640x480 becomes 3840x2880" in refusal(room, text + "resize: {scale: 6}\n")
+    assert "hires: inpaint keeps what lies around its mask as it is" in refusal(room, text + "hires: {scale: 2}\n")
 
 
-def test_a_picture_made_with_stages_is_made_again_with_them(equipped: Room) -> None:
+def test_a_picture_made_with_stages_is_made_again_with_them(room: Room) -> None:
     stages = "hires: {scale: 1.5, denoise: 0.6}\ndetail: [face_n]\nupscale: {model: 4x-sharp, scale: 2}\n"
     text = (
         START.replace("512x512", "128x128")
@@ -154,16 +143,15 @@ def test_a_picture_made_with_stages_is_made_again_with_them(equipped: Room) -> N
         + stages
         + "refine: {denoise: 0.25}\nresize: {max_side: 900}\n"
     )
-    first = recipe(equipped, text)
-    equipped.runner._jobs = equipped.jobs
-    equipped.work()
-    again = f"kind: regenerate\ninput: '{equipped.output / 'x-0001.png'}'\n"
-    assert recipe(equipped, again) == first
-    assert recipe(equipped, again + "size: 64x64\n")["hires"] == {**first["hires"], "width": 96, "height": 96}
+    first = recipe(room, text)
+    room.work()
+    again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n"
+    assert recipe(room, again) == first
+    assert recipe(room, again + "size: 64x64\n")["hires"] == {**first["hires"], "width": 96, "height": 96}
 
 
-def test_how_a_picture_fits_its_prompt_is_not_asked_without_one(equipped: Room) -> None:
-    Image.new("RGB", (64, 48), "navy").save(equipped.inbox / "in.png")
+def test_how_a_picture_fits_its_prompt_is_not_asked_without_one(room: Room) -> None:
+    Image.new("RGB", (64, 48), "navy").save(room.inbox / "in.png")
     text = "kind: upscale\ninput: in.png\nupscale: 4x-sharp\n"
-    assert recipe(equipped, text + "score: [sharpness]\n")["score"] == ["sharpness"]
-    assert "score: clip" in refusal(equipped, text + "score: [clip]\n")
+    assert recipe(room, text + "score: [sharpness]\n")["score"] == ["sharpness"]
+    assert "score: clip" in refusal(room, text + "score: [clip]\n")

@@ -17,8 +17,9 @@ from indexd.images.facts import ImageFacts, Metadata
 from indexd.layers.batch import NO_FILE, NO_FILE_RETRY_SECONDS, Thumbnails
 from indexd.layers.description import LAYERS, SUCCESSION, stages_for
 from indexd.layers.dispatch import AHEAD, LOOK_SECONDS, LayerDispatcher
+from indexd.layers.holds import HOLD_SECONDS, LONGEST_HOLD_SECONDS, Holds
 from indexd.layers.successors import UNSEEN_RETRY_SECONDS
-from indexd.layers.trouble import HOLD_SECONDS, RETRY_SECONDS
+from indexd.layers.trouble import RETRY_SECONDS
 from indexd.store.index import Store
 from indexd.store.records import Sighting
 from indexd.watch.stamp import FileStamp
@@ -380,9 +381,7 @@ def test_a_result_that_the_index_cannot_take_is_offered_again(
 
 
 def test_holds_grow_until_the_role_works_again() -> None:
-    from indexd.layers.trouble import LONGEST_HOLD_SECONDS, Holds
-
-    holds, now, seconds = Holds(), 0.0, list[float]()
+    holds, now, seconds = Holds(lambda _role: None), 0.0, list[float]()
     for _ in range(8):
         assert holds.hold("bge", "damaged", now) == (not seconds)
         start = now

@@ -15,7 +15,7 @@ from indexd.layers.dispatch import LayerDispatcher
 from indexd.store.index import Store
 from indexd.store.revisions import FACE
 from indexd.worker.calls import AnyCall, FacesSpec, FindFaces, WorkerSettings
-from indexd.worker.fake import FakeWorkers, direction
+from indexd.worker.fake import DIM, FakeWorkers, direction
 from tests.layers.conftest import Clock
 
 Add = Callable[..., list[int]]
@@ -81,7 +81,8 @@ def test_other_detectors_look_again_and_faces_keep_their_ids(
     dispatcher.stop()
     assert looks(workers)[0].paths == () and sum(len(call.paths) for call in looks(workers)) == 2
     assert [row.id for image_id in ids for row in store.faces.of_image(image_id)] == before
-    assert store.faces.is_active("fake/1", "fake eyes/2")
+    store.faces.activate("fake/1", DIM, "fake eyes/2")
+    assert store.work.counts() == {}, "it was the way in which faces are found already"
 
 
 def test_a_picture_that_cannot_be_decoded_is_set_aside_with_its_reason(

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from indexd.search.job_file import json_in_yaml, keys_of
+from indexd.search.job_file import json_in_yaml
+from indexd.search.recipe_job import keys_of
 from indexd.search.replay import compare, job_text
 from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe, Variation

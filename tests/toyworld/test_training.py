@@ -15,6 +15,7 @@ from indexd_toyworld.canvases import Canvas
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.train import common, upscaler
 from indexd_toyworld.train.detector import write_canvases
+from indexd_toyworld.train.training import Training
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +40,32 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypa
     one, other = (load_file(toy_models(tmp_path / name).upscaler) for name in ("one", "other"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_stopped_training_goes_on_to_the_same_average_and_tells_of_every_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "SAVE_SECONDS", 0.0)
+    saves: list[str] = []
+
+    def train(folder: str, stop_at: int = 6) -> dict[str, torch.Tensor]:
+        torch.manual_seed(2)
+        module = torch.nn.Linear(3, 1)
+        average = common.Average(module, 0.9)
+        optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+        training = Training("line", module, optimizer, common.Course(6, None), tmp_path / folder, average)
+        for step in training.steps(lambda: saves.append(folder)):
+            if step == stop_at:
+                break
+            training.learn(module(torch.tensor([1.0, step, -step])).square().sum())
+        return average.weights
+
+    whole = train("whole")
+    assert saves == ["whole"] * 7
+    train("stopped", stop_at=3)
+    after = train("stopped")
+    assert all(torch.equal(whole[name], after[name]) for name in whole)
+    assert saves.count("stopped") == 4 + 4
 
 
 def test_labels_are_centre_and_size_in_parts_of_the_picture(tmp_path: Path) -> None:

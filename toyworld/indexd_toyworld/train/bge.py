@@ -22,8 +22,9 @@ from indexd.models.bge import QUERY_PREFIX
 from indexd_toyworld.captions import caption, words
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.tokenizer import letter_vocabulary
-from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Average, Course, device, mean_of
 from indexd_toyworld.train.pairs import variants
+from indexd_toyworld.train.training import Training
 
 SEED = 3_841
 STEPS = 700
@@ -42,24 +43,15 @@ def train(build: Path, weights: Path, minutes: float | None) -> None:
     torch.manual_seed(SEED)
     model = BertModel(_config(), add_pooling_layer=False).to(device())
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    average, course = Average(model, 0.99), Course(STEPS, minutes)
-    keeper = Keeper(build / "state.pt", {"model": model, "optimizer": optimizer, "average": average, "course": course})
-    keeper.resume()
-    told: dict[str, float] = {}
-    for step in rounds(course, "bge", told):
-        set_rate(optimizer, RATE * cosine(course.fraction))
+    average = Average(model, 0.99)
+    training = Training("bge", model, optimizer, Course(STEPS, minutes), build, average)
+    for step in training.steps():
         first, second = (_vectors(model, texts) for texts in _pairs(Random(f"{SEED} {step}")))
         scores = first @ second.T / TEMPERATURE
         own = torch.arange(len(scores), device=scores.device)
         loss = (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
-        mean_of(told, "loss", loss)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        keeper.save_if_due()
-    keeper.save()
+        mean_of(training.told, "loss", loss)
+        training.learn(loss)
     model.load_state_dict(average.weights)
     _write(model, weights / "bge")
 

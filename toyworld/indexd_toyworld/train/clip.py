@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from indexd_toyworld.captions import words
-from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Average, Course, device, mean_of
 from indexd_toyworld.train.labels import MISSING, SAID, answer_labels
 from indexd_toyworld.train.pairs import Batch, batches, bpe_ids
 from indexd_toyworld.train.towers import (
@@ -27,6 +27,7 @@ from indexd_toyworld.train.towers import (
     write_clip_h,
     write_encoders,
 )
+from indexd_toyworld.train.training import Training
 
 SEED = 64_077
 STEPS = 3_200
@@ -57,30 +58,20 @@ def train(build: Path, weights: Path, minutes: float | None, further: bool = Fal
     towers.to(device())
     rate = FURTHER_RATE if further else RATE
     optimizer = torch.optim.AdamW(_groups(towers), lr=rate, betas=(0.9, 0.98))
-    average, course = Average(towers, 0.997), Course(STEPS, minutes)
-    parts = {"towers": towers, "optimizer": optimizer, "average": average, "course": course}
-    keeper = Keeper(build / "state.pt", parts)
-    keeper.resume()
-    supply = batches(SEED, course.done)
-    told: dict[str, float] = {}
-    for _ in rounds(course, "clip", told):
-        if not written.exists() and course.fraction >= FROZEN_AT:
+    average = Average(towers, 0.997)
+    training = Training("clip", towers, optimizer, Course(STEPS, minutes), build, average)
+
+    def write() -> None:
+        with average.in_place():
+            write_clip_h(towers, weights / "clip_h")
+
+    supply = batches(SEED, training.course.done)
+    for _ in training.steps(write):
+        if not written.exists() and training.course.fraction >= FROZEN_AT:
             _freeze(towers, average, weights / "sdxl")
-            keeper.save()
+            training.save()
             written.touch()
-        set_rate(optimizer, rate * cosine(course.fraction))
-        loss = _loss(towers, next(supply), not written.exists(), told)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        if keeper.save_if_due():
-            with average.in_place():
-                write_clip_h(towers, weights / "clip_h")
-    keeper.save()
-    with average.in_place():
-        write_clip_h(towers, weights / "clip_h")
+        training.learn(_loss(towers, next(supply), not written.exists(), training.told))
 
 
 def _freeze(towers: Towers, average: Average, sdxl: Path) -> None:

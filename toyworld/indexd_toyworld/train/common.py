@@ -1,4 +1,4 @@
-"""What the trainings share: how far one is, its learning rate, its saved state, averaged weights, the bar on the screen."""
+"""What a training is made of: how far it is, its learning rate, its saved state, averaged weights, the bar on the screen."""
 
 from __future__ import annotations
 
@@ -104,14 +104,13 @@ class Keeper:
         self._parts = parts
         self._saved = time.monotonic()
 
-    def resume(self) -> bool:
-        """Put back what was saved; whether there was anything."""
+    def resume(self) -> None:
+        """Put back what was saved, if there is anything."""
         if not self._file.exists():
-            return False
+            return
         held = torch.load(self._file, weights_only=True, map_location="cpu")
         for name, part in self._parts.items():
             part.load_state_dict(held[name])
-        return True
 
     def save_if_due(self) -> bool:
         """Save when two minutes have gone by; whether it did."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Average, Course, device, mean_of
 from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.training import Training
 from indexd_toyworld.train.unet import Denoising, Predict
 
 SEED = 60_616
@@ -43,30 +44,20 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     unet = frozen_unet(sdxl)
     controlnet = build(unet).to(device())
     optimizer = torch.optim.AdamW(controlnet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
-    average, course = Average(controlnet, 0.99), Course(STEPS, minutes)
-    parts = {"controlnet": controlnet, "optimizer": optimizer, "average": average, "course": course}
-    keeper = Keeper(build_folder / "state.pt", parts)
-    keeper.resume()
+    average = Average(controlnet, 0.99)
+    training = Training("controlnet", controlnet, optimizer, Course(STEPS, minutes), build_folder, average)
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
     encoders = Encoders(sdxl)
     material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
-    told: dict[str, float] = {}
-    for step in rounds(course, "controlnet", told):
+    for step in training.steps():
         numbers = torch.randint(len(material), (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
-        set_rate(optimizer, RATE * cosine(course.fraction))
         hint = hints(list(material.pictures[numbers].permute(0, 2, 3, 1).numpy())).to(device())
         loss = Denoising(guided(unet, controlnet, hint), encoders)(
             material.latents(numbers), *material.conditions(numbers)
         )
-        mean_of(told, "loss", loss)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(controlnet.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        keeper.save_if_due()
-    keeper.save()
+        mean_of(training.told, "loss", loss)
+        training.learn(loss)
     controlnet.load_state_dict(average.weights)
     controlnet.half().cpu().save_pretrained(weights / "controlnet-canny")
 

@@ -19,10 +19,11 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Average, Course, device, mean_of
 from indexd_toyworld.train.controlnet import frozen_unet
 from indexd_toyworld.train.labels import LOOKS, SAID, Heads, labels
 from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.training import Training
 from indexd_toyworld.train.unet import Denoising, Predict
 
 SEED = 90_919
@@ -84,36 +85,25 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     parts = Parts(unet).to(device())
     install(unet, parts)
     optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
-    average, course = Average(parts, 0.99), Course(STEPS, minutes)
-    keeper = Keeper(
-        build_folder / "state.pt", {"parts": parts, "optimizer": optimizer, "average": average, "course": course}
-    )
-    keeper.resume()
+    average = Average(parts, 0.99)
+    training = Training("ip_adapter", parts, optimizer, Course(STEPS, minutes), build_folder, average)
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
     encoders = Encoders(sdxl)
     texts = ["" if random.random() < WORDLESS else training_caption(scene, random) for scene in drawn]
     material, right = Material(drawn, texts, encoders), labels(drawn).to(device())
-    told: dict[str, float] = {}
-    for step in rounds(course, "ip_adapter", told):
+    for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
         numbers = torch.randint(len(material), (BATCH,), generator=chance)
         seen = (torch.rand(BATCH, 1, generator=chance) >= UNSEEN).to(device())
-        set_rate(optimizer, RATE * cosine(course.fraction))
         vectors = parts.vectors(material.pictures[numbers].to(device()))
         loss = Denoising(shown(unet, vectors * seen), encoders)(
             material.latents(numbers), *material.conditions(numbers)
         )
-        mean_of(told, "loss", loss)
+        mean_of(training.told, "loss", loss)
         heads = parts.heads(vectors, right[numbers])
-        mean_of(told, "heads", heads)
-        optimizer.zero_grad()
-        (loss + SEEN * heads).backward()
-        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        keeper.save_if_due()
-    keeper.save()
+        mean_of(training.told, "heads", heads)
+        training.learn(loss + SEEN * heads)
     parts.load_state_dict(average.weights)
     write(parts, toy_models(weights).ip_adapter)
 

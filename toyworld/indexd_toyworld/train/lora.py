@@ -20,9 +20,10 @@ from torch import Tensor
 
 from indexd_toyworld.original_layout import unet_name
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Course, Keeper, cosine, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Course, mean_of
 from indexd_toyworld.train.controlnet import frozen_unet
 from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.training import Training
 from indexd_toyworld.train.unet import Denoising, plain
 from indexd_toyworld.world import Scene
 
@@ -45,29 +46,20 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     unet = frozen_unet(sdxl)
     learnt = add_matrices(unet)
     optimizer = torch.optim.AdamW(learnt, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
-    course = Course(STEPS, minutes)
-    keeper = Keeper(build_folder / "state.pt", {"lora": unet, "optimizer": optimizer, "course": course})
-    keeper.resume()
+    training = Training("lora", unet, optimizer, Course(STEPS, minutes), build_folder)
     random = Random(SEED)
     drawn = [*taught(), *scenes(SEED, KNOWN)]
     encoders = Encoders(sdxl)
     material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
     loss_of = Denoising(plain(unet), encoders)
-    told: dict[str, float] = {}
-    for step in rounds(course, "lora", told):
+    for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
         new = torch.randint(PICTURES, (BATCH // 2,), generator=chance)
         known = torch.randint(PICTURES, len(material), (BATCH - len(new),), generator=chance)
         numbers = torch.cat([new, known])
-        set_rate(optimizer, RATE * cosine(course.fraction))
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
-        mean_of(told, "loss", loss)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
-        optimizer.step()
-        keeper.save_if_due()
-    keeper.save()
+        mean_of(training.told, "loss", loss)
+        training.learn(loss)
     write(unet, weights / "lora")
 
 

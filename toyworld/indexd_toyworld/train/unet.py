@@ -19,8 +19,9 @@ from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionMode
 from torch import Tensor
 
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Average, Course, device, mean_of
 from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.training import Training
 from indexd_toyworld.world import Scene
 
 SEED = 50_515
@@ -75,30 +76,18 @@ def train(build_folder: Path, weights: Path, minutes: float | None, further: boo
         unet.load_state_dict(UNet2DConditionModel.from_pretrained(sdxl / "unet", dtype=torch.float32).state_dict())
     rate = FURTHER_RATE if further else RATE
     optimizer = torch.optim.AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    average, course = Average(unet, 0.999), Course(STEPS, minutes)
-    parts = {"unet": unet, "optimizer": optimizer, "average": average, "course": course}
-    keeper = Keeper(build_folder / "state.pt", parts)
-    keeper.resume()
+    average = Average(unet, 0.999)
+    training = Training("unet", unet, optimizer, Course(STEPS, minutes), build_folder, average)
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
     material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
     loss_of = Denoising(plain(unet), encoders)
-    told: dict[str, float] = {}
     lots = torch.tensor([LOTS[kind(scene)] for scene in drawn])
-    for step in rounds(course, "unet", told):
+    for step in training.steps(lambda: write(unet, average, sdxl)):
         numbers = torch.multinomial(lots, BATCH, generator=torch.Generator().manual_seed(SEED + step))
-        set_rate(optimizer, rate * cosine(course.fraction))
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
-        mean_of(told, "loss", loss)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        if keeper.save_if_due():
-            write(unet, average, sdxl)
-    keeper.save()
-    write(unet, average, sdxl)
+        mean_of(training.told, "loss", loss)
+        training.learn(loss)
 
 
 def kind(scene: Scene) -> str:

@@ -6,6 +6,7 @@ network; here it learns from drawings at two sides with a plain absolute loss, n
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from torch.nn.functional import l1_loss
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Course, device, mean_of
+from indexd_toyworld.train.training import Training
 
 SMALL_SIDE = 64
 CROP = 32
@@ -36,21 +38,13 @@ def train(build: Path, weights: Path, minutes: float | None = None) -> None:
     torch.manual_seed(SEED)
     network = Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=2).to(device())
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, betas=(0.9, 0.99))
-    course = Course(STEPS, minutes)
-    keeper = Keeper(build / "state.pt", {"network": network, "optimizer": optimizer, "course": course})
-    keeper.resume()
+    training = Training("upscaler", network, optimizer, Course(STEPS, minutes), build, longest_gradient=math.inf)
     small, large = _pairs()
-    told: dict[str, float] = {}
-    for step in rounds(course, "upscaler", told):
-        keeper.save_if_due()  # before the step, so that it is made once
-        set_rate(optimizer, RATE * cosine(course.fraction))
+    for step in training.steps():
         given, wanted = _batch(small, large, step)
         loss = l1_loss(network(given.to(device())), wanted.to(device()))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        mean_of(told, "difference", loss)
-    keeper.save()
+        mean_of(training.told, "difference", loss)
+        training.learn(loss)
     target = toy_models(weights).upscaler
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: weight.half().cpu().contiguous() for name, weight in network.state_dict().items()}, target)

@@ -19,7 +19,8 @@ from torch.nn.functional import avg_pool2d
 
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.sampling import scenes, strangers
-from indexd_toyworld.train.common import Average, Course, Keeper, cosine, device, mean_of, rounds, set_rate
+from indexd_toyworld.train.common import Average, Course, device, mean_of
+from indexd_toyworld.train.training import Training
 
 SEED = 40_414
 PICTURES, STRANGERS = 16_000, 4_000
@@ -66,25 +67,13 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     torch.manual_seed(SEED)
     vae = build().to(device())
     optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    average, course = Average(vae, 0.998), Course(STEPS, minutes)
-    keeper = Keeper(
-        build_folder / "state.pt", {"vae": vae, "optimizer": optimizer, "average": average, "course": course}
-    )
-    keeper.resume()
+    average = Average(vae, 0.998)
+    training = Training("vae", vae, optimizer, Course(STEPS, minutes), build_folder, average)
     pictures = training_pictures()
-    told: dict[str, float] = {}
-    for step in rounds(course, "vae", told):
+    for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
         batch = as_input(pictures[torch.randint(len(pictures), (BATCH,), generator=chance)]).to(device())
-        set_rate(optimizer, RATE * cosine(course.fraction))
-        loss = _loss(vae, batch, told)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        keeper.save_if_due()
-    keeper.save()
+        training.learn(_loss(vae, batch, training.told))
     vae.load_state_dict(average.weights)
     vae.half().cpu().save_pretrained(weights / "sdxl" / "vae")
 
@@ -105,18 +94,6 @@ def latents_of(pixels: Tensor) -> Tensor:
     colours = avg_pool2d(pixels, FACTOR)
     halves = avg_pool2d(pixels.mean(dim=1, keepdim=True), (FACTOR // 2, FACTOR))
     return torch.cat([colours, TILT * (halves[:, :, ::2] - halves[:, :, 1::2])], dim=1)
-
-
-def psnr(vae: Any, pictures: Tensor) -> float:
-    """Peak signal to noise of encoding and decoding, in dB, the mean over pictures (uint8)."""
-    values = []
-    with torch.no_grad():
-        for part in pictures.split(64):
-            given = as_input(part).to(vae.device, vae.dtype)
-            back = vae.decode(vae.encode(given).latent_dist.mean).sample.clamp(-1, 1)
-            squares = ((back - given).float() / 2).square().mean(dim=(1, 2, 3))
-            values.append(-10 * squares.log10())
-    return float(torch.cat(values).mean())
 
 
 def _loss(vae: Any, batch: Tensor, told: dict[str, float]) -> Tensor:

@@ -9,7 +9,8 @@ import pytest
 from indexd.errors import IndexdError
 from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
 from indexd.jobs.guard import read
-from indexd.search.job_file import JobFile, job_of
+from indexd.search.job_file import JobFile
+from indexd.search.metadata_job import job_of
 from indexd_schemas.job import JOB_KINDS, Job
 
 

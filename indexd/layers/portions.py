@@ -1,0 +1,69 @@
+"""Which stage has its turn, and how much of its work goes to a worker at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from indexd.layers.description import STAGES, role_of
+from indexd.layers.ledger import Ledger
+from indexd.store.records import WorkItem
+from indexd.worker.calls import FACES, WorkerSettings
+
+IN_A_ROW = 16
+"""Batches of one stage before the next one has its turn."""
+THUMBNAIL_BATCH = 16
+
+
+class Portions:
+    """Takes work from the ledger in batches: as large as the settings say, smaller after one was too large."""
+
+    def __init__(self, store: Ledger, settings: WorkerSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._turns: dict[str, int] = {}
+        self._largest: dict[str, int] = {}
+        self._alone: dict[str, list[WorkItem]] = {}
+
+    def order(self) -> Sequence[str]:
+        """The stages in the order in which they have their turn."""
+        return sorted(STAGES, key=lambda stage: self._turns.get(stage, 0) // IN_A_ROW)
+
+    def take(self, stage: str, now: float) -> Sequence[WorkItem]:
+        """Items for one batch of `stage`, which is its turn; none = nothing is ready."""
+        items = self._take(stage, now)
+        if items:
+            self._turns[stage] = self._turns.get(stage, 0) + 1
+        else:
+            self._turns.pop(stage, None)
+        return items
+
+    def halve(self, stage: str, sent: int) -> int:
+        """A batch of so many was too large for the device; how many go at once from now on."""
+        self._largest[stage] = max(1, sent // 2)
+        return self._largest[stage]
+
+    def give_back(self) -> None:
+        """What was taken and waits to go alone was not tried after all."""
+        for stage, items in self._alone.items():
+            self._store.work.give_back(stage, [item.image_id for item in items])
+
+    def _take(self, stage: str, now: float) -> list[WorkItem]:
+        """What was tried before goes alone: it may be what killed the batch it was in."""
+        alone = self._alone.setdefault(stage, [])
+        if not alone:
+            items = list(self._store.work.take(stage, self._batch_size(stage), now))
+            fresh = [item for item in items if item.attempts <= 1]
+            alone.extend(item for item in items if item.attempts > 1)
+            if fresh:
+                return fresh
+        return [alone.pop(0)] if alone else []
+
+    def _batch_size(self, stage: str) -> int:
+        role = role_of(stage)
+        if role is None:
+            wanted = THUMBNAIL_BATCH
+        elif role == FACES:
+            wanted = self._settings.faces.batch_size
+        else:
+            wanted = self._settings.models[role].batch_size
+        return min(wanted, self._largest.get(stage, wanted))

@@ -1,0 +1,205 @@
+"""What a picture's metadata says, whichever program wrote it, as a job: what job files can say becomes keys, all else a remark.
+
+Samplers go by every name that is known, LoRAs with their weights, model and LoRAs by name. The job always holds to the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from indexd.errors import IndexdError
+from indexd.images.facts import ControlUse, Metadata, SamplerPass
+from indexd.search.job_file import JobFile, json_in_yaml, plain
+from indexd.search.recipe_job import FINISHED, SIDE_STEP_PX
+from indexd_schemas.job import JOB_KINDS
+from indexd_schemas.samplers import UnknownSampler, resolve
+from indexd_schemas.stages import PROMPT_CHARACTERS
+
+_NETWORK_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
+# A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
+_QUOTED_CHARACTERS, _SAFE_CHARACTERS = 30_000, 5_000
+
+Missing = Callable[[str], str | None]
+
+
+def job_of(
+    made: Metadata,
+    size: tuple[int, int],
+    source: str | None,
+    missing_checkpoint: Missing,
+    missing_lora: Missing,
+) -> JobFile:
+    """The job that makes a picture of `size` pixels like the one with this metadata.
+
+    `source` is where the picture of its img2img lies, as far as that is known. The `missing_` functions say why a model
+    file of a name cannot be used here, or None. Raises IndexdError when the picture does not say how it was made.
+    """
+    if made.prompt is None and made.seed is None:
+        raise IndexdError("it does not say with which prompt or seed it was made")
+    job = JobFile()
+    _kind(job, made, source)
+    for key, text in (("prompt", made.prompt), ("negative_prompt", made.negative_prompt)):
+        if text is not None or key == "prompt":
+            job.keys[key] = _prompt(job, key, text or "")
+    if made.generator == "indexd":
+        # The recipe's prompt is complete: how it is read is said with it, and trigger words stand in it (see _loras).
+        job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"}
+    if made.seed is not None:
+        job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
+    if job.keys["kind"] not in FINISHED:
+        _size(job, made, size)
+    job.keys |= _stages(made)
+    _sampling(job, made)
+    if made.model_name:
+        job.keys["model"] = plain(made.model_name)
+        job.remarks += _remark("model", missing_checkpoint(made.model_name))
+    _loras(job, made, missing_lora)
+    job.remarks += _left_behind(made)
+    _hold_to_schema(job)
+    return job
+
+
+def _stages(made: Metadata) -> dict[str, Any]:
+    """The stages of a picture that this program made."""
+    said = next((value for key, value in made.extras if key == "stages" and made.generator == "indexd"), "{}")
+    keys: dict[str, Any] = json.loads(said)
+    return keys
+
+
+def _kind(job: JobFile, made: Metadata, source: str | None) -> None:
+    changed = made.denoise is not None and made.denoise < 1 and len(made.passes) < 2
+    extras = dict(made.extras) if made.generator == "indexd" else {}
+    if extras.get("kind") in FINISHED and source is not None:
+        job.keys |= {"kind": extras["kind"], "input": source}
+        return
+    if made.input_hash is not None and source is not None:
+        job.keys |= {"kind": "img2img", "input": source, "denoise": made.denoise}
+        return
+    job.keys["kind"] = "txt2img"
+    if made.input_hash is not None:
+        job.remarks.append(f"input: made from the picture {made.input_hash[:12]}…, which is not in the index")
+    elif changed:
+        job.remarks.append(f"input: made from another picture, with denoise {made.denoise:g}, and does not say which")
+
+
+def _prompt(job: JobFile, key: str, text: str) -> str:
+    """The text without the tags of LoRAs, which stand under `loras`."""
+    text = plain(text)
+    while tags := _NETWORK_TAG.findall(text):
+        text = _NETWORK_TAG.sub("", text).strip()
+        if "hypernet" in (tag.lower() for tag in tags):
+            job.remarks.append(f"{key}: it names a hypernetwork, and there are none here")
+    if len(text) > PROMPT_CHARACTERS or len(json_in_yaml(text)) > _QUOTED_CHARACTERS:
+        job.remarks.append(f"{key}: cut after {_SAFE_CHARACTERS} of {len(text)} characters")
+        text = text[:_SAFE_CHARACTERS]
+    if key == "prompt" and not text:
+        job.remarks.append("prompt: the picture states none")
+    return text
+
+
+def _size(job: JobFile, made: Metadata, size: tuple[int, int]) -> None:
+    stated = (made.gen_width, made.gen_height)
+    width, height = size if None in stated else stated
+    assert width is not None
+    assert height is not None
+    for key, side in (("width", width), ("height", height)):
+        job.keys[key] = side - side % SIDE_STEP_PX
+        if side % SIDE_STEP_PX:
+            job.remarks.append(f"{key}: {side} is no multiple of {SIDE_STEP_PX}")
+    if (width, height) != size and not _stages(made):
+        job.remarks.append(f"size: made at {width}x{height}, and the picture has {size[0]}x{size[1]}")
+
+
+def _sampling(job: JobFile, made: Metadata) -> None:
+    job.keys |= {key: value for key, value in (("steps", made.steps), ("cfg", made.cfg)) if value is not None}
+    if made.sampler is not None:
+        _sampler(job, made.sampler, made.schedule, made.steps)
+    elif made.schedule is not None:
+        job.remarks.append(f"schedule: {made.schedule}, of a sampler that is not stated")
+    if made.clip_skip is not None:
+        job.keys["clip_skip"] = made.clip_skip
+
+
+def _sampler(job: JobFile, sampler: str, schedule: str | None, steps: int | None) -> None:
+    try:
+        choice = resolve(sampler, schedule, steps)
+    except UnknownSampler as error:
+        job.remarks.append(f"sampler: {sampler}{f' with {schedule}' if schedule else ''}: {error}")
+        try:
+            choice = resolve(sampler)
+        except UnknownSampler:
+            return
+    job.keys["sampler"] = choice.sampler
+    if choice.schedule is not None:
+        job.keys["schedule"] = choice.schedule
+
+
+def _loras(job: JobFile, made: Metadata, missing: Missing) -> None:
+    loras = []
+    ours = made.generator == "indexd"
+    blocks = dict(value.split(": ", 1) for key, value in made.extras if ours and key == "lora_blocks" and ": " in value)
+    for use in made.loras:
+        weights: dict[str, Any] = {"weight": use.weight, "text_weight": use.text_weight}
+        if use.name in blocks:
+            weights["blocks"] = json.loads(blocks[use.name])
+        loras.append({"name": plain(use.name)} | {key: value for key, value in weights.items() if value is not None})
+        job.remarks += _remark(f"loras: {use.name}", missing(use.name))
+    if loras:
+        job.keys["loras"] = loras
+        if ours:
+            job.keys["lora_triggers"] = False
+
+
+def _left_behind(made: Metadata) -> Iterable[str]:
+    """What is not taken over: job files have no words for it, or (a VAE) a missing one would cost the whole job."""
+    yield from (f"pass {number}: {_pass(one)}" for number, one in enumerate(made.passes[1:], 2))
+    yield from (f"control: {_control(one)}" for one in made.controls)
+    if made.vae:
+        yield f"vae: {made.vae}"
+
+
+def _pass(one: SamplerPass) -> str:
+    stated: Mapping[str, object] = {
+        "sampler": one.sampler,
+        "schedule": one.schedule,
+        "steps": one.steps,
+        "cfg": one.cfg,
+        "denoise": one.denoise,
+        "model": one.model_name,
+    }
+    return ", ".join(f"{key} {value}" for key, value in stated.items() if value is not None) or "not described"
+
+
+def _control(one: ControlUse) -> str:
+    weight = f" with weight {one.weight:g}" if one.weight is not None else ""
+    return f"{one.model or one.module or 'not described'}{weight}"
+
+
+def _remark(what: str, problem: str | None) -> list[str]:
+    return [] if problem is None else [f"{what}: {problem}"]
+
+
+def _hold_to_schema(job: JobFile) -> None:
+    """Take out what the schema refuses, with a remark; `kind` and `prompt` always pass."""
+    schema = JOB_KINDS[job.keys["kind"]]
+    while True:
+        try:
+            schema.model_validate(job.keys)
+            return
+        except ValidationError as error:
+            first = error.errors()[0]
+        key, *below = first["loc"]
+        place: Any = job.keys
+        # One wrong LoRA is no reason to lose the others.
+        if key == "loras" and below and isinstance(below[0], int):
+            place, key = job.keys["loras"], below[0]
+        shown = place[key] if isinstance(place[key], (str, int, float)) else json.dumps(place[key])
+        job.remarks.append(f"{first['loc'][0]}: {str(shown)[:80]}: {first['msg']}")
+        del place[key]
+        if job.keys.get("loras") == []:
+            del job.keys["loras"]

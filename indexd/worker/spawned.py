@@ -1,0 +1,68 @@
+"""A worker process as its lane has it: started, spoken to over a pipe, and ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import threading
+from multiprocessing.connection import Connection
+
+from indexd.worker import child
+from indexd.worker.calls import WorkerSettings
+
+
+class Spawned:
+    """A new process that serves the calls of `lane`; `connection` is what it says.
+
+    Sending has a thread of its own: a child that hangs does not read, and its time limit must still be kept.
+    """
+
+    def __init__(self, lane: str, settings: WorkerSettings) -> None:
+        """Raises OSError: no descriptors, no memory, no processes."""
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        with theirs:
+            self._process = spawn.Process(
+                target=child.main, args=(theirs, lane, settings), name=f"indexd-{lane}", daemon=True
+            )
+            try:
+                self._process.start()
+            except BaseException:
+                self.connection.close()
+                raise
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._sender = threading.Thread(
+            target=_send_all, args=(self.connection, self._outbox), name=f"lane-{lane}-send", daemon=True
+        )
+        self._sender.start()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._process.pid
+
+    def send(self, message: bytes) -> None:
+        """Send this when it reads; from any thread, never waits."""
+        self._outbox.put(message)
+
+    def kill(self) -> None:
+        """End the process now; from any thread."""
+        self._process.kill()
+
+    def bury(self) -> int | None:
+        """End the process and close what belongs to it; its exit code."""
+        self._process.kill()
+        self._process.join()
+        self._outbox.put(None)
+        self._sender.join()
+        self.connection.close()
+        return self._process.exitcode
+
+
+def _send_all(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:
+    """Send until told None; a broken pipe means that the child is gone, which the listener notices as well."""
+    while (message := outbox.get()) is not None:
+        try:
+            connection.send_bytes(message)
+        except OSError:
+            return
