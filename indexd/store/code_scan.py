@@ -18,7 +18,7 @@ from indexd.store.revisions import Coding
 Rows = NDArray[np.int64]
 
 # Of the rough estimates, those that lie so many of their standard deviations below the best ones are not looked at again.
-ROUGH_MARGIN = 2.5
+ROUGH_MARGIN = 3.0
 # A first piece that tells what is near, and then greater ones, up to those whose distances, 512 KB, stay in the cache.
 FIRST_PIECE = 1 << 13
 PIECE = 1 << 17
