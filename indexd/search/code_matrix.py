@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from indexd.store.coarse import LENGTH_BYTES, Codes, Floats, split
 from indexd.store.code_index import Candidates, Ids, Wanted
-from indexd.store.code_scan import FINE_PIECE, LOOKED_AT, PIECE, Near, best, finely
+from indexd.store.code_scan import FINE_PIECE, LOOKED_AT, Near, best, finely
 from indexd.store.estimate import Aim
 
 Rows = NDArray[np.int32]
@@ -36,10 +36,14 @@ BLOCK = 1 << 20
 GATHER = 1 << 14
 # Where this share of all rows or more is in question, all are scanned and the others passed over.
 MOST_SHARE = 0.2
-# The leading words, 512 signs. Pieces of the memory are scanned by threads of their own from so many rows on.
+# The leading words, 512 signs.
 LEAD_WORDS = 8
-ROWS_A_THREAD = 1 << 18
+# A part of so many rows, scanned or looked at finely, is worth a thread of its own.
+ROWS_A_THREAD = 1 << 17
+FINE_ROWS_A_THREAD = 1 << 12
 MOST_THREADS = 4
+# What is looked at before the threads begin, so that each of them knows what is near.
+BEGINNING = 1 << 15
 OPTIMISTIC_TRIES = 3
 
 
@@ -137,7 +141,7 @@ class CodeMatrix:
                 # In the order of the memory: ids are mostly in it already.
                 rows.sort()
                 near = self._near_among(aim, wanted, rows)
-        return self._finely(aim, np.sort(near.rows), wanted.count)
+        return self._finely(aim, np.sort(near.best().rows), wanted.count)
 
     def _near(self, aim: Aim, wanted: Wanted, known: int, there: NDArray[np.bool_] | None) -> Near:
         """The nearest of all rows below `known` (or of those that are `there`) by their leading signs."""
@@ -151,16 +155,10 @@ class CodeMatrix:
                 first += len(signs)
             return near
 
-        threads = max(1, min(known // ROWS_A_THREAD, MOST_THREADS, os.cpu_count() or 1))
-        if threads == 1:
-            return look(self._nothing_yet(aim, wanted), 0, known)
-        # From a first piece every thread knows what is near.
-        first = min(PIECE, ROWS_A_THREAD)
-        near = look(self._nothing_yet(aim, wanted), 0, first)
-        borders = [first + (known - first) * number // threads for number in range(threads + 1)]
-        parts = list(itertools.pairwise(borders))
+        near = look(self._nothing_yet(aim, wanted), 0, min(BEGINNING, known))
+        parts = _parts(min(BEGINNING, known), known, ROWS_A_THREAD)
         others = [_threads().submit(look, near.begun(), *part) for part in parts[1:]]
-        near = look(near, *parts[0])
+        look(near, *parts[0])
         for other in others:
             near.join(other.result())
         return near
@@ -182,9 +180,17 @@ class CodeMatrix:
         """The `count` nearest of these rows, sorted ones, by all their signs."""
         lengths = _taken(self._lengths, rows)
         estimates = np.empty(len(rows), dtype=np.float32)
-        for start in range(0, len(rows), FINE_PIECE):
-            piece = slice(start, start + FINE_PIECE)
-            estimates[piece] = finely(aim, self._signs(rows[piece]).view(np.uint8), lengths[piece])
+
+        def look(first: int, end: int) -> None:
+            for start in range(first, end, FINE_PIECE):
+                piece = slice(start, min(start + FINE_PIECE, end))
+                estimates[piece] = finely(aim, self._signs(rows[piece]).view(np.uint8), lengths[piece])
+
+        parts = _parts(0, len(rows), FINE_ROWS_A_THREAD)
+        others = [_threads().submit(look, *part) for part in parts[1:]]
+        look(*parts[0])
+        for other in others:
+            other.result()
         # Looked up after the scan: the array of ids may have grown, and rows with it.
         return best(self._ids[rows], estimates, lengths, aim, count)
 
@@ -232,6 +238,13 @@ class CodeMatrix:
 def _threads() -> ThreadPoolExecutor:
     """Those that scan beside the one that asks."""
     return ThreadPoolExecutor(MOST_THREADS - 1, thread_name_prefix="scan")
+
+
+def _parts(first: int, end: int, least: int) -> list[tuple[int, int]]:
+    """The numbers from `first` to `end` in as many successive parts as there are threads for, none shorter than `least`."""
+    count = max(1, min((end - first) // least, MOST_THREADS, os.cpu_count() or 1))
+    borders = [first + (end - first) * number // count for number in range(count + 1)]
+    return list(itertools.pairwise(borders))
 
 
 def _taken(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,33 @@ FINE_PIECE = 1 << 12
 _kept = threading.local()
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows (n,) with their rough estimates (n,), lengths (n,) and signs (n, bytes; none where they are not kept)."""
+
+    rows: Rows
+    estimates: Floats
+    lengths: Floats
+    signs: Codes
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, places: NDArray[np.int64] | slice) -> Found:
+        """Some of them."""
+        return Found(self.rows[places], self.estimates[places], self.lengths[places], self.signs[places])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Found]) -> Found:
+        """All of these in one."""
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.estimates for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+            np.concatenate([part.signs for part in parts]),
+        )
+
+
 class Near:
     """The rows that lie nearest to a question by rough estimates, of many that are offered piece by piece.
 
@@ -40,15 +69,14 @@ class Near:
     """
 
     def __init__(self, aim: Aim, size: int, most: int, sure: int, *, keep: bool = False) -> None:
-        self._most, self._sure = most, sure
+        self._most, self._sure, self._kept_bytes = most, sure, size if keep else 0
         self._signs = np.ascontiguousarray(aim.planes[:1, :size])
         self._rough = Rough(aim, min(8 * size, aim.dim))
         self._piece = FIRST_PIECE
         self._least = -np.inf
-        self.rows: Rows = np.empty(0, dtype=np.int64)
-        self.lengths: Floats = np.empty(0, dtype=np.float32)
-        self._estimates: Floats = np.empty(0, dtype=np.float32)
-        self.signs: Codes | None = np.empty((0, size), dtype=np.uint8) if keep else None
+        nothing = np.empty(0, dtype=np.float32)
+        self._best = Found(np.empty(0, np.int64), nothing, nothing, np.empty((0, self._kept_bytes), np.uint8))
+        self._more: list[Found] = []
 
     def offer(self, signs: Codes, lengths: Floats, rows: Rows | int, wanted: NDArray[np.bool_] | None = None) -> None:
         """Signs (n, size) with their lengths (n,), and which rows they are: an array, or the first of successive ones.
@@ -66,38 +94,42 @@ class Near:
             places = np.flatnonzero(near)
             estimates = self._rough.estimates(distances[places], here[places])
             passing = np.flatnonzero(estimates >= self._least)
-            places, estimates = places[passing], estimates[passing]
+            places = places[passing]
             found = places + (start + rows) if isinstance(rows, int) else rows[start:end][places]
-            self._take(found, estimates, here[places], None if self.signs is None else signs[start:end][places])
+            kept = signs[start:end, : self._kept_bytes][places]
+            self._more.append(Found(found, estimates[passing], here[places], kept))
+            # Not every time: where many are near, that would take longer than to find them.
+            if 2 * sum(map(len, self._more)) > len(self._best):
+                self._cut()
             start, self._piece = end, min(2 * self._piece, PIECE)
 
     def begun(self) -> Near:
         """One without any rows, which knows from this one what is near enough."""
         other = copy.copy(self)
-        other.rows, other.lengths, other._estimates = self.rows[:0], self.lengths[:0], self._estimates[:0]
-        other.signs = None if self.signs is None else self.signs[:0]
+        other._best, other._more = self._best.at(slice(0)), []
         return other
 
     def join(self, other: Near) -> None:
         """Take over what the other found in other rows."""
         self._least = max(self._least, other._least)
-        self._take(other.rows, other._estimates, other.lengths, other.signs)
+        self._more += [other._best, *other._more]
 
-    def _take(self, rows: Rows, estimates: Floats, lengths: Floats, signs: Codes | None) -> None:
-        """Keep of the old and the new ones what may be among the best, and raise the bar to it."""
-        estimates = np.concatenate([self._estimates, estimates])
-        lengths = np.concatenate([self.lengths, lengths])
-        if len(estimates) > self._sure:
-            best = np.partition(estimates, -self._sure)[-self._sure]
-            bar = best - ROUGH_MARGIN * self._rough.noise * lengths[estimates >= best].mean()
-            if len(estimates) > self._most:
-                bar = max(bar, np.partition(estimates, -self._most)[-self._most])
+    def best(self) -> Found:
+        """What was found, in any order."""
+        self._cut()
+        return self._best
+
+    def _cut(self) -> None:
+        """Keep what may be among the best, and raise the bar to it."""
+        found = Found.joined([self._best, *self._more])
+        self._more = []
+        if len(found) > self._sure:
+            best = np.partition(found.estimates, -self._sure)[-self._sure]
+            bar = best - ROUGH_MARGIN * self._rough.noise * found.lengths[found.estimates >= best].mean()
+            if len(found) > self._most:
+                bar = max(bar, np.partition(found.estimates, -self._most)[-self._most])
             self._least = max(self._least, float(bar))
-        kept = np.flatnonzero(estimates >= self._least)
-        self._estimates, self.lengths = estimates[kept], lengths[kept]
-        self.rows = np.concatenate([self.rows, rows])[kept]
-        if self.signs is not None and signs is not None:
-            self.signs = np.concatenate([self.signs, signs])[kept]
+        self._best = found.at(np.flatnonzero(found.estimates >= self._least))
 
 
 def hamming(queries: Codes, codes: Codes, out: Distances) -> Distances:
@@ -140,8 +172,8 @@ def scanned(connection: Connection, coding: Coding, aim: Aim, wanted: Wanted, am
         last_chunk = piece.last_chunk
         signs, lengths = split(piece.codes)
         near.offer(signs, lengths, piece.ids, None if among is None else among.holds(piece.ids))
-    assert near.signs is not None
-    return best(near.rows, finely(aim, near.signs, near.lengths), near.lengths, aim, wanted.count)
+    found = near.best()
+    return best(found.rows, finely(aim, found.signs, found.lengths), found.lengths, aim, wanted.count)
 
 
 def _distances(count: int) -> Distances:

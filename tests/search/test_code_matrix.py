@@ -27,7 +27,10 @@ FEW = Wanted(20, 20)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_matrix, "BLOCK", 256)
     monkeypatch.setattr(code_matrix, "GATHER", 64)
+    monkeypatch.setattr(code_matrix, "BEGINNING", 60)
     monkeypatch.setattr(code_matrix, "ROWS_A_THREAD", 300)
+    monkeypatch.setattr(code_matrix, "FINE_ROWS_A_THREAD", 8)
+    monkeypatch.setattr(code_matrix, "FINE_PIECE", 7)
     monkeypatch.setattr(code_scan, "FIRST_PIECE", 50)
     monkeypatch.setattr(code_scan, "PIECE", 100)
 
