@@ -25,13 +25,14 @@ _SCHEDULES = ("scheduler", "Scheduler", "scheduler_name")
 _VERSIONS = ("version", "Version", "software", "Software")
 _HASHES = ("base_model_hash", "Base Model Hash")
 _SKIPS = ("clip_skip", "CLIP Skip", "Clip Skip")
+_REFINERS = ("refiner_model", "Refiner Model", "refiner_model_name")
 _VAES = ("vae", "VAE", "vae_name")
 _SIZES = ("resolution", "Resolution")
 _COLUMNS = frozenset(
     name
     for names in (_MODELS, _PROMPTS, _NEGATIVES, _SEEDS, _STEPS, _SCALES, _SAMPLERS, _SCHEDULES, _VERSIONS, _HASHES)
     for name in names
-) | frozenset((*_SKIPS, *_VAES, *_SIZES, "width", "height", "loras"))
+) | frozenset((*_SKIPS, *_VAES, *_REFINERS, *_SIZES, "width", "height", "loras"))
 _NUMBERS = re.compile(r"\d+")
 _RUINED_LORA = re.compile(r"(-?[\d.]+) - (.+)")
 
@@ -56,7 +57,7 @@ def _metadata(given: dict[str, Any], source: str, software: str | None) -> Metad
         is_ai="metadata",
         prompt=_text(given, _PROMPTS),
         negative_prompt=_text(given, _NEGATIVES),
-        raw_prompt=None,
+        raw_prompt=_text(given, _PROMPTS[:2]),
         seed=values.seed(_first(given, _SEEDS)),
         steps=values.whole(_first(given, _STEPS)),
         cfg=values.number(_first(given, _SCALES)),
@@ -66,6 +67,7 @@ def _metadata(given: dict[str, Any], source: str, software: str | None) -> Metad
         model_name=values.model_name(_first(given, _MODELS)),
         model_hash=values.stated(_first(given, _HASHES)),
         vae=values.model_name(_first(given, _VAES)),
+        refiner=values.model_name(_first(given, _REFINERS)),
         gen_width=width,
         gen_height=height,
         loras=_loras(given),

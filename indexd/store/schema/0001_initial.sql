@@ -111,6 +111,8 @@ CREATE TABLE control_use (
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX control_use_by_model ON control_use (model);
+
 CREATE TABLE sampler_pass (
     image_id   INTEGER NOT NULL REFERENCES image (id),
     position   INTEGER NOT NULL,
@@ -121,8 +123,70 @@ CREATE TABLE sampler_pass (
     schedule   TEXT,
     denoise    REAL,
     model_name TEXT,
+    start_step INTEGER,  -- where it does only some of the steps
+    end_step   INTEGER,
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
+
+-- What few pictures state, so that `image` stays narrow; those that state none of it have no row.
+CREATE TABLE refinement (
+    image_id           INTEGER NOT NULL REFERENCES image (id),
+    position           INTEGER NOT NULL,  -- 0
+    variation_seed     TEXT,
+    variation_strength REAL,
+    guidance           REAL,
+    refiner            TEXT,
+    hires_scale        REAL,
+    hires_steps        INTEGER,
+    hires_upscaler     TEXT,
+    hires_denoise      REAL,
+    upscaler           TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+-- Textual inversions.
+CREATE TABLE inversion_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    name     TEXT NOT NULL,
+    hash     TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX inversion_use_by_name ON inversion_use (name);
+
+CREATE TABLE character_prompt (
+    image_id      INTEGER NOT NULL REFERENCES image (id),
+    position      INTEGER NOT NULL,
+    text          TEXT NOT NULL,
+    negative_text TEXT,
+    x             REAL,  -- shares of the picture, 0 to 1
+    y             REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE resource_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    address  TEXT NOT NULL,  -- Civitai's version number, or urn:air:...
+    kind     TEXT,
+    name     TEXT,
+    version  TEXT,
+    weight   REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX resource_use_by_address ON resource_use (address);
+CREATE INDEX resource_use_by_name ON resource_use (name);
+
+CREATE TABLE detailer_use (
+    image_id        INTEGER NOT NULL REFERENCES image (id),
+    position        INTEGER NOT NULL,
+    model           TEXT,
+    prompt          TEXT,
+    negative_prompt TEXT,
+    denoise         REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX detailer_use_by_model ON detailer_use (model);
 
 -- Where a content lies or lay. A row without image_id is a file that is no picture, and `problem` says why.
 CREATE TABLE file (
@@ -189,9 +253,9 @@ CREATE TABLE succession (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX succession_of ON succession (old_id);
 
--- Contentless: the texts are in image_text, tag and file, and are written here a second time only as an index.
+-- Contentless: the texts are in image_text, character_prompt, tag and file, and are written here a second time only as an index.
 CREATE VIRTUAL TABLE prompt_fts USING fts5 (
-    prompt, negative, tags, captions, file_name,
+    prompt, negative, tags, captions, file_name, raw_prompt,
     content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
 

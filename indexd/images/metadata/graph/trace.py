@@ -11,6 +11,7 @@ import re
 from indexd.images.facts import Metadata, SamplerPass
 from indexd.images.metadata import values
 from indexd.images.metadata.graph.conditioning import Conditionings, main_text
+from indexd.images.metadata.graph.further import detailers, embeddings_in, enlarged, refiner_of, resources
 from indexd.images.metadata.graph.models import model_chain
 from indexd.images.metadata.graph.nodes import Budget, Graph, Link, Node
 from indexd.images.metadata.graph.settings import carriers, plain, setting
@@ -69,9 +70,6 @@ def traced(graph: Graph, source: str) -> Metadata | None:
     size = _size(graph, primary)
     described = tuple(_described(graph, node) for node in passes[:PASSES_MAX])
     first = described[0]
-    extras = [("other prompt", values.extra(text)) for text in others]
-    if conditionings.guidance is not None:
-        extras.append(("distilled guidance", str(conditionings.guidance)))
     return Metadata(
         generator="comfyui",
         source=source,
@@ -87,12 +85,18 @@ def traced(graph: Graph, source: str) -> Metadata | None:
         clip_skip=_clip_skip(graph, primary),
         model_name=model,
         vae=_vae(graph),
+        guidance=conditionings.guidance,
+        refiner=refiner_of(described),
+        **enlarged(graph, passes),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
         loras=loras,
         controls=controls,
         passes=described,
-        extras=tuple(extras),
+        embeddings=embeddings_in(prompt, *others, *(passage.text for passage in negatives)),
+        detailers=tuple(detailers(graph, passes)),
+        resources=tuple(resources(graph)),
+        extras=tuple(("other prompt", values.extra(text)) for text in others),
     )
 
 
@@ -160,6 +164,8 @@ def _described(graph: Graph, node: Node) -> SamplerPass:
         _schedule(graph, node),
         values.number(setting(graph, node, "denoise")),
         model_chain(graph, node)[0],
+        values.whole(plain(graph, node, "start_at_step")),
+        values.whole(plain(graph, node, "end_at_step")),
     )
 
 
