@@ -55,7 +55,9 @@ def _hires(making: Making) -> str:
 
 def _pass(one: SamplerRun) -> str:
     steps = (
-        f"steps {one.start_step or 0}-{one.end_step}" if one.end_step is not None and one.start_step is not None else None
+        f"steps {one.start_step or 0}-{one.end_step}"
+        if one.end_step is not None and one.start_step is not None
+        else None
     )
     return ", ".join(
         part

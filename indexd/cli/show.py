@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import byte_count, json_option, moment, one_line, print_json, tell
 from indexd.cli.making import making_lines
+from indexd.cli.printing import byte_count, json_option, moment, one_line, print_json, tell
 from indexd.cli.session import operations
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import os
 import pytest
 
 from indexd.images.facts import LoraUse
+from indexd.store.conditions import condition
 from indexd.store.index import Store
-from indexd.store.records import Filter
+from indexd.store.records import Filter, RootRow
 from tests.store.made_up import Library, new_job
 
 BIG = 2**64 - 1
@@ -204,3 +205,43 @@ def test_pictures_come_by_time_or_by_rating(store: Store, library: Library) -> N
     assert store.filters.sorted_ids("rating", None, 2) == [old, new]
     assert store.filters.sorted_ids("rating", {same, middle}, 10) == [middle, same]
     assert store.filters.sorted_ids("newest", [], 10) == []
+
+
+ODD_PATHS = (
+    "June/a.png", "june/B.png", "JUNE/sub/c.png", "june2/d.png", "ju/e.png", "juné/f.png", "junÉ/g.png", "j@/h.png",
+    "ja/i.png", "jA/k.png", "j`/l.png", "jz/m.png", "j{/n.png", "100%/o.png", "100_/p.png", "1000/q.png", "\\/r.png",
+    "june\U0010ffff/s.png", "june\ud7ff/t.png", "a b/ü/u.png", "June", "pictures/June/v.png", "日本/w.png",
+)  # fmt: skip
+PATTERNS = (
+    "june/*", "JUNE/*", "June/su*", "june*", "j*", "j@*", "ja/*", "jA*", "j`*", "jz/*", "juné/*", "junÉ*", "100%/*", "100_*",
+    "\\/*", "june\U0010ffff*", "june\ud7ff*", "a b/ü/*", "*", "*june/*", "june/*.png", "/pictures/june/*", "/PICTURES/J*",
+    "/pictures/*", "/pic*", "/*", "/elsewhere/*", "pictures/june/*", "/pictures/june*u*", "日本/*", "日*", "june", "june/a",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PATTERNS)
+def test_a_folder_answered_from_the_index_is_what_reading_every_path_finds(store: Store, value: str) -> None:
+    roots = [store.roots.ensure(path, "images").id for path in (b"/pictures", b"/pictures/june", b"/Other")]
+    for root in roots:
+        place = Library(store, RootRow(root, b"", "images"))
+        store.images.record([place.sighting(rel, f"{root} {rel}") for rel in ODD_PATHS], 1.0)
+    like = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+    pattern = like if "*" in value else f"%{like}%"
+    with store._database.read() as connection:
+        every = connection.execute(
+            "SELECT image_id FROM file JOIN root ON root.id = root_id WHERE CAST(path AS TEXT) || '/' || display LIKE ?1"
+            " ESCAPE '\\' OR display LIKE ?1 ESCAPE '\\'",
+            (pattern,),
+        ).fetchall()
+    found = store.filters.ids([_is("path", value)])
+    assert found is not None
+    assert set(found) == {image_id for (image_id,) in every}
+
+
+def test_a_folder_is_found_without_reading_every_path(store: Store, library: Library) -> None:
+    library.add("june/a.png")
+    with store._database.read() as connection:
+        sql, bound = condition(connection, _is("path", "june/*"))
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM image WHERE {sql}", bound).fetchall()
+    told = " ".join(str(row) for row in plan)
+    assert "file_by_path (root_id=? AND display>? AND display<?)" in told

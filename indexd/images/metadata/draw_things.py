@@ -10,7 +10,6 @@ from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 from indexd.images.metadata.xmp import xmp_value
 
-
 _COLUMNS = frozenset(("c", "uc", "seed", "steps", "scale", "sampler", "strength", "model", "size", "lora", "loras"))
 
 

@@ -6,7 +6,6 @@ from indexd.images.facts import Metadata
 from indexd.images.metadata import infotext, values
 from indexd.images.metadata.registry import Texts, reads
 
-
 _COLUMNS = frozenset(
     (
         "PositivePrompt",

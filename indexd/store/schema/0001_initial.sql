@@ -58,6 +58,7 @@ CREATE INDEX image_by_model ON image (model_name);
 CREATE INDEX image_by_sampler ON image (sampler);
 CREATE INDEX image_by_schedule ON image (schedule);
 CREATE INDEX image_by_generator ON image (generator);
+CREATE INDEX image_by_vae ON image (vae) WHERE vae IS NOT NULL;
 CREATE INDEX image_by_seed ON image (length(seed), seed);
 CREATE INDEX image_by_job ON image (job) WHERE job IS NOT NULL;
 
@@ -112,6 +113,7 @@ CREATE TABLE control_use (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX control_use_by_model ON control_use (model);
+CREATE INDEX control_use_by_module ON control_use (module);
 
 CREATE TABLE sampler_pass (
     image_id   INTEGER NOT NULL REFERENCES image (id),
@@ -131,7 +133,7 @@ CREATE TABLE sampler_pass (
 -- What few pictures state, so that `image` stays narrow; those that state none of it have no row.
 CREATE TABLE refinement (
     image_id           INTEGER NOT NULL REFERENCES image (id),
-    position           INTEGER NOT NULL,  -- 0
+    position           INTEGER NOT NULL,  -- 0: like the other parts, though there is one at most
     variation_seed     TEXT,
     variation_strength REAL,
     guidance           REAL,
@@ -143,6 +145,10 @@ CREATE TABLE refinement (
     upscaler           TEXT,
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX refinement_by_refiner ON refinement (refiner) WHERE refiner IS NOT NULL;
+CREATE INDEX refinement_by_upscaler ON refinement (upscaler) WHERE upscaler IS NOT NULL;
+CREATE INDEX refinement_by_hires ON refinement (hires_upscaler) WHERE hires_upscaler IS NOT NULL;
 
 -- Textual inversions.
 CREATE TABLE inversion_use (
@@ -203,6 +209,8 @@ CREATE TABLE file (
     was_image_id  INTEGER,  -- what lay there before; no reference, because that content may be forgotten
     UNIQUE (root_id, rel)
 ) STRICT;
+-- Files of a folder, whatever the case of its letters (conditions on paths).
+CREATE INDEX file_by_path ON file (root_id, display COLLATE NOCASE, image_id);
 CREATE INDEX file_of_image ON file (image_id);
 CREATE INDEX file_missing ON file (root_id) WHERE missing_since IS NOT NULL;
 
