@@ -12,7 +12,7 @@ from indexd.store.database import Connection, Database
 from indexd.store.details import Details, details_of
 from indexd.store.files import files_of
 from indexd.store.parts import LORAS, SCORES
-from indexd.store.recording import Recording, restate, restate_lost, told
+from indexd.store.recording import Recording, restate, restate_from_beside, restate_lost, told
 from indexd.store.records import ImageRow, Of, Recorded, Sighting
 from indexd.store.revisions import embed_again
 from indexd.store.texts import refresh_texts
@@ -46,6 +46,7 @@ class Images:
         with self._database.write() as connection:
             recorded = Recording(connection, now).run(sightings)
             restate_lost(connection, sightings, recorded)
+            restate_from_beside(connection, sightings, recorded)
             return recorded
 
     def get(self, image_id: int) -> ImageRow | None:

@@ -12,6 +12,7 @@ from indexd.store.database import Connection
 from indexd.store.merging import take_waiting
 from indexd.store.parts import PARTS, Row
 from indexd.store.records import Of, Recorded, Sighting
+from indexd.store.revisions import embed_again
 from indexd.store.succession import note_successions
 from indexd.store.texts import INSERT_TEXT, file_name, refresh_texts, searched_texts
 from indexd.store.values import canonical_seed, display, ids_json, plain_text, real, signed, whole
@@ -275,3 +276,20 @@ def restate_lost(connection: Connection, sightings: Sequence[Sighting], recorded
         restate(connection, image_id, facts.metadata)
         connection.executemany(_INSERTS["work"], [(image_id, stage) for stage in found[image_id].stages])
     refresh_texts(connection, [image_id for (image_id,) in lost])
+
+
+def restate_from_beside(connection: Connection, sightings: Sequence[Sighting], recorded: Sequence[Recorded]) -> None:
+    """Give known images that state nothing themselves what these sightings read beside their files."""
+    changed = []
+    for one, sighting in zip(recorded, sightings, strict=True):
+        if one.outcome != "known" or one.image_id is None or sighting.facts is None or not sighting.layers_of_texts:
+            continue
+        silent = connection.execute(
+            "SELECT 1 FROM image WHERE id = ? AND (is_ai IS NULL OR source LIKE 'sidecar:%')", (one.image_id,)
+        ).fetchone()
+        if silent is None:
+            continue
+        changed.append(one.image_id)
+        for of, text in restate(connection, one.image_id, sighting.facts.metadata).items():
+            embed_again(connection, one.image_id, sighting.layers_of_texts.get(of, ()), wanted=bool(text.strip()))
+    refresh_texts(connection, changed)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from indexd.watch.beside import is_text, pictures_of
 from indexd.watch.delivery import Delivery
 from indexd.watch.events import RootEvents
 from indexd.watch.known import KnownFiles
@@ -214,7 +215,7 @@ class RootRounds:
             # A folder that only "changed" is the sweep's business: its time says so.
             if hint.change != "changed" and selection.enters(hint.rel):
                 self._scans.want_folder(hint.rel)
-        elif selection.wants(hint.rel):
+        elif selection.wants(hint.rel) or (self.root.purpose == "images" and is_text(hint.rel)):
             self._settler.notice(hint.rel, now, finished=hint.change == "renamed")
 
     def _is_folder(self, hint: Hint) -> bool:
@@ -271,6 +272,9 @@ class RootRounds:
 
     def _hand_over(self, settled: Settled) -> None:
         rel, stamp, source = settled
+        if not self.root.selection.wants(rel):
+            self._hand_over_again(rel)
+            return
         if self._delivery.is_on_its_way(rel, stamp):
             return
         if source == "event" and (self._delivery.is_known(rel, stamp) or self._delivery.recognise(rel, stamp)):
@@ -279,6 +283,14 @@ class RootRounds:
         if source == "missed" and self._events.mode == "native" and age > _EVENT_SECONDS:
             self._lost += 1
         self._delivery.hand_over(rel, stamp)
+
+    def _hand_over_again(self, text: bytes) -> None:
+        """Something was written beside pictures: they are read once more, though they are known as they are."""
+        for rel in pictures_of(self.root.path, text):
+            stamp = self._look(rel).stamp
+            if stamp is not None and self.root.selection.wants(rel):
+                log.debug("%s is read again, because of %s", display(rel), display(text))
+                self._delivery.hand_over(rel, stamp)
 
     def _finish_tickets(self, now: float) -> None:
         done, self._scans.finished_tickets = self._scans.finished_tickets, []

@@ -6,6 +6,7 @@ in docs/formats.md. Reading again with a newer parser needs the raw texts only, 
 
 from indexd.images.metadata import (
     a1111,
+    civitai,
     comfyui,
     draw_things,
     easy_diffusion,
@@ -26,6 +27,7 @@ __all__ = [
     "PARSER_VERSION",
     "Texts",
     "a1111",
+    "civitai",
     "comfyui",
     "draw_things",
     "easy_diffusion",
