@@ -33,7 +33,6 @@ _COLUMNS = frozenset(
         "Raw negative prompt",
         "Lora weights",
         "CFG scale",
-        "CFG Scale",
         "Seed",
         "Size",
         "Model hash",
@@ -57,6 +56,7 @@ _COLUMNS = frozenset(
         "Postprocess upscaler",
     )
 )
+_USUAL = {name.lower(): name for name in _COLUMNS}
 _PLACEHOLDERS = frozenset(("", "unknown"))
 _SAME = re.compile(r"use same\b", re.IGNORECASE)
 
@@ -78,7 +78,7 @@ def read(texts: Texts) -> Metadata | None:
 
 def metadata_of(parts: infotext.Infotext, source: str) -> Metadata:
     """The columns of one infotext."""
-    given = parts.settings
+    given = _in_usual_case(parts.settings)
     resources = values.records(values.json_of(given.get("Civitai resources", "")))
     size = values.size(given.get("Size"))
     generator, version = _maker(given)
@@ -87,7 +87,7 @@ def metadata_of(parts: infotext.Infotext, source: str) -> Metadata:
     sampler = values.stated(given.get("Sampler"))
     schedule = values.stated(given.get("Schedule type") or given.get("Scheduler"))
     steps, seed = values.whole(given.get("Steps")), values.seed(given.get("Seed"))
-    cfg = values.number(given.get("CFG scale") or given.get("CFG Scale") or given.get("cfg scale"))
+    cfg = values.number(given.get("CFG scale"))
     model = _model(given, resources)
     controls, control_keys = infotext_parts.controls(given)
     detailers, detailer_keys = infotext_parts.detailers(given)
@@ -138,6 +138,14 @@ def metadata_of(parts: infotext.Infotext, source: str) -> Metadata:
     )
 
 
+def _in_usual_case(settings: dict[str, str]) -> dict[str, str]:
+    """The settings by the names that A1111 gives them: `CFG Scale`, `seed` and `model` are seen as well."""
+    given: dict[str, str] = {}
+    for key, value in settings.items():
+        given.setdefault(_USUAL.get(key.lower(), key), value)
+    return given
+
+
 def _maker(given: dict[str, str]) -> tuple[str, str | None]:
     """The program that wrote the infotext, by its `Version` and `App`; A1111 itself where nothing says otherwise."""
     version = values.stated(given.get("Version"))
@@ -161,8 +169,7 @@ def _maker(given: dict[str, str]) -> tuple[str, str | None]:
 
 def _model(given: dict[str, str], resources: list[dict[str, object]]) -> str | None:
     """`Model`; stable-diffusion.cpp leaves it empty and fills `Unet`; Civitai names it among its resources."""
-    # "model": the AI Horde's web page.
-    name = next((name for key in ("Model", "Unet", "model") if (name := values.model_name(given.get(key)))), None)
+    name = values.model_name(given.get("Model")) or values.model_name(given.get("Unet"))
     if name is None:
         kinds = ("checkpoint", "model")
         name = next((values.stated(item.get("modelName")) for item in resources if item.get("type") in kinds), None)

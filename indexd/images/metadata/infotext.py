@@ -56,6 +56,9 @@ def split(text: str) -> Infotext | None:
 def _settings_start(text: str) -> int | None:
     last = None
     for match in _SETTINGS_LINE.finditer(text):
+        # The template that follows the settings may itself have a line that looks like them.
+        if last is not None and _TEMPLATE.search(text, last, match.start()):
+            break
         last = match.start()
     if last is not None:
         return last

@@ -91,7 +91,7 @@ def _control_of(unit: dict[str, str]) -> ControlUse:
     if match := re.fullmatch(r"\(([\d.]+), ([\d.]+)\)", unit.get("Timestep Range", "")):
         start, end = match[1], match[2]
     return ControlUse(
-        values.stated(unit.get("Model")),
+        unhashed(unit.get("Model")),
         values.stated(unit.get("Module") or unit.get("Preprocessor")),
         values.number(unit.get("Weight")),
         values.number(start),

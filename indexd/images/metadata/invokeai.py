@@ -7,6 +7,7 @@ from typing import Any
 
 from indexd.images.facts import ControlUse, LoraUse, Metadata
 from indexd.images.metadata import values
+from indexd.images.metadata.invokeai_graph import of_graph
 from indexd.images.metadata.registry import Texts, reads
 
 COMMAND_MAX = 50_000
@@ -14,7 +15,8 @@ COMMAND_MAX = 50_000
 
 _NEGATIVE = re.compile(r"\[([^\[\]]*)\]")
 _DREAM = re.compile(r"\s*\"((?:\\.|[^\"\\])*)\"(.*)", re.DOTALL)
-_OPTION = re.compile(r"(?:^|\s)-(\w+)\s+(\S+)")
+# -s 50 or -s50
+_OPTION = re.compile(r"(?:^|\s)-([A-Za-z])\s*([^\s-]\S*)")
 
 _COLUMNS = frozenset(
     (
@@ -55,7 +57,10 @@ def read(texts: Texts) -> Metadata | None:
     if given := texts.record("png:sd-metadata"):
         return _version_2(given)
     match = _DREAM.match((texts.get("png:Dream") or "")[:COMMAND_MAX])
-    return _version_1(match[1], dict(_OPTION.findall(match[2]))) if match else None
+    if match:
+        return _version_1(match[1], dict(_OPTION.findall(match[2])))
+    # Pictures of the workflow editor have a graph, and no metadata where nobody wired it up.
+    return of_graph(texts)
 
 
 def _version_3(given: dict[str, Any]) -> Metadata:

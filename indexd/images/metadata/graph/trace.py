@@ -199,7 +199,7 @@ def _schedule(graph: Graph, node: Node) -> str | None:
 
 def _side(graph: Graph, sampler: Node, side: str) -> Link | None:
     """The link that brings a sampler its positive or negative conditioning, on itself, its guider or its pipe."""
-    names = ("positive", "conditioning", "cond1") if side == "positive" else ("negative",)
+    names = ("positive", "conditioning", "cond1", "text_embeds") if side == "positive" else ("negative", "text_embeds")
     for node in (sampler, *carriers(graph, sampler)):
         for name in names:
             if (link := graph.link(node, name)) is not None:
@@ -212,10 +212,12 @@ def _side(graph: Graph, sampler: Node, side: str) -> Link | None:
 
 def _size(graph: Graph, sampler: Node) -> tuple[int, int] | None:
     """Width and height in pixels of the latent that the first pass began with."""
-    for node in graph.upstream([sampler.id], unless=_NOT_LATENT):
-        width, height = (values.whole(plain(graph, node, name)) for name in ("width", "height"))
-        if width and height:
-            return width, height
+    # A pipe brings the size along with everything else.
+    for node in (*graph.upstream([sampler.id], unless=_NOT_LATENT), *carriers(graph, sampler)):
+        for prefix in ("", "empty_latent_"):
+            width, height = (values.whole(plain(graph, node, f"{prefix}{name}")) for name in ("width", "height"))
+            if width and height:
+                return width, height
         for name in ("dimensions", "resolution", "size"):
             if (found := values.size(node.inputs.get(name))) is not None:
                 return found
