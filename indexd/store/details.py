@@ -19,6 +19,9 @@ from indexd.store.parts import (
 )
 
 
+_COLUMNS = ("source", "raw_prompt", "gen_width", "gen_height", "clip_skip", "vae")
+
+
 @dataclass(frozen=True, slots=True)
 class Details:
     """The fields of Metadata of the same names, as they are stored."""
@@ -49,8 +52,7 @@ class Details:
 def details_of(connection: Connection, image_id: int) -> Details | None:
     """The details of one picture; None when there is no such picture."""
     row = connection.execute(
-        "SELECT source, raw_prompt, gen_width, gen_height, clip_skip, vae FROM image"
-        " JOIN image_text ON image_text.image_id = image.id WHERE image.id = ?",
+        f"SELECT {', '.join(_COLUMNS)} FROM image JOIN image_text ON image_text.image_id = image.id WHERE image.id = ?",
         (image_id,),
     ).fetchone()
     if row is None:
@@ -60,13 +62,13 @@ def details_of(connection: Connection, image_id: int) -> Details | None:
         return part.read(connection, [image_id]).get(image_id, [])
 
     refinement = next(iter(rows(REFINEMENT)), (None,) * len(REFINEMENT.columns))
+    columns = dict(zip((*_COLUMNS, *REFINEMENT.columns), (*row, *refinement), strict=True))
     return Details(
-        *row,
-        *refinement,
-        tuple(SamplerPass(*values) for values in rows(PASSES)),
-        tuple(ControlUse(*values) for values in rows(CONTROLS)),
-        tuple(EmbeddingUse(*values) for values in rows(INVERSIONS)),
-        tuple(CharacterPrompt(*values) for values in rows(CHARACTERS)),
-        tuple(ResourceUse(*values) for values in rows(RESOURCES)),
-        tuple(DetailerUse(*values) for values in rows(DETAILERS)),
+        **columns,
+        passes=tuple(SamplerPass(*values) for values in rows(PASSES)),
+        controls=tuple(ControlUse(*values) for values in rows(CONTROLS)),
+        embeddings=tuple(EmbeddingUse(*values) for values in rows(INVERSIONS)),
+        characters=tuple(CharacterPrompt(*values) for values in rows(CHARACTERS)),
+        resources=tuple(ResourceUse(*values) for values in rows(RESOURCES)),
+        detailers=tuple(DetailerUse(*values) for values in rows(DETAILERS)),
     )

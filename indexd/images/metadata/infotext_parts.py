@@ -47,9 +47,9 @@ def embeddings(given: dict[str, str], resources: list[dict[str, object]]) -> tup
     for name, digest in _hashes(given, "embed:").items():
         found.setdefault(name, EmbeddingUse(name, digest))
     for item in resources:
-        name = values.stated(item.get("modelName"))
-        if name and str(item.get("type", "")).lower() in ("embed", "embedding", "textualinversion"):
-            found.setdefault(name, EmbeddingUse(name))
+        stated = values.stated(item.get("modelName"))
+        if stated and str(item.get("type", "")).lower() in ("embed", "embedding", "textualinversion"):
+            found.setdefault(stated, EmbeddingUse(stated))
     return tuple(found.values())
 
 

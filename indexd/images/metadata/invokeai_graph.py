@@ -57,8 +57,8 @@ def _metadata(nodes: Nodes, edges: Edges, denoiser: str, source: str) -> Metadat
         guidance=values.number(node.get("guidance")),
         sampler=values.stated(node.get("scheduler")),
         model_name=model,
-        gen_width=next((found for one in (node, *behind) if (found := values.whole(one.get("width")))), None),
-        gen_height=next((found for one in (node, *behind) if (found := values.whole(one.get("height")))), None),
+        gen_width=next((side for one in (node, *behind) if (side := values.whole(one.get("width")))), None),
+        gen_height=next((side for one in (node, *behind) if (side := values.whole(one.get("height")))), None),
         loras=tuple(loras),
     )
 
