@@ -18,7 +18,6 @@ from indexd.store.parts import (
     Row,
 )
 
-
 _COLUMNS = ("source", "raw_prompt", "gen_width", "gen_height", "clip_skip", "vae")
 
 
