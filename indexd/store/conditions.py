@@ -34,8 +34,7 @@ from indexd.store.revisions import FACE
 from indexd.store.tags import with_ancestors
 from indexd.store.values import canonical_seed, plain_text
 
-_WHOLE = {"steps": "image.steps", "width": "image.width", "height": "image.height"}
-_REAL = {"cfg": "image.cfg", "denoise": "image.denoise", "clip_skip": "image.clip_skip"}
+_NUMBERS = frozenset(("steps", "width", "height", "cfg", "denoise", "clip_skip"))
 _NAMES = {"sampler": "sampler", "schedule": "schedule", "generator": "generator", "model": "model_name"}
 # The key of the filter language -> the name of the score.
 _SCORES = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
@@ -77,25 +76,27 @@ _STATED = {
 }
 
 
-def condition(connection: Connection, wanted: Filter) -> Condition:
-    """The SQL condition of a filter. A value that cannot be met gives NOTHING; an unknown key raises ValueError."""
+def condition(connection: Connection, wanted: Filter, *, alone: bool = False) -> Condition:
+    """The SQL condition of a filter. A value that cannot be met gives NOTHING; an unknown key raises ValueError.
+
+    `alone`: it is the only one, so that a range may be answered from its index. Beside others that would be a detour: half of
+    a million rows by way of an index take four times as long as all of them in their order.
+    """
     if wanted.op == "has":
         if wanted.key not in _STATED:
             raise ValueError(f"nothing is known of the key {wanted.key!r}")
         plain: Condition = (_STATED[wanted.key], ())
     else:
-        plain = _plain(connection, wanted)
+        plain = _plain(connection, wanted, alone)
     sql, bound = plain
     # IS NOT TRUE, so that what is not stated counts as "not that".
     return (f"(({sql}) IS NOT TRUE)", bound) if wanted.negate else (f"({sql})", bound)
 
 
-def _plain(connection: Connection, wanted: Filter) -> Condition:
+def _plain(connection: Connection, wanted: Filter, alone: bool) -> Condition:
     key = wanted.key
-    if key in _WHOLE:
-        return number_within(_WHOLE[key], wanted)
-    if key in _REAL:
-        return number_within(_REAL[key], wanted)
+    if key in _NUMBERS:
+        return number_within(f"{'' if alone else '+'}image.{key}", wanted)
     if key == "guidance":
         sql, bound = number_within("guidance", wanted)
         return (f"image.id IN (SELECT image_id FROM refinement WHERE {sql})", bound)
