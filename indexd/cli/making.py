@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from indexd_schemas.output import ControlUnit, Detailer, Making, Resource, SamplerRun
 
 
-def making_lines(making: Making) -> Iterator[tuple[str, str]]:
-    """Name and text of each line; what is not stated has none."""
+def making_lines(making: Making, prompt: str | None) -> Iterator[tuple[str, str]]:
+    """Name and text of each line; what is not stated has none, nor a raw prompt that is `prompt` over again."""
     size = f"{making.gen_width}x{making.gen_height}" if making.gen_width and making.gen_height else None
     plain = (
         ("read from", making.source),
-        ("raw prompt", making.raw_prompt),
+        ("raw prompt", making.raw_prompt if making.raw_prompt != prompt else None),
         ("made at", size),
         ("clip skip", making.clip_skip),
         ("vae", making.vae),

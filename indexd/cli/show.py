@@ -63,7 +63,7 @@ def _print(shown: ShownImage, raw: bool) -> None:
     for name, value in rows:
         if value not in (None, ""):
             tell(f"{name:>16}  {value}")
-    for name, text in making_lines(shown.making):
+    for name, text in making_lines(shown.making, image.prompt):
         tell(f"{name:>16}  {one_line(text)}")
     for file in shown.files:
         gone = f"  missing since {moment(file.missing_since)}" if file.missing_since else ""
