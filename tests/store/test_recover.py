@@ -426,6 +426,7 @@ def test_the_rest_of_a_page_that_broke_off_is_lost_and_not_zeros(tmp_path: Path)
     connection = apsw.Connection(str(path))
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}").fetchall()
     connection.execute("CREATE TABLE words (text TEXT)")
+    connection.execute("INSERT INTO words VALUES ('short')")
     connection.execute("INSERT INTO words VALUES (?)", ("waves and " * (PAGE_BYTES * 11 // 20),))
     connection.close()
     whole = path.read_bytes()
@@ -433,12 +434,11 @@ def test_the_rest_of_a_page_that_broke_off_is_lost_and_not_zeros(tmp_path: Path)
     path.write_bytes(whole[: 100 - PAGE_BYTES])
     header = kept_header(path)
     assert header == whole[:100]
-    plain = apsw.Connection(str(path))
-    assert "\0" in str(plain.execute("SELECT text FROM words").fetchall()[0][0])
-    plain.close()
     careful = open_with_header(path, header)
     careful.execute("PRAGMA writable_schema = ON").fetchall()
+    assert careful.execute("SELECT text FROM words WHERE rowid = 1").fetchall() == [("short",)]
+    # Plain SQLite gives zeros or an input/output error here, as the page happens to be read.
     with pytest.raises(apsw.CorruptError):
-        careful.execute("SELECT text FROM words").fetchall()
+        careful.execute("SELECT text FROM words WHERE rowid = 2").fetchall()
     careful.close()
     assert path.read_bytes() == whole[: 100 - PAGE_BYTES]
