@@ -235,3 +235,9 @@ def test_detailers_embeddings_and_addresses() -> None:
 def test_stacks_of_loras(nodes: Nodes) -> None:
     found = read(nodes)
     assert (found.loras, found.model_name) == ((LoraUse("a", -0.5),), "some model")
+
+
+def test_the_picture_that_it_began_with_is_named() -> None:
+    nodes = base(empty=("VAEEncode", {"pixels": ["i", 0], "vae": ["ckpt", 2]}), i=("LoadImage", {"image": "in/a.png"}))
+    assert ("source image", "in/a.png") in read(nodes).extras
+    assert read(base()).extras == ()

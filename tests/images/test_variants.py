@@ -385,3 +385,25 @@ def test_our_own_recipe_fills_the_same_places() -> None:
         (EmbeddingUse("e", "ab"),),
         (DetailerUse("d", None, None, 0.3),),
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt", "negative"),
+    [
+        ("Prompt: a duck | NegativePrompt: a goose", "a duck", "a goose"),
+        ("Prompt: a | b, <lora:x:0.5> | NegativePrompt: ", "a | b, <lora:x:0.5>", ""),
+        ("Prompt: say | Steps: 3 | and go on | NegativePrompt: c | d", "say | Steps: 3 | and go on", "c | d"),
+    ],
+)
+def test_koboldcpp_puts_bars_between(given: str, prompt: str, negative: str) -> None:
+    found = read(
+        f"{given} | Steps: 20 | CFGScale: 7 | Guidance: 3.5 | Seed: 5 | Size: 512x768 | Sampler: dpm++2m karras| Timestep Shift: 3"
+        " | Clip skip: -1 | Model: dir/some.gguf | VAE: v | Version: KoboldCpp"
+    )
+    assert (found.generator, found.prompt, found.negative_prompt) == ("koboldcpp", prompt, negative)
+    assert (found.seed, found.steps, found.cfg, found.guidance) == ("5", 20, 7.0, 3.5)
+    # As stable-diffusion.cpp has it: one name for both.
+    assert (found.sampler, found.schedule, found.model_name) == ("dpm++2m karras", None, "some")
+    assert (found.gen_width, found.clip_skip, found.vae) == (512, None, "v")
+    assert found.extras == (("Timestep Shift", "3"),)
+    assert read("Prompt: a recipe | Steps: mix well | Version: mine").is_ai is None

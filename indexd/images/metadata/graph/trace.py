@@ -96,7 +96,10 @@ def traced(graph: Graph, source: str) -> Metadata | None:
         embeddings=embeddings_in(prompt, *others, *(passage.text for passage in negatives)),
         detailers=tuple(detailers(graph, passes)),
         resources=tuple(resources(graph)),
-        extras=tuple(("other prompt", values.extra(text)) for text in others),
+        extras=(
+            *(("other prompt", values.extra(text)) for text in others),
+            *(("source image", values.extra(name)) for name in _source_images(graph, primary)),
+        ),
     )
 
 
@@ -222,6 +225,13 @@ def _size(graph: Graph, sampler: Node) -> tuple[int, int] | None:
             if (found := values.size(node.inputs.get(name))) is not None:
                 return found
     return None
+
+
+def _source_images(graph: Graph, sampler: Node) -> list[str]:
+    """The names of the pictures that the first pass began with (img2img)."""
+    behind = graph.upstream([sampler.id], unless=_NOT_LATENT)
+    names = (values.stated(node.inputs.get("image")) for node in behind if node.has("loadimage"))
+    return [name for name in names if name is not None]
 
 
 def _clip_skip(graph: Graph, sampler: Node) -> int | None:
