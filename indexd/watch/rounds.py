@@ -288,7 +288,8 @@ class RootRounds:
         """Something was written beside pictures: they are read once more, though they are known as they are."""
         for rel in pictures_of(self.root.path, text):
             stamp = self._look(rel).stamp
-            if stamp is not None and self.root.selection.wants(rel):
+            # What is not known yet is brought by its own event, and under its own name where case does not count.
+            if stamp is not None and (self._delivery.is_known(rel, stamp) or self._delivery.is_on_its_way(rel, stamp)):
                 log.debug("%s is read again, because of %s", display(rel), display(text))
                 self._delivery.hand_over(rel, stamp)
 

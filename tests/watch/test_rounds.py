@@ -524,6 +524,20 @@ def test_a_text_that_is_written_beside_a_picture_brings_the_picture_again(
     assert hand.take() == []
 
 
+def test_a_text_waits_for_no_index_and_brings_nothing_that_is_unknown(hand: HandDriven, folder: Path) -> None:
+    hand.stores = False
+    hand.open()
+    (folder / "x.png").write_bytes(b"picture")
+    hand.say(Hint(b"x.png", "changed", folder=False))
+    (folder / "x.txt").write_bytes(b"text")
+    hand.say(Hint(b"x.txt", "changed", folder=False))
+    assert hand.take() == [b"x.png", b"x.png"]
+    (folder / "y.PNG").write_bytes(b"picture")
+    (folder / "y.txt").write_bytes(b"text")
+    hand.say(Hint(b"y.txt", "changed", folder=False))
+    assert hand.take() == []
+
+
 def test_the_log_of_a_folder_brings_its_newest_pictures_again(hand: HandDriven, folder: Path) -> None:
     for name in ("x.png", "y.png", "z.png"):
         old_file(folder / name)
