@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from indexd.watch.beside import is_text, pictures_of
 from indexd.watch.delivery import Delivery
@@ -121,6 +121,8 @@ class RootRounds:
         self._timers(now)
         if len(self._settler) < _ENOUGH_PENDING:
             self._scans.step()
+            late, self._scans.late = self._scans.late, []
+            self._bring_again(late, "a text beside it")
             if self._scans.exchanged:
                 self._scans.exchanged = False
                 self._delivery.forget_sent()
@@ -286,11 +288,14 @@ class RootRounds:
 
     def _hand_over_again(self, text: bytes) -> None:
         """Something was written beside pictures: they are read once more, though they are known as they are."""
-        for rel in pictures_of(self.root.path, text):
+        self._bring_again(pictures_of(self.root.path, text), display(text))
+
+    def _bring_again(self, rels: Sequence[bytes], because: str) -> None:
+        for rel in rels:
             stamp = self._look(rel).stamp
             # What is not known yet is brought by its own event, and under its own name where case does not count.
             if stamp is not None and (self._delivery.is_known(rel, stamp) or self._delivery.is_on_its_way(rel, stamp)):
-                log.debug("%s is read again, because of %s", display(rel), display(text))
+                log.debug("%s is read again, because of %s", display(rel), because)
                 self._delivery.hand_over(rel, stamp)
 
     def _finish_tickets(self, now: float) -> None:

@@ -186,3 +186,21 @@ def test_a_text_that_came_later_is_told_of_a_silent_picture_only(tmp_path: Path)
         (tmp_path / "a.txt").write_text(INFOTEXT.replace("duck", "crane"), "utf-8")
         record("a.png")
         assert store.images.rows([silent])[silent].prompt == "a crane"
+
+
+def test_the_index_tells_which_pictures_say_nothing_themselves(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "b.png").write_bytes(png(text("parameters", INFOTEXT)))
+    (tmp_path / "c.png").write_bytes(png(size=(5, 5)))
+    (tmp_path / "c.txt").write_text(INFOTEXT, "utf-8")
+    with Store.open(tmp_path / "index.db") as store:
+        root = store.roots.ensure(os.fsencode(tmp_path), "images").id
+        for name in (b"a.png", b"b.png", b"c.png"):
+            settled = SettledFile(
+                root, os.fsencode(tmp_path), name, FileStamp.of(os.lstat(tmp_path / os.fsdecode(name))), "images"
+            )
+            store.images.record([image(settled, IntakeContext(Settings()))], 7.0)
+        rels = [b"a.png", b"b.png", b"c.png", *(b"%d.png" % number for number in range(1200))]
+        assert store.files.silent(root, rels) == {b"a.png": 7.0, b"c.png": 7.0}
+        store.files.mark_missing(root, [b"a.png"], 8.0)
+        assert store.files.silent(root, rels) == {b"c.png": 7.0}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -522,6 +524,32 @@ def test_a_text_that_is_written_beside_a_picture_brings_the_picture_again(
     (folder / os.fsdecode(text)).unlink()
     hand.say(Hint(text, "gone", folder=False))
     assert hand.take() == []
+
+
+@pytest.mark.parametrize("mode", ["native", "poll"])
+def test_a_scan_finds_texts_that_no_event_told_of(
+    hand: HandDriven, folder: Path, mode: Literal["native", "poll"]
+) -> None:
+    for name in ("x.png", "y.png", "z.png"):
+        old_file(folder / name)
+    root = WatchedRoot(ROOT_ID, os.fsencode(folder), mode=mode)
+    hand.open(root)
+    assert sorted(hand.take()) == [b"x.png", b"y.png", b"z.png"]
+    hand.known.read_at = {b"x.png": time.time() - 100, b"y.png": time.time() + 100}
+    for name in ("x.txt", "y.txt", "z.txt"):
+        (folder / name).write_bytes(b"text")
+    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.run()
+    assert hand.take() == [b"x.png"]
+    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.run()
+    assert hand.take() == []
+    os.utime(folder / "x.txt", (time.time() - 10, time.time() - 10))
+    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.run()
+    assert hand.take() == [b"x.png"]
+    hand.reopen()
+    assert hand.take() == [b"x.png"]
 
 
 def test_a_text_waits_for_no_index_and_brings_nothing_that_is_unknown(hand: HandDriven, folder: Path) -> None:
