@@ -57,6 +57,9 @@ def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
         if folder.path in ours:
             _make(Path(os.fsdecode(folder.path)), known=row.identity is not None)
         roots.append(_watched(row, folder))
+    passed = store.relocation.to_innermost({root.id: root.path for root in roots if root.purpose == "images"})
+    if passed.files or passed.dropped:
+        log.info("%d files belong to another watched folder now, the innermost that holds them", passed.files)
     return roots
 
 

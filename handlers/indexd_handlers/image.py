@@ -10,8 +10,8 @@ import os
 
 from indexd.errors import NotAPicture, NotRegular, is_machines_fault
 from indexd.images.read import read
-from indexd.images.sidecar import sidecars
-from indexd.layers.description import stages_for
+from indexd.images.sidecar import is_from_beside, sidecars
+from indexd.layers.description import layers_of_texts, stages_for
 from indexd.registry import IntakeContext, handles_file
 from indexd.store.records import Sighting
 from indexd.watch.paths import absolute, display
@@ -45,6 +45,7 @@ def image(file: SettledFile, context: IntakeContext) -> Sighting:
         file.stamp,
         facts,
         stages=stages_for(facts, faces=bool(context.settings.faces.detectors)),
+        layers_of_texts=layers_of_texts() if is_from_beside(facts.metadata) else {},
     )
 
 

@@ -25,7 +25,7 @@ from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
 from indexd.search.embedder import WorkerEmbedder
 from indexd.search.find import find_id, find_row
-from indexd.search.present import file_of, image_of, shown_text
+from indexd.search.present import extras_of, file_of, image_of, making_of, shown_text
 from indexd.search.run import Search
 from indexd.search.targets import Target
 from indexd.statistics.tell import tell_statistics
@@ -91,7 +91,8 @@ class LocalOperations(LocalCharacters):
             files=[file_of(file) for file in row.files],
             work=pending_work(self._store, roles_now(self._config, self._live), row.id),
             regions=regions_with_characters(self._store, self._store.faces.of_image(row.id)),
-            extras={key: shown_text(value) for key, value in row.extras},
+            making=making_of(self._store.images.details(row.id)),
+            extras=extras_of(row),
             raw=raw,
         )
 

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 
 from indexd.images.metadata import PARSER_VERSION, parse
-from indexd.layers.description import LAYERS
+from indexd.layers.description import layers_of_texts
 from indexd.store.index import Store
-from indexd.store.records import Of
 from indexd_schemas.replies import Reparsed
 
 # What a reader of metadata adds to the problems of a picture; the others come from the file itself and stay.
@@ -27,7 +26,7 @@ def reparse(
         return Reparsed(read=0, changed=0, last_id=None, left=0)
     raws, problems = store.images.raws(ids), store.images.problems(ids)
     stated = {image_id: parse(raws.get(image_id, ()), _of_the_file(problems.get(image_id))) for image_id in ids}
-    changed = store.images.restate(stated, _layers_by_text())
+    changed = store.images.restate(stated, layers_of_texts())
     if changed and announce is not None:
         announce()
     return Reparsed(read=len(ids), changed=changed, last_id=ids[-1], left=left - len(ids))
@@ -35,11 +34,3 @@ def reparse(
 
 def _of_the_file(problem: str | None) -> list[str]:
     return [part for part in (problem or "").split("; ") if part and not part.startswith(_READERS_PROBLEM)]
-
-
-def _layers_by_text() -> dict[Of, list[str]]:
-    found: dict[Of, list[str]] = {}
-    for layer in LAYERS.values():
-        if layer.of in ("prompt", "negative_prompt"):
-            found.setdefault(layer.of, []).append(layer.name)
-    return found

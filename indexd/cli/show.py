@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexd.cli.making import making_lines
 from indexd.cli.printing import byte_count, json_option, moment, one_line, print_json, tell
 from indexd.cli.session import operations
 
@@ -62,6 +63,8 @@ def _print(shown: ShownImage, raw: bool) -> None:
     for name, value in rows:
         if value not in (None, ""):
             tell(f"{name:>16}  {value}")
+    for name, text in making_lines(shown.making, image.prompt):
+        tell(f"{name:>16}  {one_line(text)}")
     for file in shown.files:
         gone = f"  missing since {moment(file.missing_since)}" if file.missing_since else ""
         tell(f"{'file':>16}  {file.path}  {byte_count(file.size)}{gone}")

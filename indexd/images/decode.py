@@ -20,6 +20,7 @@ from indexd.images.containers.kinds import FORMATS
 from indexd.images.picture_hash import picture_hash
 from indexd.images.source import Source
 from indexd.images.thumbnail import shrunk, thumbnail_path, write_thumbnail
+from indexd.images.webp_stealth import hidden_in
 from indexd.watch.regular import open_regular
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
@@ -36,14 +37,17 @@ _TRANSPARENT = frozenset(("RGBA", "LA", "PA", "RGBa", "La"))
 
 def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
     """A thumbnail and a picture hash for each picture of the call; those that cannot be decoded have their reason in
-    `problems`.
+    `problems`, and what is hidden in the pixels of some is in `hidden`.
 
     Running it twice is harmless: a thumbnail that is there already is left as it is, and the hash taken from it. Raises OSError where the folder
     of thumbnails cannot be written, because that is no fault of a picture.
     """
     problems: dict[int, str] = {}
     hashes: dict[int, bytes] = {}
+    hidden: dict[int, str] = {}
     for index, (path, content_hash) in enumerate(call.jobs):
+        if (text := hidden_in(path)) is not None:
+            hidden[index] = text
         there = _thumbnail_there(thumbnail_path(call.folder, content_hash))
         if there is not None:
             hashes[index] = picture_hash(there)
@@ -61,7 +65,7 @@ def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
         small = shrunk(picture, call.size_px)
         write_thumbnail(small, call.folder, content_hash, call.size_px)
         hashes[index] = picture_hash(small)
-    return ThumbnailsMade(problems, hashes)
+    return ThumbnailsMade(problems, hashes, hidden)
 
 
 def _thumbnail_there(target: Path) -> Image.Image | None:

@@ -36,6 +36,45 @@ class ControlUse:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingUse:
+    """One textual inversion that the prompts named."""
+
+    name: str
+    hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterPrompt:
+    """A prompt of its own for one of the characters in the picture (NovelAI 4), and where it stands: shares, 0 to 1."""
+
+    text: str
+    negative_text: str | None = None
+    x: float | None = None
+    y: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUse:
+    """A model as a site of models knows it: `address` is Civitai's version number or `urn:air:...`."""
+
+    address: str
+    kind: str | None = None
+    name: str | None = None
+    version: str | None = None
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DetailerUse:
+    """One detector whose finds were made anew (ADetailer, FaceDetailer); texts are None where the picture's own were used."""
+
+    model: str | None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    denoise: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """How a picture was judged when it was made; `model` is the revision that did it, None where none is needed."""
 
@@ -46,7 +85,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class SamplerPass:
-    """One pass of a sampler; the first pass from an empty latent is the primary one (order 0)."""
+    """One pass of a sampler; the first pass from an empty latent is the primary one (order 0).
+
+    `start_step` and `end_step` are stated where it does only some of the steps.
+    """
 
     seed: str | None = None
     steps: int | None = None
@@ -55,6 +97,8 @@ class SamplerPass:
     schedule: str | None = None
     denoise: float | None = None
     model_name: str | None = None
+    start_step: int | None = None
+    end_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +106,8 @@ class Metadata:
     """What made the picture, as its own metadata says. None = not stated.
 
     `seed` is decimal text, because seeds go to 2**64 - 1 and SQLite integers do not. `is_ai` says how it is known
-    that a model made the picture: "metadata", "c2pa", "iptc", or None. `extras` holds every pair no column is made for.
+    that a model made the picture: "metadata", "c2pa", "iptc", or None. `guidance` is the distilled one (FLUX), `upscaler`
+    what enlarged the finished picture. `extras` holds every pair no column is made for.
     `job` is "job-id/item-index" where this program made the picture.
     """
 
@@ -83,6 +128,15 @@ class Metadata:
     model_name: str | None = None
     model_hash: str | None = None
     vae: str | None = None
+    variation_seed: str | None = None
+    variation_strength: float | None = None
+    guidance: float | None = None
+    refiner: str | None = None
+    hires_scale: float | None = None
+    hires_steps: int | None = None
+    hires_upscaler: str | None = None
+    hires_denoise: float | None = None
+    upscaler: str | None = None
     gen_width: int | None = None
     gen_height: int | None = None
     job: str | None = None
@@ -91,6 +145,10 @@ class Metadata:
     loras: tuple[LoraUse, ...] = ()
     controls: tuple[ControlUse, ...] = ()
     passes: tuple[SamplerPass, ...] = ()
+    embeddings: tuple[EmbeddingUse, ...] = ()
+    characters: tuple[CharacterPrompt, ...] = ()
+    resources: tuple[ResourceUse, ...] = ()
+    detailers: tuple[DetailerUse, ...] = ()
     scores: tuple[Score, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
     raw: tuple[RawChunk, ...] = field(default=(), repr=False)

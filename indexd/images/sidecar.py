@@ -1,4 +1,4 @@
-"""Texts beside a picture with the same stem: A1111's and Easy Diffusion's .txt, JSON of several programs.
+"""Texts beside a picture: .txt and JSON of several programs with the same stem, and Fooocus' log of the whole folder.
 
 A caption for training has the same name as an infotext: the readers tell them apart by what stands in them.
 """
@@ -10,12 +10,26 @@ from collections.abc import Sequence
 
 from indexd.errors import NotRegular
 from indexd.images.containers.encodings import decoded
-from indexd.images.facts import RawChunk
+from indexd.images.facts import Metadata, RawChunk
+from indexd.images.fooocus_log import logged
 from indexd.watch.regular import open_regular
 
 SIDECAR_BYTES_MAX = 1 << 20
 
-_ENDINGS = ((b".txt", "sidecar:txt"), (b".json", "sidecar:json"), (b".swarm.json", "sidecar:json"))
+KEYS = "sidecar:"
+"""What the keys of all such texts begin with."""
+
+_ENDINGS = (
+    (b".txt", "sidecar:txt"),
+    (b".json", "sidecar:json"),
+    (b".swarm.json", "sidecar:json"),
+    (b".civitai.info", "sidecar:civitai"),
+)
+
+
+def is_from_beside(metadata: Metadata) -> bool:
+    """Whether all that is known of a picture's making stands beside it."""
+    return (metadata.source or "").startswith(KEYS)
 
 
 def sidecars(picture: bytes) -> Sequence[RawChunk]:
@@ -31,4 +45,6 @@ def sidecars(picture: bytes) -> Sequence[RawChunk]:
         if raw and len(raw) <= SIDECAR_BYTES_MAX:
             text, encoding = decoded(raw.removeprefix(b"\xef\xbb\xbf"))
             chunks.append(RawChunk(key, encoding, text))
+    if (entry := logged(picture)) is not None:
+        chunks.append(entry)
     return chunks

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from indexd.errors import IndexdError
-from indexd.layers import faces, successors
+from indexd.layers import faces, hidden, successors
 from indexd.layers.description import LAYERS, SUCCESSION, THUMBNAIL
 from indexd.layers.ledger import Ledger
 from indexd.store.records import WorkItem
@@ -113,6 +113,7 @@ def settle(store: Ledger, batch: Batch, result: Any, now: float) -> None:
         made = {image_id: result.hashes[place] for place, image_id in enumerate(batch.ids) if place not in problems}
         if made:
             store.picture_hashes.put(THUMBNAIL, made)
+        hidden.settle(store, {batch.ids[place]: text for place, text in result.hidden.items()})
     elif isinstance(result, Embedded):
         problems = dict(result.problems)
         _put(store, batch, result)

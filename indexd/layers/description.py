@@ -46,6 +46,15 @@ STAGES: tuple[str, ...] = (SUCCESSION, THUMBNAIL, *LAYERS)
 looks for its rating; then the thumbnail, because it is what people see first."""
 
 
+def layers_of_texts() -> dict[Of, list[str]]:
+    """The layers by the text that they are made from."""
+    found: dict[Of, list[str]] = {}
+    for layer in LAYERS.values():
+        if layer.of in ("prompt", "negative_prompt"):
+            found.setdefault(layer.of, []).append(layer.name)
+    return found
+
+
 def stages_for(facts: ImageFacts, *, faces: bool = True) -> tuple[str, ...]:
     """The stages that a picture with these facts needs; a text layer only where there is a text to embed.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from indexd.store.records import Of, RegionRow, Revision, WorkItem
+from indexd.images.facts import Metadata, RawChunk
+from indexd.store.records import ImageRow, Of, RegionRow, Revision, WorkItem
 from indexd.worker.calls import FoundRegion, Vectors
 
 
@@ -62,6 +63,18 @@ class ImageShelf(Protocol):
 
     def paths(self, ids: Collection[int]) -> Mapping[int, bytes]:
         """One present file each, for the pictures that have one."""
+        ...
+
+    def rows(self, ids: Iterable[int]) -> Mapping[int, ImageRow]:
+        """What is known of the pictures."""
+        ...
+
+    def raws(self, ids: Iterable[int]) -> Mapping[int, Sequence[RawChunk]]:
+        """The texts that were found in their files."""
+        ...
+
+    def restate(self, stated: Mapping[int, Metadata], stages: Mapping[Of, Sequence[str]]) -> int:
+        """Put what is known now in the place of what was; `stages` names the layers by the text that they embed."""
         ...
 
     def set_decode_problem(self, image_id: int, text: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from indexd.images.metadata.redact import redacted
+from indexd.store.details import Details
 from indexd.store.records import FileRow, ImageRow, RegionRow
 from indexd.watch.paths import display
-from indexd_schemas.output import Image, ImageFile, Lora, Region
+from indexd_schemas.output import Image, ImageFile, Lora, Making, Region
 
 
 def present_file(row: ImageRow) -> FileRow | None:
@@ -75,6 +79,31 @@ def file_of(row: FileRow) -> ImageFile:
         modified_at=row.stamp.mtime_ns / 1e9,
         missing_since=row.missing_since,
     )
+
+
+def making_of(details: Details | None) -> Making:
+    """How a picture was made as the JSON contract has it; nothing where the picture is gone meanwhile."""
+    if details is None:
+        return Making()
+    fields = asdict(details)
+    fields["passes"] = [{**one, "model": one.pop("model_name")} for one in fields["passes"]]
+    return Making.model_validate(_shown(fields))
+
+
+def extras_of(row: ImageRow) -> dict[str, str]:
+    """What no column is made for, by name; what is stated several times stands in lines below each other."""
+    found: dict[str, str] = {}
+    for key, value in row.extras:
+        found[key] = f"{found[key]}\n{shown_text(value)}" if key in found else shown_text(value)
+    return found
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return shown_text(value)
+    if isinstance(value, dict):
+        return {key: _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def shown_text(text: str) -> str:

@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
-from indexd.search.beside import beside
 from indexd.search.calibrate import Background, fulltext_scores, match_share
 from indexd.search.cutoff import cutoff_of
 from indexd.search.embedder import Embedder
 from indexd.search.likeness import farthest, nearest, scores
 from indexd.search.overlap import deviations
+from indexd.search.parallel import parallel
 from indexd.search.plan import Plan, Planner, Probe, Words
 from indexd.search.present import image_of, present_file
 from indexd.search.ranking import Column, Ranking
@@ -125,7 +125,7 @@ class Search:
         return found[:limit]
 
     def _rank(self, plan: Plan, scales: Sequence[Background], limit: int) -> Ranking:
-        answers = beside(
+        answers = parallel(
             [
                 *(partial(self._nearest, plan, probe, limit) for probe in plan.probes),
                 *(partial(self._matches, plan, words, limit) for words in plan.words),
@@ -133,7 +133,7 @@ class Search:
         )
         found, matched = answers[: len(plan.probes)], answers[len(plan.probes) :]
         ids = list(dict.fromkeys(image_id for hits in (*found, *matched) for image_id in hits))
-        columns = beside(
+        columns = parallel(
             [
                 partial(self._by_layer, probe, scale, near, ids)
                 for probe, scale, near in zip(plan.probes, scales, found, strict=True)

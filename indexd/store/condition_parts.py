@@ -73,6 +73,20 @@ def in_list(what: str, names: list[str] | list[int], closing: str = "") -> Condi
     return (f"{what} IN (SELECT value FROM json_each(?)){closing}", (json.dumps(names),)) if names else NOTHING
 
 
+def listed_by(sql: str) -> str | None:
+    """The statement whose `image_id` are all that meet a condition, where the condition is nothing but a list of them."""
+    start, end = "(image.id IN (", "))"
+    if not sql.startswith(f"{start}SELECT image_id FROM ") or not sql.endswith(end):
+        return None
+    inner = sql[len(start) : -len(end)]
+    depth = 0
+    for sign in inner:
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            return None
+    return inner
+
+
 def ends_of(wanted: Filter) -> tuple[str | None, str | None]:
     """The lower and the upper end, None where it is open."""
     return (wanted.value, wanted.value) if wanted.op == "=" else (wanted.low, wanted.high)

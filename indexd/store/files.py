@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from indexd.store.database import Connection, Database
 from indexd.store.records import FileRow
@@ -17,6 +17,7 @@ _ROW = """
 SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
 FROM file JOIN root ON root.id = root_id
 """
+_ASKED_AT_ONCE = 500
 RawFile = tuple[int, int, bytes, bytes, int, int, int, int | None, str | None, float | None]
 
 
@@ -48,6 +49,22 @@ class Files:
                 (root_id,),
             ).fetchall()
         return {rel: FileStamp(size, mtime_ns, unsigned(inode)) for rel, size, mtime_ns, inode in rows}
+
+    def silent(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+        """Those of these present files whose picture says nothing itself of how it was made, with the time of its first reading."""
+        found: dict[bytes, float] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(rels), _ASKED_AT_ONCE):
+                some = rels[start : start + _ASKED_AT_ONCE]
+                found.update(
+                    connection.execute(
+                        "SELECT rel, added_at FROM file JOIN image ON image.id = image_id"
+                        f" WHERE root_id = ? AND rel IN ({', '.join('?' * len(some))}) AND missing_since IS NULL"
+                        " AND (is_ai IS NULL OR source LIKE 'sidecar:%')",
+                        (root_id, *some),
+                    ).fetchall()
+                )
+        return found
 
     def counts(self) -> tuple[int, int]:
         """How many files are present (those with a problem too), and how many are missing."""

@@ -16,7 +16,7 @@ from indexd.store.values import ids_json, plain_text
 # bm25 of 10 000 hits of one word takes 12 ms, of two 25 ms, of half a million 430 ms: beyond this the newest come first, all worth the same.
 MOST_RANKED_HITS = 10_000
 # A word in the prompt or in a tag says more than one in a file name.
-_RANK = "bm25(prompt_fts, 1.0, 1.0, 1.5, 1.0, 0.5)"
+_RANK = "bm25(prompt_fts, 1.0, 1.0, 1.5, 1.0, 0.5, 1.0)"
 # Ten thousand ids take 3 ms to become a table in SQLite, fifty thousand 20.
 MANY_AMONG = 10_000
 CHUNK_HITS = 4096

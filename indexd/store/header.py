@@ -1,6 +1,7 @@
-"""Reading an index whose first hundred bytes are lost: they say what is known of every index, so they can be supplied.
+"""Reading an index whose first hundred bytes are lost, or that breaks off within a page.
 
-The damaged file is not written: a VFS lays the header over it while it is read. Layout:
+What the header says is known of every index, so it can be supplied. The rest of a page that is not there would be read as
+zeros, and texts with it: such a page counts as lost. The damaged file is not written: a VFS lays the header over it while it is read. Layout:
 https://sqlite.org/fileformat2.html#the_database_header
 """
 
@@ -18,6 +19,15 @@ from indexd.store.migrate import APPLICATION_ID, migrations
 HEADER_BYTES = 100
 _TABLE_PAGES = (0x05, 0x0D)
 _numbers = itertools.count(1)
+
+
+def kept_header(index: Path) -> bytes | None:
+    """The header of a file that breaks off within a page, to be opened with; None where it ends with a page."""
+    size = index.stat().st_size
+    if size < PAGE_BYTES or size % PAGE_BYTES == 0:
+        return None
+    with index.open("rb") as file:
+        return file.read(HEADER_BYTES)
 
 
 def supplied_header(index: Path) -> bytes | None:
@@ -40,7 +50,7 @@ def supplied_header(index: Path) -> bytes | None:
 
 
 def open_with_header(index: Path, header: bytes) -> apsw.Connection:
-    """A connection that reads `index` as if it began with `header`."""
+    """A connection that reads the whole pages of `index` as if it began with `header`."""
     vfs = _HeaderVFS(f"header-{next(_numbers)}", str(index), header)
     return apsw.Connection(str(index), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs.name)
 
@@ -68,6 +78,10 @@ class _HeaderFile(apsw.VFSFile):
         if offset >= HEADER_BYTES:
             return data
         return (self._header[offset:] + data[HEADER_BYTES - offset :])[:amount]
+
+    def xFileSize(self) -> int:  # noqa: N802
+        size: int = super().xFileSize()
+        return size - size % PAGE_BYTES
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802, ARG002
         raise apsw.ReadOnlyError("the damaged index is only read")

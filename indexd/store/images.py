@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from indexd.images.facts import LoraUse, Metadata, RawChunk, Score
 from indexd.store.counting import image_count
 from indexd.store.database import Connection, Database
+from indexd.store.details import Details, details_of
 from indexd.store.files import files_of
-from indexd.store.recording import Recording, restate, restate_lost, told
+from indexd.store.parts import LORAS, SCORES
+from indexd.store.recording import Recording, restate, restate_from_beside, restate_lost, told
 from indexd.store.records import ImageRow, Of, Recorded, Sighting
 from indexd.store.revisions import embed_again
 from indexd.store.texts import refresh_texts
@@ -44,6 +46,7 @@ class Images:
         with self._database.write() as connection:
             recorded = Recording(connection, now).run(sightings)
             restate_lost(connection, sightings, recorded)
+            restate_from_beside(connection, sightings, recorded)
             return recorded
 
     def get(self, image_id: int) -> ImageRow | None:
@@ -65,6 +68,11 @@ class Images:
         """The images of these ids, by id; unknown ids are left out."""
         with self._database.read() as connection:
             return _rows(connection, ids)
+
+    def details(self, image_id: int) -> Details | None:
+        """What is known of how the picture was made beyond the columns of `get`."""
+        with self._database.read() as connection:
+            return details_of(connection, image_id)
 
     def raw(self, image_id: int) -> list[RawChunk]:
         """The metadata texts as they stood in the file, in their order."""
@@ -169,23 +177,24 @@ class Images:
 
 
 def _rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
-    wanted = ids_json(ids)
+    chosen = list(ids)
+    wanted = ids_json(chosen)
     rows = connection.execute(f"{_SELECT} WHERE image.id IN (SELECT value FROM json_each(?))", (wanted,)).fetchall()
     tags = _tags(connection, wanted, "tag")
     folder_tags = _tags(connection, wanted, "folder_tag")
-    loras = _loras(connection, wanted)
+    loras = LORAS.read(connection, chosen)
     files = files_of(connection, wanted)
-    scores = _scores(connection, wanted)
+    scores = SCORES.read(connection, chosen)
     found = {}
     for row in rows:
         image_id = row[0]
         several = (
             tuple(tags.get(image_id, ())),
-            tuple(loras.get(image_id, ())),
+            tuple(LoraUse(*use) for use in loras.get(image_id, ())),
             tuple((name, value) for name, value in json.loads(row[-1] or "[]")),
             tuple(files.get(image_id, ())),
             tuple(folder_tags.get(image_id, ())),
-            tuple(scores.get(image_id, ())),
+            tuple(Score(*one) for one in scores.get(image_id, ())),
         )
         found[image_id] = ImageRow(*(*row[:-1], *several))
     return found
@@ -198,26 +207,4 @@ def _tags(connection: Connection, ids: str, table: str) -> dict[int, list[str]]:
         (ids,),
     ):
         found.setdefault(image_id, []).append(name)
-    return found
-
-
-def _scores(connection: Connection, ids: str) -> dict[int, list[Score]]:
-    found: dict[int, list[Score]] = {}
-    for image_id, *values in connection.execute(
-        "SELECT image_id, name, value, model FROM score"
-        " WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, position",
-        (ids,),
-    ):
-        found.setdefault(image_id, []).append(Score(*values))
-    return found
-
-
-def _loras(connection: Connection, ids: str) -> dict[int, list[LoraUse]]:
-    found: dict[int, list[LoraUse]] = {}
-    for image_id, *values in connection.execute(
-        "SELECT image_id, name, weight, text_weight, hash FROM lora_use"
-        " WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, position",
-        (ids,),
-    ):
-        found.setdefault(image_id, []).append(LoraUse(*values))
     return found

@@ -19,8 +19,9 @@ import apsw
 from indexd.store.aside import discard
 from indexd.store.backup import Watcher, load_vectors, open_still
 from indexd.store.database import Connection
-from indexd.store.header import open_with_header, supplied_header
+from indexd.store.header import kept_header, open_with_header, supplied_header
 from indexd.store.migrate import open_database
+from indexd.store.parts import PARTS
 from indexd.store.recording import FACTS_LOST, LOST_IDENTITY
 from indexd.store.records import Of
 from indexd.store.revisions import WANTING
@@ -30,7 +31,7 @@ from indexd.store.texts import refresh_texts
 
 _Item = TypeVar("_Item")
 
-_PARTS_BY_IMAGE = ("lora_use", "score", "control_use", "sampler_pass")
+_PARTS_BY_IMAGE = tuple(part.table for part in PARTS)
 # No file has this size, so the next scan sees a change and reads the file again.
 _UNREAD_SIZE = -1
 
@@ -103,7 +104,11 @@ def _fill(connection: Connection, damaged: Path, backup: Path | None, rebuilt: R
 def _open_damaged(damaged: Path) -> apsw.Connection | None:
     """The damaged index for reading, with what its log holds; None when not even its list of tables can be read."""
     try:
-        connection = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
+        header = kept_header(damaged)
+        if header is not None:
+            connection = open_with_header(damaged, header)
+        else:
+            connection = apsw.Connection(str(damaged), flags=apsw.SQLITE_OPEN_READWRITE)
         _take_as_it_is(connection)
     except apsw.Error:
         return _open_headless(damaged)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from indexd.images.facts import ImageFacts, Metadata
 from indexd.store.counting import last_image_id
 from indexd.store.database import Connection
 from indexd.store.merging import take_waiting
+from indexd.store.parts import PARTS, Row
 from indexd.store.records import Of, Recorded, Sighting
+from indexd.store.revisions import embed_again
 from indexd.store.succession import note_successions
-from indexd.store.texts import INSERT_TEXT, file_name, refresh_texts
+from indexd.store.texts import INSERT_TEXT, file_name, refresh_texts, searched_texts
 from indexd.store.values import canonical_seed, display, ids_json, plain_text, real, signed, whole
 
 # A 4 KB workflow deflates in 60 us at this level; higher levels save 3 % more and double that.
@@ -37,13 +38,7 @@ _INSERTS = {
     "image": _insert("image", _IMAGE_COLUMNS),
     "image_text": _insert("image_text", ("image_id", "prompt", "negative_prompt", "raw_prompt", "extras")),
     "raw_chunk": _insert("raw_chunk", ("image_id", "position", "key", "encoding", "text")),
-    "lora_use": _insert("lora_use", ("image_id", "position", "name", "weight", "text_weight", "hash")),
-    "score": _insert("score", ("image_id", "position", "name", "value", "model")),
-    "control_use": _insert("control_use", ("image_id", "position", "model", "module", "weight", "start_at", "end_at")),
-    "sampler_pass": _insert(
-        "sampler_pass",
-        ("image_id", "position", "seed", "steps", "cfg", "sampler", "schedule", "denoise", "model_name"),
-    ),
+    **{part.table: part.insert for part in PARTS},
     "prompt_fts": INSERT_TEXT,
     "work": "INSERT OR IGNORE INTO work (image_id, stage) VALUES (?, ?)",
 }
@@ -60,8 +55,6 @@ FACTS_LOST = -1
 
 LOST_IDENTITY = "lost "
 """Before the id: what stands in the place of a content hash that was lost with a damaged index."""
-
-Row = tuple[Any, ...]
 
 
 class Recording:
@@ -179,10 +172,11 @@ class Recording:
         )
         prompt, negative = plain_text(metadata.prompt), plain_text(metadata.negative_prompt)
         rows["image_text"].append((image_id, prompt, negative, plain_text(metadata.raw_prompt), _extras(metadata)))
-        rows["prompt_fts"].append((image_id, prompt or "", negative or "", file_name(display(sighting.rel))))
+        rows["prompt_fts"].append(searched_texts(image_id, metadata, file_name(display(sighting.rel))))
         rows["work"] += ((image_id, stage) for stage in sighting.stages)
-        for table, children in _children(metadata):
-            rows[table] += ((image_id, position, *values) for position, values in enumerate(children))
+        rows["raw_chunk"] += ((image_id, position, *values) for position, values in enumerate(_raw(metadata)))
+        for part in PARTS:
+            rows[part.table] += part.of(metadata, image_id)
 
 
 def _stated(metadata: Metadata) -> Row:
@@ -215,56 +209,15 @@ def _extras(metadata: Metadata) -> str | None:
     return json.dumps([list(pair) for pair in metadata.extras]) if metadata.extras else None
 
 
-def _children(metadata: Metadata) -> Iterator[tuple[str, list[Row]]]:
-    yield (
-        "raw_chunk",
-        [
-            (
-                plain_text(chunk.key),
-                plain_text(chunk.encoding),
-                zlib.compress(chunk.text.encode("utf-8", "surrogatepass"), DEFLATE_LEVEL),
-            )
-            for chunk in metadata.raw
-        ],
-    )
-    yield (
-        "lora_use",
-        [
-            (plain_text(use.name), real(use.weight), real(use.text_weight), plain_text(use.hash))
-            for use in metadata.loras
-        ],
-    )
-    # A value that is no number would be no column either.
-    yield (
-        "score",
-        [
-            (plain_text(one.name), value, plain_text(one.model))
-            for one in metadata.scores
-            if (value := real(one.value)) is not None
-        ],
-    )
-    yield (
-        "control_use",
-        [
-            (plain_text(use.model), plain_text(use.module), real(use.weight), real(use.start), real(use.end))
-            for use in metadata.controls
-        ],
-    )
-    yield (
-        "sampler_pass",
-        [
-            (
-                canonical_seed(one.seed),
-                whole(one.steps),
-                real(one.cfg),
-                plain_text(one.sampler),
-                plain_text(one.schedule),
-                real(one.denoise),
-                plain_text(one.model_name),
-            )
-            for one in metadata.passes
-        ],
-    )
+def _raw(metadata: Metadata) -> list[Row]:
+    return [
+        (
+            plain_text(chunk.key),
+            plain_text(chunk.encoding),
+            zlib.compress(chunk.text.encode("utf-8", "surrogatepass"), DEFLATE_LEVEL),
+        )
+        for chunk in metadata.raw
+    ]
 
 
 def restate(connection: Connection, image_id: int, metadata: Metadata) -> dict[Of, str]:
@@ -285,9 +238,12 @@ def restate(connection: Connection, image_id: int, metadata: Metadata) -> dict[O
     connection.execute(
         _INSERTS["image_text"], (image_id, prompt, negative, plain_text(metadata.raw_prompt), _extras(metadata))
     )
-    for table, rows in _children(metadata):
-        connection.execute(f"DELETE FROM {table} WHERE image_id = ?", (image_id,))
-        connection.executemany(_INSERTS[table], [(image_id, position, *values) for position, values in enumerate(rows)])
+    connection.execute("DELETE FROM raw_chunk WHERE image_id = ?", (image_id,))
+    raw = [(image_id, position, *values) for position, values in enumerate(_raw(metadata))]
+    connection.executemany(_INSERTS["raw_chunk"], raw)
+    for part in PARTS:
+        connection.execute(f"DELETE FROM {part.table} WHERE image_id = ?", (image_id,))
+        connection.executemany(part.insert, part.of(metadata, image_id))
     after: dict[Of, str | None] = {"prompt": prompt, "negative_prompt": negative}
     return {of: text or "" for (of, text), old in zip(after.items(), before, strict=True) if text != old}
 
@@ -298,7 +254,7 @@ def told(connection: Connection, image_id: int) -> list[Row]:
     found: list[Row] = connection.execute(
         f"SELECT created_at, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)
     ).fetchall()
-    for table in ("image_text", "lora_use", "score", "control_use", "sampler_pass"):
+    for table in ("image_text", *(part.table for part in PARTS)):
         found += connection.execute(f"SELECT * FROM {table} WHERE image_id = ? ORDER BY 1, 2", (image_id,)).fetchall()
     return found
 
@@ -320,3 +276,20 @@ def restate_lost(connection: Connection, sightings: Sequence[Sighting], recorded
         restate(connection, image_id, facts.metadata)
         connection.executemany(_INSERTS["work"], [(image_id, stage) for stage in found[image_id].stages])
     refresh_texts(connection, [image_id for (image_id,) in lost])
+
+
+def restate_from_beside(connection: Connection, sightings: Sequence[Sighting], recorded: Sequence[Recorded]) -> None:
+    """Give known images that state nothing themselves what these sightings read beside their files."""
+    changed = []
+    for one, sighting in zip(recorded, sightings, strict=True):
+        if one.outcome != "known" or one.image_id is None or sighting.facts is None or not sighting.layers_of_texts:
+            continue
+        silent = connection.execute(
+            "SELECT 1 FROM image WHERE id = ? AND (is_ai IS NULL OR source LIKE 'sidecar:%')", (one.image_id,)
+        ).fetchone()
+        if silent is None:
+            continue
+        changed.append(one.image_id)
+        for of, text in restate(connection, one.image_id, sighting.facts.metadata).items():
+            embed_again(connection, one.image_id, sighting.layers_of_texts.get(of, ()), wanted=bool(text.strip()))
+    refresh_texts(connection, changed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,7 +35,8 @@ class RootRow:
 class Sighting:
     """A settled file that was read: either its facts, or the problem for which it is no picture.
 
-    `stages` names the work that the picture still needs ("thumbnail", layer names).
+    `stages` names the work that the picture still needs ("thumbnail", layer names). `layers_of_texts` names the layers by the
+    text that they embed, for a picture that is known already and of which something beside it says more now.
     """
 
     root_id: int
@@ -43,6 +45,7 @@ class Sighting:
     facts: ImageFacts | None
     problem: str | None = None
     stages: tuple[str, ...] = ()
+    layers_of_texts: Mapping[Of, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

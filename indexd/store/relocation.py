@@ -6,7 +6,7 @@ for the one that was meant, and asks no more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from indexd.errors import UsageError
@@ -56,6 +56,26 @@ class Relocation:
                     raise _OnlyAsked
         except _OnlyAsked:
             pass
+        return done
+
+    def to_innermost(self, watched: Mapping[int, bytes]) -> Relocated:
+        """Put each file into the innermost watched folder that holds it (`watched`: id -> path).
+
+        A folder that is watched by itself from now on takes over what lay there, and gives it back when it no longer is.
+        """
+        done = Relocated()
+        with self._database.write() as connection:
+            rows = connection.execute("SELECT id, path FROM root WHERE purpose = 'images'").fetchall()
+            # From the outside in: what passes on to a folder may pass on to one within it.
+            roots = sorted((_Root(*row) for row in rows), key=lambda root: len(root.path))
+            inside = sorted((_Root(*item) for item in watched.items()), key=lambda root: len(root.path))
+            for root in roots:
+                if root.id not in watched and (holder := _holding(root.path, inside, without=None)) is not None:
+                    prefix = below(root.path, holder.path) or b""
+                    _pass_on(connection, (root.id, b""), (holder.id, prefix), done)
+                for other in inside:
+                    if other.id != root.id and (rel := below(other.path, root.path)):
+                        _pass_on(connection, (root.id, rel), (other.id, b""), done)
         return done
 
 
@@ -122,6 +142,17 @@ def _rename(connection: Connection, root: _Root, path: bytes) -> int:
     )
     connection.execute("UPDATE file SET inode = 0 WHERE root_id = ?", (root.id,))
     return connection.changes()
+
+
+def _pass_on(connection: Connection, source: tuple[int, bytes], target: tuple[int, bytes], done: Relocated) -> None:
+    root_id, inner = source
+    start = inner + b"/" if inner else b""
+    held = connection.execute(
+        "SELECT 1 FROM file WHERE root_id = ? AND rel >= ? AND (? = x'' OR rel < ?) LIMIT 1",
+        (root_id, start, inner, inner + b"0"),
+    ).fetchone()
+    if held is not None:
+        _move_rows(connection, source, target, done)
 
 
 def _move_rows(connection: Connection, source: tuple[int, bytes], target: tuple[int, bytes], done: Relocated) -> None:

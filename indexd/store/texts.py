@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from indexd.images.facts import Metadata
 from indexd.store.database import Connection
+from indexd.store.parts import CHARACTERS
 from indexd.store.tags import refresh_folder_tags
-from indexd.store.values import ids_json
+from indexd.store.values import ids_json, plain_text
 
 INSERT_TEXT = """
-INSERT INTO prompt_fts (rowid, prompt, negative, tags, captions, file_name) VALUES (?, ?, ?, '', '', ?)
+INSERT INTO prompt_fts (rowid, prompt, negative, raw_prompt, tags, captions, file_name) VALUES (?, ?, ?, ?, '', '', ?)
 """
+
+
+def searched_texts(image_id: int, metadata: Metadata, name: str) -> tuple[int, str, str, str, str]:
+    """The row of INSERT_TEXT for a new picture: prompts of single characters are parts of the prompts."""
+    prompts = (metadata.prompt, *(one.text for one in metadata.characters))
+    negatives = (metadata.negative_prompt, *(one.negative_text for one in metadata.characters))
+    return image_id, _joined(prompts), _joined(negatives), plain_text(metadata.raw_prompt) or "", name
+
+
+def _joined(texts: Iterable[str | None]) -> str:
+    return "\n".join(plain_text(text) for text in texts if text)
 
 
 def file_name(display: str) -> str:
@@ -28,7 +41,7 @@ def refresh_texts(connection: Connection, ids: Iterable[int]) -> None:
     refresh_folder_tags(connection, wanted)
     rows = connection.execute(
         """
-        SELECT image_id, coalesce(prompt, ''), coalesce(negative_prompt, ''),
+        SELECT image_id, prompt, negative_prompt, coalesce(raw_prompt, ''),
                (SELECT coalesce(group_concat(name, ' , '), '') FROM (
                     SELECT name FROM tag WHERE tag.image_id = image_text.image_id
                     UNION SELECT name FROM folder_tag WHERE folder_tag.image_id = image_text.image_id)),
@@ -37,10 +50,20 @@ def refresh_texts(connection: Connection, ids: Iterable[int]) -> None:
         """,
         (ids_json(wanted),),
     ).fetchall()
-    for image_id, prompt, negative, tags, displays in rows:
+    characters = CHARACTERS.read(connection, wanted)
+    for image_id, prompt, negative, raw_prompt, tags, displays in rows:
+        spoken = characters.get(image_id, ())
         connection.execute(
-            "INSERT OR REPLACE INTO prompt_fts (rowid, prompt, negative, tags, captions, file_name) VALUES (?, ?, ?, ?, '', ?)",
-            (image_id, prompt, negative, tags, _names(displays)),
+            "INSERT OR REPLACE INTO prompt_fts (rowid, prompt, negative, raw_prompt, tags, captions, file_name)"
+            " VALUES (?, ?, ?, ?, ?, '', ?)",
+            (
+                image_id,
+                _joined((prompt, *(row[0] for row in spoken))),
+                _joined((negative, *(row[1] for row in spoken))),
+                raw_prompt,
+                tags,
+                _names(displays),
+            ),
         )
 
 

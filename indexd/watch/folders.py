@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from indexd.config import Config
 from indexd.watch.ignore import Selection
+from indexd.watch.paths import relative
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +24,22 @@ class WatchedFolder:
 
 
 def watched_folders(config: Config) -> list[WatchedFolder]:
-    """Every watched folder, whether it is there or not. A folder that is named twice counts once, as named first."""
+    """Every watched folder, whether it is there or not. A folder that is named twice counts once, as named first.
+
+    What lies in several of them belongs to the innermost, whose own settings are meant for it.
+    """
     watch = config.settings.watch
-    found = [
-        WatchedFolder(os.fsencode(root.path), "images", root.mode, Selection.of(root, watch), root.folder_tags)
-        for root in config.settings.roots
-    ]
     output, inbox = os.fsencode(config.places.output), os.fsencode(config.places.inbox)
-    found.append(WatchedFolder(output, "images", "auto", Selection(ignore=watch.ignore)))
+    paths = [*(os.fsencode(root.path) for root in config.settings.roots), output]
+    found = [
+        WatchedFolder(path, "images", root.mode, Selection.of(root, watch, _inner(path, paths)), root.folder_tags)
+        for path, root in zip(paths, config.settings.roots, strict=False)
+    ]
+    found.append(WatchedFolder(output, "images", "auto", Selection(ignore=watch.ignore, inner=_inner(output, paths))))
     found.append(WatchedFolder(inbox, "jobs", "auto", Selection(ignore=watch.ignore, purpose="jobs")))
     return list({folder.path: folder for folder in reversed(found)}.values())[::-1]
+
+
+def _inner(path: bytes, paths: Sequence[bytes]) -> list[bytes]:
+    """Those of the paths that lie below this one, relative to it."""
+    return [rel for other in paths if (rel := relative(path, other))]

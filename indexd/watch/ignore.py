@@ -64,7 +64,8 @@ class Selection:
     Globs are relative to the root with `/`: `*` and `?` stay within a name, `**` crosses folders, `[a-z]` is a choice.
     A glob without `/` means the name at any depth. `ignore` holds names or globs that count everywhere. Letter case
     counts for globs except on Windows, never for the built-in names. Only names that end as pictures do count; with
-    `purpose` "jobs" only `*.yaml` and `*.yml` directly inside the root.
+    `purpose` "jobs" only `*.yaml` and `*.yml` directly inside the root. `inner` are folders below the root that are watched
+    by themselves: what lies there is theirs.
     """
 
     def __init__(
@@ -73,15 +74,17 @@ class Selection:
         exclude: Sequence[str] = (),
         ignore: Sequence[str] = (),
         purpose: str = "images",
+        inner: Iterable[bytes] = (),
     ) -> None:
         self._include = _any_of(include)
         self._exclude = _any_of((*exclude, *ignore))
         self._jobs = purpose == "jobs"
+        self._inner = frozenset(inner)
 
     @classmethod
-    def of(cls, root: Root, watch: Watch) -> Selection:
+    def of(cls, root: Root, watch: Watch, inner: Iterable[bytes] = ()) -> Selection:
         """The selection that the settings ask for one folder of pictures."""
-        return cls(root.include, root.exclude, watch.ignore)
+        return cls(root.include, root.exclude, watch.ignore, inner=inner)
 
     def file(self, rel: bytes, name: bytes) -> bool:
         """Whether the file counts; the folders above it are taken to be entered."""
@@ -116,6 +119,8 @@ class Selection:
             return "only files directly inside the inbox are job files"
         if _built_in(name):
             return f"the folder name {_text(name)} is ignored everywhere"
+        if rel in self._inner:
+            return f"the folder {_text(rel)} is watched by itself"
         if self._exclude and (self._exclude.match(rel) or self._exclude.match(rel + b"/")):
             return f"the folder {_text(rel)} is excluded by the settings"
         return None

@@ -29,6 +29,10 @@ class KnownFiles(Protocol):
         """The same contents have new stamps, or are back."""
         ...
 
+    def silent(self, root_id: int, rels: Sequence[bytes], /) -> dict[bytes, float]:
+        """Those of these files that say nothing of how they were made, with the time at which they were read first."""
+        ...
+
     def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp, /) -> bool:
         """The file is now called `new_rel`, present. False: the old path is not known, so the file must be read."""
         ...
@@ -52,6 +56,7 @@ class KnownInMemory:
         self.present: dict[int, dict[bytes, FileStamp]] = present if present is not None else {}
         self.absent: dict[int, dict[bytes, FileStamp]] = {}
         self.moves: list[tuple[bytes, bytes]] = []
+        self.read_at: dict[bytes, float] = {}
         self._lock = threading.RLock()
 
     def record(self, root_id: int, rel: bytes, stamp: FileStamp) -> None:
@@ -81,6 +86,12 @@ class KnownInMemory:
             gone = {rel: present.pop(rel) for rel in rels if rel in present}
             self.absent.setdefault(root_id, {}).update(gone)
             return len(gone)
+
+    def silent(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+        """Those of these files that are present and that `read_at` names."""
+        with self._lock:
+            present = self.present.get(root_id, {})
+            return {rel: self.read_at[rel] for rel in rels if rel in present and rel in self.read_at}
 
     def touch(self, root_id: int, files: Sequence[tuple[bytes, FileStamp]]) -> None:
         """Present again, or with a new stamp."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from indexd.watch.beside import is_text
 from indexd.watch.ignore import Selection
 from indexd.watch.paths import absolute
 from indexd.watch.stamp import FileStamp, is_relocated
@@ -19,6 +20,8 @@ SLICE_ENTRIES = 2000
 # A folder that changed this short a time ago may change again without a new time, so its time is not trusted.
 _RACY_NS = 2_000_000_000
 _REPARSE_POINT = 0x400
+# Texts beside pictures that one pass remembers; what lies beyond is seen when it changes.
+TEXTS_MAX = 100_000
 # What a remembered folder time is set to where it must be looked at again; no real time is.
 UNTRUSTED = -1
 
@@ -58,7 +61,7 @@ class Comparison:
 
     Only real folders are entered (no links, no junctions), and only regular files that the selection wants are found.
     A known file is compared whatever the selection says. `folder_times` maps each folder to its mtime in ns, taken
-    before its names were read, so that a later change is always seen.
+    before its names were read, so that a later change is always seen. `texts` are those beside pictures, with their mtime in ns.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Comparison:
         self._known_folders = known_folders
         self._kept_folders: set[bytes] = set()
         self.report = ReconcileReport()
+        self.texts: list[tuple[bytes, int]] = []
         self.folder_times: dict[bytes, int] = {}
 
     def slices(self) -> Iterator[Found]:
@@ -171,6 +175,8 @@ class Comparison:
         elif self._selection.file(rel, entry.name) and entry.is_file(follow_symlinks=False):
             self.report.new += 1
             found.append(Finding(rel, FileStamp.of(entry.stat(follow_symlinks=False), inodes=self._inodes), new=True))
+        elif len(self.texts) < TEXTS_MAX and is_text(entry.name) and entry.is_file(follow_symlinks=False):
+            self.texts.append((rel, entry.stat(follow_symlinks=False).st_mtime_ns))
 
 
 def _is_junction(entry: os.DirEntry[bytes]) -> bool:

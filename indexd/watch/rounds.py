@@ -7,8 +7,9 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from indexd.watch.beside import is_text, pictures_of
 from indexd.watch.delivery import Delivery
 from indexd.watch.events import RootEvents
 from indexd.watch.known import KnownFiles
@@ -120,6 +121,8 @@ class RootRounds:
         self._timers(now)
         if len(self._settler) < _ENOUGH_PENDING:
             self._scans.step()
+            late, self._scans.late = self._scans.late, []
+            self._bring_again(late, "a text beside it")
             if self._scans.exchanged:
                 self._scans.exchanged = False
                 self._delivery.forget_sent()
@@ -214,7 +217,7 @@ class RootRounds:
             # A folder that only "changed" is the sweep's business: its time says so.
             if hint.change != "changed" and selection.enters(hint.rel):
                 self._scans.want_folder(hint.rel)
-        elif selection.wants(hint.rel):
+        elif selection.wants(hint.rel) or (self.root.purpose == "images" and is_text(hint.rel)):
             self._settler.notice(hint.rel, now, finished=hint.change == "renamed")
 
     def _is_folder(self, hint: Hint) -> bool:
@@ -271,6 +274,9 @@ class RootRounds:
 
     def _hand_over(self, settled: Settled) -> None:
         rel, stamp, source = settled
+        if not self.root.selection.wants(rel):
+            self._hand_over_again(rel)
+            return
         if self._delivery.is_on_its_way(rel, stamp):
             return
         if source == "event" and (self._delivery.is_known(rel, stamp) or self._delivery.recognise(rel, stamp)):
@@ -279,6 +285,18 @@ class RootRounds:
         if source == "missed" and self._events.mode == "native" and age > _EVENT_SECONDS:
             self._lost += 1
         self._delivery.hand_over(rel, stamp)
+
+    def _hand_over_again(self, text: bytes) -> None:
+        """Something was written beside pictures: they are read once more, though they are known as they are."""
+        self._bring_again(pictures_of(self.root.path, text), display(text))
+
+    def _bring_again(self, rels: Sequence[bytes], because: str) -> None:
+        for rel in rels:
+            stamp = self._look(rel).stamp
+            # What is not known yet is brought by its own event, and under its own name where case does not count.
+            if stamp is not None and (self._delivery.is_known(rel, stamp) or self._delivery.is_on_its_way(rel, stamp)):
+                log.debug("%s is read again, because of %s", display(rel), because)
+                self._delivery.hand_over(rel, stamp)
 
     def _finish_tickets(self, now: float) -> None:
         done, self._scans.finished_tickets = self._scans.finished_tickets, []

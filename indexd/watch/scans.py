@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from indexd.watch.beside import pictures_of
 from indexd.watch.delivery import Delivery
 from indexd.watch.known import KnownFiles, recall
-from indexd.watch.reconcile import Comparison, Found, changed_folders
+from indexd.watch.reconcile import TEXTS_MAX, Comparison, Found, changed_folders
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.settle import Settler, Source
 from indexd.watch.stamp import FileStamp
@@ -19,6 +20,7 @@ from indexd.watch.standing import Standing
 # A file whose last change lies this far back needs no more watching before it counts as finished.
 _OLD_SECONDS = 2.0
 _GONE_AT_ONCE = 500
+_TEXTS_AT_ONCE = 50
 
 
 @dataclass(slots=True)
@@ -31,7 +33,8 @@ class Scans:
     """What is still to be scanned, and the scan under way. Findings go to the settler, moves and losses to the delivery.
 
     `inodes`: they last on this file system. `exchanged`: another folder came while one was compared; it is for the caller to
-    look which, and to set it back. `clock` never goes back, `wall` is seconds since the epoch. Used by one thread.
+    look which, and to set it back. `late`: pictures beside which something was written after they were read, to be read again
+    by the caller. `clock` never goes back, `wall` is seconds since the epoch. Used by one thread.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Scans:
         self._folder_times: dict[bytes, int] = {}
         self.inodes = True
         self.exchanged = False
+        self._texts_seen: dict[bytes, int] = {}
+        self.late: list[bytes] = []
         self.finished_tickets: list[threading.Event] = []
         self.last_full_at: float | None = None
         self.full_seconds = 0.0
@@ -198,7 +203,23 @@ class Scans:
                 return False
             self._take(found, elsewhere, source)
             yield
+        if self._root.purpose == "images":
+            yield from self._take_texts(comparison)
         return True
+
+    def _take_texts(self, comparison: Comparison) -> Iterator[None]:
+        """Texts that were written after the pictures beside them were read, unseen: each is taken once."""
+        fresh = [(rel, mtime_ns) for rel, mtime_ns in comparison.texts if self._texts_seen.get(rel) != mtime_ns]
+        if len(self._texts_seen) + len(fresh) > 2 * TEXTS_MAX:
+            self._texts_seen.clear()
+        self._texts_seen.update(fresh)
+        for start in range(0, len(fresh), _TEXTS_AT_ONCE):
+            some = fresh[start : start + _TEXTS_AT_ONCE]
+            beside = {rel: pictures_of(self._root.path, rel) for rel, _ in some}
+            read_at = self._known.silent(self._root.id, [rel for rels in beside.values() for rel in rels])
+            for text, mtime_ns in some:
+                self.late += [rel for rel in beside[text] if mtime_ns / 1e9 > read_at.get(rel, float("inf"))]
+            yield
 
     def _take(
         self,

@@ -62,8 +62,10 @@ def fault(call: AnyCall, result: Any) -> str | None:
             return _faces_fault(len(paths), result)
         case ComparePictures(pairs), PicturesCompared(verdicts):
             return _count_fault("verdicts", len(verdicts), len(pairs))
-        case MakeThumbnails(jobs), ThumbnailsMade(problems, hashes):
+        case MakeThumbnails(jobs), ThumbnailsMade(problems, hashes, hidden):
             told = {*problems, *hashes}
+            if not told >= set(hidden):
+                return f"hidden texts of pictures {sorted(set(hidden) - told)}, of which nothing else was told"
             return None if told == set(range(len(jobs))) else f"pictures {sorted(told)} of {len(jobs)} were told of"
         case Render(), Rendered(png):
             return None if png.startswith(_PNG) else f"{len(png)} bytes that are no PNG"

@@ -211,11 +211,12 @@ class MakeThumbnails:
 
 @dataclass(frozen=True, slots=True)
 class ThumbnailsMade:
-    """Both map the position in `jobs`: `problems` to the reason for which that picture could not be decoded, `hashes`
-    to its picture hash, b"" where it is too plain to have one."""
+    """All map the position in `jobs`: `problems` to the reason for which that picture could not be decoded, `hashes`
+    to its picture hash, b"" where it is too plain to have one, `hidden` to the text that was found in its pixels."""
 
     problems: Mapping[int, str]
     hashes: Mapping[int, bytes] = field(default_factory=dict)
+    hidden: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,92 @@ class Image(BaseModel):
     problem: str | None = None
 
 
+class SamplerRun(BaseModel):
+    """One pass of a sampler, the first one first; `start_step` and `end_step` where it did only some of the steps."""
+
+    seed: str | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    denoise: float | None = None
+    model: str | None = None
+    start_step: int | None = None
+    end_step: int | None = None
+
+
+class ControlUnit(BaseModel):
+    """A ControlNet: `module` is its preprocessor, `start` and `end` are shares of the steps."""
+
+    model: str | None = None
+    module: str | None = None
+    weight: float | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+class Embedding(BaseModel):
+    """A textual inversion that the prompts name."""
+
+    name: str
+    hash: str | None = None
+
+
+class CharacterText(BaseModel):
+    """A prompt for one character in the picture, and where it stands (shares, 0 to 1)."""
+
+    text: str
+    negative_text: str | None = None
+    x: float | None = None
+    y: float | None = None
+
+
+class Resource(BaseModel):
+    """A model as a site of models knows it: Civitai's version number or `urn:air:…`."""
+
+    address: str
+    kind: str | None = None
+    name: str | None = None
+    version: str | None = None
+    weight: float | None = None
+
+
+class Detailer(BaseModel):
+    """What a detector found was made anew; texts are null where the picture's own were used."""
+
+    model: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    denoise: float | None = None
+
+
+class Making(BaseModel):
+    """How a picture was made, beyond what lists show: `source` is where in the file it stands, `guidance` the distilled
+    one (FLUX), `upscaler` what enlarged the finished picture."""
+
+    source: str | None = None
+    raw_prompt: str | None = None
+    gen_width: int | None = None
+    gen_height: int | None = None
+    clip_skip: int | None = None
+    vae: str | None = None
+    variation_seed: str | None = None
+    variation_strength: float | None = None
+    guidance: float | None = None
+    refiner: str | None = None
+    hires_scale: float | None = None
+    hires_steps: int | None = None
+    hires_upscaler: str | None = None
+    hires_denoise: float | None = None
+    upscaler: str | None = None
+    passes: list[SamplerRun] = Field(default_factory=list)
+    controls: list[ControlUnit] = Field(default_factory=list)
+    embeddings: list[Embedding] = Field(default_factory=list)
+    characters: list[CharacterText] = Field(default_factory=list)
+    resources: list[Resource] = Field(default_factory=list)
+    detailers: list[Detailer] = Field(default_factory=list)
+
+
 class Region(BaseModel):
     """A face, or another thing that a detector found. The box is in shares, 0 to 1, of the upright picture; `size_px` is
     its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again. `character` says whose
@@ -149,6 +235,7 @@ class ShownImage(Output):
     files: list[ImageFile]
     work: list[PendingWork]
     regions: list[Region] = Field(default_factory=list)
+    making: Making = Field(default_factory=Making)
     extras: dict[str, str] = Field(default_factory=dict)
     raw: dict[str, str] = Field(default_factory=dict)
 

@@ -41,6 +41,7 @@ NO_COMMANDS = {
     "checked",
     "hits",
     "emit_job",
+    "making",
 }
 
 

@@ -123,7 +123,7 @@ def test_a_sampler_in_five_nodes() -> None:
     assert (metadata.prompt, metadata.negative_prompt, metadata.cfg) == ("a duck", "", None)
     assert (metadata.seed, metadata.steps, metadata.sampler, metadata.schedule) == ("42", 20, "euler", "simple")
     assert metadata.model_name == "flux1-dev"
-    assert ("distilled guidance", "3.5") in metadata.extras
+    assert metadata.guidance == 3.5
     nodes["g"] = ("CFGGuider", {"model": ["unet", 0], "positive": ["good", 0], "negative": ["bad", 0], "cfg": 4})
     assert (read(nodes).cfg, read(nodes).negative_prompt) == (4.0, "a goose")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata, RawChunk
+from indexd.images.facts import CharacterPrompt, ControlUse, LoraUse, Metadata, RawChunk
 from indexd.images.metadata import parse
 from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
 
@@ -218,7 +218,7 @@ NAI = {
 def test_novelai_in_chunks_in_exif_and_hidden() -> None:
     chunks = read(png__Comment=NAI, png__Source="some", png__Software="NovelAI")
     assert (seven(chunks), chunks.schedule, chunks.generator) == (ANSWERS, "karras", "novelai")
-    assert ("character prompt", "a girl @ 0.1,0.5") in chunks.extras
+    assert chunks.characters == (CharacterPrompt("a girl", None, 0.1, 0.5),)
     webp = read(exif__UserComment={"Comment": json.dumps(NAI)}, exif__Software="some")
     assert seven(webp) == ANSWERS
     hidden = read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,7 +14,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.images.containers import png_stealth
+from indexd.images import webp_stealth
+from indexd.images.containers import png_stealth, stealth
+from indexd.images.decode import make_thumbnails
+from indexd.images.webp_stealth import hidden_in
+from indexd.layers.batch import Thumbnails, prepare, settle
+from indexd.layers.description import THUMBNAIL
+from indexd.registry import IntakeContext
+from indexd.store.index import Store
+from indexd.watch.stamp import FileStamp, SettledFile
+from indexd.worker.calls import MakeThumbnails
+from indexd_handlers.image import image
+from indexd_schemas.settings import Settings
 from tests.images.writers import SIGNATURE, chunk, facts, text
 
 WORDS = "a duck, テスト\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"
@@ -94,7 +106,7 @@ def test_a_length_beyond_the_picture_is_no_text() -> None:
 
 
 def test_a_gzip_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(png_stealth, "TEXT_BYTES_MAX", 5000)
+    monkeypatch.setattr(stealth, "TEXT_BYTES_MAX", 5000)
     data = encoded(hidden("pngcomp", gzip.compress(bytes(10_000_000)), (300, 300)), (0,))
     assert all(len(item.text) <= 5000 for item in facts(data).metadata.raw)
 
@@ -110,3 +122,73 @@ def test_truncated_pixels_are_no_error() -> None:
         metadata = facts(data[:cut]).metadata
         assert metadata.seed in (None, "5")
         assert metadata.problem is None
+
+
+def lossless_webp(pixels: NDArray[np.uint8], **options: object) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "WEBP", lossless=True, exact=True, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["pnginfo", "pngcomp", "rgbinfo", "rgbcomp"])
+def test_a_lossless_webp_hides_texts_too(tmp_path: Path, kind: str) -> None:
+    payload = WORDS.encode()
+    pixels = hidden(kind, gzip.compress(payload) if kind.endswith("comp") else payload, (120, 90))
+    path = tmp_path / "a.webp"
+    path.write_bytes(lossless_webp(pixels))
+    assert hidden_in(os.fsencode(path)) == WORDS
+    path.write_bytes(lossless_webp(pixels, xmp=b"<x:xmpmeta/>", icc_profile=b"x" * 200))
+    assert hidden_in(os.fsencode(path)) == WORDS
+
+
+def test_no_other_webp_is_decoded_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = hidden("pnginfo", WORDS.encode(), (120, 90))
+    opaque, lossy, animated, as_png = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels[..., :3].copy()).save(opaque, "WEBP", lossless=True)
+    Image.fromarray(pixels).save(lossy, "WEBP", quality=90)
+    frames = [Image.fromarray(pixels), Image.fromarray(pixels[::-1].copy())]
+    frames[0].save(animated, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    Image.fromarray(pixels).save(as_png, "PNG")
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a picture was opened")
+
+    monkeypatch.setattr(webp_stealth.Image, "open", refused)
+    for number, data in enumerate((opaque, lossy, animated, as_png)):
+        path = tmp_path / f"{number}.webp"
+        path.write_bytes(data.getvalue())
+        assert hidden_in(os.fsencode(path)) is None
+    assert hidden_in(os.fsencode(tmp_path / "nothing.webp")) is None
+
+
+def test_a_damaged_lossless_webp_hides_nothing(tmp_path: Path) -> None:
+    data = lossless_webp(hidden("pnginfo", WORDS.encode(), (120, 90)))
+    path = tmp_path / "a.webp"
+    for cut in range(10, len(data), 997):
+        path.write_bytes(data[:cut])
+        assert hidden_in(os.fsencode(path)) is None
+
+
+def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> None:
+    pixels = hidden("pngcomp", gzip.compress(WORDS.encode()), (120, 90))
+    (tmp_path / "a.webp").write_bytes(lossless_webp(pixels))
+    with Store.open(tmp_path / "index.db") as store:
+        root = store.roots.ensure(os.fsencode(tmp_path), "images").id
+        stamp = FileStamp.of(os.lstat(tmp_path / "a.webp"))
+        settled = SettledFile(root, os.fsencode(tmp_path), b"a.webp", stamp, "images")
+        image_id = store.images.record([image(settled, IntakeContext(Settings()))], 1.0)[0].image_id
+        assert image_id is not None
+        assert store.images.rows([image_id])[image_id].seed is None
+        batch = prepare(store, THUMBNAIL, store.work.take(THUMBNAIL, 5, 2.0), Thumbnails(tmp_path / "t", 64), 2.0)
+        assert batch is not None
+        assert isinstance(batch.call, MakeThumbnails)
+        settle(store, batch, make_thumbnails(batch.call), 3.0)
+        row = store.images.rows([image_id])[image_id]
+        assert (row.prompt, row.seed, row.generator) == ("a duck, テスト", "5", "a1111")
+        assert [chunk.key for chunk in store.images.raw(image_id)] == ["stealth:parameters"]
+        assert {one.stage for one in store.work.of_image(image_id)} >= {
+            "bge_prompt",
+            "clip_l",
+            "clip_g",
+            "bge_negative",
+        }

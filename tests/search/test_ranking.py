@@ -188,21 +188,45 @@ def test_looks_like_this_but_was_prompted_differently(asker: Asker) -> None:
     assert np.mean(shares) < 0.1
 
 
-@pytest.mark.parametrize("kinds", [("text",), ("text", "prompt"), ("prompt", "style", "composition")])
+def shown_right(asker: Asker, subject: int, answer: Answer, kinds: tuple[str, ...]) -> tuple[int, int, int]:
+    """Of the best twenty for a subject: how many are shown and right, are shown, and could have been right."""
+    truth = asker.world
+    right = np.ones(PICTURES, bool)
+    if "text" in kinds:
+        right &= truth.looks == subject
+    if kinds != ("text",):
+        right &= truth.prompts == subject
+    places = {image_id: place for place, image_id in enumerate(asker.ids)}
+    return sum(right[places[hit.image.id]] for hit in answer.hits), len(answer.hits), min(20, int(right.sum()))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "precision"),
+    # What looks like the subject and was prompted otherwise fits a question about both by half.
+    [(("text",), 0.9), (("text", "prompt"), 0.65), (("prompt", "style", "composition"), 0.9)],
+)
 def test_what_fits_passes_the_default_cut_off_and_what_fits_nothing_does_not(
-    asker: Asker, kinds: tuple[str, ...]
+    asker: Asker, kinds: tuple[str, ...], precision: float
 ) -> None:
-    known, unknown = (
-        [
-            asker.ask(*(term(kind, subject) for kind in kinds), limit=20, everything=False)
-            for subject in range(*subjects)
-        ]
-        for subjects in ((0, SUBJECTS), (SUBJECTS, SUBJECTS + NOBODYS))
-    )
-    assert np.mean([len(answer.hits) > 0 for answer in known]) > 0.9
-    # Of what fits nothing at all, a few of the twenty nearest stand out by chance.
-    assert np.mean([len(answer.hits) for answer in unknown]) < 0.2 * 20
+    def answers(first: int, last: int, min_score: float | None = None) -> list[Answer]:
+        questions = (tuple(term(kind, subject) for kind in kinds) for subject in range(first, last))
+        return [asker.search.query(Question(terms=terms, limit=20, min_score=min_score)) for terms in questions]
+
+    nobodys = (SUBJECTS, SUBJECTS + NOBODYS)
+    known, unknown = answers(0, SUBJECTS), answers(*nobodys)
     assert {answer.cutoff for answer in (*known, *unknown)} == {DEFAULT_CUTOFF}
+    # Every question about what is there is answered, with nearly nothing but what is right, and with most of that.
+    assert all(answer.hits for answer in known)
+    told = [shown_right(asker, subject, answer, kinds) for subject, answer in enumerate(known)]
+    right, shown, possible = (sum(column) for column in zip(*told, strict=True))
+    assert right / shown > precision
+    assert right / possible > 0.75
+    # Of what fits nothing at all, at most a tenth of the twenty nearest stand out by chance, and never half of them.
+    assert np.mean([len(answer.hits) for answer in unknown]) < 0.1 * 20
+    assert max(len(answer.hits) for answer in unknown) < 10
+    # Who would rather be told nothing than something wrong asks for 3.
+    assert np.mean([not answer.hits for answer in answers(*nobodys, min_score=3.0)]) > 0.75
+    assert np.mean([len(answer.hits) > 0 for answer in answers(0, SUBJECTS, min_score=3.0)]) >= 0.9
     silent = next(answer for answer in unknown if not answer.hits)
     assert silent.left_out == 20
     assert silent.notes[0].startswith("nothing here fits: the best score is")

@@ -7,9 +7,11 @@ import os
 
 import pytest
 
-from indexd.images.facts import LoraUse
+from indexd.images.facts import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, LoraUse, ResourceUse
+from indexd.store.condition_parts import listed_by
+from indexd.store.conditions import condition
 from indexd.store.index import Store
-from indexd.store.records import Filter
+from indexd.store.records import Filter, RootRow
 from tests.store.made_up import Library, new_job
 
 BIG = 2**64 - 1
@@ -204,3 +206,125 @@ def test_pictures_come_by_time_or_by_rating(store: Store, library: Library) -> N
     assert store.filters.sorted_ids("rating", None, 2) == [old, new]
     assert store.filters.sorted_ids("rating", {same, middle}, 10) == [middle, same]
     assert store.filters.sorted_ids("newest", [], 10) == []
+
+
+ODD_PATHS = (
+    "June/a.png", "june/B.png", "JUNE/sub/c.png", "june2/d.png", "ju/e.png", "juné/f.png", "junÉ/g.png", "j@/h.png",
+    "ja/i.png", "jA/k.png", "j`/l.png", "jz/m.png", "j{/n.png", "100%/o.png", "100_/p.png", "1000/q.png", "\\/r.png",
+    "june\U0010ffff/s.png", "june\ud7ff/t.png", "a b/ü/u.png", "June", "pictures/June/v.png", "日本/w.png",
+)  # fmt: skip
+PATTERNS = (
+    "june/*", "JUNE/*", "June/su*", "june*", "j*", "j@*", "ja/*", "jA*", "j`*", "jz/*", "juné/*", "junÉ*", "100%/*", "100_*",
+    "\\/*", "june\U0010ffff*", "june\ud7ff*", "a b/ü/*", "*", "*june/*", "june/*.png", "/pictures/june/*", "/PICTURES/J*",
+    "/pictures/*", "/pic*", "/*", "/elsewhere/*", "pictures/june/*", "/pictures/june*u*", "日本/*", "日*", "june", "june/a",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PATTERNS)
+def test_a_folder_answered_from_the_index_is_what_reading_every_path_finds(store: Store, value: str) -> None:
+    roots = [store.roots.ensure(path, "images").id for path in (b"/pictures", b"/pictures/june", b"/Other")]
+    for root in roots:
+        place = Library(store, RootRow(root, b"", "images"))
+        store.images.record([place.sighting(rel, f"{root} {rel}") for rel in ODD_PATHS], 1.0)
+    like = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+    pattern = like if "*" in value else f"%{like}%"
+    with store._database.read() as connection:
+        every = connection.execute(
+            "SELECT image_id FROM file JOIN root ON root.id = root_id WHERE CAST(path AS TEXT) || '/' || display LIKE ?1"
+            " ESCAPE '\\' OR display LIKE ?1 ESCAPE '\\'",
+            (pattern,),
+        ).fetchall()
+    found = store.filters.ids([_is("path", value)])
+    assert found is not None
+    assert set(found) == {image_id for (image_id,) in every}
+
+
+def test_a_folder_is_found_without_reading_every_path(store: Store, library: Library) -> None:
+    library.add("june/a.png")
+    with store._database.read() as connection:
+        sql, bound = condition(connection, _is("path", "june/*"))
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM image WHERE {sql}", bound).fetchall()
+    told = " ".join(str(row) for row in plan)
+    assert "file_by_path (root_id=? AND display>? AND display<?)" in told
+
+
+def test_a_condition_that_is_a_list_of_ids_is_taken_as_one() -> None:
+    assert listed_by("(image.id IN (SELECT image_id FROM a WHERE b IN (1)))") == "SELECT image_id FROM a WHERE b IN (1)"
+    assert listed_by("((image.id IN (SELECT image_id FROM a)) IS NOT TRUE)") is None
+    assert listed_by("(image.id IN (SELECT image_id FROM a) OR image.id IN (SELECT image_id FROM b))") is None
+    assert listed_by("(image.steps >= ?)") is None
+
+
+@pytest.mark.parametrize("key", ["steps", "width", "height", "cfg", "path", "model", "lora"])
+def test_a_filter_says_the_same_alone_and_beside_others(store: Store, names: dict[int, str], key: str) -> None:
+    value = {"path": "landscapes/*", "model": "*", "lora": "*"}.get(key)
+    wanted = _is(key, value) if value else _range(key, "1", "1000")
+    assert _met(store, names, wanted) == _met(store, names, wanted, _range("width", "1", None))
+
+
+def test_only_a_filter_alone_is_answered_from_the_index_of_its_numbers(store: Store) -> None:
+    wanted = _range("steps", "20", "30")
+
+    def plan(alone: bool) -> str:
+        with store._database.read() as connection:
+            sql, bound = condition(connection, wanted, alone=alone)
+            return str(connection.execute(f"EXPLAIN QUERY PLAN SELECT id FROM image WHERE {sql}", bound).fetchall())
+
+    assert "COVERING INDEX image_by_steps" in plan(True)
+    assert "SEARCH" not in plan(False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (_is("embedding", "easy*"), {"full"}),
+        (_is("control", "canny"), {"full"}),
+        (_is("control", "control_v11*"), {"full"}),
+        (_is("vae", "kl"), {"full"}),
+        (_is("refiner", "xl_refiner"), {"full"}),
+        (_is("upscaler", "4x-*"), {"full", "other"}),
+        (_is("detailer", "face_yolov8n"), {"full"}),
+        (_is("resource", "128078"), {"full"}),
+        (_is("resource", "Some Model"), {"full"}),
+        (_is("resource", "urn:air:*"), {"other"}),
+        (_is("negative", "goose"), {"full"}),
+        (_is("raw_prompt", "__colour__"), {"full"}),
+        (_is("prompt", "girl"), {"full"}),
+        (_is("negative", "hat"), {"full"}),
+        (_range("denoise", "0.3", "0.5"), {"full"}),
+        (_range("guidance", "3", None), {"full"}),
+        (_is("clip_skip", "2"), {"full"}),
+        (_is("embedding", "nobody"), set()),
+        (_is("detailer", "*", negate=True), {"other", "bare"}),
+        *((Filter(key, "has"), {"full"}) for key in ("embedding", "control", "vae", "refiner", "detailer", "guidance")),
+        *((Filter(key, "has"), {"full"}) for key in ("denoise", "clip_skip", "negative", "raw_prompt")),
+        *((Filter(key, "has"), {"full", "other"}) for key in ("upscaler", "resource")),
+    ],
+    ids=str,
+)
+def test_what_stands_in_tables_of_its_own_is_found(
+    store: Store, library: Library, wanted: Filter, expected: set[str]
+) -> None:
+    full = library.add(
+        "full.png",
+        prompt="a duck",
+        negative_prompt="a goose",
+        raw_prompt="a __colour__ duck",
+        vae="kl.safetensors",
+        denoise=0.4,
+        clip_skip=2,
+        guidance=3.5,
+        refiner="xl_refiner",
+        upscaler="4x-UltraSharp",
+        controls=(ControlUse("control_v11p_sd15_canny", "canny"),),
+        embeddings=(EmbeddingUse("EasyNegative"),),
+        characters=(CharacterPrompt("a girl", "a hat", 0.5, 0.5),),
+        resources=(ResourceUse("128078", "checkpoint", "Some Model"),),
+        detailers=(DetailerUse("face_yolov8n"),),
+    )
+    other = library.add(
+        "other.png", hires_upscaler="4x-Else", resources=(ResourceUse("urn:air:sdxl:lora:civitai:1@2"),)
+    )
+    bare = library.add("bare.png")
+    store.marks.tag([full], add=["x"])  # the words are indexed anew, and must be the same
+    assert _met(store, {full: "full", other: "other", bare: "bare"}, wanted) == expected

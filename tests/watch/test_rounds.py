@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -503,4 +505,82 @@ def test_a_relocated_tree_is_not_read_again(hand: HandDriven, folder: Path) -> N
     assert hand.missing() == []
     assert all(stamp.inode for stamp in hand.known.known(ROOT_ID).values())
     hand.reopen()
+    assert hand.take() == []
+
+
+@pytest.mark.parametrize("text", [b"d/x.txt", b"d/x.json", b"d/x.swarm.json", b"d/x.civitai.info"])
+def test_a_text_that_is_written_beside_a_picture_brings_the_picture_again(
+    hand: HandDriven, folder: Path, text: bytes
+) -> None:
+    (folder / "d").mkdir()
+    old_file(folder / "d" / "x.png")
+    old_file(folder / "d" / "y.png")
+    hand.open()
+    hand.take()
+    (folder / os.fsdecode(text)).write_bytes(b"Steps: 20, Seed: 5")
+    hand.say(Hint(text, "changed", folder=False))
+    assert hand.take() == [b"d/x.png"]
+    hand.say(Hint(b"d/z.txt", "changed", folder=False))
+    (folder / os.fsdecode(text)).unlink()
+    hand.say(Hint(text, "gone", folder=False))
+    assert hand.take() == []
+
+
+@pytest.mark.parametrize("mode", ["native", "poll"])
+def test_a_scan_finds_texts_that_no_event_told_of(
+    hand: HandDriven, folder: Path, mode: Literal["native", "poll"]
+) -> None:
+    for name in ("x.png", "y.png", "z.png"):
+        old_file(folder / name)
+    root = WatchedRoot(ROOT_ID, os.fsencode(folder), mode=mode)
+    hand.open(root)
+    assert sorted(hand.take()) == [b"x.png", b"y.png", b"z.png"]
+    hand.known.read_at = {b"x.png": time.time() - 100, b"y.png": time.time() + 100}
+    for name in ("x.txt", "y.txt", "z.txt"):
+        (folder / name).write_bytes(b"text")
+    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.run()
+    assert hand.take() == [b"x.png"]
+    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.run()
+    assert hand.take() == []
+    os.utime(folder / "x.txt", (time.time() - 10, time.time() - 10))
+    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.run()
+    assert hand.take() == [b"x.png"]
+    hand.reopen()
+    assert hand.take() == [b"x.png"]
+
+
+def test_a_text_waits_for_no_index_and_brings_nothing_that_is_unknown(hand: HandDriven, folder: Path) -> None:
+    hand.stores = False
+    hand.open()
+    (folder / "x.png").write_bytes(b"picture")
+    hand.say(Hint(b"x.png", "changed", folder=False))
+    (folder / "x.txt").write_bytes(b"text")
+    hand.say(Hint(b"x.txt", "changed", folder=False))
+    assert hand.take() == [b"x.png", b"x.png"]
+    (folder / "y.PNG").write_bytes(b"picture")
+    (folder / "y.txt").write_bytes(b"text")
+    hand.say(Hint(b"y.txt", "changed", folder=False))
+    assert hand.take() == []
+
+
+def test_the_log_of_a_folder_brings_its_newest_pictures_again(hand: HandDriven, folder: Path) -> None:
+    for name in ("x.png", "y.png", "z.png"):
+        old_file(folder / name)
+    hand.open()
+    hand.take()
+    (folder / "log.html").write_text(
+        "<a href='x.png'>1</a><a href=\"../y.png\">2</a><a href='z.png'>3</a><a href='gone.png'>"
+    )
+    hand.say(Hint(b"log.html", "renamed", folder=False))
+    assert hand.take() == [b"x.png", b"z.png"]
+
+
+def test_a_text_beside_a_picture_that_is_left_out_brings_nothing(hand: HandDriven, folder: Path) -> None:
+    old_file(folder / "x.png")
+    hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), selection=Selection(exclude=["x.png"])))
+    (folder / "x.txt").write_bytes(b"a")
+    hand.say(Hint(b"x.txt", "changed", folder=False))
     assert hand.take() == []

@@ -24,7 +24,7 @@ def decoded_comment(raw: bytes) -> tuple[str, str]:
     prefix, body = raw[:8], raw[8:]
     if prefix == b"UNICODE\0":
         # A few writers put UTF-8 behind this prefix; UTF-16 of any prose has zero bytes, UTF-8 has none.
-        if b"\0" not in body[:_SAMPLE_BYTES].rstrip(b"\0") and _is_utf8(body):
+        if b"\0" not in body.rstrip(b"\0") and _is_utf8(body):
             return decoded(body)
         name = utf16_name(body)
         return body.decode(name, "replace").removeprefix("\ufeff"), name
@@ -44,7 +44,8 @@ def utf16_name(raw: bytes, default: str = "utf-16-be") -> str:
         return "utf-16-le"
     if raw.startswith(codecs.BOM_UTF16_BE):
         return "utf-16-be"
-    sample = raw[:_SAMPLE_BYTES]
+    # A prompt may be all Chinese; the names of the settings, which come last, are not.
+    sample = raw[:_SAMPLE_BYTES] + raw[-_SAMPLE_BYTES - len(raw) % 2 :] if len(raw) > _SAMPLE_BYTES else raw
     even, odd = sample[::2].count(0), sample[1::2].count(0)
     if even == odd:
         return default

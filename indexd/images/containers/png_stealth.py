@@ -1,8 +1,7 @@
 """Text hidden in the lowest bits of a PNG's pixels ("stealth pnginfo"), read without decoding the picture.
 
-The bits run down the columns from the left, so only the left edge of each row is needed. PNG's filters look left, up
-and up-left: the edge can be unfiltered alone, and of each row only that edge is kept. Signature (15 bytes), length in
-bits (32, big-endian), then the text, plain or gzipped. Alpha carries one bit a pixel, RGB three.
+The bits run down the columns from the left (`stealth.py`), so only the left edge of each row is needed. PNG's filters look
+left, up and up-left: the edge can be unfiltered alone, and of each row only that edge is kept.
 """
 
 from __future__ import annotations
@@ -13,24 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.images.containers import png
-from indexd.images.containers.encodings import decoded
-from indexd.images.containers.texts import TEXT_BYTES_MAX
+from indexd.images.containers import png, stealth
 from indexd.images.facts import RawChunk
 from indexd.images.source import Source
 
-KEY = "stealth:parameters"
-
-SIGNATURE_BITS = 15 * 8
-HEADER_BITS = SIGNATURE_BITS + 32
 EDGE_BYTES_MAX = 8 << 20
 """Bytes of the left edge that are unfiltered in Python: a text of a megabyte in a common picture."""
 
-_SIGNATURES = {
-    "alpha": {b"stealth_pnginfo": False, b"stealth_pngcomp": True},
-    "rgb": {b"stealth_rgbinfo": False, b"stealth_rgbcomp": True},
-}
-_PLANES = {"alpha": (3,), "rgb": (0, 1, 2)}
 _INFLATE_BYTES = 1 << 16
 
 
@@ -42,7 +30,7 @@ def hidden_text(source: Source) -> RawChunk | None:
     for kind in ("alpha", "rgb") if colour == 6 else ("rgb",):
         text = _Edge(source, width, height, 4 if colour == 6 else 3, kind).text()
         if text is not None:
-            return RawChunk(KEY, text[1], text[0])
+            return RawChunk(stealth.KEY, text[1], text[0])
     return None
 
 
@@ -52,27 +40,12 @@ class _Edge:
     def __init__(self, source: Source, width: int, height: int, pixel_bytes: int, kind: str) -> None:
         self._source = source
         self._width, self._height, self._pixel_bytes = width, height, pixel_bytes
-        self._planes = _PLANES[kind]
-        self._signatures = _SIGNATURES[kind]
+        self._kind = kind
+        self._planes = stealth.PLANES[kind]
 
     def text(self) -> tuple[str, str] | None:
         """The hidden text and the name of its encoding."""
-        first = self._bytes(8)
-        if first != b"s":
-            return None
-        head = self._bytes(HEADER_BITS)
-        if head is None or head[:15] not in self._signatures:
-            return None
-        count = int.from_bytes(head[15:19], "big")
-        if not 0 < count <= 8 * TEXT_BYTES_MAX or (whole := self._bytes(HEADER_BITS + count)) is None:
-            return None
-        payload = whole[HEADER_BITS // 8 :]
-        if not self._signatures[head[:15]]:
-            return decoded(payload)
-        try:
-            return decoded(zlib.decompressobj(31).decompress(payload, TEXT_BYTES_MAX))
-        except zlib.error:
-            return None
+        return stealth.read(self._kind, self._bytes)
 
     def _bytes(self, bit_count: int) -> bytes | None:
         """The first bits of the picture as bytes; None where it does not hold as many or the edge is too large."""

@@ -41,6 +41,20 @@ def read(source: Source) -> Container:
     return container("WEBP", size[0], size[1], frame_count, texts)
 
 
+HEAD_BYTES = 64
+"""As much of a file as `is_lossless_with_alpha` wants."""
+
+
+def is_lossless_with_alpha(head: bytes) -> bool:
+    """Whether a file that begins so is a single lossless picture with an alpha channel, as far as its beginning says."""
+    if not matches(head):
+        return False
+    if head[12:16] == b"VP8L":
+        return len(head) >= 25 and bool(int.from_bytes(head[21:25], "little") >> 28 & 1)
+    # The extended form says whether there is alpha; that it is lossless stands further on, behind a colour profile.
+    return head[12:16] == b"VP8X" and len(head) > 20 and head[20] & 0x12 == 0x10 and head[30:34] in (b"VP8L", b"ICCP")
+
+
 def _size(kind: bytes, data: bytes) -> tuple[int, int] | None:
     if kind == b"VP8X" and len(data) >= 10:
         return int.from_bytes(data[4:7], "little") + 1, int.from_bytes(data[7:10], "little") + 1

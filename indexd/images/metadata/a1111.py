@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
-from indexd.images.metadata import infotext, values
+from indexd.images.facts import Metadata, SamplerPass
+from indexd.images.metadata import infotext, infotext_parts, values
 from indexd.images.metadata.registry import Texts, reads
 
 CHUNKS = (
@@ -33,7 +33,6 @@ _COLUMNS = frozenset(
         "Raw negative prompt",
         "Lora weights",
         "CFG scale",
-        "CFG Scale",
         "Seed",
         "Size",
         "Model hash",
@@ -44,11 +43,22 @@ _COLUMNS = frozenset(
         "Version",
         "App",
         "Lora hashes",
+        "TI hashes",
         "Civitai resources",
+        "Variation seed",
+        "Variation seed strength",
+        "Distilled CFG Scale",
+        "Refiner",
+        "Hires upscale",
+        "Hires scale",
+        "Hires steps",
+        "Hires upscaler",
+        "Postprocess upscaler",
     )
 )
+_USUAL = {name.lower(): name for name in _COLUMNS}
 _PLACEHOLDERS = frozenset(("", "unknown"))
-_CONTROL = re.compile(r"ControlNet(?: \d+)?")
+_SAME = re.compile(r"use same\b", re.IGNORECASE)
 
 
 @reads("a1111", rank=60)
@@ -68,17 +78,19 @@ def read(texts: Texts) -> Metadata | None:
 
 def metadata_of(parts: infotext.Infotext, source: str) -> Metadata:
     """The columns of one infotext."""
-    given = parts.settings
+    given = _in_usual_case(parts.settings)
     resources = values.records(values.json_of(given.get("Civitai resources", "")))
     size = values.size(given.get("Size"))
     generator, version = _maker(given)
-    hires = values.number(given.get("Hires upscale") or given.get("Hires scale"))
+    is_hires = any(key in given for key in ("Hires upscale", "Hires scale", "Hires upscaler", "Hires resize"))
     denoise = values.number(given.get("Denoising strength"))
     sampler = values.stated(given.get("Sampler"))
     schedule = values.stated(given.get("Schedule type") or given.get("Scheduler"))
     steps, seed = values.whole(given.get("Steps")), values.seed(given.get("Seed"))
-    cfg = values.number(given.get("CFG scale") or given.get("CFG Scale") or given.get("cfg scale"))
+    cfg = values.number(given.get("CFG scale"))
     model = _model(given, resources)
+    controls, control_keys = infotext_parts.controls(given)
+    detailers, detailer_keys = infotext_parts.detailers(given)
     return Metadata(
         generator=generator,
         generator_version=version,
@@ -87,7 +99,7 @@ def metadata_of(parts: infotext.Infotext, source: str) -> Metadata:
         # Fooocus writes the styled and expanded prompt first; what the person typed stands in its settings.
         prompt=values.text(given.get("Raw prompt", parts.prompt)),
         negative_prompt=values.text(given.get("Raw negative prompt", parts.negative_prompt)),
-        raw_prompt=parts.template,
+        raw_prompt=values.stated(given.get("Raw prompt")) or parts.template,
         seed=seed,
         steps=steps,
         cfg=cfg,
@@ -98,16 +110,40 @@ def metadata_of(parts: infotext.Infotext, source: str) -> Metadata:
         model_name=model,
         model_hash=values.stated(given.get("Model hash")),
         vae=values.model_name(given.get("VAE")),
+        variation_seed=values.seed(given.get("Variation seed")),
+        variation_strength=values.number(given.get("Variation seed strength")),
+        guidance=values.number(given.get("Distilled CFG Scale") or given.get("Guidance")),
+        refiner=infotext_parts.unhashed(given.get("Refiner")),
+        hires_scale=values.number(given.get("Hires upscale") or given.get("Hires scale")),
+        hires_steps=values.whole(given.get("Hires steps")),
+        hires_upscaler=values.stated(given.get("Hires upscaler")),
+        hires_denoise=denoise if is_hires else None,
+        upscaler=values.stated(given.get("Postprocess upscaler")),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
-        loras=_loras(parts, given, resources),
-        controls=tuple(_control(text) for key, text in given.items() if _CONTROL.fullmatch(key)),
-        passes=_passes(given, SamplerPass(seed, steps, cfg, sampler, schedule, denoise, model), hires),
+        loras=infotext_parts.loras(parts, given, resources),
+        controls=controls,
+        passes=_passes(given, SamplerPass(seed, steps, cfg, sampler, schedule, denoise, model), is_hires),
+        embeddings=infotext_parts.embeddings(given, resources),
+        resources=tuple(infotext_parts.resources_of(resources)),
+        detailers=detailers,
         extras=(
             *((("full prompt", parts.prompt),) if "Raw prompt" in given else ()),
-            *((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS),
+            *(
+                (key, values.extra(value))
+                for key, value in given.items()
+                if key not in _COLUMNS and key not in control_keys and key not in detailer_keys
+            ),
         ),
     )
+
+
+def _in_usual_case(settings: dict[str, str]) -> dict[str, str]:
+    """The settings by the names that A1111 gives them: `CFG Scale`, `seed` and `model` are seen as well."""
+    given: dict[str, str] = {}
+    for key, value in settings.items():
+        given.setdefault(_USUAL.get(key.lower(), key), value)
+    return given
 
 
 def _maker(given: dict[str, str]) -> tuple[str, str | None]:
@@ -140,49 +176,25 @@ def _model(given: dict[str, str], resources: list[dict[str, object]]) -> str | N
     return name
 
 
-def _loras(parts: infotext.Infotext, given: dict[str, str], resources: list[dict[str, object]]) -> tuple[LoraUse, ...]:
-    uses = list(infotext.loras_of(parts.prompt, given.get("Lora hashes"), given.get("Lora weights")))
-    if not uses:
-        hashes = values.record(values.json_of(given.get("Hashes", "")))
-        uses = [
-            LoraUse(key.split(":", 1)[1], None, None, str(digest))
-            for key, digest in hashes.items()
-            if key.lower().startswith("lora:")
-        ]
-    for item in resources:
-        name = values.stated(item.get("modelName"))
-        if name and str(item.get("type", "")).lower() in ("lora", "lycoris", "locon", "dora"):
-            uses.append(LoraUse(name, values.number(item.get("weight"))))
-    return tuple(uses)
-
-
-def _control(text: str) -> ControlUse:
-    unit = infotext.settings_of(text)
-    start, end = (values.number(part) for part in (unit.get("Guidance Start"), unit.get("Guidance End")))
-    if match := re.fullmatch(r"\(([\d.]+), ([\d.]+)\)", unit.get("Timestep Range", "")):
-        start, end = values.number(match[1]), values.number(match[2])
-    return ControlUse(
-        values.stated(unit.get("Model")),
-        values.stated(unit.get("Module")),
-        values.number(unit.get("Weight")),
-        start,
-        end,
-    )
-
-
-def _passes(given: dict[str, str], first: SamplerPass, hires: float | None) -> tuple[SamplerPass, ...]:
+def _passes(given: dict[str, str], first: SamplerPass, is_hires: bool) -> tuple[SamplerPass, ...]:
     """The passes of the samplers: with "hires fix" the strength belongs to the second one."""
-    if hires is None:
+    if not is_hires:
         return (first,)
     second = SamplerPass(
         first.seed,
         values.whole(given.get("Hires steps")) or first.steps,
         values.number(given.get("Hires CFG Scale")) or first.cfg,
-        values.stated(given.get("Hires sampler")) or first.sampler,
-        values.stated(given.get("Hires schedule type")) or first.schedule,
+        _own(given, "Hires sampler") or first.sampler,
+        _own(given, "Hires schedule type") or first.schedule,
         first.denoise,
-        values.model_name(given.get("Hires checkpoint")) or first.model_name,
+        infotext_parts.unhashed(_own(given, "Hires checkpoint")) or first.model_name,
     )
     return SamplerPass(
         first.seed, first.steps, first.cfg, first.sampler, first.schedule, None, first.model_name
     ), second
+
+
+def _own(given: dict[str, str], key: str) -> str | None:
+    """A setting of the second pass, None where it says "Use same sampler"."""
+    stated = values.stated(given.get(key))
+    return None if stated is None or _SAME.match(stated) else stated

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import Metadata, ResourceUse
 from indexd.images.metadata import values
 from indexd.images.metadata.graph.nodes import Graph
 from indexd.images.metadata.graph.trace import traced
@@ -72,8 +73,13 @@ def _of_civitai(metadata: Metadata, value: object) -> Metadata:
         steps=metadata.steps or values.whole(asked.get("steps")),
         cfg=metadata.cfg if metadata.cfg is not None else values.number(asked.get("cfgScale")),
         sampler=metadata.sampler or values.stated(asked.get("sampler")),
-        extras=(
-            *metadata.extras,
-            *((key, values.extra(asked[key])) for key in ("workflowId", "resources") if key in asked),
-        ),
+        resources=(*metadata.resources, *_resources(asked)),
+        extras=(*metadata.extras, *((key, values.extra(asked[key])) for key in ("workflowId",) if key in asked)),
     )
+
+
+def _resources(asked: dict[str, Any]) -> Iterator[ResourceUse]:
+    for item in values.records(asked.get("resources")):
+        address = item.get("air") or item.get("modelVersionId")
+        if isinstance(address, str | int) and not isinstance(address, bool):
+            yield ResourceUse(str(address)[:300], weight=values.number(item.get("strength")))

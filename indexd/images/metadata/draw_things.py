@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from indexd.images.facts import Metadata
+from collections.abc import Iterator
+from typing import Any
+
+from indexd.images.facts import LoraUse, Metadata
 from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 from indexd.images.metadata.xmp import xmp_value
+
+_COLUMNS = frozenset(("c", "uc", "seed", "steps", "scale", "sampler", "strength", "model", "size", "lora", "loras"))
 
 
 @reads("draw-things", rank=35)
@@ -31,4 +36,13 @@ def read(texts: Texts) -> Metadata | None:
         model_name=values.model_name(given.get("model")),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
+        loras=tuple(_loras(given)),
+        extras=values.others(given, _COLUMNS),
     )
+
+
+def _loras(given: dict[str, Any]) -> Iterator[LoraUse]:
+    for item in (*values.records(given.get("lora")), *values.records(given.get("loras"))):
+        name = next((name for key in ("model", "file", "name") if (name := values.model_name(item.get(key)))), None)
+        if name is not None:
+            yield LoraUse(name, values.number(item.get("weight")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import ControlUse, EmbeddingUse, LoraUse, Metadata
 from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 
@@ -21,7 +21,15 @@ _NAMES = {
     "width": ("width", "Width"),
     "height": ("height", "Height"),
     "denoise": ("prompt_strength", "Prompt Strength"),
+    "loras": ("use_lora_model", "LoRA model"),
+    "lora_weights": ("lora_alpha", "LoRA Strength"),
+    "embeddings": ("use_embedding_models", "use_embeddings_model", "Embedding models"),
+    "control": ("use_controlnet_model", "ControlNet model"),
+    "control_module": ("control_filter_to_apply", "ControlNet Filter"),
+    "control_weight": ("control_alpha", "ControlNet Strength"),
+    "upscaler": ("use_upscale", "Use Upscaling"),
 }
+_COLUMNS = frozenset(name for names in _NAMES.values() for name in names)
 _JSON_CHUNKS = ("exif:UserComment", "png:parameters", "jpeg:comment", "sidecar:json")
 
 
@@ -55,6 +63,11 @@ def _first(given: Mapping[str, object], field: str) -> str | None:
 
 
 def _metadata(given: Mapping[str, object], source: str) -> Metadata:
+    control = ControlUse(
+        values.model_name(_first(given, "control")),
+        values.stated(_first(given, "control_module")),
+        values.number(_first(given, "control_weight")),
+    )
     return Metadata(
         generator="easy-diffusion",
         source=source,
@@ -71,4 +84,27 @@ def _metadata(given: Mapping[str, object], source: str) -> Metadata:
         vae=values.model_name(_first(given, "vae")),
         gen_width=values.whole(_first(given, "width")),
         gen_height=values.whole(_first(given, "height")),
+        upscaler=values.model_name(_first(given, "upscaler")),
+        loras=_loras(given),
+        controls=(control,) if control.model else (),
+        embeddings=tuple(
+            EmbeddingUse(name) for one in _several(given, "embeddings") if (name := values.model_name(one))
+        ),
+        extras=values.others(given, _COLUMNS),
     )
+
+
+def _loras(given: Mapping[str, object]) -> tuple[LoraUse, ...]:
+    weights = _several(given, "lora_weights")
+    named = [(values.model_name(one), place) for place, one in enumerate(_several(given, "loras"))]
+    return tuple(
+        LoraUse(name, values.number(weights[place]) if place < len(weights) else None) for name, place in named if name
+    )
+
+
+def _several(given: Mapping[str, object], field: str) -> list[object]:
+    """One value, or the list of them as JSON or as Python writes it (`['a', 'b']`)."""
+    found = next((given[name] for name in _NAMES[field] if given.get(name) not in (None, "", "None")), None)
+    if isinstance(found, str) and found[:1] == "[" and found[-1:] == "]":
+        return [part.strip().strip("\"'") for part in found[1:-1].split(",") if part.strip()]
+    return found if isinstance(found, list) else [] if found is None else [found]

@@ -6,10 +6,11 @@ They differ in the names of their keys and in the chunk; Fooocus' other scheme (
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from indexd.images.facts import LoraUse, Metadata
-from indexd.images.metadata import values
+from indexd.images.metadata import fooocus_entry, values
 from indexd.images.metadata.registry import Texts, reads
 
 CHUNKS = ("png:parameters", "exif:UserComment", "png:Comment", "jpeg:comment", "sidecar:json")
@@ -25,14 +26,16 @@ _SCHEDULES = ("scheduler", "Scheduler", "scheduler_name")
 _VERSIONS = ("version", "Version", "software", "Software")
 _HASHES = ("base_model_hash", "Base Model Hash")
 _SKIPS = ("clip_skip", "CLIP Skip", "Clip Skip")
+_REFINERS = ("refiner_model", "Refiner Model", "refiner_model_name")
 _VAES = ("vae", "VAE", "vae_name")
 _SIZES = ("resolution", "Resolution")
 _COLUMNS = frozenset(
     name
     for names in (_MODELS, _PROMPTS, _NEGATIVES, _SEEDS, _STEPS, _SCALES, _SAMPLERS, _SCHEDULES, _VERSIONS, _HASHES)
     for name in names
-) | frozenset((*_SKIPS, *_VAES, *_SIZES, "width", "height", "loras"))
+) | frozenset((*_SKIPS, *_VAES, *_REFINERS, *_SIZES, "width", "height", "loras"))
 _NUMBERS = re.compile(r"\d+")
+_OLD_LORA = re.compile(r"LoRA \[(.{1,300})\] weight")
 _RUINED_LORA = re.compile(r"(-?[\d.]+) - (.+)")
 
 
@@ -43,7 +46,16 @@ def read(texts: Texts) -> Metadata | None:
         given = texts.record(key)
         if any(name in given for name in _MODELS) and any(name in given for name in _PROMPTS):
             return _metadata(given, key, values.stated(texts.get("exif:Software")))
+    given = fooocus_entry.settings(texts.get("sidecar:log.html") or "")
+    if any(name in given for name in _MODELS) and any(name in given for name in _PROMPTS):
+        made = _metadata(given, "sidecar:log.html", None)
+        # The log has Title-Case keys whoever wrote it.
+        return replace(made, generator="fooocus") if made.generator == "fooocusplus" and not _is_plus(made) else made
     return None
+
+
+def _is_plus(made: Metadata) -> bool:
+    return "plus" in (made.generator_version or "").lower()
 
 
 def _metadata(given: dict[str, Any], source: str, software: str | None) -> Metadata:
@@ -56,7 +68,7 @@ def _metadata(given: dict[str, Any], source: str, software: str | None) -> Metad
         is_ai="metadata",
         prompt=_text(given, _PROMPTS),
         negative_prompt=_text(given, _NEGATIVES),
-        raw_prompt=None,
+        raw_prompt=_text(given, _PROMPTS[:2]),
         seed=values.seed(_first(given, _SEEDS)),
         steps=values.whole(_first(given, _STEPS)),
         cfg=values.number(_first(given, _SCALES)),
@@ -66,6 +78,7 @@ def _metadata(given: dict[str, Any], source: str, software: str | None) -> Metad
         model_name=values.model_name(_first(given, _MODELS)),
         model_hash=values.stated(_first(given, _HASHES)),
         vae=values.model_name(_first(given, _VAES)),
+        refiner=values.model_name(_first(given, _REFINERS)),
         gen_width=width,
         gen_height=height,
         loras=_loras(given),
@@ -110,7 +123,10 @@ def _loras(given: dict[str, Any]) -> tuple[LoraUse, ...]:
         if use is not None:
             uses.append(use)
     for key, value in given.items():
-        if re.fullmatch(r"lora_combined_\d+|LoRA \d+", key) and isinstance(value, str):
+        if match := _OLD_LORA.fullmatch(key):
+            if name := values.model_name(match[1]):
+                uses.append(LoraUse(name, values.number(value)))
+        elif re.fullmatch(r"lora_combined_\d+|LoRA \d+", key) and isinstance(value, str):
             parts = [part for part in value.split(" : ") if part not in ("True", "False")]
             name = values.model_name(parts[0]) if not value.startswith("False") else None
             if name:

@@ -9,6 +9,24 @@ from indexd.images.metadata.registry import Texts, reads
 CHUNKS = ("png:parameters", "exif:UserComment", "png:metadata", "sidecar:json")
 
 
+_COLUMNS = frozenset(
+    (
+        "prompt",
+        "negative_prompt",
+        "seed",
+        "num_inference_steps",
+        "guidance_scale",
+        "sampler",
+        "Model",
+        "model",
+        "Model hash",
+        "resolution",
+        "width",
+        "height",
+    )
+)
+
+
 @reads("hf-space", rank=34)
 def read(texts: Texts) -> Metadata | None:
     """The arguments of the call that made the picture."""
@@ -31,5 +49,6 @@ def read(texts: Texts) -> Metadata | None:
             model_hash=values.stated(given.get("Model hash")),
             gen_width=size[0] if size else values.whole(given.get("width")),
             gen_height=size[1] if size else values.whole(given.get("height")),
+            extras=values.others(given, _COLUMNS),
         )
     return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass, Score
+from indexd.images.facts import ControlUse, DetailerUse, EmbeddingUse, LoraUse, Metadata, SamplerPass, Score
 from indexd.images.metadata.registry import Texts, reads
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.stage_keys import stage_keys
@@ -43,6 +44,7 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         gen_height=recipe.height,
         job=recipe.job,
         denoise=denoise,
+        upscaler=recipe.upscale.model.name if recipe.upscale else None,
         input_hash=recipe.input.hash if recipe.input else None,
         scores=tuple(Score(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
         extras=tuple(_extras(recipe)),
@@ -62,6 +64,14 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         model_hash=recipe.model.hash,
         loras=tuple(LoraUse(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
         controls=tuple(_controls(recipe)),
+        vae=recipe.vae.name if recipe.vae else None,
+        variation_seed=str(recipe.variation.seed) if recipe.variation else None,
+        variation_strength=recipe.variation.strength if recipe.variation else None,
+        **_hires(recipe),
+        embeddings=tuple(EmbeddingUse(use.name, use.hash) for use in recipe.embeddings),
+        detailers=tuple(
+            DetailerUse(one.detector.name, one.prompt, one.negative_prompt, one.denoise) for one in recipe.detail
+        ),
         passes=(SamplerPass(seed, recipe.steps, recipe.cfg, recipe.sampler, recipe.schedule, denoise, model),),
     )
 
@@ -72,6 +82,18 @@ def _controls(recipe: Recipe) -> Iterator[ControlUse]:
         yield ControlUse(one.model.name, module, one.strength, one.start, one.end)
     for reference in recipe.reference:
         yield ControlUse(reference.model.name, "ip-adapter", reference.weight, 0.0, 1.0)
+
+
+def _hires(recipe: Recipe) -> dict[str, Any]:
+    hires = recipe.hires
+    if hires is None:
+        return {}
+    return {
+        "hires_scale": round(hires.width / recipe.width, 4),
+        "hires_steps": hires.steps,
+        "hires_upscaler": hires.model.name if hires.model else hires.upscaler,
+        "hires_denoise": hires.denoise,
+    }
 
 
 def _denoise(recipe: Recipe) -> float | None:
@@ -90,7 +112,6 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "mask", recipe.mask.model_dump_json(exclude_defaults=True)
     if stages := stage_keys(recipe):
         yield "stages", json.dumps(stages, ensure_ascii=False)
-    yield from (("embedding", f"{use.name} ({use.hash})") for use in recipe.embeddings)
     yield from (("control_image", f"{one.image} ({one.image_name})") for one in recipe.control)
     yield from (("reference_image", f"{one.image} ({one.image_name})") for one in recipe.reference)
     for lora in recipe.loras:

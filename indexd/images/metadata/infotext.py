@@ -56,6 +56,9 @@ def split(text: str) -> Infotext | None:
 def _settings_start(text: str) -> int | None:
     last = None
     for match in _SETTINGS_LINE.finditer(text):
+        # The template that follows the settings may itself have a line that looks like them.
+        if last is not None and _TEMPLATE.search(text, last, match.start()):
+            break
         last = match.start()
     if last is not None:
         return last
@@ -116,7 +119,7 @@ def loras_of(prompt: str, hashes: str | None, weights: str | None = None) -> tup
     `hashes` and `weights` are lists of `name: value` (A1111's `Lora hashes`, Fooocus' `Lora weights`); what stands only
     there was applied too.
     """
-    by_name, weight_of = _pairs(hashes), _pairs(weights)
+    by_name, weight_of = pairs(hashes), pairs(weights)
     uses: dict[str, LoraUse] = {}
     for match in _LORA.finditer(prompt[: values.TEXT_MAX]):
         name = values.model_name(match[1])
@@ -128,13 +131,14 @@ def loras_of(prompt: str, hashes: str | None, weights: str | None = None) -> tup
     return tuple(uses.values())
 
 
-def _pairs(listed: str | None) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(listed: str | None) -> dict[str, str]:
+    """A list of `name: value`, as A1111 writes the hashes of LoRAs and embeddings; the first of a name counts."""
+    found: dict[str, str] = {}
     for pair in (listed or "").split(","):
         name, _, value = pair.partition(":")
         if value.strip():
-            pairs.setdefault(name.strip(), value.strip())
-    return pairs
+            found.setdefault(name.strip(), value.strip())
+    return found
 
 
 def _weights(arguments: str) -> tuple[float | None, float | None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from indexd.images.facts import ControlUse, LoraUse, Metadata
 from indexd.images.metadata import values
+from indexd.images.metadata.invokeai_graph import of_graph
 from indexd.images.metadata.registry import Texts, reads
 
 COMMAND_MAX = 50_000
@@ -14,7 +15,8 @@ COMMAND_MAX = 50_000
 
 _NEGATIVE = re.compile(r"\[([^\[\]]*)\]")
 _DREAM = re.compile(r"\s*\"((?:\\.|[^\"\\])*)\"(.*)", re.DOTALL)
-_OPTION = re.compile(r"(?:^|\s)-(\w+)\s+(\S+)")
+# -s 50 or -s50
+_OPTION = re.compile(r"(?:^|\s)-([A-Za-z])\s*([^\s-]\S*)")
 
 _COLUMNS = frozenset(
     (
@@ -33,8 +35,18 @@ _COLUMNS = frozenset(
         "strength",
         "clip_skip",
         "app_version",
+        "refiner_model",
+        "hrf_strength",
+        "hrf_method",
+        "hrf_scale",
+        "guidance",
     )
 )
+_COLUMNS_2 = frozenset(("image", "model_weights", "model_hash", "app_version"))
+_IMAGE_COLUMNS_2 = frozenset(
+    ("prompt", "seed", "steps", "cfg_scale", "sampler", "strength", "width", "height", "variations")
+)
+_OPTIONS_1 = frozenset("SsCAfWHV")
 
 
 @reads("invokeai", rank=30)
@@ -45,7 +57,10 @@ def read(texts: Texts) -> Metadata | None:
     if given := texts.record("png:sd-metadata"):
         return _version_2(given)
     match = _DREAM.match((texts.get("png:Dream") or "")[:COMMAND_MAX])
-    return _version_1(match[1], dict(_OPTION.findall(match[2]))) if match else None
+    if match:
+        return _version_1(match[1], dict(_OPTION.findall(match[2])))
+    # Pictures of the workflow editor have a graph, and no metadata where nobody wired it up.
+    return of_graph(texts)
 
 
 def _version_3(given: dict[str, Any]) -> Metadata:
@@ -66,6 +81,11 @@ def _version_3(given: dict[str, Any]) -> Metadata:
         model_name=_name(model),
         model_hash=values.stated(model.get("hash") or model.get("model_hash")),
         vae=_name(values.record(given.get("vae"))),
+        guidance=values.number(given.get("guidance")),
+        refiner=_name(values.record(given.get("refiner_model"))),
+        hires_scale=values.number(given.get("hrf_scale")),
+        hires_upscaler=values.stated(given.get("hrf_method")),
+        hires_denoise=values.number(given.get("hrf_strength")),
         gen_width=values.whole(given.get("width")),
         gen_height=values.whole(given.get("height")),
         loras=tuple(_lora(item) for item in values.records(given.get("loras"))),
@@ -103,6 +123,7 @@ def _version_2(given: dict[str, Any]) -> Metadata | None:
     if not image:
         return None
     prompt, negative = _sides(whole)
+    variation = next(iter(values.records(image.get("variations"))), {})
     return Metadata(
         generator="invokeai",
         generator_version=values.stated(given.get("app_version")),
@@ -117,13 +138,18 @@ def _version_2(given: dict[str, Any]) -> Metadata | None:
         denoise=values.number(image.get("strength")),
         model_name=values.model_name(given.get("model_weights")),
         model_hash=values.stated(given.get("model_hash")),
+        variation_seed=values.seed(variation.get("seed")),
+        variation_strength=values.number(variation.get("weight")),
         gen_width=values.whole(image.get("width")),
         gen_height=values.whole(image.get("height")),
+        extras=(*values.others(given, _COLUMNS_2), *values.others(image, _IMAGE_COLUMNS_2)),
     )
 
 
 def _version_1(quoted: str, options: dict[str, str]) -> Metadata:
     prompt, negative = _sides(re.sub(r"\\(.)", r"\1", quoted))
+    # -V seed:weight,seed:weight
+    seed, _, weight = options.get("V", "").split(",")[0].partition(":")
     return Metadata(
         generator="invokeai",
         source="png:Dream",
@@ -135,8 +161,11 @@ def _version_1(quoted: str, options: dict[str, str]) -> Metadata:
         cfg=values.number(options.get("C")),
         sampler=values.stated(options.get("A")),
         denoise=values.number(options.get("f")),
+        variation_seed=values.seed(seed),
+        variation_strength=values.number(weight),
         gen_width=values.whole(options.get("W")),
         gen_height=values.whole(options.get("H")),
+        extras=tuple((f"-{key}", values.extra(value)) for key, value in options.items() if key not in _OPTIONS_1),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexd.images.facts import Metadata, SamplerPass
+from indexd.images.facts import CharacterPrompt, Metadata, SamplerPass
 from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 
@@ -60,14 +60,9 @@ def read(texts: Texts) -> Metadata | None:
         gen_width=values.whole(given.get("width")),
         gen_height=values.whole(given.get("height")),
         passes=(SamplerPass(seed, steps, cfg, sampler, schedule, None, model),),
-        extras=(
-            *_characters("character prompt", caption),
-            *_characters("character negative prompt", negative),
-            *(
-                (key, values.extra(value))
-                for key, value in given.items()
-                if key not in _COLUMNS and _says_something(value)
-            ),
+        characters=_characters(caption, negative),
+        extras=tuple(
+            (key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS and _says_something(value)
         ),
     )
 
@@ -81,14 +76,20 @@ def _caption(prompt: object) -> dict[str, Any]:
     return values.record(values.record(prompt).get("caption"))
 
 
-def _characters(name: str, caption: dict[str, Any]) -> list[tuple[str, str]]:
-    """The extra prompts of single characters, each with the places (0..1) where the character stands."""
+def _characters(positive: dict[str, Any], negative: dict[str, Any]) -> tuple[CharacterPrompt, ...]:
+    """The prompts of single characters; the negative ones stand in a list of their own, in the same order."""
+    against = values.records(negative.get("char_captions"))
     found = []
-    for item in values.records(caption.get("char_captions")):
-        if text := values.stated(item.get("char_caption")):
-            places = [f"{center.get('x')},{center.get('y')}" for center in values.records(item.get("centers"))]
-            found.append((name, f"{text} @ {' '.join(places)}" if places else text))
-    return found
+    for place, item in enumerate(values.records(positive.get("char_captions"))):
+        unwanted = values.stated(against[place].get("char_caption")) if place < len(against) else None
+        text = values.text(item.get("char_caption"))
+        if not text and not unwanted:
+            continue
+        centre = next(iter(values.records(item.get("centers"))), {})
+        found.append(
+            CharacterPrompt(text or "", unwanted, values.number(centre.get("x")), values.number(centre.get("y")))
+        )
+    return tuple(found)
 
 
 def _says_something(value: object) -> bool:

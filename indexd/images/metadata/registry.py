@@ -42,6 +42,20 @@ _WRAPPED_JSON = (
 _WRAPPED_TEXT = ("Description", "Source", "Software", "Title")
 
 
+_ANY_CASE = {
+    name.lower(): name
+    for name in (
+        "png:parameters",
+        "png:prompt",
+        "png:workflow",
+        "png:generation_data",
+        "png:invokeai_metadata",
+        "png:Dream",
+    )
+}
+"""Chunks whose name some programs write in another case."""
+
+
 class Texts:
     """The raw texts of one file by key, each parsed as JSON at most once.
 
@@ -53,6 +67,9 @@ class Texts:
         self._by_key: dict[str, str] = {}
         for chunk in self.chunks:
             self._by_key.setdefault(chunk.key, chunk.text)
+        for key, text in list(self._by_key.items()):
+            if (usual := _ANY_CASE.get(key.lower())) is not None:
+                self._by_key.setdefault(usual, text)
         self._parsed: dict[str, Any] = {}
         for key in WRAPPERS:
             if key in self._by_key and isinstance(wrapper := self.parsed(key), dict):

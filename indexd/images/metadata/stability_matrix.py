@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from indexd.images.facts import Metadata
-from indexd.images.metadata import values
+from indexd.images.metadata import infotext, values
 from indexd.images.metadata.registry import Texts, reads
+
+_COLUMNS = frozenset(
+    (
+        "PositivePrompt",
+        "NegativePrompt",
+        "Seed",
+        "Steps",
+        "CfgScale",
+        "Sampler",
+        "ModelName",
+        "ModelHash",
+        "Width",
+        "Height",
+    )
+)
 
 
 @reads("stability-matrix", rank=21)
@@ -27,4 +42,6 @@ def read(texts: Texts) -> Metadata | None:
         model_hash=values.stated(given.get("ModelHash")),
         gen_width=values.whole(given.get("Width")),
         gen_height=values.whole(given.get("Height")),
+        loras=infotext.loras_of(values.text(given.get("PositivePrompt")) or "", None),
+        extras=values.others(given, _COLUMNS),
     )

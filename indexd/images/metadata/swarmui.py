@@ -8,7 +8,7 @@ from indexd.images.facts import ControlUse, LoraUse, Metadata
 from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 
-CHUNKS = ("png:parameters", "exif:UserComment", "exif:Model", "sidecar:json")
+CHUNKS = ("png:parameters", "exif:UserComment", "exif:Model", "stealth:parameters", "sidecar:json")
 
 _COLUMNS = frozenset(
     (
@@ -29,6 +29,17 @@ _COLUMNS = frozenset(
         "initimagecreativity",
         "controlnetmodel",
         "controlnetstrength",
+        "variationseed",
+        "variationseedstrength",
+        "fluxguidancescale",
+        "refinermodel",
+        "refinerupscale",
+        "refinersteps",
+        "refinerupscalemethod",
+        "refinercontrolpercentage",
+        "refinercontrol",
+        "clipstopatlayer",
+        "original_prompt",
     )
 )
 
@@ -59,7 +70,7 @@ def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Meta
         is_ai="metadata",
         prompt=values.text(given.get("prompt")),
         negative_prompt=values.text(given.get("negativeprompt")),
-        raw_prompt=values.stated(more.get("original_prompt")),
+        raw_prompt=values.stated(more.get("original_prompt")) or values.stated(given.get("original_prompt")),
         seed=values.seed(given.get("seed")),
         steps=values.whole(given.get("steps")),
         cfg=values.number(given.get("cfgscale")),
@@ -68,13 +79,27 @@ def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Meta
         denoise=values.number(given.get("initimagecreativity")),
         model_name=model,
         model_hash=hashes.get(model),
+        clip_skip=-last if (last := values.whole(given.get("clipstopatlayer"))) is not None else None,
         vae=values.model_name(given.get("vae")),
+        variation_seed=values.seed(given.get("variationseed")),
+        variation_strength=values.number(given.get("variationseedstrength")),
+        guidance=values.number(given.get("fluxguidancescale")),
+        refiner=values.model_name(given.get("refinermodel")),
+        hires_scale=values.number(given.get("refinerupscale")),
+        hires_steps=values.whole(given.get("refinersteps")),
+        hires_upscaler=values.stated(given.get("refinerupscalemethod")),
+        hires_denoise=_refined(given),
         gen_width=values.whole(given.get("width")),
         gen_height=values.whole(given.get("height")),
         loras=_loras(given, hashes),
         controls=(ControlUse(control, weight=values.number(given.get("controlnetstrength"))),) if control else (),
         extras=tuple((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS),
     )
+
+
+def _refined(given: dict[str, Any]) -> float | None:
+    """The share of the steps that the refining pass does, under its older or its newer name."""
+    return values.number(given.get("refinercontrolpercentage", given.get("refinercontrol")))
 
 
 def _loras(given: dict[str, Any], hashes: dict[str | None, str | None]) -> tuple[LoraUse, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexd.images.facts import LoraUse, Metadata
+from indexd.images.facts import EmbeddingUse, LoraUse, Metadata
 from indexd.images.metadata import values
 from indexd.images.metadata.registry import Texts, reads
 
@@ -56,6 +56,11 @@ def read(texts: Texts) -> Metadata | None:
             LoraUse(name, values.number(item.get("weight")), None, values.stated(item.get("hash")))
             for item in models
             if item.get("type") == "LORA" and (name := _file_name(item))
+        ),
+        embeddings=tuple(
+            EmbeddingUse(name, values.stated(item.get("hash")))
+            for item in models
+            if item.get("type") in ("TEXTUAL_INVERSION", "EMBEDDING") and (name := _file_name(item))
         ),
         extras=tuple((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS),
     )

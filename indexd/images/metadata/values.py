@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from indexd.images.metadata.redact import redacted
@@ -91,6 +92,13 @@ def json_of(value: str) -> Any:
         return json.loads(stripped)
     except (ValueError, RecursionError):
         return None
+
+
+def others(given: Mapping[str, Any], columns: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Every pair that no column is made for and that says something, as it is shown."""
+    return tuple(
+        (key, extra(value)) for key, value in given.items() if key not in columns and value not in (None, "", [], {})
+    )
 
 
 def record(value: object) -> dict[str, Any]:

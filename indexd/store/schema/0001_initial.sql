@@ -58,6 +58,10 @@ CREATE INDEX image_by_model ON image (model_name);
 CREATE INDEX image_by_sampler ON image (sampler);
 CREATE INDEX image_by_schedule ON image (schedule);
 CREATE INDEX image_by_generator ON image (generator);
+CREATE INDEX image_by_steps ON image (steps);
+CREATE INDEX image_by_cfg ON image (cfg);
+CREATE INDEX image_by_size ON image (width, height);
+CREATE INDEX image_by_vae ON image (vae) WHERE vae IS NOT NULL;
 CREATE INDEX image_by_seed ON image (length(seed), seed);
 CREATE INDEX image_by_job ON image (job) WHERE job IS NOT NULL;
 
@@ -111,6 +115,9 @@ CREATE TABLE control_use (
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX control_use_by_model ON control_use (model);
+CREATE INDEX control_use_by_module ON control_use (module);
+
 CREATE TABLE sampler_pass (
     image_id   INTEGER NOT NULL REFERENCES image (id),
     position   INTEGER NOT NULL,
@@ -121,8 +128,74 @@ CREATE TABLE sampler_pass (
     schedule   TEXT,
     denoise    REAL,
     model_name TEXT,
+    start_step INTEGER,  -- where it does only some of the steps
+    end_step   INTEGER,
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
+
+-- What few pictures state, so that `image` stays narrow; those that state none of it have no row.
+CREATE TABLE refinement (
+    image_id           INTEGER NOT NULL REFERENCES image (id),
+    position           INTEGER NOT NULL,  -- 0: like the other parts, though there is one at most
+    variation_seed     TEXT,
+    variation_strength REAL,
+    guidance           REAL,
+    refiner            TEXT,
+    hires_scale        REAL,
+    hires_steps        INTEGER,
+    hires_upscaler     TEXT,
+    hires_denoise      REAL,
+    upscaler           TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX refinement_by_refiner ON refinement (refiner) WHERE refiner IS NOT NULL;
+CREATE INDEX refinement_by_upscaler ON refinement (upscaler) WHERE upscaler IS NOT NULL;
+CREATE INDEX refinement_by_hires ON refinement (hires_upscaler) WHERE hires_upscaler IS NOT NULL;
+
+-- Textual inversions.
+CREATE TABLE inversion_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    name     TEXT NOT NULL,
+    hash     TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX inversion_use_by_name ON inversion_use (name);
+
+CREATE TABLE character_prompt (
+    image_id      INTEGER NOT NULL REFERENCES image (id),
+    position      INTEGER NOT NULL,
+    text          TEXT NOT NULL,
+    negative_text TEXT,
+    x             REAL,  -- shares of the picture, 0 to 1
+    y             REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE resource_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    address  TEXT NOT NULL,  -- Civitai's version number, or urn:air:...
+    kind     TEXT,
+    name     TEXT,
+    version  TEXT,
+    weight   REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX resource_use_by_address ON resource_use (address);
+CREATE INDEX resource_use_by_name ON resource_use (name);
+
+CREATE TABLE detailer_use (
+    image_id        INTEGER NOT NULL REFERENCES image (id),
+    position        INTEGER NOT NULL,
+    model           TEXT,
+    prompt          TEXT,
+    negative_prompt TEXT,
+    denoise         REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX detailer_use_by_model ON detailer_use (model);
 
 -- Where a content lies or lay. A row without image_id is a file that is no picture, and `problem` says why.
 CREATE TABLE file (
@@ -139,6 +212,8 @@ CREATE TABLE file (
     was_image_id  INTEGER,  -- what lay there before; no reference, because that content may be forgotten
     UNIQUE (root_id, rel)
 ) STRICT;
+-- Files of a folder, whatever the case of its letters (conditions on paths).
+CREATE INDEX file_by_path ON file (root_id, display COLLATE NOCASE, image_id);
 CREATE INDEX file_of_image ON file (image_id);
 CREATE INDEX file_missing ON file (root_id) WHERE missing_since IS NOT NULL;
 
@@ -189,9 +264,9 @@ CREATE TABLE succession (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX succession_of ON succession (old_id);
 
--- Contentless: the texts are in image_text, tag and file, and are written here a second time only as an index.
+-- Contentless: the texts are in image_text, character_prompt, tag and file, and are written here a second time only as an index.
 CREATE VIRTUAL TABLE prompt_fts USING fts5 (
-    prompt, negative, tags, captions, file_name,
+    prompt, negative, tags, captions, file_name, raw_prompt,
     content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
 

@@ -85,6 +85,8 @@ def _file_name(graph: Graph, node: Node) -> str | None:
         value = plain(graph, node, key)
         if isinstance(value, str) and (name := values.model_name(value)) is not None:
             return name
+    if node.has("modelloader") and isinstance(stated := node.inputs.get("model"), str):
+        return values.model_name(stated)
     return None
 
 

@@ -17,6 +17,8 @@ TEXT_NAMES = (
     "clip_g",
     "text_l",
     "clip_l",
+    "mt5xl",
+    "bert",
     "value",
     "Value",
     "string",

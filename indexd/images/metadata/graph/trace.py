@@ -11,6 +11,7 @@ import re
 from indexd.images.facts import Metadata, SamplerPass
 from indexd.images.metadata import values
 from indexd.images.metadata.graph.conditioning import Conditionings, main_text
+from indexd.images.metadata.graph.further import detailers, embeddings_in, enlarged, refiner_of, resources
 from indexd.images.metadata.graph.models import model_chain
 from indexd.images.metadata.graph.nodes import Budget, Graph, Link, Node
 from indexd.images.metadata.graph.settings import carriers, plain, setting
@@ -69,9 +70,6 @@ def traced(graph: Graph, source: str) -> Metadata | None:
     size = _size(graph, primary)
     described = tuple(_described(graph, node) for node in passes[:PASSES_MAX])
     first = described[0]
-    extras = [("other prompt", values.extra(text)) for text in others]
-    if conditionings.guidance is not None:
-        extras.append(("distilled guidance", str(conditionings.guidance)))
     return Metadata(
         generator="comfyui",
         source=source,
@@ -87,12 +85,21 @@ def traced(graph: Graph, source: str) -> Metadata | None:
         clip_skip=_clip_skip(graph, primary),
         model_name=model,
         vae=_vae(graph),
+        guidance=conditionings.guidance,
+        refiner=refiner_of(described),
+        **enlarged(graph, passes),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
         loras=loras,
         controls=controls,
         passes=described,
-        extras=tuple(extras),
+        embeddings=embeddings_in(prompt, *others, *(passage.text for passage in negatives)),
+        detailers=tuple(detailers(graph, passes)),
+        resources=tuple(resources(graph)),
+        extras=(
+            *(("other prompt", values.extra(text)) for text in others),
+            *(("source image", values.extra(name)) for name in _source_images(graph, primary)),
+        ),
     )
 
 
@@ -160,6 +167,8 @@ def _described(graph: Graph, node: Node) -> SamplerPass:
         _schedule(graph, node),
         values.number(setting(graph, node, "denoise")),
         model_chain(graph, node)[0],
+        values.whole(plain(graph, node, "start_at_step")),
+        values.whole(plain(graph, node, "end_at_step")),
     )
 
 
@@ -193,7 +202,7 @@ def _schedule(graph: Graph, node: Node) -> str | None:
 
 def _side(graph: Graph, sampler: Node, side: str) -> Link | None:
     """The link that brings a sampler its positive or negative conditioning, on itself, its guider or its pipe."""
-    names = ("positive", "conditioning", "cond1") if side == "positive" else ("negative",)
+    names = ("positive", "conditioning", "cond1", "text_embeds") if side == "positive" else ("negative", "text_embeds")
     for node in (sampler, *carriers(graph, sampler)):
         for name in names:
             if (link := graph.link(node, name)) is not None:
@@ -206,14 +215,23 @@ def _side(graph: Graph, sampler: Node, side: str) -> Link | None:
 
 def _size(graph: Graph, sampler: Node) -> tuple[int, int] | None:
     """Width and height in pixels of the latent that the first pass began with."""
-    for node in graph.upstream([sampler.id], unless=_NOT_LATENT):
-        width, height = (values.whole(plain(graph, node, name)) for name in ("width", "height"))
-        if width and height:
-            return width, height
+    # A pipe brings the size along with everything else.
+    for node in (*graph.upstream([sampler.id], unless=_NOT_LATENT), *carriers(graph, sampler)):
+        for prefix in ("", "empty_latent_"):
+            width, height = (values.whole(plain(graph, node, f"{prefix}{name}")) for name in ("width", "height"))
+            if width and height:
+                return width, height
         for name in ("dimensions", "resolution", "size"):
             if (found := values.size(node.inputs.get(name))) is not None:
                 return found
     return None
+
+
+def _source_images(graph: Graph, sampler: Node) -> list[str]:
+    """The names of the pictures that the first pass began with (img2img)."""
+    behind = graph.upstream([sampler.id], unless=_NOT_LATENT)
+    names = (values.stated(node.inputs.get("image")) for node in behind if node.has("loadimage"))
+    return [name for name in names if name is not None]
 
 
 def _clip_skip(graph: Graph, sampler: Node) -> int | None:

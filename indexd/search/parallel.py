@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 THREADS = 4
 
 
-def beside(parts: Sequence[Callable[[], Answer]]) -> list[Answer]:
+def parallel(parts: Sequence[Callable[[], Answer]]) -> list[Answer]:
     """The answers to these parts, in their order. Raises what the first of them raises that fails."""
     others = [_threads().submit(part) for part in parts[1:]]
     return [*(part() for part in parts[:1]), *(other.result() for other in others)]

@@ -1,0 +1,44 @@
+"""Fooocus' `log.html`: pictures that carry nothing themselves have an entry there, in the folder where they were saved."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from indexd.errors import NotRegular
+from indexd.images.containers.encodings import decoded
+from indexd.images.facts import RawChunk
+from indexd.watch.beside import LOG_NAME
+from indexd.watch.regular import open_regular
+
+KEY = "sidecar:log.html"
+
+LOG_BYTES_MAX = 32 << 20
+"""A day of pictures, a few thousand bytes each; what lies further down are the day's first ones."""
+
+ENTRY_BYTES_MAX = 256 << 10
+
+_ENTRY = re.compile(rb"<div id=[\"'][^\"'<>]{1,300}[\"'] class=[\"']image-container[\"']")
+
+
+def logged(picture: bytes) -> RawChunk | None:
+    """The entry of a picture (its path as bytes) in the log beside it, as it stands there; None where there is none."""
+    folder, name = os.path.split(picture)
+    try:
+        with open_regular(os.path.join(folder, LOG_NAME)) as file:
+            log = file.read(LOG_BYTES_MAX)
+    except (OSError, NotRegular, ValueError):
+        return None
+    for quote in (b"'", b'"'):
+        place = log.find(b"href=" + quote + name + quote)
+        if place < 0:
+            continue
+        before = max(0, place - 1000)
+        start = max((match.start() for match in _ENTRY.finditer(log, before, place)), default=None)
+        if start is None:
+            continue
+        following = _ENTRY.search(log, place, start + ENTRY_BYTES_MAX)
+        end = following.start() if following else start + ENTRY_BYTES_MAX
+        text, encoding = decoded(log[start:end])
+        return RawChunk(KEY, encoding, text)
+    return None

@@ -1,0 +1,86 @@
+"""What else a graph states: embeddings, resources of a site, detailers, and what enlarged the picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from indexd.images.facts import DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
+from indexd.images.metadata import values
+from indexd.images.metadata.graph.nodes import Graph, Link, Node
+from indexd.images.metadata.graph.settings import plain, setting
+
+RESOURCES_MAX = 100
+
+_EMBEDDING = re.compile(r"\bembedding:([^\s,:()\[\]{}<>|]{1,200})")
+_DETECTORS = ("bbox_detector", "bbox_detector_opt", "segm_detector_opt", "segs", "detector")
+
+
+def embeddings_in(*texts: str | None) -> tuple[EmbeddingUse, ...]:
+    """The textual inversions that prompts name as ComfyUI does: `embedding:name`, with or without its file's ending."""
+    named = (match[1] for text in texts if text for match in _EMBEDDING.finditer(text[: values.TEXT_MAX]))
+    found = dict.fromkeys(name for one in named if (name := values.model_name(one.rstrip("."))))
+    return tuple(EmbeddingUse(name) for name in found)
+
+
+def refiner_of(passes: Sequence[SamplerPass]) -> str | None:
+    """The model that takes over from the first one within the same steps (SDXL's refiner)."""
+    for one in passes[1:]:
+        if one.start_step and one.model_name != passes[0].model_name:
+            return one.model_name
+    return None
+
+
+def detailers(graph: Graph, passes: Sequence[Node]) -> Iterator[DetailerUse]:
+    """The nodes that find parts of the picture and make them anew (FaceDetailer, DetailerForEach)."""
+    for node in passes:
+        if not node.has("detailer"):
+            continue
+        links = (graph.link(node, name) for name in _DETECTORS)
+        model = next((name for link in links if link and (name := _named(graph, link))), None)
+        yield DetailerUse(
+            model, values.stated(node.inputs.get("wildcard")), None, values.number(plain(graph, node, "denoise"))
+        )
+
+
+def enlarged(graph: Graph, passes: Sequence[Node]) -> dict[str, Any]:
+    """The fields of Metadata on enlarging: between two passes ("hires"), or of the finished picture."""
+    found: dict[str, Any] = {}
+    before = {node.id for node in graph.upstream([passes[-1].id])} if len(passes) > 1 else set()
+    for node in graph.nodes.values():
+        model = _named(graph, link) if (link := graph.link(node, "upscale_model")) is not None else None
+        # Latents and pixels without a model are enlarged by a method.
+        method = values.stated(node.inputs.get("upscale_method")) if node.has("latentupscale", "imagescale") else None
+        if node.id in before and (model or method):
+            found.setdefault("hires_upscaler", model or method)
+            found.setdefault("hires_scale", values.number(plain(graph, node, "scale_by")))
+        elif model is not None:
+            found.setdefault("upscaler", model)
+    if found.get("hires_upscaler") is not None:
+        found["hires_steps"] = values.whole(setting(graph, passes[-1], "steps"))
+        found["hires_denoise"] = values.number(setting(graph, passes[-1], "denoise"))
+    return found
+
+
+def resources(graph: Graph) -> Iterator[ResourceUse]:
+    """What the graph loads by its address on a site of models (`urn:air:sdxl:checkpoint:civitai:101055@128078`)."""
+    seen: set[str] = set()
+    for node in graph.nodes.values():
+        for value in node.inputs.values():
+            if (
+                isinstance(value, str)
+                and value.startswith("urn:air:")
+                and value not in seen
+                and len(seen) < RESOURCES_MAX
+            ):
+                seen.add(value)
+                parts = value.split(":")
+                yield ResourceUse(value[:300], parts[3] if len(parts) > 3 else None)
+
+
+def _named(graph: Graph, link: Link) -> str | None:
+    for node in (graph.nodes[link.source], *graph.upstream([link.source])):
+        if (name := values.model_name(node.inputs.get("model_name"))) is not None:
+            return name
+    return None

@@ -1,0 +1,48 @@
+"""Text hidden in the pixels of a lossless WebP: decoding it takes the whole picture, so this is done where others are decoded.
+
+NovelAI's WebP has its settings in EXIF and hides them a second time; what stripped the EXIF left these. Lossy pictures have no
+lowest bits, and without alpha or metadata of their own next to none of the lossless ones hide anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from indexd.images.containers import stealth, webp
+from indexd.images.containers.texts import TEXTS_BYTES_MAX
+from indexd.watch.regular import open_regular
+
+PIXELS_MAX = 1 << 26
+"""8192 x 8192: no generator hides a text in more."""
+
+
+def hidden_in(path: bytes) -> str | None:
+    """The text hidden in a lossless WebP with alpha; None for every other file, and where it cannot be decoded."""
+    try:
+        with open_regular(path) as file:
+            if not webp.is_lossless_with_alpha(file.read(webp.HEAD_BYTES)):
+                return None
+            file.seek(0)
+            with Image.open(file, formats=("WEBP",)) as opened:
+                if opened.width * opened.height > PIXELS_MAX:
+                    return None
+                pixels = np.asarray(opened)
+    except Exception:
+        # Whatever is wrong with it, the thumbnail says so.
+        return None
+    if pixels.ndim != 3 or pixels.shape[2] != 4:
+        return None
+    height, width = pixels.shape[:2]
+    for kind, planes in stealth.PLANES.items():
+
+        def bits(count: int, planes: tuple[int, ...] = planes) -> bytes | None:
+            columns = -(-count // (len(planes) * height))
+            if columns > width or count > 8 * TEXTS_BYTES_MAX:
+                return None
+            lowest = pixels[:, :columns][:, :, list(planes)] & 1
+            return np.packbits(lowest.transpose(1, 0, 2).ravel()[:count]).tobytes()
+
+        if (text := stealth.read(kind, bits)) is not None:
+            return text[0]
+    return None

@@ -1,0 +1,52 @@
+"""Texts that other programs put beside pictures: which names they have, and which pictures they are about.
+
+They are written after the picture, often after it was read; so a text that comes or changes brings its pictures again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from indexd.errors import NotRegular
+from indexd.watch.ignore import PICTURE_ENDS
+from indexd.watch.paths import absolute
+from indexd.watch.regular import open_regular
+
+TEXT_ENDS = (b".swarm.json", b".civitai.info", b".json", b".txt")
+"""What stands behind the stem of the picture, the longer ending first."""
+
+LOG_NAME = b"log.html"
+"""Fooocus' log of all pictures in a folder, the newest first."""
+
+NEWEST_OF_LOG = 20
+_LOG_HEAD_BYTES = 64 << 10
+_NAMED = re.compile(rb"<a href=[\"']([^\"'<>/\\]{1,255})[\"']")
+
+
+def is_text(rel: bytes) -> bool:
+    """Whether a file of this name may be about a picture."""
+    name = rel.rpartition(b"/")[2].lower()
+    return name == LOG_NAME or name.endswith(TEXT_ENDS)
+
+
+def pictures_of(root: bytes, rel: bytes) -> list[bytes]:
+    """The pictures below `root` that lie there now and that the text at `rel` may be about."""
+    folder, slash, name = rel.rpartition(b"/")
+    if name.lower() == LOG_NAME:
+        names = _newest(absolute(root, rel))
+    else:
+        end = next((end for end in TEXT_ENDS if name.lower().endswith(end)), b"")
+        stem = name[: len(name) - len(end)]
+        names = [stem + spelled for ending in PICTURE_ENDS for spelled in (ending, ending.upper())]
+    rels = [folder + slash + one for one in names]
+    return [one for one in rels if os.path.lexists(absolute(root, one))]
+
+
+def _newest(log: bytes) -> list[bytes]:
+    try:
+        with open_regular(log) as file:
+            head = file.read(_LOG_HEAD_BYTES)
+    except (OSError, NotRegular):
+        return []
+    return list(dict.fromkeys(_NAMED.findall(head)))[:NEWEST_OF_LOG]
