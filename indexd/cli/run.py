@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ def run(log_format: str | None, log_file: str | None, windows_service: bool) -> 
     handed back within one step. The second stops at once; nothing that was accepted is lost either way. SIGHUP reads the
     settings again. Says what it does on stderr; under systemd it tells the manager when it is ready.
     """
+    # Who asks for a reload while this is still being imported is right: the settings are read after that.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
     from indexd import logs, serve
     from indexd.config import load
 
@@ -42,9 +47,11 @@ def run(log_format: str | None, log_file: str | None, windows_service: bool) -> 
     def set_up_log(config: Config) -> None:
         logs.set_up(config.settings.log, file=config.places.log)
 
+    control = serve.Control()
+    if not windows_service:
+        serve.listen_to_signals(control)
     config = reread()
     set_up_log(config)
-    control = serve.Control()
     if windows_service:
         from indexd.service.windows_host import host
 
@@ -52,5 +59,4 @@ def run(log_format: str | None, log_file: str | None, windows_service: bool) -> 
             lambda: serve.serve(config, control, reread, set_up_log, end_when_stuck=True), control.stop, control.reload
         )
     else:
-        serve.listen_to_signals(control)
         serve.serve(config, control, reread, set_up_log)

@@ -33,7 +33,7 @@ def test_no_room_to_publish_pauses_the_queue_and_no_picture_is_lost(home: Path, 
         job(home, "full", count=3)
         until_paused(daemon, "is full")
         assert list(output.glob("*.png")) == []
-        _empty(filler)
+        empty(filler)
         until_idle(daemon, images=3, jobs=1)
         agree(daemon)
 
@@ -51,7 +51,7 @@ def test_no_room_for_the_index_is_told_and_everything_arrives_later(place: Path,
         with pytest.raises(IndexdError, match="full"):
             for stars in (1, 2, 3, 4, 5) * 100:
                 rate(home, place / "pictures" / first.name, stars)
-        _empty(filler)
+        empty(filler)
         until_idle(daemon, images=31)
         rate(home, place / "pictures" / first.name, 5)
 
@@ -67,14 +67,14 @@ def test_no_room_to_make_an_index_or_to_change_its_form(index: Path) -> None:
     filler = disks.fill_bytes(index.parent)
     with pytest.raises(StorageFull):
         Store.open(index)
-    _empty(filler)
+    empty(filler)
     with Store.open(index) as store:
         store.meta.set("a", "b")
     filler = disks.fill_bytes(index.parent)
     steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
     with pytest.raises(StorageFull):
         open_database(index, steps=steps)
-    _empty(filler)
+    empty(filler)
     with Store.open(index) as store:
         assert store.meta.get("a") == "b"
     open_database(index, steps=steps).close()
@@ -177,7 +177,8 @@ def _acknowledged(home: Path) -> tuple[dict[Path, str], set[str]]:
     return {Path(one.path): one.hash or "" for one in pictures}, {job.name for job in jobs}
 
 
-def _empty(filler: Path) -> None:
+def empty(filler: Path) -> None:
+    """Free what was filled."""
     if filler.is_dir():
         for path in filler.iterdir():
             path.unlink()
