@@ -19,8 +19,11 @@ from indexd.config import Config
 @click.option(
     "--log-file", type=click.Path(dir_okay=False), help="Write the log to this file too; before `[log] file`."
 )
+@click.option(
+    "--end-when-stuck", is_flag=True, hidden=True, help="Started by a manager that starts it again and has no watchdog."
+)
 @click.option("--windows-service", is_flag=True, hidden=True, help="Started by the service control manager of Windows.")
-def run(log_format: str | None, log_file: str | None, windows_service: bool) -> None:
+def run(log_format: str | None, log_file: str | None, end_when_stuck: bool, windows_service: bool) -> None:
     """Watch, index, answer and make pictures until asked to stop.
 
     The first Ctrl-C (or SIGTERM) stops in good order: a render in hand gets ten seconds to be finished, then it is
@@ -59,4 +62,4 @@ def run(log_format: str | None, log_file: str | None, windows_service: bool) -> 
             lambda: serve.serve(config, control, reread, set_up_log, end_when_stuck=True), control.stop, control.reload
         )
     else:
-        serve.serve(config, control, reread, set_up_log)
+        serve.serve(config, control, reread, set_up_log, end_when_stuck=end_when_stuck)

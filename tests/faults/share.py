@@ -140,7 +140,10 @@ class Share:
         """Mount it. Skips the test where this machine does not allow it."""
         command = [sys.executable, "-m", __name__, str(self.behind), str(self.folder)]
         self._server = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
         )
         assert self._server.stdout is not None
         if self._server.stdout.readline() != b"mounted\n":

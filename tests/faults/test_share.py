@@ -16,6 +16,7 @@ from tests.faults.doing import agree, rate, until_idle
 from tests.faults.instant import make_home
 from tests.faults.share import KIND, Share, share
 
+
 @pytest.fixture
 def mounted(place: Path) -> Iterator[Share]:
     with share(place / "other-machine", place / "home" / "pictures") as made:

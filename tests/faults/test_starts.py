@@ -7,7 +7,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -19,7 +18,7 @@ from tests.faults import disks
 from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, pictures, until_idle
 from tests.faults.instant import make_home
-from tests.faults.test_disk import empty
+from tests.faults.test_disk import FULL, Fill, empty
 
 
 def refused(daemon: DaemonProcess) -> str:
@@ -34,8 +33,8 @@ def _sentence(daemon: DaemonProcess) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("fill", [disks.fill_bytes, disks.fill_inodes], ids=["bytes", "inodes"])
-def test_no_room_for_a_start(place: Path, launch: Launch, fill: Callable[[Path], Path]) -> None:
+@FULL
+def test_no_room_for_a_start(place: Path, launch: Launch, fill: Fill) -> None:
     with disks.tmpfs(place / "small", "size=72m,nr_inodes=400") as small:
         home = make_home(small / "home")
         daemon = launch(home)
@@ -67,6 +66,31 @@ def test_an_index_that_a_stranger_holds_for_long(home: Path, launch: Launch) -> 
     daemon.start(START_SECONDS)
     until_idle(daemon, images=1)
     agree(daemon)
+
+
+def test_an_index_of_a_newer_program(home: Path, launch: Launch) -> None:
+    daemon = launch(home)
+    pictures(home, 1)
+    until_idle(daemon, images=1)
+    daemon.stop(60.0)
+    form = _set_form(home, 99)
+    before = (home / "index.db").read_bytes()
+    daemon.launch()
+    assert "newer indexd" in refused(daemon)
+    assert (home / "index.db").read_bytes() == before
+    _set_form(home, form)
+    daemon.start(START_SECONDS)
+    until_idle(daemon, images=1)
+    agree(daemon)
+
+
+def _set_form(home: Path, number: int) -> int:
+    """Write the number of the index's form; the one before."""
+    connection = apsw.Connection(str(home / "index.db"))
+    before = int(connection.execute("PRAGMA user_version").fetchall()[0][0])
+    connection.execute(f"PRAGMA user_version = {number}")
+    connection.close()
+    return before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on another process's handles is Linux")

@@ -205,6 +205,7 @@ def test_the_property_list(host: Host, order: Order, tmp_path: Path, said: list[
     manager.install(order, Hands(said.append, run=host), now=True)
     content = plistlib.loads((tmp_path / f"{LABEL}.plist").read_bytes())
     assert content["ProgramArguments"][:4] == list(order.program)
+    assert content["ProgramArguments"][-1] == "--end-when-stuck"
     assert content["UserName"] == "alice"
     assert content["KeepAlive"] == {"SuccessfulExit": False}
     assert host.heard[-1] == f"launchctl bootstrap system {tmp_path / LABEL}.plist"
