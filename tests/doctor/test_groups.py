@@ -102,11 +102,11 @@ def test_what_is_named_like_a_job_and_is_no_file_is_told(home: Path) -> None:
     inbox.mkdir(exist_ok=True)
     (inbox / "job.yaml").write_text("kind: txt2img\n")
     (inbox / "notes").mkdir()
-    assert checks(home)["inbox"].state == "ok"
+    assert checks(home)["job files"].state == "ok"
     (inbox / "linked.yaml").symlink_to(inbox / "job.yaml")
     (inbox / "folder.yml").mkdir()
     os.mkfifo(inbox / "pipe.YAML")
-    told = checks(home)["inbox"]
+    told = checks(home)["job files"]
     assert told.state == "warning"
     assert "folder.yml is a folder, " in told.detail
     assert "linked.yaml is a link, " in told.detail
