@@ -1,4 +1,4 @@
-"""The system unit in a real systemd that was booted for it: started, fed, killed, frozen, reloaded, walled in, uninstalled.
+"""Both units in a real systemd that was booted for them: started, fed, killed, frozen, reloaded, walled in, uninstalled.
 
 Needs root and a Debian or Ubuntu tree with Python 3.11 in it, which is not made here because that takes the network:
 
@@ -232,3 +232,46 @@ def test_uninstalled_nothing_of_it_is_left_but_what_is_the_users(installed: Boot
     assert installed.run("systemctl", "is-active", UNIT, check=False).strip() in ("inactive", "unknown")
     assert installed.alice("ls", "/home/alice/.local/share/indexd/index.db").strip().endswith("index.db")
     installed.run("rm", "-r", f"/etc/systemd/system/{UNIT}.d")
+
+
+def test_the_first_steps_of_the_readme_with_the_unit_of_a_user(booted: Booted) -> None:
+    booted.run("sh", "-c", "userdel --remove carol; useradd --create-home carol")
+    # What pam_systemd sets; the tree may be without it.
+    booted.run("sh", "-c", "mkdir -p /run/systemd/system/user@.service.d; printf '[Service]\\nEnvironment="
+               "XDG_RUNTIME_DIR=/run/user/%%i\\n' > /run/systemd/system/user@.service.d/runtime.conf")  # fmt: skip
+    booted.run("systemctl", "daemon-reload")
+    booted.run("loginctl", "enable-linger", "carol")
+    user = booted.run("id", "-u", "carol").strip()
+    there = f"XDG_RUNTIME_DIR=/run/user/{user}"
+    booted.until("the manager of the user", lambda: f"user@{user}.service" in booted.run(
+        "systemctl", "list-units", "--state=active", "--plain", f"user@{user}.service"))  # fmt: skip
+
+    def carol(*command: str, check: bool = True) -> str:
+        return booted.run("runuser", "-u", "carol", "--", "env", "HOME=/home/carol", there, *command, check=check)
+
+    def indexd(*arguments: str, check: bool = True) -> str:
+        return carol("python3", "-m", "indexd", *arguments, check=check)
+
+    assert "there is no indexd.service" in indexd("service", "status", check=False)
+    indexd("init")
+    said = indexd("service", "install", "--now")
+    assert "enable-linger" not in said, "it lingers already"
+    assert "indexd.service is active; watching" in indexd("service", "status")
+    before = carol("systemctl", "--user", "show", "indexd", "--property=MainPID", "--value").strip()
+    assert f'"pid": {before}' in indexd("status", "--json")
+    found = indexd("doctor", check=False)
+    assert "OK       service: indexd.service is active" in found
+    assert "FAILED" not in found
+    carol("systemctl", "--user", "kill", "--signal=KILL", "indexd")
+    booted.until("a new start", lambda: "is active; watching" in indexd("service", "status", check=False)
+                 and f'"pid": {before}' not in indexd("status", "--json", check=False))  # fmt: skip
+    indexd("service", "stop")
+    assert "does not run" in indexd("service", "status", check=False) or "inactive" in indexd(
+        "service", "status", check=False
+    )
+    indexd("service", "start")
+    indexd("service", "uninstall")
+    assert "there is no indexd.service" in indexd("service", "status", check=False)
+    assert booted.run("find", "/home/carol/.config", "-path", "*systemd*", "-type", "f") == ""
+    assert carol("ls", "/home/carol/.local/share/indexd/index.db").strip().endswith("index.db")
+    booted.run("loginctl", "disable-linger", "carol")
