@@ -132,6 +132,17 @@ def test_installing_again_changes_nothing(installed: Booted) -> None:
     assert "written:" not in said
 
 
+def test_our_own_commands_tell_stop_and_start_it(installed: Booted) -> None:
+    whose = ("--system", "--for", "alice")
+    assert f"{UNIT} is active; watching 3 folders" in installed.indexd("service", "status", *whose)
+    assert "serve: ready: /home/alice/" in installed.indexd("service", "logs", *whose, "-n", "20")
+    installed.indexd("service", "stop", *whose)
+    assert installed.show("ActiveState") == "inactive"
+    assert installed.show("Result") == "success"
+    installed.indexd("service", "start", *whose)
+    assert installed.show("ActiveState") == "active"
+
+
 def test_killed_it_is_there_again(installed: Booted) -> None:
     before = installed.show("MainPID")
     installed.run("systemctl", "kill", "--signal=KILL", UNIT)
@@ -257,6 +268,7 @@ def test_the_first_steps_of_the_readme_with_the_unit_of_a_user(booted: Booted) -
     said = indexd("service", "install", "--now")
     assert "enable-linger" not in said, "it lingers already"
     assert "indexd.service is active; watching" in indexd("service", "status")
+    assert "serve: ready: /home/carol/" in indexd("service", "logs", "-n", "20")
     before = carol("systemctl", "--user", "show", "indexd", "--property=MainPID", "--value").strip()
     assert f'"pid": {before}' in indexd("status", "--json")
     found = indexd("doctor", check=False)
