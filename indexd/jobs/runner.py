@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull
+from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull, StoreUnavailable
 from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing, known_job
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand, order_of
 from indexd.jobs.interruptions import take_up
+from indexd.jobs.late_moves import LateMoves
 from indexd.jobs.publish import FolderGone
 from indexd.jobs.queue_pause import QueuePause
 from indexd.jobs.setbacks import Again, Failed, InputGone, Setback, disk_has_room, judge
@@ -67,6 +68,7 @@ class JobRunner:
         self._closing = Closing(store, jobs)
         self._pause = QueuePause(store)
         self._absent = AbsentModels()
+        self._late_moves = LateMoves(jobs.mirror)
         self._wake = threading.Event()
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
@@ -113,9 +115,12 @@ class JobRunner:
             self._settle_ended()
             self._publish()
             self._closing.close_ended()
+            self._late_moves.look(now)
             self._wait_for_absent(now)
         except StorageFull as error:
             self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
+        except StoreUnavailable as error:
+            self._set_back(str(error), lambda: True)  # nothing to look at; the next turn will tell
         return self._rest()
 
     def _run(self) -> None:
@@ -126,7 +131,13 @@ class JobRunner:
                 if self._stop_at is None:
                     self._wake.wait(rest)
             self._hand_back(self._stop_at)
+            self._late_moves.last_try()
         except Exception as error:
+            if self._stop_at is not None and isinstance(error, StoreUnavailable):
+                log.warning(
+                    "the index could not take back what was in hand; it is found again at the next start: %s", error
+                )
+                return
             log.exception("the queue of jobs broke down")
             self._on_failure(error)
 
@@ -276,6 +287,9 @@ class JobRunner:
                     lambda: disk_has_room(folder, room) and disk_has_room(self._store.path.parent),
                 )
                 return False
+            except StoreUnavailable as error:
+                self._set_back(str(error), lambda: True)
+                return False
             except FolderGone as error:
                 self._set_back(
                     str(error), lambda: folder.is_dir() or folder.parent.is_dir() or self._is_over(item.job_id)
@@ -321,6 +335,8 @@ class JobRunner:
             due = [] if ready_at is None else [ready_at]
         if self._absent.jobs():
             due.append(self._absent.probe_at())
+        if self._late_moves.due_at is not None:
+            due.append(self._late_moves.due_at)
         # Not longer than this, because the clock may be set back meanwhile.
         return min(LONGEST_REST_SECONDS, max(0.0, min(due) - self._clock())) if due else None
 

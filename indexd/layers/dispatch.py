@@ -78,6 +78,7 @@ class LayerDispatcher:
         self._alone: dict[str, list[WorkItem]] = {}
         self._turns: dict[str, int] = {}
         self._changes = ModelChanges(store, settings)
+        self._looked = False
         self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
         self.pulse = Pulse("layers", wake=self.announce)
 
@@ -160,7 +161,6 @@ class LayerDispatcher:
 
     def _run(self) -> None:
         try:
-            self._changes.look()
             while not self._is_over():
                 self._work_and_wait()
             for stage, items in self._alone.items():
@@ -182,6 +182,9 @@ class LayerDispatcher:
 
     def _work_and_wait(self) -> None:
         try:
+            if not self._looked:
+                self._changes.look()
+                self._looked = True
             while self.step():
                 pass
         except StoreError as error:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 import apsw
 import sqlite_vec
 
-from indexd.errors import IndexDamaged, StorageFull, StoreError
+from indexd.errors import IndexDamaged, StorageFull, StoreError, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 10_000
 # Half-precision vectors of 1024 numbers are 2 KiB: pages of 4 KiB hold one and waste the rest, these hold seven.
@@ -214,13 +214,13 @@ def sentences(path: Path) -> Iterator[None]:
         # that it cannot open where no file can be made.
         if not isinstance(error, apsw.FullError) and not _has_no_room(path.parent):
             if isinstance(error, apsw.CantOpenError):
-                raise StoreError(f"cannot open the index {path}: {error}") from error
-            raise StoreError(f"cannot read or write the index {path}: {error}; check the disk") from error
+                raise StoreUnavailable(f"cannot open the index {path}: {error}") from error
+            raise StoreUnavailable(f"cannot read or write the index {path}: {error}; check the disk") from error
         raise StorageFull(
             f"the disk of the index {path} is full; nothing of this change was kept. Free some space"
         ) from None
     except apsw.BusyError:
-        raise StoreError(
+        raise StoreUnavailable(
             f"the index {path} is being written by another program for more than {BUSY_TIMEOUT_MS // 1000} s; try again"
         ) from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
@@ -229,4 +229,4 @@ def sentences(path: Path) -> Iterator[None]:
             " anew with everything that you entered; pictures are not touched"
         ) from error
     except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        raise StoreError(f"cannot write the index {path}: {error}; check who owns it and its folder") from error
+        raise StoreUnavailable(f"cannot write the index {path}: {error}; check who owns it and its folder") from error
