@@ -1,8 +1,10 @@
 # The same commands everywhere. Each sets up what it needs in .venv first; nothing but Python >= 3.11, git and make is assumed.
 PYTHON ?= python3
 VENV   := .venv
-# Whole files go to as many processes as there are cores; four at most, because each may hold the libraries of the models.
-SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Whole files go to one process more than there are cores (one of them is in the soak for its five minutes, and mostly waits);
+# five at most, because each may hold the libraries of the models.
+PROCESSES = $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 5))')
+SPREAD = --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Compiled modules are kept: the tests start hundreds of processes, and each would compile ours again.

@@ -29,7 +29,7 @@ def is_machines_fault(error: BaseException) -> bool:
 
 
 def raise_machines_fault(error: OSError) -> None:
-    """`onerror` of os.walk: a folder that cannot be listed is passed over, unless the next try may list it."""
+    """Raise it again where the next try may go well; also `onerror` of os.walk: other folders are passed over."""
     if is_machines_fault(error):
         raise error
 
@@ -70,7 +70,13 @@ class IndexDamaged(StoreError):
     """The index file cannot be read where it was read: bytes of it are wrong or gone. The next start mends it."""
 
 
-class StorageFull(StoreError):
+class StoreUnavailable(StoreError):
+    """The index, or where pictures go, cannot be used at this moment (another program holds it, no file handle is left,
+    the disk fails); nothing of the transaction was kept, and who waits and tries again loses nothing.
+    """
+
+
+class StorageFull(StoreUnavailable):
     """The disk (or its inodes) ran out; nothing of the transaction was kept."""
 
 

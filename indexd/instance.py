@@ -19,22 +19,30 @@ def instance_lock(config: Config, *, wait_seconds: float = 0.0, refusal: str = R
     """Hold the right to write the index.
 
     Raises StoreError when another process keeps it longer than `wait_seconds`: `refusal` with the {index} and, where it
-    is known, the {holder} as ` (process 12)`.
+    is known, the {holder} as ` (process 12)`; and when there can be no lock (no room, no right, no file handle).
     """
     lock_file = config.places.lock
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_file)
     note = lock_file.with_suffix(".pid")
     try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait_seconds)
     except Timeout:
         holder = ""
         with contextlib.suppress(OSError):
             holder = f" (process {note.read_text().strip()})"
         raise StoreError(refusal.format(index=config.places.index, holder=holder)) from None
+    except OSError as error:
+        raise StoreError(
+            f"the lock of the index, {lock_file}, cannot be made: {error.strerror or error}; see that its folder can be"
+            " written and that there is room on its disk"
+        ) from None
     try:
-        note.write_text(f"{os.getpid()}\n")
+        # Only for the sentence above, so a full disk may cost it.
+        with contextlib.suppress(OSError):
+            note.write_text(f"{os.getpid()}\n")
         yield
     finally:
-        note.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            note.unlink(missing_ok=True)
         lock.release()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from indexd.errors import IndexdError, StorageFull, is_machines_fault
+from indexd.errors import IndexdError, StoreUnavailable, is_machines_fault
 from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, file_kinds
 from indexd.store.index import Store
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 WAITING_FILES = 2000
 BATCH_PICTURES = 256
-DISK_FULL_RETRY_SECONDS = 10.0
+RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 600.0
 LATER_FILES = 10_000
 """So many files that could not be read are brought again from here; what is beyond, the next comparison finds."""
@@ -53,7 +53,7 @@ class Intake:
         self._lock = threading.Lock()
         self._later: dict[tuple[int, bytes], SettledFile] = {}
         self._timer: threading.Timer | None = None
-        self._pause = DISK_FULL_RETRY_SECONDS
+        self._pause = RETRY_SECONDS
         self._readers = [
             threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{i}") for i in range(readers)
         ]
@@ -163,7 +163,7 @@ class Intake:
             return self._problem(file, f"could not be read: {type(error).__name__}: {error}")
         if file.purpose == "jobs":
             with self._lock:
-                self._pause = DISK_FULL_RETRY_SECONDS
+                self._pause = RETRY_SECONDS
         return sighting
 
     def _try_later(self, file: SettledFile, error: Exception) -> None:
@@ -224,9 +224,9 @@ class Intake:
             self._recording.beat()
             try:
                 recorded = self._store.images.record(batch, time.time())
-            except StorageFull as error:
-                log.error("%s; trying again in %g s", error, DISK_FULL_RETRY_SECONDS)
-                if self._stopping.wait(DISK_FULL_RETRY_SECONDS):
+            except StoreUnavailable as error:
+                log.error("%s; trying again in %g s", error, RETRY_SECONDS)
+                if self._stopping.wait(RETRY_SECONDS):
                     return
                 continue
             self._on_recorded(recorded)

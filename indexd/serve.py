@@ -14,11 +14,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from indexd.config import Config
 from indexd.daemon import Daemon
-from indexd.errors import IndexdError, SettingsError, StoreError
+from indexd.errors import IndexdError, SettingsError
 from indexd.instance import instance_lock
 from indexd.service.heart import Heart
 from indexd.service.notify import notify
@@ -118,10 +118,11 @@ def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     before: Config | None = None
     while True:
+        life = _Life(config, control, reread, set_up_log, end_when_stuck)
         try:
-            following = _Life(config, control, reread, set_up_log, end_when_stuck).run()
-        except (SettingsError, StoreError) as error:
-            if before is None:
+            following = life.run()
+        except IndexdError as error:
+            if life.started or before is None:
                 raise
             log.error("the new settings cannot be used, the old ones are in force again: %s", error)
             config, before = before, None
@@ -131,6 +132,15 @@ def serve(
             return
         before, config = config, following
         set_up_log(config)
+
+
+@contextlib.contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """What the machine refuses a daemon that begins is told as what it is, and not as a bug of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise IndexdError(f"the daemon cannot begin: {error}; it can be started again when that is over") from error
 
 
 class _Life:
@@ -149,15 +159,19 @@ class _Life:
         self._reread = reread
         self._set_up_log = set_up_log
         self._give_up = self._end if end_when_stuck else None
+        self.started = False
 
     def run(self) -> Config | None:
         """The settings with which to begin anew, or None: it is over."""
         following: Config | None = None
         with instance_lock(self._config):
-            daemon = Daemon(self._config, self._control.wake)
+            with _in_a_sentence():
+                daemon = Daemon(self._config, self._control.wake)
             heart = Heart(daemon.pulses(), lambda: daemon.standing().sentence(), self._give_up)
             try:
-                daemon.start()
+                with _in_a_sentence():
+                    daemon.start()
+                self.started = True
                 log.info("ready: %s", self._config.places.index)
                 notify(READY="1", STATUS=f"watching; index {self._config.places.index}")
                 heart.start()

@@ -33,6 +33,11 @@ settings.register_profile("long", max_examples=5000, **_ALWAYS)
 settings.load_profile("short")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The soak lasts five minutes and mostly waits: it begins first, and the other processes of pytest go on beside it."""
+    items.sort(key=lambda item: item.path.name != "test_soak.py")
+
+
 def pytest_collection_finish() -> None:
     """What the imports made stays until the end: looking through a million objects for rubbish again and again is time lost."""
     gc.collect()

@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -45,6 +46,9 @@ START_SECONDS = 300.0
 FLAT_BYTES = 64 << 20
 FLAT_HANDLES = 24
 ESTABLISHED = 20
+READY = " serve: ready: "
+# A sentence of ours; or of Python itself, which needs file handles before it can import anything of ours.
+REFUSED = re.compile(r"^indexd: |Too many open files|^ImportError", re.MULTILINE)
 JOB = (
     "kind: txt2img\nprompt: {prompt} {number}\nseed: {number}\ncount: {count}\nsize: 64x64\nsteps: 3\nsampler: Euler\n"
 )
@@ -60,6 +64,7 @@ class Report:
     did: Counter[str] = field(default_factory=Counter)
     failed_calls: int = 0
     losses: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)  # a start that was refused; of a daemon that was ready it is a loss
     pictures: int = 0
     jobs: dict[str, int] = field(default_factory=dict)
     memory_mb: tuple[float, float] = (0.0, 0.0)
@@ -79,6 +84,7 @@ class Report:
                 "jobs at the end": self.jobs,
                 "memory MB, first and last of the calm": self.memory_mb,
                 "handles, first and last of the calm": self.handles,
+                "starts that were refused": self.ends,
                 "losses": self.losses,
             },
             indent=2,
@@ -155,9 +161,15 @@ class Soak:
         self.shim.mend()
 
     def _see_to_the_daemon(self) -> None:
-        """As a service manager does: a daemon that ended is started again."""
+        """As a service manager does: a daemon that ended is started again.
+
+        A start may be refused by what goes wrong in that moment, with one sentence. Whoever was ready ends for nothing.
+        """
         if not psutil.pid_exists(self.daemon.pid) or psutil.Process(self.daemon.pid).status() == psutil.STATUS_ZOMBIE:
-            self.report.did["starts after an end"] += 1
+            said, end = self.daemon.said(), self.daemon.last_words()
+            self.report.ends.append(end)
+            if READY in said or not REFUSED.search(said):
+                self.report.losses.append(f"the daemon ended of its own accord: {end}")
             self._grown.clear()
             self.daemon.kill()
             self.daemon.start(START_SECONDS)
@@ -317,6 +329,9 @@ class Soak:
         self._fault(name, put_back)
 
     def _bad_settings(self) -> None:
+        # A manager asks nobody for a reload who is not ready.
+        if READY not in self.daemon.said():
+            return
         file = self.home / "indexd.toml"
         good = file.read_text("utf-8")
         file.write_text(good + "\n[wacth]\n", "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,21 @@ from indexd.config import Config
 @click.option(
     "--log-file", type=click.Path(dir_okay=False), help="Write the log to this file too; before `[log] file`."
 )
+@click.option(
+    "--end-when-stuck", is_flag=True, hidden=True, help="Started by a manager that starts it again and has no watchdog."
+)
 @click.option("--windows-service", is_flag=True, hidden=True, help="Started by the service control manager of Windows.")
-def run(log_format: str | None, log_file: str | None, windows_service: bool) -> None:
+def run(log_format: str | None, log_file: str | None, end_when_stuck: bool, windows_service: bool) -> None:
     """Watch, index, answer and make pictures until asked to stop.
 
     The first Ctrl-C (or SIGTERM) stops in good order: a render in hand gets ten seconds to be finished, then it is
     handed back within one step. The second stops at once; nothing that was accepted is lost either way. SIGHUP reads the
     settings again. Says what it does on stderr; under systemd it tells the manager when it is ready.
     """
+    # Who asks for a reload while this is still being imported is right: the settings are read after that.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
     from indexd import logs, serve
     from indexd.config import load
 
@@ -42,9 +50,11 @@ def run(log_format: str | None, log_file: str | None, windows_service: bool) -> 
     def set_up_log(config: Config) -> None:
         logs.set_up(config.settings.log, file=config.places.log)
 
+    control = serve.Control()
+    if not windows_service:
+        serve.listen_to_signals(control)
     config = reread()
     set_up_log(config)
-    control = serve.Control()
     if windows_service:
         from indexd.service.windows_host import host
 
@@ -52,5 +62,4 @@ def run(log_format: str | None, log_file: str | None, windows_service: bool) -> 
             lambda: serve.serve(config, control, reread, set_up_log, end_when_stuck=True), control.stop, control.reload
         )
     else:
-        serve.listen_to_signals(control)
-        serve.serve(config, control, reread, set_up_log)
+        serve.serve(config, control, reread, set_up_log, end_when_stuck=end_when_stuck)

@@ -54,7 +54,7 @@ def status(as_json: bool, watch: bool, seconds: float) -> None:
 
 def _parts(now: Status) -> Iterable[RenderableType]:
     if now.running:
-        yield f"indexd {now.version} runs as process {now.pid} since {span(now.uptime_seconds or 0)}"
+        yield f"indexd {now.version} runs as process {now.pid} for {span(now.uptime_seconds or 0)}"
     else:
         yield f"indexd {now.version}: no daemon is running (start it with `indexd run`)"
     yield (

@@ -19,6 +19,7 @@ from indexd_schemas.output import Status
 
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+LAST_LINES = 12
 
 
 class DaemonProcess:
@@ -31,6 +32,7 @@ class DaemonProcess:
         self._module = module
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
 
     def __enter__(self) -> DaemonProcess:
         self.start()
@@ -53,6 +55,7 @@ class DaemonProcess:
         # A session of its own, so that Ctrl-C in the terminal reaches the daemon through `stop` alone.
         own_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             command = [sys.executable, "-m", self._module, "--home", str(self.home), "run"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, **own_group)
 
@@ -96,6 +99,17 @@ class DaemonProcess:
         if self._process is None:
             raise RuntimeError("the daemon was not started")
         return self._process.wait(seconds)
+
+    def said(self) -> str:
+        """What the process that was launched last has written so far."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode("utf-8", "replace")
+
+    def last_words(self) -> str:
+        """The exit code of a daemon that ended, and the end of what it said."""
+        code = self._process.poll() if self._process is not None else None
+        return f"exit code {code}: " + " | ".join(self.said().splitlines()[-LAST_LINES:])
 
     def kill(self) -> None:
         """End the daemon as a power cut would: no signal handler runs."""

@@ -22,7 +22,7 @@ GROUPS: dict[str, Group] = {
     "door": daemon.look_at_door,
     "service": unit.look,
     "folders": folders.look,
-    "inbox": inbox.look,
+    "job files": inbox.look,
     "watch limits": folders.look_at_limits,
     "models": models.look,
     "loras": loras.look,

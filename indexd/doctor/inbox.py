@@ -22,11 +22,11 @@ def look(config: Config) -> Iterator[Finding]:
         named = sorted((entry for entry in entries if entry.name.lower().endswith(ENDINGS)), key=lambda each: each.name)
     odd = [f"{entry.path} is {kind}" for entry in named if (kind := kind_of(entry.stat(follow_symlinks=False).st_mode))]
     if not odd:
-        yield ok("inbox", str(inbox))
+        yield ok("job files", f"nothing but files lies in {inbox} under the name of one")
         return
     more = f", and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
     yield warning(
-        "inbox",
+        "job files",
         f"{', '.join(odd[:NAMED])}{more}: only files are taken for jobs",
         "move it away, or put a copy of the job file in its place",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from indexd.api.connect import daemon
 from indexd.config import Config
 from indexd.doctor.finding import Finding, failed, ok, warning
 from indexd.roles import role_states
+from indexd.worker.calls import FACES
+from indexd_schemas.output import RoleState
 
 # The format's own limit for its head.
 HEAD_BYTES = 100_000_000
+_KINDS = (".safetensors", ".pt", ".pth")
 
 
 def look(config: Config) -> Iterator[Finding]:
@@ -27,7 +31,7 @@ def look(config: Config) -> Iterator[Finding]:
         if not there[state.role].on:
             reason, _, cure = there[state.role].detail.partition("; ")
             yield warning(name, f"off, because {reason}", cure or "its work waits meanwhile")
-        elif (problem := broken_file(Path(there[state.role].detail))) is not None:
+        elif problem := next(filter(None, map(broken_file, _models(config, there[state.role]))), None):
             yield failed(name, problem, "copy or fetch it again")
         elif not state.on:
             yield failed(
@@ -37,17 +41,31 @@ def look(config: Config) -> Iterator[Finding]:
             yield ok(name, f"{state.detail} (whole; `indexd models verify {state.role}` loads it)")
 
 
+def _models(config: Config, state: RoleState) -> list[Path]:
+    """What the role is made of; that of the faces is said with more than its paths."""
+    if state.role == FACES:
+        return [Path(detector.path) for detector in config.settings.faces.detectors]
+    return [Path(state.detail)]
+
+
 def broken_file(model: Path) -> str | None:
     """What is wrong with the weight files of a model, looked at from outside; None when nothing is seen.
 
     A .safetensors file begins with the length of its head (8 bytes, little endian) and the head as JSON, which names where
-    the last tensor ends: so a download that broke off is seen without reading the rest.
+    the last tensor ends; torch writes a .pt as a ZIP archive, whose list of contents comes last: so a download that broke
+    off is seen without reading the rest.
     """
-    files = (
-        sorted(model.rglob("*.safetensors")) if model.is_dir() else [model] if model.suffix == ".safetensors" else []
-    )
+    files = sorted(file for file in model.rglob("*") if file.suffix in _KINDS) if model.is_dir() else [model]
     for file in files:
         try:
+            if file.suffix in (".pt", ".pth"):
+                with file.open("rb") as stream:
+                    start = stream.read(2)
+                if not start or (start == b"PK" and not zipfile.is_zipfile(file)):
+                    return f"{file} broke off"
+                continue
+            if file.suffix != ".safetensors":
+                continue
             size = file.stat().st_size
             with file.open("rb") as stream:
                 (length,) = struct.unpack("<Q", stream.read(8))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from indexd.errors import raise_machines_fault
 from indexd.jobs.durable import link_new, replace_own, sync_file, sync_folder, write_new
 from indexd.jobs.guard import MAX_BYTES
 from indexd.store.records import JobRow, JobState
@@ -175,7 +176,8 @@ def _names(folder: Path, stem: str, ending: str, job_id: int) -> Iterator[Path]:
 def _same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:
+    except OSError as error:
+        raise_machines_fault(error)
         return False
 
 
@@ -191,7 +193,9 @@ def _holds(path: Path, data: bytes) -> bool:
     try:
         with open(path, "rb") as file:
             return file.read(max(len(data), MAX_BYTES) + 1) == data
-    except OSError:
+    except OSError as error:
+        # No file handle is left, say: that tells nothing of what the file holds, and a second one must not be written.
+        raise_machines_fault(error)
         return False
 
 
@@ -199,5 +203,8 @@ def _is_result_of(path: Path, job: JobRow) -> bool:
     try:
         result = json.loads(path.read_bytes())
         return bool(result["job_id"] == job.id and result["created_at"] == job.created_at)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except OSError as error:
+        raise_machines_fault(error)
+        return False
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False

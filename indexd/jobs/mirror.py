@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from indexd.errors import StorageFull
+from indexd.errors import StoreUnavailable
 from indexd.jobs.folders import ACCEPTED, FOLDER_OF, INBOX, JobFolders
 from indexd.jobs.result import result_of
 from indexd.store.index import Store
@@ -14,23 +14,26 @@ log = logging.getLogger(__name__)
 
 
 class Mirror:
-    """Moves files after the rows. A move that fails is logged and tried again at the next occasion."""
+    """Moves files after the rows. A move that fails is logged and owed; see LateMoves."""
 
     def __init__(self, store: Store, folders: JobFolders) -> None:
         self._store = store
         self.folders = folders
+        self.owes = False
+        """Some file is not where its row says, and could not be brought there."""
 
     def settle_all(self) -> None:
         """Bring every file where its row says."""
         with self.folders.lock:
-            for job in self._store.jobs.unfinished_moves():
-                self.settle(job)
+            self.owes = True
+            moved = [self.settle(job) for job in self._store.jobs.unfinished_moves()]
+            self.owes = not all(moved)
 
-    def settle(self, job: JobRow) -> None:
-        """Bring the file of one job where its row says. Harmless when it lies there."""
+    def settle(self, job: JobRow) -> bool:
+        """Bring the file of one job where its row says; whether it lies there. Harmless when it did already."""
         wanted = FOLDER_OF[job.state]
         if job.mirrored == wanted:
-            return
+            return True
         with self.folders.lock:
             try:
                 self.folders.prepare()
@@ -38,10 +41,12 @@ class Mirror:
                     self.folders.accept(job, self._twins(job))
                 if wanted != ACCEPTED:
                     self.folders.close(job, result_of(job, self._store.jobs.items(job.id)))
-            except (OSError, StorageFull) as error:
+            except (OSError, StoreUnavailable) as error:
                 log.warning("the file of job %d (%s) cannot be moved to %s/ yet: %s", job.id, job.name, wanted, error)
-                return
+                self.owes = True
+                return False
             self._store.jobs.set_mirrored(job.id, wanted)
+            return True
 
     def _twins(self, job: JobRow) -> int:
         return sum(

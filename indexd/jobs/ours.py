@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexd.errors import NotAPicture, NotRegular
+from indexd.errors import NotAPicture, NotRegular, raise_machines_fault
 from indexd.images.read import read
 from indexd.watch.regular import open_regular
 
@@ -29,6 +29,7 @@ def our_picture(path: Path, recipe: Mapping[str, Any]) -> Ours | None:
     """The picture at `path` if it was made from `recipe` (its `job` included) and is whole, else None.
 
     What the worker fills in (hashes, number format, version, scores) is not compared: None in `recipe` stands for anything.
+    Raises OSError where the machine keeps it from being read: that is no answer, and a second picture must not be made.
     """
     try:
         with open_regular(os.fsencode(path)) as file:
@@ -36,7 +37,10 @@ def our_picture(path: Path, recipe: Mapping[str, Any]) -> Ours | None:
             facts = read(file, size, path.name)
             file.seek(max(0, size - len(PNG_END)))
             whole = file.read() == PNG_END
-    except (OSError, NotRegular, NotAPicture):
+    except OSError as error:
+        raise_machines_fault(error)
+        return None
+    except (NotRegular, NotAPicture):
         return None
     text = next((chunk.text for chunk in facts.metadata.raw if chunk.key == RECIPE_CHUNK), None)
     if not whole or text is None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from indexd.errors import CallCancelled, ModelOff, StorageFull
+from indexd.errors import CallCancelled, ModelOff, StorageFull, StoreUnavailable
 from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing, is_over, known_job
 from indexd.jobs.facade import Jobs
@@ -155,6 +155,9 @@ class Outcomes:
                     str(error),
                     lambda: disk_has_room(folder, room) and disk_has_room(self._store.path.parent),
                 )
+                return False
+            except StoreUnavailable as error:
+                self._set_back(str(error), lambda: True)
                 return False
             except FolderGone as error:
                 self._set_back(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 
-from indexd.errors import StorageFull
+from indexd.errors import StoreUnavailable
 from indexd.jobs.setbacks import Setback
 from indexd.store.index import Store
 
@@ -39,10 +39,10 @@ class QueuePause:
         self._setback = setback
         if setback.reason != self._told:
             log.warning("the queue waits: %s", setback.reason)
-            with contextlib.suppress(StorageFull):
+            with contextlib.suppress(StoreUnavailable):
                 self._store.events.add("queue_paused", setback.reason)
         self._told = setback.reason
-        with contextlib.suppress(StorageFull):  # a full disk is reason enough to wait, told or not
+        with contextlib.suppress(StoreUnavailable):  # an index that takes nothing is reason enough to wait, told or not
             self._store.jobs.pause(setback.reason)
 
     def probe(self, now: float) -> None:

@@ -13,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from indexd.errors import IndexdError, ModelOff, StorageFull
+from indexd.errors import IndexdError, ModelOff, StorageFull, StoreUnavailable
 from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing, is_over, known_job
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand, order_of
 from indexd.jobs.interruptions import take_up
+from indexd.jobs.late_moves import LateMoves
 from indexd.jobs.outcomes import Outcomes
 from indexd.jobs.queue_pause import QueuePause
 from indexd.jobs.setbacks import InputGone, Setback, disk_has_room
@@ -63,6 +64,7 @@ class JobRunner:
         self._pause = QueuePause(store)
         self._absent = AbsentModels()
         self._outcomes = Outcomes(store, jobs, self._closing, self._pause, self._absent, clock)
+        self._late_moves = LateMoves(jobs.mirror)
         self._wake = threading.Event()
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
@@ -109,10 +111,14 @@ class JobRunner:
             self._outcomes.settle()
             self._outcomes.publish()
             self._closing.close_ended()
+            self._late_moves.look(now)
             self._wait_for_absent(now)
         except StorageFull as error:
             room = Setback(str(error), lambda: disk_has_room(self._store.path.parent))
             self._pause.set_back(room, self._clock())
+        except StoreUnavailable as error:
+            # Nothing to look at: the next turn will tell.
+            self._pause.set_back(Setback(str(error), lambda: True), self._clock())
         return self._rest()
 
     def _run(self) -> None:
@@ -123,7 +129,13 @@ class JobRunner:
                 if self._stop_at is None:
                     self._wake.wait(rest)
             self._hand_back(self._stop_at)
+            self._late_moves.last_try()
         except Exception as error:
+            if self._stop_at is not None and isinstance(error, StoreUnavailable):
+                log.warning(
+                    "the index could not take back what was in hand; it is found again at the next start: %s", error
+                )
+                return
             log.exception("the queue of jobs broke down")
             self._on_failure(error)
 
@@ -205,6 +217,8 @@ class JobRunner:
             due = [] if ready_at is None else [ready_at]
         if self._absent.jobs():
             due.append(self._absent.probe_at())
+        if self._late_moves.due_at is not None:
+            due.append(self._late_moves.due_at)
         # Not longer than this, because the clock may be set back meanwhile.
         return min(LONGEST_REST_SECONDS, max(0.0, min(due) - self._clock())) if due else None
 

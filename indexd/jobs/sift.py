@@ -8,23 +8,26 @@ one. A file that somebody changed or took away meanwhile is left alone.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from indexd.errors import IndexdError, StorageFull
+from indexd.errors import NotRegular, StorageFull, StoreUnavailable, raise_machines_fault
+from indexd.images.decode import content_hash
 from indexd.jobs.durable import FULL, Fault, link_new, no_fault, sync_folder
 from indexd.jobs.judging import not_kept
 from indexd.jobs.names import SUFFIX, free_name
-from indexd.search.find import content_hash
 from indexd.store.records import ItemRow
 from indexd_schemas.scoring import Keep
 
 log = logging.getLogger(__name__)
 
 FOLDER = "rejected"
+# Want of these passes, whatever file it is.
+_PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 class VerdictLedger(Protocol):
@@ -55,7 +58,7 @@ class Sieve:
         self._fault = fault
 
     def sift(self, job_id: int) -> int:
-        """Move what the job does not keep; how many that are. Raises StorageFull (then it can be done again)."""
+        """Move what the job does not keep; how many that are. Raises StoreUnavailable (then it can be done again)."""
         items = self._ledger.items(job_id)
         keep = items[0].settings.get("keep") if items else None
         if keep is None:
@@ -77,6 +80,8 @@ class Sieve:
         except OSError as error:
             if error.errno in FULL:
                 raise StorageFull(f"the disk of {os.fsdecode(item.path)} is full; free some space") from None
+            if error.errno in _PASSING:
+                raise StoreUnavailable(f"{os.fsdecode(item.path)} cannot be set aside now: {error.strerror}") from None
             self._leave(item, f"it is not kept, and could not be moved to {FOLDER}/: {error.strerror or error}")
 
     def _try_move(self, item: ItemRow, old: Path, new: Path) -> None:
@@ -128,8 +133,11 @@ def _names_in(folder: Path) -> set[str]:
 def _is(path: Path, item: ItemRow) -> bool:
     """Whether the file holds exactly this picture."""
     try:
-        return not path.is_symlink() and content_hash(os.fsencode(path)) == item.content_hash
-    except IndexdError:
+        return not path.is_symlink() and content_hash(path) == (item.content_hash or b"").hex()
+    except OSError as error:
+        raise_machines_fault(error)
+        return False
+    except NotRegular:
         return False
 
 

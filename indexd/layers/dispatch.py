@@ -72,6 +72,7 @@ class LayerDispatcher:
         self._holds = Holds(partial(role_stamp, settings))
         self._portions = Portions(store, settings)
         self._changes = ModelChanges(store, settings)
+        self._looked = False
         self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
         self.pulse = Pulse("layers", wake=self.announce)
 
@@ -131,7 +132,6 @@ class LayerDispatcher:
 
     def _run(self) -> None:
         try:
-            self._changes.look()
             while not self._is_over():
                 self._work_and_wait()
             self._portions.give_back()
@@ -152,6 +152,9 @@ class LayerDispatcher:
 
     def _work_and_wait(self) -> None:
         try:
+            if not self._looked:
+                self._changes.look()
+                self._looked = True
             while self.step():
                 pass
         except StoreError as error:

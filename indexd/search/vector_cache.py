@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.errors import StoreError
+from indexd.errors import StoreError, StoreUnavailable
 from indexd.search.code_matrix import CodeMatrix
 from indexd.store.code_index import Candidates, CodesOf, Wanted
 from indexd.store.estimate import Aim
@@ -27,6 +27,8 @@ from indexd.store.revisions import Key, key_of
 from indexd.store.vectors import Vectors
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 10.0
 
 Codes = NDArray[np.uint8]
 Ids = NDArray[np.int64]
@@ -126,6 +128,10 @@ class VectorCache:
         while (layer := self._wanted.get()) is not None:
             try:
                 self._fill(layer)
+            except StoreUnavailable as error:
+                log.warning("%s is not held in memory yet, questions to it take longer: %s", layer, error)
+                if not self._leaving.wait(RETRY_SECONDS):
+                    self._wanted.put(layer)
             except StoreError as error:
                 log.warning("%s is not held in memory, questions to it take longer: %s", layer, error)
             except BaseException as error:

@@ -57,6 +57,14 @@ def _checksum(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
+# What systemctl says, and what a person can do about it.
+CURES = {
+    "Failed to connect to bus": "no manager of this user runs: log in as that user (not with `su`), or say --system",
+    "Access denied": "say it with sudo",
+    "Interactive authentication required": "say it with sudo",
+}
+
+
 class Hands:
     """`say` hears a line about everything that is done, or with `dry_run` would be."""
 
@@ -151,7 +159,8 @@ class Hands:
         done = self._run(command)
         if done.returncode and not may_fail:
             said = (done.stderr or done.stdout or "").strip() or f"exit code {done.returncode}"
-            raise IndexdError(f"`{shlex.join(command)}` failed: {said}")
+            cure = next((f"; {cure}" for words, cure in CURES.items() if words in said), "")
+            raise IndexdError(f"`{shlex.join(command)}` failed: {said}{cure}")
         if not done.returncode:
             self._say(f"ran: {shlex.join(command)}")
 

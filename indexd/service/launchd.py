@@ -22,7 +22,7 @@ def plist_text(order: Order, log: Path, *, system: bool) -> str:
     """The property list; a comment after the document is our sign."""
     content: dict[str, object] = {
         "Label": LABEL,
-        "ProgramArguments": [*order.program, "--log-file", str(log)],
+        "ProgramArguments": [*order.program, "--log-file", str(log), "--end-when-stuck"],
         "RunAtLoad": True,
         # Started again when it dies, and not when it was asked to stop.
         "KeepAlive": {"SuccessfulExit": False},

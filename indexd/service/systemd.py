@@ -108,7 +108,8 @@ class Systemd:
         others = [folder for folder in self._folder.glob(f"{NAME}@*.service.d") if folder != drop_in.parent]
         if self._scope == "user" or not others:
             hands.remove(template)
-        hands.run(*self._systemctl, "daemon-reload")
+        # Where no manager runs there is none that still knows the unit.
+        hands.run(*self._systemctl, "daemon-reload", may_fail=True)
 
     def start(self, hands: Hands) -> None:
         """See ServiceManager."""

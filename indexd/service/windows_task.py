@@ -26,7 +26,7 @@ def task_xml(order: Order) -> str:
     program = PureWindowsPath(order.program[0])
     # The interpreter without a console window.
     windowless = program.with_name(program.name.replace("python.exe", "pythonw.exe"))
-    arguments = subprocess.list2cmdline(order.program[1:])
+    arguments = subprocess.list2cmdline([*order.program[1:], "--end-when-stuck"])
     return f"""<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.3" xmlns="{_SPACE}">
   <RegistrationInfo>

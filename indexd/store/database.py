@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Protocol, cast
 import apsw
 import sqlite_vec
 
-from indexd.errors import IndexDamaged, StorageFull, StoreError
+from indexd.errors import IndexDamaged, StorageFull, StoreError, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 10_000
 # Half-precision vectors of 1024 numbers are 2 KiB: pages of 4 KiB hold one and waste the rest, these hold seven.
@@ -193,10 +194,14 @@ def suspicion(path: Path) -> Path:
 
 
 def _has_no_room(folder: Path) -> bool:
+    """Whether the disk is full; or out of inodes, of which some file systems have no end (and say 0 of 0)."""
     try:
-        return shutil.disk_usage(folder).free < 4 * PAGE_BYTES
+        if shutil.disk_usage(folder).free < 4 * PAGE_BYTES:
+            return True
+        found = os.statvfs(folder) if hasattr(os, "statvfs") else None
     except OSError:
         return False
+    return found is not None and found.f_files > 0 and found.f_favail == 0
 
 
 @contextmanager
@@ -204,15 +209,18 @@ def sentences(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into StoreError with what happened and what to do; a bug (SQLError) stays a bug."""
     try:
         yield
-    except (apsw.FullError, apsw.IOError) as error:
-        # Where the file that readers and writers share finds no room, SQLite speaks of an input/output error.
-        if isinstance(error, apsw.IOError) and not _has_no_room(path.parent):
-            raise StoreError(f"cannot read or write the index {path}: {error}; check the disk") from error
+    except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as error:
+        # Where the file that readers and writers share finds no room, SQLite speaks of an input/output error, and of one
+        # that it cannot open where no file can be made.
+        if not isinstance(error, apsw.FullError) and not _has_no_room(path.parent):
+            if isinstance(error, apsw.CantOpenError):
+                raise StoreUnavailable(f"cannot open the index {path}: {error}") from error
+            raise StoreUnavailable(f"cannot read or write the index {path}: {error}; check the disk") from error
         raise StorageFull(
             f"the disk of the index {path} is full; nothing of this change was kept. Free some space"
         ) from None
     except apsw.BusyError:
-        raise StoreError(
+        raise StoreUnavailable(
             f"the index {path} is being written by another program for more than {BUSY_TIMEOUT_MS // 1000} s; try again"
         ) from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
@@ -220,7 +228,5 @@ def sentences(path: Path) -> Iterator[None]:
             f"the index {path} is damaged or is no index ({error}); `indexd run` sets a damaged index aside and makes it"
             " anew with everything that you entered; pictures are not touched"
         ) from error
-    except apsw.CantOpenError as error:
-        raise StoreError(f"cannot open the index {path}: {error}") from error
     except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        raise StoreError(f"cannot write the index {path}: {error}; check who owns it and its folder") from error
+        raise StoreUnavailable(f"cannot write the index {path}: {error}; check who owns it and its folder") from error

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from indexd.errors import StorageFull
+from indexd.errors import StoreUnavailable
 from indexd.watch.known import KnownFiles
 from indexd.watch.paths import display
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
@@ -115,8 +115,8 @@ class RootWatch:
         try:
             due = self._rounds.turn()
             self._tell(self._rounds.status())
-        except StorageFull as error:
-            log.error("%s waits for room and is compared again then: %s", display(self.root.path), error)
+        except StoreUnavailable as error:
+            log.error("%s waits for the index and is compared again then: %s", display(self.root.path), error)
             return self._after_mistake()
         except Exception:
             # A root must not fall silent because of one mistake: say so, and compare everything again.
@@ -138,7 +138,7 @@ class RootWatch:
             return
         try:
             self._on_state(status)
-        except StorageFull as error:
+        except StoreUnavailable as error:
             # Kept in mind until it can be noted: a later start trusts what stands there.
             log.warning("how %s stands cannot be noted: %s", display(self.root.path), error)
             self._tell_at = self._clock() + _MISTAKE_PAUSE_SECONDS

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -102,11 +103,11 @@ def test_what_is_named_like_a_job_and_is_no_file_is_told(home: Path) -> None:
     inbox.mkdir(exist_ok=True)
     (inbox / "job.yaml").write_text("kind: txt2img\n")
     (inbox / "notes").mkdir()
-    assert checks(home)["inbox"].state == "ok"
+    assert checks(home)["job files"].state == "ok"
     (inbox / "linked.yaml").symlink_to(inbox / "job.yaml")
     (inbox / "folder.yml").mkdir()
     os.mkfifo(inbox / "pipe.YAML")
-    told = checks(home)["inbox"]
+    told = checks(home)["job files"]
     assert told.state == "warning"
     assert "folder.yml is a folder, " in told.detail
     assert "linked.yaml is a link, " in told.detail
@@ -226,6 +227,20 @@ def test_a_download_that_broke_off(home: Path, tmp_path: Path) -> None:
         models.broken_file(tmp_path)
         == f"{cut} broke off: {cut.stat().st_size} of {cut.stat().st_size + 7} bytes are there"
     )
+
+
+def test_the_detectors_of_faces_are_looked_at_too(home: Path, tmp_path: Path) -> None:
+    detector = tmp_path / "eyes.pt"
+    with zipfile.ZipFile(detector, "w") as archive:
+        archive.writestr("eyes/data.pkl", bytes(1000))
+    settings = {
+        "models": {"clip_h": {"path": str(safetensors(tmp_path / "clip.safetensors"))}},
+        "faces": {"detectors": [{"path": str(detector)}]},
+    }
+    assert by_name(models.look(load(home, settings)))["model faces"].check.state == "ok"
+    detector.write_bytes(detector.read_bytes()[:-9])
+    told = by_name(models.look(load(home, settings)))["model faces"].check
+    assert (told.state, told.detail) == ("failed", f"{detector} broke off")
 
 
 @pytest.mark.parametrize(

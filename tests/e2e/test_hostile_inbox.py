@@ -47,12 +47,13 @@ def _all_refused(daemon: DaemonProcess, files: Iterable[tuple[str, bytes]]) -> d
     names = _drop(home, files)
 
     def refused(status: Status) -> bool:
-        return len(_refusals(home)) == len(names) and settled(status)
+        # The reason is written before the file is moved beside it.
+        gone = not any(entry.is_file() for entry in os.scandir(home / "inbox"))
+        return gone and len(_refusals(home)) == len(names) and settled(status)
 
     status = daemon.wait_until(f"the refusal of {len(names)} files", refused, WAIT_SECONDS)
     assert status.pid == pid
     assert status.jobs == {} or not any(status.jobs.values())
-    assert [entry.name for entry in os.scandir(home / "inbox") if entry.is_file()] == []
     sentences = {}
     for text in _refusals(home):
         assert text.with_name(text.name.removesuffix(".error.txt")).is_file()

@@ -26,7 +26,8 @@ def _run(*command: str) -> str:
     return done.stdout.strip()
 
 
-def _need_root(*tools: str) -> None:
+def need_root(*tools: str) -> None:
+    """Skip the test where mounting is not allowed, or one of these programs is not installed."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("mounting needs Linux and root")
     for tool in tools:
@@ -34,20 +35,21 @@ def _need_root(*tools: str) -> None:
             pytest.skip(f"{tool} is not installed")
 
 
-def _unmount(folder: Path) -> None:
+def unmount(folder: Path) -> None:
+    """Take a mount away, even one in use."""
     subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
 def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     """A disk in memory at `folder`."""
-    _need_root("mount")
+    need_root("mount")
     folder.mkdir(parents=True, exist_ok=True)
     _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
     try:
         yield folder
     finally:
-        _unmount(folder)
+        unmount(folder)
 
 
 def remount(folder: Path, options: str) -> None:
@@ -84,7 +86,7 @@ class Ext4:
     """A disk in a file, at `folder`, whose power can be cut."""
 
     def __init__(self, image: Path, folder: Path) -> None:
-        _need_root("mkfs.ext4", "losetup", "mount")
+        need_root("mkfs.ext4", "losetup", "mount")
         self.image, self.folder = image, folder
         with image.open("wb") as file:
             file.truncate(256 << 20)
@@ -112,4 +114,4 @@ class Ext4:
         """Take it away, with whatever is open on it."""
         subprocess.run(["umount", str(self.folder)], capture_output=True, check=False)
         if os.path.ismount(self.folder):
-            _unmount(self.folder)
+            unmount(self.folder)

@@ -95,13 +95,15 @@ def wait_less() -> None:
     from indexd import intake
     from indexd.jobs import setbacks
     from indexd.layers import batch, dispatch, holds, trouble
+    from indexd.store import database
     from indexd.worker import lane
 
+    database.BUSY_TIMEOUT_MS = 1000
     dispatch.LOOK_SECONDS = 1.0
     batch.NO_FILE_RETRY_SECONDS = 1.0
     trouble.RETRY_SECONDS, holds.HOLD_SECONDS, holds.LONGEST_HOLD_SECONDS = 0.5, 1.0, 5.0
     setbacks.RETRY_SECONDS, setbacks.PROBE_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
-    intake.DISK_FULL_RETRY_SECONDS, intake.LONGEST_RETRY_SECONDS = 0.5, 5.0
+    intake.RETRY_SECONDS, intake.LONGEST_RETRY_SECONDS = 0.5, 5.0
     lane.LONGEST_PAUSE_SECONDS = 3.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,17 +23,19 @@ from tests.faults.instant import make_home
 from tests.faults.shim import Shim
 
 ROOM = "size=72m,nr_inodes=400"
+FULL = pytest.mark.parametrize("fill", [disks.fill_bytes, disks.fill_inodes], ids=["bytes", "inodes"])
+Fill = Callable[[Path], Path]
 
 
-@pytest.mark.parametrize("fill", [disks.fill_bytes, disks.fill_inodes], ids=["bytes", "inodes"])
-def test_no_room_to_publish_pauses_the_queue_and_no_picture_is_lost(home: Path, launch: Launch, fill: object) -> None:
+@FULL
+def test_no_room_to_publish_pauses_the_queue_and_no_picture_is_lost(home: Path, launch: Launch, fill: Fill) -> None:
     with disks.tmpfs(home / "output", ROOM) as output:
         daemon = launch(home)
-        filler = fill(output)  # type: ignore[operator]
+        filler = fill(output)
         job(home, "full", count=3)
         until_paused(daemon, "is full")
         assert list(output.glob("*.png")) == []
-        _empty(filler)
+        empty(filler)
         until_idle(daemon, images=3, jobs=1)
         agree(daemon)
 
@@ -51,30 +53,48 @@ def test_no_room_for_the_index_is_told_and_everything_arrives_later(place: Path,
         with pytest.raises(IndexdError, match="full"):
             for stars in (1, 2, 3, 4, 5) * 100:
                 rate(home, place / "pictures" / first.name, stars)
-        _empty(filler)
+        empty(filler)
         until_idle(daemon, images=31)
         rate(home, place / "pictures" / first.name, 5)
+
+
+def test_no_inode_for_a_thumbnail_is_waited_for_while_everything_else_is_indexed(place: Path, launch: Launch) -> None:
+    with disks.tmpfs(place / "small", "size=72m,nr_inodes=800") as small:
+        (place / "pictures").mkdir()
+        home = make_home(small / "home", pictures=place / "pictures")
+        (home / "pictures").symlink_to(place / "pictures")
+        daemon = launch(home)
+        pictures(home, 1)
+        until_idle(daemon, images=1)
+        filler = disks.fill_inodes(small)
+        pictures(home, 10, first=1)
+        status = daemon.wait_until("their rows", lambda status: status.images == 11, WAIT_SECONDS)
+        assert not settled(status)
+        empty(filler)
+        until_idle(daemon, images=11)
+        assert len(list((home / "cache").rglob("*.webp"))) == 11
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Path]:
     """Where an index goes on a disk with room for it and little more."""
-    with disks.tmpfs(tmp_path / "disk", "size=8m") as disk:
+    with disks.tmpfs(tmp_path / "disk", "size=8m,nr_inodes=100") as disk:
         yield disk / "index.db"
 
 
-def test_no_room_to_make_an_index_or_to_change_its_form(index: Path) -> None:
-    filler = disks.fill_bytes(index.parent)
+@FULL
+def test_no_room_to_make_an_index_or_to_change_its_form(index: Path, fill: Fill) -> None:
+    filler = fill(index.parent)
     with pytest.raises(StorageFull):
         Store.open(index)
-    _empty(filler)
+    empty(filler)
     with Store.open(index) as store:
         store.meta.set("a", "b")
-    filler = disks.fill_bytes(index.parent)
+    filler = fill(index.parent)
     steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
     with pytest.raises(StorageFull):
         open_database(index, steps=steps)
-    _empty(filler)
+    empty(filler)
     with Store.open(index) as store:
         assert store.meta.get("a") == "b"
     open_database(index, steps=steps).close()
@@ -177,7 +197,8 @@ def _acknowledged(home: Path) -> tuple[dict[Path, str], set[str]]:
     return {Path(one.path): one.hash or "" for one in pictures}, {job.name for job in jobs}
 
 
-def _empty(filler: Path) -> None:
+def empty(filler: Path) -> None:
+    """Free what was filled."""
     if filler.is_dir():
         for path in filler.iterdir():
             path.unlink()

@@ -21,6 +21,7 @@ from tests.faults.shim import Shim
 from tests.store.made_up import Library, new_job
 
 DAY = 86_400
+READY = " serve: ready: "
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on another process's handles is Linux")
@@ -35,6 +36,30 @@ def test_without_file_handles_for_a_while_nothing_is_lost(home: Path, launch: La
     time.sleep(2.0)  # long enough for some of them to be met
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
     until_idle(daemon, images=25, jobs=1)
+    agree(daemon)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit on another process's handles is Linux")
+def test_without_file_handles_from_the_first_moment_on_it_lives_and_nothing_is_lost(home: Path, launch: Launch) -> None:
+    """Before any thread has read the index, for which it needs a handle."""
+    daemon = launch(home)
+    pictures(home, 3)
+    until_idle(daemon, images=3)
+    images = 3
+    for _ in range(3):
+        daemon.kill()
+        daemon.launch()
+        while READY not in daemon.said():
+            time.sleep(0.005)
+        before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (psutil.Process(daemon.pid).num_fds(), before[1]))
+        pictures(home, 2, first=images)
+        job(home, f"job{images}")
+        images += 4
+        time.sleep(2.0)
+        assert psutil.Process(daemon.pid).status() != psutil.STATUS_ZOMBIE, daemon.last_words()
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
+    until_idle(daemon, images, jobs=3)
     agree(daemon)
 
 
@@ -86,6 +111,24 @@ def test_a_stranger_that_holds_the_index_for_a_moment_costs_nothing(home: Path, 
     stranger.close()
     rate(home, path, 5)
     until_idle(daemon, images=6)
+    agree(daemon)
+
+
+def test_a_stranger_that_holds_the_index_for_longer_than_anybody_waits_ends_nothing(home: Path, launch: Launch) -> None:
+    daemon = launch(home)
+    pictures(home, 1)
+    until_idle(daemon, images=1)
+    before = daemon.pid
+    stranger = apsw.Connection(str(home / "index.db"))
+    stranger.set_busy_timeout(30_000)
+    stranger.execute("BEGIN IMMEDIATE")
+    pictures(home, 5, first=1)
+    job(home, "waits")
+    time.sleep(4.0)  # four times what the daemon of these tests waits for the lock
+    assert "is being written by another program" in daemon.said()
+    stranger.close()
+    status = until_idle(daemon, images=8, jobs=1)
+    assert status.pid == before
     agree(daemon)
 
 

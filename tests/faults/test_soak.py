@@ -13,7 +13,7 @@ import pytest
 
 from tests.soak import Soak
 
-MINUTES = float(os.environ.get("INDEXD_SOAK_MINUTES", "1"))
+MINUTES = float(os.environ.get("INDEXD_SOAK_MINUTES", "5"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits, signals and the shim are Linux")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from indexd import intake, registry
-from indexd.errors import StorageFull
+from indexd.errors import StorageFull, StoreUnavailable
 from indexd.intake import Intake
 from indexd.registry import IntakeContext
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import Recorded, Sighting
 from indexd.watch.stamp import FileStamp, SettledFile
 from indexd_schemas.settings import Settings
 
@@ -72,13 +72,35 @@ def test_a_job_file_that_the_disk_has_no_room_for_is_taken_when_there_is(
         taken.set()
 
     _handle(monkeypatch, "job", take)
-    monkeypatch.setattr(intake, "DISK_FULL_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(intake, "RETRY_SECONDS", 0.01)
     takes = make()
     takes.start()
     takes.deliver(_file(store, 1, "jobs"))
     assert taken.wait(WAIT)
     takes.stop()
     assert tries == [b"1"] * 3
+
+
+@pytest.mark.parametrize("trouble", [StorageFull("the disk is full"), StoreUnavailable("another program holds it")])
+def test_what_the_index_cannot_take_now_is_offered_again(
+    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    record, troubles, done = store.images.record, iter([trouble] * 2), threading.Event()
+
+    def refused_twice(batch: list[Sighting], now: float) -> list[Recorded]:
+        for error in troubles:
+            raise error
+        done.set()
+        return record(batch, now)
+
+    _handle(monkeypatch, "image", _no_picture)
+    monkeypatch.setattr(store.images, "record", refused_twice)
+    monkeypatch.setattr(intake, "RETRY_SECONDS", 0.01)
+    takes = make()
+    takes.start()
+    takes.deliver(_file(store, 1))
+    assert done.wait(WAIT)
+    takes.stop()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

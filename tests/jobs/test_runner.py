@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from indexd.errors import NothingFound, OutOfMemory, RenderFailed, StorageFull, UsageError, WorkerDied
+from indexd.errors import NothingFound, OutOfMemory, RenderFailed, StorageFull, StoreUnavailable, UsageError, WorkerDied
 from indexd.jobs import interruptions, setbacks
 from indexd.store.records import JobState
 from indexd.worker.calls import AnyCall, Render
@@ -202,25 +203,35 @@ def test_a_full_disk_keeps_the_picture_and_waits_for_room(room: Room, monkeypatc
     assert [item.attempts for item in room.store.jobs.items(1)] == [1]
 
 
-def test_a_full_index_waits_too(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(item_id: int) -> int:
-        raise StorageFull("the disk of the index is full")
+AWAY = pytest.mark.parametrize(
+    "trouble", [StorageFull("the disk of the index is full"), StoreUnavailable("another program holds the index")]
+)
+
+
+@AWAY
+@pytest.mark.parametrize("call", ["next_item", "begin"])
+def test_an_index_that_cannot_be_used_is_waited_for(
+    room: Room, monkeypatch: pytest.MonkeyPatch, call: str, trouble: Exception
+) -> None:
+    def refuses(*_arguments: object) -> int:
+        raise trouble
 
     _submit(room)
     with monkeypatch.context() as patch:
-        patch.setattr(room.store.jobs, "begin", full)
+        patch.setattr(room.store.jobs, call, refuses)
         room.work()
-    assert room.store.jobs.paused() == "the disk of the index is full"
+    assert room.store.jobs.paused() == str(trouble)
     room.clock.now += 60
     room.work()
     assert _job_state(room, 1) == "done"
 
 
-def test_what_ended_while_the_index_is_full_is_settled_when_there_is_room(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+@AWAY
+def test_what_ended_while_the_index_cannot_be_used_is_settled_when_it_can(
+    room: Room, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     def full(*_arguments: object, **_more: object) -> int:
-        raise StorageFull("the disk of the index is full")
+        raise trouble
 
     room.workers.hold()
     _submit(room, "count: 4")
@@ -233,12 +244,32 @@ def test_what_ended_while_the_index_is_full_is_settled_when_there_is_room(
         room.work()
         room.clock.now += 60
         room.work()
-    assert room.store.jobs.paused() == "the disk of the index is full"
+    assert room.store.jobs.paused() == str(trouble)
     room.workers.release()
     for _ in range(4):
         room.clock.now += 60
         room.work()
     assert _states(room, 1) == ["done"] * 4
+
+
+def test_the_file_of_a_job_that_could_not_be_moved_is_moved_without_another_job(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    _submit(room)
+    with monkeypatch.context() as patch:
+        patch.setattr(room.jobs.mirror.folders, "close", full)
+        room.work()
+    assert _job_state(room, 1) == "done"
+    assert list((room.inbox / "done").iterdir()) == []
+    room.work()
+    assert list((room.inbox / "done").iterdir()) == []  # not in every turn
+    room.clock.now += 60
+    room.work()
+    assert sorted(path.name for path in (room.inbox / "done").iterdir()) == ["x.result.json", "x.yaml"]
+    assert list((room.inbox / "accepted").iterdir()) == []
 
 
 def test_a_model_that_is_gone_pauses_the_queue_until_it_is_back(room: Room) -> None:

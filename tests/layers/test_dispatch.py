@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexd.errors import ModelOff, OutOfMemory, StorageFull, WorkerDied
+from indexd.errors import ModelOff, OutOfMemory, StorageFull, StoreUnavailable, WorkerDied
 from indexd.images.facts import ImageFacts, Metadata
 from indexd.layers.batch import NO_FILE, NO_FILE_RETRY_SECONDS, Thumbnails
 from indexd.layers.description import LAYERS, SUCCESSION, stages_for
@@ -377,6 +377,31 @@ def test_a_result_that_the_index_cannot_take_is_offered_again(
     with pytest.raises(StorageFull):
         drain(dispatcher)
     drain(dispatcher)
+    assert store.work.counts() == {}
+
+
+def test_an_index_that_cannot_be_read_in_the_first_moment_is_waited_for(
+    store: Store,
+    add: Callable[..., list[int]],
+    dispatcher_of: Callable[..., LayerDispatcher],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add("a fox")
+    dispatcher = dispatcher_of(FakeWorkers())
+    active = store.vectors.active
+    failures = iter([StoreUnavailable("no file handle is left")])
+
+    def refused_once(layer: str) -> object:
+        for error in failures:
+            raise error
+        return active(layer)
+
+    monkeypatch.setattr(store.vectors, "active", refused_once)
+    monkeypatch.setattr("indexd.layers.dispatch.LOOK_SECONDS", 0.01)
+    dispatcher.start()
+    dispatcher.drain()
+    dispatcher.stop()
+    assert next(failures, None) is None
     assert store.work.counts() == {}
 
 

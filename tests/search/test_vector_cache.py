@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.errors import StoreError
+from indexd.errors import StoreError, StoreUnavailable
 from indexd.images.facts import ImageFacts, Metadata
 from indexd.search.vector_cache import VectorCache
 from indexd.store import code_index as code_index_module
@@ -165,6 +165,27 @@ def test_codes_written_anew_are_read_anew(store: Store, cache: VectorCache) -> N
     cache.start()
     cache.wait()
     assert store.vectors.recode(LAYER)
+    cache.wait()
+    counting = Counting(cache)
+    assert _recall(store, ids, vectors) > 0.99
+    assert counting.answered == 20
+
+
+def test_a_layer_that_cannot_be_read_now_is_filled_later(
+    store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, vectors = _fill(store, 3000)
+    store.vectors.recode(LAYER)
+    in_use, troubles = store.vectors.codes_in_use, iter([StoreUnavailable("no file handle is left")])
+
+    def refused_once(layer: str) -> object:
+        for error in troubles:
+            raise error
+        return in_use(layer)
+
+    monkeypatch.setattr(store.vectors, "codes_in_use", refused_once)
+    monkeypatch.setattr("indexd.search.vector_cache.RETRY_SECONDS", 0.01)
+    cache.start()
     cache.wait()
     counting = Counting(cache)
     assert _recall(store, ids, vectors) > 0.99

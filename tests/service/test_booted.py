@@ -1,4 +1,4 @@
-"""The system unit in a real systemd that was booted for it: started, fed, killed, frozen, reloaded, walled in, uninstalled.
+"""Both units in a real systemd that was booted for them: started, fed, killed, frozen, reloaded, walled in, uninstalled.
 
 Needs root and a Debian or Ubuntu tree with Python 3.11 in it, which is not made here because that takes the network:
 
@@ -64,7 +64,12 @@ class Booted:
 
     def until_restarted(self, before: str) -> None:
         """Wait until another process than that one is ready."""
-        self.until("a new start", lambda: self.show("ActiveState") == "active" and self.show("MainPID") != before)
+
+        def again() -> bool:
+            # Asked in this order: while the manager has not heard of the end, it is active still.
+            return self.show("MainPID") not in ("0", before) and self.show("ActiveState") == "active"
+
+        self.until("a new start", again)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +132,36 @@ def test_installing_again_changes_nothing(installed: Booted) -> None:
     assert "written:" not in said
 
 
+def test_our_own_commands_tell_stop_and_start_it(installed: Booted) -> None:
+    whose = ("--system", "--for", "alice")
+    assert f"{UNIT} is active; watching 3 folders" in installed.indexd("service", "status", *whose)
+    assert "serve: ready: /home/alice/" in installed.indexd("service", "logs", *whose, "-n", "20")
+    installed.indexd("service", "stop", *whose)
+    assert installed.show("ActiveState") == "inactive"
+    assert installed.show("Result") == "success"
+    installed.indexd("service", "start", *whose)
+    assert installed.show("ActiveState") == "active"
+
+
 def test_killed_it_is_there_again(installed: Booted) -> None:
     before = installed.show("MainPID")
     installed.run("systemctl", "kill", "--signal=KILL", UNIT)
     installed.until_restarted(before)
+
+
+def test_a_start_that_fails_is_tried_until_its_cause_is_cured(installed: Booted) -> None:
+    settings = "/home/alice/.config/indexd/indexd.toml"
+    quick = f"/run/systemd/system/{UNIT}.d"
+    installed.run("sh", "-c", f"mkdir -p {quick}; printf '[Service]\\nRestartSec=100ms\\n' > {quick}/99-quick.conf")
+    installed.run("systemctl", "daemon-reload")
+    installed.alice("sh", "-c", f"cp {settings} {settings}.good; echo '[watch' >> {settings}")
+    installed.run("systemctl", "restart", UNIT, check=False)
+    installed.until("seven tries", lambda: int(installed.show("NRestarts")) >= 7)
+    assert "indexd: cannot read the settings" in installed.run("journalctl", "-u", UNIT, "--no-pager")
+    installed.alice("mv", f"{settings}.good", settings)
+    installed.until("a start", lambda: installed.show("ActiveState") == "active")
+    installed.run("rm", "-r", quick)
+    installed.run("systemctl", "daemon-reload")
 
 
 def test_a_reload_is_seen_by_the_manager_and_broken_settings_change_nothing(installed: Booted) -> None:
@@ -212,3 +243,47 @@ def test_uninstalled_nothing_of_it_is_left_but_what_is_the_users(installed: Boot
     assert installed.run("systemctl", "is-active", UNIT, check=False).strip() in ("inactive", "unknown")
     assert installed.alice("ls", "/home/alice/.local/share/indexd/index.db").strip().endswith("index.db")
     installed.run("rm", "-r", f"/etc/systemd/system/{UNIT}.d")
+
+
+def test_the_first_steps_of_the_readme_with_the_unit_of_a_user(booted: Booted) -> None:
+    booted.run("sh", "-c", "userdel --remove carol; useradd --create-home carol")
+    # What pam_systemd sets; the tree may be without it.
+    booted.run("sh", "-c", "mkdir -p /run/systemd/system/user@.service.d; printf '[Service]\\nEnvironment="
+               "XDG_RUNTIME_DIR=/run/user/%%i\\n' > /run/systemd/system/user@.service.d/runtime.conf")  # fmt: skip
+    booted.run("systemctl", "daemon-reload")
+    booted.run("loginctl", "enable-linger", "carol")
+    user = booted.run("id", "-u", "carol").strip()
+    there = f"XDG_RUNTIME_DIR=/run/user/{user}"
+    booted.until("the manager of the user", lambda: f"user@{user}.service" in booted.run(
+        "systemctl", "list-units", "--state=active", "--plain", f"user@{user}.service"))  # fmt: skip
+
+    def carol(*command: str, check: bool = True) -> str:
+        return booted.run("runuser", "-u", "carol", "--", "env", "HOME=/home/carol", there, *command, check=check)
+
+    def indexd(*arguments: str, check: bool = True) -> str:
+        return carol("python3", "-m", "indexd", *arguments, check=check)
+
+    assert "there is no indexd.service" in indexd("service", "status", check=False)
+    indexd("init")
+    said = indexd("service", "install", "--now")
+    assert "enable-linger" not in said, "it lingers already"
+    assert "indexd.service is active; watching" in indexd("service", "status")
+    assert "serve: ready: /home/carol/" in indexd("service", "logs", "-n", "20")
+    before = carol("systemctl", "--user", "show", "indexd", "--property=MainPID", "--value").strip()
+    assert f'"pid": {before}' in indexd("status", "--json")
+    found = indexd("doctor", check=False)
+    assert "OK       service: indexd.service is active" in found
+    assert "FAILED" not in found
+    carol("systemctl", "--user", "kill", "--signal=KILL", "indexd")
+    booted.until("a new start", lambda: "is active; watching" in indexd("service", "status", check=False)
+                 and f'"pid": {before}' not in indexd("status", "--json", check=False))  # fmt: skip
+    indexd("service", "stop")
+    assert "does not run" in indexd("service", "status", check=False) or "inactive" in indexd(
+        "service", "status", check=False
+    )
+    indexd("service", "start")
+    indexd("service", "uninstall")
+    assert "there is no indexd.service" in indexd("service", "status", check=False)
+    assert booted.run("find", "/home/carol/.config", "-path", "*systemd*", "-type", "f") == ""
+    assert carol("ls", "/home/carol/.local/share/indexd/index.db").strip().endswith("index.db")
+    booted.run("loginctl", "disable-linger", "carol")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -15,8 +17,10 @@ from indexd.config import load
 from indexd.daemon import Daemon
 from indexd.errors import StoreError
 from indexd.pulse import Pulse
+from indexd.serve import EXIT_STUCK
 from indexd.service.heart import Heart, watchdog_seconds
 from indexd.service.sentence import LINE_CHARACTERS, Standing
+from tests.e2e.conftest import bare_home as bare_home
 from tests.service.conftest import Manager
 
 
@@ -191,3 +195,27 @@ def test_a_thread_that_hangs_stops_the_feeding_and_one_that_goes_on_starts_it_ag
     if thread in ("jobs", "door"):
         manager.wait_for("food again", lambda _: manager.count("WATCHDOG") > fed)
     heart.stop()
+
+
+# The command of launchd and of the Task Scheduler, which have no watchdog: the thread of the jobs hangs in its first turn.
+STUCK = """
+import sys, threading
+from indexd import pulse
+from indexd.jobs import runner
+from indexd.service import heart
+pulse.Pulse.__init__.__kwdefaults__["limit_seconds"] = 0.5
+heart.BEAT_SECONDS = 0.1
+runner.JobRunner.turn = lambda *_: threading.Event().wait()
+from indexd.cli import main
+sys.argv[1:] = ["--home", sys.argv[1], "run", "--end-when-stuck"]
+sys.exit(main())
+"""
+
+
+def test_a_manager_without_a_watchdog_gets_an_end_that_it_can_act_on(bare_home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK, str(bare_home)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == EXIT_STUCK, done.stderr
+    assert "jobs has not moved" in done.stderr
+    assert "so that the service manager starts it again" in done.stderr

@@ -175,8 +175,11 @@ def test_a_command_that_fails_is_told_with_what_it_said(
     host: Host, order: Order, tmp_path: Path, said: list[str]
 ) -> None:
     host.answers["systemctl --user daemon-reload"] = (1, "Failed to connect to bus")
-    with pytest.raises(IndexdError, match=r"daemon-reload` failed: Failed to connect to bus"):
-        Systemd("user", "alice", host, tmp_path).install(order, Hands(said.append, run=host), now=False)
+    manager = Systemd("user", "alice", host, tmp_path)
+    with pytest.raises(IndexdError, match=r"daemon-reload` failed: Failed to connect to bus; no manager .* --system"):
+        manager.install(order, Hands(said.append, run=host), now=False)
+    manager.uninstall(Hands(said.append, run=host))
+    assert files_of(tmp_path) == set()
 
 
 def test_start_and_stop_need_an_installed_unit(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
@@ -205,6 +208,7 @@ def test_the_property_list(host: Host, order: Order, tmp_path: Path, said: list[
     manager.install(order, Hands(said.append, run=host), now=True)
     content = plistlib.loads((tmp_path / f"{LABEL}.plist").read_bytes())
     assert content["ProgramArguments"][:4] == list(order.program)
+    assert content["ProgramArguments"][-1] == "--end-when-stuck"
     assert content["UserName"] == "alice"
     assert content["KeepAlive"] == {"SuccessfulExit": False}
     assert host.heard[-1] == f"launchctl bootstrap system {tmp_path / LABEL}.plist"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def test_settings_that_cannot_be_carried_out_bring_the_old_ones_back(
     write(bare_home / "output", "one.png", picture(3))
     settings.write_text("")
     daemon.wait_until("the picture", lambda status: status.images == 1, 20)
+
+
+def test_a_door_that_cannot_be_opened_brings_the_old_one_back(
+    daemon: DaemonProcess, manager: Manager, bare_home: Path
+) -> None:
+    settings = bare_home / "indexd.toml"
+    old = settings.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings.write_text(old + f'[api]\nlisten = "tcp"\nport = {other.getsockname()[1]}\n')
+        os.kill(daemon.pid, signal.SIGHUP)
+        manager.wait_for("ready again", lambda _: told(manager, "READY") == 2)
+    assert "the old ones are in force again: cannot listen on 127.0.0.1" in daemon.log.read_text()
+    settings.write_text(old)
+    assert (status := daemon.status()) is not None
+    assert status.pid == daemon.pid
 
 
 def test_the_form_of_the_log_changes_without_a_new_start(

@@ -323,7 +323,7 @@ class Scheduler:
 def test_the_task_runs_without_a_window_for_ever_and_is_started_again(order: Order) -> None:
     text = task_xml(order)
     assert "<Command>C:\\Program Files\\indexd\\Scripts\\pythonw.exe</Command>" in text
-    assert "<Arguments>-m indexd --home D:\\ixd run</Arguments>" in text
+    assert "<Arguments>-m indexd --home D:\\ixd run --end-when-stuck</Arguments>" in text
     for wanted in ("<ExecutionTimeLimit>PT0S<", "<RunLevel>LeastPrivilege<", "<MultipleInstancesPolicy>IgnoreNew<"):
         assert wanted in text
     assert "&amp;" in task_xml(Order(("C:\\a&b\\python.exe", "run"), "alice"))
