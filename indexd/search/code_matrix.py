@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from indexd.store.coarse import LENGTH_BYTES, Codes, Floats, split
 from indexd.store.code_index import Candidates, Ids, Wanted
-from indexd.store.code_scan import FINE_PIECE, LOOKED_AT, Near, best, finely
+from indexd.store.code_scan import FINE_PIECE, Near, best, finely
 from indexd.store.estimate import Aim
 
 Rows = NDArray[np.int32]
@@ -174,7 +174,7 @@ class CodeMatrix:
         return near
 
     def _nothing_yet(self, aim: Aim, wanted: Wanted) -> Near:
-        return Near(aim, 8 * min(self._words, LEAD_WORDS), LOOKED_AT * wanted.count, wanted.sure)
+        return Near(aim, 8 * min(self._words, LEAD_WORDS), wanted.looked_at, wanted.sure)
 
     def _finely(self, aim: Aim, rows: NDArray[np.int64], count: int) -> Candidates:
         """The `count` nearest of these rows, sorted ones, by all their signs."""

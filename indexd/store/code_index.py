@@ -26,6 +26,11 @@ Ids = NDArray[np.int64]
 # are read and compared in 90 ms so, 64 chunks at a time in 140.
 CHUNKS_A_SLICE = 16
 
+# Measured at a million cone-shaped vectors, 1000 wanted: among 32 000 by 512 signs are .995 of the true best 20 of a text;
+# of a picture, all among 2 000.
+LOOKED_AT = 32
+MOST_LOOKED_AT = 32_000
+
 
 @dataclass(frozen=True, slots=True)
 class CodesOf:
@@ -53,6 +58,11 @@ class Wanted:
     count: int
     sure: int
     all_up_to: int = 0
+
+    @property
+    def looked_at(self) -> int:
+        """How many are looked at finely at most, of those that may roughly be among the best."""
+        return max(min(LOOKED_AT * self.count, MOST_LOOKED_AT), 4 * self.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,6 @@ ROUGH_MARGIN = 3.0
 # A first piece that tells what is near, and then greater ones, up to those whose distances, 512 KB, stay in the cache.
 FIRST_PIECE = 1 << 13
 PIECE = 1 << 17
-# So many times as many as are wanted are looked at finely, where so many may be among the best. Measured at a million
-# cone-shaped vectors, wanted 1000: among 32 000 by 512 signs are .995 of the true best 20 of a text; of a picture, all
-# among 2 000.
-LOOKED_AT = 32
 # Looked at finely at once: codes and distances of 4096 are less than 1 MB.
 FINE_PIECE = 1 << 12
 
@@ -166,7 +162,7 @@ def scanned(connection: Connection, coding: Coding, aim: Aim, wanted: Wanted, am
     The chunks of vec0 are read as they lie and compared here: 0.15 s a million, where vec0's own `MATCH` takes as long for
     its scan and then time that grows with the square of k (200: 0.23 s, 1000: 2.5 s).
     """
-    near = Near(aim, code_bytes(aim.dim) - LENGTH_BYTES, LOOKED_AT * wanted.count, wanted.sure, keep=True)
+    near = Near(aim, code_bytes(aim.dim) - LENGTH_BYTES, wanted.looked_at, wanted.sure, keep=True)
     last_chunk = 0
     while (piece := read_slice(connection, coding, last_chunk)) is not None:
         last_chunk = piece.last_chunk
