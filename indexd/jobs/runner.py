@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull, StoreUnavailable
+from indexd.errors import CallCancelled, IndexdError, ModelOff, StorageFull, StoreUnavailable, may_pass
 from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing, known_job
 from indexd.jobs.facade import Jobs
@@ -119,7 +119,9 @@ class JobRunner:
             self._wait_for_absent(now)
         except StorageFull as error:
             self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
-        except StoreUnavailable as error:
+        except (StoreUnavailable, OSError) as error:
+            if not may_pass(error):
+                raise
             self._set_back(str(error), lambda: True)  # nothing to look at; the next turn will tell
         return self._rest()
 

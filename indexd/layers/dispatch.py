@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from indexd.errors import StoreError
+from indexd.errors import StoreError, may_pass
 from indexd.layers.batch import Batch, Thumbnails, WrongWidth, prepare, settle
 from indexd.layers.changes import ModelChanges
 from indexd.layers.description import LAYERS, STAGES, THUMBNAIL
@@ -187,8 +187,8 @@ class LayerDispatcher:
                 self._looked = True
             while self.step():
                 pass
-        except StoreError as error:
-            if self._stopping:
+        except (StoreError, OSError) as error:
+            if self._stopping or not (isinstance(error, StoreError) or may_pass(error)):
                 raise
             log.error("thumbnails and layers wait for the index, looking again in %g s: %s", LOOK_SECONDS, error)
             with self._condition:
