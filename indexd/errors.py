@@ -80,6 +80,11 @@ class StorageFull(StoreUnavailable):
     """The disk (or its inodes) ran out; nothing of the transaction was kept."""
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether a thread that moves a queue waits and tries again, and does not end for it."""
+    return isinstance(error, StoreUnavailable) or is_machines_fault(error)
+
+
 class NotRegular(IndexdError):
     """The path is not a regular file (a link, a pipe, a device, a folder)."""
 

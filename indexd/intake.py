@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from indexd.errors import IndexdError, StoreUnavailable, is_machines_fault
+from indexd.errors import IndexdError, StoreUnavailable, is_machines_fault, may_pass
 from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, file_kinds
 from indexd.store.index import Store
@@ -224,7 +224,9 @@ class Intake:
             self._recording.beat()
             try:
                 recorded = self._store.images.record(batch, time.time())
-            except StoreUnavailable as error:
+            except (StoreUnavailable, OSError) as error:
+                if not may_pass(error):
+                    raise
                 log.error("%s; trying again in %g s", error, RETRY_SECONDS)
                 if self._stopping.wait(RETRY_SECONDS):
                     return

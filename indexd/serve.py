@@ -39,7 +39,8 @@ class Control:
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
+        with _in_a_sentence():
+            self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._reload = False

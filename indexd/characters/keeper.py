@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 import numpy as np
 
 from indexd.characters.assign import References, described_from
-from indexd.errors import StoreError
+from indexd.errors import StoreError, may_pass
 from indexd.store.faces import FacesChanged
 from indexd.store.index import Store
 from indexd.store.revisions import FACE
@@ -139,7 +139,9 @@ class Keeper:
         try:
             self.refresh(None if changed is None else {*changed, *self._described_anew(new or ())})
             count = self.assign_new(new)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
+            if not (isinstance(error, StoreError) or may_pass(error)):
+                raise
             # A full disk: the faces stay nobody's until the next clustering or the next start.
             log.warning("new faces were not given to characters: %s", error)
             return

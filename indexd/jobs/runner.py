@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from indexd.errors import IndexdError, ModelOff, StorageFull, StoreUnavailable
+from indexd.errors import IndexdError, ModelOff, StorageFull, StoreUnavailable, may_pass
 from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing, is_over, known_job
 from indexd.jobs.facade import Jobs
@@ -116,7 +116,9 @@ class JobRunner:
         except StorageFull as error:
             room = Setback(str(error), lambda: disk_has_room(self._store.path.parent))
             self._pause.set_back(room, self._clock())
-        except StoreUnavailable as error:
+        except (StoreUnavailable, OSError) as error:
+            if not may_pass(error):
+                raise
             # Nothing to look at: the next turn will tell.
             self._pause.set_back(Setback(str(error), lambda: True), self._clock())
         return self._rest()

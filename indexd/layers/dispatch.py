@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from indexd.errors import StoreError
+from indexd.errors import StoreError, may_pass
 from indexd.layers.batch import Batch, Thumbnails, WrongWidth, prepare, settle
 from indexd.layers.changes import ModelChanges
 from indexd.layers.description import LAYERS, THUMBNAIL, role_of
@@ -157,8 +157,8 @@ class LayerDispatcher:
                 self._looked = True
             while self.step():
                 pass
-        except StoreError as error:
-            if self._stopping:
+        except (StoreError, OSError) as error:
+            if self._stopping or not (isinstance(error, StoreError) or may_pass(error)):
                 raise
             log.error("thumbnails and layers wait for the index, looking again in %g s: %s", LOOK_SECONDS, error)
             with self._condition:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.errors import StoreError, StoreUnavailable
+from indexd.errors import StoreError, StoreUnavailable, may_pass
 from indexd.search.code_matrix import CodeMatrix
 from indexd.store.code_index import Candidates, CodesOf, Wanted
 from indexd.store.estimate import Aim
@@ -128,7 +128,10 @@ class VectorCache:
         while (layer := self._wanted.get()) is not None:
             try:
                 self._fill(layer)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, OSError) as error:
+                if not may_pass(error):
+                    self._fail(error)
+                    raise
                 log.warning("%s is not held in memory yet, questions to it take longer: %s", layer, error)
                 if not self._leaving.wait(RETRY_SECONDS):
                     self._wanted.put(layer)

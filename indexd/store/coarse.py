@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+# Not by `np.random`, which imports itself when it is first used: there may be no file handle for that then.
+from numpy.random import RandomState
 from numpy.typing import NDArray
 
 Codes = NDArray[np.uint8]
@@ -52,7 +55,7 @@ def rotation(seed: int, dim: int) -> tuple[Turn, ...]:
 
     `RandomState` because its stream is frozen for good (NEP 19), which the newer generators' is not.
     """
-    chance = np.random.RandomState(seed)
+    chance = RandomState(seed)
     outer = next(size for size in range(math.isqrt(dim), 0, -1) if dim % size == 0)
     return tuple(
         Turn(
@@ -92,7 +95,7 @@ def turned(rows: Floats, seed: int) -> Floats:
     return rows
 
 
-def _orthogonal(chance: np.random.RandomState, size: int) -> Floats:
+def _orthogonal(chance: RandomState, size: int) -> Floats:
     """A random orthogonal matrix: QR of a Gaussian one with the signs of R's diagonal fixed, so that it is uniform.
 
     See Mezzadri 2007, https://arxiv.org/abs/math-ph/0609050.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,7 +82,14 @@ def test_a_job_file_that_the_disk_has_no_room_for_is_taken_when_there_is(
     assert tries == [b"1"] * 3
 
 
-@pytest.mark.parametrize("trouble", [StorageFull("the disk is full"), StoreUnavailable("another program holds it")])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        StorageFull("the disk is full"),
+        StoreUnavailable("another program holds it"),
+        OSError(errno.EMFILE, "Too many open files"),
+    ],
+)
 def test_what_the_index_cannot_take_now_is_offered_again(
     make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:

@@ -203,8 +203,10 @@ def test_a_full_disk_keeps_the_picture_and_waits_for_room(room: Room, monkeypatc
     assert [item.attempts for item in room.store.jobs.items(1)] == [1]
 
 
+EMFILE = OSError(errno.EMFILE, "Too many open files")
 AWAY = pytest.mark.parametrize(
-    "trouble", [StorageFull("the disk of the index is full"), StoreUnavailable("another program holds the index")]
+    "trouble",
+    [StorageFull("the disk of the index is full"), StoreUnavailable("another program holds the index"), EMFILE],
 )
 
 

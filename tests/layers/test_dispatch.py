@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -389,7 +390,7 @@ def test_an_index_that_cannot_be_read_in_the_first_moment_is_waited_for(
     add("a fox")
     dispatcher = dispatcher_of(FakeWorkers())
     active = store.vectors.active
-    failures = iter([StoreUnavailable("no file handle is left")])
+    failures = iter([StoreUnavailable("no file handle is left"), OSError(errno.EMFILE, "Too many open files")])
 
     def refused_once(layer: str) -> object:
         for error in failures:
