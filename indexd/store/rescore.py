@@ -18,7 +18,7 @@ from indexd.store.revisions import Coding
 
 Floats = NDArray[np.float32]
 
-MARGIN = 2.5
+MARGIN = 2.0
 # Scored at once, before it is looked whether it is enough.
 STEP = 64
 # Read at once. Their 64 KB in half precision are put together in memory that was just used; of 2 MB, the system would

@@ -79,8 +79,8 @@ def test_estimates_that_are_not_are_looked_at_as_far_as_their_noise_reaches(
     found = {image_id for image_id, _ in store.vectors.nearest("clip_h", query, 20)}
     # The 21st differs from the 20th by no more than half precision may hide.
     assert len(found & set(ids[:20])) >= 19
-    # Down to two and a half deviations below the 20th, which is .896: some 300 of them.
-    assert 200 < sum(scored) < 400
+    # Down to two deviations below the 20th, which is .896: some 300 of them.
+    assert 150 < sum(scored) < 400
 
 
 def test_there_is_an_end_to_looking(store: Store, library: Library, scored: list[int]) -> None:
