@@ -30,7 +30,8 @@ SHARES: dict[str, tuple[Filter, ...]] = {
     "half": (Filter("model", "=", "pony*"),),
     "5 %": (Filter("sampler", "=", "heun"),),
     "0.1 %": (Filter("lora", "=", "grain"),),
-    "one folder": (Filter("path", "=", "*/000001/*"),),
+    "one folder": (Filter("path", "=", "000001/*"),),
+    "a piece of a path": (Filter("path", "=", "*/000001/*"),),
 }
 
 
