@@ -121,7 +121,9 @@ class Near:
         self._more = []
         count, sure, most = self._wanted.count, self._wanted.sure, self._wanted.looked_at
         if len(found) > count:
-            falling = -np.partition(-found.estimates, [place - 1 for place in (sure, count, most) if place <= len(found)])
+            falling = -np.partition(
+                -found.estimates, [place - 1 for place in (sure, count, most) if place <= len(found)]
+            )
             best = falling[sure - 1]
             bar = best - ROUGH_MARGIN * self._rough.noise * found.lengths[found.estimates >= best].mean()
             # The best may be far ahead of all others, of which some are wanted all the same.
