@@ -174,7 +174,7 @@ class CodeMatrix:
         return near
 
     def _nothing_yet(self, aim: Aim, wanted: Wanted) -> Near:
-        return Near(aim, 8 * min(self._words, LEAD_WORDS), wanted.looked_at, wanted.sure)
+        return Near(aim, 8 * min(self._words, LEAD_WORDS), wanted)
 
     def _finely(self, aim: Aim, rows: NDArray[np.int64], count: int) -> Candidates:
         """The `count` nearest of these rows, sorted ones, by all their signs."""

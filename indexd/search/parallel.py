@@ -15,7 +15,12 @@ THREADS = 4
 def parallel(parts: Sequence[Callable[[], Answer]]) -> list[Answer]:
     """The answers to these parts, in their order. Raises what the first of them raises that fails."""
     others = [_threads().submit(part) for part in parts[1:]]
-    return [*(part() for part in parts[:1]), *(other.result() for other in others)]
+    try:
+        return [*(part() for part in parts[:1]), *(other.result() for other in others)]
+    finally:
+        # Nobody waits any more for those that have not begun when one has failed.
+        for other in others:
+            other.cancel()
 
 
 @functools.cache

@@ -60,12 +60,12 @@ class Found:
 class Near:
     """The rows that lie nearest to a question by rough estimates, of many that are offered piece by piece.
 
-    At most `most`, and of those only what may be among the best `sure`. `size` is how many bytes of signs are compared;
-    with `keep` those of what is found are kept.
+    What may be among the best `sure`, but no more than are `looked_at` (and their equals); and as many as are wanted in any
+    case. `size` is how many bytes of signs are compared; with `keep` those of what is found are kept.
     """
 
-    def __init__(self, aim: Aim, size: int, most: int, sure: int, *, keep: bool = False) -> None:
-        self._most, self._sure, self._kept_bytes = most, sure, size if keep else 0
+    def __init__(self, aim: Aim, size: int, wanted: Wanted, *, keep: bool = False) -> None:
+        self._wanted, self._kept_bytes = wanted, size if keep else 0
         self._signs = np.ascontiguousarray(aim.planes[:1, :size])
         self._rough = Rough(aim, min(8 * size, aim.dim))
         self._piece = FIRST_PIECE
@@ -119,11 +119,17 @@ class Near:
         """Keep what may be among the best, and raise the bar to it."""
         found = Found.joined([self._best, *self._more])
         self._more = []
-        if len(found) > self._sure:
-            best = np.partition(found.estimates, -self._sure)[-self._sure]
+        count, sure, most = self._wanted.count, self._wanted.sure, self._wanted.looked_at
+        if len(found) > count:
+            falling = -np.partition(
+                -found.estimates, [place - 1 for place in (sure, count, most) if place <= len(found)]
+            )
+            best = falling[sure - 1]
             bar = best - ROUGH_MARGIN * self._rough.noise * found.lengths[found.estimates >= best].mean()
-            if len(found) > self._most:
-                bar = max(bar, np.partition(found.estimates, -self._most)[-self._most])
+            # The best may be far ahead of all others, of which some are wanted all the same.
+            bar = min(bar, falling[count - 1])
+            if len(found) > most:
+                bar = max(bar, falling[most - 1])
             self._least = max(self._least, float(bar))
         self._best = found.at(np.flatnonzero(found.estimates >= self._least))
 
@@ -162,7 +168,7 @@ def scanned(connection: Connection, coding: Coding, aim: Aim, wanted: Wanted, am
     The chunks of vec0 are read as they lie and compared here: 0.15 s a million, where vec0's own `MATCH` takes as long for
     its scan and then time that grows with the square of k (200: 0.23 s, 1000: 2.5 s).
     """
-    near = Near(aim, code_bytes(aim.dim) - LENGTH_BYTES, wanted.looked_at, wanted.sure, keep=True)
+    near = Near(aim, code_bytes(aim.dim) - LENGTH_BYTES, wanted, keep=True)
     last_chunk = 0
     while (piece := read_slice(connection, coding, last_chunk)) is not None:
         last_chunk = piece.last_chunk

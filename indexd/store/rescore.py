@@ -43,13 +43,14 @@ def rescored(connection: Connection, coding: Coding, query: Floats, ids: Ids | N
 def rescored_as_needed(
     connection: Connection, coding: Coding, query: Floats, near: Candidates, least: int, most: int, sure: int
 ) -> tuple[Ids, Floats]:
-    """The same of at least so many candidates, and of more, up to `most`, as long as the best `sure` may still change."""
+    """The same of the nearest candidates, up to `most`: of as many as it takes for at least so many that have a vector, and
+    as long as the best `sure` of those may still change."""
     if near.estimates is None:
         return rescored(connection, coding, query, near.ids)
     ids, scores = rescored(connection, coding, query, near.ids[:least])
     done, end = least, min(most, len(near.ids))
     while done < end and (
-        len(scores) < sure or near.estimates[done] + MARGIN * near.noise > np.partition(scores, -sure)[-sure]
+        len(scores) < least or near.estimates[done] + MARGIN * near.noise > np.partition(scores, -sure)[-sure]
     ):
         more_ids, more_scores = rescored(connection, coding, query, near.ids[done : min(done + STEP, end)])
         ids, scores = np.concatenate([ids, more_ids]), np.concatenate([scores, more_scores])

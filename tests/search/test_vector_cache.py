@@ -117,6 +117,29 @@ def test_the_best_are_those_of_brute_force_whatever_a_filter_leaves(
     assert counting.answered == (0 if share == 0.005 else 20)
 
 
+@pytest.mark.parametrize("asked", ["in memory", "in the tables"])
+def test_a_batch_far_ahead_of_all_others_does_not_stand_in_their_way(
+    store: Store, cache: VectorCache, asked: str
+) -> None:
+    """Who asks for 200 and has a batch of 40 that are all alike gets the 160 after them as well."""
+    ids = add_pictures(store, 3000)
+    vectors = cone(3000, DIM, 1)
+    vectors[:40] = vectors[0] + 0.05 * np.random.default_rng(1).standard_normal((40, DIM)) / DIM**0.5
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    store.vectors.put(LAYER, store.vectors.activate(LAYER, "one", DIM, "image"), ids, vectors)
+    store.vectors.recode(LAYER)
+    if asked == "in memory":
+        cache.start()
+        cache.wait()
+    for among in (None, set(ids[:1500]), set(ids[:500])):
+        there = ids if among is None else sorted(among)
+        rows = vectors[: len(there)]
+        found = [image_id for image_id, _ in store.vectors.nearest(LAYER, vectors[0], 200, among)]
+        assert len(found) == 200
+        assert set(found[:40]) == set(ids[:40])
+        assert len(set(found) & _best(there, rows, vectors[0], 200)) > 120
+
+
 def test_questions_are_answered_before_while_and_after_it_is_filled(store: Store, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 1500)
     before = store.vectors.nearest(LAYER, vectors[3], 1)
