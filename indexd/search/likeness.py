@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,19 @@ from indexd.store.revisions import FACE
 Vector = NDArray[np.float32]
 
 
-def nearest(store: Store, layer: str, vector: Vector, count: int, among: IdSet | None) -> dict[int, float]:
-    """The `count` pictures nearest to `vector` (dim,), with their cosines."""
-    if layer == FACE:
-        return dict(store.faces.nearest_images(vector, count, among, candidates=count))
-    return dict(store.vectors.nearest(layer, vector, count, among, candidates=count))
+def nearest(
+    store: Store, layer: str, vector: Vector, count: int, among: IdSet | None, sure: int | None = None
+) -> dict[int, float]:
+    """The `count` pictures nearest to `vector` (dim,), with their cosines; see Vectors.nearest for `sure`."""
+    find = store.faces.nearest_images if layer == FACE else partial(store.vectors.nearest, layer)
+    return dict(find(vector, count, among, sure))
 
 
-def farthest(store: Store, layer: str, vector: Vector, count: int, among: IdSet | None) -> dict[int, float]:
+def farthest(
+    store: Store, layer: str, vector: Vector, count: int, among: IdSet | None, sure: int | None = None
+) -> dict[int, float]:
     """The `count` pictures farthest from `vector`, with their cosines."""
-    away = nearest(store, layer, -vector, count, among)
+    away = nearest(store, layer, -vector, count, among, sure)
     if layer == FACE:
         # They were found by their farthest face, and count by their nearest.
         return store.faces.scores(vector, list(away))

@@ -152,7 +152,7 @@ class Search:
             return {}
         wanted = min(max(2 * limit, CANDIDATES), MOST_CANDIDATES)
         find = nearest if probe.weight > 0 else farthest
-        return find(self._store, probe.layer, probe.vector, wanted, plan.among)
+        return find(self._store, probe.layer, probe.vector, wanted, plan.among, sure=limit)
 
     def _matches(self, plan: Plan, words: Words, limit: int) -> dict[int, float]:
         return dict(self._store.fulltext.match(words.text, max(FULLTEXT_HITS, limit), plan.among, words.columns))

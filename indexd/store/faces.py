@@ -251,11 +251,12 @@ class Faces:
         return FaceVectors(all_ids[:filled], matrix[:filled])
 
     def nearest_images(
-        self, query: Floats, k: int, among: Collection[int] | None = None, candidates: int = 200
+        self, query: Floats, k: int, among: Collection[int] | None = None, sure: int | None = None
     ) -> list[tuple[int, float]]:
         """The `k` images with a face nearest to `query`, with the cosine of that face, best first; see Vectors.nearest."""
         faces = None if among is None else self.ids(among)
-        near = self._vectors.nearest(FACE, query, FACES_A_PICTURE * k, faces, candidates)
+        wanted = None if sure is None else FACES_A_PICTURE * sure
+        near = self._vectors.nearest(FACE, query, FACES_A_PICTURE * k, faces, wanted)
         return self._best(near)[:k]
 
     def scores(self, query: Floats, images: Collection[int]) -> dict[int, float]:

@@ -65,7 +65,7 @@ def test_estimates_that_are_sure_need_one_look(store: Store, library: Library, s
     store.vectors.attach(Ranked(ids, cosines, noise=1e-3))
     found = store.vectors.nearest("clip_h", query, 20)
     assert [image_id for image_id, _ in found] == ids[:20]
-    assert scored == [20]
+    assert scored == [40]
 
 
 def test_estimates_that_are_not_are_looked_at_as_far_as_their_noise_reaches(
@@ -77,8 +77,8 @@ def test_estimates_that_are_not_are_looked_at_as_far_as_their_noise_reaches(
     ids, query = _library(store, library, cosines)
     store.vectors.attach(Ranked(ids, cosines + chance.normal(0, noise, COUNT), noise))
     found = {image_id for image_id, _ in store.vectors.nearest("clip_h", query, 20)}
-    # The 21st differs from the 20th by no more than half precision may hide.
-    assert len(found & set(ids[:20])) >= 19
+    # One in forty lies more than two deviations above its estimate.
+    assert len(found & set(ids[:20])) >= 18
     # Down to two deviations below the 20th, which is .896: some 300 of them.
     assert 150 < sum(scored) < 400
 

@@ -63,12 +63,12 @@ def test_a_large_library_is_searched_by_codes(
         assert store.vectors.recode("clip_h")
     kept = 0
     for at in range(10):
-        hits = store.vectors.nearest("clip_h", vectors[at], 10, candidates=200)
+        hits = store.vectors.nearest("clip_h", vectors[at], 10)
         assert hits[0][0] == ids[at]
         kept += len({image_id for image_id, _ in hits} & set(_truth(ids, vectors, vectors[at], 10)))
     assert kept >= (88 if recoded else 60)
     half = set(ids[::2])
-    hits = store.vectors.nearest("clip_h", vectors[0], 10, half, candidates=100)
+    hits = store.vectors.nearest("clip_h", vectors[0], 10, half)
     assert len(hits) == 10
     assert {image_id for image_id, _ in hits} <= half
 
@@ -219,18 +219,18 @@ def test_a_recoding_that_was_cut_off_goes_on_and_misses_nothing(
     # Meanwhile: one vector behind the point reached is changed, one new one comes after it, and questions go on.
     late = library.add("late.png")
     store.vectors.put("clip_h", revision.id, [ids[0], late], np.stack([vectors[50], vectors[51]]))
-    assert store.vectors.nearest("clip_h", vectors[30], 1, candidates=20)[0][0] == ids[30]
+    assert store.vectors.nearest("clip_h", vectors[30], 1)[0][0] == ids[30]
     monkeypatch.setattr(recode_module, "_next_slice", slices)
     assert store.vectors.recode("clip_h")
-    assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[50], 2, candidates=10)} == {
+    assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[50], 2)} == {
         ids[0],
         ids[50],
     }
-    assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[51], 2, candidates=10)} == {
+    assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[51], 2)} == {
         late,
         ids[51],
     }
-    everyone = store.vectors.nearest("clip_h", vectors[0], 101, candidates=200)
+    everyone = store.vectors.nearest("clip_h", vectors[0], 101)
     assert {image_id for image_id, _ in everyone} == {*ids, late}
 
 
@@ -246,7 +246,7 @@ def test_questions_go_on_while_codes_are_exchanged(
     def ask() -> None:
         while not stop.is_set():
             for at in range(0, 500, 50):
-                hits = store.vectors.nearest("clip_h", vectors[at], 1, candidates=50)
+                hits = store.vectors.nearest("clip_h", vectors[at], 1)
                 asked.append(at)
                 if hits[0][0] != ids[at]:
                     failures.append(at)
