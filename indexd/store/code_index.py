@@ -53,10 +53,12 @@ class CodeSlice:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The `count` nearest by code, among which the best `sure` have to be; all in question when they are no more than `all_up_to`."""
+    """At most the `count` nearest by code: those that may be among the best `sure`, and the nearest `least` (1 or more) in any
+    case. All in question when they are no more than `all_up_to`."""
 
     count: int
     sure: int
+    least: int
     all_up_to: int = 0
 
     @property

@@ -60,7 +60,7 @@ class Found:
 class Near:
     """The rows that lie nearest to a question by rough estimates, of many that are offered piece by piece.
 
-    What may be among the best `sure`, but no more than are `looked_at` (and their equals); and as many as are wanted in any
+    What may be among the best `sure`, but no more than are `looked_at` (and their equals); and the nearest `least` in any
     case. `size` is how many bytes of signs are compared; with `keep` those of what is found are kept.
     """
 
@@ -119,19 +119,23 @@ class Near:
         """Keep what may be among the best, and raise the bar to it."""
         found = Found.joined([self._best, *self._more])
         self._more = []
-        count, sure, most = self._wanted.count, self._wanted.sure, self._wanted.looked_at
-        if len(found) > count:
-            falling = -np.partition(
-                -found.estimates, [place - 1 for place in (sure, count, most) if place <= len(found)]
-            )
-            best = falling[sure - 1]
-            bar = best - ROUGH_MARGIN * self._rough.noise * found.lengths[found.estimates >= best].mean()
+        estimates, wanted = found.estimates, self._wanted
+        if len(found) > max(wanted.sure, wanted.least):
+            # One partition for each: of several places in one, numpy is slower by far.
+            best = _at_place(estimates, wanted.sure)
+            bar = best - ROUGH_MARGIN * self._rough.noise * found.lengths[estimates >= best].mean()
             # The best may be far ahead of all others, of which some are wanted all the same.
-            bar = min(bar, falling[count - 1])
-            if len(found) > most:
-                bar = max(bar, falling[most - 1])
+            bar = min(bar, _at_place(estimates, wanted.least))
+            if len(found) > wanted.looked_at:
+                bar = max(bar, _at_place(estimates, wanted.looked_at))
             self._least = max(self._least, float(bar))
         self._best = found.at(np.flatnonzero(found.estimates >= self._least))
+
+
+def _at_place(estimates: Floats, place: int) -> np.float32:
+    """The so manieth greatest of these."""
+    found: np.float32 = np.partition(estimates, -place)[-place]
+    return found
 
 
 def hamming(queries: Codes, codes: Codes, out: Distances) -> Distances:

@@ -157,7 +157,8 @@ class Vectors:
         """Ids and exact cosines of candidates found by their codes."""
         most = MOST * min(max(k, FEW), MANY)
         aim = aim_at(query, coding.mean, coding.rotation_seed)
-        wanted = Wanted(most, min(sure, most), EXACT_LIBRARY if ids is None else EXACT_AMONG)
+        least = min(LEAST * k, most)
+        wanted = Wanted(most, min(sure, most), least, EXACT_LIBRARY if ids is None else EXACT_AMONG)
         near = None
         if self._index is not None:
             near = self._index.find(codes_of(coding), aim, wanted, ids)
@@ -165,7 +166,7 @@ class Vectors:
             if ids is None and at_most(connection, coding, max(EXACT_LIBRARY, LEAST * k)):
                 return rescored(connection, coding, query, None)
             near = scanned(connection, coding, aim, wanted, ids)
-        return rescored_as_needed(connection, coding, query, near, min(LEAST * k, most), most, wanted.sure)
+        return rescored_as_needed(connection, coding, query, near, least, most, wanted.sure)
 
     def get(self, layer: str, image_id: int) -> Floats | None:
         """The vector of one image, float32 (dim,), or None."""

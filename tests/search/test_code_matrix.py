@@ -20,7 +20,7 @@ Codes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 DIM = 128
-FEW = Wanted(20, 20)
+FEW = Wanted(20, 20, 20)
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ def test_what_is_only_added_does_not_replace() -> None:
     matrix.put(_ids(7), codes[:1])
     matrix.put(_ids(7, 8), codes[1:], replace=False)
     for vector, nearest in ((vectors[0], 7), (vectors[2], 8)):
-        found = matrix.nearest(_aim(vector), Wanted(1, 1), None)
+        found = matrix.nearest(_aim(vector), Wanted(1, 1, 1), None)
         assert found.ids.tolist() == [nearest]
         assert found.estimates is not None
         assert found.estimates[0] == pytest.approx(1.0, abs=0.1)
@@ -179,8 +179,8 @@ def test_few_are_given_whole() -> None:
     codes = _codes(7, 50)
     matrix = CodeMatrix(codes.shape[1])
     matrix.put(np.arange(50), codes)
-    assert matrix.nearest(_aim(QUESTION), Wanted(10, 10, all_up_to=50), None).ids.tolist() == list(range(50))
-    some = matrix.nearest(_aim(QUESTION), Wanted(10, 10, all_up_to=25), np.arange(0, 100, 2))
+    assert matrix.nearest(_aim(QUESTION), Wanted(10, 10, 10, all_up_to=50), None).ids.tolist() == list(range(50))
+    some = matrix.nearest(_aim(QUESTION), Wanted(10, 10, 10, all_up_to=25), np.arange(0, 100, 2))
     assert (some.ids.tolist(), some.estimates) == (list(range(0, 50, 2)), None)
 
 
@@ -203,8 +203,8 @@ def test_questions_beside_writers_never_lose_who_stays() -> None:
     writer.start()
     try:
         for _ in range(300):
-            assert matrix.nearest(_aim(target[0]), Wanted(3, 3), None).ids[0] == 5000
-            assert matrix.nearest(_aim(target[0]), Wanted(3, 3), np.arange(0, 6000, 2)).ids[0] == 5000
+            assert matrix.nearest(_aim(target[0]), Wanted(3, 3, 3), None).ids[0] == 5000
+            assert matrix.nearest(_aim(target[0]), Wanted(3, 3, 3), np.arange(0, 6000, 2)).ids[0] == 5000
     finally:
         over.set()
         writer.join()

@@ -273,7 +273,9 @@ def test_it_is_filled_beside_writers_without_missing_any(
     writer.join()
     cache.wait()
     of = CodesOf(LAYER, revision.id, 0)
-    everything = cache.find(of, aim_at(replaced[0], None, ROTATION_SEED), Wanted(10_000, 20, all_up_to=10_000), None)
+    everything = cache.find(
+        of, aim_at(replaced[0], None, ROTATION_SEED), Wanted(10_000, 20, 20, all_up_to=10_000), None
+    )
     assert everything is not None
     assert sorted(everything.ids.tolist()) == sorted(set(ids) - set(gone))
     for at in (1, 2505, 5998):

@@ -33,7 +33,7 @@ def test_the_nearest_of_a_table(
         assert coding is not None
         aim = aim_at(vectors[7], coding.mean, coding.rotation_seed)
         among = None if share is None else IdSet(ids[chosen])
-        found = scanned(connection, coding, aim, Wanted(WANTED, WANTED), among)
+        found = scanned(connection, coding, aim, Wanted(WANTED, WANTED, WANTED), among)
         signs, lengths = split(encode(vectors, coding.mean, coding.rotation_seed))
     estimates = finely(aim, signs, lengths)
     assert found.estimates is not None
