@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Collection
 from itertools import compress, islice
 
+import apsw
 import numpy as np
 
 from indexd.store.database import Connection, Database
@@ -59,16 +60,26 @@ class Fulltext:
     def _match_many(self, expression: str, limit: int, among: IdSet) -> list[tuple[int, float]]:
         """The same where `among` are so many that handing them to SQLite would cost more than the hits."""
         with self._database.read() as connection:
-            ranked = _hits_at_most(connection, expression, MOST_RANKED_HITS)
-            score, order = (f"-{_RANK} AS score", "score DESC, rowid DESC") if ranked else ("0.0", "rowid DESC")
-            rows = connection.execute(
-                f"SELECT rowid, {score} FROM prompt_fts WHERE prompt_fts MATCH ? ORDER BY {order}", (expression,)
+            if _hits_at_most(connection, expression, MOST_RANKED_HITS):
+                # Only who is left is ranked: that takes ten times as long as finding the hits.
+                hits = connection.execute(
+                    "SELECT group_concat(rowid) FROM prompt_fts WHERE prompt_fts MATCH ?", (expression,)
+                ).fetchall()[0][0]
+                found = np.fromstring(hits or "", dtype=np.int64, sep=",")
+                return connection.execute(
+                    f"SELECT rowid, -{_RANK} AS score FROM prompt_fts WHERE prompt_fts MATCH ? AND rowid + 0 IN carray(?)"
+                    " ORDER BY score DESC, rowid DESC LIMIT ?",
+                    (expression, apsw.carray(found[among.holds(found)]), limit),
+                ).fetchall()
+            walk = iter(
+                connection.execute(
+                    "SELECT rowid, 0.0 FROM prompt_fts WHERE prompt_fts MATCH ? ORDER BY rowid DESC", (expression,)
+                )
             )
-            found: list[tuple[int, float]] = []
-            walk = iter(rows)
-            while len(found) < limit and (chunk := list(islice(walk, CHUNK_HITS))):
-                found += compress(chunk, among.holds(np.array([image_id for image_id, _ in chunk])))
-        return found[:limit]
+            newest: list[tuple[int, float]] = []
+            while len(newest) < limit and (chunk := list(islice(walk, CHUNK_HITS))):
+                newest += compress(chunk, among.holds(np.array([image_id for image_id, _ in chunk])))
+        return newest[:limit]
 
 
 def match_expression(query: str, columns: str) -> str | None:
