@@ -83,6 +83,10 @@ def _measure(index: Path, images: int) -> None:
         images = min(images, store.images.count())
     bytes_on_disk = sum(file.stat().st_size for file in index.parent.glob(index.name + "*"))
     line(f"file of {images} pictures, {len(FUSED)} layers", bytes_on_disk / 1e9, "GB")
+    # First what the daemon does, while the process is as small as a daemon: the library as float32 takes the memory of ten.
+    with Store.open(index) as store:
+        _questions(store)
+        _fulltext(store)
     library = np.empty((images, million_library.DIMS[LAYER]), dtype=np.float32)
     _fill(library)
     line("mean cosine of two pictures", mean_cosine(library[:20_000]), "")
@@ -90,8 +94,6 @@ def _measure(index: Path, images: int) -> None:
         _single_layer(store, library)
         _filtered(store, library)
         del library
-        _questions(store)
-        _fulltext(store)
         _while_importing(store, images)
 
 
