@@ -21,9 +21,9 @@ Floats = NDArray[np.float32]
 MARGIN = 2.0
 # Scored at once, before it is looked whether it is enough.
 STEP = 64
-# Read at once. Their 64 KB in half precision are put together in memory that was just used; of 2 MB, the system would
+# Read at once. Their 96 KB in half precision are put together in memory that was just used; of 2 MB, the system would
 # have to find and clear every page anew, which takes as long as reading them.
-READ_AT_ONCE = 32
+READ_AT_ONCE = 48
 
 
 def rescored(connection: Connection, coding: Coding, query: Floats, ids: Ids | None) -> tuple[Ids, Floats]:
