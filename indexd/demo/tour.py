@@ -87,7 +87,7 @@ def run(home: Path) -> None:
     program = "indexd" if shutil.which("indexd") else f"{sys.executable} -m indexd"
     click.echo("\nTry next:")
     click.echo(f"  {program} --home {home} run &")
-    click.echo(f"  {program} --home {home} query --text 'a purple ring' --json")
+    click.echo(f"  {program} --home {home} query --text 'a green heart' --json")
     click.echo(f"  {program} init        # your own settings, with your own folders and models")
 
 
