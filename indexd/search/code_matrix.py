@@ -14,11 +14,13 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.search.parallel import spread
 from indexd.store.coarse import LENGTH_BYTES, Codes, Floats, split
 from indexd.store.code_index import Candidates, Ids, Wanted
 from indexd.store.code_scan import FINE_PIECE, Near, best, finely
@@ -157,10 +159,10 @@ class CodeMatrix:
 
         near = look(self._nothing_yet(aim, wanted), 0, min(BEGINNING, known))
         parts = _parts(min(BEGINNING, known), known, ROWS_A_THREAD)
-        others = [_threads().submit(look, near.begun(), *part) for part in parts[1:]]
-        look(near, *parts[0])
-        for other in others:
-            near.join(other.result())
+        nears = [near, *(near.begun() for _ in parts[1:])]
+        spread(_threads(), [partial(look, one, *part) for one, part in zip(nears, parts, strict=True)])
+        for other in nears[1:]:
+            near.join(other)
         return near
 
     def _near_among(self, aim: Aim, wanted: Wanted, rows: Rows) -> Near:
@@ -186,11 +188,7 @@ class CodeMatrix:
                 piece = slice(start, min(start + FINE_PIECE, end))
                 estimates[piece] = finely(aim, self._signs(rows[piece]).view(np.uint8), lengths[piece])
 
-        parts = _parts(0, len(rows), FINE_ROWS_A_THREAD)
-        others = [_threads().submit(look, *part) for part in parts[1:]]
-        look(*parts[0])
-        for other in others:
-            other.result()
+        spread(_threads(), [partial(look, *part) for part in _parts(0, len(rows), FINE_ROWS_A_THREAD)])
         # Looked up after the scan: the array of ids may have grown, and rows with it.
         return best(self._ids[rows], estimates, lengths, aim, count)
 

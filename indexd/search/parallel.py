@@ -13,8 +13,13 @@ THREADS = 4
 
 
 def parallel(parts: Sequence[Callable[[], Answer]]) -> list[Answer]:
-    """The answers to these parts, in their order. Raises what the first of them raises that fails."""
-    others = [_threads().submit(part) for part in parts[1:]]
+    """The answers to these parts of a question, in their order. Raises what the first of them raises that fails."""
+    return spread(_threads(), parts)
+
+
+def spread(threads: ThreadPoolExecutor, parts: Sequence[Callable[[], Answer]]) -> list[Answer]:
+    """The same on these threads; the first part is done by the one that asks."""
+    others = [threads.submit(part) for part in parts[1:]]
     try:
         return [*(part() for part in parts[:1]), *(other.result() for other in others)]
     finally:
