@@ -11,6 +11,7 @@ from pathlib import Path
 
 from indexd.config import Config
 from indexd.doctor.finding import Finding, ok, warning
+from indexd.jobs.folders import ACCEPTED, DRAFT
 
 # Younger ones may be in the making.
 AGE_SECONDS = 3600.0
@@ -18,7 +19,6 @@ LOOK_SECONDS = 5.0
 NAMED = 3
 
 _PICTURE = re.compile(r"\.indexd-[0-9a-zA-Z]+-\d+\.part")
-_JOB = re.compile(r"\.job\d+\.part|\..{1,60}\.error\.txt\.part")
 _INDEX = re.compile(r"index-\d{8}T\d{6}Z\.db\.part|\.api-token\.\d+\.tmp")
 _THUMBNAIL = re.compile(r"[0-9a-f]{16,}\.part")
 
@@ -29,7 +29,7 @@ def look(config: Config) -> Iterator[Finding]:
     where = (
         (places.output, _PICTURE, True),
         *((Path(root.path), _PICTURE, True) for root in config.settings.roots),
-        (places.inbox, _JOB, True),
+        (places.inbox / ACCEPTED, DRAFT, False),
         (places.backups, _INDEX, False),
         (places.token.parent, _INDEX, False),
         (places.index.parent, re.compile(re.escape(places.index.name) + r".*\.part"), False),

@@ -106,7 +106,7 @@ class Admission:
                 job = self._admit_once(self._resolve(source, _plain(path.stem), key, path.name))
             except Refused as refused:
                 return self._decline(path, str(refused))
-            self._mirror.settle(job)
+            self._mirror.settle(job.id)
             return Admitted(self._known(job))
 
     def submit(self, source: bytes, name: str) -> JobRow:
@@ -115,7 +115,7 @@ class Admission:
         stem = stem.rpartition(".")[0] if stem.lower().endswith(ENDINGS) else stem
         with self._folders.lock:
             job = self._store.jobs.admit(self._resolve(source, _plain(stem), f"submit:{uuid.uuid4()}", None))
-            self._mirror.settle(job)
+            self._mirror.settle(job.id)
             return self._known(job)
 
     def _known(self, job: JobRow) -> JobRow:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from indexd.jobs.facade import Jobs
+from indexd.jobs.rows import known_job
 from indexd.store.index import Store
-from indexd.store.ledger import JobLedger
 from indexd.store.records import JobRow, JobState
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ class Closing:
         with self._jobs.lock:
             job = known_job(self._ledger, job_id)
             counts = job.item_counts
-            if job.state in ("queued", "running") and not counts.get("queued") and not counts.get("running"):
+            if job.state in ("queued", "running"):
+                if counts.get("queued") or counts.get("running"):
+                    return
                 rejected = self._jobs.sieve.sift(job_id)
                 error = self._summary(job) if counts.get("failed") else None
                 state: JobState = "failed" if error else "done"
@@ -44,7 +46,7 @@ class Closing:
                 log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
                 if rejected:
                     log.info("job %d: %d pictures are not kept and lie in rejected/", job.id, rejected)
-        self._jobs.mirror.settle(job)
+        self._jobs.mirror.settle(job_id)
         if job.state in self._jobs.tell_of:
             self._jobs.has_ended()
 
@@ -52,16 +54,3 @@ class Closing:
         items = self._ledger.items(job.id)
         failed = [item for item in items if item.state == "failed"]
         return f"{len(failed)} of {len(items)} pictures failed; picture {failed[0].index + 1}: {failed[0].error}"
-
-
-def known_job(ledger: JobLedger, job_id: int) -> JobRow:
-    """The row of a job that is in the ledger."""
-    job = ledger.get(job_id)
-    if job is None:
-        raise LookupError(f"job {job_id} has left the ledger, where nothing is ever deleted")
-    return job
-
-
-def is_over(ledger: JobLedger, job_id: int) -> bool:
-    """Whether the job has ended, in whichever way."""
-    return known_job(ledger, job_id).state not in ("queued", "running")

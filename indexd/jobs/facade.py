@@ -14,7 +14,7 @@ from pathlib import Path
 from indexd import roles
 from indexd.catalogue import Catalogue
 from indexd.config import Config
-from indexd.errors import IndexdError, NothingFound, UsageError
+from indexd.errors import IndexdError, NothingFound, StoreUnavailable, UsageError
 from indexd.jobs.admit import Admission, Admitted, Declined, LeftAlone
 from indexd.jobs.durable import Fault, no_fault
 from indexd.jobs.expand import Desk, Limits, Sources
@@ -126,7 +126,10 @@ class Jobs:
             job = self._get(job_id)
             if job.state not in ("failed", "cancelled"):
                 raise UsageError(f"job {job_id} is {job.state}; only failed and cancelled ones can be tried again")
-            self.mirror.settle(job)  # what it wrote when it ended is complete before it is taken back
+            if not self.mirror.settle(job_id):  # what it wrote when it ended is complete before it is taken back
+                raise StoreUnavailable(
+                    f"the file of job {job_id} cannot be moved yet; the log says why, try again then"
+                )
             self._store.jobs.retry(job_id)
         log.info("job %d (%s) is tried again", job.id, job.name)
         self._changed()

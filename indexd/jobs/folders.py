@@ -2,7 +2,8 @@
 
 The ledger is the truth; every move here can be repeated after a crash and then finds what it did. A file is moved only
 while it holds exactly the bytes that the ledger holds, and never onto another one: where `x.yaml` is taken, the name
-bears the number of the job (`x.job12.yaml`).
+bears the number of the job (`x.job12.yaml`). What is being written lies in `accepted/`, which stays small, so that the
+next start finds what a killed process left there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,8 @@ FOLDER_OF: dict[JobState, Place] = {
     "cancelled": FAILED,
 }
 ENDINGS = (".yaml", ".yml")
+DRAFT = re.compile(r"\.(job\d+|refused)\.part")
+"""The names in `accepted/` of what is being written."""
 # Room for `.job123-2.yaml.error.txt` within the 255 bytes of a directory entry.
 STEM_BYTES = 200
 
@@ -49,6 +53,11 @@ class JobFolders:
         """Make the folders where they are missing."""
         for name in (ACCEPTED, DONE, FAILED):
             (self.inbox / name).mkdir(parents=True, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a killed process was writing; no other may be at work."""
+        for name in filter(DRAFT.fullmatch, os.listdir(self.inbox / ACCEPTED)):
+            (self.inbox / ACCEPTED / name).unlink(missing_ok=True)
 
     def accept(self, job: JobRow, twins: int) -> None:
         """Bring the file of a waiting or running job to `accepted/`, from the inbox or back from where it ended.
@@ -89,14 +98,18 @@ class JobFolders:
         for number in itertools.count(1):
             target = folder / (os.fsdecode(name) + (f"-{number}" if number > 1 else "") + path.suffix)
             text = _error(target)
-            if target.exists() or _result(target).exists() or (text.exists() and not _holds(text, data)):
+            half_moved = _same_file(path, target)
+            taken = target.exists() or _result(target).exists() or (text.exists() and not _holds(text, data))
+            if taken and not half_moved:
                 continue
             try:
                 if not text.exists():
-                    write_new(folder / f".{text.name[-60:]}.part", text, data)
-                if path.is_file():
+                    write_new(self._draft("refused"), text, data)
+                if half_moved:
+                    path.unlink()
+                else:
                     sync_file(path)
-                link_new(path, target)
+                    link_new(path, target)
             except FileExistsError:
                 continue
             sync_folder(folder)
@@ -154,10 +167,13 @@ class JobFolders:
         return True
 
     def _write(self, target: Path, job: JobRow) -> None:
-        write_new(target.with_name(f".job{job.id}.part"), target, job.source)
+        write_new(self._draft(f"job{job.id}"), target, job.source)
 
     def _replace(self, path: Path, data: bytes, job: JobRow) -> None:
-        replace_own(path.with_name(f".job{job.id}.part"), path, data)
+        replace_own(self._draft(f"job{job.id}"), path, data)
+
+    def _draft(self, whose: str) -> Path:
+        return self.inbox / ACCEPTED / f".{whose}.part"
 
 
 def _parts(job: JobRow) -> tuple[str, str]:

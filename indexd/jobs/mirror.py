@@ -7,6 +7,7 @@ import logging
 from indexd.errors import StoreUnavailable
 from indexd.jobs.folders import ACCEPTED, FOLDER_OF, INBOX, JobFolders
 from indexd.jobs.result import result_of
+from indexd.jobs.rows import known_job
 from indexd.store.index import Store
 from indexd.store.records import JobRow
 
@@ -26,15 +27,16 @@ class Mirror:
         """Bring every file where its row says."""
         with self.folders.lock:
             self.owes = True
-            moved = [self.settle(job) for job in self._store.jobs.unfinished_moves()]
+            moved = [self.settle(job.id) for job in self._store.jobs.unfinished_moves()]
             self.owes = not all(moved)
 
-    def settle(self, job: JobRow) -> bool:
-        """Bring the file of one job where its row says; whether it lies there. Harmless when it did already."""
-        wanted = FOLDER_OF[job.state]
-        if job.mirrored == wanted:
-            return True
+    def settle(self, job_id: int) -> bool:
+        """Bring the file of one job where its row says; whether it lies there. Nothing happens when it did already."""
         with self.folders.lock:
+            job = known_job(self._store.jobs, job_id)  # as it is now: another thread may have brought it there
+            wanted = FOLDER_OF[job.state]
+            if job.mirrored == wanted:
+                return True
             try:
                 self.folders.prepare()
                 if wanted == ACCEPTED or job.mirrored == INBOX:

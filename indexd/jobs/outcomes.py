@@ -11,11 +11,12 @@ from pathlib import Path
 
 from indexd.errors import CallCancelled, ModelOff, StorageFull, StoreUnavailable
 from indexd.jobs.absent import AbsentModels
-from indexd.jobs.closing import Closing, is_over, known_job
+from indexd.jobs.closing import Closing
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand
 from indexd.jobs.publish import FolderGone
 from indexd.jobs.queue_pause import QueuePause
+from indexd.jobs.rows import is_over, known_job
 from indexd.jobs.setbacks import Again, Failed, Setback, disk_has_room, judge
 from indexd.store.index import Store
 from indexd.store.records import ItemRow

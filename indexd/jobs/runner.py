@@ -15,13 +15,14 @@ from collections.abc import Callable
 
 from indexd.errors import IndexdError, ModelOff, StorageFull, StoreUnavailable, may_pass
 from indexd.jobs.absent import AbsentModels
-from indexd.jobs.closing import Closing, is_over, known_job
+from indexd.jobs.closing import Closing
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand, order_of
 from indexd.jobs.interruptions import take_up
 from indexd.jobs.late_moves import LateMoves
 from indexd.jobs.outcomes import Outcomes
 from indexd.jobs.queue_pause import QueuePause
+from indexd.jobs.rows import is_over, known_job
 from indexd.jobs.setbacks import InputGone, Setback, disk_has_room
 from indexd.pulse import Pulse
 from indexd.store.index import Store
@@ -92,6 +93,7 @@ class JobRunner:
         """Adopt the pictures that were finished when the process ended, queue again what was begun, bring files along."""
         self._pause.resume()
         self._jobs.mirror.folders.prepare()
+        self._jobs.mirror.folders.sweep()
         take_up(self._store, self._jobs.publisher)
         for job in self._ledger.unfinished():
             self._closing.look_at(job.id)

@@ -119,7 +119,7 @@ def test_only_old_unfinished_files_of_ours_are_removed(home: Path, tmp_path: Pat
     ours = [
         old(home / "output" / "deep" / ".indexd-0a1b2c3d-17.part"),
         old(tmp_path / ".indexd-0a1b2c3d-18.part"),
-        old(home / "inbox" / "done" / ".job12.part"),
+        old(home / "inbox" / "accepted" / ".job12.part"),
         old(home / "backups" / "index-20260101T000000Z.db.part"),
         old(home / "index.db.v1.bak.part"),
         old(home / ".api-token.4711.tmp"),

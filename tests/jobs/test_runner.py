@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -272,6 +273,38 @@ def test_the_file_of_a_job_that_could_not_be_moved_is_moved_without_another_job(
     room.work()
     assert sorted(path.name for path in (room.inbox / "done").iterdir()) == ["x.result.json", "x.yaml"]
     assert list((room.inbox / "accepted").iterdir()) == []
+
+
+def test_a_file_that_another_thread_brings_along_is_not_written_again(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written twice, the second could be cut short by a death when the row no longer asks for it."""
+    _submit(room)
+    closed: list[int] = []
+    close = room.jobs.mirror.folders.close
+    monkeypatch.setattr(
+        room.jobs.mirror.folders, "close", lambda job, result: (closed.append(job.id), close(job, result))
+    )
+    with room.jobs.mirror.folders.lock:
+        runner = threading.Thread(target=room.work)
+        runner.start()
+        while _job_state(room, 1) != "done":
+            time.sleep(0.005)
+        room.jobs.mirror.settle_all()
+    runner.join()
+    assert closed == [1]
+
+
+def test_a_job_whose_file_cannot_be_moved_is_not_taken_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    _submit(room)
+    with monkeypatch.context() as patch:
+        patch.setattr(room.jobs.mirror.folders, "close", lambda *_arguments: (_ for _ in ()).throw(OSError("full")))
+        room.jobs.cancel(1)
+        with pytest.raises(StoreUnavailable, match="the file of job 1 cannot be moved yet"):
+            room.jobs.retry(1)
+    assert room.jobs.retry(1).state == "queued"
+    assert room.listed("accepted") == ["x.yaml"]
+    assert room.listed("failed") == []
 
 
 def test_a_model_that_is_gone_pauses_the_queue_until_it_is_back(room: Room) -> None:
