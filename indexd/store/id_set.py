@@ -45,6 +45,11 @@ class IdSet(Set[int]):
         at = int(np.searchsorted(self.array, image_id))
         return at < len(self.array) and int(self.array[at]) == image_id
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, IdSet):
+            return np.array_equal(self.array, other.array)
+        return super().__eq__(other)
+
     def __iter__(self) -> Iterator[int]:
         return iter(self.array.tolist())
 
