@@ -42,7 +42,7 @@ def cone(count: int, dim: int, seed: int) -> NDArray[np.float32]:
     fall = 1 / np.sqrt(np.arange(1, dim + 1))
     common, centres = fixed.standard_normal(dim) * 3 / dim**0.5, fixed.standard_normal((40, dim)) * fall
     rows = common + 0.4 * centres[chance.integers(0, 40, count)] + 0.4 * chance.standard_normal((count, dim)) * fall
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +60,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def cache(store: Store) -> Iterator[VectorCache]:
-    made = VectorCache(store.vectors, [LAYER], lambda error: pytest.fail(repr(error)))
+    bugs: list[BaseException] = []
+    made = VectorCache(store.vectors, [LAYER], bugs.append)
     yield made
     made.stop()
+    assert bugs == []
 
 
 def _fill(store: Store, count: int, identity: str = "one", seed: int = 1) -> tuple[list[int], NDArray[np.float32]]:
@@ -147,7 +149,10 @@ def test_questions_are_answered_before_while_and_after_it_is_filled(store: Store
     cache.start()
     cache.wait()
     assert cache.ready(LAYER)
-    assert store.vectors.nearest(LAYER, vectors[3], 1) == before == [(ids[3], pytest.approx(1.0, abs=1e-3))]
+    assert store.vectors.nearest(LAYER, vectors[3], 1) == before
+    [(nearest, likeness)] = before
+    assert nearest == ids[3]
+    assert likeness == pytest.approx(1.0, abs=1e-3)
     assert cache.nbytes >= 1500 * DIM // 8
 
 
@@ -221,7 +226,8 @@ def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
         store.vectors.recode(LAYER)
         store.vectors.remove(ids[:100])
     with Store.open(tmp_path / "restarted.db") as store:
-        cache = VectorCache(store.vectors, [LAYER], lambda error: pytest.fail(repr(error)))
+        bugs: list[BaseException] = []
+        cache = VectorCache(store.vectors, [LAYER], bugs.append)
         cache.start()
         cache.wait()
         counting = Counting(cache)
@@ -230,6 +236,7 @@ def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
         cache.stop()
         assert _recall(store, ids[100:], vectors[100:]) > 0.99
         assert counting.answered == 20
+        assert bugs == []
 
 
 def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
