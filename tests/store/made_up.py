@@ -57,7 +57,7 @@ def unit_vectors(n: int, dim: int) -> NDArray[np.float32]:
     chance = np.random.RandomState(n * 31 + dim)
     spread = chance.standard_normal((n, dim)) / np.arange(1, dim + 1) ** 0.5
     around = spread / np.linalg.norm(spread, axis=1, keepdims=True) + chance.standard_normal(dim) / dim**0.5
-    return (around / np.linalg.norm(around, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(around / np.linalg.norm(around, axis=1, keepdims=True), np.float32)
 
 
 def new_job(name: str = "portraits", items: int = 2, key: str | None = None, priority: int = 0) -> NewJob:

@@ -18,7 +18,7 @@ DIM, COUNT = 256, 3000
 
 def _questions(vectors: Floats) -> dict[str, Floats]:
     """One from within the cone, and one that lies as far from every vector as a text from pictures."""
-    aside = np.random.default_rng(3).standard_normal(vectors.shape[1]).astype(np.float32)
+    aside = np.random.default_rng(3).standard_normal((vectors.shape[1],)).astype(np.float32)
     text = 0.4 * (vectors[5] - vectors.mean(axis=0)) + aside / np.linalg.norm(aside)
     return {"picture": vectors[5], "text": (text / np.linalg.norm(text)).astype(np.float32)}
 

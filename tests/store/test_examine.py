@@ -61,9 +61,10 @@ def test_it_looks_beside_a_running_daemon(index: Path) -> None:
 def test_damage_is_found_and_the_cure_is_named(index: Path) -> None:
     content = bytearray(index.read_bytes())
     connection = apsw.Connection(str(index))
-    page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'rating'").fetchall()[0][0] - 1
+    [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'rating'").fetchall()
     connection.close()
-    content[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = random.Random(1).randbytes(PAGE_BYTES)
+    assert isinstance(page, int)
+    content[(page - 1) * PAGE_BYTES : page * PAGE_BYTES] = random.Random(1).randbytes(PAGE_BYTES)
     index.write_bytes(content)
     found = findings(index)["pages"]
     assert found.state == "failed"

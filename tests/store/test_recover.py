@@ -59,7 +59,9 @@ class Home:
             "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path", (table,)
         ).fetchall()
         connection.close()
-        return int(pages[row][0]) - 1
+        page = pages[row][0]
+        assert isinstance(page, int)
+        return page - 1
 
     def spoil(self, *pages: int) -> None:
         content = bytearray(self.path.read_bytes())
