@@ -39,7 +39,7 @@ class _Resident:
 class ModelPool:
     """Models by key. `now` gives seconds that only go forward."""
 
-    def __init__(self, now: Clock = time.monotonic, free: Callable[[], None] = give_memory_back) -> None:
+    def __init__(self, now: Clock = time.monotonic, free: Callable[[], object] = give_memory_back) -> None:
         self._now = now
         self._free = free
         self._residents: dict[str, _Resident] = {}

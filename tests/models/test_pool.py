@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -91,10 +92,10 @@ def no_room() -> None:
 
 
 def test_out_of_memory_evicts_the_least_recently_used_until_there_is_room(pool: ModelPool, clock: Clock) -> None:
-    dropped = []
+    dropped: list[weakref.ref[Model]] = []
     for name in ("bge", "clip_l", "clip_h"):
         clock.now += 1
-        with pool.lease(name, f"{name}:/path", lambda name=name: Model(name), 10.0) as model:
+        with pool.lease(name, f"{name}:/path", partial(Model, name), 10.0) as model:
             dropped.append(weakref.ref(model))
         del model
     clock.now += 1
@@ -122,7 +123,7 @@ def test_other_errors_pass_and_leave_nothing(pool: ModelPool) -> None:
     with pytest.raises(ModelOff), pool.lease("bge", "bge", off, 10.0):
         pass
     with pytest.raises(KeyError):
-        pool.with_room(lambda: {}["nothing"])
+        pool.with_room(lambda: dict[str, str]()["nothing"])
     assert pool.idle_seconds(0.0) == {}
 
 
