@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from transformers import DPTForDepthEstimation, DPTImageProcessor
 
-from indexd.control import maps
+from indexd.control import edges, maps
 from indexd.control.cache import MapCache
 from indexd.control.skeleton import draw, openpose_joints
 from indexd.errors import IndexdError, ModelOff
@@ -35,9 +35,11 @@ class CountingPool(ModelPool):
         super().__init__()
         self.asked: list[str] = []
 
-    def lease(self, role: str, key: str, load: Callable[[], T], keep: float | None) -> AbstractContextManager[T]:
+    @contextmanager
+    def lease(self, role: str, key: str, load: Callable[[], T], keep_alive_seconds: float | None) -> Iterator[T]:
         self.asked.append(role)
-        return super().lease(role, key, load, keep)
+        with super().lease(role, key, load, keep_alive_seconds) as model:
+            yield model
 
 
 class Room:
@@ -88,9 +90,14 @@ def test_canny_is_opencvs(room: Room, picture: Path) -> None:
 def test_a_map_is_made_once_for_a_content_and_its_parameters(
     room: Room, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
-    real = maps.edges.canny
-    monkeypatch.setattr(maps.edges, "canny", lambda *given: (calls.append(1), real(*given))[1])
+    calls: list[tuple[Any, ...]] = []
+    real = edges.canny
+
+    def counted(*given: Any) -> Any:
+        calls.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(edges, "canny", counted)
     first, pixels = made(room, picture, "canny")
     copy = tmp_path / "another name.png"
     copy.write_bytes(picture.read_bytes())

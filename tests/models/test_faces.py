@@ -257,6 +257,12 @@ def load(path, device, cache_folder):
 """
 
 
+def brightness(face: FoundRegion, result: FacesFound) -> float:
+    """What `Brightness` says of a face: the second number grows with it."""
+    assert face.row is not None
+    return float(result.vectors[face.row, 1])
+
+
 def test_an_embedder_of_another_package_is_used_when_it_is_named(
     session: PlainSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,19 +278,19 @@ def test_an_embedder_of_another_package_is_used_when_it_is_named(
     named = with_faces(session, embedder="brightness", embedder_path="/w")
     result = found(named, dark, light)
     assert result.identity == "brightness//w/cpu+crop1/0.25/keep"
-    rows = [[region.row for region in many if region.kind == "face"] for many in result.regions]
-    assert all(rows) and result.vectors[rows[0], 1].max() < result.vectors[rows[1], 1].min()
+    below, above = ([brightness(region, result) for region in many if region.kind == "face"] for many in result.regions)
+    assert below and above and max(below) < min(above)
     with pytest.raises(ModelOff, match=r"no face embedder 'brightnes' is installed; did you mean brightness\?"):
         found(with_faces(session, embedder="brightnes"))
 
 
 def test_models_verify_covers_the_detector(session: PlainSession, tmp_path: Path) -> None:
-    verified = verify_model(VerifyModel("faces"), session)  # type: ignore[arg-type]
+    verified = verify_model(VerifyModel("faces"), session)
     assert f"{DIM} numbers a vector on cpu, tiny0.pt/" in verified.detail
     with pytest.raises(ModelOff, match="nothing at"):
         verify_model(
             VerifyModel("faces"),
-            with_faces(session, detectors=(DetectorSpec(str(tmp_path / "x.pt")),)),  # type: ignore[arg-type]
+            with_faces(session, detectors=(DetectorSpec(str(tmp_path / "x.pt")),)),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -19,11 +20,10 @@ def write_detector(folder: Path, names: tuple[str, ...], eager: tuple[str, ...],
     """Write a .pt file that finds the classes of `eager` nearly everywhere, and the others of `names` never."""
     os.environ |= {**OFFLINE, "YOLO_CONFIG_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
     import torch
-    import yaml
     from ultralytics import YOLO
 
     description = folder / "tiny_n.yaml"
-    description.write_text(yaml.safe_dump({"nc": len(names), **_LAYERS}))
+    description.write_text(json.dumps({"nc": len(names), **_LAYERS}))
     torch.manual_seed(seed)
     built = YOLO(str(description), task="detect", verbose=False)
     built.model.names = dict(enumerate(names))
@@ -40,12 +40,11 @@ def write_pose_model(folder: Path) -> Path:
     """Write a .pt file that finds persons with 17 joints nearly everywhere."""
     os.environ |= {**OFFLINE, "YOLO_CONFIG_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
     import torch
-    import yaml
     from ultralytics import YOLO
 
     description = folder / "tiny_pose_n.yaml"
     head = [[[2], 1, "Pose", ["nc", "kpt_shape"]]]
-    description.write_text(yaml.safe_dump({"nc": 1, "kpt_shape": [17, 3], **_LAYERS, "head": head}))
+    description.write_text(json.dumps({"nc": 1, "kpt_shape": [17, 3], **_LAYERS, "head": head}))
     torch.manual_seed(0)
     built = YOLO(str(description), task="pose", verbose=False)
     built.model.names = {0: "person"}
