@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from compel import Compel, ReturnedEmbeddingsType
-from compel.embeddings_provider import SplitLongTextMode
+from compel import Compel, ReturnedEmbeddingsType  # type: ignore[import-untyped]
+from compel.embeddings_provider import SplitLongTextMode  # type: ignore[import-untyped]
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 

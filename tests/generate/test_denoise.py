@@ -206,7 +206,8 @@ def test_an_influence_sees_every_evaluation_and_changes_the_picture(prepared: An
 
 
 def test_residuals_of_several_controls_add_up() -> None:
-    call = UnetCall(*[torch.zeros(1)] * 5, guided=False, moment=Moment(0, 1))
+    none = torch.zeros(1)
+    call = UnetCall(none, none, none, none, none, guided=False, moment=Moment(0, 1))
     call.add_residuals([torch.ones(2)], torch.ones(3))
     call.add_residuals([torch.full((2,), 2.0)], torch.full((3,), 4.0))
     assert call.down is not None and call.middle is not None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from indexd.generate.stages.hires import LATENT_MODES, PIXEL_MODES, enlarged_latents
 from indexd_schemas.recipe import Recipe
@@ -94,11 +97,9 @@ def test_a_pass_has_wishes_of_its_own(studio: Any, look: Any) -> None:
 
 
 def test_other_programs_read_what_was_done(studio: Any) -> None:
-    import io
-
-    from PIL import Image
-
     made = studio(hires=second(upscaler="latent_bicubic_antialiased", steps=3))
-    text = Image.open(io.BytesIO(made.png)).text["parameters"]
+    with Image.open(io.BytesIO(made.png)) as picture:
+        assert isinstance(picture, PngImageFile)
+        text = picture.text["parameters"]
     assert "Denoising strength: 0.7" in text and "Hires resize: 96x96" in text
     assert "Hires upscaler: Latent (bicubic antialiased)" in text and "Hires steps: 3" in text

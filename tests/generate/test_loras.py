@@ -34,7 +34,10 @@ def pipeline(tiny_models: Any) -> Any:
 def noise_guess(pipeline: Any) -> torch.Tensor:
     """One UNet answer and both text encoders' in one vector: everything a LoRA can change."""
     chance = torch.Generator().manual_seed(1)
-    draw = lambda *shape: torch.randn(*shape, generator=chance)  # noqa: E731
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=chance)
+
     ids = torch.arange(77)[None]
     with torch.no_grad():
         one = pipeline.text_encoder(ids).last_hidden_state
@@ -114,9 +117,13 @@ def test_several_at_once_add_up(pipeline: Any, tiny_models: Any, tmp_path: Path)
 
 
 def test_switching_needs_no_second_read(pipeline: Any, tiny_models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = []
-    real = loras_module.read_lora
-    monkeypatch.setattr(loras_module, "read_lora", lambda *given: (reads.append(1), real(*given))[1])
+    reads: list[Path] = []
+
+    def counted(path: Path, *more: Any) -> Any:
+        reads.append(path)
+        return read_lora(path, *more)
+
+    monkeypatch.setattr(loras_module, "read_lora", counted)
     shelf = Loras(pipeline)
     answers = []
     for weight in (0.5, 0.0, 0.5, 1.0):
@@ -270,7 +277,7 @@ def test_the_shelf_is_bounded(pipeline: Any, tiny_models: Any, tmp_path: Path, m
     other = variant(tiny_models, tmp_path, "other", lambda found: {k: v * 2 for k, v in found.items()})
     base = noise_guess(pipeline)
     shelf = Loras(pipeline)
-    answers = {}
+    answers: dict[str, torch.Tensor] = {}
     for name, file in (("tiny", tiny_models.lora), ("other", other), ("tiny", tiny_models.lora)):
         shelf.activate([WantedLora(name, file, 1.0)])
         assert len(shelf._resident) == 1

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from indexd.generate.levels import levels_of
+from indexd.generate.levels import Levels, levels_of
 from indexd.generate.samplers import TrainedNoise, scheduler
 from indexd.generate.sampling.noise import Brownian
 from indexd.generate.sampling.registry import OURS
@@ -140,9 +139,9 @@ def test_restart_makes_the_asked_number_of_steps_and_goes_back_up() -> None:
     start = torch.zeros(1, dtype=torch.float64)
     chance = torch.Generator().manual_seed(1)
     for steps, ups in ((10, 0), (20, 1), (36, 2)):
-        model, rises = Gaussian(), []
+        model, rises = Gaussian(), list[tuple[float, float]]()
 
-        def noise(sigma: float, target: float, rises: list[Any] = rises) -> torch.Tensor:
+        def noise(sigma: float, target: float, rises: list[tuple[float, float]] = rises) -> torch.Tensor:
             rises.append((target, sigma))
             return torch.randn(1, generator=chance, dtype=torch.float64)
 
@@ -244,6 +243,17 @@ def test_the_same_levels_and_noise_give_diffusers_numbers(name: str) -> None:
     assert torch.allclose(mine, theirs, atol=2e-3), float((mine - theirs).abs().max())
 
 
+class Always(Levels):
+    """Every level lies between those at which SA-Solver begins and ends to add noise, or (tau 0) none."""
+
+    def __init__(self, tau: float) -> None:
+        super().__init__(TrainedNoise())
+        self.tau = tau
+
+    def at_share(self, share: float) -> float:
+        return (0.0 if share > 0.5 else math.inf) if self.tau else math.nan
+
+
 @pytest.mark.parametrize("tau", [0.0, 1.0])
 def test_sa_solver_nears_diffusers_with_the_third_power_of_the_step(tau: float) -> None:
     """diffusers adds a term of that order to its second order ("empirically … slightly improves"), the paper does not.
@@ -256,8 +266,7 @@ def test_sa_solver_nears_diffusers_with_the_third_power_of_the_step(tau: float) 
         theirs, levels = by_diffusers("sa_solver", steps, start, torch.Generator().manual_seed(4), tau)
         chance = torch.Generator().manual_seed(4)
         noise: Any = lambda _sigma, _target: torch.randn(start.shape, generator=chance)  # noqa: B023, E731
-        always = SimpleNamespace(at_share=lambda share: (0.0 if share > 0.5 else math.inf) if tau else math.nan)
-        mine = last(OURS["sa_solver"].steps(Run(Gaussian(), start * levels[0], tuple(levels), noise, always)))
+        mine = last(OURS["sa_solver"].steps(Run(Gaussian(), start * levels[0], tuple(levels), noise, Always(tau))))
         apart.append(float((mine - theirs * math.sqrt(1 + levels[-1] ** 2)).abs().max()))
     assert apart[0] > 5 * apart[1] > 25 * apart[2]
     assert apart[2] < 0.03

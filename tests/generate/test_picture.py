@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from indexd.generate.infotext import infotext
 from indexd.generate.picture import png_bytes
@@ -35,6 +36,7 @@ def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
 
 def texts(made: Recipe) -> dict[str, str]:
     with Image.open(io.BytesIO(png_bytes(Image.new("RGB", (64, 48), "red"), made))) as picture:
+        assert isinstance(picture, PngImageFile)
         picture.load()
         return dict(picture.text)
 

@@ -21,7 +21,7 @@ def test_the_levels_are_the_trained_ones() -> None:
     """The betas of SDXL: squares of equal distances from the roots of 0.00085 to 0.012."""
     kept = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
     assert np.allclose(LEVELS.sigmas, np.sqrt((1 - kept) / kept), rtol=1e-4)
-    assert (LEVELS.lowest, LEVELS.highest) == (pytest.approx(LOW, rel=1e-4), pytest.approx(HIGH, rel=1e-4))
+    assert [LEVELS.lowest, LEVELS.highest] == pytest.approx([LOW, HIGH], rel=1e-4)
     assert LEVELS.timestep(LEVELS.highest) == pytest.approx(999)
     assert LEVELS.sigma(LEVELS.timestep(1.234)) == pytest.approx(1.234)
     assert LEVELS.timestep(1e-3) == 0.0
