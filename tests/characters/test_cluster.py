@@ -71,7 +71,7 @@ def test_groups_that_the_graph_leaves_apart_are_joined_into_one_tree() -> None:
 
 
 def test_the_tree_is_the_one_over_all_pairs() -> None:
-    from scipy.sparse.csgraph import minimum_spanning_tree
+    from scipy.sparse.csgraph import minimum_spanning_tree  # type: ignore[import-untyped]
 
     rows = faces(200).rows
     graph = neighbours(rows, 199, silent)

@@ -102,7 +102,8 @@ def known(character: list[int], kept: set[int] | None = None, **given: object) -
 
 
 def after(labels: list[int], what: Known) -> list[int]:
-    return reconcile(np.array(labels), what).tolist()
+    characters: list[int] = reconcile(np.array(labels), what).tolist()
+    return characters
 
 
 def test_the_larger_part_of_a_group_that_fell_apart_keeps_the_id() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from indexd.characters.assign import MOST_FACES, References, described_from
 from indexd.characters.cut import groups_at
@@ -16,8 +17,9 @@ from tests.characters.truth import faces
 MADE = faces(600)
 
 
-def of(one: int) -> np.ndarray:
-    return MADE.rows[MADE.truth == one]
+def of(one: int) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = MADE.rows[MADE.truth == one]
+    return rows
 
 
 def test_one_look_has_one_reference_and_two_have_two() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blake3 import blake3
+from numpy.typing import NDArray
 from PIL import Image
 
 from bench.drawn import reencoded, scaled, scene
@@ -156,11 +157,11 @@ def test_the_limit_cuts_the_list_and_not_the_count(shelf: Shelf) -> None:
     assert (len(found.groups), found.found[0].groups, found.found[0].members) == (2, 3, 6)
 
 
-def cone(count: int, dim: int = 96) -> np.ndarray:
+def cone(count: int, dim: int = 96) -> NDArray[np.float32]:
     chance = np.random.default_rng(4)
     rows = chance.standard_normal(dim) + 0.8 * chance.standard_normal((count, dim))
     rows[1::4] = rows[0::4] + 0.1 * chance.standard_normal((len(rows[1::4]), dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 @pytest.mark.parametrize("exact", [20_000, 100], ids=["all pairs", "by cells"])

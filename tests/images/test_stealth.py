@@ -14,7 +14,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.images import webp_stealth
 from indexd.images.containers import png_stealth, stealth
 from indexd.images.decode import make_thumbnails
 from indexd.images.webp_stealth import hidden_in
@@ -153,7 +152,7 @@ def test_no_other_webp_is_decoded_for_it(tmp_path: Path, monkeypatch: pytest.Mon
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a picture was opened")
 
-    monkeypatch.setattr(webp_stealth.Image, "open", refused)
+    monkeypatch.setattr(Image, "open", refused)
     for number, data in enumerate((opaque, lossy, animated, as_png)):
         path = tmp_path / f"{number}.webp"
         path.write_bytes(data.getvalue())
@@ -179,7 +178,7 @@ def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> N
         image_id = store.images.record([image(settled, IntakeContext(Settings()))], 1.0)[0].image_id
         assert image_id is not None
         assert store.images.rows([image_id])[image_id].seed is None
-        batch = prepare(store, THUMBNAIL, store.work.take(THUMBNAIL, 5, 2.0), Thumbnails(tmp_path / "t", 64), 2.0)
+        batch = prepare(store, THUMBNAIL, store.work.take(THUMBNAIL, 5, 2.0), Thumbnails(str(tmp_path / "t"), 64), 2.0)
         assert batch is not None
         assert isinstance(batch.call, MakeThumbnails)
         settle(store, batch, make_thumbnails(batch.call), 3.0)

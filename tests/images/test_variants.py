@@ -260,7 +260,7 @@ def _edge(source: str, field: str, target: str, into: str) -> dict[str, Any]:
     return {"source": {"node_id": source, "field": field}, "destination": {"node_id": target, "field": into}}
 
 
-INVOKE = {
+INVOKE: dict[str, dict[str, Any]] = {
     "n": {"type": "noise", "id": "n", "seed": 5, "width": 832, "height": 1216},
     "d": {"type": "denoise_latents", "id": "d", "steps": 30, "cfg_scale": 7.5, "scheduler": "euler"},
     "p": {"type": "compel", "id": "p", "prompt": "", "clip": None},
@@ -304,7 +304,12 @@ def test_invokeais_graph_is_read_where_nothing_else_is_stated() -> None:
         assert (found.steps, found.cfg, found.sampler, found.model_name) == (30, 7.5, "euler", "some")
         assert (found.gen_width, found.gen_height, found.loras) == (832, 1216, (LoraUse("x", -0.5),))
     assert read({"nodes": {"a": {"type": "resize"}}}, "png:invokeai_graph").generator == "invokeai"
-    for shape in ({"nodes": 3}, {"nodes": [None, {}], "edges": [3, {"source": {}}]}, {"edges": {}}):
+    shapes: list[dict[str, Any]] = [
+        {"nodes": 3},
+        {"nodes": [None, {}], "edges": [3, {"source": {}}]},
+        {"edges": {}},
+    ]
+    for shape in shapes:
         assert read(shape, "png:invokeai_graph").problem is None
 
 

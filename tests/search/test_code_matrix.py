@@ -142,7 +142,7 @@ def test_long_codes_are_chosen_by_their_leading_signs_and_ranked_by_all(dim: int
 
 def test_what_is_put_again_is_replaced_and_what_is_removed_is_gone() -> None:
     chance = np.random.default_rng(4)
-    matrix, truth = CodeMatrix(_codes(0, 1).shape[1]), {}
+    matrix, truth = CodeMatrix(_codes(0, 1).shape[1]), dict[int, Codes]()
     for step in range(60):
         ids = chance.permutation(900)[: chance.integers(1, 120)].astype(np.int64)
         if step % 3 == 2:

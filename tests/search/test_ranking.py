@@ -32,7 +32,7 @@ NOISE = {"clip_h": 1.0, "bge_prompt": 1.0, "clip_l": 3.0, "clip_g": 1.0}
 
 
 def unit(vectors: NDArray[np.floating]) -> Vectors:
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
 
 
 @dataclass
@@ -131,7 +131,8 @@ def average_precision(order: NDArray[np.int_], relevant: NDArray[np.bool_]) -> f
 
 def relevant_to(truth: World, subject: int) -> NDArray[np.bool_]:
     """What looks like the subject and was prompted with it."""
-    return (truth.looks == subject) & (truth.prompts == subject)
+    both: NDArray[np.bool_] = (truth.looks == subject) & (truth.prompts == subject)
+    return both
 
 
 def quality(asker: Asker, *kinds: str) -> float:

@@ -25,7 +25,7 @@ def recipe(**changes: object) -> Recipe:
             "loras": (LoraRef(name="one", weight=0.8), LoraRef(name="two", weight=-1.0, text_weight=0.5, hash="cd")),
             **changes,
         }
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def test_the_keys_say_what_the_recipe_says() -> None:
