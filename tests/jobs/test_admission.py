@@ -376,7 +376,12 @@ def test_a_job_file_that_its_writer_had_not_synced_outlives_a_power_cut_once(
     path = room.drop(text)
     synced: list[int] = []
     sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_ino), sync(handle)))
+
+    def noted(handle: int) -> None:
+        synced.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
     ours = path.stat().st_ino
     room.jobs.take(path)
     moved = room.inbox / folder / "x.yaml"
@@ -490,7 +495,9 @@ def test_names_of_pictures_long_made_are_not_kept_for_ever(room: Room, monkeypat
     for number in range(8):
         room.jobs.take(room.drop(SMALL + "count: 5", f"{number}.yaml"))
         room.work()
-    assert sum(map(len, room.jobs._admission._names.values())) <= 15
+    claimed = room.jobs._admission._names
+    assert claimed is not None
+    assert sum(len(names) for names in claimed.values()) <= 15
     taken = [room.jobs.take(room.drop(SMALL + "output: {name: same}", f"same{number}.yaml")) for number in range(2)]
     room.work()
     assert all(isinstance(outcome, Admitted) for outcome in taken)

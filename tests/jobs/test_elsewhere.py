@@ -73,7 +73,12 @@ def test_a_file_address_of_this_machine_is_refused_as_well(room: Room, tmp_path:
 
 def test_shares_are_not_looked_at(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    monkeypatch.setattr(os.path, "isfile", lambda path: looked.append(path) or False)
+
+    def isfile(path: object) -> bool:
+        looked.append(path)
+        return False
+
+    monkeypatch.setattr(os.path, "isfile", isfile)
     with pytest.raises(Refused, match="on another machine"):
         submit(room, "img2img", r"input: '\\attacker\share\x.png'")
     if os.name != "nt":

@@ -16,9 +16,10 @@ from PIL import Image
 
 from indexd.errors import NothingFound, OutOfMemory, RenderFailed, StorageFull, StoreUnavailable, UsageError, WorkerDied
 from indexd.jobs import interruptions, setbacks
-from indexd.store.records import JobState
+from indexd.store.records import JobRow, JobState
 from indexd.worker.calls import AnyCall, Render
 from indexd.worker.fake import FakeWorkers
+from indexd_schemas.output import JobResult
 from tests.jobs.conftest import Open, Room
 
 SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
@@ -282,9 +283,12 @@ def test_a_file_that_another_thread_brings_along_is_not_written_again(
     _submit(room)
     closed: list[int] = []
     close = room.jobs.mirror.folders.close
-    monkeypatch.setattr(
-        room.jobs.mirror.folders, "close", lambda job, result: (closed.append(job.id), close(job, result))
-    )
+
+    def counted(job: JobRow, result: JobResult) -> Path:
+        closed.append(job.id)
+        return close(job, result)
+
+    monkeypatch.setattr(room.jobs.mirror.folders, "close", counted)
     with room.jobs.mirror.folders.lock:
         runner = threading.Thread(target=room.work)
         runner.start()

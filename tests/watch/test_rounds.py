@@ -215,7 +215,7 @@ def test_a_watcher_that_keeps_failing_is_given_pauses(hand: HandDriven, folder: 
     for _ in range(6):
         hand.watchers.current.fail("broken")
         hand.run()
-        assert hand.status.mode == "poll"
+        assert (hand.status.mode, hand.status.reason) == ("poll", "broken")
         before = hand.now
         while hand.status.mode == "poll":
             hand.run(1)
@@ -251,7 +251,7 @@ def test_polling_sees_changes_in_place(hand: HandDriven, folder: Path) -> None:
 def test_a_cookie_that_never_comes_back_ends_in_polling(hand: HandDriven, folder: Path) -> None:
     hand.answers_cookies = False
     hand.open()
-    assert hand.status.mode == "native"
+    assert (hand.status.mode, hand.status.reason) == ("native", "events by script")
     hand.run(11)
     assert hand.status.mode == "poll"
     assert "no event came back" in hand.status.reason

@@ -20,6 +20,7 @@ from PIL import UnidentifiedImageError
 from indexd.errors import CallCancelled, CallTimedOut, StorageFull, WorkerDied
 from indexd.worker import child
 from indexd.worker.calls import Drill, Priority, Progress, WorkerSettings
+from indexd.worker.handle import OnProgress
 from indexd.worker.wire import WorkerBug, portable
 from indexd.worker.workers import Workers
 
@@ -201,10 +202,14 @@ def test_urgent_calls_are_served_between_the_steps_of_another(workers: Workers) 
 
 def test_waiting_calls_are_begun_in_order_of_priority(workers: Workers) -> None:
     begun, order = Begun(), list[str]()
+
+    def noting(name: str) -> OnProgress:
+        return lambda _progress: order.append(name)
+
     first = workers.submit(steps(), on_progress=begun)
     begun.wait()
     calls = [
-        workers.submit(steps(1), priority=priority, on_progress=lambda _p, name=name: order.append(name))
+        workers.submit(steps(1), priority=priority, on_progress=noting(name))
         for name, priority in (("background", Priority.BACKGROUND), ("job 1", Priority.JOB), ("job 2", Priority.JOB))
     ]
     first.cancel()
