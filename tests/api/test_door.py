@@ -353,7 +353,7 @@ def test_without_a_daemon(short_home: Path) -> None:
 def test_a_daemon_that_dies_in_the_middle_is_named(short_home: Path) -> None:
     config = load(short_home, {"api": {"listen": "tcp"}})
     listener = socket.create_server(("127.0.0.1", 0))
-    closing = threading.Thread(target=lambda: [listener.accept()[0].close() for _ in range(1)])
+    closing = threading.Thread(target=lambda: listener.accept()[0].close())
     closing.start()
     from indexd.api.client import RemoteOperations
 

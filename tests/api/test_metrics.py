@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,14 +141,10 @@ def test_ready_means_compared_and_moving(config: Config, library: Library, monke
     assert door.ready().reasons == ["recording has not moved for 11 s"]
     pulse.beat()
     assert door.ready().ready
-    fresh = [root.__class__(*(*_fields(root)[:7], None)) for root in watching.status()]
+    fresh = [replace(root, last_reconcile=None) for root in watching.status()]
     monkeypatch.setattr(watching, "status", lambda: fresh)
     assert door.ready().reasons == ["/pictures was not yet compared with the index"]
-    offline = [root.__class__(*(*_fields(root)[:5], False, None, None)) for root in fresh]
+    offline = [replace(root, online=False, identity=None) for root in fresh]
     monkeypatch.setattr(watching, "status", lambda: offline)
     assert door.ready().ready
     assert not LocalOperations(config, library.store).ready().ready
-
-
-def _fields(root: object) -> tuple[object, ...]:
-    return tuple(getattr(root, name) for name in root.__slots__)  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import pytest
 from indexd.api import reparse as reparse_module
 from indexd.api.reparse import reparse
 from indexd.images.facts import LoraUse, Metadata, RawChunk
-from indexd.images.metadata import PARSER_VERSION
+from indexd.images.metadata import PARSER_VERSION, parse
 from indexd.store.index import Store
 from indexd.store.recording import FACTS_LOST
 from tests.library import DIM, Library, unit
@@ -130,7 +130,6 @@ def test_a_newer_reader_makes_all_pictures_old(library: Library, monkeypatch: py
     store = library.store
     reparse(store, 0, 100, False)
     monkeypatch.setattr(reparse_module, "PARSER_VERSION", PARSER_VERSION + 1)
-    parse = reparse_module.parse
     monkeypatch.setattr(
         reparse_module,
         "parse",

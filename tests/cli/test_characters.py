@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from indexd.characters.vectors import unit
@@ -26,7 +27,7 @@ def faces(home: Path, library: Library) -> list[int]:
         images = list(library.ids.values())[:PICTURES]
         revision = store.faces.activate("toy/1", DIM, "eyes/1")
         chance = np.random.default_rng(1)
-        found, rows = {}, []
+        found, rows = dict[int, list[FoundRegion]](), list[NDArray[np.float64]]()
         for number, image in enumerate(images):
             found[image] = [region(0.0, len(rows), 0.5 + number / 20)]
             rows.append(np.eye(DIM)[0] + chance.normal(scale=0.05, size=DIM) + (number < 2) * np.eye(DIM)[5])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ class FakeHub:
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...]]] = []
         self.failure: Exception | None = None
-        self.files = ("config.json", "model.safetensors")
+        self.files: tuple[str, ...] = ("config.json", "model.safetensors")
 
     def __call__(self, hub: str, *, local_dir: Path, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
         assert "*.bin" in ignore_patterns
@@ -36,7 +35,7 @@ class FakeHub:
 @pytest.fixture
 def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     (home / "indexd.toml").write_text(HUB, "utf-8")
-    fake: Any = FakeHub()
+    fake = FakeHub()
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     return fake
 

@@ -58,9 +58,9 @@ def test_the_sample_has_every_option_with_description_and_example_and_is_valid_u
 
 def test_settings_come_back_as_they_were() -> None:
     settings = Settings(
-        roots=({"path": 'C:\\Bilder "neu"\t\x7f\u2028ä', "include": ["**/*.png"]},),  # type: ignore[arg-type]
-        models={"bge": {"path": "/m", "query_prefix": None, "keep_alive": "never"}},  # type: ignore[arg-type]
-        generate={"max_megapixels": 12.5},  # type: ignore[arg-type]
+        roots=({"path": 'C:\\Bilder "neu"\t\x7f\u2028ä', "include": ["**/*.png"]},),
+        models={"bge": {"path": "/m", "query_prefix": None, "keep_alive": "never"}},
+        generate={"max_megapixels": 12.5},
     )
     assert Settings(**tomllib.loads(to_toml(settings))) == settings
 

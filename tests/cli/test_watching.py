@@ -87,7 +87,7 @@ def test_a_daemon_that_goes_away_is_waited_for(
 
 
 def test_documents_one_a_line(indexd: Indexd, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching.time, "sleep", _interrupt)
+    monkeypatch.setattr(time, "sleep", _interrupt)
     ran = indexd("status", "--watch", "--json")
     assert json.loads(ran.out)["images"] == 8
     assert ran.code == 0

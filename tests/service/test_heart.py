@@ -153,7 +153,7 @@ def hang(daemon: Daemon, thread: str, until: threading.Event) -> None:
         daemon.runner._ledger.next_item = never  # type: ignore[method-assign,assignment]
     elif thread == "layers":
         daemon.store.work.take = nothing  # type: ignore[method-assign,assignment]
-        daemon.layers._open_stages = lambda _now: iter([("thumbnail", "decode")])  # type: ignore[method-assign]
+        daemon.layers._open_stages = lambda now: iter([("thumbnail", "decode")])  # type: ignore[method-assign]
     elif thread == "door":
         server = daemon.server._server
         assert server is not None

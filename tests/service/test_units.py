@@ -11,7 +11,7 @@ import pytest
 
 from indexd.service.hands import signed
 from indexd.service.order import Order
-from indexd.service.systemd import DROP_IN, drop_in_text, quoted, unit_text
+from indexd.service.systemd import DROP_IN, Scope, drop_in_text, quoted, unit_text
 
 UNITS = ("indexd.service", "indexd@.service")
 # What `systemd-analyze security` says, times ten (0 = walled in, 100 = open). A unit without any walls has 95. The unit of
@@ -23,7 +23,7 @@ needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 def written(folder: Path, name: str) -> Path:
     """The unit as install writes it, drop-in and all. Its path; an instance of a template gets a user that exists."""
-    scope = "user" if name == "indexd.service" else "system"
+    scope: Scope = "user" if name == "indexd.service" else "system"
     order = Order(("/usr/bin/env", "-m", "indexd", "--home", "/srv/a b%c"), "daemon", writable=(folder / "a b%c",))
     unit = folder / name.replace("@.", "@daemon.")
     # An instance whose template lies in the same folder is read from its own file by the checker.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ class Windows:
     """A service control manager with one machine's services, in the words of pywin32."""
 
     def __init__(self) -> None:
-        self.services: dict[str, dict[str, Any]] = {}
+        self.services: dict[str, dict[str | int, Any]] = {}
         self.open_handles = 0
         self.may = True
         self.reported: list[tuple[int, dict[str, Any]]] = []
@@ -184,7 +185,12 @@ def test_registered_again_it_keeps_its_account_and_asks_no_password(
     windows: Windows, order: Order, said: list[str]
 ) -> None:
     asked: list[str] = []
-    manager = WindowsService(windows.load, {}.get, lambda account: asked.append(account) or "x")
+
+    def ask(account: str) -> str:
+        asked.append(account)
+        return "x"
+
+    manager = WindowsService(windows.load, lambda _drive: None, ask)
     manager.install(order, Hands(said.append), now=False)
     moved = Order(("E:\\new\\python.exe", "-m", "indexd", "run"), "alice")
     assert not manager.standing(moved).current
@@ -342,8 +348,7 @@ def test_the_task_is_written_once_updated_and_removed(order: Order, said: list[s
     assert said == ["unchanged: the task indexd"]
     moved = Order(("E:\\python.exe", "-m", "indexd", "run"), "alice", (), (), order.log)
     manager.install(moved, hands, now=False)
-    assert scheduler.entry is not None
-    assert "E:\\pythonw.exe" in scheduler.entry
+    assert "E:\\pythonw.exe" in (scheduler.entry or "")
     manager.uninstall(hands)
     assert scheduler.entry is None
     manager.uninstall(hands)
@@ -362,6 +367,6 @@ def test_a_task_that_was_changed_by_hand_or_is_anothers_is_left(order: Order, sa
     manager.install(order, Hands(said.append, run=scheduler, replace=True), now=False)
     assert "PT30S" in scheduler.entry
     scheduler.entry = scheduler.entry.replace(DESCRIPTION, "another")
-    for act in (lambda: manager.install(order, hands, now=False), lambda: manager.uninstall(hands)):
+    for act in (partial(manager.install, order, hands, now=False), partial(manager.uninstall, hands)):
         with pytest.raises(IndexdError, match="left as it is"):
             act()
