@@ -42,7 +42,7 @@ def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path
     home = bare_home
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(model_tables(sdxl=tiny_models.sdxl) + "[generate]\nthreads = 1\n")
-    jobs = {f"sampler-{name}": (one.label, None) for name, one in SAMPLERS.items()}
+    jobs: dict[str, tuple[str, str | None]] = {f"sampler-{name}": (one.label, None) for name, one in SAMPLERS.items()}
     jobs |= {f"schedule-{name}": ("Euler", one.label) for name, one in SCHEDULES.items()}
     with DaemonProcess(home) as daemon:
         for name, (sampler, schedule) in jobs.items():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from indexd.demo.settings_text import model_tables
-from indexd.worker import child
+from indexd.worker import child, table
 from indexd.worker.calls import EmbedImages, EmbedText, FacesFound, FindFaces, Render, VerifyModel, WorkerSettings
 from indexd.worker.fake import DIM, FakeWorkers, direction
 from indexd.worker.session import RenderSession
@@ -24,7 +24,7 @@ from indexd.worker.session import RenderSession
 POISON = "POISON"
 RENDER_STEPS = 5
 STEP_SECONDS = 0.02
-_real_main, _real_serve = child.main, child.serve
+_real_main, _real_serve = child.main, table.serve
 
 
 def serve(call: Any, session: RenderSession) -> Any:
@@ -56,7 +56,7 @@ def _by_person(call: FindFaces, found: FacesFound) -> FacesFound:
 
 def worker_main(connection: Any, lane: str, settings: WorkerSettings) -> None:
     """In the place of indexd.worker.child.main, in the worker."""
-    child.serve = serve  # type: ignore[attr-defined, assignment]
+    child.serve = serve  # type: ignore[attr-defined]
     _real_main(connection, lane, settings)
 
 

@@ -27,7 +27,7 @@ ROUNDS = 8
 def _cluster(home: Path, action: str = "start") -> ClusteringState:
     remote = connect(load(home), need_daemon=True)
     try:
-        return remote.cluster(ClusterRequest(action=action))  # type: ignore[arg-type]
+        return remote.cluster(ClusterRequest(action=action))
     finally:
         remote.close()
 

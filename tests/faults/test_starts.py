@@ -87,7 +87,8 @@ def test_an_index_of_a_newer_program(home: Path, launch: Launch) -> None:
 def _set_form(home: Path, number: int) -> int:
     """Write the number of the index's form; the one before."""
     connection = apsw.Connection(str(home / "index.db"))
-    before = int(connection.execute("PRAGMA user_version").fetchall()[0][0])
+    [(before,)] = connection.execute("PRAGMA user_version").fetchall()
+    assert isinstance(before, int)
     connection.execute(f"PRAGMA user_version = {number}")
     connection.close()
     return before

@@ -109,7 +109,11 @@ def test_an_idle_worker_that_froze_is_replaced_when_a_call_comes(
 
 def answers_wrongly(connection: object, lane_name: str, settings: WorkerSettings) -> None:
     """Runs in the child: every call is answered with pictures it was not asked for."""
-    child.serve = lambda _call, _hand: ThumbnailsMade({}, {7: b"x"})  # type: ignore[attr-defined]
+
+    def serve(call: object, session: object) -> ThumbnailsMade:
+        return ThumbnailsMade({}, {7: b"x"})
+
+    child.serve = serve  # type: ignore[attr-defined]
     child.main(connection, lane_name, settings)  # type: ignore[arg-type]
 
 
@@ -140,7 +144,7 @@ TWO = EmbedText("bge", ("a", "b"))
     [
         (TWO, Embedded(UNIT, "m"), None),
         (TWO, Embedded(UNIT[:1], "m"), "1 vectors for 2"),
-        (TWO, Embedded(UNIT.astype(np.float64), "m"), "float64"),  # type: ignore[arg-type]
+        (TWO, Embedded(UNIT.astype(np.float64), "m"), "float64"),
         (TWO, Embedded(UNIT[0], "m"), "shape (8,)"),
         (TWO, Embedded(UNIT * np.float32(3), "m"), "length 3"),
         (TWO, Embedded(np.full((2, 8), np.nan, np.float32), "m"), "length nan"),
