@@ -35,7 +35,7 @@ lint: $(READY)    ## style, and that generated files are fresh
 	$(BIN)/python -m indexd_schemas.generate --check
 	$(BIN)/python docs/build.py --check
 
-types: $(READY)   ## strict type checking
+types: $(READY)   ## strict type checking, of the tests too
 	$(BIN)/mypy
 
 soak: $(READY)    ## everything that can go wrong, at random, for an hour; nothing may be lost

@@ -27,9 +27,9 @@ PRAGMAS = {name: getattr(database, name) for name in ("_DURABLE", "_DERIVABLE")}
 
 # How long the fuzz tests look: a moment in every run, minutes with --hypothesis-profile=long. No deadlines: the machine
 # may be slow. The short one draws the same each time, so that a run says something of the change and not of luck.
-_ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None}
-settings.register_profile("short", max_examples=60, derandomize=True, **_ALWAYS)
-settings.register_profile("long", max_examples=5000, **_ALWAYS)
+_ALWAYS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.register_profile("short", _ALWAYS, max_examples=60, derandomize=True)
+settings.register_profile("long", _ALWAYS, max_examples=5000)
 settings.load_profile("short")
 
 
