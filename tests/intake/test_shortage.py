@@ -39,19 +39,22 @@ def test_a_picture_is_read_with_its_texts_whenever_handles_are_refused(
     monkeypatch.setattr(intake, "RETRY_SECONDS", 0.001)
     recorded: list[Recorded] = []
     takes = Intake(store, IntakeContext(Settings()), recorded.extend, pytest.fail, readers=1)
-    takes.start()
     shortage = Shortage(monkeypatch)
-    for number in each_refused(shortage, count):
-        with shortage.paused():
-            path = folder / f"{number}.png"
-            Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
-            path.with_suffix(".txt").write_text(TEXT)
-        takes.deliver(SettledFile(root.id, root.path, path.name.encode(), FileStamp.of(path.stat()), "images"))
-        _until(lambda number=number: len(recorded) > number)  # type: ignore[misc]
-        with shortage.paused():
-            row = store.images.rows([recorded[-1].image_id or 0])[recorded[-1].image_id or 0]
-            assert row.prompt == "a lighthouse", number
-    takes.stop()
+    takes.start()
+    try:
+        for number in each_refused(shortage, count):
+            with shortage.paused():
+                path = folder / f"{number}.png"
+                Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+                path.with_suffix(".txt").write_text(TEXT)
+            takes.deliver(SettledFile(root.id, root.path, path.name.encode(), FileStamp.of(path.stat()), "images"))
+            _until(lambda number=number: len(recorded) > number)  # type: ignore[misc]
+            with shortage.paused():
+                row = store.images.rows([recorded[-1].image_id or 0])[recorded[-1].image_id or 0]
+                assert row.prompt == "a lighthouse", number
+    finally:
+        shortage.refuse(0, 0)
+        takes.stop()
     assert number >= 2
 
 
