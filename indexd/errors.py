@@ -18,9 +18,7 @@ EXIT_PARTLY_FAILED = 5
 
 _SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
 _MACHINES_FAULT = _SHORTAGE | frozenset(
-    getattr(errno, name)
-    for name in ("EIO", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN")
-    if hasattr(errno, name)
+    getattr(errno, name) for name in ("EIO", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN") if hasattr(errno, name)
 )
 
 

@@ -55,7 +55,10 @@ def test_the_question_for_a_replaced_model_is_not_lost_with_the_handles(
 
 
 def test_what_was_taken_and_never_sent_is_given_back_at_the_end(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., LayerDispatcher], monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    add: Callable[..., list[int]],
+    dispatcher_of: Callable[..., LayerDispatcher],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (image_id,) = add(None)
     dispatcher = dispatcher_of(FakeWorkers())

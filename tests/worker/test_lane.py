@@ -392,7 +392,7 @@ def test_a_shortage_crosses_as_what_it_is_whatever_it_was_called_on_its_way() ->
                 raise ValueError("no such file, it seems") from error
         except ValueError:
             try:
-                raise RenderFailed("the LoRA x cannot be read")  # noqa: B904, TRY301 - its context says it as well
+                raise RenderFailed("the LoRA x cannot be read")
             except RenderFailed as error:
                 return portable(error)
 
