@@ -183,8 +183,8 @@ class Intake:
 
         So does a picture whose disk fails. It was delivered, so no scan brings it again soon.
         """
-        kept = self._later.put(file)
-        log.error("%r cannot be taken yet and is tried again %s: %s", file.rel, "soon" if kept else "some time", error)
+        when = "soon" if self._later.put(file) else "when its folder is compared"
+        log.error("%r cannot be taken yet and is tried again %s: %s", file.rel, when, error)
 
     def _problem(self, file: SettledFile, text: str) -> Sighting | None:
         if file.purpose != "images":
