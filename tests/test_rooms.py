@@ -36,6 +36,7 @@ ROOMS = (
     "indexd.characters",
     "indexd.catalogue",
     "indexd.jobs",
+    "indexd.later",
     "indexd.intake",
     "indexd.upkeep",
     "indexd.service",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from indexd.errors import is_shortage
 from indexd.watch.beside import is_text
 from indexd.watch.ignore import Selection
 from indexd.watch.paths import absolute
@@ -61,7 +62,8 @@ class Comparison:
 
     Only real folders are entered (no links, no junctions), and only regular files that the selection wants are found.
     A known file is compared whatever the selection says. `folder_times` maps each folder to its mtime in ns, taken
-    before its names were read, so that a later change is always seen. `texts` are those beside pictures, with their mtime in ns.
+    before its names were read, so that a later change is always seen; `slices` raises OSError where the system has no handle
+    or memory to give. `texts` are those beside pictures, with their mtime in ns.
     """
 
     def __init__(
@@ -98,9 +100,9 @@ class Comparison:
             for entries in self._listed(folder):
                 try:
                     entries_left -= self._compare(prefix, entries, folders, found)
-                except OSError:
+                except OSError as error:
                     # The listing broke off. Nothing can be said of what was not listed.
-                    self.report.unreadable.append(folder)
+                    self._not_read(folder, error)
                     break
                 if entries_left <= 0:
                     yield found
@@ -132,9 +134,16 @@ class Comparison:
                     yield itertools.chain((first,), itertools.islice(entries, SLICE_ENTRIES - 1))
         except (FileNotFoundError, NotADirectoryError):
             return
-        except OSError:
+        except OSError as error:
             # Nothing can be said of what lies below, so nothing there is taken for gone.
-            self.report.unreadable.append(folder)
+            self._not_read(folder, error)
+
+    def _not_read(self, folder: bytes, error: OSError) -> None:
+        """Its time says nothing, so the next sweep looks again. A process without handles reads no folder: all is begun anew."""
+        if is_shortage(error):
+            raise error
+        self.report.unreadable.append(folder)
+        self.folder_times[folder] = UNTRUSTED
 
     def _compare(self, prefix: bytes, entries: Iterator[os.DirEntry[bytes]], folders: list[bytes], found: Found) -> int:
         """Compare the entries and count them. A million files go through this loop: one lookup and one stat for each."""

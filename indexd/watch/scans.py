@@ -212,11 +212,11 @@ class Scans:
         fresh = [(rel, mtime_ns) for rel, mtime_ns in comparison.texts if self._texts_seen.get(rel) != mtime_ns]
         if len(self._texts_seen) + len(fresh) > 2 * TEXTS_MAX:
             self._texts_seen.clear()
-        self._texts_seen.update(fresh)
         for start in range(0, len(fresh), _TEXTS_AT_ONCE):
             some = fresh[start : start + _TEXTS_AT_ONCE]
             beside = {rel: pictures_of(self._root.path, rel) for rel, _ in some}
             read_at = self._known.silent(self._root.id, [rel for rels in beside.values() for rel in rels])
+            self._texts_seen.update(some)
             for text, mtime_ns in some:
                 self.late += [rel for rel in beside[text] if mtime_ns / 1e9 > read_at.get(rel, float("inf"))]
             yield
