@@ -125,10 +125,7 @@ class Delivery:
                 yield from self._known.known(self._root.id, rel)
             return
         gone = frozenset(rels)
-        for rel in self._known.known(self._root.id):
-            parts = rel.split(b"/")
-            if any(b"/".join(parts[:depth]) in gone for depth in range(1, len(parts))):
-                yield rel
+        yield from [rel for rel, *_ in self._known.rows(self._root.id) if _lies_in(rel, gone)]
 
     def mark_gone(self, rels: Iterable[bytes], may_mark: Callable[[], bool]) -> int:
         """Mark files missing that are surely gone. `may_mark` is asked before each batch: is the root still the root?"""
@@ -164,3 +161,8 @@ class Delivery:
         self._missing_files().pop(rel, None)
         if self._missing_by_stamp.get(stamp) == rel:
             del self._missing_by_stamp[stamp]
+
+
+def _lies_in(rel: bytes, folders: frozenset[bytes]) -> bool:
+    parts = rel.split(b"/")
+    return any(b"/".join(parts[:depth]) in folders for depth in range(1, len(parts)))
