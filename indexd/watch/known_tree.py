@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 # Size, modification time in ns and inode: a FileStamp, or a plain tuple that equals one.
 Stamp = tuple[int, int, int]
@@ -58,7 +58,7 @@ class KnownTree:
             for name, stamp in itertools.chain.from_iterable(map(_files, pieces)):
                 yield prefix + name, stamp
 
-    def _add(self, prefix: bytes, names: list[bytes], stamps: list[Iterable[int]]) -> None:
+    def _add(self, prefix: bytes, names: list[bytes], stamps: Sequence[Iterable[int]]) -> None:
         sizes, times, inodes = stamps
         piece = (_BETWEEN.join(names), array("q", sizes), array("q", times), array("Q", inodes))
         self._packed.setdefault(prefix, []).append(piece)
