@@ -1,7 +1,7 @@
 """The memory that the C library keeps for us: less of it, and given back. Only the GNU one has such knobs; elsewhere nothing is done.
 
 By itself it makes an area of its own for every thread (up to eight a core) and gives what is freed back only from the top
-of each. Of the daemon under load, 18 areas of 45 MB held 27 MB that was in use.
+of each: after 11 minutes of pictures and jobs the daemon had 16 areas, and in them 16 MB that nobody used.
 """
 
 from __future__ import annotations

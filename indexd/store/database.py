@@ -25,6 +25,7 @@ READER_CACHE_KIB = 4_096
 
 _DURABLE = "PRAGMA synchronous = FULL"
 _DERIVABLE = "PRAGMA synchronous = NORMAL"
+_SHRINK = "PRAGMA shrink_memory"
 
 
 class Rows(Protocol):
@@ -166,13 +167,19 @@ class Database:
         connection.close()
 
     def give_back(self) -> None:
-        """Let go of the pages that readers at rest have kept; they are read again in a millisecond."""
+        """Let go of the pages that connections at rest have kept; what is needed of them is read again in a millisecond."""
         with self._readers_lock:
             readers, self._readers = self._readers, []
         with sentences(self.path):
             for reader in readers:
-                reader.execute("PRAGMA shrink_memory").fetchall()
+                reader.execute(_SHRINK).fetchall()
                 self._keep_reader(reader)
+            if self._write_lock.acquire(blocking=False):
+                try:
+                    if not self._closed:
+                        self._writer.execute(_SHRINK).fetchall()
+                finally:
+                    self._write_lock.release()
 
     def close(self) -> None:
         """Close every connection. A reader still at work in another thread closes its own when it is done."""
