@@ -15,10 +15,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from indexd.search.pages import Pages
 from indexd.search.parallel import spread
@@ -221,10 +221,7 @@ class CodeMatrix:
 
     def _reserve(self, count: int, highest_id: int) -> None:
         while len(self._leads) * BLOCK < count:
-            if self._rests is not None:
-                self._rests.append(self._block((BLOCK, self._words - LEAD_WORDS), np.uint64))
-            self._lengths.append(self._block((BLOCK,), np.float32))
-            self._leads.append(self._block((BLOCK, min(self._words, LEAD_WORDS)), np.uint64))
+            self._add_block()
         if count >= LARGE_FROM:
             for pages in self._small:
                 pages.enlarge()
@@ -234,12 +231,18 @@ class CodeMatrix:
         if len(self._rows) <= highest_id:
             self._rows = _grown(self._rows, highest_id + 1)
 
-    def _block(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        first = not self._leads
-        pages = Pages(shape, dtype, large=not first)
-        if first:
-            self._small.append(pages)
-        return pages.array
+    def _add_block(self) -> None:
+        large = bool(self._leads)
+        # All of it or nothing: there may be no memory for one of them.
+        rest = [] if self._rests is None else [Pages((BLOCK, self._words - LEAD_WORDS), np.uint64, large=large)]
+        length = Pages((BLOCK,), np.float32, large=large)
+        lead = Pages((BLOCK, min(self._words, LEAD_WORDS)), np.uint64, large=large)
+        if self._rests is not None:
+            self._rests += [pages.array for pages in rest]
+        self._lengths.append(length.array)
+        self._leads.append(lead.array)
+        if not large:
+            self._small += [*rest, length, lead]
 
     def _padded(self, signs: Codes) -> Words:
         if self._sign_bytes % 8:

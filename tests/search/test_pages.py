@@ -68,3 +68,30 @@ def test_a_layer_of_few_pictures_is_small_and_one_of_many_is_quick(monkeypatch: 
     matrix.put(np.arange(1000, 3000), codes)
     flags = [flags for _, flags in map(_mapping, _blocks(matrix))]
     assert all(LARGE in one for one in flags) or not any(one & {SMALL, LARGE} for one in flags)
+
+
+def test_a_block_for_which_there_is_no_memory_is_left_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    class Scarce(Pages):
+        def __init__(self, shape: tuple[int, ...], *arguments: object, **options: bool) -> None:
+            if len(given) == 2:
+                raise MemoryError(f"no memory for {shape}")
+            given.append(shape)
+            super().__init__(shape, *arguments, **options)  # type: ignore[arg-type]
+
+    matrix = CodeMatrix(CODE_BYTES)
+    ids, codes = np.arange(1, 11), np.random.default_rng(1).integers(0, 256, (10, CODE_BYTES), dtype=np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(code_matrix, "Pages", Scarce)
+        with pytest.raises(MemoryError):
+            matrix.put(ids, codes)
+    assert len(matrix) == 0
+    assert _blocks_of(matrix) == [0, 0, 0]
+    matrix.put(ids, codes)
+    assert len(matrix) == 10
+    assert _blocks_of(matrix) == [1, 1, 1]
+
+
+def _blocks_of(matrix: CodeMatrix) -> list[int]:
+    return [len(blocks) for blocks in (matrix._leads, matrix._rests or (), matrix._lengths)]
