@@ -32,6 +32,8 @@ class KnownTree:
         self._packed: dict[bytes, list[_Piece]] = {}
         self._prefix = b""
         self._here: dict[bytes, Stamp] = {}
+        self._folder_of: dict[int, bytes] | None = None
+        self._looked_into: tuple[bytes, dict[Stamp, bytes]] | None = None
         self.count = 0
         for prefix, group in itertools.groupby(rows, _prefix_of):
             while piece := list(itertools.islice(group, _FILES_A_PIECE)):
@@ -47,7 +49,7 @@ class KnownTree:
         if self._here:
             self._add(self._prefix, list(self._here), list(zip(*self._here.values(), strict=True)))
         self._prefix = prefix
-        self._here = dict(itertools.chain.from_iterable(map(_files, self._packed.pop(prefix, ()))))
+        self._here = dict(_all(self._packed.pop(prefix, ())))
         return self._here
 
     def left(self) -> Iterator[tuple[bytes, Stamp]]:
@@ -55,8 +57,27 @@ class KnownTree:
         for name, stamp in self._here.items():
             yield self._prefix + name, stamp
         for prefix, pieces in self._packed.items():
-            for name, stamp in itertools.chain.from_iterable(map(_files, pieces)):
+            for name, stamp in _all(pieces):
                 yield prefix + name, stamp
+
+    def find(self, stamp: Stamp) -> bytes | None:
+        """The path of a file with this stamp, inode included, that was not taken out when such a one was asked for first.
+
+        Whether it is still there is for the caller to see. Moved files mostly come folder by folder, so the last one is kept.
+        """
+        if self._folder_of is None:
+            self._folder_of = {inode: self._prefix for _, _, inode in self._here.values()}
+            for folder, pieces in self._packed.items():
+                for *_, inodes in pieces:
+                    self._folder_of.update(zip(inodes, itertools.repeat(folder)))
+        prefix = self._folder_of.get(stamp[2])
+        if prefix is None:
+            return None
+        if self._looked_into is None or self._looked_into[0] != prefix:
+            files = self._here.items() if prefix == self._prefix else _all(self._packed.get(prefix, ()))
+            self._looked_into = prefix, {there: name for name, there in files}
+        name = self._looked_into[1].get(stamp)
+        return None if name is None else prefix + name
 
     def _add(self, prefix: bytes, names: list[bytes], stamps: Sequence[Iterable[int]]) -> None:
         sizes, times, inodes = stamps
@@ -67,6 +88,10 @@ class KnownTree:
 def _prefix_of(row: KnownRow) -> bytes:
     rel = row[0]
     return rel[: rel.rfind(b"/") + 1]
+
+
+def _all(pieces: Iterable[_Piece]) -> Iterator[tuple[bytes, Stamp]]:
+    return itertools.chain.from_iterable(map(_files, pieces))
 
 
 def _files(piece: _Piece) -> Iterator[tuple[bytes, Stamp]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from indexd.watch.beside import pictures_of
 from indexd.watch.delivery import Delivery
 from indexd.watch.known import KnownFiles
-from indexd.watch.known_tree import KnownTree, Stamp
+from indexd.watch.known_tree import KnownTree
 from indexd.watch.reconcile import TEXTS_MAX, Comparison, Found, changed_folders
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.settle import Settler, Source
@@ -187,19 +187,11 @@ class Scans:
 
     def _look(self, comparison: Comparison, known: KnownTree, source: Source) -> Generator[None, None, bool]:
         """Take what is found. False: another folder came meanwhile, nothing more may be said of this one."""
-        names: dict[Stamp, bytes] | None = None
-
-        def elsewhere(stamp: FileStamp) -> bytes | None:
-            nonlocal names
-            if names is None:
-                names = {known_stamp: rel for rel, known_stamp in known.left()}
-            return names.get(stamp)
-
         for found in comparison.slices():
             if not self._standing.is_unchanged():
                 self._exchange(source)
                 return False
-            self._take(found, elsewhere, source)
+            self._take(found, known.find, source)
             yield
         if self._root.purpose == "images":
             yield from self._take_texts(comparison)

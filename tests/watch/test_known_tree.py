@@ -58,3 +58,19 @@ def test_a_file_takes_its_name_and_little_more() -> None:
         tracemalloc.stop()
     assert tree.count == 20_000
     assert held < 20_000 * (name + 30)
+
+
+def test_a_file_is_found_by_its_stamp_wherever_it_was() -> None:
+    tree = KnownTree([(b"a/1.png", 1, 1, 11), (b"a/2.png", 1, 1, 12), (b"b/1.png", 1, 1, 21), (b"b/2.png", 1, 1, 22)])
+    tree.enter(b"b/")
+    assert tree.find((1, 1, 12)) == b"a/2.png"
+    assert tree.find((1, 1, 21)) == b"b/1.png"
+    assert tree.find((1, 1, 11)) == b"a/1.png"
+    assert tree.find((2, 1, 11)) is None
+    assert tree.find((1, 1, 99)) is None
+    here = tree.enter(b"a/")
+    del here[b"1.png"]
+    assert tree.find((1, 1, 22)) == b"b/2.png"
+    assert tree.find((1, 1, 12)) == b"a/2.png"
+    # It was taken out: it is where it was.
+    assert tree.find((1, 1, 11)) is None
