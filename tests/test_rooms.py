@@ -20,6 +20,7 @@ ROOMS = (
     "indexd.prompts",
     "indexd.aesthetics",
     "indexd.pulse",
+    "indexd.heap",
     "indexd.config",
     "indexd.instance",
     "indexd.registry",

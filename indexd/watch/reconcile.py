@@ -13,6 +13,7 @@ from typing import NamedTuple
 from indexd.errors import is_shortage
 from indexd.watch.beside import is_text
 from indexd.watch.ignore import Selection
+from indexd.watch.known_tree import KnownTree, Stamp
 from indexd.watch.paths import absolute
 from indexd.watch.stamp import FileStamp, is_relocated
 
@@ -69,7 +70,7 @@ class Comparison:
     def __init__(
         self,
         root: bytes,
-        known: dict[bytes, FileStamp],
+        known: KnownTree,
         selection: Selection,
         *,
         under: bytes = b"",
@@ -97,9 +98,10 @@ class Comparison:
         while folders:
             folder = folders.pop()
             prefix = folder + b"/" if folder else b""
+            here = self._known.enter(prefix)
             for entries in self._listed(folder):
                 try:
-                    entries_left -= self._compare(prefix, entries, folders, found)
+                    entries_left -= self._compare(prefix, here, entries, folders, found)
                 except OSError as error:
                     # The listing broke off. Nothing can be said of what was not listed.
                     self._not_read(folder, error)
@@ -114,7 +116,7 @@ class Comparison:
         """After the slices: known files that the pass should have seen and did not. They are candidates, no verdict."""
         unreadable = tuple(folder + b"/" if folder else b"" for folder in self.report.unreadable)
         start = len(self._under) + 1 if self._under else 0
-        for rel in self._known:
+        for rel, _ in self._known.left():
             if unreadable and rel.startswith(unreadable):
                 continue
             if self._kept_folders and rel[start:].partition(b"/")[0] in self._kept_folders and b"/" in rel[start:]:
@@ -145,12 +147,19 @@ class Comparison:
         self.report.unreadable.append(folder)
         self.folder_times[folder] = UNTRUSTED
 
-    def _compare(self, prefix: bytes, entries: Iterator[os.DirEntry[bytes]], folders: list[bytes], found: Found) -> int:
+    def _compare(
+        self,
+        prefix: bytes,
+        here: dict[bytes, Stamp],
+        entries: Iterator[os.DirEntry[bytes]],
+        folders: list[bytes],
+        found: Found,
+    ) -> int:
         """Compare the entries and count them. A million files go through this loop: one lookup and one stat for each."""
-        take, inodes, unchanged, others = self._known.pop, self._inodes, 0, 0
+        take, inodes, unchanged, others = here.pop, self._inodes, 0, 0
         for entry in entries:
-            rel = prefix + entry.name
-            old = take(rel, None)
+            name = entry.name
+            old = take(name, None)
             try:
                 if old is not None:
                     now = entry.stat(follow_symlinks=False)
@@ -158,13 +167,14 @@ class Comparison:
                         unchanged += 1
                         continue
                 others += 1
+                rel = prefix + name
                 if old is None:
                     self._unknown(entry, rel, folders, found)
                 elif not stat.S_ISREG(now.st_mode):
-                    self._known[rel] = old
+                    here[name] = old
                 elif self._selection.wants(rel):
                     stamp = FileStamp.of(now, inodes=inodes)
-                    relocated = is_relocated(old, stamp)
+                    relocated = is_relocated(FileStamp(*old), stamp)
                     self.report.changed += not relocated
                     unchanged += relocated
                     others -= relocated
