@@ -15,9 +15,8 @@ from bench.report import line
 from indexd.store.index import Store
 from indexd.store.records import Sighting
 from indexd.watch.ignore import Selection
-from indexd.watch.known import recall
+from indexd.watch.known_tree import KnownTree
 from indexd.watch.reconcile import Comparison
-from indexd.watch.stamp import FileStamp
 
 FOLDERS, FILES_PER_FOLDER = 100, 1000
 ROUNDS = 9
@@ -49,12 +48,12 @@ def bare_walk(root: bytes) -> int:
 def index(store: Store, root: bytes) -> int:
     """Record every file of the tree as one that was seen; the number of the root."""
     root_id = store.roots.ensure(root, "images").id
-    for batch in Comparison(root, {}, Selection()).slices():
+    for batch in Comparison(root, KnownTree(), Selection()).slices():
         store.images.record([Sighting(root_id, rel, stamp, None, "empty") for rel, stamp, *_ in batch], time.time())
     return root_id
 
 
-def compare(root: bytes, known: dict[bytes, FileStamp]) -> int:
+def compare(root: bytes, known: KnownTree) -> int:
     """Our pass; the number of unchanged files."""
     comparison = Comparison(root, known, Selection())
     found = sum(len(batch) for batch in comparison.slices())
@@ -84,8 +83,8 @@ def main() -> None:
         ours, bare, loading = [], [], []
         for _ in range(ROUNDS):
             bare.append(timed(lambda: bare_walk(root)))
-            ours.append(timed(lambda: compare(root, recall(files, root_id))))
-            loading.append(timed(lambda: len(recall(files, root_id))))
+            ours.append(timed(lambda: compare(root, KnownTree(files.rows(root_id)))))
+            loading.append(timed(lambda: KnownTree(files.rows(root_id)).count))
         store.close()
     line("reconcile of 100 000 unchanged files", min(ours), "s", min(bare), "bare scandir + stat", "ratio <= 2")
     line("  of which loading what is known", min(loading), "s")

@@ -8,14 +8,13 @@ copied in is found and nothing is read in between.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from indexd.config import Config
-from indexd.errors import IndexdError
+from indexd.errors import IndexdError, is_shortage
 from indexd.roles import pulled_folder
 
 WEIGHTS = (".safetensors",)
@@ -253,5 +252,5 @@ def _key(name: str) -> str:
 
 def _raise_if_short(error: OSError) -> None:
     """A folder that is away has no files for now; that this process is short of handles or memory says nothing of files."""
-    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+    if is_shortage(error):
         raise error

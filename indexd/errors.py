@@ -16,11 +16,15 @@ EXIT_NO_DAEMON = 4
 EXIT_PARTLY_FAILED = 5
 
 
-_MACHINES_FAULT = frozenset(
-    getattr(errno, name)
-    for name in ("EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN")
-    if hasattr(errno, name)
+_SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
+_MACHINES_FAULT = _SHORTAGE | frozenset(
+    getattr(errno, name) for name in ("EIO", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN") if hasattr(errno, name)
 )
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the system had no handle, memory, thread or process to give at this moment, whatever was asked for."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGE
 
 
 def is_machines_fault(error: BaseException) -> bool:

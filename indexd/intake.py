@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from indexd.errors import IndexdError, StoreUnavailable, is_machines_fault, may_pass
+from indexd.errors import IndexdError, StoreUnavailable, may_pass
+from indexd.later import Later
 from indexd.pulse import Pulse
 from indexd.registry import IntakeContext, file_kinds
 from indexd.store.index import Store
@@ -49,16 +50,13 @@ class Intake:
         self._sightings: queue.Queue[Sighting | None] = queue.Queue(2 * BATCH_PICTURES)
         self._stopping = threading.Event()
         self._broken = threading.Event()
-        # Guarded by the lock: job files that could not be taken, and the timer that brings them once more.
-        self._lock = threading.Lock()
-        self._later: dict[tuple[int, bytes], SettledFile] = {}
-        self._timer: threading.Timer | None = None
-        self._pause = RETRY_SECONDS
+        self._later = Later(RETRY_SECONDS, LONGEST_RETRY_SECONDS, LATER_FILES)
+        self._reading_again: set[int] = set()
         self._readers = [
             threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{i}") for i in range(readers)
         ]
         self._recorder = threading.Thread(target=self._guarded, args=(self._record_all,), name="record")
-        self._reading = Pulse("reading", busy=lambda: bool(self._files.unfinished_tasks))
+        self._reading = Pulse("reading", busy=self._is_reading)
         self._recording = Pulse("recording", busy=lambda: bool(self._sightings.unfinished_tasks))
         self.pulses = (self._reading, self._recording)
 
@@ -89,9 +87,6 @@ class Intake:
     def stop(self) -> None:
         """Finish what is being read, record it, and end the threads; files still queued are left to the next scan."""
         self._take_no_more()
-        with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
         while True:
             try:
                 self._files.get_nowait()
@@ -131,15 +126,37 @@ class Intake:
                 continue
             return
 
+    def _is_reading(self) -> bool:
+        return bool(self._files.unfinished_tasks or self._reading_again)
+
     def _read_all(self) -> None:
-        while (file := self._files.get()) is not None:
-            self._reading.beat()
+        while True:
+            self._read_again()
             try:
-                sighting = self._read(file)
-                if sighting is not None:
-                    self._pass_on(sighting)
+                file = self._files.get(timeout=self._later.seconds_left())
+            except queue.Empty:
+                continue
+            if file is None:
+                return
+            try:
+                self._take(file)
             finally:
                 self._files.task_done()
+
+    def _read_again(self) -> None:
+        """What could not be read before, where its time has come."""
+        while not self._stopping.is_set() and (file := self._later.take()) is not None:
+            self._reading_again.add(threading.get_ident())
+            try:
+                self._take(file)
+            finally:
+                self._reading_again.discard(threading.get_ident())
+
+    def _take(self, file: SettledFile) -> None:
+        self._reading.beat()
+        sighting = self._read(file)
+        if sighting is not None:
+            self._pass_on(sighting)
 
     def _read(self, file: SettledFile) -> Sighting | None:
         handler = file_kinds.get(HANDLER_OF_PURPOSE[file.purpose])
@@ -149,47 +166,25 @@ class Intake:
             sighting: Sighting | None = handler(file, self._context)
         except FileNotFoundError:
             log.debug("gone before it was read: %r", file.rel)
-            return None
+            sighting = None
         except (IndexdError, OSError) as error:
-            if file.purpose == "jobs":
+            if file.purpose == "jobs" or may_pass(error):
                 self._try_later(file, error)
                 return None
-            if is_machines_fault(error):
-                self._try_later(file, error)
-                return None
-            return self._problem(file, str(error))
+            sighting = self._problem(file, str(error))
         except Exception as error:
             log.exception("bug while reading %r; the file is set aside and the rest goes on", file.rel)
-            return self._problem(file, f"could not be read: {type(error).__name__}: {error}")
-        if file.purpose == "jobs":
-            with self._lock:
-                self._pause = RETRY_SECONDS
+            sighting = self._problem(file, f"could not be read: {type(error).__name__}: {error}")
+        self._later.done(file)
         return sighting
 
     def _try_later(self, file: SettledFile, error: Exception) -> None:
         """A job file that could not be taken (the disk is full, its folder cannot be written) lies there and waits.
 
-        So does a picture whose disk fails.
-
-        It was delivered, so no scan brings it again soon; all that wait are brought together, ever more seldom.
+        So does a picture whose disk fails. It was delivered, so no scan brings it again soon.
         """
-        with self._lock:
-            if file.purpose == "jobs" or len(self._later) < LATER_FILES:
-                self._later[file.root_id, file.rel] = file
-            log.error("%r cannot be taken yet and is tried again soon: %s", file.rel, error)
-            if self._timer is None and not self._stopping.is_set():
-                self._timer = threading.Timer(self._pause, self._bring_again)
-                self._timer.daemon = True
-                self._timer.start()
-                self._pause = min(2 * self._pause, LONGEST_RETRY_SECONDS)
-
-    def _bring_again(self) -> None:
-        with self._lock:
-            files = list(self._later.values())
-            self._later.clear()
-            self._timer = None
-        for file in files:
-            self.deliver(file)
+        when = "soon" if self._later.put(file) else "when its folder is compared"
+        log.error("%r cannot be taken yet and is tried again %s: %s", file.rel, when, error)
 
     def _problem(self, file: SettledFile, text: str) -> Sighting | None:
         if file.purpose != "images":

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from indexd import heap
 from indexd.config import Config
 from indexd.daemon import Daemon
 from indexd.errors import IndexdError, SettingsError
@@ -117,6 +118,7 @@ def serve(
     `end_when_stuck`: where nobody feeds on a watchdog, a queue that stands still ends the process, to be started again.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    heap.keep_together()
     before: Config | None = None
     while True:
         life = _Life(config, control, reread, set_up_log, end_when_stuck)

@@ -1,4 +1,7 @@
-"""What is done by the clock: nightly backups, faces clustered anew, and codes written anew once a layer's mean is known."""
+"""What is done by the clock.
+
+Nightly backups, faces clustered anew, codes written anew once a layer's mean is known, memory given back to the system.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Callable
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from indexd import heap
 from indexd.characters.clusterer import Clusterer
 from indexd.config import Config
 from indexd.errors import IndexDamaged, StoreError
@@ -23,6 +27,7 @@ from indexd_schemas.durations import parse_time_of_day
 log = logging.getLogger(__name__)
 
 RECODE_MINUTES = 10
+GIVE_BACK_MINUTES = 1
 # A machine that sleeps at night makes its backup up: not in the rush of a start, but soon after it.
 LATE_BACKUP_MINUTES = 10
 LATE_BACKUP_SECONDS = 26 * 3600.0
@@ -51,6 +56,7 @@ class Upkeep:
     def start(self) -> None:
         """Plan everything and begin."""
         self._clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
+        self._clock.add_job(self._give_back, "interval", minutes=GIVE_BACK_MINUTES)
         self._plan_backups()
         self._plan_clusterings()
         self._clock.start()
@@ -60,6 +66,10 @@ class Upkeep:
         self._leaving.set()
         if self._clock.running:
             self._clock.shutdown(wait=True)
+
+    def _give_back(self) -> None:
+        self._store.give_back()
+        heap.give_back()
 
     def _recode(self) -> None:
         for layer in LAYERS:

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from indexd.api.token import Entrance, new_token, own_token, write_entrance
 from indexd.config import Config, Places
-from indexd.errors import IndexdError
+from indexd.errors import IndexdError, is_shortage
 
 BACKLOG = 64
 UNIX_HOSTS = frozenset({"indexd", "localhost"})
+
+
+class Listener(socket.socket):
+    """A socket that says once that there is no handle for a visitor, who waits meanwhile.
+
+    asyncio then looks away for a second; but some versions of it ask on as often as visitors may queue (2048 times by
+    uvicorn's default) before they do, log each refusal with its traceback, and set a timer for each.
+    """
+
+    _refused = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next visitor. Raises BlockingIOError where there is none, or where the call before told of a shortage."""
+        if self._refused:
+            self._refused = False
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        try:
+            return super().accept()
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self._refused = is_shortage(error)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +84,7 @@ def _unix(places: Places) -> Door:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise IndexdError(f"{path} is in the way of the socket and is no socket; move it elsewhere")
         os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # Nobody can connect between bind and listen, so the mode is right before the first visitor, whatever the
         # umask is; the umask itself belongs to the whole process and is left alone.
@@ -98,7 +123,7 @@ def _tcp(config: Config) -> Door:
     token = own_token(Path(api.token_file)) if api.token_file else new_token()
     _private_folder(places.token.parent)
     address = ip_address(api.address)
-    listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    listener = Listener(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
         # Windows lets another process bind the same port otherwise.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

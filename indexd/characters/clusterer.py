@@ -78,13 +78,19 @@ class Clusterer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> bool:
-        """Begin one unless one runs; whether it was begun."""
+        """Begin one unless one runs; whether it was begun. Raises IndexdError where the system starts no more threads."""
         with self._lock:
             if self._standing.state == "running":
                 return False
+            before = self._standing
             self._standing, self._cancelled = Standing("running", "reading vectors"), False
-            self._thread = threading.Thread(target=self._run, name="clustering", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="clustering", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._standing = before
+                raise IndexdError(f"the clustering cannot begin: {error}; try again") from error
+            self._thread = thread
         return True
 
     def is_due(self) -> bool:

@@ -17,6 +17,7 @@ from indexd.store.revisions import FACE
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
+RETRY_SECONDS = 30.0
 
 
 class Keeper:
@@ -70,7 +71,7 @@ class Keeper:
         if revision.id != self._revision:
             # Vectors of two models say nothing about each other.
             self.references.clear()
-            self._revision, characters = revision.id, None
+            characters = None
         thresholds = self._store.characters.thresholds()
         members = self._store.characters.members(characters)
         owner = np.array([one.character_id for one in members], np.int64)
@@ -82,6 +83,8 @@ class Keeper:
             chosen = described_from(region[mine], sure[mine])
             read = self._store.faces.vectors(chosen.tolist(), revision.id)
             self.references.describe(one, read.vectors.astype(np.float32), thresholds.get(one))
+        # Only now: what broke off on the way is begun anew with everybody.
+        self._revision = revision.id
 
     def assign_new(self, regions: Collection[int] | None = None) -> int:
         """Give those of these faces, or of all, that are nobody's to the characters they are near; how many were given."""
@@ -116,10 +119,13 @@ class Keeper:
             self._condition.notify_all()
 
     def _run(self) -> None:
+        work: tuple[set[int], set[int]] | tuple[None, None] | None = (None, None)
         try:
-            self._step(None, None)
-            while (work := self._next()) is not None:
-                self._step(*work)
+            while work is not None:
+                if self._step(*work):
+                    work = self._next()
+                elif self._is_over(RETRY_SECONDS):
+                    return
         except BaseException as error:
             self._on_failure(error)
 
@@ -135,18 +141,25 @@ class Keeper:
             self._new, self._changed = set(), set()
             return new, changed
 
-    def _step(self, new: Collection[int] | None, changed: Collection[int] | None) -> None:
+    def _is_over(self, seconds: float) -> bool:
+        """Wait so long; whether the thread is to end."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._stopping, seconds)
+
+    def _step(self, new: Collection[int] | None, changed: Collection[int] | None) -> bool:
+        """Whether it was done; else it is to be done again."""
         try:
             self.refresh(None if changed is None else {*changed, *self._described_anew(new or ())})
             count = self.assign_new(new)
         except (StoreError, OSError) as error:
             if not (isinstance(error, StoreError) or may_pass(error)):
                 raise
-            # A full disk: the faces stay nobody's until the next clustering or the next start.
-            log.warning("new faces were not given to characters: %s", error)
-            return
+            # A full disk, or no handle left: the faces stay nobody's until it is over.
+            log.warning("new faces were not given to characters, trying again in %g s: %s", RETRY_SECONDS, error)
+            return False
         if count:
             log.debug("%d new faces were given to characters", count)
+        return True
 
     def _described_anew(self, regions: Iterable[int]) -> set[int]:
         """The characters whose faces have new vectors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from indexd.errors import NotRegular
+from indexd.errors import NotRegular, raise_machines_fault
 from indexd.images.containers.encodings import decoded
 from indexd.images.facts import RawChunk
 from indexd.watch.beside import LOG_NAME
@@ -22,12 +22,18 @@ _ENTRY = re.compile(rb"<div id=[\"'][^\"'<>]{1,300}[\"'] class=[\"']image-contai
 
 
 def logged(picture: bytes) -> RawChunk | None:
-    """The entry of a picture (its path as bytes) in the log beside it, as it stands there; None where there is none."""
+    """The entry of a picture (its path as bytes) in the log beside it, as it stands there; None where there is none.
+
+    Raises OSError where the machine is at fault.
+    """
     folder, name = os.path.split(picture)
     try:
         with open_regular(os.path.join(folder, LOG_NAME)) as file:
             log = file.read(LOG_BYTES_MAX)
-    except (OSError, NotRegular, ValueError):
+    except OSError as error:
+        raise_machines_fault(error)
+        return None
+    except (NotRegular, ValueError):
         return None
     for quote in (b"'", b'"'):
         place = log.find(b"href=" + quote + name + quote)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from indexd.errors import NotAPicture
+from indexd.errors import NotAPicture, is_machines_fault
 from indexd.images.containers.kinds import read_container
 from indexd.images.containers.png_stealth import hidden_text
 from indexd.images.containers.texts import Container
@@ -23,7 +23,8 @@ def read(file: BinaryIO, size: int, name: str, beside: Callable[[], Sequence[Raw
     `name` is only used in log lines: the format is told by the content. Raises NotAPicture(reason) for everything
     that is no PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF, or whose header is damaged. A damaged text is no reason:
     it is named in `metadata.problem`. `beside` gives the texts of files beside the picture; it is only asked when the
-    picture itself does not say what made it. Reads the file once, plus what lies around its texts.
+    picture itself does not say what made it. Reads the file once, plus what lies around its texts. Raises OSError where the
+    machine is at fault and no picture.
     """
     content_hash, source = hashed(file, size)
     try:
@@ -32,6 +33,8 @@ def read(file: BinaryIO, size: int, name: str, beside: Callable[[], Sequence[Raw
     except NotAPicture:
         raise
     except Exception as error:
+        if is_machines_fault(error):
+            raise
         # A bug in a container reader must cost one file, not the daemon; the traceback is what repairs it.
         log.exception("reading the header of %s failed", name)
         raise NotAPicture(f"reading the header failed ({type(error).__name__})") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from indexd.errors import NotRegular
+from indexd.errors import NotRegular, raise_machines_fault
 from indexd.images.containers.encodings import decoded
 from indexd.images.facts import Metadata, RawChunk
 from indexd.images.fooocus_log import logged
@@ -33,14 +33,20 @@ def is_from_beside(metadata: Metadata) -> bool:
 
 
 def sidecars(picture: bytes) -> Sequence[RawChunk]:
-    """The texts beside a picture (its path as bytes); what cannot be opened is not there."""
+    """The texts beside a picture (its path as bytes); what cannot be opened is not there.
+
+    Raises OSError where the machine is at fault: what stands in them would never be looked for again.
+    """
     stem = os.path.splitext(picture)[0]
     chunks = []
     for ending, key in _ENDINGS:
         try:
             with open_regular(stem + ending) as file:
                 raw = file.read(SIDECAR_BYTES_MAX + 1)
-        except (OSError, NotRegular, ValueError):
+        except OSError as error:
+            raise_machines_fault(error)
+            continue
+        except (NotRegular, ValueError):
             continue
         if raw and len(raw) <= SIDECAR_BYTES_MAX:
             text, encoding = decoded(raw.removeprefix(b"\xef\xbb\xbf"))

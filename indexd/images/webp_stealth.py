@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from indexd.errors import is_machines_fault
 from indexd.images.containers import stealth, webp
 from indexd.images.containers.texts import TEXTS_BYTES_MAX
 from indexd.watch.regular import open_regular
@@ -18,7 +19,10 @@ PIXELS_MAX = 1 << 26
 
 
 def hidden_in(path: bytes) -> str | None:
-    """The text hidden in a lossless WebP with alpha; None for every other file, and where it cannot be decoded."""
+    """The text hidden in a lossless WebP with alpha; None for every other file, and where it cannot be decoded.
+
+    Raises OSError where the machine is at fault.
+    """
     try:
         with open_regular(path) as file:
             if not webp.is_lossless_with_alpha(file.read(webp.HEAD_BYTES)):
@@ -28,7 +32,9 @@ def hidden_in(path: bytes) -> str | None:
                 if opened.width * opened.height > PIXELS_MAX:
                     return None
                 pixels = np.asarray(opened)
-    except Exception:
+    except Exception as error:
+        if is_machines_fault(error):
+            raise
         # Whatever is wrong with it, the thumbnail says so.
         return None
     if pixels.ndim != 3 or pixels.shape[2] != 4:

@@ -18,7 +18,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from indexd.errors import NotRegular, Refused, is_machines_fault
+from indexd.errors import NotRegular, Refused, StoreUnavailable, is_machines_fault
 from indexd.jobs import guard
 from indexd.jobs.diagnose import FieldProblem, read_job, refusal
 from indexd.jobs.expand import Desk, Draft
@@ -119,7 +119,11 @@ class Admission:
             return self._known(job)
 
     def _known(self, job: JobRow) -> JobRow:
-        return self._store.jobs.get(job.id) or job
+        """The job as it stands now, or as it was admitted: that it was must be told even where the index fails now."""
+        try:
+            return self._store.jobs.get(job.id) or job
+        except StoreUnavailable:
+            return job
 
     def _admit_once(self, new: NewJob) -> JobRow:
         """The job of this very file. One that was moved away already makes room for a new file that looks the same."""

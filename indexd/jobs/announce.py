@@ -29,6 +29,7 @@ from indexd_schemas.settings import Notify
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
+RETRY_SECONDS = 30.0
 LAST_WORDS_BYTES = 500
 VALUE_CHARACTERS = 2000
 _WORD = re.compile(r"\{(\w+)\}")
@@ -67,23 +68,30 @@ class Announcer:
             self._thread.join()
 
     def _run(self) -> None:
+        pause: float | None = None
         while True:
-            self._wake.wait()
+            self._wake.wait(pause)
             self._wake.clear()
+            pause = None
             try:
                 for job in self._ledger.untold():
                     if self._leaving.is_set():
                         return
-                    if self._ledger.take_untold(job.id):
-                        self._tell(job)
-            except StoreError as error:
+                    self._tell(job)
+            except (StoreError, OSError) as error:
                 # A full disk: a command that would be run again and again is worse than one that comes late.
                 self._complain(f"jobs that ended are not told of now: {error}")
+                pause = RETRY_SECONDS
             if self._leaving.is_set():
                 return
 
     def _tell(self, job: JobRow) -> None:
-        problem = self._carry_out(self._values(job))
+        """Raises StoreError or OSError where nothing was begun: then it is told of later."""
+        values = self._values(job)
+        with tempfile.TemporaryFile() as said:
+            if not self._ledger.take_untold(job.id):
+                return
+            problem = self._carry_out(values, said)
         if problem is None:
             self._complaint = ""
         elif not self._leaving.is_set():
@@ -106,8 +114,8 @@ class Announcer:
             "reason": job.error or "",
         }
 
-    def _carry_out(self, values: Mapping[str, str]) -> str | None:
-        """Run it. What went wrong, or None."""
+    def _carry_out(self, values: Mapping[str, str], said: IO[bytes]) -> str | None:
+        """Run it, with what it says in `said`. What went wrong, or None."""
         arguments = [self._command[0], *(filled(part, values) for part in self._command[1:])]
         if os.name == "nt" and Path(arguments[0]).suffix.lower() in _SCRIPTS:
             # Windows hands those to cmd.exe, which reads the arguments as commands (CVE-2024-24576 and its like).
@@ -115,20 +123,19 @@ class Announcer:
         environment = {**os.environ, **{_variable(name): _plain(text) for name, text in values.items()}}
         # A group of its own, so that what the command started ends with it.
         apart: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x08000000}
-        with tempfile.TemporaryFile() as said:
-            try:
-                self._process = subprocess.Popen(
-                    arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, **apart
-                )
-                code = self._process.wait(self._seconds)
-            except subprocess.TimeoutExpired:
-                self._kill()
-                return f"took longer than {self._seconds:g} s and was ended"
-            except (OSError, ValueError) as error:
-                return f"cannot be run: {error}"
-            finally:
-                self._process = None
-            return None if code == 0 else f"ended with {code}{_last_words(said)}"
+        try:
+            self._process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, **apart
+            )
+            code = self._process.wait(self._seconds)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return f"took longer than {self._seconds:g} s and was ended"
+        except (OSError, ValueError) as error:
+            return f"cannot be run: {error}"
+        finally:
+            self._process = None
+        return None if code == 0 else f"ended with {code}{_last_words(said)}"
 
     def _kill(self) -> None:
         process = self._process

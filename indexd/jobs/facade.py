@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -99,7 +100,9 @@ class Jobs:
             self._accepted(job)
         elif isinstance(outcome, Declined):
             log.warning("job file refused, it lies in %s now\n%s", outcome.path, outcome.reason)
-            self._store.events.add("job_refused", outcome.reason)
+            # The reason lies beside the file; whoever brought it would bring it again for the note, and find it gone.
+            with contextlib.suppress(StoreUnavailable):
+                self._store.events.add("job_refused", outcome.reason)
         return outcome
 
     def submit(self, source: bytes, name: str) -> JobRow:
@@ -136,13 +139,18 @@ class Jobs:
         return self._get(job_id)
 
     def _accepted(self, job: JobRow) -> None:
+        """It stands in the ledger, so nothing that follows may fail: who brought it would not find it a second time."""
         log.info("job %d accepted: %s, %d pictures", job.id, job.name, sum(job.item_counts.values()))
+        self._changed()
+        with contextlib.suppress(StoreUnavailable):
+            self._warn_of_folders(job)
+
+    def _warn_of_folders(self, job: JobRow) -> None:
         for folder in sorted({os.path.dirname(item.path) for item in self._store.jobs.items(job.id)}):
             if not any(relative(root, folder) is not None for root in self._watched):
                 log.warning(
                     "job %d: %s is in no watched folder; its pictures are made, not indexed", job.id, display(folder)
                 )
-        self._changed()
 
     def _get(self, job_id: int) -> JobRow:
         job = self._store.jobs.get(job_id)

@@ -11,7 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from indexd.catalogue import Catalogue, UnknownModel
-from indexd.errors import ModelOff, NotRegular
+from indexd.errors import ModelOff, NotRegular, is_machines_fault
 from indexd.jobs.result import recipe_of
 from indexd.jobs.setbacks import InputGone
 from indexd.store.records import ItemRow, JobRow
@@ -54,8 +54,11 @@ class Hand:
 
 
 def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
-    """The render of an item. Raises ModelOff when a model file is gone, InputGone when a picture is
-    that it goes by."""
+    """The render of an item.
+
+    Raises ModelOff when a model file is gone, InputGone when a picture is that it goes by; OSError where the machine keeps
+    that from being told.
+    """
     recipe = recipe_of(job, item)
     named = item.settings["recipe"]
     try:
@@ -123,7 +126,9 @@ def _check_input(path: str, content_hash: str, what: str) -> None:
             hasher = blake3()
             while block := file.read(1 << 20):
                 hasher.update(block)
-    except (OSError, NotRegular):
+    except (OSError, NotRegular) as error:
+        if is_machines_fault(error):
+            raise
         raise InputGone(f"{what} {path} is gone; put it back and retry the job") from None
     if hasher.hexdigest() != content_hash:
         raise InputGone(f"{what} {path} is not the one that the job was admitted with; drop the job again")

@@ -43,11 +43,11 @@ class Mirror:
                     self.folders.accept(job, self._twins(job))
                 if wanted != ACCEPTED:
                     self.folders.close(job, result_of(job, self._store.jobs.items(job.id)))
+                self._store.jobs.set_mirrored(job.id, wanted)
             except (OSError, StoreUnavailable) as error:
                 log.warning("the file of job %d (%s) cannot be moved to %s/ yet: %s", job.id, job.name, wanted, error)
                 self.owes = True
                 return False
-            self._store.jobs.set_mirrored(job.id, wanted)
             return True
 
     def _twins(self, job: JobRow) -> int:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from indexd.errors import CallCancelled, ModelOff, StorageFull, StoreUnavailable
+from indexd.errors import CallCancelled, ModelOff, StorageFull, StoreUnavailable, is_machines_fault, is_shortage
 from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing
 from indexd.jobs.facade import Jobs
@@ -109,7 +109,7 @@ class Outcomes:
             if self.is_cancelled(hand):
                 return
             missing = hand.order.missing()
-            if missing is not None or isinstance(error, (ModelOff, StorageFull)):
+            if missing is not None or isinstance(error, (ModelOff, StorageFull)) or is_shortage(error):
                 self._ledger.give_back(item.id)
                 self._machine_at_fault(hand, error, missing)
                 return
@@ -171,6 +171,10 @@ class Outcomes:
                         f"the disk of {folder} has become read-only; mount it for writing or cancel job {item.job_id}"
                     )
                     self._set_back(reason, lambda: os.access(folder, os.W_OK) or is_over(self._ledger, item.job_id))
+                    return False
+                if is_machines_fault(error):
+                    # The picture is made, and neither it nor the job is to blame: the next turn will tell.
+                    self._set_back(f"{error}; or cancel job {item.job_id}", lambda: True)
                     return False
                 self._failed(hand, error)
                 return True

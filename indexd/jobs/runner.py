@@ -115,6 +115,7 @@ class JobRunner:
             self._closing.close_ended()
             self._late_moves.look(now)
             self._wait_for_absent(now)
+            return self._rest()
         except StorageFull as error:
             room = Setback(str(error), lambda: disk_has_room(self._store.path.parent))
             self._pause.set_back(room, self._clock())
@@ -123,7 +124,7 @@ class JobRunner:
                 raise
             # Nothing to look at: the next turn will tell.
             self._pause.set_back(Setback(str(error), lambda: True), self._clock())
-        return self._rest()
+        return self._rest()  # which asks the index nothing while the queue waits
 
     def _run(self) -> None:
         try:

@@ -30,12 +30,13 @@ class ModelChanges:
             if self._store.meta.get(_key(stage)) != stamp:
                 self._to_ask.add(stage)
 
-    def take_question(self, stage: str) -> bool:
-        """Whether the model of `stage` is to be asked now; answers so once."""
-        if stage not in self._to_ask:
-            return False
-        self._to_ask.remove(stage)
-        return True
+    def is_to_be_asked(self, stage: str) -> bool:
+        """Whether the model of `stage` is to be asked now."""
+        return stage in self._to_ask
+
+    def asked(self, stage: str) -> None:
+        """The question is on its way."""
+        self._to_ask.discard(stage)
 
     def ask_again(self, stage: str) -> None:
         """The question was not answered."""

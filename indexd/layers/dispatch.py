@@ -179,9 +179,10 @@ class LayerDispatcher:
     def _send_one(self) -> bool:
         now = self._now()
         for stage, lane in self._open_stages(now):
-            if self._changes.take_question(stage):
+            if self._changes.is_to_be_asked(stage):
                 role = LAYERS[stage].role
                 self._send(Batch(stage, (), FindFaces(()) if role == FACES else EmbedText(role, ())), lane)
+                self._changes.asked(stage)
                 return True
             items = self._portions.take(stage, now)
             if not items:
@@ -189,6 +190,7 @@ class LayerDispatcher:
             batch = prepare(self._store, stage, items, self._thumbnails, now)
             if batch is not None:
                 self._send(batch, lane)
+            self._portions.handed_on(stage)
             return True
         return False
 

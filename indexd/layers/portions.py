@@ -23,19 +23,30 @@ class Portions:
         self._turns: dict[str, int] = {}
         self._largest: dict[str, int] = {}
         self._alone: dict[str, list[WorkItem]] = {}
+        self._taken: dict[str, Sequence[WorkItem]] = {}
 
     def order(self) -> Sequence[str]:
         """The stages in the order in which they have their turn."""
         return sorted(STAGES, key=lambda stage: self._turns.get(stage, 0) // IN_A_ROW)
 
     def take(self, stage: str, now: float) -> Sequence[WorkItem]:
-        """Items for one batch of `stage`, which is its turn; none = nothing is ready."""
+        """Items for one batch of `stage`, which is its turn; none = nothing is ready.
+
+        The ledger has them as taken, so they are given again and again until somebody else has them: see `handed_on`.
+        """
+        if stage in self._taken:
+            return self._taken[stage]
         items = self._take(stage, now)
         if items:
             self._turns[stage] = self._turns.get(stage, 0) + 1
+            self._taken[stage] = items
         else:
             self._turns.pop(stage, None)
         return items
+
+    def handed_on(self, stage: str) -> None:
+        """What was taken of `stage` is in the hands of a worker, or settled."""
+        self._taken.pop(stage, None)
 
     def halve(self, stage: str, sent: int) -> int:
         """A batch of so many was too large for the device; how many go at once from now on."""
@@ -43,9 +54,10 @@ class Portions:
         return self._largest[stage]
 
     def give_back(self) -> None:
-        """What was taken and waits to go alone was not tried after all."""
-        for stage, items in self._alone.items():
-            self._store.work.give_back(stage, [item.image_id for item in items])
+        """What was taken and waits here was not tried after all."""
+        for waiting in (self._taken, self._alone):
+            for stage, items in waiting.items():
+                self._store.work.give_back(stage, [item.image_id for item in items])
 
     def _take(self, stage: str, now: float) -> list[WorkItem]:
         """What was tried before goes alone: it may be what killed the batch it was in."""

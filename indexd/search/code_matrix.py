@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.search.pages import Pages
 from indexd.search.parallel import spread
 from indexd.store.coarse import LENGTH_BYTES, Codes, Floats, split
 from indexd.store.code_index import Candidates, Ids, Wanted
@@ -34,6 +35,8 @@ Number = TypeVar("Number", np.int32, np.int64)
 # Capacity grows by this many rows, and nothing is copied for it: 128 MB for codes of 1024 bits, taken from the system
 # only as they fill.
 BLOCK = 1 << 20
+# From so many rows on, 4 MB of leading words, the first block comes in large pages.
+LARGE_FROM = 1 << 16
 # Rows are gathered into a buffer of this many, 1 MB of leading words.
 GATHER = 1 << 14
 # Where this share of all rows or more is in question, all are scanned and the others passed over.
@@ -65,6 +68,7 @@ class CodeMatrix:
         self._leads: list[Words] = []
         self._rests: list[Words] | None = [] if self._words > LEAD_WORDS else None
         self._lengths: list[Floats] = []
+        self._small: list[Pages] = []
         self._ids: Ids = np.empty(0, dtype=np.int64)
         self._rows: Rows = np.empty(0, dtype=np.int32)
         self._count = 0
@@ -217,14 +221,28 @@ class CodeMatrix:
 
     def _reserve(self, count: int, highest_id: int) -> None:
         while len(self._leads) * BLOCK < count:
-            if self._rests is not None:
-                self._rests.append(np.empty((BLOCK, self._words - LEAD_WORDS), dtype=np.uint64))
-            self._lengths.append(np.empty(BLOCK, dtype=np.float32))
-            self._leads.append(np.empty((BLOCK, min(self._words, LEAD_WORDS)), dtype=np.uint64))
+            self._add_block()
+        if count >= LARGE_FROM:
+            for pages in self._small:
+                pages.enlarge()
+            self._small.clear()
         if len(self._ids) < count:
             self._ids = _grown(self._ids, count)
         if len(self._rows) <= highest_id:
             self._rows = _grown(self._rows, highest_id + 1)
+
+    def _add_block(self) -> None:
+        large = bool(self._leads)
+        # All of it or nothing: there may be no memory for one of them.
+        rest = [] if self._rests is None else [Pages((BLOCK, self._words - LEAD_WORDS), np.uint64, large=large)]
+        length = Pages((BLOCK,), np.float32, large=large)
+        lead = Pages((BLOCK, min(self._words, LEAD_WORDS)), np.uint64, large=large)
+        if self._rests is not None:
+            self._rests += [pages.array for pages in rest]
+        self._lengths.append(length.array)
+        self._leads.append(lead.array)
+        if not large:
+            self._small += [*rest, length, lead]
 
     def _padded(self, signs: Codes) -> Words:
         if self._sign_bytes % 8:

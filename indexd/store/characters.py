@@ -16,6 +16,8 @@ from indexd.store.values import ids_json, plain_text
 Source = Literal["cluster", "assigned", "confirmed"]
 Ids = NDArray[np.int64]
 
+# A face that belongs to a character, and how it came there.
+_MEMBER = np.dtype([("region", np.int64), ("character", np.int64), ("confirmed", np.bool_), ("assigned", np.bool_)])
 _AMONG = "(SELECT value FROM json_each(?))"
 _ROWS = """
 SELECT character.id, name, hidden, threshold, kept, merged_into, made_at, count(membership.region_id),
@@ -232,23 +234,30 @@ def known_faces(connection: Connection, regions: Ids) -> KnownFaces:
     """What is known of these faces, rising ids."""
     character = np.zeros(len(regions), np.int64)
     confirmed, assigned = np.zeros(len(regions), np.bool_), np.zeros(len(regions), np.bool_)
-    rows = connection.execute("SELECT region_id, character_id, source FROM membership").fetchall()
-    if rows and len(regions):
-        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-        place = np.minimum(np.searchsorted(regions, ids), len(regions) - 1)
-        asked = np.flatnonzero(regions[place] == ids)
-        at = place[asked]
-        character[at] = np.fromiter((row[1] for row in rows), np.int64, len(rows))[asked]
-        sources = np.array([row[2] for row in rows])[asked]
-        confirmed[at], assigned[at] = sources == "confirmed", sources == "assigned"
-    place_of = {one: place for place, one in enumerate(regions.tolist())}
+    # Row by row into arrays: objects for each of a hundred thousand faces would keep their memory for good.
+    members = np.fromiter(
+        connection.execute("SELECT region_id, character_id, source = 'confirmed', source = 'assigned' FROM membership"),
+        _MEMBER,
+    )
+    at, there = _places(regions, members["region"])
+    at, members = at[there], members[there]
+    character[at], confirmed[at], assigned[at] = members["character"], members["confirmed"], members["assigned"]
     words = connection.execute("SELECT region_id, character_id FROM face_word WHERE word = 'not'").fetchall()
-    rejected = [(place_of[region], one) for region, one in words if region in place_of]
+    at, there = _places(regions, np.array([region for region, _ in words], np.int64))
+    rejected = [(int(at[word]), words[word][1]) for word in np.flatnonzero(there)]
     kept = {one for (one,) in connection.execute("SELECT id FROM character WHERE kept")}
     return KnownFaces(character, confirmed, assigned, rejected, kept)
 
 
+def _places(regions: Ids, wanted: Ids) -> tuple[Ids, NDArray[np.bool_]]:
+    """Where each of the wanted lies among the rising regions, and whether it is there at all."""
+    if not len(regions):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
+    places = np.minimum(np.searchsorted(regions, wanted), len(regions) - 1)
+    return places, regions[places] == wanted
+
+
 def _existing(connection: Connection, regions: Ids | list[int]) -> Ids:
     listed = regions.tolist() if isinstance(regions, np.ndarray) else regions
-    rows = connection.execute(f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(listed),)).fetchall()
-    return np.fromiter((one for (one,) in rows), np.int64, len(rows))
+    rows = connection.execute(f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(listed),))
+    return np.fromiter((one for (one,) in rows), np.int64)

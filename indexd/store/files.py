@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from indexd.store.database import Connection, Database
 from indexd.store.records import FileRow
 from indexd.store.succession import note_successions
 from indexd.store.texts import refresh_texts
 from indexd.store.values import display, signed, unsigned
+from indexd.watch.known_tree import KnownRow
 from indexd.watch.paths import absolute
 from indexd.watch.stamp import FileStamp
 
@@ -29,17 +30,19 @@ class Files:
 
     def known(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
         """The stamps of every present file of a root (those with a problem too), or of `under` and what lies below it."""
+        return {rel: FileStamp(*stamp) for rel, *stamp in self.rows(root_id, under)}
+
+    def rows(self, root_id: int, under: bytes = b"") -> Iterator[KnownRow]:
+        """The same one by one, in the order of their paths; a snapshot is open until the last is taken, so take them at once."""
         where = "AND (rel = ? OR (rel > ? AND rel < ?))" if under else ""
         bound = (root_id, under, *_below(under)) if under else (root_id,)
         with self._database.read() as connection:
-            rows = connection.execute(
-                f"SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? {where} AND missing_since IS NULL",
+            for row in connection.execute(
+                f"SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? {where} AND missing_since IS NULL"
+                " ORDER BY rel",
                 bound,
-            ).fetchall()
-        return {
-            rel: FileStamp(size, mtime_ns, inode if inode >= 0 else unsigned(inode))
-            for rel, size, mtime_ns, inode in rows
-        }
+            ):
+                yield row if row[3] >= 0 else (*row[:3], unsigned(row[3]))
 
     def missing(self, root_id: int) -> dict[bytes, FileStamp]:
         """The stamps that the missing files of a root had."""

@@ -90,6 +90,10 @@ class Store:
         """Have `tell` called, in the thread that met it, when a page of the index cannot be read."""
         self._database.on_damage = tell
 
+    def give_back(self) -> None:
+        """Let go of memory that only makes the next question a little faster."""
+        self._database.give_back()
+
     def close(self) -> None:
         """Close every connection; the index is one file again afterwards. Harmless when called twice."""
         self._database.close()

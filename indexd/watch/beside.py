@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from indexd.errors import NotRegular
+from indexd.errors import NotRegular, raise_machines_fault
 from indexd.watch.ignore import PICTURE_ENDS
 from indexd.watch.paths import absolute
 from indexd.watch.regular import open_regular
@@ -31,7 +31,10 @@ def is_text(rel: bytes) -> bool:
 
 
 def pictures_of(root: bytes, rel: bytes) -> list[bytes]:
-    """The pictures below `root` that lie there now and that the text at `rel` may be about."""
+    """The pictures below `root` that lie there now and that the text at `rel` may be about.
+
+    Raises OSError where the machine keeps that from being told.
+    """
     folder, slash, name = rel.rpartition(b"/")
     if name.lower() == LOG_NAME:
         names = _newest(absolute(root, rel))
@@ -47,6 +50,9 @@ def _newest(log: bytes) -> list[bytes]:
     try:
         with open_regular(log) as file:
             head = file.read(_LOG_HEAD_BYTES)
-    except (OSError, NotRegular):
+    except OSError as error:
+        raise_machines_fault(error)
+        return []
+    except NotRegular:
         return []
     return list(dict.fromkeys(_NAMED.findall(head)))[:NEWEST_OF_LOG]

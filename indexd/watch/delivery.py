@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 _REMEMBERED_FILES = 50_000
 _REMEMBERED_SECONDS = 600.0
 _REMEMBERED_JOB_SECONDS = 30.0
+_FORGET_EVERY_SECONDS = 60.0
 _MARK_AT_ONCE = 500
 # Above this, one list of all known files is quicker than a question for each path.
 _ASKED_ONE_BY_ONE = 200
@@ -40,6 +41,7 @@ class Delivery:
         self._deliver = deliver
         self._wall = wall
         self._sent: dict[bytes, tuple[FileStamp, float]] = {}
+        self._forgotten_at = wall()
         self._missing: dict[bytes, FileStamp] | None = None
         self._missing_by_stamp: dict[FileStamp, bytes] = {}
 
@@ -63,10 +65,13 @@ class Delivery:
                 if sent[1] > limit and not is_gone(absolute(self._root.path, rel))
             }
             return
-        limit = self._wall() - _REMEMBERED_SECONDS
-        self._sent = {rel: sent for rel, sent in self._sent.items() if sent[1] > limit}
+        self._forget_late(self._wall())
         # What is missing may have been relocated or forgotten by a command since.
         self._missing = None
+
+    def _forget_late(self, now: float) -> None:
+        self._sent = {rel: sent for rel, sent in self._sent.items() if sent[1] > now - _REMEMBERED_SECONDS}
+        self._forgotten_at = now
 
     def forget_sent(self) -> None:
         """The folder was away: what was handed over meanwhile may not have been found there, and is handed over again."""
@@ -109,10 +114,14 @@ class Delivery:
         except Exception:
             log.exception("the handler failed on %s", display(absolute(root.path, rel)))
             return False
-        self._sent[rel] = (stamp, self._wall())
+        now = self._wall()
+        self._sent[rel] = (stamp, now)
         if len(self._sent) > _REMEMBERED_FILES:
             for old in list(self._sent)[: _REMEMBERED_FILES // 2]:
                 del self._sent[old]
+        # Between two comparisons, which may lie far apart, some 500 bytes a file would add up. The clock may jump back.
+        if abs(now - self._forgotten_at) > _FORGET_EVERY_SECONDS:
+            self._forget_late(now)
         return True
 
     def at_or_below(self, rels: Sequence[bytes]) -> Iterator[bytes]:
@@ -125,10 +134,7 @@ class Delivery:
                 yield from self._known.known(self._root.id, rel)
             return
         gone = frozenset(rels)
-        for rel in self._known.known(self._root.id):
-            parts = rel.split(b"/")
-            if any(b"/".join(parts[:depth]) in gone for depth in range(1, len(parts))):
-                yield rel
+        yield from [rel for rel, *_ in self._known.rows(self._root.id) if _lies_in(rel, gone)]
 
     def mark_gone(self, rels: Iterable[bytes], may_mark: Callable[[], bool]) -> int:
         """Mark files missing that are surely gone. `may_mark` is asked before each batch: is the root still the root?"""
@@ -164,3 +170,8 @@ class Delivery:
         self._missing_files().pop(rel, None)
         if self._missing_by_stamp.get(stamp) == rel:
             del self._missing_by_stamp[stamp]
+
+
+def _lies_in(rel: bytes, folders: frozenset[bytes]) -> bool:
+    parts = rel.split(b"/")
+    return any(b"/".join(parts[:depth]) in folders for depth in range(1, len(parts)))

@@ -74,6 +74,8 @@ class RootEvents:
         dropped = drop_cookie(self._root.path)
         if dropped == "dropped":
             self._cookie_due = now + _COOKIE_SECONDS
+            if self.mode == "native":
+                self.reason = f"events by {self._watcher.name}"
         elif self.mode == "native":
             why = "read-only" if dropped == "read-only" else "not writable now"
             self.reason = f"events by {self._watcher.name}; untested, because the folder is {why}"

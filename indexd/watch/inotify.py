@@ -14,7 +14,8 @@ import struct
 import threading
 from pathlib import Path
 
-from indexd.watch.paths import absolute
+from indexd.errors import is_machines_fault
+from indexd.watch.paths import absolute, display
 from indexd.watch.watcher import Change, Enters, Failed, Hint, Notify, WatcherFailed
 
 _ATTRIB, _CLOSE_WRITE = 0x4, 0x8
@@ -33,6 +34,8 @@ _CHANGES: tuple[tuple[int, Change], ...] = (
     (_MOVED_TO, "renamed"),
     (_CREATE | _CLOSE_WRITE | _ATTRIB, "changed"),
 )
+
+_PASSING = (errno.ENFILE, errno.ENOMEM)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,18 +62,19 @@ class InotifyWatcher:
 
     def start(self, notify: Notify, failed: Failed) -> None:
         """Set the watches, then read events in a thread. Raises WatcherFailed."""
-        self._queue = _libc.inotify_init1(_IN_FLAGS)
-        if self._queue < 0:
-            number = ctypes.get_errno()
-            raise WatcherFailed(_limit_sentence("max_user_instances", number), lasting=True)
-        self._stop_read, self._stop_write = os.pipe()
+        thread = threading.Thread(target=self._run, args=(notify, failed), name="inotify", daemon=True)
         try:
+            self._stop_read, self._stop_write = os.pipe()
+            self._open_queue()
             self._watch_tree(b"")
-        except BaseException:
+            thread.start()
+        except BaseException as error:
             self.close()
+            # RuntimeError: the system starts no more threads.
+            if isinstance(error, (OSError, RuntimeError)):
+                raise WatcherFailed(f"the folder cannot be watched now: {error}") from error
             raise
-        self._thread = threading.Thread(target=self._run, args=(notify, failed), name="inotify", daemon=True)
-        self._thread.start()
+        self._thread = thread
 
     def close(self) -> None:
         """End the thread and give the watches back to the system."""
@@ -82,6 +86,17 @@ class InotifyWatcher:
             if descriptor >= 0:
                 os.close(descriptor)
         self._queue = self._stop_read = self._stop_write = -1
+
+    def _open_queue(self) -> None:
+        self._queue = _libc.inotify_init1(_IN_FLAGS)
+        if self._queue >= 0:
+            return
+        number = ctypes.get_errno()
+        # The same number stands for the limit of this user's watchers and for that of this process' handles.
+        os.close(os.dup(self._stop_read))
+        if number in _PASSING:
+            raise OSError(number, os.strerror(number))
+        raise WatcherFailed(_limit_sentence("max_user_instances", number), lasting=True)
 
     def _run(self, notify: Notify, failed: Failed) -> None:
         poll = select.poll()
@@ -157,7 +172,10 @@ class InotifyWatcher:
             try:
                 with os.scandir(absolute(self._root, rel)) as entries:
                     below = [prefix + entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            except OSError:
+            except OSError as error:
+                if is_machines_fault(error):
+                    # What lies below stays unwatched, and nobody would know.
+                    raise WatcherFailed(f"{display(rel)} cannot be listed: {error.strerror}") from error
                 continue
             folders.extend(filter(self._enters, below))
 
@@ -169,7 +187,9 @@ class InotifyWatcher:
             self._watch_of[rel] = watch
             return True
         number = ctypes.get_errno()
-        if number in (errno.ENOSPC, errno.ENOMEM):
+        if number in _PASSING:
+            raise WatcherFailed(f"the system refuses to watch: {os.strerror(number)}")
+        if number == errno.ENOSPC:
             raise WatcherFailed(_limit_sentence("max_user_watches", number), lasting=True)
         if not rel:
             raise WatcherFailed(f"the folder cannot be watched: {os.strerror(number)}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from indexd.watch.known_tree import KnownRow
 from indexd.watch.stamp import FileStamp
 
 
@@ -15,6 +15,10 @@ class KnownFiles(Protocol):
 
     def known(self, root_id: int, under: bytes = b"", /) -> dict[bytes, FileStamp]:
         """Present files at or below `under`, those with a problem included."""
+        ...
+
+    def rows(self, root_id: int, under: bytes = b"", /) -> Iterator[KnownRow]:
+        """The same, one by one in the order of their paths; to be taken up at once, the index stays as it is meanwhile."""
         ...
 
     def missing(self, root_id: int, /) -> dict[bytes, FileStamp]:
@@ -36,17 +40,6 @@ class KnownFiles(Protocol):
     def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp, /) -> bool:
         """The file is now called `new_rel`, present. False: the old path is not known, so the file must be read."""
         ...
-
-
-def recall(known: KnownFiles, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
-    """`known.known(…)` in half the time: a hundred thousand small tuples at once set off collections that free nothing."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return known.known(root_id, under)
-    finally:
-        if collects:
-            gc.enable()
 
 
 class KnownInMemory:
@@ -73,6 +66,11 @@ class KnownInMemory:
             if not under:
                 return dict(present)
             return {rel: stamp for rel, stamp in present.items() if rel == under or rel.startswith(inside)}
+
+    def rows(self, root_id: int, under: bytes = b"") -> Iterator[KnownRow]:
+        """The same, in the order of their paths."""
+        for rel, stamp in sorted(self.known(root_id, under).items()):
+            yield rel, *stamp
 
     def missing(self, root_id: int) -> dict[bytes, FileStamp]:
         """Files that were marked missing."""

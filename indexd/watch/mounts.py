@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexd.errors import is_shortage
+
 _MOUNTS = Path("/proc/self/mountinfo")
 
 # Changes that other machines (or the host of a virtual machine) make there give no events here.
@@ -48,13 +50,18 @@ class Mount:
 
 
 def mount_of(path: bytes, table: bytes | None = None) -> Mount:
-    """What is known of the file system under a folder; `table` is the text of /proc/self/mountinfo (None = read it)."""
+    """What is known of the file system under a folder; `table` is the text of /proc/self/mountinfo (None = read it).
+
+    Raises OSError where the system has no handle to give: a share must not be taken for a disk.
+    """
     if table is None:
         if sys.platform != "linux":
             return Mount()
         try:
             table = _MOUNTS.read_bytes()
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                raise
             return Mount()
     real = os.path.realpath(path)
     best, name = b"", ""

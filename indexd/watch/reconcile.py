@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from indexd.errors import is_shortage
 from indexd.watch.beside import is_text
 from indexd.watch.ignore import Selection
+from indexd.watch.known_tree import KnownTree, Stamp
 from indexd.watch.paths import absolute
 from indexd.watch.stamp import FileStamp, is_relocated
 
@@ -61,13 +63,14 @@ class Comparison:
 
     Only real folders are entered (no links, no junctions), and only regular files that the selection wants are found.
     A known file is compared whatever the selection says. `folder_times` maps each folder to its mtime in ns, taken
-    before its names were read, so that a later change is always seen. `texts` are those beside pictures, with their mtime in ns.
+    before its names were read, so that a later change is always seen; `slices` raises OSError where the system has no handle
+    or memory to give. `texts` are those beside pictures, with their mtime in ns.
     """
 
     def __init__(
         self,
         root: bytes,
-        known: dict[bytes, FileStamp],
+        known: KnownTree,
         selection: Selection,
         *,
         under: bytes = b"",
@@ -95,12 +98,13 @@ class Comparison:
         while folders:
             folder = folders.pop()
             prefix = folder + b"/" if folder else b""
+            here = self._known.enter(prefix)
             for entries in self._listed(folder):
                 try:
-                    entries_left -= self._compare(prefix, entries, folders, found)
-                except OSError:
+                    entries_left -= self._compare(prefix, here, entries, folders, found)
+                except OSError as error:
                     # The listing broke off. Nothing can be said of what was not listed.
-                    self.report.unreadable.append(folder)
+                    self._not_read(folder, error)
                     break
                 if entries_left <= 0:
                     yield found
@@ -112,7 +116,7 @@ class Comparison:
         """After the slices: known files that the pass should have seen and did not. They are candidates, no verdict."""
         unreadable = tuple(folder + b"/" if folder else b"" for folder in self.report.unreadable)
         start = len(self._under) + 1 if self._under else 0
-        for rel in self._known:
+        for rel, _ in self._known.left():
             if unreadable and rel.startswith(unreadable):
                 continue
             if self._kept_folders and rel[start:].partition(b"/")[0] in self._kept_folders and b"/" in rel[start:]:
@@ -132,16 +136,30 @@ class Comparison:
                     yield itertools.chain((first,), itertools.islice(entries, SLICE_ENTRIES - 1))
         except (FileNotFoundError, NotADirectoryError):
             return
-        except OSError:
+        except OSError as error:
             # Nothing can be said of what lies below, so nothing there is taken for gone.
-            self.report.unreadable.append(folder)
+            self._not_read(folder, error)
 
-    def _compare(self, prefix: bytes, entries: Iterator[os.DirEntry[bytes]], folders: list[bytes], found: Found) -> int:
+    def _not_read(self, folder: bytes, error: OSError) -> None:
+        """Its time says nothing, so the next sweep looks again. A process without handles reads no folder: all is begun anew."""
+        if is_shortage(error):
+            raise error
+        self.report.unreadable.append(folder)
+        self.folder_times[folder] = UNTRUSTED
+
+    def _compare(
+        self,
+        prefix: bytes,
+        here: dict[bytes, Stamp],
+        entries: Iterator[os.DirEntry[bytes]],
+        folders: list[bytes],
+        found: Found,
+    ) -> int:
         """Compare the entries and count them. A million files go through this loop: one lookup and one stat for each."""
-        take, inodes, unchanged, others = self._known.pop, self._inodes, 0, 0
+        take, inodes, unchanged, others = here.pop, self._inodes, 0, 0
         for entry in entries:
-            rel = prefix + entry.name
-            old = take(rel, None)
+            name = entry.name
+            old = take(name, None)
             try:
                 if old is not None:
                     now = entry.stat(follow_symlinks=False)
@@ -149,13 +167,14 @@ class Comparison:
                         unchanged += 1
                         continue
                 others += 1
+                rel = prefix + name
                 if old is None:
                     self._unknown(entry, rel, folders, found)
                 elif not stat.S_ISREG(now.st_mode):
-                    self._known[rel] = old
+                    here[name] = old
                 elif self._selection.wants(rel):
                     stamp = FileStamp.of(now, inodes=inodes)
-                    relocated = is_relocated(old, stamp)
+                    relocated = is_relocated(FileStamp(*old), stamp)
                     self.report.changed += not relocated
                     unchanged += relocated
                     others -= relocated

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from indexd.errors import StoreUnavailable
+from indexd.errors import StoreUnavailable, may_pass
 from indexd.watch.known import KnownFiles
 from indexd.watch.paths import display
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
@@ -115,12 +115,15 @@ class RootWatch:
         try:
             due = self._rounds.turn()
             self._tell(self._rounds.status())
-        except StoreUnavailable as error:
-            log.error("%s waits for the index and is compared again then: %s", display(self.root.path), error)
-            return self._after_mistake()
-        except Exception:
+        except Exception as error:
             # A root must not fall silent because of one mistake: say so, and compare everything again.
-            log.exception("watching %s went wrong; it is compared with the index again", display(self.root.path))
+            path = display(self.root.path)
+            if isinstance(error, StoreUnavailable):
+                log.error("%s waits for the index and is compared again then: %s", path, error)
+            elif may_pass(error):
+                log.error("%s is compared with the index again in %g s: %s", path, _MISTAKE_PAUSE_SECONDS, error)
+            else:
+                log.exception("watching %s went wrong; it is compared with the index again", path)
             return self._after_mistake()
         return due
 

@@ -163,15 +163,24 @@ class RootRounds:
             self._events.close()
             self._scans.drop()
         elif verdict == "replaced":
+            self._look_at_mount(first)
             if not first:
                 what = "is another folder now" if was_there else "is there again"
                 self._on_event("online", f"{path} {what}; it is compared with the index", self.root.id)
-            self._mount = self._events.mount = mount_of(self.root.path)
-            self._scans.inodes = self._mount.inodes
             self._events.open(now)
             self._scans.start_anew("scan")
             self._want_full("scan", now)
         return verdict
+
+    def _look_at_mount(self, first: bool) -> None:
+        try:
+            self._mount = self._events.mount = mount_of(self.root.path)
+        except OSError:
+            # Without that it must not be watched, and the next look must see it come once more.
+            self._standing.forget()
+            self._first = first
+            raise
+        self._scans.inodes = self._mount.inodes
 
     def _tell_of_stranger(self) -> None:
         """Say once when a scan found another folder in the place of the indexed one, and when it is the right one again."""

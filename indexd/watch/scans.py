@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from indexd.watch.beside import pictures_of
 from indexd.watch.delivery import Delivery
-from indexd.watch.known import KnownFiles, recall
+from indexd.watch.known import KnownFiles
+from indexd.watch.known_tree import KnownTree
 from indexd.watch.reconcile import TEXTS_MAX, Comparison, Found, changed_folders
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.settle import Settler, Source
@@ -133,14 +134,13 @@ class Scans:
             started = self._clock()
             self._delivery.forget_old()
             known = self._known_under(b"")
-            known_count = len(known)
-            self._standing.expect(known_count)
+            self._standing.expect(known.count)
             yield
             comparison = Comparison(self._root.path, known, self._root.selection, inodes=self.inodes)
             if not (yield from self._look(comparison, known, full.source)):
                 return
             self._folder_times = comparison.folder_times
-            if not self._standing.judge(known_count, comparison.report.present):
+            if not self._standing.judge(known.count, comparison.report.present):
                 self._exchange(full.source)
                 return
             yield from self._mark_gone(comparison)
@@ -178,30 +178,20 @@ class Scans:
             yield
         self.sweep_seconds = self._clock() - started
 
-    def _known_under(self, rel: bytes) -> dict[bytes, FileStamp]:
-        return {} if self._root.purpose == "jobs" else recall(self._known, self._root.id, rel)
+    def _known_under(self, rel: bytes) -> KnownTree:
+        return KnownTree() if self._root.purpose == "jobs" else KnownTree(self._known.rows(self._root.id, rel))
 
     def _exchange(self, source: Source) -> None:
         self.exchanged = True
         self.start_anew(source)
 
-    def _look(
-        self, comparison: Comparison, known: dict[bytes, FileStamp], source: Source
-    ) -> Generator[None, None, bool]:
+    def _look(self, comparison: Comparison, known: KnownTree, source: Source) -> Generator[None, None, bool]:
         """Take what is found. False: another folder came meanwhile, nothing more may be said of this one."""
-        names: dict[FileStamp, bytes] | None = None
-
-        def elsewhere(stamp: FileStamp) -> bytes | None:
-            nonlocal names
-            if names is None:
-                names = {known_stamp: rel for rel, known_stamp in known.items()}
-            return names.get(stamp)
-
         for found in comparison.slices():
             if not self._standing.is_unchanged():
                 self._exchange(source)
                 return False
-            self._take(found, elsewhere, source)
+            self._take(found, known.find, source)
             yield
         if self._root.purpose == "images":
             yield from self._take_texts(comparison)
@@ -212,11 +202,11 @@ class Scans:
         fresh = [(rel, mtime_ns) for rel, mtime_ns in comparison.texts if self._texts_seen.get(rel) != mtime_ns]
         if len(self._texts_seen) + len(fresh) > 2 * TEXTS_MAX:
             self._texts_seen.clear()
-        self._texts_seen.update(fresh)
         for start in range(0, len(fresh), _TEXTS_AT_ONCE):
             some = fresh[start : start + _TEXTS_AT_ONCE]
             beside = {rel: pictures_of(self._root.path, rel) for rel, _ in some}
             read_at = self._known.silent(self._root.id, [rel for rels in beside.values() for rel in rels])
+            self._texts_seen.update(some)
             for text, mtime_ns in some:
                 self.late += [rel for rel in beside[text] if mtime_ns / 1e9 > read_at.get(rel, float("inf"))]
             yield

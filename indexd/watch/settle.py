@@ -95,7 +95,11 @@ class Settler:
             if due is None or due > now:
                 break
             _, rel = heapq.heappop(self._due)
-            self._judge(rel, self._waiting[rel], now, ready)
+            try:
+                self._judge(rel, self._waiting[rel], now, ready)
+            except BaseException:
+                heapq.heappush(self._due, (due, rel))
+                raise
         return ready
 
     def _judge(self, rel: bytes, waiting: _Waiting, now: float, ready: Ready) -> None:

@@ -9,6 +9,7 @@ from indexd.watch.paths import display
 from indexd.watch.roots import Place, Stranger, examine
 
 Verdict = Literal["same", "offline", "replaced"]
+_UNSEEN = Place(None, "not looked at yet")
 
 
 class Standing:
@@ -24,7 +25,7 @@ class Standing:
         self._path = path
         self.trusted = trusted
         self.stranger = stranger
-        self._place = Place(None, "not looked at yet")
+        self._place = _UNSEEN
         self._stranger = ""
 
     @property
@@ -49,6 +50,10 @@ class Standing:
             self._stranger = ""
             return "offline"
         return "same" if self._place.identity == before.identity else "replaced"
+
+    def forget(self) -> None:
+        """What lies there counts as never looked at: the next look finds a folder that came."""
+        self._place = _UNSEEN
 
     def is_unchanged(self) -> bool:
         """Whether the folder of the last look lies there still."""

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from indexd.errors import CallCancelled, ModelOff
+from indexd.errors import CallCancelled, ModelOff, raise_machines_fault
 from indexd.worker import answers
 from indexd.worker.calls import (
     FACES,
@@ -225,7 +225,8 @@ class FakeWorkers:
             mine: list[FoundRegion] = []
             try:
                 seen = self.faces[path] if path in self.faces else [(b"face" + Path(os.fsdecode(path)).read_bytes())]
-            except OSError:
+            except OSError as error:
+                raise_machines_fault(error)
                 seen, problems[place] = [], "cannot be read"
             for nth, face in enumerate(seen):
                 vector = direction(face, self.dim) if isinstance(face, bytes) else np.asarray(face, np.float32)
@@ -248,7 +249,8 @@ class FakeWorkers:
             return np.asarray(known, np.float32)
         try:
             return direction(Path(os.fsdecode(path)).read_bytes(), self.dim)
-        except OSError:
+        except OSError as error:
+            raise_machines_fault(error)
             return np.full(self.dim, np.nan, np.float32)
 
 

@@ -6,6 +6,7 @@ thread sleeps on a condition while there is nothing to do, and on the child's pi
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import pickle
@@ -67,15 +68,24 @@ class Lane:
             if self._stopping:
                 handle.fail(CallCancelled("indexd is stopping and takes no more calls"))
                 return handle
+            if self._thread is None:
+                try:
+                    self._thread = self._started()
+                except RuntimeError as error:
+                    handle.fail(OSError(errno.EAGAIN, f"the {self._name} lane cannot begin: {error}"))
+                    return handle
             if not self._flights:
                 self._heard_at = time.monotonic()
             self._flights.add(Flight(handle, number, message, on_progress, timeout_seconds))
             self._send(message)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._supervise, name=f"lane-{self._name}", daemon=True)
-                self._thread.start()
             self._condition.notify_all()
         return handle
+
+    def _started(self) -> threading.Thread:
+        """Raises RuntimeError where the system starts no more threads."""
+        thread = threading.Thread(target=self._supervise, name=f"lane-{self._name}", daemon=True)
+        thread.start()
+        return thread
 
     def status(self) -> LaneStatus:
         """How the lane stands."""

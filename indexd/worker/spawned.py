@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import queue
 import threading
@@ -18,7 +19,7 @@ class Spawned:
     """
 
     def __init__(self, lane: str, settings: WorkerSettings) -> None:
-        """Raises OSError: no descriptors, no memory, no processes."""
+        """Raises OSError: no descriptors, no memory, no processes, no threads."""
         spawn = multiprocessing.get_context("spawn")
         self.connection, theirs = spawn.Pipe()
         with theirs:
@@ -34,7 +35,13 @@ class Spawned:
         self._sender = threading.Thread(
             target=_send_all, args=(self.connection, self._outbox), name=f"lane-{lane}-send", daemon=True
         )
-        self._sender.start()
+        try:
+            self._sender.start()
+        except RuntimeError as error:
+            self._process.kill()
+            self._process.join()
+            self.connection.close()
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     @property
     def pid(self) -> int | None:

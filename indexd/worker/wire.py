@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from indexd.errors import CallCancelled, IndexdError, OutOfMemory
+from indexd.errors import CallCancelled, IndexdError, OutOfMemory, is_shortage
 from indexd.worker.calls import AnyCall, Progress
 
 
@@ -96,8 +97,15 @@ FromChild = Begun | Told | Finished | Failed | Residents | Leaving | Logged
 def portable(error: BaseException) -> Exception:
     """`error` as it can cross: ours and the system's as they are, out of memory as OutOfMemory, a defect as WorkerBug.
 
-    A library's own kind of OSError becomes a plain one: the daemon would have to import that library to read it.
+    What came of the system having no handle or process to give is that, whatever it was called on its way up: no picture,
+    model or job is to blame. A library's own kind of OSError becomes a plain one: the daemon would have to import that
+    library to read it.
     """
+    short = _shortage_behind(error)
+    if short is not None:
+        told = str(error).splitlines()
+        text = told[0] if told and error is not short else short.strerror or "nothing left"
+        return OutOfMemory(f"out of memory: {text}") if short.errno == errno.ENOMEM else OSError(short.errno, text)
     if isinstance(error, OSError) and type(error).__module__ != "builtins":
         return OSError(error.errno, error.strerror) if error.errno and error.strerror else OSError(str(error))
     if isinstance(error, (IndexdError, OSError)):
@@ -112,3 +120,14 @@ def portable(error: BaseException) -> Exception:
     if isinstance(error, KeyboardInterrupt):
         return CallCancelled("interrupted")
     return WorkerBug("".join(traceback.format_exception(error)).rstrip())
+
+
+def _shortage_behind(error: BaseException) -> OSError | None:
+    """The OSError of that kind which led to `error`, or which it is."""
+    seen: list[BaseException] = []
+    while error not in seen:
+        if isinstance(error, OSError) and is_shortage(error):
+            return error
+        seen.append(error)
+        error = error.__cause__ or (error if error.__suppress_context__ else error.__context__) or error
+    return None

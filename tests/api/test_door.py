@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 from indexd.api.client import Address, _Connection
 from indexd.api.connect import address_of, connect, daemon
 from indexd.api.guard import BODY_LIMIT_BYTES
+from indexd.api.listen import Listener
 from indexd.api.pictures import PictureBytes
 from indexd.api.routes import TABLE
 from indexd.api.server import Server
@@ -362,3 +365,24 @@ def test_a_daemon_that_dies_in_the_middle_is_named(short_home: Path) -> None:
     closing.join()
     listener.close()
     assert not config.places.token.exists()
+
+
+def test_a_visitor_waits_for_a_handle_and_the_log_is_not_flooded_meanwhile(
+    open_door: Opens, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = open_door()
+    real, refused = Listener._accept, []  # type: ignore[attr-defined]
+
+    over = time.monotonic() + 0.3
+
+    def accept(listener: Listener) -> object:
+        if time.monotonic() < over:
+            refused.append(1)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(listener)
+
+    monkeypatch.setattr(Listener, "_accept", accept, raising=False)
+    monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", 0.05)
+    assert opened.client.status().running
+    assert 0 < len(refused) < 20
+    assert sum("out of system resource" in record.getMessage() for record in caplog.records) == len(refused)

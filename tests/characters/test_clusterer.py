@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from indexd.characters.clusterer import Clusterer
 from indexd.characters.keeper import Keeper
 from indexd.characters.measure import agreement, precision_recall
 from indexd.characters.operations import suggest
+from indexd.errors import IndexdError
 from indexd.store.index import Store
 from indexd.worker.calls import ClusterFaces, Progress, WorkerSettings
 from indexd.worker.workers import Workers
 from indexd_schemas.characters import Suggestions
 from tests.characters.library import Grown, HereWorkers
 from tests.characters.truth import faces, names_of
+from tests.shortage import Shortage
 
 WAIT = 180.0
 
@@ -48,6 +52,41 @@ def test_faces_become_characters_and_new_ones_are_given_to_them_at_once(
     precision, recall = precision_recall(expected, np.where(given > 0, given, -1))
     assert precision >= 0.98
     assert recall >= 0.9
+
+
+def test_a_start_without_handles_costs_new_faces_only_the_time_until_there_are_some(
+    store: Store, grown: Grown, clusterer: Clusterer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown.add(faces(400))
+    cluster(clusterer)
+    monkeypatch.setattr("indexd.characters.keeper.RETRY_SECONDS", 0.01)
+    later = Keeper(store, 0.75, 0.05)
+    shortage = Shortage(monkeypatch)
+    shortage.refuse(2, 1000)
+    later.start()
+    while not shortage.met:
+        time.sleep(0.001)
+    shortage.refuse(0, 0)
+    regions = grown.add(faces(100, part=1))
+    end = time.monotonic() + WAIT
+    while not (grown.whose(regions.tolist()) > 0).any():
+        assert time.monotonic() < end, "nobody got a new face"
+        time.sleep(0.01)
+    later.stop()
+
+
+def test_a_clustering_that_gets_no_thread_is_not_under_way_for_ever(
+    grown: Grown, clusterer: Clusterer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    grown.add(faces(20))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        with pytest.raises(IndexdError, match="thread"):
+            clusterer.start()
+    cluster(clusterer)
 
 
 def test_corrections_survive_a_clustering_and_ids_stay(

@@ -20,6 +20,7 @@ from indexd.jobs.runner import JobRunner
 from indexd.worker.fake import FakeWorkers
 from indexd_schemas.settings import Notify
 from tests.jobs.conftest import Room
+from tests.shortage import Shortage
 
 SMALL = b"kind: txt2img\nprompt: a fox\nsize: 64x64\ncount: 2\n"
 TELL = "import json, os, sys; open({file!r}, 'a').write(json.dumps([sys.argv[1:], {{k: v for k, v in os.environ.items() if k.startswith('INDEXD_JOB_')}}]) + '\\n')"
@@ -85,6 +86,21 @@ def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(t
         "INDEXD_JOB_NAME": name, "INDEXD_JOB_ID": str(job), "INDEXD_JOB_STATE": "done", "INDEXD_JOB_PICTURES": "2",
         "INDEXD_JOB_FOLDER": folder, "INDEXD_JOB_REASON": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_end_is_told_of_when_there_are_handles_again(
+    told: Opens, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("indexd.jobs.announce.RETRY_SECONDS", 0.01)
+    here = told("{id}")
+    job = here.make()
+    shortage = Shortage(monkeypatch)
+    shortage.refuse(0, count)
+    here.announcer.start()
+    until(here.calls)
+    here.announcer.stop()
+    assert [arguments for arguments, _ in here.calls()] == [[str(job)]]
 
 
 def test_only_the_ends_that_were_asked_for(told: Opens) -> None:

@@ -111,3 +111,22 @@ def test_closing_while_others_read_ends_them_with_a_sentence(tmp_path: Path) -> 
         store.close()
 
     assert _together(read, read, close) == []
+
+
+def test_readers_at_rest_give_their_pages_back_and_go_on(store: Store, library: Library) -> None:
+    library.store.images.record([library.sighting(f"{n}.png", prompt=f"a cat {n}") for n in range(2000)], 1.0)
+
+    def ask() -> int:
+        return len(store.files.known(library.root.id))
+
+    def cached() -> int:
+        ours = [one for one in apsw.connections() if one.filename == str(store.path) and one.readonly("main")]
+        return sum(one.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] for one in ours)
+
+    assert ask() == 2000
+    before = cached()
+    store.give_back()
+    assert cached() < before / 4
+    assert ask() == 2000
+    library.add("one more.png")
+    assert ask() == 2001

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from indexd.watch.ignore import Selection
+from indexd.watch.known_tree import KnownTree
 from indexd.watch.reconcile import SLICE_ENTRIES, UNTRUSTED, Comparison, changed_folders, is_gone
 from indexd.watch.stamp import FileStamp
 from tests.watch.hand_driven import old_file, set_age, stamp_of
@@ -22,7 +23,8 @@ def compare(
     folder: Path, known: dict[bytes, FileStamp], **options: object
 ) -> tuple[Comparison, list[bytes], list[bytes]]:
     """The finished pass, what it found, and what it did not see."""
-    passed = Comparison(os.fsencode(folder), known, Selection(), **options)  # type: ignore[arg-type]
+    tree = KnownTree((rel, *stamp) for rel, stamp in known.items())
+    passed = Comparison(os.fsencode(folder), tree, Selection(), **options)  # type: ignore[arg-type]
     found = [finding.rel for batch in passed.slices() for finding in batch]
     return passed, sorted(found), sorted(passed.unseen())
 
@@ -75,7 +77,7 @@ def test_a_pass_over_many_files_comes_in_slices(folder: Path) -> None:
         for part in range(SLICE_ENTRIES // 2):
             (folder / f"{number}").mkdir(exist_ok=True)
             (folder / f"{number}" / f"{part}.png").touch()
-    sizes = [len(batch) for batch in Comparison(os.fsencode(folder), {}, Selection()).slices()]
+    sizes = [len(batch) for batch in Comparison(os.fsencode(folder), KnownTree(), Selection()).slices()]
     assert sum(sizes) == 3 * (SLICE_ENTRIES // 2)
     assert len(sizes) > 1
     assert max(sizes) <= 2 * SLICE_ENTRIES

@@ -17,7 +17,15 @@ import psutil
 import pytest
 from PIL import UnidentifiedImageError
 
-from indexd.errors import CallCancelled, CallTimedOut, StorageFull, WorkerDied
+from indexd.errors import (
+    CallCancelled,
+    CallTimedOut,
+    OutOfMemory,
+    RenderFailed,
+    StorageFull,
+    WorkerDied,
+    is_shortage,
+)
 from indexd.worker import child
 from indexd.worker.calls import Drill, Priority, Progress, WorkerSettings
 from indexd.worker.handle import OnProgress
@@ -312,6 +320,34 @@ def test_a_lane_without_descriptors_for_a_moment_starts_its_worker_later(
     assert [kind for kind, _ in events] == ["worker_died"]
 
 
+@pytest.mark.parametrize("name", ["lane-decode", "lane-decode-send"])
+def test_a_lane_that_gets_no_thread_says_so_or_begins_later_and_is_not_deaf_for_good(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    real, refused = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == name and not refused:
+            refused.append(name)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr("indexd.worker.lane.FIRST_PAUSE_SECONDS", 0.01)
+    events: list[str] = []
+    workers = Workers(settings, lambda _kind, text: events.append(text))
+    first = workers.submit(Drill("echo", payload=1))
+    if name == "lane-decode":
+        error = first.future.exception(WAIT)
+        assert error is not None and is_shortage(error)
+    else:
+        assert first.result(WAIT) == 1
+        assert "can't start new thread" in events[0]
+    assert refused
+    assert workers.submit(Drill("echo", payload=2)).result(WAIT) == 2
+    workers.stop(0.0)
+
+
 class Unreadable:
     """Crosses to the child and cannot be read when it comes back, as an error of a library that is not installed here."""
 
@@ -350,6 +386,26 @@ def test_errors_of_libraries_cross_as_plain_ones() -> None:
     assert (type(crossed), str(crossed)) == (OSError, "cannot identify image file")
     missing = FileNotFoundError(errno.ENOENT, "No such file", "/x")
     assert portable(missing) is missing
+
+
+def test_a_shortage_crosses_as_what_it_is_whatever_it_was_called_on_its_way() -> None:
+    def called(number: int) -> Exception:
+        try:
+            try:
+                raise OSError(number, os.strerror(number), "/models/x.safetensors")
+            except OSError as error:
+                raise ValueError("no such file, it seems") from error
+        except ValueError:
+            try:
+                raise RenderFailed("the LoRA x cannot be read")
+            except RenderFailed as error:
+                return portable(error)
+
+    crossed = called(errno.ENFILE)
+    assert isinstance(crossed, OSError) and crossed.errno == errno.ENFILE
+    assert "the LoRA x cannot be read" in str(crossed)
+    assert isinstance(called(errno.ENOMEM), OutOfMemory)
+    assert isinstance(called(errno.EACCES), RenderFailed)
 
 
 def test_stop_does_not_wait_for_a_worker_that_cannot_start(

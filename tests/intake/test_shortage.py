@@ -1,0 +1,65 @@
+"""No file handle is left, at every single moment of reading a picture: it is read later, with what stands beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from indexd import intake, registry
+from indexd.intake import Intake
+from indexd.registry import IntakeContext
+from indexd.store.index import Store
+from indexd.store.records import Recorded
+from indexd.watch.stamp import FileStamp, SettledFile
+from indexd_schemas.settings import Settings
+from tests.shortage import Shortage, each_refused
+
+TEXT = "a lighthouse\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64"
+WAIT_SECONDS = 30.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    registry.load_handlers()
+    with Store.open(tmp_path / "index.db") as store:
+        yield store
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_picture_is_read_with_its_texts_whenever_handles_are_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    root = store.roots.ensure(str(folder).encode(), "images")
+    monkeypatch.setattr(intake, "RETRY_SECONDS", 0.001)
+    recorded: list[Recorded] = []
+    takes = Intake(store, IntakeContext(Settings()), recorded.extend, pytest.fail, readers=1)
+    shortage = Shortage(monkeypatch)
+    takes.start()
+    try:
+        for number in each_refused(shortage, count):
+            with shortage.paused():
+                path = folder / f"{number}.png"
+                Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+                path.with_suffix(".txt").write_text(TEXT)
+            takes.deliver(SettledFile(root.id, root.path, path.name.encode(), FileStamp.of(path.stat()), "images"))
+            _until(lambda number=number: len(recorded) > number)  # type: ignore[misc]
+            with shortage.paused():
+                row = store.images.rows([recorded[-1].image_id or 0])[recorded[-1].image_id or 0]
+                assert row.prompt == "a lighthouse", number
+    finally:
+        shortage.refuse(0, 0)
+        takes.stop()
+    assert number >= 2
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.001)

@@ -1,0 +1,156 @@
+"""No file handle is left, at every single moment of watching: nothing stays unseen until the next full comparison."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from indexd.errors import may_pass
+from indexd.watch import inotify, reconcile
+from indexd.watch.inotify import InotifyWatcher
+from indexd.watch.roots import WatchOptions
+from indexd.watch.watcher import Hint, WatcherFailed
+from tests.shortage import Shortage, each_refused
+from tests.watch.hand_driven import HandDriven, old_file
+
+SOON = 60.0
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
+
+
+def _run(hand: HandDriven, seconds: float = 0.0) -> None:
+    """As the thread of a root does it: what the machine refuses is told, and everything is compared again."""
+    assert hand.rounds is not None
+    until = hand.now + seconds
+    for _ in range(100):
+        try:
+            hand.run(max(0.0, until - hand.now))
+        except Exception as error:
+            assert may_pass(error), error
+            hand.rounds.recover_from_mistake()
+        else:
+            return
+    raise AssertionError("it never came through")
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_what_comes_is_delivered_soon_whenever_handles_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    shortage = Shortage(monkeypatch)
+    for number in each_refused(shortage, count):
+        with shortage.paused():
+            root = tmp_path / str(number)
+            old_file(root / "old" / "a.png")
+        hand = HandDriven(root)
+        try:
+            hand.open()
+        except OSError:
+            assert hand.rounds is not None
+            hand.rounds.recover_from_mistake()
+        _run(hand)
+        hand.watchers.current.say()
+        with shortage.paused():
+            for name in ("b.png", "new/c.png", "new/below/d.png", "old/a.txt"):
+                old_file(root / name)
+            (root / "log.html").write_bytes(b"<a href='b.png'>")
+        hand.watchers.current.say(Hint(b"b.png", "changed", folder=False), Hint(b"new", "appeared", folder=True))
+        hand.watchers.current.say(Hint(b"log.html", "renamed", folder=False))
+        _run(hand, SOON)
+        with shortage.paused():
+            assert hand.present() == [b"b.png", b"new/below/d.png", b"new/c.png", b"old/a.png"], number
+            assert hand.status.online and hand.status.mode == "native", number
+            assert hand.status.pending == 0
+        assert hand.rounds is not None
+        hand.rounds.close()
+    assert number > 10
+
+
+def test_a_folder_whose_disk_failed_is_looked_at_by_the_next_sweep(
+    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_file(folder / "old" / "a.png")
+    listed = os.scandir
+
+    def fails(path: bytes) -> object:
+        if path.endswith(b"old"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return listed(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile.os, "scandir", fails)
+        hand.open(None, WatchOptions(sweep_seconds=20.0, reconcile_seconds=3600.0))
+    assert hand.take() == []
+    hand.run(SOON)
+    assert hand.take() == [b"old/a.png"]
+
+
+@contextmanager
+def _handles(free: int) -> Iterator[None]:
+    """Inside this block the process has so many handles left."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    try:
+        highest = max(map(int, os.listdir("/proc/self/fd"))) + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, before[1]))
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        for _ in range(free):
+            os.close(taken.pop())
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@linux_only
+@pytest.mark.parametrize("free", [0, 1, 2, 3])
+def test_a_watcher_that_gets_no_handle_says_that_it_passes_and_keeps_none(folder: Path, free: int) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    with _handles(free), pytest.raises(WatcherFailed) as failed:
+        watcher.start(lambda _hints: None, lambda _failure: None)
+    assert not failed.value.lasting
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    watcher.start(lambda _hints: None, lambda _failure: None)
+    watcher.close()
+
+
+@linux_only
+def test_a_watcher_that_gets_no_thread_says_that_it_passes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        with pytest.raises(WatcherFailed, match="thread") as failed:
+            watcher.start(lambda _hints: None, lambda _failure: None)
+    assert not failed.value.lasting
+    watcher.close()
+
+
+@linux_only
+def test_a_new_folder_that_cannot_be_listed_does_not_stay_unwatched_in_silence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    def refuses(_path: bytes) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    failures: list[WatcherFailed] = []
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    watcher.start(lambda _hints: None, failures.append)
+    monkeypatch.setattr(inotify.os, "scandir", refuses)
+    (folder / "new").mkdir()
+    eventually(lambda: bool(failures))
+    watcher.close()
+    assert not failures[0].lasting
