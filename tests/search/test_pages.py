@@ -71,7 +71,7 @@ def test_a_layer_of_few_pictures_is_small_and_one_of_many_is_quick(monkeypatch: 
 
 
 def test_a_block_for_which_there_is_no_memory_is_left_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = []
+    given: list[tuple[int, ...]] = []
 
     class Scarce(Pages):
         def __init__(self, shape: tuple[int, ...], *arguments: object, **options: bool) -> None:

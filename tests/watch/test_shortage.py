@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import may_pass
-from indexd.watch import inotify, reconcile
 from indexd.watch.inotify import InotifyWatcher
 from indexd.watch.roots import WatchOptions
 from indexd.watch.watcher import Hint, WatcherFailed
@@ -85,7 +84,7 @@ def test_a_folder_whose_disk_failed_is_looked_at_by_the_next_sweep(
         return listed(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reconcile.os, "scandir", fails)
+        patch.setattr(os, "scandir", fails)
         hand.open(None, WatchOptions(sweep_seconds=20.0, reconcile_seconds=3600.0))
     assert hand.take() == []
     hand.run(SOON)
@@ -149,7 +148,7 @@ def test_a_new_folder_that_cannot_be_listed_does_not_stay_unwatched_in_silence(
     failures: list[WatcherFailed] = []
     watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
     watcher.start(lambda _hints: None, failures.append)
-    monkeypatch.setattr(inotify.os, "scandir", refuses)
+    monkeypatch.setattr(os, "scandir", refuses)
     (folder / "new").mkdir()
     eventually(lambda: bool(failures))
     watcher.close()

@@ -324,7 +324,7 @@ def test_a_lane_without_descriptors_for_a_moment_starts_its_worker_later(
 def test_a_lane_that_gets_no_thread_says_so_or_begins_later_and_is_not_deaf_for_good(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    real, refused = threading.Thread.start, []
+    real, refused = threading.Thread.start, list[str]()
 
     def start(thread: threading.Thread) -> None:
         if thread.name == name and not refused:
