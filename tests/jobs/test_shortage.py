@@ -11,7 +11,6 @@ from PIL import Image
 from tests.jobs.conftest import Open, Room
 from tests.shortage import Shortage, again_and_again, each_refused
 
-
 TXT2IMG = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
 IMG2IMG = "kind: img2img\nprompt: a fox\ninput: in.png\n"
 
