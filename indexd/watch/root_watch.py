@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from indexd.errors import StoreUnavailable, may_pass
+from indexd.errors import IndexdError, StoreUnavailable, may_pass
 from indexd.watch.known import KnownFiles
 from indexd.watch.paths import display
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
@@ -83,7 +83,10 @@ class RootWatch:
         return ticket
 
     def scan_here(self) -> RootStatus:
-        """Compare the folder in the caller's thread, without watching it; what grows gets its time to settle."""
+        """Compare the folder in the caller's thread, without watching it; what grows gets its time to settle.
+
+        Raises IndexdError where the system has no handle or memory to give.
+        """
         rounds = self._make_rounds(replace(self.root, mode="poll"))
         ticket = rounds.request("one scan, without watching", "scan")
         try:
@@ -93,6 +96,9 @@ class RootWatch:
                     time.sleep(min(pause, _TURN_SECONDS))
             self._tell(rounds.status())
             return rounds.status()
+        except OSError as error:
+            path = display(self.root.path)
+            raise IndexdError(f"{path} cannot be compared with the index: {error}; try again") from error
         finally:
             rounds.close()
 

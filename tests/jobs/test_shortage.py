@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
+from PIL import Image
 
 from tests.jobs.conftest import Open, Room
 from tests.shortage import Shortage, again_and_again, each_refused
 
+TXT2IMG = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
+IMG2IMG = "kind: img2img\nprompt: a fox\ninput: in.png\n"
 
+
+@pytest.mark.parametrize("text", [TXT2IMG, IMG2IMG], ids=["txt2img", "img2img"])
 @pytest.mark.parametrize("count", [1, 7])
 def test_a_job_comes_through_whenever_handles_are_refused(
-    open_room: Open, monkeypatch: pytest.MonkeyPatch, count: int
+    open_room: Open, monkeypatch: pytest.MonkeyPatch, count: int, text: str
 ) -> None:
     room = open_room()
+    Image.new("RGB", (64, 64), "red").save(room.inbox / "in.png")
     shortage = Shortage(monkeypatch)
     for number in each_refused(shortage, count):
-        heard = _admitted(room, shortage, f"job{number}")
+        heard = _admitted(room, shortage, f"job{number}", text)
         for _ in range(count + 2):
             room.work()
             room.clock.now += 60
@@ -27,11 +36,24 @@ def test_a_job_comes_through_whenever_handles_are_refused(
             assert [item.attempts for item in room.store.jobs.items(job.id)] == [1], number
     shortage.refuse(0, 0)
     assert len(room.pictures()) == len(room.listed("done")) / 2 == number + 1
-    assert room.listed("failed") == room.listed("accepted") == room.listed(".") == []
+    assert room.listed("failed") == room.listed("accepted") == []
+    assert room.listed(".") == ["in.png"]
     assert len(room.workers.calls) == number + 1
 
 
-def _admitted(room: Room, shortage: Shortage, name: str) -> list[str]:
+def test_a_worker_without_handles_costs_a_picture_no_attempt(room: Room) -> None:
+    for _ in range(5):
+        room.workers.fail_next(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+    path = room.drop(TXT2IMG)
+    room.jobs.take(path)
+    for _ in range(6):
+        room.work()
+        assert room.store.jobs.list()[0].state != "failed"
+        room.clock.now += 60
+    assert [(item.state, item.attempts) for item in room.store.jobs.items(1)] == [("done", 1)]
+
+
+def _admitted(room: Room, shortage: Shortage, name: str, text: str) -> list[str]:
     """Drop a job file and have it taken; what the queue was told since the job stands in the ledger."""
     heard: list[str] = []
 
@@ -41,6 +63,6 @@ def _admitted(room: Room, shortage: Shortage, name: str) -> list[str]:
 
     room.jobs._listeners[:] = [listen]
     with shortage.paused():
-        path = room.drop("kind: txt2img\nprompt: a fox\nsize: 64x64\n", f"{name}.yaml")
+        path = room.drop(text, f"{name}.yaml")
     again_and_again(lambda: room.jobs.take(path))
     return heard

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from indexd.errors import may_pass
+from indexd.errors import IndexdError, may_pass
 from indexd.watch.inotify import InotifyWatcher
-from indexd.watch.roots import WatchOptions
+from indexd.watch.known import KnownInMemory
+from indexd.watch.roots import WatchedRoot, WatchOptions
+from indexd.watch.service import scan_once
 from indexd.watch.watcher import Hint, WatcherFailed
 from tests.shortage import Shortage, each_refused
-from tests.watch.hand_driven import HandDriven, old_file
+from tests.watch.hand_driven import ROOT_ID, HandDriven, old_file
 
 SOON = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
@@ -89,6 +91,13 @@ def test_a_folder_whose_disk_failed_is_looked_at_by_the_next_sweep(
     assert hand.take() == []
     hand.run(SOON)
     assert hand.take() == [b"old/a.png"]
+
+
+def test_one_scan_without_handles_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = WatchedRoot(ROOT_ID, os.fsencode(folder))
+    Shortage(monkeypatch).refuse(0, 1)
+    with pytest.raises(IndexdError, match="Too many open files"):
+        scan_once([root], KnownInMemory(), lambda _file: None, lambda *_event: None)
 
 
 @contextmanager

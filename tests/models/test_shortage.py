@@ -1,0 +1,60 @@
+"""A worker without a file handle: the whole call fails and is sent again, and no picture is said to be damaged."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from indexd.images.decode import make_thumbnails
+from indexd.images.webp_stealth import hidden_in
+from indexd.models import embed, faces
+from indexd.worker.calls import MakeThumbnails
+from tests.shortage import Shortage, each_refused
+
+
+def _embedded(path: bytes, _folder: Path) -> object:
+    problems: dict[int, str] = {}
+    embed._open([path], 0, problems)
+    return problems
+
+
+def _looked_for_faces(path: bytes, _folder: Path) -> object:
+    problems: dict[int, str] = {}
+    list(faces._groups([path], 4, problems))
+    return problems
+
+
+def _shrunk(path: bytes, folder: Path) -> object:
+    made = make_thumbnails(MakeThumbnails(((path, path[-32:]),), str(folder), 32))
+    return made.problems
+
+
+@pytest.mark.parametrize("work", [_embedded, _looked_for_faces, _shrunk])
+def test_a_picture_is_not_blamed_for_a_handle_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[bytes, Path], object]
+) -> None:
+    Image.new("RGBA", (8, 8)).save(tmp_path / "a.webp", lossless=True)
+    path = str(tmp_path / "a.webp").encode()
+    assert work(path, tmp_path / "before") == {}
+    shortage = Shortage(monkeypatch)
+    for number in each_refused(shortage, 1):
+        try:
+            told = work(path, tmp_path / str(number))
+        except OSError as error:
+            assert error.errno == errno.EMFILE
+        else:
+            assert told == {}
+    assert number
+
+
+def test_what_is_hidden_in_a_picture_is_not_called_absent_for_want_of_a_handle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGBA", (8, 8)).save(tmp_path / "a.webp", lossless=True)
+    Shortage(monkeypatch).refuse(0, 1)
+    with pytest.raises(OSError, match="Too many open files"):
+        hidden_in(str(tmp_path / "a.webp").encode())
