@@ -92,7 +92,7 @@ class JobRunner:
         """Adopt the pictures that were finished when the process ended, queue again what was begun, bring files along."""
         self._pause.resume()
         self._jobs.mirror.folders.prepare()
-        take_up(self._store, self._jobs.publisher)
+        take_up(self._store, self._jobs)
         for job in self._ledger.unfinished():
             self._closing.look_at(job.id)
         self._closing.close_ended()
