@@ -158,7 +158,7 @@ class Daemon:
         self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)
 
     def start(self) -> None:
-        """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
+        """Bring everything up but the upkeep; the local door opens last but for the first scan, which runs in the background."""
         self.vector_cache.start()
         self.keeper.start()
         self.intake.start()
@@ -167,7 +167,6 @@ class Daemon:
         self.runner.start()
         self.server.start()
         self.watch.start()
-        self.upkeep.start()
 
     def stop(self) -> None:
         """Take nothing new, hand back what is in hand, close the index."""
