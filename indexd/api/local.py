@@ -12,6 +12,7 @@ from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
 from indexd.api.local_characters import LocalCharacters
 from indexd.api.pending import pending_work
+from indexd.api.picture_bytes import PictureBytes
 from indexd.api.readiness import readiness
 from indexd.api.standing import roles_now, scanned, status
 from indexd.config import Config
@@ -39,7 +40,6 @@ from indexd_schemas.question import ControlRequest, Question
 from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
 if TYPE_CHECKING:
-    from indexd.api.pictures import PictureBytes
     from indexd.search.run import Search
 
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.

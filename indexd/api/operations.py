@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from indexd.api.picture_bytes import PictureBytes
 from indexd.search.targets import Target
 from indexd_schemas.characters import (
     CharacterList,
@@ -35,9 +36,6 @@ from indexd_schemas.marks import (
 from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
 from indexd_schemas.question import ControlRequest, Question
 from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
-
-if TYPE_CHECKING:
-    from indexd.api.pictures import PictureBytes
 
 
 class Operations(Protocol):
