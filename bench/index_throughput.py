@@ -18,7 +18,7 @@ from indexd import config, daemon
 from indexd.intake import Intake
 from indexd.layers.batch import Thumbnails
 from indexd.layers.dispatch import LayerDispatcher
-from indexd.registry import IntakeContext, file_kinds, load_handlers
+from indexd.registry import IntakeContext, file_kinds
 from indexd.store.index import Store
 from indexd.store.records import Recorded, Sighting
 from indexd.watch.service import scan_once
@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=3000)
     parser.add_argument("--size", type=int, default=512)
     options = parser.parse_args()
-    load_handlers()
     with homes.home() as home:
         output = home / "output"
         paths = _write_pictures(output, options.pictures, options.size)

@@ -44,6 +44,7 @@ from indexd.store.coarse import ROTATION_SEED, encode
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded
 from indexd_schemas.question import Question, Term, TermKind
+from tests.store.made_up import take_vectors
 
 Floats = NDArray[np.float32]
 
@@ -242,7 +243,7 @@ def _while_importing(store: Store, images: int) -> None:
         line("question while importing, p95", 1e3 * (p50_p95(busy.wall)[1] - pause), "ms", was, "quiet", "<= 3x")
         line("  brought in meanwhile", rate, "images/s")
         began = time.perf_counter()
-        store.vectors.remove(brought)
+        take_vectors(store, brought)
         line("  taken away again", len(brought) / (time.perf_counter() - began), "images/s")
 
 

@@ -3,6 +3,9 @@
 `@handles("txt2img")` registers a job kind, `@handles_file("image")` a kind of settled file. A second registration of
 the same kind raises and names both. Other people's packages add handlers through the entry-point group
 `indexd.handlers`: each entry point names a module, and importing it registers what it holds.
+
+Our own are imported when a kind is first looked for, not when the daemon starts: those of jobs bring half the program with
+them, and many a daemon is never given a job.
 """
 
 from __future__ import annotations
@@ -38,11 +41,22 @@ class AlreadyRegistered(IndexdError):
 
 
 class Registry:
-    """Handlers by kind, filled by decorators."""
+    """Handlers by kind, filled by decorators: our own by those in the modules of `package`."""
 
-    def __init__(self, noun: str) -> None:
+    def __init__(self, noun: str, package: str) -> None:
         self._noun = noun
+        self._package = package
+        self._filled = False
         self._handlers: dict[str, Callable[..., Any]] = {}
+
+    def fill(self) -> None:
+        """Import our own handlers, if that was not done yet. Several threads may."""
+        if not self._filled:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+                if not module.ispkg:
+                    importlib.import_module(module.name)
+            self._filled = True
 
     def register(self, kind: str) -> Callable[[Handler], Handler]:
         """A decorator that makes the function the one handler of `kind`."""
@@ -58,10 +72,12 @@ class Registry:
 
     def get(self, kind: str) -> Callable[..., Any] | None:
         """The handler of `kind`, or None."""
+        self.fill()
         return self._handlers.get(kind)
 
     def kinds(self) -> Mapping[str, Callable[..., Any]]:
         """Every kind with its handler, by name."""
+        self.fill()
         return dict(sorted(self._handlers.items()))
 
 
@@ -69,18 +85,20 @@ def _name(handler: Callable[..., Any]) -> str:
     return f"{handler.__module__}.{handler.__qualname__}"
 
 
-job_kinds = Registry("job kind")
-file_kinds = Registry("file kind")
+job_kinds = Registry("job kind", "indexd_handlers.jobs")
+file_kinds = Registry("file kind", "indexd_handlers")
 handles = job_kinds.register
 handles_file = file_kinds.register
 
 
-def load_handlers() -> None:
-    """Import our own handlers, then those of installed packages; a broken foreign one is logged and left out."""
-    package = importlib.import_module("indexd_handlers")
-    for module in pkgutil.walk_packages(package.__path__, "indexd_handlers."):
-        importlib.import_module(module.name)
+def load_foreign_handlers() -> None:
+    """Import the handlers of installed packages; a broken one is logged and left out.
+
+    Ours come first, so that a package that claims one of our kinds is refused here and not with the first job.
+    """
     for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        job_kinds.fill()
+        file_kinds.fill()
         try:
             entry.load()
         except AlreadyRegistered:

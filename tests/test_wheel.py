@@ -20,7 +20,6 @@ import indexd, indexd_handlers, indexd_schemas, indexd_toyworld
 from indexd import registry
 import indexd.daemon
 from indexd_toyworld.paths import toy_models
-registry.load_handlers()
 print(json.dumps({
     "places": [package.__file__ for package in (indexd, indexd_handlers, indexd_schemas, indexd_toyworld)],
     "jobs": list(registry.job_kinds.kinds()),

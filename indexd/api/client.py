@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from indexd import errors
 from indexd.api.listen import host_name
-from indexd.api.pictures import PictureBytes
+from indexd.api.picture_bytes import PictureBytes
 from indexd.api.token import Entrance
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd.search.targets import Target, to_text

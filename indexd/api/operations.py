@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from indexd.api.pictures import PictureBytes
+from indexd.api.picture_bytes import PictureBytes
 from indexd.search.targets import Target
 from indexd_schemas.characters import (
     CharacterList,

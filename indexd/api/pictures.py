@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from blake3 import blake3
 
+from indexd.api.picture_bytes import PictureBytes
 from indexd.config import Config
 from indexd.errors import IndexdError, NothingFound, NotRegular
 from indexd.images.thumbnail import thumbnail_path
@@ -27,15 +27,6 @@ _TYPES = {
     "TIFF": "image/tiff",
 }
 _UNKNOWN = "application/octet-stream"
-
-
-@dataclass(frozen=True, slots=True)
-class PictureBytes:
-    """A picture as it is sent; `name` is the file name to offer."""
-
-    data: bytes
-    media_type: str
-    name: str
 
 
 def thumbnail(store: Store, config: Config, image_id: int) -> PictureBytes:

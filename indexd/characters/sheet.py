@@ -6,21 +6,20 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 
 from indexd.errors import IndexdError
 from indexd.images.containers.kinds import FORMATS
-from indexd.images.sheets import save_page
+from indexd.images.sheets import Page
 from indexd_schemas.characters import CharacterFace
 
 CELL_PX = 160
 CAPTION_PX = 38
-GAP_PX = 8
+FONT_PX = 12
 MOST_COLUMNS = 8
 MOST_CELLS = 600
 # Room around the face, as a share of its longer side.
 PADDING = 0.25
-BACKGROUND, FRAME, INK, FAINT = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
 
 
 def write_face_sheet(faces: Sequence[CharacterFace], target: Path, thumbnail_of: Callable[[str], Path]) -> int:
@@ -33,22 +32,16 @@ def write_face_sheet(faces: Sequence[CharacterFace], target: Path, thumbnail_of:
     if not shown:
         raise IndexdError("there is nothing to put on a sheet")
     columns = min(MOST_COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
-    step_x, step_y = CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
-    sheet = Image.new("RGB", (GAP_PX + columns * step_x, GAP_PX + rows * step_y), BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(12)
+    page = Page(columns, -(-len(shown) // columns), CELL_PX, CAPTION_PX, FONT_PX)
     for place, face in enumerate(shown):
-        x, y = GAP_PX + place % columns * step_x, GAP_PX + place // columns * step_y
-        draw.rectangle((x, y, x + CELL_PX - 1, y + CELL_PX - 1), fill=FRAME)
-        small = face_picture(face, thumbnail_of(face.hash))
-        if small is not None:
-            sheet.paste(small, (x + (CELL_PX - small.width) // 2, y + (CELL_PX - small.height) // 2))
         likeness = f"  {face.likeness:.2f}" if face.likeness is not None else ""
-        draw.text((x, y + CELL_PX + 3), f"{face.region}{likeness}  {face.source}", INK, font)
-        name = os.path.basename(face.path or face.hash[:12])
-        draw.text((x, y + CELL_PX + 19), name[:24], FAINT, font)
-    save_page(sheet, target, "sheet")
+        page.cell(
+            place,
+            face_picture(face, thumbnail_of(face.hash)),
+            f"{face.region}{likeness}  {face.source}",
+            os.path.basename(face.path or face.hash[:12]),
+        )
+    page.save(target)
     return len(shown)
 
 

@@ -8,10 +8,13 @@ other 32 are the mean blue and red difference of 4x4 cells. Why not the ImageHas
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 VERSION = "1"
 """Goes up whenever the same picture would get another hash: hashes of different versions are never compared."""
@@ -33,6 +36,9 @@ def picture_hash(picture: Image.Image) -> bytes:
 
     256 to 512 pixels on the longer side are enough; a thumbnail gives the same hash as the picture within a few bits.
     """
+    # The daemon asks for the version alone.
+    from PIL import Image
+
     flat = _on_white(picture)
     small = flat.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     basis, rows, columns = _basis()
@@ -46,6 +52,8 @@ def picture_hash(picture: Image.Image) -> bytes:
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
     if picture.mode != "RGBA":
         return picture.convert("RGB")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")

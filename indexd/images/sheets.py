@@ -1,14 +1,63 @@
-"""What contact sheets and plots need: a file as a small picture, and a drawn page written in one step."""
+"""What contact sheets and plots need: cells with two lines below, a file as a small picture, a page written in one step."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from indexd.errors import IndexdError
 from indexd.images.containers.kinds import FORMATS
+
+GAP_PX = 8
+BACKGROUND, FRAME, INK, FAINT = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
+
+
+class Page:
+    """Square cells of `cell_px` with `caption_px` below each, in a grid of `columns` x `rows`; `title_px` stand above a row."""
+
+    def __init__(self, columns: int, rows: int, cell_px: int, caption_px: int, font_px: int, title_px: int = 0) -> None:
+        self.columns = columns
+        self._cell_px = cell_px
+        self._font_px = font_px
+        self._title_px = title_px
+        self._row_px = title_px + cell_px + caption_px + GAP_PX
+        self._image = Image.new(
+            "RGB", (GAP_PX + columns * (cell_px + GAP_PX), GAP_PX + rows * self._row_px), BACKGROUND
+        )
+        self._draw = ImageDraw.Draw(self._image)
+        self._font = ImageFont.load_default(font_px)
+
+    def title(self, row: int, text: str) -> None:
+        """A line above a row."""
+        self._draw.text((GAP_PX, GAP_PX + row * self._row_px + 4), text, INK, self._font)
+
+    def cell(self, place: int, picture: Image.Image | None, upper: str, lower: str, framed: str | None = None) -> None:
+        """Fill cell `place`, counted by rows: the picture in its middle (None = empty), two lines, a frame in a colour."""
+        row, column = divmod(place, self.columns)
+        side = self._cell_px
+        x, y = GAP_PX + column * (side + GAP_PX), GAP_PX + row * self._row_px + self._title_px
+        square = (x, y, x + side - 1, y + side - 1)
+        self._draw.rectangle(square, fill=FRAME)
+        if picture is not None:
+            self._image.paste(picture, (x + (side - picture.width) // 2, y + (side - picture.height) // 2))
+        if framed is not None:
+            self._draw.rectangle(square, outline=framed, width=3)
+        self._draw.text((x, y + side + 3), self._shortened(upper), INK, self._font)
+        self._draw.text((x, y + side + self._font_px + 7), self._shortened(lower), FAINT, self._font)
+
+    def save(self, target: Path) -> None:
+        """Write the sheet, whole or not at all. Raises IndexdError when it cannot be written."""
+        save_page(self._image, target, "sheet")
+
+    def _shortened(self, text: str) -> str:
+        keep = len(text)
+        shown = text
+        while keep > 8 and self._draw.textlength(shown, self._font) > self._cell_px:
+            keep -= 1
+            shown = f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
+        return shown
 
 
 def small_picture(thumbnail: Path, path: str | None, size_px: int) -> Image.Image | None:

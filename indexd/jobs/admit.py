@@ -11,7 +11,7 @@ import os
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from blake3 import blake3
 
 from indexd.errors import NotRegular, Refused, StoreUnavailable, is_machines_fault
 from indexd.jobs import guard
+from indexd.jobs.admitted import Admitted, Declined, LeftAlone
 from indexd.jobs.diagnose import FieldProblem, read_job, refusal
 from indexd.jobs.expand import Desk, Draft
 from indexd.jobs.folders import ENDINGS
@@ -34,26 +35,6 @@ from indexd_schemas.job import Job
 NAME_CHARACTERS = 200
 CLAIMS_KEPT = 50_000
 """So many names of pictures, and twice those of the jobs that were not over, are kept before they are gathered anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """The file is a job in the ledger now (or was already, when the same file was seen before)."""
-
-    job: JobRow
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """The file was moved to `failed/` with the reason beside it."""
-
-    reason: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class LeftAlone:
-    """The file is no job file: another ending, or not at the top of the inbox, or gone."""
 
 
 class Admission:

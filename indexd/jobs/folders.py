@@ -19,7 +19,6 @@ from typing import Literal
 
 from indexd.errors import raise_machines_fault
 from indexd.jobs.durable import link_new, replace_own, sync_file, sync_folder, write_new
-from indexd.jobs.guard import MAX_BYTES
 from indexd.store.records import JobRow, JobState
 from indexd_schemas.output import JobResult
 
@@ -208,7 +207,7 @@ def _error(path: Path) -> Path:
 def _holds(path: Path, data: bytes) -> bool:
     try:
         with open(path, "rb") as file:
-            return file.read(max(len(data), MAX_BYTES) + 1) == data
+            return file.read(len(data) + 1) == data
     except OSError as error:
         # No file handle is left, say: that tells nothing of what the file holds, and a second one must not be written.
         raise_machines_fault(error)

@@ -14,10 +14,9 @@ from indexd.jobs.absent import AbsentModels
 from indexd.jobs.closing import Closing
 from indexd.jobs.facade import Jobs
 from indexd.jobs.hand import Hand
-from indexd.jobs.publish import FolderGone
 from indexd.jobs.queue_pause import QueuePause
 from indexd.jobs.rows import is_over, known_job
-from indexd.jobs.setbacks import Again, Failed, Setback, disk_has_room, judge
+from indexd.jobs.setbacks import Again, Failed, FolderGone, Setback, disk_has_room, judge
 from indexd.store.index import Store
 from indexd.store.records import ItemRow
 from indexd.worker.calls import Rendered

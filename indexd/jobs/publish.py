@@ -16,17 +16,13 @@ from typing import Any, Protocol
 
 from blake3 import blake3
 
-from indexd.errors import IndexdError
 from indexd.jobs.durable import Fault, no_fault, sync_folder, write_new
 from indexd.jobs.names import SUFFIX, free_name
 from indexd.jobs.ours import our_picture
 from indexd.jobs.result import report_of
+from indexd.jobs.setbacks import FolderGone
 from indexd.store.records import ItemRow
 from indexd.worker.calls import Rendered
-
-
-class FolderGone(IndexdError):
-    """The folder of a picture is not there and is not made: its disk may not be mounted."""
 
 
 class PathLedger(Protocol):

@@ -22,6 +22,10 @@ class InputGone(IndexdError):
     """The source picture of an item is not there any more, or is another picture now."""
 
 
+class FolderGone(IndexdError):
+    """The folder of a picture is not there and is not made: its disk may not be mounted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The picture is given up, because of itself."""

@@ -18,7 +18,10 @@ _SURROGATES = range(0xD7FF, 0xE000)
 
 
 def path(connection: Connection, wanted: Filter) -> Condition:
-    """With `*`: the whole absolute path, or the path below its root. Without: any part of the absolute path."""
+    """With `*`: the whole absolute path, or the path below its root, with the root's own name before it or without.
+
+    Without: any part of the absolute path.
+    """
     value = plain_text(wanted.value or "").replace(os.sep, "/")
     # SQLite's LIKE ends a pattern at a NUL, and no path holds one.
     if not value or "\0" in value:
@@ -33,6 +36,10 @@ def path(connection: Connection, wanted: Filter) -> Condition:
         # What begins with % and fits the path below the root fits the whole path as well.
         if not pattern.startswith("%"):
             places.append(_below(root_id, "display", (pattern,), beginning))
+            # People write the folder that they see before the one inside: `output/june/*`, where output is watched itself.
+            named = prefix[prefix[:-1].rfind("/") + 1 :]
+            if named != "/":
+                places.append(_below(root_id, "? || display", (named, pattern), _within(beginning, named)))
     selects = [f"SELECT image_id FROM {sql}" for sql, _ in places if sql != NOTHING[0]]
     bound = tuple(value for _, values in places for value in values)
     return (f"image.id IN ({' UNION ALL '.join(selects)})", bound) if selects else NOTHING

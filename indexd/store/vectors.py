@@ -11,13 +11,13 @@ from indexd.store.coarse import code_bytes
 from indexd.store.code_index import CodeIndex, Codes, CodeSlice, CodesOf, Wanted, codes_of, read_slice
 from indexd.store.code_scan import scanned
 from indexd.store.database import Connection, Database
-from indexd.store.embedding import at_most, encoded, fetch, remove, sample, write
+from indexd.store.embedding import at_most, encoded, fetch, sample, write
 from indexd.store.estimate import aim_at
 from indexd.store.id_set import IdSet
 from indexd.store.recode import recode
 from indexd.store.records import Of, Revision
 from indexd.store.rescore import rescored, rescored_as_needed
-from indexd.store.revisions import Coding, Key, activate, active_coding, all_codings, coding_of
+from indexd.store.revisions import Coding, Key, activate, active_coding, coding_of
 from indexd.store.values import ids_json
 
 Floats = NDArray[np.float32]
@@ -108,15 +108,6 @@ class Vectors:
                         (layer, ids_json(ids)),
                     )
             self.written(codes_of(now), ids, codes)
-
-    def remove(self, ids: Collection[int]) -> None:
-        """Take the vectors of these images away, in every layer and revision: one transaction."""
-        with self._database.outside_transaction():
-            with self._database.write() as connection:
-                for coding in all_codings(connection):
-                    if coding.key == "image_id":
-                        remove(connection, coding, ids)
-            self.removed("image_id", ids)
 
     def written(self, of: CodesOf, ids: Collection[int], codes: Codes) -> None:
         """Whoever wrote vectors with `embedding.write` tells it here: after the commit, with the writer's lock held."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from indexd_schemas.contract import Contract
 from indexd_schemas.output import Output
 from indexd_schemas.question import FilterText, Request, TargetText
 
@@ -74,7 +75,7 @@ class SampleQuestion(Request):
     seed: int = Field(0, ge=0)
 
 
-class Character(BaseModel):
+class Character(Contract):
     """A character. `kept`: a person had a hand in it. `threshold` is null where that of the settings counts."""
 
     id: int
@@ -87,7 +88,7 @@ class Character(BaseModel):
     threshold: float | None = None
 
 
-class CharacterFace(BaseModel):
+class CharacterFace(Contract):
     """A face of a character: its region, its picture, its box (left, top, width, height: shares of the upright picture),
     its quality (0 to 1), how near (cosine) it is to what the character looks like, and how it came there."""
 
@@ -124,7 +125,7 @@ class Corrected(Output):
     made: list[int] = Field(default_factory=list)
 
 
-class LoggedCorrection(BaseModel):
+class LoggedCorrection(Contract):
     """A correction in the log; `undone_at` is null while it stands."""
 
     number: int
@@ -140,7 +141,7 @@ class CorrectionLog(Output):
     corrections: list[LoggedCorrection]
 
 
-class SuggestedSplit(BaseModel):
+class SuggestedSplit(Contract):
     """A character with two dense cores; `apart` is their distance in their own width; faces of the smaller one."""
 
     character: Character
@@ -148,7 +149,7 @@ class SuggestedSplit(BaseModel):
     faces: list[int]
 
 
-class SuggestedMerge(BaseModel):
+class SuggestedMerge(Contract):
     """Two characters whose faces are one heap; `likeness` is the cosine of their middles."""
 
     one: Character
@@ -179,7 +180,7 @@ class ClusteringState(Output):
     problem: str = ""
 
 
-class SampledPicture(BaseModel):
+class SampledPicture(Contract):
     """A picture of a sample, with the face for which it was chosen (of a character)."""
 
     image_id: int

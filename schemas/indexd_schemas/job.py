@@ -19,6 +19,7 @@ from indexd_schemas.masking import MaskedContent, MaskField
 from indexd_schemas.recipe import PromptSyntax
 from indexd_schemas.scoring import Keep, ScoreName
 from indexd_schemas.selection import Input
+from indexd_schemas.short_form import ListOrShorter
 from indexd_schemas.stages import PROMPT_CHARACTERS, Refine, Stages, UpscaleOrName
 
 MAX_SEED = 2**64 - 1
@@ -236,30 +237,9 @@ PriorityNumber = Annotated[
         {"anyOf": [{"type": "integer", "minimum": -100, "maximum": 100}, {"enum": sorted(PRIORITIES)}], "default": 0}
     ),
 ]
-Loras = Annotated[
-    list[LoraUse],
-    WithJsonSchema(
-        {
-            "type": "array",
-            "maxItems": 50,
-            "items": {"anyOf": [{"type": "string"}, LoraUse.model_json_schema()]},
-        }
-    ),
-]
-
-
-Controls = Annotated[
-    list[ControlOf],
-    WithJsonSchema(
-        {"type": "array", "maxItems": 10, "items": {"anyOf": [{"type": "string"}, ControlOf.model_json_schema()]}}
-    ),
-]
-References = Annotated[
-    list[ReferenceOf],
-    WithJsonSchema(
-        {"type": "array", "maxItems": 10, "items": {"anyOf": [{"type": "string"}, ReferenceOf.model_json_schema()]}}
-    ),
-]
+Loras = Annotated[list[LoraUse], ListOrShorter(LoraUse, {"type": "string"}, most=50)]
+Controls = Annotated[list[ControlOf], ListOrShorter(ControlOf, {"type": "string"}, most=10)]
+References = Annotated[list[ReferenceOf], ListOrShorter(ReferenceOf, {"type": "string"}, most=10)]
 
 
 class Wishes(JobPart):

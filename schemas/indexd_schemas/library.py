@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from indexd_schemas.contract import Contract
 from indexd_schemas.output import Output
 from indexd_schemas.question import FilterText, Request
 
@@ -28,7 +29,7 @@ class DuplicatesQuestion(Request):
     threshold: float = Field(DEFAULT_THRESHOLD, ge=0.5, le=1.0)
 
 
-class DuplicateMember(BaseModel):
+class DuplicateMember(Contract):
     """One picture of a group, or for the kind `same` one file. `likeness` is how near it is to the one to keep: for
     `near` 1 minus the share of differing bits, for `similar` the cosine; 1 for the same bytes."""
 
@@ -45,7 +46,7 @@ class DuplicateMember(BaseModel):
     likeness: float
 
 
-class DuplicateGroup(BaseModel):
+class DuplicateGroup(Contract):
     """Pictures that belong together, the one to keep first; `reason` says why that one. `spare_bytes` is what the others
     take on the disk."""
 
@@ -55,7 +56,7 @@ class DuplicateGroup(BaseModel):
     members: list[DuplicateMember]
 
 
-class DuplicateKindCount(BaseModel):
+class DuplicateKindCount(Contract):
     """How many groups of a kind there are in all, with how many pictures or files, those not listed included."""
 
     kind: DuplicateKind
@@ -82,7 +83,7 @@ class StatsQuestion(Request):
     rest: Literal["rated", "all"] = "rated"
 
 
-class Counted(BaseModel):
+class Counted(Contract):
     """One value: how many pictures have it and which share of all that is; of those rated, the mean rating, plain and
     drawn towards the mean of all."""
 
@@ -94,7 +95,7 @@ class Counted(BaseModel):
     shrunk_rating: float | None = None
 
 
-class CountTable(BaseModel):
+class CountTable(Contract):
     """The values of one key, the most frequent first. `values` is how many different ones there are, `stated` how many
     pictures say anything about it."""
 
@@ -104,7 +105,7 @@ class CountTable(BaseModel):
     rows: list[Counted]
 
 
-class FiveStarRow(BaseModel):
+class FiveStarRow(Contract):
     """How pictures with this value fare: `five` of `compared` have five stars; `low` and `high` bound the true share with
     95 % confidence. `verdict` says whether that interval lies wholly above or below the share among all others."""
 
@@ -119,7 +120,7 @@ class FiveStarRow(BaseModel):
     verdict: Literal["above", "below", "unclear"]
 
 
-class TermRow(BaseModel):
+class TermRow(Contract):
     """A term of prompts: in how many five-star prompts and in how many others it stands; `log_odds` is how much more it
     belongs to the first, `z` the same in standard errors; below 1.96 a term is not listed."""
 

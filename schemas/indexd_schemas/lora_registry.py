@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from indexd_schemas.contract import Contract
 
 LoraType = Literal["character", "style", "detail", "background"]
 Word = Annotated[str, Field(min_length=1, max_length=400)]
 
 
-class RegisteredLora(BaseModel):
+class RegisteredLora(Contract):
     """One LoRA; the key above it is the name of its file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from indexd_schemas.contract import Contract
 from indexd_schemas.output import Output
 from indexd_schemas.question import FilterText, Request, TargetText
 
@@ -25,7 +26,7 @@ PathText = Annotated[str, Field(min_length=1, max_length=16_384)]
 """A path, percent-encoded, so that names which are no UTF-8 get through."""
 
 
-class ExportHeader(BaseModel):
+class ExportHeader(Contract):
     """The first line of an export."""
 
     model_config = ConfigDict(extra="forbid")
@@ -34,7 +35,7 @@ class ExportHeader(BaseModel):
     schema_version: Literal[1] = 1
 
 
-class FaceMark(BaseModel):
+class FaceMark(Contract):
     """A face of a named character: where it lies (left, top, width, height: shares of the upright picture), and whether a
     person said that it is the character's (`is`) or not (`not`), or a clustering put it there (`member`)."""
 
@@ -49,7 +50,7 @@ class FaceMark(BaseModel):
     threshold: float | None = Field(None, ge=0, le=1)
 
 
-class MarkRecord(BaseModel):
+class MarkRecord(Contract):
     """One line of an export: what was said of one content. `name` is for people (where it was seen last), and not read."""
 
     model_config = ConfigDict(extra="forbid")
@@ -64,7 +65,7 @@ class MarkRecord(BaseModel):
     name: str | None = None
 
 
-class PlacedRecord(BaseModel):
+class PlacedRecord(Contract):
     """A record with the places (percent-encoded absolute paths) where the content lies now."""
 
     record: MarkRecord
@@ -133,7 +134,7 @@ class RelocateRequest(Request):
     dry_run: bool = False
 
 
-class RelocatedRoot(BaseModel):
+class RelocatedRoot(Contract):
     """A watched folder that has another path."""
 
     old: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from indexd_schemas.job_part import JobPart
+from indexd_schemas.short_form import TEXT, OrShorter
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -65,5 +66,5 @@ class Mask(JobPart):
         return self
 
 
-MaskField = Annotated[Mask, WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, Mask.model_json_schema()]})]
+MaskField = Annotated[Mask, OrShorter(Mask, TEXT)]
 MaskedContent = Literal["original", "noise", "fill"]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from indexd_schemas.contract import Contract
 
 SCHEMA_VERSION = 1
 
 
-class Output(BaseModel):
+class Output(Contract):
     """Base of everything that is printed as JSON."""
 
     model_config = ConfigDict(extra="forbid")
@@ -20,7 +22,7 @@ class Output(BaseModel):
     schema_version: Literal[1] = 1
 
 
-class Lora(BaseModel):
+class Lora(Contract):
     """A LoRA used for a picture."""
 
     name: str
@@ -29,7 +31,7 @@ class Lora(BaseModel):
     hash: str | None = None
 
 
-class ImageFile(BaseModel):
+class ImageFile(Contract):
     """One place where a picture lies, or lay: `missing_since` is null while it is there."""
 
     path: str
@@ -38,7 +40,7 @@ class ImageFile(BaseModel):
     missing_since: float | None = None
 
 
-class PendingWork(BaseModel):
+class PendingWork(Contract):
     """Work that a picture still waits for."""
 
     stage: str
@@ -48,7 +50,7 @@ class PendingWork(BaseModel):
     waits_for: str | None = None
 
 
-class Image(BaseModel):
+class Image(Contract):
     """A picture as people see it."""
 
     id: int
@@ -82,7 +84,7 @@ class Image(BaseModel):
     problem: str | None = None
 
 
-class SamplerRun(BaseModel):
+class SamplerRun(Contract):
     """One pass of a sampler, the first one first; `start_step` and `end_step` where it did only some of the steps."""
 
     seed: str | None = None
@@ -96,7 +98,7 @@ class SamplerRun(BaseModel):
     end_step: int | None = None
 
 
-class ControlUnit(BaseModel):
+class ControlUnit(Contract):
     """A ControlNet: `module` is its preprocessor, `start` and `end` are shares of the steps."""
 
     model: str | None = None
@@ -106,14 +108,14 @@ class ControlUnit(BaseModel):
     end: float | None = None
 
 
-class Embedding(BaseModel):
+class Embedding(Contract):
     """A textual inversion that the prompts name."""
 
     name: str
     hash: str | None = None
 
 
-class CharacterText(BaseModel):
+class CharacterText(Contract):
     """A prompt for one character in the picture, and where it stands (shares, 0 to 1)."""
 
     text: str
@@ -122,7 +124,7 @@ class CharacterText(BaseModel):
     y: float | None = None
 
 
-class Resource(BaseModel):
+class Resource(Contract):
     """A model as a site of models knows it: Civitai's version number or `urn:air:…`."""
 
     address: str
@@ -132,7 +134,7 @@ class Resource(BaseModel):
     weight: float | None = None
 
 
-class Detailer(BaseModel):
+class Detailer(Contract):
     """What a detector found was made anew; texts are null where the picture's own were used."""
 
     model: str | None = None
@@ -141,7 +143,7 @@ class Detailer(BaseModel):
     denoise: float | None = None
 
 
-class Making(BaseModel):
+class Making(Contract):
     """How a picture was made, beyond what lists show: `source` is where in the file it stands, `guidance` the distilled
     one (FLUX), `upscaler` what enlarged the finished picture."""
 
@@ -168,7 +170,7 @@ class Making(BaseModel):
     detailers: list[Detailer] = Field(default_factory=list)
 
 
-class Region(BaseModel):
+class Region(Contract):
     """A face, or another thing that a detector found. The box is in shares, 0 to 1, of the upright picture; `size_px` is
     its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again. `character` says whose
     face it is, null = nobody's."""
@@ -188,7 +190,7 @@ class Region(BaseModel):
     character_name: str | None = None
 
 
-class ScorePart(BaseModel):
+class ScorePart(Contract):
     """What one term adds to a hit's score: `term` as it was asked, `layer` it was compared in, its `plain` score there
     (cosine, bm25; null = the picture has no vector, or does not match), and that score calibrated (`z`)."""
 
@@ -199,7 +201,7 @@ class ScorePart(BaseModel):
     z: float
 
 
-class Hit(BaseModel):
+class Hit(Contract):
     """One answer: `score` is the fused score that ranks, `scores` the plain one of each layer asked (cosine, bm25).
 
     `parts` tell where the score comes from, when the question asked for that.
@@ -250,7 +252,7 @@ class Explanation(Output):
     work: list[PendingWork] = Field(default_factory=list)
 
 
-class RootState(BaseModel):
+class RootState(Contract):
     """A watched folder: `mode` is native or poll, `reason` says why."""
 
     path: str
@@ -263,7 +265,7 @@ class RootState(BaseModel):
     lost_events: int = 0
 
 
-class WorkerState(BaseModel):
+class WorkerState(Contract):
     """A worker process: `lane` is card, cpu, decode or cluster; `models` maps resident roles to seconds since their last use.
 
     `running` counts the calls in hand, `queued` those not begun.
@@ -278,7 +280,7 @@ class WorkerState(BaseModel):
     models: dict[str, float] = Field(default_factory=dict)
 
 
-class RoleState(BaseModel):
+class RoleState(Contract):
     """A model role: on, or off with the reason."""
 
     role: str
@@ -286,7 +288,7 @@ class RoleState(BaseModel):
     detail: str
 
 
-class Event(BaseModel):
+class Event(Contract):
     """One thing the daemon noticed."""
 
     at: float
@@ -316,7 +318,7 @@ class Status(Output):
     events: list[Event] = Field(default_factory=list)
 
 
-class JobItem(BaseModel):
+class JobItem(Contract):
     """One picture of a job.
 
     `stage_seconds` are the seconds of its stages. `scores` are those that the job asked for, `kept` is false where they
@@ -338,7 +340,7 @@ class JobItem(BaseModel):
     notes: list[str] = Field(default_factory=list)
 
 
-class Job(BaseModel):
+class Job(Contract):
     """A job as people see it; `items` counts its pictures by state."""
 
     id: int
@@ -386,7 +388,7 @@ class Marked(Output):
     not_found: list[str] = Field(default_factory=list)
 
 
-class Check(BaseModel):
+class Check(Contract):
     """One line of `doctor`: what was looked at, how it stands, and the cure where it is not well."""
 
     name: str

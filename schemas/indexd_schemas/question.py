@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from indexd_schemas.contract import Contract
 from indexd_schemas.control import CANNY_HIGH, CANNY_LOW
 
 TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition", "face"]
@@ -23,7 +24,7 @@ FilterText = Annotated[str, Field(max_length=4096)]
 TargetText = Annotated[str, Field(min_length=1, max_length=16_384)]
 
 
-class Request(BaseModel):
+class Request(Contract):
     """Base of everything that is sent to the daemon; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

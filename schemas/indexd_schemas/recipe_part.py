@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from indexd_schemas.contract import Contract
 
 
-class Part(BaseModel):
+class Part(Contract):
     """Base of recipe records: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

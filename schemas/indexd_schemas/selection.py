@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from indexd_schemas.characters import CharacterText, SampleStrategy
 from indexd_schemas.job_part import JobPart
 from indexd_schemas.question import SortOrder
+from indexd_schemas.short_form import TEXT, OrShorter
 
 WAYS = ("files", "folder", "query", "similar", "character")
 MAX_FILES = 10_000
@@ -106,13 +107,5 @@ class Selection(JobPart):
 
 Input = Annotated[
     Selection,
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": MAX_FILES},
-                Selection.model_json_schema(),
-            ]
-        }
-    ),
+    OrShorter(Selection, TEXT, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MAX_FILES}),
 ]

@@ -11,9 +11,10 @@ import re
 from ipaddress import ip_address
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from indexd_schemas.contract import Contract
 from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
 from indexd_schemas.local_paths import LocalPath
 
@@ -21,7 +22,7 @@ NOTIFY_WORDS = ("job", "id", "state", "pictures", "folder", "reason")
 ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
 
 
-class Section(BaseModel):
+class Section(Contract):
     """A part of the settings; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -470,7 +471,9 @@ class Log(Section):
 class Settings(BaseSettings):
     """Everything that can be set."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="INDEXD_", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="INDEXD_", env_nested_delimiter="__", defer_build=True
+    )
 
     paths: Paths = Field(Paths(), description=Paths.__doc__)
     roots: tuple[Root, ...] = Field((), description="The watched folders: one [[roots]] table each.")

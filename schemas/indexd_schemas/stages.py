@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
 from indexd_schemas.job_part import JobPart, Size
+from indexd_schemas.short_form import TEXT, ListOrShorter, OrShorter
 
 PROMPT_CHARACTERS = 20_000
 MAX_TILE_PX = 4096
@@ -221,21 +222,8 @@ def _check_overlap(tile: int, overlap: int) -> None:
         raise ValueError(f"overlap must be at most half a tile: {tile // 2} (got {overlap})")
 
 
-def _or_text(part: type[JobPart]) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, part.model_json_schema()]})
-
-
-UpscaleOrName = Annotated[Upscale, _or_text(Upscale)]
-Details = Annotated[
-    list[Detail],
-    WithJsonSchema(
-        {
-            "type": "array",
-            "maxItems": MAX_DETAILS,
-            "items": {"anyOf": [{"type": "string", "minLength": 1}, Detail.model_json_schema()]},
-        }
-    ),
-]
+UpscaleOrName = Annotated[Upscale, OrShorter(Upscale, TEXT)]
+Details = Annotated[list[Detail], ListOrShorter(Detail, TEXT, most=MAX_DETAILS)]
 
 
 class Stages(JobPart):

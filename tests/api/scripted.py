@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from indexd.api.pictures import PictureBytes
+from indexd.api.picture_bytes import PictureBytes
 from indexd.errors import NothingFound, Refused
 from indexd.search.targets import Target
 from indexd_schemas.characters import (

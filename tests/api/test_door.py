@@ -20,7 +20,7 @@ from indexd.api.client import Address, _Connection
 from indexd.api.connect import address_of, connect, daemon
 from indexd.api.guard import BODY_LIMIT_BYTES
 from indexd.api.listen import Listener
-from indexd.api.pictures import PictureBytes
+from indexd.api.picture_bytes import PictureBytes
 from indexd.api.routes import TABLE
 from indexd.api.server import Server
 from indexd.api.token import Entrance

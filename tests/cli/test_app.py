@@ -51,6 +51,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_asking_the_daemon_loads_neither_the_index_nor_what_reads_pictures() -> None:
+    heavy = ("numpy", "apsw", "PIL", "starlette", "uvicorn", "indexd.store", "indexd_schemas.job")
+    script = f"import sys, indexd.api.connect; print([n for n in {heavy!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_table_and_the_folder_agree() -> None:
     files = {module.name for module in pkgutil.iter_modules(indexd.cli.__path__)} - NO_COMMANDS
     assert files == {place.partition(":")[0] for place, _ in COMMANDS.values()}

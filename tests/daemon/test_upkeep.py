@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tzlocal import get_localzone
+
 from indexd.characters.clusterer import Clusterer
 from indexd.characters.keeper import Keeper
 from indexd.config import load
@@ -20,11 +22,13 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
     with Store.open(config.places.index) as store:
         clusterer = Clusterer(store, FakeWorkers, Keeper(store, 0.75, 0.05), tmp_path, 10)
         upkeep = Upkeep(store, config, lambda kind, text: told.append((kind, text)), damage.append, clusterer)
-        upkeep._plan_backups()
-        planned = {job.id for job in upkeep._clock.get_jobs()}
-        assert "backup" in planned
-        # There is no backup yet, so one is made up for soon.
-        assert len(planned) == 2
+        upkeep.start()
+        assert upkeep._clock is not None
+        planned = {job.id: job for job in upkeep._clock.get_jobs()}
+        # At an hour of the machine's own zone, not of the scheduler's.
+        assert {str(planned[name].trigger.timezone) for name in ("backup", "clustering")} == {str(get_localzone())}
+        # Besides the codes: there is no backup yet, so one is made up for soon.
+        assert len(planned) == 4
         upkeep._back_up()
         assert len(backups(config.places.backups)) == 1
         assert [kind for kind, _ in told] == ["backup"]
@@ -34,8 +38,6 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
         assert damage == []
         assert told[-1][0] == "backup failed"
         assert "cannot write the backup" in told[-1][1]
-        upkeep._plan_clusterings()
-        assert upkeep._clock.get_job("clustering") is not None
         upkeep._cluster()
         assert clusterer.wait(10).state == "done"
         upkeep.stop()

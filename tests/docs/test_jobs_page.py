@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from indexd.jobs.diagnose import read_job
 from indexd.jobs.guard import read
-from indexd.registry import job_kinds, load_handlers
+from indexd.registry import job_kinds
 from indexd.search.language import parse
 from indexd_schemas.job import JOB_KINDS
 from indexd_schemas.selection import Selection
@@ -21,7 +21,6 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split("\n")[0])
 def test_an_example_is_a_job(text: str) -> None:
-    load_handlers()
     assert read_job(read(text.encode()), job_kinds.kinds()).kind in JOB_KINDS
 
 

@@ -24,7 +24,7 @@ from indexd.prompts.attention import Break, weighted
 from indexd.prompts.compose import parts_of
 from indexd.prompts.plan import Script
 from indexd.prompts.tags import BadTag, take_tags
-from indexd.registry import job_kinds, load_handlers
+from indexd.registry import job_kinds
 from indexd.search.language import KEYS
 from indexd.search.language import parse as parse_filters
 from indexd_schemas.job import Txt2ImgJob
@@ -40,11 +40,6 @@ plain = some.recursive(
 )
 yaml_signs = some.text("abk01 :-?,[]{}#&*!|>'\"%@`\n\t<~.\\é\ufeff\u2028", max_size=120)
 prompt_signs = some.text("ab ():[]|\\<>lora,.0123456789-ANDBREK\n\u2028\u0000", max_size=120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _handlers() -> None:
-    load_handlers()
 
 
 def _sentence(error: Exception) -> None:

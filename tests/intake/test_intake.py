@@ -47,6 +47,7 @@ def _file(store: Store, number: int, purpose: str = "images") -> SettledFile:
 
 
 def _handle(monkeypatch: pytest.MonkeyPatch, kind: str, handler: Callable[..., Sighting | None]) -> None:
+    registry.file_kinds.fill()
     monkeypatch.setitem(registry.file_kinds._handlers, kind, handler)
 
 

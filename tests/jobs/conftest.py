@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from indexd import registry
 from indexd.config import Config, load
 from indexd.jobs.durable import Fault, no_fault
 from indexd.jobs.facade import Jobs
@@ -106,7 +105,6 @@ max_megapixels = 4.5
 @pytest.fixture
 def open_room(home: Path) -> Iterator[Open]:
     """Opens the room as a new process would; the index of the one before is closed."""
-    registry.load_handlers()
     stores: list[Store] = []
     clock = Clock()
     config = load(home)

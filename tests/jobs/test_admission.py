@@ -15,7 +15,7 @@ from PIL import Image
 
 from indexd.errors import Refused
 from indexd.jobs import admit, folders
-from indexd.jobs.admit import Admitted, Declined, LeftAlone
+from indexd.jobs.admitted import Admitted, Declined, LeftAlone
 from indexd.jobs.durable import link_new
 from indexd.worker.calls import Render
 from tests.jobs.conftest import Open, Room

@@ -10,7 +10,7 @@ import pytest
 from indexd.errors import Refused
 from indexd.jobs import guard
 from indexd.jobs.diagnose import read_job
-from indexd.registry import job_kinds, load_handlers
+from indexd.registry import job_kinds
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
 YAML = CORPUS / "yaml" / "pyyaml"
@@ -127,11 +127,6 @@ def test_a_quarter_megabyte_of_anything_ends(unit: str, around: str) -> None:
         guard.read(text.encode())
     except Refused as refused:
         assert len(str(refused)) < 300
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _handlers() -> None:
-    load_handlers()
 
 
 def _never_a_job(source: bytes) -> str:

@@ -109,7 +109,6 @@ from pathlib import Path
 from indexd.config import load
 from indexd.jobs.facade import Jobs
 from indexd.jobs.runner import JobRunner
-from indexd.registry import load_handlers
 from indexd.store.index import Store
 from indexd.worker.fake import FakeWorkers
 
@@ -119,7 +118,6 @@ def fault(point):
         os.kill(os.getpid(), 9)
 
 seen = []
-load_handlers()
 config = load(Path(sys.argv[1]))
 store = Store.open(config.places.index)
 jobs = Jobs(store, config, fault=fault)

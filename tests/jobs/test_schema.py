@@ -12,15 +12,10 @@ from pydantic.fields import FieldInfo
 import indexd_handlers.jobs
 from indexd.jobs.diagnose import read_job, schema_of
 from indexd.jobs.guard import read
-from indexd.registry import job_kinds, load_handlers
+from indexd.registry import job_kinds
 from indexd_schemas import generate
 from indexd_schemas.job import JOB_KINDS, SYNONYMS, Job, LoraUse, Output, Txt2ImgJob
 from indexd_schemas.job_part import JobPart
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _handlers() -> None:
-    load_handlers()
 
 
 def _fields() -> Iterator[tuple[str, FieldInfo]]:

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image as Pixels
 
 from indexd.errors import IndexdError
-from indexd.search.sheet import CAPTION_PX, CELL_PX, GAP_PX, caption, write_sheet
+from indexd.images.sheets import GAP_PX
+from indexd.search.sheet import CAPTION_PX, CELL_PX, caption, write_sheet
 from indexd_schemas.output import Hit, Image
 
 

@@ -21,6 +21,7 @@ from indexd.store.estimate import aim_at
 from indexd.store.index import Store
 from indexd.store.records import Sighting
 from indexd.watch.stamp import FileStamp
+from tests.store.made_up import take_vectors
 
 LAYER = "clip_h"
 DIM = 256
@@ -168,7 +169,7 @@ def test_what_is_put_replaced_and_removed_afterwards_counts_at_once(store: Store
     assert store.vectors.nearest(LAYER, far[0], 1)[0][0] == new[0]
     store.vectors.put(LAYER, revision.id, [ids[0]], far[1:])
     assert {image_id for image_id, _ in store.vectors.nearest(LAYER, far[1], 2)} == {new[1], ids[0]}
-    store.vectors.remove([new[1], 987_654])
+    take_vectors(store, [new[1], 987_654])
     assert store.vectors.nearest(LAYER, far[1], 1)[0][0] == ids[0]
     assert store.vectors.get(LAYER, new[1]) is None
 
@@ -224,7 +225,7 @@ def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
     with Store.open(tmp_path / "restarted.db") as store:
         ids, vectors = _fill(store, 3000)
         store.vectors.recode(LAYER)
-        store.vectors.remove(ids[:100])
+        take_vectors(store, ids[:100])
     with Store.open(tmp_path / "restarted.db") as store:
         bugs: list[BaseException] = []
         cache = VectorCache(store.vectors, [LAYER], bugs.append)
@@ -242,7 +243,7 @@ def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
 def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
     """The chunks are read as they lie; a sqlite-vec that keeps them in another way must be noticed."""
     ids, _ = _fill(store, 2500)
-    store.vectors.remove(ids[1000:1100])
+    take_vectors(store, ids[1000:1100])
     in_use = store.vectors.codes_in_use(LAYER)
     assert in_use is not None
     of, code_bytes = in_use
@@ -272,7 +273,7 @@ def test_it_is_filled_beside_writers_without_missing_any(
     def write() -> None:
         for start in range(0, 6000, 500):
             store.vectors.put(LAYER, revision.id, ids[start : start + 500], replaced[start : start + 500])
-            store.vectors.remove([one for one in ids[start : start + 500] if one in set(gone)])
+            take_vectors(store, [one for one in ids[start : start + 500] if one in set(gone)])
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexd.images.facts import ImageFacts, Metadata
+from indexd.store.embedding import remove
 from indexd.store.index import Store
 from indexd.store.records import NewItem, NewJob, RootRow, Sighting
+from indexd.store.revisions import all_codings
 from indexd.watch.stamp import FileStamp
 
 
@@ -66,3 +69,14 @@ def new_job(name: str = "portraits", items: int = 2, key: str | None = None, pri
         NewItem(index, 2**64 - 1 - index, f"/out/{name}-{index}.png".encode(), {"steps": 4}) for index in range(items)
     )
     return NewJob(name, "txt2img", b"kind: txt2img\n", key or f"key of {name}", f"{name}.yaml", priority, made)
+
+
+def take_vectors(store: Store, ids: Collection[int]) -> None:
+    """Take away the vectors of these images, in every layer and revision, and leave the images: one transaction."""
+    database = store._database
+    with database.outside_transaction():
+        with database.write() as connection:
+            for coding in all_codings(connection):
+                if coding.key == "image_id":
+                    remove(connection, coding, ids)
+        store.vectors.removed("image_id", ids)

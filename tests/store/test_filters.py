@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 
 import pytest
@@ -217,12 +218,14 @@ PATTERNS = (
     "june/*", "JUNE/*", "June/su*", "june*", "j*", "j@*", "ja/*", "jA*", "j`*", "jz/*", "juné/*", "junÉ*", "100%/*", "100_*",
     "\\/*", "june\U0010ffff*", "june\ud7ff*", "a b/ü/*", "*", "*june/*", "june/*.png", "/pictures/june/*", "/PICTURES/J*",
     "/pictures/*", "/pic*", "/*", "/elsewhere/*", "pictures/june/*", "/pictures/june*u*", "日本/*", "日*", "june", "june/a",
+    "pictures/*", "june/june/*", "OTHER/ju*/f.png", "other/*", "her/*",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("value", PATTERNS)
 def test_a_folder_answered_from_the_index_is_what_reading_every_path_finds(store: Store, value: str) -> None:
-    roots = [store.roots.ensure(path, "images").id for path in (b"/pictures", b"/pictures/june", b"/Other")]
+    named = {"/pictures": "pictures", "/pictures/june": "june", "/Other": "Other"}
+    roots = {store.roots.ensure(path.encode(), "images").id: name for path, name in named.items()}
     for root in roots:
         place = Library(store, RootRow(root, b"", "images"))
         store.images.record([place.sighting(rel, f"{root} {rel}") for rel in ODD_PATHS], 1.0)
@@ -231,12 +234,18 @@ def test_a_folder_answered_from_the_index_is_what_reading_every_path_finds(store
     with store._database.read() as connection:
         every = connection.execute(
             "SELECT image_id FROM file JOIN root ON root.id = root_id WHERE CAST(path AS TEXT) || '/' || display LIKE ?1"
-            " ESCAPE '\\' OR display LIKE ?1 ESCAPE '\\'",
-            (pattern,),
+            " ESCAPE '\\' OR display LIKE ?1 ESCAPE '\\' OR (?2 ->> CAST(root_id AS TEXT)) || '/' || display LIKE ?1 ESCAPE '\\'",
+            (pattern, json.dumps(roots)),
         ).fetchall()
     found = store.filters.ids([_is("path", value)])
     assert found is not None
     assert set(found) == {image_id for (image_id,) in every}
+
+
+def test_a_watched_folder_is_found_by_its_own_name(store: Store, library: Library) -> None:
+    there, inside = library.add("a.png"), library.add("june/b.png")
+    for value, found in (("pictures/*", {there, inside}), ("pictures/june/*", {inside}), ("ictures/*", set())):
+        assert set(store.filters.ids([_is("path", value)]) or ()) == found
 
 
 def test_a_folder_is_found_without_reading_every_path(store: Store, library: Library) -> None:

@@ -1,0 +1,40 @@
+"""A part of a job file that may be written shorter, as the JSON Schema of job files shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
+TEXT = {"type": "string", "minLength": 1}
+
+
+class OrShorter:
+    """Annotation: the model, or one of the `shorter` forms that its validator understands.
+
+    Unlike WithJsonSchema it makes the model's own schema only when a schema is asked for: no daemon ever does.
+    """
+
+    def __init__(self, part: type[BaseModel], *shorter: dict[str, Any]) -> None:
+        self._part = part
+        self._shorter = shorter
+
+    def json_schema(self) -> dict[str, Any]:
+        """Each form; the longest last."""
+        return {"anyOf": [*self._shorter, self._part.model_json_schema()]}
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return self.json_schema()
+
+
+class ListOrShorter(OrShorter):
+    """Annotation: a list of at most `most`, each the model or a shorter form of it."""
+
+    def __init__(self, part: type[BaseModel], *shorter: dict[str, Any], most: int) -> None:
+        super().__init__(part, *shorter)
+        self._most = most
+
+    def json_schema(self) -> dict[str, Any]:
+        """The list."""
+        return {"type": "array", "maxItems": self._most, "items": super().json_schema()}
