@@ -76,10 +76,13 @@ class Database:
         connection.enable_load_extension(True)
         connection.load_extension(sqlite_vec.loadable_path())
         connection.enable_load_extension(False)
+        if writing:
+            # Before the cache: SQLite counts its pages by the size that they have then, and of these four times as many
+            # would have room in it.
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}").fetchall()
         connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB if writing else READER_CACHE_KIB}").fetchall()
         connection.execute("PRAGMA temp_store = MEMORY").fetchall()
         if writing:
-            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}").fetchall()
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LEFT_BYTES}").fetchall()
             connection.execute("PRAGMA foreign_keys = ON").fetchall()
             connection.execute(_DERIVABLE).fetchall()

@@ -130,3 +130,21 @@ def test_readers_at_rest_give_their_pages_back_and_go_on(store: Store, library: 
     assert ask() == 2000
     library.add("one more.png")
     assert ask() == 2001
+
+
+@pytest.mark.parametrize("made", ["now", "before"])
+def test_the_writer_keeps_no_more_pages_than_it_is_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    monkeypatch.setattr(database_module, "WRITER_CACHE_KIB", 1024)
+    if made == "before":
+        Store.open(tmp_path / "index.db").close()
+    with Store.open(tmp_path / "index.db") as store:
+        library = Library(store, store.roots.ensure(b"/pictures", "images"))
+        for batch in range(60):
+            text = "".join(f" {batch}-{word}" for word in range(2000))
+            store.images.record([library.sighting(f"{batch}/{n}.png", prompt=f"{n}{text}") for n in range(4)], 1.0)
+        (writer,) = [one for one in apsw.connections() if one.filename == str(store.path) and not one.readonly("main")]
+        assert (tmp_path / "index.db-wal").stat().st_size > 4 << 20
+        # One transaction may go beyond it.
+        assert writer.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 2 << 20
