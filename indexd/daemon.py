@@ -26,7 +26,7 @@ from indexd.layers.batch import Thumbnails
 from indexd.layers.description import LAYERS, THUMBNAIL
 from indexd.layers.dispatch import LayerDispatcher
 from indexd.pulse import Pulse
-from indexd.registry import IntakeContext, load_foreign_handlers
+from indexd.registry import IntakeContext, load_handlers
 from indexd.search.vector_cache import VectorCache
 from indexd.service.notify import notify
 from indexd.service.sentence import Standing
@@ -103,7 +103,7 @@ class Daemon:
         self.config = config
         self.failure: BaseException | None = None
         self._on_failure = on_failure
-        load_foreign_handlers()
+        load_handlers()
         places = config.places
         recovered = recovered_index(config)
         self.store = Store.open(places.index)
@@ -158,7 +158,7 @@ class Daemon:
         self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)
 
     def start(self) -> None:
-        """Bring everything up but the upkeep; the local door opens last but for the first scan, which runs in the background."""
+        """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
         self.vector_cache.start()
         self.keeper.start()
         self.intake.start()
@@ -167,6 +167,7 @@ class Daemon:
         self.runner.start()
         self.server.start()
         self.watch.start()
+        self.upkeep.start()
 
     def stop(self) -> None:
         """Take nothing new, hand back what is in hand, close the index."""

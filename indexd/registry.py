@@ -4,8 +4,8 @@
 the same kind raises and names both. Other people's packages add handlers through the entry-point group
 `indexd.handlers`: each entry point names a module, and importing it registers what it holds.
 
-Our own are imported when a kind is first looked for, not when the daemon starts: those of jobs bring half the program with
-them, and many a daemon is never given a job.
+Our own are imported when a kind is first looked for; the daemon imports all of them as it starts, for later there may be no
+file handle left to read a module with, or another version of the program may lie in its place.
 """
 
 from __future__ import annotations
@@ -91,14 +91,11 @@ handles = job_kinds.register
 handles_file = file_kinds.register
 
 
-def load_foreign_handlers() -> None:
-    """Import the handlers of installed packages; a broken one is logged and left out.
-
-    Ours come first, so that a package that claims one of our kinds is refused here and not with the first job.
-    """
+def load_handlers() -> None:
+    """Import our own handlers, then those of installed packages; a broken package is logged and left out."""
+    job_kinds.fill()
+    file_kinds.fill()
     for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        job_kinds.fill()
-        file_kinds.fill()
         try:
             entry.load()
         except AlreadyRegistered:

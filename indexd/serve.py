@@ -178,9 +178,6 @@ class _Life:
                 log.info("ready: %s", self._config.places.index)
                 notify(READY="1", STATUS=f"watching; index {self._config.places.index}")
                 heart.start()
-                with _in_a_sentence():
-                    # By the clock, in the night: nobody who waits for the daemon waits for that.
-                    daemon.upkeep.start()
                 following = self._until_over(daemon)
             finally:
                 heart.stop()

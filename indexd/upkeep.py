@@ -10,7 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
 
 from indexd import heap
 from indexd.characters.clusterer import Clusterer
@@ -21,9 +23,6 @@ from indexd.store.index import Store
 from indexd.store.nightly import nightly_backup
 from indexd.store.rotation import is_late
 from indexd_schemas.durations import parse_time_of_day
-
-if TYPE_CHECKING:
-    from apscheduler.schedulers.background import BackgroundScheduler
 
 log = logging.getLogger(__name__)
 
@@ -52,24 +51,20 @@ class Upkeep:
         self._clusterer = clusterer
         self._leaving = threading.Event()
         self._backing_up = threading.Lock()
-        self._clock: BackgroundScheduler | None = None
+        self._clock = BackgroundScheduler(timezone="UTC")
 
     def start(self) -> None:
         """Plan everything and begin."""
-        # The scheduler and its time zones take 40 ms to import and to set up, so the daemon says first that it is ready.
-        from apscheduler.schedulers.background import BackgroundScheduler
-
-        self._clock = BackgroundScheduler(timezone="UTC")
         self._clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
         self._clock.add_job(self._give_back, "interval", minutes=GIVE_BACK_MINUTES)
-        self._plan_backups(self._clock)
-        self._plan_clusterings(self._clock)
+        self._plan_backups()
+        self._plan_clusterings()
         self._clock.start()
 
     def stop(self) -> None:
         """Give up a backup that is being written, and end. Harmless when it never started."""
         self._leaving.set()
-        if self._clock is not None and self._clock.running:
+        if self._clock.running:
             self._clock.shutdown(wait=True)
 
     def _give_back(self) -> None:
@@ -80,19 +75,22 @@ class Upkeep:
         for layer in LAYERS:
             self._store.vectors.recode(layer)
 
-    def _plan_backups(self, clock: BackgroundScheduler) -> None:
+    def _plan_backups(self) -> None:
         at = parse_time_of_day(self._config.settings.backup.at)
         if at is None:
             return
-        _every_day(clock, "backup", at, self._back_up)
+        # Without a limit on lateness: a machine that was suspended at that hour does it when it wakes up.
+        plan = {"id": "backup", "coalesce": True, "misfire_grace_time": None}
+        self._clock.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
         if is_late(self._config.places.backups, time.time(), LATE_BACKUP_SECONDS):
             soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=LATE_BACKUP_MINUTES)
-            clock.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
+            self._clock.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
 
-    def _plan_clusterings(self, clock: BackgroundScheduler) -> None:
+    def _plan_clusterings(self) -> None:
         at = parse_time_of_day(self._config.settings.characters.cluster_at)
         if at is not None:
-            _every_day(clock, "clustering", at, self._cluster)
+            plan = {"id": "clustering", "coalesce": True, "misfire_grace_time": None}
+            self._clock.add_job(self._cluster, CronTrigger(hour=at[0], minute=at[1]), **plan)
 
     def _cluster(self) -> None:
         # Nothing came since the last one and nothing was put right: it would find the same.
@@ -122,11 +120,3 @@ class Upkeep:
             self._on_event("backup", text)
         finally:
             self._backing_up.release()
-
-
-def _every_day(clock: BackgroundScheduler, name: str, at: tuple[int, int], action: Callable[[], None]) -> None:
-    from apscheduler.triggers.cron import CronTrigger
-
-    # An hour of this machine's zone, and without a limit on lateness: one that was suspended then does it when it wakes up.
-    plan = {"id": name, "coalesce": True, "misfire_grace_time": None}
-    clock.add_job(action, CronTrigger(hour=at[0], minute=at[1]), **plan)

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 from indexd import roles
+from indexd.api import keeping
+from indexd.api.control import control_map
+from indexd.api.explain import explain
 from indexd.api.ledger import job_of, shown_job
 from indexd.api.live import LiveParts
 from indexd.api.local_characters import LocalCharacters
+from indexd.api.metrics import JOB_STATES, metrics_text
 from indexd.api.pending import pending_work
 from indexd.api.picture_bytes import PictureBytes
+from indexd.api.pictures import thumbnail, whole
 from indexd.api.readiness import readiness
+from indexd.api.reparse import reparse
 from indexd.api.standing import roles_now, scanned, status
+from indexd.api.verify import verify_model
+from indexd.characters.operations import regions_with_characters
 from indexd.config import Config
+from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
+from indexd.search.embedder import WorkerEmbedder
 from indexd.search.find import find_id, find_row
+from indexd.search.present import extras_of, file_of, image_of, making_of, shown_text
+from indexd.search.run import Search
 from indexd.search.targets import Target
+from indexd.statistics.tell import tell_statistics
 from indexd.store.index import Store
 from indexd.store.records import JobRow
 from indexd.worker.handle import Submits
@@ -39,9 +50,6 @@ from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownIma
 from indexd_schemas.question import ControlRequest, Question
 from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
 
-if TYPE_CHECKING:
-    from indexd.search.run import Search
-
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
 OWN_WORKERS_STOP_SECONDS = 2.0
 
@@ -51,9 +59,6 @@ class LocalOperations(LocalCharacters):
 
     Without `live` there is no daemon: what needs one raises DaemonNotRunning, and models are loaded in workers of our
     own. `at_end` is called by `close`.
-
-    What an operation is carried out with is imported when it is first asked for: the daemon is ready sooner, and most are
-    never asked for at all.
     """
 
     def __init__(
@@ -67,13 +72,7 @@ class LocalOperations(LocalCharacters):
         self._live = live
         self._at_end = at_end
         self._own_workers: Workers | None = None
-
-    @cached_property
-    def _search(self) -> Search:
-        from indexd.search.embedder import WorkerEmbedder
-        from indexd.search.run import Search
-
-        return Search(self._store, WorkerEmbedder(self._workers, lambda role: roles.need(self._config, role)))
+        self._search = Search(store, WorkerEmbedder(self._workers, lambda role: roles.need(config, role)))
 
     def query(self, question: Question) -> Answer:
         """See Operations."""
@@ -81,9 +80,6 @@ class LocalOperations(LocalCharacters):
 
     def show(self, target: Target) -> ShownImage:
         """See Operations."""
-        from indexd.characters.operations import regions_with_characters
-        from indexd.search.present import extras_of, file_of, image_of, making_of, shown_text
-
         row = find_row(self._store, target)
         if row is None:
             raise NothingFound(f"{target} is not in the index; `indexd explain` says why")
@@ -103,8 +99,6 @@ class LocalOperations(LocalCharacters):
 
     def explain(self, path: bytes) -> Explanation:
         """See Operations."""
-        from indexd.api.explain import explain
-
         return explain(
             self._store,
             self._config,
@@ -123,14 +117,10 @@ class LocalOperations(LocalCharacters):
 
     def metrics(self) -> str:
         """See Operations."""
-        from indexd.api.metrics import metrics_text
-
         return metrics_text(self._store, self._config, self._live)
 
     def picture(self, image_id: int, *, small: bool) -> PictureBytes:
         """See Operations."""
-        from indexd.api.pictures import thumbnail, whole
-
         return (thumbnail if small else whole)(self._store, self._config, image_id)
 
     def scan(self, wait: bool) -> Scanned:
@@ -150,8 +140,6 @@ class LocalOperations(LocalCharacters):
 
     def jobs(self, states: Sequence[str], limit: int) -> JobList:
         """See Operations."""
-        from indexd.api.metrics import JOB_STATES
-
         wrong = [state for state in states if state not in JOB_STATES]
         if wrong:
             raise UsageError(f"there is no state {wrong[0]!r}; states are {', '.join(JOB_STATES)}")
@@ -184,8 +172,6 @@ class LocalOperations(LocalCharacters):
 
     def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
         """See Operations."""
-        from indexd.api import keeping
-
         keeping.check_tags(add, remove)
         ids, not_found = self._ids(targets)
         if ids:
@@ -201,50 +187,34 @@ class LocalOperations(LocalCharacters):
 
     def mark_matching(self, request: MarkMatchingRequest) -> Marked:
         """See Operations."""
-        from indexd.api import keeping
-
         return keeping.mark_matching(self._store, request)
 
     def export_page(self, request: ExportRequest) -> MarkPage:
         """See Operations."""
-        from indexd.api import keeping
-
         return keeping.export_page(self._store, request)
 
     def import_marks(self, request: ImportRequest) -> Imported:
         """See Operations."""
-        from indexd.api import keeping
-
         return keeping.import_marks(self._store, request)
 
     def relocate(self, request: RelocateRequest) -> Relocated:
         """See Operations."""
-        from indexd.api import keeping
-
         return keeping.relocate(self._store, self._config, self._live, request)
 
     def forget(self, request: ForgetRequest) -> Forgotten:
         """See Operations."""
-        from indexd.api import keeping
-
         return keeping.forget(self._store, self._config, self._live, request)
 
     def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
         """See Operations."""
-        from indexd.duplicates.find import find_duplicates
-
         return find_duplicates(self._store, question)
 
     def stats(self, question: StatsQuestion) -> Statistics:
         """See Operations."""
-        from indexd.statistics.tell import tell_statistics
-
         return tell_statistics(self._store, question)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
-        from indexd.api.verify import verify_model
-
         if role not in roles.ALL_ROLES:
             raise UsageError(f"there is no role {role!r}; roles are {', '.join(roles.ALL_ROLES)}")
         verified = verify_model(self._config, self._workers(), role)
@@ -254,14 +224,10 @@ class LocalOperations(LocalCharacters):
 
     def control_map(self, request: ControlRequest) -> MadeMap:
         """See Operations."""
-        from indexd.api.control import control_map
-
         return control_map(self._workers(), request)
 
     def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
         """See Operations."""
-        from indexd.api.reparse import reparse
-
         return reparse(self._store, after, limit, everything, self._live.announce if self._live else None)
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from indexd.characters.clusterer import Clusterer
 from indexd.characters.keeper import Keeper
+from indexd.characters.operations import correct, correction_log, list_characters, show_character, suggest
+from indexd.characters.sampling import take_sample
 from indexd.config import Config
 from indexd.store.index import Store
 from indexd.worker.handle import Submits
@@ -28,10 +30,7 @@ from indexd_schemas.characters import (
 
 class LocalCharacters:
     """The part of LocalOperations that is about characters. `clusterer` is the daemon's; without it one of our own is made
-    when it is needed, over the workers that `workers` gives.
-
-    What an operation is carried out with is imported when it is first asked for (see LocalOperations).
-    """
+    when it is needed, over the workers that `workers` gives."""
 
     def __init__(
         self, config: Config, store: Store, workers: Callable[[], Submits], clusterer: Clusterer | None
@@ -44,32 +43,22 @@ class LocalCharacters:
 
     def characters(self, question: CharactersQuestion) -> CharacterList:
         """See Operations."""
-        from indexd.characters.operations import list_characters
-
         return list_characters(self._store, question)
 
     def character(self, question: CharacterQuestion) -> ShownCharacter:
         """See Operations."""
-        from indexd.characters.operations import show_character
-
         return show_character(self._store, question)
 
     def correct(self, correction: Correction) -> Corrected:
         """See Operations."""
-        from indexd.characters.operations import correct
-
         return correct(self._store, correction)
 
     def corrections(self, limit: int) -> CorrectionLog:
         """See Operations."""
-        from indexd.characters.operations import correction_log
-
         return correction_log(self._store, limit)
 
     def suggest(self) -> Suggestions:
         """See Operations."""
-        from indexd.characters.operations import suggest
-
         return suggest(self._store)
 
     def cluster(self, request: ClusterRequest) -> ClusteringState:
@@ -83,8 +72,6 @@ class LocalCharacters:
 
     def sample(self, question: SampleQuestion) -> Sample:
         """See Operations."""
-        from indexd.characters.sampling import take_sample
-
         return take_sample(self._store, question)
 
     def stop_clustering(self) -> None:

@@ -8,13 +8,10 @@ other 32 are the mean blue and red difference of 4x4 cells. Why not the ImageHas
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image
 
 VERSION = "1"
 """Goes up whenever the same picture would get another hash: hashes of different versions are never compared."""
@@ -36,9 +33,6 @@ def picture_hash(picture: Image.Image) -> bytes:
 
     256 to 512 pixels on the longer side are enough; a thumbnail gives the same hash as the picture within a few bits.
     """
-    # The daemon asks for the version alone.
-    from PIL import Image
-
     flat = _on_white(picture)
     small = flat.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     basis, rows, columns = _basis()
@@ -52,8 +46,6 @@ def picture_hash(picture: Image.Image) -> bytes:
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
-    from PIL import Image
-
     if picture.mode != "RGBA":
         return picture.convert("RGB")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")

@@ -9,9 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from indexd.catalogue import Catalogue
 from indexd.config import Config
@@ -20,15 +18,13 @@ from indexd.jobs.admitted import Admitted, Declined, LeftAlone
 from indexd.jobs.durable import Fault, no_fault
 from indexd.jobs.folders import JobFolders
 from indexd.jobs.mirror import Mirror
+from indexd.jobs.publish import Publisher
+from indexd.jobs.reception import reception
+from indexd.jobs.sift import Sieve
 from indexd.store.index import Store
 from indexd.store.records import JobRow
 from indexd.watch.folders import watched_folders
 from indexd.watch.paths import display, relative
-
-if TYPE_CHECKING:
-    from indexd.jobs.admit import Admission
-    from indexd.jobs.publish import Publisher
-    from indexd.jobs.sift import Sieve
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +36,6 @@ class Jobs:
 
     `lock` is held while an item's end and its job's state are decided (a picture published, a job cancelled). Order of
     locks: `lock` before the lock of the folders.
-
-    What admits, publishes and sifts is imported with the first job and not with the daemon, whose start it would lengthen
-    by a tenth.
     """
 
     def __init__(
@@ -58,36 +51,15 @@ class Jobs:
         self.lock = threading.RLock()
         self.catalogue = Catalogue.of(config)
         self.mirror = Mirror(store, JobFolders(config.places.inbox))
+        self.publisher = Publisher(store.jobs, _ledger_id(store), config.places.output, fault)
+        self.sieve = Sieve(store.jobs, fault)
+        self._admission = reception(config, store, self.catalogue, self.mirror, clock, draw)
         self._store = store
-        self._config = config
-        self._clock = clock
-        self._draw = draw
-        self._fault = fault
         self._watched = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
         self._listeners: list[Callable[[], None]] = []
         notify = config.settings.notify
         self.tell_of: frozenset[str] = frozenset(notify.on if notify.command else ())
         self._at_an_end: Callable[[], None] = lambda: None
-
-    @cached_property
-    def _admission(self) -> Admission:
-        from indexd.jobs.reception import reception
-
-        return reception(self._config, self._store, self.catalogue, self.mirror, self._clock, self._draw)
-
-    @cached_property
-    def publisher(self) -> Publisher:
-        """Puts finished pictures in their places."""
-        from indexd.jobs.publish import Publisher
-
-        return Publisher(self._store.jobs, _ledger_id(self._store), self._config.places.output, self._fault)
-
-    @cached_property
-    def sieve(self) -> Sieve:
-        """Takes away what a job does not keep."""
-        from indexd.jobs.sift import Sieve
-
-        return Sieve(self._store.jobs, self._fault)
 
     def listen(self, changed: Callable[[], None]) -> None:
         """Call `changed()` after every admission, cancellation and retry; it must be quick."""

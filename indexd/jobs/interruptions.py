@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from indexd.jobs.facade import Jobs
+from indexd.jobs.publish import Publisher
 from indexd.jobs.result import recipe_of
 from indexd.jobs.setbacks import MAX_INTERRUPTIONS
 from indexd.store.index import Store
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 COUNTS = "jobs.interruptions"
 
 
-def take_up(store: Store, jobs: Jobs) -> None:
+def take_up(store: Store, publisher: Publisher) -> None:
     """Settle every item that was in hand when the last process ended.
 
     The process may have been ended by anybody, so that attempt is not counted against the item; but how often an item was
@@ -32,16 +32,16 @@ def take_up(store: Store, jobs: Jobs) -> None:
             count = known.get(str(item.id), 0) + (item.state == "running")
             waits = item.state == "queued"
             if item.state == "running":
-                waits = not _adopted(store, jobs, job, item, count)
+                waits = not _adopted(store, publisher, job, item, count)
             if waits and count:
                 counts[str(item.id)] = count
     if counts != known:
         store.meta.set(COUNTS, json.dumps(counts) if counts else None)
 
 
-def _adopted(store: Store, jobs: Jobs, job: JobRow, item: ItemRow, count: int) -> bool:
+def _adopted(store: Store, publisher: Publisher, job: JobRow, item: ItemRow, count: int) -> bool:
     """Adopt the picture, else queue the item again or give it up; whether it was adopted."""
-    if jobs.publisher.adopt(item, recipe_of(job, item)) is not None:
+    if publisher.adopt(item, recipe_of(job, item)) is not None:
         log.info("job %d, picture %d was finished already: %s", job.id, item.index + 1, display(item.path))
         return True
     if count >= MAX_INTERRUPTIONS:

@@ -1,4 +1,4 @@
-"""Everything that reads and judges job files, put together. Loaded with the first job: many a daemon is never given one."""
+"""Everything that reads and judges job files, put together."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class JobRunner:
         self._pause.resume()
         self._jobs.mirror.folders.prepare()
         self._jobs.mirror.folders.sweep()
-        take_up(self._store, self._jobs)
+        take_up(self._store, self._jobs.publisher)
         for job in self._ledger.unfinished():
             self._closing.look_at(job.id)
         self._closing.close_ended()

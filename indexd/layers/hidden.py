@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from indexd.images.containers.stealth import KEY
 from indexd.images.facts import RawChunk
+from indexd.images.metadata import parse
 from indexd.layers.description import layers_of_texts
 from indexd.layers.ledger import Ledger
 
@@ -14,9 +15,6 @@ def settle(store: Ledger, texts: Mapping[int, str]) -> None:
     """Put what these texts state (by image) into the index; the text is kept with the others of the picture."""
     if not texts:
         return
-    # Thirty formats' readers; a daemon whose pictures were all read before starts without them.
-    from indexd.images.metadata import parse
-
     rows, raws = store.images.rows(texts), store.images.raws(texts)
     stated = {}
     for image_id, text in texts.items():

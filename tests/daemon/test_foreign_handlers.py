@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from indexd import registry
 try:
-    registry.load_foreign_handlers()
+    registry.load_handlers()
 except registry.AlreadyRegistered as error:
     print(error)
 else:

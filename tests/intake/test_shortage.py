@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from indexd import intake, registry
+from indexd import intake
 from indexd.intake import Intake
 from indexd.registry import IntakeContext
 from indexd.store.index import Store
@@ -24,7 +24,6 @@ WAIT_SECONDS = 30.0
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    registry.load_handlers()
     with Store.open(tmp_path / "index.db") as store:
         yield store
 
