@@ -23,12 +23,11 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
         clusterer = Clusterer(store, FakeWorkers, Keeper(store, 0.75, 0.05), tmp_path, 10)
         upkeep = Upkeep(store, config, lambda kind, text: told.append((kind, text)), damage.append, clusterer)
         upkeep.start()
-        assert upkeep._clock is not None
         planned = {job.id: job for job in upkeep._clock.get_jobs()}
         # At an hour of the machine's own zone, not of the scheduler's.
         assert {str(planned[name].trigger.timezone) for name in ("backup", "clustering")} == {str(get_localzone())}
-        # Besides the codes: there is no backup yet, so one is made up for soon.
-        assert len(planned) == 4
+        # Besides the codes and the memory: there is no backup yet, so one is made up for soon.
+        assert len(planned) == 5
         upkeep._back_up()
         assert len(backups(config.places.backups)) == 1
         assert [kind for kind, _ in told] == ["backup"]

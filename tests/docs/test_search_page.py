@@ -93,7 +93,7 @@ def test_an_example(
 ) -> None:
     monkeypatch.delenv("INDEXD_HOME", raising=False)
     monkeypatch.chdir(home / "pictures")
-    monkeypatch.setattr("indexd.search.embedder.WorkerEmbedder", lambda *_given: FakeEmbedder(toy))
+    monkeypatch.setattr("indexd.api.local.WorkerEmbedder", lambda *_given: FakeEmbedder(toy))
     program, *arguments = example.words
     if program == "cat":
         printed, code = Path(arguments[0]).read_text("utf-8"), 0
