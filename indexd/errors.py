@@ -16,10 +16,16 @@ EXIT_NO_DAEMON = 4
 EXIT_PARTLY_FAILED = 5
 
 
-_SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
+_NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
+_SHORTAGE = _NO_HANDLES | {errno.ENOMEM, errno.EAGAIN}
 _MACHINES_FAULT = _SHORTAGE | frozenset(
     getattr(errno, name) for name in ("EIO", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN") if hasattr(errno, name)
 )
+
+
+def is_out_of_handles(error: BaseException) -> bool:
+    """Whether nothing at all can be opened now. EAGAIN, ENOMEM and EIO a share may answer for one folder, for ever."""
+    return isinstance(error, OSError) and error.errno in _NO_HANDLES
 
 
 def is_shortage(error: BaseException) -> bool:
