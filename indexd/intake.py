@@ -144,13 +144,14 @@ class Intake:
                 self._files.task_done()
 
     def _read_again(self) -> None:
-        """What could not be read before, where its time has come."""
-        while not self._stopping.is_set() and (file := self._later.take()) is not None:
-            self._reading_again.add(threading.get_ident())
-            try:
-                self._take(file)
-            finally:
-                self._reading_again.discard(threading.get_ident())
+        """One that could not be read before, where its time has come; those of a slow share leave new files their turn."""
+        if self._stopping.is_set() or (file := self._later.take()) is None:
+            return
+        self._reading_again.add(threading.get_ident())
+        try:
+            self._take(file)
+        finally:
+            self._reading_again.discard(threading.get_ident())
 
     def _take(self, file: SettledFile) -> None:
         self._reading.beat()
