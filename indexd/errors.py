@@ -7,6 +7,7 @@ and is shown with its traceback.
 from __future__ import annotations
 
 import errno
+import os
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -41,6 +42,15 @@ def is_machines_fault(error: BaseException) -> bool:
 def raise_machines_fault(error: OSError) -> None:
     """Raise it again where the next try may go well; also `onerror` of os.walk: other folders are passed over."""
     if is_machines_fault(error):
+        raise error
+
+
+def raise_unless_away(error: OSError | IndexdError, path: bytes | str | os.PathLike[str]) -> None:
+    """Raise it again where the machine keeps from being read what is there.
+
+    On a dead share nothing is there: that is the trouble of what lies on it, and all the rest goes on.
+    """
+    if is_machines_fault(error) and os.path.exists(path):
         raise error
 
 

@@ -130,7 +130,11 @@ def _check_input(path: str, content_hash: str, what: str) -> None:
         if is_shortage(error):
             raise
         # One bad sector or dead share would hold up the jobs that need nothing of it.
-        trouble = f"cannot be read ({error}); retry the job when it can" if is_machines_fault(error) else "is gone; put it back and retry the job"
+        trouble = (
+            f"cannot be read ({error}); retry the job when it can"
+            if is_machines_fault(error)
+            else "is gone; put it back and retry the job"
+        )
         raise InputGone(f"{what} {path} {trouble}") from None
     if hasher.hexdigest() != content_hash:
         raise InputGone(f"{what} {path} is not the one that the job was admitted with; drop the job again")

@@ -133,7 +133,6 @@ def test_a_dead_recorder_is_told_and_holds_nobody_up(
     assert [type(error) for error in failures] == [ZeroDivisionError]
 
 
-
 def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
     make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
