@@ -8,7 +8,7 @@ import os
 import pytest
 from PIL import Image
 
-from indexd.jobs import hand
+from indexd.watch.regular import open_regular
 from tests.jobs.conftest import Open, Room
 from tests.shortage import Shortage, again_and_again, each_refused
 
@@ -60,14 +60,12 @@ def test_an_input_whose_disk_fails_costs_its_own_job_and_no_other(
     Image.new("RGB", (64, 64), "red").save(room.inbox / "in.png")
     room.jobs.take(room.drop(IMG2IMG, "a.yaml"))
     room.jobs.take(room.drop(TXT2IMG, "b.yaml"))
-    opened = hand.open_regular
-
     def refuses(path: bytes) -> object:
         if path.endswith(b"in.png"):
             raise OSError(number, os.strerror(number), path)
-        return opened(path)
+        return open_regular(path)
 
-    monkeypatch.setattr(hand, "open_regular", refuses)
+    monkeypatch.setattr("indexd.jobs.hand.open_regular", refuses)
     for _ in range(5):
         room.work()
         room.clock.now += 60
