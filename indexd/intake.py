@@ -76,7 +76,7 @@ class Intake:
 
     def waiting(self) -> int:
         """How many files are being read or wait for it."""
-        return self._files.unfinished_tasks
+        return self._files.unfinished_tasks + len(self._reading_again)
 
     def drain(self) -> None:
         """Wait until everything delivered so far is recorded, or the intake stops."""
@@ -127,7 +127,7 @@ class Intake:
             return
 
     def _is_reading(self) -> bool:
-        return bool(self._files.unfinished_tasks or self._reading_again)
+        return bool(self.waiting())
 
     def _read_all(self) -> None:
         while True:

@@ -133,6 +133,31 @@ def test_a_dead_recorder_is_told_and_holds_nobody_up(
     assert [type(error) for error in failures] == [ZeroDivisionError]
 
 
+def test_what_is_read_again_counts_as_being_read(
+    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, go_on = threading.Event(), threading.Event()
+
+    def picture(_file: SettledFile, _context: IntakeContext) -> None:
+        if not again.is_set():
+            again.set()
+            raise OSError(errno.EIO, "a bad moment")
+        reads.release()
+        go_on.wait(WAIT)
+
+    reads = threading.Semaphore(0)
+    _handle(monkeypatch, "image", picture)
+    monkeypatch.setattr(intake, "RETRY_SECONDS", 0.001)
+    takes = make()
+    takes.start()
+    takes.deliver(_file(store, 1))
+    assert reads.acquire(timeout=WAIT)
+    waiting = takes.waiting()
+    go_on.set()
+    takes.stop()
+    assert waiting == 1
+
+
 def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
     make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

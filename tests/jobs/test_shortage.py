@@ -60,6 +60,7 @@ def test_an_input_whose_disk_fails_costs_its_own_job_and_no_other(
     Image.new("RGB", (64, 64), "red").save(room.inbox / "in.png")
     room.jobs.take(room.drop(IMG2IMG, "a.yaml"))
     room.jobs.take(room.drop(TXT2IMG, "b.yaml"))
+
     def refuses(path: bytes) -> object:
         if path.endswith(b"in.png"):
             raise OSError(number, os.strerror(number), path)
