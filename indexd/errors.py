@@ -7,6 +7,7 @@ and is shown with its traceback.
 from __future__ import annotations
 
 import errno
+import os
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -16,10 +17,16 @@ EXIT_NO_DAEMON = 4
 EXIT_PARTLY_FAILED = 5
 
 
-_SHORTAGE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
+_NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
+_SHORTAGE = _NO_HANDLES | {errno.ENOMEM, errno.EAGAIN}
 _MACHINES_FAULT = _SHORTAGE | frozenset(
     getattr(errno, name) for name in ("EIO", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN") if hasattr(errno, name)
 )
+
+
+def is_out_of_handles(error: BaseException) -> bool:
+    """Whether nothing at all can be opened now. EAGAIN, ENOMEM and EIO a share may answer for one folder, for ever."""
+    return isinstance(error, OSError) and error.errno in _NO_HANDLES
 
 
 def is_shortage(error: BaseException) -> bool:
@@ -35,6 +42,15 @@ def is_machines_fault(error: BaseException) -> bool:
 def raise_machines_fault(error: OSError) -> None:
     """Raise it again where the next try may go well; also `onerror` of os.walk: other folders are passed over."""
     if is_machines_fault(error):
+        raise error
+
+
+def raise_unless_away(error: OSError | IndexdError, path: bytes | str | os.PathLike[str]) -> None:
+    """Raise it again where the machine keeps from being read what is there.
+
+    On a dead share nothing is there: that is the trouble of what lies on it, and all the rest goes on.
+    """
+    if is_machines_fault(error) and os.path.exists(path):
         raise error
 
 

@@ -76,7 +76,7 @@ class Intake:
 
     def waiting(self) -> int:
         """How many files are being read or wait for it."""
-        return self._files.unfinished_tasks
+        return self._files.unfinished_tasks + len(self._reading_again)
 
     def drain(self) -> None:
         """Wait until everything delivered so far is recorded, or the intake stops."""
@@ -127,7 +127,7 @@ class Intake:
             return
 
     def _is_reading(self) -> bool:
-        return bool(self._files.unfinished_tasks or self._reading_again)
+        return bool(self.waiting())
 
     def _read_all(self) -> None:
         while True:
@@ -144,13 +144,14 @@ class Intake:
                 self._files.task_done()
 
     def _read_again(self) -> None:
-        """What could not be read before, where its time has come."""
-        while not self._stopping.is_set() and (file := self._later.take()) is not None:
-            self._reading_again.add(threading.get_ident())
-            try:
-                self._take(file)
-            finally:
-                self._reading_again.discard(threading.get_ident())
+        """One that could not be read before, where its time has come; those of a slow share leave new files their turn."""
+        if self._stopping.is_set() or (file := self._later.take()) is None:
+            return
+        self._reading_again.add(threading.get_ident())
+        try:
+            self._take(file)
+        finally:
+            self._reading_again.discard(threading.get_ident())
 
     def _take(self, file: SettledFile) -> None:
         self._reading.beat()

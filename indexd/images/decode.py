@@ -14,7 +14,7 @@ from typing import BinaryIO
 from blake3 import blake3
 from PIL import Image, ImageOps, PngImagePlugin
 
-from indexd.errors import NotAPicture, NotRegular, is_machines_fault
+from indexd.errors import NotAPicture, NotRegular, is_machines_fault, raise_unless_away
 from indexd.images.containers import png
 from indexd.images.containers.kinds import FORMATS
 from indexd.images.picture_hash import picture_hash
@@ -46,20 +46,19 @@ def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
     hashes: dict[int, bytes] = {}
     hidden: dict[int, str] = {}
     for index, (path, content_hash) in enumerate(call.jobs):
-        if (text := hidden_in(path)) is not None:
-            hidden[index] = text
-        there = _thumbnail_there(thumbnail_path(call.folder, content_hash))
-        if there is not None:
-            hashes[index] = picture_hash(there)
-            continue
         try:
+            if (text := hidden_in(path)) is not None:
+                hidden[index] = text
+            there = _thumbnail_there(thumbnail_path(call.folder, content_hash))
+            if there is not None:
+                hashes[index] = picture_hash(there)
+                continue
             picture = _opened(path, near_px=call.size_px)
         except (NotAPicture, NotRegular) as error:
             problems[index] = str(error)
             continue
         except OSError as error:
-            if is_machines_fault(error):
-                raise
+            raise_unless_away(error, path)
             problems[index] = error.strerror or str(error)
             continue
         small = shrunk(picture, call.size_px)

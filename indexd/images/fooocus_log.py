@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 
-from indexd.errors import NotRegular, raise_machines_fault
 from indexd.images.containers.encodings import decoded
 from indexd.images.facts import RawChunk
+from indexd.images.text_beside import bytes_beside
 from indexd.watch.beside import LOG_NAME
-from indexd.watch.regular import open_regular
 
 KEY = "sidecar:log.html"
 
@@ -27,13 +26,8 @@ def logged(picture: bytes) -> RawChunk | None:
     Raises OSError where the machine is at fault.
     """
     folder, name = os.path.split(picture)
-    try:
-        with open_regular(os.path.join(folder, LOG_NAME)) as file:
-            log = file.read(LOG_BYTES_MAX)
-    except OSError as error:
-        raise_machines_fault(error)
-        return None
-    except (NotRegular, ValueError):
+    log = bytes_beside(os.path.join(folder, LOG_NAME), LOG_BYTES_MAX)
+    if log is None:
         return None
     for quote in (b"'", b'"'):
         place = log.find(b"href=" + quote + name + quote)

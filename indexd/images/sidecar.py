@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from indexd.errors import NotRegular, raise_machines_fault
 from indexd.images.containers.encodings import decoded
 from indexd.images.facts import Metadata, RawChunk
 from indexd.images.fooocus_log import logged
-from indexd.watch.regular import open_regular
+from indexd.images.text_beside import bytes_beside
 
 SIDECAR_BYTES_MAX = 1 << 20
 
@@ -40,14 +39,7 @@ def sidecars(picture: bytes) -> Sequence[RawChunk]:
     stem = os.path.splitext(picture)[0]
     chunks = []
     for ending, key in _ENDINGS:
-        try:
-            with open_regular(stem + ending) as file:
-                raw = file.read(SIDECAR_BYTES_MAX + 1)
-        except OSError as error:
-            raise_machines_fault(error)
-            continue
-        except (NotRegular, ValueError):
-            continue
+        raw = bytes_beside(stem + ending, SIDECAR_BYTES_MAX + 1)
         if raw and len(raw) <= SIDECAR_BYTES_MAX:
             text, encoding = decoded(raw.removeprefix(b"\xef\xbb\xbf"))
             chunks.append(RawChunk(key, encoding, text))

@@ -31,7 +31,7 @@ def no_fault(_point: str) -> None:
 def write_new(temp: Path, final: Path, data: bytes, fault: Fault = no_fault) -> None:
     """Put `data` under `final`, on the disk for good when this returns. Raises FileExistsError when the name is taken.
 
-    `temp` lies in the same folder, belongs to the caller alone and is gone afterwards, except where the process died.
+    `temp` lies on the same file system, belongs to the caller alone and is gone afterwards, except where the process died.
     Raises StorageFull when there is no room; then nothing of the file is left.
     """
     temp, final = _reachable(temp), _reachable(final)

@@ -11,7 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from indexd.catalogue import Catalogue, UnknownModel
-from indexd.errors import ModelOff, NotRegular, is_machines_fault
+from indexd.errors import ModelOff, NotRegular, is_machines_fault, is_shortage
 from indexd.jobs.result import recipe_of
 from indexd.jobs.setbacks import InputGone
 from indexd.store.records import ItemRow, JobRow
@@ -56,8 +56,8 @@ class Hand:
 def order_of(job: JobRow, item: ItemRow, catalogue: Catalogue) -> Order:
     """The render of an item.
 
-    Raises ModelOff when a model file is gone, InputGone when a picture is that it goes by; OSError where the machine keeps
-    that from being told.
+    Raises ModelOff when a model file is gone, InputGone when a picture is that it goes by; OSError where the
+    system has nothing left to look with.
     """
     recipe = recipe_of(job, item)
     named = item.settings["recipe"]
@@ -127,8 +127,14 @@ def _check_input(path: str, content_hash: str, what: str) -> None:
             while block := file.read(1 << 20):
                 hasher.update(block)
     except (OSError, NotRegular) as error:
-        if is_machines_fault(error):
+        if is_shortage(error):
             raise
-        raise InputGone(f"{what} {path} is gone; put it back and retry the job") from None
+        # One bad sector or dead share would hold up the jobs that need nothing of it.
+        trouble = (
+            f"cannot be read ({error}); retry the job when it can"
+            if is_machines_fault(error)
+            else "is gone; put it back and retry the job"
+        )
+        raise InputGone(f"{what} {path} {trouble}") from None
     if hasher.hexdigest() != content_hash:
         raise InputGone(f"{what} {path} is not the one that the job was admitted with; drop the job again")

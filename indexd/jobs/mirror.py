@@ -33,11 +33,11 @@ class Mirror:
     def settle(self, job_id: int) -> bool:
         """Bring the file of one job where its row says; whether it lies there. Nothing happens when it did already."""
         with self.folders.lock:
-            job = known_job(self._store.jobs, job_id)  # as it is now: another thread may have brought it there
-            wanted = FOLDER_OF[job.state]
-            if job.mirrored == wanted:
-                return True
             try:
+                job = known_job(self._store.jobs, job_id)  # as it is now: another thread may have brought it there
+                wanted = FOLDER_OF[job.state]
+                if job.mirrored == wanted:
+                    return True
                 self.folders.prepare()
                 if wanted == ACCEPTED or job.mirrored == INBOX:
                     self.folders.accept(job, self._twins(job))
@@ -45,7 +45,7 @@ class Mirror:
                     self.folders.close(job, result_of(job, self._store.jobs.items(job.id)))
                 self._store.jobs.set_mirrored(job.id, wanted)
             except (OSError, StoreUnavailable) as error:
-                log.warning("the file of job %d (%s) cannot be moved to %s/ yet: %s", job.id, job.name, wanted, error)
+                log.warning("the file of job %d cannot be moved where it belongs yet: %s", job_id, error)
                 self.owes = True
                 return False
             return True

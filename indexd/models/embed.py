@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from indexd.errors import ModelOff, NotAPicture, NotRegular, is_machines_fault
+from indexd.errors import ModelOff, NotAPicture, NotRegular, raise_unless_away
 from indexd.images.decode import open_picture
 from indexd.models.embedder import PictureEmbedder
 from indexd.models.loaders import embedder
@@ -55,15 +55,14 @@ def _embed_pictures(model: PictureEmbedder, pictures: Sequence[Image.Image], ses
 def _open(paths: Sequence[bytes], start: int, problems: dict[int, str]) -> tuple[list[Image.Image], list[int]]:
     """The pictures that open, with their places in the call; the reasons of the others go to `problems`.
 
-    Raises OSError where the machine is at fault and no picture.
+    Raises OSError where the machine is at fault and the picture is there.
     """
     pictures, places = [], []
     for place, path in enumerate(paths, start):
         try:
             pictures.append(open_picture(path))
         except (NotAPicture, NotRegular, OSError) as error:
-            if is_machines_fault(error):
-                raise
+            raise_unless_away(error, path)
             problems[place] = str(error)
         else:
             places.append(place)

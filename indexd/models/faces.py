@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.errors import ModelOff, NotAPicture, NotRegular, is_machines_fault
+from indexd.errors import ModelOff, NotAPicture, NotRegular, raise_unless_away
 from indexd.images.crop import face_crop, in_pixels
 from indexd.images.decode import open_picture
 from indexd.images.region_quality import quality, sharpness
@@ -109,7 +109,7 @@ def _unplaced(spec: FacesSpec) -> list[tuple[object, ...]]:
 def _groups(paths: Sequence[bytes], most: int, problems: dict[int, str]) -> Iterator[dict[int, Image.Image]]:
     """Pictures by their place in the call, as many at once as fit; the reasons of those that do not open go to `problems`.
 
-    Raises OSError where the machine is at fault and no picture.
+    Raises OSError where the machine is at fault and the picture is there.
     """
     group: dict[int, Image.Image] = {}
     pixels = 0
@@ -117,8 +117,7 @@ def _groups(paths: Sequence[bytes], most: int, problems: dict[int, str]) -> Iter
         try:
             picture = open_picture(path)
         except (NotAPicture, NotRegular, OSError) as error:
-            if is_machines_fault(error):
-                raise
+            raise_unless_away(error, path)
             problems[place] = str(error)
             continue
         if group and (len(group) >= most or pixels + picture.width * picture.height > PIXELS_AT_ONCE):

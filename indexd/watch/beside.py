@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from indexd.errors import NotRegular, raise_machines_fault
+from indexd.errors import NotRegular, is_out_of_handles
 from indexd.watch.ignore import PICTURE_ENDS
 from indexd.watch.paths import absolute
 from indexd.watch.regular import open_regular
@@ -33,7 +33,7 @@ def is_text(rel: bytes) -> bool:
 def pictures_of(root: bytes, rel: bytes) -> list[bytes]:
     """The pictures below `root` that lie there now and that the text at `rel` may be about.
 
-    Raises OSError where the machine keeps that from being told.
+    Raises OSError where no handle is left to tell with.
     """
     folder, slash, name = rel.rpartition(b"/")
     if name.lower() == LOG_NAME:
@@ -51,7 +51,8 @@ def _newest(log: bytes) -> list[bytes]:
         with open_regular(log) as file:
             head = file.read(_LOG_HEAD_BYTES)
     except OSError as error:
-        raise_machines_fault(error)
+        if is_out_of_handles(error):
+            raise
         return []
     except NotRegular:
         return []

@@ -14,7 +14,7 @@ import struct
 import threading
 from pathlib import Path
 
-from indexd.errors import is_machines_fault
+from indexd.errors import is_out_of_handles
 from indexd.watch.paths import absolute, display
 from indexd.watch.watcher import Change, Enters, Failed, Hint, Notify, WatcherFailed
 
@@ -173,8 +173,8 @@ class InotifyWatcher:
                 with os.scandir(absolute(self._root, rel)) as entries:
                     below = [prefix + entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
             except OSError as error:
-                if is_machines_fault(error):
-                    # What lies below stays unwatched, and nobody would know.
+                if is_out_of_handles(error):
+                    # What lies below stays unwatched, and nobody would know. Else it is this folder's own: the sweep looks.
                     raise WatcherFailed(f"{display(rel)} cannot be listed: {error.strerror}") from error
                 continue
             folders.extend(filter(self._enters, below))

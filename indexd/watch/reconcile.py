@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from indexd.errors import is_shortage
+from indexd.errors import is_out_of_handles
 from indexd.watch.beside import is_text
 from indexd.watch.ignore import Selection
 from indexd.watch.known_tree import KnownTree, Stamp
@@ -63,8 +63,8 @@ class Comparison:
 
     Only real folders are entered (no links, no junctions), and only regular files that the selection wants are found.
     A known file is compared whatever the selection says. `folder_times` maps each folder to its mtime in ns, taken
-    before its names were read, so that a later change is always seen; `slices` raises OSError where the system has no handle
-    or memory to give. `texts` are those beside pictures, with their mtime in ns.
+    before its names were read, so that a later change is always seen; `slices` raises OSError where no handle is
+    left. `texts` are those beside pictures, with their mtime in ns.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Comparison:
 
     def _not_read(self, folder: bytes, error: OSError) -> None:
         """Its time says nothing, so the next sweep looks again. A process without handles reads no folder: all is begun anew."""
-        if is_shortage(error):
+        if is_out_of_handles(error):
             raise error
         self.report.unreadable.append(folder)
         self.folder_times[folder] = UNTRUSTED

@@ -85,7 +85,7 @@ class RootWatch:
     def scan_here(self) -> RootStatus:
         """Compare the folder in the caller's thread, without watching it; what grows gets its time to settle.
 
-        Raises IndexdError where the system has no handle or memory to give.
+        Raises IndexdError where the system has no handle to give.
         """
         rounds = self._make_rounds(replace(self.root, mode="poll"))
         ticket = rounds.request("one scan, without watching", "scan")

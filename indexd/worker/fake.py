@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from indexd.errors import CallCancelled, ModelOff, raise_machines_fault
+from indexd.errors import CallCancelled, ModelOff, raise_unless_away
 from indexd.worker import answers
 from indexd.worker.calls import (
     FACES,
@@ -226,7 +226,7 @@ class FakeWorkers:
             try:
                 seen = self.faces[path] if path in self.faces else [(b"face" + Path(os.fsdecode(path)).read_bytes())]
             except OSError as error:
-                raise_machines_fault(error)
+                raise_unless_away(error, path)
                 seen, problems[place] = [], "cannot be read"
             for nth, face in enumerate(seen):
                 vector = direction(face, self.dim) if isinstance(face, bytes) else np.asarray(face, np.float32)
@@ -250,7 +250,7 @@ class FakeWorkers:
         try:
             return direction(Path(os.fsdecode(path)).read_bytes(), self.dim)
         except OSError as error:
-            raise_machines_fault(error)
+            raise_unless_away(error, path)
             return np.full(self.dim, np.nan, np.float32)
 
 

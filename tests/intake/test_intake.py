@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,6 +131,59 @@ def test_a_dead_recorder_is_told_and_holds_nobody_up(
     assert _joined(takes.drain)
     assert _joined(takes.stop)
     assert [type(error) for error in failures] == [ZeroDivisionError]
+
+
+def test_what_is_read_again_counts_as_being_read(
+    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, go_on = threading.Event(), threading.Event()
+
+    def picture(_file: SettledFile, _context: IntakeContext) -> None:
+        if not again.is_set():
+            again.set()
+            raise OSError(errno.EIO, "a bad moment")
+        reads.release()
+        go_on.wait(WAIT)
+
+    reads = threading.Semaphore(0)
+    _handle(monkeypatch, "image", picture)
+    monkeypatch.setattr(intake, "RETRY_SECONDS", 0.001)
+    takes = make()
+    takes.start()
+    takes.deliver(_file(store, 1))
+    assert reads.acquire(timeout=WAIT)
+    waiting = takes.waiting()
+    go_on.set()
+    takes.stop()
+    assert waiting == 1
+
+
+def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
+    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, read = threading.Semaphore(0), threading.Event()
+
+    def picture(file: SettledFile, _context: IntakeContext) -> None:
+        if file.rel == b"99":
+            read.set()
+            return
+        tried.release()
+        time.sleep(0.01)  # longer than its pause: a share that answers nothing takes its time to say so
+        raise OSError(errno.ETIMEDOUT, "a share is away")
+
+    _handle(monkeypatch, "image", picture)
+    monkeypatch.setattr(intake, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(intake, "LONGEST_RETRY_SECONDS", 0.001)
+    takes = make()
+    takes.start()
+    for number in range(3):
+        takes.deliver(_file(store, number))
+    for _ in range(6):
+        assert tried.acquire(timeout=WAIT)
+    takes.deliver(_file(store, 99))
+    in_time = read.wait(5.0)
+    takes.stop()
+    assert in_time
 
 
 def test_who_waits_for_the_queue_is_let_go_when_the_daemon_stops(

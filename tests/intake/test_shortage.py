@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
 
 from indexd import intake
+from indexd.images.sidecar import sidecars
 from indexd.intake import Intake
 from indexd.registry import IntakeContext
 from indexd.store.index import Store
 from indexd.store.records import Recorded
+from indexd.watch.regular import open_regular
 from indexd.watch.stamp import FileStamp, SettledFile
+from indexd_handlers.image import image
 from indexd_schemas.settings import Settings
 from tests.shortage import Shortage, each_refused
 
@@ -57,6 +64,28 @@ def test_a_picture_is_read_with_its_texts_whenever_handles_are_refused(
         takes.stop()
     assert bugs == []
     assert number >= 2
+
+
+@pytest.mark.parametrize("beside", ["a.txt", "log.html"])
+def test_a_text_on_a_bad_sector_does_not_keep_its_picture_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text("{}")
+
+    class BadSector(io.BytesIO):
+        def read(self, _size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def opens(path: bytes) -> BinaryIO:
+        return BadSector() if path.endswith(beside.encode()) else open_regular(path)
+
+    monkeypatch.setattr("indexd.images.text_beside.open_regular", opens)
+    stamp = FileStamp.of((tmp_path / "a.png").stat())
+    sighting = image(SettledFile(1, str(tmp_path).encode(), b"a.png", stamp, "images"), IntakeContext(Settings()))
+    assert sighting.facts is not None
+    assert sighting.problem is None
+    assert [chunk.key for chunk in sidecars(str(tmp_path / "a.png").encode())] == ["sidecar:json"]
 
 
 def _until(holds: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ import os
 import pytest
 from PIL import Image
 
+from indexd.watch.regular import open_regular
 from tests.jobs.conftest import Open, Room
 from tests.shortage import Shortage, again_and_again, each_refused
 
@@ -39,6 +40,39 @@ def test_a_job_comes_through_whenever_handles_are_refused(
     assert room.listed("failed") == room.listed("accepted") == []
     assert room.listed(".") == ["in.png"]
     assert len(room.workers.calls) == number + 1
+
+
+def test_a_job_that_was_submitted_is_acknowledged_once_it_stands_in_the_ledger(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shortage = Shortage(monkeypatch)
+    for number in each_refused(shortage, 1):
+        again_and_again(lambda number=number: room.jobs.submit(TXT2IMG.encode(), f"a{number}"))  # type: ignore[misc]
+        with shortage.paused():
+            assert len(room.store.jobs.list()) == number + 1
+    assert number > 3
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN])
+def test_an_input_whose_disk_fails_costs_its_own_job_and_no_other(
+    room: Room, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    Image.new("RGB", (64, 64), "red").save(room.inbox / "in.png")
+    room.jobs.take(room.drop(IMG2IMG, "a.yaml"))
+    room.jobs.take(room.drop(TXT2IMG, "b.yaml"))
+
+    def refuses(path: bytes) -> object:
+        if path.endswith(b"in.png"):
+            raise OSError(number, os.strerror(number), path)
+        return open_regular(path)
+
+    monkeypatch.setattr("indexd.jobs.hand.open_regular", refuses)
+    for _ in range(5):
+        room.work()
+        room.clock.now += 60
+    (first, second) = sorted(room.store.jobs.list(), key=lambda job: job.id)
+    assert (first.state, second.state) == ("failed", "done")
+    assert os.strerror(number) in (first.error or "")
 
 
 def test_a_worker_without_handles_costs_a_picture_no_attempt(room: Room) -> None:

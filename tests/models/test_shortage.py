@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -49,6 +51,26 @@ def test_a_picture_is_not_blamed_for_a_handle_that_is_refused(
         else:
             assert told == {}
     assert number
+
+
+@pytest.mark.parametrize("work", [_embedded, _looked_for_faces, _shrunk])
+@pytest.mark.parametrize("number", [errno.ENOTCONN, errno.ESTALE])
+def test_a_picture_on_a_dead_share_keeps_no_other_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[bytes, Path], object], number: int
+) -> None:
+    share = str(tmp_path / "share").encode()
+    for name in ("stat", "lstat", "open"):
+        real = getattr(os, name)
+
+        def answers(path: Any, *more: Any, real: Callable[..., Any] = real, **named: Any) -> Any:
+            if not isinstance(path, int) and os.fsencode(path).startswith(share):
+                raise OSError(number, os.strerror(number), path)
+            return real(path, *more, **named)
+
+        monkeypatch.setattr(os, name, answers)
+    told = work(share + b"/a.webp", tmp_path / "thumbnails")
+    assert isinstance(told, dict)
+    assert list(told) == [0]
 
 
 def test_what_is_hidden_in_a_picture_is_not_called_absent_for_want_of_a_handle(

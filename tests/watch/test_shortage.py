@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import IndexdError, may_pass
+from indexd.watch import beside
 from indexd.watch.inotify import InotifyWatcher
 from indexd.watch.known import KnownInMemory
 from indexd.watch.roots import WatchedRoot, WatchOptions
@@ -91,6 +92,70 @@ def test_a_folder_whose_disk_failed_is_looked_at_by_the_next_sweep(
     assert hand.take() == []
     hand.run(SOON)
     assert hand.take() == [b"old/a.png"]
+
+
+def _refusing(name: str, number: int) -> Callable[[bytes], object]:
+    listed = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if path.endswith(name.encode()):
+            raise OSError(number, os.strerror(number))
+        return listed(path)
+
+    return scandir
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EAGAIN, errno.ENOMEM, errno.ESTALE])
+def test_one_folder_that_is_never_listed_keeps_nothing_else_waiting(
+    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    for name in ("a/a.png", "bad/b.png", "z/c.png"):
+        old_file(folder / name)
+    hand.open()
+    hand.take()
+    monkeypatch.setattr(os, "scandir", _refusing("bad", number))
+    (folder / "a" / "a.png").unlink()
+    old_file(folder / "z" / "new.png")
+    assert hand.rounds is not None
+    hand.rounds.request("a person asks", "scan")
+    hand.run()
+    assert hand.take() == [b"z/new.png"]
+    assert hand.present() == [b"bad/b.png", b"z/c.png", b"z/new.png"]
+
+
+def test_a_log_on_a_bad_sector_keeps_nothing_else_waiting(
+    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "gone.png"):
+        old_file(folder / name)
+    hand.open()
+    (folder / "log.html").write_bytes(b"<a href='a.png'>")
+    (folder / "gone.png").unlink()
+
+    def refuses(_path: bytes) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(beside, "open_regular", refuses)
+    assert hand.rounds is not None
+    hand.rounds.request("a person asks", "scan")
+    hand.run()
+    assert hand.present() == [b"a.png"]
+
+
+@linux_only
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ENOMEM])
+def test_a_folder_that_cannot_be_listed_keeps_nothing_else_unwatched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool]], None], number: int
+) -> None:
+    for name in ("bad", "good"):
+        (folder / name).mkdir()
+    hints: dict[bytes, Hint] = {}
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    monkeypatch.setattr(os, "scandir", _refusing("bad", number))
+    watcher.start(hints.update, lambda _failure: None)
+    (folder / "good" / "a.png").write_bytes(b"a")
+    eventually(lambda: b"good/a.png" in hints)
+    watcher.close()
 
 
 def test_one_scan_without_handles_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
