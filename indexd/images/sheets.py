@@ -52,6 +52,8 @@ class Page:
         save_page(self._image, target, "sheet")
 
     def _shortened(self, text: str) -> str:
+        # A file's name may hold them, and what is measured must be one line.
+        text = text.replace("\n", " ")
         keep = len(text)
         shown = text
         while keep > 8 and self._draw.textlength(shown, self._font) > self._cell_px:

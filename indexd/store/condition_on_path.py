@@ -38,7 +38,8 @@ def path(connection: Connection, wanted: Filter) -> Condition:
             places.append(_below(root_id, "display", (pattern,), beginning))
             # People write the folder that they see before the one inside: `output/june/*`, where output is watched itself.
             named = prefix[prefix[:-1].rfind("/") + 1 :]
-            if named != "/":
+            # Only by the whole name: `out*` is for files that begin so, and not for all of output.
+            if named != "/" and beginning.startswith(named.translate(_FOLDED)):
                 places.append(_below(root_id, "? || display", (named, pattern), _within(beginning, named)))
     selects = [f"SELECT image_id FROM {sql}" for sql, _ in places if sql != NOTHING[0]]
     bound = tuple(value for _, values in places for value in values)

@@ -174,9 +174,14 @@ class Database:
         The writer keeps its own: it needs them for the next picture.
         """
         with self._readers_lock:
-            readers, self._readers = self._readers, []
+            count = len(self._readers)
         with sentences(self.path):
-            for reader in readers:
+            for _ in range(count):
+                # One at a time: whoever found none here meanwhile would open another, and every one that is opened stays.
+                with self._readers_lock:
+                    if not self._readers:
+                        return
+                    reader = self._readers.pop(0)
                 reader.execute("PRAGMA shrink_memory").fetchall()
                 self._keep_reader(reader)
 

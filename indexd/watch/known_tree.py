@@ -32,8 +32,8 @@ class KnownTree:
         self._packed: dict[bytes, list[_Piece]] = {}
         self._prefix = b""
         self._here: dict[bytes, Stamp] = {}
-        self._folder_of: dict[int, bytes] | None = None
-        self._looked_into: tuple[bytes, dict[Stamp, bytes]] | None = None
+        # By inode: the folder, and the piece of it in which the file stands.
+        self._piece_of: dict[int, tuple[bytes, _Piece]] | None = None
         self.count = 0
         for prefix, group in itertools.groupby(rows, _prefix_of):
             while piece := list(itertools.islice(group, _FILES_A_PIECE)):
@@ -63,26 +63,31 @@ class KnownTree:
     def find(self, stamp: Stamp) -> bytes | None:
         """The path of a file with this stamp, inode included, that was not taken out when such a one was asked for first.
 
-        Whether it is still there is for the caller to see. Moved files mostly come folder by folder, so the last one is kept.
+        Whether it is still there is for the caller to see.
         """
-        if self._folder_of is None:
-            self._folder_of = {inode: self._prefix for _, _, inode in self._here.values()}
-            for folder, pieces in self._packed.items():
-                for *_, inodes in pieces:
-                    self._folder_of.update(zip(inodes, itertools.repeat(folder)))
-        prefix = self._folder_of.get(stamp[2])
-        if prefix is None:
+        if self._piece_of is None:
+            self._piece_of = {}
+            here = _pieces(list(self._here), list(zip(*self._here.values(), strict=True))) if self._here else ()
+            for prefix, pieces in ((self._prefix, here), *self._packed.items()):
+                for piece in pieces:
+                    self._piece_of.update(zip(piece[-1], itertools.repeat((prefix, piece))))
+        found = self._piece_of.get(stamp[2])
+        if found is None:
             return None
-        if self._looked_into is None or self._looked_into[0] != prefix:
-            files = self._here.items() if prefix == self._prefix else _all(self._packed.get(prefix, ()))
-            self._looked_into = prefix, {there: name for name, there in files}
-        name = self._looked_into[1].get(stamp)
-        return None if name is None else prefix + name
+        # Files of two folders may come in turns, so what one of them costs must not grow with its folder.
+        prefix, (names, sizes, times, inodes) = found
+        at = inodes.index(stamp[2])
+        return prefix + names.split(_BETWEEN)[at] if (sizes[at], times[at]) == stamp[:2] else None
 
-    def _add(self, prefix: bytes, names: list[bytes], stamps: Sequence[Iterable[int]]) -> None:
-        sizes, times, inodes = stamps
-        piece = (_BETWEEN.join(names), array("q", sizes), array("q", times), array("Q", inodes))
-        self._packed.setdefault(prefix, []).append(piece)
+    def _add(self, prefix: bytes, names: list[bytes], stamps: Sequence[Sequence[int]]) -> None:
+        self._packed.setdefault(prefix, []).extend(_pieces(names, stamps))
+
+
+def _pieces(names: list[bytes], stamps: Sequence[Sequence[int]]) -> Iterator[_Piece]:
+    sizes, times, inodes = stamps
+    for start in range(0, len(names), _FILES_A_PIECE):
+        some = slice(start, start + _FILES_A_PIECE)
+        yield _BETWEEN.join(names[some]), array("q", sizes[some]), array("q", times[some]), array("Q", inodes[some])
 
 
 def _prefix_of(row: KnownRow) -> bytes:

@@ -71,6 +71,13 @@ def test_broken_and_missing_pictures_keep_their_cell(tmp_path: Path) -> None:
     assert write_sheet(hits, tmp_path / "sheet.png", no_thumbnail) == 3
 
 
+def test_a_name_of_two_lines_is_shown_in_one(tmp_path: Path) -> None:
+    assert write_sheet([hit(1, tmp_path / "two\nlines.png")], tmp_path / "sheet.png", no_thumbnail) == 1
+    assert write_sheet([hit(1, tmp_path / "two lines.png")], tmp_path / "same.png", no_thumbnail) == 1
+    with Pixels.open(tmp_path / "sheet.png") as sheet, Pixels.open(tmp_path / "same.png") as same:
+        assert sheet.tobytes() == same.tobytes()
+
+
 def test_captions() -> None:
     assert caption(hit(3, Path("/a/b c.png"), rating=4)) == ("3.  +1.50  4/5", "b c.png")
     assert caption(hit(3, None, score=None))[0] == "3."

@@ -148,3 +148,23 @@ def test_the_writer_keeps_no_more_pages_than_it_is_to(
         assert (tmp_path / "index.db-wal").stat().st_size > 4 << 20
         # One transaction may go beyond it.
         assert writer.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 2 << 20
+
+
+def test_giving_pages_back_beside_readers_opens_no_more_of_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that is opened stays, with its file handles: one too many each minute would add up."""
+    database = store._database
+    with database.read(), database.read():
+        pass
+    keep, asking = database._keep_reader, [False]
+
+    def asked_before(reader: apsw.Connection) -> None:
+        if not asking[0]:
+            asking[0] = True
+            assert store.meta.get("a") is None
+            asking[0] = False
+        keep(reader)
+
+    monkeypatch.setattr(database, "_keep_reader", asked_before)
+    for _ in range(5):
+        store.give_back()
+    assert len(database._readers) == 2

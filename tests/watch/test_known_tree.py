@@ -72,5 +72,21 @@ def test_a_file_is_found_by_its_stamp_wherever_it_was() -> None:
     del here[b"1.png"]
     assert tree.find((1, 1, 22)) == b"b/2.png"
     assert tree.find((1, 1, 12)) == b"a/2.png"
-    # It was taken out: it is where it was.
-    assert tree.find((1, 1, 11)) is None
+
+
+def test_what_a_file_takes_to_be_found_does_not_grow_with_its_folder() -> None:
+    """Two large folders moved into one: its listing names their files in turns."""
+    rows = [
+        (b"%s/%020d" % (folder, n), n, 1, at + n) for at, folder in ((0, b"a"), (10**6, b"b")) for n in range(20_000)
+    ]
+    tree = KnownTree(rows)
+    tree.enter(b"c/")
+    assert tree.find(rows[0][1:]) == rows[0][0]
+    tracemalloc.start()
+    try:
+        for rel, *stamp in (*rows[5:40_000:9_000], rows[-1]):
+            assert tree.find((stamp[0], stamp[1], stamp[2])) == rel
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
