@@ -1,5 +1,6 @@
-"""The memory that the C library keeps for us: less of it, and given back. Only the GNU one has such knobs; elsewhere nothing is done.
+"""The memory that the C library keeps for us: less of it, and given back.
 
+Only the GNU one has such knobs; elsewhere nothing is done.
 By itself it makes an area of its own for every thread (up to eight a core) and gives what is freed back only from the top
 of each: after 11 minutes of pictures and jobs the daemon had 16 areas, and in them 16 MB that nobody used.
 """
@@ -29,6 +30,9 @@ def keep_together() -> None:
 
 
 def give_back() -> None:
-    """Return what is free to the system, from the middle as well; some milliseconds at most."""
+    """Return what is free to the system, from the middle as well.
+
+    It takes a millisecond for what the daemon holds, a tenth of a second where hundreds of MB are free.
+    """
     if (library := _gnu()) is not None:
         library.malloc_trim(0)

@@ -55,8 +55,10 @@ class Upkeep:
 
     def start(self) -> None:
         """Plan everything and begin."""
-        self._clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES)
-        self._clock.add_job(self._give_back, "interval", minutes=GIVE_BACK_MINUTES)
+        # Late after a machine was suspended, and nothing to be warned of.
+        late = {"coalesce": True, "misfire_grace_time": None}
+        self._clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES, **late)
+        self._clock.add_job(self._give_back, "interval", minutes=GIVE_BACK_MINUTES, **late)
         self._plan_backups()
         self._plan_clusterings()
         self._clock.start()
