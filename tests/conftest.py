@@ -12,6 +12,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+from indexd.reproducibility import set_reproducible_environment
+
+set_reproducible_environment()
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -19,6 +19,7 @@ ROOMS = (
     "indexd.errors",
     "indexd.prompts",
     "indexd.aesthetics",
+    "indexd.reproducibility",
     "indexd.pulse",
     "indexd.heap",
     "indexd.config",

@@ -132,6 +132,11 @@ def _share(pipeline: Any, device: torch.device, dtype_name: str, model_hash: str
     if pipeline.vae.config.force_upcast and pipeline.vae.dtype != torch.float32:
         # What diffusers does for each decode, done once: SDXL's own VAE overflows in half precision.
         pipeline.vae.to(torch.float32)
+    # torch chooses between mm and bmm by requires_grad, and peft turns it off for the layers that it wraps:
+    # without this, a render after the first LoRA would run other kernels than the one before it.
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
+        if module is not None:
+            module.requires_grad_(False)
     # Cls(**components), not from_pipe: that one casts the shared modules to float32 without saying so.
     image_to_image = StableDiffusionXLImg2ImgPipeline(
         **pipeline.components,

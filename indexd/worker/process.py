@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from indexd.reproducibility import set_reproducible_environment
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.table import CPU, DECODE, WITHOUT_TORCH
 from indexd.worker.wire import Logged
@@ -48,6 +49,7 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
         os.dup2(2, 1)
     sys.stdout = sys.stderr
     os.environ.update(OFFLINE)
+    set_reproducible_environment()
     # ultralytics and matplotlib, which it imports, would write their settings into the user's home.
     for name in LIBRARY_FOLDERS:
         os.environ[name] = os.path.join(settings.cache_folder, "libraries")
