@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "report", "homes", "drawn", "cone", "million_library", "faces"}
+HELPERS = {"__init__", "__main__", "report", "homes", "drawn", "cone", "million_library", "faces"}
 
 
 def main(names: list[str]) -> int:
     """Run the benchmarks one after the other; the exit code is the number that failed to run."""
-    known = sorted(file.stem for file in HERE.glob("*.py") if file.stem not in NOT_BENCHMARKS)
+    known = sorted(file.stem for file in HERE.glob("*.py") if file.stem not in HELPERS)
     unknown = [name for name in names if name not in known]
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)

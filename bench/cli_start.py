@@ -17,9 +17,11 @@ RUNS = 15
 def main() -> None:
     """Run the benchmark and print its lines."""
     bare = _median([sys.executable, "-c", "pass"])
-    report.line("indexd --help", _median(_indexd("--help")), "s", bare, "bare python", "<= 0.3 s")
-    with homes.home() as home, DaemonProcess(home):
-        report.line("indexd status, of a daemon", _median(_indexd("--home", home, "status")), "s", bare, "bare python")
+    report.print_result("indexd --help", _median(_indexd("--help")), "s", bare, "bare python", "<= 0.3 s")
+    with homes.temporary_home() as home, DaemonProcess(home):
+        report.print_result(
+            "indexd status, of a daemon", _median(_indexd("--home", home, "status")), "s", bare, "bare python"
+        )
 
 
 def _indexd(*words: str | Path) -> list[str]:
@@ -27,7 +29,7 @@ def _indexd(*words: str | Path) -> list[str]:
 
 
 def _median(command: list[str]) -> float:
-    environment = {**os.environ, **homes.AS_INSTALLED}
+    environment = {**os.environ, **homes.INSTALLED_ENVIRONMENT}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     times = []
     for _ in range(RUNS):

@@ -27,20 +27,20 @@ def main() -> None:
     parser.add_argument("--start-alone", action="store_true", help="not the minutes of doing nothing")
     options = parser.parse_args()
     count = options.pictures
-    with homes.home() as home:
+    with homes.temporary_home() as home:
         pictures = home / "pictures"
         (home / "indexd.toml").write_text(f'[[roots]]\npath = "{pictures.as_posix()}"\n', "utf-8")
-        homes.index_files(config.load(home).places.index, pictures, homes.write_files(pictures, count))
+        homes.index_files(config.read_config(home).paths.index, pictures, homes.write_files(pictures, count))
 
         bare = _seconds([sys.executable, "-c", "pass"])
         opened = _seconds(
             [
                 sys.executable,
                 "-c",
-                f"from indexd.store.index import Store; from pathlib import Path; Store.open(Path({str(config.load(home).places.index)!r})).close()",
+                f"from indexd.store.index import Store; from pathlib import Path; Store.open(Path({str(config.read_config(home).paths.index)!r})).close()",
             ]
         )
-        daemon = DaemonProcess(home, homes.AS_INSTALLED)
+        daemon = DaemonProcess(home, homes.INSTALLED_ENVIRONMENT)
         with daemon:
             pass  # what is compiled now lies on the disk from the next start on
         ready = []
@@ -51,8 +51,10 @@ def main() -> None:
                 time.sleep(0.005)
             ready.append(time.perf_counter() - begin)
             daemon.stop()
-        report.line(f"start to ready, {count} pictures", sorted(ready)[2], "s", bare, "bare python", "<= 1 s")
-        report.line("  against a process that only opens the index", sorted(ready)[2], "s", opened, "open the index")
+        report.print_result(f"start to ready, {count} pictures", sorted(ready)[2], "s", bare, "bare python", "<= 1 s")
+        report.print_result(
+            "  against a process that only opens the index", sorted(ready)[2], "s", opened, "open the index"
+        )
         if options.start_alone:
             return
 
@@ -67,10 +69,10 @@ def main() -> None:
             time.sleep(IDLE_SECONDS)
             after = process.cpu_times()
             used = after.user + after.system - before.user - before.system
-            report.line("idle CPU", 100 * used / IDLE_SECONDS, "% of a core", bar="<= 0.2 %")
+            report.print_result("idle CPU", 100 * used / IDLE_SECONDS, "% of a core", bar="<= 0.2 %")
             memory = process.memory_full_info()
-            report.line("idle memory (resident)", memory.rss / 2**20, "MB", bar="<= 120 MB")
-            report.line("idle memory (its own, unshared)", memory.uss / 2**20, "MB")
+            report.print_result("idle memory (resident)", memory.rss / 2**20, "MB", bar="<= 120 MB")
+            report.print_result("idle memory (its own, unshared)", memory.uss / 2**20, "MB")
 
 
 def _seconds(command: list[str]) -> float:

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 SIDE = 512
-Chance = np.random.Generator
+Rng = np.random.Generator
 
 
-def scene(prompt: int, seed: int) -> Image.Image:
+def scene_image(prompt: int, seed: int) -> Image.Image:
     """What the prompt shows (ground, horizon, things), where and with which texture the seed puts it."""
     what, where = np.random.default_rng(prompt), np.random.default_rng((prompt, seed))
     sky, ground = what.integers(0, 255, 3), what.integers(0, 255, 3)
@@ -28,7 +28,7 @@ def scene(prompt: int, seed: int) -> Image.Image:
         x = (what.uniform(0.15, 0.85) + where.normal(0, 0.06)) * SIDE
         y = (what.uniform(0.2, 0.85) + where.normal(0, 0.06)) * SIDE
         r = abs(what.uniform(0.05, 0.2) * (1 + where.normal(0, 0.15))) * SIDE
-        colour = _colour(what, 0, 255)
+        colour = _random_colour(what, 0, 255)
         if what.integers(0, 2):
             draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
         else:
@@ -36,30 +36,30 @@ def scene(prompt: int, seed: int) -> Image.Image:
     return picture.filter(ImageFilter.GaussianBlur(0.7))
 
 
-def portrait(number: int) -> Image.Image:
+def portrait_image(number: int) -> Image.Image:
     """Head and shoulders in the middle of a plain ground: what many pictures have in common."""
     chance = np.random.default_rng((7, number))
-    picture = Image.new("RGB", (SIDE, SIDE), _colour(chance, 150, 255))
+    picture = Image.new("RGB", (SIDE, SIDE), _random_colour(chance, 150, 255))
     draw = ImageDraw.Draw(picture)
     middle, down = SIDE / 2 + chance.normal(0, 12), chance.normal(0, 12)
-    draw.ellipse((middle - 90, 120 + down, middle + 90, 340 + down), fill=_colour(chance, 120, 240))
+    draw.ellipse((middle - 90, 120 + down, middle + 90, 340 + down), fill=_random_colour(chance, 120, 240))
     shoulders = [(middle - 170, 512), (middle - 110, 360 + down), (middle + 110, 360 + down), (middle + 170, 512)]
-    draw.polygon(shoulders, fill=_colour(chance, 0, 200))
-    draw.ellipse((middle - 100, 90 + down, middle + 100, 200 + down), fill=_colour(chance, 0, 120))
+    draw.polygon(shoulders, fill=_random_colour(chance, 0, 200))
+    draw.ellipse((middle - 100, 90 + down, middle + 100, 200 + down), fill=_random_colour(chance, 0, 120))
     return picture
 
 
-def circle(number: int) -> Image.Image:
+def circle_image(number: int) -> Image.Image:
     """One disc on a grey ground."""
     chance = np.random.default_rng((8, number))
     picture = Image.new("RGB", (SIDE, SIDE), (240, 240, 240))
     x, y = chance.uniform(0.2, 0.8, 2) * SIDE
     r = chance.uniform(0.05, 0.2) * SIDE
-    ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=_colour(chance, 0, 200))
+    ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=_random_colour(chance, 0, 200))
     return picture
 
 
-def gradient(number: int) -> Image.Image:
+def gradient_image(number: int) -> Image.Image:
     """A straight run of grey in some direction."""
     chance = np.random.default_rng((9, number))
     angle, depth = chance.uniform(0, 6.28), chance.uniform(60, 195)
@@ -68,38 +68,38 @@ def gradient(number: int) -> Image.Image:
     return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
-def flat(number: int) -> Image.Image:
+def flat_image(number: int) -> Image.Image:
     """One colour, the first black; what an encoder makes of it."""
-    return reencoded(
+    return reencode(
         Image.new("RGB", (SIDE, SIDE), (number * 37 % 256, number * 91 % 256, number * 11 % 256)), "JPEG", 60
     )
 
 
-def dark(number: int) -> Image.Image:
+def dark_image(number: int) -> Image.Image:
     """A frame gone black, with a little noise."""
     levels = np.abs(np.random.default_rng((10, number)).normal(0, 2, (SIDE, SIDE, 3)))
     return Image.fromarray(levels.astype(np.uint8))
 
 
-def reencoded(picture: Image.Image, kind: str, quality: int) -> Image.Image:
+def reencode(image: Image.Image, kind: str, quality: int) -> Image.Image:
     """The picture written in a lossy format and read again."""
     file = io.BytesIO()
-    picture.convert("RGB").save(file, kind, quality=quality)
+    image.convert("RGB").save(file, kind, quality=quality)
     return Image.open(io.BytesIO(file.getvalue())).convert("RGB")
 
 
-def scaled(picture: Image.Image, factor: float) -> Image.Image:
+def rescale(image: Image.Image, factor: float) -> Image.Image:
     """The picture at another size."""
-    size = (round(picture.width * factor), round(picture.height * factor))
-    return picture.resize(size, Image.Resampling.BICUBIC)
+    size = (round(image.width * factor), round(image.height * factor))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def cropped(picture: Image.Image, share: float) -> Image.Image:
+def crop_edges(image: Image.Image, share: float) -> Image.Image:
     """The picture without half of `share` of its width and height at each edge."""
-    x, y = round(picture.width * share / 2), round(picture.height * share / 2)
-    return picture.crop((x, y, picture.width - x, picture.height - y))
+    x, y = round(image.width * share / 2), round(image.height * share / 2)
+    return image.crop((x, y, image.width - x, image.height - y))
 
 
-def _colour(chance: Chance, low: int, high: int) -> tuple[int, int, int]:
+def _random_colour(chance: Rng, low: int, high: int) -> tuple[int, int, int]:
     red, green, blue = (int(level) for level in chance.integers(low, high, 3))
     return red, green, blue

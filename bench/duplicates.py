@@ -9,65 +9,65 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report import line
-from indexd.duplicates.likeness import Looks, are_near
-from indexd.duplicates.near import near_groups, near_pairs
-from indexd.duplicates.similar import EXACT, similar_groups
-from indexd.images.facts import ImageFacts, Metadata
+from bench.report import print_result
+from indexd.duplicates.likeness import HashArrays, are_near_duplicates
+from indexd.duplicates.near import near_duplicate_groups, near_duplicate_pairs
+from indexd.duplicates.similar import MAX_EXACT_IMAGES, similar_image_groups
+from indexd.images.facts import ImageFacts, ImageMetadata
 from indexd.store.index import Store
-from indexd.store.picture_hashes import HashedPictures
-from indexd.store.records import Sighting
+from indexd.store.picture_hashes import HashedImages
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 
-BOTH, ALL, VECTORS, DIM = 20_000, 100_000, 30_000, 1024
-COPIED = 20
-PROMPT_PICTURES = 50
+HASHES_FOR_ALL_PAIRS, HASHES, VECTOR_COUNT, DIM = 20_000, 100_000, 30_000, 1024
+COPY_EVERY = 20
+IMAGES_PER_PROMPT = 50
 THRESHOLD = 0.93
 
 
-def made_up(count: int, seed: int = 1) -> HashedPictures:
+def make_hashes(count: int, seed: int = 1) -> HashedImages:
     """Hashes as a library has them: fifty pictures a prompt that share a layout, every twentieth a copy of another.
 
     Signs of frequencies, half of their strength from the prompt: pictures of one prompt differ in about 90 of 256 bits.
     """
     chance = np.random.default_rng(seed)
-    prompts = chance.standard_normal((count // PROMPT_PICTURES + 1, 256), np.float32)
+    prompts = chance.standard_normal((count // IMAGES_PER_PROMPT + 1, 256), np.float32)
     tint = chance.integers(0, 256, (len(prompts), 32), np.int16)
-    which = np.arange(count) // PROMPT_PICTURES
+    which = np.arange(count) // IMAGES_PER_PROMPT
     bits = prompts[which] + chance.standard_normal((count, 256), np.float32) > 0
     colours = (tint[which] + chance.integers(-20, 21, (count, 32))).clip(0, 255).astype(np.uint8)
-    copies = np.arange(COPIED, count, COPIED)
+    copies = np.arange(COPY_EVERY, count, COPY_EVERY)
     bits[copies] = bits[copies - 1] ^ (chance.random((len(copies), 256)) < 0.03)
     colours[copies] = colours[copies - 1]
     hashes = np.hstack([np.packbits(bits, axis=1), colours])
-    return HashedPictures(np.arange(count), hashes, np.full((count, 3), -1))
+    return HashedImages(np.arange(count), hashes, np.full((count, 3), -1))
 
 
-def all_pairs(looks: Looks) -> int:
+def count_near_pairs(looks: HashArrays) -> int:
     """How many pairs are near, by comparing each with each."""
-    count, found = len(looks.ones), 0
+    count, found = len(looks.one_counts), 0
     everyone = np.arange(count)
     for row in range(count - 1):
         others = everyone[row + 1 :]
-        found += int(are_near(looks, np.full(len(others), row), others).sum())
+        found += int(are_near_duplicates(looks, np.full(len(others), row), others).sum())
     return found
 
 
-def vectors(count: int, seed: int = 2) -> NDArray[np.float32]:
+def make_vectors(count: int, seed: int = 2) -> NDArray[np.float32]:
     """Unit vectors in a narrow cone, in clusters, every twentieth near the one before it."""
     chance = np.random.default_rng(seed)
     decay = (np.arange(1, DIM + 1) ** -0.5).astype(np.float32)
     cone = chance.standard_normal(DIM, np.float32)
     cone *= 1.2 * np.linalg.norm(decay) / np.linalg.norm(cone)
-    middles = chance.standard_normal((count // PROMPT_PICTURES + 1, DIM), np.float32) * decay
-    which = np.arange(count) // PROMPT_PICTURES
+    middles = chance.standard_normal((count // IMAGES_PER_PROMPT + 1, DIM), np.float32) * decay
+    which = np.arange(count) // IMAGES_PER_PROMPT
     rows = cone + 0.7 * middles[which] + 0.7 * chance.standard_normal((count, DIM), np.float32) * decay
-    near = np.arange(COPIED, count, COPIED)
+    near = np.arange(COPY_EVERY, count, COPY_EVERY)
     rows[near] = rows[near - 1] + 0.2 * chance.standard_normal((len(near), DIM), np.float32) * decay
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def filled(folder: str, rows: NDArray[np.float32]) -> Store:
+def filled_store(folder: str, rows: NDArray[np.float32]) -> Store:
     """An index whose pictures have these vectors."""
     store = Store.open(Path(folder) / "index.db")
     root = store.roots.ensure(b"/pictures", "images").id
@@ -75,52 +75,54 @@ def filled(folder: str, rows: NDArray[np.float32]) -> Store:
     for start in range(0, len(rows), 2000):
         few = rows[start : start + 2000]
         batch = [
-            Sighting(
+            ScannedFile(
                 root,
                 b"%d.png" % (start + number),
                 FileStamp(1, 1, start + number),
-                ImageFacts((start + number).to_bytes(32, "big"), 1, "PNG", 1, 1, 1, Metadata()),
+                ImageFacts((start + number).to_bytes(32, "big"), 1, "PNG", 1, 1, 1, ImageMetadata()),
             )
             for number in range(len(few))
         ]
-        ids = [recorded.image_id or 0 for recorded in store.images.record(batch, 1.0)]
+        ids = [recorded.image_id or 0 for recorded in store.images.ingest(batch, 1.0)]
         store.vectors.put("clip_h", revision, ids, few)
     return store
 
 
 def main() -> None:
     """Print every figure."""
-    few = Looks.of(made_up(BOTH))
+    few = HashArrays.from_rows(make_hashes(HASHES_FOR_ALL_PAIRS))
     began = time.perf_counter()
-    pairs = len(near_pairs(few)[0])
+    pairs = len(near_duplicate_pairs(few)[0])
     ours = time.perf_counter() - began
     began = time.perf_counter()
-    expected = all_pairs(few)
-    line(f"near pairs of {BOTH} hashes", ours, "s", time.perf_counter() - began, "all pairs (popcount)")
-    line("  pairs found", pairs, "", expected, "all pairs")
-    pictures = made_up(ALL)
+    expected = count_near_pairs(few)
+    print_result(
+        f"near pairs of {HASHES_FOR_ALL_PAIRS} hashes", ours, "s", time.perf_counter() - began, "all pairs (popcount)"
+    )
+    print_result("  pairs found", pairs, "", expected, "all pairs")
+    pictures = make_hashes(HASHES)
     began = time.perf_counter()
-    groups = near_groups(pictures)
-    line(f"{ALL} hashes grouped ({len(groups)} groups)", time.perf_counter() - began, "s", bar="seconds")
-    line("  largest group", max(map(len, groups)), "pictures")
-    rows = vectors(VECTORS)
-    with tempfile.TemporaryDirectory(prefix="indexd-bench-") as folder, filled(folder, rows) as store:
+    groups = near_duplicate_groups(pictures)
+    print_result(f"{HASHES} hashes grouped ({len(groups)} groups)", time.perf_counter() - began, "s", bar="seconds")
+    print_result("  largest group", max(map(len, groups)), "pictures")
+    rows = make_vectors(VECTOR_COUNT)
+    with tempfile.TemporaryDirectory(prefix="indexd-bench-") as folder, filled_store(folder, rows) as store:
         began = time.perf_counter()
-        found = similar_groups(store, None, THRESHOLD)
+        found = similar_image_groups(store, None, THRESHOLD)
         ours = time.perf_counter() - began
     began = time.perf_counter()
     truth = sum(
         int(np.count_nonzero(np.triu(rows[start : start + 1000] @ rows[start:].T >= THRESHOLD, 1)))
-        for start in range(0, VECTORS, 1000)
+        for start in range(0, VECTOR_COUNT, 1000)
     )
-    line(
-        f"{VECTORS} vectors (more than {EXACT}: by cells)",
+    print_result(
+        f"{VECTOR_COUNT} vectors (more than {MAX_EXACT_IMAGES}: by cells)",
         ours,
         "s",
         time.perf_counter() - began,
         "all pairs (float32)",
     )
-    line("  pairs of groups found", sum(len(group) - 1 for group in found), "", truth, "all pairs")
+    print_result("  pairs of groups found", sum(len(group) - 1 for group in found), "", truth, "all pairs")
 
 
 if __name__ == "__main__":

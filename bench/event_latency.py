@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.report import line, p50_p95
-from indexd.watch.known import KnownInMemory
-from indexd.watch.portable import PortableWatcher
+from bench.report import p50_p95, print_result
+from indexd.watch.known import InMemoryIndexedFiles
+from indexd.watch.portable import WatchfilesWatcher
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.service import WatchService
 from indexd.watch.stamp import SettledFile
-from indexd.watch.watcher import Enters, OpenWatcher, Watcher, open_watcher
+from indexd.watch.watcher import FolderPredicate, Watcher, WatcherFactory, open_watcher
 
 FILES = 200
 SIZE_BYTES = 1_500_000
@@ -25,16 +25,16 @@ IDLE_SECONDS = 45.0
 IDLE_ROOTS = 5
 
 
-def portable(root: bytes, enters: Enters) -> Watcher:  # noqa: ARG001 - the shape of OpenWatcher
+def open_portable_watcher(root: bytes, enters: FolderPredicate) -> Watcher:  # noqa: ARG001 - the shape of OpenWatcher
     """The watcher of systems without inotify."""
-    return PortableWatcher(os.fsdecode(root))
+    return WatchfilesWatcher(os.fsdecode(root))
 
 
-class Arrivals:
+class DeliveryTimes:
     """Remembers when each file was delivered."""
 
     def __init__(self) -> None:
-        self.known = KnownInMemory()
+        self.known = InMemoryIndexedFiles()
         self._came = threading.Condition()
         self._at: dict[bytes, float] = {}
 
@@ -52,7 +52,7 @@ class Arrivals:
             return self._at[rel]
 
 
-def renamed_in(folder: Path, name: str, data: bytes) -> float:
+def write_and_rename(folder: Path, name: str, data: bytes) -> float:
     """Write under another name, rename into place; the moment before that."""
     (folder / f"{name}.tmp").write_bytes(data)
     done = time.perf_counter()
@@ -60,7 +60,7 @@ def renamed_in(folder: Path, name: str, data: bytes) -> float:
     return done
 
 
-def written_in_place(folder: Path, name: str, data: bytes) -> float:
+def write_in_place(folder: Path, name: str, data: bytes) -> float:
     """Write in ten pieces over some time; the moment before it was closed."""
     with (folder / name).open("wb") as file:
         for piece in range(10):
@@ -70,9 +70,9 @@ def written_in_place(folder: Path, name: str, data: bytes) -> float:
         return time.perf_counter()
 
 
-def latencies(opener: OpenWatcher, write: Callable[[Path, str, bytes], float]) -> list[float]:
+def latencies(opener: WatcherFactory, write: Callable[[Path, str, bytes], float]) -> list[float]:
     """Milliseconds of each file."""
-    arrivals, data = Arrivals(), os.urandom(SIZE_BYTES)
+    arrivals, data = DeliveryTimes(), os.urandom(SIZE_BYTES)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         service = WatchService(
@@ -89,7 +89,7 @@ def latencies(opener: OpenWatcher, write: Callable[[Path, str, bytes], float]) -
     return found
 
 
-def idle_share() -> float:
+def idle_cpu_percent() -> float:
     """Per cent of a core that this process uses while five folders of a hundred files are watched and quiet."""
     with tempfile.TemporaryDirectory() as name:
         roots = []
@@ -99,7 +99,7 @@ def idle_share() -> float:
             for file in range(100):
                 (folder / f"{file}.png").write_bytes(b"x")
             roots.append(WatchedRoot(number, os.fsencode(folder)))
-        arrivals = Arrivals()
+        arrivals = DeliveryTimes()
         service = WatchService(roots, arrivals.known, arrivals.deliver, lambda *_: None)
         service.start()
         service.scan(wait=True)
@@ -117,12 +117,12 @@ def _cpu_seconds() -> float:
 
 def main() -> None:
     """Both ways of writing, with this system's watcher and with the portable one."""
-    for label, opener in (("own watcher", open_watcher), ("portable watcher", portable)):
-        for what, write in (("rename-in", renamed_in), ("write-in-place", written_in_place)):
+    for label, opener in (("own watcher", open_watcher), ("portable watcher", open_portable_watcher)):
+        for what, write in (("rename-in", write_and_rename), ("write-in-place", write_in_place)):
             p50, p95 = p50_p95(latencies(opener, write))
-            line(f"{what} -> delivered, {label}, p50", p50, "ms")
-            line(f"{what} -> delivered, {label}, p95", p95, "ms")
-    line(f"idle: {IDLE_ROOTS} folders watched", idle_share(), "% of a core", bar="<= 0.1")
+            print_result(f"{what} -> delivered, {label}, p50", p50, "ms")
+            print_result(f"{what} -> delivered, {label}, p95", p95, "ms")
+    print_result(f"idle: {IDLE_ROOTS} folders watched", idle_cpu_percent(), "% of a core", bar="<= 0.1")
 
 
 if __name__ == "__main__":

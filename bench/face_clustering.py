@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.faces import made_up
-from bench.report import line
+from bench.faces import make_faces
+from bench.report import print_result
 
 DIM = 1024
 SIZES = (10_000, 50_000, 100_000)
@@ -27,11 +27,11 @@ SECONDS_BAR = {50_000: "<= 30 s", 100_000: "<= 90 s"}
 RAW_SIZES, REDUCED_SIZES = (2_000, 5_000), (5_000, 10_000)
 THREADS = 2
 # Beside the generator's own: faces of one character at a cosine of about .75, as drawn ones have it.
-OWN = 0.25
+INDIVIDUAL_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ClusteringRun:
     """What a method did: seconds, peak memory of its process in MB, the labels."""
 
     seconds: float
@@ -39,28 +39,28 @@ class Run:
     labels: np.ndarray
 
 
-def run(method: str, path: Path) -> Run:
+def run_method(method: str, path: Path) -> ClusteringRun:
     """Cluster the vectors in this file by the named method, in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as pool:
-        return pool.apply(_run, (method, str(path)))
+        return pool.apply(_run_in_process, (method, str(path)))
 
 
-def _run(method: str, path: str) -> Run:
+def _run_in_process(method: str, path: str) -> ClusteringRun:
     import faiss
 
     from indexd.characters.cluster import REDUCED_DIM, cluster
-    from indexd.characters.reduce import reduced
-    from indexd.characters.vectors import open_rows
+    from indexd.characters.reduce import reduce_dimensions
+    from indexd.characters.vectors import open_vector_file
 
     faiss.omp_set_num_threads(THREADS)
-    rows = open_rows(path, DIM)
+    rows = open_vector_file(path, DIM)
     start = time.perf_counter()
     if method == "ours":
         labels = cluster(rows)
     else:
         if method.endswith("reduced"):
-            taken = reduced(rows, REDUCED_DIM, 0, lambda _stage, _done, _total: None)
+            taken = reduce_dimensions(rows, REDUCED_DIM, 0, lambda _stage, _done, _total: None)
         else:
             taken = rows.astype(np.float32)
         if method.startswith("hdbscan"):
@@ -72,32 +72,35 @@ def _run(method: str, path: str) -> Run:
 
             labels = HDBSCAN(min_cluster_size=10, n_jobs=THREADS, copy=True).fit_predict(taken)
     seconds = time.perf_counter() - start
-    return Run(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, np.asarray(labels))
+    return ClusteringRun(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, np.asarray(labels))
 
 
 def main(sizes: tuple[int, ...]) -> None:
     """Print seconds, peak memory, agreement with the truth and pairs wrongly together, size by size."""
-    from indexd.characters.measure import agreement, over_merge_rate
-    from indexd.characters.vectors import write_rows
+    from indexd.characters.measure import adjusted_rand_index, over_merge_rate
+    from indexd.characters.vectors import write_vector_file
 
     for count in sorted({*sizes, *RAW_SIZES}):
-        faces = made_up(count, DIM, own=OWN)
+        faces = make_faces(count, DIM, individual_share=INDIVIDUAL_SHARE)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "faces.f16"
-            write_rows(path, [faces.rows])
+            write_vector_file(path, [faces.rows])
             methods = ["ours"] if count in sizes or count in RAW_SIZES else []
             methods += ["hdbscan", "scikit-learn"] if count in RAW_SIZES else []
             methods += ["hdbscan, reduced", "scikit-learn, reduced"] if count in REDUCED_SIZES else []
             for method in methods:
-                done = run(method, path)
+                done = run_method(method, path)
                 bar = SECONDS_BAR.get(count, "") if method == "ours" else ""
                 what = f"{count} faces, {method}"
-                line(what, done.seconds, "s", bar=bar)
-                line(f"{what}: peak memory", done.megabytes, "MB", bar="<= 1500 MB" if bar else "")
-                line(
-                    f"{what}: adjusted Rand index", agreement(faces.truth, done.labels), "", bar=">= .97" if bar else ""
+                print_result(what, done.seconds, "s", bar=bar)
+                print_result(f"{what}: peak memory", done.megabytes, "MB", bar="<= 1500 MB" if bar else "")
+                print_result(
+                    f"{what}: adjusted Rand index",
+                    adjusted_rand_index(faces.truth, done.labels),
+                    "",
+                    bar=">= .97" if bar else "",
                 )
-                line(f"{what}: pairs wrongly together", over_merge_rate(faces.truth, done.labels) * 100, "%")
+                print_result(f"{what}: pairs wrongly together", over_merge_rate(faces.truth, done.labels) * 100, "%")
 
 
 if __name__ == "__main__":

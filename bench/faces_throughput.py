@@ -18,19 +18,19 @@ import numpy as np
 from PIL import Image
 
 from bench import homes, report
-from indexd.images.decode import open_picture
+from indexd.images.decode import open_image
 from indexd.layers import faces
-from indexd.models.detector import Seen
+from indexd.models.detector import Detection
 from indexd.models.faces import find_faces
-from indexd.models.windows import Vectors
+from indexd.models.windows import EmbeddingArray
 from indexd.store.index import Store
 from indexd.worker.calls import CLIP_H, FACES, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 
 DIM = 1024
-DIFFERENT_PIXELS = 20
+DISTINCT_IMAGES = 20
 
 
-class NoDetector:
+class InstantDetector:
     """Sees `count` faces in every picture, side by side."""
 
     identity = "none"
@@ -38,14 +38,14 @@ class NoDetector:
     def __init__(self, count: int) -> None:
         self._count = count
 
-    def detect(self, pictures: Sequence[Image.Image]) -> list[list[Seen]]:
+    def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
         """The same boxes in every picture."""
         boxes = [(n / self._count, 0.3, 0.8 / self._count, 0.3) for n in range(self._count)]
-        sizes = [int(min(0.3 * one.height, 0.8 / self._count * one.width)) for one in pictures]
-        return [[Seen("face", "none", box, 0.9, size) for box in boxes] for size in sizes]
+        sizes = [int(min(0.3 * one.height, 0.8 / self._count * one.width)) for one in images]
+        return [[Detection("face", "none", box, 0.9, size) for box in boxes] for size in sizes]
 
 
-class NoEmbedder:
+class InstantFaceEmbedder:
     """Answers vectors that were made before."""
 
     identity, dim = "none", DIM
@@ -54,25 +54,25 @@ class NoEmbedder:
         rows = np.random.default_rng(0).standard_normal((64, DIM)).astype(np.float32)
         self._rows = np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
-    def embed_pictures(self, pictures: Sequence[Image.Image]) -> Vectors:
+    def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
         """One of them a picture."""
-        return self._rows[np.arange(len(pictures)) % len(self._rows)]
+        return self._rows[np.arange(len(images)) % len(self._rows)]
 
 
-class NoModels:
+class InstantModelSession:
     """A session whose pool holds both, and which nobody waits for."""
 
     def __init__(self, settings: WorkerSettings, faces_each: int) -> None:
         self.settings = settings
         self.pool: Any = self
-        self._models = {FACES: NoDetector(faces_each), CLIP_H: NoEmbedder()}
+        self._models = {FACES: InstantDetector(faces_each), CLIP_H: InstantFaceEmbedder()}
 
     @contextmanager
     def lease(self, role: str, _key: str, _load: Callable[[], Any], _keep_alive_seconds: float | None) -> Iterator[Any]:
         """The fake of the role."""
         yield self._models[role]
 
-    def with_room(self, work: Callable[[], Any]) -> Any:
+    def run_with_eviction(self, work: Callable[[], Any]) -> Any:
         """There is always room."""
         return work()
 
@@ -80,7 +80,7 @@ class NoModels:
         """On the CPU."""
         return ModelSpec(role, "", device="cpu", dtype="float32")
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         """Nobody is urgent."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
@@ -95,48 +95,48 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=2, help="faces a picture")
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
-    with homes.home() as home:
-        paths = _write_pictures(home / "pictures", options.pictures, options.size)
-        decoding = report.rate(len(paths), lambda: [open_picture(path).size for path in paths])
+    with homes.temporary_home() as home:
+        paths = _write_images(home / "pictures", options.pictures, options.size)
+        decoding = report.per_second(len(paths), lambda: [open_image(path).size for path in paths])
         homes.index_files(home / "index.db", home / "pictures", paths)
         store = Store.open(home / "index.db")
-        store.faces.switch(on=True)
+        store.faces.set_enabled(on=True)
         spec = FacesSpec((DetectorSpec("none"),), batch_size=options.batch)
-        session = NoModels(WorkerSettings({CLIP_H: ModelSpec(CLIP_H, "")}, str(home), spec), options.faces)
+        session = InstantModelSession(WorkerSettings({CLIP_H: ModelSpec(CLIP_H, "")}, str(home), spec), options.faces)
 
         def everything() -> None:
-            while items := store.work.take("face", options.batch, time.time()):
+            while items := store.index_tasks.claim("face", options.batch, time.time()):
                 ids = [item.image_id for item in items]
-                call = faces.finding(store, ids, store.images.paths(ids))
-                faces.settle(store, ids, find_faces(call, session))
+                call = faces.build_call(store, ids, store.images.paths(ids))
+                faces.store_result(store, ids, find_faces(call, session))
 
-        whole = report.rate(len(paths), everything)
-        found = len(store.faces.ids())
+        whole = report.per_second(len(paths), everything)
+        found = len(store.faces.face_ids())
         assert found == options.faces * len(paths), f"{found} faces"
         began = time.perf_counter()
         matrix = store.faces.vectors()
         reading = len(matrix.ids) / (time.perf_counter() - began)
         store.close()
-    report.line(
+    report.print_result(
         f"faces into the index, models faked ({options.size} px)",
         whole * options.faces,
         "faces/s",
         decoding * options.faces,
         "bound by: decoding,",
     )
-    report.line("the vectors of all faces as one matrix", reading, "faces/s")
+    report.print_result("the vectors of all faces as one matrix", reading, "faces/s")
 
 
-def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
+def _write_images(folder: Path, count: int, size: int) -> list[Path]:
     folder.mkdir(parents=True)
-    kinds = [Image.effect_noise((size, size), 40 + number).convert("RGB") for number in range(DIFFERENT_PIXELS)]
+    kinds = [Image.effect_noise((size, size), 40 + number).convert("RGB") for number in range(DISTINCT_IMAGES)]
     paths: list[Path] = []
     for number in range(count):
         path = folder / f"{number:06}.png"
-        if number < DIFFERENT_PIXELS:
+        if number < DISTINCT_IMAGES:
             kinds[number].save(path, compress_level=1)
         else:
-            os.link(paths[number % DIFFERENT_PIXELS], path)
+            os.link(paths[number % DISTINCT_IMAGES], path)
         paths.append(path)
     return paths
 

@@ -12,13 +12,13 @@ from bench import homes, report
 from indexd import config
 from indexd.api.connect import connect
 from indexd.api.operations import Operations
-from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd_schemas.question import Question, Term
+from indexd.demo.daemon_process import DaemonProcess, is_settled
+from indexd_schemas.question import SearchRequest, SearchTerm
 
-PICTURES = 50
+IMAGES = 50
 RUNS = 20
 
-BARE = """
+BARE_PROGRAM = """
 import sys, time
 begin = time.perf_counter()
 import open_clip, torch
@@ -51,19 +51,21 @@ threads = 1
 
 def main() -> None:
     """Run the benchmark and print its lines."""
-    with homes.home() as home:
+    with homes.temporary_home() as home:
         clip_h = homes.tiny_model(home / "models", "clip_h")
         (home / "indexd.toml").write_text(SETTINGS.format(clip_h=clip_h), "utf-8")
-        homes.write_files(home / "output", PICTURES)
+        homes.write_files(home / "output", IMAGES)
         with DaemonProcess(home) as daemon:
-            daemon.wait_until("the embeddings", lambda status: status.images == PICTURES and settled(status), 180)
+            daemon.wait_until("the embeddings", lambda status: status.images == IMAGES and is_settled(status), 180)
         with DaemonProcess(home):
-            asker = connect(config.load(home), need_daemon=True)
-            cold = _ask(asker, "a red star")
-            warm = sorted(_ask(asker, f"a red star number {number}") for number in range(RUNS))
-        bare = homes.python(BARE, clip_h).split()
-        report.line("first answer in words, worker cold", cold, "s", float(bare[0]), "bare library, fresh process")
-        report.line(
+            asker = connect(config.read_config(home), need_daemon=True)
+            cold = _query_seconds(asker, "a red star")
+            warm = sorted(_query_seconds(asker, f"a red star number {number}") for number in range(RUNS))
+        bare = homes.run_python(BARE_PROGRAM, clip_h).split()
+        report.print_result(
+            "first answer in words, worker cold", cold, "s", float(bare[0]), "bare library, fresh process"
+        )
+        report.print_result(
             "first answer in words, worker warm, p50",
             1000 * warm[RUNS // 2],
             "ms",
@@ -72,9 +74,9 @@ def main() -> None:
         )
 
 
-def _ask(asker: Operations, words: str) -> float:
+def _query_seconds(asker: Operations, words: str) -> float:
     begin = time.perf_counter()
-    answer = asker.query(Question(terms=(Term(kind="text", value=words),)))
+    answer = asker.query(SearchRequest(terms=(SearchTerm(kind="text", value=words),)))
     if not answer.hits:
         raise SystemExit(f"nothing was found: {answer.notes}")
     return time.perf_counter() - begin

@@ -15,20 +15,20 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 
-from indexd.images.facts import ImageFacts, Metadata
-from indexd.images.picture_hash import VERSION
+from indexd.images.facts import ImageFacts, ImageMetadata
+from indexd.images.picture_hash import HASH_VERSION
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 
-FILES_A_FOLDER = 500
+FILES_PER_FOLDER = 500
 BATCH = 1000
-AS_INSTALLED = {"PYTHONDONTWRITEBYTECODE": ""}
+INSTALLED_ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": ""}
 """For programs whose start is timed: installed ones are compiled once and not at every start, which took a third of it."""
 
 
 @contextlib.contextmanager
-def home(settings: str = "") -> Iterator[Path]:
+def temporary_home(settings: str = "") -> Iterator[Path]:
     """A throw-away home with this settings file."""
     folder = Path(tempfile.mkdtemp(prefix="indexd-bench-"))
     (folder / "indexd.toml").write_text(settings, "utf-8")
@@ -38,7 +38,7 @@ def home(settings: str = "") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def python(program: str, *arguments: str) -> str:
+def run_python(program: str, *arguments: str) -> str:
     """What a program prints that runs in a fresh Python: nothing of it, torch least of all, is loaded into this one."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
@@ -52,15 +52,15 @@ import pathlib, sys
 from tests.tiny_models.models import build_models
 print(getattr(build_models(pathlib.Path(sys.argv[1])), sys.argv[2]))
 """
-    return python(program, str(folder), which).splitlines()[-1]
+    return run_python(program, str(folder), which).splitlines()[-1]
 
 
 def write_files(folder: Path, count: int) -> list[Path]:
     """`count` small files (each a valid one-pixel PNG with its own text), FILES_A_FOLDER to a folder."""
     paths = []
     for number in range(count):
-        parent = folder / f"{number // FILES_A_FOLDER:05}"
-        if number % FILES_A_FOLDER == 0:
+        parent = folder / f"{number // FILES_PER_FOLDER:05}"
+        if number % FILES_PER_FOLDER == 0:
             parent.mkdir(parents=True, exist_ok=True)
         path = parent / f"{number:07}.png"
         path.write_bytes(tiny_png(number))
@@ -87,7 +87,7 @@ def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "imag
     """Put files into the index as if they had been read, without stages of work: a library that is all done."""
     store = Store.open(index)
     # Before the pictures come: the daemon would make the thumbnails of a library whose hashes are of no known version.
-    store.picture_hashes.activate(VERSION, "thumbnail")
+    store.perceptual_hashes.activate(HASH_VERSION, "thumbnail")
     root_id = store.roots.ensure(os.fsencode(root), purpose).id
     for start in range(0, len(paths), BATCH):
         sightings = []
@@ -99,7 +99,7 @@ def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "imag
                 width=1,
                 height=1,
                 frame_count=1,
-                metadata=Metadata(
+                metadata=ImageMetadata(
                     generator="A1111",
                     prompt=f"a lighthouse number {number}",
                     seed=str(number),
@@ -109,6 +109,6 @@ def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "imag
                 ),
             )
             rel = os.fsencode(path.relative_to(root).as_posix())
-            sightings.append(Sighting(root_id, rel, FileStamp.of(path.stat()), facts))
-        store.images.record(sightings, time.time())
+            sightings.append(ScannedFile(root_id, rel, FileStamp.from_stat(path.stat()), facts))
+        store.images.ingest(sightings, time.time())
     store.close()

@@ -15,19 +15,19 @@ from PIL import Image, PngImagePlugin
 
 from bench import homes, report
 from indexd import config, daemon
-from indexd.intake import Intake
-from indexd.layers.batch import Thumbnails
-from indexd.layers.dispatch import LayerDispatcher
-from indexd.registry import IntakeContext, file_kinds
+from indexd.intake import IngestPipeline
+from indexd.layers.batch import ThumbnailTarget
+from indexd.layers.dispatch import IndexDispatcher
+from indexd.registry import IngestContext, file_kinds
 from indexd.store.index import Store
-from indexd.store.records import Recorded, Sighting
-from indexd.watch.service import scan_once
+from indexd.store.records import IngestResult, ScannedFile
+from indexd.watch.service import scan_roots_once
 from indexd.watch.stamp import FileStamp, SettledFile
 from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.fake import FakeWorkers
 from indexd_schemas.settings import ROLES
 
-DIFFERENT_PIXELS = 50
+DISTINCT_IMAGES = 50
 
 
 def main() -> None:
@@ -36,58 +36,58 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=3000)
     parser.add_argument("--size", type=int, default=512)
     options = parser.parse_args()
-    with homes.home() as home:
+    with homes.temporary_home() as home:
         output = home / "output"
-        paths = _write_pictures(output, options.pictures, options.size)
-        loaded = config.load(home)
+        paths = _write_images(output, options.pictures, options.size)
+        loaded = config.read_config(home)
         rates = {
-            "walk and stat": report.rate(len(paths), lambda: [path.stat() for path in output.rglob("*.png")]),
-            "read the bytes": report.rate(len(paths), lambda: [path.read_bytes() for path in paths]),
+            "walk and stat": report.per_second(len(paths), lambda: [path.stat() for path in output.rglob("*.png")]),
+            "read the bytes": report.per_second(len(paths), lambda: [path.read_bytes() for path in paths]),
         }
         store = Store.open(home / "stages.db")
         root = store.roots.ensure(str(output).encode(), "images")
         handler = file_kinds.get("image")
         assert handler is not None
-        context = IntakeContext(loaded.settings)
-        sightings: list[Sighting] = []
+        context = IngestContext(loaded.settings)
+        sightings: list[ScannedFile] = []
 
         def read() -> None:
             for path in paths:
                 rel = path.relative_to(output).as_posix().encode()
                 sightings.append(
-                    handler(SettledFile(root.id, root.path, rel, FileStamp.of(path.stat()), "images"), context)
+                    handler(SettledFile(root.id, root.path, rel, FileStamp.from_stat(path.stat()), "images"), context)
                 )
 
         def record() -> None:
             for start in range(0, len(sightings), 256):
-                store.images.record(sightings[start : start + 256], time.time())
+                store.images.ingest(sightings[start : start + 256], time.time())
 
-        rates["facts: hash, header, metadata (one thread)"] = report.rate(len(paths), read)
-        rates["the index, in batches"] = report.rate(len(paths), record)
+        rates["facts: hash, header, metadata (one thread)"] = report.per_second(len(paths), read)
+        rates["the index, in batches"] = report.per_second(len(paths), record)
         store.close()
-        whole, layers = _whole(loaded, len(paths))
+        whole, layers = _whole_rates(loaded, len(paths))
         bound = min(rates, key=lambda name: rates[name])
         for name, rate in rates.items():
-            report.line(f"alone: {name}", rate, "pictures/s")
-        report.line(
+            report.print_result(f"alone: {name}", rate, "pictures/s")
+        report.print_result(
             f"whole: folder to metadata in the index ({options.size} px)",
             whole,
             "pictures/s",
             rates[bound],
             f"bound by: {bound},",
         )
-        report.line("whole: and every layer, models faked to nothing", layers, "pictures/s")
+        report.print_result("whole: and every layer, models faked to nothing", layers, "pictures/s")
 
 
-def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
+def _write_images(folder: Path, count: int, size: int) -> list[Path]:
     """Pictures of real size whose pixels repeat (encoding takes long) and whose text does not."""
     kinds = []
-    for number in range(DIFFERENT_PIXELS):
+    for number in range(DISTINCT_IMAGES):
         image = Image.effect_noise((size, size), 40 + number).convert("RGB")
         kinds.append(image)
     paths = []
     for number in range(count):
-        parent = folder / f"{number // homes.FILES_A_FOLDER:05}"
+        parent = folder / f"{number // homes.FILES_PER_FOLDER:05}"
         parent.mkdir(parents=True, exist_ok=True)
         text = PngImagePlugin.PngInfo()
         text.add_text(
@@ -95,32 +95,32 @@ def _write_pictures(folder: Path, count: int, size: int) -> list[Path]:
             f"a lighthouse {number}\nNegative prompt: blurred\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {number}, Size: {size}x{size}",
         )
         path = parent / f"{number:06}.png"
-        kinds[number % DIFFERENT_PIXELS].save(path, pnginfo=text, compress_level=1)
+        kinds[number % DISTINCT_IMAGES].save(path, pnginfo=text, compress_level=1)
         paths.append(path)
     return paths
 
 
-def _whole(loaded: config.Config, count: int) -> tuple[float, float]:
-    store = Store.open(loaded.places.index)
+def _whole_rates(loaded: config.Config, count: int) -> tuple[float, float]:
+    store = Store.open(loaded.paths.index)
     recorded = 0
     all_recorded = threading.Event()
 
-    def on_recorded(batch: list[Recorded]) -> None:
+    def on_recorded(batch: list[IngestResult]) -> None:
         nonlocal recorded
         recorded += len(batch)
         if recorded >= count:
             all_recorded.set()
 
-    intake = Intake(store, IntakeContext(loaded.settings), on_recorded, lambda error: print(error))
+    intake = IngestPipeline(store, IngestContext(loaded.settings), on_recorded, lambda error: print(error))
     roots = daemon.watched_roots(loaded, store)
     begin = time.perf_counter()
     intake.start()
-    scan_once(roots, store.files, intake.deliver, lambda *_event: None)
+    scan_roots_once(roots, store.files, intake.deliver, lambda *_event: None)
     all_recorded.wait(600)
     metadata = count / (time.perf_counter() - begin)
-    specs = {role: ModelSpec(role, str(loaded.places.home)) for role in ROLES}
-    thumbnails = Thumbnails(str(loaded.places.thumbnails), 384)
-    layers = LayerDispatcher(store, FakeWorkers(), WorkerSettings(specs, str(loaded.places.cache)), thumbnails)
+    specs = {role: ModelSpec(role, str(loaded.paths.home)) for role in ROLES}
+    thumbnails = ThumbnailTarget(str(loaded.paths.thumbnails), 384)
+    layers = IndexDispatcher(store, FakeWorkers(), WorkerSettings(specs, str(loaded.paths.cache)), thumbnails)
     layers.start()
     layers.drain()
     everything = count / (time.perf_counter() - begin)

@@ -18,7 +18,7 @@ import psutil
 from bench import homes, report
 from indexd.demo.daemon_process import DaemonProcess
 
-BARE = """
+BARE_PROGRAM = """
 import sys, time, json, torch
 from diffusers import StableDiffusionXLPipeline, EulerDiscreteScheduler
 folder, size, steps, count, threads = sys.argv[1], *map(int, sys.argv[2:6])
@@ -57,26 +57,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     what = f"{options.pictures} pictures of {options.size} px, {options.steps} steps"
-    with homes.home() as home:
+    with homes.temporary_home() as home:
         sdxl = homes.tiny_model(home / "models", "sdxl")
         (home / "indexd.toml").write_text(SETTINGS.format(sdxl=sdxl, threads=options.threads), "utf-8")
         with DaemonProcess(home) as daemon:
-            _job(daemon, home, "warm", options, seeds="0..0")
+            _run_job(daemon, home, "warm", options, seeds="0..0")
             pairs = []
             for number in range(options.rounds):
                 cpu = _cpu_seconds(daemon)
-                wall = _job(daemon, home, f"round{number}", options, seeds=f"0..{options.pictures - 1}")
+                wall = _run_job(daemon, home, f"round{number}", options, seeds=f"0..{options.pictures - 1}")
                 ours = wall, _cpu_seconds(daemon) - cpu
                 arguments = [sdxl, *map(str, (options.size, options.steps, options.pictures, options.threads))]
-                bare = tuple(map(float, homes.python(BARE, *arguments).splitlines()[-1].split()))
-                report.line(f"{what}, wall", ours[0], "s", bare[0], "bare pipeline")
-                report.line(f"{what}, CPU of daemon and worker", ours[1], "s", bare[1], "bare pipeline")
+                bare = tuple(map(float, homes.run_python(BARE_PROGRAM, *arguments).splitlines()[-1].split()))
+                report.print_result(f"{what}, wall", ours[0], "s", bare[0], "bare pipeline")
+                report.print_result(f"{what}, CPU of daemon and worker", ours[1], "s", bare[1], "bare pipeline")
                 pairs.append((ours[0] / bare[0], ours[1] / bare[1]))
         # The machine's speed drifts between rounds, so the pairs are compared and not the totals.
-        report.line(
+        report.print_result(
             "median of the pairs' wall ratios", statistics.median(wall for wall, _ in pairs), "x", bar="<= 1.05"
         )
-        report.line("median of the pairs' CPU ratios", statistics.median(cpu for _, cpu in pairs), "x")
+        report.print_result("median of the pairs' CPU ratios", statistics.median(cpu for _, cpu in pairs), "x")
 
 
 def _cpu_seconds(daemon: DaemonProcess) -> float:
@@ -86,7 +86,7 @@ def _cpu_seconds(daemon: DaemonProcess) -> float:
     return sum(one.user + one.system for one in times)
 
 
-def _job(daemon: DaemonProcess, home: Path, name: str, options: argparse.Namespace, seeds: str) -> float:
+def _run_job(daemon: DaemonProcess, home: Path, name: str, options: argparse.Namespace, seeds: str) -> float:
     job = {
         "kind": "txt2img",
         "prompt": "a red star over the sea",

@@ -20,8 +20,8 @@ from blake3 import blake3
 from PIL import Image, PngImagePlugin
 
 from bench import report
-from indexd.errors import NotAPicture
-from indexd.images.read import read
+from indexd.errors import NotAnImage
+from indexd.images.read import read_image
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "metadata"
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif"))
@@ -30,7 +30,7 @@ INFOTEXT = (
     "Steps: 28, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6, Seed: 3782896554, Size: 1024x1024, "
     'Model hash: 45a21ea00a, Model: some, Lora hashes: "style: 0123abcd", Version: v1.10.1'
 )
-GRAPH = json.dumps(
+COMFY_GRAPH = json.dumps(
     {
         "3": {
             "class_type": "KSampler",
@@ -65,16 +65,19 @@ def main() -> None:
     parser.add_argument("--slowest", type=int, default=0, help="also print this many of the slowest files")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        files = sorted(path for path in wanted.folder.rglob("*") if path.suffix in SUFFIXES) or _made(Path(made))
-        rows = [(_seconds(_facts, path, wanted.rounds), _seconds(_bare, path, wanted.rounds), path) for path in files]
+        files = sorted(path for path in wanted.folder.rglob("*") if path.suffix in SUFFIXES) or _make_images(Path(made))
+        rows = [
+            (_seconds(_read_metadata, path, wanted.rounds), _seconds(_read_bytes, path, wanted.rounds), path)
+            for path in files
+        ]
     ours, floor = statistics.median(row[0] for row in rows), statistics.median(row[1] for row in rows)
-    report.line(
+    report.print_result(
         f"one picture, median of {len(rows)} files", 1000 * ours, "ms", 1000 * floor, "read + blake3", "<= 1 ms"
     )
     worst = sorted(row[0] for row in rows)[int(0.95 * (len(rows) - 1))]
-    report.line("one picture, 95 % of the files", 1000 * worst, "ms")
+    report.print_result("one picture, 95 % of the files", 1000 * worst, "ms")
     for seconds, bare, path in sorted(rows, reverse=True)[: wanted.slowest]:
-        report.line(path.name, 1000 * seconds, "ms", 1000 * bare, "read + blake3")
+        report.print_result(path.name, 1000 * seconds, "ms", 1000 * bare, "read + blake3")
 
 
 def _seconds(work: Callable[[Path], object], path: Path, rounds: int) -> float:
@@ -86,20 +89,20 @@ def _seconds(work: Callable[[Path], object], path: Path, rounds: int) -> float:
     return statistics.median(times)
 
 
-def _facts(path: Path) -> None:
+def _read_metadata(path: Path) -> None:
     with open(path, "rb") as file:
         try:
-            read(file, path.stat().st_size, path.name)
-        except NotAPicture:
+            read_image(file, path.stat().st_size, path.name)
+        except NotAnImage:
             return
 
 
-def _bare(path: Path) -> None:
+def _read_bytes(path: Path) -> None:
     with open(path, "rb") as file:
         blake3(file.read()).digest()
 
 
-def _made(folder: Path) -> list[Path]:
+def _make_images(folder: Path) -> list[Path]:
     """Pictures of 1024x1024 as programs write them: noise over colours, so that they compress like photographs."""
     rough = np.random.default_rng(1).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     picture = Image.fromarray(rough).resize((1024, 1024), Image.Resampling.BICUBIC)
@@ -108,7 +111,7 @@ def _made(folder: Path) -> list[Path]:
         if number % 2:
             chunks.add_text("parameters", INFOTEXT)
         else:
-            chunks.add_text("prompt", GRAPH)
+            chunks.add_text("prompt", COMFY_GRAPH)
             chunks.add_text("workflow", json.dumps({"nodes": [], "notes": "x" * 30_000}))
         picture.save(folder / f"{number}.png", pnginfo=chunks, compress_level=1)
         exif = Image.Exif()

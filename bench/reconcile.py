@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.report import line
+from bench.report import print_result
 from indexd.store.index import Store
-from indexd.store.records import Sighting
-from indexd.watch.ignore import Selection
-from indexd.watch.known_tree import KnownTree
-from indexd.watch.reconcile import Comparison
+from indexd.store.records import ScannedFile
+from indexd.watch.ignore import WatchFilter
+from indexd.watch.known_tree import IndexSnapshot
+from indexd.watch.reconcile import TreeComparison
 
 FOLDERS, FILES_PER_FOLDER = 100, 1000
 ROUNDS = 9
 
 
-def plant(root: Path) -> None:
+def make_tree(root: Path) -> None:
     """Make the tree: many small files, some folders."""
     for folder in range(FOLDERS):
         path = root / f"2026-{folder:03}"
@@ -45,20 +45,20 @@ def bare_walk(root: bytes) -> int:
     return count
 
 
-def index(store: Store, root: bytes) -> int:
+def index_tree(store: Store, root: bytes) -> int:
     """Record every file of the tree as one that was seen; the number of the root."""
     root_id = store.roots.ensure(root, "images").id
-    for batch in Comparison(root, KnownTree(), Selection()).slices():
-        store.images.record([Sighting(root_id, rel, stamp, None, "empty") for rel, stamp, *_ in batch], time.time())
+    for batch in TreeComparison(root, IndexSnapshot(), WatchFilter()).iter_changes():
+        store.images.ingest([ScannedFile(root_id, rel, stamp, None, "empty") for rel, stamp, *_ in batch], time.time())
     return root_id
 
 
-def compare(root: bytes, known: KnownTree) -> int:
+def count_unchanged(root: bytes, known: IndexSnapshot) -> int:
     """Our pass; the number of unchanged files."""
-    comparison = Comparison(root, known, Selection())
-    found = sum(len(batch) for batch in comparison.slices())
+    comparison = TreeComparison(root, known, WatchFilter())
+    found = sum(len(batch) for batch in comparison.iter_changes())
     assert found == 0
-    assert not list(comparison.unseen())
+    assert not list(comparison.iter_unseen())
     return comparison.report.unchanged
 
 
@@ -76,18 +76,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
-        plant(tree)
+        make_tree(tree)
         root = os.fsencode(tree)
         store = Store.open(Path(folder) / "index.db")
-        files, root_id = store.files, index(store, root)
+        files, root_id = store.files, index_tree(store, root)
         ours, bare, loading = [], [], []
         for _ in range(ROUNDS):
             bare.append(timed(lambda: bare_walk(root)))
-            ours.append(timed(lambda: compare(root, KnownTree(files.rows(root_id)))))
-            loading.append(timed(lambda: KnownTree(files.rows(root_id)).count))
+            ours.append(timed(lambda: count_unchanged(root, IndexSnapshot(files.iter_present(root_id)))))
+            loading.append(timed(lambda: IndexSnapshot(files.iter_present(root_id)).count))
         store.close()
-    line("reconcile of 100 000 unchanged files", min(ours), "s", min(bare), "bare scandir + stat", "ratio <= 2")
-    line("  of which loading what is known", min(loading), "s")
+    print_result("reconcile of 100 000 unchanged files", min(ours), "s", min(bare), "bare scandir + stat", "ratio <= 2")
+    print_result("  of which loading what is known", min(loading), "s")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from indexd.worker.calls import ModelSpec, Render, WorkerSettings
 from tests.tiny_models.models import build_models
 
 STEPS = 8
-SIDE = 64
+SIDE_PX = 64
 
 
 class BenchSession:
@@ -44,7 +44,7 @@ class BenchSession:
         """The tiny model on the CPU."""
         return ModelSpec(role, self._checkpoint, device="cpu", dtype="float32", keep_alive_seconds=None)
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         """Nothing waits."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
@@ -61,16 +61,16 @@ def main(pictures: int) -> None:
         bare.set_progress_bar_config(disable=True)
 
         def by_render(seed: int) -> None:
-            recipe = {"kind": "txt2img", "prompt": "a cat", "negative_prompt": "blurry", "seed": seed, "width": SIDE}
-            recipe |= {"height": SIDE, "steps": STEPS, "cfg": 5.0, "sampler": "euler", "model": {"name": "tiny"}}
+            recipe = {"kind": "txt2img", "prompt": "a cat", "negative_prompt": "blurry", "seed": seed, "width": SIDE_PX}
+            recipe |= {"height": SIDE_PX, "steps": STEPS, "cfg": 5.0, "sampler": "euler", "model": {"name": "tiny"}}
             render(Render(recipe, str(models.sdxl)), session)
 
         def by_bare(seed: int) -> None:
             picture = bare(
                 prompt="a cat",
                 negative_prompt="blurry",
-                width=SIDE,
-                height=SIDE,
+                width=SIDE_PX,
+                height=SIDE_PX,
                 num_inference_steps=STEPS,
                 guidance_scale=5.0,
                 generator=torch.Generator("cpu").manual_seed(seed),

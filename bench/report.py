@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 
-def line(what: str, ours: float, unit: str, limit: float | None = None, limit_name: str = "", bar: str = "") -> None:
+def print_result(
+    what: str, ours: float, unit: str, limit: float | None = None, limit_name: str = "", bar: str = ""
+) -> None:
     """Print one result: `what  ours unit | limit_name limit unit | ratio | bar`."""
     parts = [f"{what:<52} {ours:>10.3f} {unit}"]
     if limit is not None:
@@ -18,7 +20,7 @@ def line(what: str, ours: float, unit: str, limit: float | None = None, limit_na
     print(" | ".join(parts), flush=True)
 
 
-def rate(count: int, work: Callable[[], object]) -> float:
+def per_second(count: int, work: Callable[[], object]) -> float:
     """How many a second, when `work` does `count` of them."""
     begin = time.perf_counter()
     work()

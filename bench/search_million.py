@@ -32,28 +32,28 @@ import sqlite_vec
 from numpy.typing import NDArray
 
 from bench import million_library
-from bench.cone import Cone, mean_cosine
-from bench.report import line, p50_p95
+from bench.cone import SyntheticLayer, mean_cosine
+from bench.report import p50_p95, print_result
 from indexd.layers.description import LAYERS
-from indexd.search.embedder import FakeEmbedder
+from indexd.search.embedder import FakeQueryEmbedder
 from indexd.search.run import Search
-from indexd.search.terms import TERMS
+from indexd.search.terms import TERM_RULES
 from indexd.search.vector_cache import VectorCache
-from indexd.serve import SWITCH_SECONDS
-from indexd.store.coarse import ROTATION_SEED, encode
+from indexd.serve import SWITCH_INTERVAL_SECONDS
+from indexd.store.coarse import ROTATION_SEED, quantize
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded
-from indexd_schemas.question import Question, Term, TermKind
+from indexd_schemas.question import SearchRequest, SearchTerm, TermKind
 from tests.store.made_up import take_vectors
 
-Floats = NDArray[np.float32]
+QueryVectors = NDArray[np.float32]
 
 LAYER = "clip_h"
 FUSED = ("bge_prompt", "clip_l", "clip_h")
 K = 20
-QUESTIONS = 100
-SLOW_QUESTIONS = 10
-FIVE_LAYERS = 20_000
+QUERIES = 100
+SLOW_QUERIES = 10
+ALL_LAYER_IMAGES = 20_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,145 +72,149 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(index: Path, images: int) -> None:
-    sys.setswitchinterval(SWITCH_SECONDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     faiss.omp_set_num_threads(1)
     there = index.exists()
     with Store.open(index) as store:
         if not there:
-            built = million_library.build(store, images, FUSED, FIVE_LAYERS)
+            built = million_library.build(store, images, FUSED, ALL_LAYER_IMAGES)
             five = built.five_images / built.five_seconds
-            line("pictures with five vectors put in", five, "images/s", bar=">= 2000")
-            line("records alone", images / built.record_seconds, "images/s")
+            print_result("pictures with five vectors put in", five, "images/s", bar=">= 2000")
+            print_result("records alone", images / built.record_seconds, "images/s")
         images = min(images, store.images.count())
     bytes_on_disk = sum(file.stat().st_size for file in index.parent.glob(index.name + "*"))
-    line(f"file of {images} pictures, {len(FUSED)} layers", bytes_on_disk / 1e9, "GB")
+    print_result(f"file of {images} pictures, {len(FUSED)} layers", bytes_on_disk / 1e9, "GB")
     # First what the daemon does, while the process is as small as a daemon: the library as float32 takes the memory of ten.
     with Store.open(index) as store:
-        _questions(store)
+        _whole_queries(store)
         _fulltext(store)
     library = np.empty((images, million_library.DIMS[LAYER]), dtype=np.float32)
-    _fill(library)
-    line("mean cosine of two pictures", mean_cosine(library[:20_000]), "")
+    _fill_library(library)
+    print_result("mean cosine of two pictures", mean_cosine(library[:20_000]), "")
     with Store.open(index) as store:
         _single_layer(store, library)
         _filtered(store, library)
         del library
-        _while_importing(store, images)
+        _queries_while_importing(store, images)
 
 
-def _fill(library: Floats) -> None:
+def _fill_library(library: QueryVectors) -> None:
     """The rows of LAYER as million_library.build put them: row i is image i + 1."""
     step = million_library.BATCH
-    cone = Cone(library.shape[1])
+    cone = SyntheticLayer(library.shape[1])
     for start in range(0, len(library), step):
         part = library[start : start + step]
         part[:] = cone.rows(start // step, len(part))
 
 
-def _single_layer(store: Store, library: Floats) -> None:
-    cone = Cone(library.shape[1])
-    pictures, texts = cone.pictures(QUESTIONS), cone.texts(QUESTIONS)
-    truth, brute = _numpy(library, pictures[:SLOW_QUESTIONS])
-    _, flat = _faiss(library, pictures[:SLOW_QUESTIONS])
-    exact = {"pictures": _exact(library, pictures), "texts": _exact(library, texts)}
-    line("numpy brute force over float32", 1e3 * brute, "ms", 1e3 * flat, "faiss flat")
+def _single_layer(store: Store, library: QueryVectors) -> None:
+    cone = SyntheticLayer(library.shape[1])
+    pictures, texts = cone.image_queries(QUERIES), cone.text_queries(QUERIES)
+    truth, brute = _numpy_nearest(library, pictures[:SLOW_QUERIES])
+    _, flat = _faiss_nearest(library, pictures[:SLOW_QUERIES])
+    exact = {"pictures": _exact_nearest(library, pictures), "texts": _exact_nearest(library, texts)}
+    print_result("numpy brute force over float32", 1e3 * brute, "ms", 1e3 * flat, "faiss flat")
 
-    bits, _ = _timed(_own_scan(store), pictures[:SLOW_QUESTIONS])
-    _times("sqlite-vec's own scan of the bits, without exact scores", bits)
-    tables, found = _timed(lambda one: store.vectors.nearest(LAYER, one, K), pictures[:SLOW_QUESTIONS])
-    _times("without the daemon, through the codes of vec0", tables, flat, "faiss flat", "<= 400 ms")
-    line("  recall@20", _recall(found, truth), "", bar=">= 0.99")
+    bits, _ = _time_calls(_sqlite_vec_scan(store), pictures[:SLOW_QUERIES])
+    _print_percentiles("sqlite-vec's own scan of the bits, without exact scores", bits)
+    tables, found = _time_calls(lambda one: store.vectors.nearest(LAYER, one, K), pictures[:SLOW_QUERIES])
+    _print_percentiles("without the daemon, through the codes of vec0", tables, flat, "faiss flat", "<= 400 ms")
+    print_result("  recall@20", _recall(found, truth), "", bar=">= 0.99")
 
-    before = _resident()
+    before = _resident_bytes()
     began = time.perf_counter()
-    with _cached(store) as cache:
-        line("codes of three layers read into memory", time.perf_counter() - began, "s")
-        line("  they take", cache.nbytes / 1e6, "MB", (_resident() - before) / 1e6, "resident grew by")
+    with _vector_cache(store) as cache:
+        print_result("codes of three layers read into memory", time.perf_counter() - began, "s")
+        print_result("  they take", cache.nbytes / 1e6, "MB", (_resident_bytes() - before) / 1e6, "resident grew by")
         for name, questions, bar in (("pictures", pictures, "p50 <= 9, p95 <= 15 ms"), ("texts", texts, "")):
-            seconds, found = _timed(lambda one: store.vectors.nearest(LAYER, one, K), questions)
-            _times(f"one layer, {name}", seconds, flat, "faiss flat", bar)
-            line("  recall@20", _recall(found, exact[name]), "", bar=">= 0.99" if bar else "")
+            seconds, found = _time_calls(lambda one: store.vectors.nearest(LAYER, one, K), questions)
+            _print_percentiles(f"one layer, {name}", seconds, flat, "faiss flat", bar)
+            print_result("  recall@20", _recall(found, exact[name]), "", bar=">= 0.99" if bar else "")
 
 
-def _own_scan(store: Store) -> Callable[[Floats], list[Any]]:
+def _sqlite_vec_scan(store: Store) -> Callable[[QueryVectors], list[Any]]:
     """The K nearest codes as sqlite-vec's own `MATCH` finds them."""
-    in_use = store.vectors.codes_in_use(LAYER)
+    in_use = store.vectors.active_codes(LAYER)
     assert in_use is not None
     connection = apsw.Connection(str(store.path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.enable_load_extension(True)
     connection.load_extension(sqlite_vec.loadable_path())
     table = f"coarse_{in_use[0].revision_id}_{in_use[0].generation}"
     query = f"SELECT image_id FROM {table} WHERE code MATCH vec_bit(?) AND k = {K}"
-    return lambda one: connection.execute(query, (encode(one[None, :], None, ROTATION_SEED).tobytes(),)).fetchall()
+    return lambda one: connection.execute(query, (quantize(one[None, :], None, ROTATION_SEED).tobytes(),)).fetchall()
 
 
-def _filtered(store: Store, library: Floats) -> None:
+def _filtered(store: Store, library: QueryVectors) -> None:
     """Filters of every selectivity lose nothing."""
-    questions = Cone(library.shape[1]).pictures(QUESTIONS)
-    with _cached(store):
-        for name, filters in million_library.SHARES.items():
-            seconds, found = _timed(store.filters.ids, [filters] * SLOW_QUESTIONS)
-            _times(f"filter that leaves {name}", seconds)
+    questions = SyntheticLayer(library.shape[1]).image_queries(QUERIES)
+    with _vector_cache(store):
+        for name, filters in million_library.FILTERS_BY_SHARE.items():
+            seconds, found = _time_calls(store.filters.ids, [filters] * SLOW_QUERIES)
+            _print_percentiles(f"filter that leaves {name}", seconds)
             ids = found[0]
             left = ids.array[ids.array <= len(library)]
-            rows = _exact(library[left - 1], questions)[:, : len(left)] - 1
+            rows = _exact_nearest(library[left - 1], questions)[:, : len(left)] - 1
             exact = left[rows]
-            seconds, found = _timed(lambda one, ids=ids: store.vectors.nearest(LAYER, one, K, ids), questions)  # type: ignore[misc]
-            _times(f"  one layer among {len(left)}", seconds)
-            line("  recall@20", _recall(found, exact), "", bar=">= 0.99")
+            seconds, found = _time_calls(lambda one, ids=ids: store.vectors.nearest(LAYER, one, K, ids), questions)  # type: ignore[misc]
+            _print_percentiles(f"  one layer among {len(left)}", seconds)
+            print_result("  recall@20", _recall(found, exact), "", bar=">= 0.99")
 
 
-def _questions(store: Store) -> None:
+def _whole_queries(store: Store) -> None:
     """Whole questions as the daemon answers them: filters, probes, calibration, fusion, rows."""
-    ids = np.random.default_rng(3).integers(1, store.images.count(), QUESTIONS).tolist()
-    with _cached(store):
+    ids = np.random.default_rng(3).integers(1, store.images.count(), QUERIES).tolist()
+    with _vector_cache(store):
         search = Search(store, _embedder())
-        alone = [Question(terms=(Term(kind="similar", value=f"id:{number}"),)) for number in ids]
-        seconds, _ = _timed(search.query, alone)
-        _times("whole question, one layer", seconds, bar="p50 <= 9, p95 <= 15 ms")
+        alone = [SearchRequest(terms=(SearchTerm(kind="similar", value=f"id:{number}"),)) for number in ids]
+        seconds, _ = _time_calls(search.query, alone)
+        _print_percentiles("whole question, one layer", seconds, bar="p50 <= 9, p95 <= 15 ms")
         kinds = _three_kinds()
         fused = [
-            Question(
-                terms=tuple(Term(kind=kind, value=f"id:{number}" if kind == "similar" else "w900") for kind in kinds),
+            SearchRequest(
+                terms=tuple(
+                    SearchTerm(kind=kind, value=f"id:{number}" if kind == "similar" else "w900") for kind in kinds
+                ),
                 filters=("sampler:heun",),
             )
             for number in ids
         ]
-        seconds, _ = _timed(search.query, fused)
-        _times(f"whole question, {' + '.join(kinds)}, 5 % filter", seconds, bar="p95 <= 60 ms")
+        seconds, _ = _time_calls(search.query, fused)
+        _print_percentiles(f"whole question, {' + '.join(kinds)}, 5 % filter", seconds, bar="p95 <= 60 ms")
 
 
 def _three_kinds() -> list[TermKind]:
     """One kind of term for each layer of FUSED that has one, and as many more as make three."""
     by_layer: dict[str, TermKind] = {}
-    for kind, rule in TERMS.items():
+    for kind, rule in TERM_RULES.items():
         if rule.layer in FUSED:
             by_layer.setdefault(rule.layer, kind)
-    more = [kind for kind in TERMS if kind not in by_layer.values()]
+    more = [kind for kind in TERM_RULES if kind not in by_layer.values()]
     return [*by_layer.values(), *more][:3]
 
 
-def _embedder() -> FakeEmbedder:
+def _embedder() -> FakeQueryEmbedder:
     """Gives every text the same vector in a layer: a model's own time is not what is measured here."""
-    cones = {LAYERS[name].role: (name, Cone(million_library.DIMS[name])) for name in FUSED}
-    known = {role: cone.texts(1) if name == LAYER else cone.pictures(1) for role, (name, cone) in cones.items()}
-    return FakeEmbedder(lambda call: Embedded(known[call.role], "bench"))
+    cones = {LAYERS[name].role: (name, SyntheticLayer(million_library.DIMS[name])) for name in FUSED}
+    known = {
+        role: cone.text_queries(1) if name == LAYER else cone.image_queries(1) for role, (name, cone) in cones.items()
+    }
+    return FakeQueryEmbedder(lambda call: Embedded(known[call.role], "bench"))
 
 
 def _fulltext(store: Store) -> None:
     for words in ("w12000", "w900", "w100", "w30", "w1", "w20 w60", '"w2 w3"', "w123*"):
         hits = len(store.fulltext.match(words, 1_000_000))
-        seconds, _ = _timed(lambda one: store.fulltext.match(one, 1000), [words] * SLOW_QUESTIONS)
-        _times(f"full text {words}, {hits} hits", seconds, bar="p95 <= 50 ms")
+        seconds, _ = _time_calls(lambda one: store.fulltext.match(one, 1000), [words] * SLOW_QUERIES)
+        _print_percentiles(f"full text {words}, {hits} hits", seconds, bar="p95 <= 50 ms")
 
 
-def _while_importing(store: Store, images: int) -> None:
+def _queries_while_importing(store: Store, images: int) -> None:
     """The same questions quiet, and beside a thread that brings in pictures with vectors as fast as it can."""
-    questions = Cone(million_library.DIMS[LAYER]).pictures(QUESTIONS)
+    questions = SyntheticLayer(million_library.DIMS[LAYER]).image_queries(QUERIES)
     root = store.roots.ensure(b"/pictures", "images").id
-    revisions = {name: revision.id for name in FUSED if (revision := store.vectors.active(name)) is not None}
+    revisions = {name: revision.id for name in FUSED if (revision := store.vectors.active_revision(name)) is not None}
     batch = million_library.BATCH
-    unit = {name: Cone(million_library.DIMS[name]).rows(-2, batch) for name in FUSED}
+    unit = {name: SyntheticLayer(million_library.DIMS[name]).rows(-2, batch) for name in FUSED}
     enough = threading.Event()
     brought: list[int] = []
 
@@ -218,77 +222,81 @@ def _while_importing(store: Store, images: int) -> None:
         for start in range(images, 10 * images + 10_000_000, batch):
             if enough.is_set():
                 return
-            recorded = store.images.record(list(million_library.sightings(root, start, batch)), 0.0)
+            recorded = store.images.ingest(list(million_library.scanned_files(root, start, batch)), 0.0)
             ids = [one.image_id or 0 for one in recorded]
             for name, revision_id in revisions.items():
                 store.vectors.put(name, revision_id, ids, unit[name])
             brought.extend(ids)
 
-    def ask(one: Floats) -> list[tuple[int, float]]:
+    def ask(one: QueryVectors) -> list[tuple[int, float]]:
         time.sleep(0.01)
         return store.vectors.nearest(LAYER, one, K)
 
-    with _cached(store):
-        quiet, _ = _timed(ask, questions)
+    with _vector_cache(store):
+        quiet, _ = _time_calls(ask, questions)
         thread = threading.Thread(target=bring)
         thread.start()
         time.sleep(1.0)
         began, before = time.perf_counter(), len(brought)
-        busy, _ = _timed(ask, np.concatenate([questions] * 3))
+        busy, _ = _time_calls(ask, np.concatenate([questions] * 3))
         rate = (len(brought) - before) / (time.perf_counter() - began)
         enough.set()
         thread.join()
         pause = 0.01
         was = 1e3 * (p50_p95(quiet.wall)[1] - pause)
-        line("question while importing, p95", 1e3 * (p50_p95(busy.wall)[1] - pause), "ms", was, "quiet", "<= 3x")
-        line("  brought in meanwhile", rate, "images/s")
+        print_result(
+            "question while importing, p95", 1e3 * (p50_p95(busy.wall)[1] - pause), "ms", was, "quiet", "<= 3x"
+        )
+        print_result("  brought in meanwhile", rate, "images/s")
         began = time.perf_counter()
         take_vectors(store, brought)
-        line("  taken away again", len(brought) / (time.perf_counter() - began), "images/s")
+        print_result("  taken away again", len(brought) / (time.perf_counter() - began), "images/s")
 
 
 @contextlib.contextmanager
-def _cached(store: Store) -> Iterator[VectorCache]:
+def _vector_cache(store: Store) -> Iterator[VectorCache]:
     """The codes of FUSED in memory."""
-    cache = VectorCache(store.vectors, FUSED, _loudly)
+    cache = VectorCache(store.vectors, FUSED, _print_failure)
     cache.start()
-    cache.wait()
+    cache.wait_until_filled()
     try:
         yield cache
     finally:
         cache.stop()
 
 
-def _loudly(error: BaseException) -> None:
+def _print_failure(error: BaseException) -> None:
     print(f"the cache failed: {error!r}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
+class CallSeconds:
     """How long each call took on the clock, and of this thread's processor time."""
 
     wall: list[float]
-    processor: list[float]
+    cpu: list[float]
 
 
-def _timed(call: Callable[[Any], Any], asked: Sequence[Any] | Floats) -> tuple[Seconds, list[Any]]:
+def _time_calls(call: Callable[[Any], Any], asked: Sequence[Any] | QueryVectors) -> tuple[CallSeconds, list[Any]]:
     """Seconds and answers of each; the first is asked once more beforehand, to leave out what happens only once."""
     call(asked[0])
-    seconds, answers = Seconds([], []), []
+    seconds, answers = CallSeconds([], []), []
     for one in asked:
         began, used = time.perf_counter(), time.thread_time()
         answers.append(call(one))
-        seconds.processor.append(time.thread_time() - used)
+        seconds.cpu.append(time.thread_time() - used)
         seconds.wall.append(time.perf_counter() - began)
     return seconds, answers
 
 
-def _times(what: str, seconds: Seconds, limit: float | None = None, name: str = "", bar: str = "") -> None:
+def _print_percentiles(
+    what: str, seconds: CallSeconds, limit: float | None = None, name: str = "", bar: str = ""
+) -> None:
     """Both percentiles on the clock, and the processor's: on a machine that does other things they lie far apart."""
     for label, value in zip(("p50", "p95"), p50_p95(seconds.wall), strict=True):
-        line(f"{what}, {label}", 1e3 * value, "ms", None if limit is None else 1e3 * limit, name, bar)
-    p50, p95 = p50_p95(seconds.processor)
-    line("  of it on the processor, p50", 1e3 * p50, "ms", 1e3 * p95, "p95")
+        print_result(f"{what}, {label}", 1e3 * value, "ms", None if limit is None else 1e3 * limit, name, bar)
+    p50, p95 = p50_p95(seconds.cpu)
+    print_result("  of it on the processor, p50", 1e3 * p50, "ms", 1e3 * p95, "p95")
 
 
 def _recall(found: Sequence[Sequence[tuple[int, float]]], exact: NDArray[np.int64]) -> float:
@@ -297,20 +305,20 @@ def _recall(found: Sequence[Sequence[tuple[int, float]]], exact: NDArray[np.int6
     return float(np.mean(shares))
 
 
-def _faiss(library: Floats, questions: Floats) -> tuple[NDArray[np.int64], float]:
+def _faiss_nearest(library: QueryVectors, questions: QueryVectors) -> tuple[NDArray[np.int64], float]:
     """The ids (row + 1) of the K nearest by faiss's flat scan of float32, and seconds a question, asked one by one."""
     began = time.perf_counter()
-    rows = [_exact(library, one[None, :])[0] for one in questions]
+    rows = [_exact_nearest(library, one[None, :])[0] for one in questions]
     return np.stack(rows), (time.perf_counter() - began) / len(questions)
 
 
-def _exact(library: Floats, questions: Floats) -> NDArray[np.int64]:
+def _exact_nearest(library: QueryVectors, questions: QueryVectors) -> NDArray[np.int64]:
     """The ids (row + 1) of the K nearest of each question, exactly."""
     found: NDArray[np.int64] = faiss.knn(questions, library, K, metric=faiss.METRIC_INNER_PRODUCT)[1] + 1
     return found
 
 
-def _numpy(library: Floats, questions: Floats) -> tuple[NDArray[np.int64], float]:
+def _numpy_nearest(library: QueryVectors, questions: QueryVectors) -> tuple[NDArray[np.int64], float]:
     """The same by numpy's matrix product."""
     began = time.perf_counter()
     rows = []
@@ -321,7 +329,7 @@ def _numpy(library: Floats, questions: Floats) -> tuple[NDArray[np.int64], float
     return np.stack(rows) + 1, (time.perf_counter() - began) / len(questions)
 
 
-def _resident() -> float:
+def _resident_bytes() -> float:
     """The memory of this process, in bytes."""
     return float(psutil.Process().memory_info().rss)
 

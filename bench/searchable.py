@@ -17,33 +17,33 @@ from bench import homes, report
 from indexd import config
 from indexd.api.connect import connect
 from indexd.demo.daemon_process import DaemonProcess
-from indexd_schemas.question import Question
+from indexd_schemas.question import SearchRequest
 
-PICTURES = 100
+IMAGES = 100
 
 
 def main() -> None:
     """Run the benchmark and print its lines."""
-    with homes.home() as home:
+    with homes.temporary_home() as home:
         pictures = home / "pictures"
         pictures.mkdir()
         (home / "indexd.toml").write_text(f'[[roots]]\npath = "{pictures.as_posix()}"\n', "utf-8")
-        limit = _bare_watcher(pictures)
+        limit = _bare_event_latency(pictures)
         with DaemonProcess(home) as daemon:
             daemon.wait_until("the first scan", lambda status: all(root.last_reconcile for root in status.roots), 30)
-            asker = connect(config.load(home), need_daemon=True)
-            for name, write in (("renamed into place", _renamed), ("written in place", _in_place)):
+            asker = connect(config.read_config(home), need_daemon=True)
+            for name, write in (("renamed into place", _write_and_rename), ("written in place", _write_in_place)):
                 waits = []
-                for number in range(PICTURES):
+                for number in range(IMAGES):
                     seed = len(name) * 1_000_000 + number
                     write(pictures / f"{name[:3]}{number}.png", homes.tiny_png(seed))
                     closed = time.perf_counter()
-                    while not asker.query(Question(filters=(f"seed:{seed}",))).hits:
+                    while not asker.query(SearchRequest(filters=(f"seed:{seed}",))).hits:
                         time.sleep(0.002)
                     waits.append(time.perf_counter() - closed)
                     time.sleep(0.02)
                 for label, value, floor in zip(("p50", "p95"), report.p50_p95(waits), limit, strict=True):
-                    report.line(
+                    report.print_result(
                         f"{name}: closed to searchable, {label}",
                         1000 * value,
                         "ms",
@@ -53,13 +53,13 @@ def main() -> None:
                     )
 
 
-def _renamed(path: Path, content: bytes) -> None:
+def _write_and_rename(path: Path, content: bytes) -> None:
     partial = path.with_suffix(".tmp")
     partial.write_bytes(content)
     os.replace(partial, path)
 
 
-def _in_place(path: Path, content: bytes) -> None:
+def _write_in_place(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content[:60])
         file.flush()
@@ -67,7 +67,7 @@ def _in_place(path: Path, content: bytes) -> None:
         file.write(content[60:])
 
 
-def _bare_watcher(folder: Path) -> tuple[float, float]:
+def _bare_event_latency(folder: Path) -> tuple[float, float]:
     seen: dict[str, float] = {}
     stop = threading.Event()
 
@@ -80,9 +80,9 @@ def _bare_watcher(folder: Path) -> tuple[float, float]:
     thread.start()
     time.sleep(0.5)
     waits = []
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         path = folder / f"bare{number}.png"
-        _renamed(path, homes.tiny_png(number))
+        _write_and_rename(path, homes.tiny_png(number))
         closed = time.perf_counter()
         while str(path) not in seen:
             time.sleep(0.001)

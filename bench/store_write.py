@@ -21,16 +21,16 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report import line
-from indexd.images.facts import ImageFacts, LoraUse, Metadata, RawChunk
+from bench.report import print_result
+from indexd.images.facts import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.store.database import PAGE_BYTES
 from indexd.store.index import Store
-from indexd.store.records import Of, Sighting
+from indexd.store.records import ScannedFile, StageInput
 from indexd.watch.stamp import FileStamp
 
 IMAGES = 4096
 BATCH = 256
-LAYERS: dict[str, tuple[int, Of]] = {
+LAYERS: dict[str, tuple[int, StageInput]] = {
     "bge_prompt": (1024, "prompt"),
     "bge_negative": (1024, "negative_prompt"),
     "clip_l": (768, "prompt"),
@@ -39,13 +39,13 @@ LAYERS: dict[str, tuple[int, Of]] = {
 }
 
 
-def sightings(count: int, root_id: int) -> list[Sighting]:
+def scanned_files(count: int, root_id: int) -> list[ScannedFile]:
     """Pictures with prompts of 40 words out of 5000."""
     chance = np.random.default_rng(1)
     made = []
     for number in range(count):
         prompt = " ".join(f"word{word}" for word in chance.zipf(1.3, 40) % 5000)
-        metadata = Metadata(
+        metadata = ImageMetadata(
             generator="a1111",
             prompt=prompt,
             negative_prompt="bad hands, blurry",
@@ -54,40 +54,42 @@ def sightings(count: int, root_id: int) -> list[Sighting]:
             cfg=7.0,
             sampler="Euler a",
             model_name="pony",
-            loras=(LoraUse("grain", 0.5),),
+            loras=(MetadataLora("grain", 0.5),),
             raw=(RawChunk("png:parameters", "utf-8", prompt),),
         )
         content = hashlib.blake2b(str(number).encode(), digest_size=32).digest()
         facts = ImageFacts(content, 1_500_000, "PNG", 1024, 1024, 1, metadata)
         stamp = FileStamp(1_500_000, 1_700_000_000 * 10**9 + number, number)
-        made.append(Sighting(root_id, b"2026/%06d.png" % number, stamp, facts, None, ("thumbnail", *LAYERS)))
+        made.append(ScannedFile(root_id, b"2026/%06d.png" % number, stamp, facts, None, ("thumbnail", *LAYERS)))
     return made
 
 
-def vectors(count: int, dim: int) -> NDArray[np.float32]:
+def make_vectors(count: int, dim: int) -> NDArray[np.float32]:
     """Unit vectors (count, dim)."""
     made = np.random.default_rng(dim).standard_normal((count, dim), dtype=np.float32)
     unit: NDArray[np.float32] = made / np.linalg.norm(made, axis=1, keepdims=True)
     return unit
 
 
-def ours(folder: Path, count: int) -> tuple[float, float]:
+def measure_store(folder: Path, count: int) -> tuple[float, float]:
     """Seconds for the records, and for the vectors."""
     with Store.open(folder / "ours.db") as store:
         root = store.roots.ensure(b"/pictures", "images")
         revisions = {name: store.vectors.activate(name, "bench", dim, of) for name, (dim, of) in LAYERS.items()}
-        pictures = sightings(count, root.id)
+        pictures = scanned_files(count, root.id)
         batches = [pictures[start : start + BATCH] for start in range(0, count, BATCH)]
-        unit = {name: vectors(BATCH, dim) for name, (dim, _) in LAYERS.items()}
+        unit = {name: make_vectors(BATCH, dim) for name, (dim, _) in LAYERS.items()}
         # What happens once in the life of a process is left out: the first batch pays for it here.
-        warm = Sighting(root.id, b"warm.png", FileStamp(1, 1, 1), ImageFacts(b"w", 1, "PNG", 1, 1, 1, Metadata()))
-        first = store.images.record([warm], 0.0)[0].image_id or 0
+        warm = ScannedFile(
+            root.id, b"warm.png", FileStamp(1, 1, 1), ImageFacts(b"w", 1, "PNG", 1, 1, 1, ImageMetadata())
+        )
+        first = store.images.ingest([warm], 0.0)[0].image_id or 0
         for name in LAYERS:
             store.vectors.put(name, revisions[name], [first], unit[name][:1])
         recording = embedding = 0.0
         for batch in batches:
             started = time.perf_counter()
-            ids = [recorded.image_id or 0 for recorded in store.images.record(batch, 0.0)]
+            ids = [recorded.image_id or 0 for recorded in store.images.ingest(batch, 0.0)]
             recorded_at = time.perf_counter()
             for name in LAYERS:
                 store.vectors.put(name, revisions[name], ids, unit[name][: len(ids)])
@@ -96,7 +98,7 @@ def ours(folder: Path, count: int) -> tuple[float, float]:
     return recording, embedding
 
 
-def bare(folder: Path, count: int) -> float:
+def measure_plain_inserts(folder: Path, count: int) -> float:
     """Seconds for the same bytes without anything else."""
     connection = apsw.Connection(str(folder / "bare.db"))
     for pragma in (f"page_size = {PAGE_BYTES}", "journal_mode = WAL", "synchronous = NORMAL"):
@@ -105,10 +107,10 @@ def bare(folder: Path, count: int) -> float:
     connection.execute("CREATE TABLE vector (id INTEGER PRIMARY KEY, half BLOB)")
     rows = [
         (one.facts.content_hash, one.rel, f"{one.facts.metadata.prompt} {one.facts.metadata.negative_prompt}")
-        for one in sightings(count, 1)
+        for one in scanned_files(count, 1)
         if one.facts
     ]
-    halves = [vectors(1, dim).astype(np.float16).tobytes() for dim, _ in LAYERS.values()]
+    halves = [make_vectors(1, dim).astype(np.float16).tobytes() for dim, _ in LAYERS.values()]
     started = time.perf_counter()
     for start in range(0, count, BATCH):
         batch = rows[start : start + BATCH]
@@ -126,11 +128,11 @@ def main(count: int = IMAGES) -> None:
     """Print our figure, the limit's, and the ratio."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recording, embedding = ours(folder, count)
-        limit = count / bare(folder, count)
-    line("metadata, full text and work recorded", count / recording, "images/s")
-    line("five vectors with codes put", count / embedding, "images/s")
-    line("both", count / (recording + embedding), "images/s", limit, "bare inserts of the same bytes")
+        recording, embedding = measure_store(folder, count)
+        limit = count / measure_plain_inserts(folder, count)
+    print_result("metadata, full text and work recorded", count / recording, "images/s")
+    print_result("five vectors with codes put", count / embedding, "images/s")
+    print_result("both", count / (recording + embedding), "images/s", limit, "bare inserts of the same bytes")
 
 
 if __name__ == "__main__":

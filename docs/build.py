@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from indexd.cli.app import app
 from indexd.search.job_file import json_in_yaml
 from indexd_schemas.job import JOB_KINDS
-from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Sampler
+from indexd_schemas.samplers import SAMPLERS, SCHEDULES, SamplerInfo
 from indexd_schemas.settings import Settings
 
 HERE = Path(__file__).parent
@@ -170,13 +170,13 @@ COMPARED = (
 )
 
 
-def _sampler_row(one: Sampler) -> str:
+def _sampler_row(one: SamplerInfo) -> str:
     every = "every one*" if set(one.schedules) == set(SCHEDULES) else ", ".join(one.schedules) or "makes its own levels"
-    by_diffusers = "none" if one.diffusers is None else ", ".join(one.diffusers) or "without a schedule"
-    names = ", ".join(f"`{alias}`" for alias in one.aliases)
-    return (
-        f"| {one.label} | `{one.name}` | {names} | {every} | {by_diffusers} | {one.own or ''} | {one.automatic or ''} |"
+    by_diffusers = (
+        "none" if one.diffusers_schedules is None else ", ".join(one.diffusers_schedules) or "without a schedule"
     )
+    names = ", ".join(f"`{alias}`" for alias in one.aliases)
+    return f"| {one.label} | `{one.name}` | {names} | {every} | {by_diffusers} | {one.default_schedule or ''} | {one.automatic_schedule or ''} |"
 
 
 def features_page() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES
 from indexd_schemas.stages import HIRES_UPSCALERS
-from indexd_toyworld.world import Scene, Thing, named_face
+from indexd_toyworld.world import DrawnShape, Scene, named_face
 
 Keys = dict[str, Any]
 
@@ -49,7 +49,7 @@ def _pair(seed: int) -> Scene:
 
 
 def _thing(shape: str, colour: str, ground: str, seed: int) -> Scene:
-    return Scene(ground, things=(Thing(shape, colour, "big", "middle"),), seed=seed)
+    return Scene(ground, things=(DrawnShape(shape, colour, "big", "middle"),), seed=seed)
 
 
 DRAWINGS: dict[str, tuple[tuple[Scene, ...], int]] = {

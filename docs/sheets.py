@@ -19,7 +19,7 @@ from typing import Any
 from features import DRAWINGS, FEATURES, Cell, Feature
 from PIL import Image, ImageDraw, ImageFont
 
-from indexd.config import SETTINGS_NAME
+from indexd.config import SETTINGS_FILE_NAME
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.demo.settings_text import toy_settings
 from indexd.search.job_file import JobFile
@@ -70,7 +70,7 @@ class Home:
 
     def drop(self, name: str, keys: dict[str, Any]) -> None:
         """One job file, dropped whole."""
-        text = JobFile({key: value for key, value in keys.items() if value is not None}).text(name)
+        text = JobFile({key: value for key, value in keys.items() if value is not None}).render(name)
         partial = self._folder / f"{name}.tmp"
         partial.write_text(text, "utf-8")
         partial.rename(self.inbox / f"{name}.yaml")
@@ -95,7 +95,7 @@ def main(wanted: list[str]) -> None:
     features = [feature for feature in FEATURES if not wanted or feature.name in wanted]
     with tempfile.TemporaryDirectory(prefix="indexd-sheets-") as folder:
         home = Path(folder)
-        (home / SETTINGS_NAME).write_text(toy_settings(toy_models()), "utf-8")
+        (home / SETTINGS_FILE_NAME).write_text(toy_settings(toy_models()), "utf-8")
         with DaemonProcess(home) as daemon:
             at = Home(home, daemon)
             at.draw()

@@ -19,16 +19,16 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSourc
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from indexd.errors import SettingsError
-from indexd_schemas.local_paths import located
+from indexd_schemas.local_paths import resolve_paths
 from indexd_schemas.settings import Settings
 
-SETTINGS_NAME = "indexd.toml"
+SETTINGS_FILE_NAME = "indexd.toml"
 # A Unix socket's path must fit in sockaddr_un: 108 bytes on Linux, 104 on macOS, with the closing NUL.
-SOCKET_PATH_BYTES = 100
+MAX_SOCKET_PATH_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ResolvedPaths:
     """Every path the program uses, absolute."""
 
     home: Path
@@ -51,7 +51,7 @@ class Config:
     """The settings together with the places they lead to."""
 
     settings: Settings
-    places: Places
+    paths: ResolvedPaths
 
 
 def default_home() -> Path | None:
@@ -63,10 +63,10 @@ def default_home() -> Path | None:
 def settings_path(home: Path | None) -> Path:
     """Where the settings file is, or would be written."""
     folder = home if home is not None else Path(platformdirs.user_config_dir("indexd", appauthor=False))
-    return folder / SETTINGS_NAME
+    return folder / SETTINGS_FILE_NAME
 
 
-def load(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+def read_config(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
     """Settings and places. `home` None = `INDEXD_HOME`, else the system's usual places. Raises SettingsError.
 
     Every path in them is absolute, wherever it was written: a relative one means the folder of the settings file.
@@ -74,18 +74,18 @@ def load(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     home = home.expanduser().absolute() if home is not None else default_home()
     file = settings_path(home)
     problems: list[str] = []
-    settings = located(read_settings(file, overrides or {}), file.parent, problems)
-    _refuse(file, problems)
-    places = _places(settings, home, file)
-    _refuse(file, _taken_inbox(settings, places))
+    settings = resolve_paths(read_settings(file, overrides or {}), file.parent, problems)
+    _raise_problems(file, problems)
+    places = _resolve_paths(settings, home, file)
+    _raise_problems(file, _inbox_conflicts(settings, places))
     return Config(settings, places)
 
 
-def defaults(home: Path | None = None) -> Config:
+def default_config(home: Path | None = None) -> Config:
     """What would be in force without a settings file and without any variable of the environment but INDEXD_HOME."""
     home = home.expanduser().absolute() if home is not None else default_home()
     settings = Settings.model_construct()
-    return Config(settings, _places(settings, home, settings_path(home)))
+    return Config(settings, _resolve_paths(settings, home, settings_path(home)))
 
 
 def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -102,12 +102,12 @@ def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Set
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, _Environment(settings_cls), InitSettingsSource(settings_cls, from_file)
+            return init_settings, _EnvironmentSource(settings_cls), InitSettingsSource(settings_cls, from_file)
 
     try:
         return Layered(**(overrides or {}))
     except ValidationError as error:
-        problems = [f"{_origin(file, problem)}: {_sentence(problem)}" for problem in error.errors()]
+        problems = [f"{_origin(file, problem)}: {_describe_problem(problem)}" for problem in error.errors()]
         raise SettingsError("\n".join(problems)) from None
     except UnreadableVariable as error:
         raise SettingsError(
@@ -115,7 +115,7 @@ def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Set
         ) from None
 
 
-class _Environment(EnvSettingsSource):
+class _EnvironmentSource(EnvSettingsSource):
     """`INDEXD_SECTION__KEY`; `INDEXD_HOME` is the folder of the settings and no setting itself."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
@@ -148,13 +148,13 @@ def _origin(file: Path, error: Mapping[str, Any]) -> str:
     return next((name for name in os.environ if name.upper() in names), str(file))
 
 
-def _refuse(file: Path, problems: Iterable[str]) -> None:
+def _raise_problems(file: Path, problems: Iterable[str]) -> None:
     text = "\n".join(f"{file}: {problem}" for problem in problems)
     if text:
         raise SettingsError(text)
 
 
-def _taken_inbox(settings: Settings, places: Places) -> Iterator[str]:
+def _inbox_conflicts(settings: Settings, places: ResolvedPaths) -> Iterator[str]:
     """A folder is watched for job files or for pictures; the inbox would never be looked into."""
     inbox = os.path.normpath(places.inbox)
     if inbox == os.path.normpath(places.output):
@@ -164,7 +164,7 @@ def _taken_inbox(settings: Settings, places: Places) -> Iterator[str]:
             yield f"roots.{number}.path: {inbox} is the inbox for job files; pictures need another folder"
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _describe_problem(error: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{where} is no setting; `indexd config sample` lists them all"
@@ -173,27 +173,27 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _places(settings: Settings, home: Path | None, file: Path) -> Places:
+def _resolve_paths(settings: Settings, home: Path | None, file: Path) -> ResolvedPaths:
     data = home or Path(platformdirs.user_data_dir("indexd", appauthor=False))
     cache = home / "cache" if home else Path(platformdirs.user_cache_dir("indexd", appauthor=False))
     runtime = home or _runtime_folder()
     paths = settings.paths
-    index = _path(paths.index, data / "index.db")
-    return Places(
+    index = _path_or_default(paths.index, data / "index.db")
+    return ResolvedPaths(
         home=data,
         settings_file=file,
         index=index,
-        thumbnails=_path(paths.thumbnails, cache / "thumbnails"),
+        thumbnails=_path_or_default(paths.thumbnails, cache / "thumbnails"),
         cache=cache,
         socket=_short_socket(runtime / "indexd.sock"),
         token=data / "api-token",
         lock=index.with_name(f"{index.name}.lock"),
-        backups=_path(settings.backup.folder, index.parent / "backups"),
-        inbox=_path(paths.inbox, data / "inbox"),
-        output=_path(paths.output, data / "output"),
-        lora_registry=_path(settings.generate.lora_registry, file.with_name("loras.yaml")),
+        backups=_path_or_default(settings.backup.folder, index.parent / "backups"),
+        inbox=_path_or_default(paths.inbox, data / "inbox"),
+        output=_path_or_default(paths.output, data / "output"),
+        lora_registry=_path_or_default(settings.generate.lora_registry, file.with_name("loras.yaml")),
         # A service of Windows has nowhere else to speak; elsewhere the service manager keeps what it says on stderr.
-        log=_path(settings.log.file, data / "indexd.log") if settings.log.file or os.name == "nt" else None,
+        log=_path_or_default(settings.log.file, data / "indexd.log") if settings.log.file or os.name == "nt" else None,
     )
 
 
@@ -215,13 +215,13 @@ def _runtime_folder(system: Path = Path("/run")) -> Path:
         return Path(platformdirs.user_runtime_dir("indexd", appauthor=False))
 
 
-def _path(text: str, default: Path) -> Path:
+def _path_or_default(text: str, default: Path) -> Path:
     return Path(text) if text else default
 
 
 def _short_socket(wanted: Path) -> Path:
     """The wanted path, or a short one of the same name every time where that would not fit in a socket address."""
-    if len(os.fsencode(wanted)) <= SOCKET_PATH_BYTES:
+    if len(os.fsencode(wanted)) <= MAX_SOCKET_PATH_BYTES:
         return wanted
     name = blake2b(os.fsencode(wanted), digest_size=8).hexdigest()
     user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")

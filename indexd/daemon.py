@@ -9,66 +9,68 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indexd import roles
-from indexd.api.live import LiveParts
+from indexd.api.live import DaemonContext
 from indexd.api.local import LocalOperations
-from indexd.api.server import Server
-from indexd.characters.clusterer import Clusterer
-from indexd.characters.keeper import Keeper
+from indexd.api.server import ApiServer
+from indexd.characters.clusterer import ClusteringService
+from indexd.characters.keeper import FaceAssigner
 from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StoreError
 from indexd.images import picture_hash
 from indexd.instance import instance_lock
-from indexd.intake import Intake
-from indexd.jobs.announce import Announcer
-from indexd.jobs.facade import Jobs
+from indexd.intake import IngestPipeline
+from indexd.jobs.announce import Notifier
+from indexd.jobs.facade import JobService
 from indexd.jobs.runner import JobRunner
-from indexd.layers.batch import Thumbnails
+from indexd.layers.batch import ThumbnailTarget
 from indexd.layers.description import LAYERS, THUMBNAIL
-from indexd.layers.dispatch import LayerDispatcher
-from indexd.pulse import Pulse
-from indexd.registry import IntakeContext, load_handlers
+from indexd.layers.dispatch import IndexDispatcher
+from indexd.pulse import Liveness
+from indexd.registry import IngestContext, load_handlers
 from indexd.search.vector_cache import VectorCache
-from indexd.service.notify import notify
-from indexd.service.sentence import Standing
+from indexd.service.notify import sd_notify
+from indexd.service.sentence import StatusSummary
 from indexd.store.index import Store
-from indexd.store.records import Of, Recorded, RootRow
-from indexd.store.recover import Recovered, recover
-from indexd.store.revisions import FACE
-from indexd.upkeep import Upkeep
+from indexd.store.records import IngestResult, RootRow, StageInput
+from indexd.store.recover import RecoveryReport, recover_index
+from indexd.store.revisions import FACE_LAYER
+from indexd.upkeep import MaintenanceScheduler
 from indexd.watch.folders import WatchedFolder, watched_folders
-from indexd.watch.roots import RootStatus, Stranger, WatchedRoot, WatchOptions
+from indexd.watch.roots import ForeignRoot, RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
-from indexd.watch.service import scan_once as scan_roots
+from indexd.watch.service import scan_roots_once as scan_roots
 from indexd.worker.workers import Workers
 
 log = logging.getLogger(__name__)
 
 # By then the queue and the layers have given back what they want to keep, and a worker owns nothing.
 DRAIN_SECONDS = 3.0
-RECOVERY_SECONDS = 900
+RECOVERY_TIMEOUT_SECONDS = 900
 
 
 def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
     """Every watched folder as the index knows it. Our own folders are made; the user's may be offline."""
-    ours = {os.fsencode(own) for own in (config.places.output, config.places.inbox)}
+    ours = {os.fsencode(own) for own in (config.paths.output, config.paths.inbox)}
     roots = []
     for folder in watched_folders(config):
         row = store.roots.ensure(folder.path, folder.purpose, folder.folder_tags)
         if folder.path in ours:
-            _make(Path(os.fsdecode(folder.path)), known=row.identity is not None)
-        roots.append(_watched(row, folder))
-    passed = store.relocation.to_innermost({root.id: root.path for root in roots if root.purpose == "images"})
+            _make_own_folder(Path(os.fsdecode(folder.path)), known=row.identity is not None)
+        roots.append(_root_from_row(row, folder))
+    passed = store.relocation.assign_to_innermost_roots(
+        {root.id: root.path for root in roots if root.purpose == "images"}
+    )
     if passed.files or passed.dropped:
         log.info("%d files belong to another watched folder now, the innermost that holds them", passed.files)
     return roots
 
 
-def _watched(row: RootRow, folder: WatchedFolder) -> WatchedRoot:
-    stranger = None if row.stranger is None else Stranger(*row.stranger)
-    return WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.selection, row.identity, stranger)
+def _root_from_row(row: RootRow, folder: WatchedFolder) -> WatchedRoot:
+    stranger = None if row.foreign_root is None else ForeignRoot(*row.foreign_root)
+    return WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.watch_filter, row.identity, stranger)
 
 
-def _make(folder: Path, *, known: bool) -> None:
+def _make_own_folder(folder: Path, *, known: bool) -> None:
     """Make a folder of ours. One that was there and lost its parent too lay on a disk that is not mounted: it is offline."""
     if known and not folder.parent.is_dir():
         return
@@ -80,19 +82,21 @@ def _make(folder: Path, *, known: bool) -> None:
         ) from None
 
 
-def recovered_index(config: Config) -> Recovered | None:
+def recover_damaged_index(config: Config) -> RecoveryReport | None:
     """See that the index can be opened: one that is damaged is set aside and made anew. None when all was well."""
 
     def on_step(text: str) -> bool:
         if text:
             log.warning("mending the index: %s", text)
-            notify(STATUS=f"mending the index: {text}", EXTEND_TIMEOUT_USEC=str(RECOVERY_SECONDS * 1_000_000))
+            sd_notify(
+                STATUS=f"mending the index: {text}", EXTEND_TIMEOUT_USEC=str(RECOVERY_TIMEOUT_SECONDS * 1_000_000)
+            )
         return False
 
-    stages: dict[str, Of] = {THUMBNAIL: "image", **{name: layer.of for name, layer in LAYERS.items()}}
+    stages: dict[str, StageInput] = {THUMBNAIL: "image", **{name: layer.stage_input for name, layer in LAYERS.items()}}
     if not config.settings.faces.detectors:
-        del stages[FACE]
-    return recover(config.places.index, config.places.backups, time.time(), stages, on_step=on_step)
+        del stages[FACE_LAYER]
+    return recover_index(config.paths.index, config.paths.backups, time.time(), stages, on_step=on_step)
 
 
 class Daemon:
@@ -104,83 +108,85 @@ class Daemon:
         self.failure: BaseException | None = None
         self._on_failure = on_failure
         load_handlers()
-        places = config.places
-        recovered = recovered_index(config)
+        places = config.paths
+        recovered = recover_damaged_index(config)
         self.store = Store.open(places.index)
         try:
             self.roots = watched_roots(config, self.store)
         except BaseException:
             self.store.close()
             raise
-        self.store.watch_for_damage(self.fail)
+        self.store.set_damage_listener(self.fail)
         if recovered is not None:
-            log.error("%s", recovered.sentence())
-            self.store.events.add("index damaged", recovered.sentence())
-        self.store.work.reset_running()
-        self.store.picture_hashes.activate(picture_hash.VERSION, THUMBNAIL)
-        self.store.faces.switch(on=bool(config.settings.faces.detectors))
+            log.error("%s", recovered.summary())
+            self.store.events.add("index damaged", recovered.summary())
+        self.store.index_tasks.reset_running()
+        self.store.perceptual_hashes.activate(picture_hash.HASH_VERSION, THUMBNAIL)
+        self.store.faces.set_enabled(on=bool(config.settings.faces.detectors))
         worker_settings = roles.worker_settings(config)
         self.workers = Workers(worker_settings, self._on_event)
-        thumbnails = Thumbnails(str(places.thumbnails), config.settings.thumbnails.size_px)
-        self.layers = LayerDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)
+        thumbnails = ThumbnailTarget(str(places.thumbnails), config.settings.thumbnails.size_px)
+        self.embedding_dispatcher = IndexDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)
         self.vector_cache = VectorCache(self.store.vectors, LAYERS, self.fail)
-        self.jobs = Jobs(self.store, config)
+        self.jobs = JobService(self.store, config)
         self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
-        self.announcer = Announcer(self.store.jobs, self.jobs, config.settings.notify)
-        self.intake = Intake(self.store, IntakeContext(config.settings, self.jobs), self._on_recorded, self.fail)
-        self.watch_options = WatchOptions.of(config.settings.watch)
-        self.watch = WatchService(
+        self.notifier = Notifier(self.store.jobs, self.jobs, config.settings.notify)
+        self.ingest = IngestPipeline(
+            self.store, IngestContext(config.settings, self.jobs), self._on_recorded, self.fail
+        )
+        self.watch_options = WatchOptions.from_settings(config.settings.watch)
+        self.watch_service = WatchService(
             self.roots,
             self.store.files,
-            self.intake.deliver,
+            self.ingest.deliver,
             self._on_event,
             options=self.watch_options,
             on_state=self._on_root_state,
         )
         wanted = config.settings.characters
-        self.keeper = Keeper(self.store, wanted.threshold, wanted.margin, self.fail)
-        self.clusterer = Clusterer(
-            self.store, lambda: self.workers, self.keeper, places.cache, wanted.min_faces, self._on_event
+        self.character_assigner = FaceAssigner(self.store, wanted.threshold, wanted.margin, self.fail)
+        self.clusterer = ClusteringService(
+            self.store, lambda: self.workers, self.character_assigner, places.cache, wanted.min_faces, self._on_event
         )
-        live = LiveParts(
-            self.watch,
+        live = DaemonContext(
+            self.watch_service,
             self.workers,
             self.jobs,
             time.time(),
-            self.intake.drain,
-            waits_for=self.layers.waits_for,
-            announce=self.layers.announce,
-            works=self.layers.works,
+            self.ingest.drain,
+            blocked_roles=self.embedding_dispatcher.blocked_roles,
+            signal_new_work=self.embedding_dispatcher.signal_new_work,
+            on_model_verified=self.embedding_dispatcher.mark_role_working,
             clusterer=self.clusterer,
-            pulses=self.pulses,
+            thread_liveness=self.thread_liveness,
         )
-        self.server = Server(config, LocalOperations(config, self.store, live), self.fail)
-        self.upkeep = Upkeep(self.store, config, self._on_event, self.fail, self.clusterer)
+        self.server = ApiServer(config, LocalOperations(config, self.store, live), self.fail)
+        self.maintenance = MaintenanceScheduler(self.store, config, self._on_event, self.fail, self.clusterer)
 
     def start(self) -> None:
         """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
         self.vector_cache.start()
-        self.keeper.start()
-        self.intake.start()
-        self.layers.start()
-        self.announcer.start()
+        self.character_assigner.start()
+        self.ingest.start()
+        self.embedding_dispatcher.start()
+        self.notifier.start()
         self.runner.start()
         self.server.start()
-        self.watch.start()
-        self.upkeep.start()
+        self.watch_service.start()
+        self.maintenance.start()
 
     def stop(self) -> None:
         """Take nothing new, hand back what is in hand, close the index."""
         self.server.stop()
-        self.watch.stop()
-        self.upkeep.stop()
+        self.watch_service.stop()
+        self.maintenance.stop()
         self.clusterer.stop()
         self.runner.stop()
-        self.announcer.stop()
-        self.layers.stop()
+        self.notifier.stop()
+        self.embedding_dispatcher.stop()
         self.workers.stop(DRAIN_SECONDS)
-        self.intake.stop()
-        self.keeper.stop()
+        self.ingest.stop()
+        self.character_assigner.stop()
         self.vector_cache.stop()
         self.store.close()
 
@@ -189,37 +195,43 @@ class Daemon:
         self.failure = self.failure or error
         self._on_failure()
 
-    def pulses(self) -> list[Pulse]:
+    def thread_liveness(self) -> list[Liveness]:
         """Signs of life of everything that moves a queue.
 
         The threads of the watched folders are not among them: one share that hangs must not take the others down.
         """
-        return [*self.intake.pulses, self.layers.pulse, self.runner.pulse, self.server.pulse]
+        return [
+            *self.ingest.thread_liveness,
+            self.embedding_dispatcher.liveness,
+            self.runner.liveness,
+            self.server.liveness,
+        ]
 
-    def standing(self) -> Standing:
+    def status_summary(self) -> StatusSummary:
         """How the queues stand now, for one line."""
-        roots = self.watch.status()
-        return Standing(
+        roots = self.watch_service.status()
+        return StatusSummary(
             folders=len(roots),
             offline=sum(not root.online for root in roots),
             scanning=sum(root.scanning for root in roots),
-            files=self.intake.waiting() + sum(root.pending for root in roots),
-            work=sum(
-                states.get("waiting", 0) + states.get("running", 0) for states in self.store.work.counts().values()
+            unread_files=self.ingest.pending_count() + sum(root.pending for root in roots),
+            index_tasks=sum(
+                states.get("waiting", 0) + states.get("running", 0)
+                for states in self.store.index_tasks.counts().values()
             ),
             jobs=self.store.jobs.counts(),
-            paused=self.store.jobs.paused(),
+            paused=self.store.jobs.pause_reason(),
         )
 
-    def scan_here(self) -> None:
+    def scan_in_caller_thread(self) -> None:
         """Compare every root with the index once, in this thread, without watching."""
-        deliver, files = self.intake.deliver, self.store.files
+        deliver, files = self.ingest.deliver, self.store.files
         scan_roots(self.roots, files, deliver, self._on_event, self.watch_options, on_state=self._on_root_state)
 
-    def _on_recorded(self, recorded: list[Recorded]) -> None:
+    def _on_recorded(self, recorded: list[IngestResult]) -> None:
         # A content that was known may have come back over an edited one, which is work as well.
         if any(record.outcome != "problem" for record in recorded):
-            self.layers.announce()
+            self.embedding_dispatcher.signal_new_work()
 
     def _on_event(self, kind: str, text: str, root_id: int | None = None) -> None:
         log.info("%s: %s", kind, text)
@@ -236,11 +248,11 @@ class Daemon:
             identity=state.identity,
             mode=state.mode,
             reason=state.reason,
-            stranger=state.stranger,
+            foreign_root=state.foreign_root,
         )
         if state.online:
             # What its pictures still needed has waited for them.
-            self.layers.announce()
+            self.embedding_dispatcher.signal_new_work()
 
 
 def scan_once(config: Config, *, models: bool = True) -> None:
@@ -248,12 +260,12 @@ def scan_once(config: Config, *, models: bool = True) -> None:
     with instance_lock(config):
         daemon = Daemon(config)
         try:
-            daemon.intake.start()
-            daemon.scan_here()
-            daemon.intake.drain()
+            daemon.ingest.start()
+            daemon.scan_in_caller_thread()
+            daemon.ingest.drain()
             if models and daemon.failure is None:
-                daemon.layers.start()
-                daemon.layers.drain()
+                daemon.embedding_dispatcher.start()
+                daemon.embedding_dispatcher.drain()
         finally:
             daemon.stop()
     if daemon.failure is not None:

@@ -17,40 +17,40 @@ EXIT_NO_DAEMON = 4
 EXIT_PARTLY_FAILED = 5
 
 
-_NO_HANDLES = frozenset((errno.EMFILE, errno.ENFILE))
-_SHORTAGE = _NO_HANDLES | {errno.ENOMEM, errno.EAGAIN}
-_MACHINES_FAULT = _SHORTAGE | frozenset(
+_NO_HANDLE_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE))
+_SHORTAGE_ERRNOS = _NO_HANDLE_ERRNOS | {errno.ENOMEM, errno.EAGAIN}
+_TRANSIENT_ERRNOS = _SHORTAGE_ERRNOS | frozenset(
     getattr(errno, name) for name in ("EIO", "ESTALE", "ETIMEDOUT", "EHOSTDOWN", "ENOTCONN") if hasattr(errno, name)
 )
 
 
 def is_out_of_handles(error: BaseException) -> bool:
     """Whether nothing at all can be opened now. EAGAIN, ENOMEM and EIO a share may answer for one folder, for ever."""
-    return isinstance(error, OSError) and error.errno in _NO_HANDLES
+    return isinstance(error, OSError) and error.errno in _NO_HANDLE_ERRNOS
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_resource_shortage(error: BaseException) -> bool:
     """Whether the system had no handle, memory, thread or process to give at this moment, whatever was asked for."""
-    return isinstance(error, OSError) and error.errno in _SHORTAGE
+    return isinstance(error, OSError) and error.errno in _SHORTAGE_ERRNOS
 
 
-def is_machines_fault(error: BaseException) -> bool:
+def is_transient_os_error(error: BaseException) -> bool:
     """Whether it says nothing of the file: the disk, the network or this process is in trouble, and may come out of it."""
-    return isinstance(error, OSError) and error.errno in _MACHINES_FAULT
+    return isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS
 
 
-def raise_machines_fault(error: OSError) -> None:
+def raise_if_transient(error: OSError) -> None:
     """Raise it again where the next try may go well; also `onerror` of os.walk: other folders are passed over."""
-    if is_machines_fault(error):
+    if is_transient_os_error(error):
         raise error
 
 
-def raise_unless_away(error: OSError | IndexdError, path: bytes | str | os.PathLike[str]) -> None:
+def raise_transient_if_present(error: OSError | IndexdError, path: bytes | str | os.PathLike[str]) -> None:
     """Raise it again where the machine keeps from being read what is there.
 
     On a dead share nothing is there: that is the trouble of what lies on it, and all the rest goes on.
     """
-    if is_machines_fault(error) and os.path.exists(path):
+    if is_transient_os_error(error) and os.path.exists(path):
         raise error
 
 
@@ -100,24 +100,24 @@ class StorageFull(StoreUnavailable):
     """The disk (or its inodes) ran out; nothing of the transaction was kept."""
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether a thread that moves a queue waits and tries again, and does not end for it."""
-    return isinstance(error, StoreUnavailable) or is_machines_fault(error)
+    return isinstance(error, StoreUnavailable) or is_transient_os_error(error)
 
 
-class NotRegular(IndexdError):
+class NotRegularFile(IndexdError):
     """The path is not a regular file (a link, a pipe, a device, a folder)."""
 
 
-class NotAPicture(IndexdError):
+class NotAnImage(IndexdError):
     """The bytes are not a picture of a format that is opened here; the text is the recorded reason."""
 
 
-class Refused(IndexdError):
+class JobRefused(IndexdError):
     """A job file was refused; the text names line, column and what to change, one problem a line."""
 
 
-class ModelOff(IndexdError):
+class ModelUnavailable(IndexdError):
     """A role has no usable model: `role` is off, because `reason`. Work that needs it waits."""
 
     def __init__(self, role: str, reason: str) -> None:
@@ -125,8 +125,8 @@ class ModelOff(IndexdError):
         self.role = role
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[ModelOff], tuple[str, str]]:
-        return (ModelOff, (self.role, self.reason))
+    def __reduce__(self) -> tuple[type[ModelUnavailable], tuple[str, str]]:
+        return (ModelUnavailable, (self.role, self.reason))
 
 
 class WorkerDied(IndexdError):

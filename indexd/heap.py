@@ -13,26 +13,26 @@ import sys
 # mallopt(3): how many areas there may be.
 _ARENA_MAX = -8
 # Threads that allocate at the same moment are rare here: nearly all of them hold the interpreter while they do.
-AREAS = 1
+ARENAS = 1
 
 
-def _gnu() -> ctypes.CDLL | None:
+def _glibc() -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None
     library = ctypes.CDLL(None)
     return library if hasattr(library, "gnu_get_libc_version") else None
 
 
-def keep_together() -> None:
+def limit_arenas() -> None:
     """Have all threads share one area; before there are any."""
-    if (library := _gnu()) is not None:
-        library.mallopt(_ARENA_MAX, AREAS)
+    if (library := _glibc()) is not None:
+        library.mallopt(_ARENA_MAX, ARENAS)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return what is free to the system, from the middle as well.
 
     It takes a millisecond for what the daemon holds, a tenth of a second where hundreds of MB are free.
     """
-    if (library := _gnu()) is not None:
+    if (library := _glibc()) is not None:
         library.malloc_trim(0)

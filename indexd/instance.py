@@ -11,17 +11,17 @@ from filelock import FileLock, Timeout
 from indexd.config import Config
 from indexd.errors import StoreError
 
-RUNNING = "indexd is already running for {index}{holder}; stop it first"
+ALREADY_RUNNING = "indexd is already running for {index}{holder}; stop it first"
 
 
 @contextlib.contextmanager
-def instance_lock(config: Config, *, wait_seconds: float = 0.0, refusal: str = RUNNING) -> Iterator[None]:
+def instance_lock(config: Config, *, wait_seconds: float = 0.0, refusal: str = ALREADY_RUNNING) -> Iterator[None]:
     """Hold the right to write the index.
 
     Raises StoreError when another process keeps it longer than `wait_seconds`: `refusal` with the {index} and, where it
     is known, the {holder} as ` (process 12)`; and when there can be no lock (no room, no right, no file handle).
     """
-    lock_file = config.places.lock
+    lock_file = config.paths.lock
     lock = FileLock(lock_file)
     note = lock_file.with_suffix(".pid")
     try:
@@ -31,7 +31,7 @@ def instance_lock(config: Config, *, wait_seconds: float = 0.0, refusal: str = R
         holder = ""
         with contextlib.suppress(OSError):
             holder = f" (process {note.read_text().strip()})"
-        raise StoreError(refusal.format(index=config.places.index, holder=holder)) from None
+        raise StoreError(refusal.format(index=config.paths.index, holder=holder)) from None
     except OSError as error:
         raise StoreError(
             f"the lock of the index, {lock_file}, cannot be made: {error.strerror or error}; see that its folder can be"

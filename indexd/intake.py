@@ -12,33 +12,33 @@ import threading
 import time
 from collections.abc import Callable
 
-from indexd.errors import IndexdError, StoreUnavailable, may_pass
-from indexd.later import Later
-from indexd.pulse import Pulse
-from indexd.registry import IntakeContext, file_kinds
+from indexd.errors import IndexdError, StoreUnavailable, is_transient
+from indexd.later import RetryQueue
+from indexd.pulse import Liveness
+from indexd.registry import IngestContext, file_kinds
 from indexd.store.index import Store
-from indexd.store.records import Recorded, Sighting
+from indexd.store.records import IngestResult, ScannedFile
 from indexd.watch.stamp import SettledFile
 
 log = logging.getLogger(__name__)
 
-WAITING_FILES = 2000
-BATCH_PICTURES = 256
+QUEUED_FILES_MAX = 2000
+BATCH_IMAGES = 256
 RETRY_SECONDS = 10.0
-LONGEST_RETRY_SECONDS = 600.0
-LATER_FILES = 10_000
+MAX_RETRY_SECONDS = 600.0
+RETRY_FILES_MAX = 10_000
 """So many files that could not be read are brought again from here; what is beyond, the next comparison finds."""
 HANDLER_OF_PURPOSE = {"images": "image", "jobs": "job"}
 
 
-class Intake:
+class IngestPipeline:
     """Reads and records what the watchers deliver. `on_recorded` hears each committed batch."""
 
     def __init__(
         self,
         store: Store,
-        context: IntakeContext,
-        on_recorded: Callable[[list[Recorded]], None],
+        context: IngestContext,
+        on_recorded: Callable[[list[IngestResult]], None],
         on_failure: Callable[[BaseException], None],
         readers: int = 2,
     ) -> None:
@@ -46,19 +46,20 @@ class Intake:
         self._context = context
         self._on_recorded = on_recorded
         self._on_failure = on_failure
-        self._files: queue.Queue[SettledFile | None] = queue.Queue(WAITING_FILES)
-        self._sightings: queue.Queue[Sighting | None] = queue.Queue(2 * BATCH_PICTURES)
+        self._files: queue.Queue[SettledFile | None] = queue.Queue(QUEUED_FILES_MAX)
+        self._scanned_files: queue.Queue[ScannedFile | None] = queue.Queue(2 * BATCH_IMAGES)
         self._stopping = threading.Event()
-        self._broken = threading.Event()
-        self._later = Later(RETRY_SECONDS, LONGEST_RETRY_SECONDS, LATER_FILES)
-        self._reading_again: set[int] = set()
+        self._has_failed = threading.Event()
+        self._retries = RetryQueue(RETRY_SECONDS, MAX_RETRY_SECONDS, RETRY_FILES_MAX)
+        self._retrying_threads: set[int] = set()
         self._readers = [
-            threading.Thread(target=self._guarded, args=(self._read_all,), name=f"read-{i}") for i in range(readers)
+            threading.Thread(target=self._run_guarded, args=(self._run_reader,), name=f"read-{i}")
+            for i in range(readers)
         ]
-        self._recorder = threading.Thread(target=self._guarded, args=(self._record_all,), name="record")
-        self._reading = Pulse("reading", busy=self._is_reading)
-        self._recording = Pulse("recording", busy=lambda: bool(self._sightings.unfinished_tasks))
-        self.pulses = (self._reading, self._recording)
+        self._recorder = threading.Thread(target=self._run_guarded, args=(self._run_recorder,), name="record")
+        self._reader_liveness = Liveness("reading", busy=self._is_reading)
+        self._recorder_liveness = Liveness("recording", busy=lambda: bool(self._scanned_files.unfinished_tasks))
+        self.thread_liveness = (self._reader_liveness, self._recorder_liveness)
 
     def start(self) -> None:
         """Start the threads."""
@@ -74,19 +75,19 @@ class Intake:
                 continue
             return
 
-    def waiting(self) -> int:
+    def pending_count(self) -> int:
         """How many files are being read or wait for it."""
-        return self._files.unfinished_tasks + len(self._reading_again)
+        return self._files.unfinished_tasks + len(self._retrying_threads)
 
     def drain(self) -> None:
         """Wait until everything delivered so far is recorded, or the intake stops."""
-        for waiting in (self._files, self._sightings):
+        for waiting in (self._files, self._scanned_files):
             with waiting.all_tasks_done:
                 waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks or self._stopping.is_set())  # noqa: B023
 
     def stop(self) -> None:
         """Finish what is being read, record it, and end the threads; files still queued are left to the next scan."""
-        self._take_no_more()
+        self._stop_accepting()
         while True:
             try:
                 self._files.get_nowait()
@@ -97,110 +98,110 @@ class Intake:
             self._files.put(None)
         for thread in self._readers:
             thread.join()
-        self._pass_on(None)
+        self._enqueue_for_recording(None)
         self._recorder.join()
 
-    def _guarded(self, body: Callable[[], None]) -> None:
+    def _run_guarded(self, body: Callable[[], None]) -> None:
         # A side task that dies takes the daemon down loudly: a silent one would look like "nothing new".
         try:
             body()
         except BaseException as error:
-            self._broken.set()
-            self._take_no_more()
+            self._has_failed.set()
+            self._stop_accepting()
             self._on_failure(error)
             raise
 
-    def _take_no_more(self) -> None:
+    def _stop_accepting(self) -> None:
         self._stopping.set()
-        for waiting in (self._files, self._sightings):
+        for waiting in (self._files, self._scanned_files):
             with waiting.all_tasks_done:
                 waiting.all_tasks_done.notify_all()
 
-    def _pass_on(self, sighting: Sighting | None) -> None:
+    def _enqueue_for_recording(self, sighting: ScannedFile | None) -> None:
         """Give it to the recorder, unless a thread died: then nobody may be there to take it, and the next scan will."""
-        while not self._broken.is_set():
+        while not self._has_failed.is_set():
             try:
-                self._sightings.put(sighting, timeout=0.5)
+                self._scanned_files.put(sighting, timeout=0.5)
             except queue.Full:
-                self._reading.beat()  # it is the recorder that is slow
+                self._reader_liveness.beat()  # it is the recorder that is slow
                 continue
             return
 
     def _is_reading(self) -> bool:
-        return bool(self.waiting())
+        return bool(self.pending_count())
 
-    def _read_all(self) -> None:
+    def _run_reader(self) -> None:
         while True:
-            self._read_again()
+            self._retry_one()
             try:
-                file = self._files.get(timeout=self._later.seconds_left())
+                file = self._files.get(timeout=self._retries.seconds_until_due())
             except queue.Empty:
                 continue
             if file is None:
                 return
             try:
-                self._take(file)
+                self._read_and_enqueue(file)
             finally:
                 self._files.task_done()
 
-    def _read_again(self) -> None:
+    def _retry_one(self) -> None:
         """One that could not be read before, where its time has come; those of a slow share leave new files their turn."""
-        if self._stopping.is_set() or (file := self._later.take()) is None:
+        if self._stopping.is_set() or (file := self._retries.take_due()) is None:
             return
-        self._reading_again.add(threading.get_ident())
+        self._retrying_threads.add(threading.get_ident())
         try:
-            self._take(file)
+            self._read_and_enqueue(file)
         finally:
-            self._reading_again.discard(threading.get_ident())
+            self._retrying_threads.discard(threading.get_ident())
 
-    def _take(self, file: SettledFile) -> None:
-        self._reading.beat()
+    def _read_and_enqueue(self, file: SettledFile) -> None:
+        self._reader_liveness.beat()
         sighting = self._read(file)
         if sighting is not None:
-            self._pass_on(sighting)
+            self._enqueue_for_recording(sighting)
 
-    def _read(self, file: SettledFile) -> Sighting | None:
+    def _read(self, file: SettledFile) -> ScannedFile | None:
         handler = file_kinds.get(HANDLER_OF_PURPOSE[file.purpose])
         if handler is None:
             raise RuntimeError(f"no handler takes files of purpose {file.purpose}")
         try:
-            sighting: Sighting | None = handler(file, self._context)
+            sighting: ScannedFile | None = handler(file, self._context)
         except FileNotFoundError:
             log.debug("gone before it was read: %r", file.rel)
             sighting = None
         except (IndexdError, OSError) as error:
-            if file.purpose == "jobs" or may_pass(error):
-                self._try_later(file, error)
+            if file.purpose == "jobs" or is_transient(error):
+                self._schedule_retry(file, error)
                 return None
-            sighting = self._problem(file, str(error))
+            sighting = self._unreadable_file(file, str(error))
         except Exception as error:
             log.exception("bug while reading %r; the file is set aside and the rest goes on", file.rel)
-            sighting = self._problem(file, f"could not be read: {type(error).__name__}: {error}")
-        self._later.done(file)
+            sighting = self._unreadable_file(file, f"could not be read: {type(error).__name__}: {error}")
+        self._retries.reset_backoff(file)
         return sighting
 
-    def _try_later(self, file: SettledFile, error: Exception) -> None:
+    def _schedule_retry(self, file: SettledFile, error: Exception) -> None:
         """A job file that could not be taken (the disk is full, its folder cannot be written) lies there and waits.
 
         So does a picture whose disk fails. It was delivered, so no scan brings it again soon.
         """
-        when = "soon" if self._later.put(file) else "when its folder is compared"
+        when = "soon" if self._retries.schedule(file) else "when its folder is compared"
         log.error("%r cannot be taken yet and is tried again %s: %s", file.rel, when, error)
 
-    def _problem(self, file: SettledFile, text: str) -> Sighting | None:
+    def _unreadable_file(self, file: SettledFile, text: str) -> ScannedFile | None:
         if file.purpose != "images":
             log.error("%r: %s", file.rel, text)
             return None
         log.warning("skipping %r: %s", file.rel, text)
-        return Sighting(file.root_id, file.rel, file.stamp, None, text)
+        return ScannedFile(file.root_id, file.rel, file.stamp, None, text)
 
-    def _record_all(self) -> None:
-        while (first := self._sightings.get()) is not None:
+    def _run_recorder(self) -> None:
+        while (first := self._scanned_files.get()) is not None:
             batch = [first]
             stop = False
-            while len(batch) < BATCH_PICTURES:
+            while len(batch) < BATCH_IMAGES:
                 try:
-                    more = self._sightings.get_nowait()
+                    more = self._scanned_files.get_nowait()
                 except queue.Empty:
                     break
                 if more is None:
@@ -208,20 +209,20 @@ class Intake:
                     break
                 batch.append(more)
             try:
-                self._record(batch)
+                self._record_batch(batch)
             finally:
                 for _ in range(len(batch) + stop):
-                    self._sightings.task_done()
+                    self._scanned_files.task_done()
             if stop:
                 return
 
-    def _record(self, batch: list[Sighting]) -> None:
+    def _record_batch(self, batch: list[ScannedFile]) -> None:
         while True:
-            self._recording.beat()
+            self._recorder_liveness.beat()
             try:
-                recorded = self._store.images.record(batch, time.time())
+                recorded = self._store.images.ingest(batch, time.time())
             except (StoreUnavailable, OSError) as error:
-                if not may_pass(error):
+                if not is_transient(error):
                     raise
                 log.error("%s; trying again in %g s", error, RETRY_SECONDS)
                 if self._stopping.wait(RETRY_SECONDS):

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import TextIO
 
 from indexd.errors import SettingsError
-from indexd_schemas.settings import Log
+from indexd_schemas.settings import LogSettings
 
 # journald reads a leading <N> as the priority of the line (sd-daemon(3)).
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
 # File names and errors of libraries are quoted; none of them may move the cursor of whoever reads the log.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line: at (seconds since the epoch), level, room, text, and the traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -35,27 +35,25 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-class Sentences(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """`12:30:05 warning  watch: …`; `date` for a file that holds many days, no clock for a journal that has its own."""
 
-    def __init__(self, *, clock: str = "%H:%M:%S") -> None:
+    def __init__(self, *, time_format: str = "%H:%M:%S") -> None:
         super().__init__()
-        self._clock = clock
+        self._time_format = time_format
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record, and those of its traceback."""
         room = record.name.removeprefix("indexd.").split(".")[0]
-        text = _CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", record.getMessage())
+        text = _CONTROL_CHARACTERS.sub(lambda sign: f"\\x{ord(sign[0]):02x}", record.getMessage())
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        if not self._clock:
+        if not self._time_format:
             return f"{room}: {text}"
-        return (
-            f"{time.strftime(self._clock, time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
-        )
+        return f"{time.strftime(self._time_format, time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
 
 
-class Journal(logging.Formatter):
+class JournalFormatter(logging.Formatter):
     """The lines of another formatter, each with the priority that journald takes off again."""
 
     def __init__(self, inner: logging.Formatter) -> None:
@@ -68,7 +66,7 @@ class Journal(logging.Formatter):
         return "\n".join(sign + line for line in self._inner.format(record).splitlines())
 
 
-def under_journal(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
+def is_journal_stream(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether the stream leads to journald. The variable alone would not do: it is inherited by whoever we start.
 
     See JOURNAL_STREAM in systemd.exec(5).
@@ -83,7 +81,7 @@ def under_journal(stream: TextIO | None, environment: Mapping[str, str] = os.env
     return (device, inode) == (str(found.st_dev), str(found.st_ino))
 
 
-def set_up(settings: Log, *, file: Path | None = None) -> None:
+def set_up_logging(settings: LogSettings, *, file: Path | None = None) -> None:
     """Send every log record to stderr in the chosen form, and to `file` as well; libraries speak from WARNING on.
 
     May be called again when the settings have changed. Raises SettingsError when the file cannot be opened.
@@ -93,12 +91,18 @@ def set_up(settings: Log, *, file: Path | None = None) -> None:
     # A service of Windows, and pythonw, have no stderr at all.
     if sys.stderr is not None:
         stream = logging.StreamHandler(sys.stderr)
-        journal = under_journal(sys.stderr)
-        inner: logging.Formatter = JsonLines() if as_json else Sentences(clock="" if journal else "%H:%M:%S")
-        stream.setFormatter(Journal(inner) if journal else inner)
+        journal = is_journal_stream(sys.stderr)
+        inner: logging.Formatter = (
+            JsonFormatter() if as_json else TextFormatter(time_format="" if journal else "%H:%M:%S")
+        )
+        stream.setFormatter(JournalFormatter(inner) if journal else inner)
         handlers.append(stream)
     if file is not None:
-        handlers.append(_rotating(settings, file, JsonLines() if as_json else Sentences(clock="%Y-%m-%d %H:%M:%S")))
+        handlers.append(
+            _rotating_file_handler(
+                settings, file, JsonFormatter() if as_json else TextFormatter(time_format="%Y-%m-%d %H:%M:%S")
+            )
+        )
     for old in logging.getLogger().handlers:
         old.close()
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
@@ -106,7 +110,7 @@ def set_up(settings: Log, *, file: Path | None = None) -> None:
     logging.getLogger("indexd_handlers").setLevel(settings.level)
 
 
-def _rotating(settings: Log, file: Path, formatter: logging.Formatter) -> logging.Handler:
+def _rotating_file_handler(settings: LogSettings, file: Path, formatter: logging.Formatter) -> logging.Handler:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(

@@ -29,7 +29,7 @@ ENTRY_POINT_GROUP = "indexd.handlers"
 
 
 @dataclass(frozen=True, slots=True)
-class IntakeContext:
+class IngestContext:
     """What a file handler may use: the settings, and the `Jobs` facade where jobs are taken."""
 
     settings: Settings
@@ -40,7 +40,7 @@ class AlreadyRegistered(IndexdError):
     """Two handlers claim the same kind; the text names both."""
 
 
-class Registry:
+class HandlerRegistry:
     """Handlers by kind, filled by decorators: our own by those in the modules of `package`."""
 
     def __init__(self, noun: str, package: str) -> None:
@@ -85,8 +85,8 @@ def _name(handler: Callable[..., Any]) -> str:
     return f"{handler.__module__}.{handler.__qualname__}"
 
 
-job_kinds = Registry("job kind", "indexd_handlers.jobs")
-file_kinds = Registry("file kind", "indexd_handlers")
+job_kinds = HandlerRegistry("job kind", "indexd_handlers.jobs")
+file_kinds = HandlerRegistry("file kind", "indexd_handlers")
 handles = job_kinds.register
 handles_file = file_kinds.register
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from indexd.config import Config
-from indexd.errors import ModelOff
+from indexd.errors import ModelUnavailable
 from indexd.worker.calls import CLIP_H, FACES, ControlSpec, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.roles import role_problem
 from indexd_schemas.durations import parse_duration
@@ -16,37 +16,37 @@ from indexd_schemas.settings import ROLES
 ALL_ROLES = (*ROLES, FACES)
 
 
-def pulled_folder(config: Config, hub: str) -> Path:
+def downloaded_model_folder(config: Config, hub: str) -> Path:
     """Where `indexd models pull` puts the model of a hub name, complete or not at all."""
-    return config.places.home / "models" / hub.replace("/", "--")
+    return config.paths.home / "models" / hub.replace("/", "--")
 
 
 def worker_settings(config: Config) -> WorkerSettings:
     """What every worker is told: each role that names a model, whether that lies on disk yet or not."""
-    specs = {role: _spec(config, role) for role in ROLES}
+    specs = {role: _model_spec(config, role) for role in ROLES}
     generate = config.settings.generate
     return WorkerSettings(
         models={role: spec for role, spec in specs.items() if spec is not None},
-        cache_folder=str(config.places.cache),
-        faces=_faces(config),
-        control=_control(config),
+        cache_folder=str(config.paths.cache),
+        faces=_faces_spec(config),
+        control=_control_spec(config),
         pickle_checkpoints=generate.pickle_checkpoints,
         max_megapixels=generate.max_megapixels,
-        aesthetic=str(aesthetic_head(config) or ""),
+        aesthetic=str(aesthetic_head_path(config) or ""),
         threads=generate.threads,
         log_level=config.settings.log.level,
     )
 
 
-def aesthetic_head(config: Config) -> Path | None:
+def aesthetic_head_path(config: Config) -> Path | None:
     """The file of the head that gives the aesthetic score, whether it is there or not; None = there is none."""
     text = config.settings.score.aesthetic
     return Path(text) if text else None
 
 
-def picture_width(config: Config) -> int | None:
+def clip_h_dimension(config: Config) -> int | None:
     """The length of clip_h's vectors, as its folder states it; None where that cannot be told."""
-    spec = _spec(config, CLIP_H)
+    spec = _model_spec(config, CLIP_H)
     try:
         stated = json.loads((Path(spec.path) / "open_clip_config.json").read_text("utf-8")) if spec else {}
         return int(stated["model_cfg"]["embed_dim"])
@@ -54,11 +54,11 @@ def picture_width(config: Config) -> int | None:
         return None
 
 
-def need(config: Config, role: str) -> None:
+def require_role(config: Config, role: str) -> None:
     """Raises ModelOff with the reason when the role is off."""
     problem = role_problem(worker_settings(config), role)
     if problem is not None:
-        raise ModelOff(role, problem)
+        raise ModelUnavailable(role, problem)
 
 
 def role_states(config: Config) -> list[RoleState]:
@@ -67,17 +67,17 @@ def role_states(config: Config) -> list[RoleState]:
     states = []
     for role in ALL_ROLES:
         problem = role_problem(settings, role)
-        states.append(RoleState(role=role, on=problem is None, detail=problem or _where(settings, role)))
+        states.append(RoleState(role=role, on=problem is None, detail=problem or _role_location(settings, role)))
     return states
 
 
-def _where(settings: WorkerSettings, role: str) -> str:
+def _role_location(settings: WorkerSettings, role: str) -> str:
     if role != FACES:
         return settings.models[role].path
     return f"{', '.join(detector.path for detector in settings.faces.detectors)}; embedded by {settings.faces.embedder}"
 
 
-def _faces(config: Config) -> FacesSpec:
+def _faces_spec(config: Config) -> FacesSpec:
     faces = config.settings.faces
     return FacesSpec(
         detectors=tuple(
@@ -101,7 +101,7 @@ def _faces(config: Config) -> FacesSpec:
     )
 
 
-def _control(config: Config) -> ControlSpec:
+def _control_spec(config: Config) -> ControlSpec:
     control = config.settings.control
     return ControlSpec(
         control.depth_model,
@@ -112,18 +112,18 @@ def _control(config: Config) -> ControlSpec:
     )
 
 
-def makers_of(config: Config) -> dict[str, str]:
+def control_map_models(config: Config) -> dict[str, str]:
     """Where the models lie that make control maps, by type; "" = none is set."""
-    control = _control(config)
+    control = _control_spec(config)
     return {"depth": control.depth_model, "pose": control.pose_model}
 
 
-def _spec(config: Config, role: str) -> ModelSpec | None:
+def _model_spec(config: Config, role: str) -> ModelSpec | None:
     model = config.settings.models.role(role)
     if model.path:
         path = Path(model.path)
     elif model.hub:
-        path = pulled_folder(config, model.hub)
+        path = downloaded_model_folder(config, model.hub)
     else:
         return None
     return ModelSpec(

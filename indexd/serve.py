@@ -21,18 +21,18 @@ from indexd.config import Config
 from indexd.daemon import Daemon
 from indexd.errors import IndexdError, SettingsError
 from indexd.instance import instance_lock
-from indexd.service.heart import Heart
-from indexd.service.notify import notify
+from indexd.service.heart import Watchdog
+from indexd.service.notify import sd_notify
 
 log = logging.getLogger(__name__)
 
 # How long a busy thread keeps the interpreter to itself. A question gives it up and wants it back some hundred times
 # (for every row that SQLite brings), which beside a busy thread took 60 ms at Python's 5 ms, and 1 ms at this.
-SWITCH_SECONDS = 0.0005
+SWITCH_INTERVAL_SECONDS = 0.0005
 EXIT_STUCK = 70
 
 
-class Control:
+class ProcessControl:
     """What is asked of the running process. Every method may be called from any thread and from a signal handler.
 
     It waits on a socket and not on a lock: the kernel may hand a signal to any thread (it does after SIGSTOP), Python
@@ -40,7 +40,7 @@ class Control:
     """
 
     def __init__(self) -> None:
-        with _in_a_sentence():
+        with _as_indexd_error():
             self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -74,13 +74,13 @@ class Control:
         """Have every signal wake up whoever waits; from the main thread."""
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
-    def take_reload(self) -> bool:
+    def take_reload_request(self) -> bool:
         """Whether a reload was asked for since the last look."""
         asked, self._reload = self._reload, False
         return asked
 
 
-def listen_to_signals(control: Control) -> None:
+def install_signal_handlers(control: ProcessControl) -> None:
     """SIGTERM, SIGINT: the first drains, a second ends at once. SIGHUP reloads, or, when a terminal was closed, stops."""
     seen = 0
     of_a_terminal = sys.stderr is not None and sys.stderr.isatty()
@@ -104,10 +104,10 @@ def listen_to_signals(control: Control) -> None:
             signal.signal(getattr(signal, name), handler)
 
 
-def serve(
+def run_daemon(
     config: Config,
-    control: Control,
-    reread: Callable[[], Config],
+    control: ProcessControl,
+    reload_config: Callable[[], Config],
     set_up_log: Callable[[Config], None],
     *,
     end_when_stuck: bool = False,
@@ -117,11 +117,11 @@ def serve(
     `reread` gives the settings as they are now (or raises SettingsError), `set_up_log` takes their part for the log over.
     `end_when_stuck`: where nobody feeds on a watchdog, a queue that stands still ends the process, to be started again.
     """
-    sys.setswitchinterval(SWITCH_SECONDS)
-    heap.keep_together()
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    heap.limit_arenas()
     before: Config | None = None
     while True:
-        life = _Life(config, control, reread, set_up_log, end_when_stuck)
+        life = _DaemonRun(config, control, reload_config, set_up_log, end_when_stuck)
         try:
             following = life.run()
         except IndexdError as error:
@@ -138,7 +138,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def _in_a_sentence() -> Iterator[None]:
+def _as_indexd_error() -> Iterator[None]:
     """What the machine refuses a daemon that begins is told as what it is, and not as a bug of ours."""
     try:
         yield
@@ -146,52 +146,52 @@ def _in_a_sentence() -> Iterator[None]:
         raise IndexdError(f"the daemon cannot begin: {error}; it can be started again when that is over") from error
 
 
-class _Life:
+class _DaemonRun:
     """From one start of the rooms to their stop."""
 
     def __init__(
         self,
         config: Config,
-        control: Control,
+        control: ProcessControl,
         reread: Callable[[], Config],
         set_up_log: Callable[[Config], None],
         end_when_stuck: bool,
     ) -> None:
         self._config = config
         self._control = control
-        self._reread = reread
+        self._reload_config = reread
         self._set_up_log = set_up_log
-        self._give_up = self._end if end_when_stuck else None
+        self._on_stuck = self._exit_stuck if end_when_stuck else None
         self.started = False
 
     def run(self) -> Config | None:
         """The settings with which to begin anew, or None: it is over."""
         following: Config | None = None
         with instance_lock(self._config):
-            with _in_a_sentence():
+            with _as_indexd_error():
                 daemon = Daemon(self._config, self._control.wake)
-            heart = Heart(daemon.pulses(), lambda: daemon.standing().sentence(), self._give_up)
+            heart = Watchdog(daemon.thread_liveness(), lambda: daemon.status_summary().format_line(), self._on_stuck)
             try:
-                with _in_a_sentence():
+                with _as_indexd_error():
                     daemon.start()
                 self.started = True
-                log.info("ready: %s", self._config.places.index)
-                notify(READY="1", STATUS=f"watching; index {self._config.places.index}")
+                log.info("ready: %s", self._config.paths.index)
+                sd_notify(READY="1", STATUS=f"watching; index {self._config.paths.index}")
                 heart.start()
-                following = self._until_over(daemon)
+                following = self._wait_until_stopped(daemon)
             finally:
                 heart.stop()
                 if following is None:
                     log.info("stopping; once more stops at once")
-                    notify(STOPPING="1", STATUS="stopping: what is in hand is finished or handed back")
+                    sd_notify(STOPPING="1", STATUS="stopping: what is in hand is finished or handed back")
                 daemon.stop()
         if daemon.failure is not None:
             raise daemon.failure
         return None if self._control.stopping else following
 
-    def _until_over(self, daemon: Daemon) -> Config | None:
+    def _wait_until_stopped(self, daemon: Daemon) -> Config | None:
         while not self._control.stopping and daemon.failure is None:
-            if self._control.take_reload():
+            if self._control.take_reload_request():
                 following = self._reload(daemon)
                 if following is not None:
                     return following
@@ -200,13 +200,13 @@ class _Life:
 
     def _reload(self, daemon: Daemon) -> Config | None:
         """Take over what can be at once. The settings for which everything must be started anew, or None."""
-        notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000), STATUS="reading the settings again")
+        sd_notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000), STATUS="reading the settings again")
         try:
-            new = self._reread()
+            new = self._reload_config()
         except SettingsError as error:
             log.error("the settings cannot be used, the old ones stay in force: %s", error)
-            self._note(daemon, "settings refused", str(error))
-            notify(READY="1")
+            self._record_event(daemon, "settings refused", str(error))
+            sd_notify(READY="1")
             return None
         old = self._config.settings
         changed = [name for name in type(old).model_fields if getattr(old, name) != getattr(new.settings, name)]
@@ -214,22 +214,22 @@ class _Life:
             log.info("the settings are read again; nothing has changed")
         else:
             log.info("the settings are read again; changed: %s", ", ".join(changed))
-            self._note(daemon, "settings", f"read again; changed: {', '.join(changed)}")
+            self._record_event(daemon, "settings", f"read again; changed: {', '.join(changed)}")
         if not set(changed) <= {"log"}:
-            notify(WATCHDOG="1", STATUS="starting anew with the changed settings")
+            sd_notify(WATCHDOG="1", STATUS="starting anew with the changed settings")
             return new
         self._config = new
         self._set_up_log(new)
-        notify(READY="1")
+        sd_notify(READY="1")
         return None
 
-    def _note(self, daemon: Daemon, kind: str, text: str) -> None:
+    def _record_event(self, daemon: Daemon, kind: str, text: str) -> None:
         try:
             daemon.store.events.add(kind, text)
         except IndexdError as error:
             log.warning("that could not be noted in the index: %s", error)
 
-    def _end(self) -> None:
+    def _exit_stuck(self) -> None:
         log.critical("this process ends, so that the service manager starts it again")
         logging.shutdown()
         os._exit(EXIT_STUCK)

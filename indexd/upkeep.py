@@ -15,25 +15,25 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from indexd import heap
-from indexd.characters.clusterer import Clusterer
+from indexd.characters.clusterer import ClusteringService
 from indexd.config import Config
 from indexd.errors import IndexDamaged, StoreError
 from indexd.layers.description import LAYERS
 from indexd.store.index import Store
 from indexd.store.nightly import nightly_backup
-from indexd.store.rotation import is_late
+from indexd.store.rotation import is_backup_overdue
 from indexd_schemas.durations import parse_time_of_day
 
 log = logging.getLogger(__name__)
 
-RECODE_MINUTES = 10
-GIVE_BACK_MINUTES = 1
+REQUANTIZE_MINUTES = 10
+TRIM_MINUTES = 1
 # A machine that sleeps at night makes its backup up: not in the rush of a start, but soon after it.
-LATE_BACKUP_MINUTES = 10
-LATE_BACKUP_SECONDS = 26 * 3600.0
+OVERDUE_BACKUP_DELAY_MINUTES = 10
+BACKUP_OVERDUE_SECONDS = 26 * 3600.0
 
 
-class Upkeep:
+class MaintenanceScheduler:
     """Runs from `start` to `stop` in threads of its own. `on_damage` hears of an index that a backup could not read."""
 
     def __init__(
@@ -42,57 +42,57 @@ class Upkeep:
         config: Config,
         on_event: Callable[[str, str], None],
         on_damage: Callable[[BaseException], None],
-        clusterer: Clusterer,
+        clusterer: ClusteringService,
     ) -> None:
         self._store = store
         self._config = config
         self._on_event = on_event
         self._on_damage = on_damage
         self._clusterer = clusterer
-        self._leaving = threading.Event()
+        self._stopping = threading.Event()
         self._backing_up = threading.Lock()
-        self._clock = BackgroundScheduler(timezone="UTC")
+        self._scheduler = BackgroundScheduler(timezone="UTC")
 
     def start(self) -> None:
         """Plan everything and begin."""
         # Late after a machine was suspended, and nothing to be warned of.
         late = {"coalesce": True, "misfire_grace_time": None}
-        self._clock.add_job(self._recode, "interval", minutes=RECODE_MINUTES, **late)
-        self._clock.add_job(self._give_back, "interval", minutes=GIVE_BACK_MINUTES, **late)
-        self._plan_backups()
-        self._plan_clusterings()
-        self._clock.start()
+        self._scheduler.add_job(self._requantize, "interval", minutes=REQUANTIZE_MINUTES, **late)
+        self._scheduler.add_job(self._trim_memory, "interval", minutes=TRIM_MINUTES, **late)
+        self._schedule_backups()
+        self._schedule_clustering()
+        self._scheduler.start()
 
     def stop(self) -> None:
         """Give up a backup that is being written, and end. Harmless when it never started."""
-        self._leaving.set()
-        if self._clock.running:
-            self._clock.shutdown(wait=True)
+        self._stopping.set()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
 
-    def _give_back(self) -> None:
-        self._store.give_back()
-        heap.give_back()
+    def _trim_memory(self) -> None:
+        self._store.release_memory()
+        heap.trim_heap()
 
-    def _recode(self) -> None:
+    def _requantize(self) -> None:
         for layer in LAYERS:
-            self._store.vectors.recode(layer)
+            self._store.vectors.requantize_layer(layer)
 
-    def _plan_backups(self) -> None:
+    def _schedule_backups(self) -> None:
         at = parse_time_of_day(self._config.settings.backup.at)
         if at is None:
             return
         # Without a limit on lateness: a machine that was suspended at that hour does it when it wakes up.
         plan = {"id": "backup", "coalesce": True, "misfire_grace_time": None}
-        self._clock.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
-        if is_late(self._config.places.backups, time.time(), LATE_BACKUP_SECONDS):
-            soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=LATE_BACKUP_MINUTES)
-            self._clock.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
+        self._scheduler.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
+        if is_backup_overdue(self._config.paths.backups, time.time(), BACKUP_OVERDUE_SECONDS):
+            soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=OVERDUE_BACKUP_DELAY_MINUTES)
+            self._scheduler.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
 
-    def _plan_clusterings(self) -> None:
+    def _schedule_clustering(self) -> None:
         at = parse_time_of_day(self._config.settings.characters.cluster_at)
         if at is not None:
             plan = {"id": "clustering", "coalesce": True, "misfire_grace_time": None}
-            self._clock.add_job(self._cluster, CronTrigger(hour=at[0], minute=at[1]), **plan)
+            self._scheduler.add_job(self._cluster, CronTrigger(hour=at[0], minute=at[1]), **plan)
 
     def _cluster(self) -> None:
         # Nothing came since the last one and nothing was put right: it would find the same.
@@ -106,16 +106,16 @@ class Upkeep:
             keep = self._config.settings.backup
             text = nightly_backup(
                 self._store.path,
-                self._config.places.backups,
+                self._config.paths.backups,
                 keep.keep_daily,
                 keep.keep_weekly,
                 time.time(),
-                on_step=lambda _: self._leaving.is_set(),
+                on_step=lambda _: self._stopping.is_set(),
             )
         except IndexDamaged as error:
             self._on_damage(error)
         except (StoreError, OSError) as error:
-            if not self._leaving.is_set():
+            if not self._stopping.is_set():
                 log.error("no backup was made: %s", error)
                 self._on_event("backup failed", str(error))
         else:

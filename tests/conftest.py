@@ -23,7 +23,7 @@ from indexd.store import database
 
 if TYPE_CHECKING:
     from indexd_toyworld.paths import ToyModels
-    from tests.tiny_models.guides import TinyGuides
+    from tests.tiny_models.guides import TinyConditioningModels
     from tests.tiny_models.models import TinyModels
 
 FSYNC = os.fsync
@@ -113,8 +113,8 @@ def toy_world() -> ToyModels:
 
 
 @pytest.fixture(scope="session")
-def tiny_guides(tiny_models: TinyModels) -> TinyGuides:
+def tiny_guides(tiny_models: TinyModels) -> TinyConditioningModels:
     """Tiny ControlNets, an IP-Adapter and a depth model that go with the tiny models."""
-    from tests.tiny_models.guides import build_guides
+    from tests.tiny_models.guides import build_conditioning_models
 
-    return build_guides(tiny_models, tiny_models.folder.with_name("tiny-guides"))
+    return build_conditioning_models(tiny_models, tiny_models.folder.with_name("tiny-guides"))

@@ -12,30 +12,30 @@ from blake3 import blake3
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.images.facts import ImageFacts, LoraUse, Metadata, RawChunk
+from indexd.images.facts import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 
 DIM = 16
 SUBJECTS = ("cat", "dog", "house", "sea")
-Vector = NDArray[np.float32]
+SampleVector = NDArray[np.float32]
 
 
-def unit(vector: NDArray[np.floating]) -> Vector:
+def normalize(vector: NDArray[np.floating]) -> SampleVector:
     """The vector at unit length."""
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def direction(subject: str) -> Vector:
+def subject_vector(subject: str) -> SampleVector:
     """What a toy model answers for a subject: its own axis on top of what all pictures share (a narrow cone)."""
     vector = np.full(DIM, 0.5)
     vector[SUBJECTS.index(subject)] += 3.0
-    return unit(vector)
+    return normalize(vector)
 
 
 @dataclass
-class Library:
+class SampleLibrary:
     """The index and what was put into it."""
 
     store: Store
@@ -46,7 +46,7 @@ class Library:
     def add(
         self,
         name: str,
-        metadata: Metadata | None = None,
+        metadata: ImageMetadata | None = None,
         *,
         size: tuple[int, int] = (64, 64),
         stages: Sequence[str] = (),
@@ -57,14 +57,16 @@ class Library:
         colour = tuple(blake3(name.encode()).digest()[:3])
         Image.new("RGB", size, colour).save(path)
         content = path.read_bytes()
-        facts = ImageFacts(blake3(content).digest(), len(content), "PNG", *size, 1, metadata or Metadata())
-        sighting = Sighting(self.root_id, os.fsencode(name), FileStamp.of(path.stat()), facts, stages=tuple(stages))
-        image_id = self.store.images.record([sighting], 1_760_000_000.0 + len(self.ids))[0].image_id
+        facts = ImageFacts(blake3(content).digest(), len(content), "PNG", *size, 1, metadata or ImageMetadata())
+        sighting = ScannedFile(
+            self.root_id, os.fsencode(name), FileStamp.from_stat(path.stat()), facts, stages=tuple(stages)
+        )
+        image_id = self.store.images.ingest([sighting], 1_760_000_000.0 + len(self.ids))[0].image_id
         assert image_id is not None
         self.ids[name] = image_id
         return image_id
 
-    def embed(self, layer: str, vectors: dict[str, Vector], of: str = "image", identity: str = "toy") -> None:
+    def embed(self, layer: str, vectors: dict[str, SampleVector], of: str = "image", identity: str = "toy") -> None:
         """Vectors by picture name."""
         revision = self.store.vectors.activate(layer, identity, DIM, of)  # type: ignore[arg-type]
         self.store.vectors.put(layer, revision, [self.ids[name] for name in vectors], np.stack(list(vectors.values())))
@@ -74,18 +76,18 @@ class Library:
         return str(self.root / name)
 
 
-def make_library(store: Store, root: Path, each: int = 5) -> Library:
+def make_library(store: Store, root: Path, images_per_subject: int = 5) -> SampleLibrary:
     """`each` pictures a subject: prompted with it, looking like it, with models, LoRAs, seeds, steps that differ."""
     root.mkdir(parents=True, exist_ok=True)
-    library = Library(store, root, store.roots.ensure(os.fsencode(root), "images").id)
+    library = SampleLibrary(store, root, store.roots.ensure(os.fsencode(root), "images").id)
     chance = np.random.default_rng(7)
     looks, prompts = {}, {}
     for subject in SUBJECTS:
-        for number in range(each):
+        for number in range(images_per_subject):
             name = f"{subject}s/{subject}-{number}.png"
             library.add(
                 name,
-                Metadata(
+                ImageMetadata(
                     generator="a1111",
                     prompt=f"a {subject} number {number}, oil painting",
                     negative_prompt="blurry",
@@ -94,14 +96,14 @@ def make_library(store: Store, root: Path, each: int = 5) -> Library:
                     cfg=5.0 + number / 2,
                     sampler="DPM++ 2M",
                     model_name="ponyXL" if subject in ("cat", "dog") else "juggernaut",
-                    loras=(LoraUse("my lora", 0.8),) if number == 0 else (),
+                    loras=(MetadataLora("my lora", 0.8),) if number == 0 else (),
                     created_at=1_767_000_000.0 + 86_400 * number,
                     extras=(("Clip skip", "2"),),
                     raw=(RawChunk("png:parameters", "utf-8", f"a {subject}\nhttps://x.example/a.png?sig=SECRET"),),
                 ),
             )
-            looks[name] = unit(direction(subject) + chance.normal(scale=0.05, size=DIM))
-            prompts[name] = unit(direction(subject) + chance.normal(scale=0.05, size=DIM))
+            looks[name] = normalize(subject_vector(subject) + chance.normal(scale=0.05, size=DIM))
+            prompts[name] = normalize(subject_vector(subject) + chance.normal(scale=0.05, size=DIM))
     library.embed("clip_h", looks)
     library.embed("bge_prompt", prompts, of="prompt")
     return library

@@ -12,76 +12,76 @@ from typing import Any
 
 import pytest
 
-from indexd.errors import StoreUnavailable, may_pass
+from indexd.errors import StoreUnavailable, is_transient
 from indexd.store.database import Database
 
 
-class Shortage:
+class HandleShortage:
     """Refuses handles as the system does (EMFILE), and readers of the index as the store does, while a test runs."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._asked = 0
+        self._requested = 0
         self._refused = range(0)
         for module, name in ((os, "open"), (os, "scandir"), (os, "listdir")):
             patch.setattr(module, name, self._counted(getattr(module, name)))
         opened = self._counted(io.open)
         for name in ("builtins.open", "io.open"):
             patch.setattr(name, opened)
-        readers = Database._take_reader
+        readers = Database._acquire_reader
 
         def take_reader(database: Database) -> Any:
-            if self._is_refused():
+            if self._refuses_next():
                 raise StoreUnavailable("cannot open the index: no file handle is left (on purpose)")
             return readers(database)
 
-        patch.setattr(Database, "_take_reader", take_reader)
+        patch.setattr(Database, "_acquire_reader", take_reader)
 
     def refuse(self, first: int, count: int) -> None:
         """From now on, let `first` handles be had, and then refuse `count`."""
-        self._asked, self._refused = 0, range(first, first + count)
+        self._requested, self._refused = 0, range(first, first + count)
 
     @property
-    def met(self) -> bool:
+    def was_reached(self) -> bool:
         """Whether anything has been refused."""
-        return self._asked > self._refused.start
+        return self._requested > self._refused.start
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Nothing is refused or counted in this block."""
-        asked, refused, self._refused = self._asked, self._refused, range(0)
+        asked, refused, self._refused = self._requested, self._refused, range(0)
         try:
             yield
         finally:
-            self._asked, self._refused = asked, refused
+            self._requested, self._refused = asked, refused
 
-    def _is_refused(self) -> bool:
-        self._asked += 1
-        return self._asked - 1 in self._refused
+    def _refuses_next(self) -> bool:
+        self._requested += 1
+        return self._requested - 1 in self._refused
 
     def _counted(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def ask(what: Any = ".", *more: Any, **named: Any) -> Any:
-            if not isinstance(what, int) and self._is_refused():
+            if not isinstance(what, int) and self._refuses_next():
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), what)
             return real(what, *more, **named)
 
         return ask
 
 
-def each_refused(shortage: Shortage, count: int) -> Iterator[int]:
+def refuse_each(shortage: HandleShortage, count: int) -> Iterator[int]:
     """Refuse `count` handles in a row, in each round beginning with another one, until a round needs no more than that."""
     for first in itertools.count():
         shortage.refuse(first, count)
         yield first
-        if not shortage.met:
+        if not shortage.was_reached:
             return
 
 
-def again_and_again(work: Callable[[], Any], times: int = 100) -> Any:
+def retry_until_done(work: Callable[[], Any], times: int = 100) -> Any:
     """Do it until the machine does not stand in the way, as everybody in the daemon does who moves a queue."""
     for _ in range(times):
         try:
             return work()
         except Exception as error:
-            if not may_pass(error):
+            if not is_transient(error):
                 raise
     raise AssertionError("it never came through")

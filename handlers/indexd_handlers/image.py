@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 
-from indexd.errors import NotAPicture, NotRegular, is_machines_fault
-from indexd.images.read import read
-from indexd.images.sidecar import is_from_beside, sidecars
-from indexd.layers.description import layers_of_texts, stages_for
-from indexd.registry import IntakeContext, handles_file
-from indexd.store.records import Sighting
+from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
+from indexd.images.read import read_image
+from indexd.images.sidecar import is_from_sidecar, read_sidecars
+from indexd.layers.description import stages_for, text_layers_by_input
+from indexd.registry import IngestContext, handles_file
+from indexd.store.records import ScannedFile
 from indexd.watch.paths import absolute, display
 from indexd.watch.regular import open_regular
 from indexd.watch.stamp import SettledFile
 
 
 @handles_file("image")
-def image(file: SettledFile, context: IntakeContext) -> Sighting:
+def scan_image(file: SettledFile, context: IngestContext) -> ScannedFile:
     """The sighting of one settled file: its facts, or the reason for which it is no picture.
 
     Raises FileNotFoundError where it is gone again: then there is nothing to record. Raises OSError where the machine is at
@@ -30,24 +30,24 @@ def image(file: SettledFile, context: IntakeContext) -> Sighting:
     try:
         with open_regular(path) as opened:
             size = os.fstat(opened.fileno()).st_size
-            facts = read(opened, size, display(path), beside=lambda: sidecars(path))
-    except (NotAPicture, NotRegular) as error:
-        return _problem(file, str(error))
+            facts = read_image(opened, size, display(path), read_sidecars=lambda: read_sidecars(path))
+    except (NotAnImage, NotRegularFile) as error:
+        return _unreadable(file, str(error))
     except FileNotFoundError:
         raise
     except OSError as error:
-        if is_machines_fault(error):
+        if is_transient_os_error(error):
             raise
-        return _problem(file, f"cannot be read: {error.strerror or error}")
-    return Sighting(
+        return _unreadable(file, f"cannot be read: {error.strerror or error}")
+    return ScannedFile(
         file.root_id,
         file.rel,
         file.stamp,
         facts,
         stages=stages_for(facts, faces=bool(context.settings.faces.detectors)),
-        layers_of_texts=layers_of_texts() if is_from_beside(facts.metadata) else {},
+        layers_by_input=text_layers_by_input() if is_from_sidecar(facts.metadata) else {},
     )
 
 
-def _problem(file: SettledFile, reason: str) -> Sighting:
-    return Sighting(file.root_id, file.rel, file.stamp, None, problem=reason)
+def _unreadable(file: SettledFile, reason: str) -> ScannedFile:
+    return ScannedFile(file.root_id, file.rel, file.stamp, None, problem=reason)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from indexd.registry import IntakeContext, handles_file
+from indexd.registry import IngestContext, handles_file
 from indexd.watch.paths import absolute
 from indexd.watch.stamp import SettledFile
 
 
 @handles_file("job")
-def take_job(file: SettledFile, context: IntakeContext) -> None:
+def admit_job_file(file: SettledFile, context: IngestContext) -> None:
     """Hand the file to the `Jobs` facade."""
-    context.jobs.take(Path(os.fsdecode(absolute(file.root, file.rel))))
+    context.jobs.admit_file(Path(os.fsdecode(absolute(file.root, file.rel))))

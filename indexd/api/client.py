@@ -17,79 +17,92 @@ from urllib.parse import quote, unquote, urlencode
 from pydantic import BaseModel, ValidationError
 
 from indexd import errors
-from indexd.api.listen import host_name
-from indexd.api.picture_bytes import PictureBytes
-from indexd.api.token import Entrance
+from indexd.api.listen import host_header
+from indexd.api.picture_bytes import ImageBytes
+from indexd.api.token import TcpEndpoint
 from indexd.errors import DaemonNotRunning, IndexdError
-from indexd.search.targets import Target, to_text
+from indexd.search.targets import ImageTarget, format_target
 from indexd_schemas.characters import (
     CharacterList,
-    CharacterQuestion,
-    CharactersQuestion,
+    CharacterListRequest,
+    CharacterRequest,
     ClusteringState,
     ClusterRequest,
-    Corrected,
-    Correction,
     CorrectionLog,
-    Sample,
-    SampleQuestion,
+    CorrectionRequest,
+    CorrectionResult,
+    SampleRequest,
+    SampleResult,
     ShownCharacter,
     Suggestions,
 )
-from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
+from indexd_schemas.library import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
 from indexd_schemas.marks import (
+    AnnotateMatchingRequest,
+    AnnotationPage,
     ExportRequest,
+    ForgetReport,
     ForgetRequest,
-    Forgotten,
-    Imported,
+    ImportReport,
     ImportRequest,
-    MarkMatchingRequest,
-    MarkPage,
     NoteRequest,
-    Relocated,
+    RelocateReport,
     RelocateRequest,
 )
-from indexd_schemas.output import Answer, Explanation, JobList, Marked, Output, ShownImage, ShownJob, Status
+from indexd_schemas.output import (
+    AnnotateReport,
+    DaemonStatus,
+    Explanation,
+    JobList,
+    OutputDocument,
+    SearchResults,
+    ShownImage,
+    ShownJob,
+)
 from indexd_schemas.question import (
-    ControlRequest,
-    Question,
+    ControlMapRequest,
     RateRequest,
     ReparseRequest,
     ScanRequest,
+    SearchRequest,
     SubmitRequest,
     TagRequest,
 )
-from indexd_schemas.replies import MadeMap, Problem, Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.replies import ErrorResponse, MadeControlMap, Readiness, ReparseReport, ScanReport, VerifiedModel
 
 CONNECT_SECONDS = 5.0
 # The first question after an idle night may load a model from a slow disk.
 ANSWER_SECONDS = 900.0
 
-Reply = TypeVar("Reply", bound=Output)
+Reply = TypeVar("Reply", bound=OutputDocument)
 Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class DaemonAddress:
     """Where the daemon listens: a socket path, or a TCP door with its token. Exactly one is set."""
 
     socket_path: str | None = None
-    entrance: Entrance | None = None
+    tcp_endpoint: TcpEndpoint | None = None
 
     @property
     def host(self) -> str:
         """The Host header that the door answers to."""
-        return host_name(self.entrance.address, self.entrance.port) if self.entrance is not None else "indexd"
+        return (
+            host_header(self.tcp_endpoint.address, self.tcp_endpoint.port)
+            if self.tcp_endpoint is not None
+            else "indexd"
+        )
 
     @property
     def token(self) -> str | None:
         """The token to show; None on a Unix socket."""
-        return self.entrance.token if self.entrance is not None else None
+        return self.tcp_endpoint.token if self.tcp_endpoint is not None else None
 
     def connect(self) -> socket.socket:
         """A connected socket. Raises OSError when nobody listens."""
-        if self.entrance is not None:
-            return socket.create_connection((self.entrance.address, self.entrance.port), CONNECT_SECONDS)
+        if self.tcp_endpoint is not None:
+            return socket.create_connection((self.tcp_endpoint.address, self.tcp_endpoint.port), CONNECT_SECONDS)
         assert self.socket_path is not None
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(CONNECT_SECONDS)
@@ -102,7 +115,7 @@ class Address:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, address: Address, timeout: float | None) -> None:
+    def __init__(self, address: DaemonAddress, timeout: float | None) -> None:
         super().__init__(address.host, timeout=timeout)
         self._address = address
 
@@ -114,24 +127,24 @@ class _Connection(http.client.HTTPConnection):
 class RemoteOperations:
     """The operations of the daemon at `address`. Raises what the daemon raised, or DaemonNotRunning."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: DaemonAddress) -> None:
         self._address = address
 
-    def query(self, question: Question) -> Answer:
+    def query(self, question: SearchRequest) -> SearchResults:
         """See Operations."""
-        return self._post("/v1/query", question, Answer)
+        return self._post("/v1/query", question, SearchResults)
 
-    def show(self, target: Target) -> ShownImage:
+    def show(self, target: ImageTarget) -> ShownImage:
         """See Operations."""
-        return self._get("/v1/image", {"target": to_text(target)}, ShownImage)
+        return self._get("/v1/image", {"target": format_target(target)}, ShownImage)
 
     def explain(self, path: bytes) -> Explanation:
         """See Operations."""
-        return self._get("/v1/explain", {"target": to_text(Target(path=path))}, Explanation)
+        return self._get("/v1/explain", {"target": format_target(ImageTarget(path=path))}, Explanation)
 
-    def status(self) -> Status:
+    def status(self) -> DaemonStatus:
         """See Operations."""
-        return self._get("/v1/status", {}, Status)
+        return self._get("/v1/status", {}, DaemonStatus)
 
     def ready(self) -> Readiness:
         """See Operations."""
@@ -144,22 +157,22 @@ class RemoteOperations:
         """See Operations."""
         return self._bytes("/metrics")[1].decode()
 
-    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+    def picture(self, image_id: int, *, small: bool) -> ImageBytes:
         """See Operations."""
         headers, data = self._bytes(f"/v1/images/{image_id}/{'thumbnail' if small else 'file'}")
         name = unquote((headers["content-disposition"] or "").partition("''")[2]) or str(image_id)
-        return PictureBytes(data, headers.get_content_type(), name)
+        return ImageBytes(data, headers.get_content_type(), name)
 
-    def scan(self, wait: bool) -> Scanned:
+    def scan(self, wait: bool) -> ScanReport:
         """See Operations. Waits without a limit: a first scan of a million pictures takes its time."""
-        return self._post("/v1/scan", ScanRequest(wait=wait), Scanned, timeout=None)
+        return self._post("/v1/scan", ScanRequest(wait=wait), ScanReport, timeout=None)
 
     def submit(self, source: bytes, name: str) -> ShownJob:
         """See Operations."""
         try:
             text = source.decode()
         except UnicodeDecodeError as error:
-            raise errors.Refused(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+            raise errors.JobRefused(f"{name}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
         plain_name = name.encode("utf-8", "replace").decode()
         return self._post("/v1/jobs", _request(SubmitRequest, name=plain_name, source=text), ShownJob)
 
@@ -179,61 +192,63 @@ class RemoteOperations:
         """See Operations."""
         return self._post(f"/v1/job/retry?{urlencode({'which': which})}", None, ShownJob)
 
-    def rate(self, targets: Sequence[Target], rating: int) -> Marked:
+    def rate(self, targets: Sequence[ImageTarget], rating: int) -> AnnotateReport:
         """See Operations."""
         return self._post(
-            "/v1/rating", _request(RateRequest, targets=tuple(map(to_text, targets)), rating=rating), Marked
+            "/v1/rating",
+            _request(RateRequest, targets=tuple(map(format_target, targets)), rating=rating),
+            AnnotateReport,
         )
 
-    def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
+    def tag(self, targets: Sequence[ImageTarget], add: Sequence[str], remove: Sequence[str]) -> AnnotateReport:
         """See Operations."""
-        request = _request(TagRequest, targets=tuple(map(to_text, targets)), add=tuple(add), remove=tuple(remove))
-        return self._post("/v1/tags", request, Marked)
+        request = _request(TagRequest, targets=tuple(map(format_target, targets)), add=tuple(add), remove=tuple(remove))
+        return self._post("/v1/tags", request, AnnotateReport)
 
-    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+    def note(self, targets: Sequence[ImageTarget], text: str, append: bool) -> AnnotateReport:
         """See Operations."""
-        request = _request(NoteRequest, targets=tuple(map(to_text, targets)), text=text, append=append)
-        return self._post("/v1/notes", request, Marked)
+        request = _request(NoteRequest, targets=tuple(map(format_target, targets)), text=text, append=append)
+        return self._post("/v1/notes", request, AnnotateReport)
 
-    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+    def mark_matching(self, request: AnnotateMatchingRequest) -> AnnotateReport:
         """See Operations. Waits without a limit: it may be half a library."""
-        return self._post("/v1/marks/matching", request, Marked, timeout=None)
+        return self._post("/v1/marks/matching", request, AnnotateReport, timeout=None)
 
-    def export_page(self, request: ExportRequest) -> MarkPage:
+    def export_page(self, request: ExportRequest) -> AnnotationPage:
         """See Operations."""
-        return self._post("/v1/marks/export", request, MarkPage)
+        return self._post("/v1/marks/export", request, AnnotationPage)
 
-    def import_marks(self, request: ImportRequest) -> Imported:
+    def import_marks(self, request: ImportRequest) -> ImportReport:
         """See Operations."""
-        return self._post("/v1/marks/import", request, Imported)
+        return self._post("/v1/marks/import", request, ImportReport)
 
-    def relocate(self, request: RelocateRequest) -> Relocated:
+    def relocate(self, request: RelocateRequest) -> RelocateReport:
         """See Operations."""
-        return self._post("/v1/relocate", request, Relocated, timeout=None)
+        return self._post("/v1/relocate", request, RelocateReport, timeout=None)
 
-    def forget(self, request: ForgetRequest) -> Forgotten:
+    def forget(self, request: ForgetRequest) -> ForgetReport:
         """See Operations."""
-        return self._post("/v1/forget", request, Forgotten, timeout=None)
+        return self._post("/v1/forget", request, ForgetReport, timeout=None)
 
-    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+    def duplicates(self, question: DuplicatesRequest) -> DuplicatesReport:
         """See Operations."""
-        return self._post("/v1/duplicates", question, Duplicates)
+        return self._post("/v1/duplicates", question, DuplicatesReport)
 
-    def stats(self, question: StatsQuestion) -> Statistics:
+    def stats(self, question: StatsRequest) -> StatisticsReport:
         """See Operations."""
-        return self._post("/v1/stats", question, Statistics)
+        return self._post("/v1/stats", question, StatisticsReport)
 
-    def characters(self, question: CharactersQuestion) -> CharacterList:
+    def characters(self, question: CharacterListRequest) -> CharacterList:
         """See Operations."""
         return self._post("/v1/characters/list", question, CharacterList)
 
-    def character(self, question: CharacterQuestion) -> ShownCharacter:
+    def character(self, question: CharacterRequest) -> ShownCharacter:
         """See Operations."""
         return self._post("/v1/characters/show", question, ShownCharacter)
 
-    def correct(self, correction: Correction) -> Corrected:
+    def correct(self, correction: CorrectionRequest) -> CorrectionResult:
         """See Operations."""
-        return self._post("/v1/characters/correct", correction, Corrected)
+        return self._post("/v1/characters/correct", correction, CorrectionResult)
 
     def corrections(self, limit: int) -> CorrectionLog:
         """See Operations."""
@@ -247,22 +262,22 @@ class RemoteOperations:
         """See Operations."""
         return self._post("/v1/characters/cluster", request, ClusteringState)
 
-    def sample(self, question: SampleQuestion) -> Sample:
+    def sample(self, question: SampleRequest) -> SampleResult:
         """See Operations."""
-        return self._post("/v1/sample", question, Sample)
+        return self._post("/v1/sample", question, SampleResult)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
         return self._post(f"/v1/models/{quote(role, safe='')}/verify", None, VerifiedModel)
 
-    def control_map(self, request: ControlRequest) -> MadeMap:
+    def control_map(self, request: ControlMapRequest) -> MadeControlMap:
         """See Operations."""
-        return self._post("/v1/control", request, MadeMap)
+        return self._post("/v1/control", request, MadeControlMap)
 
-    def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
+    def reparse(self, after: int, limit: int, everything: bool) -> ReparseReport:
         """See Operations."""
         return self._post(
-            "/v1/reparse", _request(ReparseRequest, after=after, limit=limit, everything=everything), Reparsed
+            "/v1/reparse", _request(ReparseRequest, after=after, limit=limit, everything=everything), ReparseReport
         )
 
     def close(self) -> None:
@@ -326,12 +341,12 @@ def _request(model: type[Body], **given: object) -> Body:
 def _raised(status: int, content: bytes) -> IndexdError:
     """The daemon's error as the same class here, so that the exit code is the same."""
     try:
-        problem = Problem.model_validate_json(content)
+        problem = ErrorResponse.model_validate_json(content)
     except ValidationError:
         return IndexdError(f"the daemon answered with status {status}; it may be of another version: restart it")
     kind = getattr(errors, problem.kind, IndexdError)
     # ModelOff is built from role and reason; here the finished sentence is what matters.
-    if not (isinstance(kind, type) and issubclass(kind, IndexdError)) or kind is errors.ModelOff:
+    if not (isinstance(kind, type) and issubclass(kind, IndexdError)) or kind is errors.ModelUnavailable:
         kind = IndexdError
     return kind(problem.text)
 

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from indexd.api.client import Address, RemoteOperations
+from indexd.api.client import DaemonAddress, RemoteOperations
 from indexd.api.listen import uses_unix_socket
 from indexd.api.operations import Operations
-from indexd.api.token import read_entrance
+from indexd.api.token import read_endpoint
 from indexd.config import Config
 from indexd.errors import DaemonNotRunning, NothingFound
 from indexd.instance import instance_lock
 
-LOCK_SECONDS = 2.0
-SILENT = "another indexd{holder} is writing {index} and does not answer (it may be starting); try again"
+LOCK_WAIT_SECONDS = 2.0
+LOCK_HELD_MESSAGE = "another indexd{holder} is writing {index} and does not answer (it may be starting); try again"
 
 
-def address_of(config: Config) -> Address | None:
+def daemon_address(config: Config) -> DaemonAddress | None:
     """Where the daemon of these settings would listen; None when it has left no token."""
     if uses_unix_socket(config):
-        return Address(socket_path=str(config.places.socket))
-    entrance = read_entrance(config.places.token)
-    return Address(entrance=entrance) if entrance else None
+        return DaemonAddress(socket_path=str(config.paths.socket))
+    entrance = read_endpoint(config.paths.token)
+    return DaemonAddress(tcp_endpoint=entrance) if entrance else None
 
 
-def daemon(config: Config) -> RemoteOperations | None:
+def find_daemon(config: Config) -> RemoteOperations | None:
     """The operations of the running daemon, or None when nobody listens."""
-    address = address_of(config)
+    address = daemon_address(config)
     if address is None:
         return None
     try:
@@ -42,32 +42,32 @@ def connect(config: Config, *, need_daemon: bool = False, write: bool = False) -
     Without a daemon the index is opened read-only, or with `write` under the instance lock. Raises DaemonNotRunning
     when `need_daemon` says so, NothingFound when there is no index yet.
     """
-    remote = daemon(config)
+    remote = find_daemon(config)
     if remote is not None:
         return remote
     if need_daemon:
         raise DaemonNotRunning("the daemon is not running; start it with `indexd run`")
-    if not config.places.index.exists():
+    if not config.paths.index.exists():
         raise NothingFound(
-            f"there is no index yet at {config.places.index}; start the daemon with `indexd run`, or run `indexd scan --once`"
+            f"there is no index yet at {config.paths.index}; start the daemon with `indexd run`, or run `indexd scan --once`"
         )
-    return _writer(config) if write else _reader(config)
+    return _open_writable(config) if write else _open_read_only(config)
 
 
-def _reader(config: Config) -> Operations:
+def _open_read_only(config: Config) -> Operations:
     from indexd.api.local import LocalOperations
     from indexd.store.index import Store
 
-    store = Store.open(config.places.index, read_only=True)
+    store = Store.open(config.paths.index, read_only=True)
     return LocalOperations(config, store, at_end=store.close)
 
 
-def _writer(config: Config) -> Operations:
+def _open_writable(config: Config) -> Operations:
     from indexd.api.local import LocalOperations
     from indexd.store.index import Store
 
     with ExitStack() as held:
-        held.enter_context(instance_lock(config, wait_seconds=LOCK_SECONDS, refusal=SILENT))
-        store = Store.open(config.places.index)
+        held.enter_context(instance_lock(config, wait_seconds=LOCK_WAIT_SECONDS, refusal=LOCK_HELD_MESSAGE))
+        store = Store.open(config.paths.index)
         held.callback(store.close)
         return LocalOperations(config, store, at_end=held.pop_all().close)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import time
 
 from indexd.errors import IndexdError, UsageError
-from indexd.search.targets import from_text
-from indexd.worker.calls import MakeMap, MapMade, Priority
-from indexd.worker.handle import Submits
-from indexd_schemas.control import TYPES, UnknownControl, control_type
-from indexd_schemas.question import ControlRequest
-from indexd_schemas.replies import MadeMap
+from indexd.search.targets import parse_target
+from indexd.worker.calls import ControlMapMade, MakeControlMap, Priority
+from indexd.worker.handle import WorkerBackend
+from indexd_schemas.control import CONTROL_TYPES, UnknownControlType, find_control_type
+from indexd_schemas.question import ControlMapRequest
+from indexd_schemas.replies import MadeControlMap
 
 
-def control_map(workers: Submits, request: ControlRequest) -> MadeMap:
+def control_map(workers: WorkerBackend, request: ControlMapRequest) -> MadeControlMap:
     """The map of a picture. Raises UsageError for what cannot be made, or what the worker raised."""
-    path = from_text(request.picture).path
+    path = parse_target(request.picture).path
     if path is None:
         raise UsageError("a control map is made of a picture at a path")
     try:
-        kind = control_type(request.type)
-    except UnknownControl as error:
+        kind = find_control_type(request.type)
+    except UnknownControlType as error:
         raise UsageError(str(error)) from None
-    if kind.maker is None:
-        made = ", ".join(one.name for one in TYPES.values() if one.maker)
+    if kind.preprocessor is None:
+        made = ", ".join(one.name for one in CONTROL_TYPES.values() if one.preprocessor)
         raise UsageError(f"nothing here makes {kind.name} maps; there are {made}")
     if (request.width is None) != (request.height is None):
         raise UsageError("width and height are given together")
@@ -31,12 +31,12 @@ def control_map(workers: Submits, request: ControlRequest) -> MadeMap:
         raise UsageError(f"the lower threshold must not be above the upper one ({request.low} and {request.high})")
     size = None if request.width is None or request.height is None else (request.width, request.height)
     began = time.perf_counter()
-    answer = workers.submit(MakeMap(path, kind.name, size, request.low, request.high), priority=Priority.URGENT).result(
-        None
-    )
-    if not isinstance(answer, MapMade):
+    answer = workers.submit(
+        MakeControlMap(path, kind.name, size, request.low, request.high), priority=Priority.URGENT
+    ).result(None)
+    if not isinstance(answer, ControlMapMade):
         raise IndexdError("the worker gave no answer about the control map")
-    return MadeMap(
+    return MadeControlMap(
         path=answer.path,
         type=kind.name,
         method=answer.method,

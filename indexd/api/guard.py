@@ -17,13 +17,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from indexd_schemas.replies import Problem
+from indexd_schemas.replies import ErrorResponse
 
 BODY_LIMIT_BYTES = 2 << 20
-BODY_SECONDS = 30.0
-_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+BODY_TIMEOUT_SECONDS = 30.0
+_METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 # For a browser that got hold of an answer after all: guess no type, run nothing, frame nothing, keep nothing.
-_ON_EVERY_ANSWER = {
+_SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
     "cross-origin-resource-policy": "same-origin",
@@ -33,15 +33,15 @@ _ON_EVERY_ANSWER = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """`rate` requests a second, twice as many at once; a body of `body_bytes` at most, whole within `body_seconds`."""
 
     rate: float = 300.0
     body_bytes: int = BODY_LIMIT_BYTES
-    body_seconds: float = BODY_SECONDS
+    body_seconds: float = BODY_TIMEOUT_SECONDS
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware: refuses with a Problem and closes the connection, or passes the whole body on."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Guard:
         app: ASGIApp,
         hosts: frozenset[str],
         token: str | None,
-        limits: Limits,
+        limits: RequestLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
@@ -57,29 +57,29 @@ class Guard:
         self._token = token
         self._limits = limits
         self._clock = clock
-        self._tokens_left = limits.rate * 2
-        self._counted_at = clock()
+        self._bucket_level = limits.rate * 2
+        self._bucket_filled_at = clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
-        guarded = _with_headers(send)
+        guarded = _with_security_headers(send)
         refusal = self._refusal(headers, scope["method"])
         if refusal is None:
             try:
                 async with asyncio.timeout(self._limits.body_seconds):
-                    body = await _read(receive, headers, self._limits.body_bytes)
+                    body = await _read_body(receive, headers, self._limits.body_bytes)
             except TimeoutError:
                 refusal = (408, f"the request did not arrive within {self._limits.body_seconds:g} s")
             else:
                 if body is not None:
-                    await self._app(scope, _replay(body, receive), guarded)
+                    await self._app(scope, _replay_body(body, receive), guarded)
                     return
                 refusal = (413, f"the request is larger than {self._limits.body_bytes} bytes")
         status, text = refusal
-        reply = Problem(kind="UsageError" if status != 403 else "IndexdError", text=text).model_dump_json()
+        reply = ErrorResponse(kind="UsageError" if status != 403 else "IndexdError", text=text).model_dump_json()
         # What else a stranger would send on this connection is not read.
         closing = {"connection": "close", **({"retry-after": "1"} if status == 429 else {})}
         await Response(reply, status, closing, "application/json")(scope, receive, guarded)
@@ -97,38 +97,41 @@ class Guard:
             # Takes as long for a token that is almost right as for one that is all wrong.
             if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
                 return 401, "the token is missing or wrong; it stands in the token file"
-        if method not in _WITHOUT_BODY and headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        if (
+            method not in _METHODS_WITHOUT_BODY
+            and headers.get("content-type", "").split(";")[0].strip() != "application/json"
+        ):
             return 415, "the body must be JSON (Content-Type: application/json)"
-        if not self._has_room():
+        if not self._take_from_bucket():
             return (
                 429,
                 f"more than {self._limits.rate:g} requests a second; wait a moment (`[api] requests_per_second`)",
             )
         return None
 
-    def _has_room(self) -> bool:
+    def _take_from_bucket(self) -> bool:
         """A token bucket. Only who has passed every other check takes from it: a web page cannot empty it for others."""
         now = self._clock()
-        filled = self._tokens_left + (now - self._counted_at) * self._limits.rate
-        self._tokens_left, self._counted_at = min(filled, self._limits.rate * 2), now
-        if self._tokens_left < 1:
+        filled = self._bucket_level + (now - self._bucket_filled_at) * self._limits.rate
+        self._bucket_level, self._bucket_filled_at = min(filled, self._limits.rate * 2), now
+        if self._bucket_level < 1:
             return False
-        self._tokens_left -= 1
+        self._bucket_level -= 1
         return True
 
 
-def _with_headers(send: Send) -> Send:
+def _with_security_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in _ON_EVERY_ANSWER.items():
+            for name, value in _SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)
 
     return sending
 
 
-async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
+async def _read_body(receive: Receive, headers: Headers, limit: int) -> bytes | None:
     """The whole body, or None when it is over the limit."""
     declared = headers.get("content-length", "0")
     if not declared.isdigit() or int(declared) > limit:
@@ -148,7 +151,7 @@ async def _read(receive: Receive, headers: Headers, limit: int) -> bytes | None:
             return b"".join(parts)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _replay_body(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body that was read already, then whatever comes after it."""
     given = False
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from indexd.jobs.result import item_output
+from indexd.jobs.result import item_report
 from indexd.store.index import Store
 from indexd.store.records import JobRow
-from indexd_schemas.output import Job, ShownJob
+from indexd_schemas.output import JobSummary, ShownJob
 
 
-def job_of(row: JobRow) -> Job:
+def serialize_job(row: JobRow) -> JobSummary:
     """A job as the JSON contract has it."""
-    return Job(
+    return JobSummary(
         id=row.id,
         name=row.name,
         kind=row.kind,
@@ -22,8 +22,8 @@ def job_of(row: JobRow) -> Job:
     )
 
 
-def shown_job(store: Store, row: JobRow) -> ShownJob:
+def serialize_shown_job(store: Store, row: JobRow) -> ShownJob:
     """A job with its pictures and the file as it was admitted."""
     ended = row.state not in ("queued", "running")
-    pictures = [item_output(item, ended=ended) for item in store.jobs.items(row.id)]
-    return ShownJob(job=job_of(row), pictures=pictures, source=row.source.decode("utf-8", "replace"))
+    pictures = [item_report(item, ended=ended) for item in store.jobs.items(row.id)]
+    return ShownJob(job=serialize_job(row), pictures=pictures, source=row.source.decode("utf-8", "replace"))

@@ -11,53 +11,53 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from indexd.api.token import Entrance, new_token, own_token, write_entrance
-from indexd.config import Config, Places
-from indexd.errors import IndexdError, is_shortage
+from indexd.api.token import TcpEndpoint, new_token, read_user_token, write_endpoint
+from indexd.config import Config, ResolvedPaths
+from indexd.errors import IndexdError, is_resource_shortage
 
 BACKLOG = 64
 UNIX_HOSTS = frozenset({"indexd", "localhost"})
 
 
-class Listener(socket.socket):
+class ListeningSocket(socket.socket):
     """A socket that says once that there is no handle for a visitor, who waits meanwhile.
 
     asyncio then looks away for a second; but some versions of it ask on as often as visitors may queue (2048 times by
     uvicorn's default) before they do, log each refusal with its traceback, and set a timer for each.
     """
 
-    _refused = False
+    _shortage_reported = False
 
     def accept(self) -> tuple[socket.socket, Any]:
         """The next visitor. Raises BlockingIOError where there is none, or where the call before told of a shortage."""
-        if self._refused:
-            self._refused = False
+        if self._shortage_reported:
+            self._shortage_reported = False
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         try:
             return super().accept()
         except BlockingIOError:
             raise
         except OSError as error:
-            self._refused = is_shortage(error)
+            self._shortage_reported = is_resource_shortage(error)
             raise
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ApiListener:
     """A listening socket, the Host names it answers to, and the token it asks for (None on a Unix socket)."""
 
     socket: socket.socket
     hosts: frozenset[str]
     token: str | None
     path: Path
-    identity: tuple[int, int]
+    file_identity: tuple[int, int]
 
     def close(self) -> None:
         """Stop listening and take the socket or token file away, if it is still ours."""
         self.socket.close()
         try:
             found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self.identity:
+            if (found.st_dev, found.st_ino) == self.file_identity:
                 os.unlink(self.path)
         except OSError:
             # Gone or unreachable (its folder was removed): nothing is left to tidy.
@@ -72,19 +72,19 @@ def uses_unix_socket(config: Config) -> bool:
     return listen == "unix" or (listen == "auto" and hasattr(socket, "AF_UNIX"))
 
 
-def open_door(config: Config) -> Door:
+def open_listener(config: Config) -> ApiListener:
     """Start listening. The caller holds the instance lock, so a socket left behind belongs to a daemon that is dead."""
-    return _unix(config.places) if uses_unix_socket(config) else _tcp(config)
+    return _listen_unix(config.paths) if uses_unix_socket(config) else _listen_tcp(config)
 
 
-def _unix(places: Places) -> Door:
+def _listen_unix(places: ResolvedPaths) -> ApiListener:
     path = places.socket
-    _private_folder(path.parent)
+    _ensure_private_folder(path.parent)
     if os.path.lexists(path):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise IndexdError(f"{path} is in the way of the socket and is no socket; move it elsewhere")
         os.unlink(path)
-    listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = ListeningSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # Nobody can connect between bind and listen, so the mode is right before the first visitor, whatever the
         # umask is; the umask itself belongs to the whole process and is left alone.
@@ -94,10 +94,10 @@ def _unix(places: Places) -> Door:
     except OSError as error:
         listener.close()
         raise IndexdError(f"cannot open the socket {path}: {error.strerror or error}") from None
-    return Door(listener, UNIX_HOSTS, None, path, _identity(path))
+    return ApiListener(listener, UNIX_HOSTS, None, path, _file_identity(path))
 
 
-def _private_folder(folder: Path) -> None:
+def _ensure_private_folder(folder: Path) -> None:
     """The folder exists and nobody else can put things into it; the shared temporary folder is the reason for asking."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,12 +118,12 @@ def _private_folder(folder: Path) -> None:
         )
 
 
-def _tcp(config: Config) -> Door:
-    api, places = config.settings.api, config.places
-    token = own_token(Path(api.token_file)) if api.token_file else new_token()
-    _private_folder(places.token.parent)
+def _listen_tcp(config: Config) -> ApiListener:
+    api, places = config.settings.api, config.paths
+    token = read_user_token(Path(api.token_file)) if api.token_file else new_token()
+    _ensure_private_folder(places.token.parent)
     address = ip_address(api.address)
-    listener = Listener(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    listener = ListeningSocket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
         # Windows lets another process bind the same port otherwise.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -140,17 +140,17 @@ def _tcp(config: Config) -> Door:
     port = listener.getsockname()[1]
     # Who listens everywhere is met at home.
     near = ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else api.address
-    write_entrance(places.token, Entrance(near, port, token))
+    write_endpoint(places.token, TcpEndpoint(near, port, token))
     names = {"127.0.0.1", "localhost", near} if address.version == 4 else {"::1", "localhost", near}
-    hosts = frozenset({host_name(name, port) for name in names} | {name.lower() for name in api.hosts})
-    return Door(listener, hosts, token, places.token, _identity(places.token))
+    hosts = frozenset({host_header(name, port) for name in names} | {name.lower() for name in api.hosts})
+    return ApiListener(listener, hosts, token, places.token, _file_identity(places.token))
 
 
-def host_name(address: str, port: int) -> str:
+def host_header(address: str, port: int) -> str:
     """How a door is named in a Host header."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _identity(path: Path) -> tuple[int, int]:
+def _file_identity(path: Path) -> tuple[int, int]:
     found = os.lstat(path)
     return found.st_dev, found.st_ino

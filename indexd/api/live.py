@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from indexd.characters.clusterer import Clusterer
-from indexd.pulse import Pulse
+from indexd.characters.clusterer import ClusteringService
+from indexd.pulse import Liveness
 from indexd.store.records import JobRow
 from indexd.watch.service import RootStatus
-from indexd.worker.handle import Submits
+from indexd.worker.handle import WorkerBackend
 
 
-class Watching(Protocol):
+class WatchControl(Protocol):
     """The watch service."""
 
     def status(self) -> Sequence[RootStatus]:
@@ -25,7 +25,7 @@ class Watching(Protocol):
         ...
 
 
-class JobDesk(Protocol):
+class JobControl(Protocol):
     """The jobs facade."""
 
     def submit(self, source: bytes, name: str) -> JobRow:
@@ -42,7 +42,7 @@ class JobDesk(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LiveParts:
+class DaemonContext:
     """`drain` waits until everything that was delivered is recorded; `announce` says that there is new work for models;
     `started_at` is seconds since the epoch.
 
@@ -50,13 +50,13 @@ class LiveParts:
     model is there, with the reason: it failed when last tried. `pulses` are the signs of life of what moves the queues.
     """
 
-    watch: Watching
-    workers: Submits
-    jobs: JobDesk
+    watch: WatchControl
+    workers: WorkerBackend
+    jobs: JobControl
     started_at: float
     drain: Callable[[], None] = lambda: None
-    waits_for: Callable[[], Mapping[str, str]] = dict
-    announce: Callable[[], None] = lambda: None
-    works: Callable[[str], None] = lambda _role: None
-    clusterer: Clusterer | None = None
-    pulses: Callable[[], Sequence[Pulse]] = tuple
+    blocked_roles: Callable[[], Mapping[str, str]] = dict
+    signal_new_work: Callable[[], None] = lambda: None
+    on_model_verified: Callable[[str], None] = lambda _role: None
+    clusterer: ClusteringService | None = None
+    thread_liveness: Callable[[], Sequence[Liveness]] = tuple

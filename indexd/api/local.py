@@ -9,52 +9,60 @@ from indexd import roles
 from indexd.api import keeping
 from indexd.api.control import control_map
 from indexd.api.explain import explain
-from indexd.api.ledger import job_of, shown_job
-from indexd.api.live import LiveParts
-from indexd.api.local_characters import LocalCharacters
-from indexd.api.metrics import JOB_STATES, metrics_text
-from indexd.api.pending import pending_work
-from indexd.api.picture_bytes import PictureBytes
-from indexd.api.pictures import thumbnail, whole
+from indexd.api.ledger import serialize_job, serialize_shown_job
+from indexd.api.live import DaemonContext
+from indexd.api.local_characters import LocalCharacterOperations
+from indexd.api.metrics import JOB_STATES, render_metrics
+from indexd.api.pending import pending_index_tasks
+from indexd.api.picture_bytes import ImageBytes
+from indexd.api.pictures import load_original, load_thumbnail
 from indexd.api.readiness import readiness
 from indexd.api.reparse import reparse
-from indexd.api.standing import roles_now, scanned, status
+from indexd.api.standing import current_role_states, scan_result, status
 from indexd.api.verify import verify_model
-from indexd.characters.operations import regions_with_characters
+from indexd.characters.operations import serialize_regions
 from indexd.config import Config
 from indexd.duplicates.find import find_duplicates
 from indexd.errors import DaemonNotRunning, NothingFound, UsageError
-from indexd.search.embedder import WorkerEmbedder
-from indexd.search.find import find_id, find_row
-from indexd.search.present import extras_of, file_of, image_of, making_of, shown_text
+from indexd.search.embedder import WorkerQueryEmbedder
+from indexd.search.find import find_image_id, find_image_row
+from indexd.search.present import sanitize_text, serialize_extras, serialize_file, serialize_generation, serialize_image
 from indexd.search.run import Search
-from indexd.search.targets import Target
-from indexd.statistics.tell import tell_statistics
+from indexd.search.targets import ImageTarget
+from indexd.statistics.tell import compute_statistics
 from indexd.store.index import Store
 from indexd.store.records import JobRow
-from indexd.worker.handle import Submits
+from indexd.worker.handle import WorkerBackend
 from indexd.worker.workers import Workers
-from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
+from indexd_schemas.library import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
 from indexd_schemas.marks import (
+    AnnotateMatchingRequest,
+    AnnotationPage,
     ExportRequest,
+    ForgetReport,
     ForgetRequest,
-    Forgotten,
-    Imported,
+    ImportReport,
     ImportRequest,
-    MarkMatchingRequest,
-    MarkPage,
-    Relocated,
+    RelocateReport,
     RelocateRequest,
 )
-from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import ControlRequest, Question
-from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.output import (
+    AnnotateReport,
+    DaemonStatus,
+    Explanation,
+    JobList,
+    SearchResults,
+    ShownImage,
+    ShownJob,
+)
+from indexd_schemas.question import ControlMapRequest, SearchRequest
+from indexd_schemas.replies import MadeControlMap, Readiness, ReparseReport, ScanReport, VerifiedModel
 
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
 OWN_WORKERS_STOP_SECONDS = 2.0
 
 
-class LocalOperations(LocalCharacters):
+class LocalOperations(LocalCharacterOperations):
     """Operations over the index in this process; see Operations for what each method promises.
 
     Without `live` there is no daemon: what needs one raises DaemonNotRunning, and models are loaded in workers of our
@@ -65,35 +73,35 @@ class LocalOperations(LocalCharacters):
         self,
         config: Config,
         store: Store,
-        live: LiveParts | None = None,
+        live: DaemonContext | None = None,
         at_end: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(config, store, self._workers, live.clusterer if live is not None else None)
         self._live = live
         self._at_end = at_end
         self._own_workers: Workers | None = None
-        self._search = Search(store, WorkerEmbedder(self._workers, lambda role: roles.need(config, role)))
+        self._search = Search(store, WorkerQueryEmbedder(self._workers, lambda role: roles.require_role(config, role)))
 
-    def query(self, question: Question) -> Answer:
+    def query(self, question: SearchRequest) -> SearchResults:
         """See Operations."""
         return self._search.query(question)
 
-    def show(self, target: Target) -> ShownImage:
+    def show(self, target: ImageTarget) -> ShownImage:
         """See Operations."""
-        row = find_row(self._store, target)
+        row = find_image_row(self._store, target)
         if row is None:
             raise NothingFound(f"{target} is not in the index; `indexd explain` says why")
         raw: dict[str, str] = {}
-        for chunk in self._store.images.raw(row.id):
+        for chunk in self._store.images.raw_chunks(row.id):
             key = chunk.key if chunk.key not in raw else f"{chunk.key}#{sum(k.startswith(chunk.key) for k in raw) + 1}"
-            raw[key] = shown_text(chunk.text)
+            raw[key] = sanitize_text(chunk.text)
         return ShownImage(
-            image=image_of(row),
-            files=[file_of(file) for file in row.files],
-            work=pending_work(self._store, roles_now(self._config, self._live), row.id),
-            regions=regions_with_characters(self._store, self._store.faces.of_image(row.id)),
-            making=making_of(self._store.images.details(row.id)),
-            extras=extras_of(row),
+            image=serialize_image(row),
+            files=[serialize_file(file) for file in row.files],
+            work=pending_index_tasks(self._store, current_role_states(self._config, self._live), row.id),
+            regions=serialize_regions(self._store, self._store.faces.of_image(row.id)),
+            making=serialize_generation(self._store.images.details(row.id)),
+            extras=serialize_extras(row),
             raw=raw,
         )
 
@@ -103,11 +111,11 @@ class LocalOperations(LocalCharacters):
             self._store,
             self._config,
             path,
-            running=self._live is not None,
-            role_states=roles_now(self._config, self._live),
+            daemon_running=self._live is not None,
+            role_states=current_role_states(self._config, self._live),
         )
 
-    def status(self) -> Status:
+    def status(self) -> DaemonStatus:
         """See Operations."""
         return status(self._store, self._config, self._live)
 
@@ -117,37 +125,37 @@ class LocalOperations(LocalCharacters):
 
     def metrics(self) -> str:
         """See Operations."""
-        return metrics_text(self._store, self._config, self._live)
+        return render_metrics(self._store, self._config, self._live)
 
-    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+    def picture(self, image_id: int, *, small: bool) -> ImageBytes:
         """See Operations."""
-        return (thumbnail if small else whole)(self._store, self._config, image_id)
+        return (load_thumbnail if small else load_original)(self._store, self._config, image_id)
 
-    def scan(self, wait: bool) -> Scanned:
+    def scan(self, wait: bool) -> ScanReport:
         """See Operations."""
         live = self._daemon("scan")
         began = time.perf_counter()
         live.watch.scan(None, wait=wait)
         if wait:
             live.drain()
-        return scanned(self._store, live, waited=wait, seconds=time.perf_counter() - began)
+        return scan_result(self._store, live, waited=wait, seconds=time.perf_counter() - began)
 
     def submit(self, source: bytes, name: str) -> ShownJob:
         """See Operations."""
         if "/" in name or "\\" in name or name in (".", ".."):
             raise UsageError(f"a job's name is a file name without folders (got {name!r})")
-        return shown_job(self._store, self._daemon("submit").jobs.submit(source, name))
+        return serialize_shown_job(self._store, self._daemon("submit").jobs.submit(source, name))
 
     def jobs(self, states: Sequence[str], limit: int) -> JobList:
         """See Operations."""
         wrong = [state for state in states if state not in JOB_STATES]
         if wrong:
             raise UsageError(f"there is no state {wrong[0]!r}; states are {', '.join(JOB_STATES)}")
-        return JobList(jobs=[job_of(row) for row in self._store.jobs.list(tuple(states) or None, limit)])
+        return JobList(jobs=[serialize_job(row) for row in self._store.jobs.list(tuple(states) or None, limit)])
 
     def job(self, which: str) -> ShownJob:
         """See Operations."""
-        return shown_job(self._store, self._job(which))
+        return serialize_shown_job(self._store, self._job(which))
 
     def cancel_job(self, which: str) -> ShownJob:
         """See Operations."""
@@ -161,57 +169,57 @@ class LocalOperations(LocalCharacters):
         desk.retry(row.id)
         return self.job(str(row.id))
 
-    def rate(self, targets: Sequence[Target], rating: int) -> Marked:
+    def rate(self, targets: Sequence[ImageTarget], rating: int) -> AnnotateReport:
         """See Operations."""
         if not 0 <= rating <= 5:
             raise UsageError(f"a rating is 0 to 5 (got {rating})")
         ids, not_found = self._ids(targets)
         if ids:
-            self._store.marks.rate(ids, rating)
-        return Marked(changed=len(ids), not_found=not_found)
+            self._store.annotations.rate(ids, rating)
+        return AnnotateReport(changed=len(ids), not_found=not_found)
 
-    def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
+    def tag(self, targets: Sequence[ImageTarget], add: Sequence[str], remove: Sequence[str]) -> AnnotateReport:
         """See Operations."""
         keeping.check_tags(add, remove)
         ids, not_found = self._ids(targets)
         if ids:
-            self._store.marks.tag(ids, add, remove)
-        return Marked(changed=len(ids), not_found=not_found)
+            self._store.annotations.tag(ids, add, remove)
+        return AnnotateReport(changed=len(ids), not_found=not_found)
 
-    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+    def note(self, targets: Sequence[ImageTarget], text: str, append: bool) -> AnnotateReport:
         """See Operations."""
         ids, not_found = self._ids(targets)
         if ids:
-            self._store.marks.note(ids, text, append=append)
-        return Marked(changed=len(ids), not_found=not_found)
+            self._store.annotations.note(ids, text, append=append)
+        return AnnotateReport(changed=len(ids), not_found=not_found)
 
-    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+    def mark_matching(self, request: AnnotateMatchingRequest) -> AnnotateReport:
         """See Operations."""
-        return keeping.mark_matching(self._store, request)
+        return keeping.annotate_matching(self._store, request)
 
-    def export_page(self, request: ExportRequest) -> MarkPage:
+    def export_page(self, request: ExportRequest) -> AnnotationPage:
         """See Operations."""
         return keeping.export_page(self._store, request)
 
-    def import_marks(self, request: ImportRequest) -> Imported:
+    def import_marks(self, request: ImportRequest) -> ImportReport:
         """See Operations."""
-        return keeping.import_marks(self._store, request)
+        return keeping.import_annotations(self._store, request)
 
-    def relocate(self, request: RelocateRequest) -> Relocated:
+    def relocate(self, request: RelocateRequest) -> RelocateReport:
         """See Operations."""
         return keeping.relocate(self._store, self._config, self._live, request)
 
-    def forget(self, request: ForgetRequest) -> Forgotten:
+    def forget(self, request: ForgetRequest) -> ForgetReport:
         """See Operations."""
         return keeping.forget(self._store, self._config, self._live, request)
 
-    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+    def duplicates(self, question: DuplicatesRequest) -> DuplicatesReport:
         """See Operations."""
         return find_duplicates(self._store, question)
 
-    def stats(self, question: StatsQuestion) -> Statistics:
+    def stats(self, question: StatsRequest) -> StatisticsReport:
         """See Operations."""
-        return tell_statistics(self._store, question)
+        return compute_statistics(self._store, question)
 
     def verify_model(self, role: str) -> VerifiedModel:
         """See Operations."""
@@ -219,16 +227,16 @@ class LocalOperations(LocalCharacters):
             raise UsageError(f"there is no role {role!r}; roles are {', '.join(roles.ALL_ROLES)}")
         verified = verify_model(self._config, self._workers(), role)
         if self._live is not None:
-            self._live.works(role)
+            self._live.on_model_verified(role)
         return verified
 
-    def control_map(self, request: ControlRequest) -> MadeMap:
+    def control_map(self, request: ControlMapRequest) -> MadeControlMap:
         """See Operations."""
         return control_map(self._workers(), request)
 
-    def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
+    def reparse(self, after: int, limit: int, everything: bool) -> ReparseReport:
         """See Operations."""
-        return reparse(self._store, after, limit, everything, self._live.announce if self._live else None)
+        return reparse(self._store, after, limit, everything, self._live.signal_new_work if self._live else None)
 
     def close(self) -> None:
         """End our own workers and let go of the index; inside the daemon both belong to it, and nothing happens."""
@@ -239,12 +247,12 @@ class LocalOperations(LocalCharacters):
         if self._at_end is not None:
             self._at_end()
 
-    def _daemon(self, what: str) -> LiveParts:
+    def _daemon(self, what: str) -> DaemonContext:
         if self._live is None:
             raise DaemonNotRunning(f"{what} needs the daemon, and it is not running; start it with `indexd run`")
         return self._live
 
-    def _workers(self) -> Submits:
+    def _workers(self) -> WorkerBackend:
         if self._live is not None:
             return self._live.workers
         if self._own_workers is None:
@@ -258,11 +266,11 @@ class LocalOperations(LocalCharacters):
             raise NothingFound(f"there is no job {which!r}; `indexd jobs list` shows them")
         return row
 
-    def _ids(self, targets: Sequence[Target]) -> tuple[list[int], list[str]]:
+    def _ids(self, targets: Sequence[ImageTarget]) -> tuple[list[int], list[str]]:
         found: dict[int, None] = {}
         not_found = []
         for target in targets:
-            image_id = find_id(self._store, target)
+            image_id = find_image_id(self._store, target)
             if image_id is None:
                 not_found.append(str(target))
             else:

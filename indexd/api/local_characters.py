@@ -5,53 +5,59 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from indexd.characters.clusterer import Clusterer
-from indexd.characters.keeper import Keeper
-from indexd.characters.operations import correct, correction_log, list_characters, show_character, suggest
+from indexd.characters.clusterer import ClusteringService
+from indexd.characters.keeper import FaceAssigner
+from indexd.characters.operations import (
+    apply_correction,
+    correction_log,
+    list_characters,
+    show_character,
+    suggest_corrections,
+)
 from indexd.characters.sampling import take_sample
 from indexd.config import Config
 from indexd.store.index import Store
-from indexd.worker.handle import Submits
+from indexd.worker.handle import WorkerBackend
 from indexd_schemas.characters import (
     CharacterList,
-    CharacterQuestion,
-    CharactersQuestion,
+    CharacterListRequest,
+    CharacterRequest,
     ClusteringState,
     ClusterRequest,
-    Corrected,
-    Correction,
     CorrectionLog,
-    Sample,
-    SampleQuestion,
+    CorrectionRequest,
+    CorrectionResult,
+    SampleRequest,
+    SampleResult,
     ShownCharacter,
     Suggestions,
 )
 
 
-class LocalCharacters:
+class LocalCharacterOperations:
     """The part of LocalOperations that is about characters. `clusterer` is the daemon's; without it one of our own is made
     when it is needed, over the workers that `workers` gives."""
 
     def __init__(
-        self, config: Config, store: Store, workers: Callable[[], Submits], clusterer: Clusterer | None
+        self, config: Config, store: Store, workers: Callable[[], WorkerBackend], clusterer: ClusteringService | None
     ) -> None:
         self._config = config
         self._store = store
-        self._lent_workers = workers
-        self._daemons_clusterer = clusterer
-        self._own_clusterer: Clusterer | None = None
+        self._get_workers = workers
+        self._daemon_clusterer = clusterer
+        self._own_clusterer: ClusteringService | None = None
 
-    def characters(self, question: CharactersQuestion) -> CharacterList:
+    def characters(self, question: CharacterListRequest) -> CharacterList:
         """See Operations."""
         return list_characters(self._store, question)
 
-    def character(self, question: CharacterQuestion) -> ShownCharacter:
+    def character(self, question: CharacterRequest) -> ShownCharacter:
         """See Operations."""
         return show_character(self._store, question)
 
-    def correct(self, correction: Correction) -> Corrected:
+    def correct(self, correction: CorrectionRequest) -> CorrectionResult:
         """See Operations."""
-        return correct(self._store, correction)
+        return apply_correction(self._store, correction)
 
     def corrections(self, limit: int) -> CorrectionLog:
         """See Operations."""
@@ -59,7 +65,7 @@ class LocalCharacters:
 
     def suggest(self) -> Suggestions:
         """See Operations."""
-        return suggest(self._store)
+        return suggest_corrections(self._store)
 
     def cluster(self, request: ClusterRequest) -> ClusteringState:
         """See Operations."""
@@ -68,9 +74,9 @@ class LocalCharacters:
             clusterer.start()
         elif request.action == "cancel":
             clusterer.cancel()
-        return ClusteringState(**dataclasses.asdict(clusterer.standing()))
+        return ClusteringState(**dataclasses.asdict(clusterer.progress()))
 
-    def sample(self, question: SampleQuestion) -> Sample:
+    def sample(self, question: SampleRequest) -> SampleResult:
         """See Operations."""
         return take_sample(self._store, question)
 
@@ -79,11 +85,13 @@ class LocalCharacters:
         if self._own_clusterer is not None:
             self._own_clusterer.stop()
 
-    def _clusterer(self) -> Clusterer:
-        if self._daemons_clusterer is not None:
-            return self._daemons_clusterer
+    def _clusterer(self) -> ClusteringService:
+        if self._daemon_clusterer is not None:
+            return self._daemon_clusterer
         if self._own_clusterer is None:
-            wanted, places = self._config.settings.characters, self._config.places
-            keeper = Keeper(self._store, wanted.threshold, wanted.margin)
-            self._own_clusterer = Clusterer(self._store, self._lent_workers, keeper, places.cache, wanted.min_faces)
+            wanted, places = self._config.settings.characters, self._config.paths
+            keeper = FaceAssigner(self._store, wanted.threshold, wanted.margin)
+            self._own_clusterer = ClusteringService(
+                self._store, self._get_workers, keeper, places.cache, wanted.min_faces
+            )
         return self._own_clusterer

@@ -5,47 +5,55 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from indexd.api.picture_bytes import PictureBytes
-from indexd.search.targets import Target
+from indexd.api.picture_bytes import ImageBytes
+from indexd.search.targets import ImageTarget
 from indexd_schemas.characters import (
     CharacterList,
-    CharacterQuestion,
-    CharactersQuestion,
+    CharacterListRequest,
+    CharacterRequest,
     ClusteringState,
     ClusterRequest,
-    Corrected,
-    Correction,
     CorrectionLog,
-    Sample,
-    SampleQuestion,
+    CorrectionRequest,
+    CorrectionResult,
+    SampleRequest,
+    SampleResult,
     ShownCharacter,
     Suggestions,
 )
-from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
+from indexd_schemas.library import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
 from indexd_schemas.marks import (
+    AnnotateMatchingRequest,
+    AnnotationPage,
     ExportRequest,
+    ForgetReport,
     ForgetRequest,
-    Forgotten,
-    Imported,
+    ImportReport,
     ImportRequest,
-    MarkMatchingRequest,
-    MarkPage,
-    Relocated,
+    RelocateReport,
     RelocateRequest,
 )
-from indexd_schemas.output import Answer, Explanation, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import ControlRequest, Question
-from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.output import (
+    AnnotateReport,
+    DaemonStatus,
+    Explanation,
+    JobList,
+    SearchResults,
+    ShownImage,
+    ShownJob,
+)
+from indexd_schemas.question import ControlMapRequest, SearchRequest
+from indexd_schemas.replies import MadeControlMap, Readiness, ReparseReport, ScanReport, VerifiedModel
 
 
 class Operations(Protocol):
     """Every method raises IndexdError with a sentence: NothingFound, UsageError, DaemonNotRunning, StoreError, …"""
 
-    def query(self, question: Question) -> Answer:
+    def query(self, question: SearchRequest) -> SearchResults:
         """The pictures that answer a question, best first."""
         ...
 
-    def show(self, target: Target) -> ShownImage:
+    def show(self, target: ImageTarget) -> ShownImage:
         """Everything that is known of one picture."""
         ...
 
@@ -53,7 +61,7 @@ class Operations(Protocol):
         """Whether a file (absolute path) is indexed, what is pending, or why it was skipped."""
         ...
 
-    def status(self) -> Status:
+    def status(self) -> DaemonStatus:
         """How everything stands."""
         ...
 
@@ -65,11 +73,11 @@ class Operations(Protocol):
         """Numbers to watch over time, in Prometheus' text format."""
         ...
 
-    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+    def picture(self, image_id: int, *, small: bool) -> ImageBytes:
         """The bytes of a picture, or of its thumbnail. Raises NothingFound."""
         ...
 
-    def scan(self, wait: bool) -> Scanned:
+    def scan(self, wait: bool) -> ScanReport:
         """Compare every root with the index now. Needs the daemon."""
         ...
 
@@ -93,55 +101,55 @@ class Operations(Protocol):
         """Queue the failed and cancelled pictures of a job again. Needs the daemon."""
         ...
 
-    def rate(self, targets: Sequence[Target], rating: int) -> Marked:
+    def rate(self, targets: Sequence[ImageTarget], rating: int) -> AnnotateReport:
         """Rate pictures 1 to 5; 0 takes the rating away."""
         ...
 
-    def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
+    def tag(self, targets: Sequence[ImageTarget], add: Sequence[str], remove: Sequence[str]) -> AnnotateReport:
         """Put tags on pictures and take tags off."""
         ...
 
-    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+    def note(self, targets: Sequence[ImageTarget], text: str, append: bool) -> AnnotateReport:
         """Set the note of pictures, or add a line to it; an empty text takes it away."""
         ...
 
-    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+    def mark_matching(self, request: AnnotateMatchingRequest) -> AnnotateReport:
         """Rate, tag or note every picture that meets all filters; a dry run counts them."""
         ...
 
-    def export_page(self, request: ExportRequest) -> MarkPage:
+    def export_page(self, request: ExportRequest) -> AnnotationPage:
         """A page of everything that people put in, by content, what waits for unknown contents included."""
         ...
 
-    def import_marks(self, request: ImportRequest) -> Imported:
+    def import_marks(self, request: ImportRequest) -> ImportReport:
         """Merge what was exported; what is said of unknown contents waits until they appear."""
         ...
 
-    def relocate(self, request: RelocateRequest) -> Relocated:
+    def relocate(self, request: RelocateRequest) -> RelocateReport:
         """A whole tree lies under another path now; nothing is read, neither path need be there."""
         ...
 
-    def forget(self, request: ForgetRequest) -> Forgotten:
+    def forget(self, request: ForgetRequest) -> ForgetReport:
         """Take what is missing out of the index. Never touches a file."""
         ...
 
-    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+    def duplicates(self, question: DuplicatesRequest) -> DuplicatesReport:
         """Groups of the same or similar pictures, each with the one to keep. Changes nothing."""
         ...
 
-    def stats(self, question: StatsQuestion) -> Statistics:
+    def stats(self, question: StatsRequest) -> StatisticsReport:
         """What there is, by model and the like, and what well rated pictures have in common."""
         ...
 
-    def characters(self, question: CharactersQuestion) -> CharacterList:
+    def characters(self, question: CharacterListRequest) -> CharacterList:
         """Every character, the largest first."""
         ...
 
-    def character(self, question: CharacterQuestion) -> ShownCharacter:
+    def character(self, question: CharacterRequest) -> ShownCharacter:
         """One character with some of its faces."""
         ...
 
-    def correct(self, correction: Correction) -> Corrected:
+    def correct(self, correction: CorrectionRequest) -> CorrectionResult:
         """Put something right about characters, or undo that; what is said here no clustering undoes."""
         ...
 
@@ -157,7 +165,7 @@ class Operations(Protocol):
         """Begin a clustering of all faces in the background, see how it stands, or cancel it."""
         ...
 
-    def sample(self, question: SampleQuestion) -> Sample:
+    def sample(self, question: SampleRequest) -> SampleResult:
         """A few pictures of a character, or of a query."""
         ...
 
@@ -165,11 +173,11 @@ class Operations(Protocol):
         """Load the model of a role and run it once. Raises ModelOff."""
         ...
 
-    def control_map(self, request: ControlRequest) -> MadeMap:
+    def control_map(self, request: ControlMapRequest) -> MadeControlMap:
         """Make the control map of a picture, or find it in the cache. Raises UsageError for an unknown type, ModelOff."""
         ...
 
-    def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
+    def reparse(self, after: int, limit: int, everything: bool) -> ReparseReport:
         """Read the stored metadata of the next images above the id `after` again; without `everything`, of those only
         that an older reader read."""
         ...

@@ -11,16 +11,16 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_CONNECTIONS = 64
-HEAD_SECONDS = 10.0
-HEAD_BYTES = 64 << 10
+MAX_CONNECTIONS = 64
+HEAD_TIMEOUT_SECONDS = 10.0
+MAX_HEAD_BYTES = 64 << 10
 
 
-class Patient(H11Protocol):
+class LimitedHttpProtocol(H11Protocol):
     """HTTP/1.1 with a time limit on heads and a limit on connections."""
 
-    head_seconds = HEAD_SECONDS
-    most_connections = MOST_CONNECTIONS
+    head_timeout_seconds = HEAD_TIMEOUT_SECONDS
+    max_connections = MAX_CONNECTIONS
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -29,39 +29,41 @@ class Patient(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A visitor; one too many is sent away at once."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        if len(self.connections) > self.most_connections:
-            self._send_away(b"503 Service Unavailable")
+        if len(self.connections) > self.max_connections:
+            self._reject_connection(b"503 Service Unavailable")
         else:
-            self._watch_head()
+            self._update_head_timer()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head or a body."""
         super().data_received(data)
-        self._watch_head()
+        self._update_head_timer()
 
     def on_response_complete(self) -> None:
         """Answered; the head of the next request has its time from now on."""
         super().on_response_complete()
-        self._watch_head()
+        self._update_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone."""
-        self._stop_watching()
+        self._cancel_head_timer()
         super().connection_lost(exc)
 
-    def _watch_head(self) -> None:
+    def _update_head_timer(self) -> None:
         if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
-            self._stop_watching()
+            self._cancel_head_timer()
         elif self._head_timer is None:
             # Started once and not at every byte: a slow trickle is what this is against.
-            self._head_timer = self.loop.call_later(self.head_seconds, self._send_away, b"408 Request Timeout")
+            self._head_timer = self.loop.call_later(
+                self.head_timeout_seconds, self._reject_connection, b"408 Request Timeout"
+            )
 
-    def _stop_watching(self) -> None:
+    def _cancel_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _send_away(self, status: bytes) -> None:
+    def _reject_connection(self, status: bytes) -> None:
         self._head_timer = None
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from indexd.layers.description import LAYERS
 from indexd.store.index import Store
-from indexd_schemas.output import PendingWork, RoleState
+from indexd_schemas.output import PendingTask, RoleState
 
 
-def pending_work(store: Store, roles: Sequence[RoleState], image_id: int) -> list[PendingWork]:
+def pending_index_tasks(store: Store, roles: Sequence[RoleState], image_id: int) -> list[PendingTask]:
     """The picture's open work, stage by stage; `roles` say which model is off, and why."""
-    rows = store.work.of_image(image_id)
+    rows = store.index_tasks.of_image(image_id)
     if not rows:
         return []
     off = {state.role: state.detail for state in roles if not state.on}
@@ -20,6 +20,6 @@ def pending_work(store: Store, roles: Sequence[RoleState], image_id: int) -> lis
         layer = LAYERS.get(row.stage)
         waits_for = f"{layer.role} is off, because {off[layer.role]}" if layer and layer.role in off else None
         pending.append(
-            PendingWork(stage=row.stage, state=row.state, attempts=row.attempts, error=row.error, waits_for=waits_for)
+            PendingTask(stage=row.stage, state=row.state, attempts=row.attempts, error=row.error, waits_for=waits_for)
         )
     return pending

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class PictureBytes:
+class ImageBytes:
     """A picture as it is sent; `name` is the file name to offer."""
 
     data: bytes

@@ -6,18 +6,18 @@ import os
 
 from blake3 import blake3
 
-from indexd.api.picture_bytes import PictureBytes
+from indexd.api.picture_bytes import ImageBytes
 from indexd.config import Config
-from indexd.errors import IndexdError, NothingFound, NotRegular
+from indexd.errors import IndexdError, NothingFound, NotRegularFile
 from indexd.images.thumbnail import thumbnail_path
 from indexd.store.index import Store
 from indexd.store.records import FileRow
-from indexd.watch.elsewhere import inside
+from indexd.watch.elsewhere import is_inside
 from indexd.watch.folders import watched_folders
 from indexd.watch.regular import open_regular
 
-MOST_BYTES = 256 << 20
-_TYPES = {
+MAX_FILE_BYTES = 256 << 20
+_MEDIA_TYPES = {
     "PNG": "image/png",
     "JPEG": "image/jpeg",
     "WEBP": "image/webp",
@@ -26,22 +26,22 @@ _TYPES = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
-_UNKNOWN = "application/octet-stream"
+_UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 
 
-def thumbnail(store: Store, config: Config, image_id: int) -> PictureBytes:
+def load_thumbnail(store: Store, config: Config, image_id: int) -> ImageBytes:
     """The thumbnail. Raises NothingFound when there is no such picture, or none was made of it yet."""
-    content_hash = store.images.hashes([image_id]).get(image_id)
+    content_hash = store.images.content_hashes([image_id]).get(image_id)
     if content_hash is None:
         raise NothingFound(f"there is no picture #{image_id}")
     try:
-        with open_regular(thumbnail_path(config.places.thumbnails, content_hash)) as file:
-            return PictureBytes(file.read(MOST_BYTES), "image/webp", f"{image_id}.webp")
-    except (OSError, NotRegular):
+        with open_regular(thumbnail_path(config.paths.thumbnails, content_hash)) as file:
+            return ImageBytes(file.read(MAX_FILE_BYTES), "image/webp", f"{image_id}.webp")
+    except (OSError, NotRegularFile):
         raise NothingFound(f"#{image_id} has no thumbnail yet") from None
 
 
-def whole(store: Store, config: Config, image_id: int) -> PictureBytes:
+def load_original(store: Store, config: Config, image_id: int) -> ImageBytes:
     """A file of the picture that is in a watched folder and still holds what was indexed.
 
     That its bytes have the hash of the index is what makes this safe: whatever was put in the place of the file, by a
@@ -52,20 +52,20 @@ def whole(store: Store, config: Config, image_id: int) -> PictureBytes:
         raise NothingFound(f"there is no picture #{image_id}")
     roots = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
     for file in row.files:
-        data = _read(file, roots)
+        data = _read_watched_file(file, roots)
         if data is not None and blake3(data).digest() == row.content_hash:
             name = os.path.basename(os.fsdecode(file.path)).encode("utf-8", "replace").decode()
-            return PictureBytes(data, _TYPES.get(row.format, _UNKNOWN), name)
+            return ImageBytes(data, _MEDIA_TYPES.get(row.format, _UNKNOWN_MEDIA_TYPE), name)
     raise NothingFound(f"no file of #{image_id} is there that holds what was indexed; `indexd explain` says more")
 
 
-def _read(file: FileRow, roots: list[bytes]) -> bytes | None:
-    if file.missing_since is not None or not any(inside(root, file.path) for root in roots):
+def _read_watched_file(file: FileRow, roots: list[bytes]) -> bytes | None:
+    if file.missing_since is not None or not any(is_inside(root, file.path) for root in roots):
         return None
     try:
         # The links of folders are followed now, once; the check and the opening then speak of the same file.
         with open_regular(os.path.join(os.path.realpath(os.path.dirname(file.path)), os.path.basename(file.path))) as f:
-            data = f.read(MOST_BYTES + 1)
+            data = f.read(MAX_FILE_BYTES + 1)
     except (OSError, IndexdError):
         return None
-    return data if len(data) <= MOST_BYTES else None
+    return data if len(data) <= MAX_FILE_BYTES else None

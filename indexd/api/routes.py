@@ -18,36 +18,36 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from indexd.api.exposition import CONTENT_TYPE
+from indexd.api.exposition import PROMETHEUS_CONTENT_TYPE
 from indexd.api.operations import Operations
-from indexd.errors import DaemonNotRunning, IndexdError, NothingFound, Refused, UsageError
-from indexd.search.targets import from_text
+from indexd.errors import DaemonNotRunning, IndexdError, JobRefused, NothingFound, UsageError
+from indexd.search.targets import parse_target
 from indexd_schemas.characters import (
-    CharacterQuestion,
-    CharactersQuestion,
+    CharacterListRequest,
+    CharacterRequest,
     ClusterRequest,
-    Correction,
-    SampleQuestion,
+    CorrectionRequest,
+    SampleRequest,
 )
-from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
+from indexd_schemas.library import DuplicatesRequest, StatsRequest
 from indexd_schemas.marks import (
+    AnnotateMatchingRequest,
     ExportRequest,
     ForgetRequest,
     ImportRequest,
-    MarkMatchingRequest,
     NoteRequest,
     RelocateRequest,
 )
 from indexd_schemas.question import (
-    ControlRequest,
-    Question,
+    ControlMapRequest,
     RateRequest,
     ReparseRequest,
     ScanRequest,
+    SearchRequest,
     SubmitRequest,
     TagRequest,
 )
-from indexd_schemas.replies import Alive, Problem
+from indexd_schemas.replies import ErrorResponse, Health
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class RawResponse:
     """An answer that is no JSON document, or has a status of its own."""
 
     content: bytes
@@ -64,26 +64,26 @@ class Plain:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Operations, Mapping[str, str], bytes], BaseModel | Plain]
+Handler = Callable[[Operations, Mapping[str, str], bytes], BaseModel | RawResponse]
 
 _STATUS: tuple[tuple[type[IndexdError], int], ...] = (
     (UsageError, 400),
     (NothingFound, 404),
-    (Refused, 422),
+    (JobRefused, 422),
     (DaemonNotRunning, 503),
 )
 
 
 def _query(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.query(_parsed(Question, body))
+    return operations.query(_parsed(SearchRequest, body))
 
 
 def _show(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
-    return operations.show(from_text(_wanted(given, "target")))
+    return operations.show(parse_target(_wanted(given, "target")))
 
 
 def _explain(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
-    path = from_text(_wanted(given, "target")).path
+    path = parse_target(_wanted(given, "target")).path
     if path is None:
         raise UsageError("only a path can be explained")
     return operations.explain(path)
@@ -93,29 +93,29 @@ def _status(operations: Operations, _given: Mapping[str, str], _body: bytes) -> 
     return operations.status()
 
 
-def _ready(operations: Operations, _given: Mapping[str, str], _body: bytes) -> Plain:
+def _ready(operations: Operations, _given: Mapping[str, str], _body: bytes) -> RawResponse:
     found = operations.ready()
-    return Plain(found.model_dump_json().encode(), status=200 if found.ready else 503)
+    return RawResponse(found.model_dump_json().encode(), status=200 if found.ready else 503)
 
 
-def _metrics(operations: Operations, _given: Mapping[str, str], _body: bytes) -> Plain:
-    return Plain(operations.metrics().encode(), CONTENT_TYPE)
+def _metrics(operations: Operations, _given: Mapping[str, str], _body: bytes) -> RawResponse:
+    return RawResponse(operations.metrics().encode(), PROMETHEUS_CONTENT_TYPE)
 
 
-def _thumbnail(operations: Operations, given: Mapping[str, str], _body: bytes) -> Plain:
+def _thumbnail(operations: Operations, given: Mapping[str, str], _body: bytes) -> RawResponse:
     return _picture(operations, given, small=True)
 
 
-def _file(operations: Operations, given: Mapping[str, str], _body: bytes) -> Plain:
+def _file(operations: Operations, given: Mapping[str, str], _body: bytes) -> RawResponse:
     return _picture(operations, given, small=False)
 
 
-def _picture(operations: Operations, given: Mapping[str, str], *, small: bool) -> Plain:
-    image_id = from_text(f"id:{given['id']}").image_id
+def _picture(operations: Operations, given: Mapping[str, str], *, small: bool) -> RawResponse:
+    image_id = parse_target(f"id:{given['id']}").image_id
     assert image_id is not None
     found = operations.picture(image_id, small=small)
     # RFC 6266, RFC 5987: percent-encoded, so that no name can end the header or begin another.
-    return Plain(
+    return RawResponse(
         found.data,
         found.media_type,
         headers={"content-disposition": f"inline; filename*=UTF-8''{quote(found.name, safe='')}"},
@@ -149,21 +149,21 @@ def _retry(operations: Operations, given: Mapping[str, str], _body: bytes) -> Ba
 
 def _rate(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
     request = _parsed(RateRequest, body)
-    return operations.rate([from_text(text) for text in request.targets], request.rating)
+    return operations.rate([parse_target(text) for text in request.targets], request.rating)
 
 
 def _tag(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
     request = _parsed(TagRequest, body)
-    return operations.tag([from_text(text) for text in request.targets], request.add, request.remove)
+    return operations.tag([parse_target(text) for text in request.targets], request.add, request.remove)
 
 
 def _note(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
     request = _parsed(NoteRequest, body)
-    return operations.note([from_text(text) for text in request.targets], request.text, request.append)
+    return operations.note([parse_target(text) for text in request.targets], request.text, request.append)
 
 
 def _mark_matching(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.mark_matching(_parsed(MarkMatchingRequest, body))
+    return operations.mark_matching(_parsed(AnnotateMatchingRequest, body))
 
 
 def _export_page(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
@@ -183,23 +183,23 @@ def _forget(operations: Operations, _given: Mapping[str, str], body: bytes) -> B
 
 
 def _duplicates(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.duplicates(_parsed(DuplicatesQuestion, body))
+    return operations.duplicates(_parsed(DuplicatesRequest, body))
 
 
 def _stats(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.stats(_parsed(StatsQuestion, body))
+    return operations.stats(_parsed(StatsRequest, body))
 
 
 def _characters(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.characters(_parsed(CharactersQuestion, body))
+    return operations.characters(_parsed(CharacterListRequest, body))
 
 
 def _character(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.character(_parsed(CharacterQuestion, body))
+    return operations.character(_parsed(CharacterRequest, body))
 
 
 def _correct(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.correct(_parsed(Correction, body))
+    return operations.correct(_parsed(CorrectionRequest, body))
 
 
 def _corrections(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
@@ -215,7 +215,7 @@ def _cluster(operations: Operations, _given: Mapping[str, str], body: bytes) -> 
 
 
 def _sample(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.sample(_parsed(SampleQuestion, body))
+    return operations.sample(_parsed(SampleRequest, body))
 
 
 def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> BaseModel:
@@ -223,7 +223,7 @@ def _verify(operations: Operations, given: Mapping[str, str], _body: bytes) -> B
 
 
 def _control(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
-    return operations.control_map(_parsed(ControlRequest, body))
+    return operations.control_map(_parsed(ControlMapRequest, body))
 
 
 def _reparse(operations: Operations, _given: Mapping[str, str], body: bytes) -> BaseModel:
@@ -278,13 +278,13 @@ def application(operations: Operations, pool: Executor) -> Starlette:
 
 async def _health(_request: Request) -> Response:
     """Answered by the door itself: what hangs on the index or on a full pool is not asked."""
-    return Response(Alive().model_dump_json(), media_type="application/json")
+    return Response(Health().model_dump_json(), media_type="application/json")
 
 
 async def _no_such(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     text = f"there is no {request.method} {request.url.path[:200]} at this door; docs/api.md lists what there is"
-    problem = Problem(kind="UsageError", text=text).model_dump_json()
+    problem = ErrorResponse(kind="UsageError", text=text).model_dump_json()
     return Response(problem, error.status_code, error.headers, "application/json")
 
 
@@ -304,10 +304,10 @@ def _endpoint(operations: Operations, handler: Handler, pool: Executor) -> Calla
     return endpoint
 
 
-def _carry_out(operations: Operations, handler: Handler, given: Mapping[str, str], body: bytes) -> Plain:
+def _carry_out(operations: Operations, handler: Handler, given: Mapping[str, str], body: bytes) -> RawResponse:
     try:
         answer = handler(operations, given, body)
-        return answer if isinstance(answer, Plain) else Plain(answer.model_dump_json().encode())
+        return answer if isinstance(answer, RawResponse) else RawResponse(answer.model_dump_json().encode())
     except IndexdError as error:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 409)
         return _problem(status, type(error).__name__, str(error))
@@ -317,8 +317,8 @@ def _carry_out(operations: Operations, handler: Handler, given: Mapping[str, str
         return _problem(500, "IndexdError", text)
 
 
-def _problem(status: int, kind: str, text: str) -> Plain:
-    return Plain(Problem(kind=kind, text=text).model_dump_json().encode(), status=status)
+def _problem(status: int, kind: str, text: str) -> RawResponse:
+    return RawResponse(ErrorResponse(kind=kind, text=text).model_dump_json().encode(), status=status)
 
 
 def _limit(given: Mapping[str, str]) -> int:

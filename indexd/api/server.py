@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from indexd.api.guard import Guard, Limits
-from indexd.api.listen import Door, open_door
+from indexd.api.guard import RequestLimits, SecurityMiddleware
+from indexd.api.listen import ApiListener, open_listener
 from indexd.api.operations import Operations
-from indexd.api.patience import HEAD_BYTES, Patient
+from indexd.api.patience import MAX_HEAD_BYTES, LimitedHttpProtocol
 from indexd.api.routes import application
 from indexd.config import Config
-from indexd.pulse import Pulse
+from indexd.pulse import Liveness
 
 log = logging.getLogger(__name__)
 
@@ -25,33 +25,33 @@ OPERATION_THREADS = 6
 GRACE_SECONDS = 3
 
 
-class _Quiet(uvicorn.Server):
+class _EventDrivenServer(uvicorn.Server):
     """uvicorn's own loop looks at the clock every 0.1 s for headers that are not sent here; this one sleeps."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._leave: asyncio.Event | None = None
+        self._exit_event: asyncio.Event | None = None
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._leave = asyncio.Event()
+        self._exit_event = asyncio.Event()
         self._on_ready()
-        await self._leave.wait()
+        await self._exit_event.wait()
 
-    def leave(self) -> None:
+    def end_loop(self) -> None:
         """End the loop, from any thread."""
-        if self._leave is not None:
-            self.soon(self._leave.set)
+        if self._exit_event is not None:
+            self.call_soon(self._exit_event.set)
 
-    def soon(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: Callable[[], None]) -> None:
         """Have the loop make this call when it comes round, from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call)
 
 
-class Server:
+class ApiServer:
     """Answers at the local door until `stop`. The caller holds the instance lock."""
 
     def __init__(
@@ -61,28 +61,30 @@ class Server:
         self._operations = operations
         self._on_failure = on_failure
         self._ready = threading.Event()
-        self._door: Door | None = None
-        self._server: _Quiet | None = None
+        self._listener: ApiListener | None = None
+        self._server: _EventDrivenServer | None = None
         self._thread: threading.Thread | None = None
-        self.pulse = Pulse("door", wake=self._ask)
+        self.liveness = Liveness("door", wake=self._request_beat)
 
     @property
-    def door(self) -> Door:
+    def listener(self) -> ApiListener:
         """The open door; only after `start`."""
-        assert self._door is not None
-        return self._door
+        assert self._listener is not None
+        return self._listener
 
     def start(self) -> None:
         """Open the door and return when it answers. Raises IndexdError when it cannot be opened."""
-        self._door = open_door(self._config)
+        self._listener = open_listener(self._config)
         pool = ThreadPoolExecutor(OPERATION_THREADS, thread_name_prefix="door")
-        limits = Limits(rate=self._config.settings.api.requests_per_second)
-        guard = Guard(application(self._operations, pool), self._door.hosts, self._door.token, limits)
+        limits = RequestLimits(rate=self._config.settings.api.requests_per_second)
+        guard = SecurityMiddleware(
+            application(self._operations, pool), self._listener.hosts, self._listener.token, limits
+        )
         settings = uvicorn.Config(
             guard,
             loop="asyncio",
-            http=Patient,
-            h11_max_incomplete_event_size=HEAD_BYTES,
+            http=LimitedHttpProtocol,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -92,7 +94,7 @@ class Server:
             date_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        self._server = _Quiet(settings, self._ready.set)
+        self._server = _EventDrivenServer(settings, self._ready.set)
         # uvicorn says INFO lines about its own start that mean nothing to the reader of the daemon's log.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         self._thread = threading.Thread(target=self._serve, args=(self._server, pool), name="door")
@@ -101,22 +103,22 @@ class Server:
 
     def stop(self) -> None:
         """Close the door; requests in hand get GRACE_SECONDS to finish. Harmless when it is not open."""
-        server, thread, door = self._server, self._thread, self._door
+        server, thread, door = self._server, self._thread, self._listener
         self._server = self._thread = None
         if server is not None:
-            server.leave()
+            server.end_loop()
         if thread is not None:
             thread.join()
         if door is not None:
             door.close()
 
-    def _ask(self) -> None:
+    def _request_beat(self) -> None:
         if self._server is not None:
-            self._server.soon(self.pulse.beat)
+            self._server.call_soon(self.liveness.beat)
 
-    def _serve(self, server: _Quiet, pool: ThreadPoolExecutor) -> None:
+    def _serve(self, server: _EventDrivenServer, pool: ThreadPoolExecutor) -> None:
         try:
-            asyncio.run(server.serve(sockets=[self.door.socket]))
+            asyncio.run(server.serve(sockets=[self.listener.socket]))
         except BaseException as error:
             log.exception("the local door failed")
             if self._on_failure is not None:

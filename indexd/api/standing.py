@@ -7,57 +7,57 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from indexd.api.live import LiveParts
+from indexd.api.live import DaemonContext
 from indexd.config import Config
 from indexd.roles import role_states
 from indexd.store.index import Store
 from indexd.watch.paths import display
-from indexd_schemas.output import Event, RoleState, RootState, Status, WorkerState
-from indexd_schemas.replies import Scanned
+from indexd_schemas.output import DaemonEvent, DaemonStatus, RoleState, RootState, WorkerState
+from indexd_schemas.replies import ScanReport
 
 RECENT_EVENTS = 20
 
 
-def status(store: Store, config: Config, live: LiveParts | None) -> Status:
+def status(store: Store, config: Config, context: DaemonContext | None) -> DaemonStatus:
     """What `indexd status` shows."""
     present, missing = store.files.counts()
-    return Status(
-        running=live is not None,
+    return DaemonStatus(
+        running=context is not None,
         version=version("indexd"),
-        pid=os.getpid() if live else None,
-        uptime_seconds=max(0.0, time.time() - live.started_at) if live else None,
-        home=str(config.places.home),
-        index=str(config.places.index),
-        index_bytes=_index_bytes(config.places.index),
+        pid=os.getpid() if context else None,
+        uptime_seconds=max(0.0, time.time() - context.started_at) if context else None,
+        home=str(config.paths.home),
+        index=str(config.paths.index),
+        index_bytes=_index_bytes(config.paths.index),
         images=store.images.count(),
         files=present,
         missing_files=missing,
-        roots=root_states(store, live),
-        pending=store.work.counts(),
+        roots=root_states(store, context),
+        pending=store.index_tasks.counts(),
         jobs=store.jobs.counts(),
-        queue_paused=store.jobs.paused(),
-        workers=worker_states(live),
-        roles=roles_now(config, live),
-        events=[Event(at=row.at, kind=row.kind, text=row.text) for row in store.events.recent(RECENT_EVENTS)],
+        queue_paused=store.jobs.pause_reason(),
+        workers=worker_states(context),
+        roles=current_role_states(config, context),
+        events=[DaemonEvent(at=row.at, kind=row.kind, text=row.text) for row in store.events.recent(RECENT_EVENTS)],
     )
 
 
-def scanned(store: Store, live: LiveParts, *, waited: bool, seconds: float) -> Scanned:
+def scan_result(store: Store, context: DaemonContext, *, waited: bool, seconds: float) -> ScanReport:
     """What `indexd scan` shows."""
     present, missing = store.files.counts()
-    return Scanned(
+    return ScanReport(
         waited=waited,
         seconds=round(seconds, 3),
         images=store.images.count(),
         files=present,
         missing_files=missing,
-        roots=root_states(store, live),
+        roots=root_states(store, context),
     )
 
 
-def root_states(store: Store, live: LiveParts | None) -> list[RootState]:
+def root_states(store: Store, context: DaemonContext | None) -> list[RootState]:
     """Every watched folder: as the watchers see it now, else as the daemon last left it."""
-    if live is None:
+    if context is None:
         return [
             RootState(path=display(row.path), purpose=row.purpose, mode=row.mode, reason=row.reason, online=row.online)
             for row in store.roots.all()
@@ -73,13 +73,13 @@ def root_states(store: Store, live: LiveParts | None) -> list[RootState]:
             last_reconcile=row.last_reconcile,
             lost_events=row.lost_events,
         )
-        for row in live.watch.status()
+        for row in context.watch.status()
     ]
 
 
-def worker_states(live: LiveParts | None) -> list[WorkerState]:
+def worker_states(context: DaemonContext | None) -> list[WorkerState]:
     """Every lane of the workers that was used."""
-    if live is None:
+    if context is None:
         return []
     return [
         WorkerState(
@@ -91,13 +91,13 @@ def worker_states(live: LiveParts | None) -> list[WorkerState]:
             running=lane.running,
             models=dict(lane.models),
         )
-        for lane in live.workers.status()
+        for lane in context.workers.status()
     ]
 
 
-def roles_now(config: Config, live: LiveParts | None) -> list[RoleState]:
+def current_role_states(config: Config, context: DaemonContext | None) -> list[RoleState]:
     """Every role, as the settings have it and as the daemon found it: a model that cannot be loaded is off as well."""
-    waits = live.waits_for() if live is not None else {}
+    waits = context.blocked_roles() if context is not None else {}
     return [
         state.model_copy(update={"on": False, "detail": waits[state.role]})
         if state.on and state.role in waits

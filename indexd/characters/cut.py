@@ -5,28 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.characters.references import middle
+from indexd.characters.references import centroid
 from indexd.characters.vectors import Floats
 
 # Average linkage looks at all pairs: 2 000 are 16 MB and a fifth of a second. Of more faces an even part is cut, and the
 # others go to the nearest piece.
-AT_ONCE = 2000
+MAX_LINKED_FACES = 2000
 
 
-def groups_at(rows: Floats, threshold: float) -> list[NDArray[np.int64]]:
+def group_by_similarity(rows: Floats, threshold: float) -> list[NDArray[np.int64]]:
     """The places of the faces (n, dim) in groups whose mean cosine is at least `threshold`, the largest group first."""
     from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
 
     count = len(rows)
     if count < 2:
         return [np.arange(count)] if count else []
-    chosen = np.unique(np.linspace(0, count - 1, min(count, AT_ONCE)).astype(np.int64))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_LINKED_FACES)).astype(np.int64))
     some = rows[chosen]
     pairs = np.triu_indices(len(some), 1)
     apart = np.maximum(1 - (some @ some.T)[pairs], 0)
     labels = fcluster(linkage(apart.astype(np.float64), "average"), 1 - threshold, "distance") - 1
     if len(chosen) < count:
-        middles = np.stack([middle(some[labels == one]) for one in range(labels.max() + 1)])
+        middles = np.stack([centroid(some[labels == one]) for one in range(labels.max() + 1)])
         every = (rows @ middles.T).argmax(axis=1)
         every[chosen] = labels
         labels = every

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexd.characters.assign import References, described_from
+from indexd.characters.assign import PrototypeMatcher, select_prototype_faces
 from indexd.characters.cluster import MIN_CLUSTER_SIZE, cluster
-from indexd.characters.identity import NOBODY, Known, reconcile
+from indexd.characters.identity import NO_CHARACTER, KnownAssignments, reconcile_clusters
 from indexd.characters.measure import precision_recall
 from indexd.characters.vectors import Floats, Ids
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class GrowthResult:
     """One part. `stable`: of the faces that a clustering had given to a character, the share that kept theirs; `precision`
     and `recall` of the assignment on arrival."""
 
@@ -28,7 +28,7 @@ class Growth:
     recall: float
 
 
-class Growing:
+class GrowingLibrary:
     """`rows` (n, dim) of unit length, `truth` (n,) with -1 for nobody's, and the `character` (n,) of each, 0 for none."""
 
     def __init__(self, rows: Floats, truth: Ids, min_cluster_size: int = MIN_CLUSTER_SIZE) -> None:
@@ -40,17 +40,17 @@ class Growing:
         self._rejected: set[tuple[int, int]] = set()
         self._kept: set[int] = set()
         self._last = 0
-        self._cluster_again()
+        self._recluster()
 
     @property
     def labels(self) -> Ids:
         """The grouping as measure.py takes it: -1 for faces that are nobody's."""
         return np.where(self.character > 0, self.character, -1)
 
-    def grow(self, rows: Floats, truth: Ids) -> Growth:
+    def grow(self, rows: Floats, truth: Ids) -> GrowthResult:
         """Take in a part, then cluster everything."""
-        whose = self._whose()
-        given = self._references().nearest(rows).character
+        whose = self._majority_characters()
+        given = self._prototype_matcher().nearest(rows).character
         expected = np.array([whose.get(one, -1) for one in truth.tolist()])
         precision, recall = precision_recall(expected, np.where(given > 0, given, -1))
         self.rows, self.truth = np.concatenate([self.rows, rows]), np.concatenate([self.truth, truth])
@@ -59,8 +59,8 @@ class Growing:
         self._confirmed = np.concatenate([self._confirmed, np.zeros(len(rows), np.bool_)])
         before = self.character
         held = (before > 0) & ~self._assigned
-        self._cluster_again()
-        return Growth(float((self.character == before)[held].mean()) if held.any() else 1.0, precision, recall)
+        self._recluster()
+        return GrowthResult(float((self.character == before)[held].mean()) if held.any() else 1.0, precision, recall)
 
     def confirm(self, face: int, character: int) -> None:
         """A person says that this face is that character's."""
@@ -70,7 +70,7 @@ class Growing:
     def reject(self, face: int) -> None:
         """A person says that this face is not its character's."""
         self._rejected.add((face, int(self.character[face])))
-        self.character[face] = NOBODY
+        self.character[face] = NO_CHARACTER
 
     def merge(self, into: int, other: int) -> None:
         """A person says that these two are one."""
@@ -85,20 +85,20 @@ class Growing:
         self.character[chosen] = self._last
         return self._last
 
-    def _cluster_again(self) -> None:
-        known = Known(self.character, self._confirmed, self._assigned, self._rejected, self._kept)
-        after = reconcile(cluster(self.rows, min_cluster_size=self._min_cluster_size), known)
+    def _recluster(self) -> None:
+        known = KnownAssignments(self.character, self._confirmed, self._assigned, self._rejected, self._kept)
+        after = reconcile_clusters(cluster(self.rows, min_cluster_size=self._min_cluster_size), known)
         self.character = np.where(after < 0, self._last - after, after)
         self._last = max(self._last, int(self.character.max(initial=0)))
 
-    def _references(self) -> References:
-        references = References()
-        for one in sorted(set(self.character.tolist()) - {NOBODY}):
+    def _prototype_matcher(self) -> PrototypeMatcher:
+        references = PrototypeMatcher()
+        for one in sorted(set(self.character.tolist()) - {NO_CHARACTER}):
             mine = np.flatnonzero(self.character == one)
-            references.describe(one, self.rows[described_from(mine, self._confirmed[mine])])
+            references.set_faces(one, self.rows[select_prototype_faces(mine, self._confirmed[mine])])
         return references
 
-    def _whose(self) -> dict[int, int]:
+    def _majority_characters(self) -> dict[int, int]:
         """The character that has most faces of each one."""
         found = {}
         for one in set(self.truth.tolist()) - {-1}:
@@ -109,7 +109,7 @@ class Growing:
         return found
 
 
-def broken_words(library: Growing, parts: Collection[tuple[Floats, Ids]]) -> tuple[int, int]:
+def count_broken_corrections(library: GrowingLibrary, parts: Collection[tuple[Floats, Ids]]) -> tuple[int, int]:
     """Say every kind of word against the evidence, let the library grow by `parts`, and count: (broken words, words).
 
     A confirmed face of somebody else, a rejected face, two characters made one, and one made two; needs four characters.

@@ -8,14 +8,18 @@ from numpy.typing import NDArray
 Labels = NDArray[np.int64]
 
 
-def agreement(truth: Labels, labels: Labels) -> float:
+def adjusted_rand_index(truth: Labels, labels: Labels) -> float:
     """The adjusted Rand index of two groupings (Hubert and Arabie, "Comparing partitions", J. Classification 2, 1985).
 
     Nobody's faces (-1) count as one more group on both sides.
     """
-    table = _table(truth, labels)
-    pairs, rows, columns = _pairs(table).sum(), _pairs(table.sum(axis=1)).sum(), _pairs(table.sum(axis=0)).sum()
-    expected = rows * columns / max(_pairs(np.array(float(len(truth)))), 1.0)
+    table = _contingency_table(truth, labels)
+    pairs, rows, columns = (
+        _pair_counts(table).sum(),
+        _pair_counts(table.sum(axis=1)).sum(),
+        _pair_counts(table.sum(axis=0)).sum(),
+    )
+    expected = rows * columns / max(_pair_counts(np.array(float(len(truth)))), 1.0)
     most = (rows + columns) / 2
     return 1.0 if most == expected else float((pairs - expected) / (most - expected))
 
@@ -26,8 +30,8 @@ def over_merge_rate(truth: Labels, labels: Labels) -> float:
     if not put.any():
         return 0.0
     known = put & (truth >= 0)
-    together = _pairs(np.bincount(labels[put]).astype(np.float64)).sum()
-    right = _pairs(_table(truth[known], labels[known])).sum() if known.any() else 0.0
+    together = _pair_counts(np.bincount(labels[put]).astype(np.float64)).sum()
+    right = _pair_counts(_contingency_table(truth[known], labels[known])).sum() if known.any() else 0.0
     return float(1 - right / together) if together else 0.0
 
 
@@ -37,7 +41,7 @@ def precision_recall(truth: Labels, given: Labels) -> tuple[float, float]:
     return right / max(int((given >= 0).sum()), 1), right / max(int((truth >= 0).sum()), 1)
 
 
-def _table(one: Labels, other: Labels) -> NDArray[np.float64]:
+def _contingency_table(one: Labels, other: Labels) -> NDArray[np.float64]:
     _, left = np.unique(one, return_inverse=True)
     _, right = np.unique(other, return_inverse=True)
     width = int(right.max(initial=-1)) + 1
@@ -45,5 +49,5 @@ def _table(one: Labels, other: Labels) -> NDArray[np.float64]:
     return counts.reshape(-1, width).astype(np.float64)
 
 
-def _pairs(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pair_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(counts * (counts - 1) / 2)

@@ -7,15 +7,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.characters.references import middle
+from indexd.characters.references import centroid
 from indexd.characters.vectors import Floats
 
-Strategy = Literal["random", "diverse", "best", "typical"]
-STRATEGIES: tuple[str, ...] = get_args(Strategy)
+SampleStrategy = Literal["random", "diverse", "best", "typical"]
+SAMPLE_STRATEGIES: tuple[str, ...] = get_args(SampleStrategy)
 
 
-def sample(
-    strategy: Strategy, count: int, rows: Floats, quality: NDArray[np.floating], seed: int = 0
+def choose_sample(
+    strategy: SampleStrategy, count: int, rows: Floats, quality: NDArray[np.floating], seed: int = 0
 ) -> NDArray[np.int64]:
     """The places of at most `count` of these faces (n, dim), each once, in the order in which they were chosen.
 
@@ -29,13 +29,13 @@ def sample(
         return np.random.default_rng(seed).permutation(len(rows))[:count].astype(np.int64)
     if strategy == "best":
         return np.lexsort((everyone, -np.asarray(quality, np.float64)))[:count].astype(np.int64)
-    near = rows @ middle(rows)
+    near = rows @ centroid(rows)
     if strategy == "typical":
         return np.lexsort((everyone, -near))[:count].astype(np.int64)
-    return _farthest(rows, int(near.argmax()), min(count, len(rows)))
+    return _farthest_point_sample(rows, int(near.argmax()), min(count, len(rows)))
 
 
-def _farthest(rows: Floats, first: int, count: int) -> NDArray[np.int64]:
+def _farthest_point_sample(rows: Floats, first: int, count: int) -> NDArray[np.int64]:
     chosen = [first]
     closest = rows @ rows[first]
     closest[first] = np.inf

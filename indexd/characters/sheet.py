@@ -9,35 +9,35 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from indexd.errors import IndexdError
-from indexd.images.containers.kinds import FORMATS
-from indexd.images.sheets import Page
+from indexd.images.containers.kinds import SUPPORTED_FORMATS
+from indexd.images.sheets import ImageGrid
 from indexd_schemas.characters import CharacterFace
 
 CELL_PX = 160
 CAPTION_PX = 38
 FONT_PX = 12
-MOST_COLUMNS = 8
-MOST_CELLS = 600
+MAX_COLUMNS = 8
+MAX_CELLS = 600
 # Room around the face, as a share of its longer side.
-PADDING = 0.25
+PADDING_SHARE = 0.25
 
 
-def write_face_sheet(faces: Sequence[CharacterFace], target: Path, thumbnail_of: Callable[[str], Path]) -> int:
+def write_face_contact_sheet(faces: Sequence[CharacterFace], target: Path, thumbnail_of: Callable[[str], Path]) -> int:
     """Write the sheet and say how many faces are on it.
 
     Faces are cut from the picture itself, or where that lies nowhere from its thumbnail (`thumbnail_of` maps a content
     hash to it). One that cannot be opened keeps its cell, empty. Raises IndexdError when there is nothing to show.
     """
-    shown = list(faces[:MOST_CELLS])
+    shown = list(faces[:MAX_CELLS])
     if not shown:
         raise IndexdError("there is nothing to put on a sheet")
-    columns = min(MOST_COLUMNS, len(shown))
-    page = Page(columns, -(-len(shown) // columns), CELL_PX, CAPTION_PX, FONT_PX)
+    columns = min(MAX_COLUMNS, len(shown))
+    page = ImageGrid(columns, -(-len(shown) // columns), CELL_PX, CAPTION_PX, FONT_PX)
     for place, face in enumerate(shown):
         likeness = f"  {face.likeness:.2f}" if face.likeness is not None else ""
-        page.cell(
+        page.draw_cell(
             place,
-            face_picture(face, thumbnail_of(face.hash)),
+            load_face_crop(face, thumbnail_of(face.hash)),
             f"{face.region}{likeness}  {face.source}",
             os.path.basename(face.path or face.hash[:12]),
         )
@@ -45,19 +45,19 @@ def write_face_sheet(faces: Sequence[CharacterFace], target: Path, thumbnail_of:
     return len(shown)
 
 
-def face_picture(face: CharacterFace, thumbnail: Path) -> Image.Image | None:
+def load_face_crop(face: CharacterFace, thumbnail: Path) -> Image.Image | None:
     """The face with some room around it, within CELL_PX square; None when its picture cannot be opened."""
     for source in (Path(face.path) if face.path else None, thumbnail):
         if source is None or not source.is_file():
             continue
         try:
-            with Image.open(source, formats=FORMATS) as opened:
+            with Image.open(source, formats=SUPPORTED_FORMATS) as opened:
                 upright = ImageOps.exif_transpose(opened).convert("RGB")
         except Exception:
             # Pillow raises eight classes over broken files; the next source, or an empty cell.
             continue
         left, top, width, height = face.box
-        room = PADDING * max(width * upright.width, height * upright.height)
+        room = PADDING_SHARE * max(width * upright.width, height * upright.height)
         small = upright.crop(
             (
                 int(max(left * upright.width - room, 0)),

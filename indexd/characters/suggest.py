@@ -14,58 +14,60 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.characters.references import halves, middle
+from indexd.characters.references import centroid, two_means
 from indexd.characters.vectors import Floats
 
-TWO_APART = 4.0
-AS_ONE = 2.65
-SMALLEST_CORE = 10
+MIN_SPLIT_SEPARATION = 4.0
+MAX_MERGE_SEPARATION = 2.65
+MIN_CORE_SIZE = 10
 # Characters whose middles are farther apart than this are not looked at as one.
-NEAR_ENOUGH = 0.8
+MIN_MERGE_SIMILARITY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Separation:
+class CoreSplit:
     """`apart`: the distance in widths; `side`: in which half each face lies."""
 
-    apart: float
-    side: NDArray[np.bool_]
+    separation: float
+    in_second: NDArray[np.bool_]
 
 
-def two_cores(rows: Floats) -> Separation | None:
+def find_two_cores(rows: Floats) -> CoreSplit | None:
     """The two dense cores of a character's faces (n, dim), or None when it has one."""
-    if len(rows) < 2 * SMALLEST_CORE:
+    if len(rows) < 2 * MIN_CORE_SIZE:
         return None
-    side = halves(rows)
-    if min(side.sum(), (~side).sum()) < SMALLEST_CORE:
+    side = two_means(rows)
+    if min(side.sum(), (~side).sum()) < MIN_CORE_SIZE:
         return None
-    apart = min(_cut(rows[first::2], rows[1 - first :: 2]) for first in (0, 1))
-    return Separation(apart, side) if apart >= TWO_APART else None
+    apart = min(_holdout_separation(rows[first::2], rows[1 - first :: 2]) for first in (0, 1))
+    return CoreSplit(apart, side) if apart >= MIN_SPLIT_SEPARATION else None
 
 
-def separation(one: Floats, other: Floats) -> float:
+def group_separation(one: Floats, other: Floats) -> float:
     """How far apart two heaps of unit vectors are, in widths along the line between their middles."""
     if min(len(one), len(other)) < 4:
         return 0.0
     return min(
-        _along(other[first::2].mean(axis=0) - one[first::2].mean(axis=0), one[1 - first :: 2], other[1 - first :: 2])
+        _separation_along(
+            other[first::2].mean(axis=0) - one[first::2].mean(axis=0), one[1 - first :: 2], other[1 - first :: 2]
+        )
         for first in (0, 1)
     )
 
 
-def _cut(drawn: Floats, seen: Floats) -> float:
+def _holdout_separation(drawn: Floats, seen: Floats) -> float:
     """How far apart the faces `seen` are when they are cut as those `drawn` fall into two."""
-    side = halves(drawn)
+    side = two_means(drawn)
     if side.all() or not side.any():
         return 0.0
-    one, other = middle(drawn[~side]), middle(drawn[side])
+    one, other = centroid(drawn[~side]), centroid(drawn[side])
     theirs = seen @ other > seen @ one
     if min(theirs.sum(), (~theirs).sum()) < 2:
         return 0.0
-    return _along(other - one, seen[~theirs], seen[theirs])
+    return _separation_along(other - one, seen[~theirs], seen[theirs])
 
 
-def _along(line: Floats, one: Floats, other: Floats) -> float:
+def _separation_along(line: Floats, one: Floats, other: Floats) -> float:
     """The distance of the means of two heaps along a line, in their own width; 0 where they lie the other way round."""
     length = float(np.linalg.norm(line))
     if length < 1e-6:
@@ -75,7 +77,9 @@ def _along(line: Floats, one: Floats, other: Floats) -> float:
     return max(float(far.mean() - near.mean()), 0.0) / max(width, 1e-6)
 
 
-def one_in_two(faces: Mapping[int, Floats], apart: Collection[tuple[int, int]] = ()) -> list[tuple[int, int, float]]:
+def find_merge_candidates(
+    faces: Mapping[int, Floats], kept_apart: Collection[tuple[int, int]] = ()
+) -> list[tuple[int, int, float]]:
     """Pairs of characters (lower id first) whose faces are one heap, with the cosine of their middles, the nearest first.
 
     `apart` are pairs, lower id first, of which a person said that they are two.
@@ -83,15 +87,15 @@ def one_in_two(faces: Mapping[int, Floats], apart: Collection[tuple[int, int]] =
     ids = sorted(one for one, rows in faces.items() if len(rows))
     if len(ids) < 2:
         return []
-    middles = np.stack([middle(faces[one]) for one in ids])
-    known = set(apart)
+    middles = np.stack([centroid(faces[one]) for one in ids])
+    known = set(kept_apart)
     found = []
     for place, one in enumerate(ids):
         near = middles[place + 1 :] @ middles[place]
-        for further in np.flatnonzero(near >= NEAR_ENOUGH).tolist():
+        for further in np.flatnonzero(near >= MIN_MERGE_SIMILARITY).tolist():
             other = ids[place + 1 + further]
             if (one, other) in known:
                 continue
-            if separation(faces[one], faces[other]) < AS_ONE:
+            if group_separation(faces[one], faces[other]) < MAX_MERGE_SEPARATION:
                 found.append((one, other, float(near[further])))
     return sorted(found, key=lambda pair: (-pair[2], pair[0], pair[1]))

@@ -19,7 +19,7 @@ Ids = NDArray[np.int64]
 BLOCK_ROWS = 4096
 
 
-def write_rows(path: Path, blocks: Iterable[NDArray[np.floating]]) -> int:
+def write_vector_file(path: Path, blocks: Iterable[NDArray[np.floating]]) -> int:
     """Write blocks of rows (n, dim) one after the other as float16; returns how many rows there are."""
     count = 0
     with path.open("wb") as file:
@@ -29,7 +29,7 @@ def write_rows(path: Path, blocks: Iterable[NDArray[np.floating]]) -> int:
     return count
 
 
-def open_rows(path: str | Path, dim: int) -> Halves:
+def open_vector_file(path: str | Path, dim: int) -> Halves:
     """The rows of such a file, mapped read-only (n, dim)."""
     if Path(path).stat().st_size == 0:
         return np.zeros((0, dim), np.float16)
@@ -39,14 +39,14 @@ def open_rows(path: str | Path, dim: int) -> Halves:
     return rows.reshape(-1, dim)
 
 
-def blocks(rows: NDArray[np.floating], size: int = BLOCK_ROWS) -> Iterator[tuple[slice, Floats]]:
+def iter_blocks(rows: NDArray[np.floating], size: int = BLOCK_ROWS) -> Iterator[tuple[slice, Floats]]:
     """The rows block by block: where each block lies, and its rows in single precision at length one."""
     for start in range(0, len(rows), size):
         where = slice(start, min(start + size, len(rows)))
-        yield where, unit(rows[where].astype(np.float32))
+        yield where, normalize_rows(rows[where].astype(np.float32))
 
 
-def unit(rows: Floats) -> Floats:
+def normalize_rows(rows: Floats) -> Floats:
     """The rows at length one; a row of zeros stays one."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)

@@ -108,7 +108,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
-def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         from importlib.metadata import version
 
@@ -123,7 +123,9 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     metavar="DIR",
     help="Keep everything in this one folder: settings, index, socket, inbox, output. Also INDEXD_HOME.",
 )
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Say the version.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Say the version."
+)
 def app(home: str | None) -> None:
     """Index the pictures your diffusion models make, ask about them, and make new ones from job files."""
     # `--home` is read from the root context by `indexd.cli.session`.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.printing import byte_count, json_option, moment, print_json, progress
-from indexd.cli.session import settings
+from indexd.cli.printing import format_bytes, format_time, json_option, print_json, progress
+from indexd.cli.session import load_config
 from indexd.errors import NothingFound
 
 
@@ -23,28 +23,28 @@ def backup(file: Path | None, list_them: bool, as_json: bool) -> None:
     that is there already is not overwritten. The daemon makes one every night (settings: [backup]).
     """
     from indexd.store.backup import write_backup
-    from indexd.store.rotation import backups, new_name
-    from indexd_schemas.replies import BackedUp, BackupList
+    from indexd.store.rotation import backup_path, list_backups
+    from indexd_schemas.replies import BackupInfo, BackupList
 
-    places = settings().places
+    places = load_config().paths
     if list_them:
         if file is not None:
             raise click.UsageError("--list takes no FILE")
         kept = [
-            BackedUp(path=str(one.path), byte_count=one.path.stat().st_size, at=one.at.timestamp())
-            for one in backups(places.backups)
+            BackupInfo(path=str(one.path), byte_count=one.path.stat().st_size, at=one.at.timestamp())
+            for one in list_backups(places.backups)
         ]
         if as_json:
             print_json(BackupList(backups=kept))
         for one in () if as_json else kept:
-            click.echo(f"{moment(one.at)}  {byte_count(one.byte_count):>10}  {one.path}")
+            click.echo(f"{format_time(one.at)}  {format_bytes(one.byte_count):>10}  {one.path}")
         if not kept:
             raise NothingFound(f"there are no backups in {places.backups}")
         return
     if not places.index.exists():
         raise NothingFound(f"there is no index yet at {places.index}")
     now = time.time()
-    target = new_name(places.backups, now) if file is None else new_name(file, now) if file.is_dir() else file
+    target = backup_path(places.backups, now) if file is None else backup_path(file, now) if file.is_dir() else file
     with progress(counted=False) as bar:
         task = bar.add_task("writing", total=None)
 
@@ -55,6 +55,6 @@ def backup(file: Path | None, list_them: bool, as_json: bool) -> None:
 
         made = write_backup(places.index, target, on_step=on_step)
     if as_json:
-        print_json(BackedUp(path=str(made.path), byte_count=made.byte_count, at=now, rows=made.rows))
+        print_json(BackupInfo(path=str(made.path), byte_count=made.byte_count, at=now, rows=made.rows))
     else:
-        click.echo(f"{made.path}  {byte_count(made.byte_count)}")
+        click.echo(f"{made.path}  {format_bytes(made.byte_count)}")

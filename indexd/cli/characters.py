@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.checked import checked
-from indexd.cli.correcting import COMMANDS, character_argument, correct
-from indexd.cli.printing import json_option, note, print_json, tell
-from indexd.cli.session import operations, settings
+from indexd.cli.checked import validated
+from indexd.cli.correcting import EDIT_COMMANDS, apply_correction, character_argument
+from indexd.cli.printing import json_option, print_json, print_notice, print_text
+from indexd.cli.session import load_config, open_operations
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
     from indexd_schemas.characters import Character, ClusteringState, ShownCharacter
 
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 STRATEGIES = ("typical", "diverse", "best", "random")
 
 
@@ -48,7 +48,7 @@ def characters() -> None:
     """
 
 
-for command in COMMANDS:
+for command in EDIT_COMMANDS:
     characters.add_command(command)
 
 
@@ -57,16 +57,16 @@ for command in COMMANDS:
 @json_option
 def list_(hidden: bool, as_json: bool) -> int:
     """List the characters, the one with most faces first. Exit code 3 when there is none."""
-    from indexd_schemas.characters import CharactersQuestion
+    from indexd_schemas.characters import CharacterListRequest
 
-    with operations() as door:
-        found = door.characters(CharactersQuestion(hidden=hidden))
+    with open_operations() as door:
+        found = door.characters(CharacterListRequest(hidden=hidden))
     if as_json:
         print_json(found)
     else:
         for one in found.characters:
-            tell(_line(one))
-        tell(f"{len(found.characters)} characters; {found.unassigned} of {found.faces} faces are nobody's")
+            print_text(_character_line(one))
+        print_text(f"{len(found.characters)} characters; {found.unassigned} of {found.faces} faces are nobody's")
     return EXIT_OK if found.characters else EXIT_NOTHING_FOUND
 
 
@@ -80,19 +80,19 @@ def list_(hidden: bool, as_json: bool) -> int:
 @json_option
 def show(character: str, limit: int, strategy: str, sheet: str | None, as_json: bool) -> int:
     """Show one character with some of its faces."""
-    from indexd_schemas.characters import CharacterQuestion
+    from indexd_schemas.characters import CharacterRequest
 
-    with operations() as door:
-        found = door.character(checked(CharacterQuestion, character=character, limit=limit, strategy=strategy))
+    with open_operations() as door:
+        found = door.character(validated(CharacterRequest, character=character, limit=limit, strategy=strategy))
     if sheet:
-        _write_sheet(found, sheet)
+        _write_contact_sheet(found, sheet)
     if as_json:
         print_json(found)
         return EXIT_OK
-    tell(_line(found.character))
+    print_text(_character_line(found.character))
     for face in found.faces:
         near = f"{face.likeness:.2f}" if face.likeness is not None else "   -"
-        tell(f"  {face.region:>8}  {near}  {face.source:9}  {face.path or f'#{face.image_id}'}")
+        print_text(f"  {face.region:>8}  {near}  {face.source:9}  {face.path or f'#{face.image_id}'}")
     return EXIT_OK
 
 
@@ -102,22 +102,24 @@ def show(character: str, limit: int, strategy: str, sheet: str | None, as_json: 
 def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
     """Say which characters may be two, and which may be one. Changes nothing. Exit code 3 when there is none."""
     if apart is not None:
-        return correct(as_json, kind="apart", character=apart[0], others=apart[1:])
-    with operations() as door:
+        return apply_correction(as_json, kind="apart", character=apart[0], others=apart[1:])
+    with open_operations() as door:
         found = door.suggest()
     if as_json:
         print_json(found)
     else:
         for pair in found.merges:
-            one, other = _called(pair.one), _called(pair.other)
-            tell(f"{one} and {other} look like one ({pair.likeness:.2f})")
-            tell(f"    indexd characters merge {pair.one.id} {pair.other.id}")
-            tell(f"    indexd characters suggest --apart {pair.one.id} {pair.other.id}")
+            one, other = _character_label(pair.one), _character_label(pair.other)
+            print_text(f"{one} and {other} look like one ({pair.likeness:.2f})")
+            print_text(f"    indexd characters merge {pair.one.id} {pair.other.id}")
+            print_text(f"    indexd characters suggest --apart {pair.one.id} {pair.other.id}")
         for part in found.splits:
-            tell(f"{_called(part.character)} looks like two: {len(part.faces)} faces lie apart from the others")
-            tell(f"    indexd characters split {part.character.id} {' '.join(map(str, part.faces))}")
+            print_text(
+                f"{_character_label(part.character)} looks like two: {len(part.faces)} faces lie apart from the others"
+            )
+            print_text(f"    indexd characters split {part.character.id} {' '.join(map(str, part.faces))}")
         if not found.merges and not found.splits:
-            tell("no character looks like two, and no two look like one")
+            print_text("no character looks like two, and no two look like one")
     return EXIT_OK if found.merges or found.splits else EXIT_NOTHING_FOUND
 
 
@@ -136,9 +138,9 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
     from indexd_schemas.characters import ClusterRequest
 
     look = ClusterRequest(action="look")
-    with operations(write=True, need_daemon=no_wait or cancel) as door:
+    with open_operations(write=True, need_daemon=no_wait or cancel) as door:
         if cancel and door.cluster(look).state != "running":
-            tell("no clustering runs")
+            print_text("no clustering runs")
             return EXIT_NOTHING_FOUND
         state = door.cluster(ClusterRequest(action="cancel" if cancel else "start"))
         if not no_wait:
@@ -147,7 +149,7 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
                 try:
                     while state.state == "running":
                         bar.update(task, description=state.stage, completed=state.done, total=state.total or None)
-                        time.sleep(LOOK_SECONDS)
+                        time.sleep(POLL_SECONDS)
                         state = door.cluster(look)
                 except KeyboardInterrupt:
                     door.cluster(ClusterRequest(action="cancel"))
@@ -155,28 +157,28 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
     if as_json:
         print_json(state)
     else:
-        _tell_clustering(state)
+        _print_clustering(state)
     return EXIT_ERROR if state.state == "failed" else EXIT_OK
 
 
-def _tell_clustering(state: ClusteringState) -> None:
+def _print_clustering(state: ClusteringState) -> None:
     match state.state:
         case "done":
             changed = f"{state.joined + state.assigned} faces came to a character, {state.moved} left theirs"
-            tell(f"{state.faces} faces in {state.seconds:.1f} s: {state.made} new characters; {changed}")
+            print_text(f"{state.faces} faces in {state.seconds:.1f} s: {state.made} new characters; {changed}")
         case "failed":
-            tell(f"the faces were not clustered: {state.problem}")
+            print_text(f"the faces were not clustered: {state.problem}")
         case "running":
-            tell(f"clustering: {state.stage}; the daemon goes on")
+            print_text(f"clustering: {state.stage}; the daemon goes on")
         case _:
-            tell("the clustering was given up; nothing has changed")
+            print_text("the clustering was given up; nothing has changed")
 
 
-def _called(one: Character) -> str:
+def _character_label(one: Character) -> str:
     return f"{one.name} ({one.id})" if one.name else f"character {one.id}"
 
 
-def _line(one: Character) -> str:
+def _character_line(one: Character) -> str:
     marks = [f"{one.confirmed} confirmed"] if one.confirmed else []
     marks += ["hidden"] if one.hidden else []
     marks += [f"threshold {one.threshold:g}"] if one.threshold is not None else []
@@ -184,13 +186,15 @@ def _line(one: Character) -> str:
     return f"{one.id:>6}  {one.name or '-':20}  {one.faces:>6} faces in {one.pictures} pictures{rest}"
 
 
-def _write_sheet(found: ShownCharacter, sheet: str) -> None:
+def _write_contact_sheet(found: ShownCharacter, sheet: str) -> None:
     from pathlib import Path
 
-    from indexd.characters.sheet import write_face_sheet
+    from indexd.characters.sheet import write_face_contact_sheet
     from indexd.images.thumbnail import thumbnail_path
 
-    folder = settings().places.thumbnails
+    folder = load_config().paths.thumbnails
     target = Path(sheet).absolute()
-    count = write_face_sheet(found.faces, target, lambda content: thumbnail_path(folder, bytes.fromhex(content)))
-    note(f"{count} faces on {target}")
+    count = write_face_contact_sheet(
+        found.faces, target, lambda content: thumbnail_path(folder, bytes.fromhex(content))
+    )
+    print_notice(f"{count} faces on {target}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.doctor import COLOURS, SIGNS
+from indexd.cli.doctor import STATE_COLOURS, STATE_LABELS
 from indexd.cli.printing import json_option, print_json, progress
-from indexd.cli.session import settings
+from indexd.cli.session import load_config
 from indexd.errors import EXIT_ERROR, EXIT_OK, NothingFound
 
 
@@ -21,22 +21,22 @@ def check(full: bool, as_json: bool) -> int:
     What you entered and the job ledger are always read whole; the rest is sampled, or with --full read whole too.
     Exit code 1 when something is damaged; the text says what to do.
     """
-    from indexd.store.examine import Finding, examine
-    from indexd_schemas.output import Check, Diagnosis
+    from indexd.store.examine import CheckFinding, check_index
+    from indexd_schemas.output import DoctorCheck, DoctorReport
 
-    index = settings().places.index
+    index = load_config().paths.index
     if not index.exists():
         raise NothingFound(f"there is no index yet at {index}")
-    found: list[Finding] = []
+    found: list[CheckFinding] = []
     with progress(counted=False) as bar:
         task = bar.add_task("looking", total=None)
-        found.extend(examine(index, full=full, on_step=lambda text: bar.update(task, description=text)))
+        found.extend(check_index(index, full=full, on_step=lambda text: bar.update(task, description=text)))
     if as_json:
-        checks = [Check(name=one.name, state=one.state, detail=one.detail, cure=one.cure) for one in found]
-        print_json(Diagnosis(checks=checks))
+        checks = [DoctorCheck(name=one.name, state=one.state, detail=one.detail, cure=one.cure) for one in found]
+        print_json(DoctorReport(checks=checks))
     else:
         for one in found:
-            click.echo(f"{click.style(SIGNS[one.state], fg=COLOURS[one.state])}  {one.name}: {one.detail}")
+            click.echo(f"{click.style(STATE_LABELS[one.state], fg=STATE_COLOURS[one.state])}  {one.name}: {one.detail}")
             if one.cure:
                 click.echo(f"         → {one.cure}")
     return EXIT_ERROR if any(one.state == "failed" for one in found) else EXIT_OK

@@ -9,18 +9,18 @@ from indexd.errors import UsageError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-Asked = TypeVar("Asked", bound="BaseModel")
+RequestT = TypeVar("RequestT", bound="BaseModel")
 
 
-def checked(model: type[Asked], **given: object) -> Asked:
+def validated(model: type[RequestT], **given: object) -> RequestT:
     """The request. Raises UsageError with the first thing that is wrong with it, or with its `filters`."""
     from pydantic import ValidationError
 
     filters = given.get("filters")
     if isinstance(filters, tuple) and filters:
-        from indexd.search.language import parse
+        from indexd.search.language import parse_filters
 
-        parse(filters)
+        parse_filters(filters)
     try:
         return model.model_validate(given)
     except ValidationError as error:

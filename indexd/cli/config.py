@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.printing import json_option, note
-from indexd.cli.session import home, settings
+from indexd.cli.printing import json_option, print_notice
+from indexd.cli.session import home_folder, load_config
 from indexd.errors import EXIT_OK, SettingsError
 
 
@@ -23,9 +23,9 @@ def show(as_json: bool) -> None:
     from indexd_schemas.output import SCHEMA_VERSION
     from indexd_schemas.sample import to_toml
 
-    loaded = settings()
+    loaded = load_config()
     if as_json:
-        places = {name: str(getattr(loaded.places, name)) for name in loaded.places.__dataclass_fields__}
+        places = {name: str(getattr(loaded.paths, name)) for name in loaded.paths.__dataclass_fields__}
         document = {
             "schema_version": SCHEMA_VERSION,
             "settings": loaded.settings.model_dump(mode="json"),
@@ -41,8 +41,8 @@ def validate() -> int:
     """Check the settings file; one line a problem, exit code 1 when there are any."""
     from indexd.config import default_home, settings_path
 
-    loaded = settings()
-    folder = home()
+    loaded = load_config()
+    folder = home_folder()
     file = settings_path(folder.expanduser().absolute() if folder else default_home())
     if not file.exists():
         raise SettingsError(f"there is no settings file at {file}; `indexd init` writes one")
@@ -50,7 +50,7 @@ def validate() -> int:
         from pathlib import Path
 
         if not Path(root.path).is_dir():
-            note(f"warning: the folder {root.path} is not there now; it will be watched when it comes")
+            print_notice(f"warning: the folder {root.path} is not there now; it will be watched when it comes")
     click.echo(f"{file}: valid")
     return EXIT_OK
 
@@ -60,7 +60,7 @@ def path() -> None:
     """Print where the settings file is, or would be."""
     from indexd.config import default_home, settings_path
 
-    folder = home()
+    folder = home_folder()
     click.echo(settings_path(folder.expanduser().absolute() if folder else default_home()))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.printing import json_option, print_json, tell
-from indexd.cli.session import operations
+from indexd.cli.printing import json_option, print_json, print_text
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_OK, IndexdError, UsageError
 
 
@@ -29,23 +29,23 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
 
     The map is kept in the cache, where jobs find it too. Without -o its place there is printed. A file at -o is replaced.
     """
-    from indexd.search.targets import Target, to_text
-    from indexd_schemas.question import ControlRequest
+    from indexd.search.targets import ImageTarget, format_target
+    from indexd_schemas.question import ControlMapRequest
 
-    width, height = _size(size)
+    width, height = _parse_size(size)
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"maps are PNG; name a file that ends in .png (got {out})")
     if out is not None and out.resolve() == picture.resolve():
         raise UsageError("the map cannot take the place of the picture; name another file")
-    request = ControlRequest(
-        picture=to_text(Target(path=os.fsencode(picture.absolute()))),
+    request = ControlMapRequest(
+        picture=format_target(ImageTarget(path=os.fsencode(picture.absolute()))),
         type=kind[:100] or "?",
         width=width,
         height=height,
         low=low,
         high=high,
     )
-    with operations() as door:
+    with open_operations() as door:
         made = door.control_map(request)
     if out is not None:
         try:
@@ -59,11 +59,11 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
         click.echo(made.path)
     else:
         how = made.method or "the picture itself"
-        tell(f"{out}: {made.width}x{made.height}, {how}{', found in the cache' if made.cached else ''}")
+        print_text(f"{out}: {made.width}x{made.height}, {how}{', found in the cache' if made.cached else ''}")
     return EXIT_OK
 
 
-def _size(text: str | None) -> tuple[int | None, int | None]:
+def _parse_size(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
     match = re.fullmatch(r"(\d{1,5})[x×*](\d{1,5})", text.strip(), re.IGNORECASE)

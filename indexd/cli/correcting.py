@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexd.cli.checked import checked
-from indexd.cli.printing import json_option, moment, print_json, tell
-from indexd.cli.session import operations
+from indexd.cli.checked import validated
+from indexd.cli.printing import format_time, json_option, print_json, print_text
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_OK
 
 if TYPE_CHECKING:
-    from indexd_schemas.characters import Corrected, FaceReference
+    from indexd_schemas.characters import CorrectionResult, FaceReference
 
 character_argument = click.argument("character", metavar="CHARACTER")
 faces_argument = click.argument("faces", nargs=-1, required=True, metavar="FACE...")
@@ -25,7 +25,7 @@ faces_argument = click.argument("faces", nargs=-1, required=True, metavar="FACE.
 @json_option
 def new(name: str, faces: tuple[str, ...], as_json: bool) -> int:
     """Make a character of these faces, be it one only; new faces near enough come to it, as to any other."""
-    return correct(as_json, kind="new", name=name, faces=_faces(faces))
+    return apply_correction(as_json, kind="new", name=name, faces=_parse_faces(faces))
 
 
 @click.command()
@@ -34,7 +34,7 @@ def new(name: str, faces: tuple[str, ...], as_json: bool) -> int:
 @json_option
 def name(character: str, name: str, as_json: bool) -> int:
     """Name a character; "" takes the name away. Names are compared without case, and each is there once."""
-    return correct(as_json, kind="name", character=character, name=name)
+    return apply_correction(as_json, kind="name", character=character, name=name)
 
 
 @click.command()
@@ -43,7 +43,7 @@ def name(character: str, name: str, as_json: bool) -> int:
 @json_option
 def merge(character: str, others: tuple[str, ...], as_json: bool) -> int:
     """Make several characters one: CHARACTER gets all faces of the OTHERs, and keeps its name if it has one."""
-    return correct(as_json, kind="merge", character=character, others=others)
+    return apply_correction(as_json, kind="merge", character=character, others=others)
 
 
 @click.command()
@@ -55,7 +55,7 @@ def merge(character: str, others: tuple[str, ...], as_json: bool) -> int:
 @json_option
 def split(character: str, faces: tuple[str, ...], at: float | None, as_json: bool) -> int:
     """Take faces out into a character of their own: the FACEs, or what falls apart --at a likeness."""
-    return correct(as_json, kind="split", character=character, faces=_faces(faces), at=at)
+    return apply_correction(as_json, kind="split", character=character, faces=_parse_faces(faces), at=at)
 
 
 @click.command()
@@ -64,7 +64,7 @@ def split(character: str, faces: tuple[str, ...], at: float | None, as_json: boo
 @json_option
 def confirm(character: str, faces: tuple[str, ...], as_json: bool) -> int:
     """Say that these faces are this character's, whatever a clustering finds."""
-    return correct(as_json, kind="confirm", character=character, faces=_faces(faces))
+    return apply_correction(as_json, kind="confirm", character=character, faces=_parse_faces(faces))
 
 
 @click.command()
@@ -73,7 +73,7 @@ def confirm(character: str, faces: tuple[str, ...], as_json: bool) -> int:
 @json_option
 def reject(character: str, faces: tuple[str, ...], as_json: bool) -> int:
     """Say that these faces are not this character's; they never come back to it."""
-    return correct(as_json, kind="reject", character=character, faces=_faces(faces))
+    return apply_correction(as_json, kind="reject", character=character, faces=_parse_faces(faces))
 
 
 @click.command()
@@ -82,7 +82,7 @@ def reject(character: str, faces: tuple[str, ...], as_json: bool) -> int:
 @json_option
 def hide(character: str, off: bool, as_json: bool) -> int:
     """Leave a character out of lists and suggestions (faces in the crowd); its faces stay its own."""
-    return correct(as_json, kind="show" if off else "hide", character=character)
+    return apply_correction(as_json, kind="show" if off else "hide", character=character)
 
 
 @click.command()
@@ -91,7 +91,7 @@ def hide(character: str, off: bool, as_json: bool) -> int:
 @json_option
 def threshold(character: str, threshold: float | None, as_json: bool) -> int:
     """Set how near (cosine) a new face must be to be given to this character; without a number, as the settings say."""
-    return correct(as_json, kind="threshold", character=character, at=threshold)
+    return apply_correction(as_json, kind="threshold", character=character, at=threshold)
 
 
 @click.command()
@@ -102,49 +102,49 @@ def threshold(character: str, threshold: float | None, as_json: bool) -> int:
 def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:
     """Undo a correction: the latest, or the one with this NUMBER if nothing later stands on it."""
     if not listed:
-        return correct(as_json, kind="undo", number=number)
-    with operations() as door:
+        return apply_correction(as_json, kind="undo", number=number)
+    with open_operations() as door:
         log = door.corrections(limit)
     if as_json:
         print_json(log)
         return EXIT_OK
     for entry in log.corrections:
         undone = "  (undone)" if entry.undone_at is not None and entry.kind != "undo" else ""
-        tell(f"{entry.number:>6}  {moment(entry.at)}  {entry.text}{undone}")
+        print_text(f"{entry.number:>6}  {format_time(entry.at)}  {entry.text}{undone}")
     return EXIT_OK
 
 
-COMMANDS = (new, name, merge, split, confirm, reject, hide, threshold, undo)
+EDIT_COMMANDS = (new, name, merge, split, confirm, reject, hide, threshold, undo)
 
 
-def correct(as_json: bool, **given: Any) -> int:
+def apply_correction(as_json: bool, **given: Any) -> int:
     """Have a correction made, and tell what was done."""
-    from indexd_schemas.characters import Correction
+    from indexd_schemas.characters import CorrectionRequest
 
-    with operations(write=True) as door:
-        done: Corrected = door.correct(checked(Correction, **given))
+    with open_operations(write=True) as door:
+        done: CorrectionResult = door.correct(validated(CorrectionRequest, **given))
     if as_json:
         print_json(done)
     else:
         undo_hint = "" if given["kind"] == "undo" else f"  (indexd characters undo {done.number})"
-        tell(f"{done.text}{undo_hint}")
+        print_text(f"{done.text}{undo_hint}")
     return EXIT_OK
 
 
-def _faces(texts: Sequence[str]) -> tuple[FaceReference, ...]:
-    return tuple(_face(text) for text in texts)
+def _parse_faces(texts: Sequence[str]) -> tuple[FaceReference, ...]:
+    return tuple(_parse_face(text) for text in texts)
 
 
-def _face(text: str) -> FaceReference:
+def _parse_face(text: str) -> FaceReference:
     """A number is a face; a path is a picture, with `:2` behind it for its second largest face."""
     import os
 
-    from indexd.search.targets import of_path, to_text
+    from indexd.search.targets import format_target, target_of_path
     from indexd_schemas.characters import FaceReference
 
     if text.isascii() and text.isdigit() and not os.path.lexists(text) and len(text) < 19 and int(text):
         return FaceReference(region=int(text))
     path, colon, number = text.rpartition(":")
     if colon and number.isascii() and number.isdigit() and 0 < int(number) < 10_000 and not os.path.lexists(text):
-        return FaceReference(target=to_text(of_path(path)), number=int(number))
-    return FaceReference(target=to_text(of_path(text)))
+        return FaceReference(target=format_target(target_of_path(path)), number=int(number))
+    return FaceReference(target=format_target(target_of_path(text)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.session import home
+from indexd.cli.session import home_folder
 
 
 @click.command(short_help="Show the whole loop in a throw-away home.")
@@ -20,4 +20,4 @@ def demo() -> None:
     """
     from indexd.demo import tour
 
-    tour.run((home() or Path(tempfile.mkdtemp(prefix="indexd-demo-"))).absolute())
+    tour.run_tour((home_folder() or Path(tempfile.mkdtemp(prefix="indexd-demo-"))).absolute())

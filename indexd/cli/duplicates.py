@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.checked import checked
-from indexd.cli.dashes import dash_words
-from indexd.cli.printing import byte_count, json_option, moment, note, print_json, tell
-from indexd.cli.session import answered, settings
+from indexd.cli.checked import validated
+from indexd.cli.dashes import dash_argument_command
+from indexd.cli.printing import format_bytes, format_time, json_option, print_json, print_notice, print_text
+from indexd.cli.session import call_with_progress, load_config
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
-    from indexd_schemas.library import DuplicateGroup, DuplicateKind, Duplicates
+    from indexd_schemas.library import DuplicateGroup, DuplicateKind, DuplicatesReport
 
 _TITLES: dict[str, str] = {
     "same": "same bytes in several files",
@@ -21,11 +21,11 @@ _TITLES: dict[str, str] = {
     "similar": "similar, but not the same",
 }
 
-_MEMBERS: dict[str, str] = {"same": "files", "near": "pictures", "similar": "pictures"}
+_MEMBER_NOUNS: dict[str, str] = {"same": "files", "near": "pictures", "similar": "pictures"}
 
 
 @click.command(
-    cls=dash_words(r"-[A-Za-z_]+:.*"),
+    cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
     short_help="Find the same picture twice, and say which to keep.",
     epilog="""\
 \b
@@ -73,7 +73,7 @@ def duplicates(
 
     Nothing is deleted, moved or marked: what you do with the answer is up to you. Exit code 3 when there is none.
     """
-    from indexd_schemas.library import DuplicatesQuestion
+    from indexd_schemas.library import DuplicatesRequest
 
     if threshold is not None and not similar:
         raise UsageError("--threshold belongs to --similar")
@@ -82,12 +82,12 @@ def duplicates(
     given: dict[str, object] = {"kinds": kinds} if kinds else {}
     if threshold is not None:
         given["threshold"] = threshold
-    question = checked(DuplicatesQuestion, filters=filters, limit=limit, **given)
-    found = answered("comparing", lambda door: door.duplicates(question))
+    question = validated(DuplicatesRequest, filters=filters, limit=limit, **given)
+    found = call_with_progress("comparing", lambda door: door.duplicates(question))
     for line in found.notes:
-        note(f"note: {line}")
+        print_notice(f"note: {line}")
     if sheet and found.groups:
-        _write_sheet(found, sheet)
+        _write_contact_sheet(found, sheet)
     if as_json:
         print_json(found)
     else:
@@ -95,34 +95,36 @@ def duplicates(
     return EXIT_OK if found.groups else EXIT_NOTHING_FOUND
 
 
-def _write_sheet(found: Duplicates, sheet: str) -> None:
+def _write_contact_sheet(found: DuplicatesReport, sheet: str) -> None:
     from pathlib import Path
 
-    from indexd.duplicates.sheet import write_sheet
+    from indexd.duplicates.sheet import write_duplicate_contact_sheet
     from indexd.images.thumbnail import thumbnail_path
 
-    folder = settings().places.thumbnails
+    folder = load_config().paths.thumbnails
     target = Path(sheet).absolute()
-    count = write_sheet(found.groups, target, lambda content: thumbnail_path(folder, bytes.fromhex(content)))
-    note(f"{count} groups on {target}")
+    count = write_duplicate_contact_sheet(
+        found.groups, target, lambda content: thumbnail_path(folder, bytes.fromhex(content))
+    )
+    print_notice(f"{count} groups on {target}")
 
 
-def _print(found: Duplicates) -> None:
+def _print(found: DuplicatesReport) -> None:
     for count in found.found:
         of_kind = [group for group in found.groups if group.kind == count.kind]
-        tell(f"{_TITLES[count.kind]}: {count.groups} groups, {count.members} {_MEMBERS[count.kind]}")
+        print_text(f"{_TITLES[count.kind]}: {count.groups} groups, {count.members} {_MEMBER_NOUNS[count.kind]}")
         for number, group in enumerate(of_kind, 1):
             _print_group(number, group)
         if count.groups > len(of_kind):
-            tell(f"  … {count.groups - len(of_kind)} more groups; -n shows more")
+            print_text(f"  … {count.groups - len(of_kind)} more groups; -n shows more")
 
 
 def _print_group(number: int, group: DuplicateGroup) -> None:
-    spare = f", the others take {byte_count(group.spare_bytes)}" if group.kind != "similar" else ""
-    tell(f"{number:3}  keep the first: {group.reason}{spare}")
+    spare = f", the others take {format_bytes(group.spare_bytes)}" if group.kind != "similar" else ""
+    print_text(f"{number:3}  keep the first: {group.reason}{spare}")
     for member in group.members:
         likeness = "" if group.kind == "same" else "     =" if member.keep else f"  {member.likeness:.2f}"
         rating = "  " + "★" * member.rating if member.rating else ""
-        facts = f"{member.width}x{member.height}  {member.format}  {byte_count(member.byte_count)}"
-        tell(f"     {'keep' if member.keep else '    '}{likeness}  {member.path or f'#{member.image_id}'}")
-        tell(f"           {facts}  {moment(member.modified_at)}{rating}")
+        facts = f"{member.width}x{member.height}  {member.format}  {format_bytes(member.byte_count)}"
+        print_text(f"     {'keep' if member.keep else '    '}{likeness}  {member.path or f'#{member.image_id}'}")
+        print_text(f"           {facts}  {format_time(member.modified_at)}{rating}")

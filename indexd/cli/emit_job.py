@@ -6,22 +6,22 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexd.cli.printing import note
-from indexd.cli.session import operations, settings
+from indexd.cli.printing import print_notice
+from indexd.cli.session import load_config, open_operations
 from indexd.errors import IndexdError, NothingFound, UsageError
 
 if TYPE_CHECKING:
-    from indexd.images.facts import Metadata
+    from indexd.images.facts import ImageMetadata
     from indexd.search.job_file import JobFile
-    from indexd_schemas.output import Image
+    from indexd_schemas.output import ImageSummary
     from indexd_schemas.recipe import Recipe
 
-JOB_ENDINGS = (".yaml", ".yml")
+JOB_SUFFIXES = (".yaml", ".yml")
 
 
-def check_target(target: Path) -> None:
+def check_job_target(target: Path) -> None:
     """Raises where no job file can be written, before anything is asked."""
-    if target.suffix.lower() not in JOB_ENDINGS:
+    if target.suffix.lower() not in JOB_SUFFIXES:
         raise UsageError(f"--emit-job: a job file ends in .yaml (got {target})")
     if os.path.lexists(target):
         raise IndexdError(f"{target} is there already and is left as it is; name another file")
@@ -29,45 +29,45 @@ def check_target(target: Path) -> None:
         raise IndexdError(f"there is no folder {target.absolute().parent}; make it first")
 
 
-def emit_job(image: Image, target: Path) -> None:
+def emit_job(image: ImageSummary, target: Path) -> None:
     """Write the job that makes `image` again: exactly where it carries our recipe, else as far as its metadata tells.
 
     What is missing is said on stderr.
     """
-    made = _metadata(image)
+    made = _read_metadata(image)
     name = image.path or f"#{image.id}"
     try:
-        job = _of_recipe(made, name) or _of_metadata(made, image)
+        job = _job_from_recipe(made, name) or _job_from_metadata(made, image)
     except IndexdError as error:
         raise IndexdError(f"no job can be made of {name}: {error}") from None
     by = made.generator_version if made.generator == "indexd" else made.generator
-    _write(
-        job.text(f"The recipe of {name} (made by {by or 'an unknown program'}), written by indexd query --emit-job."),
+    _write_atomically(
+        job.render(f"The recipe of {name} (made by {by or 'an unknown program'}), written by indexd query --emit-job."),
         target,
     )
     for remark in job.remarks:
-        note(f"not taken over as it was: {remark}")
-    note(f"the recipe of {name} is in {target}")
+        print_notice(f"not taken over as it was: {remark}")
+    print_notice(f"the recipe of {name} is in {target}")
 
 
-def _of_recipe(made: Metadata, name: str) -> JobFile | None:
+def _job_from_recipe(metadata: ImageMetadata, name: str) -> JobFile | None:
     """The job of the whole recipe; None where there is none, or a picture that it goes by is not in the index.
 
     Raises IndexdError for an inpainted one of which such a picture is missing: without it that would be another picture.
     """
     from indexd.search.job_file import JobFile
-    from indexd.search.recipe_job import keys_of, pictures_of
-    from indexd.search.replay import recipe_in
+    from indexd.search.recipe_job import job_keys, recipe_inputs
+    from indexd.search.replay import parse_recipe
 
-    recipe = recipe_in(made, name)
+    recipe = parse_recipe(metadata, name)
     if recipe is None:
         return None
-    wanted = pictures_of(recipe)
-    places = {content: _place(content) for content in wanted}
+    wanted = recipe_inputs(recipe)
+    places = {content: _find_path_by_hash(content) for content in wanted}
     missing = next((content for content, place in places.items() if place is None), None)
     if missing is None:
-        job = JobFile(keys_of(recipe, {content: place for content, place in places.items() if place is not None}))
-        _check_models(job, recipe)
+        job = JobFile(job_keys(recipe, {content: place for content, place in places.items() if place is not None}))
+        _note_missing_models(job, recipe)
         return job
     if recipe.kind == "inpaint":
         raise IndexdError(
@@ -77,54 +77,54 @@ def _of_recipe(made: Metadata, name: str) -> JobFile | None:
     return None
 
 
-def _check_models(job: JobFile, recipe: Recipe) -> None:
+def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
     """Remarks on the models that are not here."""
-    from indexd.catalogue import Catalogue
-    from indexd.jobs.own_recipe import problem_of
+    from indexd.catalogue import ModelCatalogue
+    from indexd.jobs.own_recipe import lookup_problem
 
-    shelves = Catalogue.of(settings())
+    shelves = ModelCatalogue.from_config(load_config())
     named = [("model", shelves.checkpoint, recipe.model.name)] if recipe.model is not None else []
     named += [(f"loras: {lora.name}", shelves.lora, lora.name) for lora in recipe.loras]
     for what, find, name in named:
-        problem = problem_of(find)(name)
+        problem = lookup_problem(find)(name)
         if problem is not None:
             job.remarks.append(f"{what}: {problem}")
 
 
-def _of_metadata(made: Metadata, image: Image) -> JobFile:
-    from indexd.catalogue import Catalogue
-    from indexd.jobs.own_recipe import problem_of
-    from indexd.search.metadata_job import job_of
+def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
+    from indexd.catalogue import ModelCatalogue
+    from indexd.jobs.own_recipe import lookup_problem
+    from indexd.search.metadata_job import job_from_metadata
 
-    shelves = Catalogue.of(settings())
-    return job_of(
-        made,
+    shelves = ModelCatalogue.from_config(load_config())
+    return job_from_metadata(
+        metadata,
         (image.width, image.height),
-        None if made.input_hash is None else _place(made.input_hash),
-        problem_of(shelves.checkpoint),
-        problem_of(shelves.lora),
+        None if metadata.input_hash is None else _find_path_by_hash(metadata.input_hash),
+        lookup_problem(shelves.checkpoint),
+        lookup_problem(shelves.lora),
     )
 
 
-def _metadata(image: Image) -> Metadata:
+def _read_metadata(image: ImageSummary) -> ImageMetadata:
     """All that the picture says; what the index knows of it where the file is gone, was changed, or says nothing now."""
-    from indexd.images.facts import LoraUse, Metadata
-    from indexd.images.read import read
-    from indexd.images.sidecar import sidecars
+    from indexd.images.facts import ImageMetadata, MetadataLora
+    from indexd.images.read import read_image
+    from indexd.images.sidecar import read_sidecars
     from indexd.watch.regular import open_regular
 
     if image.path is not None:
         path = os.fsencode(image.path)
         try:
             with open_regular(os.path.realpath(path)) as file:
-                facts = read(file, os.fstat(file.fileno()).st_size, image.path, lambda: sidecars(path))
+                facts = read_image(file, os.fstat(file.fileno()).st_size, image.path, lambda: read_sidecars(path))
             made = facts.metadata
             # The index may know what the file does not say any more: from a text beside it that is gone, for one.
             if facts.content_hash.hex() == image.hash and (made.prompt is not None or made.seed is not None):
                 return made
         except (OSError, IndexdError):
             pass
-    return Metadata(
+    return ImageMetadata(
         generator=image.generator,
         generator_version=image.generator_version,
         prompt=image.prompt,
@@ -137,22 +137,22 @@ def _metadata(image: Image) -> Metadata:
         denoise=image.denoise,
         model_name=image.model,
         model_hash=image.model_hash,
-        loras=tuple(LoraUse(use.name, use.weight, use.text_weight, use.hash) for use in image.loras),
+        loras=tuple(MetadataLora(use.name, use.weight, use.text_weight, use.hash) for use in image.loras),
     )
 
 
-def _place(content: str) -> str | None:
+def _find_path_by_hash(content: str) -> str | None:
     """Where a picture lies now that a picture was made from, found by its content."""
-    from indexd.search.targets import Target
+    from indexd.search.targets import ImageTarget
 
     try:
-        with operations() as door:
-            return door.show(Target(content_hash=bytes.fromhex(content))).image.path
+        with open_operations() as door:
+            return door.show(ImageTarget(content_hash=bytes.fromhex(content))).image.path
     except (ValueError, NothingFound):
         return None
 
 
-def _write(text: str, target: Path) -> None:
+def _write_atomically(text: str, target: Path) -> None:
     # A hidden name that ends as temporary files do: the inbox takes the finished file only.
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

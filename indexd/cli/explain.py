@@ -6,8 +6,8 @@ import os
 
 import click
 
-from indexd.cli.printing import json_option, print_json, tell
-from indexd.cli.session import operations
+from indexd.cli.printing import json_option, print_json, print_text
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 
@@ -19,12 +19,12 @@ def explain(file: str, as_json: bool) -> int:
 
     Exit code 0 when the file is in the index, 3 when it is not.
     """
-    with operations() as door:
+    with open_operations() as door:
         explanation = door.explain(os.fsencode(os.path.abspath(file)))
     if as_json:
         print_json(explanation)
     else:
-        tell(f"{explanation.path}: {explanation.state}")
+        print_text(f"{explanation.path}: {explanation.state}")
         for sentence in explanation.sentences:
-            tell(f"  {sentence}")
+            print_text(f"  {sentence}")
     return EXIT_OK if explanation.image_id is not None else EXIT_NOTHING_FOUND

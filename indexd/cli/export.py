@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json, progress
-from indexd.cli.session import operations
+from indexd.cli.printing import json_option, print_json, print_notice, progress
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, UsageError
 
 if TYPE_CHECKING:
     from indexd.api.operations import Operations
-    from indexd_schemas.marks import PlacedRecord, SidecarsWritten
+    from indexd_schemas.marks import LocatedRecord, SidecarReport
 
 
 @click.command(short_help="Write out ratings, tags and notes.")
@@ -47,40 +47,40 @@ def export(
         raise UsageError("--xmp writes beside the pictures; -o goes without it")
     if as_json and not xmp:
         raise UsageError("an export is JSON lines already; --json goes with --xmp")
-    with operations() as door:
+    with open_operations() as door:
         if xmp:
-            return _sidecars(door, query, xmp_name, as_json)
+            return _write_sidecars(door, query, xmp_name, as_json)
         count = 0
-        with _target(out, force) as file:
+        with _open_output(out, force) as file:
             file.write(_header())
-            for placed in _records(door, query):
+            for placed in _iter_records(door, query):
                 file.write(placed.record.model_dump_json(exclude_none=True).encode() + b"\n")
                 count += 1
-        nameless = _nameless(door)
-    note(f"{count} pictures with a rating, tags, a note or a named character")
+        nameless = _count_unnamed_characters(door)
+    print_notice(f"{count} pictures with a rating, tags, a note or a named character")
     if nameless:
-        note(
+        print_notice(
             f"not written: what was put right of {nameless} characters that have no name, by which another index would"
             " know them (`indexd characters name`; a backup has them)"
         )
     return EXIT_OK if count else EXIT_NOTHING_FOUND
 
 
-def _records(door: Operations, query: tuple[str, ...]) -> Iterator[PlacedRecord]:
-    from indexd.cli.checked import checked
+def _iter_records(door: Operations, query: tuple[str, ...]) -> Iterator[LocatedRecord]:
+    from indexd.cli.checked import validated
     from indexd_schemas.marks import ExportRequest
 
     cursor: str | None = ""
     while cursor is not None:
-        page = door.export_page(checked(ExportRequest, cursor=cursor, filters=query))
+        page = door.export_page(validated(ExportRequest, cursor=cursor, filters=query))
         yield from page.records
         cursor = page.next
 
 
-def _nameless(door: Operations) -> int:
-    from indexd_schemas.characters import CharactersQuestion
+def _count_unnamed_characters(door: Operations) -> int:
+    from indexd_schemas.characters import CharacterListRequest
 
-    known = door.characters(CharactersQuestion(hidden=True)).characters
+    known = door.characters(CharacterListRequest(hidden=True)).characters
     return sum(one.kept and one.name is None for one in known)
 
 
@@ -91,7 +91,7 @@ def _header() -> bytes:
 
 
 @contextlib.contextmanager
-def _target(out: str | None, force: bool) -> Iterator[BinaryIO]:
+def _open_output(out: str | None, force: bool) -> Iterator[BinaryIO]:
     """Where the lines go. A file appears whole or not at all."""
     if out is None or out == "-":
         yield sys.stdout.buffer
@@ -113,43 +113,43 @@ def _target(out: str | None, force: bool) -> Iterator[BinaryIO]:
         unfinished.unlink(missing_ok=True)
 
 
-def _sidecars(door: Operations, query: tuple[str, ...], naming: Literal["full", "stem"], as_json: bool) -> int:
-    from indexd_schemas.marks import SidecarsWritten
+def _write_sidecars(door: Operations, query: tuple[str, ...], naming: Literal["full", "stem"], as_json: bool) -> int:
+    from indexd_schemas.marks import SidecarReport
 
-    done = SidecarsWritten(written=0, unchanged=0)
+    done = SidecarReport(written=0, unchanged=0)
     taken: dict[bytes, bytes] = {}
     with progress(counted=False) as bar:
         bar.add_task("writing sidecars", total=None)
-        for placed in _records(door, query):
+        for placed in _iter_records(door, query):
             # Faces have no place in a sidecar.
             if placed.record.rating is None and not placed.record.tags and not placed.record.note:
                 continue
-            _write_beside(placed, naming, taken, done)
+            _write_record_sidecars(placed, naming, taken, done)
     if as_json:
         print_json(done)
     else:
         click.echo(f"{done.written} sidecars written, {done.unchanged} were up to date")
     for text in done.foreign:
-        note(f"left as it is, another program's: {text}")
+        print_notice(f"left as it is, another program's: {text}")
     for text in done.failed:
-        note(f"not written: {text}")
+        print_notice(f"not written: {text}")
     if done.failed or done.foreign:
         return EXIT_PARTLY_FAILED
     return EXIT_OK if done.written or done.unchanged else EXIT_NOTHING_FOUND
 
 
-def _write_beside(
-    placed: PlacedRecord, naming: Literal["full", "stem"], taken: dict[bytes, bytes], done: SidecarsWritten
+def _write_record_sidecars(
+    placed: LocatedRecord, naming: Literal["full", "stem"], taken: dict[bytes, bytes], done: SidecarReport
 ) -> None:
     from urllib.parse import unquote_to_bytes
 
-    from indexd.images.xmp_sidecar import sidecar_path, sidecar_text, write_sidecar
+    from indexd.images.xmp_sidecar import render_xmp_sidecar, write_xmp_sidecar, xmp_sidecar_path
     from indexd.watch.paths import display
 
     record = placed.record
-    content = sidecar_text(record.rating, record.tags, record.note)
+    content = render_xmp_sidecar(record.rating, record.tags, record.note)
     for place in map(unquote_to_bytes, placed.places):
-        path = sidecar_path(place, naming)
+        path = xmp_sidecar_path(place, naming)
         if path in taken:
             done.failed.append(
                 f"{display(path)}: it belongs to {display(taken[path])}; --xmp-name full keeps them apart"
@@ -157,7 +157,7 @@ def _write_beside(
             continue
         taken[path] = place
         try:
-            outcome = write_sidecar(path, content)
+            outcome = write_xmp_sidecar(path, content)
         except OSError as error:
             done.failed.append(f"{display(path)}: {error.strerror or error}")
             continue

@@ -7,10 +7,10 @@ from urllib.parse import quote_from_bytes
 
 import click
 
-from indexd.cli.checked import checked
+from indexd.cli.checked import validated
 from indexd.cli.marking import confirm
-from indexd.cli.printing import json_option, note, print_json
-from indexd.cli.session import operations
+from indexd.cli.printing import json_option, print_json, print_notice
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 
@@ -43,38 +43,38 @@ def forget(
         raise UsageError(f"--older-than: {error}") from None
     if seconds is None:
         raise UsageError("--older-than never would forget nothing")
-    folder = quote_from_bytes(os.fsencode(_plain(under)), safe="/") if under is not None else None
-    wanted = checked(
+    folder = quote_from_bytes(os.fsencode(_absolute_path(under)), safe="/") if under is not None else None
+    wanted = validated(
         ForgetRequest, under=folder, older_than_seconds=seconds, offline=offline, with_marks=with_marks, dry_run=True
     )
-    with operations(write=not dry_run) as door:
+    with open_operations(write=not dry_run) as door:
         found = door.forget(wanted)
         if not dry_run and (found.files or found.images):
             if not as_json:
                 for example in found.examples:
-                    note(f"  {example}")
-            confirm(_sentence(found.files, found.images, with_marks) + "?", yes=yes)
+                    print_notice(f"  {example}")
+            confirm(_confirmation_text(found.files, found.images, with_marks) + "?", yes=yes)
             found = door.forget(wanted.model_copy(update={"dry_run": False}))
     if as_json:
         print_json(found)
     elif not found.files and not found.images:
-        note("nothing is missing")
+        print_notice("nothing is missing")
     else:
         if dry_run:
             for example in found.examples:
                 click.echo(example)
         click.echo(f"{found.files} files and {found.images} pictures {'would be ' if dry_run else ''}forgotten")
     if found.marks_kept:
-        note(f"what was said of {found.marks_kept} of them is kept, and comes back when they do")
+        print_notice(f"what was said of {found.marks_kept} of them is kept, and comes back when they do")
     if found.still_there:
-        note(f"{found.still_there} files are there again and stay; the next scan finds them")
+        print_notice(f"{found.still_there} files are there again and stay; the next scan finds them")
     return EXIT_OK if found.files or found.images else EXIT_NOTHING_FOUND
 
 
-def _sentence(files: int, images: int, with_marks: bool) -> str:
+def _confirmation_text(files: int, images: int, with_marks: bool) -> str:
     marks = " and what was said of them" if with_marks else ""
     return f"Forget {files} missing files and {images} pictures that lie nowhere any more{marks}"
 
 
-def _plain(folder: str) -> str:
+def _absolute_path(folder: str) -> str:
     return os.path.abspath(os.path.expanduser(folder))

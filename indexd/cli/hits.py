@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import note, one_line, tell
-from indexd.cli.session import settings
+from indexd.cli.printing import one_line, print_notice, print_text
+from indexd.cli.session import load_config
 
 if TYPE_CHECKING:
-    from indexd_schemas.output import Answer, Hit, ScorePart
+    from indexd_schemas.output import ScoreContribution, SearchHit, SearchResults
 
 # More windows than this at once help nobody.
-MOST_OPENED = 20
+MAX_OPENED = 20
 
 
-def print_table(answer: Answer) -> None:
+def print_hit_table(answer: SearchResults) -> None:
     """Three lines a hit for people, and one more for each part of its score where that was asked for."""
     for hit in answer.hits:
         image = hit.image
@@ -31,47 +31,47 @@ def print_table(answer: Answer) -> None:
             f"seed {image.seed}" if image.seed else None,
             "★" * (image.rating or 0),
         )
-        tell(f"{hit.rank:3}  {score}{image.path or f'(missing) #{image.id}'}")
-        tell(f"     {'  '.join(part for part in made if part)}")
+        print_text(f"{hit.rank:3}  {score}{image.path or f'(missing) #{image.id}'}")
+        print_text(f"     {'  '.join(part for part in made if part)}")
         if image.prompt:
-            tell(f"     {one_line(image.prompt)}")
+            print_text(f"     {one_line(image.prompt)}")
         for part in hit.parts or ():
-            tell(f"     {_explained(part)}")
+            print_text(f"     {_score_part_line(part)}")
 
 
-def _explained(part: ScorePart) -> str:
+def _score_part_line(part: ScoreContribution) -> str:
     plain = "no vector" if part.plain is None else f"cosine {part.plain:.3f}"
     if part.layer.startswith("fulltext"):
         plain = "no match" if part.plain is None else f"bm25 {part.plain:.2f}"
     return f"{part.z:+6.2f} x {part.weight:g}  {part.layer} ({plain})  {one_line(part.term, 60)}"
 
 
-def print_paths(answer: Answer, end: str) -> None:
+def print_hit_paths(answer: SearchResults, end: str) -> None:
     """The path of every hit that lies somewhere, each followed by `end`."""
     sys.stdout.write("".join(hit.image.path + end for hit in answer.hits if hit.image.path))
     sys.stdout.flush()
 
 
-def write_sheet_of(answer: Answer, sheet: str) -> None:
+def write_hit_contact_sheet(answer: SearchResults, sheet: str) -> None:
     """A contact sheet of the hits."""
     from indexd.images.thumbnail import thumbnail_path
-    from indexd.search.sheet import write_sheet
+    from indexd.search.sheet import write_hit_contact_sheet
 
-    folder = settings().places.thumbnails
+    folder = load_config().paths.thumbnails
     target = Path(sheet).absolute()
-    count = write_sheet(answer.hits, target, lambda content: thumbnail_path(folder, bytes.fromhex(content)))
-    note(f"{count} pictures on {target}")
+    count = write_hit_contact_sheet(answer.hits, target, lambda content: thumbnail_path(folder, bytes.fromhex(content)))
+    print_notice(f"{count} pictures on {target}")
 
 
-def open_hits(hits: Sequence[Hit]) -> bool:
+def open_hits(hits: Sequence[SearchHit]) -> bool:
     """Show the hits in the system's viewer for their kind of file; False when there is none."""
     present = [hit.image.path for hit in hits if hit.image.path and os.path.isfile(hit.image.path)]
-    if len(present) > MOST_OPENED:
-        note(f"only the best {MOST_OPENED} of {len(present)} are opened")
-    for path in present[:MOST_OPENED]:
+    if len(present) > MAX_OPENED:
+        print_notice(f"only the best {MAX_OPENED} of {len(present)} are opened")
+    for path in present[:MAX_OPENED]:
         if click.launch(path) != 0:
-            note("no viewer could be started to open pictures with; --sheet writes them on one picture instead")
+            print_notice("no viewer could be started to open pictures with; --sheet writes them on one picture instead")
             return False
     if not present:
-        note("none of the hits lies where it could be opened")
+        print_notice("none of the hits lies where it could be opened")
     return bool(present)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import click
 
 from indexd.cli.printing import json_option, print_json, progress
-from indexd.cli.session import operations
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_OK, IndexdError, UsageError
 
 if TYPE_CHECKING:
-    from indexd_schemas.marks import MarkRecord
+    from indexd_schemas.marks import AnnotationRecord
 
-LINE_BYTES_MAX = 1 << 20
+MAX_LINE_BYTES = 1 << 20
 BATCH_RECORDS = 1000
 # The door takes 2 MiB a request.
 BATCH_BYTES = 1 << 20
@@ -37,18 +37,18 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
     changes nothing. What is said of pictures that are not in the index waits until they appear. A wrong line is refused
     with its number before anything is taken in.
     """
-    from indexd.cli.checked import checked
-    from indexd_schemas.marks import Imported, ImportRequest
+    from indexd.cli.checked import validated
+    from indexd_schemas.marks import ImportReport, ImportRequest
 
-    total = Imported(records=0, changed=0, same=0, waiting=0, dry_run=dry_run)
-    with _opened(file) as source:
-        for _ in _records(source, file):
+    total = ImportReport(records=0, changed=0, same=0, waiting=0, dry_run=dry_run)
+    with _open_seekable(file) as source:
+        for _ in _iter_records(source, file):
             pass
         source.seek(0)
-        with operations(write=True) as door, progress(counted=False) as bar:
+        with open_operations(write=True) as door, progress(counted=False) as bar:
             bar.add_task("taking in", total=None)
-            for batch in _batches(_records(source, file)):
-                wanted = checked(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
+            for batch in _batches(_iter_records(source, file)):
+                wanted = validated(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
                 done = door.import_marks(wanted)
                 for name in ("records", "changed", "same", "waiting"):
                     setattr(total, name, getattr(total, name) + getattr(done, name))
@@ -61,7 +61,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
     return EXIT_OK
 
 
-def _opened(file: str) -> BinaryIO:
+def _open_seekable(file: str) -> BinaryIO:
     """The file, or stdin kept aside, because it is read twice."""
     if file == "-":
         kept = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115 - the caller closes it
@@ -74,17 +74,17 @@ def _opened(file: str) -> BinaryIO:
         raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
 
 
-def _records(source: BinaryIO, name: str) -> Iterator[tuple[MarkRecord, int]]:
+def _iter_records(source: BinaryIO, name: str) -> Iterator[tuple[AnnotationRecord, int]]:
     """The records with the size of their lines. Raises IndexdError with the line's number."""
     from pydantic import ValidationError
 
-    from indexd_schemas.marks import ExportHeader, MarkRecord
+    from indexd_schemas.marks import AnnotationRecord, ExportHeader
 
     number = 0
-    while line := source.readline(LINE_BYTES_MAX + 1):
+    while line := source.readline(MAX_LINE_BYTES + 1):
         number += 1
         try:
-            if len(line) > LINE_BYTES_MAX:
+            if len(line) > MAX_LINE_BYTES:
                 raise ValueError("the line is longer than 1 MiB")
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             if not text:
@@ -93,7 +93,7 @@ def _records(source: BinaryIO, name: str) -> Iterator[tuple[MarkRecord, int]]:
             if isinstance(plain, dict) and "kind" in plain:
                 ExportHeader.model_validate(plain)
                 continue
-            record = MarkRecord.model_validate(plain)
+            record = AnnotationRecord.model_validate(plain)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -103,8 +103,8 @@ def _records(source: BinaryIO, name: str) -> Iterator[tuple[MarkRecord, int]]:
         yield record, len(line)
 
 
-def _batches(records: Iterator[tuple[MarkRecord, int]]) -> Iterator[list[MarkRecord]]:
-    batch: dict[str, MarkRecord] = {}
+def _batches(records: Iterator[tuple[AnnotationRecord, int]]) -> Iterator[list[AnnotationRecord]]:
+    batch: dict[str, AnnotationRecord] = {}
     size = 0
     for record, length in records:
         key = record.hash.lower()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.printing import note
-from indexd.cli.session import home, settings
+from indexd.cli.printing import print_notice
+from indexd.cli.session import home_folder, load_config
 from indexd.errors import IndexdError
 
 
@@ -25,7 +25,7 @@ def init(roots: tuple[str, ...]) -> None:
     from indexd.config import default_home, read_settings, settings_path
     from indexd_schemas.sample import sample_toml, toml_value
 
-    folder = home()
+    folder = home_folder()
     file = settings_path(folder.expanduser().absolute() if folder else default_home())
     text = sample_toml()
     for root in roots:
@@ -45,9 +45,9 @@ def init(roots: tuple[str, ...]) -> None:
         ) from None
     except OSError as error:
         raise IndexdError(f"cannot write {file}: {error.strerror or error}") from None
-    places = settings().places
+    places = load_config().paths
     for made in (places.home, places.inbox, places.output):
         made.mkdir(parents=True, exist_ok=True)
     click.echo(file)
-    note(f"inbox for job files: {places.inbox}\npictures of jobs:    {places.output}")
-    note("next: name your folders and models in the settings, then `indexd doctor`, then `indexd run`")
+    print_notice(f"inbox for job files: {places.inbox}\npictures of jobs:    {places.output}")
+    print_notice("next: name your folders and models in the settings, then `indexd doctor`, then `indexd run`")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import console, json_option, moment, note, one_line, print_json, tell
-from indexd.cli.session import operations
+from indexd.cli.printing import console, format_time, json_option, one_line, print_json, print_notice, print_text
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
-    from indexd_schemas.output import Job, ShownJob
+    from indexd_schemas.output import JobSummary, ShownJob
 
-STATES = ("queued", "running", "done", "failed", "cancelled")
+JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 
 
 @click.group(short_help="List, show, cancel or retry jobs.")
@@ -22,18 +22,18 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these states.")
+@click.option("--state", "states", multiple=True, type=click.Choice(JOB_STATES), help="Only these states.")
 @click.option("-n", "limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many.")
 @json_option
 def list_jobs(states: tuple[str, ...], limit: int, as_json: bool) -> int:
     """List the newest jobs."""
-    with operations() as door:
+    with open_operations() as door:
         listed = door.jobs(states, limit)
     if as_json:
         print_json(listed)
         return EXIT_OK
     if not listed.jobs:
-        note("there are no such jobs" if states else "there are no jobs yet")
+        print_notice("there are no such jobs" if states else "there are no jobs yet")
         return EXIT_NOTHING_FOUND
     from rich.table import Table
 
@@ -46,8 +46,8 @@ def list_jobs(states: tuple[str, ...], limit: int, as_json: bool) -> int:
             job.name,
             job.kind,
             job.state,
-            pictures_in_words(job),
-            moment(job.created_at),
+            item_counts_text(job),
+            format_time(job.created_at),
             one_line(job.error),
         )
     console().print(table)
@@ -60,10 +60,10 @@ def list_jobs(states: tuple[str, ...], limit: int, as_json: bool) -> int:
 @json_option
 def show(job: str, source: bool, as_json: bool) -> None:
     """Show a job with its pictures."""
-    with operations() as door:
+    with open_operations() as door:
         shown = door.job(job)
     if source:
-        tell(shown.source, nl=not shown.source.endswith("\n"))
+        print_text(shown.source, nl=not shown.source.endswith("\n"))
     else:
         _print(shown, as_json)
 
@@ -73,7 +73,7 @@ def show(job: str, source: bool, as_json: bool) -> None:
 @json_option
 def cancel(job: str, as_json: bool) -> None:
     """Stop a job within a denoising step; what is published stays."""
-    with operations(need_daemon=True) as door:
+    with open_operations(need_daemon=True) as door:
         _print(door.cancel_job(job), as_json)
 
 
@@ -82,13 +82,13 @@ def cancel(job: str, as_json: bool) -> None:
 @json_option
 def retry(job: str, as_json: bool) -> None:
     """Queue the failed and cancelled pictures of a job again."""
-    with operations(need_daemon=True) as door:
+    with open_operations(need_daemon=True) as door:
         _print(door.retry_job(job), as_json)
 
 
-def pictures_in_words(job: Job) -> str:
+def item_counts_text(job: JobSummary) -> str:
     """`3 done, 1 failed`."""
-    return ", ".join(f"{job.items[state]} {state}" for state in STATES if job.items.get(state)) or "none"
+    return ", ".join(f"{job.items[state]} {state}" for state in JOB_STATES if job.items.get(state)) or "none"
 
 
 def _print(shown: ShownJob, as_json: bool) -> None:
@@ -96,12 +96,12 @@ def _print(shown: ShownJob, as_json: bool) -> None:
         print_json(shown)
         return
     job = shown.job
-    tell(f"job {job.id}  {job.name}  {job.kind}  {job.state}  ({pictures_in_words(job)})")
+    print_text(f"job {job.id}  {job.name}  {job.kind}  {job.state}  ({item_counts_text(job)})")
     if job.error:
-        tell(f"  {job.error}")
+        print_text(f"  {job.error}")
     for picture in shown.pictures:
         seconds = f"  {picture.seconds:.1f} s" if picture.seconds is not None else ""
         tries = f"  attempt {picture.attempts}" if picture.attempts > 1 else ""
-        tell(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
+        print_text(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
         for line in (*picture.notes, *([picture.error] if picture.error else ())):
-            tell(f"        {line}")
+            print_text(f"        {line}")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import byte_count, console, json_option, note, print_json, visible
-from indexd.cli.session import settings
+from indexd.cli.printing import console, format_bytes, json_option, print_json, print_notice, sanitize_text
+from indexd.cli.session import load_config
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ def loras(words: tuple[str, ...], as_json: bool) -> int:
 
     WORD: only those whose name, type, trigger words or themes hold every word.
     """
-    from indexd.jobs.lora_listing import listed
+    from indexd.jobs.lora_listing import list_loras
     from indexd_schemas.replies import LoraList
 
-    found = listed(settings())
-    kept = [lora for lora in found.loras if all(word.casefold() in _text(lora) for word in words)]
+    found = list_loras(load_config())
+    kept = [lora for lora in found.loras if all(word.casefold() in _searchable_text(lora) for word in words)]
     if as_json:
         print_json(LoraList(registry=found.registry, loras=kept))
         return EXIT_OK if kept else EXIT_NOTHING_FOUND
     if not kept:
-        note(
+        print_notice(
             "no LoRA is like that" if found.loras else "there are no LoRAs; name a folder with [generate] lora_folders"
         )
         return EXIT_NOTHING_FOUND
@@ -52,9 +52,9 @@ def _print(found: list[ListedLora]) -> None:
             "-" if entry is None else _weights(lora),
             ", ".join(entry.triggers) if entry and entry.triggers else "-",
             ", ".join(themes) or "-",
-            "no file" if lora.size_bytes is None else byte_count(lora.size_bytes),
+            "no file" if lora.size_bytes is None else format_bytes(lora.size_bytes),
         )
-        table.add_row(*(visible(text) for text in row))
+        table.add_row(*(sanitize_text(text) for text in row))
     console().print(table)
 
 
@@ -65,7 +65,7 @@ def _weights(lora: ListedLora) -> str:
     return f"{entry.min_weight:g}..{entry.max_weight:g}{usual}{'' if entry.stackable else ', alone'}"
 
 
-def _text(lora: ListedLora) -> str:
+def _searchable_text(lora: ListedLora) -> str:
     entry = lora.registered
     words = [lora.name]
     if entry is not None:

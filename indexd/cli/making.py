@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from indexd_schemas.output import ControlUnit, Detailer, Making, Resource, SamplerRun
+    from indexd_schemas.output import ControlUnit, DetailerPass, GenerationDetails, ModelResource, SamplerRun
 
 
-def making_lines(making: Making, prompt: str | None) -> Iterator[tuple[str, str]]:
+def generation_lines(making: GenerationDetails, prompt: str | None) -> Iterator[tuple[str, str]]:
     """Name and text of each line; what is not stated has none, nor a raw prompt that is `prompt` over again."""
     size = f"{making.gen_width}x{making.gen_height}" if making.gen_width and making.gen_height else None
     plain = (
@@ -18,7 +18,7 @@ def making_lines(making: Making, prompt: str | None) -> Iterator[tuple[str, str]
         ("made at", size),
         ("clip skip", making.clip_skip),
         ("vae", making.vae),
-        ("variation", _joined(making.variation_seed, _named("strength", making.variation_strength))),
+        ("variation", _joined(making.variation_seed, _labelled("strength", making.variation_strength))),
         ("guidance", making.guidance),
         ("refiner", making.refiner),
         ("hires", _hires(making)),
@@ -26,7 +26,7 @@ def making_lines(making: Making, prompt: str | None) -> Iterator[tuple[str, str]
     )
     yield from ((name, str(value)) for name, value in plain if value not in (None, ""))
     if len(making.passes) > 1:
-        yield from (("pass", _pass(one)) for one in making.passes)
+        yield from (("pass", _sampler_pass(one)) for one in making.passes)
     yield from (("control", _control(one)) for one in making.controls)
     yield from (("embedding", _joined(one.name, one.hash and f"({one.hash})")) for one in making.embeddings)
     for character in making.characters:
@@ -37,7 +37,7 @@ def making_lines(making: Making, prompt: str | None) -> Iterator[tuple[str, str]
     yield from (("detailer", _detailer(one)) for one in making.detailers)
 
 
-def _named(name: str, value: object) -> str | None:
+def _labelled(name: str, value: object) -> str | None:
     if value is None:
         return None
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
@@ -47,13 +47,13 @@ def _joined(*parts: str | None) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _hires(making: Making) -> str:
+def _hires(making: GenerationDetails) -> str:
     scale = None if making.hires_scale is None else f"x{making.hires_scale:g}"
-    rest = (_named("steps", making.hires_steps), _named("denoise", making.hires_denoise))
+    rest = (_labelled("steps", making.hires_steps), _labelled("denoise", making.hires_denoise))
     return _joined(scale, making.hires_upscaler, *rest)
 
 
-def _pass(one: SamplerRun) -> str:
+def _sampler_pass(one: SamplerRun) -> str:
     steps = (
         f"steps {one.start_step or 0}-{one.end_step}"
         if one.end_step is not None and one.start_step is not None
@@ -62,12 +62,12 @@ def _pass(one: SamplerRun) -> str:
     return ", ".join(
         part
         for part in (
-            _named("seed", one.seed),
-            _named("steps", one.steps),
+            _labelled("seed", one.seed),
+            _labelled("steps", one.steps),
             steps,
-            _named("cfg", one.cfg),
+            _labelled("cfg", one.cfg),
             _joined(one.sampler, one.schedule),
-            _named("denoise", one.denoise),
+            _labelled("denoise", one.denoise),
             one.model,
         )
         if part
@@ -76,12 +76,12 @@ def _pass(one: SamplerRun) -> str:
 
 def _control(one: ControlUnit) -> str:
     share = f"{one.start:g}-{one.end:g}" if one.start is not None and one.end is not None else None
-    return _joined(one.model, one.module and f"({one.module})", _named("weight", one.weight), share)
+    return _joined(one.model, one.module and f"({one.module})", _labelled("weight", one.weight), share)
 
 
-def _resource(one: Resource) -> str:
-    return _joined(one.address, one.kind, one.name, one.version, _named("weight", one.weight))
+def _resource(one: ModelResource) -> str:
+    return _joined(one.address, one.kind, one.name, one.version, _labelled("weight", one.weight))
 
 
-def _detailer(one: Detailer) -> str:
-    return _joined(one.model, _named("denoise", one.denoise), one.prompt)
+def _detailer(one: DetailerPass) -> str:
+    return _joined(one.model, _labelled("denoise", one.denoise), one.prompt)

@@ -8,39 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexd.cli.checked import checked
-from indexd.cli.printing import note, print_json
-from indexd.cli.session import operations
+from indexd.cli.checked import validated
+from indexd.cli.printing import print_json, print_notice
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, UsageError
 
 if TYPE_CHECKING:
     from indexd.api.operations import Operations
-    from indexd_schemas.output import Marked
+    from indexd_schemas.output import AnnotateReport
 
-ASK_ABOVE = 20
+CONFIRM_ABOVE = 20
 """So many pictures are marked without a question."""
 
 
-def marked(mark: Callable[[Operations], Marked], as_json: bool) -> int:
+def run_annotation(annotate: Callable[[Operations], AnnotateReport], as_json: bool) -> int:
     """Run `mark` by the daemon, or in this process under the instance lock; the exit code."""
-    with operations(write=True) as door:
-        outcome = mark(door)
+    with open_operations(write=True) as door:
+        outcome = annotate(door)
     if as_json:
         print_json(outcome)
     else:
         click.echo(f"{outcome.changed} changed")
     for name in outcome.not_found:
-        note(f"not in the index: {name}")
+        print_notice(f"not in the index: {name}")
     if not outcome.not_found:
         return EXIT_OK
     return EXIT_PARTLY_FAILED if outcome.changed else EXIT_NOTHING_FOUND
 
 
-def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def bulk_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--query`, `--yes` and `--dry-run`, as every command has them that marks what a question finds."""
     for option in (
         click.option("--dry-run", is_flag=True, help="With --query: only say how many pictures it would be."),
-        click.option("-y", "--yes", is_flag=True, help=f"Do not ask, even where it is more than {ASK_ABOVE} pictures."),
+        click.option(
+            "-y", "--yes", is_flag=True, help=f"Do not ask, even where it is more than {CONFIRM_ABOVE} pictures."
+        ),
         click.option(
             "--query",
             "query",
@@ -53,14 +55,16 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def mark_matching(query: tuple[str, ...], change: dict[str, object], *, yes: bool, dry_run: bool, as_json: bool) -> int:
+def annotate_matching(
+    query: tuple[str, ...], change: dict[str, object], *, yes: bool, dry_run: bool, as_json: bool
+) -> int:
     """Mark everything that meets the filters, after a question when it is much; the exit code."""
-    from indexd.search.language import parse
-    from indexd_schemas.marks import MarkMatchingRequest
+    from indexd.search.language import parse_filters
+    from indexd_schemas.marks import AnnotateMatchingRequest
 
-    parse(query)
-    wanted = checked(MarkMatchingRequest, filters=query, **change)
-    with operations(write=not dry_run) as door:
+    parse_filters(query)
+    wanted = validated(AnnotateMatchingRequest, filters=query, **change)
+    with open_operations(write=not dry_run) as door:
         count = door.mark_matching(wanted.model_copy(update={"dry_run": True}))
         if dry_run:
             if as_json:
@@ -69,9 +73,9 @@ def mark_matching(query: tuple[str, ...], change: dict[str, object], *, yes: boo
                 click.echo(f"{count.changed} pictures match; nothing was changed")
             return EXIT_OK if count.changed else EXIT_NOTHING_FOUND
         if not count.changed:
-            note("nothing found")
+            print_notice("nothing found")
             return EXIT_NOTHING_FOUND
-        confirm(f"Change {count.changed} pictures?", yes=yes or count.changed <= ASK_ABOVE)
+        confirm(f"Change {count.changed} pictures?", yes=yes or count.changed <= CONFIRM_ABOVE)
         outcome = door.mark_matching(wanted.model_copy(update={"at_most": count.changed}))
     if as_json:
         print_json(outcome)

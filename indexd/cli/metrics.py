@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.session import operations
+from indexd.cli.session import open_operations
 
 
 @click.command(short_help="Print numbers for monitoring (Prometheus).")
@@ -13,5 +13,5 @@ def metrics() -> None:
 
     Without a daemon: the numbers of the index alone.
     """
-    with operations() as door:
+    with open_operations() as door:
         click.echo(door.metrics(), nl=False)

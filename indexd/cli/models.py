@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json, progress
-from indexd.cli.session import settings
-from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, ModelOff, UsageError
+from indexd.cli.printing import json_option, print_json, print_notice, progress
+from indexd.cli.session import load_config
+from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, ModelUnavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +23,30 @@ if TYPE_CHECKING:
 ROLE_NAMES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
 roles_argument = click.argument("roles", nargs=-1, type=click.Choice(ROLE_NAMES), metavar="[ROLE]...")
 # The detectors of [faces] are local files: nothing to pull.
-tried_argument = click.argument("roles", nargs=-1, type=click.Choice((*ROLE_NAMES, "faces")), metavar="[ROLE]...")
+verify_roles_argument = click.argument(
+    "roles", nargs=-1, type=click.Choice((*ROLE_NAMES, "faces")), metavar="[ROLE]..."
+)
 
 # Hub folders hold the same weights several times over (half precision, ONNX, other frameworks); this is what is read.
-_TEXT_PARTS = ("model_index.json", "text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*")
-_WANTED: dict[str, tuple[str, ...]] = {
-    "sdxl": (*_TEXT_PARTS, "unet/*", "vae/*", "scheduler/*"),
-    "clip_l": _TEXT_PARTS,
-    "clip_g": _TEXT_PARTS,
+_TEXT_ENCODER_PATTERNS = ("model_index.json", "text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*")
+_DOWNLOAD_PATTERNS: dict[str, tuple[str, ...]] = {
+    "sdxl": (*_TEXT_ENCODER_PATTERNS, "unet/*", "vae/*", "scheduler/*"),
+    "clip_l": _TEXT_ENCODER_PATTERNS,
+    "clip_g": _TEXT_ENCODER_PATTERNS,
     "bge": ("*.json", "*.txt", "*.safetensors", "1_Pooling/*"),
     "clip_h": ("*.json", "*.txt", "open_clip*.safetensors"),
 }
-_UNWANTED = ("*.fp16.*", "*.non_ema.*", "*.onnx*", "onnx/*", "openvino/*", "*.msgpack", "*.bin", "*.h5", "*.xml")
+_IGNORED_PATTERNS = (
+    "*.fp16.*",
+    "*.non_ema.*",
+    "*.onnx*",
+    "onnx/*",
+    "openvino/*",
+    "*.msgpack",
+    "*.bin",
+    "*.h5",
+    "*.xml",
+)
 
 
 @click.group(short_help="List, download or try the models.")
@@ -49,7 +61,7 @@ def list_models(as_json: bool) -> None:
     from indexd.roles import role_states
     from indexd_schemas.replies import ModelList
 
-    listed = ModelList(roles=role_states(settings()))
+    listed = ModelList(roles=role_states(load_config()))
     if as_json:
         print_json(listed)
         return
@@ -64,28 +76,28 @@ def pull(roles: tuple[str, ...]) -> int:
 
     Without ROLE: every one that is not on disk yet.
     """
-    from indexd.roles import pulled_folder
+    from indexd.roles import downloaded_model_folder
 
-    config = settings()
+    config = load_config()
     wanted = {role: config.settings.models.role(role) for role in roles or ROLE_NAMES}
     hubs = {role: model.hub for role, model in wanted.items() if model.hub and not model.path}
     for role in set(roles) - hubs.keys():
         raise UsageError(f'{role} names no hub model; set `hub = "…"` under [models.{role}] and leave `path` empty')
     if not hubs:
-        note("no role names a hub model; there is nothing to download")
+        print_notice("no role names a hub model; there is nothing to download")
         return EXIT_OK
     for hub in dict.fromkeys(hubs.values()):
-        folder = pulled_folder(config, hub)
+        folder = downloaded_model_folder(config, hub)
         if folder.is_dir() and not roles:
-            note(f"{hub} is there: {folder}")
+            print_notice(f"{hub} is there: {folder}")
             continue
-        note(f"downloading {hub} to {folder}")
-        fetch(hub, folder, _patterns(config, hub))
+        print_notice(f"downloading {hub} to {folder}")
+        download(hub, folder, _patterns(config, hub))
         click.echo(folder)
     return EXIT_OK
 
 
-def fetch(hub: str, folder: Path, patterns: Sequence[str]) -> None:
+def download(hub: str, folder: Path, patterns: Sequence[str]) -> None:
     """Download a hub model so that `folder` is there complete or not at all; a broken download is taken up again."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -94,7 +106,9 @@ def fetch(hub: str, folder: Path, patterns: Sequence[str]) -> None:
         disable_progress_bars()
     partial = folder if folder.is_dir() else folder.with_name(f".{folder.name}.partial")
     try:
-        snapshot_download(hub, local_dir=partial, allow_patterns=list(patterns), ignore_patterns=list(_UNWANTED))
+        snapshot_download(
+            hub, local_dir=partial, allow_patterns=list(patterns), ignore_patterns=list(_IGNORED_PATTERNS)
+        )
         if not any(partial.rglob("*.safetensors")):
             raise IndexdError(f"{hub} holds no .safetensors weights; name another model, or a local path")
         if partial != folder:
@@ -110,11 +124,11 @@ def fetch(hub: str, folder: Path, patterns: Sequence[str]) -> None:
 def _patterns(config: Config, hub: str) -> list[str]:
     """What every role that names this hub model reads of it; they share one folder."""
     named = [role for role in ROLE_NAMES if config.settings.models.role(role).hub == hub]
-    return list(dict.fromkeys(pattern for role in named for pattern in _WANTED[role]))
+    return list(dict.fromkeys(pattern for role in named for pattern in _DOWNLOAD_PATTERNS[role]))
 
 
 @models.command()
-@tried_argument
+@verify_roles_argument
 @json_option
 def verify(roles: tuple[str, ...], as_json: bool) -> int:
     """Load models through a worker and run each once; says device, number format and vector length.
@@ -124,7 +138,7 @@ def verify(roles: tuple[str, ...], as_json: bool) -> int:
     from indexd.roles import role_states
     from indexd_schemas.replies import VerifiedModel, VerifiedModels
 
-    config = settings()
+    config = load_config()
     wanted = roles or tuple(state.role for state in role_states(config) if state.on)
     if not wanted:
         raise IndexdError("no role is on; `indexd models list` says why")
@@ -136,7 +150,7 @@ def verify(roles: tuple[str, ...], as_json: bool) -> int:
             try:
                 outcome = verify_one(role)
             except IndexdError as error:
-                detail = error.reason if isinstance(error, ModelOff) else str(error)
+                detail = error.reason if isinstance(error, ModelUnavailable) else str(error)
                 outcome = VerifiedModel(role=role, ok=False, detail=detail, seconds=0.0)
             outcomes.append(outcome)
             bar.advance(task)
@@ -154,12 +168,12 @@ def verify(roles: tuple[str, ...], as_json: bool) -> int:
 @contextmanager
 def _verifier(config: Config) -> Iterator[Callable[[str], VerifiedModel]]:
     """The daemon's workers where it runs, else our own; neither needs an index."""
-    from indexd.api.connect import daemon
+    from indexd.api.connect import find_daemon
     from indexd.api.verify import verify_model
     from indexd.roles import worker_settings
     from indexd.worker.workers import Workers
 
-    remote = daemon(config)
+    remote = find_daemon(config)
     if remote is not None:
         yield remote.verify_model
         return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.marking import mark_matching, marked, query_options
+from indexd.cli.marking import annotate_matching, bulk_query_options, run_annotation
 from indexd.cli.printing import json_option, print_json
-from indexd.cli.session import operations
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 
@@ -14,7 +14,7 @@ from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 @click.argument("words", nargs=-1, metavar="[FILE|ID...] [TEXT]")
 @click.option("--append", is_flag=True, help="Add TEXT as a line to the note that is there.")
 @click.option("--clear", is_flag=True, help="Take the note away.")
-@query_options
+@bulk_query_options
 @json_option
 def note(
     words: tuple[str, ...],
@@ -30,7 +30,7 @@ def note(
     `--append` adds a line, `--clear` takes the note away; `--query FILTERS` instead of pictures writes it to all that
     are found. `note:cover` in a question finds it. Exit code 5 when some pictures were not found, 3 when all.
     """
-    from indexd.search.targets import parse_argument
+    from indexd.search.targets import parse_target_argument
 
     if append and clear:
         raise UsageError("--append and --clear exclude each other")
@@ -40,26 +40,30 @@ def note(
         change: dict[str, object] = {"note": "" if clear else words[0], "append": append}
         if not clear and not words[0].strip():
             raise UsageError("the note is empty; --clear takes it away")
-        return mark_matching(query, change, yes=yes, dry_run=dry_run, as_json=as_json)
+        return annotate_matching(query, change, yes=yes, dry_run=dry_run, as_json=as_json)
     if dry_run:
         raise UsageError("--dry-run goes with --query")
     if clear and words:
-        return marked(lambda door: door.note([parse_argument(word) for word in words], "", False), as_json)
+        return run_annotation(
+            lambda door: door.note([parse_target_argument(word) for word in words], "", False), as_json
+        )
     if len(words) == 1 and not append:
-        return _show(words[0], as_json)
+        return _show_note(words[0], as_json)
     if len(words) < 2:
         raise UsageError("name at least one picture, and then the text")
     *pictures, text = words
     if not text.strip():
         raise UsageError("the note is empty; --clear takes it away")
-    return marked(lambda door: door.note([parse_argument(one) for one in pictures], text, append), as_json)
+    return run_annotation(
+        lambda door: door.note([parse_target_argument(one) for one in pictures], text, append), as_json
+    )
 
 
-def _show(picture: str, as_json: bool) -> int:
-    from indexd.search.targets import parse_argument
+def _show_note(picture: str, as_json: bool) -> int:
+    from indexd.search.targets import parse_target_argument
 
-    with operations() as door:
-        shown = door.show(parse_argument(picture))
+    with open_operations() as door:
+        shown = door.show(parse_target_argument(picture))
     if as_json:
         print_json(shown)
     elif shown.image.note:

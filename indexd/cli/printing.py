@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-UNWRAPPED_CHARACTERS = 10_000
+UNWRAPPED_WIDTH = 10_000
 # Control characters (line ends and tabs aside) move a terminal's cursor, set its title, fill its clipboard; the signs of
 # writing direction show text in another order than it has.
-_UNSEEN = {
+_CONTROL_CHARACTERS = {
     code: "\N{REPLACEMENT CHARACTER}"
     for codes in (range(0x20), range(0x7F, 0xA0), range(0x202A, 0x202F), range(0x2066, 0x206A))
     for code in codes
@@ -31,26 +31,26 @@ def print_json(document: BaseModel) -> None:
     click.echo(document.model_dump_json(indent=2))
 
 
-def visible(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """Text that came with a file, fit for a terminal: what would command it is shown as a replacement character."""
-    return text.translate(_UNSEEN)
+    return text.translate(_CONTROL_CHARACTERS)
 
 
-def tell(text: str, *, nl: bool = True) -> None:
+def print_text(text: str, *, nl: bool = True) -> None:
     """A result for people, on stdout. JSON, paths and what else programs read go through click.echo, unchanged."""
-    click.echo(visible(text), nl=nl)
+    click.echo(sanitize_text(text), nl=nl)
 
 
-def note(text: str) -> None:
+def print_notice(text: str) -> None:
     """Something worth knowing that is no result."""
-    click.echo(visible(text), err=True)
+    click.echo(sanitize_text(text), err=True)
 
 
 def console() -> Console:
     """A console on stdout; plain and never wrapped where stdout is no terminal."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else UNWRAPPED_CHARACTERS
+    width = None if sys.stdout.isatty() else UNWRAPPED_WIDTH
     return Console(file=sys.stdout, width=width, highlight=False, emoji=False, markup=False)
 
 
@@ -67,7 +67,7 @@ def progress(*, counted: bool = True) -> Progress:
     )
 
 
-def moment(seconds: float | None) -> str:
+def format_time(seconds: float | None) -> str:
     """A time in local words, to the second."""
     if seconds is None:
         return "-"
@@ -75,7 +75,7 @@ def moment(seconds: float | None) -> str:
     return local.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration in words, two units at most."""
     left = int(seconds)
     if left < 60:
@@ -88,7 +88,7 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def byte_count(size: int) -> str:
+def format_bytes(size: int) -> str:
     """A size in words."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexd.cli.dashes import dash_words
-from indexd.cli.printing import json_option, note, print_json
-from indexd.cli.question import question_of, question_options
-from indexd.cli.session import answered
+from indexd.cli.dashes import dash_argument_command
+from indexd.cli.printing import json_option, print_json, print_notice
+from indexd.cli.question import build_search_request, search_options
+from indexd.cli.session import call_with_progress
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
-    from indexd_schemas.output import Answer
+    from indexd_schemas.output import SearchResults
 
 
 @click.command(
-    cls=dash_words(r"-[A-Za-z_]+:.*"),
+    cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
     short_help="Find pictures by look, words, prompt and metadata.",
     epilog="""\
 \b
@@ -49,7 +49,7 @@ hit is; several terms are fused. What scores below 3 does not fit and is left
 out; where nothing fits, the exit code is 3 (see docs/search.md).
 """,
 )
-@question_options
+@search_options
 @click.option(
     "--character",
     "characters",
@@ -89,33 +89,33 @@ def query(
     Terms rank and may be given several times, each with a weight before a colon; filters decide who may appear. Uses
     the daemon and its loaded models where it runs; else opens the index itself and loads what it needs.
     """
-    from indexd.cli.emit_job import check_target
+    from indexd.cli.emit_job import check_job_target
     from indexd.cli.emit_job import emit_job as write_job
-    from indexd.cli.hits import open_hits, write_sheet_of
+    from indexd.cli.hits import open_hits, write_hit_contact_sheet
 
     if as_json + jsonl + paths + null > 1:
         raise UsageError("--json, --jsonl, --paths and -0 exclude each other")
     if emit_job is not None:
-        check_target(emit_job)
-    question = question_of(asked, (*filters, *map(_character_filter, characters)), explain=explain)
+        check_job_target(emit_job)
+    question = build_search_request(asked, (*filters, *map(_character_filter, characters)), explain=explain)
     what = "asking (a model may have to load first)" if question.terms else "asking"
-    answer = answered(what, lambda door: door.query(question))
+    answer = call_with_progress(what, lambda door: door.query(question))
     for line in answer.notes:
-        note(f"note: {line}")
+        print_notice(f"note: {line}")
     _print(answer, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
     if not answer.hits:
         if not as_json and not answer.left_out:
-            note("nothing found")
+            print_notice("nothing found")
         return EXIT_NOTHING_FOUND
     if sheet:
-        write_sheet_of(answer, sheet)
+        write_hit_contact_sheet(answer, sheet)
     if emit_job is not None:
         write_job(answer.hits[0].image, emit_job)
     return EXIT_OK if not open_them or open_hits(answer.hits) else EXIT_ERROR
 
 
-def _print(answer: Answer, *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
-    from indexd.cli.hits import print_paths, print_table
+def _print(answer: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
+    from indexd.cli.hits import print_hit_paths, print_hit_table
 
     if as_json:
         print_json(answer)
@@ -123,9 +123,9 @@ def _print(answer: Answer, *, as_json: bool, jsonl: bool, paths: bool, null: boo
         for hit in answer.hits:
             click.echo(hit.model_dump_json())
     elif paths or null:
-        print_paths(answer, "\0" if null else "\n")
+        print_hit_paths(answer, "\0" if null else "\n")
     else:
-        print_table(answer)
+        print_hit_table(answer)
 
 
 def _character_filter(name: str) -> str:

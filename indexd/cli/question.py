@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from indexd.cli.checked import checked
+from indexd.cli.checked import validated
 from indexd.errors import UsageError
 
 if TYPE_CHECKING:
-    from indexd_schemas.question import Question
+    from indexd_schemas.question import SearchRequest
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -23,15 +23,15 @@ class TermOption:
     """One kind of term: `names` of the option that asks for it, and of the one that pushes away."""
 
     kind: str
-    wanted: tuple[str, ...]
-    unwanted: tuple[str, ...]
+    positive_names: tuple[str, ...]
+    negative_names: tuple[str, ...]
     metavar: str
-    help: str
-    unwanted_help: str
+    positive_help: str
+    negative_help: str
 
-    def parameter(self, *, away: bool) -> str:
+    def parameter_name(self, *, negative: bool) -> str:
         """The name of the command's parameter."""
-        return f"not_{self.kind}" if away else self.kind
+        return f"not_{self.kind}" if negative else self.kind
 
 
 TERM_OPTIONS = (
@@ -85,20 +85,20 @@ TERM_OPTIONS = (
         "Unlike to it.",
     ),
 )
-SORTS = {"score": "score", "date": "newest", "newest": "newest", "oldest": "oldest", "rating": "rating"}
-SORTS |= {"clip_score": "clip_score", "aesthetic": "aesthetic", "sharpness": "sharpness"}
+SORT_ORDERS = {"score": "score", "date": "newest", "newest": "newest", "oldest": "oldest", "rating": "rating"}
+SORT_ORDERS |= {"clip_score": "clip_score", "aesthetic": "aesthetic", "sharpness": "sharpness"}
 
 
-def question_options(command: _Command) -> _Command:
+def search_options(command: _Command) -> _Command:
     """The options of every term, and of what is done with the scores."""
     options = [
         click.option(
-            *names, option.parameter(away=away), multiple=True, metavar=f"[W:]{option.metavar}", help=help_text
+            *names, option.parameter_name(negative=away), multiple=True, metavar=f"[W:]{option.metavar}", help=help_text
         )
         for option in TERM_OPTIONS
         for away, names, help_text in (
-            (False, option.wanted, option.help),
-            (True, option.unwanted, option.unwanted_help),
+            (False, option.positive_names, option.positive_help),
+            (True, option.negative_names, option.negative_help),
         )
     ]
     options += [
@@ -107,7 +107,7 @@ def question_options(command: _Command) -> _Command:
         ),
         click.option(
             "--sort",
-            type=click.Choice(list(SORTS)),
+            type=click.Choice(list(SORT_ORDERS)),
             help="Order of the hits; date = newest first. Default: score, or newest without terms.",
         ),
         click.option(
@@ -120,39 +120,39 @@ def question_options(command: _Command) -> _Command:
     return command
 
 
-def question_of(given: Mapping[str, Any], filters: Sequence[str], *, explain: bool) -> Question:
+def build_search_request(given: Mapping[str, Any], filters: Sequence[str], *, explain: bool) -> SearchRequest:
     """The question that the options ask. Raises UsageError."""
-    from indexd_schemas.question import Question
+    from indexd_schemas.question import SearchRequest
 
     terms = [
-        _term(option, text, away=away)
+        _parse_term(option, text, negative=away)
         for option in TERM_OPTIONS
         for away in (False, True)
-        for text in given[option.parameter(away=away)]
+        for text in given[option.parameter_name(negative=away)]
     ]
-    return checked(
-        Question,
+    return validated(
+        SearchRequest,
         terms=terms,
         filters=tuple(filters),
-        sort=SORTS[given["sort"]] if given["sort"] else None,
+        sort=SORT_ORDERS[given["sort"]] if given["sort"] else None,
         limit=given["limit"],
         explain=explain,
-        **_cutoff(given["min_score"], everything=given["everything"], scored=bool(terms)),
+        **_cutoff_fields(given["min_score"], everything=given["everything"], scored=bool(terms)),
     )
 
 
-def _term(option: TermOption, text: str, *, away: bool) -> dict[str, Any]:
-    from indexd.search.targets import parse_argument, to_text
-    from indexd.search.weights import weighted
+def _parse_term(option: TermOption, text: str, *, negative: bool) -> dict[str, Any]:
+    from indexd.search.targets import format_target, parse_target_argument
+    from indexd.search.weights import parse_weighted_value
 
-    names = option.unwanted if away else option.wanted
+    names = option.negative_names if negative else option.positive_names
     picture = option.metavar == "FILE"
-    weight, rest = weighted(text, names[0], picture=picture)
-    value = to_text(parse_argument(rest)) if picture else rest
-    return {"kind": option.kind, "value": value, "weight": -weight if away else weight}
+    weight, rest = parse_weighted_value(text, names[0], is_image=picture)
+    value = format_target(parse_target_argument(rest)) if picture else rest
+    return {"kind": option.kind, "value": value, "weight": -weight if negative else weight}
 
 
-def _cutoff(min_score: float | None, *, everything: bool, scored: bool) -> dict[str, Any]:
+def _cutoff_fields(min_score: float | None, *, everything: bool, scored: bool) -> dict[str, Any]:
     if min_score is None:
         return {"everything": everything}
     if everything:

@@ -8,8 +8,8 @@ from urllib.parse import quote_from_bytes
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json
-from indexd.cli.session import operations
+from indexd.cli.printing import json_option, print_json, print_notice
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_OK
 
 
@@ -27,11 +27,11 @@ def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
     `--from "D:\pics" --to "E:\pics"`. Both may be offline. Files of the same size and time are not read again by the next
     scan. Moves inside and between watched folders that are online are noticed without this command.
     """
-    from indexd.cli.checked import checked
+    from indexd.cli.checked import validated
     from indexd_schemas.marks import RelocateRequest
 
-    wanted = checked(RelocateRequest, old=_whole(old), new=_whole(new), dry_run=dry_run)
-    with operations(write=True) as door:
+    wanted = validated(RelocateRequest, old=_quote_absolute_path(old), new=_quote_absolute_path(new), dry_run=dry_run)
+    with open_operations(write=True) as door:
         done = door.relocate(wanted)
     if as_json:
         print_json(done)
@@ -41,11 +41,11 @@ def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
         gave_way = f", {done.dropped} known at the new place already" if done.dropped else ""
         click.echo(f"{done.files} files {'would lie' if dry_run else 'lie'} under {new} now{gave_way}")
     for text in done.notes:
-        note(f"note: {text}")
+        print_notice(f"note: {text}")
     return EXIT_OK
 
 
-def _whole(path: str) -> str:
+def _quote_absolute_path(path: str) -> str:
     """The absolute path, percent-encoded; a path of another system is left as it was written."""
     foreign = os.name != "nt" and (re.match(r"[A-Za-z]:([\\/]|\Z)", path) or path.startswith("\\\\"))
     return quote_from_bytes(os.fsencode(path if foreign else os.path.abspath(os.path.expanduser(path))), safe="/")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from indexd.cli.printing import json_option, print_json, progress
-from indexd.cli.session import operations
+from indexd.cli.session import open_operations
 
-SLICE_IMAGES = 500
+BATCH_IMAGES = 500
 
 
 @click.command(short_help="Read stored metadata again with newer readers.")
@@ -19,15 +19,15 @@ def reparse(everything: bool, as_json: bool) -> None:
     No file is opened. Pictures that the present readers read already are passed over, unless --all is given. What
     became of prompt, model and the rest is searchable at once; a prompt that changed is embedded again.
     """
-    from indexd_schemas.replies import Reparsed
+    from indexd_schemas.replies import ReparseReport
 
     read = changed = after = left = 0
-    with operations(write=True) as door, progress() as bar:
+    with open_operations(write=True) as door, progress() as bar:
         task = bar.add_task("reading", total=None)
-        while (one := door.reparse(after, SLICE_IMAGES, everything)).last_id is not None:
+        while (one := door.reparse(after, BATCH_IMAGES, everything)).last_id is not None:
             read, changed, after, left = read + one.read, changed + one.changed, one.last_id, one.left
             bar.update(task, completed=read, total=read + left)
     if as_json:
-        print_json(Reparsed(read=read, changed=changed, last_id=after or None, left=left))
+        print_json(ReparseReport(read=read, changed=changed, last_id=after or None, left=left))
     else:
         click.echo(f"{read} pictures read again, {changed} told of differently now")

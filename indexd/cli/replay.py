@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json
-from indexd.cli.session import operations, settings
-from indexd.cli.submit import outcome, wait_for
+from indexd.cli.printing import json_option, print_json, print_notice
+from indexd.cli.session import load_config, open_operations
+from indexd.cli.submit import job_exit_code, wait_for_job
 from indexd.errors import EXIT_ERROR, EXIT_OK, IndexdError, UsageError
 
 if TYPE_CHECKING:
     from indexd_schemas.recipe import Recipe
-    from indexd_schemas.replies import Replayed
+    from indexd_schemas.replies import ReplayReport
 
 
 @click.command(short_help="Make a picture again from its own recipe and compare.")
@@ -31,31 +31,31 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
 
     The daemon makes it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new picture is not kept.
     """
-    from indexd.search.replay import compare, job_text, recipe_of
+    from indexd.search.replay import compare_images, read_recipe, replay_job_text
 
-    recipe = recipe_of(picture)
+    recipe = read_recipe(picture)
     if str(picture.absolute()).encode("utf-8", "replace") != os.fsencode(picture.absolute()):
         raise UsageError(f"the path of the picture must be Unicode (got {str(picture.absolute())!r}); rename it first")
-    folder, name = _place(out)
+    folder, name = _output_location(out)
     try:
-        with operations(need_daemon=True) as door:
-            submitted = door.submit(job_text(picture, folder, name).encode(), f"replay-{name}.yaml")
-            shown = wait_for(door, str(submitted.job.id))
-        if outcome(shown) != EXIT_OK:
+        with open_operations(need_daemon=True) as door:
+            submitted = door.submit(replay_job_text(picture, folder, name).encode(), f"replay-{name}.yaml")
+            shown = wait_for_job(door, str(submitted.job.id))
+        if job_exit_code(shown) != EXIT_OK:
             raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
-        replayed = compare(picture, Path(shown.pictures[0].path))
-        note_differences(recipe, Path(replayed.replayed))
+        replayed = compare_images(picture, Path(shown.pictures[0].path))
+        print_differences(recipe, Path(replayed.replayed))
     finally:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
     if as_json:
         print_json(replayed)
     else:
-        click.echo(sentence(replayed))
+        click.echo(outcome_text(replayed))
     return EXIT_OK if replayed.equal else EXIT_ERROR
 
 
-def sentence(replayed: Replayed) -> str:
+def outcome_text(replayed: ReplayReport) -> str:
     """The outcome for people."""
     if replayed.equal:
         return f"equal: every pixel of {replayed.replayed}" + (", and every byte" if replayed.same_bytes else "")
@@ -64,23 +64,23 @@ def sentence(replayed: Replayed) -> str:
     return f"different: {replayed.differing_pixels} pixels, by up to {replayed.largest_difference} of 255"
 
 
-def note_differences(recipe: Recipe, replayed: Path) -> None:
+def print_differences(recipe: Recipe, replayed: Path) -> None:
     """Say what was not the same in the making; that explains a difference in the pixels."""
-    from indexd.search.replay import recipe_of
+    from indexd.search.replay import read_recipe
 
-    again = recipe_of(replayed)
+    again = read_recipe(replayed)
     old, new = recipe.model, again.model
     if old and new and old.hash and new.hash and old.hash != new.hash:
-        note(f"note: the checkpoint {old.name} is another file now ({new.hash}, was {old.hash})")
+        print_notice(f"note: the checkpoint {old.name} is another file now ({new.hash}, was {old.hash})")
     if recipe.dtype != again.dtype:
-        note(f"note: made in {recipe.dtype}, made again in {again.dtype}")
+        print_notice(f"note: made in {recipe.dtype}, made again in {again.dtype}")
 
 
-def _place(out: Path | None) -> tuple[Path, str]:
+def _output_location(out: Path | None) -> tuple[Path, str]:
     """Folder and stem of the new picture."""
     if out is None:
         # Not the system's temporary folder: a daemon under systemd has one of its own (PrivateTmp).
-        cache = settings().places.cache
+        cache = load_config().paths.cache
         cache.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="replay-", dir=cache)), "replay"
     target = out.absolute()

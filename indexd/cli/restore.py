@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json, progress
-from indexd.cli.session import settings
+from indexd.cli.printing import json_option, print_json, print_notice, progress
+from indexd.cli.session import load_config
 
 
 @click.command(short_help="Put a backup in the place of the index.")
@@ -21,11 +21,11 @@ def restore(file: Path, as_json: bool) -> None:
     and never deleted. `indexd backup --list` shows the backups.
     """
     from indexd.instance import instance_lock
-    from indexd.store.restore import restore as bring_back
-    from indexd_schemas.replies import Restored
+    from indexd.store.restore import restore_backup as bring_back
+    from indexd_schemas.replies import RestoreReport
 
-    config = settings()
-    index = config.places.index
+    config = load_config()
+    index = config.paths.index
     with progress(counted=False) as bar:
         task = bar.add_task("restoring", total=None)
 
@@ -37,9 +37,9 @@ def restore(file: Path, as_json: bool) -> None:
         with instance_lock(config):
             aside = bring_back(index, file, time.time(), on_step=on_step)
     if as_json:
-        print_json(Restored(index=str(index), backup=str(file), set_aside=str(aside) if aside else None))
+        print_json(RestoreReport(index=str(index), backup=str(file), set_aside=str(aside) if aside else None))
     else:
         click.echo(f"{index} is now what {file} holds")
     if aside is not None:
-        note(f"the index that was here is {aside}")
-    note("start the daemon: its first scan finds what has changed since, and models make the vectors again")
+        print_notice(f"the index that was here is {aside}")
+    print_notice("start the daemon: its first scan finds what has changed since, and models make the vectors again")

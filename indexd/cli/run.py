@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from indexd.cli.session import home
+from indexd.cli.session import home_folder
 from indexd.config import Config
 
 
@@ -39,12 +39,12 @@ def run(log_format: str | None, log_file: str | None, end_when_stuck: bool, wind
     # a tenth of the start, and would take as long each time later on.
     gc.disable()
     from indexd import logs, serve
-    from indexd.config import load
+    from indexd.config import read_config
 
     gc.freeze()
     gc.enable()
 
-    folder = home()
+    folder = home_folder()
     log = {
         "format": log_format,
         "file": str(Path(log_file).expanduser().absolute()) if log_file else None,
@@ -52,21 +52,23 @@ def run(log_format: str | None, log_file: str | None, end_when_stuck: bool, wind
     overrides: dict[str, Any] = {"log": {key: value for key, value in log.items() if value is not None}}
 
     def reread() -> Config:
-        return load(folder, overrides)
+        return read_config(folder, overrides)
 
     def set_up_log(config: Config) -> None:
-        logs.set_up(config.settings.log, file=config.places.log)
+        logs.set_up_logging(config.settings.log, file=config.paths.log)
 
-    control = serve.Control()
+    control = serve.ProcessControl()
     if not windows_service:
-        serve.listen_to_signals(control)
+        serve.install_signal_handlers(control)
     config = reread()
     set_up_log(config)
     if windows_service:
-        from indexd.service.windows_host import host
+        from indexd.service.windows_host import host_service
 
-        host(
-            lambda: serve.serve(config, control, reread, set_up_log, end_when_stuck=True), control.stop, control.reload
+        host_service(
+            lambda: serve.run_daemon(config, control, reread, set_up_log, end_when_stuck=True),
+            control.stop,
+            control.reload,
         )
     else:
-        serve.serve(config, control, reread, set_up_log, end_when_stuck=end_when_stuck)
+        serve.run_daemon(config, control, reread, set_up_log, end_when_stuck=end_when_stuck)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.checked import checked
-from indexd.cli.dashes import dash_words
+from indexd.cli.checked import validated
+from indexd.cli.dashes import dash_argument_command
 from indexd.cli.printing import json_option, print_json
-from indexd.cli.session import operations
+from indexd.cli.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 
 @click.command(
-    cls=dash_words(r"-[A-Za-z_]+:.*"),
+    cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
     short_help="Choose a few pictures of many: diverse, typical, best or random.",
     epilog="""\
 \b
@@ -45,10 +45,10 @@ Filters are those of `indexd query`.
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def sample(character: str | None, strategy: str, count: int, seed: int, as_json: bool, filters: tuple[str, ...]) -> int:
     """Choose a few pictures of a character or of a query, and print their paths. Exit code 3 when there is none."""
-    from indexd_schemas.characters import SampleQuestion
+    from indexd_schemas.characters import SampleRequest
 
-    question = checked(SampleQuestion, character=character, filters=filters, strategy=strategy, count=count, seed=seed)
-    with operations() as door:
+    question = validated(SampleRequest, character=character, filters=filters, strategy=strategy, count=count, seed=seed)
+    with open_operations() as door:
         found = door.sample(question)
     if as_json:
         print_json(found)

@@ -6,8 +6,8 @@ import time
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json, progress, span
-from indexd.cli.session import settings
+from indexd.cli.printing import format_duration, json_option, print_json, print_notice, progress
+from indexd.cli.session import load_config
 from indexd.errors import EXIT_OK, EXIT_PARTLY_FAILED
 
 
@@ -23,10 +23,10 @@ def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
     it leads to, and no watching. Exit code 5 when a folder was offline.
     """
     from indexd.api import connect
-    from indexd_schemas.replies import Scanned
+    from indexd_schemas.replies import ScanReport
 
-    config = settings()
-    remote = connect.daemon(config)
+    config = load_config()
+    remote = connect.find_daemon(config)
     with progress(counted=False) as bar:
         bar.add_task("scanning", total=None)
         if remote is not None:
@@ -41,7 +41,7 @@ def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
                 status = with_closing.status()
             finally:
                 with_closing.close()
-            scanned = Scanned(
+            scanned = ScanReport(
                 waited=True,
                 seconds=round(time.perf_counter() - began, 3),
                 images=status.images,
@@ -56,11 +56,11 @@ def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
         print_json(scanned)
     elif scanned.waited:
         click.echo(
-            f"{scanned.images} pictures in {scanned.files} files, {scanned.missing_files} missing; {span(scanned.seconds)}"
+            f"{scanned.images} pictures in {scanned.files} files, {scanned.missing_files} missing; {format_duration(scanned.seconds)}"
         )
     else:
         click.echo("the daemon scans")
     offline = [root for root in scanned.roots if not root.online]
     for root in offline:
-        note(f"offline: {root.path} ({root.reason}); nothing of it was marked as missing")
+        print_notice(f"offline: {root.path} ({root.reason}); nothing of it was marked as missing")
     return EXIT_PARTLY_FAILED if offline else EXIT_OK

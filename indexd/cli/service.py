@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json, tell
-from indexd.cli.session import home
+from indexd.cli.printing import json_option, print_json, print_notice, print_text
+from indexd.cli.session import home_folder
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
-    from indexd.service.choose import Chosen
+    from indexd.service.choose import DetectedService
 
 Command = Callable[..., Any]
 
@@ -46,10 +46,10 @@ def service() -> None:
     """Have the system run the daemon and start it again when it dies: systemd, launchd, Windows."""
 
 
-def _chosen(scope: str, user: str | None) -> Chosen:
-    from indexd.service.choose import choose
+def _detect_service(scope: str, user: str | None) -> DetectedService:
+    from indexd.service.choose import detect_service
 
-    return choose(scope, home(), user=user, need_settings=False)
+    return detect_service(scope, home_folder(), user=user, need_settings=False)
 
 
 @service.command(short_help="Write what the system needs, and enable it.")
@@ -66,13 +66,13 @@ def _chosen(scope: str, user: str | None) -> Chosen:
 @replace_option
 def install(scope: str, user: str | None, now: bool, writable: tuple[str, ...], dry_run: bool, replace: bool) -> None:
     """Write the unit (task, plist) and enable it. Repeatable; a file that was changed by hand is never overwritten."""
-    from indexd.service.choose import choose
+    from indexd.service.choose import detect_service
 
     folders = [Path(folder).expanduser().absolute() for folder in writable]
-    chosen = choose(scope, home(), user=user, more=folders)
-    chosen.manager.install(chosen.order, chosen.hands(tell, dry_run=dry_run, replace=replace), now=now)
+    chosen = detect_service(scope, home_folder(), user=user, extra_writable=folders)
+    chosen.manager.install(chosen.spec, chosen.installer(print_text, dry_run=dry_run, replace=replace), now=now)
     if not now and not dry_run:
-        note("it starts with the next login or boot; now: `indexd service start`")
+        print_notice("it starts with the next login or boot; now: `indexd service start`")
 
 
 @service.command(short_help="Stop it, and take away what install wrote.")
@@ -81,8 +81,8 @@ def install(scope: str, user: str | None, now: bool, writable: tuple[str, ...], 
 @replace_option
 def uninstall(scope: str, user: str | None, dry_run: bool, replace: bool) -> None:
     """Stop the service and take away what install wrote. Settings, index, pictures and files of yours stay."""
-    chosen = _chosen(scope, user)
-    chosen.manager.uninstall(chosen.hands(tell, dry_run=dry_run, replace=replace))
+    chosen = _detect_service(scope, user)
+    chosen.manager.uninstall(chosen.installer(print_text, dry_run=dry_run, replace=replace))
 
 
 @service.command(short_help="Start it.")
@@ -90,8 +90,8 @@ def uninstall(scope: str, user: str | None, dry_run: bool, replace: bool) -> Non
 @dry_run_option
 def start(scope: str, user: str | None, dry_run: bool) -> None:
     """Start the installed service."""
-    chosen = _chosen(scope, user)
-    chosen.manager.start(chosen.hands(tell, dry_run=dry_run))
+    chosen = _detect_service(scope, user)
+    chosen.manager.start(chosen.installer(print_text, dry_run=dry_run))
 
 
 @service.command(short_help="Stop it in good order.")
@@ -99,8 +99,8 @@ def start(scope: str, user: str | None, dry_run: bool) -> None:
 @dry_run_option
 def stop(scope: str, user: str | None, dry_run: bool) -> None:
     """Stop the service: a render in hand gets ten seconds, what waits stays in the ledger."""
-    chosen = _chosen(scope, user)
-    chosen.manager.stop(chosen.hands(tell, dry_run=dry_run))
+    chosen = _detect_service(scope, user)
+    chosen.manager.stop(chosen.installer(print_text, dry_run=dry_run))
 
 
 @service.command(short_help="Say how it stands.")
@@ -108,18 +108,16 @@ def stop(scope: str, user: str | None, dry_run: bool) -> None:
 @json_option
 def status(scope: str, user: str | None, as_json: bool) -> int:
     """Say whether it is installed, current and running. Exit code 3 when it does not run."""
-    from indexd_schemas.output import ServiceStanding
+    from indexd_schemas.output import ServiceStatus
 
-    chosen = _chosen(scope, user)
-    found = chosen.manager.standing(chosen.order)
+    chosen = _detect_service(scope, user)
+    found = chosen.manager.status(chosen.spec)
     if as_json:
         print_json(
-            ServiceStanding(
-                installed=found.installed, current=found.current, running=found.running, detail=found.detail
-            )
+            ServiceStatus(installed=found.installed, current=found.current, running=found.running, detail=found.detail)
         )
     else:
-        tell(found.detail)
+        print_text(found.detail)
     return EXIT_OK if found.running else EXIT_NOTHING_FOUND
 
 
@@ -129,12 +127,12 @@ def status(scope: str, user: str | None, as_json: bool) -> int:
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what comes.")
 def logs(scope: str, user: str | None, lines: int, follow: bool) -> int:
     """Show the end of the log: of the journal, or of the log file where there is none."""
-    from indexd.service.logfile import show
+    from indexd.service.logfile import tail_log
 
-    chosen = _chosen(scope, user)
-    source = chosen.manager.logs(chosen.order, lines, follow)
+    chosen = _detect_service(scope, user)
+    source = chosen.manager.logs(chosen.spec, lines, follow)
     if isinstance(source, Path):
-        show(source, lines, follow=follow, say=click.echo)
+        tail_log(source, lines, follow=follow, echo=click.echo)
         return EXIT_OK
     try:
         return subprocess.run(source, check=False).returncode

@@ -13,39 +13,39 @@ if TYPE_CHECKING:
     from indexd.api.operations import Operations
     from indexd.config import Config
 
-Answered = TypeVar("Answered")
+ResultT = TypeVar("ResultT")
 
 
-def home() -> Path | None:
+def home_folder() -> Path | None:
     """The folder of `--home`, or None: `INDEXD_HOME` or the usual places are used."""
     context = click.get_current_context(silent=True)
     given = context.find_root().params.get("home") if context is not None else None
     return Path(given) if given else None
 
 
-def settings() -> Config:
+def load_config() -> Config:
     """The settings. Raises SettingsError."""
-    from indexd.config import load
+    from indexd.config import read_config
 
-    return load(home())
+    return read_config(home_folder())
 
 
 @contextmanager
-def operations(*, need_daemon: bool = False, write: bool = False) -> Iterator[Operations]:
+def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterator[Operations]:
     """The operations of the daemon where it runs, else of this process (read-only unless `write`)."""
     from indexd.api.connect import connect
 
-    found = connect(settings(), need_daemon=need_daemon, write=write)
+    found = connect(load_config(), need_daemon=need_daemon, write=write)
     try:
         yield found
     finally:
         found.close()
 
 
-def answered(what: str, ask: Callable[[Operations], Answered]) -> Answered:
+def call_with_progress(description: str, call: Callable[[Operations], ResultT]) -> ResultT:
     """What the operations answer to `ask`; on a terminal a moving bar says meanwhile `what` is being done."""
     from indexd.cli.printing import progress
 
-    with operations() as door, progress(counted=False) as bar:
-        bar.add_task(what, total=None)
-        return ask(door)
+    with open_operations() as door, progress(counted=False) as bar:
+        bar.add_task(description, total=None)
+        return call(door)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.making import making_lines
-from indexd.cli.printing import byte_count, json_option, moment, one_line, print_json, tell
-from indexd.cli.session import operations
+from indexd.cli.making import generation_lines
+from indexd.cli.printing import format_bytes, format_time, json_option, one_line, print_json, print_text
+from indexd.cli.session import open_operations
 
 if TYPE_CHECKING:
     from indexd_schemas.output import ShownImage
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @json_option
 def show(picture: str, raw: bool, as_json: bool) -> None:
     """Show everything that is known of a picture, named by file, id or content hash."""
-    from indexd.search.targets import parse_argument
+    from indexd.search.targets import parse_target_argument
 
-    with operations() as door:
-        shown = door.show(parse_argument(picture))
+    with open_operations() as door:
+        shown = door.show(parse_target_argument(picture))
     if as_json:
         print_json(shown)
     else:
@@ -51,8 +51,8 @@ def _print(shown: ShownImage, raw: bool) -> None:
         ("denoise", image.denoise),
         ("job", image.job),
         ("made by a model", image.is_ai),
-        ("created", moment(image.created_at) if image.created_at else None),
-        ("indexed", moment(image.added_at)),
+        ("created", format_time(image.created_at) if image.created_at else None),
+        ("indexed", format_time(image.added_at)),
         ("scores", ", ".join(f"{name} {value:.4g}" for name, value in image.scores.items())),
         ("rating", "★" * image.rating if image.rating else None),
         ("tags", ", ".join(image.tags)),
@@ -62,22 +62,22 @@ def _print(shown: ShownImage, raw: bool) -> None:
     ]
     for name, value in rows:
         if value not in (None, ""):
-            tell(f"{name:>16}  {value}")
-    for name, text in making_lines(shown.making, image.prompt):
-        tell(f"{name:>16}  {one_line(text)}")
+            print_text(f"{name:>16}  {value}")
+    for name, text in generation_lines(shown.making, image.prompt):
+        print_text(f"{name:>16}  {one_line(text)}")
     for file in shown.files:
-        gone = f"  missing since {moment(file.missing_since)}" if file.missing_since else ""
-        tell(f"{'file':>16}  {file.path}  {byte_count(file.size)}{gone}")
+        gone = f"  missing since {format_time(file.missing_since)}" if file.missing_since else ""
+        print_text(f"{'file':>16}  {file.path}  {format_bytes(file.size)}{gone}")
     for region in shown.regions:
         place = f"{region.left:.0%} from the left, {region.top:.0%} from the top"
         sure = f"{region.size_px} px, sure {region.confidence:.2f}, quality {region.quality:.2f}"
         whose = region.character_name or (f"character {region.character}" if region.character else "")
-        tell(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}{', ' + whose if whose else ''}")
+        print_text(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}{', ' + whose if whose else ''}")
     for work in shown.work:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
-        tell(f"{'pending':>16}  {work.stage} {work.state}{waits}")
+        print_text(f"{'pending':>16}  {work.stage} {work.state}{waits}")
     for key, text in shown.extras.items():
-        tell(f"{key[:16]:>16}  {one_line(text)}")
+        print_text(f"{key[:16]:>16}  {one_line(text)}")
     if raw:
         for key, text in shown.raw.items():
-            tell(f"\n[{key}]\n{text}")
+            print_text(f"\n[{key}]\n{text}")

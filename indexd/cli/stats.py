@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.checked import checked
-from indexd.cli.dashes import dash_words
-from indexd.cli.printing import console, json_option, moment, note, print_json, visible
-from indexd.cli.session import answered
+from indexd.cli.checked import validated
+from indexd.cli.dashes import dash_argument_command
+from indexd.cli.printing import console, format_time, json_option, print_json, print_notice, sanitize_text
+from indexd.cli.session import call_with_progress
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from indexd_schemas.library import CountTable, FiveStarRow, Statistics, TermRow
+    from indexd_schemas.library import CountTable, FiveStarRow, PromptTermRow, StatisticsReport
 
 KEYS = ("model", "lora", "sampler", "schedule", "generator", "month", "year", "size", "steps", "cfg", "rating", "tag")
 DEFAULT_KEYS = ("model", "lora", "sampler", "month", "generator")
-_SIGNS = {"above": "▲", "below": "▼", "unclear": " "}
+_VERDICT_SYMBOLS = {"above": "▲", "below": "▼", "unclear": " "}
 
 
 @click.command(
-    cls=dash_words(r"-[A-Za-z_]+:.*"),
+    cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
     short_help="Count by model and the like; what five stars have in common.",
     epilog="""\
 \b
@@ -63,12 +63,12 @@ def stats(
 
     Pictures whose files are missing count as well; missing:no leaves them out.
     """
-    from indexd_schemas.library import StatsQuestion
+    from indexd_schemas.library import StatsRequest
 
-    question = checked(StatsQuestion, by=by or DEFAULT_KEYS, rest=against, limit=limit, filters=filters)
-    found = answered("counting", lambda door: door.stats(question))
+    question = validated(StatsRequest, by=by or DEFAULT_KEYS, rest=against, limit=limit, filters=filters)
+    found = call_with_progress("counting", lambda door: door.stats(question))
     for line in found.notes:
-        note(f"note: {line}")
+        print_notice(f"note: {line}")
     if plot and found.pictures:
         _plot(found, plot)
     if as_json:
@@ -76,34 +76,34 @@ def stats(
     elif found.pictures:
         _print(found)
     else:
-        note("nothing found")
+        print_notice("nothing found")
     return EXIT_OK if found.pictures else EXIT_NOTHING_FOUND
 
 
-def _plot(found: Statistics, plot: str) -> None:
+def _plot(found: StatisticsReport, plot: str) -> None:
     from pathlib import Path
 
     from indexd.statistics.plot import write_plot
 
     target = Path(plot).absolute()
     write_plot(found, target)
-    note(f"drawn to {target}")
+    print_notice(f"drawn to {target}")
 
 
-def _print(found: Statistics) -> None:
+def _print(found: StatisticsReport) -> None:
     rated = f", {found.rated} rated, {found.mean_rating:.2f} on average" if found.mean_rating is not None else ""
-    click.echo(f"{found.pictures} pictures{rated}, made {moment(found.first_at)} to {moment(found.last_at)}")
+    click.echo(f"{found.pictures} pictures{rated}, made {format_time(found.first_at)} to {format_time(found.last_at)}")
     screen = console()
     for table in found.tables:
-        screen.print(_counts(table, found))
+        screen.print(_count_table(table, found))
     if found.five_stars:
-        screen.print(_five_stars(found.five_stars))
+        screen.print(_five_star_table(found.five_stars))
     for title, terms in (
         ("prompt terms that go with five stars", found.terms_for),
         ("prompt terms that go with fewer", found.terms_against),
     ):
         if terms:
-            screen.print(_terms(title, terms))
+            screen.print(_term_table(title, terms))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -116,29 +116,35 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _counts(counted: CountTable, found: Statistics) -> Table:
+def _count_table(counted: CountTable, found: StatisticsReport) -> Table:
     table = _table(
         f"by {counted.key}: {counted.values} different on {counted.stated} of {found.pictures} pictures",
         *(counted.key, "pictures", "share", "rated", "mean", "shrunk"),
     )
     for row in counted.rows:
         means = [f"{mean:.2f}" if mean is not None else "-" for mean in (row.mean_rating, row.shrunk_rating)]
-        table.add_row(visible(row.value), str(row.pictures), f"{row.share:.1%}", str(row.rated), *means)
+        table.add_row(sanitize_text(row.value), str(row.pictures), f"{row.share:.1%}", str(row.rated), *means)
     return table
 
 
-def _five_stars(rows: list[FiveStarRow]) -> Table:
+def _five_star_table(rows: list[FiveStarRow]) -> Table:
     table = _table(
         "what five-star pictures have in common", "what", "five", "of", "share", "95 % interval", "others", ""
     )
     for row in rows:
         shares = (f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{row.others_share:.0%}")
-        table.add_row(visible(f"{row.key} {row.value}"), str(row.five), str(row.compared), *shares, _SIGNS[row.verdict])
+        table.add_row(
+            sanitize_text(f"{row.key} {row.value}"),
+            str(row.five),
+            str(row.compared),
+            *shares,
+            _VERDICT_SYMBOLS[row.verdict],
+        )
     return table
 
 
-def _terms(title: str, terms: list[TermRow]) -> Table:
+def _term_table(title: str, terms: list[PromptTermRow]) -> Table:
     table = _table(title, "term", "five stars", "others", "log-odds", "z")
     for row in terms:
-        table.add_row(visible(row.term), str(row.five), str(row.others), f"{row.log_odds:+.2f}", f"{row.z:+.1f}")
+        table.add_row(sanitize_text(row.term), str(row.five), str(row.others), f"{row.log_odds:+.2f}", f"{row.z:+.1f}")
     return table

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import byte_count, console, json_option, moment, print_json, span, visible
-from indexd.cli.session import operations
+from indexd.cli.printing import (
+    console,
+    format_bytes,
+    format_duration,
+    format_time,
+    json_option,
+    print_json,
+    sanitize_text,
+)
+from indexd.cli.session import open_operations
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from indexd_schemas.output import Status
+    from indexd_schemas.output import DaemonStatus
 
 EVENTS_SHOWN = 8
 
@@ -38,28 +46,28 @@ EVENTS_SHOWN = 8
 def status(as_json: bool, watch: bool, seconds: float) -> None:
     """Show folders and how they are watched, pending work, jobs, workers, models and what was noticed lately."""
     if watch:
-        from indexd.cli.watching import watch as keep_showing
+        from indexd.cli.watching import watch_status as keep_showing
 
-        keep_showing(_parts, seconds, as_json=as_json)
+        keep_showing(_sections, seconds, as_json=as_json)
         return
-    with operations() as door:
+    with open_operations() as door:
         now = door.status()
     if as_json:
         print_json(now)
         return
     screen = console()
-    for part in _parts(now):
+    for part in _sections(now):
         screen.print(part)
 
 
-def _parts(now: Status) -> Iterable[RenderableType]:
+def _sections(now: DaemonStatus) -> Iterable[RenderableType]:
     if now.running:
-        yield f"indexd {now.version} runs as process {now.pid} for {span(now.uptime_seconds or 0)}"
+        yield f"indexd {now.version} runs as process {now.pid} for {format_duration(now.uptime_seconds or 0)}"
     else:
         yield f"indexd {now.version}: no daemon is running (start it with `indexd run`)"
     yield (
         f"{now.images} pictures in {now.files} files, {now.missing_files} missing; "
-        f"index {now.index} ({byte_count(now.index_bytes)})"
+        f"index {now.index} ({format_bytes(now.index_bytes)})"
     )
     yield from _section("folders", _roots(now))
     yield from _section("pending", _pending(now))
@@ -84,7 +92,7 @@ def _table(columns: int) -> Table:
     return table
 
 
-def _roots(now: Status) -> Table:
+def _roots(now: DaemonStatus) -> Table:
     table = _table(4)
     for root in now.roots:
         state = root.mode if root.online else "offline"
@@ -94,14 +102,14 @@ def _roots(now: Status) -> Table:
         if root.lost_events:
             parts.append(f"{root.lost_events} events lost, found by scanning")
         if root.last_reconcile is not None:
-            parts.append(f"compared {moment(root.last_reconcile)}")
+            parts.append(f"compared {format_time(root.last_reconcile)}")
         table.add_row(
-            visible(root.path), "job files" if root.purpose == "jobs" else "pictures", state, "; ".join(parts)
+            sanitize_text(root.path), "job files" if root.purpose == "jobs" else "pictures", state, "; ".join(parts)
         )
     return table
 
 
-def _pending(now: Status) -> Table:
+def _pending(now: DaemonStatus) -> Table:
     table = _table(2)
     off = {role.role for role in now.roles if not role.on}
     for stage, states in sorted(now.pending.items()):
@@ -112,7 +120,7 @@ def _pending(now: Status) -> Table:
     return table
 
 
-def _jobs(now: Status) -> Table:
+def _jobs(now: DaemonStatus) -> Table:
     table = _table(2)
     for state, count in now.jobs.items():
         if count:
@@ -122,11 +130,11 @@ def _jobs(now: Status) -> Table:
     return table
 
 
-def _workers(now: Status) -> Table:
+def _workers(now: DaemonStatus) -> Table:
     table = _table(3)
     for worker in now.workers:
         state = f"process {worker.pid}" if worker.alive else "away (comes when it is needed)"
-        models = [f"{role} (unused for {span(seconds)})" for role, seconds in worker.models.items()]
+        models = [f"{role} (unused for {format_duration(seconds)})" for role, seconds in worker.models.items()]
         counts = [
             f"{number} {what}" for number, what in ((worker.running, "running"), (worker.queued, "waiting")) if number
         ]
@@ -135,15 +143,15 @@ def _workers(now: Status) -> Table:
     return table
 
 
-def _roles(now: Status) -> Table:
+def _roles(now: DaemonStatus) -> Table:
     table = _table(2)
     for role in now.roles:
         table.add_row(role.role, role.detail if role.on else f"off, because {role.detail}")
     return table
 
 
-def _events(now: Status) -> Table:
+def _events(now: DaemonStatus) -> Table:
     table = _table(3)
     for event in now.events[:EVENTS_SHOWN]:
-        table.add_row(moment(event.at), event.kind, visible(event.text))
+        table.add_row(format_time(event.at), event.kind, sanitize_text(event.text))
     return table

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import json_option, note, print_json, progress
-from indexd.cli.session import operations, settings
+from indexd.cli.printing import json_option, print_json, print_notice, progress
+from indexd.cli.session import load_config, open_operations
 from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, DaemonNotRunning, IndexdError
 
 if TYPE_CHECKING:
     from indexd.api.operations import Operations
     from indexd_schemas.output import ShownJob
 
-LOOK_SECONDS = 0.3
-ENDED = frozenset({"done", "failed", "cancelled"})
-MOST_BYTES = 1 << 20
+POLL_SECONDS = 0.3
+FINISHED_STATES = frozenset({"done", "failed", "cancelled"})
+MAX_JOB_FILE_BYTES = 1 << 20
 
 
 @click.command(short_help="Hand a job file to the daemon.")
@@ -30,16 +30,16 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
 
     With --wait the exit code is 0 when every picture was made, 5 when some were, 1 when none was.
     """
-    source = _read(file)
+    source = _read_job_file(file)
     try:
-        with operations(need_daemon=True) as door:
+        with open_operations(need_daemon=True) as door:
             shown = door.submit(source, file.name)
-            note(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.pictures)} pictures")
+            print_notice(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.pictures)} pictures")
             if wait:
-                shown = wait_for(door, str(shown.job.id))
+                shown = wait_for_job(door, str(shown.job.id))
     except DaemonNotRunning as error:
         raise DaemonNotRunning(
-            f"{error}. Dropping {file.name} into {settings().places.inbox} works too: it is taken when the daemon starts"
+            f"{error}. Dropping {file.name} into {load_config().paths.inbox} works too: it is taken when the daemon starts"
         ) from None
     if as_json:
         print_json(shown)
@@ -47,44 +47,44 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
         for picture in shown.pictures:
             if picture.state == "done":
                 click.echo(picture.path)
-    return outcome(shown) if wait else EXIT_OK
+    return job_exit_code(shown) if wait else EXIT_OK
 
 
-def wait_for(door: Operations, which: str) -> ShownJob:
+def wait_for_job(door: Operations, which: str) -> ShownJob:
     """Look at the job until it has ended, drawing its pictures as they come. The last look is returned."""
     with progress() as bar:
         task = bar.add_task("waiting in the queue", total=None)
         while True:
             shown = door.job(which)
             counts = shown.job.items
-            finished = sum(counts.get(state, 0) for state in ENDED)
+            finished = sum(counts.get(state, 0) for state in FINISHED_STATES)
             bar.update(
                 task, total=len(shown.pictures), completed=finished, description=f"job {shown.job.id} {shown.job.state}"
             )
-            if shown.job.state in ENDED:
+            if shown.job.state in FINISHED_STATES:
                 return shown
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
-def outcome(shown: ShownJob) -> int:
+def job_exit_code(shown: ShownJob) -> int:
     """The exit code of an ended job; says on stderr what failed."""
     if shown.job.error:
-        note(f"job {shown.job.id}: {shown.job.error}")
+        print_notice(f"job {shown.job.id}: {shown.job.error}")
     for picture in shown.pictures:
         if picture.error and picture.state != "done":
-            note(f"picture {picture.index + 1}: {picture.error}")
+            print_notice(f"picture {picture.index + 1}: {picture.error}")
     if shown.job.state == "done" and all(picture.state == "done" for picture in shown.pictures):
         return EXIT_OK
-    note(f"job {shown.job.id} ended as {shown.job.state}")
+    print_notice(f"job {shown.job.id} ended as {shown.job.state}")
     return EXIT_PARTLY_FAILED if any(picture.state == "done" for picture in shown.pictures) else EXIT_ERROR
 
 
-def _read(file: Path) -> bytes:
+def _read_job_file(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
-            source = stream.read(MOST_BYTES + 1)
+            source = stream.read(MAX_JOB_FILE_BYTES + 1)
     except OSError as error:
         raise IndexdError(f"cannot read {file}: {error.strerror or error}") from None
-    if len(source) > MOST_BYTES:
-        raise IndexdError(f"{file} is larger than {MOST_BYTES} bytes; a job file is a short text")
+    if len(source) > MAX_JOB_FILE_BYTES:
+        raise IndexdError(f"{file} is larger than {MAX_JOB_FILE_BYTES} bytes; a job file is a short text")
     return source

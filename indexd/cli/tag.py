@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.dashes import dash_words
-from indexd.cli.marking import mark_matching, marked, query_options
+from indexd.cli.dashes import dash_argument_command
+from indexd.cli.marking import annotate_matching, bulk_query_options, run_annotation
 from indexd.cli.printing import json_option
 from indexd.errors import UsageError
 
 
 @click.command(
-    cls=dash_words(r"-(?![hy]\Z)[^-].*"),
+    cls=dash_argument_command(r"-(?![hy]\Z)[^-].*"),
     short_help="Put tags on pictures, or take tags off.",
 )
 @click.argument("words", nargs=-1, required=True, metavar="[FILE|ID]... +TAG|-TAG...")
-@query_options
+@bulk_query_options
 @json_option
 def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
     """Put tags on pictures and take tags off: `indexd tag a.png b.png +keep -draft`.
@@ -24,7 +24,7 @@ def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool
     Tags have levels: tag:style finds `style/anime` too, and `-style/*` takes off all that is below `style`. In bulk:
     `indexd tag --query 'rating:..2 model:pony' +bad`. Exit code 5 when some pictures were not found, 3 when all.
     """
-    from indexd.search.targets import parse_argument
+    from indexd.search.targets import parse_target_argument
 
     add = [word[1:].strip() for word in words if word.startswith("+")]
     remove = [word[1:].strip() for word in words if word.startswith("-")]
@@ -38,7 +38,9 @@ def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool
     if "" in (*add, *remove):
         raise UsageError("a tag is +name or -name, without blanks between")
     if query:
-        return mark_matching(query, {"add": add, "remove": remove}, yes=yes, dry_run=dry_run, as_json=as_json)
+        return annotate_matching(query, {"add": add, "remove": remove}, yes=yes, dry_run=dry_run, as_json=as_json)
     if dry_run:
         raise UsageError("--dry-run goes with --query")
-    return marked(lambda door: door.tag([parse_argument(picture) for picture in pictures], add, remove), as_json)
+    return run_annotation(
+        lambda door: door.tag([parse_target_argument(picture) for picture in pictures], add, remove), as_json
+    )

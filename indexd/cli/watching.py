@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.printing import console, tell
-from indexd.cli.session import operations
+from indexd.cli.printing import console, print_text
+from indexd.cli.session import open_operations
 from indexd.errors import IndexdError
-from indexd.service.sentence import Standing
+from indexd.service.sentence import StatusSummary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from indexd_schemas.output import Status
+    from indexd_schemas.output import DaemonStatus
 
-Parts = Callable[["Status"], Iterable["RenderableType"]]
+SectionBuilder = Callable[["DaemonStatus"], Iterable["RenderableType"]]
 
 
-def watch(parts: Parts, seconds: float, *, as_json: bool) -> None:
+def watch_status(build_sections: SectionBuilder, seconds: float, *, as_json: bool) -> None:
     """Show how everything stands every so many seconds. On a terminal a screen, else a line (or JSON document) each time.
 
     A daemon that goes away is waited for. Ends with Ctrl-C, which is no error.
@@ -29,17 +29,17 @@ def watch(parts: Parts, seconds: float, *, as_json: bool) -> None:
     screen = console()
     try:
         if as_json:
-            _repeat(lambda: click.echo(_now().model_dump_json()), seconds)
+            _repeat(lambda: click.echo(_fetch_status().model_dump_json()), seconds)
         elif screen.is_terminal:
-            _on_screen(parts, seconds)
+            _show_live(build_sections, seconds)
         else:
-            _repeat(_line, seconds)
+            _repeat(_print_line, seconds)
     except KeyboardInterrupt:
         return
 
 
-def _now() -> Status:
-    with operations() as door:
+def _fetch_status() -> DaemonStatus:
+    with open_operations() as door:
         return door.status()
 
 
@@ -49,25 +49,25 @@ def _repeat(show: Callable[[], object], seconds: float) -> None:
         time.sleep(seconds)
 
 
-def _line() -> None:
+def _print_line() -> None:
     stamp = time.strftime("%H:%M:%S")
     try:
-        now = _now()
+        now = _fetch_status()
     except IndexdError as error:
-        tell(f"{stamp} {error}")
+        print_text(f"{stamp} {error}")
         return
-    running = standing(now).sentence() if now.running else "no daemon is running"
-    tell(f"{stamp} {now.images} pictures; {running}")
+    running = to_status_line(now).format_line() if now.running else "no daemon is running"
+    print_text(f"{stamp} {now.images} pictures; {running}")
 
 
-def _on_screen(parts: Parts, seconds: float) -> None:
+def _show_live(build_sections: SectionBuilder, seconds: float) -> None:
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
     def drawn() -> Group:
         try:
-            body = list(parts(_now()))
+            body = list(build_sections(_fetch_status()))
         except IndexdError as error:
             body = [Text(str(error))]
         return Group(*body, Text(f"\n{time.strftime('%H:%M:%S')}, every {seconds:g} s; Ctrl-C ends this", "dim"))
@@ -76,14 +76,14 @@ def _on_screen(parts: Parts, seconds: float) -> None:
         _repeat(lambda: live.update(drawn(), refresh=True), seconds)
 
 
-def standing(now: Status) -> Standing:
+def to_status_line(now: DaemonStatus) -> StatusSummary:
     """The numbers of the line that service managers show, from the status."""
-    return Standing(
+    return StatusSummary(
         folders=len(now.roots),
         offline=sum(not root.online for root in now.roots),
         scanning=sum(root.online and root.last_reconcile is None for root in now.roots),
-        files=sum(root.pending for root in now.roots),
-        work=sum(states.get("waiting", 0) + states.get("running", 0) for states in now.pending.values()),
+        unread_files=sum(root.pending for root in now.roots),
+        index_tasks=sum(states.get("waiting", 0) + states.get("running", 0) for states in now.pending.values()),
         jobs=now.jobs,
         paused=now.queue_paused,
     )

@@ -17,7 +17,7 @@ _VERSION = 1
 """Counts changes in how maps are made: another one makes them anew."""
 
 
-class MapCache:
+class ControlMapCache:
     """The maps of one cache folder. Several processes may use it at once."""
 
     def __init__(self, cache_folder: str | Path, limit_bytes: int) -> None:
@@ -39,12 +39,12 @@ class MapCache:
             return None
         return found
 
-    def put(self, path: Path, picture: Image.Image) -> None:
+    def put(self, path: Path, image: Image.Image) -> None:
         """Keep a map, whole or not at all, and drop the least recently used over the limit. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f"{path.stem}.{os.getpid()}.part")
         try:
-            picture.save(scratch, "PNG", compress_level=2)
+            image.save(scratch, "PNG", compress_level=2)
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from indexd.errors import ModelOff
+from indexd.errors import ModelUnavailable
 from indexd.models.device import is_out_of_memory
-from indexd.models.identity import identity_of
+from indexd.models.identity import model_identity
 
 log = logging.getLogger(__name__)
 
-ROLE = "depth map"
+DEPTH_ROLE = "depth map"
 # These answer with distances (far is large), the others with disparities (near is large).
 _METRIC_MODELS = ("zoedepth", "depth_pro", "prompt_depth_anything")
 
@@ -33,19 +33,19 @@ class DepthModel:
         )
         self.identity = identity
 
-    def map_of(self, picture: Image.Image) -> Image.Image:
+    def render_map(self, image: Image.Image) -> Image.Image:
         """The depth of an RGB picture in its own size, stretched from black to white."""
-        given = self._processor(images=picture, return_tensors="pt").to(self._model.device, self._model.dtype)
+        given = self._processor(images=image, return_tensors="pt").to(self._model.device, self._model.dtype)
         with torch.no_grad():
             depth = self._model(**given).predicted_depth
-        size = (picture.height, picture.width)
+        size = (image.height, image.width)
         depth = torch.nn.functional.interpolate(depth[:, None].float(), size, mode="bicubic", align_corners=False)
         values = depth[0, 0].cpu().numpy()
         values = -values if self._metric else values
         lowest, highest = float(values.min()), float(values.max())
         span = highest - lowest
         if not np.isfinite(span) or span <= 0:
-            return Image.new("RGB", picture.size)
+            return Image.new("RGB", image.size)
         grey = ((values - lowest) * (255.0 / span)).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
 
@@ -56,7 +56,7 @@ def load_depth_model(folder: str, device: str, cache_folder: str) -> DepthModel:
 
     path = Path(folder)
     if not path.is_dir():
-        raise ModelOff(ROLE, f"there is no folder {path}; correct [control] depth_model")
+        raise ModelUnavailable(DEPTH_ROLE, f"there is no folder {path}; correct [control] depth_model")
     try:
         model = AutoModelForDepthEstimation.from_pretrained(
             path, local_files_only=True, use_safetensors=True, dtype=torch.float32
@@ -68,7 +68,7 @@ def load_depth_model(folder: str, device: str, cache_folder: str) -> DepthModel:
             raise
         log.exception("loading %s", path)
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelOff(ROLE, f"{path} cannot be loaded: {first[:300]}") from error
+        raise ModelUnavailable(DEPTH_ROLE, f"{path} cannot be loaded: {first[:300]}") from error
     return DepthModel(model, processor, depth_identity(folder, cache_folder))
 
 
@@ -77,5 +77,5 @@ def depth_identity(folder: str, cache_folder: str) -> str:
     path = Path(folder)
     files = [*path.glob("*.safetensors"), *path.glob("*.json")]
     if not any(file.suffix == ".safetensors" for file in files):
-        raise ModelOff(ROLE, f"{path} holds no .safetensors file; correct [control] depth_model")
-    return f"depth/{identity_of('depth', 1, files, path, cache_folder).rpartition('/')[2][:10]}"
+        raise ModelUnavailable(DEPTH_ROLE, f"{path} holds no .safetensors file; correct [control] depth_model")
+    return f"depth/{model_identity('depth', 1, files, path, cache_folder).rpartition('/')[2][:10]}"

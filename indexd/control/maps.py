@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from indexd.control import edges
-from indexd.control.cache import MapCache
-from indexd.errors import IndexdError, ModelOff, NotAPicture, NotRegular
-from indexd.images.decode import content_hash, open_picture
-from indexd.worker.calls import MakeMap, MapMade
-from indexd.worker.session import Session
-from indexd_schemas.control import ControlType, control_type
+from indexd.control.cache import ControlMapCache
+from indexd.errors import IndexdError, ModelUnavailable, NotAnImage, NotRegularFile
+from indexd.images.decode import hash_file_hex, open_image
+from indexd.worker.calls import ControlMapMade, MakeControlMap
+from indexd.worker.session import CallSession
+from indexd_schemas.control import ControlType, find_control_type
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ _SETTINGS = {"depth": "depth_model", "pose": "pose_model"}
 class ControlMap:
     """A map as RGB; `method` says what made it ("" = the picture is its own map), `path` where it lies in the cache."""
 
-    picture: Image.Image
+    image: Image.Image
     method: str
     path: Path
     cached: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ControlMapSpec:
     """The map that is wanted: of the picture at `path`, `size` (width, height) in pixels; None = the picture's own.
 
     Another shape is covered and cropped to the middle, before the map is made.
@@ -55,31 +55,31 @@ class Wish:
     high: int = 200
 
 
-def make_map(call: MakeMap, session: Session) -> MapMade:
+def make_map(call: MakeControlMap, session: CallSession) -> ControlMapMade:
     """The map as a file. Raises IndexdError with a sentence, ModelOff, or OSError where the cache cannot be written."""
-    wish = Wish(call.path, control_type(call.type), call.size, call.low, call.high)
-    made = control_map(wish, session)
+    wish = ControlMapSpec(call.path, find_control_type(call.type), call.size, call.low, call.high)
+    made = build_control_map(wish, session)
     if not made.path.is_file():
-        cache_of(session).put(made.path, made.picture)
-    return MapMade(str(made.path), *made.picture.size, made.method, made.cached)
+        open_map_cache(session).put(made.path, made.image)
+    return ControlMapMade(str(made.path), *made.image.size, made.method, made.cached)
 
 
-def control_map(wish: Wish, session: Session, content: str | None = None) -> ControlMap:
+def build_control_map(spec: ControlMapSpec, session: CallSession, content: str | None = None) -> ControlMap:
     """The map, made now or found. `content` is the hash that the picture must have.
 
     Raises NotAPicture, NotRegular, OSError, ModelOff, or IndexdError for a type that nothing here makes.
     """
-    method = method_of(wish, session)
-    found = content_hash(wish.path)
+    method = map_method(spec, session)
+    found = hash_file_hex(spec.path)
     if content is not None and found != content:
-        raise NotAPicture(f"is not the one that was named: its hash is {found[:12]}…, not {content[:12]}…")
-    cache = cache_of(session)
-    path = cache.path(found, wish.type.name, method, *(wish.size or ("own", "size")))
+        raise NotAnImage(f"is not the one that was named: its hash is {found[:12]}…, not {content[:12]}…")
+    cache = open_map_cache(session)
+    path = cache.path(found, spec.type.name, method, *(spec.size or ("own", "size")))
     if (kept := cache.get(path)) is not None:
         return ControlMap(kept, method, path, cached=True)
-    picture = fitted(wish.path, wish.size, found)
-    session.between_steps()
-    made = _made(wish, picture, session)
+    picture = load_fitted_image(spec.path, spec.size, found)
+    session.poll()
+    made = _render_map(spec, picture, session)
     try:
         cache.put(path, made)
     except OSError as error:
@@ -87,16 +87,16 @@ def control_map(wish: Wish, session: Session, content: str | None = None) -> Con
     return ControlMap(made, method, path, cached=False)
 
 
-def method_of(wish: Wish, session: Session) -> str:
+def map_method(spec: ControlMapSpec, session: CallSession) -> str:
     """What decides the map besides picture and size. Raises IndexdError, ModelOff."""
-    kind = wish.type
-    if kind.maker is None:
+    kind = spec.type
+    if kind.preprocessor is None:
         raise IndexdError(f"nothing here makes {kind.name} maps; give the map itself, with `preprocess: false`")
     if kind.name == "canny":
-        return f"canny/{wish.low}-{wish.high}"
-    if kind.maker == "opencv":
+        return f"canny/{spec.low}-{spec.high}"
+    if kind.preprocessor == "opencv":
         return f"{kind.name}/opencv"
-    if kind.maker == "":
+    if kind.preprocessor == "":
         return ""
     where = _model_path(kind, session)
     cache_folder = session.settings.cache_folder
@@ -109,78 +109,78 @@ def method_of(wish: Wish, session: Session) -> str:
     return pose_identity(where, cache_folder)
 
 
-def fitted(path: bytes, size: tuple[int, int] | None, content: str) -> Image.Image:
+def load_fitted_image(path: bytes, size: tuple[int, int] | None, content: str) -> Image.Image:
     """The picture at `path` upright as RGB, covering `size` and cropped to it. Raises NotAPicture, NotRegular, OSError."""
-    picture = open_picture(path)
-    if content_hash(path) != content:
-        raise NotAPicture("was changed while it was read")
+    picture = open_image(path)
+    if hash_file_hex(path) != content:
+        raise NotAnImage("was changed while it was read")
     if size is None or picture.size == size:
         return picture
     return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
 
 
-def cache_of(session: Session) -> MapCache:
+def open_map_cache(session: CallSession) -> ControlMapCache:
     """The maps of this worker's cache folder."""
-    return MapCache(session.settings.cache_folder, session.settings.control.cache_bytes)
+    return ControlMapCache(session.settings.cache_folder, session.settings.control.cache_bytes)
 
 
-def readable(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Why a picture cannot be used, as the end of a sentence that names it."""
-    if isinstance(error, NotAPicture | NotRegular):
+    if isinstance(error, NotAnImage | NotRegularFile):
         return str(error)
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror or error}"
     return f"cannot be used: {error}"
 
 
-def _made(wish: Wish, picture: Image.Image, session: Session) -> Image.Image:
-    kind = wish.type
-    if kind.maker == "":
-        return picture
-    if kind.maker == "opencv":
-        pixels = np.asarray(picture)
+def _render_map(spec: ControlMapSpec, image: Image.Image, session: CallSession) -> Image.Image:
+    kind = spec.type
+    if kind.preprocessor == "":
+        return image
+    if kind.preprocessor == "opencv":
+        pixels = np.asarray(image)
         if kind.name == "canny":
-            return Image.fromarray(edges.canny(pixels, wish.low, wish.high))
-        makers: dict[str, Callable[[edges.Pixels], edges.Pixels]] = {
+            return Image.fromarray(edges.canny(pixels, spec.low, spec.high))
+        makers: dict[str, Callable[[edges.RgbArray], edges.RgbArray]] = {
             "lineart": edges.lineart,
             "softedge": edges.softedge,
             "scribble": edges.scribble,
         }
         return Image.fromarray(makers[kind.name](pixels))
-    with _lent(kind, session) as model:
-        made: Image.Image = session.pool.with_room(lambda: model.map_of(picture))
+    with _lease_map_model(kind, session) as model:
+        made: Image.Image = session.pool.run_with_eviction(lambda: model.render_map(image))
     return made
 
 
-def _lent(kind: ControlType, session: Session) -> AbstractContextManager[Any]:
-    from indexd.control.depth import ROLE as DEPTH
+def _lease_map_model(kind: ControlType, session: CallSession) -> AbstractContextManager[Any]:
+    from indexd.control.depth import DEPTH_ROLE as DEPTH
     from indexd.control.depth import load_depth_model
-    from indexd.control.pose import ROLE as POSE
+    from indexd.control.pose import POSE_ROLE as POSE
     from indexd.control.pose import load_pose_model
 
     role, load = (DEPTH, load_depth_model) if kind.name == "depth" else (POSE, load_pose_model)
     where, device, settings = _model_path(kind, session), _device(session), session.settings
-    key = f"{role}|{where}|{device}|{method_of(Wish(b'', kind), session)}"
+    key = f"{role}|{where}|{device}|{map_method(ControlMapSpec(b'', kind), session)}"
     return session.pool.lease(
         role, key, lambda: load(where, device, settings.cache_folder), settings.control.keep_alive_seconds
     )
 
 
-def _model_path(kind: ControlType, session: Session) -> str:
+def _model_path(kind: ControlType, session: CallSession) -> str:
     setting = _SETTINGS[kind.name]
     path: str = getattr(session.settings.control, setting)
     if not path or not os.path.exists(path):
         reason = f"there is nothing at {path}" if path else "no model is set for it"
-        raise ModelOff(f"{kind.name} map", f"{reason}; name one with [control] {setting} in the settings")
+        raise ModelUnavailable(f"{kind.name} map", f"{reason}; name one with [control] {setting} in the settings")
     return path
 
 
-def _device(session: Session) -> str:
+def _device(session: CallSession) -> str:
     """Where the generator computes; without one, the card if there is one."""
     from indexd.models.device import resolve_device
 
     try:
         wanted = session.spec("sdxl").device
-    except ModelOff:
+    except ModelUnavailable:
         wanted = "auto"
     return resolve_device(wanted, STAGE)

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from indexd.control.skeleton import COCO_JOINTS, draw
-from indexd.errors import ModelOff
+from indexd.control.skeleton import COCO_JOINTS, draw_people
+from indexd.errors import ModelUnavailable
 from indexd.models.detector import load_yolo
 from indexd.models.identity import short_hash
-from indexd.models.ultralytics_offline import predicted
+from indexd.models.ultralytics_offline import predict
 
-ROLE = "pose map"
+POSE_ROLE = "pose map"
 _CONFIDENCE = 0.4
-_SAME_PERSON = 0.6
-_MOST_PEOPLE = 50
+_IOU_THRESHOLD = 0.6
+_MAX_PEOPLE = 50
 
 
 class PoseModel:
@@ -28,26 +28,26 @@ class PoseModel:
         self._device = device
         self.identity = identity
 
-    def map_of(self, picture: Image.Image) -> Image.Image:
+    def render_map(self, image: Image.Image) -> Image.Image:
         """The people of an RGB picture as stick figures on black, in its size."""
-        [result] = predicted(
+        [result] = predict(
             self._model,
-            [picture],
+            [image],
             conf=_CONFIDENCE,
-            iou=_SAME_PERSON,
-            max_det=_MOST_PEOPLE,
+            iou=_IOU_THRESHOLD,
+            max_det=_MAX_PEOPLE,
             device=self._device,
         )
         if result.keypoints is None or result.keypoints.data.shape[1:] != (COCO_JOINTS, 3):
-            raise ModelOff(ROLE, f"the model gives no {COCO_JOINTS} joints of a person; a pose model does")
+            raise ModelUnavailable(POSE_ROLE, f"the model gives no {COCO_JOINTS} joints of a person; a pose model does")
         people = [person.astype(np.float32) for person in result.keypoints.data.cpu().numpy()]
-        return Image.fromarray(draw(people, picture.width, picture.height))
+        return Image.fromarray(draw_people(people, image.width, image.height))
 
 
 def load_pose_model(file: str, device: str, cache_folder: str) -> PoseModel:
     """An ultralytics pose model (.pt). Raises ModelOff with the reason; code in the file is never run."""
     return PoseModel(
-        load_yolo(Path(file), "pose", device, ROLE, cache_folder), device, pose_identity(file, cache_folder)
+        load_yolo(Path(file), "pose", device, POSE_ROLE, cache_folder), device, pose_identity(file, cache_folder)
     )
 
 
@@ -56,4 +56,6 @@ def pose_identity(file: str, cache_folder: str) -> str:
     try:
         return f"pose/{short_hash(file, cache_folder)}"
     except OSError as error:
-        raise ModelOff(ROLE, f"{file} cannot be read ({error.strerror}); correct [control] pose_model") from error
+        raise ModelUnavailable(
+            POSE_ROLE, f"{file} cannot be read ({error.strerror}); correct [control] pose_model"
+        ) from error

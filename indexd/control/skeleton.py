@@ -14,7 +14,7 @@ Joints = NDArray[np.float32]
 """(joints, 3): x and y in pixels, and how sure the finder is."""
 
 COCO_JOINTS = 17
-SURE = 0.3
+MIN_JOINT_CONFIDENCE = 0.3
 # OpenPose's joints in COCO's numbers: nose, neck (between the shoulders), right arm, left arm, right leg, left leg, eyes, ears.
 _FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 _SHOULDERS = (5, 6)
@@ -34,16 +34,20 @@ _STICK_PX = 4
 def openpose_joints(coco: Joints) -> list[tuple[float, float] | None]:
     """The 18 joints of one person from COCO's 17; None = not seen."""
     neck = None
-    if all(coco[joint, 2] >= SURE for joint in _SHOULDERS):
+    if all(coco[joint, 2] >= MIN_JOINT_CONFIDENCE for joint in _SHOULDERS):
         middle = coco[list(_SHOULDERS), :2].mean(axis=0)
         neck = (float(middle[0]), float(middle[1]))
     return [
-        neck if joint is None else (float(coco[joint, 0]), float(coco[joint, 1])) if coco[joint, 2] >= SURE else None
+        neck
+        if joint is None
+        else (float(coco[joint, 0]), float(coco[joint, 1]))
+        if coco[joint, 2] >= MIN_JOINT_CONFIDENCE
+        else None
         for joint in _FROM_COCO
     ]
 
 
-def draw(people: Sequence[Joints], width: int, height: int) -> NDArray[np.uint8]:
+def draw_people(people: Sequence[Joints], width: int, height: int) -> NDArray[np.uint8]:
     """The figures of all people (COCO's joints) on black, (height, width, 3)."""
     canvas = np.zeros((height, width, 3), np.uint8)
     stick = max(1, round(_STICK_PX * min(width, height) / _NOMINAL_SIDE))
@@ -52,7 +56,7 @@ def draw(people: Sequence[Joints], width: int, height: int) -> NDArray[np.uint8]
         for (first, second), colour in zip(_LIMBS, _COLOURS, strict=False):
             start, end = figure[first], figure[second]
             if start is not None and end is not None:
-                _limb(canvas, start, end, stick, colour)
+                _draw_limb(canvas, start, end, stick, colour)
     canvas = (canvas * _LIMB_BRIGHTNESS).astype(np.uint8)
     for figure in figures:
         for joint, colour in zip(figure, _COLOURS, strict=True):
@@ -61,7 +65,7 @@ def draw(people: Sequence[Joints], width: int, height: int) -> NDArray[np.uint8]
     return canvas
 
 
-def _limb(
+def _draw_limb(
     canvas: NDArray[np.uint8],
     start: tuple[float, float],
     end: tuple[float, float],

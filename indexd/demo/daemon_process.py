@@ -15,11 +15,11 @@ from typing import Any
 from indexd import config
 from indexd.api.connect import connect
 from indexd.errors import DaemonNotRunning, IndexdError
-from indexd_schemas.output import Status
+from indexd_schemas.output import DaemonStatus
 
-START_SECONDS = 60.0
-LOOK_SECONDS = 0.1
-LAST_LINES = 12
+START_TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.1
+MAX_REPORTED_LINES = 12
 
 
 class DaemonProcess:
@@ -32,7 +32,7 @@ class DaemonProcess:
         self._module = module
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._log_start = 0
+        self._log_offset = 0
 
     def __enter__(self) -> DaemonProcess:
         self.start()
@@ -55,23 +55,23 @@ class DaemonProcess:
         # A session of its own, so that Ctrl-C in the terminal reaches the daemon through `stop` alone.
         own_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
         with self.log.open("ab") as log:
-            self._log_start = log.tell()
+            self._log_offset = log.tell()
             command = [sys.executable, "-m", self._module, "--home", str(self.home), "run"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, **own_group)
 
-    def start(self, seconds: float = START_SECONDS) -> None:
+    def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
         """Start the process and wait until it answers."""
         self.launch()
         self.wait_until("an answer of the daemon", lambda _status: True, seconds)
 
-    def status(self) -> Status | None:
+    def status(self) -> DaemonStatus | None:
         """What the daemon says of itself, or None while it does not answer."""
         try:
-            return connect(config.load(self.home), need_daemon=True).status()
+            return connect(config.read_config(self.home), need_daemon=True).status()
         except DaemonNotRunning:
             return None
 
-    def wait_until(self, what: str, done: Callable[[Status], bool], seconds: float) -> Status:
+    def wait_until(self, what: str, done: Callable[[DaemonStatus], bool], seconds: float) -> DaemonStatus:
         """Ask for the status until `done` says yes. Raises IndexdError with the log's place when it never does."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -80,7 +80,7 @@ class DaemonProcess:
                 return status
             if self._process is not None and self._process.poll() is not None:
                 raise IndexdError(f"the daemon ended with {self._process.returncode}; the log {self.log} says why")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         raise IndexdError(f"{what} did not come within {seconds:g} s; the log {self.log} says why")
 
     def stop(self, seconds: float = 30.0) -> None:
@@ -100,16 +100,16 @@ class DaemonProcess:
             raise RuntimeError("the daemon was not started")
         return self._process.wait(seconds)
 
-    def said(self) -> str:
+    def log_output(self) -> str:
         """What the process that was launched last has written so far."""
         with self.log.open("rb") as log:
-            log.seek(self._log_start)
+            log.seek(self._log_offset)
             return log.read().decode("utf-8", "replace")
 
-    def last_words(self) -> str:
+    def exit_report(self) -> str:
         """The exit code of a daemon that ended, and the end of what it said."""
         code = self._process.poll() if self._process is not None else None
-        return f"exit code {code}: " + " | ".join(self.said().splitlines()[-LAST_LINES:])
+        return f"exit code {code}: " + " | ".join(self.log_output().splitlines()[-MAX_REPORTED_LINES:])
 
     def kill(self) -> None:
         """End the daemon as a power cut would: no signal handler runs."""
@@ -118,7 +118,7 @@ class DaemonProcess:
             self._process.wait()
 
 
-def settled(status: Status) -> bool:
+def is_settled(status: DaemonStatus) -> bool:
     """Whether nothing is left to do: no file to read, no job unfinished, no work waiting that has a model."""
     off = {role.role for role in status.roles if not role.on}
     jobs = sum(count for state, count in status.jobs.items() if state in ("queued", "running"))

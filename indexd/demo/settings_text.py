@@ -7,7 +7,7 @@ from pathlib import Path
 from indexd_toyworld.drawing import SMALLEST_FACE_PX
 from indexd_toyworld.paths import ToyModels
 
-TOY = """\
+TOY_TEMPLATE = """\
 {models}
 [[faces.detectors]]
 path = "{detector}"
@@ -35,7 +35,7 @@ def pipeline_tables(sdxl: Path, *, bge: Path, clip_h: Path) -> str:
 
 def toy_settings(models: ToyModels) -> str:
     """Every role filled by the toy world's models; further keys of [generate] and further tables may follow it."""
-    return TOY.format(
+    return TOY_TEMPLATE.format(
         models=pipeline_tables(models.sdxl, bge=models.bge, clip_h=models.clip_h),
         detector=models.detector.as_posix(),
         smallest=SMALLEST_FACE_PX,

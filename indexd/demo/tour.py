@@ -12,21 +12,21 @@ from pathlib import Path
 import click
 
 from indexd import config
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.demo.settings_text import toy_settings
 from indexd.errors import EXIT_NOTHING_FOUND, IndexdError
 from indexd_toyworld.paths import toy_models
 
-WAIT_SECONDS = 240.0
+WAIT_TIMEOUT_SECONDS = 240.0
 
-SETTINGS = """\
+SETTINGS_TEMPLATE = """\
 # The demo's settings: the toy world's trained models, everything on the CPU.
 {models}
 [characters]
 min_faces = 5
 """
 
-JOB = """\
+JOB_TEMPLATE = """\
 kind: txt2img
 prompt: {prompt}
 seeds: {seeds}
@@ -47,8 +47,8 @@ PORTRAITS = ("ada", "juri")
 """Jobs that make more pictures, so that there are faces enough to find characters in."""
 PORTRAIT_SEEDS = (1, 2, 3, 4, 5, 6)
 
-WRONG_JOB = "mistake.yaml"
-MISTAKE = """\
+WRONG_JOB_NAME = "mistake.yaml"
+WRONG_JOB_TEXT = """\
 kind: txt2img
 prompt: a blue ring
 size: 64x64
@@ -56,33 +56,35 @@ sampler: Eular a
 """
 
 
-def run(home: Path) -> None:
+def run_tour(home: Path) -> None:
     """The whole tour in `home` (made if absent). Raises IndexdError with the log's place when something does not come."""
     began = time.monotonic()
     home.mkdir(parents=True, exist_ok=True)
     models = toy_models()
-    (home / config.SETTINGS_NAME).write_text(SETTINGS.format(models=toy_settings(models)), "utf-8")
-    places = config.load(home).places
-    _step("The models: a toy SDXL, CLIP and BGE, trained on drawn pictures and shipped with indexd")
+    (home / config.SETTINGS_FILE_NAME).write_text(SETTINGS_TEMPLATE.format(models=toy_settings(models)), "utf-8")
+    places = config.read_config(home).paths
+    _print_step("The models: a toy SDXL, CLIP and BGE, trained on drawn pictures and shipped with indexd")
     click.echo(f"  {models.folder}")
-    _step("Starting the daemon: indexd run")
+    _print_step("Starting the daemon: indexd run")
     with DaemonProcess(home) as daemon:
-        _step(f"Dropping {len(PROMPTS) + 1} job files into {places.inbox}")
+        _print_step(f"Dropping {len(PROMPTS) + 1} job files into {places.inbox}")
         for name, prompt in PROMPTS.items():
             click.echo(f"  {name + '.yaml':20} {prompt}")
-            (places.inbox / f"{name}.yaml").write_text(_job(name, prompt), "utf-8")
-        (places.inbox / WRONG_JOB).write_text(MISTAKE, "utf-8")
-        refusal = places.inbox / "failed" / f"{WRONG_JOB}.error.txt"
-        daemon.wait_until("the refusal", lambda _status: refusal.is_file(), WAIT_SECONDS)
-        _step(f"The last one, {WRONG_JOB}, was wrong. It was set aside unchanged, and beside it stands why:")
-        _quote(refusal.read_text("utf-8"))
-        _step("Waiting for the pictures of the others, and for their embeddings")
+            (places.inbox / f"{name}.yaml").write_text(_job_text(name, prompt), "utf-8")
+        (places.inbox / WRONG_JOB_NAME).write_text(WRONG_JOB_TEXT, "utf-8")
+        refusal = places.inbox / "failed" / f"{WRONG_JOB_NAME}.error.txt"
+        daemon.wait_until("the refusal", lambda _status: refusal.is_file(), WAIT_TIMEOUT_SECONDS)
+        _print_step(f"The last one, {WRONG_JOB_NAME}, was wrong. It was set aside unchanged, and beside it stands why:")
+        _print_indented(refusal.read_text("utf-8"))
+        _print_step("Waiting for the pictures of the others, and for their embeddings")
         daemon.wait_until(
-            "the pictures", lambda status: status.jobs.get("done") == len(PROMPTS) and settled(status), WAIT_SECONDS
+            "the pictures",
+            lambda status: status.jobs.get("done") == len(PROMPTS) and is_settled(status),
+            WAIT_TIMEOUT_SECONDS,
         )
-        sheet = _questions(home, places.output)
+        sheet = _run_queries(home, places.output)
     seconds = time.monotonic() - began
-    _step(f"Done in {seconds:.0f} s. The daemon has stopped; everything is in {home}")
+    _print_step(f"Done in {seconds:.0f} s. The daemon has stopped; everything is in {home}")
     click.echo(f"  the contact sheet  {sheet}\n  the pictures       {places.output}\n  the daemon's log   {daemon.log}")
     program = "indexd" if shutil.which("indexd") else f"{sys.executable} -m indexd"
     click.echo("\nTry next:")
@@ -91,50 +93,50 @@ def run(home: Path) -> None:
     click.echo(f"  {program} init        # your own settings, with your own folders and models")
 
 
-def _questions(home: Path, output: Path) -> Path:
+def _run_queries(home: Path, output: Path) -> Path:
     """Asks in every way there is; returns the contact sheet that was written on the way."""
     portrait = output / "juri-0001.png"
     sheet = home / "sheet.png"
-    _step("What the pictures show, in words: their prompts are not looked at")
-    _indexd(home, "query", "--text", "a red star", "-n", str(len(SEEDS)))
-    _indexd(home, "query", "--text", "a portrait of ada", "-n", str(len(SEEDS)))
-    _step("What looks like this picture")
-    _indexd(home, "query", "--similar", str(portrait), "-n", str(len(SEEDS)))
-    _step("What was asked for, in other words than the prompt's")
-    _indexd(home, "query", "--prompt", "a golden crescent", "-n", str(len(SEEDS)))
-    _step("Ratings, filters, a contact sheet, and the same picture made again from itself")
-    _indexd(home, "rate", str(portrait), "5")
-    _indexd(home, "query", "rating:5", "has:prompt")
-    _indexd(home, "query", "--text", "hugo next to cleo", "--all", "--sheet", str(sheet), "--paths")
-    _indexd(home, "replay", str(portrait), "--out", str(home / "again.png"))
-    _step("Who is in the pictures: faces found and put together")
-    _indexd(home, "characters", "cluster")
-    _indexd(home, "characters", "list", none_is_fine=True)
-    _indexd(home, "show", str(portrait))
-    _indexd(home, "query", "--face", str(portrait), "-n", str(len(PORTRAIT_SEEDS)))
-    _indexd(home, "status")
+    _print_step("What the pictures show, in words: their prompts are not looked at")
+    _run_command(home, "query", "--text", "a red star", "-n", str(len(SEEDS)))
+    _run_command(home, "query", "--text", "a portrait of ada", "-n", str(len(SEEDS)))
+    _print_step("What looks like this picture")
+    _run_command(home, "query", "--similar", str(portrait), "-n", str(len(SEEDS)))
+    _print_step("What was asked for, in other words than the prompt's")
+    _run_command(home, "query", "--prompt", "a golden crescent", "-n", str(len(SEEDS)))
+    _print_step("Ratings, filters, a contact sheet, and the same picture made again from itself")
+    _run_command(home, "rate", str(portrait), "5")
+    _run_command(home, "query", "rating:5", "has:prompt")
+    _run_command(home, "query", "--text", "hugo next to cleo", "--all", "--sheet", str(sheet), "--paths")
+    _run_command(home, "replay", str(portrait), "--out", str(home / "again.png"))
+    _print_step("Who is in the pictures: faces found and put together")
+    _run_command(home, "characters", "cluster")
+    _run_command(home, "characters", "list", allow_nothing_found=True)
+    _run_command(home, "show", str(portrait))
+    _run_command(home, "query", "--face", str(portrait), "-n", str(len(PORTRAIT_SEEDS)))
+    _run_command(home, "status")
     return sheet
 
 
-def _job(name: str, prompt: str) -> str:
-    return JOB.format(prompt=prompt, seeds=list(PORTRAIT_SEEDS if name in PORTRAITS else SEEDS))
+def _job_text(name: str, prompt: str) -> str:
+    return JOB_TEMPLATE.format(prompt=prompt, seeds=list(PORTRAIT_SEEDS if name in PORTRAITS else SEEDS))
 
 
-def _indexd(home: Path, *arguments: str, none_is_fine: bool = False) -> None:
+def _run_command(home: Path, *arguments: str, allow_nothing_found: bool = False) -> None:
     click.secho("\n$ indexd " + shlex.join(arguments), bold=True)
     done = subprocess.run(
         [sys.executable, "-m", "indexd", "--home", str(home), *arguments], capture_output=True, text=True, check=False
     )
-    _quote(done.stdout + done.stderr)
-    if done.returncode and not (none_is_fine and done.returncode == EXIT_NOTHING_FOUND):
+    _print_indented(done.stdout + done.stderr)
+    if done.returncode and not (allow_nothing_found and done.returncode == EXIT_NOTHING_FOUND):
         raise IndexdError(
             f"`indexd {shlex.join(arguments)}` ended with {done.returncode}; daemon.log in {home} may say why"
         )
 
 
-def _step(text: str) -> None:
+def _print_step(text: str) -> None:
     click.secho(f"\n— {text}", fg="cyan", bold=True)
 
 
-def _quote(text: str) -> None:
+def _print_indented(text: str) -> None:
     click.echo("\n".join(f"  {line}" for line in text.rstrip().splitlines()))

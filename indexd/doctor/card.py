@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd_schemas.settings import ROLES
 
-SMI_SECONDS = 20
-TORCH_SECONDS = 120
-_SMI = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader")
-_TORCH = """
+SMI_TIMEOUT_SECONDS = 20
+TORCH_TIMEOUT_SECONDS = 120
+_SMI_COMMAND = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader")
+_TORCH_SCRIPT = """
 import json, torch
 there = torch.cuda.is_available()
 print(json.dumps({"version": torch.__version__, "built_for": torch.version.cuda or getattr(torch.version, "hip", None),
@@ -24,7 +24,7 @@ print(json.dumps({"version": torch.__version__, "built_for": torch.version.cuda 
 """
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_gpu(config: Config) -> Iterator[DoctorFinding]:
     """Whether driver and torch agree on a card, where there is one or the settings ask for it."""
     wanted = sorted(role for role in ROLES if config.settings.models.role(role).device.startswith("cuda"))
     driver = Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
@@ -34,14 +34,16 @@ def look(config: Config) -> Iterator[Finding]:
         text = f"the settings ask for cuda ({', '.join(wanted)}), and there is no driver"
         yield failed("card", text, 'install the driver, or set device = "auto"')
     else:
-        yield from with_driver(wanted)
+        yield from check_driver(wanted)
 
 
-def with_driver(wanted: list[str], ask: Callable[[Sequence[str], float], str] | None = None) -> Iterator[Finding]:
+def check_driver(
+    wanted: list[str], run_command: Callable[[Sequence[str], float], str] | None = None
+) -> Iterator[DoctorFinding]:
     """What driver and torch say. `ask` runs a command within so many seconds and raises OSError with the problem."""
-    ask = ask or _ask
+    run_command = run_command or _run_command
     try:
-        cards = [line.strip() for line in ask(_SMI, SMI_SECONDS).splitlines() if line.strip()]
+        cards = [line.strip() for line in run_command(_SMI_COMMAND, SMI_TIMEOUT_SECONDS).splitlines() if line.strip()]
     except OSError as error:
         yield failed(
             "driver", f"the driver does not answer: {error}", "restart the machine, or install the driver again"
@@ -49,7 +51,7 @@ def with_driver(wanted: list[str], ask: Callable[[Sequence[str], float], str] | 
         return
     yield ok("driver", "; ".join(cards) or "it answers, and sees no card")
     try:
-        torch = json.loads(ask((sys.executable, "-c", _TORCH), TORCH_SECONDS).splitlines()[-1])
+        torch = json.loads(run_command((sys.executable, "-c", _TORCH_SCRIPT), TORCH_TIMEOUT_SECONDS).splitlines()[-1])
     except (OSError, ValueError, IndexError) as error:
         yield warning("card", f"torch could not be asked: {error}", "`indexd models verify` says more")
         return
@@ -67,7 +69,7 @@ def with_driver(wanted: list[str], ask: Callable[[Sequence[str], float], str] | 
         yield report("card", text, "update the driver")
 
 
-def _ask(command: Sequence[str], seconds: float) -> str:
+def _run_command(command: Sequence[str], seconds: float) -> str:
     try:
         done = subprocess.run(list(command), capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:

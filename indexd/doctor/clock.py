@@ -8,40 +8,42 @@ import time
 from collections.abc import Iterator
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, ok, warning
+from indexd.doctor.finding import DoctorFinding, ok, warning
 
-AHEAD_SECONDS = 120.0
-ASK_SECONDS = 10
+MAX_AHEAD_SECONDS = 120.0
+TIMEDATECTL_TIMEOUT_SECONDS = 10
 
 
-def look(config: Config, now: float | None = None) -> Iterator[Finding]:
+def check_clock(config: Config, now: float | None = None) -> Iterator[DoctorFinding]:
     """Whether something that was written earlier is dated later than now, and whether the system sets the clock."""
     now = time.time() if now is None else now
-    places = config.places
+    places = config.paths
     ahead = []
     for file in (places.index, places.index.with_name(f"{places.index.name}-wal"), places.settings_file, places.lock):
         try:
             seconds = file.stat().st_mtime - now
         except OSError:
             continue
-        if seconds > AHEAD_SECONDS:
+        if seconds > MAX_AHEAD_SECONDS:
             ahead.append(f"{file} is dated {seconds / 60:.0f} min ahead")
     if ahead:
         yield warning("clock", "; ".join(ahead), "set the clock; `indexd scan` then compares every folder")
-    elif synchronised() is False:
+    elif is_synchronised() is False:
         text = "the system does not set its clock by the network"
         yield warning("clock", text, "sudo timedatectl set-ntp true")
     else:
         yield ok("clock", time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now)))
 
 
-def synchronised() -> bool | None:
+def is_synchronised() -> bool | None:
     """Whether the clock is set by the network; None where nobody can say."""
     if shutil.which("timedatectl") is None:
         return None
     command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False).stdout.strip()
+        said = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEDATECTL_TIMEOUT_SECONDS, check=False
+        ).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return None
     return {"yes": True, "no": False}.get(said)

@@ -9,19 +9,19 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from indexd.api.connect import daemon
+from indexd.api.connect import find_daemon
 from indexd.api.listen import uses_unix_socket
-from indexd.api.token import own_token
+from indexd.api.token import read_user_token
 from indexd.config import Config
-from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
 
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
+GROUP_AND_OTHERS_MASK = stat.S_IRWXG | stat.S_IRWXO
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_daemon(config: Config) -> Iterator[DoctorFinding]:
     """Whether the daemon answers, is of this version, and keeps its workers alive."""
-    remote = daemon(config)
+    remote = find_daemon(config)
     if remote is None:
         yield warning("daemon", "it is not running", "start it with `indexd run` or `indexd service start`")
         return
@@ -40,12 +40,12 @@ def look(config: Config) -> Iterator[Finding]:
         )
 
 
-def look_at_door(config: Config) -> Iterator[Finding]:
+def check_api_access(config: Config) -> Iterator[DoctorFinding]:
     """Whether the socket, or the file of the token, is this user's alone."""
     api = config.settings.api
     if not uses_unix_socket(config) and api.token_file:
         try:
-            own_token(Path(api.token_file))
+            read_user_token(Path(api.token_file))
         except IndexdError as error:
             yield failed("token", str(error), "the daemon does not start with it")
     if api.allow_remote:
@@ -54,7 +54,7 @@ def look_at_door(config: Config) -> Iterator[Finding]:
     if os.name == "nt":
         yield ok("door", "the token lies in the folder of this user")
         return
-    path = config.places.socket if uses_unix_socket(config) else config.places.token
+    path = config.paths.socket if uses_unix_socket(config) else config.paths.token
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -62,21 +62,23 @@ def look_at_door(config: Config) -> Iterator[Finding]:
         return
     if found.st_uid != os.geteuid():
         yield failed("door", f"{path} belongs to another user", "stop the daemon of that user, or set another --home")
-    elif stat.S_IMODE(found.st_mode) & OTHERS:
+    elif stat.S_IMODE(found.st_mode) & GROUP_AND_OTHERS_MASK:
         text = f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: other users can come in"
-        yield failed("door", text, f"chmod 600 {path}", partial(_close, path))
+        yield failed("door", text, f"chmod 600 {path}", partial(_restrict_to_owner, path))
     elif (folder := path.parent.stat()).st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX:
         cure = f"chmod go-w {path.parent}"
-        yield failed("door", f"others may put files into {path.parent}", cure, partial(_narrow, path.parent))
+        yield failed(
+            "door", f"others may put files into {path.parent}", cure, partial(_remove_others_write, path.parent)
+        )
     else:
         yield ok("door", f"{path} is for this user alone")
 
 
-def _close(path: Path) -> str:
+def _restrict_to_owner(path: Path) -> str:
     path.chmod(0o600)
     return f"mode 0600 for {path}"
 
 
-def _narrow(folder: Path) -> str:
+def _remove_others_write(folder: Path) -> str:
     folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
     return f"{folder} is writable by its owner alone"

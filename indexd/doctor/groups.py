@@ -5,51 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from indexd.config import Config, load
+from indexd.config import Config, read_config
 from indexd.doctor import card, clock, daemon, folders, inbox, index, leftovers, loras, models, places, program, unit
-from indexd.doctor.finding import Finding, failed
+from indexd.doctor.finding import DoctorFinding, failed
 from indexd.errors import IndexdError
-from indexd_schemas.output import Check
+from indexd_schemas.output import DoctorCheck
 
-Group = Callable[[Config], Iterator[Finding]]
+CheckGroup = Callable[[Config], Iterator[DoctorFinding]]
 
-GROUPS: dict[str, Group] = {
-    "settings": program.look_at_settings,
-    "places": places.look,
-    "index": index.look,
-    "backups": index.look_at_backups,
-    "daemon": daemon.look,
-    "door": daemon.look_at_door,
-    "service": unit.look,
-    "folders": folders.look,
-    "job files": inbox.look,
-    "watch limits": folders.look_at_limits,
-    "models": models.look,
-    "loras": loras.look,
-    "card": card.look,
-    "clock": clock.look,
-    "leftovers": leftovers.look,
+GROUPS: dict[str, CheckGroup] = {
+    "settings": program.check_settings,
+    "places": places.check_data_folders,
+    "index": index.check_index_health,
+    "backups": index.check_backups,
+    "daemon": daemon.check_daemon,
+    "door": daemon.check_api_access,
+    "service": unit.check_service,
+    "folders": folders.check_watched_folders,
+    "job files": inbox.check_inbox,
+    "watch limits": folders.check_watch_limits,
+    "models": models.check_models,
+    "loras": loras.check_loras,
+    "card": card.check_gpu,
+    "clock": clock.check_clock,
+    "leftovers": leftovers.check_leftovers,
 }
 
 
-def examine(
+def run_checks(
     home: Path | None, *, fix: bool = False, on_group: Callable[[str], object] = lambda _: None
-) -> Iterator[Check]:
+) -> Iterator[DoctorCheck]:
     """Every check; those that need settings are left out when the settings cannot be read. With `fix`, cured ones too."""
-    for finding in program.look_at_packages():
+    for finding in program.check_packages():
         yield finding.check
     try:
-        config = load(home)
+        config = read_config(home)
     except IndexdError as error:
         yield failed("settings", str(error), "correct the file; `indexd config sample` prints every option").check
         return
     for name, group in GROUPS.items():
         on_group(name)
-        for finding in _guarded(name, group, config):
-            yield _cured(finding) if fix and finding.fix is not None else finding.check
+        for finding in _run_group(name, group, config):
+            yield _apply_fix(finding) if fix and finding.fix is not None else finding.check
 
 
-def _guarded(name: str, group: Group, config: Config) -> Iterator[Finding]:
+def _run_group(name: str, group: CheckGroup, config: Config) -> Iterator[DoctorFinding]:
     """A check that itself breaks is a finding and does not hide the others."""
     try:
         yield from group(config)
@@ -57,11 +57,11 @@ def _guarded(name: str, group: Group, config: Config) -> Iterator[Finding]:
         yield failed(name, str(error), "see the text; `indexd status` and the daemon's log may say more")
 
 
-def _cured(finding: Finding) -> Check:
+def _apply_fix(finding: DoctorFinding) -> DoctorCheck:
     check = finding.check
     assert finding.fix is not None
     try:
         done = finding.fix()
     except (IndexdError, OSError) as error:
         return check.model_copy(update={"detail": f"{check.detail}; it could not be cured: {error}"})
-    return Check(name=check.name, state="ok", detail=f"{check.detail}; cured: {done}", fixed=True)
+    return DoctorCheck(name=check.name, state="ok", detail=f"{check.detail}; cured: {done}", fixed=True)

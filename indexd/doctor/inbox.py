@@ -6,27 +6,33 @@ import os
 from collections.abc import Iterator
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, ok, warning
-from indexd.jobs.folders import ENDINGS
-from indexd.watch.regular import kind_of
+from indexd.doctor.finding import DoctorFinding, ok, warning
+from indexd.jobs.folders import JOB_FILE_SUFFIXES
+from indexd.watch.regular import special_file_kind
 
-NAMED = 3
+MAX_NAMED = 3
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_inbox(config: Config) -> Iterator[DoctorFinding]:
     """Whether everything that is named like a job file is a file."""
-    inbox = config.places.inbox
+    inbox = config.paths.inbox
     if not inbox.is_dir():  # the places are looked at elsewhere
         return
     with os.scandir(inbox) as entries:
-        named = sorted((entry for entry in entries if entry.name.lower().endswith(ENDINGS)), key=lambda each: each.name)
-    odd = [f"{entry.path} is {kind}" for entry in named if (kind := kind_of(entry.stat(follow_symlinks=False).st_mode))]
+        named = sorted(
+            (entry for entry in entries if entry.name.lower().endswith(JOB_FILE_SUFFIXES)), key=lambda each: each.name
+        )
+    odd = [
+        f"{entry.path} is {kind}"
+        for entry in named
+        if (kind := special_file_kind(entry.stat(follow_symlinks=False).st_mode))
+    ]
     if not odd:
         yield ok("job files", f"nothing but files lies in {inbox} under the name of one")
         return
-    more = f", and {len(odd) - NAMED} more" if len(odd) > NAMED else ""
+    more = f", and {len(odd) - MAX_NAMED} more" if len(odd) > MAX_NAMED else ""
     yield warning(
         "job files",
-        f"{', '.join(odd[:NAMED])}{more}: only files are taken for jobs",
+        f"{', '.join(odd[:MAX_NAMED])}{more}: only files are taken for jobs",
         "move it away, or put a copy of the job file in its place",
     )

@@ -6,19 +6,19 @@ import time
 from collections.abc import Iterator
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
-from indexd.store.examine import examine
+from indexd.store.examine import check_index
 from indexd.store.index import Store
-from indexd.store.rotation import backups, is_late
-from indexd_schemas.output import Check
+from indexd.store.rotation import is_backup_overdue, list_backups
+from indexd_schemas.output import DoctorCheck
 
 LATE_BACKUP_SECONDS = 3 * 86400.0
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_index_health(config: Config) -> Iterator[DoctorFinding]:
     """Whether the index opens and is whole where it was looked at; what was set aside; why the queue waits."""
-    path = config.places.index
+    path = config.paths.index
     if not path.exists():
         yield ok("index", f"{path} will be made at the first start")
         return
@@ -31,26 +31,28 @@ def look(config: Config) -> Iterator[Finding]:
         return
     try:
         yield ok("index", f"{store.images.count()} pictures in {path}")
-        set_aside = {stage: states["failed"] for stage, states in store.work.counts().items() if states.get("failed")}
+        set_aside = {
+            stage: states["failed"] for stage, states in store.index_tasks.counts().items() if states.get("failed")
+        }
         if set_aside:
             words = ", ".join(f"{count} {stage}" for stage, count in sorted(set_aside.items()))
             yield warning("work", f"set aside after several attempts: {words}", "`indexd explain FILE` says why")
-        if (reason := store.jobs.paused()) is not None:
+        if (reason := store.jobs.pause_reason()) is not None:
             yield warning("queue", f"paused: {reason}", "remove the cause; the queue goes on by itself")
     finally:
         store.close()
-    for found in examine(path, full=False):
-        check = Check(name=f"index {found.name}", state=found.state, detail=found.detail, cure=found.cure)
-        yield Finding(check)
+    for found in check_index(path, full=False):
+        check = DoctorCheck(name=f"index {found.name}", state=found.state, detail=found.detail, cure=found.cure)
+        yield DoctorFinding(check)
 
 
-def look_at_backups(config: Config) -> Iterator[Finding]:
+def check_backups(config: Config) -> Iterator[DoctorFinding]:
     """Whether there is a backup of late."""
-    folder = config.places.backups
-    newest = next(iter(backups(folder)), None)
-    if newest is not None and not is_late(folder, time.time(), LATE_BACKUP_SECONDS):
+    folder = config.paths.backups
+    newest = next(iter(list_backups(folder)), None)
+    if newest is not None and not is_backup_overdue(folder, time.time(), LATE_BACKUP_SECONDS):
         yield ok("backups", f"the newest is {newest.path}")
-    elif config.places.index.exists():
+    elif config.paths.index.exists():
         detail = f"the newest is {newest.path}" if newest else f"there are none in {folder}"
         yield warning(
             "backups", detail, "`indexd backup` makes one; the daemon does every night ([backup] in the settings)"

@@ -10,43 +10,45 @@ from functools import partial
 from pathlib import Path
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, ok, warning
-from indexd.jobs.folders import ACCEPTED, DRAFT
+from indexd.doctor.finding import DoctorFinding, ok, warning
+from indexd.jobs.folders import ACCEPTED, TEMP_NAME
 
 # Younger ones may be in the making.
-AGE_SECONDS = 3600.0
-LOOK_SECONDS = 5.0
-NAMED = 3
+MIN_AGE_SECONDS = 3600.0
+SEARCH_TIMEOUT_SECONDS = 5.0
+MAX_NAMED = 3
 
-_PICTURE = re.compile(r"\.indexd-[0-9a-zA-Z]+-\d+\.part")
-_INDEX = re.compile(r"index-\d{8}T\d{6}Z\.db\.part|\.api-token\.\d+\.tmp")
-_THUMBNAIL = re.compile(r"[0-9a-f]{16,}\.part")
+_IMAGE_PARTIAL = re.compile(r"\.indexd-[0-9a-zA-Z]+-\d+\.part")
+_INDEX_PARTIAL = re.compile(r"index-\d{8}T\d{6}Z\.db\.part|\.api-token\.\d+\.tmp")
+_THUMBNAIL_PARTIAL = re.compile(r"[0-9a-f]{16,}\.part")
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_leftovers(config: Config) -> Iterator[DoctorFinding]:
     """Every unfinished file that is older than an hour; the cure takes them away."""
-    places = config.places
+    places = config.paths
     where = (
-        (places.output, _PICTURE, True),
-        *((Path(root.path), _PICTURE, True) for root in config.settings.roots),
-        (places.inbox / ACCEPTED, DRAFT, False),
-        (places.backups, _INDEX, False),
-        (places.token.parent, _INDEX, False),
+        (places.output, _IMAGE_PARTIAL, True),
+        *((Path(root.path), _IMAGE_PARTIAL, True) for root in config.settings.roots),
+        (places.inbox / ACCEPTED, TEMP_NAME, False),
+        (places.backups, _INDEX_PARTIAL, False),
+        (places.token.parent, _INDEX_PARTIAL, False),
         (places.index.parent, re.compile(re.escape(places.index.name) + r".*\.part"), False),
-        (places.thumbnails, _THUMBNAIL, True),
+        (places.thumbnails, _THUMBNAIL_PARTIAL, True),
     )
-    until = time.monotonic() + LOOK_SECONDS
+    until = time.monotonic() + SEARCH_TIMEOUT_SECONDS
     found = sorted({path for folder, name, deep in where for path in _unfinished(folder, name, deep, until)})
     if not found:
         yield ok("leftovers", "no unfinished files of ours")
         return
-    named = ", ".join(map(str, found[:NAMED])) + (f" and {len(found) - NAMED} more" if len(found) > NAMED else "")
+    named = ", ".join(map(str, found[:MAX_NAMED])) + (
+        f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    )
     text = f"{len(found)} unfinished {'file' if len(found) == 1 else 'files'} of a process that was killed: {named}"
     yield warning("leftovers", text, "`indexd doctor --fix` removes them", partial(_remove, found))
 
 
 def _unfinished(folder: Path, name: re.Pattern[str], deep: bool, until: float) -> Iterator[Path]:
-    old = time.time() - AGE_SECONDS
+    old = time.time() - MIN_AGE_SECONDS
     waiting = [folder]
     while waiting and time.monotonic() < until:
         try:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
-from indexd.jobs.lora_listing import listed
+from indexd.jobs.lora_listing import list_loras
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_loras(config: Config) -> Iterator[DoctorFinding]:
     """One line for all of them; nothing where there are none."""
     try:
-        found = listed(config)
+        found = list_loras(config)
     except IndexdError as error:
         yield failed("loras", str(error), "correct the file; docs/loras.md shows its form")
         return

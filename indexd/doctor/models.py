@@ -9,21 +9,21 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from indexd.api.connect import daemon
+from indexd.api.connect import find_daemon
 from indexd.config import Config
-from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.roles import role_states
 from indexd.worker.calls import FACES
 from indexd_schemas.output import RoleState
 
 # The format's own limit for its head.
-HEAD_BYTES = 100_000_000
-_KINDS = (".safetensors", ".pt", ".pth")
+MAX_HEADER_BYTES = 100_000_000
+_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_models(config: Config) -> Iterator[DoctorFinding]:
     """Each role. A model that lies there and could not be loaded is known to the running daemon, which tried."""
-    remote = daemon(config)
+    remote = find_daemon(config)
     states = role_states(config) if remote is None else remote.status().roles
     there = {state.role: state for state in role_states(config)}
     for state in states:
@@ -31,7 +31,7 @@ def look(config: Config) -> Iterator[Finding]:
         if not there[state.role].on:
             reason, _, cure = there[state.role].detail.partition("; ")
             yield warning(name, f"off, because {reason}", cure or "its work waits meanwhile")
-        elif problem := next(filter(None, map(broken_file, _models(config, there[state.role]))), None):
+        elif problem := next(filter(None, map(find_broken_file, _model_paths(config, there[state.role]))), None):
             yield failed(name, problem, "copy or fetch it again")
         elif not state.on:
             yield failed(
@@ -41,21 +41,21 @@ def look(config: Config) -> Iterator[Finding]:
             yield ok(name, f"{state.detail} (whole; `indexd models verify {state.role}` loads it)")
 
 
-def _models(config: Config, state: RoleState) -> list[Path]:
+def _model_paths(config: Config, state: RoleState) -> list[Path]:
     """What the role is made of; that of the faces is said with more than its paths."""
     if state.role == FACES:
         return [Path(detector.path) for detector in config.settings.faces.detectors]
     return [Path(state.detail)]
 
 
-def broken_file(model: Path) -> str | None:
+def find_broken_file(model: Path) -> str | None:
     """What is wrong with the weight files of a model, looked at from outside; None when nothing is seen.
 
     A .safetensors file begins with the length of its head (8 bytes, little endian) and the head as JSON, which names where
     the last tensor ends; torch writes a .pt as a ZIP archive, whose list of contents comes last: so a download that broke
     off is seen without reading the rest.
     """
-    files = sorted(file for file in model.rglob("*") if file.suffix in _KINDS) if model.is_dir() else [model]
+    files = sorted(file for file in model.rglob("*") if file.suffix in _WEIGHT_SUFFIXES) if model.is_dir() else [model]
     for file in files:
         try:
             if file.suffix in (".pt", ".pth"):
@@ -69,7 +69,7 @@ def broken_file(model: Path) -> str | None:
             size = file.stat().st_size
             with file.open("rb") as stream:
                 (length,) = struct.unpack("<Q", stream.read(8))
-                if length > min(HEAD_BYTES, size):
+                if length > min(MAX_HEADER_BYTES, size):
                     return f"{file} is no safetensors file, or broke off"
                 head = json.loads(stream.read(length))
             end = max((entry["data_offsets"][1] for key, entry in head.items() if key != "__metadata__"), default=0)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, failed, ok, warning
+from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 
 DAEMON_PACKAGES = ("apsw", "sqlite_vec", "numpy", "PIL", "watchfiles", "apscheduler", "uvicorn", "starlette", "blake3")
 WORKER_PACKAGES = (
@@ -23,7 +23,7 @@ WORKER_PACKAGES = (
 )
 
 
-def look_at_packages() -> Iterator[Finding]:
+def check_packages() -> Iterator[DoctorFinding]:
     """Whether Python is new enough and what the two halves import is installed (looked up, not imported)."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield ok("python", f"{version} at {sys.executable}")
@@ -35,9 +35,9 @@ def look_at_packages() -> Iterator[Finding]:
             yield ok(f"{half} packages", "all installed")
 
 
-def look_at_settings(config: Config) -> Iterator[Finding]:
+def check_settings(config: Config) -> Iterator[DoctorFinding]:
     """Whether there is a settings file (that it is valid is known by now)."""
-    file = config.places.settings_file
+    file = config.paths.settings_file
     if file.exists():
         yield ok("settings", str(file))
     else:

@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from indexd.config import Config
-from indexd.doctor.finding import Finding, ok, warning
+from indexd.doctor.finding import DoctorFinding, ok, warning
 from indexd.errors import IndexdError
-from indexd.service.order import NAME, ServiceManager, order_of
+from indexd.service.order import SERVICE_NAME, ServiceManager, build_service_spec
 
 
-def look(config: Config) -> Iterator[Finding]:
+def check_service(config: Config) -> Iterator[DoctorFinding]:
     """How the service of this user stands, and that of the system where one is installed for this user."""
     # The settings lie in the home where one is used, and in the usual place of settings where none is.
-    home = config.places.home if config.places.settings_file.parent == config.places.home else None
-    order = order_of(config, home)
+    home = config.paths.home if config.paths.settings_file.parent == config.paths.home else None
+    order = build_service_spec(config, home)
     found = []
-    for scope, manager in managers(order.user).items():
+    for scope, manager in available_managers(order.user).items():
         try:
-            standing = manager.standing(order)
+            standing = manager.status(order)
         except (IndexdError, OSError) as error:
             yield warning("service", f"it cannot be looked at: {error}", "`indexd service status` may say more")
             continue
@@ -38,7 +38,7 @@ def look(config: Config) -> Iterator[Finding]:
         yield warning("service", text, "indexd service uninstall --user, or --system")
 
 
-def managers(user: str, platform: str = sys.platform) -> dict[str, ServiceManager]:
+def available_managers(user: str, platform: str = sys.platform) -> dict[str, ServiceManager]:
     """What could keep the daemon running here, by the option that names it."""
     if platform == "win32":
         from indexd.service.windows_task import WindowsTask
@@ -48,9 +48,9 @@ def managers(user: str, platform: str = sys.platform) -> dict[str, ServiceManage
         from indexd.service.launchd import Launchd
 
         return {"user": Launchd("user", user), "system": Launchd("system", user)}
-    from indexd.service.systemd import SYSTEM_UNITS, Systemd
+    from indexd.service.systemd import SYSTEM_UNIT_FOLDER, Systemd
 
     found: dict[str, ServiceManager] = {"user": Systemd("user", user)}
-    if os.path.isdir(Path(SYSTEM_UNITS, f"{NAME}@{user}.service.d")):
+    if os.path.isdir(Path(SYSTEM_UNIT_FOLDER, f"{SERVICE_NAME}@{user}.service.d")):
         found["system"] = Systemd("system", user)
     return found

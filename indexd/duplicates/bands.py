@@ -18,39 +18,39 @@ Ids = NDArray[np.int64]
 SLICE_PAIRS = 1 << 20
 """Candidates judged at a time: some tens of MB, and some tens of milliseconds."""
 # Four bands of 16 bits while a bucket holds a few codes, three of 22 where four would hold too many.
-_MANY = 400_000
+_THREE_BANDS_FROM = 400_000
 
 
-def candidates(bits: NDArray[np.uint8], radius: int) -> Iterator[tuple[Ids, Ids]]:
+def candidate_pairs(bits: NDArray[np.uint8], radius: int) -> Iterator[tuple[Ids, Ids]]:
     """Pairs of rows of `bits` (n, 64) that may differ in at most `radius` bits, in slices; each that does is among them.
 
     A pair may come once for each band, and its order says nothing.
     """
-    count = 3 if len(bits) > _MANY else 4
+    count = 3 if len(bits) > _THREE_BANDS_FROM else 4
     for band in range(count):
         # Every count-th bit: neighbouring frequencies are alike, and a band of them would have crowded buckets.
         mine = bits[:, band::count]
         keys = mine.astype(np.int64) @ (1 << np.arange(mine.shape[1], dtype=np.int64))
-        yield from _of_band(keys, mine.shape[1], radius // count)
+        yield from _band_pairs(keys, mine.shape[1], radius // count)
 
 
-def _of_band(keys: Ids, width: int, radius: int) -> Iterator[tuple[Ids, Ids]]:
+def _band_pairs(keys: Ids, width: int, radius: int) -> Iterator[tuple[Ids, Ids]]:
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     starts = np.searchsorted(keys, np.arange((1 << width) + 1)).astype(np.int64)
     places = np.arange(len(keys))
     # Equal keys: each code with those behind it in its bucket.
-    yield from _pairs(order, places, places + 1, starts[keys + 1])
+    yield from _expand_ranges(order, places, places + 1, starts[keys + 1])
     for flips in range(1, radius + 1):
         for flipped in combinations(range(width), flips):
             mask = sum(1 << bit for bit in flipped)
             # Of the two keys of a pair, the one without the mask's highest bit: so that each pair comes once.
             lower = np.flatnonzero(keys & (1 << flipped[-1]) == 0)
             other = keys[lower] ^ mask
-            yield from _pairs(order, lower, starts[other], starts[other + 1])
+            yield from _expand_ranges(order, lower, starts[other], starts[other + 1])
 
 
-def _pairs(order: Ids, places: Ids, first: Ids, last: Ids) -> Iterator[tuple[Ids, Ids]]:
+def _expand_ranges(order: Ids, places: Ids, first: Ids, last: Ids) -> Iterator[tuple[Ids, Ids]]:
     """Each of `places` with every place from `first` up to `last`, as row numbers, in slices."""
     sizes = last - first
     some = np.flatnonzero(sizes > 0)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from indexd.duplicates.keeper import keep_file, keep_picture
-from indexd.duplicates.likeness import Looks, shares
-from indexd.duplicates.near import near_groups
-from indexd.duplicates.similar import LAYER, cosines, similar_groups
+from indexd.duplicates.keeper import choose_file_to_keep, choose_image_to_keep
+from indexd.duplicates.likeness import HashArrays, bit_difference_shares
+from indexd.duplicates.near import near_duplicate_groups
+from indexd.duplicates.similar import LAYER, pair_cosines, similar_image_groups
 from indexd.layers.description import THUMBNAIL
-from indexd.search.language import parse
-from indexd.search.present import present_file
+from indexd.search.language import parse_filters
+from indexd.search.present import find_present_file
 from indexd.store.index import Store
 from indexd.store.records import FileRow, ImageRow
 from indexd.watch.paths import display
@@ -22,108 +22,118 @@ from indexd_schemas.library import (
     DuplicateKind,
     DuplicateKindCount,
     DuplicateMember,
-    Duplicates,
-    DuplicatesQuestion,
+    DuplicatesReport,
+    DuplicatesRequest,
 )
 
-Likeness = Callable[[int, Sequence[int]], dict[int, float]]
+SimilarityTo = Callable[[int, Sequence[int]], dict[int, float]]
 
 
-def find_duplicates(store: Store, question: DuplicatesQuestion) -> Duplicates:
+def find_duplicates(store: Store, request: DuplicatesRequest) -> DuplicatesReport:
     """The groups of each kind asked for, largest first. Raises UsageError for a filter that is none."""
     began = time.perf_counter()
-    among = store.filters.ids(parse(question.filters))
+    among = store.filters.ids(parse_filters(request.filters))
     groups: list[DuplicateGroup] = []
     found: list[DuplicateKindCount] = []
     notes: list[str] = []
-    for kind in dict.fromkeys(question.kinds):
-        every, listed = _KINDS[kind](store, among, question, notes)
+    for kind in dict.fromkeys(request.kinds):
+        every, listed = _GROUPERS[kind](store, among, request, notes)
         every.sort(key=lambda one: (-one[0], min(one[1])))
         found.append(DuplicateKindCount(kind=kind, groups=len(every), members=sum(size for size, _ in every)))
-        groups += (group for _, ids in every[: question.limit] if (group := listed(ids)) is not None)
-    return Duplicates(groups=groups, found=found, seconds=round(time.perf_counter() - began, 6), notes=notes)
+        groups += (group for _, ids in every[: request.limit] if (group := listed(ids)) is not None)
+    return DuplicatesReport(groups=groups, found=found, seconds=round(time.perf_counter() - began, 6), notes=notes)
 
 
 # Groups as (how many members, their image ids), and what makes one that is listed.
-_Found = tuple[list[tuple[int, list[int]]], Callable[[list[int]], "DuplicateGroup | None"]]
+_GroupsAndBuilder = tuple[list[tuple[int, list[int]]], Callable[[list[int]], "DuplicateGroup | None"]]
 
 
-def _same(store: Store, among: Collection[int] | None, _question: DuplicatesQuestion, _notes: list[str]) -> _Found:
-    copied = store.walks.copied().items()
+def _same_groups(
+    store: Store, among: Collection[int] | None, _question: DuplicatesRequest, _notes: list[str]
+) -> _GroupsAndBuilder:
+    copied = store.bulk_reader.copy_counts().items()
     groups = [(count, [image_id]) for image_id, count in copied if among is None or image_id in among]
 
     def listed(ids: list[int]) -> DuplicateGroup | None:
         row = store.images.get(ids[0])
-        files = _present(row) if row is not None else []
+        files = _present_files(row) if row is not None else []
         if row is None or len(files) < 2:
             return None
-        kept, reason = keep_file(files)
+        kept, reason = choose_file_to_keep(files)
         ordered = [kept, *(file for file in files if file is not kept)]
-        members = [_member(row, file, file is kept, 1.0) for file in ordered]
-        return _group("same", reason, members)
+        members = [_serialize_member(row, file, file is kept, 1.0) for file in ordered]
+        return _serialize_group("same", reason, members)
 
     return groups, listed
 
 
-def _near(store: Store, among: Collection[int] | None, _question: DuplicatesQuestion, notes: list[str]) -> _Found:
-    pictures = store.picture_hashes.present(among)
-    groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_groups(pictures)]
-    states = store.work.counts().get(THUMBNAIL, {})
+def _near_groups(
+    store: Store, among: Collection[int] | None, _question: DuplicatesRequest, notes: list[str]
+) -> _GroupsAndBuilder:
+    pictures = store.perceptual_hashes.present(among)
+    groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_duplicate_groups(pictures)]
+    states = store.index_tasks.counts().get(THUMBNAIL, {})
     if waiting := states.get("waiting", 0) + states.get("running", 0):
         notes.append(f"{waiting} pictures of the library have no hash yet, and were not compared by look")
-    if plain := store.picture_hashes.counts()[1]:
+    if plain := store.perceptual_hashes.counts()[1]:
         notes.append(
             f"{plain} pictures of the library are too plain (flat, black, a mere gradient) to be compared by look"
         )
-    looks = Looks.of(pictures)
+    looks = HashArrays.from_rows(pictures)
 
     def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:
         rows = np.searchsorted(pictures.ids, np.array([kept, *ids]))
-        apart = shares(looks, np.full(len(ids), rows[0]), rows[1:])
+        apart = bit_difference_shares(looks, np.full(len(ids), rows[0]), rows[1:])
         return {image_id: 1.0 - float(one) for image_id, one in zip(ids, apart, strict=True)}
 
-    return groups, lambda ids: _of_pictures(store, "near", ids, likeness)
+    return groups, lambda ids: _build_group(store, "near", ids, likeness)
 
 
-def _similar(store: Store, among: Collection[int] | None, question: DuplicatesQuestion, notes: list[str]) -> _Found:
-    if store.vectors.active(LAYER) is None:
+def _similar_groups(
+    store: Store, among: Collection[int] | None, question: DuplicatesRequest, notes: list[str]
+) -> _GroupsAndBuilder:
+    if store.vectors.active_revision(LAYER) is None:
         notes.append(f"no picture has a {LAYER} vector yet, and none was compared by what it shows")
         return [], lambda _ids: None
 
     def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:
-        found = np.nan_to_num(cosines(store, np.full(len(ids), kept), np.array(ids)))
+        found = np.nan_to_num(pair_cosines(store, np.full(len(ids), kept), np.array(ids)))
         return {image_id: float(one) for image_id, one in zip(ids, found, strict=True)}
 
-    groups = [(len(group), group) for group in similar_groups(store, among, question.threshold)]
-    return groups, lambda ids: _of_pictures(store, "similar", ids, likeness)
+    groups = [(len(group), group) for group in similar_image_groups(store, among, question.threshold)]
+    return groups, lambda ids: _build_group(store, "similar", ids, likeness)
 
 
-_KINDS: dict[DuplicateKind, Callable[[Store, Collection[int] | None, DuplicatesQuestion, list[str]], _Found]] = {
-    "same": _same,
-    "near": _near,
-    "similar": _similar,
+_GROUPERS: dict[
+    DuplicateKind, Callable[[Store, Collection[int] | None, DuplicatesRequest, list[str]], _GroupsAndBuilder]
+] = {
+    "same": _same_groups,
+    "near": _near_groups,
+    "similar": _similar_groups,
 }
 
 
-def _of_pictures(store: Store, kind: DuplicateKind, ids: list[int], likeness: Likeness) -> DuplicateGroup | None:
+def _build_group(
+    store: Store, kind: DuplicateKind, ids: list[int], similarity_to: SimilarityTo
+) -> DuplicateGroup | None:
     found = store.images.rows(ids)
     rows = [found[image_id] for image_id in ids if image_id in found]
     if len(rows) < 2:
         return None
-    kept, reason = keep_picture(rows)
+    kept, reason = choose_image_to_keep(rows)
     others = [row for row in rows if row.id != kept.id]
-    near = likeness(kept.id, [row.id for row in others])
+    near = similarity_to(kept.id, [row.id for row in others])
     others.sort(key=lambda row: (-near[row.id], row.id))
-    members = [_member(kept, present_file(kept), True, 1.0)]
-    members += (_member(row, present_file(row), False, near[row.id]) for row in others)
-    return _group(kind, reason, members)
+    members = [_serialize_member(kept, find_present_file(kept), True, 1.0)]
+    members += (_serialize_member(row, find_present_file(row), False, near[row.id]) for row in others)
+    return _serialize_group(kind, reason, members)
 
 
-def _present(row: ImageRow) -> list[FileRow]:
+def _present_files(row: ImageRow) -> list[FileRow]:
     return [file for file in row.files if file.missing_since is None]
 
 
-def _member(row: ImageRow, file: FileRow | None, keep: bool, likeness: float) -> DuplicateMember:
+def _serialize_member(row: ImageRow, file: FileRow | None, keep: bool, similarity: float) -> DuplicateMember:
     return DuplicateMember(
         keep=keep,
         image_id=row.id,
@@ -135,10 +145,10 @@ def _member(row: ImageRow, file: FileRow | None, keep: bool, likeness: float) ->
         byte_count=row.byte_count,
         modified_at=file.stamp.mtime_ns / 1e9 if file is not None else None,
         rating=row.rating,
-        likeness=round(likeness, 4),
+        likeness=round(similarity, 4),
     )
 
 
-def _group(kind: DuplicateKind, reason: str, members: list[DuplicateMember]) -> DuplicateGroup:
+def _serialize_group(kind: DuplicateKind, reason: str, members: list[DuplicateMember]) -> DuplicateGroup:
     spare = sum(member.byte_count for member in members if not member.keep)
     return DuplicateGroup(kind=kind, reason=reason, spare_bytes=spare, members=members)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.duplicates.likeness import contradict
+from indexd.duplicates.likeness import recipes_contradict
 from indexd.store.picture_hashes import NOT_STATED
 
 Ids = NDArray[np.int64]
 
 
-def stars(count: int, left: Ids, right: Ids, recipes: NDArray[np.int64] | None = None) -> list[list[int]]:
+def star_groups(count: int, left: Ids, right: Ids, recipes: NDArray[np.int64] | None = None) -> list[list[int]]:
     """Groups of at least two of `count` pictures, given the pairs that are alike (each once); the middle comes first.
 
     `recipes`, int64 (count, 3): members whose recipes contradict what the group states already stay out of it.
@@ -34,7 +34,7 @@ def stars(count: int, left: Ids, right: Ids, recipes: NDArray[np.int64] | None =
             continue
         near = others[starts[middle] : starts[middle + 1]]
         near = np.sort(near[~taken[near]])
-        members = near.tolist() if recipes is None else _agreeing(recipes, middle, near)
+        members = near.tolist() if recipes is None else _compatible_members(recipes, middle, near)
         if members:
             group = [middle, *members]
             taken[group] = True
@@ -42,14 +42,14 @@ def stars(count: int, left: Ids, right: Ids, recipes: NDArray[np.int64] | None =
     return groups
 
 
-def _agreeing(recipes: NDArray[np.int64], middle: int, near: Ids) -> list[int]:
+def _compatible_members(recipes: NDArray[np.int64], middle: int, near: Ids) -> list[int]:
     stated = recipes[middle].copy()
     if (stated != NOT_STATED).all():
         # The middle states everything, and was compared with each of them.
-        return [int(one) for one in near[~contradict(recipes[near], stated)]]
+        return [int(one) for one in near[~recipes_contradict(recipes[near], stated)]]
     members = []
     for one in near.tolist():
-        if not contradict(recipes[one], stated):
+        if not recipes_contradict(recipes[one], stated):
             members.append(one)
             stated = np.where(stated == NOT_STATED, recipes[one], stated)
     return members

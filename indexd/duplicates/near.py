@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.duplicates.bands import candidates
-from indexd.duplicates.groups import stars
-from indexd.duplicates.likeness import LOW_LIMIT, Looks, are_near
-from indexd.store.picture_hashes import HashedPictures
+from indexd.duplicates.bands import candidate_pairs
+from indexd.duplicates.groups import star_groups
+from indexd.duplicates.likeness import MAX_LOW_BITS, HashArrays, are_near_duplicates
+from indexd.store.picture_hashes import HashedImages
 
 Ids = NDArray[np.int64]
 
 
-def near_groups(pictures: HashedPictures) -> list[list[int]]:
+def near_duplicate_groups(pictures: HashedImages) -> list[list[int]]:
     """Groups of rows of `pictures` that show the same picture, at least two each."""
     if len(pictures.ids) < 2:
         return []
@@ -21,20 +21,20 @@ def near_groups(pictures: HashedPictures) -> list[list[int]]:
     whole = np.hstack([pictures.hashes, np.ascontiguousarray(pictures.recipes).view(np.uint8)])
     rows = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.shape[1]))).ravel()
     _, first, node_of = np.unique(rows, return_index=True, return_inverse=True)
-    nodes = HashedPictures(pictures.ids[first], pictures.hashes[first], pictures.recipes[first])
+    nodes = HashedImages(pictures.ids[first], pictures.hashes[first], pictures.recipes[first])
     members = np.split(np.argsort(node_of, kind="stable"), np.cumsum(np.bincount(node_of))[:-1])
-    groups = stars(len(first), *near_pairs(Looks.of(nodes)), nodes.recipes)
+    groups = star_groups(len(first), *near_duplicate_pairs(HashArrays.from_rows(nodes)), nodes.recipes)
     joined = {node for group in groups for node in group}
     groups += [[node] for node in range(len(first)) if len(members[node]) > 1 and node not in joined]
     return [[int(row) for node in group for row in members[node]] for group in groups]
 
 
-def near_pairs(looks: Looks) -> tuple[Ids, Ids]:
+def near_duplicate_pairs(hashes: HashArrays) -> tuple[Ids, Ids]:
     """Every pair of near rows, once: the lower rows and the higher ones."""
-    count = len(looks.ones)
+    count = len(hashes.one_counts)
     found = []
-    for left, right in candidates(looks.low_bits(), LOW_LIMIT):
-        at = np.flatnonzero(are_near(looks, left, right))
+    for left, right in candidate_pairs(hashes.low_bits(), MAX_LOW_BITS):
+        at = np.flatnonzero(are_near_duplicates(hashes, left, right))
         if len(at):
             low, high = np.minimum(left[at], right[at]), np.maximum(left[at], right[at])
             found.append(low * count + high)

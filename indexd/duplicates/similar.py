@@ -13,46 +13,46 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.duplicates.groups import stars
+from indexd.duplicates.groups import star_groups
 from indexd.store.index import Store
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 LAYER = "clip_h"
-DIRECTIONS = 64
-EXACT = 20_000
-CELLS_LOOKED_AT = 6
+PRINCIPAL_DIRECTIONS = 64
+MAX_EXACT_IMAGES = 20_000
+CELLS_PROBED = 6
 BLOCK = 1024
-SAMPLE = 4096
-SCORED_AT_A_TIME = 2048
+SAMPLE_SIZE = 4096
+SCORE_BATCH = 2048
 # Vectors are stored in half precision: a cosine is off by up to this.
-_ROUNDING = 2e-3
+_COSINE_ROUNDING = 2e-3
 _SEED = 1
 
 
-def similar_groups(store: Store, among: Collection[int] | None, threshold: float) -> list[list[int]]:
+def similar_image_groups(store: Store, allowed_ids: Collection[int] | None, threshold: float) -> list[list[int]]:
     """Groups of image ids whose cosine with the first of the group is at least `threshold` (0.5 to 1)."""
-    ids, points = _points(store, among)
+    ids, points = _reduced_points(store, allowed_ids)
     if len(ids) < 2:
         return []
     found_left, found_right = [], []
-    for left, right in _candidates(points, 2.0 - 2.0 * threshold + _ROUNDING):
-        for start in range(0, len(left), SCORED_AT_A_TIME):
-            one, other = left[start : start + SCORED_AT_A_TIME], right[start : start + SCORED_AT_A_TIME]
-            near = cosines(store, ids[one], ids[other]) >= threshold
+    for left, right in _candidate_pairs(points, 2.0 - 2.0 * threshold + _COSINE_ROUNDING):
+        for start in range(0, len(left), SCORE_BATCH):
+            one, other = left[start : start + SCORE_BATCH], right[start : start + SCORE_BATCH]
+            near = pair_cosines(store, ids[one], ids[other]) >= threshold
             found_left.append(one[near])
             found_right.append(other[near])
     if not found_left:
         return []
     pairs = np.unique(np.concatenate(found_left) * len(ids) + np.concatenate(found_right))
-    return [[int(ids[row]) for row in group] for group in stars(len(ids), pairs // len(ids), pairs % len(ids))]
+    return [[int(ids[row]) for row in group] for group in star_groups(len(ids), pairs // len(ids), pairs % len(ids))]
 
 
-def cosines(store: Store, left: Ids, right: Ids) -> NDArray[np.float64]:
+def pair_cosines(store: Store, left: Ids, right: Ids) -> NDArray[np.float64]:
     """The exact cosine of each pair of images; NaN where one has no vector (any more)."""
     wanted = np.unique(np.concatenate([left, right]))
-    ids, vectors = _whole(store, wanted.tolist())
+    ids, vectors = _load_vectors(store, wanted.tolist())
     if not len(ids):
         return np.full(len(left), np.nan)
     places = [np.minimum(np.searchsorted(ids, one), len(ids) - 1) for one in (left, right)]
@@ -61,22 +61,22 @@ def cosines(store: Store, left: Ids, right: Ids) -> NDArray[np.float64]:
     return np.asarray(scores, np.float64)
 
 
-def _whole(store: Store, ids: Collection[int]) -> tuple[Ids, Floats]:
-    slices = list(store.walks.vectors(LAYER, ids))
+def _load_vectors(store: Store, ids: Collection[int]) -> tuple[Ids, Floats]:
+    slices = list(store.bulk_reader.iter_vectors(LAYER, ids))
     if not slices:
         return np.empty(0, np.int64), np.empty((0, 0), np.float32)
     return np.concatenate([one for one, _ in slices]), np.concatenate([vectors for _, vectors in slices])
 
 
-def _points(store: Store, among: Collection[int] | None) -> tuple[Ids, Floats]:
+def _reduced_points(store: Store, allowed_ids: Collection[int] | None) -> tuple[Ids, Floats]:
     """Ids of the pictures that lie somewhere, and what is compared: float32 (n, directions + 1)."""
-    present = store.walks.present()
+    present = store.bulk_reader.present_image_ids()
     basis: Floats | None = None
     mean: Floats | None = None
     all_ids, all_points = [], []
-    for ids, vectors in store.walks.vectors(LAYER, among):
+    for ids, vectors in store.bulk_reader.iter_vectors(LAYER, allowed_ids):
         if basis is None or mean is None:
-            mean, basis = _strongest(store.vectors.sample(LAYER, SAMPLE))
+            mean, basis = _principal_directions(store.vectors.sample(LAYER, SAMPLE_SIZE))
         if vectors.shape[1] != len(mean):  # the model was replaced in the middle of the walk
             return np.empty(0, np.int64), np.empty((0, 0), np.float32)
         here = np.isin(ids, present, assume_unique=True)
@@ -90,22 +90,22 @@ def _points(store: Store, among: Collection[int] | None) -> tuple[Ids, Floats]:
     return np.concatenate(all_ids), np.concatenate(all_points)
 
 
-def _strongest(sample: Floats) -> tuple[Floats, Floats]:
+def _principal_directions(sample: Floats) -> tuple[Floats, Floats]:
     """The mean of the sample and its directions of most variance as columns, (dim, at most DIRECTIONS)."""
     mean = sample.mean(axis=0)
     centred = sample - mean
     _, vectors = np.linalg.eigh(centred.T @ centred)
-    return mean, np.ascontiguousarray(vectors[:, ::-1][:, :DIRECTIONS])
+    return mean, np.ascontiguousarray(vectors[:, ::-1][:, :PRINCIPAL_DIRECTIONS])
 
 
-def _candidates(points: Floats, limit: float) -> Iterator[tuple[Ids, Ids]]:
+def _candidate_pairs(points: Floats, limit: float) -> Iterator[tuple[Ids, Ids]]:
     """Pairs of rows, lower first, whose squared distance is at most `limit`; a pair may come more than once."""
-    if len(points) <= EXACT:
+    if len(points) <= MAX_EXACT_IMAGES:
         everyone = np.arange(len(points))
         for start in range(0, len(points), BLOCK):
-            yield from _near(points, everyone[start : start + BLOCK], everyone[start:], limit)
+            yield from _pairs_within(points, everyone[start : start + BLOCK], everyone[start:], limit)
         return
-    home, looks = _cells(points)
+    home, looks = _assign_cells(points)
     members = np.split(
         np.argsort(home, kind="stable"), np.cumsum(np.bincount(home, minlength=int(looks.max()) + 1))[:-1]
     )
@@ -113,10 +113,10 @@ def _candidates(points: Floats, limit: float) -> Iterator[tuple[Ids, Ids]]:
     visitors = np.split(flat // looks.shape[1], np.cumsum(np.bincount(looks.ravel(), minlength=len(members)))[:-1])
     for mine, coming in zip(members, visitors, strict=True):
         for start in range(0, len(coming), BLOCK):
-            yield from _near(points, coming[start : start + BLOCK], mine, limit)
+            yield from _pairs_within(points, coming[start : start + BLOCK], mine, limit)
 
 
-def _near(points: Floats, rows: Ids, others: Ids, limit: float) -> Iterator[tuple[Ids, Ids]]:
+def _pairs_within(points: Floats, rows: Ids, others: Ids, limit: float) -> Iterator[tuple[Ids, Ids]]:
     one, other = points[rows], points[others]
     squares = (one * one).sum(axis=1)[:, None] + (other * other).sum(axis=1)[None, :] - 2.0 * (one @ other.T)
     left, right = (axis.astype(np.int64) for axis in np.nonzero(squares <= limit))
@@ -127,24 +127,24 @@ def _near(points: Floats, rows: Ids, others: Ids, limit: float) -> Iterator[tupl
         yield np.minimum(left, right), np.maximum(left, right)
 
 
-def _cells(points: Floats) -> tuple[Ids, NDArray[np.int64]]:
+def _assign_cells(points: Floats) -> tuple[Ids, NDArray[np.int64]]:
     """The cell of each point, and the nearest cells it looks into, (n, CELLS_LOOKED_AT). A few rounds of k-means."""
     chance = np.random.default_rng(_SEED)
     count = int(2 * np.sqrt(len(points)))
     some = points[np.sort(chance.choice(len(points), min(len(points), 16 * count), replace=False))]
     middles = some[chance.choice(len(some), count, replace=False)]
     for _ in range(4):
-        nearest = _nearest(some, middles, 1)[:, 0]
+        nearest = _nearest_centroids(some, middles, 1)[:, 0]
         sums = np.zeros_like(middles)
         np.add.at(sums, nearest, some)
         sizes = np.bincount(nearest, minlength=count)
         filled = sizes > 0
         middles[filled] = sums[filled] / sizes[filled][:, None]
-    looks = _nearest(points, middles, CELLS_LOOKED_AT)
+    looks = _nearest_centroids(points, middles, CELLS_PROBED)
     return looks[:, 0], looks
 
 
-def _nearest(points: Floats, middles: Floats, count: int) -> NDArray[np.int64]:
+def _nearest_centroids(points: Floats, middles: Floats, count: int) -> NDArray[np.int64]:
     """The `count` nearest middles of each point, the nearest first."""
     found = []
     lengths = (middles * middles).sum(axis=1)

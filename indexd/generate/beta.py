@@ -17,13 +17,13 @@ _ALPHA = 0.6
 _BETA = 0.6
 
 
-def beta_levels(trained: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+def beta_sigmas(trained: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
     """`steps` falling levels of the rising `trained` ones. The last stands above the smallest; the final zero is not in it."""
     shares = beta.ppf(1 - np.linspace(0, 1, steps, endpoint=False), _ALPHA, _BETA)
     return np.asarray(np.interp(shares * (len(trained) - 1), np.arange(len(trained)), trained), dtype=np.float64)
 
 
-class BetaOverTimesteps:
+class BetaScheduleMixin:
     """Mixed in before a diffusers scheduler whose `use_beta_sigmas` is set."""
 
     alphas_cumprod: torch.Tensor
@@ -31,4 +31,4 @@ class BetaOverTimesteps:
     def _convert_to_beta(self, in_sigmas: Any, num_inference_steps: int, **_unused: Any) -> NDArray[np.float64]:
         del in_sigmas
         kept = self.alphas_cumprod.double().cpu().numpy()
-        return beta_levels(np.sqrt((1 - kept) / kept), num_inference_steps)
+        return beta_sigmas(np.sqrt((1 - kept) / kept), num_inference_steps)

@@ -22,16 +22,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate.pipeline import Resident
+from indexd.generate.pipeline import ResidentPipeline
 from indexd.models.device import is_out_of_memory
-from indexd.models.identity import identity_of, short_hash
+from indexd.models.identity import model_identity, short_hash
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
 
-ROLE = "controlnet"
+CONTROLNET_ROLE = "controlnet"
 _CONFIG = "config.json"
-_UNION_MARK = "task_embedding"
+_UNION_KEY = "task_embedding"
 # What ControlNets take over from the UNet they were made from (diffusers' from_unet).
 _FROM_UNET = (
     *("in_channels", "flip_sin_to_cos", "freq_shift", "only_cross_attention", "block_out_channels", "layers_per_block"),
@@ -43,33 +43,33 @@ _FROM_UNET = (
 
 
 @dataclass(frozen=True, slots=True)
-class ControlModel:
+class LoadedControlNet:
     """A loaded ControlNet; `control_types` is how many kinds a union knows (0 = it is none), `hash` ten digits."""
 
     net: Any
     hash: str
-    control_types: int
+    union_type_count: int
 
 
-def lease_control(
-    session: RenderSession, model: Resident, name: str, file: str
-) -> AbstractContextManager[ControlModel]:
+def lease_controlnet(
+    session: RenderSession, model: ResidentPipeline, name: str, file: str
+) -> AbstractContextManager[LoadedControlNet]:
     """The ControlNet at `file`, resident beside `model` in its number format.
 
     Raises RenderFailed when it cannot be read, is of another kind or does not fit.
     """
     path, unet = Path(file), model.text_to_image.unet
-    weights = _weights_of(path, name)
+    weights = _weight_files(path, name)
     try:
         stamp = max(one.stat().st_mtime_ns for one in weights)
     except OSError as error:
         raise RenderFailed(f"ControlNet {name} cannot be read: {error.strerror}") from error
-    key = f"{ROLE}|{path}|{stamp}|{model.device}|{unet.dtype}"
-    load = partial(_load, path, name, weights, unet, model.device, session.settings.cache_folder)
-    return session.pool.lease(ROLE, key, load, session.settings.control.keep_alive_seconds)
+    key = f"{CONTROLNET_ROLE}|{path}|{stamp}|{model.device}|{unet.dtype}"
+    load = partial(_load_controlnet, path, name, weights, unet, model.device, session.settings.cache_folder)
+    return session.pool.lease(CONTROLNET_ROLE, key, load, session.settings.control.keep_alive_seconds)
 
 
-def _weights_of(path: Path, name: str) -> list[Path]:
+def _weight_files(path: Path, name: str) -> list[Path]:
     if not path.is_dir():
         return [path]
     whole = path / "diffusion_pytorch_model.safetensors"
@@ -81,17 +81,19 @@ def _weights_of(path: Path, name: str) -> list[Path]:
     return found
 
 
-def _load(path: Path, name: str, files: list[Path], unet: Any, device: torch.device, cache_folder: str) -> ControlModel:
+def _load_controlnet(
+    path: Path, name: str, files: list[Path], unet: Any, device: torch.device, cache_folder: str
+) -> LoadedControlNet:
     try:
         weights: dict[str, torch.Tensor] = {}
         for file in files:
             weights |= load_file(file)
-        config = _stated_config(path)
+        config = _read_config(path)
         if config is None:
-            _refuse_other_kinds(weights, name)
-            config = _config_of(unet, weights)
-            weights = _converted(weights, config) if _is_original(weights) else weights
-        net = _built(weights, config)
+            _reject_other_kinds(weights, name)
+            config = _infer_config(unet, weights)
+            weights = _convert_keys(weights, config) if _has_original_keys(weights) else weights
+        net = _build_net(weights, config)
         net.to(device, unet.dtype).eval().requires_grad_(False)
         _check_fit(net, unet, name)
     except IndexdError:
@@ -105,16 +107,16 @@ def _load(path: Path, name: str, files: list[Path], unet: Any, device: torch.dev
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RenderFailed(f"ControlNet {name} cannot be loaded: {first[:300]}") from error
     types = net.config.num_control_type if isinstance(net, ControlNetUnionModel) else 0
-    return ControlModel(net, _hash(path, files, cache_folder), types)
+    return LoadedControlNet(net, _model_hash(path, files, cache_folder), types)
 
 
-def _hash(path: Path, files: list[Path], cache_folder: str) -> str:
+def _model_hash(path: Path, files: list[Path], cache_folder: str) -> str:
     if path.is_file():
         return short_hash(path, cache_folder)
-    return identity_of(ROLE, 1, files, path, cache_folder).rpartition("/")[2][:10]
+    return model_identity(CONTROLNET_ROLE, 1, files, path, cache_folder).rpartition("/")[2][:10]
 
 
-def _stated_config(path: Path) -> dict[str, Any] | None:
+def _read_config(path: Path) -> dict[str, Any] | None:
     """The configuration in a folder, or beside a file as `<name>.json`; None = there is none."""
     file = path / _CONFIG if path.is_dir() else path.with_suffix(".json")
     try:
@@ -124,8 +126,8 @@ def _stated_config(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "block_out_channels" in found else None
 
 
-def _built(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Any:
-    kind = ControlNetUnionModel if _UNION_MARK in weights else ControlNetModel
+def _build_net(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Any:
+    kind = ControlNetUnionModel if _UNION_KEY in weights else ControlNetModel
     given = {key: value for key, value in config.items() if not key.startswith("_")}
     with torch.device("meta"):
         net = kind.from_config(given)
@@ -138,11 +140,11 @@ def _built(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> An
     return net
 
 
-def _is_original(weights: Mapping[str, torch.Tensor]) -> bool:
+def _has_original_keys(weights: Mapping[str, torch.Tensor]) -> bool:
     return any(key.endswith("input_blocks.0.0.weight") for key in weights)
 
 
-def _converted(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def _convert_keys(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Original names as diffusers'; its converter knows those of SD 1 and 2, so SDXL's embedding of sizes is added here."""
     found: dict[str, torch.Tensor] = convert_controlnet_checkpoint(weights, config)
     for key, weight in weights.items():
@@ -153,7 +155,7 @@ def _converted(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -
     return found
 
 
-def _refuse_other_kinds(weights: Mapping[str, torch.Tensor], name: str) -> None:
+def _reject_other_kinds(weights: Mapping[str, torch.Tensor], name: str) -> None:
     keys = list(weights)
     if any(key.startswith("lllite_") for key in keys):
         kind = "a ControlNet-LLLite"
@@ -161,7 +163,7 @@ def _refuse_other_kinds(weights: Mapping[str, torch.Tensor], name: str) -> None:
         kind = "a Control-LoRA"
     elif any(key.startswith(("adapter.", "body.")) for key in keys):
         kind = "a T2I-Adapter"
-    elif _is_original(weights) or "controlnet_cond_embedding.conv_in.weight" in weights:
+    elif _has_original_keys(weights) or "controlnet_cond_embedding.conv_in.weight" in weights:
         return
     else:
         kind = "no ControlNet"
@@ -170,13 +172,13 @@ def _refuse_other_kinds(weights: Mapping[str, torch.Tensor], name: str) -> None:
     )
 
 
-def _config_of(unet: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _infer_config(unet: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """The architecture of a file: the UNet's, with what the weights themselves show."""
     config = {key: unet.config[key] for key in _FROM_UNET if key in unet.config}
-    if _is_original(weights):
+    if _has_original_keys(weights):
         return config
     blocks = len(config["block_out_channels"])
-    depth = [_depth(weights, rf"down_blocks\.{block}\.attentions\.\d+\.") for block in range(blocks)]
+    depth = [_transformer_depth(weights, rf"down_blocks\.{block}\.attentions\.\d+\.") for block in range(blocks)]
     config["down_block_types"] = tuple("CrossAttnDownBlock2D" if each else "DownBlock2D" for each in depth)
     config["transformer_layers_per_block"] = [each or 1 for each in depth]
     embedding = "controlnet_cond_embedding"
@@ -185,18 +187,18 @@ def _config_of(unet: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]
     widths = [weights[f"{embedding}.conv_in.weight"].shape[0]]
     widths += [weights[f"{embedding}.blocks.{step}.weight"].shape[0] for step in steps if step % 2]
     config["conditioning_embedding_out_channels"] = tuple(widths)
-    if _UNION_MARK in weights:
-        config["num_control_type"], config["num_trans_channel"] = weights[_UNION_MARK].shape
+    if _UNION_KEY in weights:
+        config["num_control_type"], config["num_trans_channel"] = weights[_UNION_KEY].shape
         config["num_trans_layer"] = 1 + max(
             int(key.split(".")[1]) for key in weights if key.startswith("transformer_l")
         )
         config["num_proj_channel"] = weights["spatial_ch_projs.weight"].shape[0]
-    elif not _depth(weights, r"mid_block\.attentions\.\d+\."):
+    elif not _transformer_depth(weights, r"mid_block\.attentions\.\d+\."):
         config["mid_block_type"] = "UNetMidBlock2D"
     return config
 
 
-def _depth(weights: Mapping[str, torch.Tensor], prefix: str) -> int:
+def _transformer_depth(weights: Mapping[str, torch.Tensor], prefix: str) -> int:
     pattern = re.compile(rf"{prefix}transformer_blocks\.(\d+)\.")
     return 1 + max((int(match[1]) for key in weights if (match := pattern.match(key))), default=-1)
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from indexd.generate.guidance import UnetCall
-from indexd.generate.text import Moment
+from indexd.generate.text import StepPosition
 
 
 @dataclass(frozen=True, slots=True)
-class Steered:
+class ControlInput:
     """One map (1, 3, height, width), 0 to 1, with its strength and the share of the steps in which it works.
 
     `union_index` says to a union what the map is.
@@ -25,21 +25,21 @@ class Steered:
     end: float = 1.0
     union_index: int = 0
 
-    def works_at(self, moment: Moment) -> bool:
+    def is_active_at(self, position: StepPosition) -> bool:
         """Whether it works in this step: one that lies whole between start and end, as diffusers counts."""
-        return moment.step / moment.steps >= self.start and (moment.step + 1) / moment.steps <= self.end
+        return position.step / position.steps >= self.start and (position.step + 1) / position.steps <= self.end
 
 
 @dataclass(frozen=True, slots=True)
-class ControlNetInfluence:
+class ControlNetHook:
     """One plain ControlNet with one map."""
 
     net: Any
-    control: Steered
+    control: ControlInput
 
-    def bear_on(self, call: UnetCall) -> None:
+    def apply(self, call: UnetCall) -> None:
         """Adds its residuals in its own steps."""
-        if not self.control.works_at(call.moment):
+        if not self.control.is_active_at(call.position):
             return
         with torch.no_grad():
             down, middle = self.net(
@@ -55,15 +55,15 @@ class ControlNetInfluence:
 
 
 @dataclass(frozen=True, slots=True)
-class UnionInfluence:
+class ControlNetUnionHook:
     """A ControlNet-union with all of its maps, which it looks at together."""
 
     net: Any
-    controls: Sequence[Steered]
+    controls: Sequence[ControlInput]
 
-    def bear_on(self, call: UnetCall) -> None:
+    def apply(self, call: UnetCall) -> None:
         """Adds the residuals of those maps that work in this step."""
-        working = [control for control in self.controls if control.works_at(call.moment)]
+        working = [control for control in self.controls if control.is_active_at(call.position)]
         if not working:
             return
         rows = len(call.latents)

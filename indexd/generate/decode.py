@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.pipeline import Resident
+from indexd.generate.pipeline import ResidentPipeline
 
 STAGE = "decode"
 
 
-def pixels(model: Resident, latents: torch.Tensor, *, part: bool = False) -> Image.Image:
+def decode_latents(model: ResidentPipeline, latents: torch.Tensor, *, is_part: bool = False) -> Image.Image:
     """The picture as RGB. Raises RenderFailed with what was measured when it is not a picture at all.
 
     A `part` of a picture may well be black.
@@ -22,14 +22,14 @@ def pixels(model: Resident, latents: torch.Tensor, *, part: bool = False) -> Ima
     pipeline = model.text_to_image
     vae: Any = pipeline.vae
     with torch.no_grad():
-        decoded: torch.Tensor = vae.decode(_unscaled(latents, vae), return_dict=False)[0]
+        decoded: torch.Tensor = vae.decode(_unscale(latents, vae), return_dict=False)[0]
     bad = int((~torch.isfinite(decoded)).sum())
     if bad:
         raise RenderFailed(
             f"{STAGE}: {bad} of {decoded.numel()} pixel values are not numbers (VAE in {str(vae.dtype).removeprefix('torch.')})"
         )
     picture: Image.Image = pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
-    if not part and not np.asarray(picture).any():
+    if not is_part and not np.asarray(picture).any():
         low, high = float(latents.min()), float(latents.max())
         raise RenderFailed(
             f"{STAGE}: every pixel is black (latents between {low:.3g} and {high:.3g}, "
@@ -38,7 +38,7 @@ def pixels(model: Resident, latents: torch.Tensor, *, part: bool = False) -> Ima
     return picture
 
 
-def _unscaled(latents: torch.Tensor, vae: Any) -> torch.Tensor:
+def _unscale(latents: torch.Tensor, vae: Any) -> torch.Tensor:
     latents = latents.to(vae.dtype)
     mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
     if mean is None or deviation is None:

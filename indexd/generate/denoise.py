@@ -13,23 +13,23 @@ from dataclasses import dataclass
 import torch
 
 from indexd.errors import RenderFailed
-from indexd.generate.guidance import Guided, Guides, Influence
-from indexd.generate.levels import levels_of
-from indexd.generate.samplers import scheduler
+from indexd.generate.guidance import GuidedModel, GuidedUnet, UnetHook
+from indexd.generate.levels import noise_levels_for
+from indexd.generate.samplers import build_scheduler
 from indexd.generate.sampling.by_scheduler import SchedulerRun
 from indexd.generate.sampling.by_sigmas import SigmaRun
-from indexd.generate.sampling.inpaint import Kept
-from indexd.generate.sampling.registry import OURS
-from indexd.generate.task import Task
-from indexd.generate.text import Conditioning
+from indexd.generate.sampling.inpaint import InpaintMask
+from indexd.generate.sampling.registry import NATIVE_SAMPLERS
+from indexd.generate.task import DenoiseTask
+from indexd.generate.text import TextConditioning
 from indexd.generate.tiled import Tiling
-from indexd_schemas.samplers import by_diffusers, effective_schedule
+from indexd_schemas.samplers import effective_schedule, runs_in_diffusers
 
 STAGE = "denoise"
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class DenoiseStart:
     """Where a run starts.
 
     `noise` (1, 4, h, w) has unit variance; `chance` is what the sampler draws more noise from. Without `latents` all steps
@@ -38,7 +38,7 @@ class Start:
     """
 
     noise: torch.Tensor
-    chance: torch.Generator
+    rng: torch.Generator
     latents: torch.Tensor | None = None
     strength: float = 1.0
     mask: torch.Tensor | None = None
@@ -49,11 +49,11 @@ class Start:
 
 
 def denoise(
-    task: Task,
-    conditioning: Conditioning,
-    start: Start,
+    task: DenoiseTask,
+    conditioning: TextConditioning,
+    start: DenoiseStart,
     *,
-    influences: Sequence[Influence] = (),
+    hooks: Sequence[UnetHook] = (),
     stage: str = STAGE,
     tiling: Tiling | None = None,
 ) -> torch.Tensor:
@@ -64,52 +64,60 @@ def denoise(
     steps, strength = task.recipe.steps, 1.0 if start.latents is None else start.strength
     if start.latents is not None and int(steps * strength) == 0:
         return start.latents
-    whole = _guided(task, conditioning, start, influences)
-    guided: Guides = whole
+    whole = _build_guided_unet(task, conditioning, start, hooks)
+    guided: GuidedModel = whole
     if tiling is not None:
-        guided = tiling.around(whole, task.model.text_to_image.vae_scale_factor, task.session.between_steps)
-    count, reached = _steps(task, guided, start)
-    latents = deque(_watched(task, stage, count, reached), maxlen=1).pop()
-    _check(latents, stage)
+        guided = tiling.wrap(whole, task.model.text_to_image.vae_scale_factor, task.session.poll)
+    count, reached = _start_run(task, guided, start)
+    latents = deque(_report_steps(task, stage, count, reached), maxlen=1).pop()
+    _check_finite(latents, stage)
     return latents
 
 
-def _steps(task: Task, guided: Guides, start: Start) -> tuple[int, Iterator[torch.Tensor]]:
+def _start_run(task: DenoiseTask, guided: GuidedModel, start: DenoiseStart) -> tuple[int, Iterator[torch.Tensor]]:
     strength = 1.0 if start.latents is None else start.strength
-    kept = None if start.mask is None or start.latents is None else Kept(start.mask, start.latents)
-    run = _run(task, strength)
-    return len(run), run.run(guided, run.begin(start.latents, start.noise), start.noise, start.chance, kept)
+    kept = None if start.mask is None or start.latents is None else InpaintMask(start.mask, start.latents)
+    run = _build_run(task, strength)
+    return len(run), run.run(guided, run.initial_latents(start.latents, start.noise), start.noise, start.rng, kept)
 
 
-def _run(task: Task, strength: float) -> SchedulerRun | SigmaRun:
-    choice, trained, steps = task.choice, task.model.noise, task.recipe.steps
-    if by_diffusers(choice):
-        return SchedulerRun(scheduler(choice, trained), steps, strength, task.model.device)
-    return SigmaRun(OURS[choice.sampler], effective_schedule(choice), steps, strength, levels_of(trained))
+def _build_run(task: DenoiseTask, strength: float) -> SchedulerRun | SigmaRun:
+    choice, trained, steps = task.choice, task.model.trained_noise, task.recipe.steps
+    if runs_in_diffusers(choice):
+        return SchedulerRun(build_scheduler(choice, trained), steps, strength, task.model.device)
+    return SigmaRun(
+        NATIVE_SAMPLERS[choice.sampler], effective_schedule(choice), steps, strength, noise_levels_for(trained)
+    )
 
 
-def _guided(task: Task, conditioning: Conditioning, start: Start, influences: Sequence[Influence]) -> Guided:
+def _build_guided_unet(
+    task: DenoiseTask, conditioning: TextConditioning, start: DenoiseStart, hooks: Sequence[UnetHook]
+) -> GuidedUnet:
     scale = task.model.text_to_image.vae_scale_factor
     height, width = (side * scale for side in start.noise.shape[-2:])
-    cfg = task.recipe.cfg if by_diffusers(task.choice) else task.recipe.cfg * OURS[task.choice.sampler].cfg_scale
-    return Guided(
+    cfg = (
+        task.recipe.cfg
+        if runs_in_diffusers(task.choice)
+        else task.recipe.cfg * NATIVE_SAMPLERS[task.choice.sampler].cfg_scale
+    )
+    return GuidedUnet(
         unet=task.model.text_to_image.unet,
         conditioning=conditioning,
         cfg=cfg,
         rescale=task.recipe.cfg_rescale,
         size=(height, width),
-        influences=tuple(influences),
+        hooks=tuple(hooks),
     )
 
 
-def _watched(task: Task, stage: str, count: int, steps: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+def _report_steps(task: DenoiseTask, stage: str, count: int, steps: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
     for done, latents in enumerate(steps, start=1):
         task.session.progress(stage, done, max(done, count))
-        task.session.between_steps()
+        task.session.poll()
         yield latents
 
 
-def _check(latents: torch.Tensor, stage: str) -> None:
+def _check_finite(latents: torch.Tensor, stage: str) -> None:
     bad = int((~torch.isfinite(latents)).sum())
     if bad:
         raise RenderFailed(

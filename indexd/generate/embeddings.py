@@ -18,68 +18,72 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from indexd.errors import RenderFailed
-from indexd.prompts.words import Names
+from indexd.prompts.words import NameMatcher
 
-KEYS = ("clip_l", "clip_g")
+ENCODER_KEYS = ("clip_l", "clip_g")
 HASH_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
+class TextualInversion:
     """One embedding: a matrix (vectors, width) for each encoder, and the hash of its file."""
 
     vectors: tuple[torch.Tensor, torch.Tensor]
     hash: str
 
 
-class Embeddings:
+class TextualInversions:
     """The embeddings of one render, by the word that calls them."""
 
-    def __init__(self, found: Mapping[str, Embedding]) -> None:
-        self.found = found
-        self.names = Names(found)
+    def __init__(self, found: Mapping[str, TextualInversion]) -> None:
+        self.by_word = found
+        self.names = NameMatcher(found)
 
-    def length(self, name: str) -> int:
+    def vector_count(self, name: str) -> int:
         """How many tokens the embedding takes the place of."""
-        return len(self.found[name].vectors[0])
+        return len(self.by_word[name].vectors[0])
 
-    def identity(self) -> tuple[object, ...]:
+    def cache_key(self) -> tuple[object, ...]:
         """What tells encoded texts apart."""
-        return tuple(sorted((name, embedding.hash) for name, embedding in self.found.items()))
+        return tuple(sorted((name, embedding.hash) for name, embedding in self.by_word.items()))
 
 
-NO_EMBEDDINGS = Embeddings({})
+NO_TEXTUAL_INVERSIONS = TextualInversions({})
 
 
-def load_embeddings(paths: Mapping[str, str], widths: Sequence[int], *, pickle_allowed: bool) -> Embeddings:
+def load_textual_inversions(
+    paths: Mapping[str, str], widths: Sequence[int], *, pickle_allowed: bool
+) -> TextualInversions:
     """The embeddings at `paths` (by name) for encoders of these widths. Raises RenderFailed."""
-    return Embeddings({word_of(name): _load(name, Path(path), widths, pickle_allowed) for name, path in paths.items()})
+    return TextualInversions(
+        {prompt_word(name): _load_embedding(name, Path(path), widths, pickle_allowed) for name, path in paths.items()}
+    )
 
 
-def word_of(name: str) -> str:
+def prompt_word(name: str) -> str:
     """The word by which prompts call an embedding: the last part of its name."""
     return name.rpartition("/")[2]
 
 
-def _load(name: str, path: Path, widths: Sequence[int], pickle_allowed: bool) -> Embedding:
+def _load_embedding(name: str, path: Path, widths: Sequence[int], pickle_allowed: bool) -> TextualInversion:
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:HASH_DIGITS]
-        tensors = _tensors(name, path, pickle_allowed)
+        tensors = _read_tensors(name, path, pickle_allowed)
     except (OSError, SafetensorError) as error:
         raise RenderFailed(f"embedding {name} cannot be read: {error}") from error
-    missing = [key for key in KEYS if not isinstance(tensors.get(key), torch.Tensor)]
+    missing = [key for key in ENCODER_KEYS if not isinstance(tensors.get(key), torch.Tensor)]
     if missing:
         raise RenderFailed(f"embedding {name} has no {missing[0]} vectors; it was not made for SDXL")
-    first, second = (torch.atleast_2d(tensors[key].float()) for key in KEYS)
+    first, second = (torch.atleast_2d(tensors[key].float()) for key in ENCODER_KEYS)
     if first.shape[0] != second.shape[0] or (first.shape[1], second.shape[1]) != tuple(widths):
         raise RenderFailed(
             f"embedding {name} does not fit this model: it has {tuple(first.shape)} and {tuple(second.shape)}, "
             f"and the encoders are {widths[0]} and {widths[1]} wide"
         )
-    return Embedding((first, second), digest)
+    return TextualInversion((first, second), digest)
 
 
-def _tensors(name: str, path: Path, pickle_allowed: bool) -> Mapping[str, Any]:
+def _read_tensors(name: str, path: Path, pickle_allowed: bool) -> Mapping[str, Any]:
     if path.suffix.lower() == ".safetensors":
         tensors: Mapping[str, Any] = load_file(path)
         return tensors
@@ -96,7 +100,9 @@ def _tensors(name: str, path: Path, pickle_allowed: bool) -> Mapping[str, Any]:
 
 
 @contextmanager
-def in_place(encoder: Any, index: int, starts: Sequence[tuple[int, str]], embeddings: Embeddings) -> Iterator[None]:
+def substitute_vectors(
+    encoder: Any, index: int, starts: Sequence[tuple[int, str]], embeddings: TextualInversions
+) -> Iterator[None]:
     """While open, encoder number `index` sees the embeddings' vectors at `starts` instead of those of the tokens there."""
     if not starts:
         yield
@@ -105,7 +111,7 @@ def in_place(encoder: Any, index: int, starts: Sequence[tuple[int, str]], embedd
     def replace(_module: torch.nn.Module, _given: Any, answer: torch.Tensor) -> torch.Tensor:
         changed = answer.clone()
         for start, name in starts:
-            vectors = embeddings.found[name].vectors[index].to(device=answer.device, dtype=answer.dtype)
+            vectors = embeddings.by_word[name].vectors[index].to(device=answer.device, dtype=answer.dtype)
             changed[:, 1 + start : 1 + start + vectors.shape[0]] = vectors
         return changed
 

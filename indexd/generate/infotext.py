@@ -10,15 +10,15 @@ import re
 
 from indexd.generate.infotext_stages import denoising_strength, stage_settings
 from indexd_schemas.recipe import LoraRef, ModelRef, Recipe
-from indexd_schemas.samplers import labels, resolve
+from indexd_schemas.samplers import a1111_labels, resolve_sampler
 
 
-def infotext(recipe: Recipe) -> str:
+def format_infotext(recipe: Recipe) -> str:
     """Prompt with its LoRA tags, negative prompt, and one line of settings."""
-    lines = [_with_tags(recipe.prompt, recipe.loras)]
+    lines = [_with_lora_tags(recipe.prompt, recipe.loras)]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
-    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in _settings(recipe).items()))
+    lines.append(", ".join(f"{key}: {_quote(value)}" for key, value in _settings(recipe).items()))
     return "\n".join(lines)
 
 
@@ -27,7 +27,7 @@ def _settings(recipe: Recipe) -> dict[str, str]:
         # Nothing was sampled: what the recipe says of it would only mislead.
         only = {"Size": f"{recipe.width}x{recipe.height}", **stage_settings(recipe), "Version": recipe.software}
         return {key: value for key, value in only.items() if value}
-    sampler, schedule = labels(resolve(recipe.sampler, recipe.schedule))
+    sampler, schedule = a1111_labels(resolve_sampler(recipe.sampler, recipe.schedule))
     hashes = ", ".join(f"{lora.name}: {lora.hash}" for lora in recipe.loras if lora.hash)
     embeddings = ", ".join(f"{use.name}: {use.hash}" for use in recipe.embeddings)
     stated: dict[str, str | None] = {
@@ -48,19 +48,19 @@ def _settings(recipe: Recipe) -> dict[str, str]:
         "Clip skip": None if recipe.clip_skip is None else str(recipe.clip_skip),
         "Lora hashes": hashes or None,
         "TI hashes": embeddings or None,
-        **_units(recipe),
+        **_controlnet_units(recipe),
         **stage_settings(recipe),
         "Version": recipe.software,
     }
     return {key: value for key, value in stated.items() if value}
 
 
-def _units(recipe: Recipe) -> dict[str, str]:
+def _controlnet_units(recipe: Recipe) -> dict[str, str]:
     """Controls, and after them references, as the extension sd-webui-controlnet writes its units (ControlNet 0, 1, …)."""
     units: list[dict[str, object]] = [
         {
             "Module": "none" if not one.preprocess else one.type,
-            "Model": _model(one.model),
+            "Model": _model_label(one.model),
             "Weight": f"{one.strength:g}",
             "Resize Mode": "Crop and Resize",
             **({} if one.low is None else {"Threshold A": one.low, "Threshold B": one.high}),
@@ -72,19 +72,20 @@ def _units(recipe: Recipe) -> dict[str, str]:
         for one in recipe.control
     ]
     units += [
-        {"Module": "ip-adapter", "Model": _model(one.model), "Weight": f"{one.weight:g}"} for one in recipe.reference
+        {"Module": "ip-adapter", "Model": _model_label(one.model), "Weight": f"{one.weight:g}"}
+        for one in recipe.reference
     ]
     return {
-        f"ControlNet {number}": ", ".join(f"{key}: {_quoted(str(value))}" for key, value in unit.items())
+        f"ControlNet {number}": ", ".join(f"{key}: {_quote(str(value))}" for key, value in unit.items())
         for number, unit in enumerate(units)
     }
 
 
-def _model(model: ModelRef) -> str:
+def _model_label(model: ModelRef) -> str:
     return model.name if model.hash is None else f"{model.name} [{model.hash[:8]}]"
 
 
-def _with_tags(prompt: str, loras: tuple[LoraRef, ...]) -> str:
+def _with_lora_tags(prompt: str, loras: tuple[LoraRef, ...]) -> str:
     """A1111 says in the prompt which LoRAs were used; tags that stand there already are not written twice."""
     for lora in loras:
         if not re.search(rf"<lora:{re.escape(lora.name)}:", prompt):
@@ -93,5 +94,5 @@ def _with_tags(prompt: str, loras: tuple[LoraRef, ...]) -> str:
     return prompt
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if any(sign in value for sign in ",:\n") else value

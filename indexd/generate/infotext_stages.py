@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe
-from indexd_schemas.samplers import labels, resolve
+from indexd_schemas.samplers import a1111_labels, resolve_sampler
 
-_LABELS = {
+_UPSCALER_LABELS = {
     "latent": "Latent",
     "latent_antialiased": "Latent (antialiased)",
     "latent_bicubic": "Latent (bicubic)",
@@ -26,10 +26,10 @@ def stage_settings(recipe: Recipe) -> dict[str, str | None]:
     """Key and value of everything the stages add; None = not stated."""
     stated: dict[str, str | None] = {}
     if recipe.hires is not None:
-        stated |= _hires(recipe.hires)
+        stated |= _hires_settings(recipe.hires)
     for number, one in enumerate(recipe.detail, start=1):
         ending = "" if number == 1 else _ORDINALS.get(number, f" {number}th")
-        stated |= {f"ADetailer {key}{ending}": value for key, value in _detail(one)}
+        stated |= {f"ADetailer {key}{ending}": value for key, value in _detail_settings(one)}
     if recipe.upscale is not None:
         scale = recipe.upscale.scale
         stated["Postprocess upscale by"] = None if scale is None else f"{scale:g}"
@@ -45,15 +45,15 @@ def denoising_strength(recipe: Recipe) -> str | None:
     return None if second is None else f"{second.denoise:g}"
 
 
-def _hires(hires: HiresRecipe) -> dict[str, str | None]:
+def _hires_settings(hires: HiresRecipe) -> dict[str, str | None]:
     sampler, schedule = (None, None)
     if hires.sampler is not None:
-        sampler, schedule = labels(resolve(hires.sampler, hires.schedule))
+        sampler, schedule = a1111_labels(resolve_sampler(hires.sampler, hires.schedule))
     named = hires.model.name if hires.model is not None else hires.upscaler or ""
     return {
         "Hires resize": f"{hires.width}x{hires.height}",
         "Hires steps": None if hires.steps is None else str(hires.steps),
-        "Hires upscaler": _LABELS.get(named, named),
+        "Hires upscaler": _UPSCALER_LABELS.get(named, named),
         "Hires sampler": sampler,
         "Hires schedule type": schedule,
         "Hires CFG Scale": None if hires.cfg is None else f"{hires.cfg:g}",
@@ -62,7 +62,7 @@ def _hires(hires: HiresRecipe) -> dict[str, str | None]:
     }
 
 
-def _detail(detail: DetailRecipe) -> Iterator[tuple[str, str | None]]:
+def _detail_settings(detail: DetailRecipe) -> Iterator[tuple[str, str | None]]:
     yield "model", detail.detector.name
     yield "prompt", detail.prompt
     yield "negative prompt", detail.negative_prompt

@@ -19,21 +19,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from indexd.errors import RenderFailed
-from indexd.generate.latents import noise, opened_picture, whole_picture
-from indexd.generate.task import Task
+from indexd.generate.latents import draw_noise, load_source, load_verified_image
+from indexd.generate.task import DenoiseTask
 from indexd.models.faces import find_faces
 from indexd.worker.calls import FindFaces, Render
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import MaskRef, Recipe
 
-SIZE_STEP = 8
+SIZE_STEP_PX = 8
 _FILL_RADII = (256, 64, 16, 4, 1)
 
-Place = tuple[int, int, int, int]
+CropBox = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class InpaintCanvas:
     """What is worked on.
 
     `whole` and `whole_mask` are the source and its blurred mask; `part` (left, top, right, bottom) is what of them is in
@@ -41,14 +41,14 @@ class Canvas:
     continued at their right and lower edge.
     """
 
-    whole: Image.Image
-    whole_mask: Image.Image
-    part: Place
-    picture: Image.Image
+    source: Image.Image
+    source_mask: Image.Image
+    crop_box: CropBox
+    image: Image.Image
     mask: Image.Image
-    padded: bool
+    is_padded: bool
 
-    def latent_mask(self, task: Task) -> torch.Tensor:
+    def latent_mask(self, task: DenoiseTask) -> torch.Tensor:
         """(1, 1, h / 8, w / 8): 1 where most of a latent's pixels are made anew, or any where no latent has most."""
         scale = task.model.text_to_image.vae_scale_factor
         pixels = np.asarray(self.mask, np.float32) / 255
@@ -57,25 +57,25 @@ class Canvas:
         chosen = share >= 0.5 if (share >= 0.5).any() else share > 0
         return torch.from_numpy(chosen.astype(np.float32))[None, None].to(task.model.device)
 
-    def put_back(self, made: Image.Image) -> Image.Image:
+    def paste_into_source(self, rendered: Image.Image) -> Image.Image:
         """The whole picture with the work in its place: outside the blurred mask exactly the source."""
-        left, top, right, bottom = self.part
+        left, top, right, bottom = self.crop_box
         size = (right - left, bottom - top)
-        fitted = made.crop((0, 0, *size)) if self.padded else made.resize(size, Image.Resampling.LANCZOS)
-        whole = self.whole.copy()
-        whole.paste(fitted, (left, top), self.whole_mask.crop(self.part))
+        fitted = rendered.crop((0, 0, *size)) if self.is_padded else rendered.resize(size, Image.Resampling.LANCZOS)
+        whole = self.source.copy()
+        whole.paste(fitted, (left, top), self.source_mask.crop(self.crop_box))
         return whole
 
 
-def canvas_of(call: Render, recipe: Recipe, session: RenderSession) -> tuple[Canvas, Recipe]:
+def build_canvas(call: Render, recipe: Recipe, session: RenderSession) -> tuple[InpaintCanvas, Recipe]:
     """The canvas of an inpaint recipe, and the recipe with the box of its region. Raises RenderFailed."""
     wanted, source = recipe.mask, recipe.input
     if wanted is None or source is None or call.input_path is None:
         raise RenderFailed("inpaint needs a source picture and a mask, and the recipe names none")
-    whole = whole_picture(Path(os.fsdecode(call.input_path)), source)
+    whole = load_source(Path(os.fsdecode(call.input_path)), source)
     if wanted.hash is None and wanted.box is None:
-        wanted = wanted.model_copy(update={"box": _found(wanted, source.name, call.input_path, session)})
-    mask = _mask(call, wanted, whole.size)
+        wanted = wanted.model_copy(update={"box": _detect_region(wanted, source.name, call.input_path, session)})
+    mask = _load_mask(call, wanted, whole.size)
     if not wanted.only_masked and whole.size != (recipe.width, recipe.height):
         # Both in the same way, so that the mask stays where it was; bilinear, because Lanczos rings beyond its edge.
         whole = ImageOps.fit(whole, (recipe.width, recipe.height), Image.Resampling.LANCZOS)
@@ -83,48 +83,52 @@ def canvas_of(call: Render, recipe: Recipe, session: RenderSession) -> tuple[Can
     bounds = mask.getbbox()
     if bounds is None:
         raise RenderFailed("the mask covers nothing of the picture; white is what is made anew")
-    part: Place = (0, 0, *whole.size)
-    work = (_up(whole.width), _up(whole.height))
+    part: CropBox = (0, 0, *whole.size)
+    work = (_round_up(whole.width), _round_up(whole.height))
     if wanted.only_masked:
         work = (recipe.width, recipe.height)
-        part = _around(bounds, wanted.only_masked_padding, whole.size, work)
+        part = _crop_around(bounds, wanted.only_masked_padding, whole.size, work)
     picture, small = whole.crop(part), mask.crop(part)
     if wanted.only_masked:
         picture = picture.resize(work, Image.Resampling.LANCZOS)
         small = small.resize(work, Image.Resampling.BILINEAR)
     elif work != whole.size:
-        picture, small = _continued(picture, work), _continued(small, work)
+        picture, small = _pad_edges(picture, work), _pad_edges(small, work)
     if wanted.content == "fill":
-        picture = filled(picture, small)
-    canvas = Canvas(whole, mask, part, picture, small, padded=not wanted.only_masked)
+        picture = fill_masked(picture, small)
+    canvas = InpaintCanvas(whole, mask, part, picture, small, is_padded=not wanted.only_masked)
     return canvas, recipe.model_copy(update={"mask": wanted})
 
 
-def under_mask(
-    task: Task, latents: torch.Tensor, mask: torch.Tensor, chance: torch.Generator, unit: Callable[[], torch.Tensor]
+def prepare_masked_latents(
+    task: DenoiseTask,
+    latents: torch.Tensor,
+    mask: torch.Tensor,
+    rng: torch.Generator,
+    draw_unit_noise: Callable[[], torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit noise, and the latents to start from: with `masked_content: noise` noise of its own lies under the mask."""
-    drawn = unit()
+    drawn = draw_unit_noise()
     if task.recipe.mask is None or task.recipe.mask.content != "noise":
         return drawn, latents
     scale = task.model.text_to_image.vae_scale_factor
-    other = noise(task.model, latents.shape[-1] * scale, latents.shape[-2] * scale, chance)
+    other = draw_noise(task.model, latents.shape[-1] * scale, latents.shape[-2] * scale, rng)
     return drawn, torch.where(mask.to(latents) > 0, other.to(latents), latents)
 
 
-def filled(picture: Image.Image, mask: Image.Image) -> Image.Image:
+def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
     """The picture with the colours from around the mask drawn into it, the finer the nearer to its edge."""
     known = np.float32(1) - np.asarray(mask, np.float32)[..., None] / np.float32(255)
-    colours = np.asarray(picture, np.float32)
-    result = _blurred(colours, known, max(picture.size))[0]
+    colours = np.asarray(image, np.float32)
+    result = _blur_known(colours, known, max(image.size))[0]
     for radius in _FILL_RADII:
-        spread, weight = _blurred(colours, known, radius)
+        spread, weight = _blur_known(colours, known, radius)
         result = np.where(weight > 0.02, spread, result)
     laid = known * colours + (1 - known) * result
     return Image.fromarray(np.clip(np.rint(laid), 0, 255).astype(np.uint8))
 
 
-def _blurred(
+def _blur_known(
     colours: NDArray[np.float32], known: NDArray[np.float32], radius: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The mean colour of what is known within about `radius` pixels, and how much of it there is (0 to 1)."""
@@ -140,23 +144,23 @@ def _blurred(
     return (spread / np.maximum(weight, 1 / 255)).astype(np.float32), weight.astype(np.float32)
 
 
-def _mask(call: Render, wanted: MaskRef, size: tuple[int, int]) -> Image.Image:
+def _load_mask(call: Render, mask_ref: MaskRef, size: tuple[int, int]) -> Image.Image:
     """The mask at the size of the source: 255 = made anew, blurred."""
-    if wanted.hash is not None:
+    if mask_ref.hash is not None:
         if call.mask_path is None:
-            raise RenderFailed(f"the mask {wanted.name} has no file")
+            raise RenderFailed(f"the mask {mask_ref.name} has no file")
         path = Path(os.fsdecode(call.mask_path))
-        drawn = opened_picture(path, "mask", wanted.name or path.name, wanted.hash).convert("L")
+        drawn = load_verified_image(path, "mask", mask_ref.name or path.name, mask_ref.hash).convert("L")
         drawn = drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BILINEAR)
     else:
-        assert wanted.box is not None  # looked for where the recipe has none
-        drawn = _boxed(wanted.box, wanted.padding, size)
-    if wanted.invert:
+        assert mask_ref.box is not None  # looked for where the recipe has none
+        drawn = _box_mask(mask_ref.box, mask_ref.padding, size)
+    if mask_ref.invert:
         drawn = ImageOps.invert(drawn)
-    return drawn.filter(ImageFilter.GaussianBlur(wanted.blur)) if wanted.blur else drawn
+    return drawn.filter(ImageFilter.GaussianBlur(mask_ref.blur)) if mask_ref.blur else drawn
 
 
-def _boxed(box: tuple[float, float, float, float], padding: float, size: tuple[int, int]) -> Image.Image:
+def _box_mask(box: tuple[float, float, float, float], padding: float, size: tuple[int, int]) -> Image.Image:
     left, top, width, height = box[0] * size[0], box[1] * size[1], box[2] * size[0], box[3] * size[1]
     room = padding * max(width, height)
     corners = (round(left - room), round(top - room), round(left + width + room) - 1, round(top + height + room) - 1)
@@ -166,44 +170,46 @@ def _boxed(box: tuple[float, float, float, float], padding: float, size: tuple[i
     return mask
 
 
-def _found(wanted: MaskRef, name: str, path: bytes, session: RenderSession) -> tuple[float, float, float, float]:
+def _detect_region(
+    mask_ref: MaskRef, name: str, path: bytes, session: RenderSession
+) -> tuple[float, float, float, float]:
     """The box of a region that the detectors find now."""
     found = find_faces(FindFaces((path,)), session)
     if found.problems:
         raise RenderFailed(f"the source picture {name} cannot be looked at: {found.problems[0]}")
-    kind = (wanted.region or "").casefold()
+    kind = (mask_ref.region or "").casefold()
     of_kind = [one for one in found.regions[0] if one.kind.casefold() == kind]
     of_kind.sort(key=lambda one: -one.width * one.height)
-    if len(of_kind) < wanted.index:
+    if len(of_kind) < mask_ref.index:
         seen = f"{len(of_kind)} of {len(found.regions[0])} regions are" if found.regions[0] else "nothing at all is"
-        raise RenderFailed(f"the detectors find no {wanted.region} number {wanted.index} in {name}: {seen}")
-    return of_kind[wanted.index - 1].box
+        raise RenderFailed(f"the detectors find no {mask_ref.region} number {mask_ref.index} in {name}: {seen}")
+    return of_kind[mask_ref.index - 1].box
 
 
-def _around(bounds: Place, padding: int, size: tuple[int, int], work: tuple[int, int]) -> Place:
+def _crop_around(bounds: CropBox, padding: int, size: tuple[int, int], work_size: tuple[int, int]) -> CropBox:
     """The part around the mask with room, of the work's shape where the picture is large enough for that."""
     left, top = max(0, bounds[0] - padding), max(0, bounds[1] - padding)
     right, bottom = min(size[0], bounds[2] + padding), min(size[1], bounds[3] + padding)
     width, height = right - left, bottom - top
-    if width * work[1] > height * work[0]:
-        height = min(size[1], round(width * work[1] / work[0]))
+    if width * work_size[1] > height * work_size[0]:
+        height = min(size[1], round(width * work_size[1] / work_size[0]))
     else:
-        width = min(size[0], round(height * work[0] / work[1]))
-    left = _moved_in((left + right - width) // 2, size[0] - width)
-    top = _moved_in((top + bottom - height) // 2, size[1] - height)
+        width = min(size[0], round(height * work_size[0] / work_size[1]))
+    left = _clamp((left + right - width) // 2, size[0] - width)
+    top = _clamp((top + bottom - height) // 2, size[1] - height)
     return left, top, left + width, top + height
 
 
-def _moved_in(at: int, last: int) -> int:
+def _clamp(at: int, last: int) -> int:
     return max(0, min(at, last))
 
 
-def _up(side: int) -> int:
-    return -(-side // SIZE_STEP) * SIZE_STEP
+def _round_up(side: int) -> int:
+    return -(-side // SIZE_STEP_PX) * SIZE_STEP_PX
 
 
-def _continued(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _pad_edges(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """The picture at its pixels, its last column and row repeated up to `size`."""
-    values = np.asarray(picture)
+    values = np.asarray(image)
     more = [(0, size[1] - values.shape[0]), (0, size[0] - values.shape[1])] + [(0, 0)] * (values.ndim - 2)
     return Image.fromarray(np.pad(values, more, "edge"))

@@ -11,15 +11,15 @@ from blake3 import blake3
 from PIL import Image, ImageOps
 
 from indexd.errors import RenderFailed
-from indexd.generate.pipeline import Resident
-from indexd.images.containers.kinds import FORMATS
-from indexd_schemas.recipe import InputRef, Variation
+from indexd.generate.pipeline import ResidentPipeline
+from indexd.images.containers.kinds import SUPPORTED_FORMATS
+from indexd_schemas.recipe import InputRef, RecipeVariation
 
 _LATENT_CHANNELS = 4
 _NEARLY_EQUAL = 0.9995
 
 
-def generator(seed: int) -> torch.Generator:
+def seeded_generator(seed: int) -> torch.Generator:
     """The source of all chance of one picture, for seeds 0 .. 2**64 - 1.
 
     On the CPU, so that a seed means the same on every card.
@@ -27,8 +27,8 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed)
 
 
-def noise(
-    model: Resident, width: int, height: int, chance: torch.Generator, variation: Variation | None = None
+def draw_noise(
+    model: ResidentPipeline, width: int, height: int, rng: torch.Generator, variation: RecipeVariation | None = None
 ) -> torch.Tensor:
     """Unit noise of one picture (1, 4, height / 8, width / 8), drawn in float32 whatever the model computes in.
 
@@ -36,14 +36,14 @@ def noise(
     """
     scale = model.text_to_image.vae_scale_factor
     shape = (1, _LATENT_CHANNELS, height // scale, width // scale)
-    drawn = torch.randn(shape, generator=chance, dtype=torch.float32)
+    drawn = torch.randn(shape, generator=rng, dtype=torch.float32)
     if variation is not None:
-        second = torch.randn(shape, generator=generator(variation.seed), dtype=torch.float32)
-        drawn = turned(drawn, second, variation.strength)
+        second = torch.randn(shape, generator=seeded_generator(variation.seed), dtype=torch.float32)
+        drawn = slerp_noise(drawn, second, variation.strength)
     return drawn.to(model.device, model.text_to_image.unet.dtype)
 
 
-def turned(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
+def slerp_noise(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
     """From `first` (share 0) to `second` (1) along an arc, column by column, so that the noise keeps its strength.
 
     Columns as A1111 does it (modules/rng.py: the arc is taken along the height); nearly equal ones are mixed straight.
@@ -57,13 +57,13 @@ def turned(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Ten
     return torch.sin((1 - share) * angle) / sine * first + torch.sin(share * angle) / sine * second
 
 
-def encoded(model: Resident, picture: Image.Image, chance: torch.Generator) -> torch.Tensor:
+def encode_image(model: ResidentPipeline, image: Image.Image, rng: torch.Generator) -> torch.Tensor:
     """The latents of a picture whose size is a multiple of 8, as the UNet takes them; no noise added."""
     pipeline = model.image_to_image
     vae: Any = pipeline.vae
-    pixels = pipeline.image_processor.preprocess(picture).to(device=model.device, dtype=vae.dtype)
+    pixels = pipeline.image_processor.preprocess(image).to(device=model.device, dtype=vae.dtype)
     with torch.no_grad():
-        latents: torch.Tensor = vae.encode(pixels).latent_dist.sample(chance)
+        latents: torch.Tensor = vae.encode(pixels).latent_dist.sample(rng)
     latents = latents.to(pipeline.unet.dtype)
     mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
     if mean is not None and deviation is not None:
@@ -74,17 +74,17 @@ def encoded(model: Resident, picture: Image.Image, chance: torch.Generator) -> t
     return latents * vae.config.scaling_factor
 
 
-def source_picture(path: Path, wanted: InputRef, width: int, height: int) -> Image.Image:
+def load_fitted_source(path: Path, source_ref: InputRef, width: int, height: int) -> Image.Image:
     """The source of img2img in the wanted size: scaled to cover it and cropped to the middle. Raises what `whole_picture` does."""
-    return ImageOps.fit(whole_picture(path, wanted), (width, height), Image.Resampling.LANCZOS)
+    return ImageOps.fit(load_source(path, source_ref), (width, height), Image.Resampling.LANCZOS)
 
 
-def whole_picture(path: Path, wanted: InputRef) -> Image.Image:
+def load_source(path: Path, source_ref: InputRef) -> Image.Image:
     """The source picture. Raises what `opened_picture` does."""
-    return opened_picture(path, "source picture", wanted.name, wanted.hash)
+    return load_verified_image(path, "source picture", source_ref.name, source_ref.hash)
 
 
-def opened_picture(path: Path, what: str, name: str, content_hash: str) -> Image.Image:
+def load_verified_image(path: Path, what: str, name: str, content_hash: str) -> Image.Image:
     """The picture (`what` it is, for sentences) as RGB, turned upright, transparency over white.
 
     Raises RenderFailed when it cannot be read or is not the picture of that hash.
@@ -102,16 +102,16 @@ def opened_picture(path: Path, what: str, name: str, content_hash: str) -> Image
             f"not {content_hash[:12]}…; it was changed since"
         )
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        with Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS) as opened:
             upright = ImageOps.exif_transpose(opened)
-            return _over_white(upright)
+            return _flatten_on_white(upright)
     except Exception as error:  # Pillow raises eight classes for broken files
         raise RenderFailed(f"the {what} {name} is not a readable image: {error}") from error
 
 
-def _over_white(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    clear = picture.convert("RGBA")
+def _flatten_on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    clear = image.convert("RGBA")
     white = Image.new("RGBA", clear.size, "white")
     return Image.alpha_composite(white, clear).convert("RGB")

@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 
 from indexd.errors import RenderFailed
 from indexd.generate import lora_products
-from indexd.generate.lora_names import Target
+from indexd.generate.lora_names import LoraTarget
 
-_PARTS = {
+_KEY_SUFFIXES = {
     ".lora_down.weight": "down",
     ".lora_up.weight": "up",
     ".lora_A.weight": "down",
@@ -31,12 +31,12 @@ _PARTS = {
     ".lora_linear_layer.down.weight": "down",
     ".lora_linear_layer.up.weight": "up",
     ".alpha": "alpha",
-    **lora_products.PARTS,
+    **lora_products.PRODUCT_KEY_SUFFIXES,
 }
 # The oldest diffusers files: `…attn1.processor.to_q_lora.down.weight`.
-_PROCESSOR = re.compile(r"(.*?)\.(?:processor\.)?(to_[qkv]|to_out)_lora\.(down|up)\.weight")
+_PROCESSOR_KEY = re.compile(r"(.*?)\.(?:processor\.)?(to_[qkv]|to_out)_lora\.(down|up)\.weight")
 _CLIP_PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "out_proj"}
-_OTHER_KINDS = {
+_UNSUPPORTED_KINDS = {
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
     "oft_": "OFT",
@@ -45,14 +45,14 @@ _OTHER_KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LoraMatrices:
     """`down` (rank, in, ...) and `up` (out, rank, ...), with alpha / rank already in `up`."""
 
     down: torch.Tensor
     up: torch.Tensor
 
 
-def read_lora(path: Path, name: str, known: Mapping[str, Target]) -> dict[Target, Pair]:
+def read_lora(path: Path, name: str, lora_targets: Mapping[str, LoraTarget]) -> dict[LoraTarget, LoraMatrices]:
     """The matrices of every module named in the file. Raises RenderFailed with what does not fit."""
     if path.suffix.lower() != ".safetensors":
         raise RenderFailed(f"LoRA {name} is not a .safetensors file; convert it, because other formats can carry code")
@@ -62,10 +62,10 @@ def read_lora(path: Path, name: str, known: Mapping[str, Target]) -> dict[Target
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
         raise RenderFailed(f"LoRA {name} cannot be read: {error}") from error
-    return _pairs(_by_module(weights, name), name, known, _stated_alphas(metadata))
+    return _build_matrices(_group_by_module(weights, name), name, lora_targets, _metadata_alphas(metadata))
 
 
-def content_hash(path: Path) -> str:
+def lora_content_hash(path: Path) -> str:
     """The first 12 hex digits of the SHA-256 of what follows the header: A1111's "Lora hashes", Civitai's AutoV3."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -76,33 +76,33 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _by_module(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str, torch.Tensor]]:
+def _group_by_module(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str, torch.Tensor]]:
     modules: dict[str, dict[str, torch.Tensor]] = {}
     for key, weight in weights.items():
-        if kind := next((label for mark, label in _OTHER_KINDS.items() if mark in key), None):
+        if kind := next((label for mark, label in _UNSUPPORTED_KINDS.items() if mark in key), None):
             raise RenderFailed(f"LoRA {name} is {kind} ({key}); only LoRA, LoCon, LoHa and LoKr are supported")
-        if found := _PROCESSOR.fullmatch(key):
+        if found := _PROCESSOR_KEY.fullmatch(key):
             projection = "to_out.0" if found[2] == "to_out" else found[2]
-            modules.setdefault(_attention(found[1], projection), {})[found[3]] = weight
+            modules.setdefault(_attention_module(found[1], projection), {})[found[3]] = weight
             continue
-        ending = next((ending for ending in _PARTS if key.endswith(ending)), None)
+        ending = next((ending for ending in _KEY_SUFFIXES if key.endswith(ending)), None)
         if ending is None:
             raise RenderFailed(f"LoRA {name} has a key that is no LoRA weight: {key}")
-        modules.setdefault(key.removesuffix(ending), {})[_PARTS[ending]] = weight
+        modules.setdefault(key.removesuffix(ending), {})[_KEY_SUFFIXES[ending]] = weight
     return modules
 
 
-def _attention(path: str, projection: str) -> str:
+def _attention_module(path: str, projection: str) -> str:
     return f"{path}.{_CLIP_PROJECTIONS[projection] if path.startswith('text_encoder') else projection}"
 
 
-def _pairs(
+def _build_matrices(
     modules: Mapping[str, Mapping[str, torch.Tensor]],
     name: str,
-    known: Mapping[str, Target],
+    lora_targets: Mapping[str, LoraTarget],
     alphas: Mapping[str, float],
-) -> dict[Target, Pair]:
-    strangers = [module for module in modules if module not in known]
+) -> dict[LoraTarget, LoraMatrices]:
+    strangers = [module for module in modules if module not in lora_targets]
     if strangers:
         raise RenderFailed(
             f"LoRA {name} does not fit this model: {len(strangers)} of its {len(modules)} modules are unknown "
@@ -110,42 +110,42 @@ def _pairs(
         )
     if not modules:
         raise RenderFailed(f"LoRA {name} is empty")
-    found: dict[Target, Pair] = {}
+    found: dict[LoraTarget, LoraMatrices] = {}
     for module, parts in modules.items():
-        target = known[module]
+        target = lora_targets[module]
         if lora_products.is_product(parts):
-            found[target] = _fitted(_product(parts, target, name, module), target, name, module)
+            found[target] = _fit_shape(_product_matrices(parts, target, name, module), target, name, module)
             continue
         if "down" not in parts or "up" not in parts:
             raise RenderFailed(f"LoRA {name} has only half of {module}")
         down, up = parts["down"].float(), parts["up"].float()
         rank = down.shape[0]
         if "mid" in parts:
-            down = _through(parts["mid"].float(), down, target, name, module)
+            down = _merge_kernel(parts["mid"].float(), down, target, name, module)
         alpha = float(parts["alpha"]) if "alpha" in parts else alphas.get(target.component, float(rank))
-        found[target] = _fitted(Pair(down, up * (alpha / rank)), target, name, module)
+        found[target] = _fit_shape(LoraMatrices(down, up * (alpha / rank)), target, name, module)
     return found
 
 
-def _through(kernel: torch.Tensor, down: torch.Tensor, target: Target, name: str, module: str) -> torch.Tensor:
+def _merge_kernel(kernel: torch.Tensor, down: torch.Tensor, target: LoraTarget, name: str, module: str) -> torch.Tensor:
     try:
-        return lora_products.with_kernel(kernel, down.flatten(1))
+        return lora_products.merge_tucker_kernel(kernel, down.flatten(1))
     except RuntimeError as error:  # the matrices do not go together
         raise RenderFailed(f"LoRA {name} does not fit this model: {module} is {target.weight_shape} here") from error
 
 
-def _product(parts: Mapping[str, torch.Tensor], target: Target, name: str, module: str) -> Pair:
+def _product_matrices(parts: Mapping[str, torch.Tensor], target: LoraTarget, name: str, module: str) -> LoraMatrices:
     alpha = float(parts["alpha"]) if "alpha" in parts else None
     try:
-        made = lora_products.as_pair(parts, target.weight_shape, alpha)
+        made = lora_products.product_to_matrices(parts, target.weight_shape, alpha)
     except (RuntimeError, ValueError) as error:  # the matrices do not go together
         raise RenderFailed(f"LoRA {name} does not fit this model: {module} is {target.weight_shape} here") from error
     if made is None:
         raise RenderFailed(f"LoRA {name} has only half of {module}")
-    return Pair(*made)
+    return LoraMatrices(*made)
 
 
-def _fitted(pair: Pair, target: Target, name: str, module: str) -> Pair:
+def _fit_shape(pair: LoraMatrices, target: LoraTarget, name: str, module: str) -> LoraMatrices:
     """The pair in the shapes of the module: a 1x1 convolution and a matrix are written for one another."""
     down, up, shape = pair.down, pair.up, target.weight_shape
     if len(shape) == 2:
@@ -158,10 +158,10 @@ def _fitted(pair: Pair, target: Target, name: str, module: str) -> Pair:
             f"LoRA {name} does not fit this model: {module} is {tuple(shape)} here, and the file has "
             f"{tuple(pair.down.shape)} and {tuple(pair.up.shape)}"
         )
-    return Pair(down.contiguous(), up.contiguous())
+    return LoraMatrices(down.contiguous(), up.contiguous())
 
 
-def _stated_alphas(metadata: Mapping[str, str]) -> dict[str, float]:
+def _metadata_alphas(metadata: Mapping[str, str]) -> dict[str, float]:
     """diffusers writes peft's settings into the header: `{"unet.lora_alpha": 8, "text_encoder.r": 4, …}`."""
     try:
         stated = json.loads(metadata.get("lora_adapter_metadata", "{}"))

@@ -38,7 +38,7 @@ _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LoraTarget:
     """A module that a LoRA can change; `block` is where it lies (indexd_schemas/lora_blocks.py)."""
 
     component: str
@@ -47,21 +47,21 @@ class Target:
     block: str
 
 
-def targets(pipeline: Any) -> Mapping[str, Target]:
+def find_lora_targets(pipeline: Any) -> Mapping[str, LoraTarget]:
     """The table for one pipeline; make it before any adapter is injected, which renames modules."""
-    table: dict[str, Target] = {}
+    table: dict[str, LoraTarget] = {}
     for component in COMPONENTS:
         model = getattr(pipeline, component)
         layers = model.config.layers_per_block if component == "unet" else 0
         for name, module in model.named_modules():
             if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
-                block = _block(original_unet_name(name, layers)) if component == "unet" else TEXT_BLOCK
-                target = Target(component, name, tuple(module.weight.shape), block)
+                block = _block_name(original_unet_name(name, layers)) if component == "unet" else TEXT_BLOCK
+                target = LoraTarget(component, name, tuple(module.weight.shape), block)
                 table.update((alias, target) for alias in _aliases(component, name, layers))
     return table
 
 
-def _block(original: str | None) -> str:
+def _block_name(original: str | None) -> str:
     side, _, rest = (original or "").partition(".")
     name = {"input_blocks": "in", "middle_block": "mid", "output_blocks": "out"}.get(side, OUTER_BLOCK)
     return name + rest.partition(".")[0] if name in ("in", "out") else name
@@ -88,7 +88,9 @@ def original_unet_name(name: str, layers_per_block: int) -> str | None:
     if found := _MIDDLE.fullmatch(name):
         kind, index, rest = found[1], int(found[2]), found[3]
         return (
-            _inner(f"middle_block.{2 * index}", rest) if kind == "resnets" else f"middle_block.{2 * index + 1}.{rest}"
+            _resnet_path(f"middle_block.{2 * index}", rest)
+            if kind == "resnets"
+            else f"middle_block.{2 * index + 1}.{rest}"
         )
     if found := _BLOCK.fullmatch(name):
         side, block, kind, index, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
@@ -99,9 +101,9 @@ def original_unet_name(name: str, layers_per_block: int) -> str | None:
             # SDXL's up blocks that end in an upsampler all have attention before it.
             return f"output_blocks.{first + layers_per_block}.2.conv"
         place = f"input_blocks.{first + index + 1}" if side == "down" else f"output_blocks.{first + index}"
-        return _inner(f"{place}.0", rest) if kind == "resnets" else f"{place}.1.{rest}"
+        return _resnet_path(f"{place}.0", rest) if kind == "resnets" else f"{place}.1.{rest}"
     return None
 
 
-def _inner(block: str, rest: str) -> str | None:
+def _resnet_path(block: str, rest: str) -> str | None:
     return f"{block}.{_RESNET[rest]}" if rest in _RESNET else None

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import torch
 
-PARTS = {
+PRODUCT_KEY_SUFFIXES = {
     ".hada_w1_a": "loha_a1",
     ".hada_w1_b": "loha_b1",
     ".hada_w2_a": "loha_a2",
@@ -30,28 +30,30 @@ PARTS = {
     ".lora_mid.weight": "mid",
 }
 
-Parts = Mapping[str, torch.Tensor]
+ModuleParts = Mapping[str, torch.Tensor]
 
 
-def is_product(parts: Parts) -> bool:
+def is_product(parts: ModuleParts) -> bool:
     """Whether a module's weights are those of LoHa or LoKr."""
     return any(part.startswith(("loha_", "lokr_")) for part in parts)
 
 
-def as_pair(parts: Parts, shape: tuple[int, ...], alpha: float | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+def product_to_matrices(
+    parts: ModuleParts, shape: tuple[int, ...], alpha: float | None
+) -> tuple[torch.Tensor, torch.Tensor] | None:
     """`down` (rank, in, …) and `up` (out, rank, …) for a module of this weight shape; None where parts are missing."""
-    found = _without_kernels({name: weight.float() for name, weight in parts.items() if name != "alpha"})
+    found = _merge_kernels({name: weight.float() for name, weight in parts.items() if name != "alpha"})
     if found.keys() == {"loha_a1", "loha_b1", "loha_a2", "loha_b2"}:
         return _loha(found, shape, alpha)
     return _lokr(found, shape, alpha)
 
 
-def with_kernel(kernel: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+def merge_tucker_kernel(kernel: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
     """Tucker's kernel (rank, rank, height, width) multiplied into `down` (rank, in): (rank, in, height, width)."""
     return torch.einsum("mrkl,ri->mikl", kernel, down)
 
 
-def _without_kernels(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _merge_kernels(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same module without Tucker's kernels; beside one, what leads out is stored as (rank, out)."""
     for kernel, out, into in (
         ("loha_t1", "loha_a1", "loha_b1"),
@@ -59,12 +61,12 @@ def _without_kernels(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         ("lokr_t", "lokr_u", "lokr_v"),
     ):
         if {kernel, out, into} <= found.keys():
-            found[into] = with_kernel(found.pop(kernel), found[into])
+            found[into] = merge_tucker_kernel(found.pop(kernel), found[into])
             found[out] = found[out].T.contiguous()
     return found
 
 
-def _loha(found: Parts, shape: tuple[int, ...], alpha: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _loha(found: ModuleParts, shape: tuple[int, ...], alpha: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     a1, a2 = found["loha_a1"], found["loha_a2"]
     b1, b2 = found["loha_b1"].flatten(1), found["loha_b2"].flatten(1)
     rank = b1.shape[0]
@@ -77,10 +79,10 @@ def _loha(found: Parts, shape: tuple[int, ...], alpha: float | None) -> tuple[to
         up, down = (
             (torch.eye(len(whole)), whole) if len(whole) <= whole.shape[1] else (whole, torch.eye(whole.shape[1]))
         )
-    return _shaped(down, up * scale, shape)
+    return _reshape_matrices(down, up * scale, shape)
 
 
-def _lokr(found: Parts, shape: tuple[int, ...], alpha: float | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _lokr(found: ModuleParts, shape: tuple[int, ...], alpha: float | None) -> tuple[torch.Tensor, torch.Tensor] | None:
     rank: int | None = None
     if "lokr_ca" in found and "lokr_cb" in found:
         outer = found["lokr_ca"] @ found["lokr_cb"]
@@ -107,7 +109,7 @@ def _lokr(found: Parts, shape: tuple[int, ...], alpha: float | None) -> tuple[to
         up, down = torch.kron(torch.eye(rows), left), _kron_columns(outer, right, shape)
     else:
         up, down = torch.kron(outer, left), _kron_columns(torch.eye(columns), right, shape)
-    return _shaped(down, up * scale, shape)
+    return _reshape_matrices(down, up * scale, shape)
 
 
 def _kron_columns(outer: torch.Tensor, right: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
@@ -118,7 +120,9 @@ def _kron_columns(outer: torch.Tensor, right: torch.Tensor, shape: tuple[int, ..
     return product.reshape(len(outer) * len(right), -1)
 
 
-def _shaped(down: torch.Tensor, up: torch.Tensor, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+def _reshape_matrices(
+    down: torch.Tensor, up: torch.Tensor, shape: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
     if len(shape) > 2:
         places = int(torch.tensor(shape[2:]).prod())
         if down.shape[1] == shape[1] * places:

@@ -18,18 +18,18 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from indexd.errors import RenderFailed
-from indexd.generate.lora_file import Pair, content_hash, read_lora
-from indexd.generate.lora_names import COMPONENTS, Target, targets
-from indexd_schemas.lora_blocks import TEXT_BLOCK, UNET_BLOCKS, factors
+from indexd.generate.lora_file import LoraMatrices, lora_content_hash, read_lora
+from indexd.generate.lora_names import COMPONENTS, LoraTarget, find_lora_targets
+from indexd_schemas.lora_blocks import TEXT_BLOCK, UNET_BLOCKS, block_factors
 
 RESIDENT_BYTES = 2 << 30
 
 # For each adapter its weight in each block where that is not 0.
-Active = Mapping[str, Mapping[str, float]]
+ActiveWeights = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class WantedLora:
+class LoraRequest:
     """One LoRA of a render; `text_weight` None = the same as `weight`, `blocks` None = all of it everywhere."""
 
     name: str
@@ -38,10 +38,10 @@ class WantedLora:
     text_weight: float | None = None
     blocks: Mapping[str, float] | None = None
 
-    def weights(self, component: str) -> dict[str, float]:
+    def block_weights(self, component: str) -> dict[str, float]:
         """The weight in every block of a component. Raises RenderFailed for blocks that there are not."""
         try:
-            by_block = factors(self.blocks or {})
+            by_block = block_factors(self.blocks or {})
         except ValueError as error:
             raise RenderFailed(f"LoRA {self.name}: {error}") from error
         text_weight = self.weight if self.text_weight is None else self.text_weight
@@ -51,63 +51,63 @@ class WantedLora:
 
 
 @dataclass(frozen=True, slots=True)
-class _Resident:
+class _ResidentLora:
     adapter: str
     content_hash: str
     byte_count: int
 
 
-class Loras:
+class LoraAdapters:
     """The adapters of one pipeline."""
 
     def __init__(self, pipeline: Any) -> None:
         self._models: Mapping[str, torch.nn.Module] = {name: getattr(pipeline, name) for name in COMPONENTS}
-        self._known = targets(pipeline)
-        self._blocks = {(target.component, target.module): target.block for target in self._known.values()}
-        self._resident: OrderedDict[tuple[str, int, int], _Resident] = OrderedDict()
-        self._numbers = itertools.count()
-        self._active: Mapping[str, Active] = {name: {} for name in COMPONENTS}
+        self._targets = find_lora_targets(pipeline)
+        self._blocks = {(target.component, target.module): target.block for target in self._targets.values()}
+        self._resident: OrderedDict[tuple[str, int, int], _ResidentLora] = OrderedDict()
+        self._adapter_numbers = itertools.count()
+        self._active: Mapping[str, ActiveWeights] = {name: {} for name in COMPONENTS}
 
-    def activate(self, wanted: Sequence[WantedLora]) -> dict[str, str]:
+    def activate(self, requests: Sequence[LoraRequest]) -> dict[str, str]:
         """Make exactly these LoRAs work, none for an empty sequence; answers name -> content hash.
 
         Raises RenderFailed when a file cannot be read or does not fit; then nothing is active.
         """
         try:
-            found = [(lora, self._load(lora)) for lora in wanted]
-            weights = {component: _summed(component, found) for component in COMPONENTS}
+            found = [(lora, self._load(lora)) for lora in requests]
+            weights = {component: _sum_weights(component, found) for component in COMPONENTS}
         except Exception:
             self._switch({name: {} for name in COMPONENTS})
             raise
-        self._forget({resident.adapter for _, resident in found})
+        self._evict({resident.adapter for _, resident in found})
         self._switch(weights)
         return {lora.name: resident.content_hash for lora, resident in found}
 
-    def active_in_text(self) -> tuple[object, ...]:
+    def active_text_weights(self) -> tuple[object, ...]:
         """What tells embeddings apart: adapters and weights that are active in the text encoders."""
         return tuple(sorted((key, weights[TEXT_BLOCK]) for key, weights in self._active["text_encoder"].items()))
 
-    def _load(self, lora: WantedLora) -> _Resident:
+    def _load(self, request: LoraRequest) -> _ResidentLora:
         try:
-            stat = lora.path.stat()
+            stat = request.path.stat()
         except OSError as error:
-            raise RenderFailed(f"LoRA {lora.name} cannot be read: {error.strerror}") from error
-        key = (str(lora.path), stat.st_size, stat.st_mtime_ns)
+            raise RenderFailed(f"LoRA {request.name} cannot be read: {error.strerror}") from error
+        key = (str(request.path), stat.st_size, stat.st_mtime_ns)
         if key not in self._resident:
-            pairs = read_lora(lora.path, lora.name, self._known)
+            pairs = read_lora(request.path, request.name, self._targets)
             # Injecting touches the switches of layers that other adapters share: from a known state to a known state.
             self._switch({name: {} for name in COMPONENTS})
-            adapter = f"lora{next(self._numbers)}"
+            adapter = f"lora{next(self._adapter_numbers)}"
             byte_count = 0
             for component, model in self._models.items():
                 own = {target: pair for target, pair in pairs.items() if target.component == component}
                 if own:
                     byte_count += _inject(model, adapter, own)
-            self._resident[key] = _Resident(adapter, content_hash(lora.path), byte_count)
+            self._resident[key] = _ResidentLora(adapter, lora_content_hash(request.path), byte_count)
         self._resident.move_to_end(key)
         return self._resident[key]
 
-    def _forget(self, needed: set[str]) -> None:
+    def _evict(self, needed: set[str]) -> None:
         total = sum(resident.byte_count for resident in self._resident.values())
         for key, resident in list(self._resident.items()):
             if total <= RESIDENT_BYTES:
@@ -118,33 +118,33 @@ class Loras:
                 for layer in self._layers():
                     layer.delete_adapter(resident.adapter)
 
-    def _switch(self, weights: Mapping[str, Active]) -> None:
+    def _switch(self, weights: Mapping[str, ActiveWeights]) -> None:
         for component, active in weights.items():
             if active != self._active[component]:
-                for name, layer in _adapted(self._models[component]):
-                    _set(layer, active, self._blocks[component, name])
+                for name, layer in _adapted_layers(self._models[component]):
+                    _set_layer_weights(layer, active, self._blocks[component, name])
         self._active = weights
 
     def _layers(self) -> list[Any]:
-        return [layer for model in self._models.values() for _, layer in _adapted(model)]
+        return [layer for model in self._models.values() for _, layer in _adapted_layers(model)]
 
 
-def _summed(component: str, found: Sequence[tuple[WantedLora, _Resident]]) -> Active:
+def _sum_weights(component: str, found: Sequence[tuple[LoraRequest, _ResidentLora]]) -> ActiveWeights:
     """The same file named twice adds up; weight 0 is the base and not "base + 0"."""
     summed: dict[str, dict[str, float]] = {}
     for lora, resident in found:
         of_file = summed.setdefault(resident.adapter, {})
-        for block, weight in lora.weights(component).items():
+        for block, weight in lora.block_weights(component).items():
             of_file[block] = of_file.get(block, 0.0) + weight
     kept = {key: {block: weight for block, weight in blocks.items() if weight} for key, blocks in summed.items()}
     return {key: blocks for key, blocks in kept.items() if blocks}
 
 
-def _adapted(model: torch.nn.Module) -> list[tuple[str, Any]]:
+def _adapted_layers(model: torch.nn.Module) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
 
 
-def _set(layer: Any, active: Active, block: str) -> None:
+def _set_layer_weights(layer: Any, active: ActiveWeights, block: str) -> None:
     here = [adapter for adapter, weights in active.items() if adapter in layer.lora_A and block in weights]
     layer.enable_adapters(bool(here))
     if here:
@@ -154,7 +154,7 @@ def _set(layer: Any, active: Active, block: str) -> None:
             layer.scaling[adapter] = active[adapter][block]
 
 
-def _inject(model: torch.nn.Module, adapter: str, pairs: Mapping[Target, Pair]) -> int:
+def _inject(model: torch.nn.Module, adapter: str, pairs: Mapping[LoraTarget, LoraMatrices]) -> int:
     """Put the matrices beside the layers of `model`; answers how many bytes they take."""
     # One rank for all, the matrices' own do not matter to it: a pattern of ranks costs peft a search over all modules for
     # each module.

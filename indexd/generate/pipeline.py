@@ -15,38 +15,38 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipelin
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from indexd.errors import IndexdError, ModelOff, RenderFailed
-from indexd.generate.loras import Loras
+from indexd.errors import IndexdError, ModelUnavailable, RenderFailed
+from indexd.generate.loras import LoraAdapters
 from indexd.generate.samplers import TrainedNoise
 from indexd.generate.single_file import load_single_file
 from indexd.generate.text import TextEncoders
 from indexd.models.device import is_out_of_memory, resolve_device, resolve_dtype, torch_dtype
-from indexd.models.identity import identity_of, short_hash
+from indexd.models.identity import model_identity, short_hash
 from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
 
-ROLE = "sdxl"
+GENERATOR_ROLE = "sdxl"
 DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
+class ResidentPipeline:
     """One loaded model. Both pipelines share every module; the VAE is float32 where half precision would overflow it."""
 
     text_to_image: Any
     image_to_image: Any
     encoders: TextEncoders
-    loras: Loras
-    noise: TrainedNoise
+    loras: LoraAdapters
+    trained_noise: TrainedNoise
     device: torch.device
     dtype_name: str
     model_hash: str
 
 
 @contextmanager
-def resident(session: RenderSession, checkpoint: str, dtype: str | None) -> Iterator[Resident]:
+def lease_pipeline(session: RenderSession, checkpoint: str, dtype: str | None) -> Iterator[ResidentPipeline]:
     """The pipeline of `checkpoint`, not evicted before the block is left.
 
     `dtype` is the one a recipe asks for; None = the setting's, where auto is half precision on a card and float32 on the
@@ -54,34 +54,36 @@ def resident(session: RenderSession, checkpoint: str, dtype: str | None) -> Iter
     """
     spec = generator_spec(session, checkpoint)
     path = Path(checkpoint)
-    device = resolve_device(spec.device, ROLE)
+    device = resolve_device(spec.device, GENERATOR_ROLE)
     dtype_name = resolve_dtype(dtype or spec.dtype, device)
     if dtype_name not in DTYPES:
         raise RenderFailed(f"there is no number format {dtype_name!r}; there are auto, {', '.join(DTYPES)}")
-    key = f"{ROLE}|{path}|{_stamp(path)}|{device}|{dtype_name}"
-    load = partial(_load, path, torch.device(device), dtype_name, session.settings)
-    with session.pool.lease(ROLE, key, load, spec.keep_alive_seconds) as model:
+    key = f"{GENERATOR_ROLE}|{path}|{_latest_mtime(path)}|{device}|{dtype_name}"
+    load = partial(_load_pipeline, path, torch.device(device), dtype_name, session.settings)
+    with session.pool.lease(GENERATOR_ROLE, key, load, spec.keep_alive_seconds) as model:
         yield model
 
 
 def generator_spec(session: RenderSession, checkpoint: str = "") -> ModelSpec:
     """Device, number format and keep-alive of everything that makes pictures. A job may name a checkpoint from the catalogue where the role itself has no model."""
     try:
-        return session.spec(ROLE)
-    except ModelOff:
-        return ModelSpec(ROLE, checkpoint)
+        return session.spec(GENERATOR_ROLE)
+    except ModelUnavailable:
+        return ModelSpec(GENERATOR_ROLE, checkpoint)
 
 
-def _stamp(path: Path) -> int:
+def _latest_mtime(path: Path) -> int:
     """A newer file under the same name is another model."""
     try:
         files = [path] if path.is_file() else [path / "model_index.json", *path.glob("*/*.safetensors")]
         return max(file.stat().st_mtime_ns for file in files)
     except OSError as error:
-        raise ModelOff(ROLE, f"{path} is no checkpoint file and no diffusers folder ({error.strerror})") from error
+        raise ModelUnavailable(
+            GENERATOR_ROLE, f"{path} is no checkpoint file and no diffusers folder ({error.strerror})"
+        ) from error
 
 
-def _load(path: Path, device: torch.device, dtype_name: str, settings: WorkerSettings) -> Resident:
+def _load_pipeline(path: Path, device: torch.device, dtype_name: str, settings: WorkerSettings) -> ResidentPipeline:
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()
         library.set_verbosity_error()
@@ -95,7 +97,7 @@ def _load(path: Path, device: torch.device, dtype_name: str, settings: WorkerSet
         else:
             pipeline = load_single_file(path, dtype, pickle_allowed=settings.pickle_checkpoints)
         pipeline.to(device)
-        model_hash = _hash(path, settings.cache_folder)
+        model_hash = _model_hash(path, settings.cache_folder)
     except IndexdError:
         raise
     except Exception as error:
@@ -103,7 +105,7 @@ def _load(path: Path, device: torch.device, dtype_name: str, settings: WorkerSet
             raise
         log.exception("loading %s", path)
         raise RenderFailed(f"checkpoint {path.name} cannot be loaded: {_first_line(error)}") from error
-    return _share(pipeline, device, dtype_name, model_hash)
+    return _build_resident(pipeline, device, dtype_name, model_hash)
 
 
 def _load_folder(path: Path, dtype: torch.dtype) -> Any:
@@ -119,14 +121,14 @@ def _load_folder(path: Path, dtype: torch.dtype) -> Any:
     )
 
 
-def _hash(path: Path, cache_folder: str) -> str:
+def _model_hash(path: Path, cache_folder: str) -> str:
     """A1111's model hash: ten digits of the SHA-256, for a folder of the hashes of its weights."""
     if path.is_file():
         return short_hash(path, cache_folder)
-    return identity_of(ROLE, 1, path.glob("*/*.safetensors"), path, cache_folder).rpartition("/")[2][:10]
+    return model_identity(GENERATOR_ROLE, 1, path.glob("*/*.safetensors"), path, cache_folder).rpartition("/")[2][:10]
 
 
-def _share(pipeline: Any, device: torch.device, dtype_name: str, model_hash: str) -> Resident:
+def _build_resident(pipeline: Any, device: torch.device, dtype_name: str, model_hash: str) -> ResidentPipeline:
     if pipeline.unet.config.in_channels != 4:
         raise RenderFailed(f"this UNet takes {pipeline.unet.config.in_channels} latent channels, not 4")
     if pipeline.vae.config.force_upcast and pipeline.vae.dtype != torch.float32:
@@ -145,12 +147,12 @@ def _share(pipeline: Any, device: torch.device, dtype_name: str, model_hash: str
     )
     for each in (pipeline, image_to_image):
         each.set_progress_bar_config(disable=True)
-    return Resident(
+    return ResidentPipeline(
         text_to_image=pipeline,
         image_to_image=image_to_image,
         encoders=TextEncoders(pipeline),
-        loras=Loras(pipeline),
-        noise=TrainedNoise.of(pipeline.scheduler.config),
+        loras=LoraAdapters(pipeline),
+        trained_noise=TrainedNoise.from_config(pipeline.scheduler.config),
         device=device,
         dtype_name=dtype_name,
         model_hash=model_hash,

@@ -24,20 +24,20 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate.guidance import UnetCall
-from indexd.generate.pipeline import Resident
+from indexd.generate.pipeline import ResidentPipeline
 from indexd.models.device import is_out_of_memory
 from indexd.models.identity import short_hash
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
 
-ROLE = "ip-adapter"
-ENCODER_ROLE = "ip-adapter image encoder"
-_ENCODER = "image_encoder"
+IP_ADAPTER_ROLE = "ip-adapter"
+IMAGE_ENCODER_ROLE = "ip-adapter image encoder"
+_ENCODER_FOLDER = "image_encoder"
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
+class IPAdapter:
     """A loaded IP-Adapter: for each cross attention its keys and values, and what makes tokens of an embedding.
 
     `width` is the length of the vectors that it takes; `plain` says that it takes one vector a picture, not one a patch.
@@ -45,24 +45,24 @@ class Adapter:
 
     attention: Mapping[str, tuple[torch.nn.Module, torch.nn.Module]]
     projection: Any
-    tokens: int
-    width: int
-    plain: bool
+    token_count: int
+    embedding_width: int
+    is_plain: bool
     hash: str
 
 
 @dataclass(frozen=True, slots=True)
-class ImageEncoder:
+class ClipImageEncoder:
     """A CLIP image encoder with the sizes that adapters need to match."""
 
     model: Any
     processor: Any
 
-    def embedded(self, picture: Image.Image, plain: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def embed(self, image: Image.Image, is_plain: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """The embedding of an RGB picture and that of none (1, 1, …), as IP-Adapters were trained."""
-        pixels = self.processor(picture, return_tensors="pt").pixel_values.to(self.model.device, self.model.dtype)
+        pixels = self.processor(image, return_tensors="pt").pixel_values.to(self.model.device, self.model.dtype)
         with torch.no_grad():
-            if plain:
+            if is_plain:
                 vector = self.model(pixels).image_embeds
                 return vector[None], torch.zeros_like(vector)[None]
             given, nothing = (
@@ -72,31 +72,31 @@ class ImageEncoder:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ImageReference:
     """One picture in the sight of one adapter."""
 
-    adapter: Adapter
-    given: torch.Tensor
-    nothing: torch.Tensor
+    adapter: IPAdapter
+    embedding: torch.Tensor
+    zero_embedding: torch.Tensor
     weight: float
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceInfluence:
+class IPAdapterHook:
     """Tells the UNet the pictures; the negative side is told none."""
 
-    references: Sequence[Reference]
+    references: Sequence[ImageReference]
 
-    def bear_on(self, call: UnetCall) -> None:
+    def apply(self, call: UnetCall) -> None:
         """Adds one list of embeddings a reference, in the order of the attention's slots."""
         rows = len(call.latents)
         for one in self.references:
-            each = [one.nothing if call.guided and row == 0 else one.given for row in range(rows)]
+            each = [one.zero_embedding if call.guided and row == 0 else one.embedding for row in range(rows)]
             call.image_embeds.append(torch.cat(each))
 
 
 @contextmanager
-def installed(unet: Any, references: Sequence[Reference]) -> Iterator[None]:
+def install_ip_adapters(unet: Any, references: Sequence[ImageReference]) -> Iterator[None]:
     """The UNet looks at the references until the block is left; without any nothing is touched.
 
     While it does, every evaluation needs their embeddings (`ReferenceInfluence`).
@@ -107,7 +107,7 @@ def installed(unet: Any, references: Sequence[Reference]) -> Iterator[None]:
     before = dict(unet.attn_processors)
     kind, projection = unet.config.encoder_hid_dim_type, unet.encoder_hid_proj
     try:
-        unet.set_attn_processor({name: _processor(name, old, references) for name, old in before.items()})
+        unet.set_attn_processor({name: _attention_processor(name, old, references) for name, old in before.items()})
         unet.encoder_hid_proj = MultiIPAdapterImageProjection([one.adapter.projection for one in references])
         unet.config.encoder_hid_dim_type = "ip_image_proj"
         yield
@@ -118,45 +118,47 @@ def installed(unet: Any, references: Sequence[Reference]) -> Iterator[None]:
         unet.config.encoder_hid_dim_type = kind
 
 
-def lease_adapter(session: RenderSession, model: Resident, name: str, file: str) -> AbstractContextManager[Adapter]:
+def lease_ip_adapter(
+    session: RenderSession, model: ResidentPipeline, name: str, file: str
+) -> AbstractContextManager[IPAdapter]:
     """The IP-Adapter of a file in diffusers' layout, in the number format of `model`. Raises RenderFailed."""
     path, unet = Path(file), model.text_to_image.unet
     try:
         stamp = path.stat().st_mtime_ns
     except OSError as error:
         raise RenderFailed(f"IP-Adapter {name} cannot be read: {error.strerror}") from error
-    key = f"{ROLE}|{path}|{stamp}|{model.model_hash}|{model.device}|{unet.dtype}"
-    load = partial(_load_adapter, path, name, unet, session.settings.cache_folder)
-    return session.pool.lease(ROLE, key, load, session.settings.control.keep_alive_seconds)
+    key = f"{IP_ADAPTER_ROLE}|{path}|{stamp}|{model.model_hash}|{model.device}|{unet.dtype}"
+    load = partial(_load_ip_adapter, path, name, unet, session.settings.cache_folder)
+    return session.pool.lease(IP_ADAPTER_ROLE, key, load, session.settings.control.keep_alive_seconds)
 
 
-def lease_encoder(
-    session: RenderSession, model: Resident, name: str, file: str, adapter: Adapter
-) -> AbstractContextManager[ImageEncoder]:
+def lease_image_encoder(
+    session: RenderSession, model: ResidentPipeline, name: str, file: str, adapter: IPAdapter
+) -> AbstractContextManager[ClipImageEncoder]:
     """The image encoder that fits an adapter, from a folder beside it or the settings'. Raises RenderFailed."""
-    folder = _encoder_folder(Path(file), adapter, session.settings.control.image_encoder, name)
+    folder = _find_encoder_folder(Path(file), adapter, session.settings.control.image_encoder, name)
     dtype = model.text_to_image.unet.dtype
-    key = f"{ENCODER_ROLE}|{folder}|{model.device}|{dtype}"
-    load = partial(_load_encoder, folder, model.device, dtype)
-    return session.pool.lease(ENCODER_ROLE, key, load, session.settings.control.keep_alive_seconds)
+    key = f"{IMAGE_ENCODER_ROLE}|{folder}|{model.device}|{dtype}"
+    load = partial(_load_image_encoder, folder, model.device, dtype)
+    return session.pool.lease(IMAGE_ENCODER_ROLE, key, load, session.settings.control.keep_alive_seconds)
 
 
-def _processor(name: str, old: Any, references: Sequence[Reference]) -> Any:
+def _attention_processor(name: str, old: Any, references: Sequence[ImageReference]) -> Any:
     pairs = [one.adapter.attention.get(name) for one in references]
     if any(pair is None for pair in pairs):  # self attention
         return old
     with torch.device("meta"):  # the layers are the adapters' own
         made = IPAdapterAttnProcessor2_0(
-            1, 1, num_tokens=[one.adapter.tokens for one in references], scale=[one.weight for one in references]
+            1, 1, num_tokens=[one.adapter.token_count for one in references], scale=[one.weight for one in references]
         )
     made.to_k_ip = torch.nn.ModuleList(pair[0] for pair in pairs if pair is not None)
     made.to_v_ip = torch.nn.ModuleList(pair[1] for pair in pairs if pair is not None)
     return made
 
 
-def _load_adapter(path: Path, name: str, unet: Any, cache_folder: str) -> Adapter:
+def _load_ip_adapter(path: Path, name: str, unet: Any, cache_folder: str) -> IPAdapter:
     try:
-        parts = _parts(load_file(path), name)
+        parts = _split_weights(load_file(path), name)
         projection = unet._convert_ip_adapter_image_proj_to_diffusers(parts["image_proj"], low_cpu_mem_usage=False)
         processors = unet._convert_ip_adapter_attn_to_diffusers([parts], low_cpu_mem_usage=False)
         attention = {}
@@ -179,10 +181,10 @@ def _load_adapter(path: Path, name: str, unet: Any, cache_folder: str) -> Adapte
         raise RenderFailed(f"IP-Adapter {name} does not fit this model: {first[:200]}; take one for SDXL") from error
     plain = isinstance(projection, ImageProjection)
     width = parts["image_proj"]["proj.weight" if plain else "proj_in.weight"].shape[1]
-    return Adapter(attention, projection, tokens, width, plain, short_hash(path, cache_folder))
+    return IPAdapter(attention, projection, tokens, width, plain, short_hash(path, cache_folder))
 
 
-def _parts(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str, torch.Tensor]]:
+def _split_weights(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str, torch.Tensor]]:
     """The two halves of a file, as diffusers takes them."""
     parts: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     for key, weight in weights.items():
@@ -200,27 +202,31 @@ def _parts(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str
     return parts
 
 
-def _encoder_folder(file: Path, adapter: Adapter, setting: str, name: str) -> Path:
+def _find_encoder_folder(file: Path, adapter: IPAdapter, setting: str, name: str) -> Path:
     """The first folder with an encoder of the right width: beside the file, where the hub's layout has it, the setting's."""
-    beside = (file.with_suffix(f".{_ENCODER}"), file.parent / _ENCODER, file.parent.parent / "models" / _ENCODER)
-    candidates = [*beside, file.parent.parent / _ENCODER, *([Path(setting)] if setting else [])]
+    beside = (
+        file.with_suffix(f".{_ENCODER_FOLDER}"),
+        file.parent / _ENCODER_FOLDER,
+        file.parent.parent / "models" / _ENCODER_FOLDER,
+    )
+    candidates = [*beside, file.parent.parent / _ENCODER_FOLDER, *([Path(setting)] if setting else [])]
     widths = {}
     for folder in candidates:
         if (folder / "config.json").is_file():
             config = CLIPVisionModelWithProjection.config_class.from_pretrained(folder, local_files_only=True)
-            widths[folder] = config.projection_dim if adapter.plain else config.hidden_size
-            if widths[folder] == adapter.width:
+            widths[folder] = config.projection_dim if adapter.is_plain else config.hidden_size
+            if widths[folder] == adapter.embedding_width:
                 return folder
     if widths:
         found = ", ".join(f"{folder} has {width}" for folder, width in widths.items())
-        raise RenderFailed(f"IP-Adapter {name} needs an image encoder of width {adapter.width}; {found}")
+        raise RenderFailed(f"IP-Adapter {name} needs an image encoder of width {adapter.embedding_width}; {found}")
     raise RenderFailed(
-        f"IP-Adapter {name} has no image encoder: put its folder {_ENCODER!r} beside the file, "
+        f"IP-Adapter {name} has no image encoder: put its folder {_ENCODER_FOLDER!r} beside the file, "
         "or name it with [control] image_encoder in the settings"
     )
 
 
-def _load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> ImageEncoder:
+def _load_image_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> ClipImageEncoder:
     try:
         model = CLIPVisionModelWithProjection.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=dtype
@@ -233,4 +239,4 @@ def _load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> Ima
         raise RenderFailed(f"the image encoder {folder} cannot be loaded: {first[:300]}") from error
     model.to(device).eval().requires_grad_(False)
     side = model.config.image_size
-    return ImageEncoder(model, CLIPImageProcessor(size=side, crop_size=side))
+    return ClipImageEncoder(model, CLIPImageProcessor(size=side, crop_size=side))

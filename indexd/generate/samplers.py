@@ -13,11 +13,11 @@ from typing import Any
 
 import diffusers
 
-from indexd.generate.beta import BetaOverTimesteps
-from indexd_schemas.samplers import Choice, effective_schedule
+from indexd.generate.beta import BetaScheduleMixin
+from indexd_schemas.samplers import SamplerChoice, effective_schedule
 
-_SPACING = {"normal": "linspace", "sgm_uniform": "trailing", "simple": "trailing", "ddim_uniform": "leading"}
-_SIGMAS = ("karras", "exponential", "beta")
+_TIMESTEP_SPACING = {"normal": "linspace", "sgm_uniform": "trailing", "simple": "trailing", "ddim_uniform": "leading"}
+_SIGMA_SCHEDULES = ("karras", "exponential", "beta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class TrainedNoise:
     zero_terminal_snr: bool = False
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> TrainedNoise:
+    def from_config(cls, config: Mapping[str, Any]) -> TrainedNoise:
         """Read from the scheduler configuration that came with the model."""
         default = cls()
         betas = config.get("trained_betas")
@@ -47,7 +47,7 @@ class TrainedNoise:
             zero_terminal_snr=bool(config.get("rescale_betas_zero_snr", False)),
         )
 
-    def flags(self) -> dict[str, Any]:
+    def scheduler_kwargs(self) -> dict[str, Any]:
         """The arguments that every scheduler takes."""
         return {
             "num_train_timesteps": self.num_train_timesteps,
@@ -60,23 +60,23 @@ class TrainedNoise:
         }
 
 
-def scheduler(choice: Choice, noise: TrainedNoise) -> Any:
+def build_scheduler(choice: SamplerChoice, noise: TrainedNoise) -> Any:
     """A new scheduler for one render."""
     schedule = effective_schedule(choice)
-    spacing = {"timestep_spacing": _SPACING.get(schedule or "", "linspace")}
+    spacing = {"timestep_spacing": _TIMESTEP_SPACING.get(schedule or "", "linspace")}
     build, takes_sigmas = _BUILDERS[choice.sampler]
-    sigmas = {f"use_{name}_sigmas": name == schedule for name in _SIGMAS} if takes_sigmas else {}
-    return build({**noise.flags(), **spacing, **sigmas}, noise)
+    sigmas = {f"use_{name}_sigmas": name == schedule for name in _SIGMA_SCHEDULES} if takes_sigmas else {}
+    return build({**noise.scheduler_kwargs(), **spacing, **sigmas}, noise)
 
 
-def _plain(name: str, **flags: Any) -> Callable[[dict[str, Any], TrainedNoise], Any]:
+def _builder(name: str, **flags: Any) -> Callable[[dict[str, Any], TrainedNoise], Any]:
     def build(given: dict[str, Any], _noise: TrainedNoise) -> Any:
         return _scheduler_class(name, given)(**given, **flags)
 
     return build
 
 
-def _snr(name: str, **flags: Any) -> Callable[[dict[str, Any], TrainedNoise], Any]:
+def _zero_snr_builder(name: str, **flags: Any) -> Callable[[dict[str, Any], TrainedNoise], Any]:
     """For the classes that know models trained down to zero signal."""
 
     def build(given: dict[str, Any], noise: TrainedNoise) -> Any:
@@ -86,12 +86,12 @@ def _snr(name: str, **flags: Any) -> Callable[[dict[str, Any], TrainedNoise], An
 
 
 @lru_cache(maxsize=32)
-def _with_beta(name: str) -> Any:
-    return type(name, (BetaOverTimesteps, getattr(diffusers, name)), {})
+def _beta_scheduler_class(name: str) -> Any:
+    return type(name, (BetaScheduleMixin, getattr(diffusers, name)), {})
 
 
 def _scheduler_class(name: str, given: Mapping[str, Any]) -> Any:
-    return _with_beta(name) if given.get("use_beta_sigmas") else getattr(diffusers, name)
+    return _beta_scheduler_class(name) if given.get("use_beta_sigmas") else getattr(diffusers, name)
 
 
 _MULTISTEP = {
@@ -114,14 +114,14 @@ _UNIPC = {
 
 # name -> (how it is built, whether it takes the sigma flags)
 _BUILDERS: Mapping[str, tuple[Callable[[dict[str, Any], TrainedNoise], Any], bool]] = {
-    "euler": (_snr("EulerDiscreteScheduler", interpolation_type="linear", final_sigmas_type="zero"), True),
-    "euler_ancestral": (_snr("EulerAncestralDiscreteScheduler"), False),
-    "heun": (_plain("HeunDiscreteScheduler", clip_sample=False), True),
-    "dpm_2": (_plain("KDPM2DiscreteScheduler"), True),
-    "dpm_2_ancestral": (_plain("KDPM2AncestralDiscreteScheduler"), True),
-    "lms": (_plain("LMSDiscreteScheduler"), True),
+    "euler": (_zero_snr_builder("EulerDiscreteScheduler", interpolation_type="linear", final_sigmas_type="zero"), True),
+    "euler_ancestral": (_zero_snr_builder("EulerAncestralDiscreteScheduler"), False),
+    "heun": (_builder("HeunDiscreteScheduler", clip_sample=False), True),
+    "dpm_2": (_builder("KDPM2DiscreteScheduler"), True),
+    "dpm_2_ancestral": (_builder("KDPM2AncestralDiscreteScheduler"), True),
+    "lms": (_builder("LMSDiscreteScheduler"), True),
     "dpmpp_2m": (
-        _snr(
+        _zero_snr_builder(
             "DPMSolverMultistepScheduler",
             solver_order=2,
             solver_type="midpoint",
@@ -130,13 +130,25 @@ _BUILDERS: Mapping[str, tuple[Callable[[dict[str, Any], TrainedNoise], Any], boo
         ),
         True,
     ),
-    "dpmpp_2m_sde": (_snr("DPMSolverMultistepScheduler", solver_order=2, solver_type="midpoint", **_SDE), True),
-    "dpmpp_2m_sde_heun": (_snr("DPMSolverMultistepScheduler", solver_order=2, solver_type="heun", **_SDE), True),
+    "dpmpp_2m_sde": (
+        _zero_snr_builder("DPMSolverMultistepScheduler", solver_order=2, solver_type="midpoint", **_SDE),
+        True,
+    ),
+    "dpmpp_2m_sde_heun": (
+        _zero_snr_builder("DPMSolverMultistepScheduler", solver_order=2, solver_type="heun", **_SDE),
+        True,
+    ),
     # The step to sigma 0 is infinite in B(h) = h: bh1 ends at the smallest trained sigma, as the original does.
-    "uni_pc": (_snr("UniPCMultistepScheduler", solver_type="bh1", final_sigmas_type="sigma_min", **_UNIPC), True),
-    "uni_pc_bh2": (_snr("UniPCMultistepScheduler", solver_type="bh2", final_sigmas_type="zero", **_UNIPC), True),
+    "uni_pc": (
+        _zero_snr_builder("UniPCMultistepScheduler", solver_type="bh1", final_sigmas_type="sigma_min", **_UNIPC),
+        True,
+    ),
+    "uni_pc_bh2": (
+        _zero_snr_builder("UniPCMultistepScheduler", solver_type="bh2", final_sigmas_type="zero", **_UNIPC),
+        True,
+    ),
     "deis": (
-        _plain(
+        _builder(
             "DEISMultistepScheduler",
             solver_order=2,
             thresholding=False,
@@ -148,7 +160,7 @@ _BUILDERS: Mapping[str, tuple[Callable[[dict[str, Any], TrainedNoise], Any], boo
         True,
     ),
     "sa_solver": (
-        _plain(
+        _builder(
             "SASolverScheduler",
             predictor_order=2,
             corrector_order=2,
@@ -159,8 +171,11 @@ _BUILDERS: Mapping[str, tuple[Callable[[dict[str, Any], TrainedNoise], Any], boo
         ),
         True,
     ),
-    "ddim": (_snr("DDIMScheduler", clip_sample=False, set_alpha_to_one=False, thresholding=False), False),
-    "ddpm": (_snr("DDPMScheduler", clip_sample=False, variance_type="fixed_small", thresholding=False), False),
-    "plms": (_plain("PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=False), False),
-    "lcm": (_snr("LCMScheduler", clip_sample=False, set_alpha_to_one=True, thresholding=False), False),
+    "ddim": (_zero_snr_builder("DDIMScheduler", clip_sample=False, set_alpha_to_one=False, thresholding=False), False),
+    "ddpm": (
+        _zero_snr_builder("DDPMScheduler", clip_sample=False, variance_type="fixed_small", thresholding=False),
+        False,
+    ),
+    "plms": (_builder("PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=False), False),
+    "lcm": (_zero_snr_builder("LCMScheduler", clip_sample=False, set_alpha_to_one=True, thresholding=False), False),
 }

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 
-from indexd.aesthetics import layers_of
+from indexd.aesthetics import layer_prefixes
 from indexd.errors import RenderFailed
-from indexd.models.embedder import PictureEmbedder
+from indexd.models.embedder import ImageEmbeddingModel
 from indexd.models.identity import short_hash
-from indexd.models.loaders import embedder
-from indexd.prompts.attention import Piece, weighted
-from indexd.prompts.compose import parts_of
-from indexd.prompts.schedule import Schedule
+from indexd.models.loaders import lease_embedding_model
+from indexd.prompts.attention import WeightedText, parse_weights
+from indexd.prompts.compose import split_at_and
+from indexd.prompts.schedule import PromptSchedule
 from indexd.worker.calls import CLIP_H
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe, ScoreRef
@@ -32,21 +32,21 @@ from indexd_schemas.recipe import Recipe, ScoreRef
 STAGE = "score"
 
 
-def scored(recipe: Recipe, picture: Image.Image, session: RenderSession) -> Recipe:
+def score_image(recipe: Recipe, image: Image.Image, session: RenderSession) -> Recipe:
     """The recipe with the scores that it asks for. Raises RenderFailed, or ModelOff when clip_h cannot be loaded."""
     if not recipe.score:
         return recipe
     scores: dict[str, ScoreRef] = {}
     if "sharpness" in recipe.score:
-        scores["sharpness"] = ScoreRef(value=sharpness(picture))
+        scores["sharpness"] = ScoreRef(value=sharpness(image))
     if {"clip", "aesthetic"} & set(recipe.score):
-        scores |= _by_clip(recipe, picture, session)
+        scores |= _clip_scores(recipe, image, session)
     return Recipe.model_validate({**recipe.model_dump(), "scores": {name: scores[name] for name in recipe.score}})
 
 
-def sharpness(picture: Image.Image) -> float:
+def sharpness(image: Image.Image) -> float:
     """The variance of the Laplacian of the grey picture, 0 for a plain one."""
-    grey = np.asarray(picture.convert("L"), np.float32)
+    grey = np.asarray(image.convert("L"), np.float32)
     if min(grey.shape) < 3:
         return 0.0
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
@@ -57,33 +57,33 @@ def plain_prompt(recipe: Recipe) -> str:
     """The prompt as words: as it reads at the last step, without weights and brackets, what AND joins in one."""
     if recipe.prompt_syntax == "plain":
         return recipe.prompt
-    texts = (Schedule(part.text).at(recipe.steps, recipe.steps) for part in parts_of(recipe.prompt))
-    pieces = (piece for text in texts for piece in weighted(text))
-    return " ".join(" ".join(piece.text for piece in pieces if isinstance(piece, Piece)).split())
+    texts = (PromptSchedule(part.text).at(recipe.steps, recipe.steps) for part in split_at_and(recipe.prompt))
+    pieces = (piece for text in texts for piece in parse_weights(text))
+    return " ".join(" ".join(piece.text for piece in pieces if isinstance(piece, WeightedText)).split())
 
 
-def _by_clip(recipe: Recipe, picture: Image.Image, session: RenderSession) -> dict[str, ScoreRef]:
+def _clip_scores(recipe: Recipe, image: Image.Image, session: RenderSession) -> dict[str, ScoreRef]:
     scores = {}
-    with embedder(CLIP_H, session) as loaded:
-        model = cast("PictureEmbedder", loaded)
-        vector = session.pool.with_room(lambda: model.embed_pictures([picture]))[0]
+    with lease_embedding_model(CLIP_H, session) as loaded:
+        model = cast("ImageEmbeddingModel", loaded)
+        vector = session.pool.run_with_eviction(lambda: model.embed_images([image]))[0]
         if not np.isfinite(vector).all():
             raise RenderFailed(f"{STAGE}: clip_h gives this picture a vector that is no number")
         if "clip" in recipe.score:
             words = plain_prompt(recipe)
-            text = session.pool.with_room(
-                lambda: loaded.embed_texts([words], as_query=False, between=session.between_steps)
+            text = session.pool.run_with_eviction(
+                lambda: loaded.embed_texts([words], as_query=False, poll=session.poll)
             )[0]
             scores["clip"] = ScoreRef(value=round(float(vector @ text), 6), model=loaded.identity)
     if "aesthetic" in recipe.score:
         path = Path(session.settings.aesthetic)
         mark = short_hash(path, session.settings.cache_folder)
-        value = round(apply_head(path, vector), 4)
+        value = round(apply_aesthetic_head(path, vector), 4)
         scores["aesthetic"] = ScoreRef(value=value, model=f"{model.identity}+{path.stem}/{mark}")
     return scores
 
 
-def apply_head(path: Path, vector: NDArray[np.float32]) -> float:
+def apply_aesthetic_head(path: Path, vector: NDArray[np.float32]) -> float:
     """What a head says of a unit vector (dim,).
 
     The file holds linear layers in the order of the numbers in their names (`weight` and `bias` alone are one layer), from
@@ -97,7 +97,7 @@ def apply_head(path: Path, vector: NDArray[np.float32]) -> float:
     except Exception as error:
         # The library raises classes of its own for each kind of damage.
         raise RenderFailed(f"{STAGE}: the aesthetic head {path} cannot be read: {error}") from error
-    layers = [(tensors[f"{name}weight"], tensors.get(f"{name}bias")) for name in layers_of(tensors)]
+    layers = [(tensors[f"{name}weight"], tensors.get(f"{name}bias")) for name in layer_prefixes(tensors)]
     if activation not in ("none", "relu"):
         raise RenderFailed(f"{STAGE}: the aesthetic head {path.name} asks for {activation!r}; none and relu are known")
     value = torch.from_numpy(np.ascontiguousarray(vector, np.float32))

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import CLIPTokenizer
 
 from indexd.errors import RenderFailed
-from indexd.generate.tokenizers import clip_tokenizers
+from indexd.generate.tokenizers import build_clip_tokenizers
 
 SHIPPED_CONFIG = Path(__file__).parent / "sdxl_config"
 _SECOND_ENCODER = "conditioner.embedders.1.model.token_embedding.weight"
@@ -34,7 +34,7 @@ def load_single_file(path: Path, dtype: torch.dtype, *, pickle_allowed: bool) ->
             for name in ("tokenizer", "tokenizer_2")
         )
     else:
-        tokenizers = clip_tokenizers()
+        tokenizers = build_clip_tokenizers()
     pipeline = StableDiffusionXLPipeline.from_single_file(
         str(path),
         config=str(config),

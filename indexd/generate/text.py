@@ -19,17 +19,17 @@ from typing import Any
 import torch
 
 from indexd.errors import RenderFailed
-from indexd.generate.chunks import Chunk, chunks_of
-from indexd.generate.embeddings import NO_EMBEDDINGS, Embeddings, in_place
-from indexd.prompts.plan import Script, StepText, pieces
+from indexd.generate.chunks import PromptChunk, split_into_chunks
+from indexd.generate.embeddings import NO_TEXTUAL_INVERSIONS, TextualInversions, substitute_vectors
+from indexd.prompts.plan import PromptScript, StepPrompt, weighted_texts
 from indexd_schemas.recipe import PromptSyntax
 
-PENULTIMATE = 2
+PENULTIMATE_LAYER = 2
 _CACHE_ENTRIES = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedText:
     """One text: `hidden` (1, 77 x chunks, width of both encoders), `pooled` (1, projection of the second)."""
 
     hidden: torch.Tensor
@@ -37,7 +37,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class StepPosition:
     """When in a run the UNet is asked: in which of its steps (counted from 0, of those that are really made)."""
 
     step: int
@@ -50,48 +50,48 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StepConditioning:
     """What the UNet is told at one moment: texts with their weights (several only for AND), all of the same length.
 
     `negative` is None when the render is not guided.
     """
 
-    positive: tuple[tuple[Encoded, float], ...]
-    negative: Encoded | None
+    positive: tuple[tuple[EncodedText, float], ...]
+    negative: EncodedText | None
 
 
-class Conditioning:
+class TextConditioning:
     """What the UNet is told over a run. Texts that a moment needs are encoded when they are first asked for."""
 
-    def __init__(self, script: Script, encode: Callable[[StepText], Told]) -> None:
+    def __init__(self, script: PromptScript, encode: Callable[[StepPrompt], StepConditioning]) -> None:
         self._script = script
         self._encode = encode
-        self._told: dict[StepText, Told] = {}
+        self._encoded_steps: dict[StepPrompt, StepConditioning] = {}
 
-    def at(self, moment: Moment) -> Told:
+    def at_step(self, position: StepPosition) -> StepConditioning:
         """The texts of one moment."""
-        text = self._script.at(moment.step + 1, moment.steps)
-        if text not in self._told:
-            self._told[text] = self._encode(text)
-        return self._told[text]
+        text = self._script.at(position.step + 1, position.steps)
+        if text not in self._encoded_steps:
+            self._encoded_steps[text] = self._encode(text)
+        return self._encoded_steps[text]
 
-    def prepare(self, steps: int) -> None:
+    def encode_ahead(self, steps: int) -> None:
         """Encode all that a run of so many steps needs, before it begins."""
-        for step in range(steps if self._script.changes else 1):
-            self.at(Moment(step, steps))
+        for step in range(steps if self._script.varies_by_step else 1):
+            self.at_step(StepPosition(step, steps))
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _EncodingOptions:
     """How texts are read and encoded; part of the key under which an encoded text is kept."""
 
     layer: int
     adapters: tuple[object, ...]
     syntax: PromptSyntax
-    embeddings: Embeddings
+    embeddings: TextualInversions
 
     def key(self) -> tuple[object, ...]:
-        return (self.layer, self.adapters, self.syntax, self.embeddings.identity())
+        return (self.layer, self.adapters, self.syntax, self.embeddings.cache_key())
 
 
 class TextEncoders:
@@ -107,7 +107,7 @@ class TextEncoders:
             (pipeline.tokenizer_2, pipeline.text_encoder_2),
         )
         self._empty_negative_is_zero = bool(pipeline.config.force_zeros_for_empty_prompt)
-        self._cache: OrderedDict[tuple[object, ...], Encoded] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], EncodedText] = OrderedDict()
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -115,7 +115,7 @@ class TextEncoders:
         first, second = (encoder.config.hidden_size for _, encoder in self._pairs)
         return first, second
 
-    def condition(
+    def build_conditioning(
         self,
         prompt: str,
         negative: str,
@@ -124,65 +124,77 @@ class TextEncoders:
         clip_skip: int | None,
         adapters: tuple[object, ...],
         syntax: PromptSyntax = "plain",
-        embeddings: Embeddings = NO_EMBEDDINGS,
-    ) -> Conditioning:
+        embeddings: TextualInversions = NO_TEXTUAL_INVERSIONS,
+    ) -> TextConditioning:
         """Conditioning of one render. `clip_skip` counts as A1111 does: 1 = last layer, 2 (and None) = SDXL's own."""
-        reading = _Reading(clip_skip or PENULTIMATE, adapters, syntax, embeddings)
-        return Conditioning(Script(prompt, negative, syntax), lambda text: self._tell(text, guided, reading))
+        reading = _EncodingOptions(clip_skip or PENULTIMATE_LAYER, adapters, syntax, embeddings)
+        return TextConditioning(
+            PromptScript(prompt, negative, syntax), lambda text: self._encode_step(text, guided, reading)
+        )
 
-    def _tell(self, said: StepText, guided: bool, reading: _Reading) -> Told:
-        texts = [part.text for part in said.positive] + ([said.negative] if guided else [])
-        cut = {text: self._cut(text, reading) for text in texts}
+    def _encode_step(self, step_text: StepPrompt, guided: bool, options: _EncodingOptions) -> StepConditioning:
+        texts = [part.text for part in step_text.positive] + ([step_text.negative] if guided else [])
+        cut = {text: self._split_chunks(text, options) for text in texts}
         length = max(len(chunks) for both in cut.values() for chunks in both)
-        rows = [(self._encode(part.text, cut[part.text], length, reading), part.weight) for part in said.positive]
+        rows = [
+            (self._encode_text(part.text, cut[part.text], length, options), part.weight) for part in step_text.positive
+        ]
         if not guided:
-            return Told(tuple(rows), None)
-        if not said.negative and self._empty_negative_is_zero:
+            return StepConditioning(tuple(rows), None)
+        if not step_text.negative and self._empty_negative_is_zero:
             like = rows[0][0]
-            return Told(tuple(rows), Encoded(torch.zeros_like(like.hidden), torch.zeros_like(like.pooled)))
-        return Told(tuple(rows), self._encode(said.negative, cut[said.negative], length, reading))
+            return StepConditioning(
+                tuple(rows), EncodedText(torch.zeros_like(like.hidden), torch.zeros_like(like.pooled))
+            )
+        return StepConditioning(
+            tuple(rows), self._encode_text(step_text.negative, cut[step_text.negative], length, options)
+        )
 
-    def _cut(self, text: str, reading: _Reading) -> list[list[Chunk]]:
+    def _split_chunks(self, text: str, options: _EncodingOptions) -> list[list[PromptChunk]]:
         """The chunks of a text for each encoder."""
-        runs = pieces(text, reading.syntax)
-        at_commas = reading.syntax == "a1111"
-        return [chunks_of(tokenizer, runs, reading.embeddings, at_commas=at_commas) for tokenizer, _ in self._pairs]
+        runs = weighted_texts(text, options.syntax)
+        at_commas = options.syntax == "a1111"
+        return [
+            split_into_chunks(tokenizer, runs, options.embeddings, at_commas=at_commas) for tokenizer, _ in self._pairs
+        ]
 
-    def _encode(self, text: str, cut: list[list[Chunk]], length: int, reading: _Reading) -> Encoded:
-        key = (text, length, *reading.key())
+    def _encode_text(
+        self, text: str, encoder_chunks: list[list[PromptChunk]], length: int, options: _EncodingOptions
+    ) -> EncodedText:
+        key = (text, length, *options.key())
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        parts = [self._run(index, chunks, length, reading) for index, chunks in enumerate(cut)]
-        encoded = Encoded(torch.cat([hidden for hidden, _ in parts], dim=-1), parts[-1][1])
+        parts = [self._encode_chunks(index, chunks, length, options) for index, chunks in enumerate(encoder_chunks)]
+        encoded = EncodedText(torch.cat([hidden for hidden, _ in parts], dim=-1), parts[-1][1])
         self._cache[key] = encoded
         while len(self._cache) > _CACHE_ENTRIES:
             self._cache.popitem(last=False)
         return encoded
 
-    def _run(
-        self, index: int, chunks: Sequence[Chunk], length: int, reading: _Reading
+    def _encode_chunks(
+        self, index: int, chunks: Sequence[PromptChunk], length: int, options: _EncodingOptions
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states of all chunks and the first element of the encoder's answer (the pooled vector of the second)."""
         tokenizer, encoder = self._pairs[index]
         hidden: list[torch.Tensor] = []
         first: torch.Tensor | None = None
-        for chunk in [*chunks, *[Chunk()] * (length - len(chunks))]:
+        for chunk in [*chunks, *[PromptChunk()] * (length - len(chunks))]:
             # One chunk at a time: a chunk's numbers must not depend on how many others there are.
-            ids = torch.tensor([chunk.row(tokenizer)], device=encoder.device)
-            with torch.no_grad(), in_place(encoder, index, chunk.embeddings, reading.embeddings):
+            ids = torch.tensor([chunk.token_ids(tokenizer)], device=encoder.device)
+            with torch.no_grad(), substitute_vectors(encoder, index, chunk.embeddings, options.embeddings):
                 answer = encoder(ids, output_hidden_states=True)
-            if reading.layer >= len(answer.hidden_states):
+            if options.layer >= len(answer.hidden_states):
                 raise RenderFailed(
-                    f"clip_skip {reading.layer} is deeper than a text encoder's {len(answer.hidden_states) - 1} layers"
+                    f"clip_skip {options.layer} is deeper than a text encoder's {len(answer.hidden_states) - 1} layers"
                 )
-            hidden.append(emphasized(answer.hidden_states[-reading.layer], chunk.row_weights(tokenizer)))
+            hidden.append(apply_emphasis(answer.hidden_states[-options.layer], chunk.token_weights(tokenizer)))
             first = answer[0] if first is None else first
         assert first is not None
         return torch.cat(hidden, dim=1), first
 
 
-def emphasized(hidden: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+def apply_emphasis(hidden: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
     """The hidden states (1, tokens, width) of one chunk, each token times its weight, brought back to the old mean."""
     if all(weight == 1.0 for weight in weights):
         return hidden

@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from indexd.generate.guidance import Guided, Influence
-from indexd.generate.text import Conditioning, Moment
+from indexd.generate.guidance import GuidedUnet, UnetHook
+from indexd.generate.text import StepPosition, TextConditioning
 from indexd.images.tiles import Tile
 
-_NEVER_NOTHING = 1e-6
+_MIN_WEIGHT = 1e-6
 
 
-def joined(parts: Iterable[tuple[Tile, torch.Tensor]], width: int, height: int, overlap: int) -> torch.Tensor:
+def blend_tiles(parts: Iterable[tuple[Tile, torch.Tensor]], width: int, height: int, overlap: int) -> torch.Tensor:
     """One tensor (…, height, width) in float32 from parts (…, h, w) that cover it."""
     total: torch.Tensor | None = None
     weight = torch.zeros(height, width)
     for tile, part in parts:
-        mine = weights(tile, width, height, overlap)
+        mine = tile_weights(tile, width, height, overlap)
         if total is None:
             total = torch.zeros((*part.shape[:-2], height, width), device=part.device)
             weight = weight.to(part.device)
@@ -38,18 +38,18 @@ def joined(parts: Iterable[tuple[Tile, torch.Tensor]], width: int, height: int, 
     return total.div_(weight)
 
 
-def weights(tile: Tile, width: int, height: int, overlap: int) -> torch.Tensor:
+def tile_weights(tile: Tile, width: int, height: int, overlap: int) -> torch.Tensor:
     """How much each place of a tile counts, (h, w): 1 inside and at the picture's own edges.
 
     Along an inner edge the outermost quarter of the overlap counts nothing (what a model sees too little around), and the
     next half rises evenly.
     """
-    across = _rise(tile.left, tile.right, width, overlap)
-    down = _rise(tile.top, tile.bottom, height, overlap)
-    return (down[:, None] * across[None, :]).clamp(min=_NEVER_NOTHING)
+    across = _edge_ramp(tile.left, tile.right, width, overlap)
+    down = _edge_ramp(tile.top, tile.bottom, height, overlap)
+    return (down[:, None] * across[None, :]).clamp(min=_MIN_WEIGHT)
 
 
-def _rise(first: int, last: int, length: int, overlap: int) -> torch.Tensor:
+def _edge_ramp(first: int, last: int, length: int, overlap: int) -> torch.Tensor:
     places = torch.arange(last - first) + 0.5
     level = torch.ones(last - first)
     if first > 0:
@@ -68,54 +68,54 @@ class Tiling:
 
     grid: tuple[Tile, ...]
     overlap: int
-    texts: tuple[Conditioning, ...]
-    influences: tuple[tuple[Influence, ...], ...]
+    conditionings: tuple[TextConditioning, ...]
+    hooks: tuple[tuple[UnetHook, ...], ...]
 
-    def around(self, guided: Guided, scale: int, between: Callable[[], None]) -> Tiled:
+    def wrap(self, guided: GuidedUnet, scale: int, after_tile: Callable[[], None]) -> TiledUnet:
         """The UNet asked tile by tile; SDXL is told the size of the tile (latents times `scale`)."""
-        texts = self.texts * len(self.grid) if len(self.texts) == 1 else self.texts
+        texts = self.conditionings * len(self.grid) if len(self.conditionings) == 1 else self.conditionings
         each = [
             replace(
                 guided,
                 conditioning=text,
                 size=((tile.bottom - tile.top) * scale, (tile.right - tile.left) * scale),
-                influences=influences,
+                hooks=influences,
             )
-            for tile, text, influences in zip(self.grid, texts, self.influences, strict=True)
+            for tile, text, influences in zip(self.grid, texts, self.hooks, strict=True)
         ]
-        return Tiled(each, self.grid, self.overlap, between)
+        return TiledUnet(each, self.grid, self.overlap, after_tile)
 
 
 @dataclass(frozen=True, slots=True)
-class Tiled:
+class TiledUnet:
     """Answers for whole latents, put together from those for their tiles. `between` is called after each tile."""
 
-    guided: Sequence[Guided]
+    guided: Sequence[GuidedUnet]
     grid: Sequence[Tile]
     overlap: int
-    between: Callable[[], None]
+    after_tile: Callable[[], None]
 
-    def __call__(self, latents: torch.Tensor, timestep: torch.Tensor, moment: Moment) -> torch.Tensor:
+    def __call__(self, latents: torch.Tensor, timestep: torch.Tensor, position: StepPosition) -> torch.Tensor:
         """The guided answer."""
-        return self.both(latents, timestep, moment)[0]
+        return self.with_negative(latents, timestep, position)[0]
 
-    def both(
-        self, latents: torch.Tensor, timestep: torch.Tensor, moment: Moment
+    def with_negative(
+        self, latents: torch.Tensor, timestep: torch.Tensor, position: StepPosition
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The guided answer and the one for the negative text alone (None where the run is not guided)."""
         answers: list[torch.Tensor] = []
         negatives: list[torch.Tensor] = []
         for guided, tile in zip(self.guided, self.grid, strict=True):
             part = latents[..., tile.top : tile.bottom, tile.left : tile.right]
-            answer, negative = guided.both(part, timestep, moment)
+            answer, negative = guided.with_negative(part, timestep, position)
             answers.append(answer)
             if negative is not None:
                 negatives.append(negative)
-            self.between()
-        return self._joined(answers, latents), self._joined(negatives, latents) if negatives else None
+            self.after_tile()
+        return self._blend(answers, latents), self._blend(negatives, latents) if negatives else None
 
-    def _joined(self, parts: Sequence[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+    def _blend(self, parts: Sequence[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
         if len(parts) == 1:
             return parts[0]
         height, width = like.shape[-2:]
-        return joined(zip(self.grid, parts, strict=True), width, height, self.overlap).to(parts[0].dtype)
+        return blend_tiles(zip(self.grid, parts, strict=True), width, height, self.overlap).to(parts[0].dtype)

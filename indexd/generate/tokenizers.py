@@ -19,7 +19,7 @@ VOCABULARY_SIZE = 49408
 CONTEXT_TOKENS = 77
 
 
-def clip_tokenizers() -> tuple[CLIPTokenizer, CLIPTokenizer]:
+def build_clip_tokenizers() -> tuple[CLIPTokenizer, CLIPTokenizer]:
     """`tokenizer` and `tokenizer_2` of SDXL. Raises RenderFailed when open_clip's merges are not installed."""
     vocabulary, merges = _vocabulary()
 
@@ -40,7 +40,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
             "the CLIP vocabulary of open_clip is not installed, and the checkpoint has no tokenizers of its own; "
             "install open_clip_torch, or put a folder <name>.config with tokenizer/ and tokenizer_2/ beside it"
         )
-    letters = byte_letters()
+    letters = bytes_to_unicode()
     lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")
     pairs = [line.split() for line in lines[1 : VOCABULARY_SIZE - 2 * len(letters) - 2 + 1]]
     merges = [(left, right) for left, right in pairs]
@@ -49,7 +49,7 @@ def _vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {token: place for place, token in enumerate(tokens)}, merges
 
 
-def byte_letters() -> list[str]:
+def bytes_to_unicode() -> list[str]:
     """A printable character for each byte, in the vocabulary's order (GPT-2's): printable bytes first, then the others."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline
 
 from indexd.errors import RenderFailed
-from indexd.generate.pipeline import ROLE, Resident
+from indexd.generate.pipeline import GENERATOR_ROLE, ResidentPipeline
 from indexd.models.device import is_out_of_memory
 from indexd.models.identity import short_hash
 from indexd.worker.session import RenderSession
@@ -26,13 +26,15 @@ _KEEP_ALIVE_SECONDS = 600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Vae:
+class _LoadedVae:
     module: Any
     hash: str
 
 
 @contextmanager
-def with_vae(session: RenderSession, model: Resident, file: str | None) -> Iterator[tuple[Resident, str | None]]:
+def with_vae(
+    session: RenderSession, model: ResidentPipeline, file: str | None
+) -> Iterator[tuple[ResidentPipeline, str | None]]:
     """The model with the VAE of `file`, and the ten digits of that file's hash; None = the model as it is.
 
     Raises RenderFailed when the file cannot be read, or its weights have not the sizes of the model's own VAE.
@@ -46,13 +48,13 @@ def with_vae(session: RenderSession, model: Resident, file: str | None) -> Itera
     except OSError as error:
         raise RenderFailed(f"VAE {path.name} cannot be read: {error.strerror}") from error
     # The model's hash is in the key: the sizes and the scaling factor are those of its own VAE.
-    key = f"{ROLE} vae|{path}|{stamp}|{model.model_hash}|{model.device}|{own.dtype}"
-    load = partial(_load, path, own, model.device, session.settings.cache_folder)
-    with session.pool.lease(f"{ROLE} vae", key, load, _KEEP_ALIVE_SECONDS) as vae:
-        yield _dressed(model, vae.module), vae.hash
+    key = f"{GENERATOR_ROLE} vae|{path}|{stamp}|{model.model_hash}|{model.device}|{own.dtype}"
+    load = partial(_load_vae, path, own, model.device, session.settings.cache_folder)
+    with session.pool.lease(f"{GENERATOR_ROLE} vae", key, load, _KEEP_ALIVE_SECONDS) as vae:
+        yield _with_replaced_vae(model, vae.module), vae.hash
 
 
-def _dressed(model: Resident, vae: Any) -> Resident:
+def _with_replaced_vae(model: ResidentPipeline, vae: Any) -> ResidentPipeline:
     """The same modules around another VAE."""
     parts: dict[str, Any] = {**model.text_to_image.components, "vae": vae}
     flags: dict[str, Any] = {
@@ -65,7 +67,7 @@ def _dressed(model: Resident, vae: Any) -> Resident:
     return dataclasses.replace(model, text_to_image=pipelines[0], image_to_image=pipelines[1])
 
 
-def _load(path: Path, own: Any, device: torch.device, cache_folder: str) -> _Vae:
+def _load_vae(path: Path, own: Any, device: torch.device, cache_folder: str) -> _LoadedVae:
     try:
         with TemporaryDirectory() as folder:
             # The configuration is the model's own: the scaling factor belongs to its UNet.
@@ -81,4 +83,4 @@ def _load(path: Path, own: Any, device: torch.device, cache_folder: str) -> _Vae
         log.exception("loading %s", path)
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RenderFailed(f"VAE {path.name} does not fit this model or cannot be read: {reason}") from error
-    return _Vae(vae, short_hash(path, cache_folder))
+    return _LoadedVae(vae, short_hash(path, cache_folder))

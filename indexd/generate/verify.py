@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indexd.generate.pipeline import ROLE
+from indexd.generate.pipeline import GENERATOR_ROLE
 from indexd.generate.render import render
-from indexd.worker.calls import Render, Verified
+from indexd.worker.calls import ModelVerified, Render
 from indexd.worker.session import RenderSession
 
-_SIDE = 64
+_SIDE_PX = 64
 
 
-def verify_generator(session: RenderSession) -> Verified:
+def verify_generator(session: RenderSession) -> ModelVerified:
     """Raises what `render` raises: ModelOff, RenderFailed, OutOfMemory."""
-    spec = session.spec(ROLE)
+    spec = session.spec(GENERATOR_ROLE)
     recipe = {
         "kind": "txt2img",
         "prompt": "a picture of a cat",
         "seed": 0,
-        "width": _SIDE,
-        "height": _SIDE,
+        "width": _SIDE_PX,
+        "height": _SIDE_PX,
         "steps": 2,
         "cfg": 5.0,
         "sampler": "euler",
         "model": {"name": Path(spec.path).stem},
     }
     made = render(Render(recipe, spec.path), session)
-    detail = f"{_SIDE}x{_SIDE} in {made.seconds['denoise']:.1f} s, {made.recipe['dtype']} on {spec.device}, {spec.path}"
-    return Verified(f"{ROLE}/{made.recipe['model']['hash']}", detail)
+    detail = f"{_SIDE_PX}x{_SIDE_PX} in {made.seconds['denoise']:.1f} s, {made.recipe['dtype']} on {spec.device}, {spec.path}"
+    return ModelVerified(f"{GENERATOR_ROLE}/{made.recipe['model']['hash']}", detail)

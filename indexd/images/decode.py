@@ -14,13 +14,13 @@ from typing import BinaryIO
 from blake3 import blake3
 from PIL import Image, ImageOps, PngImagePlugin
 
-from indexd.errors import NotAPicture, NotRegular, is_machines_fault, raise_unless_away
+from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error, raise_transient_if_present
 from indexd.images.containers import png
-from indexd.images.containers.kinds import FORMATS
-from indexd.images.picture_hash import picture_hash
-from indexd.images.source import Source
-from indexd.images.thumbnail import shrunk, thumbnail_path, write_thumbnail
-from indexd.images.webp_stealth import hidden_in
+from indexd.images.containers.kinds import SUPPORTED_FORMATS
+from indexd.images.picture_hash import compute_perceptual_hash
+from indexd.images.source import ByteSource
+from indexd.images.thumbnail import shrink_image, thumbnail_path, write_thumbnail
+from indexd.images.webp_stealth import read_stealth_webp
 from indexd.watch.regular import open_regular
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
@@ -32,7 +32,7 @@ Image.MAX_IMAGE_PIXELS = PIXELS_MAX
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20
 PngImagePlugin.MAX_TEXT_MEMORY = 128 << 20
 
-_TRANSPARENT = frozenset(("RGBA", "LA", "PA", "RGBa", "La"))
+_ALPHA_MODES = frozenset(("RGBA", "LA", "PA", "RGBa", "La"))
 
 
 def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
@@ -45,55 +45,55 @@ def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
     problems: dict[int, str] = {}
     hashes: dict[int, bytes] = {}
     hidden: dict[int, str] = {}
-    for index, (path, content_hash) in enumerate(call.jobs):
+    for index, (path, content_hash) in enumerate(call.sources):
         try:
-            if (text := hidden_in(path)) is not None:
+            if (text := read_stealth_webp(path)) is not None:
                 hidden[index] = text
-            there = _thumbnail_there(thumbnail_path(call.folder, content_hash))
+            there = _load_thumbnail(thumbnail_path(call.folder, content_hash))
             if there is not None:
-                hashes[index] = picture_hash(there)
+                hashes[index] = compute_perceptual_hash(there)
                 continue
-            picture = _opened(path, near_px=call.size_px)
-        except (NotAPicture, NotRegular) as error:
+            picture = _load_image(path, min_side_px=call.size_px)
+        except (NotAnImage, NotRegularFile) as error:
             problems[index] = str(error)
             continue
         except OSError as error:
-            raise_unless_away(error, path)
+            raise_transient_if_present(error, path)
             problems[index] = error.strerror or str(error)
             continue
-        small = shrunk(picture, call.size_px)
+        small = shrink_image(picture, call.size_px)
         write_thumbnail(small, call.folder, content_hash, call.size_px)
-        hashes[index] = picture_hash(small)
+        hashes[index] = compute_perceptual_hash(small)
     return ThumbnailsMade(problems, hashes, hidden)
 
 
-def _thumbnail_there(target: Path) -> Image.Image | None:
+def _load_thumbnail(path: Path) -> Image.Image | None:
     """The thumbnail as it lies on disk; None when there is none, or a damaged one, which is then made again."""
     try:
-        with Image.open(target, formats=("WEBP",)) as opened:
+        with Image.open(path, formats=("WEBP",)) as opened:
             return opened.convert("RGBA" if opened.mode == "RGBA" else "RGB")
     except Exception:
         return None
 
 
-def thumbnail(path: bytes | str | Path, target_dir: Path | str, content_hash: bytes, size_px: int) -> Path:
+def create_thumbnail(path: bytes | str | Path, target_dir: Path | str, content_hash: bytes, size_px: int) -> Path:
     """The thumbnail of one picture, made now. Raises NotAPicture, NotRegular or OSError."""
-    return write_thumbnail(_opened(path, near_px=size_px), target_dir, content_hash, size_px)
+    return write_thumbnail(_load_image(path, min_side_px=size_px), target_dir, content_hash, size_px)
 
 
-def open_picture(path: bytes | str | Path) -> Image.Image:
+def open_image(path: bytes | str | Path) -> Image.Image:
     """The first frame of a picture, decoded, upright, 8-bit RGB (what is transparent lies on white).
 
     Raises NotAPicture(reason) where it cannot be decoded, NotRegular, or OSError where it cannot be read.
     """
-    picture = _opened(path)
+    picture = _load_image(path)
     if picture.mode != "RGBA":
         return picture
     white = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(white, picture).convert("RGB")
 
 
-def content_hash(path: bytes | str | Path) -> str:
+def hash_file_hex(path: bytes | str | Path) -> str:
     """blake3 of a regular file's bytes in hex. Raises NotRegular, OSError."""
     hasher = blake3()
     with open_regular(path) as file:
@@ -102,47 +102,47 @@ def content_hash(path: bytes | str | Path) -> str:
     return hasher.hexdigest()
 
 
-def _opened(path: bytes | str | Path, near_px: int | None = None) -> Image.Image:
+def _load_image(path: bytes | str | Path, min_side_px: int | None = None) -> Image.Image:
     """The first frame, upright, as RGB or RGBA. `near_px` lets a JPEG be decoded at a fraction of its size."""
     with open_regular(path) as file:
         try:
-            return _decoded(file, near_px)
-        except (NotAPicture, MemoryError):
+            return _decode_first_frame(file, min_side_px)
+        except (NotAnImage, MemoryError):
             raise  # too little memory says nothing of the picture
         except Exception as error:
-            if is_machines_fault(error):
+            if is_transient_os_error(error):
                 raise
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise NotAPicture(f"cannot be decoded: {text[:300]}") from error
+            raise NotAnImage(f"cannot be decoded: {text[:300]}") from error
 
 
-def _decoded(file: BinaryIO, near_px: int | None) -> Image.Image:
+def _decode_first_frame(file: BinaryIO, min_side_px: int | None) -> Image.Image:
     if file.read(len(png.SIGNATURE)) == png.SIGNATURE:
-        _refuse_damaged(file)
+        _check_png_checksums(file)
     file.seek(0)
     with warnings.catch_warnings():
         # Pillow warns of odd metadata and of sizes above the limit, which is checked here.
         warnings.simplefilter("ignore")
-        with Image.open(file, formats=FORMATS) as opened:
+        with Image.open(file, formats=SUPPORTED_FORMATS) as opened:
             width, height = opened.size
             if width * height > PIXELS_MAX:
-                raise NotAPicture(f"{width}x{height} pixels are more than are decoded ({PIXELS_MAX})")
-            if near_px is not None and opened.format == "JPEG":
-                opened.draft("RGB", (2 * near_px, 2 * near_px))
+                raise NotAnImage(f"{width}x{height} pixels are more than are decoded ({PIXELS_MAX})")
+            if min_side_px is not None and opened.format == "JPEG":
+                opened.draft("RGB", (2 * min_side_px, 2 * min_side_px))
             opened.load()
-            return ImageOps.exif_transpose(_eight_bit(opened))
+            return ImageOps.exif_transpose(_to_8bit(opened))
 
 
-def _refuse_damaged(file: BinaryIO) -> None:
+def _check_png_checksums(file: BinaryIO) -> None:
     """Pillow does not look at the checksums of a PNG's picture data and shows what is left of it."""
-    if png.has_damaged_pixels(Source(file, os.fstat(file.fileno()).st_size)):
-        raise NotAPicture("cannot be decoded: a checksum in the picture data is wrong")
+    if png.has_damaged_pixels(ByteSource(file, os.fstat(file.fileno()).st_size)):
+        raise NotAnImage("cannot be decoded: a checksum in the picture data is wrong")
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
+def _to_8bit(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
         # Pillow clips 16-bit grey at 255 when it converts; its high byte is what is seen.
-        return picture.convert("I").point(lambda level: level * (1 / 256)).convert("L").convert("RGB")
-    if picture.mode in _TRANSPARENT or "transparency" in picture.info:
-        return picture.convert("RGBA")
-    return picture.convert("RGB")
+        return image.convert("I").point(lambda level: level * (1 / 256)).convert("L").convert("RGB")
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("RGB")

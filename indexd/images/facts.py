@@ -15,7 +15,7 @@ class RawChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraUse:
+class MetadataLora:
     """One LoRA named in the metadata. Weights are signed; `text_weight` is None where the file states one weight only."""
 
     name: str
@@ -75,7 +75,7 @@ class DetailerUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class MetadataScore:
     """How a picture was judged when it was made; `model` is the revision that did it, None where none is needed."""
 
     name: str
@@ -102,7 +102,7 @@ class SamplerPass:
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
+class ImageMetadata:
     """What made the picture, as its own metadata says. None = not stated.
 
     `seed` is decimal text, because seeds go to 2**64 - 1 and SQLite integers do not. `is_ai` says how it is known
@@ -142,14 +142,14 @@ class Metadata:
     job: str | None = None
     input_hash: str | None = None
     created_at: float | None = None
-    loras: tuple[LoraUse, ...] = ()
+    loras: tuple[MetadataLora, ...] = ()
     controls: tuple[ControlUse, ...] = ()
     passes: tuple[SamplerPass, ...] = ()
     embeddings: tuple[EmbeddingUse, ...] = ()
     characters: tuple[CharacterPrompt, ...] = ()
     resources: tuple[ResourceUse, ...] = ()
     detailers: tuple[DetailerUse, ...] = ()
-    scores: tuple[Score, ...] = ()
+    scores: tuple[MetadataScore, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
     raw: tuple[RawChunk, ...] = field(default=(), repr=False)
     problem: str | None = None
@@ -166,4 +166,4 @@ class ImageFacts:
     width: int
     height: int
     frame_count: int
-    metadata: Metadata
+    metadata: ImageMetadata

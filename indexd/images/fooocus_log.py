@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 
-from indexd.images.containers.encodings import decoded
+from indexd.images.containers.encodings import decode_text
 from indexd.images.facts import RawChunk
-from indexd.images.text_beside import bytes_beside
-from indexd.watch.beside import LOG_NAME
+from indexd.images.text_beside import read_sidecar_bytes
+from indexd.watch.beside import FOOOCUS_LOG_NAME
 
-KEY = "sidecar:log.html"
+LOG_CHUNK_KEY = "sidecar:log.html"
 
 LOG_BYTES_MAX = 32 << 20
 """A day of pictures, a few thousand bytes each; what lies further down are the day's first ones."""
@@ -20,13 +20,13 @@ ENTRY_BYTES_MAX = 256 << 10
 _ENTRY = re.compile(rb"<div id=[\"'][^\"'<>]{1,300}[\"'] class=[\"']image-container[\"']")
 
 
-def logged(picture: bytes) -> RawChunk | None:
+def find_log_entry(image_path: bytes) -> RawChunk | None:
     """The entry of a picture (its path as bytes) in the log beside it, as it stands there; None where there is none.
 
     Raises OSError where the machine is at fault.
     """
-    folder, name = os.path.split(picture)
-    log = bytes_beside(os.path.join(folder, LOG_NAME), LOG_BYTES_MAX)
+    folder, name = os.path.split(image_path)
+    log = read_sidecar_bytes(os.path.join(folder, FOOOCUS_LOG_NAME), LOG_BYTES_MAX)
     if log is None:
         return None
     for quote in (b"'", b'"'):
@@ -39,6 +39,6 @@ def logged(picture: bytes) -> RawChunk | None:
             continue
         following = _ENTRY.search(log, place, start + ENTRY_BYTES_MAX)
         end = following.start() if following else start + ENTRY_BYTES_MAX
-        text, encoding = decoded(log[start:end])
-        return RawChunk(KEY, encoding, text)
+        text, encoding = decode_text(log[start:end])
+        return RawChunk(LOG_CHUNK_KEY, encoding, text)
     return None

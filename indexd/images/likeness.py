@@ -15,47 +15,47 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.errors import NotAPicture, NotRegular
-from indexd.images.decode import thumbnail
+from indexd.errors import NotAnImage, NotRegularFile
+from indexd.images.decode import create_thumbnail
 from indexd.images.thumbnail import thumbnail_path
-from indexd.worker.calls import ComparePictures, Look, PicturesCompared
+from indexd.worker.calls import ComparedImage, CompareImages, ImagesCompared
 
 GRID_PX = 128
 CELL_PX = 8
-AGREE_LEVELS = 6.0
+MAX_CELL_DIFFERENCE = 6.0
 """Mean difference of a cell, of 255, up to which it shows the same."""
-TEXTURE_LEVELS = 3.0
+MIN_TEXTURE_STDDEV = 3.0
 """Standard deviation above which there is something in a cell."""
-LEAST_TEXTURED = 8
-SAME_SHARE = 0.8
-PROPORTION_TOLERANCE = 0.02
+MIN_TEXTURED_CELLS = 8
+MIN_MATCHING_SHARE = 0.8
+ASPECT_RATIO_TOLERANCE = 0.02
 
-Levels = NDArray[np.float32]
+PixelLevels = NDArray[np.float32]
 
 
-def compare_pictures(call: ComparePictures) -> PicturesCompared:
+def compare_images(call: CompareImages) -> ImagesCompared:
     """For each pair whether it is one picture; a thumbnail that is lacking is made where its file is still there.
 
     Raises OSError where the folder of thumbnails cannot be written.
     """
-    return PicturesCompared(tuple(_verdict(old, new, call.folder, call.size_px) for old, new in call.pairs))
+    return ImagesCompared(tuple(_compare_pair(old, new, call.folder, call.size_px) for old, new in call.pairs))
 
 
-def is_same_picture(one: Image.Image, other: Image.Image) -> bool:
+def is_same_image(one: Image.Image, other: Image.Image) -> bool:
     """Whether two pictures (RGB or RGBA, any size) show the same: not another crop, colour, or half of it repainted."""
-    if abs(one.width * other.height - other.width * one.height) > PROPORTION_TOLERANCE * one.width * other.height:
+    if abs(one.width * other.height - other.width * one.height) > ASPECT_RATIO_TOLERANCE * one.width * other.height:
         return False
     longer = max(one.size)
     size = tuple(max(CELL_PX, round(side * GRID_PX / longer / CELL_PX) * CELL_PX) for side in one.size)
-    first, second = (_cells(picture, (size[0], size[1])) for picture in (one, other))
-    agree = np.abs(first - second).mean(axis=(1, 2)) <= AGREE_LEVELS
-    textured = np.maximum(first.std(axis=1), second.std(axis=1)).max(axis=1) > TEXTURE_LEVELS
-    if textured.sum() < LEAST_TEXTURED:
+    first, second = (_split_into_cells(picture, (size[0], size[1])) for picture in (one, other))
+    agree = np.abs(first - second).mean(axis=(1, 2)) <= MAX_CELL_DIFFERENCE
+    textured = np.maximum(first.std(axis=1), second.std(axis=1)).max(axis=1) > MIN_TEXTURE_STDDEV
+    if textured.sum() < MIN_TEXTURED_CELLS:
         return bool(agree.all())
-    return bool(agree[textured].mean() >= SAME_SHARE and agree.mean() >= SAME_SHARE)
+    return bool(agree[textured].mean() >= MIN_MATCHING_SHARE and agree.mean() >= MIN_MATCHING_SHARE)
 
 
-def _verdict(old: Look, new: Look, folder: str, size_px: int) -> bool | str:
+def _compare_pair(old: ComparedImage, new: ComparedImage, folder: str, size_px: int) -> bool | str:
     thumbnails = []
     for look, name in ((old, "old"), (new, "new")):
         path = thumbnail_path(folder, look.content_hash)
@@ -63,25 +63,25 @@ def _verdict(old: Look, new: Look, folder: str, size_px: int) -> bool | str:
             if not path.exists() or not path.stat().st_size:
                 if look.path is None or not os.path.exists(look.path):
                     return f"unseen {name}"
-                thumbnail(look.path, folder, look.content_hash, size_px)
+                create_thumbnail(look.path, folder, look.content_hash, size_px)
             thumbnails.append(path.read_bytes())
-        except (NotAPicture, NotRegular):
+        except (NotAnImage, NotRegularFile):
             # What cannot be decoded is not the picture that could be; it need not be looked at again.
             return False if look is new else "unseen old"
-    return thumbnails[0] == thumbnails[1] or _alike(old, new, folder)
+    return thumbnails[0] == thumbnails[1] or _thumbnails_match(old, new, folder)
 
 
-def _alike(old: Look, new: Look, folder: str) -> bool:
+def _thumbnails_match(old: ComparedImage, new: ComparedImage, folder: str) -> bool:
     with (
         Image.open(thumbnail_path(folder, old.content_hash), formats=("WEBP",)) as one,
         Image.open(thumbnail_path(folder, new.content_hash), formats=("WEBP",)) as other,
     ):
-        return is_same_picture(one, other)
+        return is_same_image(one, other)
 
 
-def _cells(picture: Image.Image, size: tuple[int, int]) -> Levels:
+def _split_into_cells(image: Image.Image, size: tuple[int, int]) -> PixelLevels:
     """The picture at `size`, cut into cells: float32 (cells, CELL_PX * CELL_PX, channels), see-through as a channel."""
-    small = picture.convert("RGBA").resize(size, Image.Resampling.BOX)
+    small = image.convert("RGBA").resize(size, Image.Resampling.BOX)
     levels = np.asarray(small, dtype=np.float32)
     across, down = size[0] // CELL_PX, size[1] // CELL_PX
     cells = levels.reshape(down, CELL_PX, across, CELL_PX, 4).swapaxes(1, 2)

@@ -13,52 +13,52 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-VERSION = "1"
+HASH_VERSION = "1"
 """Goes up whenever the same picture would get another hash: hashes of different versions are never compared."""
 HASH_BYTES = 64
-BIT_BYTES = 32
+LUMA_HASH_BYTES = 32
 
-_SIDE = 64
+_SIDE_PX = 64
 _FREQUENCIES = 256
-_CELLS = 4
+_COLOR_GRID_SIDE = 4
 # In grey levels of the orthonormal transform. Weaker frequencies are what encoders leave or take away; counted as signs
 # they are noise: with 0 instead of 4, one in forty copies at JPEG 50 was lost, and flat pictures had random hashes.
 _DEAD_ZONE = 4.0
 # Fewer frequencies than this are a flat ground, a frame gone black, a plain gradient: nothing to recognise it by.
-_LEAST_ONES = 24
+_MIN_SET_BITS = 24
 
 
-def picture_hash(picture: Image.Image) -> bytes:
+def compute_perceptual_hash(image: Image.Image) -> bytes:
     """The hash of a picture in mode RGB or RGBA (64 bytes), or b"" where it is too plain to be recognised.
 
     256 to 512 pixels on the longer side are enough; a thumbnail gives the same hash as the picture within a few bits.
     """
-    flat = _on_white(picture)
-    small = flat.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    basis, rows, columns = _basis()
+    flat = _flatten_on_white(image)
+    small = flat.convert("L").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.LANCZOS)
+    basis, rows, columns = _cosine_basis()
     levels = np.asarray(small, np.float32)
     strengths = (basis @ levels @ basis.T)[rows, columns]
     bits = strengths > _DEAD_ZONE
-    if int(bits.sum()) < _LEAST_ONES:
+    if int(bits.sum()) < _MIN_SET_BITS:
         return b""
-    cells = flat.convert("YCbCr").resize((_CELLS, _CELLS), Image.Resampling.BOX)
+    cells = flat.convert("YCbCr").resize((_COLOR_GRID_SIDE, _COLOR_GRID_SIDE), Image.Resampling.BOX)
     return np.packbits(bits).tobytes() + np.asarray(cells, np.uint8)[:, :, 1:].tobytes()
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    if picture.mode != "RGBA":
-        return picture.convert("RGB")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+def _flatten_on_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 @cache
-def _basis() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+def _cosine_basis() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """The cosines, float32 (k, 64), and row and column of the frequencies that are kept, the lowest first.
 
     The mean brightness, at (0, 0), is left out.
     """
-    waves = ((row, column) for row in range(_SIDE) for column in range(_SIDE) if row or column)
+    waves = ((row, column) for row in range(_SIDE_PX) for column in range(_SIDE_PX) if row or column)
     kept = np.array(sorted(waves, key=lambda wave: (sum(wave), abs(wave[0] - wave[1]), wave))[:_FREQUENCIES])
     count = int(kept.max()) + 1
-    angle = np.pi * np.arange(count)[:, None] * (2 * np.arange(_SIDE)[None, :] + 1) / (2 * _SIDE)
-    return (np.cos(angle) * np.sqrt(2 / _SIDE)).astype(np.float32), kept[:, 0], kept[:, 1]
+    angle = np.pi * np.arange(count)[:, None] * (2 * np.arange(_SIDE_PX)[None, :] + 1) / (2 * _SIDE_PX)
+    return (np.cos(angle) * np.sqrt(2 / _SIDE_PX)).astype(np.float32), kept[:, 0], kept[:, 1]

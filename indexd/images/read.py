@@ -6,18 +6,20 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from indexd.errors import NotAPicture, is_machines_fault
+from indexd.errors import NotAnImage, is_transient_os_error
 from indexd.images.containers.kinds import read_container
-from indexd.images.containers.png_stealth import hidden_text
+from indexd.images.containers.png_stealth import read_stealth_png
 from indexd.images.containers.texts import Container
-from indexd.images.facts import ImageFacts, Metadata, RawChunk
-from indexd.images.metadata import parse
-from indexd.images.source import Source, hashed
+from indexd.images.facts import ImageFacts, ImageMetadata, RawChunk
+from indexd.images.metadata import parse_metadata
+from indexd.images.source import ByteSource, hash_and_open
 
 log = logging.getLogger(__name__)
 
 
-def read(file: BinaryIO, size: int, name: str, beside: Callable[[], Sequence[RawChunk]] = tuple) -> ImageFacts:
+def read_image(
+    file: BinaryIO, size: int, name: str, read_sidecars: Callable[[], Sequence[RawChunk]] = tuple
+) -> ImageFacts:
     """The facts of a picture whose file stands at its beginning and is `size` bytes long.
 
     `name` is only used in log lines: the format is told by the content. Raises NotAPicture(reason) for everything
@@ -26,18 +28,18 @@ def read(file: BinaryIO, size: int, name: str, beside: Callable[[], Sequence[Raw
     picture itself does not say what made it. Reads the file once, plus what lies around its texts. Raises OSError where the
     machine is at fault and no picture.
     """
-    content_hash, source = hashed(file, size)
+    content_hash, source = hash_and_open(file, size)
     try:
         container = read_container(source)
-        metadata = _metadata(source, container, beside)
-    except NotAPicture:
+        metadata = _parse_texts(source, container, read_sidecars)
+    except NotAnImage:
         raise
     except Exception as error:
-        if is_machines_fault(error):
+        if is_transient_os_error(error):
             raise
         # A bug in a container reader must cost one file, not the daemon; the traceback is what repairs it.
         log.exception("reading the header of %s failed", name)
-        raise NotAPicture(f"reading the header failed ({type(error).__name__})") from error
+        raise NotAnImage(f"reading the header failed ({type(error).__name__})") from error
     return ImageFacts(
         content_hash=content_hash,
         byte_count=source.size,
@@ -49,11 +51,13 @@ def read(file: BinaryIO, size: int, name: str, beside: Callable[[], Sequence[Raw
     )
 
 
-def _metadata(source: Source, container: Container, beside: Callable[[], Sequence[RawChunk]]) -> Metadata:
+def _parse_texts(
+    source: ByteSource, container: Container, read_sidecars: Callable[[], Sequence[RawChunk]]
+) -> ImageMetadata:
     """What the texts say; then what is hidden in the pixels; then what lies beside the file."""
-    metadata = parse(container.chunks, container.problems)
-    if metadata.is_ai is None and container.format == "PNG" and (hidden := hidden_text(source)) is not None:
-        metadata = parse((*container.chunks, hidden), container.problems)
-    if metadata.is_ai is None and (more := beside()):
-        metadata = parse((*container.chunks, *more), container.problems)
+    metadata = parse_metadata(container.chunks, container.problems)
+    if metadata.is_ai is None and container.format == "PNG" and (hidden := read_stealth_png(source)) is not None:
+        metadata = parse_metadata((*container.chunks, hidden), container.problems)
+    if metadata.is_ai is None and (more := read_sidecars()):
+        metadata = parse_metadata((*container.chunks, *more), container.problems)
     return metadata

@@ -13,7 +13,7 @@ from PIL import Image
 
 SHARPNESS_PX = 112
 GOOD_SIZE_PX = 112
-HALF_SHARPNESS = 100.0
+HALF_SCORE_SHARPNESS = 100.0
 
 
 def sharpness(region: Image.Image) -> float:
@@ -27,7 +27,11 @@ def sharpness(region: Image.Image) -> float:
     return float(laplacian.var())
 
 
-def quality(size_px: int, sharp: float, confidence: float) -> float:
+def face_quality(size_px: int, sharpness_value: float, confidence: float) -> float:
     """0 (useless) to 1, from the shorter side in pixels, the sharpness and the detector's confidence."""
-    shares = min(1.0, size_px / GOOD_SIZE_PX), sharp / (sharp + HALF_SHARPNESS), min(1.0, confidence)
+    shares = (
+        min(1.0, size_px / GOOD_SIZE_PX),
+        sharpness_value / (sharpness_value + HALF_SCORE_SHARPNESS),
+        min(1.0, confidence),
+    )
     return float(np.prod(shares) ** (1 / 3))

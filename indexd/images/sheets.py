@@ -8,13 +8,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from indexd.errors import IndexdError
-from indexd.images.containers.kinds import FORMATS
+from indexd.images.containers.kinds import SUPPORTED_FORMATS
 
 GAP_PX = 8
-BACKGROUND, FRAME, INK, FAINT = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
+BACKGROUND, CELL_BACKGROUND, TEXT_COLOR, MUTED_TEXT_COLOR = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
 
 
-class Page:
+class ImageGrid:
     """Square cells of `cell_px` with `caption_px` below each, in a grid of `columns` x `rows`; `title_px` stand above a row."""
 
     def __init__(self, columns: int, rows: int, cell_px: int, caption_px: int, font_px: int, title_px: int = 0) -> None:
@@ -29,29 +29,31 @@ class Page:
         self._draw = ImageDraw.Draw(self._image)
         self._font = ImageFont.load_default(font_px)
 
-    def title(self, row: int, text: str) -> None:
+    def draw_title(self, row: int, text: str) -> None:
         """A line above a row."""
-        self._draw.text((GAP_PX, GAP_PX + row * self._row_px + 4), text, INK, self._font)
+        self._draw.text((GAP_PX, GAP_PX + row * self._row_px + 4), text, TEXT_COLOR, self._font)
 
-    def cell(self, place: int, picture: Image.Image | None, upper: str, lower: str, framed: str | None = None) -> None:
+    def draw_cell(
+        self, index: int, image: Image.Image | None, first_line: str, second_line: str, frame_color: str | None = None
+    ) -> None:
         """Fill cell `place`, counted by rows: the picture in its middle (None = empty), two lines, a frame in a colour."""
-        row, column = divmod(place, self.columns)
+        row, column = divmod(index, self.columns)
         side = self._cell_px
         x, y = GAP_PX + column * (side + GAP_PX), GAP_PX + row * self._row_px + self._title_px
         square = (x, y, x + side - 1, y + side - 1)
-        self._draw.rectangle(square, fill=FRAME)
-        if picture is not None:
-            self._image.paste(picture, (x + (side - picture.width) // 2, y + (side - picture.height) // 2))
-        if framed is not None:
-            self._draw.rectangle(square, outline=framed, width=3)
-        self._draw.text((x, y + side + 3), self._shortened(upper), INK, self._font)
-        self._draw.text((x, y + side + self._font_px + 7), self._shortened(lower), FAINT, self._font)
+        self._draw.rectangle(square, fill=CELL_BACKGROUND)
+        if image is not None:
+            self._image.paste(image, (x + (side - image.width) // 2, y + (side - image.height) // 2))
+        if frame_color is not None:
+            self._draw.rectangle(square, outline=frame_color, width=3)
+        self._draw.text((x, y + side + 3), self._ellipsize(first_line), TEXT_COLOR, self._font)
+        self._draw.text((x, y + side + self._font_px + 7), self._ellipsize(second_line), MUTED_TEXT_COLOR, self._font)
 
     def save(self, target: Path) -> None:
         """Write the sheet, whole or not at all. Raises IndexdError when it cannot be written."""
-        save_page(self._image, target, "sheet")
+        save_png(self._image, target, "sheet")
 
-    def _shortened(self, text: str) -> str:
+    def _ellipsize(self, text: str) -> str:
         # A file's name may hold them, and what is measured must be one line.
         text = text.replace("\n", " ")
         keep = len(text)
@@ -62,13 +64,13 @@ class Page:
         return shown
 
 
-def small_picture(thumbnail: Path, path: str | None, size_px: int) -> Image.Image | None:
+def load_small_image(thumbnail: Path, path: str | None, size_px: int) -> Image.Image | None:
     """The picture within `size_px` square: from its thumbnail, else from its file; None when neither can be opened."""
     for source in (thumbnail, Path(path) if path else None):
         if source is None or not source.is_file():
             continue
         try:
-            with Image.open(source, formats=FORMATS) as opened:
+            with Image.open(source, formats=SUPPORTED_FORMATS) as opened:
                 opened.draft("RGB", (size_px, size_px))
                 small = opened.convert("RGB")
         except Exception:
@@ -79,13 +81,13 @@ def small_picture(thumbnail: Path, path: str | None, size_px: int) -> Image.Imag
     return None
 
 
-def save_page(page: Image.Image, target: Path, what: str) -> None:
+def save_png(image: Image.Image, target: Path, description: str) -> None:
     """Write a page as PNG, whole or not at all. Raises IndexdError naming `what` when it cannot be written."""
     # The first part of the name is hidden and ends as temporary files do, so that a watched folder ignores it.
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        page.save(partial, "PNG")
+        image.save(partial, "PNG")
         os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise IndexdError(f"cannot write the {what} {target}: {error.strerror or error}") from None
+        raise IndexdError(f"cannot write the {description} {target}: {error.strerror or error}") from None

@@ -8,17 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from indexd.images.containers.encodings import decoded
-from indexd.images.facts import Metadata, RawChunk
-from indexd.images.fooocus_log import logged
-from indexd.images.text_beside import bytes_beside
+from indexd.images.containers.encodings import decode_text
+from indexd.images.facts import ImageMetadata, RawChunk
+from indexd.images.fooocus_log import find_log_entry
+from indexd.images.text_beside import read_sidecar_bytes
 
 SIDECAR_BYTES_MAX = 1 << 20
 
-KEYS = "sidecar:"
+SIDECAR_KEY_PREFIX = "sidecar:"
 """What the keys of all such texts begin with."""
 
-_ENDINGS = (
+_SUFFIXES = (
     (b".txt", "sidecar:txt"),
     (b".json", "sidecar:json"),
     (b".swarm.json", "sidecar:json"),
@@ -26,23 +26,23 @@ _ENDINGS = (
 )
 
 
-def is_from_beside(metadata: Metadata) -> bool:
+def is_from_sidecar(metadata: ImageMetadata) -> bool:
     """Whether all that is known of a picture's making stands beside it."""
-    return (metadata.source or "").startswith(KEYS)
+    return (metadata.source or "").startswith(SIDECAR_KEY_PREFIX)
 
 
-def sidecars(picture: bytes) -> Sequence[RawChunk]:
+def read_sidecars(image_path: bytes) -> Sequence[RawChunk]:
     """The texts beside a picture (its path as bytes); what cannot be opened is not there.
 
     Raises OSError where the machine is at fault: what stands in them would never be looked for again.
     """
-    stem = os.path.splitext(picture)[0]
+    stem = os.path.splitext(image_path)[0]
     chunks = []
-    for ending, key in _ENDINGS:
-        raw = bytes_beside(stem + ending, SIDECAR_BYTES_MAX + 1)
+    for ending, key in _SUFFIXES:
+        raw = read_sidecar_bytes(stem + ending, SIDECAR_BYTES_MAX + 1)
         if raw and len(raw) <= SIDECAR_BYTES_MAX:
-            text, encoding = decoded(raw.removeprefix(b"\xef\xbb\xbf"))
+            text, encoding = decode_text(raw.removeprefix(b"\xef\xbb\xbf"))
             chunks.append(RawChunk(key, encoding, text))
-    if (entry := logged(picture)) is not None:
+    if (entry := find_log_entry(image_path)) is not None:
         chunks.append(entry)
     return chunks

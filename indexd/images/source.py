@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from indexd.errors import NotAPicture
+from indexd.errors import NotAnImage
 
 IN_MEMORY_BYTES_MAX = 32 << 20
 """Files up to this size are read once and kept; larger ones are hashed in blocks and read again where needed."""
@@ -18,7 +18,7 @@ READ_BYTES_MAX = 64 << 20
 _BLOCK_BYTES = 4 << 20
 
 
-class Source:
+class ByteSource:
     """The bytes of one file, by offset. `size` is the number of bytes that are really there."""
 
     __slots__ = ("_data", "_file", "size")
@@ -29,11 +29,11 @@ class Source:
         self.size = size
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> Source:
+    def from_bytes(cls, data: bytes) -> ByteSource:
         """A source over bytes that are already in memory."""
         return cls(io.BytesIO(), len(data), data)
 
-    def at(self, offset: int, count: int) -> bytes:
+    def read_at(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset`; fewer (or none) where the file ends, at most READ_BYTES_MAX."""
         if offset < 0 or count <= 0 or offset >= self.size:
             return b""
@@ -44,23 +44,23 @@ class Source:
         return self._file.read(count)
 
 
-def hashed(file: BinaryIO, size: int) -> tuple[bytes, Source]:
+def hash_and_open(file: BinaryIO, size: int) -> tuple[bytes, ByteSource]:
     """The blake3 of a whole file (32 bytes) and a source over it. The file is read once from where it stands.
 
     Raises NotAPicture when the file has another length than `size`: somebody is writing to it.
     """
     if size <= IN_MEMORY_BYTES_MAX:
         data = file.read(size + 1)
-        _same_size(len(data), size)
-        return blake3(data).digest(), Source(file, size, data)
+        _check_size(len(data), size)
+        return blake3(data).digest(), ByteSource(file, size, data)
     hasher, count = blake3(), 0
     while block := file.read(_BLOCK_BYTES):
         hasher.update(block)
         count += len(block)
-    _same_size(count, size)
-    return hasher.digest(), Source(file, size)
+    _check_size(count, size)
+    return hasher.digest(), ByteSource(file, size)
 
 
-def _same_size(found: int, expected: int) -> None:
+def _check_size(found: int, expected: int) -> None:
     if found != expected:
-        raise NotAPicture(f"the file changed while it was read ({expected} bytes expected, {found} or more found)")
+        raise NotAnImage(f"the file changed while it was read ({expected} bytes expected, {found} or more found)")

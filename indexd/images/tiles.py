@@ -21,20 +21,20 @@ class Tile:
         return self.left, self.top, self.right, self.bottom
 
 
-def tiles(width: int, height: int, side: int, overlap: int, step: int = 1) -> list[Tile]:
+def split_into_tiles(width: int, height: int, tile_px: int, overlap_px: int, step: int = 1) -> list[Tile]:
     """Tiles of `side` x `side` (less where the picture is smaller) that cover width x height, row by row from the left.
 
     They are spread evenly and overlap by `overlap` at least, save for what rounding to multiples of `step` takes; all
     lengths must be multiples of `step` then.
     """
-    columns, rows = starts(width, side, overlap, step), starts(height, side, overlap, step)
-    return [Tile(left, top, min(left + side, width), min(top + side, height)) for top in rows for left in columns]
+    columns, rows = tile_offsets(width, tile_px, overlap_px, step), tile_offsets(height, tile_px, overlap_px, step)
+    return [Tile(left, top, min(left + tile_px, width), min(top + tile_px, height)) for top in rows for left in columns]
 
 
-def starts(length: int, side: int, overlap: int, step: int = 1) -> list[int]:
+def tile_offsets(length: int, tile_px: int, overlap_px: int, step: int = 1) -> list[int]:
     """Where the tiles along one edge begin, in rising order."""
-    if length <= side:
+    if length <= tile_px:
         return [0]
-    count = math.ceil((length - overlap) / (side - overlap))
-    last = length - side
+    count = math.ceil((length - overlap_px) / (tile_px - overlap_px))
+    last = length - tile_px
     return [round(last * index / (count - 1) / step) * step for index in range(count)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from indexd.errors import is_machines_fault
+from indexd.errors import is_transient_os_error
 from indexd.images.containers import stealth, webp
 from indexd.images.containers.texts import TEXTS_BYTES_MAX
 from indexd.watch.regular import open_regular
@@ -18,7 +18,7 @@ PIXELS_MAX = 1 << 26
 """8192 x 8192: no generator hides a text in more."""
 
 
-def hidden_in(path: bytes) -> str | None:
+def read_stealth_webp(path: bytes) -> str | None:
     """The text hidden in a lossless WebP with alpha; None for every other file, and where it cannot be decoded.
 
     Raises OSError where the machine is at fault.
@@ -33,7 +33,7 @@ def hidden_in(path: bytes) -> str | None:
                     return None
                 pixels = np.asarray(opened)
     except Exception as error:
-        if is_machines_fault(error):
+        if is_transient_os_error(error):
             raise
         # Whatever is wrong with it, the thumbnail says so.
         return None
@@ -49,6 +49,6 @@ def hidden_in(path: bytes) -> str | None:
             lowest = pixels[:, :columns][:, :, list(planes)] & 1
             return np.packbits(lowest.transpose(1, 0, 2).ravel()[:count]).tobytes()
 
-        if (text := stealth.read(kind, bits)) is not None:
+        if (text := stealth.read_stealth_payload(kind, bits)) is not None:
             return text[0]
     return None

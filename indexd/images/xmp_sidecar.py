@@ -17,31 +17,31 @@ from xml.sax.saxutils import escape
 
 from blake3 import blake3
 
-from indexd.errors import IndexdError, NotRegular
+from indexd.errors import IndexdError, NotRegularFile
 from indexd.watch.regular import open_regular
 
-Naming = Literal["full", "stem"]
-Outcome = Literal["written", "unchanged", "foreign"]
+SidecarNaming = Literal["full", "stem"]
+SidecarOutcome = Literal["written", "unchanged", "foreign"]
 SIDECAR_BYTES_MAX = 1 << 20
-_MARK = b"<!-- written by indexd, "
+_SIGNATURE_COMMENT = b"<!-- written by indexd, "
 _SEPARATOR_IN_NAME = "\N{BROKEN BAR}"
 
 
-def sidecar_path(picture: bytes, naming: Naming) -> bytes:
+def xmp_sidecar_path(image_path: bytes, naming: SidecarNaming) -> bytes:
     """`x.png.xmp` ("full": no two pictures share it) or `x.xmp` ("stem": what Lightroom looks for)."""
-    return (picture if naming == "full" else os.path.splitext(picture)[0]) + b".xmp"
+    return (image_path if naming == "full" else os.path.splitext(image_path)[0]) + b".xmp"
 
 
-def sidecar_text(rating: int | None, tags: Sequence[str], note: str | None) -> bytes:
+def render_xmp_sidecar(rating: int | None, tags: Sequence[str], note: str | None) -> bytes:
     """The whole sidecar. The same marks give the same bytes."""
     levels = {level: None for tag in sorted(tags) for level in tag.split("/")}
     paths = [tag.replace("|", _SEPARATOR_IN_NAME).replace("/", "|") for tag in sorted(tags)]
     rated = f' xmp:Rating="{rating}"' if rating is not None else ""
     body = "".join(
         (
-            _bag("dc:subject", list(levels)),
-            _bag("lr:hierarchicalSubject", paths),
-            f'   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{_xml(note)}</rdf:li></rdf:Alt></dc:description>\n'
+            _rdf_bag("dc:subject", list(levels)),
+            _rdf_bag("lr:hierarchicalSubject", paths),
+            f'   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{_escape_xml(note)}</rdf:li></rdf:Alt></dc:description>\n'
             if note
             else "",
         )
@@ -58,21 +58,21 @@ def sidecar_text(rating: int | None, tags: Sequence[str], note: str | None) -> b
 </x:xmpmeta>
 <?xpacket end="w"?>
 """.encode()
-    return text + _MARK + blake3(text).hexdigest().encode() + b" -->\n"
+    return text + _SIGNATURE_COMMENT + blake3(text).hexdigest().encode() + b" -->\n"
 
 
-def write_sidecar(path: bytes, content: bytes) -> Outcome:
+def write_xmp_sidecar(path: bytes, content: bytes) -> SidecarOutcome:
     """Write the sidecar unless another program's is there. Raises OSError where the folder refuses.
 
     Whole or not at all; a sidecar that appears meanwhile is not written over.
     """
     try:
-        before: bytes | None = _read(path)
+        before: bytes | None = _read_existing(path)
     except FileNotFoundError:
         before = None
     if before == content:
         return "unchanged"
-    if before is not None and not is_ours(before):
+    if before is not None and not is_written_by_indexd(before):
         return "foreign"
     unfinished = path + b".indexd-part"
     try:
@@ -83,19 +83,19 @@ def write_sidecar(path: bytes, content: bytes) -> Outcome:
         if before is not None:
             os.replace(unfinished, path)
             return "written"
-        return "written" if _put(unfinished, path) else "foreign"
+        return "written" if _link_if_absent(unfinished, path) else "foreign"
     finally:
         with contextlib.suppress(OSError):
             os.unlink(unfinished)
 
 
-def is_ours(content: bytes) -> bool:
+def is_written_by_indexd(content: bytes) -> bool:
     """Whether we wrote this, and nobody changed it since."""
-    text, mark, rest = content.rpartition(_MARK)
+    text, mark, rest = content.rpartition(_SIGNATURE_COMMENT)
     return bool(mark) and rest == blake3(text).hexdigest().encode() + b" -->\n"
 
 
-def _put(unfinished: bytes, path: bytes) -> bool:
+def _link_if_absent(unfinished: bytes, path: bytes) -> bool:
     """Give the file its name; False when something has that name by now."""
     try:
         os.link(unfinished, path)
@@ -109,25 +109,25 @@ def _put(unfinished: bytes, path: bytes) -> bool:
     return True
 
 
-def _read(path: bytes) -> bytes:
+def _read_existing(path: bytes) -> bytes:
     """What stands there; what cannot be read as a small regular file (a link, a folder) is some other program's."""
     try:
         with open_regular(path) as file:
             return file.read(SIDECAR_BYTES_MAX + 1)
     except FileNotFoundError:
         raise
-    except (OSError, NotRegular, IndexdError):
+    except (OSError, NotRegularFile, IndexdError):
         return b"?"
 
 
-def _bag(name: str, words: Sequence[str]) -> str:
+def _rdf_bag(name: str, words: Sequence[str]) -> str:
     if not words:
         return ""
-    items = "".join(f"<rdf:li>{_xml(word)}</rdf:li>" for word in words)
+    items = "".join(f"<rdf:li>{_escape_xml(word)}</rdf:li>" for word in words)
     return f"   <{name}><rdf:Bag>{items}</rdf:Bag></{name}>\n"
 
 
-def _xml(text: str) -> str:
+def _escape_xml(text: str) -> str:
     """Escaped, and without the characters that no XML 1.0 may hold."""
     plain = "".join(one for one in text if one in "\t\n\r" or (one >= "\x20" and one not in "\ufffe\uffff"))
     return escape(plain.encode("utf-8", "replace").decode())

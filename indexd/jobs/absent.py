@@ -5,42 +5,42 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from indexd.jobs.setbacks import Setback
+from indexd.jobs.setbacks import Blocked
 
 log = logging.getLogger(__name__)
 
 
-class AbsentModels:
+class BlockedJobs:
     """Which jobs wait, for what, and when to look again. In memory: a new process finds the same out by itself."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, Setback] = {}
+        self._blocked: dict[int, Blocked] = {}
 
-    def hold(self, job_id: int, setback: Setback, now: float) -> None:
+    def block(self, job_id: int, blocked: Blocked, now: float) -> None:
         """Leave the job alone until the setback is cured."""
-        if job_id not in self._waiting:
-            log.warning("job %d waits: %s", job_id, setback.reason)
-            setback.next_probe(now)
-            self._waiting[job_id] = setback
+        if job_id not in self._blocked:
+            log.warning("job %d waits: %s", job_id, blocked.reason)
+            blocked.schedule_next_check(now)
+            self._blocked[job_id] = blocked
 
-    def probe(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Let go of the jobs whose cause is gone, where it is time to look."""
-        for job_id, setback in list(self._waiting.items()):
-            if not setback.due(now):
+        for job_id, setback in list(self._blocked.items()):
+            if not setback.is_due(now):
                 continue
-            if setback.cured():
-                del self._waiting[job_id]
+            if setback.is_resolved():
+                del self._blocked[job_id]
             else:
-                setback.next_probe(now)
+                setback.schedule_next_check(now)
 
-    def jobs(self) -> Collection[int]:
+    def job_ids(self) -> Collection[int]:
         """The jobs that wait."""
-        return self._waiting.keys()
+        return self._blocked.keys()
 
     def reason(self) -> str:
         """Why the one that has waited longest waits."""
-        return next(iter(self._waiting.values())).reason
+        return next(iter(self._blocked.values())).reason
 
-    def probe_at(self) -> float:
+    def next_check_at(self) -> float:
         """When to look next."""
-        return min(setback.probe_at for setback in self._waiting.values())
+        return min(setback.next_check_at for setback in self._blocked.values())

@@ -24,5 +24,5 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftAlone:
+class Ignored:
     """The file is no job file: another ending, or not at the top of the inbox, or gone."""

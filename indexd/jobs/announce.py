@@ -19,48 +19,48 @@ from pathlib import Path
 from typing import IO, Any
 
 from indexd.errors import StoreError
-from indexd.jobs.facade import Jobs
+from indexd.jobs.facade import JobService
 from indexd.store.ledger import JobLedger
 from indexd.store.records import JobRow
 from indexd.watch.paths import display
 from indexd_schemas.durations import parse_duration
-from indexd_schemas.settings import Notify
+from indexd_schemas.settings import NotifySettings
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 2.0
 RETRY_SECONDS = 30.0
-LAST_WORDS_BYTES = 500
-VALUE_CHARACTERS = 2000
-_WORD = re.compile(r"\{(\w+)\}")
-_SCRIPTS = (".bat", ".cmd")
+OUTPUT_TAIL_BYTES = 500
+MAX_VALUE_CHARACTERS = 2000
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_SCRIPT_SUFFIXES = (".bat", ".cmd")
 
 
-class Announcer:
+class Notifier:
     """Tells of ended jobs between `start` and `stop`; without a command it does nothing."""
 
-    def __init__(self, ledger: JobLedger, jobs: Jobs, notify: Notify) -> None:
+    def __init__(self, ledger: JobLedger, jobs: JobService, notify: NotifySettings) -> None:
         self._ledger = ledger
         self._command = notify.command
-        self._seconds = parse_duration(notify.time_limit) or 30.0
+        self._time_limit_seconds = parse_duration(notify.time_limit) or 30.0
         self._wake = threading.Event()
-        self._leaving = threading.Event()
+        self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._complaint = ""
+        self._last_warning = ""
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
-        jobs.listen_to_ends(self._wake.set)
+        jobs.on_finished(self._wake.set)
 
     def start(self) -> None:
         """Tell of what ended and was not told of, then of what ends."""
         if not self._command:
-            self._ledger.tell_nobody()
+            self._ledger.clear_notifications()
             return
         self._wake.set()
         self._thread.start()
 
     def stop(self) -> None:
         """End; a command that runs gets STOP_SECONDS. What was not begun is told of after the next start."""
-        self._leaving.set()
+        self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
@@ -74,36 +74,36 @@ class Announcer:
             self._wake.clear()
             pause = None
             try:
-                for job in self._ledger.untold():
-                    if self._leaving.is_set():
+                for job in self._ledger.unnotified():
+                    if self._stopping.is_set():
                         return
-                    self._tell(job)
+                    self._notify(job)
             except (StoreError, OSError) as error:
                 # A full disk: a command that would be run again and again is worse than one that comes late.
-                self._complain(f"jobs that ended are not told of now: {error}")
+                self._warn_once(f"jobs that ended are not told of now: {error}")
                 pause = RETRY_SECONDS
-            if self._leaving.is_set():
+            if self._stopping.is_set():
                 return
 
-    def _tell(self, job: JobRow) -> None:
+    def _notify(self, job: JobRow) -> None:
         """Raises StoreError or OSError where nothing was begun: then it is told of later."""
-        values = self._values(job)
+        values = self._placeholders(job)
         with tempfile.TemporaryFile() as said:
-            if not self._ledger.take_untold(job.id):
+            if not self._ledger.claim_notification(job.id):
                 return
-            problem = self._carry_out(values, said)
+            problem = self._run_command(values, said)
         if problem is None:
-            self._complaint = ""
-        elif not self._leaving.is_set():
-            self._complain(f"the command of [notify] {problem}")
+            self._last_warning = ""
+        elif not self._stopping.is_set():
+            self._warn_once(f"the command of [notify] {problem}")
 
-    def _complain(self, text: str) -> None:
+    def _warn_once(self, text: str) -> None:
         """Said once, until it goes well again or something else goes wrong."""
-        if text != self._complaint:
+        if text != self._last_warning:
             log.warning("%s", text)
-        self._complaint = text
+        self._last_warning = text
 
-    def _values(self, job: JobRow) -> dict[str, str]:
+    def _placeholders(self, job: JobRow) -> dict[str, str]:
         items = self._ledger.items(job.id)
         return {
             "job": job.name,
@@ -114,28 +114,28 @@ class Announcer:
             "reason": job.error or "",
         }
 
-    def _carry_out(self, values: Mapping[str, str], said: IO[bytes]) -> str | None:
+    def _run_command(self, values: Mapping[str, str], output: IO[bytes]) -> str | None:
         """Run it, with what it says in `said`. What went wrong, or None."""
-        arguments = [self._command[0], *(filled(part, values) for part in self._command[1:])]
-        if os.name == "nt" and Path(arguments[0]).suffix.lower() in _SCRIPTS:
+        arguments = [self._command[0], *(fill_placeholders(part, values) for part in self._command[1:])]
+        if os.name == "nt" and Path(arguments[0]).suffix.lower() in _SCRIPT_SUFFIXES:
             # Windows hands those to cmd.exe, which reads the arguments as commands (CVE-2024-24576 and its like).
             return "is a script of cmd.exe, which cannot be given the name of a job safely; name a program"
-        environment = {**os.environ, **{_variable(name): _plain(text) for name, text in values.items()}}
+        environment = {**os.environ, **{_environment_name(name): _sanitize(text) for name, text in values.items()}}
         # A group of its own, so that what the command started ends with it.
         apart: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x08000000}
         try:
             self._process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, **apart
+                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, **apart
             )
-            code = self._process.wait(self._seconds)
+            code = self._process.wait(self._time_limit_seconds)
         except subprocess.TimeoutExpired:
             self._kill()
-            return f"took longer than {self._seconds:g} s and was ended"
+            return f"took longer than {self._time_limit_seconds:g} s and was ended"
         except (OSError, ValueError) as error:
             return f"cannot be run: {error}"
         finally:
             self._process = None
-        return None if code == 0 else f"ended with {code}{_last_words(said)}"
+        return None if code == 0 else f"ended with {code}{_output_tail(output)}"
 
     def _kill(self) -> None:
         process = self._process
@@ -151,23 +151,23 @@ class Announcer:
         process.wait()
 
 
-def filled(part: str, values: Mapping[str, str]) -> str:
+def fill_placeholders(part: str, values: Mapping[str, str]) -> str:
     """An argument with its placeholders filled in. One that a value would turn into an option gets a space before it."""
-    text = _WORD.sub(lambda match: _plain(values[match[1]]), part)
+    text = _PLACEHOLDER.sub(lambda match: _sanitize(values[match[1]]), part)
     return f" {text}" if text.startswith("-") and not part.startswith("-") else text
 
 
-def _variable(name: str) -> str:
+def _environment_name(name: str) -> str:
     return "INDEXD_JOB_NAME" if name == "job" else f"INDEXD_JOB_{name.upper()}"
 
 
-def _plain(text: str) -> str:
-    return text.replace("\0", "")[:VALUE_CHARACTERS].encode("utf-8", "replace").decode()
+def _sanitize(text: str) -> str:
+    return text.replace("\0", "")[:MAX_VALUE_CHARACTERS].encode("utf-8", "replace").decode()
 
 
-def _last_words(said: IO[bytes]) -> str:
-    size = said.seek(0, os.SEEK_END)
-    said.seek(max(0, size - LAST_WORDS_BYTES))
-    text = " ".join(said.read().decode("utf-8", "replace").split())
+def _output_tail(output: IO[bytes]) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - OUTPUT_TAIL_BYTES))
+    text = " ".join(output.read().decode("utf-8", "replace").split())
     shown = "".join(sign if sign.isprintable() else "?" for sign in text)
     return f": {shown}" if shown else ""

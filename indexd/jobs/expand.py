@@ -11,30 +11,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from indexd.catalogue import Catalogue, UnknownModel
-from indexd.jobs.diagnose import FieldProblem
-from indexd.jobs.guide_wishes import guides_of
-from indexd.jobs.inputs import InputPicture, input_picture
-from indexd.jobs.judging import Judging
-from indexd.jobs.masks import FoundMask, Masks
-from indexd.jobs.own_recipe import OwnRecipes
-from indexd.jobs.selection import Selector
-from indexd.jobs.stages import StageDesk
-from indexd.jobs.wording import Wordings, offer
+from indexd.catalogue import ModelCatalogue, UnknownModel
+from indexd.jobs.diagnose import FieldError
+from indexd.jobs.guide_wishes import resolve_conditioning
+from indexd.jobs.inputs import InputImage, read_input_image
+from indexd.jobs.judging import ScoreValidator
+from indexd.jobs.masks import MaskResolver, ResolvedMask
+from indexd.jobs.own_recipe import ImageRecipeReader
+from indexd.jobs.selection import InputSelector
+from indexd.jobs.stages import StageResolver
+from indexd.jobs.wording import PromptResolver, did_you_mean
 from indexd_schemas import samplers
 from indexd_schemas.job import MAX_SEED, Job
-from indexd_schemas.recipe import InputRef, Kind, Recipe, Variation
+from indexd_schemas.recipe import InputRef, Recipe, RecipeKind, RecipeVariation
 from indexd_schemas.recipe_part import ModelRef
-from indexd_schemas.selection import Selection
+from indexd_schemas.selection import InputSelection
 
 DEFAULT_SIDE_PX = 1024
 SIDE_STEP_PX = 8
 # Other programs draw and accept 32 bits, so a picture's seed can be carried over to them.
-DRAWN_SEED_BITS = 32
+RANDOM_SEED_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class PlannedImage:
     """One picture to make.
 
     The paths are of pictures on this machine, which stay out of the recipe: the source, its mask, and those of the
@@ -51,71 +51,71 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class JobLimits:
     """What the settings allow one job."""
 
-    pictures: int
-    megapixels: float
+    max_images: int
+    max_megapixels: float
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class InputSources:
     """Where pictures come from that are there already: chosen, masked, read for their recipes."""
 
-    selector: Selector
-    masks: Masks
-    recipes: OwnRecipes
+    selector: InputSelector
+    masks: MaskResolver
+    recipes: ImageRecipeReader
 
 
-class Desk:
+class JobPlanner:
     """Looks up what a job names and draws its seeds."""
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        words: Wordings,
-        sources: Sources,
-        judging: Judging,
-        limits: Limits,
-        draw: Callable[[int], int],
-        makers: Mapping[str, str] = MappingProxyType({}),
+        catalogue: ModelCatalogue,
+        prompts: PromptResolver,
+        sources: InputSources,
+        score_validator: ScoreValidator,
+        limits: JobLimits,
+        random_bits: Callable[[int], int],
+        preprocessor_models: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`draw(bits)` gives a random number of that many bits; `makers` are the paths of models that make control maps."""
         self._catalogue = catalogue
-        self._stages = StageDesk(catalogue, limits.megapixels)
-        self._words = words
+        self._stages = StageResolver(catalogue, limits.max_megapixels)
+        self._prompts = prompts
         self._selector = sources.selector
         self.masks = sources.masks
         self.recipes = sources.recipes
-        self._judging = judging
+        self._score_validator = score_validator
         self._limits = limits
-        self._draw = draw
-        self._makers = makers
+        self._random_bits = random_bits
+        self._preprocessor_models = preprocessor_models
 
-    def drafts(
+    def plan(
         self,
         job: Job,
-        kind: Kind,
-        picture: InputPicture | None = None,
+        kind: RecipeKind,
+        image: InputImage | None = None,
         denoise: float = 0.0,
         *,
-        mask: FoundMask | None = None,
+        mask: ResolvedMask | None = None,
         size: tuple[int, int] | None = None,
         finished: bool = False,
-    ) -> list[Draft]:
+    ) -> list[PlannedImage]:
         """One draft a seed with everything that all kinds share. `denoise` says how far `picture` is changed.
 
         `mask` and `size` (of the work) are of inpaint. `finished` = the picture is as good as decoded: it keeps its size,
         and only the stages after that work on it.
         """
-        width, height = self._own_size(job, picture) if finished and picture else size or self.size(job, picture)
+        width, height = self._input_size(job, image) if finished and image else size or self.resolve_size(job, image)
         # What is worked on alone is put back into the whole picture before the stages come.
-        sides = (picture.width, picture.height) if picture and mask and mask.ref.only_masked else (width, height)
-        stages = self._stages.of(job, sides, finished=finished)
+        sides = (image.width, image.height) if image and mask and mask.ref.only_masked else (width, height)
+        stages = self._stages.resolve(job, sides, finished=finished)
         idle = finished and not stages["detail"] and "refine" not in stages
-        sampler = self.sampler(job)
-        words = self._words.of(job)
-        wishes = guides_of(job, self._catalogue, self._makers, self.picture, picture)
+        sampler = self.resolve_sampler(job)
+        words = self._prompts.resolve(job)
+        wishes = resolve_conditioning(job, self._catalogue, self._preprocessor_models, self.read_input, image)
         shared = {
             "kind": kind,
             "prompt": words.prompt,
@@ -129,30 +129,30 @@ class Desk:
             "sampler": sampler.sampler,
             "schedule": sampler.schedule,
             "clip_skip": job.clip_skip,
-            "model": None if idle else self.model(job),
-            "vae": None if idle else self.vae(job),
+            "model": None if idle else self.resolve_model(job),
+            "vae": None if idle else self.resolve_vae(job),
             "loras": () if idle else words.loras,
             "embeddings": () if idle else words.embeddings,
-            "input": picture and InputRef(hash=picture.content_hash, name=picture.name, denoise=denoise),
+            "input": image and InputRef(hash=image.content_hash, name=image.name, denoise=denoise),
             "mask": mask and mask.ref,
             "control": () if idle else wishes.control,
             "reference": () if idle else wishes.reference,
             **stages,
-            "score": self._judging.scores(job, words.prompt),
+            "score": self._score_validator.requested_scores(job, words.prompt),
         }
-        path = picture.path if picture else None
-        seeds = self.seeds(job)
+        path = image.path if image else None
+        seeds = self.resolve_seeds(job)
         return [
-            Draft(
+            PlannedImage(
                 Recipe.model_validate({**shared, "seed": seed, "variation": variation}),
                 path,
                 mask.path if mask else None,
                 *(() if idle else wishes.paths),
             )
-            for seed, variation in zip(seeds, self.variations(job, len(seeds)), strict=True)
+            for seed, variation in zip(seeds, self.resolve_variations(job, len(seeds)), strict=True)
         ]
 
-    def seeds(self, job: Job) -> list[int]:
+    def resolve_seeds(self, job: Job) -> list[int]:
         """The seed of every picture, drawn here where the job names none. Raises FieldProblem over the limit."""
         if job.seeds is not None:
             seeds = self._listed_seeds(job, job.seeds)
@@ -160,124 +160,124 @@ class Desk:
             count = job.count or 1
             self._check_count(count, "count")
             if job.seed is None or job.seed < 0:
-                seeds = [self._draw(DRAWN_SEED_BITS) for _ in range(count)]
+                seeds = [self._random_bits(RANDOM_SEED_BITS) for _ in range(count)]
             else:
                 seeds = list(range(job.seed, job.seed + count))
             if job.variation is not None:
                 # As A1111 does: many variations of one picture, not one of many.
                 seeds = seeds[:1] * count
         if seeds[-1] > MAX_SEED:
-            raise FieldProblem(("seed",), f"seed: counting up {job.count} pictures from there passes {MAX_SEED}")
+            raise FieldError(("seed",), f"seed: counting up {job.count} pictures from there passes {MAX_SEED}")
         return seeds
 
-    def variations(self, job: Job, count: int) -> list[Variation | None]:
+    def resolve_variations(self, job: Job, count: int) -> list[RecipeVariation | None]:
         """The second noise of every picture, its seed counted up. Raises FieldProblem when that passes the last seed."""
         wanted = job.variation
         if wanted is None:
             return [None] * count
         first = wanted.seed
         if first is None or first < 0:
-            first = self._draw(DRAWN_SEED_BITS)
+            first = self._random_bits(RANDOM_SEED_BITS)
         if first + count - 1 > MAX_SEED:
-            raise FieldProblem(
+            raise FieldError(
                 ("variation", "seed"), f"variation.seed: counting up {count} pictures from there passes {MAX_SEED}"
             )
-        return [Variation(seed=first + index, strength=wanted.strength) for index in range(count)]
+        return [RecipeVariation(seed=first + index, strength=wanted.strength) for index in range(count)]
 
     def _listed_seeds(self, job: Job, seeds: list[int]) -> list[int]:
         if job.seed is not None:
-            raise FieldProblem(("seed",), "seed: `seeds` is there as well; keep one of the two")
+            raise FieldError(("seed",), "seed: `seeds` is there as well; keep one of the two")
         if not seeds:
-            raise FieldProblem(("seeds",), "seeds: the list is empty")
+            raise FieldError(("seeds",), "seeds: the list is empty")
         if job.count is not None and job.count != len(seeds):
             text = f"count: {job.count} pictures, but `seeds` has {len(seeds)}; leave `count` out"
-            raise FieldProblem(("count",), text)
+            raise FieldError(("count",), text)
         self._check_count(len(seeds), "seeds")
         return seeds
 
     def _check_count(self, count: int, key: str) -> None:
-        if count > self._limits.pictures:
-            raise FieldProblem(
+        if count > self._limits.max_images:
+            raise FieldError(
                 (key,),
-                f"{key}: {count} pictures; a job makes at most {self._limits.pictures} ([generate] max_pictures_per_job)",
+                f"{key}: {count} pictures; a job makes at most {self._limits.max_images} ([generate] max_pictures_per_job)",
             )
 
-    def size(self, job: Job, picture: InputPicture | None = None) -> tuple[int, int]:
+    def resolve_size(self, job: Job, image: InputImage | None = None) -> tuple[int, int]:
         """Width and height in pixels; what is left out is taken from the source picture, else 1024."""
         width, height, key = job.width, job.height, "height" if job.height else "width"
         if job.size is not None:
             if width is not None or height is not None:
-                raise FieldProblem(("size",), "size: `width` or `height` is there as well; keep one way")
+                raise FieldError(("size",), "size: `width` or `height` is there as well; keep one way")
             width, height = (int(side) for side in job.size.split("x"))
             key = "size"
             if any(side % SIDE_STEP_PX or not 64 <= side <= 16_384 for side in (width, height)):
-                raise FieldProblem(
+                raise FieldError(
                     ("size",), f"size: both sides must be multiples of 8 from 64 to 16384 (got {job.size})"
                 )
-        source = (picture.width, picture.height) if picture else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
-        sides = (width or _rounded(source[0]), height or _rounded(source[1]))
+        source = (image.width, image.height) if image else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
+        sides = (width or _round_down_to_step(source[0]), height or _round_down_to_step(source[1]))
         self._check_megapixels(sides, key if job.size or job.width or job.height else "input")
         return sides
 
     def _check_megapixels(self, sides: tuple[int, int], key: str) -> None:
         megapixels = sides[0] * sides[1] / 1e6
-        if megapixels > self._limits.megapixels:
-            raise FieldProblem(
+        if megapixels > self._limits.max_megapixels:
+            raise FieldError(
                 (key,),
                 f"{key}: {sides[0]}x{sides[1]} are {megapixels:.1f} megapixels; "
-                f"at most {self._limits.megapixels:g} are allowed ([generate] max_megapixels)",
+                f"at most {self._limits.max_megapixels:g} are allowed ([generate] max_megapixels)",
             )
 
-    def _own_size(self, job: Job, picture: InputPicture) -> tuple[int, int]:
+    def _input_size(self, job: Job, image: InputImage) -> tuple[int, int]:
         """The size of a finished picture, which a job does not choose."""
         given = next((key for key in ("size", "width", "height") if getattr(job, key) is not None), None)
         if given is not None:
-            raise FieldProblem((given,), f"{given}: {job.kind} starts with the size of its input; use `resize`")
-        self._check_megapixels((picture.width, picture.height), "input")
-        return picture.width, picture.height
+            raise FieldError((given,), f"{given}: {job.kind} starts with the size of its input; use `resize`")
+        self._check_megapixels((image.width, image.height), "input")
+        return image.width, image.height
 
-    def sampler(self, job: Job) -> samplers.Choice:
+    def resolve_sampler(self, job: Job) -> samplers.SamplerChoice:
         """The canonical sampler and schedule."""
         try:
-            return samplers.resolve(job.sampler, job.schedule, job.steps)
+            return samplers.resolve_sampler(job.sampler, job.schedule, job.steps)
         except samplers.UnknownSampler as error:
             key = "schedule" if "sampler" not in job.model_fields_set or "no schedule" in str(error) else "sampler"
-            raise FieldProblem((key,), f"{key}: {error}") from None
+            raise FieldError((key,), f"{key}: {error}") from None
 
-    def model(self, job: Job) -> ModelRef:
+    def resolve_model(self, job: Job) -> ModelRef:
         """The checkpoint's name; the file is looked up again when the picture is made."""
         try:
             file = self._catalogue.checkpoint(job.model) if job.model else self._catalogue.default_checkpoint()
         except UnknownModel as error:
-            raise FieldProblem(("model",), f"model: {error}{offer(job.model or '', error)}") from None
+            raise FieldError(("model",), f"model: {error}{did_you_mean(job.model or '', error)}") from None
         return ModelRef(name=file.name)
 
-    def vae(self, job: Job) -> ModelRef | None:
+    def resolve_vae(self, job: Job) -> ModelRef | None:
         """The VAE's name; None = the checkpoint's own."""
         if job.vae is None:
             return None
         try:
             return ModelRef(name=self._catalogue.vae(job.vae).name)
         except UnknownModel as error:
-            raise FieldProblem(("vae",), f"vae: {error}{offer(job.vae, error)}") from None
+            raise FieldError(("vae",), f"vae: {error}{did_you_mean(job.vae, error)}") from None
 
-    def pictures(self, wanted: Selection) -> list[InputPicture]:
+    def select_inputs(self, selection: InputSelection) -> list[InputImage]:
         """The pictures to start from, each with its hash taken now. Raises FieldProblem."""
-        return self._selector.pictures(wanted)
+        return self._selector.select(selection)
 
-    def picture(self, text: str, at: tuple[str | int, ...]) -> InputPicture:
+    def read_input(self, text: str, path: tuple[str | int, ...]) -> InputImage:
         """The picture that a job names as `text` at the place `at`, its hash taken now. Raises FieldProblem."""
-        return input_picture(self._selector.file(text, at), at)
+        return read_input_image(self._selector.resolve_path(text, path), path)
 
-    def check_total(self, count: int) -> None:
+    def check_image_count(self, count: int) -> None:
         """Raise FieldProblem where so many pictures are more than a job may make."""
-        if count > self._limits.pictures:
-            raise FieldProblem(
+        if count > self._limits.max_images:
+            raise FieldError(
                 ("input",),
-                f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.pictures} "
+                f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.max_images} "
                 "([generate] max_pictures_per_job)",
             )
 
 
-def _rounded(side: int) -> int:
+def _round_down_to_step(side: int) -> int:
     return max(64, math.floor(side / SIDE_STEP_PX) * SIDE_STEP_PX)

@@ -25,7 +25,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from indexd.errors import Refused
+from indexd.errors import JobRefused
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -34,7 +34,7 @@ MAX_EVENTS = 10_000
 MAX_LINES = 5_000
 MAX_LINE_CHARACTERS = 32_768
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?)(?:[eE][-+]?[0-9]{1,4})?")
@@ -42,7 +42,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The scanner looks 1024 characters ahead at every opening bracket, so a long run of them is found here, before it.
-_DEEP = re.compile(rf"(?:[\[{{]\s{{0,8}}){{{MAX_DEPTH + 1}}}")
+_TOO_DEEP = re.compile(rf"(?:[\[{{]\s{{0,8}}){{{MAX_DEPTH + 1}}}")
 _CONSTANTS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -50,7 +50,7 @@ _CONSTANTS: dict[str, bool | None] = {
 }
 
 
-class Mark(NamedTuple):
+class Position(NamedTuple):
     """A place in the file, both counted from 1."""
 
     line: int
@@ -61,7 +61,7 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class YamlLimits:
     """How large a file of one kind may be; `noun` names it in sentences."""
 
     noun: str = "job file"
@@ -70,97 +70,99 @@ class Bounds:
     max_events: int = MAX_EVENTS
 
 
-JOB_FILE = Bounds()
+JOB_FILE_LIMITS = YamlLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """A file as plain data (dict, list, str, int, float, bool, None) and where each key and value stands."""
 
     data: dict[str, Any]
-    keys: dict[Path, Mark] = field(repr=False)
-    values: dict[Path, Mark] = field(repr=False)
+    key_positions: dict[FieldPath, Position] = field(repr=False)
+    value_positions: dict[FieldPath, Position] = field(repr=False)
 
-    def key(self, path: Path) -> Mark:
+    def key_position(self, path: FieldPath) -> Position:
         """Where the key at `path` stands, or the nearest thing around it."""
-        return self._nearest(self.keys, path)
+        return self._nearest_position(self.key_positions, path)
 
-    def value(self, path: Path) -> Mark:
+    def value_position(self, path: FieldPath) -> Position:
         """Where the value at `path` stands, or the nearest thing around it."""
-        return self._nearest(self.values, path)
+        return self._nearest_position(self.value_positions, path)
 
-    def _nearest(self, marks: dict[Path, Mark], path: Path) -> Mark:
+    def _nearest_position(self, positions: dict[FieldPath, Position], path: FieldPath) -> Position:
         for length in range(len(path), 0, -1):
-            mark = marks.get(path[:length]) or self.values.get(path[:length])
+            mark = positions.get(path[:length]) or self.value_positions.get(path[:length])
             if mark is not None:
                 return mark
-        return Mark(1, 1)
+        return Position(1, 1)
 
 
-def read(source: bytes, bounds: Bounds = JOB_FILE) -> Document:
+def parse_yaml(source: bytes, limits: YamlLimits = JOB_FILE_LIMITS) -> YamlDocument:
     """The document in `source`. Raises Refused with line, column and what to change."""
-    text = _text(source, bounds)
-    events = _Events(text, bounds)
+    text = _decode(source, limits)
+    events = _CheckedEvents(text, limits)
     start = next(events, None)
-    if start is None and bounds is not JOB_FILE:
-        return Document({}, {}, {})
+    if start is None and limits is not JOB_FILE_LIMITS:
+        return YamlDocument({}, {}, {})
     if start is None:
-        raise Refused("the file is empty; it needs at least `kind:` and `prompt:`")
+        raise JobRefused("the file is empty; it needs at least `kind:` and `prompt:`")
     if not isinstance(start, MappingStartEvent):
-        raise Refused(
-            f"{_mark(start)}: a {bounds.noun} is a list of `key: value` lines; this begins with something else"
+        raise JobRefused(
+            f"{_event_position(start)}: a {limits.noun} is a list of `key: value` lines; this begins with something else"
         )
-    builder = _Builder(events, bounds.noun)
+    builder = _Builder(events, limits.noun)
     data = builder.mapping((), start)
     rest = next(events, None)
     if rest is not None:
-        raise Refused(f"{_mark(rest)}: a second document begins here; write one job a file")
-    return Document(data, builder.keys, builder.values)
+        raise JobRefused(f"{_event_position(rest)}: a second document begins here; write one job a file")
+    return YamlDocument(data, builder.key_positions, builder.value_positions)
 
 
-def _text(source: bytes, bounds: Bounds) -> str:
-    if len(source) > bounds.max_bytes:
-        raise Refused(f"the file has {len(source)} bytes; a {bounds.noun} has at most {bounds.max_bytes}")
+def _decode(source: bytes, limits: YamlLimits) -> str:
+    if len(source) > limits.max_bytes:
+        raise JobRefused(f"the file has {len(source)} bytes; a {limits.noun} has at most {limits.max_bytes}")
     if source.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Refused("line 1, column 1: the file is UTF-16; save it as UTF-8")
+        raise JobRefused("line 1, column 1: the file is UTF-16; save it as UTF-8")
     try:
         text = source.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = source.count(b"\n", 0, error.start) + 1
         column = len(source[source.rfind(b"\n", 0, error.start) + 1 : error.start].decode("utf-8", "replace")) + 1
-        raise Refused(
-            f"{Mark(line, column)}: byte 0x{source[error.start]:02x} is not UTF-8; save it as UTF-8"
+        raise JobRefused(
+            f"{Position(line, column)}: byte 0x{source[error.start]:02x} is not UTF-8; save it as UTF-8"
         ) from None
     lines = text.splitlines()
-    if len(lines) > bounds.max_lines:
-        raise Refused(f"{Mark(bounds.max_lines + 1, 1)}: a {bounds.noun} has at most {bounds.max_lines} lines")
+    if len(lines) > limits.max_lines:
+        raise JobRefused(f"{Position(limits.max_lines + 1, 1)}: a {limits.noun} has at most {limits.max_lines} lines")
     long = next((number for number, line in enumerate(lines, 1) if len(line) > MAX_LINE_CHARACTERS), None)
     if long is not None:
-        raise Refused(
-            f"{Mark(long, 1)}: the line has more than {MAX_LINE_CHARACTERS} characters; break it (use `|` or `>`)"
+        raise JobRefused(
+            f"{Position(long, 1)}: the line has more than {MAX_LINE_CHARACTERS} characters; break it (use `|` or `>`)"
         )
     bad = _UNPRINTABLE.search(text)
     if bad is not None:
-        raise Refused(f"{_place(text, bad.start())}: the character U+{ord(bad[0]):04X} cannot be used; remove it")
-    deep = _DEEP.search(text)
+        raise JobRefused(
+            f"{_position_at(text, bad.start())}: the character U+{ord(bad[0]):04X} cannot be used; remove it"
+        )
+    deep = _TOO_DEEP.search(text)
     if deep is not None:
-        raise Refused(f"{_place(text, deep.start())}: brackets are nested more than {MAX_DEPTH} deep")
+        raise JobRefused(f"{_position_at(text, deep.start())}: brackets are nested more than {MAX_DEPTH} deep")
     return text
 
 
-def _place(text: str, position: int) -> Mark:
-    return Mark(text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position))
+def _position_at(text: str, position: int) -> Position:
+    return Position(text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position))
 
 
-def _mark(event: Any) -> Mark:
-    return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+def _event_position(event: Any) -> Position:
+    return Position(event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-class _Events(Iterator[Any]):
+class _CheckedEvents(Iterator[Any]):
     """The events that carry content; every limit and every forbidden thing is held here."""
 
-    def __init__(self, text: str, bounds: Bounds) -> None:
-        self._bounds = bounds
+    def __init__(self, text: str, limits: YamlLimits) -> None:
+        self._limits = limits
         self._events = iter(YAML(typ="safe", pure=True).parse(text))
         self._count = 0
         self._depth = 0
@@ -169,7 +171,9 @@ class _Events(Iterator[Any]):
         while True:
             event = self._next_event()
             if isinstance(event, DocumentStartEvent) and (event.version or event.tags):
-                raise Refused(f"{_mark(event)}: `%` directives are not used in {self._bounds.noun}s; remove the line")
+                raise JobRefused(
+                    f"{_event_position(event)}: `%` directives are not used in {self._limits.noun}s; remove the line"
+                )
             if isinstance(event, NodeEvent):
                 self._check_node(event)
                 return event
@@ -183,67 +187,71 @@ class _Events(Iterator[Any]):
         except StopIteration:
             raise
         except MarkedYAMLError as error:
-            raise Refused(_sentence(error)) from None
+            raise JobRefused(_yaml_error_message(error)) from None
         except YAMLError as error:
-            raise Refused(f"this is not YAML: {str(error).splitlines()[0]}") from None
+            raise JobRefused(f"this is not YAML: {str(error).splitlines()[0]}") from None
         except Exception as error:  # the library raises what it likes on broken input
-            raise Refused(f"this is not YAML: {type(error).__name__}") from None
+            raise JobRefused(f"this is not YAML: {type(error).__name__}") from None
         self._count += 1
-        if self._count > self._bounds.max_events:
-            raise Refused(
-                f"{_mark(event)}: the file holds more than {self._bounds.max_events} things; a range `a..b` says seeds shortly"
+        if self._count > self._limits.max_events:
+            raise JobRefused(
+                f"{_event_position(event)}: the file holds more than {self._limits.max_events} things; a range `a..b` says seeds shortly"
             )
         return event
 
     def _check_node(self, event: Any) -> None:
         if isinstance(event, AliasEvent) or event.anchor is not None:
-            raise Refused(
-                f"{_mark(event)}: anchors (&) and aliases (*) are not used in {self._bounds.noun}s; put the text in quotes"
+            raise JobRefused(
+                f"{_event_position(event)}: anchors (&) and aliases (*) are not used in {self._limits.noun}s; put the text in quotes"
             )
         if getattr(event, "tag", None) is not None:
-            raise Refused(f"{_mark(event)}: tags (!) are not used in {self._bounds.noun}s; put the text in quotes")
+            raise JobRefused(
+                f"{_event_position(event)}: tags (!) are not used in {self._limits.noun}s; put the text in quotes"
+            )
         if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
             self._depth += 1
             if self._depth > MAX_DEPTH:
-                raise Refused(f"{_mark(event)}: the file is nested more than {MAX_DEPTH} deep")
+                raise JobRefused(f"{_event_position(event)}: the file is nested more than {MAX_DEPTH} deep")
 
 
 class _Builder:
     """Plain data from events; recursion is bounded by MAX_DEPTH."""
 
-    def __init__(self, events: _Events, noun: str) -> None:
+    def __init__(self, events: _CheckedEvents, noun: str) -> None:
         self._events = events
         self._noun = noun
-        self.keys: dict[Path, Mark] = {}
-        self.values: dict[Path, Mark] = {}
+        self.key_positions: dict[FieldPath, Position] = {}
+        self.value_positions: dict[FieldPath, Position] = {}
 
-    def mapping(self, path: Path, start: Any) -> dict[str, Any]:
+    def mapping(self, path: FieldPath, start: Any) -> dict[str, Any]:
         data: dict[str, Any] = {}
-        self.values.setdefault(path, _mark(start))
+        self.value_positions.setdefault(path, _event_position(start))
         while not isinstance(event := next(self._events), MappingEndEvent):
             if not isinstance(event, ScalarEvent):
-                raise Refused(f"{_mark(event)}: a key must be a word, not a list or a mapping")
+                raise JobRefused(f"{_event_position(event)}: a key must be a word, not a list or a mapping")
             name = _scalar_text(event)
             if name == "<<":
-                raise Refused(f"{_mark(event)}: merge keys (<<) are not used in {self._noun}s")
+                raise JobRefused(f"{_event_position(event)}: merge keys (<<) are not used in {self._noun}s")
             here = (*path, name)
-            if here in self.keys:
-                raise Refused(f"{_mark(event)}: {_shown(name)} stands here a second time (first at {self.keys[here]})")
-            self.keys[here] = _mark(event)
+            if here in self.key_positions:
+                raise JobRefused(
+                    f"{_event_position(event)}: {_quote(name)} stands here a second time (first at {self.key_positions[here]})"
+                )
+            self.key_positions[here] = _event_position(event)
             data[name] = self._value(here)
         return data
 
-    def _sequence(self, path: Path) -> list[Any]:
+    def _sequence(self, path: FieldPath) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := next(self._events), SequenceEndEvent):
             items.append(self._node((*path, len(items)), event))
         return items
 
-    def _value(self, path: Path) -> Any:
+    def _value(self, path: FieldPath) -> Any:
         return self._node(path, next(self._events))
 
-    def _node(self, path: Path, event: Any) -> Any:
-        self.values[path] = _mark(event)
+    def _node(self, path: FieldPath, event: Any) -> Any:
+        self.value_positions[path] = _event_position(event)
         if isinstance(event, MappingStartEvent):
             return self.mapping(path, event)
         if isinstance(event, SequenceStartEvent):
@@ -255,7 +263,7 @@ def _scalar_text(event: ScalarEvent) -> str:
     value: str = event.value
     bad = _SURROGATE.search(value) or ("\0" in value and re.search("\0", value))
     if bad:
-        raise Refused(f"{_mark(event)}: the escape \\u{ord(bad[0]):04x} is no character; remove it")
+        raise JobRefused(f"{_event_position(event)}: the escape \\u{ord(bad[0]):04x} is no character; remove it")
     return value
 
 
@@ -274,13 +282,13 @@ def _scalar(event: ScalarEvent) -> Any:
     return text
 
 
-def _shown(text: str) -> str:
+def _quote(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
-def _sentence(error: MarkedYAMLError) -> str:
+def _yaml_error_message(error: MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
-    where = f"{Mark(mark.line + 1, mark.column + 1)}: " if mark is not None else ""
+    where = f"{Position(mark.line + 1, mark.column + 1)}: " if mark is not None else ""
     problem = str(error.problem or error.context or "this is not YAML").splitlines()[0]
     if "'\\t'" in problem:
         return f"{where}the line begins with a tab; use spaces"
@@ -288,5 +296,5 @@ def _sentence(error: MarkedYAMLError) -> str:
         return f"{where}a second `:` in the line; put the text in quotes"
     if "could not find expected ':'" in problem:
         begins = error.context_mark or mark
-        return f"{Mark(begins.line + 1, begins.column + 1)}: a key without `:`; write `key: value`"
+        return f"{Position(begins.line + 1, begins.column + 1)}: a key without `:`; write `key: value`"
     return f"{where}this is not YAML: {problem}"

@@ -6,24 +6,24 @@ import json
 import logging
 
 from indexd.jobs.publish import Publisher
-from indexd.jobs.result import recipe_of
+from indexd.jobs.result import recipe_with_job
 from indexd.jobs.setbacks import MAX_INTERRUPTIONS
 from indexd.store.index import Store
-from indexd.store.records import ItemRow, JobRow
+from indexd.store.records import JobItemRow, JobRow
 from indexd.watch.paths import display
 
 log = logging.getLogger(__name__)
 
-COUNTS = "jobs.interruptions"
+INTERRUPTIONS_KEY = "jobs.interruptions"
 
 
-def take_up(store: Store, publisher: Publisher) -> None:
+def recover_in_flight(store: Store, publisher: Publisher) -> None:
     """Settle every item that was in hand when the last process ended.
 
     The process may have been ended by anybody, so that attempt is not counted against the item; but how often an item was
     in hand when it happened is kept, and one that was so too often is given up: it may be what takes the machine down.
     """
-    known: dict[str, int] = json.loads(store.meta.get(COUNTS) or "{}")
+    known: dict[str, int] = json.loads(store.key_values.get(INTERRUPTIONS_KEY) or "{}")
     counts: dict[str, int] = {}
     for job in store.jobs.unfinished():
         if not job.item_counts.get("running") and not known:
@@ -32,21 +32,21 @@ def take_up(store: Store, publisher: Publisher) -> None:
             count = known.get(str(item.id), 0) + (item.state == "running")
             waits = item.state == "queued"
             if item.state == "running":
-                waits = not _adopted(store, publisher, job, item, count)
+                waits = not _adopt_or_requeue(store, publisher, job, item, count)
             if waits and count:
                 counts[str(item.id)] = count
     if counts != known:
-        store.meta.set(COUNTS, json.dumps(counts) if counts else None)
+        store.key_values.set(INTERRUPTIONS_KEY, json.dumps(counts) if counts else None)
 
 
-def _adopted(store: Store, publisher: Publisher, job: JobRow, item: ItemRow, count: int) -> bool:
+def _adopt_or_requeue(store: Store, publisher: Publisher, job: JobRow, item: JobItemRow, count: int) -> bool:
     """Adopt the picture, else queue the item again or give it up; whether it was adopted."""
-    if publisher.adopt(item, recipe_of(job, item)) is not None:
+    if publisher.adopt(item, recipe_with_job(job, item)) is not None:
         log.info("job %d, picture %d was finished already: %s", job.id, item.index + 1, display(item.path))
         return True
     if count >= MAX_INTERRUPTIONS:
         text = f"the program ended {count} times while this picture was made, so it is set aside"
-        store.jobs.item_failed(item.id, text, retry_at=None)
+        store.jobs.mark_item_failed(item.id, text, retry_at=None)
     else:
-        store.jobs.give_back(item.id)
+        store.jobs.requeue_item(item.id)
     return False

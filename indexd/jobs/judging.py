@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from indexd.aesthetics import problem_of
-from indexd.errors import ModelOff
-from indexd.jobs.diagnose import FieldProblem
-from indexd.store.records import ItemRow
+from indexd.aesthetics import find_head_problem
+from indexd.errors import ModelUnavailable
+from indexd.jobs.diagnose import FieldError
+from indexd.store.records import JobItemRow
 from indexd.worker.calls import CLIP_H
 from indexd_schemas.job import Job
-from indexd_schemas.scoring import Keep, ScoreName, passes, places
+from indexd_schemas.scoring import Keep, ScoreName, is_within_limit, keep_count
 
 
-class Judging:
+class ScoreValidator:
     """What can be judged here."""
 
     def __init__(
-        self, need: Callable[[str], None], head: Path | None, width: Callable[[], int | None] = lambda: None
+        self,
+        require_role: Callable[[str], None],
+        head_file: Path | None,
+        vector_width: Callable[[], int | None] = lambda: None,
     ) -> None:
         """`need(role)` raises ModelOff where a role is off; `head` is the file of the aesthetic score, and `width` tells the
         length of clip_h's vectors where that can be told.
         """
-        self._need = need
-        self._head = head
-        self._width = width
+        self._require_role = require_role
+        self._head_file = head_file
+        self._vector_width = vector_width
 
-    def scores(self, job: Job, prompt: str) -> tuple[ScoreName, ...]:
+    def requested_scores(self, job: Job, prompt: str) -> tuple[ScoreName, ...]:
         """The scores that a job of this prompt asks for. Raises FieldProblem where one cannot be given, or `keep` asks for
         another.
         """
@@ -35,50 +38,52 @@ class Judging:
         for name in wanted:
             self._check(name)
         if "clip" in wanted and not prompt.strip():
-            raise FieldProblem(
+            raise FieldError(
                 ("score",), "score: clip tells how a picture fits its prompt, and there is none; write `prompt`"
             )
         keep = job.keep
         if keep is None:
             return wanted
         if not wanted:
-            raise FieldProblem(("keep",), "keep: pictures are kept by their scores; name them under `score`")
+            raise FieldError(("keep",), "keep: pictures are kept by their scores; name them under `score`")
         for key, name in [(key, key) for key in keep.limits] + ([("by", keep.by)] if keep.by else []):
             if name not in wanted:
-                raise FieldProblem(("keep", key), f"keep.{key}: the score {name} is not under `score`; add it there")
+                raise FieldError(("keep", key), f"keep.{key}: the score {name} is not under `score`; add it there")
         return wanted
 
     def _check(self, name: ScoreName) -> None:
         if name == "sharpness":
             return
         try:
-            self._need(CLIP_H)
-        except ModelOff as error:
-            raise FieldProblem(("score",), f"score: {name} needs the model clip_h: {error.reason}") from None
-        if name == "aesthetic" and self._head is None:
-            raise FieldProblem(
+            self._require_role(CLIP_H)
+        except ModelUnavailable as error:
+            raise FieldError(("score",), f"score: {name} needs the model clip_h: {error.reason}") from None
+        if name == "aesthetic" and self._head_file is None:
+            raise FieldError(
                 ("score",), "score: aesthetic needs a head; name its file in the settings ([score] aesthetic)"
             )
-        if name == "aesthetic" and self._head is not None:
-            if not self._head.is_file():
-                raise FieldProblem(("score",), f"score: there is no file {self._head} ([score] aesthetic)")
-            problem = problem_of(self._head, self._width())
+        if name == "aesthetic" and self._head_file is not None:
+            if not self._head_file.is_file():
+                raise FieldError(("score",), f"score: there is no file {self._head_file} ([score] aesthetic)")
+            problem = find_head_problem(self._head_file, self._vector_width())
             if problem is not None:
-                raise FieldProblem(
-                    ("score",), f"score: the aesthetic head {self._head.name} {problem} ([score] aesthetic)"
+                raise FieldError(
+                    ("score",), f"score: the aesthetic head {self._head_file.name} {problem} ([score] aesthetic)"
                 )
 
 
-def not_kept(items: Sequence[ItemRow], keep: Keep, by: str) -> list[ItemRow]:
+def items_to_reject(items: Sequence[JobItemRow], keep: Keep, rank_by: str) -> list[JobItemRow]:
     """Those finished pictures of a job that are not kept. `by` is the score that `top` ranks by where `keep` says none.
 
     A share is of all finished pictures; of equal ones the earlier counts as better. One that has no scores is kept.
     """
     judged = [item for item in items if item.state == "done" and item.scores]
-    within = [item for item in judged if all(passes(item.scores[name], limit) for name, limit in keep.limits.items())]
+    within = [
+        item for item in judged if all(is_within_limit(item.scores[name], limit) for name, limit in keep.limits.items())
+    ]
     if keep.top is not None:
-        name = keep.by or by
+        name = keep.by or rank_by
         within.sort(key=lambda item: (-item.scores[name], item.index))
-        within = within[: places(keep.top, len(judged))]
+        within = within[: keep_count(keep.top, len(judged))]
     kept = {item.id for item in within}
     return [item for item in judged if item.id not in kept]

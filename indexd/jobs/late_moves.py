@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from indexd.jobs.mirror import Mirror
-from indexd.jobs.setbacks import Setback
+from indexd.jobs.mirror import JobFileSync
+from indexd.jobs.setbacks import Blocked
 
 
-class LateMoves:
+class JobFileSyncRetry:
     """Looks after what the mirror owes, ever more seldom while it cannot be done. Only the runner's thread uses it."""
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
-        self._wait: Setback | None = None
+    def __init__(self, file_sync: JobFileSync) -> None:
+        self._file_sync = file_sync
+        self._blocked: Blocked | None = None
 
     @property
-    def due_at(self) -> float | None:
+    def next_retry_at(self) -> float | None:
         """When they are tried next; None: nothing is owed."""
-        return self._wait.probe_at if self._wait is not None else None
+        return self._blocked.next_check_at if self._blocked is not None else None
 
-    def look(self, now: float) -> None:
+    def retry_when_due(self, now: float) -> None:
         """Try them when it is time. Raises StoreUnavailable; then they are owed still."""
-        if self._wait is not None and self._wait.due(now):
-            self._wait.next_probe(now)
-            self._mirror.settle_all()
-        if not self._mirror.owes:
-            self._wait = None
-        elif self._wait is None:
-            self._wait = Setback("the files of jobs cannot be moved", lambda: not self._mirror.owes)
-            self._wait.next_probe(now)
+        if self._blocked is not None and self._blocked.is_due(now):
+            self._blocked.schedule_next_check(now)
+            self._file_sync.settle_all()
+        if not self._file_sync.has_pending_moves:
+            self._blocked = None
+        elif self._blocked is None:
+            self._blocked = Blocked("the files of jobs cannot be moved", lambda: not self._file_sync.has_pending_moves)
+            self._blocked.schedule_next_check(now)
 
-    def last_try(self) -> None:
+    def final_attempt(self) -> None:
         """Before the end: what is not moved now is moved at the next start."""
-        if self._mirror.owes:
-            self._mirror.settle_all()
+        if self._file_sync.has_pending_moves:
+            self._file_sync.settle_all()

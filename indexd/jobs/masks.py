@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexd.jobs.diagnose import FieldProblem, shown
-from indexd.jobs.inputs import InputPicture, input_picture
-from indexd.jobs.selection import Selector
+from indexd.jobs.diagnose import FieldError, quote_value
+from indexd.jobs.inputs import InputImage, read_input_image
+from indexd.jobs.selection import InputSelector
 from indexd.store.index import Store
 from indexd.store.records import RegionRow
 from indexd_schemas.job import InpaintJob
 from indexd_schemas.recipe import MaskRef
 
-KEY = ("mask",)
+MASK_PATH = ("mask",)
 # A mask may be of another size, but hardly of another shape: what it covers would be somewhere else.
 SHAPE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class FoundMask:
+class ResolvedMask:
     """A mask of one picture; `path` is its file on this machine, None where it is none."""
 
     ref: MaskRef
     path: str | None = None
 
 
-class Masks:
+class MaskResolver:
     """Finds masks."""
 
-    def __init__(self, store: Store, selector: Selector, *, looks: bool) -> None:
+    def __init__(self, store: Store, selector: InputSelector, *, has_detectors: bool) -> None:
         """`looks` = there are detectors, so that the worker can look where the index knows of no regions."""
         self._store = store
         self._selector = selector
-        self._looks = looks
+        self._has_detectors = has_detectors
 
-    def of(self, job: InpaintJob, picture: InputPicture) -> FoundMask:
+    def resolve(self, job: InpaintJob, image: InputImage) -> ResolvedMask:
         """The mask of a job for one of its pictures. Raises FieldProblem."""
         wanted = job.mask
         stated = {
@@ -45,42 +45,42 @@ class Masks:
             "only_masked_padding": job.only_masked_padding,
         }
         if wanted.file is not None:
-            file = self._file(wanted.file, picture)
-            return FoundMask(
+            file = self._file(wanted.file, image)
+            return ResolvedMask(
                 MaskRef.model_validate({**stated, "hash": file.content_hash, "name": file.name}), file.path
             )
-        box = tuple(wanted.box) if wanted.box is not None else self._region(wanted.region or "", wanted.index, picture)
+        box = tuple(wanted.box) if wanted.box is not None else self._region(wanted.region or "", wanted.index, image)
         of = {"region": wanted.region, "index": wanted.index, "box": box, "padding": wanted.padding}
-        return FoundMask(MaskRef.model_validate({**stated, **of}))
+        return ResolvedMask(MaskRef.model_validate({**stated, **of}))
 
-    def _file(self, text: str, picture: InputPicture) -> InputPicture:
-        mask = input_picture(self._selector.file(text, KEY), KEY)
+    def _file(self, text: str, picture: InputImage) -> InputImage:
+        mask = read_input_image(self._selector.resolve_path(text, MASK_PATH), MASK_PATH)
         across, down = mask.width * picture.height, mask.height * picture.width
         if abs(across - down) > SHAPE_TOLERANCE * max(across, down):
-            raise FieldProblem(
-                KEY,
+            raise FieldError(
+                MASK_PATH,
                 f"mask: {mask.name} has {mask.width}x{mask.height}, which is another shape than "
                 f"{picture.width}x{picture.height} of {picture.name}",
             )
         return mask
 
-    def _region(self, kind: str, index: int, picture: InputPicture) -> tuple[float, float, float, float] | None:
+    def _region(self, kind: str, index: int, picture: InputImage) -> tuple[float, float, float, float] | None:
         """The box of a region that the index knows; None = the worker has to look."""
-        regions = self._known(picture)
+        regions = self._indexed_regions(picture)
         of_kind = [row for row in regions if row.region.kind.casefold() == kind.casefold()]
         if index <= len(of_kind):
             return of_kind[index - 1].region.box
         if of_kind:
             count = f"{len(of_kind)} {kind}" if len(of_kind) > 1 else f"one {kind}"
-            raise FieldProblem(("mask", "index"), f"mask.index: {index}, but {picture.name} has only {count}")
-        if not self._looks:
-            raise FieldProblem(
+            raise FieldError(("mask", "index"), f"mask.index: {index}, but {picture.name} has only {count}")
+        if not self._has_detectors:
+            raise FieldError(
                 ("mask", "region"),
-                f"mask.region: no {shown(kind)} is known of {picture.name}, and there are no detectors that could look "
+                f"mask.region: no {quote_value(kind)} is known of {picture.name}, and there are no detectors that could look "
                 "([[faces.detectors]])",
             )
         return None
 
-    def _known(self, picture: InputPicture) -> list[RegionRow]:
-        row = self._store.images.by_hash(bytes.fromhex(picture.content_hash))
+    def _indexed_regions(self, picture: InputImage) -> list[RegionRow]:
+        row = self._store.images.get_by_hash(bytes.fromhex(picture.content_hash))
         return self._store.faces.of_image(row.id) if row is not None else []

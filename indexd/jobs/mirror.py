@@ -5,55 +5,55 @@ from __future__ import annotations
 import logging
 
 from indexd.errors import StoreUnavailable
-from indexd.jobs.folders import ACCEPTED, FOLDER_OF, INBOX, JobFolders
-from indexd.jobs.result import result_of
-from indexd.jobs.rows import known_job
+from indexd.jobs.folders import ACCEPTED, FOLDER_BY_STATE, INBOX, JobFolders
+from indexd.jobs.result import job_result
+from indexd.jobs.rows import require_job
 from indexd.store.index import Store
 from indexd.store.records import JobRow
 
 log = logging.getLogger(__name__)
 
 
-class Mirror:
+class JobFileSync:
     """Moves files after the rows. A move that fails is logged and owed; see LateMoves."""
 
     def __init__(self, store: Store, folders: JobFolders) -> None:
         self._store = store
         self.folders = folders
-        self.owes = False
+        self.has_pending_moves = False
         """Some file is not where its row says, and could not be brought there."""
 
     def settle_all(self) -> None:
         """Bring every file where its row says."""
         with self.folders.lock:
-            self.owes = True
-            moved = [self.settle(job.id) for job in self._store.jobs.unfinished_moves()]
-            self.owes = not all(moved)
+            self.has_pending_moves = True
+            moved = [self.settle(job.id) for job in self._store.jobs.misplaced_files()]
+            self.has_pending_moves = not all(moved)
 
     def settle(self, job_id: int) -> bool:
         """Bring the file of one job where its row says; whether it lies there. Nothing happens when it did already."""
         with self.folders.lock:
             try:
-                job = known_job(self._store.jobs, job_id)  # as it is now: another thread may have brought it there
-                wanted = FOLDER_OF[job.state]
-                if job.mirrored == wanted:
+                job = require_job(self._store.jobs, job_id)  # as it is now: another thread may have brought it there
+                wanted = FOLDER_BY_STATE[job.state]
+                if job.file_location == wanted:
                     return True
-                self.folders.prepare()
-                if wanted == ACCEPTED or job.mirrored == INBOX:
-                    self.folders.accept(job, self._twins(job))
+                self.folders.create()
+                if wanted == ACCEPTED or job.file_location == INBOX:
+                    self.folders.accept(job, self._count_duplicates(job))
                 if wanted != ACCEPTED:
-                    self.folders.close(job, result_of(job, self._store.jobs.items(job.id)))
-                self._store.jobs.set_mirrored(job.id, wanted)
+                    self.folders.move_finished(job, job_result(job, self._store.jobs.items(job.id)))
+                self._store.jobs.set_file_location(job.id, wanted)
             except (OSError, StoreUnavailable) as error:
                 log.warning("the file of job %d cannot be moved where it belongs yet: %s", job_id, error)
-                self.owes = True
+                self.has_pending_moves = True
                 return False
             return True
 
-    def _twins(self, job: JobRow) -> int:
+    def _count_duplicates(self, job: JobRow) -> int:
         return sum(
             other.id != job.id
-            and other.mirrored == ACCEPTED
+            and other.file_location == ACCEPTED
             and (other.inbox_name, other.source) == (job.inbox_name, job.source)
             for other in self._store.jobs.unfinished()
         )

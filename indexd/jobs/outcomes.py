@@ -9,62 +9,69 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from indexd.errors import CallCancelled, ModelOff, StorageFull, StoreUnavailable, is_machines_fault, is_shortage
-from indexd.jobs.absent import AbsentModels
-from indexd.jobs.closing import Closing
-from indexd.jobs.facade import Jobs
-from indexd.jobs.hand import Hand
+from indexd.errors import (
+    CallCancelled,
+    ModelUnavailable,
+    StorageFull,
+    StoreUnavailable,
+    is_resource_shortage,
+    is_transient_os_error,
+)
+from indexd.jobs.absent import BlockedJobs
+from indexd.jobs.closing import JobFinisher
+from indexd.jobs.facade import JobService
+from indexd.jobs.hand import InFlightRender
 from indexd.jobs.queue_pause import QueuePause
-from indexd.jobs.rows import is_over, known_job
-from indexd.jobs.setbacks import Again, Failed, FolderGone, Setback, disk_has_room, judge
+from indexd.jobs.rows import is_finished, require_job
+from indexd.jobs.setbacks import Blocked, OutputFolderGone, PermanentFailure, Retry, decide_retry, has_free_space
 from indexd.store.index import Store
-from indexd.store.records import ItemRow
+from indexd.store.records import JobItemRow
 from indexd.worker.calls import Rendered
 
 log = logging.getLogger(__name__)
 
 
-class Outcomes:
+class RenderResults:
     """The renders that came back, until each is settled. Only the runner's thread uses it."""
 
     def __init__(
         self,
         store: Store,
-        jobs: Jobs,
-        closing: Closing,
+        jobs: JobService,
+        finisher: JobFinisher,
         pause: QueuePause,
-        absent: AbsentModels,
+        blocked_jobs: BlockedJobs,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._ledger = store.jobs
         self._jobs = jobs
-        self._closing = closing
+        self._finisher = finisher
         self._pause = pause
-        self._absent = absent
+        self._blocked_jobs = blocked_jobs
         self._clock = clock
-        self._over: deque[Hand] = deque()
-        self._unpublished: deque[tuple[Hand, Rendered]] = deque()
+        self._finished: deque[InFlightRender] = deque()
+        self._unpublished: deque[tuple[InFlightRender, Rendered]] = deque()
 
     @property
-    def unpublished(self) -> bool:
+    def has_unpublished(self) -> bool:
         """Whether a picture is made that cannot be put in its place now."""
         return bool(self._unpublished)
 
     @property
-    def open(self) -> bool:
+    def has_open(self) -> bool:
         """Whether anything that is over is not settled or not published."""
-        return bool(self._over or self._unpublished)
+        return bool(self._finished or self._unpublished)
 
-    def take(self, ended: Iterable[Hand]) -> None:
+    def add(self, ended: Iterable[InFlightRender]) -> None:
         """Their calls are over."""
-        self._over.extend(ended)
+        self._finished.extend(ended)
 
     def settle(self) -> None:
         """Settle what is over. One that the ledger has no room for stays, and is settled when there is room again."""
-        while self._over:
-            self._settle(self._over[0])
-            self._over.popleft()
+        while self._finished:
+            self._settle_one(self._finished[0])
+            self._finished.popleft()
 
     def publish(self) -> None:
         """Put what came back in its place; what cannot be put there now is kept and the queue waits."""
@@ -73,95 +80,96 @@ class Outcomes:
             if not self._publish_one(hand, rendered):
                 return
             self._unpublished.popleft()
-            self._closing.look_at(hand.item.job_id)
+            self._finisher.mark_changed(hand.item.job_id)
 
-    def give_back(self, hand: Hand) -> None:
+    def requeue(self, render: InFlightRender) -> None:
         """The render was not made after all; the attempt is un-counted."""
         with self._jobs.lock:
-            if not self.is_cancelled(hand):
-                self._ledger.give_back(hand.item.id)
+            if not self.is_cancelled(render):
+                self._ledger.requeue_item(render.item.id)
 
-    def give_back_unpublished(self) -> None:
+    def requeue_unpublished(self) -> None:
         """What could not be put in its place is made again by the next process."""
         for hand, _rendered in self._unpublished:
-            self.give_back(hand)
+            self.requeue(hand)
 
-    def is_cancelled(self, hand: Hand) -> bool:
+    def is_cancelled(self, render: InFlightRender) -> bool:
         """Whether nobody wants the picture any more."""
-        return known_job(self._ledger, hand.item.job_id).state == "cancelled"
+        return require_job(self._ledger, render.item.job_id).state == "cancelled"
 
-    def _settle(self, hand: Hand) -> None:
+    def _settle_one(self, render: InFlightRender) -> None:
         """What became of one render."""
         try:
-            rendered: Rendered = hand.call.result(0)
+            rendered: Rendered = render.call.result(0)
         except CallCancelled:
-            self.give_back(hand)
+            self.requeue(render)
         except Exception as error:
-            self._failed(hand, error)
+            self._handle_error(render, error)
         else:
-            self._unpublished.append((hand, rendered))
+            self._unpublished.append((render, rendered))
 
-    def _failed(self, hand: Hand, error: Exception) -> None:
-        item = hand.item
-        self._closing.look_at(item.job_id)
+    def _handle_error(self, render: InFlightRender, error: Exception) -> None:
+        item = render.item
+        self._finisher.mark_changed(item.job_id)
         with self._jobs.lock:
-            if self.is_cancelled(hand):
+            if self.is_cancelled(render):
                 return
-            missing = hand.order.missing()
-            if missing is not None or isinstance(error, (ModelOff, StorageFull)) or is_shortage(error):
-                self._ledger.give_back(item.id)
-                self._machine_at_fault(hand, error, missing)
+            missing = render.request.missing_model()
+            if missing is not None or isinstance(error, (ModelUnavailable, StorageFull)) or is_resource_shortage(error):
+                self._ledger.requeue_item(item.id)
+                self._block_or_pause(render, error, missing)
                 return
-            verdict = judge(error, hand.attempt)
+            verdict = decide_retry(error, render.attempt)
             where = f"job {item.job_id}, picture {item.index + 1}"
-            if isinstance(verdict, Failed):
+            if isinstance(verdict, PermanentFailure):
                 log.error("%s failed: %s", where, verdict.error)
-                self._ledger.item_failed(item.id, verdict.error, retry_at=None)
+                self._ledger.mark_item_failed(item.id, verdict.error, retry_at=None)
                 return
             log.warning("%s: %s; trying again in %g s", where, verdict.error, verdict.seconds)
-            self._try_again(item, verdict)
+            self._schedule_retry(item, verdict)
 
-    def _try_again(self, item: ItemRow, verdict: Again) -> None:
+    def _schedule_retry(self, item: JobItemRow, verdict: Retry) -> None:
         due = self._clock() + verdict.seconds
-        self._ledger.item_failed(item.id, verdict.error, retry_at=due)
-        if verdict.pause:
+        self._ledger.mark_item_failed(item.id, verdict.error, retry_at=due)
+        if verdict.pause_queue:
             reason = f"{verdict.error} (job {item.job_id}, picture {item.index + 1}); trying again soon"
-            self._set_back(reason, lambda: self._clock() >= due)
+            self._pause_queue(reason, lambda: self._clock() >= due)
 
-    def _machine_at_fault(self, hand: Hand, error: Exception, missing: Path | None) -> None:
+    def _block_or_pause(self, render: InFlightRender, error: Exception, missing: Path | None) -> None:
         if isinstance(error, StorageFull):
-            self._set_back(str(error), lambda: disk_has_room(self._store.path.parent))
+            self._pause_queue(str(error), lambda: has_free_space(self._store.path.parent))
         elif missing is not None:
-            job_id, there = hand.item.job_id, missing.exists
-            setback = Setback(
+            job_id, there = render.item.job_id, missing.exists
+            setback = Blocked(
                 f"the model {missing} is gone; put it back or cancel job {job_id}",
-                lambda: there() or is_over(self._ledger, job_id),
+                lambda: there() or is_finished(self._ledger, job_id),
             )
-            self._absent.hold(job_id, setback, self._clock())
+            self._blocked_jobs.block(job_id, setback, self._clock())
         else:
-            text = f"{error}; or cancel job {hand.item.job_id}"
-            self._set_back(text, lambda: True)  # nothing to look at; the next render will tell
+            text = f"{error}; or cancel job {render.item.job_id}"
+            self._pause_queue(text, lambda: True)  # nothing to look at; the next render will tell
 
-    def _publish_one(self, hand: Hand, rendered: Rendered) -> bool:
-        item, folder = hand.item, hand.order.folder
+    def _publish_one(self, render: InFlightRender, rendered: Rendered) -> bool:
+        item, folder = render.item, render.request.folder
         with self._jobs.lock:
-            if self.is_cancelled(hand):
+            if self.is_cancelled(render):
                 return True
             try:
-                published = self._jobs.publisher.publish(item, hand.order.recipe, rendered, hand.seconds)
+                published = self._jobs.publisher.publish(item, render.request.recipe, rendered, render.seconds)
             except StorageFull as error:
                 room = len(rendered.png)
-                self._set_back(
+                self._pause_queue(
                     str(error),
-                    lambda: disk_has_room(folder, room) and disk_has_room(self._store.path.parent),
+                    lambda: has_free_space(folder, room) and has_free_space(self._store.path.parent),
                 )
                 return False
             except StoreUnavailable as error:
-                self._set_back(str(error), lambda: True)
+                self._pause_queue(str(error), lambda: True)
                 return False
-            except FolderGone as error:
-                self._set_back(
-                    str(error), lambda: folder.is_dir() or folder.parent.is_dir() or is_over(self._ledger, item.job_id)
+            except OutputFolderGone as error:
+                self._pause_queue(
+                    str(error),
+                    lambda: folder.is_dir() or folder.parent.is_dir() or is_finished(self._ledger, item.job_id),
                 )
                 return False
             except OSError as error:
@@ -169,17 +177,19 @@ class Outcomes:
                     reason = (
                         f"the disk of {folder} has become read-only; mount it for writing or cancel job {item.job_id}"
                     )
-                    self._set_back(reason, lambda: os.access(folder, os.W_OK) or is_over(self._ledger, item.job_id))
+                    self._pause_queue(
+                        reason, lambda: os.access(folder, os.W_OK) or is_finished(self._ledger, item.job_id)
+                    )
                     return False
-                if is_machines_fault(error):
+                if is_transient_os_error(error):
                     # The picture is made, and neither it nor the job is to blame: the next turn will tell.
-                    self._set_back(f"{error}; or cancel job {item.job_id}", lambda: True)
+                    self._pause_queue(f"{error}; or cancel job {item.job_id}", lambda: True)
                     return False
-                self._failed(hand, error)
+                self._handle_error(render, error)
                 return True
-        self._pause.worked()
-        log.info("job %d, picture %d: %s (%.2f s)", item.job_id, item.index + 1, published.path, hand.seconds)
+        self._pause.record_success()
+        log.info("job %d, picture %d: %s (%.2f s)", item.job_id, item.index + 1, published.path, render.seconds)
         return True
 
-    def _set_back(self, reason: str, cured: Callable[[], bool]) -> None:
-        self._pause.set_back(Setback(reason, cured), self._clock())
+    def _pause_queue(self, reason: str, is_resolved: Callable[[], bool]) -> None:
+        self._pause.pause(Blocked(reason, is_resolved), self._clock())

@@ -6,69 +6,69 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from indexd.catalogue import Catalogue, UnknownModel
+from indexd.catalogue import ModelCatalogue, UnknownModel
 from indexd.errors import IndexdError
 from indexd.images.facts import ImageFacts
-from indexd.images.read import read
-from indexd.images.sidecar import sidecars
-from indexd.jobs.diagnose import FieldProblem
-from indexd.jobs.inputs import InputPicture
+from indexd.images.read import read_image
+from indexd.images.sidecar import read_sidecars
+from indexd.jobs.diagnose import FieldError
+from indexd.jobs.inputs import InputImage
 from indexd.search.job_file import JobFile
-from indexd.search.metadata_job import job_of
-from indexd.search.recipe_job import keys_of, pictures_of
-from indexd.search.replay import recipe_in
+from indexd.search.metadata_job import job_from_metadata
+from indexd.search.recipe_job import job_keys, recipe_inputs
+from indexd.search.replay import parse_recipe
 from indexd.store.index import Store
 from indexd.watch.regular import open_regular
 from indexd_schemas.recipe import Recipe
 
-KEY = ("input",)
+INPUT_PATH = ("input",)
 
 
-class OwnRecipes:
+class ImageRecipeReader:
     """Reads pictures for their recipes."""
 
-    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+    def __init__(self, store: Store, catalogue: ModelCatalogue) -> None:
         self._store = store
         self._catalogue = catalogue
 
-    def of(self, picture: InputPicture) -> JobFile:
+    def read_job(self, image: InputImage) -> JobFile:
         """The job that makes this picture again. Raises FieldProblem when it does not say how it was made."""
         try:
-            facts = _facts(picture)
-            recipe = recipe_in(facts.metadata, picture.name)
+            facts = _read_facts(image)
+            recipe = parse_recipe(facts.metadata, image.name)
             if recipe is not None:
-                return self._ours(recipe)
-            return job_of(
+                return self._from_own_recipe(recipe)
+            return job_from_metadata(
                 facts.metadata,
                 (facts.width, facts.height),
-                self._place(facts.metadata.input_hash),
-                problem_of(self._catalogue.checkpoint),
-                problem_of(self._catalogue.lora),
+                self._path_of(facts.metadata.input_hash),
+                lookup_problem(self._catalogue.checkpoint),
+                lookup_problem(self._catalogue.lora),
             )
         except (OSError, IndexdError) as error:
-            raise FieldProblem(KEY, f"input: {picture.name} cannot be made again: {error}") from None
+            raise FieldError(INPUT_PATH, f"input: {image.name} cannot be made again: {error}") from None
 
-    def _ours(self, recipe: Recipe) -> JobFile:
-        wanted = pictures_of(recipe).items()
-        return JobFile(keys_of(recipe, {content: self._needed(what, content) for content, what in wanted}))
+    def _from_own_recipe(self, recipe: Recipe) -> JobFile:
+        wanted = recipe_inputs(recipe).items()
+        return JobFile(job_keys(recipe, {content: self._require_image(what, content) for content, what in wanted}))
 
-    def _needed(self, what: str, content: str) -> str:
-        place = self._place(content)
+    def _require_image(self, what: str, content: str) -> str:
+        place = self._path_of(content)
         if place is None:
             raise IndexdError(f"it was made with {what} ({content[:12]}…), which is not in the index")
         return place
 
-    def _place(self, content: str | None) -> str | None:
+    def _path_of(self, content: str | None) -> str | None:
         """Where a picture lies now, found by its content."""
         try:
-            row = self._store.images.by_hash(bytes.fromhex(content or ""))
+            row = self._store.images.get_by_hash(bytes.fromhex(content or ""))
         except ValueError:
             return None
         place = self._store.images.paths([row.id]).get(row.id) if row is not None else None
         return None if place is None else os.fsdecode(place)
 
 
-def problem_of(find: Callable[[str], Any]) -> Callable[[str], str | None]:
+def lookup_problem(find: Callable[[str], Any]) -> Callable[[str], str | None]:
     """Why a model file of a name cannot be found, from what raises UnknownModel; None where it can."""
 
     def problem(name: str) -> str | None:
@@ -81,7 +81,7 @@ def problem_of(find: Callable[[str], Any]) -> Callable[[str], str | None]:
     return problem
 
 
-def _facts(picture: InputPicture) -> ImageFacts:
+def _read_facts(picture: InputImage) -> ImageFacts:
     path = os.fsencode(picture.path)
     with open_regular(path) as file:
-        return read(file, os.fstat(file.fileno()).st_size, picture.name, lambda: sidecars(path))
+        return read_image(file, os.fstat(file.fileno()).st_size, picture.name, lambda: read_sidecars(path))

@@ -16,19 +16,19 @@ from typing import Any, Protocol
 
 from blake3 import blake3
 
-from indexd.jobs.durable import Fault, no_fault, sync_folder, write_new
-from indexd.jobs.names import SUFFIX, free_name
-from indexd.jobs.ours import our_picture
-from indexd.jobs.result import report_of
-from indexd.jobs.setbacks import FolderGone
-from indexd.store.records import ItemRow
+from indexd.jobs.durable import FaultHook, fsync_folder, no_fault, write_new
+from indexd.jobs.names import PNG_SUFFIX, free_file_name
+from indexd.jobs.ours import find_existing_output
+from indexd.jobs.result import render_report
+from indexd.jobs.setbacks import OutputFolderGone
+from indexd.store.records import JobItemRow
 from indexd.worker.calls import Rendered
 
 
-class PathLedger(Protocol):
+class PublishLedger(Protocol):
     """What publishing asks of the ledger; each call is one synced transaction."""
 
-    def published(
+    def mark_published(
         self,
         item_id: int,
         path: bytes,
@@ -41,13 +41,13 @@ class PathLedger(Protocol):
         """The item is done, and lies there; `report` is what the worker said of it."""
         ...
 
-    def repath(self, item_id: int, path: bytes) -> None:
+    def change_path(self, item_id: int, path: bytes) -> None:
         """The item will lie there."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedImage:
     """A picture in its place. `adopted` = it was there already, made before the process ended."""
 
     path: Path
@@ -59,14 +59,16 @@ class Published:
 class Publisher:
     """Puts pictures in their places."""
 
-    def __init__(self, ledger: PathLedger, ledger_id: str, output: Path, fault: Fault = no_fault) -> None:
+    def __init__(self, ledger: PublishLedger, ledger_id: str, output: Path, fault: FaultHook = no_fault) -> None:
         """`ledger_id` tells apart the unfinished files of several indexes that publish into one folder."""
         self._ledger = ledger
         self._ledger_id = ledger_id
         self._output = output
         self._fault = fault
 
-    def publish(self, item: ItemRow, recipe: Mapping[str, Any], rendered: Rendered, seconds: float) -> Published:
+    def publish(
+        self, item: JobItemRow, recipe: Mapping[str, Any], rendered: Rendered, seconds: float
+    ) -> PublishedImage:
         """Put what was rendered in the item's place and say so in the ledger.
 
         Raises StorageFull, FolderGone (both: nothing was lost, try again with the same picture) or OSError.
@@ -75,52 +77,54 @@ class Publisher:
         self._ensure_folder(final.parent)
         while True:
             try:
-                write_new(self.unfinished(final.parent, item.id), final, rendered.png, self._fault)
+                write_new(self.temp_path(final.parent, item.id), final, rendered.png, self._fault)
             except FileExistsError:
                 adopted = self._adopt(item, final, recipe, seconds)
                 if adopted is not None:
                     return adopted
-                final = self._step_aside(item, final)
+                final = self._choose_other_path(item, final)
                 continue
             scores = {name: one["value"] for name, one in (rendered.recipe.get("scores") or {}).items()}
-            made = Published(final, blake3(rendered.png).digest(), adopted=False, scores=scores)
-            return self._record(item, made, seconds, report_of(rendered))
+            made = PublishedImage(final, blake3(rendered.png).digest(), adopted=False, scores=scores)
+            return self._record(item, made, seconds, render_report(rendered))
 
-    def adopt(self, item: ItemRow, recipe: Mapping[str, Any]) -> Published | None:
+    def adopt(self, item: JobItemRow, recipe: Mapping[str, Any]) -> PublishedImage | None:
         """The item's picture if it is there already, made before the process ended; the ledger then says so.
 
         What such an end left unfinished is cleared away.
         """
         final = Path(os.fsdecode(item.path))
-        self.unfinished(final.parent, item.id).unlink(missing_ok=True)
+        self.temp_path(final.parent, item.id).unlink(missing_ok=True)
         return self._adopt(item, final, recipe, 0.0)
 
-    def unfinished(self, folder: Path, item_id: int) -> Path:
+    def temp_path(self, folder: Path, item_id: int) -> Path:
         """The name under which an item's picture is written; hidden, so that no watcher takes it for a picture."""
         return folder / f".indexd-{self._ledger_id}-{item_id}.part"
 
-    def _adopt(self, item: ItemRow, final: Path, recipe: Mapping[str, Any], seconds: float) -> Published | None:
+    def _adopt(self, item: JobItemRow, final: Path, recipe: Mapping[str, Any], seconds: float) -> PublishedImage | None:
         if not os.path.lexists(final):
             return None
-        ours = our_picture(final, recipe)
+        ours = find_existing_output(final, recipe)
         if ours is None:
             return None
-        sync_folder(final.parent)
-        return self._record(item, Published(final, ours.content_hash, adopted=True, scores=ours.scores), seconds)
+        fsync_folder(final.parent)
+        return self._record(item, PublishedImage(final, ours.content_hash, adopted=True, scores=ours.scores), seconds)
 
     def _record(
-        self, item: ItemRow, published: Published, seconds: float, report: Mapping[str, Any] | None = None
-    ) -> Published:
+        self, item: JobItemRow, published: PublishedImage, seconds: float, report: Mapping[str, Any] | None = None
+    ) -> PublishedImage:
         path = os.fsencode(published.path)
-        self._ledger.published(item.id, path, published.content_hash, seconds, report=report, scores=published.scores)
+        self._ledger.mark_published(
+            item.id, path, published.content_hash, seconds, report=report, scores=published.scores
+        )
         self._fault("row written")
         return published
 
-    def _step_aside(self, item: ItemRow, final: Path) -> Path:
-        stem = final.name.removesuffix(SUFFIX)
+    def _choose_other_path(self, item: JobItemRow, final: Path) -> Path:
+        stem = final.name.removesuffix(PNG_SUFFIX)
         there = {name.casefold() for name in os.listdir(final.parent)}
-        other = final.with_name(free_name(stem, there.__contains__))
-        self._ledger.repath(item.id, os.fsencode(other))
+        other = final.with_name(free_file_name(stem, there.__contains__))
+        self._ledger.change_path(item.id, os.fsencode(other))
         self._fault("path changed")
         return other
 
@@ -130,6 +134,6 @@ class Publisher:
         below_output = folder == self._output or self._output in folder.parents
         base = self._output if below_output else folder
         if not base.is_dir() and not base.parent.is_dir():
-            raise FolderGone(f"the folder {folder} is gone, and so is {base.parent}; is its disk mounted?")
+            raise OutputFolderGone(f"the folder {folder} is gone, and so is {base.parent}; is its disk mounted?")
         folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
+        fsync_folder(folder.parent)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 
 from indexd.errors import StoreUnavailable
-from indexd.jobs.setbacks import Setback
+from indexd.jobs.setbacks import Blocked
 from indexd.store.index import Store
 
 log = logging.getLogger(__name__)
@@ -17,51 +17,51 @@ class QueuePause:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._setback: Setback | None = None
-        self._told = ""
+        self._blocked: Blocked | None = None
+        self._last_reason = ""
         self._repeats = 0
 
     @property
-    def on(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether the queue waits."""
-        return self._setback is not None
+        return self._blocked is not None
 
     @property
-    def probe_at(self) -> float:
+    def next_check_at(self) -> float:
         """When the cause is looked at next."""
-        return self._setback.probe_at if self._setback else 0.0
+        return self._blocked.next_check_at if self._blocked else 0.0
 
-    def set_back(self, setback: Setback, now: float) -> None:
+    def pause(self, blocked: Blocked, now: float) -> None:
         """Pause the queue for this reason."""
-        self._repeats = self._repeats + 1 if setback.reason == self._told else 0
-        setback.probes = self._repeats
-        setback.next_probe(now)
-        self._setback = setback
-        if setback.reason != self._told:
-            log.warning("the queue waits: %s", setback.reason)
+        self._repeats = self._repeats + 1 if blocked.reason == self._last_reason else 0
+        blocked.checks = self._repeats
+        blocked.schedule_next_check(now)
+        self._blocked = blocked
+        if blocked.reason != self._last_reason:
+            log.warning("the queue waits: %s", blocked.reason)
             with contextlib.suppress(StoreUnavailable):
-                self._store.events.add("queue_paused", setback.reason)
-        self._told = setback.reason
+                self._store.events.add("queue_paused", blocked.reason)
+        self._last_reason = blocked.reason
         with contextlib.suppress(StoreUnavailable):  # an index that takes nothing is reason enough to wait, told or not
-            self._store.jobs.pause(setback.reason)
+            self._store.jobs.pause(blocked.reason)
 
-    def probe(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Resume if the cause is gone and it is time to look."""
-        if self._setback is None:
+        if self._blocked is None:
             return
-        due = self._setback.due(now)
-        if (due or self._setback.prompt) and self._setback.cured():
+        due = self._blocked.is_due(now)
+        if (due or self._blocked.check_every_turn) and self._blocked.is_resolved():
             self.resume()
         elif due:
-            self._setback.next_probe(now)
+            self._blocked.schedule_next_check(now)
 
     def resume(self) -> None:
         """The queue goes on."""
-        if self._setback is not None:
+        if self._blocked is not None:
             log.info("the queue goes on")
         self._store.jobs.pause(None)
-        self._setback = None
+        self._blocked = None
 
-    def worked(self) -> None:
+    def record_success(self) -> None:
         """A picture was made: the next setback is a new one."""
-        self._told, self._repeats = "", 0
+        self._last_reason, self._repeats = "", 0

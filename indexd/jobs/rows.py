@@ -6,7 +6,7 @@ from indexd.store.ledger import JobLedger
 from indexd.store.records import JobRow
 
 
-def known_job(ledger: JobLedger, job_id: int) -> JobRow:
+def require_job(ledger: JobLedger, job_id: int) -> JobRow:
     """The row of a job that is in the ledger."""
     job = ledger.get(job_id)
     if job is None:
@@ -14,6 +14,6 @@ def known_job(ledger: JobLedger, job_id: int) -> JobRow:
     return job
 
 
-def is_over(ledger: JobLedger, job_id: int) -> bool:
+def is_finished(ledger: JobLedger, job_id: int) -> bool:
     """Whether the job has ended, in whichever way."""
-    return known_job(ledger, job_id).state not in ("queued", "running")
+    return require_job(ledger, job_id).state not in ("queued", "running")

@@ -7,12 +7,12 @@ from typing import Any
 
 from indexd_schemas.job import Job
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 
-def stage_texts(job: Job) -> Iterator[tuple[Path, str]]:
+def stage_prompts(job: Job) -> Iterator[tuple[FieldPath, str]]:
     """Every prompt that a stage has of its own, with its place in the job file."""
-    parts: list[tuple[Path, Any]] = [(("hires",), job.hires), (("refine",), job.refine)]
+    parts: list[tuple[FieldPath, Any]] = [(("hires",), job.hires), (("refine",), job.refine)]
     parts += [(("detail", index), one) for index, one in enumerate(job.detail)]
     for place, part in parts:
         for key in ("prompt", "negative_prompt"):

@@ -9,58 +9,58 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from indexd.catalogue import Catalogue, Shelf, UnknownModel
-from indexd.images.sizes import Sides, resized, times
-from indexd.images.tiles import tiles
-from indexd.jobs.diagnose import FieldProblem, dotted
-from indexd.jobs.wording import offer
+from indexd.catalogue import ModelCatalogue, ModelFolders, UnknownModel
+from indexd.images.sizes import SizePx, resized_size, scale_size
+from indexd.images.tiles import split_into_tiles
+from indexd.jobs.diagnose import FieldError, format_path
+from indexd.jobs.wording import did_you_mean
 from indexd_schemas import samplers
 from indexd_schemas.job import Job
-from indexd_schemas.job_part import sides_of
+from indexd_schemas.job_part import parse_sides
 from indexd_schemas.recipe_part import ModelRef
 from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
 from indexd_schemas.stages import HIRES_UPSCALERS, MAX_TILE_PROMPTS, Detail, Hires, Refine, Resize, Upscale
 
 SIDE_STEP_PX = 8
-SMALLEST_PX = 8
+MIN_SIDE_PX = 8
 ASSUMED_SCALE = 4
 """What an upscaler whose name does not tell is taken to make; the worker knows, and holds to the limit itself."""
 _SCALE_IN_NAME = re.compile(r"(?<![0-9a-z])(?:x([1-9])|([1-9])x)(?![0-9])", re.IGNORECASE)
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class StageSize:
     """How large the picture is after a stage; `exact` is False behind a model whose factor is only assumed."""
 
-    sides: Sides
-    exact: bool = True
+    sides: SizePx
+    is_exact: bool = True
 
 
-class StageDesk:
+class StageResolver:
     """Resolves the stages of jobs."""
 
-    def __init__(self, catalogue: Catalogue, megapixels: float) -> None:
+    def __init__(self, catalogue: ModelCatalogue, max_megapixels: float) -> None:
         self._catalogue = catalogue
-        self._megapixels = megapixels
+        self._max_megapixels = max_megapixels
 
-    def of(self, job: Job, sides: Sides, *, finished: bool) -> dict[str, Any]:
+    def resolve(self, job: Job, sides: SizePx, *, finished: bool) -> dict[str, Any]:
         """The stage fields of a recipe. `finished` = the job starts from a finished picture. Raises FieldProblem."""
-        reached = Reached(sides)
+        reached = StageSize(sides)
         stages: dict[str, Any] = {}
         if job.hires is not None:
             if finished:
-                raise FieldProblem(
+                raise FieldError(
                     ("hires",),
                     f"hires: it works on latents, and {job.kind} starts from a finished picture; use `refine`",
                 )
             if job.kind == "inpaint":
-                raise FieldProblem(
+                raise FieldError(
                     ("hires",), "hires: inpaint keeps what lies around its mask as it is; use `upscale` or `refine`"
                 )
             stages["hires"] = self._hires(job, job.hires, sides)
-            reached = Reached((stages["hires"].width, stages["hires"].height))
+            reached = StageSize((stages["hires"].width, stages["hires"].height))
         stages["detail"] = tuple(self._detail(job, one, index) for index, one in enumerate(job.detail))
         if job.upscale is not None:
             stages["upscale"], reached = self._upscale(job.upscale, reached)
@@ -70,33 +70,33 @@ class StageDesk:
             stages["resize"] = self._resize(job.resize, reached)
         return stages
 
-    def _hires(self, job: Job, hires: Hires, sides: Sides) -> HiresRecipe:
+    def _hires(self, job: Job, hires: Hires, sides: SizePx) -> HiresRecipe:
         if hires.size is not None and hires.scale is not None:
-            raise FieldProblem(("hires", "size"), "hires.size: `scale` is there as well; keep one of the two")
+            raise FieldError(("hires", "size"), "hires.size: `scale` is there as well; keep one of the two")
         scale = hires.scale or 2.0
-        width, height = sides_of(hires.size) if hires.size else (_to_step(side * scale) for side in sides)
+        width, height = parse_sides(hires.size) if hires.size else (_round_to_step(side * scale) for side in sides)
         if width % SIDE_STEP_PX or height % SIDE_STEP_PX or min(width, height) < 64:
-            raise FieldProblem(
+            raise FieldError(
                 ("hires", "size"), f"hires.size: both sides must be multiples of 8 from 64 (got {hires.size})"
             )
-        self._limit((width, height), ("hires", "size" if hires.size else "scale"))
-        name = _plain_name(hires.upscaler)
+        self._check_size((width, height), ("hires", "size" if hires.size else "scale"))
+        name = _normalize_name(hires.upscaler)
         known = name in HIRES_UPSCALERS
         return HiresRecipe(
             width=width,
             height=height,
             upscaler=name if known else None,
-            model=None if known else self._upscaler(hires.upscaler, ("hires", "upscaler"), HIRES_UPSCALERS),
+            model=None if known else self._find_upscaler(hires.upscaler, ("hires", "upscaler"), HIRES_UPSCALERS),
             tile=hires.tile,
             overlap=hires.overlap,
             denoise=float(hires.denoise),
-            **_own(job, hires, ("hires",)),
+            **_pass_overrides(job, hires, ("hires",)),
         )
 
     def _detail(self, job: Job, detail: Detail, index: int) -> DetailRecipe:
-        place: Path = ("detail", index)
+        place: FieldPath = ("detail", index)
         return DetailRecipe(
-            detector=_found(self._catalogue.detectors, detail.detector, (*place, "detector")),
+            detector=_find_model(self._catalogue.detectors, detail.detector, (*place, "detector")),
             kinds=tuple(detail.kinds),
             confidence=float(detail.confidence),
             max=detail.max,
@@ -104,77 +104,81 @@ class StageDesk:
             size=detail.size,
             feather=float(detail.feather),
             denoise=float(detail.denoise),
-            **_own(job, detail, place),
+            **_pass_overrides(job, detail, place),
         )
 
-    def _upscale(self, upscale: Upscale, before: Reached) -> tuple[UpscaleRecipe, Reached]:
-        model = self._upscaler(upscale.model, ("upscale", "model"))
+    def _upscale(self, upscale: Upscale, before: StageSize) -> tuple[UpscaleRecipe, StageSize]:
+        model = self._find_upscaler(upscale.model, ("upscale", "model"))
         named = _SCALE_IN_NAME.search(model.name.rpartition("/")[2])
         makes = int(named[1] or named[2]) if named else ASSUMED_SCALE
         # In between the picture is as large as the model makes it.
         for factor in (makes, upscale.scale or makes):
-            sides = times(before.sides, factor)
-            self._limit(sides, ("upscale", "scale" if upscale.scale else "model"), before)
+            sides = scale_size(before.sides, factor)
+            self._check_size(sides, ("upscale", "scale" if upscale.scale else "model"), before)
         recipe = UpscaleRecipe(model=model, scale=upscale.scale, tile=upscale.tile, overlap=upscale.overlap)
-        return recipe, Reached(sides, before.exact and upscale.scale is not None)
+        return recipe, StageSize(sides, before.is_exact and upscale.scale is not None)
 
-    def _refine(self, job: Job, refine: Refine, before: Reached) -> RefineRecipe:
+    def _refine(self, job: Job, refine: Refine, before: StageSize) -> RefineRecipe:
         padded = [-(-side // SIDE_STEP_PX) * SIDE_STEP_PX for side in before.sides]
-        count = len(tiles(padded[0], padded[1], refine.tile, refine.overlap, SIDE_STEP_PX))
+        count = len(split_into_tiles(padded[0], padded[1], refine.tile, refine.overlap, SIDE_STEP_PX))
         if count > MAX_TILE_PROMPTS:
-            raise FieldProblem(
+            raise FieldError(
                 ("refine", "tile"),
-                f"refine.tile: {_shown(before.sides)} would be cut into {count} tiles; at most {MAX_TILE_PROMPTS} are allowed",
+                f"refine.tile: {_format_size(before.sides)} would be cut into {count} tiles; at most {MAX_TILE_PROMPTS} are allowed",
             )
-        if refine.prompts is not None and before.exact and len(refine.prompts) != count:
-            raise FieldProblem(
+        if refine.prompts is not None and before.is_exact and len(refine.prompts) != count:
+            raise FieldError(
                 ("refine", "prompts"),
-                f"refine.prompts: {len(refine.prompts)} prompts, but {_shown(before.sides)} is cut into {count} tiles",
+                f"refine.prompts: {len(refine.prompts)} prompts, but {_format_size(before.sides)} is cut into {count} tiles",
             )
         return RefineRecipe(
             denoise=float(refine.denoise),
             tile=refine.tile,
             overlap=refine.overlap,
             prompts=None if refine.prompts is None else tuple(refine.prompts),
-            **_own(job, refine, ("refine",)),
+            **_pass_overrides(job, refine, ("refine",)),
         )
 
-    def _resize(self, resize: Resize, before: Reached) -> ResizeRecipe:
-        width, height = sides_of(resize.size) if resize.size else (None, None)
+    def _resize(self, resize: Resize, before: StageSize) -> ResizeRecipe:
+        width, height = parse_sides(resize.size) if resize.size else (None, None)
         recipe = ResizeRecipe(width=width, height=height, scale=resize.scale, max_side=resize.max_side)
         key = "size" if resize.size else "scale" if resize.scale else "max_side"
-        self._limit(resized(before.sides, recipe), ("resize", key), before if resize.scale else None)
+        self._check_size(resized_size(before.sides, recipe), ("resize", key), before if resize.scale else None)
         return recipe
 
-    def _upscaler(self, name: str, place: Path, also: tuple[str, ...] = ()) -> ModelRef:
-        return _found(self._catalogue.upscalers, name, place, also)
+    def _find_upscaler(self, name: str, place: FieldPath, also: tuple[str, ...] = ()) -> ModelRef:
+        return _find_model(self._catalogue.upscalers, name, place, also)
 
-    def _limit(self, sides: Sides, place: Path, before: Reached | None = None) -> None:
+    def _check_size(self, sides: SizePx, place: FieldPath, before: StageSize | None = None) -> None:
         megapixels = sides[0] * sides[1] / 1e6
-        where = dotted(place)
-        if min(sides) < SMALLEST_PX:
-            raise FieldProblem(
+        where = format_path(place)
+        if min(sides) < MIN_SIDE_PX:
+            raise FieldError(
                 place,
-                f"{where}: the picture would be {_shown(sides)}; both sides must have {SMALLEST_PX} pixels at least",
+                f"{where}: the picture would be {_format_size(sides)}; both sides must have {MIN_SIDE_PX} pixels at least",
             )
-        if megapixels > self._megapixels:
-            grown = f"{_shown(before.sides)} becomes {_shown(sides)}," if before else f"{_shown(sides)} are"
-            raise FieldProblem(
+        if megapixels > self._max_megapixels:
+            grown = (
+                f"{_format_size(before.sides)} becomes {_format_size(sides)},"
+                if before
+                else f"{_format_size(sides)} are"
+            )
+            raise FieldError(
                 place,
-                f"{where}: {grown} {megapixels:.1f} megapixels; at most {self._megapixels:g} are allowed "
+                f"{where}: {grown} {megapixels:.1f} megapixels; at most {self._max_megapixels:g} are allowed "
                 "([generate] max_megapixels)",
             )
 
 
-def _own(job: Job, part: Hires | Detail | Refine, place: Path) -> dict[str, Any]:
+def _pass_overrides(job: Job, part: Hires | Detail | Refine, place: FieldPath) -> dict[str, Any]:
     """What a pass has of its own; its sampler by its canonical name."""
     sampler, schedule = part.sampler, part.schedule
     if sampler is not None or schedule is not None:
         try:
-            choice = samplers.resolve(sampler or job.sampler, schedule, part.steps or job.steps)
+            choice = samplers.resolve_sampler(sampler or job.sampler, schedule, part.steps or job.steps)
         except samplers.UnknownSampler as error:
             key = "schedule" if sampler is None or "no schedule" in str(error) else "sampler"
-            raise FieldProblem((*place, key), f"{dotted((*place, key))}: {error}") from None
+            raise FieldError((*place, key), f"{format_path((*place, key))}: {error}") from None
         sampler, schedule = choice.sampler, choice.schedule
     return {
         "prompt": part.prompt,
@@ -186,22 +190,22 @@ def _own(job: Job, part: Hires | Detail | Refine, place: Path) -> dict[str, Any]
     }
 
 
-def _found(shelf: Shelf, name: str, place: Path, also: tuple[str, ...] = ()) -> ModelRef:
+def _find_model(shelf: ModelFolders, name: str, place: FieldPath, also: tuple[str, ...] = ()) -> ModelRef:
     try:
         return ModelRef(name=shelf.find(name).name)
     except UnknownModel as error:
         known = UnknownModel(str(error), (*also, *error.known))
-        raise FieldProblem(place, f"{dotted(place)}: {error}{offer(name, known)}") from None
+        raise FieldError(place, f"{format_path(place)}: {error}{did_you_mean(name, known)}") from None
 
 
-def _plain_name(name: str) -> str:
+def _normalize_name(name: str) -> str:
     """A1111's `Latent (bicubic antialiased)` and the like as ours."""
     return "_".join(re.findall(r"[a-z0-9]+", name.casefold()))
 
 
-def _to_step(side: float) -> int:
+def _round_to_step(side: float) -> int:
     return max(64, round(side / SIDE_STEP_PX) * SIDE_STEP_PX)
 
 
-def _shown(sides: Sides) -> str:
+def _format_size(sides: SizePx) -> str:
     return f"{sides[0]}x{sides[1]}"

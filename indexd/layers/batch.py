@@ -11,42 +11,42 @@ import numpy as np
 
 from indexd.errors import IndexdError
 from indexd.layers import faces, hidden, successors
-from indexd.layers.description import LAYERS, SUCCESSION, THUMBNAIL
-from indexd.layers.ledger import Ledger
-from indexd.store.records import WorkItem
+from indexd.layers.description import LAYERS, REPLACEMENT, THUMBNAIL
+from indexd.layers.ledger import IndexStorage
+from indexd.store.records import IndexTask
 from indexd.worker.calls import (
     AnyCall,
-    ComparePictures,
+    CompareImages,
     Embedded,
     EmbedImages,
     EmbedText,
     FacesFound,
     FindFaces,
+    ImagesCompared,
     MakeThumbnails,
-    PicturesCompared,
     ThumbnailsMade,
 )
 
 NO_FILE_RETRY_SECONDS = 20.0
-NO_FILE = "no file of this picture is present at the moment"
+NO_FILE_REASON = "no file of this picture is present at the moment"
 
 
-class WrongWidth(IndexdError):
+class DimensionMismatch(IndexdError):
     """The model that made vectors of one length gave some of another: nothing of the batch is stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TaskBatch:
     """Items that are in one call; row i of the result belongs to `items[i]`."""
 
     stage: str
-    items: tuple[WorkItem, ...]
+    tasks: tuple[IndexTask, ...]
     call: AnyCall
 
     @property
-    def ids(self) -> list[int]:
+    def image_ids(self) -> list[int]:
         """The pictures, in the order of the call."""
-        return [item.image_id for item in self.items]
+        return [item.image_id for item in self.tasks]
 
     def path(self, place: int) -> bytes | None:
         """The file that was opened for the item at `place`; None where texts were embedded."""
@@ -60,90 +60,98 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Thumbnails:
+class ThumbnailTarget:
     """Where thumbnails go and how large they are (longest side)."""
 
     folder: str
     size_px: int
 
 
-def prepare(store: Ledger, stage: str, items: Sequence[WorkItem], thumbnails: Thumbnails, now: float) -> Batch | None:
+def build_batch(
+    store: IndexStorage, stage: str, tasks: Sequence[IndexTask], thumbnails: ThumbnailTarget, now: float
+) -> TaskBatch | None:
     """The call for `items`; what has nothing to work on is settled here. None = nothing is left to call for."""
-    ids = [item.image_id for item in items]
-    if stage == SUCCESSION:
-        pairs, comparing = successors.comparison(store, ids, thumbnails.folder, thumbnails.size_px)
-        ready = tuple(item for item in items if item.image_id in pairs)
-        store.work.done(stage, [image_id for image_id in ids if image_id not in pairs])
-        return Batch(stage, ready, comparing) if ready else None
+    ids = [item.image_id for item in tasks]
+    if stage == REPLACEMENT:
+        pairs, comparing = successors.build_call(store, ids, thumbnails.folder, thumbnails.size_px)
+        ready = tuple(item for item in tasks if item.image_id in pairs)
+        store.index_tasks.mark_done(stage, [image_id for image_id in ids if image_id not in pairs])
+        return TaskBatch(stage, ready, comparing) if ready else None
     layer = LAYERS.get(stage)
-    if layer is not None and layer.of in ("prompt", "negative_prompt"):
-        texts = store.images.prompts(ids, layer.of)
-        ready = tuple(item for item in items if texts.get(item.image_id, "").strip())
-        without = [item.image_id for item in items if item not in ready]
+    if layer is not None and layer.stage_input in ("prompt", "negative_prompt"):
+        texts = store.images.prompts(ids, layer.stage_input)
+        ready = tuple(item for item in tasks if texts.get(item.image_id, "").strip())
+        without = [item.image_id for item in tasks if item not in ready]
         if without:
-            store.work.done(stage, without)
+            store.index_tasks.mark_done(stage, without)
         call: AnyCall = EmbedText(layer.role, tuple(texts[item.image_id] for item in ready))
-        return Batch(stage, ready, call) if ready else None
+        return TaskBatch(stage, ready, call) if ready else None
     paths = store.images.paths(ids)
-    ready = tuple(item for item in items if item.image_id in paths)
+    ready = tuple(item for item in tasks if item.image_id in paths)
     for image_id in ids:
         if image_id not in paths:
-            store.work.away(stage, image_id, NO_FILE, retry_at=now + NO_FILE_RETRY_SECONDS)
+            store.index_tasks.mark_blocked(stage, image_id, NO_FILE_REASON, retry_at=now + NO_FILE_RETRY_SECONDS)
     if not ready:
         return None
-    if layer is not None and layer.of == "faces":
-        return Batch(stage, ready, faces.finding(store, [item.image_id for item in ready], paths))
+    if layer is not None and layer.stage_input == "faces":
+        return TaskBatch(stage, ready, faces.build_call(store, [item.image_id for item in ready], paths))
     if layer is not None:
-        return Batch(stage, ready, EmbedImages(layer.role, tuple(paths[item.image_id] for item in ready)))
-    hashes = store.images.hashes([item.image_id for item in ready])
+        return TaskBatch(stage, ready, EmbedImages(layer.role, tuple(paths[item.image_id] for item in ready)))
+    hashes = store.images.content_hashes([item.image_id for item in ready])
     jobs = tuple((paths[item.image_id], hashes[item.image_id]) for item in ready)
-    return Batch(stage, ready, MakeThumbnails(jobs, thumbnails.folder, thumbnails.size_px))
+    return TaskBatch(stage, ready, MakeThumbnails(jobs, thumbnails.folder, thumbnails.size_px))
 
 
-def settle(store: Ledger, batch: Batch, result: Any, now: float) -> None:
+def store_result(store: IndexStorage, batch: TaskBatch, result: Any, now: float) -> None:
     """Put the result of a batch into the index.
 
     Pictures with a problem are set aside with its text, except where the file is gone: it may come back. Raises WrongWidth.
     """
-    if isinstance(result, PicturesCompared) and isinstance(batch.call, ComparePictures):
-        successors.settle(store, batch.call, result, now)
+    if isinstance(result, ImagesCompared) and isinstance(batch.call, CompareImages):
+        successors.store_result(store, batch.call, result, now)
         return
     if isinstance(result, ThumbnailsMade):
         problems = dict(result.problems)
-        made = {image_id: result.hashes[place] for place, image_id in enumerate(batch.ids) if place not in problems}
+        made = {
+            image_id: result.perceptual_hashes[place]
+            for place, image_id in enumerate(batch.image_ids)
+            if place not in problems
+        }
         if made:
-            store.picture_hashes.put(THUMBNAIL, made)
-        hidden.settle(store, {batch.ids[place]: text for place, text in result.hidden.items()})
+            store.perceptual_hashes.put(THUMBNAIL, made)
+        hidden.store_stealth_metadata(
+            store, {batch.image_ids[place]: text for place, text in result.stealth_texts.items()}
+        )
     elif isinstance(result, Embedded):
         problems = dict(result.problems)
-        _put(store, batch, result)
+        _store_vectors(store, batch, result)
     elif isinstance(result, FacesFound):
         problems = dict(result.problems)
-        faces.settle(store, batch.ids, result)
+        faces.store_result(store, batch.image_ids, result)
     else:
         raise TypeError(f"a {type(result).__name__} is no result of the stage {batch.stage}")
     for place, problem in problems.items():
-        image_id, path = batch.ids[place], batch.path(place)
+        image_id, path = batch.image_ids[place], batch.path(place)
         if path is not None and not os.path.exists(path):
-            store.work.away(batch.stage, image_id, NO_FILE, retry_at=now + NO_FILE_RETRY_SECONDS)
+            store.index_tasks.mark_blocked(batch.stage, image_id, NO_FILE_REASON, retry_at=now + NO_FILE_RETRY_SECONDS)
             continue
         if path is not None:
             store.images.set_decode_problem(image_id, problem)
-        store.work.failed(batch.stage, image_id, problem, retry_at=None)
+        store.index_tasks.mark_failed(batch.stage, image_id, problem, retry_at=None)
 
 
-def _put(store: Ledger, batch: Batch, result: Embedded) -> None:
+def _store_vectors(store: IndexStorage, batch: TaskBatch, result: Embedded) -> None:
     layer = LAYERS[batch.stage]
-    active = store.vectors.active(layer.name)
+    active = store.vectors.active_revision(layer.name)
     if active is not None and active.identity == result.identity:
         if result.vectors.shape[1] != active.dim:
-            raise WrongWidth(
+            raise DimensionMismatch(
                 f"the model of {layer.name} gave vectors of {result.vectors.shape[1]} numbers; they had {active.dim}"
             )
         revision = active.id
     else:
-        revision = store.vectors.activate(layer.name, result.identity, result.vectors.shape[1], layer.of)
-    places = [place for place in range(len(batch.items)) if place not in result.problems]
+        revision = store.vectors.activate(layer.name, result.identity, result.vectors.shape[1], layer.stage_input)
+    places = [place for place in range(len(batch.tasks)) if place not in result.problems]
     if places:
-        ids = [batch.items[place].image_id for place in places]
+        ids = [batch.tasks[place].image_id for place in places]
         store.vectors.put(layer.name, revision, ids, np.ascontiguousarray(result.vectors[places]))

@@ -10,48 +10,48 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from indexd.images.facts import ImageFacts
-from indexd.store.records import Of
+from indexd.store.records import StageInput
 from indexd.worker.calls import FACES
 
 THUMBNAIL = "thumbnail"
-SUCCESSION = "succession"
+REPLACEMENT = "succession"
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class EmbeddingLayer:
     """One kind of vector: `role` names the model that makes it, `of` what it is made from."""
 
     name: str
     role: str
-    of: Of
+    stage_input: StageInput
 
 
-LAYERS: Mapping[str, Layer] = MappingProxyType(
+LAYERS: Mapping[str, EmbeddingLayer] = MappingProxyType(
     {
         layer.name: layer
         for layer in (
-            Layer("bge_prompt", role="bge", of="prompt"),
-            Layer("bge_negative", role="bge", of="negative_prompt"),
-            Layer("clip_l", role="clip_l", of="prompt"),
-            Layer("clip_g", role="clip_g", of="prompt"),
-            Layer("clip_h", role="clip_h", of="image"),
-            Layer("face", role=FACES, of="faces"),
+            EmbeddingLayer("bge_prompt", role="bge", stage_input="prompt"),
+            EmbeddingLayer("bge_negative", role="bge", stage_input="negative_prompt"),
+            EmbeddingLayer("clip_l", role="clip_l", stage_input="prompt"),
+            EmbeddingLayer("clip_g", role="clip_g", stage_input="prompt"),
+            EmbeddingLayer("clip_h", role="clip_h", stage_input="image"),
+            EmbeddingLayer("face", role=FACES, stage_input="faces"),
         )
     }
 )
 """Every layer by name, in the order in which their work is done where nothing else decides."""
 
-STAGES: tuple[str, ...] = (SUCCESSION, THUMBNAIL, *LAYERS)
+STAGES: tuple[str, ...] = (REPLACEMENT, THUMBNAIL, *LAYERS)
 """Every stage of work on a picture. First whether it is what lay at its path, because somebody has just edited it and
 looks for its rating; then the thumbnail, because it is what people see first."""
 
 
-def layers_of_texts() -> dict[Of, list[str]]:
+def text_layers_by_input() -> dict[StageInput, list[str]]:
     """The layers by the text that they are made from."""
-    found: dict[Of, list[str]] = {}
+    found: dict[StageInput, list[str]] = {}
     for layer in LAYERS.values():
-        if layer.of in ("prompt", "negative_prompt"):
-            found.setdefault(layer.of, []).append(layer.name)
+        if layer.stage_input in ("prompt", "negative_prompt"):
+            found.setdefault(layer.stage_input, []).append(layer.name)
     return found
 
 
@@ -60,18 +60,25 @@ def stages_for(facts: ImageFacts, *, faces: bool = True) -> tuple[str, ...]:
 
     `faces` says whether any detector is set. Without one nobody waits for it: the picture is looked at when there is.
     """
-    texts: dict[Of, str | None] = {"prompt": facts.metadata.prompt, "negative_prompt": facts.metadata.negative_prompt}
+    texts: dict[StageInput, str | None] = {
+        "prompt": facts.metadata.prompt,
+        "negative_prompt": facts.metadata.negative_prompt,
+    }
     return (
         THUMBNAIL,
         *(
             layer.name
             for layer in LAYERS.values()
-            if (faces if layer.of == "faces" else layer.of == "image" or (texts[layer.of] or "").strip())
+            if (
+                faces
+                if layer.stage_input == "faces"
+                else layer.stage_input == "image" or (texts[layer.stage_input] or "").strip()
+            )
         ),
     )
 
 
-def role_of(stage: str) -> str | None:
+def role_of_stage(stage: str) -> str | None:
     """The role whose model does the work of a stage; None = it needs no model."""
     layer = LAYERS.get(stage)
     return None if layer is None else layer.role

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from indexd.layers.ledger import Ledger
+from indexd.layers.ledger import IndexStorage
 from indexd.worker.calls import FacesFound, FindFaces
 
 
-def finding(store: Ledger, ids: Sequence[int], paths: Mapping[int, bytes]) -> FindFaces:
+def build_call(store: IndexStorage, ids: Sequence[int], paths: Mapping[int, bytes]) -> FindFaces:
     """The call for these pictures, with the regions that people spoke of: those are kept and embedded, found again or not."""
-    kept = store.faces.spoken_of(ids)
+    kept = store.faces.with_annotations(ids)
     known = tuple(tuple(row.region for row in kept.get(image_id, ())) for image_id in ids)
     return FindFaces(tuple(paths[image_id] for image_id in ids), known)
 
 
-def settle(store: Ledger, ids: Sequence[int], result: FacesFound) -> None:
+def store_result(store: IndexStorage, ids: Sequence[int], result: FacesFound) -> None:
     """Store what was found in each picture; one without faces is done as well. Those with a problem are left out.
 
     With other models than before, every picture waits to be looked at again.
     """
-    revision = store.faces.activate(result.identity, result.vectors.shape[1], result.detectors)
+    revision = store.faces.activate(result.identity, result.vectors.shape[1], result.detector_identity)
     found = {
         image_id: regions
         for place, (image_id, regions) in enumerate(zip(ids, result.regions, strict=True))

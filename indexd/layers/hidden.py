@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from indexd.images.containers.stealth import KEY
+from indexd.images.containers.stealth import STEALTH_CHUNK_KEY
 from indexd.images.facts import RawChunk
-from indexd.images.metadata import parse
-from indexd.layers.description import layers_of_texts
-from indexd.layers.ledger import Ledger
+from indexd.images.metadata import parse_metadata
+from indexd.layers.description import text_layers_by_input
+from indexd.layers.ledger import IndexStorage
 
 
-def settle(store: Ledger, texts: Mapping[int, str]) -> None:
+def store_stealth_metadata(store: IndexStorage, texts: Mapping[int, str]) -> None:
     """Put what these texts state (by image) into the index; the text is kept with the others of the picture."""
     if not texts:
         return
-    rows, raws = store.images.rows(texts), store.images.raws(texts)
+    rows, raws = store.images.rows(texts), store.images.raw_chunks_by_image(texts)
     stated = {}
     for image_id, text in texts.items():
         row = rows.get(image_id)
         if row is None or row.is_ai is not None:
             continue
-        metadata = parse((*raws.get(image_id, ()), RawChunk(KEY, "utf-8", text)))
+        metadata = parse_metadata((*raws.get(image_id, ()), RawChunk(STEALTH_CHUNK_KEY, "utf-8", text)))
         if metadata.is_ai is not None:
             stated[image_id] = metadata
     if stated:
-        store.images.restate(stated, layers_of_texts())
+        store.images.update_metadata(stated, text_layers_by_input())

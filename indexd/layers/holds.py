@@ -9,65 +9,65 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
-HOLD_SECONDS = 60.0
-LONGEST_HOLD_SECONDS = 900.0
+FIRST_BACKOFF_SECONDS = 60.0
+MAX_BACKOFF_SECONDS = 900.0
 
 
 @dataclass(slots=True)
-class _Hold:
+class _BackoffState:
     reason: str
     until: float
     seconds: float
-    stamp: str | None
+    fingerprint: str | None
 
 
-class Holds:
+class RoleBackoff:
     """The roles that are left alone for a while, longer each time until a batch of theirs succeeds.
 
     `stamp_of` says what the files of a role look like; None = it has none.
     """
 
-    def __init__(self, stamp_of: Callable[[str], str | None]) -> None:
-        self._stamp_of = stamp_of
-        self._holds: dict[str, _Hold] = {}
+    def __init__(self, fingerprint_of: Callable[[str], str | None]) -> None:
+        self._fingerprint_of = fingerprint_of
+        self._states: dict[str, _BackoffState] = {}
         self._lock = threading.Lock()
-        self._works: set[str] = set()
-        self._look_at = 0.0
+        self._working: set[str] = set()
+        self._next_check_at = 0.0
 
-    def hold(self, role: str, reason: str, now: float) -> bool:
+    def back_off(self, role: str, reason: str, now: float) -> bool:
         """Leave `role` alone from now on; answers whether the reason is news."""
-        last = self._holds.get(role)
-        seconds = min(LONGEST_HOLD_SECONDS, last.seconds * 2) if last else HOLD_SECONDS
-        self._holds[role] = _Hold(reason, now + seconds, seconds, self._stamp_of(role))
+        last = self._states.get(role)
+        seconds = min(MAX_BACKOFF_SECONDS, last.seconds * 2) if last else FIRST_BACKOFF_SECONDS
+        self._states[role] = _BackoffState(reason, now + seconds, seconds, self._fingerprint_of(role))
         return last is None or last.reason != reason
 
-    def release(self, role: str) -> None:
+    def clear(self, role: str) -> None:
         """The role works."""
-        self._holds.pop(role, None)
+        self._states.pop(role, None)
 
-    def held(self, role: str, now: float) -> bool:
+    def is_backed_off(self, role: str, now: float) -> bool:
         """Whether the role is to be left alone still."""
-        hold = self._holds.get(role)
+        hold = self._states.get(role)
         # Further ahead than the longest hold: the clock was set back since.
-        return hold is not None and now < hold.until <= now + LONGEST_HOLD_SECONDS
+        return hold is not None and now < hold.until <= now + MAX_BACKOFF_SECONDS
 
     def reasons(self) -> dict[str, str]:
         """Why which roles did not work when they were last tried. From any thread."""
-        return {role: hold.reason for role, hold in dict(self._holds).items()}
+        return {role: hold.reason for role, hold in dict(self._states).items()}
 
-    def works(self, role: str) -> None:
+    def mark_working(self, role: str) -> None:
         """The model of `role` was just tried and works; what is held is let go of at the next look. From any thread."""
         with self._lock:
-            self._works.add(role)
+            self._working.add(role)
 
-    def release_repaired(self, now: float, every_seconds: float) -> None:
+    def clear_repaired(self, now: float, every_seconds: float) -> None:
         """Let go of roles that were found to work, and every so often of those whose files are others than those that failed."""
         with self._lock:
-            works, self._works = self._works, set()
-        if not works and now < self._look_at:
+            works, self._working = self._working, set()
+        if not works and now < self._next_check_at:
             return
-        self._look_at = now + every_seconds
-        for role, hold in list(self._holds.items()):
-            if role in works or self._stamp_of(role) != hold.stamp:
+        self._next_check_at = now + every_seconds
+        for role, hold in list(self._states.items()):
+            if role in works or self._fingerprint_of(role) != hold.fingerprint:
                 log.info("work for %s goes on: its model was tried, or replaced", role)
-                self.release(role)
+                self.clear(role)

@@ -5,59 +5,59 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from indexd.images.facts import Metadata, RawChunk
-from indexd.store.records import ImageRow, Of, RegionRow, Revision, WorkItem
-from indexd.worker.calls import FoundRegion, Vectors
+from indexd.images.facts import ImageMetadata, RawChunk
+from indexd.store.records import ImageRow, IndexTask, RegionRow, Revision, StageInput
+from indexd.worker.calls import FloatVectors, FoundRegion
 
 
-class WorkLedger(Protocol):
+class IndexTaskStorage(Protocol):
     """What is still to be done, by stage."""
 
-    def take(self, stage: str, limit: int, now: float) -> Sequence[WorkItem]:
+    def claim(self, stage: str, limit: int, now: float) -> Sequence[IndexTask]:
         """Up to `limit` ready items, oldest first; their attempts are counted before this returns."""
         ...
 
-    def done(self, stage: str, ids: Collection[int]) -> None:
+    def mark_done(self, stage: str, ids: Collection[int]) -> None:
         """The work is done; its rows go."""
         ...
 
-    def failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
+    def mark_failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
         """An attempt failed; None = set aside."""
         ...
 
-    def away(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
+    def mark_blocked(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
         """No file is there; the attempt is un-counted, and the work waits for one, or till then if one should be there."""
         ...
 
-    def give_back(self, stage: str, ids: Collection[int]) -> None:
+    def requeue(self, stage: str, ids: Collection[int]) -> None:
         """Not tried after all: the attempt is un-counted."""
         ...
 
 
-class VectorShelf(Protocol):
+class VectorStorage(Protocol):
     """The vectors, by layer and model revision."""
 
-    def active(self, layer: str) -> Revision | None:
+    def active_revision(self, layer: str) -> Revision | None:
         """The revision whose vectors are compared."""
         ...
 
-    def activate(self, layer: str, identity: str, dim: int, of: Of) -> int:
+    def activate(self, layer: str, identity: str, dim: int, stage_input: StageInput) -> int:
         """Make that revision the one that is compared; a new one asks for everything again. Answers its id."""
         ...
 
-    def put(self, layer: str, revision_id: int, ids: Sequence[int], vectors: Vectors) -> None:
+    def put(self, layer: str, revision_id: int, ids: Sequence[int], vectors: FloatVectors) -> None:
         """Store unit vectors and take their work off the ledger, in one transaction."""
         ...
 
 
-class ImageShelf(Protocol):
+class ImageStorage(Protocol):
     """Where pictures lie and what their prompts say."""
 
-    def hashes(self, ids: Collection[int]) -> Mapping[int, bytes]:
+    def content_hashes(self, ids: Collection[int]) -> Mapping[int, bytes]:
         """The content hashes of the pictures."""
         ...
 
-    def prompts(self, ids: Collection[int], of: Of) -> Mapping[int, str]:
+    def prompts(self, ids: Collection[int], stage_input: StageInput) -> Mapping[int, str]:
         """The text that a layer is made of, for the pictures that have it."""
         ...
 
@@ -69,11 +69,13 @@ class ImageShelf(Protocol):
         """What is known of the pictures."""
         ...
 
-    def raws(self, ids: Iterable[int]) -> Mapping[int, Sequence[RawChunk]]:
+    def raw_chunks_by_image(self, ids: Iterable[int]) -> Mapping[int, Sequence[RawChunk]]:
         """The texts that were found in their files."""
         ...
 
-    def restate(self, stated: Mapping[int, Metadata], stages: Mapping[Of, Sequence[str]]) -> int:
+    def update_metadata(
+        self, metadata_by_image: Mapping[int, ImageMetadata], layers_by_input: Mapping[StageInput, Sequence[str]]
+    ) -> int:
         """Put what is known now in the place of what was; `stages` names the layers by the text that they embed."""
         ...
 
@@ -82,7 +84,7 @@ class ImageShelf(Protocol):
         ...
 
 
-class SuccessionShelf(Protocol):
+class ReplacementStorage(Protocol):
     """Contents that took the place of others which have marks."""
 
     def candidates(self, new_ids: Collection[int]) -> Mapping[int, Sequence[int]]:
@@ -94,7 +96,7 @@ class SuccessionShelf(Protocol):
         ...
 
 
-class EventShelf(Protocol):
+class EventStorage(Protocol):
     """What people are told of."""
 
     def add(self, kind: str, text: str) -> None:
@@ -102,7 +104,7 @@ class EventShelf(Protocol):
         ...
 
 
-class HashShelf(Protocol):
+class PerceptualHashStorage(Protocol):
     """What pictures look like, for finding the same picture twice."""
 
     def put(self, stage: str, hashes: Mapping[int, bytes]) -> None:
@@ -110,10 +112,10 @@ class HashShelf(Protocol):
         ...
 
 
-class FaceShelf(Protocol):
+class FaceStorage(Protocol):
     """Regions of pictures, and the vectors of faces."""
 
-    def spoken_of(self, images: Collection[int]) -> Mapping[int, Sequence[RegionRow]]:
+    def with_annotations(self, images: Collection[int]) -> Mapping[int, Sequence[RegionRow]]:
         """The regions of which a person said something."""
         ...
 
@@ -121,12 +123,12 @@ class FaceShelf(Protocol):
         """Make this the way in which faces are found and embedded; the id of the model revision."""
         ...
 
-    def put(self, revision_id: int, found: Mapping[int, Sequence[FoundRegion]], vectors: Vectors) -> None:
+    def put(self, revision_id: int, found: Mapping[int, Sequence[FoundRegion]], vectors: FloatVectors) -> None:
         """Store what was found in pictures and take their work off the ledger, in one transaction."""
         ...
 
 
-class Notes(Protocol):
+class KeyValueStorage(Protocol):
     """Single facts by key."""
 
     def get(self, key: str) -> str | None:
@@ -138,45 +140,45 @@ class Notes(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class IndexStorage(Protocol):
     """The parts of the index that the dispatcher uses."""
 
     @property
-    def work(self) -> WorkLedger:
+    def index_tasks(self) -> IndexTaskStorage:
         """What is to be done."""
         ...
 
     @property
-    def vectors(self) -> VectorShelf:
+    def vectors(self) -> VectorStorage:
         """What was made."""
         ...
 
     @property
-    def images(self) -> ImageShelf:
+    def images(self) -> ImageStorage:
         """What it is made of."""
         ...
 
     @property
-    def successions(self) -> SuccessionShelf:
+    def replacements(self) -> ReplacementStorage:
         """What is to be compared."""
         ...
 
     @property
-    def events(self) -> EventShelf:
+    def events(self) -> EventStorage:
         """What people are told of."""
         ...
 
     @property
-    def picture_hashes(self) -> HashShelf:
+    def perceptual_hashes(self) -> PerceptualHashStorage:
         """What comes with the thumbnails."""
         ...
 
     @property
-    def faces(self) -> FaceShelf:
+    def faces(self) -> FaceStorage:
         """What is found in pictures."""
         ...
 
     @property
-    def meta(self) -> Notes:
+    def key_values(self) -> KeyValueStorage:
         """What the dispatcher remembers between two starts."""
         ...

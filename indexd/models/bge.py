@@ -10,21 +10,28 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 
-from indexd.errors import ModelOff
+from indexd.errors import ModelUnavailable
 from indexd.models.device import torch_dtype
-from indexd.models.embedder import Between
-from indexd.models.identity import identity_of
-from indexd.models.windows import Tokens, Vectors, embed_windows
+from indexd.models.embedder import Poll
+from indexd.models.identity import model_identity
+from indexd.models.windows import EmbeddingArray, TokenIds, embed_windows
 from indexd.worker.calls import ModelSpec
 
 POOLING_VERSION = 1
 QUERY_PREFIX = "Represent this sentence for searching relevant passages: "
 """What BGE's English models were trained with, from their model card; passages get none."""
-_CONFIGURATION = ("*.json", "vocab.txt", "merges.txt", "sentencepiece*.model", "*_Pooling/config.json", "*_Dense/*")
-_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+_CONFIGURATION_PATTERNS = (
+    "*.json",
+    "vocab.txt",
+    "merges.txt",
+    "sentencepiece*.model",
+    "*_Pooling/config.json",
+    "*_Dense/*",
+)
+_WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 
 
-class Bge:
+class BgeModel:
     """A loaded sentence-transformers model."""
 
     def __init__(self, model: Any, spec: ModelSpec, identity: str, prefix: str) -> None:
@@ -36,15 +43,15 @@ class Bge:
         dimension = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
         self.dim = int(dimension())
 
-    def embed_texts(self, texts: Sequence[str], *, as_query: bool, between: Between) -> Vectors:
+    def embed_texts(self, texts: Sequence[str], *, as_query: bool, poll: Poll) -> EmbeddingArray:
         """One vector a text, in windows of as many tokens as the model takes (512 with its two special ones)."""
         prefix = self._prefix if as_query else ""
         tokenizer = self._model.tokenizer
         coded = tokenizer([prefix + text for text in texts], add_special_tokens=False, truncation=False, verbose=False)
         size = int(self._model.max_seq_length) - 2
-        return embed_windows(coded["input_ids"], size, self._batch_size, self._embed, between)
+        return embed_windows(coded["input_ids"], size, self._batch_size, self._embed, poll)
 
-    def _embed(self, windows: list[Tokens]) -> Vectors:
+    def _embed(self, windows: list[TokenIds]) -> EmbeddingArray:
         tokenizer = self._model.tokenizer
         rows = [[tokenizer.cls_token_id, *window, tokenizer.sep_token_id] for window in windows]
         features = tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._model.device)
@@ -53,12 +60,14 @@ class Bge:
         return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
-def load_bge(spec: ModelSpec, cache_folder: str) -> Bge:
+def load_bge(spec: ModelSpec, cache_folder: str) -> BgeModel:
     """Load the folder `spec.path`. Raises ModelOff when it is no sentence-transformers folder."""
     folder = Path(spec.path)
-    weights = next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+    weights = next((found for pattern in _WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), [])
     if not (folder / "modules.json").is_file() or not weights:
-        raise ModelOff("bge", f"{folder} is no sentence-transformers folder (modules.json and model.safetensors)")
+        raise ModelUnavailable(
+            "bge", f"{folder} is no sentence-transformers folder (modules.json and model.safetensors)"
+        )
     model = SentenceTransformer(
         str(folder),
         device=spec.device,
@@ -66,13 +75,13 @@ def load_bge(spec: ModelSpec, cache_folder: str) -> Bge:
         trust_remote_code=False,
         model_kwargs={"dtype": torch_dtype(spec.dtype), "use_safetensors": weights[0].suffix == ".safetensors"},
     ).eval()
-    files = {file for pattern in _CONFIGURATION for file in folder.glob(pattern)} | set(weights)
-    identity = identity_of("bge", POOLING_VERSION, files, folder, cache_folder)
-    prefix = spec.query_prefix if spec.query_prefix is not None else _own_prefix(folder)
-    return Bge(model, spec, identity, prefix)
+    files = {file for pattern in _CONFIGURATION_PATTERNS for file in folder.glob(pattern)} | set(weights)
+    identity = model_identity("bge", POOLING_VERSION, files, folder, cache_folder)
+    prefix = spec.query_prefix if spec.query_prefix is not None else _folder_query_prefix(folder)
+    return BgeModel(model, spec, identity, prefix)
 
 
-def _own_prefix(folder: Path) -> str:
+def _folder_query_prefix(folder: Path) -> str:
     """The prefix that the folder names for queries; BGE's, when it names none."""
     try:
         prompts = json.loads((folder / "config_sentence_transformers.json").read_text("utf-8")).get("prompts") or {}

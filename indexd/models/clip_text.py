@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from indexd.errors import ModelOff
+from indexd.errors import ModelUnavailable
 from indexd.models.device import torch_dtype
-from indexd.models.embedder import Between
-from indexd.models.identity import identity_of
-from indexd.models.windows import Tokens, Vectors, embed_windows
+from indexd.models.embedder import Poll
+from indexd.models.identity import model_identity
+from indexd.models.windows import EmbeddingArray, TokenIds, embed_windows
 from indexd.worker.calls import ModelSpec
 
 POOLING_VERSION = 1
 _FOLDERS = {"clip_l": ("text_encoder", "tokenizer"), "clip_g": ("text_encoder_2", "tokenizer_2")}
 
 
-class ClipText:
+class ClipTextModel:
     """A loaded CLIP text encoder with its tokenizer."""
 
     def __init__(self, model: Any, tokenizer: Any, spec: ModelSpec, identity: str) -> None:
@@ -31,13 +31,13 @@ class ClipText:
         self.identity = identity
         self.dim = int(model.config.projection_dim if self._projected else model.config.hidden_size)
 
-    def embed_texts(self, texts: Sequence[str], *, as_query: bool, between: Between) -> Vectors:  # noqa: ARG002 - CLIP has no query form
+    def embed_texts(self, texts: Sequence[str], *, as_query: bool, poll: Poll) -> EmbeddingArray:  # noqa: ARG002 - CLIP has no query form
         """One vector a text, in windows of 75 tokens between start and end."""
         coded = self._tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
         size = int(self._model.config.max_position_embeddings) - 2
-        return embed_windows(coded["input_ids"], size, self._batch_size, self._embed, between)
+        return embed_windows(coded["input_ids"], size, self._batch_size, self._embed, poll)
 
-    def _embed(self, windows: list[Tokens]) -> Vectors:
+    def _embed(self, windows: list[TokenIds]) -> EmbeddingArray:
         # Padded to the full length like in training and in diffusers. The pooled vector is that of the end token, and
         # attention looks backwards only, so what stands after it (clip_g pads with "!") has no say.
         tokenizer, length = self._tokenizer, int(self._model.config.max_position_embeddings)
@@ -49,28 +49,28 @@ class ClipText:
         return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
-def load_clip_text(spec: ModelSpec, cache_folder: str) -> ClipText:
+def load_clip_text(spec: ModelSpec, cache_folder: str) -> ClipTextModel:
     """Load the encoder of `spec.role` from the SDXL folder `spec.path`. Raises ModelOff when it is none."""
     encoder, tokenizer = _FOLDERS[spec.role]
     folder = Path(spec.path)
     for part in (encoder, tokenizer):
         if not (folder / part).is_dir():
-            raise ModelOff(spec.role, f"{folder} is no SDXL folder in the diffusers form (it has no {part}/)")
+            raise ModelUnavailable(spec.role, f"{folder} is no SDXL folder in the diffusers form (it has no {part}/)")
     model_class = CLIPTextModelWithProjection if spec.role == "clip_g" else CLIPTextModel
     model = model_class.from_pretrained(
         folder / encoder,
         dtype=torch_dtype(spec.dtype),
         local_files_only=True,
         use_safetensors=True,
-        **_variant(folder / encoder),
+        **_variant_argument(folder / encoder),
     )
     words = CLIPTokenizer.from_pretrained(folder / tokenizer, local_files_only=True)
-    files = [file for part in (encoder, tokenizer) for file in _deciding_files(folder / part)]
-    identity = identity_of(spec.role, POOLING_VERSION, files, folder, cache_folder)
-    return ClipText(model.to(spec.device).eval(), words, spec, identity)
+    files = [file for part in (encoder, tokenizer) for file in _identity_files(folder / part)]
+    identity = model_identity(spec.role, POOLING_VERSION, files, folder, cache_folder)
+    return ClipTextModel(model.to(spec.device).eval(), words, spec, identity)
 
 
-def _variant(folder: Path) -> dict[str, str]:
+def _variant_argument(folder: Path) -> dict[str, str]:
     """Folders that were fetched in half precision only have `model.fp16.safetensors`."""
     return (
         {}
@@ -79,7 +79,7 @@ def _variant(folder: Path) -> dict[str, str]:
     )
 
 
-def _deciding_files(folder: Path) -> list[Path]:
+def _identity_files(folder: Path) -> list[Path]:
     whole = sorted(folder.glob("model*.safetensors"))
     plain = [file for file in whole if ".fp16." not in file.name]
     return [*(plain or whole), *folder.glob("*.json"), *folder.glob("*.txt")]

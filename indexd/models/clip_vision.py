@@ -10,18 +10,18 @@ import open_clip
 import torch
 from PIL import Image
 
-from indexd.errors import ModelOff
+from indexd.errors import ModelUnavailable
 from indexd.models.device import torch_dtype
-from indexd.models.embedder import Between
-from indexd.models.identity import identity_of
-from indexd.models.windows import Tokens, Vectors, embed_windows, unit
+from indexd.models.embedder import Poll
+from indexd.models.identity import model_identity
+from indexd.models.windows import EmbeddingArray, TokenIds, embed_windows, normalize_rows
 from indexd.worker.calls import ModelSpec
 
 POOLING_VERSION = 1
-_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+_WEIGHT_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-class ClipVision:
+class ClipVisionModel:
     """A loaded open_clip model with its picture transform and tokenizer."""
 
     def __init__(
@@ -36,18 +36,18 @@ class ClipVision:
         self.identity = identity
         self.dim = int(model.text_projection.shape[-1])
 
-    def embed_texts(self, texts: Sequence[str], *, as_query: bool, between: Between) -> Vectors:  # noqa: ARG002 - CLIP has no query form
+    def embed_texts(self, texts: Sequence[str], *, as_query: bool, poll: Poll) -> EmbeddingArray:  # noqa: ARG002 - CLIP has no query form
         """One vector a text, in windows of 75 tokens between start and end."""
         coded = [self._tokenizer.encode(text) for text in texts]
-        return embed_windows(coded, self._model.context_length - 2, self._batch_size, self._embed, between)
+        return embed_windows(coded, self._model.context_length - 2, self._batch_size, self._embed, poll)
 
-    def embed_pictures(self, pictures: Sequence[Image.Image]) -> Vectors:
+    def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
         """One vector a picture (RGB)."""
-        pixels = torch.stack([self._transform(picture) for picture in pictures]).to(self._device, self._dtype)
+        pixels = torch.stack([self._transform(picture) for picture in images]).to(self._device, self._dtype)
         with torch.inference_mode():
-            return unit(self._model.encode_image(pixels).float().cpu().numpy())
+            return normalize_rows(self._model.encode_image(pixels).float().cpu().numpy())
 
-    def _embed(self, windows: list[Tokens]) -> Vectors:
+    def _embed(self, windows: list[TokenIds]) -> EmbeddingArray:
         rows = torch.zeros(len(windows), self._model.context_length, dtype=torch.long)
         for row, window in zip(rows, windows, strict=True):
             row[: len(window) + 2] = torch.tensor([self._tokenizer.sot_token_id, *window, self._tokenizer.eot_token_id])
@@ -56,30 +56,32 @@ class ClipVision:
         return vectors.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
-def load_clip_vision(spec: ModelSpec, cache_folder: str) -> ClipVision:
+def load_clip_vision(spec: ModelSpec, cache_folder: str) -> ClipVisionModel:
     """Load an open_clip folder, or a weights file with its architecture. Raises ModelOff when it is neither."""
     path = Path(spec.path)
     if path.is_dir():
-        name, weights, files = f"local-dir:{path}", None, _folder_files(path)
+        name, weights, files = f"local-dir:{path}", None, _identity_files(path)
     elif spec.architecture in open_clip.list_models():
         name, weights, files = spec.architecture, str(path), [path]
     else:
         known = f"open_clip knows no {spec.architecture!r}" if spec.architecture else "architecture is not set"
-        raise ModelOff("clip_h", f'{path} is a bare weights file and {known}; set architecture = "ViT-H-14"')
+        raise ModelUnavailable("clip_h", f'{path} is a bare weights file and {known}; set architecture = "ViT-H-14"')
     model, _, transform = open_clip.create_model_and_transforms(
         name, pretrained=weights, precision="fp32", device="cpu", weights_only=True
     )
     if not isinstance(model, open_clip.CLIP) or not isinstance(
         open_clip.get_tokenizer(name), open_clip.SimpleTokenizer
     ):
-        raise ModelOff("clip_h", f"{path} is no CLIP model with CLIP's own tokenizer; ViT-H-14 (laion2b) is")
-    identity = identity_of("clip_h", POOLING_VERSION, files, path, cache_folder)
-    return ClipVision(model.to(spec.device, torch_dtype(spec.dtype)).eval(), transform, spec, identity)
+        raise ModelUnavailable("clip_h", f"{path} is no CLIP model with CLIP's own tokenizer; ViT-H-14 (laion2b) is")
+    identity = model_identity("clip_h", POOLING_VERSION, files, path, cache_folder)
+    return ClipVisionModel(model.to(spec.device, torch_dtype(spec.dtype)).eval(), transform, spec, identity)
 
 
-def _folder_files(folder: Path) -> list[Path]:
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+def _identity_files(folder: Path) -> list[Path]:
+    weights = next((folder / name for name in _WEIGHT_NAMES if (folder / name).is_file()), None)
     configuration = folder / "open_clip_config.json"
     if weights is None or not configuration.is_file():
-        raise ModelOff("clip_h", f"{folder} is no open_clip folder (open_clip_config.json and {_WEIGHTS[0]})")
+        raise ModelUnavailable(
+            "clip_h", f"{folder} is no open_clip folder (open_clip_config.json and {_WEIGHT_NAMES[0]})"
+        )
     return [weights, configuration]

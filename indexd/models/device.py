@@ -6,7 +6,7 @@ import gc
 
 import torch
 
-from indexd.errors import ModelOff
+from indexd.errors import ModelUnavailable
 
 
 def resolve_device(wanted: str, role: str) -> str:
@@ -16,9 +16,9 @@ def resolve_device(wanted: str, role: str) -> str:
     if not wanted.startswith("cuda"):
         return wanted
     if not torch.cuda.is_available():
-        raise ModelOff(role, f'its device is {wanted} and no such card answers; set device = "auto" or "cpu"')
+        raise ModelUnavailable(role, f'its device is {wanted} and no such card answers; set device = "auto" or "cpu"')
     if torch.device(wanted).index is not None and torch.device(wanted).index >= torch.cuda.device_count():
-        raise ModelOff(role, f"its device is {wanted} and this machine has {torch.cuda.device_count()} card(s)")
+        raise ModelUnavailable(role, f"its device is {wanted} and this machine has {torch.cuda.device_count()} card(s)")
     return wanted
 
 
@@ -35,7 +35,7 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def give_memory_back() -> None:
+def free_device_memory() -> None:
     """Collect what is not referenced any more and give the allocator's empty blocks back to the card."""
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():

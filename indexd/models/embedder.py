@@ -7,12 +7,12 @@ from typing import Protocol
 
 from PIL import Image
 
-from indexd.models.windows import Vectors
+from indexd.models.windows import EmbeddingArray
 
-Between = Callable[[], None]
+Poll = Callable[[], None]
 
 
-class Embedder(Protocol):
+class EmbeddingModel(Protocol):
     """A resident embedding model. Vectors are float32 (n, dim), unit length; NaN rows where the model gave nothing."""
 
     @property
@@ -25,14 +25,14 @@ class Embedder(Protocol):
         """The length of its vectors."""
         ...
 
-    def embed_texts(self, texts: Sequence[str], *, as_query: bool, between: Between) -> Vectors:
+    def embed_texts(self, texts: Sequence[str], *, as_query: bool, poll: Poll) -> EmbeddingArray:
         """One vector a text. `between` is called at every point where the work can be interrupted."""
         ...
 
 
-class PictureEmbedder(Embedder, Protocol):
+class ImageEmbeddingModel(EmbeddingModel, Protocol):
     """An embedding model that also takes pictures, in the same space as texts."""
 
-    def embed_pictures(self, pictures: Sequence[Image.Image]) -> Vectors:
+    def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
         """One vector a picture (RGB)."""
         ...

@@ -14,14 +14,14 @@ from typing import Protocol
 
 from PIL import Image
 
-from indexd.errors import IndexdError, ModelOff
+from indexd.errors import IndexdError, ModelUnavailable
 from indexd.models.device import is_out_of_memory
-from indexd.models.loaders import embedder
-from indexd.models.windows import Vectors
+from indexd.models.loaders import lease_embedding_model
+from indexd.models.windows import EmbeddingArray
 from indexd.worker.calls import CLIP_H, FACES, FacesSpec
-from indexd.worker.session import Session
+from indexd.worker.session import CallSession
 
-GROUP = "indexd.face_embedders"
+ENTRY_POINT_GROUP = "indexd.face_embedders"
 
 
 class FaceEmbedder(Protocol):
@@ -37,33 +37,35 @@ class FaceEmbedder(Protocol):
         """The length of its vectors."""
         ...
 
-    def embed_pictures(self, pictures: Sequence[Image.Image]) -> Vectors:
+    def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
         """One vector a face (a square RGB picture of it), float32 (n, dim), unit length; NaN where there is none."""
         ...
 
 
-def face_embedder(faces: FacesSpec, device: str, session: Session) -> AbstractContextManager[FaceEmbedder]:
+def lease_face_embedder(spec: FacesSpec, device: str, session: CallSession) -> AbstractContextManager[FaceEmbedder]:
     """A lease of the embedder of the settings. Raises ModelOff with the reason for which it cannot be loaded."""
-    if faces.embedder == CLIP_H:
-        return embedder(CLIP_H, session)  # type: ignore[return-value]  # the role's model takes pictures
-    key = f"{FACES}:{faces.embedder}:{faces.embedder_path}:{device}"
+    if spec.embedder == CLIP_H:
+        return lease_embedding_model(CLIP_H, session)  # type: ignore[return-value]  # the role's model takes pictures
+    key = f"{FACES}:{spec.embedder}:{spec.embedder_path}:{device}"
     cache_folder = session.settings.cache_folder
-    return session.pool.lease(FACES, key, lambda: _load(faces, device, cache_folder), faces.keep_alive_seconds)
+    return session.pool.lease(FACES, key, lambda: _load(spec, device, cache_folder), spec.keep_alive_seconds)
 
 
-def _load(faces: FacesSpec, device: str, cache_folder: str) -> FaceEmbedder:
-    offered = {point.name: point for point in entry_points(group=GROUP)}
-    if faces.embedder not in offered:
+def _load(spec: FacesSpec, device: str, cache_folder: str) -> FaceEmbedder:
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if spec.embedder not in offered:
         known = [CLIP_H, *sorted(offered)]
-        near = difflib.get_close_matches(faces.embedder, known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(spec.embedder, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise ModelOff(FACES, f"no face embedder {faces.embedder!r} is installed; {hint}")
+        raise ModelUnavailable(FACES, f"no face embedder {spec.embedder!r} is installed; {hint}")
     try:
-        loaded: FaceEmbedder = offered[faces.embedder].load()(faces.embedder_path, device, cache_folder)
+        loaded: FaceEmbedder = offered[spec.embedder].load()(spec.embedder_path, device, cache_folder)
     except IndexdError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise ModelOff(FACES, f"the face embedder {faces.embedder} cannot be loaded: {str(error)[:300]}") from error
+        raise ModelUnavailable(
+            FACES, f"the face embedder {spec.embedder} cannot be loaded: {str(error)[:300]}"
+        ) from error
     return loaded

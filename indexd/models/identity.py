@@ -14,7 +14,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-CACHE_NAME = "model-hashes.json"
+HASH_CACHE_NAME = "model-hashes.json"
 
 
 def file_sha256(path: str | os.PathLike[str], cache_folder: str) -> str:
@@ -40,7 +40,7 @@ def short_hash(path: str | os.PathLike[str], cache_folder: str) -> str:
     return file_sha256(path, cache_folder)[:10]
 
 
-def identity_of(kind: str, version: int, files: Iterable[Path], folder: Path, cache_folder: str) -> str:
+def model_identity(kind: str, version: int, files: Iterable[Path], folder: Path, cache_folder: str) -> str:
     """`kind/version/hash` over names (relative to `folder`) and contents of the files that decide the vectors.
 
     `version` counts changes in our own pooling: a new one means that old vectors are not comparable.
@@ -54,15 +54,15 @@ def identity_of(kind: str, version: int, files: Iterable[Path], folder: Path, ca
 
 def _read_cache(cache_folder: str) -> dict[str, list[object]]:
     try:
-        known = json.loads(Path(cache_folder, CACHE_NAME).read_text("utf-8"))
+        known = json.loads(Path(cache_folder, HASH_CACHE_NAME).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 
 
 def _write_cache(cache_folder: str, known: dict[str, list[object]]) -> None:
-    target = Path(cache_folder, CACHE_NAME)
-    scratch = target.with_name(f"{CACHE_NAME}.{os.getpid()}")
+    target = Path(cache_folder, HASH_CACHE_NAME)
+    scratch = target.with_name(f"{HASH_CACHE_NAME}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_text(json.dumps(known), "utf-8")

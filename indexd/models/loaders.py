@@ -12,15 +12,15 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import cast
 
-from indexd.errors import IndexdError, ModelOff
+from indexd.errors import IndexdError, ModelUnavailable
 from indexd.models.device import is_out_of_memory
-from indexd.models.embedder import Embedder
+from indexd.models.embedder import EmbeddingModel
 from indexd.worker.calls import ModelSpec
-from indexd.worker.session import Session
+from indexd.worker.session import CallSession
 
-Loader = Callable[[ModelSpec, str], Embedder]
+EmbeddingLoader = Callable[[ModelSpec, str], EmbeddingModel]
 
-LOADERS: Mapping[str, str] = MappingProxyType(
+EMBEDDING_LOADERS: Mapping[str, str] = MappingProxyType(
     {
         "bge": "indexd.models.bge:load_bge",
         "clip_l": "indexd.models.clip_text:load_clip_text",
@@ -31,21 +31,21 @@ LOADERS: Mapping[str, str] = MappingProxyType(
 """By text: each library takes seconds to import, and a lane may need one of them only."""
 
 
-def embedder(role: str, session: Session) -> AbstractContextManager[Embedder]:
+def lease_embedding_model(role: str, session: CallSession) -> AbstractContextManager[EmbeddingModel]:
     """A lease of the model of `role`. Raises ModelOff with the reason for which it cannot be loaded."""
     spec = session.spec(role)
-    if role not in LOADERS:
-        raise ModelOff(role, "it is no embedding model")
+    if role not in EMBEDDING_LOADERS:
+        raise ModelUnavailable(role, "it is no embedding model")
     key = f"{role}:{spec.path}:{spec.device}:{spec.dtype}"
     return session.pool.lease(role, key, lambda: _load(spec, session.settings.cache_folder), spec.keep_alive_seconds)
 
 
-def _load(spec: ModelSpec, cache_folder: str) -> Embedder:
+def _load(spec: ModelSpec, cache_folder: str) -> EmbeddingModel:
     if not os.path.exists(spec.path):
-        raise ModelOff(spec.role, f"there is nothing at {spec.path}")
-    module, _, name = LOADERS[spec.role].partition(":")
+        raise ModelUnavailable(spec.role, f"there is nothing at {spec.path}")
+    module, _, name = EMBEDDING_LOADERS[spec.role].partition(":")
     try:
-        load = cast("Loader", getattr(importlib.import_module(module), name))
+        load = cast("EmbeddingLoader", getattr(importlib.import_module(module), name))
         return load(spec, cache_folder)
     except IndexdError:
         raise
@@ -54,4 +54,4 @@ def _load(spec: ModelSpec, cache_folder: str) -> Embedder:
             raise
         # Whatever a library says of a damaged folder: it is the model that is at fault, not the pictures that wait.
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelOff(spec.role, f"{spec.path} cannot be loaded: {first[:300]}") from error
+        raise ModelUnavailable(spec.role, f"{spec.path} cannot be loaded: {first[:300]}") from error

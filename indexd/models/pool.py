@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from indexd.errors import IndexdError, OutOfMemory
-from indexd.models.device import give_memory_back, is_out_of_memory
+from indexd.models.device import free_device_memory, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Clock = Callable[[], float]
+MonotonicClock = Callable[[], float]
 
 
 @dataclass(slots=True)
@@ -39,9 +39,11 @@ class _Resident:
 class ModelPool:
     """Models by key. `now` gives seconds that only go forward."""
 
-    def __init__(self, now: Clock = time.monotonic, free: Callable[[], object] = give_memory_back) -> None:
+    def __init__(
+        self, now: MonotonicClock = time.monotonic, free_memory: Callable[[], object] = free_device_memory
+    ) -> None:
         self._now = now
-        self._free = free
+        self._free_memory = free_memory
         self._residents: dict[str, _Resident] = {}
 
     @contextmanager
@@ -53,7 +55,7 @@ class ModelPool:
         resident = self._residents.get(key)
         if resident is None:
             started = self._now()
-            model = self.with_room(load)
+            model = self.run_with_eviction(load)
             log.info("loaded %s in %.1f s", role, self._now() - started)
             resident = self._residents[key] = _Resident(role, model, keep_alive_seconds, self._now())
         resident.keep_alive_seconds = keep_alive_seconds
@@ -64,7 +66,7 @@ class ModelPool:
             resident.leases -= 1
             resident.used_at = self._now()
 
-    def with_room(self, work: Callable[[], T]) -> T:
+    def run_with_eviction(self, work: Callable[[], T]) -> T:
         """The result of `work()`; out of memory evicts the idle models one by one, least recently used first."""
         while True:
             try:
@@ -77,7 +79,7 @@ class ModelPool:
                 reason = str(error).splitlines()[0] if str(error) else "no room on the device"
             # Outside the handler, whose traceback would keep every tensor of the failed attempt alive.
             if not self._evict_one():
-                self._free()
+                self._free_memory()
                 raise OutOfMemory(f"out of memory, with nothing left to evict: {reason}")
 
     def drop_expired(self, now: float, at_least: float = 0.0) -> list[str]:
@@ -109,7 +111,7 @@ class ModelPool:
     def _drop(self, keys: list[str]) -> list[str]:
         roles = [self._residents.pop(key).role for key in keys]
         if roles:
-            self._free()
+            self._free_memory()
         return roles
 
 

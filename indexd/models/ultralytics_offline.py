@@ -15,10 +15,10 @@ from typing import Any
 
 from PIL import Image
 
-from indexd.worker.process import LIBRARY_FOLDERS, OFFLINE
+from indexd.worker.process import LIBRARY_FOLDER_VARIABLES, OFFLINE_ENVIRONMENT
 
 # ultralytics puts an opener of its own in its place, which looks for packages to install when a file is no picture.
-_PILLOWS_OPEN = Image.open
+_PILLOW_OPEN = Image.open
 
 
 def load_ultralytics(folder: Path) -> Any:
@@ -26,26 +26,26 @@ def load_ultralytics(folder: Path) -> Any:
 
     Raises RuntimeError when something else has imported it before: then it is too late to keep it quiet.
     """
-    os.environ.update(OFFLINE)
+    os.environ.update(OFFLINE_ENVIRONMENT)
     os.environ.setdefault("YOLO_VERBOSE", "false")
-    for name in LIBRARY_FOLDERS:
+    for name in LIBRARY_FOLDER_VARIABLES:
         os.environ.setdefault(name, str(folder))
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     import ultralytics
     from ultralytics.utils import SAFE_LOAD, SETTINGS, USER_CONFIG_DIR
 
-    Image.open = _PILLOWS_OPEN
+    Image.open = _PILLOW_OPEN
     if not SAFE_LOAD:
         raise RuntimeError("ultralytics was imported before safe loading was set; this process must start again")
     integrations = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
     wanted = {"sync": False, "api_key": "", **dict.fromkeys(integrations, False)}
     if any(SETTINGS[name] != value for name, value in wanted.items()):
         SETTINGS.update(wanted)
-    _place_font(Path(USER_CONFIG_DIR) / "Arial.ttf")
+    _install_font(Path(USER_CONFIG_DIR) / "Arial.ttf")
     return ultralytics
 
 
-def predicted(model: Any, pictures: Sequence[Image.Image], **asked: Any) -> list[Any]:
+def predict(model: Any, images: Sequence[Image.Image], **options: Any) -> list[Any]:
     """What an ultralytics model says of RGB pictures, one result each.
 
     On a CPU the library sets torch's number of threads as it first predicts. Sums are then added up in another order, and
@@ -55,12 +55,12 @@ def predicted(model: Any, pictures: Sequence[Image.Image], **asked: Any) -> list
 
     threads = torch.get_num_threads()
     try:
-        return list(model.predict(list(pictures), verbose=False, save=False, **asked))
+        return list(model.predict(list(images), verbose=False, save=False, **options))
     finally:
         torch.set_num_threads(threads)
 
 
-def _place_font(path: Path) -> None:
+def _install_font(path: Path) -> None:
     """Even offline the library asks the network for Arial unless a file of that name lies in its folder."""
     if not path.exists():
         import matplotlib

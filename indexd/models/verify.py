@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexd.errors import ModelOff
-from indexd.models.loaders import LOADERS, embedder
-from indexd.worker.calls import FACES, Verified, VerifyModel
+from indexd.errors import ModelUnavailable
+from indexd.models.loaders import EMBEDDING_LOADERS, lease_embedding_model
+from indexd.worker.calls import FACES, ModelVerified, VerifyModel
 from indexd.worker.session import RenderSession
 
 
-def verify_model(call: VerifyModel, session: RenderSession) -> Verified:
+def verify_model(call: VerifyModel, session: RenderSession) -> ModelVerified:
     """Raises ModelOff with the reason when the model cannot be loaded or gives nothing usable."""
     if call.role == FACES:
         from indexd.models.faces import verify_faces
 
         return verify_faces(session)
     spec = session.spec(call.role)
-    if call.role not in LOADERS:
+    if call.role not in EMBEDDING_LOADERS:
         from indexd.generate.verify import verify_generator
 
         return verify_generator(session)
-    with embedder(call.role, session) as model:
-        vectors = model.embed_texts(["a picture of a cat"], as_query=False, between=session.between_steps)
+    with lease_embedding_model(call.role, session) as model:
+        vectors = model.embed_texts(["a picture of a cat"], as_query=False, poll=session.poll)
         if not np.isfinite(vectors).all():
-            raise ModelOff(
+            raise ModelUnavailable(
                 call.role, f'{spec.path} gives vectors that are no numbers in {spec.dtype}; try dtype = "float32"'
             )
-        return Verified(model.identity, f"{model.dim} numbers a vector, {spec.dtype} on {spec.device}, {spec.path}")
+        return ModelVerified(
+            model.identity, f"{model.dim} numbers a vector, {spec.dtype} on {spec.device}, {spec.path}"
+        )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ROUND = 1.1
-SQUARE = 1 / 1.1
+ROUND_BRACKET_FACTOR = 1.1
+SQUARE_BRACKET_FACTOR = 1 / 1.1
 
 _TOKEN = re.compile(
     r"""
@@ -30,7 +30,7 @@ _BREAK = re.compile(r"\s*\bBREAK\b\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class WeightedText:
     """A run of text under one weight."""
 
     text: str
@@ -38,11 +38,11 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
+class ChunkBreak:
     """A new chunk of 75 tokens begins here."""
 
 
-def weighted(prompt: str) -> list[Piece | Break]:
+def parse_weights(prompt: str) -> list[WeightedText | ChunkBreak]:
     """The pieces of a prompt in their order; neighbours of the same weight are one piece, empty ones are left out.
 
     Brackets cost no recursion; ten thousand of them, nested, take some ten milliseconds.
@@ -53,12 +53,12 @@ def weighted(prompt: str) -> list[Piece | Break]:
         # Innermost first, as the brackets close: the order decides the last digit.
         for start, end, factor in ranges:
             weights[start:end] *= factor
-    return _merged(texts, weights.tolist())
+    return _merge_equal_weights(texts, weights.tolist())
 
 
 def largest_weight(prompt: str) -> float:
     """The weight farthest from 0 in the prompt, without sign; 1 where nothing is weighted up."""
-    return max((abs(piece.weight) for piece in weighted(prompt) if isinstance(piece, Piece)), default=1.0)
+    return max((abs(piece.weight) for piece in parse_weights(prompt) if isinstance(piece, WeightedText)), default=1.0)
 
 
 def _scan(prompt: str) -> tuple[list[str | None], list[tuple[int, int, float]]]:
@@ -76,17 +76,17 @@ def _scan(prompt: str) -> tuple[list[str | None], list[tuple[int, int, float]]]:
         elif sign in ("(", "["):
             waiting[sign].append(len(texts))
         elif sign == ")" and waiting["("]:
-            ranges.append((waiting["("].pop(), len(texts), ROUND))
+            ranges.append((waiting["("].pop(), len(texts), ROUND_BRACKET_FACTOR))
         elif sign == "]" and waiting["["]:
-            ranges.append((waiting["["].pop(), len(texts), SQUARE))
+            ranges.append((waiting["["].pop(), len(texts), SQUARE_BRACKET_FACTOR))
         elif token[0] != "\\":
-            texts.extend(_around_breaks(token[0]))
-    ranges += [(start, len(texts), ROUND) for start in waiting["("]]
-    ranges += [(start, len(texts), SQUARE) for start in waiting["["]]
+            texts.extend(_split_at_breaks(token[0]))
+    ranges += [(start, len(texts), ROUND_BRACKET_FACTOR) for start in waiting["("]]
+    ranges += [(start, len(texts), SQUARE_BRACKET_FACTOR) for start in waiting["["]]
     return texts, ranges
 
 
-def _around_breaks(text: str) -> list[str | None]:
+def _split_at_breaks(text: str) -> list[str | None]:
     first, *others = _BREAK.split(text)
     found: list[str | None] = [first]
     for other in others:
@@ -94,20 +94,20 @@ def _around_breaks(text: str) -> list[str | None]:
     return found
 
 
-def _merged(texts: list[str | None], weights: list[float]) -> list[Piece | Break]:
-    found: list[Piece | Break] = []
+def _merge_equal_weights(texts: list[str | None], weights: list[float]) -> list[WeightedText | ChunkBreak]:
+    found: list[WeightedText | ChunkBreak] = []
     run: list[str] = []
     run_weight = 1.0
 
     def flush() -> None:
         if run:
-            found.append(Piece("".join(run), run_weight))
+            found.append(WeightedText("".join(run), run_weight))
         run.clear()
 
     for text, weight in zip(texts, weights, strict=True):
         if text is None:
             flush()
-            found.append(Break())
+            found.append(ChunkBreak())
         elif text:
             if weight != run_weight:
                 flush()

@@ -14,19 +14,19 @@ _WEIGHT = re.compile(r":\s*([+-]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12}))\s*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ComposedPart:
     """One text of a composed prompt and the weight of its guidance."""
 
     text: str
     weight: float = 1.0
 
 
-def parts_of(prompt: str) -> list[Part]:
+def split_at_and(prompt: str) -> list[ComposedPart]:
     """The texts that AND joins; one with weight 1 where there is no AND."""
     texts = _AND.split(prompt)
-    return [Part(prompt)] if len(texts) == 1 else [_part(text) for text in texts]
+    return [ComposedPart(prompt)] if len(texts) == 1 else [_parse_part(text) for text in texts]
 
 
-def _part(text: str) -> Part:
+def _parse_part(text: str) -> ComposedPart:
     found = _WEIGHT.search(text)
-    return Part(text) if found is None else Part(text[: found.start()].rstrip(), float(found[1]))
+    return ComposedPart(text) if found is None else ComposedPart(text[: found.start()].rstrip(), float(found[1]))

@@ -5,41 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from indexd.prompts.attention import Break, Piece, weighted
-from indexd.prompts.compose import Part, parts_of
-from indexd.prompts.schedule import Schedule
+from indexd.prompts.attention import ChunkBreak, WeightedText, parse_weights
+from indexd.prompts.compose import ComposedPart, split_at_and
+from indexd.prompts.schedule import PromptSchedule
 from indexd_schemas.recipe import PromptSyntax
 
 
 @dataclass(frozen=True, slots=True)
-class StepText:
+class StepPrompt:
     """What holds at one step: texts with the weights of their guidance, and what is to be avoided."""
 
-    positive: tuple[Part, ...]
+    positive: tuple[ComposedPart, ...]
     negative: str
 
 
-class Script:
+class PromptScript:
     """A prompt and a negative prompt as functions of the step. AND is understood in the prompt alone, as A1111 does."""
 
     def __init__(self, prompt: str, negative: str, syntax: PromptSyntax) -> None:
-        composed = [Part(prompt)] if syntax == "plain" else parts_of(prompt)
+        composed = [ComposedPart(prompt)] if syntax == "plain" else split_at_and(prompt)
         self._weights = [part.weight for part in composed]
-        self._plain = (prompt, negative) if syntax == "plain" else None
-        self._texts = [] if self._plain else [Schedule(part.text) for part in composed]
-        self._negative = Schedule("" if self._plain else negative)
-        self.changes = any(text.changes for text in (*self._texts, self._negative))
+        self._plain_prompts = (prompt, negative) if syntax == "plain" else None
+        self._schedules = [] if self._plain_prompts else [PromptSchedule(part.text) for part in composed]
+        self._negative_schedule = PromptSchedule("" if self._plain_prompts else negative)
+        self.varies_by_step = any(text.varies_by_step for text in (*self._schedules, self._negative_schedule))
 
-    def at(self, step: int, steps: int) -> StepText:
+    def at(self, step: int, steps: int) -> StepPrompt:
         """What is said at step `step` (counted from 1) of `steps`."""
-        if self._plain:
-            return StepText((Part(self._plain[0]),), self._plain[1])
+        if self._plain_prompts:
+            return StepPrompt((ComposedPart(self._plain_prompts[0]),), self._plain_prompts[1])
         positive = tuple(
-            Part(text.at(step, steps), weight) for text, weight in zip(self._texts, self._weights, strict=True)
+            ComposedPart(text.at(step, steps), weight)
+            for text, weight in zip(self._schedules, self._weights, strict=True)
         )
-        return StepText(positive, self._negative.at(step, steps))
+        return StepPrompt(positive, self._negative_schedule.at(step, steps))
 
 
-def pieces(text: str, syntax: PromptSyntax) -> Sequence[Piece | Break]:
+def weighted_texts(text: str, syntax: PromptSyntax) -> Sequence[WeightedText | ChunkBreak]:
     """The weighted runs of one text; a plain one is one run as it stands."""
-    return weighted(text) if syntax == "a1111" else [Piece(text)]
+    return parse_weights(text) if syntax == "a1111" else [WeightedText(text)]

@@ -18,11 +18,11 @@ _WHEN = re.compile(r"\s*([+-]?(?:\d{1,9}\.?\d{0,12}|\.\d{1,12}))\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
+class PromptSwitch:
     """`before` up to the step that `when` means, then `after`."""
 
-    before: Sequence[Node]
-    after: Sequence[Node]
+    before: Sequence[ScheduleNode]
+    after: Sequence[ScheduleNode]
     when: str
 
     def last_step_before(self, steps: int) -> int:
@@ -32,36 +32,36 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class PromptAlternation:
     """One of the texts after the other, a step each."""
 
-    texts: Sequence[Sequence[Node]]
+    texts: Sequence[Sequence[ScheduleNode]]
 
 
-Node = str | Switch | Turns
+ScheduleNode = str | PromptSwitch | PromptAlternation
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenBracket:
     """A bracket that waits for its end: where it stands in the nodes, and where `:` and `|` of its own stand."""
 
     sign: str
     start: int
     colons: list[int] = field(default_factory=list)
     bars: list[int] = field(default_factory=list)
-    broken: bool = False
+    is_unbalanced: bool = False
 
 
-class Schedule:
+class PromptSchedule:
     """A prompt as a function of the step."""
 
     def __init__(self, prompt: str) -> None:
         self._nodes = _parse(prompt)
-        self.changes = any(not isinstance(node, str) for node in self._nodes)
+        self.varies_by_step = any(not isinstance(node, str) for node in self._nodes)
 
     def at(self, step: int, steps: int) -> str:
         """The text of step `step` (counted from 1) of `steps`."""
-        if not self.changes:
+        if not self.varies_by_step:
             return "".join(node for node in self._nodes if isinstance(node, str))
         texts: list[str] = []
         waiting = list(reversed(self._nodes))
@@ -69,24 +69,24 @@ class Schedule:
             node = waiting.pop()
             if isinstance(node, str):
                 texts.append(node)
-            elif isinstance(node, Switch):
+            elif isinstance(node, PromptSwitch):
                 waiting.extend(reversed(node.before if step <= node.last_step_before(steps) else node.after))
             else:
                 waiting.extend(reversed(node.texts[(step - 1) % len(node.texts)]))
         return "".join(texts)
 
 
-def _parse(prompt: str) -> list[Node]:
-    nodes: list[Node] = []
-    opened: list[_Open] = []
+def _parse(prompt: str) -> list[ScheduleNode]:
+    nodes: list[ScheduleNode] = []
+    opened: list[_OpenBracket] = []
     for token in _TOKEN.findall(prompt):
         if token in ("[", "("):
-            opened.append(_Open(token, len(nodes)))
+            opened.append(_OpenBracket(token, len(nodes)))
         elif token == ")":
             _close_round(opened)
         elif token == "]":
             bracket = _close_square(opened)
-            if bracket is not None and (node := _node(nodes, bracket)) is not None:
+            if bracket is not None and (node := _parse_bracket(nodes, bracket)) is not None:
                 nodes[bracket.start :] = [node]
                 continue
         elif token == ":" and opened:
@@ -97,24 +97,24 @@ def _parse(prompt: str) -> list[Node]:
     return nodes
 
 
-def _close_round(opened: list[_Open]) -> None:
+def _close_round(opened: list[_OpenBracket]) -> None:
     if opened and opened[-1].sign == "(":
         opened.pop()
     elif opened:
-        opened[-1].broken = True
+        opened[-1].is_unbalanced = True
 
 
-def _close_square(opened: list[_Open]) -> _Open | None:
+def _close_square(opened: list[_OpenBracket]) -> _OpenBracket | None:
     """The bracket that ends here. A round one left open inside it takes it along: both are literal then."""
     if opened and opened[-1].sign == "[":
         bracket = opened.pop()
-        return None if bracket.broken else bracket
+        return None if bracket.is_unbalanced else bracket
     while opened and opened.pop().sign == "(":
         pass
     return None
 
 
-def _node(nodes: list[Node], bracket: _Open) -> Node | None:
+def _parse_bracket(nodes: list[ScheduleNode], bracket: _OpenBracket) -> ScheduleNode | None:
     """What the bracket says about steps, None where it says nothing."""
     inner = bracket.start + 1
     if bracket.colons and len(bracket.colons) <= 2:
@@ -122,8 +122,8 @@ def _node(nodes: list[Node], bracket: _Open) -> Node | None:
         when = _WHEN.fullmatch("".join(node if isinstance(node, str) else "?" for node in nodes[last + 1 :]))
         if when is not None:
             first = bracket.colons[0] if len(bracket.colons) == 2 else inner - 1
-            return Switch(nodes[inner:first] if first >= inner else [], nodes[first + 1 : last], when[1])
+            return PromptSwitch(nodes[inner:first] if first >= inner else [], nodes[first + 1 : last], when[1])
     if bracket.bars:
         edges = [inner - 1, *bracket.bars, len(nodes)]
-        return Turns([nodes[start + 1 : end] for start, end in itertools.pairwise(edges)])
+        return PromptAlternation([nodes[start + 1 : end] for start, end in itertools.pairwise(edges)])
     return None

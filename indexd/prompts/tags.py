@@ -14,7 +14,7 @@ _TAG = re.compile(rf"<(lora|lyco|loha|hypernet):([^<>]{{0,{MAX_TAG_CHARACTERS}}}
 _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12})\s*")
 
 
-class BadTag(Exception):
+class LoraTagError(Exception):
     """A tag that cannot be read; the text is the sentence."""
 
 
@@ -28,40 +28,40 @@ class LoraTag:
     blocks: str | None = None
 
 
-def take_tags(prompt: str) -> tuple[str, list[LoraTag]]:
+def extract_lora_tags(prompt: str) -> tuple[str, list[LoraTag]]:
     """The prompt without its tags, and the tags. Raises BadTag."""
-    tags = [_read(match[0], match[1], match[2]) for match in _TAG.finditer(prompt)]
+    tags = [_parse_tag(match[0], match[1], match[2]) for match in _TAG.finditer(prompt)]
     return (_TAG.sub("", prompt).strip() if tags else prompt), tags
 
 
-def first_tag(text: str) -> str | None:
+def find_lora_tag(text: str) -> str | None:
     """The first tag that stands in the text."""
     match = _TAG.search(text)
     return None if match is None else match[0]
 
 
-def _read(whole: str, kind: str, inside: str) -> LoraTag:
+def _parse_tag(tag: str, kind: str, arguments_text: str) -> LoraTag:
     if kind.lower() == "hypernet":
-        raise BadTag(f"{whole} names a hypernetwork, and there are none here; take it out")
-    name, *arguments = inside.split(":")
+        raise LoraTagError(f"{tag} names a hypernetwork, and there are none here; take it out")
+    name, *arguments = arguments_text.split(":")
     if not name.strip():
-        raise BadTag(f"{whole} names no LoRA; write <lora:name:0.8>")
+        raise LoraTagError(f"{tag} names no LoRA; write <lora:name:0.8>")
     placed = [argument for argument in arguments if "=" not in argument]
     named = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     if unknown := sorted(named.keys() - {"te", "unet", "lbw"}):
-        raise BadTag(f"{whole}: there is no {unknown[0]!r}; there are te, unet, lbw")
+        raise LoraTagError(f"{tag}: there is no {unknown[0]!r}; there are te, unet, lbw")
     if len(placed) > 2:
-        raise BadTag(f"{whole}: there are at most two weights, for the text encoders and for the UNet")
-    text = _number(whole, named.get("te", placed[0] if placed else None))
-    picture = _number(whole, named.get("unet", placed[1] if len(placed) > 1 else None))
+        raise LoraTagError(f"{tag}: there are at most two weights, for the text encoders and for the UNet")
+    text = _parse_weight(tag, named.get("te", placed[0] if placed else None))
+    picture = _parse_weight(tag, named.get("unet", placed[1] if len(placed) > 1 else None))
     if picture is None:
         picture = text
     return LoraTag(name.strip(), picture, None if text == picture else text, named.get("lbw"))
 
 
-def _number(whole: str, text: str | None) -> float | None:
+def _parse_weight(tag: str, text: str | None) -> float | None:
     if text is None:
         return None
     if not _NUMBER.fullmatch(text):
-        raise BadTag(f"{whole}: {text!r} is no number; write <lora:name:0.8>")
+        raise LoraTagError(f"{tag}: {text!r} is no number; write <lora:name:0.8>")
     return float(text)

@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-_MARKS = re.compile(r"\\(?=[()\[\]\\])|(?<!\\)[()\[\]]|:[+-]?[\d.]{1,12}(?=\))")
+_EMPHASIS_SYNTAX = re.compile(r"\\(?=[()\[\]\\])|(?<!\\)[()\[\]]|:[+-]?[\d.]{1,12}(?=\))")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class MatchedName:
     """A word that is the name of an embedding."""
 
     name: str
 
 
-class Names:
+class NameMatcher:
     """Finds names in texts: whole words, letter case aside, the longest where several begin at the same place."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -28,37 +28,37 @@ class Names:
             else None
         )
 
-    def split(self, text: str) -> Iterator[str | Named]:
+    def split(self, text: str) -> Iterator[str | MatchedName]:
         """The text in pieces: names, and what stands between them."""
         end = 0
         for match in self._pattern.finditer(text) if self._pattern else ():
             if match.start() > end:
                 yield text[end : match.start()]
             name = self._by_key.get(match[0].casefold())
-            yield match[0] if name is None else Named(name)
+            yield match[0] if name is None else MatchedName(name)
             end = match.end()
         if end < len(text):
             yield text[end:]
 
-    def found_in(self, text: str) -> list[str]:
+    def find_names(self, text: str) -> list[str]:
         """The names that stand in the text, in its order, each once."""
-        return list(dict.fromkeys(piece.name for piece in self.split(text) if isinstance(piece, Named)))
+        return list(dict.fromkeys(piece.name for piece in self.split(text) if isinstance(piece, MatchedName)))
 
 
-def with_triggers(prompt: str, triggers: Sequence[str], *, escaped: bool) -> str:
+def prepend_missing_triggers(prompt: str, triggers: Sequence[str], *, escaped: bool) -> str:
     """The prompt with those trigger words put before it that it does not hold yet.
 
     `escaped`: brackets in a trigger are written so that they are no weights.
     """
-    plain = _flat(_MARKS.sub("", prompt) if escaped else prompt)
+    plain = _normalize(_EMPHASIS_SYNTAX.sub("", prompt) if escaped else prompt)
     missing: list[str] = []
     for trigger in triggers:
-        words = _flat(trigger)
+        words = _normalize(trigger)
         if words and not re.search(rf"(?<!\w){re.escape(words)}(?!\w)", plain):
             missing.append(re.sub(r"([()\[\]\\])", r"\\\1", trigger.strip()) if escaped else trigger.strip())
             plain = f"{plain}, {words}"
     return ", ".join([*missing, prompt] if prompt.strip() else missing) if missing else prompt
 
 
-def _flat(text: str) -> str:
+def _normalize(text: str) -> str:
     return " ".join(text.casefold().replace("_", " ").split())

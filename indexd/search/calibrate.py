@@ -36,13 +36,13 @@ PRIOR_DEVIATION = 0.06
 PRIOR_COUNT = 8
 FULLTEXT_CAP = 6.0
 REACH_DEVIATIONS = 2.5
-GROUP_SHARE = 0.1
-GROUP_LEAST = 10
-GROUPS_APART = 4.0
+MIN_GROUP_SHARE = 0.1
+MIN_GROUP_SIZE = 10
+MIN_GROUP_SEPARATION = 4.0
 # What the variance of the middle half of a normal distribution is multiplied by to be the whole one's variance, and the
 # same for the deviation within REACH_DEVIATIONS (Croux and Haesbroeck, J. of Multivariate Analysis 71, 1999).
-_HALF_FACTOR = 7.0101
-_REACH_FACTOR = 1.0476
+_HALF_VARIANCE_FACTOR = 7.0101
+_REACH_DEVIATION_FACTOR = 1.0476
 _ROUNDING = 1e-9
 
 
@@ -54,35 +54,35 @@ class Background:
     deviation: float
     count: int = 0
 
-    def z(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+    def z_scores(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         """How many deviations above a picture that does not fit these cosines are, one by one."""
         return (cosines - self.mean) / self.deviation
 
 
-def background(sample: NDArray[np.float32], query: NDArray[np.float32]) -> Background:
+def measure_background(sample: NDArray[np.float32], query: NDArray[np.float32]) -> Background:
     """The background of `query` (dim,) from unit vectors `sample` (n, dim); n = 0 gives mean 0 and the prior deviation."""
     count = len(sample)
     if count == 0:
         return Background(0.0, PRIOR_DEVIATION)
-    mean, deviation = unfitting((sample @ query.astype(np.float32)).astype(np.float64))
+    mean, deviation = non_matching_stats((sample @ query.astype(np.float32)).astype(np.float64))
     shrunk = math.sqrt((count * deviation**2 + PRIOR_COUNT * PRIOR_DEVIATION**2) / (count + PRIOR_COUNT))
     return Background(mean, shrunk, count)
 
 
-def unfitting(values: NDArray[np.float64]) -> tuple[float, float]:
+def non_matching_stats(values: NDArray[np.float64]) -> tuple[float, float]:
     """Mean and deviation of those `values` (n,), n > 0, that do not fit: the lower of two groups, else the bulk of all."""
     ordered = np.sort(values)
-    lower = _lower_group(ordered)
+    lower = _lower_group_size(ordered)
     if lower == 0:
-        return bulk(ordered)
-    mean, deviation = bulk(ordered[:lower])
+        return robust_stats(ordered)
+    mean, deviation = robust_stats(ordered[:lower])
     return mean, max(deviation, float(np.std(ordered)) / 4)
 
 
-def _lower_group(ordered: NDArray[np.float64]) -> int:
+def _lower_group_size(ordered: NDArray[np.float64]) -> int:
     """How many of the sorted values (n,) form the lower of two groups; 0 where they are one group."""
     count = len(ordered)
-    least = max(GROUP_LEAST, math.ceil(GROUP_SHARE * count))
+    least = max(MIN_GROUP_SIZE, math.ceil(MIN_GROUP_SHARE * count))
     if count < 2 * least:
         return 0
     # Otsu's threshold: the cut whose two sides have the least squares in sum, from sums that begin at the middle value.
@@ -94,10 +94,10 @@ def _lower_group(ordered: NDArray[np.float64]) -> int:
     cut = least + int(np.argmin((below + above)[least - 1 : count - least]))
     low, high = ordered[:cut], ordered[cut:]
     apart = float(np.mean(high) - np.mean(low))
-    return cut if apart > GROUPS_APART * math.sqrt((float(np.var(low)) + float(np.var(high))) / 2) else 0
+    return cut if apart > MIN_GROUP_SEPARATION * math.sqrt((float(np.var(low)) + float(np.var(high))) / 2) else 0
 
 
-def bulk(values: NDArray[np.float64]) -> tuple[float, float]:
+def robust_stats(values: NDArray[np.float64]) -> tuple[float, float]:
     """Mean and deviation of the bulk of `values` (n,), n > 0; what lies far away, up to almost half of them, is left out."""
     ordered = np.sort(values)
     count = len(ordered)
@@ -109,22 +109,22 @@ def bulk(values: NDArray[np.float64]) -> tuple[float, float]:
     variances = (squares[half:] - squares[:-half]) / half - means**2
     least = int(np.argmin(variances))
     centre = means[least] + ordered[count // 2]
-    reach = REACH_DEVIATIONS * math.sqrt(max(float(variances[least]), 0.0) * _HALF_FACTOR)
+    reach = REACH_DEVIATIONS * math.sqrt(max(float(variances[least]), 0.0) * _HALF_VARIANCE_FACTOR)
     kept = ordered[np.abs(ordered - centre) <= reach + _ROUNDING]
     if len(kept) < half:
         kept = ordered[least : least + half]
-    return float(np.mean(kept)), max(float(np.std(kept)) * _REACH_FACTOR, float(np.std(ordered)) / 2)
+    return float(np.mean(kept)), max(float(np.std(kept)) * _REACH_DEVIATION_FACTOR, float(np.std(ordered)) / 2)
 
 
-def match_share(matches: int, of: int) -> float:
+def match_share(matches: int, total: int) -> float:
     """The chance that a picture matches, when `matches` of `of` pictures did; never 0 and never 1.
 
     One hit and one miss are added where there was none, so that a word nobody or everybody used stays finite.
     """
-    return max(matches, 1) / (max(of, matches, 1) + 1)
+    return max(matches, 1) / (max(total, matches, 1) + 1)
 
 
-def fulltext_scores(bm25: Mapping[int, float], share: float) -> tuple[dict[int, float], float]:
+def fulltext_z_scores(bm25: Mapping[int, float], share: float) -> tuple[dict[int, float], float]:
     """The z of each hit (bm25: greater is better) and the z of a miss, when `share` of the pictures match (0 to 1)."""
     worth = min(math.sqrt((1 - share) / share), FULLTEXT_CAP)
     best = max(bm25.values(), default=0.0)
@@ -133,7 +133,7 @@ def fulltext_scores(bm25: Mapping[int, float], share: float) -> tuple[dict[int, 
     return z, -min(math.sqrt(share / (1 - share)), FULLTEXT_CAP)
 
 
-def fuse(z: NDArray[np.float64], weights: Sequence[float], deviation: float = 1.0) -> NDArray[np.float64]:
+def fuse_z_scores(z: NDArray[np.float64], weights: Sequence[float], deviation: float = 1.0) -> NDArray[np.float64]:
     """Weighted Stouffer: scores (n,) of z-scores (parts, n), over the `deviation` that such sums have in the background."""
     squares = sum(weight * weight for weight in weights)
     if squares == 0:
@@ -142,10 +142,10 @@ def fuse(z: NDArray[np.float64], weights: Sequence[float], deviation: float = 1.
     return fused
 
 
-def shared_deviation(z: NDArray[np.float64], weights: Sequence[float]) -> float:
+def fused_deviation(z: NDArray[np.float64], weights: Sequence[float]) -> float:
     """The deviation, never below 1, of scores fused with `weights` over background pictures with the z-scores (n, terms)."""
     squares = sum(weight * weight for weight in weights)
     if len(weights) < 2 or len(z) == 0 or squares == 0:
         return 1.0
-    _, deviation = unfitting(z @ np.asarray(weights, dtype=np.float64))
+    _, deviation = non_matching_stats(z @ np.asarray(weights, dtype=np.float64))
     return max(1.0, deviation / math.sqrt(squares))

@@ -20,36 +20,36 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.search.pages import Pages
-from indexd.search.parallel import spread
-from indexd.store.coarse import LENGTH_BYTES, Codes, Floats, split
-from indexd.store.code_index import Candidates, Ids, Wanted
-from indexd.store.code_scan import FINE_PIECE, Near, best, finely
-from indexd.store.estimate import Aim
+from indexd.search.pages import MmapArray
+from indexd.search.parallel import run_on_pool
+from indexd.store.coarse import LENGTH_BYTES, Codes, Floats, split_codes
+from indexd.store.code_index import CandidateLimits, Candidates, Ids
+from indexd.store.code_scan import REFINE_ROWS, CoarseTopK, refine, top_candidates
+from indexd.store.estimate import QueryCode
 
 Rows = NDArray[np.int32]
-Words = NDArray[np.uint64]
+CodeWords = NDArray[np.uint64]
 Row = TypeVar("Row", bound=np.generic)
-Number = TypeVar("Number", np.int32, np.int64)
+Integer = TypeVar("Integer", np.int32, np.int64)
 
 # Capacity grows by this many rows, and nothing is copied for it: 128 MB for codes of 1024 bits, taken from the system
 # only as they fill.
-BLOCK = 1 << 20
+BLOCK_ROWS = 1 << 20
 # From so many rows on, 4 MB of leading words, the first block comes in large pages.
-LARGE_FROM = 1 << 16
+HUGE_PAGES_FROM_ROWS = 1 << 16
 # Rows are gathered into a buffer of this many, 1 MB of leading words.
-GATHER = 1 << 14
+GATHER_ROWS = 1 << 14
 # Where this share of all rows or more is in question, all are scanned and the others passed over.
-MOST_SHARE = 0.2
+FULL_SCAN_SHARE = 0.2
 # The leading words, 512 signs.
 LEAD_WORDS = 8
 # A part of so many rows, scanned or looked at finely, is worth a thread of its own.
-ROWS_A_THREAD = 1 << 17
-FINE_ROWS_A_THREAD = 1 << 12
-MOST_THREADS = 4
+ROWS_PER_THREAD = 1 << 17
+REFINED_ROWS_PER_THREAD = 1 << 12
+MAX_THREADS = 4
 # What is looked at before the threads begin, so that each of them knows what is near.
-BEGINNING = 1 << 15
-OPTIMISTIC_TRIES = 3
+FIRST_SCAN_ROWS = 1 << 15
+MAX_OPTIMISTIC_READS = 3
 
 
 class CodeMatrix:
@@ -62,17 +62,17 @@ class CodeMatrix:
     def __init__(self, code_bytes: int) -> None:
         self._sign_bytes = code_bytes - LENGTH_BYTES
         # Whole words are gathered twice as fast as bytes; what is padded is equal everywhere and adds no distance.
-        self._words = -(-self._sign_bytes // 8)
-        self._writing = threading.Lock()
+        self._words_per_row = -(-self._sign_bytes // 8)
+        self._write_lock = threading.Lock()
         # Blocks of leading words, of the others where there are any, and of lengths.
-        self._leads: list[Words] = []
-        self._rests: list[Words] | None = [] if self._words > LEAD_WORDS else None
-        self._lengths: list[Floats] = []
-        self._small: list[Pages] = []
+        self._lead_blocks: list[CodeWords] = []
+        self._rest_blocks: list[CodeWords] | None = [] if self._words_per_row > LEAD_WORDS else None
+        self._length_blocks: list[Floats] = []
+        self._small_page_arrays: list[MmapArray] = []
         self._ids: Ids = np.empty(0, dtype=np.int64)
-        self._rows: Rows = np.empty(0, dtype=np.int32)
+        self._row_of_id: Rows = np.empty(0, dtype=np.int32)
         self._count = 0
-        self._moves = 0
+        self._move_version = 0
 
     def __len__(self) -> int:
         return self._count
@@ -80,11 +80,11 @@ class CodeMatrix:
     @property
     def nbytes(self) -> int:
         """The memory in use, up to the last row that is filled."""
-        return self._count * (8 * self._words + LENGTH_BYTES + 8) + self._rows.nbytes
+        return self._count * (8 * self._words_per_row + LENGTH_BYTES + 8) + self._row_of_id.nbytes
 
     def put(self, ids: Ids, codes: Codes, *, replace: bool = True) -> None:
         """Add rows (codes (n, code_bytes), each id once), and replace those of known ids unless told not to."""
-        with self._writing:
+        with self._write_lock:
             rows = self._rows_of(ids)
             new = rows < 0
             count = self._count + int(np.count_nonzero(new))
@@ -92,178 +92,188 @@ class CodeMatrix:
             rows[new] = np.arange(self._count, count)
             if not replace:
                 ids, codes, rows = ids[new], codes[new], rows[new]
-            signs, lengths = split(codes)
-            self._write(rows, self._padded(signs), lengths)
+            signs, lengths = split_codes(codes)
+            self._write(rows, self._pad_to_words(signs), lengths)
             self._ids[rows] = ids
-            self._rows[ids] = rows
+            self._row_of_id[ids] = rows
             self._count = count
 
     def remove(self, ids: Ids) -> None:
         """Take rows out; the last ones move into their places. Unknown ids are ignored."""
-        with self._writing:
+        with self._write_lock:
             rows = np.sort(self._rows_of(ids))
             rows = rows[rows >= 0]
             if not len(rows):
                 return
-            self._moves += 1
-            self._rows[self._ids[rows]] = -1
+            self._move_version += 1
+            self._row_of_id[self._ids[rows]] = -1
             end = self._count - len(rows)
             holes = rows[rows < end]
             tail = np.setdiff1d(np.arange(end, self._count), rows)
-            self._write(holes, self._signs(tail), _taken(self._lengths, tail))
+            self._write(holes, self._signs_of(tail), _gather(self._length_blocks, tail))
             moved = self._ids[tail]
             self._ids[holes] = moved
-            self._rows[moved] = holes
+            self._row_of_id[moved] = holes
             self._count = end
-            self._moves += 1
+            self._move_version += 1
 
-    def nearest(self, aim: Aim, wanted: Wanted, among: Ids | None) -> Candidates:
+    def nearest(self, query: QueryCode, limits: CandidateLimits, allowed_ids: Ids | None) -> Candidates:
         """The rows nearest to the question, nearest first; `among` (sorted ids) None = of all."""
-        for _ in range(OPTIMISTIC_TRIES):
-            moves = self._moves
-            found = self._nearest(aim, wanted, among)
-            if moves == self._moves and moves % 2 == 0:
+        for _ in range(MAX_OPTIMISTIC_READS):
+            moves = self._move_version
+            found = self._nearest(query, limits, allowed_ids)
+            if moves == self._move_version and moves % 2 == 0:
                 return found
-        with self._writing:
-            return self._nearest(aim, wanted, among)
+        with self._write_lock:
+            return self._nearest(query, limits, allowed_ids)
 
-    def _nearest(self, aim: Aim, wanted: Wanted, among: Ids | None) -> Candidates:
+    def _nearest(self, query: QueryCode, limits: CandidateLimits, allowed_ids: Ids | None) -> Candidates:
         known = self._count
-        if among is None:
-            if known <= wanted.all_up_to:
+        if allowed_ids is None:
+            if known <= limits.exhaustive_up_to:
                 return Candidates(self._ids[:known].copy())
-            near = self._near(aim, wanted, known, None)
+            near = self._scan_all(query, limits, known, None)
         else:
-            rows = self._rows_of(among)
+            rows = self._rows_of(allowed_ids)
             # Below `known`: what a writer adds meanwhile comes another time.
             rows = rows[(rows >= 0) & (rows < known)]
-            if len(rows) <= wanted.all_up_to:
+            if len(rows) <= limits.exhaustive_up_to:
                 return Candidates(self._ids[rows])
-            if len(rows) >= MOST_SHARE * known:
+            if len(rows) >= FULL_SCAN_SHARE * known:
                 there = np.zeros(known, dtype=bool)
                 there[rows] = True
-                near = self._near(aim, wanted, known, there)
+                near = self._scan_all(query, limits, known, there)
             else:
                 # In the order of the memory: ids are mostly in it already.
                 rows.sort()
-                near = self._near_among(aim, wanted, rows)
-        return self._finely(aim, np.sort(near.best().rows), wanted.count)
+                near = self._scan_rows(query, limits, rows)
+        return self._refine(query, np.sort(near.results().rows), limits.max_candidates)
 
-    def _near(self, aim: Aim, wanted: Wanted, known: int, there: NDArray[np.bool_] | None) -> Near:
+    def _scan_all(
+        self, query: QueryCode, limits: CandidateLimits, row_count: int, allowed_rows: NDArray[np.bool_] | None
+    ) -> CoarseTopK:
         """The nearest of all rows below `known` (or of those that are `there`) by their leading signs."""
 
-        def look(near: Near, first: int, end: int) -> Near:
+        def look(near: CoarseTopK, first: int, end: int) -> CoarseTopK:
             while first < end:
-                number, place = divmod(first, BLOCK)
-                here = slice(place, min(BLOCK, place + end - first))
-                signs, lengths = self._leads[number][here].view(np.uint8), self._lengths[number][here]
-                near.offer(signs, lengths, first, None if there is None else there[first : first + len(signs)])
+                number, place = divmod(first, BLOCK_ROWS)
+                here = slice(place, min(BLOCK_ROWS, place + end - first))
+                signs, lengths = self._lead_blocks[number][here].view(np.uint8), self._length_blocks[number][here]
+                near.offer(
+                    signs, lengths, first, None if allowed_rows is None else allowed_rows[first : first + len(signs)]
+                )
                 first += len(signs)
             return near
 
-        near = look(self._nothing_yet(aim, wanted), 0, min(BEGINNING, known))
-        parts = _parts(min(BEGINNING, known), known, ROWS_A_THREAD)
-        nears = [near, *(near.begun() for _ in parts[1:])]
-        spread(_threads(), [partial(look, one, *part) for one, part in zip(nears, parts, strict=True)])
+        near = look(self._empty_top_k(query, limits), 0, min(FIRST_SCAN_ROWS, row_count))
+        parts = _split_range(min(FIRST_SCAN_ROWS, row_count), row_count, ROWS_PER_THREAD)
+        nears = [near, *(near.fork() for _ in parts[1:])]
+        run_on_pool(_scan_pool(), [partial(look, one, *part) for one, part in zip(nears, parts, strict=True)])
         for other in nears[1:]:
-            near.join(other)
+            near.merge(other)
         return near
 
-    def _near_among(self, aim: Aim, wanted: Wanted, rows: Rows) -> Near:
+    def _scan_rows(self, query: QueryCode, limits: CandidateLimits, rows: Rows) -> CoarseTopK:
         """The nearest of these rows, sorted ones, by their leading signs."""
-        near = self._nothing_yet(aim, wanted)
-        buffer = np.empty((GATHER, min(self._words, LEAD_WORDS)), dtype=np.uint64)
-        for start in range(0, len(rows), GATHER):
-            piece = rows[start : start + GATHER]
-            leads = _taken(self._leads, piece, buffer[: len(piece)]).view(np.uint8)
-            near.offer(leads, _taken(self._lengths, piece), piece.astype(np.int64))
+        near = self._empty_top_k(query, limits)
+        buffer = np.empty((GATHER_ROWS, min(self._words_per_row, LEAD_WORDS)), dtype=np.uint64)
+        for start in range(0, len(rows), GATHER_ROWS):
+            piece = rows[start : start + GATHER_ROWS]
+            leads = _gather(self._lead_blocks, piece, buffer[: len(piece)]).view(np.uint8)
+            near.offer(leads, _gather(self._length_blocks, piece), piece.astype(np.int64))
         return near
 
-    def _nothing_yet(self, aim: Aim, wanted: Wanted) -> Near:
-        return Near(aim, 8 * min(self._words, LEAD_WORDS), wanted)
+    def _empty_top_k(self, query: QueryCode, limits: CandidateLimits) -> CoarseTopK:
+        return CoarseTopK(query, 8 * min(self._words_per_row, LEAD_WORDS), limits)
 
-    def _finely(self, aim: Aim, rows: NDArray[np.int64], count: int) -> Candidates:
+    def _refine(self, query: QueryCode, rows: NDArray[np.int64], count: int) -> Candidates:
         """The `count` nearest of these rows, sorted ones, by all their signs."""
-        lengths = _taken(self._lengths, rows)
+        lengths = _gather(self._length_blocks, rows)
         estimates = np.empty(len(rows), dtype=np.float32)
 
         def look(first: int, end: int) -> None:
-            for start in range(first, end, FINE_PIECE):
-                piece = slice(start, min(start + FINE_PIECE, end))
-                estimates[piece] = finely(aim, self._signs(rows[piece]).view(np.uint8), lengths[piece])
+            for start in range(first, end, REFINE_ROWS):
+                piece = slice(start, min(start + REFINE_ROWS, end))
+                estimates[piece] = refine(query, self._signs_of(rows[piece]).view(np.uint8), lengths[piece])
 
-        spread(_threads(), [partial(look, *part) for part in _parts(0, len(rows), FINE_ROWS_A_THREAD)])
+        run_on_pool(
+            _scan_pool(), [partial(look, *part) for part in _split_range(0, len(rows), REFINED_ROWS_PER_THREAD)]
+        )
         # Looked up after the scan: the array of ids may have grown, and rows with it.
-        return best(self._ids[rows], estimates, lengths, aim, count)
+        return top_candidates(self._ids[rows], estimates, lengths, query, count)
 
     def _rows_of(self, ids: Ids) -> Rows:
         """The row of each id, int32; -1 where there is none."""
-        row_of = self._rows
+        row_of = self._row_of_id
         rows = np.full(len(ids), -1, dtype=np.int32)
         inside = (ids >= 0) & (ids < len(row_of))
         rows[inside] = row_of[ids[inside]]
         return rows
 
-    def _signs(self, rows: Rows | NDArray[np.int64]) -> Words:
+    def _signs_of(self, rows: Rows | NDArray[np.int64]) -> CodeWords:
         """All the signs of these sorted rows."""
-        leads = _taken(self._leads, rows)
-        return leads if self._rests is None else np.concatenate([leads, _taken(self._rests, rows)], axis=1)
+        leads = _gather(self._lead_blocks, rows)
+        return leads if self._rest_blocks is None else np.concatenate([leads, _gather(self._rest_blocks, rows)], axis=1)
 
-    def _write(self, rows: Rows, signs: Words, lengths: Floats) -> None:
-        numbers = rows // BLOCK
+    def _write(self, rows: Rows, signs: CodeWords, lengths: Floats) -> None:
+        numbers = rows // BLOCK_ROWS
         for number in np.unique(numbers):
             here = numbers == number
-            places = rows[here] - number * BLOCK
-            self._leads[number][places] = signs[here, :LEAD_WORDS]
-            self._lengths[number][places] = lengths[here]
-            if self._rests is not None:
-                self._rests[number][places] = signs[here, LEAD_WORDS:]
+            places = rows[here] - number * BLOCK_ROWS
+            self._lead_blocks[number][places] = signs[here, :LEAD_WORDS]
+            self._length_blocks[number][places] = lengths[here]
+            if self._rest_blocks is not None:
+                self._rest_blocks[number][places] = signs[here, LEAD_WORDS:]
 
     def _reserve(self, count: int, highest_id: int) -> None:
-        while len(self._leads) * BLOCK < count:
+        while len(self._lead_blocks) * BLOCK_ROWS < count:
             self._add_block()
-        if count >= LARGE_FROM:
-            for pages in self._small:
-                pages.enlarge()
-            self._small.clear()
+        if count >= HUGE_PAGES_FROM_ROWS:
+            for pages in self._small_page_arrays:
+                pages.use_huge_pages()
+            self._small_page_arrays.clear()
         if len(self._ids) < count:
-            self._ids = _grown(self._ids, count)
-        if len(self._rows) <= highest_id:
-            self._rows = _grown(self._rows, highest_id + 1)
+            self._ids = _grow(self._ids, count)
+        if len(self._row_of_id) <= highest_id:
+            self._row_of_id = _grow(self._row_of_id, highest_id + 1)
 
     def _add_block(self) -> None:
-        large = bool(self._leads)
+        large = bool(self._lead_blocks)
         # All of it or nothing: there may be no memory for one of them.
-        rest = [] if self._rests is None else [Pages((BLOCK, self._words - LEAD_WORDS), np.uint64, large=large)]
-        length = Pages((BLOCK,), np.float32, large=large)
-        lead = Pages((BLOCK, min(self._words, LEAD_WORDS)), np.uint64, large=large)
-        if self._rests is not None:
-            self._rests += [pages.array for pages in rest]
-        self._lengths.append(length.array)
-        self._leads.append(lead.array)
+        rest = (
+            []
+            if self._rest_blocks is None
+            else [MmapArray((BLOCK_ROWS, self._words_per_row - LEAD_WORDS), np.uint64, huge_pages=large)]
+        )
+        length = MmapArray((BLOCK_ROWS,), np.float32, huge_pages=large)
+        lead = MmapArray((BLOCK_ROWS, min(self._words_per_row, LEAD_WORDS)), np.uint64, huge_pages=large)
+        if self._rest_blocks is not None:
+            self._rest_blocks += [pages.array for pages in rest]
+        self._length_blocks.append(length.array)
+        self._lead_blocks.append(lead.array)
         if not large:
-            self._small += [*rest, length, lead]
+            self._small_page_arrays += [*rest, length, lead]
 
-    def _padded(self, signs: Codes) -> Words:
+    def _pad_to_words(self, signs: Codes) -> CodeWords:
         if self._sign_bytes % 8:
-            signs = np.pad(signs, ((0, 0), (0, 8 * self._words - self._sign_bytes)))
+            signs = np.pad(signs, ((0, 0), (0, 8 * self._words_per_row - self._sign_bytes)))
         return np.ascontiguousarray(signs).view(np.uint64)
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
+def _scan_pool() -> ThreadPoolExecutor:
     """Those that scan beside the one that asks."""
-    return ThreadPoolExecutor(MOST_THREADS - 1, thread_name_prefix="scan")
+    return ThreadPoolExecutor(MAX_THREADS - 1, thread_name_prefix="scan")
 
 
-def _parts(first: int, end: int, least: int) -> list[tuple[int, int]]:
+def _split_range(first: int, end: int, least: int) -> list[tuple[int, int]]:
     """The numbers from `first` to `end` in as many successive parts as there are threads for, none shorter than `least`."""
-    count = max(1, min((end - first) // least, MOST_THREADS, os.cpu_count() or 1))
+    count = max(1, min((end - first) // least, MAX_THREADS, os.cpu_count() or 1))
     borders = [first + (end - first) * number // count for number in range(count + 1)]
     return list(itertools.pairwise(borders))
 
 
-def _taken(
+def _gather(
     blocks: Sequence[NDArray[Row]], rows: Rows | NDArray[np.int64], out: NDArray[Row] | None = None
 ) -> NDArray[Row]:
     """These sorted rows of the blocks, in `out` when it is given."""
@@ -271,15 +281,15 @@ def _taken(
         out = np.empty((len(rows), *blocks[0].shape[1:]), dtype=blocks[0].dtype)
     start = 0
     while start < len(rows):
-        number = int(rows[start]) // BLOCK
-        end = int(np.searchsorted(rows, (number + 1) * BLOCK))
+        number = int(rows[start]) // BLOCK_ROWS
+        end = int(np.searchsorted(rows, (number + 1) * BLOCK_ROWS))
         # "clip" only because the default checks every index first.
-        np.take(blocks[number], rows[start:end] - number * BLOCK, axis=0, out=out[start:end], mode="clip")
+        np.take(blocks[number], rows[start:end] - number * BLOCK_ROWS, axis=0, out=out[start:end], mode="clip")
         start = end
     return out
 
 
-def _grown(values: NDArray[Number], least: int) -> NDArray[Number]:
+def _grow(values: NDArray[Integer], least: int) -> NDArray[Integer]:
     """The values in an array with room for `least` and a quarter more, the rest -1."""
     grown = np.full(least + max(least // 4, 1024), -1, dtype=values.dtype)
     grown[: len(values)] = values

@@ -16,52 +16,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from indexd_schemas.question import Question
+from indexd_schemas.question import SearchRequest
 
 DEFAULT_CUTOFF = 2.5
-FEWEST_PICTURES = 100
+MIN_IMAGES_FOR_DEFAULT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CandidateScore:
     """What decides: the whole `score`, the score of what attracts alone, and whether the words asked for are all there."""
 
     score: float
-    attraction: float
-    by_words: bool
+    positive_score: float
+    has_all_text: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Cutoff:
     """`least` None = everything is shown. `asked` = the person named it, so it is held against the whole score."""
 
-    least: float | None
-    asked: bool = False
+    threshold: float | None
+    is_explicit: bool = False
 
-    def passes(self, standing: Standing) -> bool:
+    def passes(self, candidate: CandidateScore) -> bool:
         """Whether a picture is shown."""
-        if self.least is None:
+        if self.threshold is None:
             return True
-        if self.asked:
-            return standing.score >= self.least
-        return standing.by_words or (standing.attraction >= self.least and standing.score > 0)
+        if self.is_explicit:
+            return candidate.score >= self.threshold
+        return candidate.has_all_text or (candidate.positive_score >= self.threshold and candidate.score > 0)
 
-    def notes(self, best: Sequence[Standing], shown: int) -> list[str]:
+    def notes(self, best: Sequence[CandidateScore], shown: int) -> list[str]:
         """What to say about the best pictures, as many as were asked for, of which `shown` passed."""
         left_out = len(best) - shown
-        if self.least is None or left_out <= 0:
+        if self.threshold is None or left_out <= 0:
             return []
-        bar = f"the cut-off of {self.least:+g}"
+        bar = f"the cut-off of {self.threshold:+g}"
         if shown:
             return [f"{left_out} of the best {len(best)} score below {bar} and are left out; --all shows them"]
-        top = max(one.score if self.asked else one.attraction for one in best)
+        top = max(one.score if self.is_explicit else one.positive_score for one in best)
         return [f"nothing here fits: the best score is {top:+.2f}, below {bar}; --all shows the nearest all the same"]
 
 
-def cutoff_of(question: Question, *, attracts: bool, pictures: int) -> Cutoff:
+def choose_cutoff(request: SearchRequest, *, has_positive_terms: bool, image_count: int) -> Cutoff:
     """The cut-off of a question. `pictures` = the fewest that stand for choice, or in a background it is measured by."""
-    if question.everything:
+    if request.everything:
         return Cutoff(None)
-    if question.min_score is not None:
-        return Cutoff(question.min_score, asked=True)
-    return Cutoff(DEFAULT_CUTOFF if attracts and pictures >= FEWEST_PICTURES else None)
+    if request.min_score is not None:
+        return Cutoff(request.min_score, is_explicit=True)
+    return Cutoff(DEFAULT_CUTOFF if has_positive_terms and image_count >= MIN_IMAGES_FOR_DEFAULT else None)

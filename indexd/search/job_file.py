@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # JSON is YAML, but for signs that JSON takes as they are and YAML does not.
-_NOT_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
-_COMMENT_CHARACTERS = 300
+_UNSAFE_IN_YAML = re.compile("[\x7f-\x84\x86-\x9f\u0085\u2028\u2029\ufeff\ufffe\uffff]")
+_MAX_COMMENT_CHARACTERS = 300
 
 
 def json_in_yaml(value: Any, indent: int | None = None) -> str:
     """A value as JSON that is YAML as well."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return _NOT_IN_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
+    return _UNSAFE_IN_YAML.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class JobFile:
     keys: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
-    def text(self, heading: str) -> str:
+    def render(self, heading: str) -> str:
         """The file: the heading and the remarks as comments, then one key a line."""
         lines = [_comment(heading)]
         if self.remarks:
@@ -38,12 +38,12 @@ class JobFile:
         return "\n".join(lines) + "\n"
 
 
-def plain(text: str) -> str:
+def strip_invalid_characters(text: str) -> str:
     """The text without what no job file may hold: NUL and lone surrogates."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _comment(text: str) -> str:
-    line = "".join(sign if sign.isprintable() else " " for sign in plain(text))
-    cut = line if len(line) <= _COMMENT_CHARACTERS else line[: _COMMENT_CHARACTERS - 1] + "…"
-    return _NOT_IN_YAML.sub("?", f"# {cut}".rstrip())
+    line = "".join(sign if sign.isprintable() else " " for sign in strip_invalid_characters(text))
+    cut = line if len(line) <= _MAX_COMMENT_CHARACTERS else line[: _MAX_COMMENT_CHARACTERS - 1] + "…"
+    return _UNSAFE_IN_YAML.sub("?", f"# {cut}".rstrip())

@@ -7,29 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.search.calibrate import Background, shared_deviation
-from indexd.search.plan import Plan, Probe
-from indexd.search.samples import Samples
+from indexd.search.calibrate import Background, fused_deviation
+from indexd.search.plan import SearchPlan, VectorTerm
+from indexd.search.samples import BackgroundSamples
 
 
-def deviations(samples: Samples, plan: Plan, scales: Sequence[Background]) -> tuple[float, float]:
+def fused_deviations(
+    samples: BackgroundSamples, plan: SearchPlan, backgrounds: Sequence[Background]
+) -> tuple[float, float]:
     """The deviation in the background of a plan's fused scores, and of those of the parts that attract; never below 1.
 
     `scales` are the backgrounds of the probes. Full text has no part in it: what holds the words is no background.
     """
-    if len(plan.probes) < 2:
+    if len(plan.vector_terms) < 2:
         return 1.0, 1.0
-    attracting = [place for place, probe in enumerate(plan.probes) if probe.weight > 0]
-    z = _joint(samples, plan.probes, scales)
-    both = shared_deviation(z, [probe.weight for probe in plan.probes])
-    wanted = shared_deviation(z[:, attracting], [plan.probes[place].weight for place in attracting])
+    attracting = [place for place, probe in enumerate(plan.vector_terms) if probe.weight > 0]
+    z = _joint_z_scores(samples, plan.vector_terms, backgrounds)
+    both = fused_deviation(z, [probe.weight for probe in plan.vector_terms])
+    wanted = fused_deviation(z[:, attracting], [plan.vector_terms[place].weight for place in attracting])
     return both, wanted
 
 
-def _joint(samples: Samples, probes: Sequence[Probe], scales: Sequence[Background]) -> NDArray[np.float64]:
+def _joint_z_scores(
+    samples: BackgroundSamples, terms: Sequence[VectorTerm], backgrounds: Sequence[Background]
+) -> NDArray[np.float64]:
     """The z-scores (n, probes) of the same pictures from all over the library in every probe; 0 = no vector."""
-    pictures = samples.pictures()
+    pictures = samples.sampled_images()
     z = np.stack(
-        [scale.z(samples.cosines(pictures, probe)) for probe, scale in zip(probes, scales, strict=True)], axis=1
+        [scale.z_scores(samples.cosines(pictures, probe)) for probe, scale in zip(terms, backgrounds, strict=True)],
+        axis=1,
     )
     return np.nan_to_num(z[~np.isnan(z).all(axis=1)], nan=0.0)

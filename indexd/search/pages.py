@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 
-class Pages:
+class MmapArray:
     """An array of `shape`, zeros, whose memory is the system's until something is written there. Raises MemoryError."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, *, large: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, *, huge_pages: bool) -> None:
         try:
-            self._memory = _private(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+            self._memory = _anonymous_mmap(int(np.prod(shape)) * np.dtype(dtype).itemsize)
         except OSError as error:
             raise MemoryError(f"no memory for {shape} of {np.dtype(dtype)}: {error}") from None
         # The array holds on to its memory.
         self.array: NDArray[Any] = np.frombuffer(self._memory, dtype).reshape(shape)
-        self._advise("MADV_HUGEPAGE" if large else "MADV_NOHUGEPAGE")
+        self._advise("MADV_HUGEPAGE" if huge_pages else "MADV_NOHUGEPAGE")
 
-    def enlarge(self) -> None:
+    def use_huge_pages(self) -> None:
         """What is touched from now on may come in large pages, which are faster to scan."""
         self._advise("MADV_HUGEPAGE")
 
@@ -38,7 +38,7 @@ class Pages:
                 self._memory.madvise(getattr(mmap, advice))
 
 
-def _private(size: int) -> mmap.mmap:
+def _anonymous_mmap(size: int) -> mmap.mmap:
     if sys.platform == "win32":
         return mmap.mmap(-1, size)
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -7,21 +7,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Answer = TypeVar("Answer")
+Output = TypeVar("Output")
 
-THREADS = 4
+QUERY_THREADS = 4
 
 
-def parallel(parts: Sequence[Callable[[], Answer]]) -> list[Answer]:
+def run_parallel(tasks: Sequence[Callable[[], Output]]) -> list[Output]:
     """The answers to these parts of a question, in their order. Raises what the first of them raises that fails."""
-    return spread(_threads(), parts)
+    return run_on_pool(_query_pool(), tasks)
 
 
-def spread(threads: ThreadPoolExecutor, parts: Sequence[Callable[[], Answer]]) -> list[Answer]:
+def run_on_pool(pool: ThreadPoolExecutor, tasks: Sequence[Callable[[], Output]]) -> list[Output]:
     """The same on these threads; the first part is done by the one that asks."""
-    others = [threads.submit(part) for part in parts[1:]]
+    others = [pool.submit(part) for part in tasks[1:]]
     try:
-        return [*(part() for part in parts[:1]), *(other.result() for other in others)]
+        return [*(part() for part in tasks[:1]), *(other.result() for other in others)]
     finally:
         # Nobody waits any more for those that have not begun when one has failed.
         for other in others:
@@ -29,6 +29,6 @@ def spread(threads: ThreadPoolExecutor, parts: Sequence[Callable[[], Answer]]) -
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
+def _query_pool() -> ThreadPoolExecutor:
     """Only for whole parts: one that waited here for a thread of its own might wait for ever."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="question")
+    return ThreadPoolExecutor(QUERY_THREADS, thread_name_prefix="question")

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from indexd.images.metadata.redact import redacted
-from indexd.store.details import Details
+from indexd.images.metadata.redact import redact_secrets
+from indexd.store.details import ImageDetails
 from indexd.store.records import FileRow, ImageRow, RegionRow
 from indexd.watch.paths import display
-from indexd_schemas.output import Image, ImageFile, Lora, Making, Region
+from indexd_schemas.output import GenerationDetails, ImageFile, ImageLora, ImageRegion, ImageSummary
 
 
-def present_file(row: ImageRow) -> FileRow | None:
+def find_present_file(row: ImageRow) -> FileRow | None:
     """One place where the picture lies now, or None when every one is missing."""
     return next((file for file in row.files if file.missing_since is None), None)
 
 
-def image_of(row: ImageRow) -> Image:
+def serialize_image(row: ImageRow) -> ImageSummary:
     """The picture as the JSON contract has it."""
-    file = present_file(row)
-    return Image(
+    file = find_present_file(row)
+    return ImageSummary(
         id=row.id,
         hash=row.content_hash.hex(),
         path=display(file.path) if file else None,
@@ -41,7 +41,7 @@ def image_of(row: ImageRow) -> Image:
         denoise=row.denoise,
         model=row.model_name,
         model_hash=row.model_hash,
-        loras=[Lora(name=u.name, weight=u.weight, text_weight=u.text_weight, hash=u.hash) for u in row.loras],
+        loras=[ImageLora(name=u.name, weight=u.weight, text_weight=u.text_weight, hash=u.hash) for u in row.loras],
         scores={one.name: one.value for one in row.scores},
         rating=row.rating,
         tags=list(row.tags),
@@ -53,10 +53,10 @@ def image_of(row: ImageRow) -> Image:
     )
 
 
-def region_of(row: RegionRow) -> Region:
+def serialize_region(row: RegionRow) -> ImageRegion:
     """A face or another thing found in a picture as the JSON contract has it."""
     region = row.region
-    return Region(
+    return ImageRegion(
         id=row.id,
         kind=region.kind,
         left=round(region.left, 5),
@@ -71,7 +71,7 @@ def region_of(row: RegionRow) -> Region:
     )
 
 
-def file_of(row: FileRow) -> ImageFile:
+def serialize_file(row: FileRow) -> ImageFile:
     """One place where a picture lies or lay."""
     return ImageFile(
         path=display(row.path),
@@ -81,31 +81,31 @@ def file_of(row: FileRow) -> ImageFile:
     )
 
 
-def making_of(details: Details | None) -> Making:
+def serialize_generation(details: ImageDetails | None) -> GenerationDetails:
     """How a picture was made as the JSON contract has it; nothing where the picture is gone meanwhile."""
     if details is None:
-        return Making()
+        return GenerationDetails()
     fields = asdict(details)
     fields["passes"] = [{**one, "model": one.pop("model_name")} for one in fields["passes"]]
-    return Making.model_validate(_shown(fields))
+    return GenerationDetails.model_validate(_sanitize(fields))
 
 
-def extras_of(row: ImageRow) -> dict[str, str]:
+def serialize_extras(row: ImageRow) -> dict[str, str]:
     """What no column is made for, by name; what is stated several times stands in lines below each other."""
     found: dict[str, str] = {}
     for key, value in row.extras:
-        found[key] = f"{found[key]}\n{shown_text(value)}" if key in found else shown_text(value)
+        found[key] = f"{found[key]}\n{sanitize_text(value)}" if key in found else sanitize_text(value)
     return found
 
 
-def _shown(value: Any) -> Any:
+def _sanitize(value: Any) -> Any:
     if isinstance(value, str):
-        return shown_text(value)
+        return sanitize_text(value)
     if isinstance(value, dict):
-        return {key: _shown(inner) for key, inner in value.items()}
-    return [_shown(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: _sanitize(inner) for key, inner in value.items()}
+    return [_sanitize(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def shown_text(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """Text of a file's metadata, fit for JSON, and with the signatures of its addresses taken off."""
-    return redacted(text.encode("utf-8", "replace").decode())
+    return redact_secrets(text.encode("utf-8", "replace").decode())

@@ -8,60 +8,71 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.search.calibrate import fuse
-from indexd.search.cutoff import Standing
+from indexd.search.calibrate import fuse_z_scores
+from indexd.search.cutoff import CandidateScore
 
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ScoreColumn:
     """What one part of a plan says: plain scores by image, their calibrated ones, and what counts where there is none."""
 
     label: str
     weight: float
-    plain: Mapping[int, float]
-    z: Mapping[int, float]
-    miss: float
-    words: bool = False
+    raw_scores: Mapping[int, float]
+    z_scores: Mapping[int, float]
+    missing_z: float
+    is_text: bool = False
 
 
 class Ranking:
     """Candidates with what every column says of them. `best` are their ids, best first."""
 
     def __init__(
-        self, ids: Sequence[int], columns: Sequence[Column], deviations: tuple[float, float], *, words_alone: bool
+        self,
+        ids: Sequence[int],
+        columns: Sequence[ScoreColumn],
+        deviations: tuple[float, float],
+        *,
+        text_terms_only: bool,
     ) -> None:
         """`deviations` of the fused scores and of those of what attracts (see overlap); `words_alone`: see Plan."""
         self._columns = columns
         both, wanted = deviations
-        z = np.array([[column.z.get(one, column.miss) for one in ids] for column in columns], dtype=np.float64)
-        scores = fuse(z, [column.weight for column in columns], both)
-        attraction = _attraction(z, columns, wanted)
+        z = np.array(
+            [[column.z_scores.get(one, column.missing_z) for one in ids] for column in columns], dtype=np.float64
+        )
+        scores = fuse_z_scores(z, [column.weight for column in columns], both)
+        attraction = _positive_scores(z, columns, wanted)
         # Every word that attracts must be there: then a picture fits by its words.
-        needed = [column.plain for column in columns if column.words and column.weight > 0] if words_alone else None
+        needed = (
+            [column.raw_scores for column in columns if column.is_text and column.weight > 0]
+            if text_terms_only
+            else None
+        )
         order = np.lexsort((-np.asarray(ids, dtype=np.int64), -scores))
-        self.best = [ids[at] for at in order]
-        self._standings = {
-            ids[at]: Standing(score, attracts, needed is not None and all(ids[at] in plain for plain in needed))
+        self.ranked_ids = [ids[at] for at in order]
+        self._scores = {
+            ids[at]: CandidateScore(score, attracts, needed is not None and all(ids[at] in plain for plain in needed))
             for at, (score, attracts) in enumerate(zip(scores.tolist(), attraction.tolist(), strict=True))
         }
 
-    def standing(self, image_id: int) -> Standing:
+    def score_of(self, image_id: int) -> CandidateScore:
         """Where a candidate stands."""
-        return self._standings[image_id]
+        return self._scores[image_id]
 
-    def plain(self, image_id: int) -> dict[str, float]:
+    def raw_scores_of(self, image_id: int) -> dict[str, float]:
         """The plain scores of a candidate by label, where it has one."""
-        return {column.label: column.plain[image_id] for column in self._columns if image_id in column.plain}
+        return {column.label: column.raw_scores[image_id] for column in self._columns if image_id in column.raw_scores}
 
-    def calibrated(self, image_id: int) -> list[float]:
+    def z_scores_of(self, image_id: int) -> list[float]:
         """The calibrated scores of a candidate, one a column."""
-        return [column.z.get(image_id, column.miss) for column in self._columns]
+        return [column.z_scores.get(image_id, column.missing_z) for column in self._columns]
 
 
-def _attraction(z: Scores, columns: Sequence[Column], deviation: float) -> Scores:
+def _positive_scores(z: Scores, columns: Sequence[ScoreColumn], deviation: float) -> Scores:
     """The fused scores of what attracts; a picture without the words is judged by its vectors alone."""
-    by_all = fuse(z, [max(column.weight, 0.0) for column in columns], deviation)
-    by_vectors = [0.0 if column.words else max(column.weight, 0.0) for column in columns]
-    return np.maximum(by_all, fuse(z, by_vectors, deviation)) if any(by_vectors) else by_all
+    by_all = fuse_z_scores(z, [max(column.weight, 0.0) for column in columns], deviation)
+    by_vectors = [0.0 if column.is_text else max(column.weight, 0.0) for column in columns]
+    return np.maximum(by_all, fuse_z_scores(z, by_vectors, deviation)) if any(by_vectors) else by_all

@@ -10,11 +10,11 @@ from indexd_schemas.recipe import MaskRef, Recipe
 from indexd_schemas.stage_keys import stage_keys
 
 SIDE_STEP_PX = 8
-FINISHED = ("upscale", "refine")
+FINISHED_IMAGE_KINDS = ("upscale", "refine")
 """Kinds that begin with a finished picture."""
 
 
-def pictures_of(recipe: Recipe) -> dict[str, str]:
+def recipe_inputs(recipe: Recipe) -> dict[str, str]:
     """The pictures that a recipe goes by: what each is, for sentences, by its content hash."""
     pictures = {one.image: f"the reference picture {one.image_name}" for one in recipe.reference}
     pictures |= {one.image: f"the {one.type} picture {one.image_name}" for one in recipe.control}
@@ -25,7 +25,7 @@ def pictures_of(recipe: Recipe) -> dict[str, str]:
     return pictures
 
 
-def keys_of(recipe: Recipe, places: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+def job_keys(recipe: Recipe, paths: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """The keys of the job that makes exactly this recipe's picture; `places` are where the pictures lie that it goes by,
     by content hash.
     """
@@ -51,29 +51,29 @@ def keys_of(recipe: Recipe, places: Mapping[str, str] = MappingProxyType({})) ->
         "lora_triggers": False,
     }
     if recipe.input is not None:
-        keys["input"] = places.get(recipe.input.hash)
-        keys["denoise"] = None if recipe.kind in FINISHED else recipe.input.denoise
+        keys["input"] = paths.get(recipe.input.hash)
+        keys["denoise"] = None if recipe.kind in FINISHED_IMAGE_KINDS else recipe.input.denoise
     if recipe.mask is not None:
-        keys |= _mask_keys(recipe.mask, places.get(recipe.mask.hash or ""))
-    if recipe.kind in FINISHED or recipe.width % SIDE_STEP_PX or recipe.height % SIDE_STEP_PX:
+        keys |= _mask_keys(recipe.mask, paths.get(recipe.mask.hash or ""))
+    if recipe.kind in FINISHED_IMAGE_KINDS or recipe.width % SIDE_STEP_PX or recipe.height % SIDE_STEP_PX:
         # The input's own, which is taken where none is named; only inpaint and finished pictures have sizes of any step.
         del keys["width"], keys["height"]
-    keys |= _guide_keys(recipe, places) | stage_keys(recipe)
+    keys |= _conditioning_keys(recipe, paths) | stage_keys(recipe)
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def _guide_keys(recipe: Recipe, places: Mapping[str, str]) -> dict[str, Any]:
+def _conditioning_keys(recipe: Recipe, paths: Mapping[str, str]) -> dict[str, Any]:
     guides: dict[str, Any] = {}
     if recipe.control:
         without = {"model", "image", "image_name", "map"}
         guides["control"] = [
             one.model_dump(exclude=without, exclude_none=True)
-            | {"model": one.model.name, "image": places.get(one.image)}
+            | {"model": one.model.name, "image": paths.get(one.image)}
             for one in recipe.control
         ]
     if recipe.reference:
         guides["reference"] = [
-            {"image": places.get(one.image), "weight": one.weight, "model": one.model.name} for one in recipe.reference
+            {"image": paths.get(one.image), "weight": one.weight, "model": one.model.name} for one in recipe.reference
         ]
     return guides
 

@@ -9,31 +9,31 @@ import numpy as np
 from PIL import Image
 from pydantic import ValidationError
 
-from indexd.errors import IndexdError, NotAPicture
-from indexd.images.facts import Metadata
-from indexd.images.read import read
+from indexd.errors import IndexdError, NotAnImage
+from indexd.images.facts import ImageMetadata
+from indexd.images.read import read_image
 from indexd.search.job_file import json_in_yaml
 from indexd.watch.regular import open_regular
 from indexd_schemas.recipe import Recipe
-from indexd_schemas.replies import Replayed
+from indexd_schemas.replies import ReplayReport
 
 RECIPE_CHUNK = "png:indexd"
 
 
-def recipe_of(picture: Path) -> Recipe:
+def read_recipe(path: Path) -> Recipe:
     """The recipe that a picture carries. Raises IndexdError when it carries none."""
     try:
-        with open_regular(picture.resolve()) as file:
-            facts = read(file, picture.stat().st_size, picture.name)
-    except (OSError, NotAPicture) as error:
-        raise IndexdError(f"{picture} cannot be read: {error}") from None
-    recipe = recipe_in(facts.metadata, str(picture))
+        with open_regular(path.resolve()) as file:
+            facts = read_image(file, path.stat().st_size, path.name)
+    except (OSError, NotAnImage) as error:
+        raise IndexdError(f"{path} cannot be read: {error}") from None
+    recipe = parse_recipe(facts.metadata, str(path))
     if recipe is None:
-        raise IndexdError(f"{picture} carries no recipe of indexd; only pictures that indexd made can be made again")
+        raise IndexdError(f"{path} carries no recipe of indexd; only pictures that indexd made can be made again")
     return recipe
 
 
-def recipe_in(made: Metadata, name: str) -> Recipe | None:
+def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
     """The recipe in the metadata of the picture called `name`, None where it is none of ours. Raises IndexdError."""
     text = next((chunk.text for chunk in made.raw if chunk.key == RECIPE_CHUNK), None)
     if text is None:
@@ -46,7 +46,7 @@ def recipe_in(made: Metadata, name: str) -> Recipe | None:
         raise IndexdError(f"the recipe in {name} cannot be used: {where}: {first['msg']}") from None
 
 
-def job_text(picture: Path, folder: Path, name: str) -> str:
+def replay_job_text(picture: Path, folder: Path, name: str) -> str:
     """A job file that makes `picture` again as `folder/name.png`."""
     job = {
         "kind": "regenerate",
@@ -57,7 +57,7 @@ def job_text(picture: Path, folder: Path, name: str) -> str:
     return json_in_yaml(job, indent=1) + "\n"
 
 
-def compare(picture: Path, replayed: Path) -> Replayed:
+def compare_images(picture: Path, replayed: Path) -> ReplayReport:
     """Compare two pictures pixel by pixel."""
     first, second = _pixels(picture), _pixels(replayed)
     same_bytes = picture.read_bytes() == replayed.read_bytes()
@@ -65,7 +65,7 @@ def compare(picture: Path, replayed: Path) -> Replayed:
     if first.shape == second.shape:
         difference = np.abs(first.astype(np.int16) - second.astype(np.int16))
         largest, count = int(difference.max(initial=0)), int(np.any(difference, axis=-1).sum())
-    return Replayed(
+    return ReplayReport(
         picture=str(picture),
         replayed=str(replayed),
         equal=largest == 0,

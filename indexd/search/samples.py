@@ -15,81 +15,81 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.search import likeness
-from indexd.search.calibrate import Background, background
-from indexd.search.plan import Probe
+from indexd.search.calibrate import Background, measure_background
+from indexd.search.plan import VectorTerm
 from indexd.store.index import Store
-from indexd.store.revisions import FACE
+from indexd.store.revisions import FACE_LAYER
 
 Floats = NDArray[np.float32]
 
 BACKGROUND_SIZE = 1000
 # 500 pictures tell a deviation to 3 %.
-PICTURES = 500
-PICTURES_SEED = 1
+IMAGE_SAMPLE_SIZE = 500
+IMAGE_SAMPLE_SEED = 1
 # Below this a sample is the library itself and grows by the minute; it is cheap to read, so it is not kept.
-WORTH_KEEPING = 500
-KEPT_SECONDS = 60.0
+MIN_CACHED_SIZE = 500
+CACHE_SECONDS = 60.0
 
-Layer = tuple[str, int]
+LayerRevision = tuple[str, int]
 """A layer and its model revision."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class SampledImages:
     """The same pictures in every layer; `vectors`, each with the place of its id, are read when a layer is first asked for."""
 
     read_at: float
     ids: list[int]
-    vectors: dict[Layer, tuple[list[int], Floats]] = field(default_factory=dict)
+    vectors: dict[LayerRevision, tuple[list[int], Floats]] = field(default_factory=dict)
 
 
-class Samples:
+class BackgroundSamples:
     """The samples of one index. Safe to use from several threads."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._layers: dict[Layer, tuple[float, Floats]] = {}
-        self._pictures: Pictures | None = None
+        self._layer_samples: dict[LayerRevision, tuple[float, Floats]] = {}
+        self._sampled_images: SampledImages | None = None
 
-    def background(self, probe: Probe) -> Background:
+    def background(self, term: VectorTerm) -> Background:
         """What cosines with the probe are like over its layer."""
-        layer = self._layer(probe)
-        kept = self._layers.get(layer)
+        layer = self._layer_revision(term)
+        kept = self._layer_samples.get(layer)
         now = self._clock()
-        if kept is None or now - kept[0] > KEPT_SECONDS:
-            kept = (now, self._store.vectors.sample(probe.layer, BACKGROUND_SIZE))
-            if len(kept[1]) >= WORTH_KEEPING:
-                self._layers[layer] = kept
-        return background(kept[1], probe.vector)
+        if kept is None or now - kept[0] > CACHE_SECONDS:
+            kept = (now, self._store.vectors.sample(term.layer, BACKGROUND_SIZE))
+            if len(kept[1]) >= MIN_CACHED_SIZE:
+                self._layer_samples[layer] = kept
+        return measure_background(kept[1], term.vector)
 
-    def pictures(self) -> Pictures:
+    def sampled_images(self) -> SampledImages:
         """The pictures that `cosines` tells of; what belongs together is asked of one such answer."""
-        kept, now = self._pictures, self._clock()
-        if kept is not None and now - kept.read_at <= KEPT_SECONDS:
+        kept, now = self._sampled_images, self._clock()
+        if kept is not None and now - kept.read_at <= CACHE_SECONDS:
             return kept
         count = self._store.images.count()
-        ids = random.Random(PICTURES_SEED).sample(range(1, count + 1), min(count, PICTURES))
-        chosen = Pictures(now, ids)
-        self._pictures = chosen if count >= WORTH_KEEPING else None
+        ids = random.Random(IMAGE_SAMPLE_SEED).sample(range(1, count + 1), min(count, IMAGE_SAMPLE_SIZE))
+        chosen = SampledImages(now, ids)
+        self._sampled_images = chosen if count >= MIN_CACHED_SIZE else None
         return chosen
 
-    def cosines(self, pictures: Pictures, probe: Probe) -> NDArray[np.float64]:
+    def cosines(self, sampled: SampledImages, term: VectorTerm) -> NDArray[np.float64]:
         """The cosines of these pictures with the probe, in the order of their ids; NaN without a vector."""
-        found = np.full(len(pictures.ids), np.nan)
-        if probe.layer == FACE:
-            scores = likeness.scores(self._store, probe.layer, probe.vector, pictures.ids)
-            return np.array([scores.get(image_id, np.nan) for image_id in pictures.ids])
-        layer = self._layer(probe)
-        if layer not in pictures.vectors:
-            ids, vectors = self._store.vectors.some(probe.layer, pictures.ids)
-            place = {image_id: at for at, image_id in enumerate(pictures.ids)}
-            pictures.vectors[layer] = [place[image_id] for image_id in ids], vectors
-        places, vectors = pictures.vectors[layer]
+        found = np.full(len(sampled.ids), np.nan)
+        if term.layer == FACE_LAYER:
+            scores = likeness.exact_cosines(self._store, term.layer, term.vector, sampled.ids)
+            return np.array([scores.get(image_id, np.nan) for image_id in sampled.ids])
+        layer = self._layer_revision(term)
+        if layer not in sampled.vectors:
+            ids, vectors = self._store.vectors.get_many(term.layer, sampled.ids)
+            place = {image_id: at for at, image_id in enumerate(sampled.ids)}
+            sampled.vectors[layer] = [place[image_id] for image_id in ids], vectors
+        places, vectors = sampled.vectors[layer]
         if places:
-            found[places] = vectors @ probe.vector
+            found[places] = vectors @ term.vector
         return found
 
-    def _layer(self, probe: Probe) -> Layer:
-        revision = self._store.vectors.active(probe.layer)
-        return probe.layer, revision.id if revision else 0
+    def _layer_revision(self, term: VectorTerm) -> LayerRevision:
+        revision = self._store.vectors.active_revision(term.layer)
+        return term.layer, revision.id if revision else 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from indexd.store.fulltext import SEARCHED
-from indexd_schemas.question import Term, TermKind
+from indexd.store.fulltext import SEARCHED_COLUMNS
+from indexd_schemas.question import SearchTerm, TermKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +18,24 @@ class TermRule:
     text in which the words are looked for as well."""
 
     layer: str
-    of: Literal["image", "words", "face"]
+    value_kind: Literal["image", "words", "face"]
     as_query: bool = False
-    fulltext: str | None = None
+    fulltext_columns: str | None = None
 
 
-TERMS: dict[TermKind, TermRule] = {
-    "similar": TermRule("clip_h", of="image"),
-    "face": TermRule("face", of="face"),
-    "text": TermRule("clip_h", of="words", as_query=True),
-    "prompt": TermRule("bge_prompt", of="words", as_query=True, fulltext=SEARCHED),
-    "negative_prompt": TermRule("bge_negative", of="words", as_query=True, fulltext="{negative}"),
+TERM_RULES: dict[TermKind, TermRule] = {
+    "similar": TermRule("clip_h", value_kind="image"),
+    "face": TermRule("face", value_kind="face"),
+    "text": TermRule("clip_h", value_kind="words", as_query=True),
+    "prompt": TermRule("bge_prompt", value_kind="words", as_query=True, fulltext_columns=SEARCHED_COLUMNS),
+    "negative_prompt": TermRule("bge_negative", value_kind="words", as_query=True, fulltext_columns="{negative}"),
     # SDXL's two text encoders, each of which reads the whole prompt: ViT-L/14 and ViT-bigG/14.
-    "style": TermRule("clip_l", of="words"),
-    "composition": TermRule("clip_g", of="words"),
+    "style": TermRule("clip_l", value_kind="words"),
+    "composition": TermRule("clip_g", value_kind="words"),
 }
 
 
-def option_of(term: Term) -> str:
+def cli_option(term: SearchTerm) -> str:
     """The option of the command line that asks this term."""
     if term.weight >= 0:
         return "--" + term.kind.replace("_", "-")

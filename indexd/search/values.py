@@ -14,89 +14,89 @@ _TRUE = frozenset({"yes", "true", "1"})
 _FALSE = frozenset({"no", "false", "0"})
 
 
-class ValueProblem(ValueError):
+class FilterValueError(ValueError):
     """The value cannot be used; the text says why, in words that follow the place where it stands."""
 
 
-def whole(text: str) -> str:
+def canonical_integer(text: str) -> str:
     """A whole number as decimal text."""
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise ValueProblem(f"{text!r} is not a whole number")
+        raise FilterValueError(f"{text!r} is not a whole number")
     return str(int(text))
 
 
-def seed(text: str) -> str:
+def canonical_seed(text: str) -> str:
     """A seed as decimal text, exact up to 2**64 - 1."""
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < SEED_LIMIT):
-        raise ValueProblem(f"{text!r} is not a seed (0 to {SEED_LIMIT - 1})")
+        raise FilterValueError(f"{text!r} is not a seed (0 to {SEED_LIMIT - 1})")
     return str(int(text))
 
 
-def number(text: str) -> str:
+def canonical_number(text: str) -> str:
     """A number as the shortest decimal text."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueProblem(f"{text!r} is not a number")
+        raise FilterValueError(f"{text!r} is not a number")
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
-def presence(text: str) -> str:
+def canonical_yes_no(text: str) -> str:
     """`yes` or `no`."""
     plain = text.lower()
     if plain in _TRUE:
         return "yes"
     if plain in _FALSE:
         return "no"
-    raise ValueProblem(f"{text!r} is neither yes nor no")
+    raise FilterValueError(f"{text!r} is neither yes nor no")
 
 
-def size(text: str) -> tuple[str, str]:
+def parse_size(text: str) -> tuple[str, str]:
     """Width and height of `1024x768`."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueProblem(f"{text!r} is not a size")
+        raise FilterValueError(f"{text!r} is not a size")
     return str(int(match[1])), str(int(match[2]))
 
 
-def date_range(text: str) -> tuple[str | None, str | None]:
+def parse_date_range(text: str) -> tuple[str | None, str | None]:
     """First and last day (`YYYY-MM-DD`, both included, local time) of a year, a month, a day, or a range of those."""
     if ".." not in text:
         return _first_day(text), _last_day(text)
     low, _, high = text.partition("..")
     if not low and not high:
-        raise ValueProblem("a range needs at least one end")
+        raise FilterValueError("a range needs at least one end")
     first, last = (_first_day(low) if low else None), (_last_day(high) if high else None)
     if first is not None and last is not None and first > last:
-        raise ValueProblem(f"the range runs backwards, from {first} to {last}")
+        raise FilterValueError(f"the range runs backwards, from {first} to {last}")
     return first, last
 
 
-def _parts(text: str) -> tuple[int, int | None, int | None]:
+def _parse_date(text: str) -> tuple[int, int | None, int | None]:
     match = _DATE.fullmatch(text)
     if match is None:
-        raise ValueProblem(f"{text!r} is not a date")
+        raise FilterValueError(f"{text!r} is not a date")
     year, month, day = match.groups()
     return int(year), int(month) if month else None, int(day) if day else None
 
 
 def _first_day(text: str) -> str:
-    year, month, day = _parts(text)
-    return _iso(year, month or 1, day or 1, text)
+    year, month, day = _parse_date(text)
+    return _iso_date(year, month or 1, day or 1, text)
 
 
 def _last_day(text: str) -> str:
-    year, month, day = _parts(text)
+    year, month, day = _parse_date(text)
     month = month or 12
     if day is None and 1 <= month <= 12 and year > 0:
         day = calendar.monthrange(year, month)[1]
-    return _iso(year, month, day or 1, text)
+    return _iso_date(year, month, day or 1, text)
 
 
-def _iso(year: int, month: int, day: int, text: str) -> str:
+def _iso_date(year: int, month: int, day: int, text: str) -> str:
     try:
         return datetime.date(year, month, day).isoformat()
     except ValueError as error:
-        raise ValueProblem(f"{text!r} is not a date ({error})") from None
+        raise FilterValueError(f"{text!r} is not a date ({error})") from None

@@ -10,34 +10,34 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexd.config import Config, defaults, load
+from indexd.config import Config, default_config, read_config
 from indexd.errors import SettingsError, UsageError
-from indexd.service.hands import Hands
-from indexd.service.order import Order, ServiceManager, order_of
+from indexd.service.hands import Installer
+from indexd.service.order import ServiceManager, ServiceSpec, build_service_spec
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class DetectedService:
     """The manager, what it is to run, and to whom new folders belong (None = to whoever asks)."""
 
     manager: ServiceManager
-    order: Order
+    spec: ServiceSpec
     owner: tuple[int, int] | None = None
 
-    def hands(self, say: Callable[[str], None], *, dry_run: bool = False, replace: bool = False) -> Hands:
+    def installer(self, echo: Callable[[str], None], *, dry_run: bool = False, replace: bool = False) -> Installer:
         """Hands that work for this one."""
-        return Hands(say, dry_run=dry_run, replace=replace, owner=self.owner)
+        return Installer(echo, dry_run=dry_run, replace=replace, owner=self.owner)
 
 
-def choose(
+def detect_service(
     scope: str,
     home: Path | None,
     *,
     user: str | None = None,
-    more: Sequence[Path] = (),
+    extra_writable: Sequence[Path] = (),
     need_settings: bool = True,
     platform: str = sys.platform,
-) -> Chosen:
+) -> DetectedService:
     """The manager for `scope` (user, system, task). Raises UsageError where there is none of that kind.
 
     Without `need_settings` broken ones are taken for empty ones: a service can be stopped and taken away all the same.
@@ -45,19 +45,19 @@ def choose(
     if user is not None and scope != "system":
         raise UsageError("--for names the user of a service of the system; say --system as well")
     if platform == "win32":
-        return _windows(scope, user, _config(home, need_settings), home)
+        return _detect_on_windows(scope, user, _load_config(home, need_settings), home)
     if scope == "task":
         raise UsageError("--task is the Task Scheduler of Windows; leave it out here")
     if scope == "user":
-        order = order_of(_config(home, need_settings), home, more=more)
-        return Chosen(_manager(platform, "user", order.user), order)
+        order = build_service_spec(_load_config(home, need_settings), home, extra_writable=extra_writable)
+        return DetectedService(_unix_manager(platform, "user", order.user), order)
     name = user or os.environ.get("SUDO_USER") or getpass.getuser()
-    with _home_of(name) as owner:
-        order = order_of(_config(home, need_settings), home, user=name, more=more)
-    return Chosen(_manager(platform, "system", name), order, owner)
+    with _environment_of(name) as owner:
+        order = build_service_spec(_load_config(home, need_settings), home, user=name, extra_writable=extra_writable)
+    return DetectedService(_unix_manager(platform, "system", name), order, owner)
 
 
-def _manager(platform: str, scope: str, user: str) -> ServiceManager:
+def _unix_manager(platform: str, scope: str, user: str) -> ServiceManager:
     if platform == "darwin":
         from indexd.service.launchd import Launchd
 
@@ -67,28 +67,28 @@ def _manager(platform: str, scope: str, user: str) -> ServiceManager:
     return Systemd("system" if scope == "system" else "user", user)
 
 
-def _config(home: Path | None, need: bool) -> Config:
+def _load_config(home: Path | None, required: bool) -> Config:
     try:
-        return load(home)
+        return read_config(home)
     except SettingsError:
-        if need:
+        if required:
             raise
-        return defaults(home)
+        return default_config(home)
 
 
-def _windows(scope: str, user: str | None, config: Config, home: Path | None) -> Chosen:
-    order = order_of(config, home, user=user)
+def _detect_on_windows(scope: str, user: str | None, config: Config, home: Path | None) -> DetectedService:
+    order = build_service_spec(config, home, user=user)
     if scope == "system":
         from indexd.service.windows_service import WindowsService
 
-        return Chosen(WindowsService(), order)
+        return DetectedService(WindowsService(), order)
     from indexd.service.windows_task import WindowsTask
 
-    return Chosen(WindowsTask(), order)
+    return DetectedService(WindowsTask(), order)
 
 
 @contextlib.contextmanager
-def _home_of(name: str) -> Iterator[tuple[int, int] | None]:
+def _environment_of(name: str) -> Iterator[tuple[int, int] | None]:
     """Within the block the usual places are those of another user. Gives whose they are, None = our own."""
     import pwd
 

@@ -18,10 +18,10 @@ from typing import Literal
 
 from indexd.errors import IndexdError
 
-Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
-Ownership = Literal["absent", "ours", "edited", "foreign"]
+CommandRunner = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+FileOwnership = Literal["absent", "ours", "edited", "foreign"]
 
-_SIGN = re.compile(r"^.*written by `indexd service install`, checksum ([0-9a-f]{16}).*\n", re.MULTILINE)
+_SIGNATURE = re.compile(r"^.*written by `indexd service install`, checksum ([0-9a-f]{16}).*\n", re.MULTILINE)
 
 
 def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -32,14 +32,14 @@ def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         raise IndexdError(f"there is no {command[0]} on this system") from None
 
 
-def signed(text: str, comment: tuple[str, str] = ("# ", "")) -> str:
+def with_signature(text: str, comment: tuple[str, str] = ("# ", "")) -> str:
     """The text with our line at its end; `comment` begins and ends a comment in that kind of file."""
     text = text if text.endswith("\n") else text + "\n"
     line = f"{comment[0]}written by `indexd service install`, checksum {_checksum(text)}{comment[1]}\n"
     return text + line
 
 
-def ownership(file: Path) -> Ownership:
+def file_ownership(file: Path) -> FileOwnership:
     """Whose the file is."""
     try:
         text = file.read_text("utf-8", "surrogateescape")
@@ -47,7 +47,7 @@ def ownership(file: Path) -> Ownership:
         return "absent"
     except OSError:
         return "foreign"
-    sign = _SIGN.search(text)
+    sign = _SIGNATURE.search(text)
     if sign is None:
         return "foreign"
     return "ours" if _checksum(text[: sign.start()] + text[sign.end() :]) == sign[1] else "edited"
@@ -58,47 +58,47 @@ def _checksum(text: str) -> str:
 
 
 # What systemctl says, and what a person can do about it.
-CURES = {
+REMEDIES = {
     "Failed to connect to bus": "no manager of this user runs: log in as that user (not with `su`), or say --system",
     "Access denied": "say it with sudo",
     "Interactive authentication required": "say it with sudo",
 }
 
 
-class Hands:
+class Installer:
     """`say` hears a line about everything that is done, or with `dry_run` would be."""
 
     def __init__(
         self,
-        say: Callable[[str], None],
+        echo: Callable[[str], None],
         *,
         dry_run: bool = False,
         replace: bool = False,
-        run: Run = run_command,
+        run: CommandRunner = run_command,
         owner: tuple[int, int] | None = None,
     ) -> None:
         """`replace`: what was edited is set aside and written anew. `owner`: to whom folders that are made belong."""
-        self._say = say
-        self._dry = dry_run
-        self.replaces = replace
+        self._echo = echo
+        self._dry_run = dry_run
+        self.replaces_edited = replace
         self._run = run
         self._owner = owner
 
-    def write(self, file: Path, text: str) -> None:
+    def write_file(self, file: Path, text: str) -> None:
         """Put a signed text under a name. Raises IndexdError where somebody else's hand is in the file."""
-        whose = ownership(file)
+        whose = file_ownership(file)
         if whose in ("edited", "foreign"):
-            if not self.replaces:
+            if not self.replaces_edited:
                 how = "was changed by hand" if whose == "edited" else "was not written by `indexd service install`"
                 raise IndexdError(
                     f"{file} {how} and is left as it is; move it away, or say --replace: then it is set aside first"
                 )
-            self._set_aside(file)
+            self._back_up_file(file)
         elif whose == "ours" and file.read_text("utf-8", "surrogateescape") == text:
-            self._say(f"unchanged: {file}")
+            self._echo(f"unchanged: {file}")
             return
-        if self._dry:
-            self._say(f"would write {file}:\n{text.rstrip()}\n")
+        if self._dry_run:
+            self._echo(f"would write {file}:\n{text.rstrip()}\n")
             return
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,23 +107,23 @@ class Hands:
             os.replace(partial, file)
         except OSError as error:
             raise IndexdError(f"cannot write {file}: {error.strerror or error}") from None
-        self._say(f"written: {file}")
+        self._echo(f"written: {file}")
 
-    def remove(self, file: Path) -> bool:
+    def remove_file(self, file: Path) -> bool:
         """Take away a file of ours, and its folder when that is empty then. Whether nothing is left there."""
-        whose = ownership(file)
+        whose = file_ownership(file)
         if whose == "absent":
             return True
-        if whose != "ours" and not (whose == "edited" and self.replaces):
+        if whose != "ours" and not (whose == "edited" and self.replaces_edited):
             how = "was changed by hand" if whose == "edited" else "is not ours"
             more = " (say --replace to set it aside)" if whose == "edited" else ""
-            self._say(f"left as it is: {file} {how}{more}")
+            self._echo(f"left as it is: {file} {how}{more}")
             return False
         if whose == "edited":
-            self._set_aside(file)
+            self._back_up_file(file)
             return True
-        if self._dry:
-            self._say(f"would remove {file}")
+        if self._dry_run:
+            self._echo(f"would remove {file}")
             return True
         try:
             file.unlink()
@@ -131,16 +131,16 @@ class Hands:
                 file.parent.rmdir()
         except OSError as error:
             raise IndexdError(f"cannot remove {file}: {error.strerror or error}") from None
-        self._say(f"removed: {file}")
+        self._echo(f"removed: {file}")
         return True
 
-    def make(self, folder: Path) -> None:
+    def make_folder(self, folder: Path) -> None:
         """Make a folder with its parents where it is missing, for the one who runs the service."""
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         if not missing:
             return
-        if self._dry:
-            self._say(f"would make {folder}")
+        if self._dry_run:
+            self._echo(f"would make {folder}")
             return
         try:
             for one in reversed(missing):
@@ -149,37 +149,37 @@ class Hands:
                     os.chown(one, *self._owner)
         except OSError as error:
             raise IndexdError(f"cannot make {folder}: {error.strerror or error}") from None
-        self._say(f"made: {folder}")
+        self._echo(f"made: {folder}")
 
     def run(self, *command: str, may_fail: bool = False) -> None:
         """Run a command. Raises IndexdError with what it said when it fails, unless it may."""
-        if self._dry:
-            self._say(f"would run: {shlex.join(command)}")
+        if self._dry_run:
+            self._echo(f"would run: {shlex.join(command)}")
             return
         done = self._run(command)
         if done.returncode and not may_fail:
             said = (done.stderr or done.stdout or "").strip() or f"exit code {done.returncode}"
-            cure = next((f"; {cure}" for words, cure in CURES.items() if words in said), "")
+            cure = next((f"; {cure}" for words, cure in REMEDIES.items() if words in said), "")
             raise IndexdError(f"`{shlex.join(command)}` failed: {said}{cure}")
         if not done.returncode:
-            self._say(f"ran: {shlex.join(command)}")
+            self._echo(f"ran: {shlex.join(command)}")
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """Something that the person should know."""
-        self._say(text)
+        self._echo(text)
 
-    def do(self, what: str, action: Callable[[], object]) -> None:
+    def run_action(self, what: str, action: Callable[[], object]) -> None:
         """Something that is neither a file nor a command."""
-        if self._dry:
-            self._say(f"would {what}")
+        if self._dry_run:
+            self._echo(f"would {what}")
             return
         action()
-        self._say(f"done: {what}")
+        self._echo(f"done: {what}")
 
-    def _set_aside(self, file: Path) -> None:
+    def _back_up_file(self, file: Path) -> None:
         aside = next(
             path
             for number in itertools.count(1)
             if not (path := file.with_name(f"{file.name}.yours-{number}")).exists()
         )
-        self.do(f"set {file} aside as {aside.name}", lambda: file.rename(aside))
+        self.run_action(f"set {file} aside as {aside.name}", lambda: file.rename(aside))

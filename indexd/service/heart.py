@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from indexd.errors import IndexdError
-from indexd.pulse import Pulse
-from indexd.service.notify import notify
+from indexd.pulse import Liveness
+from indexd.service.notify import sd_notify
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 15.0
+CHECK_INTERVAL_SECONDS = 15.0
 # Counting what waits takes long in a large index that is being filled; of the time it takes at most one part in so many.
 STATUS_SHARE = 200
 
@@ -33,7 +33,7 @@ def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | Non
     return int(microseconds) / 1e6
 
 
-class Heart:
+class Watchdog:
     """Beats in a thread of its own between `start` and `stop`.
 
     `status` gives the line to show. `give_up` is called when a queue stands still and no watchdog is there to act on it.
@@ -41,20 +41,20 @@ class Heart:
 
     def __init__(
         self,
-        pulses: Sequence[Pulse],
+        thread_liveness: Sequence[Liveness],
         status: Callable[[], str],
-        give_up: Callable[[], None] | None = None,
+        on_stuck: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pulses = pulses
+        self._thread_liveness = thread_liveness
         self._status = status
-        self._watchdog = watchdog_seconds()
-        self._give_up = give_up if self._watchdog is None else None
+        self._watchdog_seconds = watchdog_seconds()
+        self._on_stuck = on_stuck if self._watchdog_seconds is None else None
         self._clock = clock
-        self._shown = ""
+        self._shown_status = ""
         self._status_due = float("-inf")
-        self._late: set[str] = set()
-        self._leaving = threading.Event()
+        self._stuck: set[str] = set()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
@@ -63,31 +63,31 @@ class Heart:
 
     def stop(self) -> None:
         """End; harmless when it never began."""
-        self._leaving.set()
+        self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
 
-    def beat(self) -> bool:
+    def check(self) -> bool:
         """Look at every pulse, and feed the watchdog when all is well. Whether it was."""
-        late = {pulse.name: owed for pulse in self._pulses if (owed := pulse.late()) is not None}
-        for name in sorted(set(late) - self._late):
+        late = {pulse.name: owed for pulse in self._thread_liveness if (owed := pulse.check_overdue()) is not None}
+        for name in sorted(set(late) - self._stuck):
             log.critical("%s has not moved for %.0f s; where every thread stands:", name, late[name])
-        if set(late) - self._late:
+        if set(late) - self._stuck:
             faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
-        for name in sorted(self._late - set(late)):
+        for name in sorted(self._stuck - set(late)):
             log.warning("%s moves again", name)
-        self._late = set(late)
+        self._stuck = set(late)
         if late:
-            notify(STATUS=f"stuck: {', '.join(sorted(late))}")
-            self._shown = ""
-            if self._give_up is not None:
-                self._give_up()
+            sd_notify(STATUS=f"stuck: {', '.join(sorted(late))}")
+            self._shown_status = ""
+            if self._on_stuck is not None:
+                self._on_stuck()
             return False
-        notify(WATCHDOG="1")
-        self._show()
+        sd_notify(WATCHDOG="1")
+        self._update_status()
         return True
 
-    def _show(self) -> None:
+    def _update_status(self) -> None:
         began = self._clock()
         if began < self._status_due:
             return
@@ -97,13 +97,17 @@ class Heart:
             line = str(error)
         took = self._clock() - began
         self._status_due = began + took * STATUS_SHARE
-        if line != self._shown:
-            notify(STATUS=line)
-            self._shown = line
+        if line != self._shown_status:
+            sd_notify(STATUS=line)
+            self._shown_status = line
 
     def _run(self) -> None:
-        every = BEAT_SECONDS if self._watchdog is None else min(BEAT_SECONDS, self._watchdog / 4)
+        every = (
+            CHECK_INTERVAL_SECONDS
+            if self._watchdog_seconds is None
+            else min(CHECK_INTERVAL_SECONDS, self._watchdog_seconds / 4)
+        )
         while True:
-            self.beat()
-            if self._leaving.wait(every):
+            self.check()
+            if self._stopping.wait(every):
                 return

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Literal
 
 from indexd.errors import IndexdError
-from indexd.service.hands import Hands, Run, ownership, run_command, signed
-from indexd.service.order import Installed, Order
+from indexd.service.hands import CommandRunner, Installer, file_ownership, run_command, with_signature
+from indexd.service.order import InstallationStatus, ServiceSpec
 
 LABEL = "org.indexd.indexd"
 AGENTS = Path("~/Library/LaunchAgents")
 DAEMONS = Path("/Library/LaunchDaemons")
 LOG = Path("Library/Logs/indexd.log")
-_XML = ("<!-- ", " -->")
+_XML_COMMENT = ("<!-- ", " -->")
 
 
-def plist_text(order: Order, log: Path, *, system: bool) -> str:
+def plist_text(spec: ServiceSpec, log: Path, *, system: bool) -> str:
     """The property list; a comment after the document is our sign."""
     content: dict[str, object] = {
         "Label": LABEL,
-        "ProgramArguments": [*order.program, "--log-file", str(log), "--end-when-stuck"],
+        "ProgramArguments": [*spec.program, "--log-file", str(log), "--end-when-stuck"],
         "RunAtLoad": True,
         # Started again when it dies, and not when it was asked to stop.
         "KeepAlive": {"SuccessfulExit": False},
@@ -37,8 +37,8 @@ def plist_text(order: Order, log: Path, *, system: bool) -> str:
         "StandardErrorPath": str(log.with_suffix(".err")),
     }
     if system:
-        content["UserName"] = order.user
-    return signed(plistlib.dumps(content, sort_keys=False).decode(), _XML)
+        content["UserName"] = spec.user
+    return with_signature(plistlib.dumps(content, sort_keys=False).decode(), _XML_COMMENT)
 
 
 class Launchd:
@@ -48,7 +48,7 @@ class Launchd:
         self,
         scope: Literal["user", "system"],
         user: str,
-        run: Run = run_command,
+        run: CommandRunner = run_command,
         folder: Path | None = None,
         uid: int | None = None,
         home: Path | None = None,
@@ -60,42 +60,42 @@ class Launchd:
         self._domain = "system" if self._system else f"gui/{uid}"
         self._log = (home or Path(os.path.expanduser(f"~{user}" if self._system else "~"))) / LOG
 
-    def install(self, order: Order, hands: Hands, *, now: bool) -> None:
+    def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
         """See ServiceManager. launchd starts a job when it is loaded, so without `now` it is only written."""
-        if self._system and order.user == "root":
+        if self._system and spec.user == "root":
             raise IndexdError("indexd does not run as root; name the one whose pictures they are: --for USER")
-        for folder in (*order.own, self._log.parent):
-            hands.make(folder)
-        hands.write(self._plist, plist_text(order, self._file(order), system=self._system))
+        for folder in (*spec.own_folders, self._log.parent):
+            installer.make_folder(folder)
+        installer.write_file(self._plist, plist_text(spec, self._log_file(spec), system=self._system))
         if now:
-            hands.run("launchctl", "bootout", f"{self._domain}/{LABEL}", may_fail=True)
-            hands.run("launchctl", "bootstrap", self._domain, str(self._plist))
+            installer.run("launchctl", "bootout", f"{self._domain}/{LABEL}", may_fail=True)
+            installer.run("launchctl", "bootstrap", self._domain, str(self._plist))
 
-    def uninstall(self, hands: Hands) -> None:
+    def uninstall(self, installer: Installer) -> None:
         """See ServiceManager."""
-        if ownership(self._plist) == "absent":
-            hands.tell(f"there is no {self._plist}; nothing to do")
+        if file_ownership(self._plist) == "absent":
+            installer.report(f"there is no {self._plist}; nothing to do")
             return
-        hands.run("launchctl", "bootout", f"{self._domain}/{LABEL}", may_fail=True)
-        hands.remove(self._plist)
+        installer.run("launchctl", "bootout", f"{self._domain}/{LABEL}", may_fail=True)
+        installer.remove_file(self._plist)
 
-    def start(self, hands: Hands) -> None:
+    def start(self, installer: Installer) -> None:
         """See ServiceManager."""
-        self._need_plist()
-        hands.run("launchctl", "bootstrap", self._domain, str(self._plist), may_fail=True)
-        hands.run("launchctl", "kickstart", f"{self._domain}/{LABEL}")
+        self._require_plist()
+        installer.run("launchctl", "bootstrap", self._domain, str(self._plist), may_fail=True)
+        installer.run("launchctl", "kickstart", f"{self._domain}/{LABEL}")
 
-    def stop(self, hands: Hands) -> None:
+    def stop(self, installer: Installer) -> None:
         """See ServiceManager. Out of launchd until the next login, else it would be started again."""
-        self._need_plist()
-        hands.run("launchctl", "bootout", f"{self._domain}/{LABEL}")
+        self._require_plist()
+        installer.run("launchctl", "bootout", f"{self._domain}/{LABEL}")
 
-    def standing(self, order: Order) -> Installed:
+    def status(self, spec: ServiceSpec) -> InstallationStatus:
         """See ServiceManager."""
-        whose = ownership(self._plist)
+        whose = file_ownership(self._plist)
         if whose == "absent":
-            return Installed(False, False, False, f"there is no {self._plist}")
-        wanted = plist_text(order, self._file(order), system=self._system)
+            return InstallationStatus(False, False, False, f"there is no {self._plist}")
+        wanted = plist_text(spec, self._log_file(spec), system=self._system)
         current = self._plist.read_text("utf-8", "surrogateescape") == wanted
         printed = self._run(("launchctl", "print", f"{self._domain}/{LABEL}"))
         running = printed.returncode == 0 and "state = running" in printed.stdout
@@ -104,15 +104,15 @@ class Launchd:
             words.append(f"{self._plist} was changed by hand")
         elif not current:
             words.append(f"{self._plist} is older than this indexd or its settings")
-        return Installed(True, current, running, "; ".join(words))
+        return InstallationStatus(True, current, running, "; ".join(words))
 
-    def logs(self, order: Order, _lines: int, _follow: bool) -> Path:
+    def logs(self, spec: ServiceSpec, _lines: int, _follow: bool) -> Path:
         """See ServiceManager."""
-        return self._file(order)
+        return self._log_file(spec)
 
-    def _file(self, order: Order) -> Path:
-        return order.log or self._log
+    def _log_file(self, spec: ServiceSpec) -> Path:
+        return spec.log_file or self._log
 
-    def _need_plist(self) -> None:
-        if ownership(self._plist) == "absent":
+    def _require_plist(self) -> None:
+        if file_ownership(self._plist) == "absent":
             raise IndexdError(f"{self._plist} is not there; `indexd service install` writes it")

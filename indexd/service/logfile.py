@@ -9,15 +9,15 @@ from pathlib import Path
 
 from indexd.errors import IndexdError
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
-def show(
+def tail_log(
     file: Path,
     lines: int,
     *,
     follow: bool,
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Say the last lines, and with `follow` every later one, for ever. Raises IndexdError when there is no such file."""
@@ -27,18 +27,18 @@ def show(
         raise IndexdError(f"cannot read the log {file}: {error.strerror or error}; has the daemon ever run?") from None
     with stream:
         for line in deque(stream, lines):
-            say(line.rstrip("\n"))
+            echo(line.rstrip("\n"))
         while follow:
             if line := stream.readline():
-                say(line.rstrip("\n"))
-            elif _is_shorter(file, stream.tell()):
-                show(file, 1_000_000, follow=True, say=say, sleep=sleep)
+                echo(line.rstrip("\n"))
+            elif _is_rotated(file, stream.tell()):
+                tail_log(file, 1_000_000, follow=True, echo=echo, sleep=sleep)
                 return
             else:
-                sleep(LOOK_SECONDS)
+                sleep(POLL_SECONDS)
 
 
-def _is_shorter(file: Path, read: int) -> bool:
+def _is_rotated(file: Path, read: int) -> bool:
     """Whether the name leads to another, newer file by now."""
     try:
         return file.stat().st_size < read

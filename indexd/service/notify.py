@@ -9,7 +9,7 @@ import socket
 log = logging.getLogger(__name__)
 
 
-def notify(**fields: str) -> None:
+def sd_notify(**fields: str) -> None:
     """Send `READY=1`, `STATUS=…`, `STOPPING=1` and the like; nothing happens where nobody listens."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address or not hasattr(socket, "AF_UNIX"):

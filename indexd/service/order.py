@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 from indexd.config import Config
-from indexd.service.hands import Hands
+from indexd.service.hands import Installer
 
-NAME = "indexd"
+SERVICE_NAME = "indexd"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ServiceSpec:
     """`program` ends with `run`. `own` folders are made where they are missing, `writable` ones may lie on absent disks.
 
     `more` are further folders that jobs write to; once named they stay.
@@ -24,14 +24,14 @@ class Order:
 
     program: tuple[str, ...]
     user: str
-    own: tuple[Path, ...] = ()
-    writable: tuple[Path, ...] = ()
-    log: Path | None = None
-    more: tuple[Path, ...] = ()
+    own_folders: tuple[Path, ...] = ()
+    writable_folders: tuple[Path, ...] = ()
+    log_file: Path | None = None
+    extra_writable_folders: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstallationStatus:
     """How the service stands: `current` = what install would write now is what is there; `detail` says it in words."""
 
     installed: bool
@@ -43,39 +43,41 @@ class Installed:
 class ServiceManager(Protocol):
     """One way of keeping the daemon running. What is written or run goes through `Hands`, so that it can be shown only."""
 
-    def install(self, order: Order, hands: Hands, *, now: bool) -> None:
+    def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
         """Write what is needed and have it started with the system or the session; `now` also starts it. Repeatable."""
         ...
 
-    def uninstall(self, hands: Hands) -> None:
+    def uninstall(self, installer: Installer) -> None:
         """Stop it and take away what install wrote, and nothing else."""
         ...
 
-    def start(self, hands: Hands) -> None:
+    def start(self, installer: Installer) -> None:
         """Start it."""
         ...
 
-    def stop(self, hands: Hands) -> None:
+    def stop(self, installer: Installer) -> None:
         """Stop it in good order."""
         ...
 
-    def standing(self, order: Order, /) -> Installed:
+    def status(self, spec: ServiceSpec, /) -> InstallationStatus:
         """How it stands; changes nothing."""
         ...
 
-    def logs(self, order: Order, lines: int, follow: bool, /) -> list[str] | Path:
+    def logs(self, spec: ServiceSpec, lines: int, follow: bool, /) -> list[str] | Path:
         """The command that shows the log, or the file that it is in."""
         ...
 
 
-def program(home: Path | None) -> tuple[str, ...]:
+def daemon_command(home: Path | None) -> tuple[str, ...]:
     """The command that runs this very indexd, by absolute path: a service has no PATH and no virtual environment."""
     return (sys.executable, "-m", "indexd", *(("--home", str(home)) if home is not None else ()), "run")
 
 
-def order_of(config: Config, home: Path | None, *, user: str | None = None, more: Iterable[Path] = ()) -> Order:
+def build_service_spec(
+    config: Config, home: Path | None, *, user: str | None = None, extra_writable: Iterable[Path] = ()
+) -> ServiceSpec:
     """The order that follows from the settings; `more` are further folders that jobs write to."""
-    places = config.places
+    places = config.paths
     own = [
         places.home,
         places.cache,
@@ -88,17 +90,17 @@ def order_of(config: Config, home: Path | None, *, user: str | None = None, more
     if places.log is not None:
         own.append(places.log.parent)
     roots = [Path(root.path) for root in config.settings.roots]
-    return Order(
-        program=program(home),
+    return ServiceSpec(
+        program=daemon_command(home),
         user=user or getpass.getuser(),
-        own=_without_inner(own),
-        writable=_without_inner([*own, *roots]),
-        log=places.log,
-        more=tuple(more),
+        own_folders=_outermost_folders(own),
+        writable_folders=_outermost_folders([*own, *roots]),
+        log_file=places.log,
+        extra_writable_folders=tuple(extra_writable),
     )
 
 
-def _without_inner(folders: Iterable[Path]) -> tuple[Path, ...]:
+def _outermost_folders(folders: Iterable[Path]) -> tuple[Path, ...]:
     """The folders, sorted, without those that lie in another one of them."""
     kept: list[Path] = []
     for folder in sorted(set(folders)):

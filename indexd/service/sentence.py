@@ -6,30 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # systemd shows one line; what is longer only hides the end of it.
-LINE_CHARACTERS = 200
+MAX_LINE_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StatusSummary:
     """Folders that are watched (`offline` and `scanning` of them), files to be read, work for models, jobs by state."""
 
     folders: int = 0
     offline: int = 0
     scanning: int = 0
-    files: int = 0
-    work: int = 0
+    unread_files: int = 0
+    index_tasks: int = 0
     jobs: Mapping[str, int] = field(default_factory=dict)
     paused: str | None = None
 
-    def sentence(self) -> str:
+    def format_line(self) -> str:
         """One line: what it does, then what waits."""
         parts = [f"watching {_count(self.folders, 'folder')}" + (f" ({self.offline} offline)" if self.offline else "")]
         if self.scanning:
             parts.append(f"comparing {self.scanning} with the index")
-        if self.files:
-            parts.append(f"{_count(self.files, 'file')} to read")
-        if self.work:
-            parts.append(f"{_count(self.work, 'piece')} of work for models")
+        if self.unread_files:
+            parts.append(f"{_count(self.unread_files, 'file')} to read")
+        if self.index_tasks:
+            parts.append(f"{_count(self.index_tasks, 'piece')} of work for models")
         waiting, running = self.jobs.get("queued", 0), self.jobs.get("running", 0)
         if running:
             parts.append(f"{_count(running, 'job')} running")
@@ -40,7 +40,7 @@ class Standing:
         if len(parts) == 1:
             parts.append("nothing to do")
         line = " ".join("; ".join(parts).split())
-        return line if len(line) <= LINE_CHARACTERS else line[: LINE_CHARACTERS - 1] + "…"
+        return line if len(line) <= MAX_LINE_CHARACTERS else line[: MAX_LINE_CHARACTERS - 1] + "…"
 
 
 def _count(number: int, noun: str) -> str:

@@ -14,121 +14,125 @@ from pathlib import Path
 from typing import Literal
 
 from indexd.errors import IndexdError
-from indexd.service.hands import Hands, Run, ownership, run_command, signed
-from indexd.service.order import NAME, Installed, Order
+from indexd.service.hands import CommandRunner, Installer, file_ownership, run_command, with_signature
+from indexd.service.order import SERVICE_NAME, InstallationStatus, ServiceSpec
 
-Scope = Literal["user", "system"]
+UnitScope = Literal["user", "system"]
 
 DROP_IN = "50-indexd.conf"
-_NAMED = "# Folders named with --writable; these stay until it is uninstalled."
-SYSTEM_UNITS = Path("/etc/systemd/system")
-_CHECKOUT = Path(__file__).resolve().parents[2] / "systemd"
-_PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
+_EXTRA_FOLDERS_COMMENT = "# Folders named with --writable; these stay until it is uninstalled."
+SYSTEM_UNIT_FOLDER = Path("/etc/systemd/system")
+_CHECKOUT_UNITS = Path(__file__).resolve().parents[2] / "systemd"
+_UNQUOTED_WORD = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
 
 
 def unit_text(name: str) -> str:
     """The unit file of this name, as it was installed, else from beside the source. Raises IndexdError."""
     try:
-        installed = [Path(str(entry.locate())) for entry in files(NAME) or () if entry.name == name]
+        installed = [Path(str(entry.locate())) for entry in files(SERVICE_NAME) or () if entry.name == name]
     except PackageNotFoundError:
         installed = []
-    for path in (*installed, _CHECKOUT / name):
+    for path in (*installed, _CHECKOUT_UNITS / name):
         if path.is_file():
             return path.read_text("utf-8")
     raise IndexdError(f"the unit file {name} is not part of this installation; install indexd again")
 
 
-def quoted(word: str, *, command: bool = False) -> str:
+def quote_unit_word(word: str, *, command: bool = False) -> str:
     """One word of a unit file: specifiers, variables (of a `command`), quotes and spaces mean themselves."""
     if any(ord(sign) < 32 for sign in word):
         raise IndexdError(f"{word!r} has a control character, and a unit file cannot hold that")
     plain = word.replace("%", "%%")
     if command:
         plain = plain.replace("$", "$$")
-    if _PLAIN.fullmatch(plain):
+    if _UNQUOTED_WORD.fullmatch(plain):
         return plain
     escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def drop_in_text(order: Order, scope: Scope, kept: Iterable[str] = ()) -> str:
+def drop_in_text(spec: ServiceSpec, scope: UnitScope, kept: Iterable[str] = ()) -> str:
     """What is particular to this machine; `kept` are lines of folders that were named at an earlier install."""
     lines = [
         "[Service]",
         "# The program by its own path: a service knows no virtual environment.",
         "ExecStart=",
-        f"ExecStart={' '.join(quoted(word, command=True) for word in order.program)}",
+        f"ExecStart={' '.join(quote_unit_word(word, command=True) for word in spec.program)}",
     ]
     if scope == "system":
         lines.append(
             "# The folders of the settings; `-` = it may be on a disk that is not there. Others are read-only."
         )
         lines.append("# After a change of the settings: `indexd service install --system` again.")
-        lines += [f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.writable]
-        if more := sorted({*(f"ReadWritePaths={quoted(f'-{folder}')}" for folder in order.more), *kept}):
-            lines += [_NAMED, *more]
-    return signed("\n".join(lines))
+        lines += [f"ReadWritePaths={quote_unit_word(f'-{folder}')}" for folder in spec.writable_folders]
+        if more := sorted(
+            {*(f"ReadWritePaths={quote_unit_word(f'-{folder}')}" for folder in spec.extra_writable_folders), *kept}
+        ):
+            lines += [_EXTRA_FOLDERS_COMMENT, *more]
+    return with_signature("\n".join(lines))
 
 
 class Systemd:
     """`folder` is where units lie; None = the usual place."""
 
-    def __init__(self, scope: Scope, user: str, run: Run = run_command, folder: Path | None = None) -> None:
+    def __init__(
+        self, scope: UnitScope, user: str, run: CommandRunner = run_command, folder: Path | None = None
+    ) -> None:
         self._scope = scope
         self._run = run
-        self._folder = folder or (SYSTEM_UNITS if scope == "system" else _user_units())
+        self._folder = folder or (SYSTEM_UNIT_FOLDER if scope == "system" else _user_unit_folder())
         self._systemctl = ("systemctl", "--user") if scope == "user" else ("systemctl",)
-        self._template = f"{NAME}.service" if scope == "user" else f"{NAME}@.service"
-        self.unit = f"{NAME}.service" if scope == "user" else f"{NAME}@{user}.service"
+        self._template = f"{SERVICE_NAME}.service" if scope == "user" else f"{SERVICE_NAME}@.service"
+        self.unit = f"{SERVICE_NAME}.service" if scope == "user" else f"{SERVICE_NAME}@{user}.service"
         self._user = user
 
-    def install(self, order: Order, hands: Hands, *, now: bool) -> None:
+    def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
         """See ServiceManager."""
-        if self._scope == "system" and order.user == "root":
+        if self._scope == "system" and spec.user == "root":
             raise IndexdError("indexd does not run as root; name the one whose pictures they are: --for USER")
-        for folder in order.own:
-            hands.make(folder)
-        for file, text in self._files(order):
-            hands.write(file, text)
-        hands.run(*self._systemctl, "daemon-reload")
-        hands.run(*self._systemctl, "enable", self.unit)
+        for folder in spec.own_folders:
+            installer.make_folder(folder)
+        for file, text in self._unit_files(spec):
+            installer.write_file(file, text)
+        installer.run(*self._systemctl, "daemon-reload")
+        installer.run(*self._systemctl, "enable", self.unit)
         if now:
-            hands.run(*self._systemctl, "restart", self.unit)
+            installer.run(*self._systemctl, "restart", self.unit)
         if self._scope == "user" and not self._lingers():
-            hands.tell(f"it runs while you are logged in; for always: loginctl enable-linger {order.user}")
+            installer.report(f"it runs while you are logged in; for always: loginctl enable-linger {spec.user}")
 
-    def uninstall(self, hands: Hands) -> None:
+    def uninstall(self, installer: Installer) -> None:
         """See ServiceManager."""
         template, drop_in = self._folder / self._template, self._folder / f"{self.unit}.d" / DROP_IN
-        if ownership(template) == "absent" and ownership(drop_in) == "absent":
-            hands.tell(f"there is no {self.unit} in {self._folder}; nothing to do")
+        if file_ownership(template) == "absent" and file_ownership(drop_in) == "absent":
+            installer.report(f"there is no {self.unit} in {self._folder}; nothing to do")
             return
-        hands.run(*self._systemctl, "disable", "--now", self.unit, may_fail=True)
-        hands.remove(drop_in)
-        others = [folder for folder in self._folder.glob(f"{NAME}@*.service.d") if folder != drop_in.parent]
+        installer.run(*self._systemctl, "disable", "--now", self.unit, may_fail=True)
+        installer.remove_file(drop_in)
+        others = [folder for folder in self._folder.glob(f"{SERVICE_NAME}@*.service.d") if folder != drop_in.parent]
         if self._scope == "user" or not others:
-            hands.remove(template)
+            installer.remove_file(template)
         # Where no manager runs there is none that still knows the unit.
-        hands.run(*self._systemctl, "daemon-reload", may_fail=True)
+        installer.run(*self._systemctl, "daemon-reload", may_fail=True)
 
-    def start(self, hands: Hands) -> None:
+    def start(self, installer: Installer) -> None:
         """See ServiceManager."""
-        self._need_unit()
-        hands.run(*self._systemctl, "start", self.unit)
+        self._require_unit()
+        installer.run(*self._systemctl, "start", self.unit)
 
-    def stop(self, hands: Hands) -> None:
+    def stop(self, installer: Installer) -> None:
         """See ServiceManager."""
-        self._need_unit()
-        hands.run(*self._systemctl, "stop", self.unit)
+        self._require_unit()
+        installer.run(*self._systemctl, "stop", self.unit)
 
-    def standing(self, order: Order) -> Installed:
+    def status(self, spec: ServiceSpec) -> InstallationStatus:
         """See ServiceManager."""
         template = self._folder / self._template
-        if ownership(template) == "absent":
-            return Installed(False, False, False, f"there is no {self._template} in {self._folder}")
-        wanted = self._files(order)
-        old = [file for file, text in wanted if _content(file) != text]
-        edited = [file for file, _ in wanted if ownership(file) in ("edited", "foreign")]
+        if file_ownership(template) == "absent":
+            return InstallationStatus(False, False, False, f"there is no {self._template} in {self._folder}")
+        wanted = self._unit_files(spec)
+        old = [file for file, text in wanted if _read_if_readable(file) != text]
+        edited = [file for file, _ in wanted if file_ownership(file) in ("edited", "foreign")]
         shown = self._run((*self._systemctl, "show", self.unit, "--property=ActiveState,StatusText,NRestarts"))
         said = dict(line.partition("=")[::2] for line in shown.stdout.splitlines())
         running = said.get("ActiveState") in ("active", "reloading")
@@ -141,25 +145,25 @@ class Systemd:
             words.append(f"changed by hand: {', '.join(map(str, edited))}")
         elif old:
             words.append(f"older than this indexd or its settings: {', '.join(map(str, old))}")
-        return Installed(True, not old, running, "; ".join(words))
+        return InstallationStatus(True, not old, running, "; ".join(words))
 
-    def logs(self, _order: Order, lines: int, follow: bool) -> list[str]:
+    def logs(self, _order: ServiceSpec, lines: int, follow: bool) -> list[str]:
         """See ServiceManager."""
         scope = ["--user"] if self._scope == "user" else []
         unit = ["--user-unit" if self._scope == "user" else "--unit", self.unit]
         return ["journalctl", *scope, *unit, "--lines", str(lines), *(["--follow"] if follow else ["--no-pager"])]
 
-    def _files(self, order: Order) -> list[tuple[Path, str]]:
+    def _unit_files(self, spec: ServiceSpec) -> list[tuple[Path, str]]:
         drop_in = self._folder / f"{self.unit}.d" / DROP_IN
-        _, _, named = (_content(drop_in) or "").partition(f"{_NAMED}\n")
+        _, _, named = (_read_if_readable(drop_in) or "").partition(f"{_EXTRA_FOLDERS_COMMENT}\n")
         kept = [line for line in named.splitlines() if line.startswith("ReadWritePaths=")]
         return [
-            (self._folder / self._template, signed(unit_text(self._template))),
-            (drop_in, drop_in_text(order, self._scope, kept)),
+            (self._folder / self._template, with_signature(unit_text(self._template))),
+            (drop_in, drop_in_text(spec, self._scope, kept)),
         ]
 
-    def _need_unit(self) -> None:
-        if ownership(self._folder / self._template) == "absent":
+    def _require_unit(self) -> None:
+        if file_ownership(self._folder / self._template) == "absent":
             more = " --system" if self._scope == "system" else ""
             raise IndexdError(f"{self.unit} is not installed; `indexd service install{more}` does it")
 
@@ -167,12 +171,12 @@ class Systemd:
         return Path("/var/lib/systemd/linger", self._user).exists()
 
 
-def _user_units() -> Path:
+def _user_unit_folder() -> Path:
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(base).expanduser() / "systemd" / "user"
 
 
-def _content(file: Path) -> str | None:
+def _read_if_readable(file: Path) -> str | None:
     try:
         return file.read_text("utf-8", "surrogateescape")
     except OSError:

@@ -8,17 +8,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from indexd.service.order import NAME
+from indexd.service.order import SERVICE_NAME
 from indexd.service.windows_service import STOP_WAIT_SECONDS
 
 log = logging.getLogger(__name__)
 
 # Sent every so often while it stops: without it the manager thinks after its own patience that the service hangs.
-HINT_SECONDS = 5.0
+STOP_HINT_SECONDS = 5.0
 EXIT_FAILED = 1
 
 
-def host(
+def host_service(
     serve: Callable[[], None],
     stop: Callable[[], None],
     reload: Callable[[], None],
@@ -27,18 +27,18 @@ def host(
     """Hand this process to the service control manager; returns when the service has ended."""
     manager = load("servicemanager")
     manager.Initialize()
-    manager.PrepareToHostSingle(service_class(serve, stop, reload, load))
+    manager.PrepareToHostSingle(make_service_class(serve, stop, reload, load))
     manager.StartServiceCtrlDispatcher()
 
 
-def service_class(
+def make_service_class(
     serve: Callable[[], None], stop: Callable[[], None], reload: Callable[[], None], load: Callable[[str], Any]
 ) -> type:
     """The class that pywin32 makes an object of and calls."""
     api, framework = load("win32service"), load("win32serviceutil").ServiceFramework
 
     class Service(framework):  # type: ignore[misc,valid-type]
-        _svc_name_ = NAME
+        _svc_name_ = SERVICE_NAME
 
         def __init__(self, arguments: Any) -> None:
             framework.__init__(self, arguments)
@@ -76,9 +76,9 @@ def service_class(
         def _hint(self) -> None:
             waited = 0.0
             while waited < STOP_WAIT_SECONDS:
-                self.ReportServiceStatus(api.SERVICE_STOP_PENDING, waitHint=int(2000 * HINT_SECONDS))
-                if self._over.wait(HINT_SECONDS):
+                self.ReportServiceStatus(api.SERVICE_STOP_PENDING, waitHint=int(2000 * STOP_HINT_SECONDS))
+                if self._over.wait(STOP_HINT_SECONDS):
                     return
-                waited += HINT_SECONDS
+                waited += STOP_HINT_SECONDS
 
     return Service

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import PureWindowsPath
 
-ShareOf = Callable[[str], str | None]
+ShareLookup = Callable[[str], str | None]
 """A drive (`Z:`) -> the share it stands for (`\\\\nas\\pictures`), None when it is a disk of this machine."""
 
 
-def mapped(paths: Iterable[str], share_of: ShareOf) -> list[tuple[str, str]]:
+def mapped_drive_paths(paths: Iterable[str], share_of: ShareLookup) -> list[tuple[str, str]]:
     """Every path on a mapped drive, with the same path by way of its share."""
     found = []
     for text in paths:
@@ -20,11 +20,11 @@ def mapped(paths: Iterable[str], share_of: ShareOf) -> list[tuple[str, str]]:
     return found
 
 
-def warnings(paths: Iterable[str], share_of: ShareOf) -> list[str]:
+def mapped_drive_warnings(paths: Iterable[str], share_of: ShareLookup) -> list[str]:
     """A sentence for every path that only the session of a person can see."""
     return [
         f"warning: {path} is on a mapped drive, and a service cannot see those; write {share} in the settings"
-        for path, share in mapped(paths, share_of)
+        for path, share in mapped_drive_paths(paths, share_of)
     ]
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from indexd.errors import IndexdError, UsageError
-from indexd.service.hands import Hands
-from indexd.service.order import NAME, Installed, Order
-from indexd.service.windows_paths import ShareOf, share_of_drive, warnings
+from indexd.service.hands import Installer
+from indexd.service.order import SERVICE_NAME, InstallationStatus, ServiceSpec
+from indexd.service.windows_paths import ShareLookup, mapped_drive_warnings, share_of_drive
 
 TITLE = "indexd"
 DESCRIPTION = "Indexes the pictures of your diffusion models and makes new ones. Written by `indexd service install`."
@@ -23,8 +23,8 @@ DESCRIPTION = "Indexes the pictures of your diffusion models and makes new ones.
 RESTART_AFTER_MS = (5_000, 30_000, 120_000)
 RESET_SECONDS = 86_400
 STOP_WAIT_SECONDS = 60
-NOT_INSTALLED = 1060  # ERROR_SERVICE_DOES_NOT_EXIST
-NOT_ACTIVE = 1062  # ERROR_SERVICE_NOT_ACTIVE
+ERROR_SERVICE_DOES_NOT_EXIST = 1060  # ERROR_SERVICE_DOES_NOT_EXIST
+ERROR_SERVICE_NOT_ACTIVE = 1062  # ERROR_SERVICE_NOT_ACTIVE
 
 
 def _pywin32(name: str) -> Any:
@@ -49,99 +49,108 @@ class WindowsService:
     def __init__(
         self,
         load: Callable[[str], Any] = _pywin32,
-        share_of: ShareOf = share_of_drive,
+        share_of: ShareLookup = share_of_drive,
         ask_password: Callable[[str], str] = _ask_password,
     ) -> None:
         self._load = load
         self._share_of = share_of
         self._ask_password = ask_password
 
-    def install(self, order: Order, hands: Hands, *, now: bool) -> None:
+    def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
         """See ServiceManager. A service that is there is brought up to date; somebody else's of that name is left."""
-        for sentence in warnings([str(path) for path in (*order.own, *order.writable)], self._share_of):
-            hands.tell(sentence)
-        for folder in order.own:
-            hands.make(folder)
-        account = order.user if "\\" in order.user or "@" in order.user else f".\\{order.user}"
-        command = _command(order)
-        hands.do(f"register the service {NAME} as {account}: {command}", lambda: self._register(command, account))
+        for sentence in mapped_drive_warnings(
+            [str(path) for path in (*spec.own_folders, *spec.writable_folders)], self._share_of
+        ):
+            installer.report(sentence)
+        for folder in spec.own_folders:
+            installer.make_folder(folder)
+        account = spec.user if "\\" in spec.user or "@" in spec.user else f".\\{spec.user}"
+        command = _service_command(spec)
+        installer.run_action(
+            f"register the service {SERVICE_NAME} as {account}: {command}", lambda: self._register(command, account)
+        )
         if now:
-            self.start(hands)
+            self.start(installer)
 
-    def uninstall(self, hands: Hands) -> None:
+    def uninstall(self, installer: Installer) -> None:
         """See ServiceManager."""
         found = self._query()
         if found is None:
-            hands.tell(f"there is no service {NAME}; nothing to do")
+            installer.report(f"there is no service {SERVICE_NAME}; nothing to do")
             return
-        if not found.ours:
-            raise IndexdError(f"the service {NAME} was not made by `indexd service install`; it is left as it is")
+        if not found.is_ours:
+            raise IndexdError(
+                f"the service {SERVICE_NAME} was not made by `indexd service install`; it is left as it is"
+            )
         if found.running:
-            self.stop(hands)
-        hands.do(f"remove the service {NAME}", self._delete)
+            self.stop(installer)
+        installer.run_action(f"remove the service {SERVICE_NAME}", self._delete)
 
-    def start(self, hands: Hands) -> None:
+    def start(self, installer: Installer) -> None:
         """See ServiceManager."""
         utilities = self._load("win32serviceutil")
-        hands.do(f"start the service {NAME}", lambda: self._sentence(lambda: utilities.StartService(NAME)))
+        installer.run_action(
+            f"start the service {SERVICE_NAME}",
+            lambda: self._translate_errors(lambda: utilities.StartService(SERVICE_NAME)),
+        )
 
-    def stop(self, hands: Hands) -> None:
+    def stop(self, installer: Installer) -> None:
         """See ServiceManager. Waits for the drain."""
         utilities = self._load("win32serviceutil")
 
         def stop() -> None:
-            utilities.StopService(NAME)
-            utilities.WaitForServiceStatus(NAME, self._load("win32service").SERVICE_STOPPED, STOP_WAIT_SECONDS)
+            utilities.StopService(SERVICE_NAME)
+            utilities.WaitForServiceStatus(SERVICE_NAME, self._load("win32service").SERVICE_STOPPED, STOP_WAIT_SECONDS)
 
-        hands.do(f"stop the service {NAME}", lambda: self._sentence(stop))
+        installer.run_action(f"stop the service {SERVICE_NAME}", lambda: self._translate_errors(stop))
 
-    def standing(self, order: Order) -> Installed:
+    def status(self, spec: ServiceSpec) -> InstallationStatus:
         """See ServiceManager."""
         found = self._query()
         if found is None:
-            return Installed(False, False, False, f"there is no service {NAME}")
-        current = found.command == _command(order)
-        words = [f"the service {NAME} {'runs' if found.running else 'does not run'}"]
-        if not found.ours:
+            return InstallationStatus(False, False, False, f"there is no service {SERVICE_NAME}")
+        current = found.command == _service_command(spec)
+        words = [f"the service {SERVICE_NAME} {'runs' if found.running else 'does not run'}"]
+        if not found.is_ours:
             words.append("it was not made by `indexd service install`")
         elif not current:
             words.append(f"it was registered for another program: {found.command}")
-        return Installed(True, current and found.ours, found.running, "; ".join(words))
+        return InstallationStatus(True, current and found.is_ours, found.running, "; ".join(words))
 
-    def logs(self, order: Order, _lines: int, _follow: bool) -> Path:
+    def logs(self, spec: ServiceSpec, _lines: int, _follow: bool) -> Path:
         """See ServiceManager."""
-        return log_file(order)
+        return required_log_file(spec)
 
     def _register(self, command: str, account: str) -> None:
         api = self._load("win32service")
         found = self._query()
-        if found is not None and not found.ours:
+        if found is not None and not found.is_ours:
             raise IndexdError(
-                f"there is another service {NAME}, not made by `indexd service install`; it is left as it is"
+                f"there is another service {SERVICE_NAME}, not made by `indexd service install`; it is left as it is"
             )
-        manager = self._sentence(lambda: api.OpenSCManager(None, None, api.SC_MANAGER_ALL_ACCESS))
+        manager = self._translate_errors(lambda: api.OpenSCManager(None, None, api.SC_MANAGER_ALL_ACCESS))
         try:
             kind, begin, errors = api.SERVICE_WIN32_OWN_PROCESS, api.SERVICE_AUTO_START, api.SERVICE_ERROR_NORMAL
             if found is None:
                 password = self._ask_password(account)
-                service = self._sentence(
+                service = self._translate_errors(
                     lambda: api.CreateService(
-                        manager, NAME, TITLE, api.SERVICE_ALL_ACCESS, kind, begin, errors, command, None, 0, None, account,
+                        manager, SERVICE_NAME, TITLE, api.SERVICE_ALL_ACCESS, kind, begin, errors, command, None, 0, None, account,
                         password,
                     )
                 )  # fmt: skip
             else:
-                service = api.OpenService(manager, NAME, api.SERVICE_ALL_ACCESS)
+                service = api.OpenService(manager, SERVICE_NAME, api.SERVICE_ALL_ACCESS)
                 # None leaves account and password as they are: an update needs no password again.
                 api.ChangeServiceConfig(service, kind, begin, errors, command, None, 0, None, None, None, TITLE)
             try:
-                self._describe(api, service)
+                self._set_description_and_recovery(api, service)
             finally:
                 api.CloseServiceHandle(service)
         finally:
             api.CloseServiceHandle(manager)
 
-    def _describe(self, api: Any, service: Any) -> None:
+    def _set_description_and_recovery(self, api: Any, service: Any) -> None:
         api.ChangeServiceConfig2(service, api.SERVICE_CONFIG_DESCRIPTION, DESCRIPTION)
         # After the programs that a person waits for when the machine starts.
         api.ChangeServiceConfig2(service, api.SERVICE_CONFIG_DELAYED_AUTO_START_INFO, True)
@@ -157,9 +166,9 @@ class WindowsService:
 
     def _delete(self) -> None:
         api = self._load("win32service")
-        manager = self._sentence(lambda: api.OpenSCManager(None, None, api.SC_MANAGER_ALL_ACCESS))
+        manager = self._translate_errors(lambda: api.OpenSCManager(None, None, api.SC_MANAGER_ALL_ACCESS))
         try:
-            service = api.OpenService(manager, NAME, api.SERVICE_ALL_ACCESS)
+            service = api.OpenService(manager, SERVICE_NAME, api.SERVICE_ALL_ACCESS)
             try:
                 api.DeleteService(service)
             finally:
@@ -167,16 +176,16 @@ class WindowsService:
         finally:
             api.CloseServiceHandle(manager)
 
-    def _query(self) -> _Found | None:
+    def _query(self) -> _RegisteredService | None:
         api, errors = self._load("win32service"), self._load("pywintypes")
         manager = api.OpenSCManager(None, None, api.SC_MANAGER_CONNECT)
         try:
             try:
-                service = api.OpenService(manager, NAME, api.SERVICE_QUERY_CONFIG | api.SERVICE_QUERY_STATUS)
+                service = api.OpenService(manager, SERVICE_NAME, api.SERVICE_QUERY_CONFIG | api.SERVICE_QUERY_STATUS)
             except errors.error as error:
-                if error.winerror == NOT_INSTALLED:
+                if error.winerror == ERROR_SERVICE_DOES_NOT_EXIST:
                     return None
-                raise IndexdError(f"the service {NAME} cannot be looked at: {error.strerror}") from None
+                raise IndexdError(f"the service {SERVICE_NAME} cannot be looked at: {error.strerror}") from None
             try:
                 command = api.QueryServiceConfig(service)[3]
                 text = api.QueryServiceConfig2(service, api.SERVICE_CONFIG_DESCRIPTION)
@@ -185,18 +194,20 @@ class WindowsService:
                 api.CloseServiceHandle(service)
         finally:
             api.CloseServiceHandle(manager)
-        return _Found(command, text == DESCRIPTION, running)
+        return _RegisteredService(command, text == DESCRIPTION, running)
 
-    def _sentence(self, call: Callable[[], Any]) -> Any:
+    def _translate_errors(self, call: Callable[[], Any]) -> Any:
         """The call; what Windows refuses as a sentence of ours."""
         errors = self._load("pywintypes")
         try:
             return call()
         except errors.error as error:
-            if error.winerror == NOT_ACTIVE:
+            if error.winerror == ERROR_SERVICE_NOT_ACTIVE:
                 return None
-            if error.winerror == NOT_INSTALLED:
-                raise IndexdError(f"there is no service {NAME}; `indexd service install --system` makes it") from None
+            if error.winerror == ERROR_SERVICE_DOES_NOT_EXIST:
+                raise IndexdError(
+                    f"there is no service {SERVICE_NAME}; `indexd service install --system` makes it"
+                ) from None
             if error.winerror == 5:  # ERROR_ACCESS_DENIED
                 raise UsageError(
                     "a service of Windows needs a prompt with administrator rights; without them: --task"
@@ -204,21 +215,21 @@ class WindowsService:
             raise IndexdError(f"Windows refused: {error.strerror}") from None
 
 
-class _Found:
+class _RegisteredService:
     """The service as the system has it."""
 
     def __init__(self, command: str, ours: bool, running: bool) -> None:
         self.command = command
-        self.ours = ours
+        self.is_ours = ours
         self.running = running
 
 
-def log_file(order: Order) -> Path:
+def required_log_file(spec: ServiceSpec) -> Path:
     """Where the log is; on Windows there always is one."""
-    if order.log is None:
+    if spec.log_file is None:
         raise IndexdError("no log file is set; name one: [log] file")
-    return order.log
+    return spec.log_file
 
 
-def _command(order: Order) -> str:
-    return subprocess.list2cmdline([*order.program, "--windows-service"])
+def _service_command(spec: ServiceSpec) -> str:
+    return subprocess.list2cmdline([*spec.program, "--windows-service"])

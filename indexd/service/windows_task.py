@@ -13,36 +13,36 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from indexd.errors import IndexdError
-from indexd.service.hands import Hands, Run, run_command
-from indexd.service.order import NAME, Installed, Order
-from indexd.service.windows_service import log_file
+from indexd.service.hands import CommandRunner, Installer, run_command
+from indexd.service.order import SERVICE_NAME, InstallationStatus, ServiceSpec
+from indexd.service.windows_service import required_log_file
 
 DESCRIPTION = "Indexes the pictures of your diffusion models and makes new ones. Written by `indexd service install`."
-_SPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
+_NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 
 
-def task_xml(order: Order) -> str:
+def task_xml(spec: ServiceSpec) -> str:
     """The entry. It may run for ever, on battery too, is started again when it dies, and never twice."""
-    program = PureWindowsPath(order.program[0])
+    program = PureWindowsPath(spec.program[0])
     # The interpreter without a console window.
     windowless = program.with_name(program.name.replace("python.exe", "pythonw.exe"))
-    arguments = subprocess.list2cmdline([*order.program[1:], "--end-when-stuck"])
+    arguments = subprocess.list2cmdline([*spec.program[1:], "--end-when-stuck"])
     return f"""<?xml version="1.0" encoding="UTF-16"?>
-<Task version="1.3" xmlns="{_SPACE}">
+<Task version="1.3" xmlns="{_NAMESPACE}">
   <RegistrationInfo>
-    <Author>{escape(order.user)}</Author>
+    <Author>{escape(spec.user)}</Author>
     <Description>{escape(DESCRIPTION)}</Description>
   </RegistrationInfo>
   <Triggers>
     <LogonTrigger>
       <Enabled>true</Enabled>
-      <UserId>{escape(order.user)}</UserId>
+      <UserId>{escape(spec.user)}</UserId>
       <Delay>PT30S</Delay>
     </LogonTrigger>
   </Triggers>
   <Principals>
     <Principal id="Author">
-      <UserId>{escape(order.user)}</UserId>
+      <UserId>{escape(spec.user)}</UserId>
       <LogonType>InteractiveToken</LogonType>
       <RunLevel>LeastPrivilege</RunLevel>
     </Principal>
@@ -78,69 +78,69 @@ def task_xml(order: Order) -> str:
 class WindowsTask:
     """The entry `indexd` of the Task Scheduler."""
 
-    def __init__(self, run: Run = run_command) -> None:
+    def __init__(self, run: CommandRunner = run_command) -> None:
         self._run = run
 
-    def install(self, order: Order, hands: Hands, *, now: bool) -> None:
+    def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
         """See ServiceManager."""
-        for folder in order.own:
-            hands.make(folder)
-        text = task_xml(order)
-        there = self._there()
+        for folder in spec.own_folders:
+            installer.make_folder(folder)
+        text = task_xml(spec)
+        there = self._query_xml()
         if there is not None and not _is_ours(there):
             raise IndexdError(
-                f"there is another task {NAME}, not made by `indexd service install`; it is left as it is"
+                f"there is another task {SERVICE_NAME}, not made by `indexd service install`; it is left as it is"
             )
-        if there is not None and _values(there) >= _values(text):
-            hands.tell(f"unchanged: the task {NAME}")
-        elif there is not None and not hands.replaces and not _is_older_of_ours(there, text):
+        if there is not None and _element_values(there) >= _element_values(text):
+            installer.report(f"unchanged: the task {SERVICE_NAME}")
+        elif there is not None and not installer.replaces_edited and not _differs_only_in_program(there, text):
             raise IndexdError(
-                f"the task {NAME} was changed by hand and is left as it is; say --replace to have it written anew"
+                f"the task {SERVICE_NAME} was changed by hand and is left as it is; say --replace to have it written anew"
             )
         else:
-            hands.do(f"write the task {NAME}:\n{text}", lambda: self._create(text))
+            installer.run_action(f"write the task {SERVICE_NAME}:\n{text}", lambda: self._create(text))
         if now:
-            self.start(hands)
+            self.start(installer)
 
-    def uninstall(self, hands: Hands) -> None:
+    def uninstall(self, installer: Installer) -> None:
         """See ServiceManager."""
-        there = self._there()
+        there = self._query_xml()
         if there is None:
-            hands.tell(f"there is no task {NAME}; nothing to do")
+            installer.report(f"there is no task {SERVICE_NAME}; nothing to do")
         elif not _is_ours(there):
-            raise IndexdError(f"the task {NAME} was not made by `indexd service install`; it is left as it is")
+            raise IndexdError(f"the task {SERVICE_NAME} was not made by `indexd service install`; it is left as it is")
         else:
-            hands.run("schtasks", "/End", "/TN", NAME, may_fail=True)
-            hands.run("schtasks", "/Delete", "/TN", NAME, "/F")
+            installer.run("schtasks", "/End", "/TN", SERVICE_NAME, may_fail=True)
+            installer.run("schtasks", "/Delete", "/TN", SERVICE_NAME, "/F")
 
-    def start(self, hands: Hands) -> None:
+    def start(self, installer: Installer) -> None:
         """See ServiceManager."""
-        hands.run("schtasks", "/Run", "/TN", NAME)
+        installer.run("schtasks", "/Run", "/TN", SERVICE_NAME)
 
-    def stop(self, hands: Hands) -> None:
+    def stop(self, installer: Installer) -> None:
         """See ServiceManager. Ends it hard, as the scheduler does; what was accepted is taken up at the next start."""
-        hands.run("schtasks", "/End", "/TN", NAME)
+        installer.run("schtasks", "/End", "/TN", SERVICE_NAME)
 
-    def standing(self, order: Order) -> Installed:
+    def status(self, spec: ServiceSpec) -> InstallationStatus:
         """See ServiceManager."""
-        there = self._there()
+        there = self._query_xml()
         if there is None:
-            return Installed(False, False, False, f"there is no task {NAME}")
-        current = _values(there) >= _values(task_xml(order))
-        shown = self._run(("schtasks", "/Query", "/TN", NAME, "/FO", "LIST"))
+            return InstallationStatus(False, False, False, f"there is no task {SERVICE_NAME}")
+        current = _element_values(there) >= _element_values(task_xml(spec))
+        shown = self._run(("schtasks", "/Query", "/TN", SERVICE_NAME, "/FO", "LIST"))
         running = "Running" in shown.stdout
-        words = [f"the task {NAME} {'runs' if running else 'does not run'}"]
+        words = [f"the task {SERVICE_NAME} {'runs' if running else 'does not run'}"]
         if not current:
             words.append("it is not what install would write now; `indexd service install --task` brings it up to date")
-        return Installed(True, current, running, "; ".join(words))
+        return InstallationStatus(True, current, running, "; ".join(words))
 
-    def logs(self, order: Order, _lines: int, _follow: bool) -> Path:
+    def logs(self, spec: ServiceSpec, _lines: int, _follow: bool) -> Path:
         """See ServiceManager."""
-        return log_file(order)
+        return required_log_file(spec)
 
-    def _there(self) -> str | None:
+    def _query_xml(self) -> str | None:
         """The entry as the scheduler has it; it adds to what was written, and takes nothing away."""
-        shown = self._run(("schtasks", "/Query", "/TN", NAME, "/XML"))
+        shown = self._run(("schtasks", "/Query", "/TN", SERVICE_NAME, "/XML"))
         return shown.stdout if shown.returncode == 0 and "<Task" in shown.stdout else None
 
     def _create(self, text: str) -> None:
@@ -148,14 +148,14 @@ class WindowsTask:
         try:
             with os.fdopen(handle, "w", encoding="utf-16") as file:
                 file.write(text)
-            done = self._run(("schtasks", "/Create", "/TN", NAME, "/XML", name, "/F"))
+            done = self._run(("schtasks", "/Create", "/TN", SERVICE_NAME, "/XML", name, "/F"))
         finally:
             os.unlink(name)
         if done.returncode:
             raise IndexdError(f"the Task Scheduler refused: {(done.stderr or done.stdout).strip()}")
 
 
-def _values(text: str) -> set[tuple[str, str]]:
+def _element_values(text: str) -> set[tuple[str, str]]:
     """Every value of an entry by its place in it."""
     found = set()
 
@@ -172,10 +172,10 @@ def _values(text: str) -> set[tuple[str, str]]:
 
 
 def _is_ours(text: str) -> bool:
-    return ("/Task/RegistrationInfo/Description", DESCRIPTION) in _values(text)
+    return ("/Task/RegistrationInfo/Description", DESCRIPTION) in _element_values(text)
 
 
-def _is_older_of_ours(there: str, wanted: str) -> bool:
+def _differs_only_in_program(there: str, wanted: str) -> bool:
     """Whether the two differ in nothing but the program: that is no change by hand but another installation."""
     moved = ("/Task/Actions/Exec/Command", "/Task/Actions/Exec/Arguments")
-    return {value for value in _values(wanted) if value[0] not in moved} <= _values(there)
+    return {value for value in _element_values(wanted) if value[0] not in moved} <= _element_values(there)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from indexd.images.sheets import save_page
-from indexd_schemas.library import FiveStarRow, Statistics, TermRow
+from indexd.images.sheets import save_png
+from indexd_schemas.library import FiveStarRow, PromptTermRow, StatisticsReport
 
 WIDTH_PX = 1100
 LABEL_PX = 330
@@ -17,7 +17,7 @@ NUMBER_PX = 150
 ROW_PX = 22
 TITLE_PX = 40
 MARGIN_PX = 24
-MOST_ROWS = 40
+MAX_ROWS = 40
 BACKGROUND, INK, FAINT, LINE = "#ffffff", "#1d2129", "#6a7282", "#d9dde5"
 BLUE, GREEN, RED, GREY = "#3f78c9", "#3a9a63", "#c9553f", "#9aa4b5"
 VERDICTS = {"above": GREEN, "below": RED, "unclear": GREY}
@@ -45,29 +45,29 @@ class Chart:
     bars: Sequence[Bar]
 
 
-def write_plot(found: Statistics, target: Path) -> None:
+def write_plot(found: StatisticsReport, target: Path) -> None:
     """Draw every table. The file is replaced atomically; raises IndexdError when it cannot be written."""
     charts = list(_charts(found))
     height = MARGIN_PX + sum(TITLE_PX + ROW_PX * len(chart.bars) + MARGIN_PX for chart in charts)
     page = Image.new("RGB", (WIDTH_PX, max(height, 2 * MARGIN_PX)), BACKGROUND)
     draw, y = ImageDraw.Draw(page), MARGIN_PX
     for chart in charts:
-        y = _draw(draw, chart, y) + MARGIN_PX
-    save_page(page, target, "plot")
+        y = _draw_chart(draw, chart, y) + MARGIN_PX
+    save_png(page, target, "plot")
 
 
-def _charts(found: Statistics) -> list[Chart]:
+def _charts(found: StatisticsReport) -> list[Chart]:
     charts = [
         Chart(
             f"Pictures by {table.key}",
-            [Bar(row.value, row.pictures, f"{row.pictures} ({row.share:.1%})") for row in table.rows[:MOST_ROWS]],
+            [Bar(row.value, row.pictures, f"{row.pictures} ({row.share:.1%})") for row in table.rows[:MAX_ROWS]],
         )
         for table in found.tables
     ]
     if found.five_stars:
-        bars = [_five_star_bar(row) for row in found.five_stars[: 2 * MOST_ROWS]]
+        bars = [_five_star_bar(row) for row in found.five_stars[: 2 * MAX_ROWS]]
         charts.append(Chart("Share of five stars, with its 95 % interval", bars))
-    terms = [*found.terms_for[: MOST_ROWS // 2], *reversed(found.terms_against[: MOST_ROWS // 2])]
+    terms = [*found.terms_for[: MAX_ROWS // 2], *reversed(found.terms_against[: MAX_ROWS // 2])]
     charts.append(Chart("Prompt terms: with five stars to the right, with fewer to the left (z)", _term_bars(terms)))
     return [chart for chart in charts if chart.bars]
 
@@ -77,11 +77,11 @@ def _five_star_bar(row: FiveStarRow) -> Bar:
     return Bar(f"{row.key} {row.value}", row.share, number, VERDICTS[row.verdict], row.low, row.high)
 
 
-def _term_bars(terms: Sequence[TermRow]) -> list[Bar]:
+def _term_bars(terms: Sequence[PromptTermRow]) -> list[Bar]:
     return [Bar(row.term, row.z, f"{row.z:+.1f}", GREEN if row.z > 0 else RED) for row in terms]
 
 
-def _draw(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
+def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
     """Draw one chart from `top` on; where it ends."""
     font, title_font = ImageFont.load_default(13), ImageFont.load_default(17)
     draw.text((MARGIN_PX, top), chart.title, INK, title_font)
@@ -96,7 +96,7 @@ def _draw(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
     y = top + TITLE_PX
     draw.line((x(0), y - 4, x(0), y + ROW_PX * len(chart.bars)), fill=LINE)
     for bar in chart.bars:
-        label = _cut(bar.label, LABEL_PX - 14, draw, font)
+        label = _truncate(bar.label, LABEL_PX - 14, draw, font)
         draw.text((left - 10 - draw.textlength(label, font), y + 2), label, INK, font)
         draw.rectangle((min(x(0), x(bar.value)), y + 3, max(x(0), x(bar.value)), y + ROW_PX - 5), fill=bar.colour)
         if bar.low is not None and bar.high is not None:
@@ -109,7 +109,7 @@ def _draw(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
     return y
 
 
-def _cut(text: str, width: float, draw: ImageDraw.ImageDraw, font: Font) -> str:
+def _truncate(text: str, width: float, draw: ImageDraw.ImageDraw, font: Font) -> str:
     # What a font has no glyph for is drawn as a box; a line break would run into the next row.
     flat = " ".join(text.split())
     if draw.textlength(flat, font) <= width:

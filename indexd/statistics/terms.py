@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-MOST_PRIOR_TERMS = 500.0
+MAX_PRIOR_TERMS = 500.0
 """The weight of the prior, in terms: as if so many had been seen in each group, spread as they are over all prompts. Less
 where a group has less, so that the prior never outweighs what was seen."""
-LEAST_PICTURES = 3
+MIN_PROMPTS = 3
 """A term in fewer prompts is not listed."""
-LONGEST_TERM_WORDS = 3
-LONGEST_PROMPT = 20_000
+MAX_TERM_WORDS = 3
+MAX_PROMPT_CHARACTERS = 20_000
 _STOP_WORDS = frozenset(
     re.findall(
         "[a-z]+",
@@ -32,12 +32,12 @@ _STOP_WORDS = frozenset(
 _EXTRA_NETWORK = re.compile(r"<[^<>]{0,200}>")
 _WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=[)\]}])")
 _BRACKETS = re.compile(r"(?<!\\)[()\[\]{}]|\\(?=[()\[\]{}])")
-_CUT = re.compile(r"[,;.|\n]|\bBREAK\b|\bAND\b")
+_SEPARATOR = re.compile(r"[,;.|\n]|\bBREAK\b|\bAND\b")
 _WORD = re.compile(r"[^\W_][\w'-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Odds:
+class TermOdds:
     """A term in `five` prompts of the one group and `others` of the other. `z` = `log_odds` in standard errors."""
 
     term: str
@@ -47,13 +47,13 @@ class Odds:
     z: float
 
 
-def terms_of(prompt: str) -> Iterator[str]:
+def extract_terms(prompt: str) -> Iterator[str]:
     """The terms of a prompt, each once: phrases between commas without weights and brackets; longer ones as words."""
-    plain = _BRACKETS.sub("", _WEIGHT.sub("", _EXTRA_NETWORK.sub(",", prompt[:LONGEST_PROMPT])))
+    plain = _BRACKETS.sub("", _WEIGHT.sub("", _EXTRA_NETWORK.sub(",", prompt[:MAX_PROMPT_CHARACTERS])))
     found: dict[str, None] = {}
-    for phrase in _CUT.split(plain):
+    for phrase in _SEPARATOR.split(plain):
         words = _WORD.findall(phrase.replace("_", " ").casefold())
-        if len(words) > LONGEST_TERM_WORDS:
+        if len(words) > MAX_TERM_WORDS:
             found.update((word, None) for word in words if word not in _STOP_WORDS and len(word) > 1)
         elif words:
             found[" ".join(words)] = None
@@ -64,11 +64,11 @@ def count_terms(prompts: Iterable[str]) -> Counter[str]:
     """In how many prompts each term stands."""
     counted: Counter[str] = Counter()
     for prompt in prompts:
-        counted.update(terms_of(prompt))
+        counted.update(extract_terms(prompt))
     return counted
 
 
-def log_odds(five: Mapping[str, int], others: Mapping[str, int]) -> list[Odds]:
+def log_odds(five: Mapping[str, int], others: Mapping[str, int]) -> list[TermOdds]:
     """Every term that stands in at least LEAST_PICTURES prompts, the one most at home in `five` first.
 
     With y counts of a term, n of all terms, a = prior · (share of the term in both groups together):
@@ -78,11 +78,11 @@ def log_odds(five: Mapping[str, int], others: Mapping[str, int]) -> list[Odds]:
     in_five, in_others = sum(five.values()), sum(others.values())
     if not in_five or not in_others:
         return []
-    prior_terms = min(MOST_PRIOR_TERMS, in_five, in_others)
+    prior_terms = min(MAX_PRIOR_TERMS, in_five, in_others)
     found = []
     for term in five.keys() | others.keys():
         one, other = five.get(term, 0), others.get(term, 0)
-        if one + other < LEAST_PICTURES:
+        if one + other < MIN_PROMPTS:
             continue
         prior = prior_terms * (one + other) / (in_five + in_others)
         rest_one = in_five + prior_terms - one - prior
@@ -90,5 +90,5 @@ def log_odds(five: Mapping[str, int], others: Mapping[str, int]) -> list[Odds]:
         if rest_one <= 0 or rest_other <= 0:  # the only term there is
             continue
         odds = math.log((one + prior) / rest_one) - math.log((other + prior) / rest_other)
-        found.append(Odds(term, one, other, odds, odds / math.sqrt(1 / (one + prior) + 1 / (other + prior))))
+        found.append(TermOdds(term, one, other, odds, odds / math.sqrt(1 / (one + prior) + 1 / (other + prior))))
     return sorted(found, key=lambda odds: (-odds.z, odds.term))

@@ -19,21 +19,21 @@ import apsw
 import sqlite_vec
 
 from indexd.errors import IndexDamaged, StorageFull, StoreError
-from indexd.store.database import PAGE_BYTES, Connection, sentences, suspicion
+from indexd.store.database import PAGE_BYTES, Connection, suspect_marker, translate_errors
 from indexd.store.migrate import APPLICATION_ID
-from indexd.store.revisions import key_of
-from indexd.store.tables import DERIVED_TABLES, FULLTEXT, counts, ordinary_tables
+from indexd.store.revisions import vector_key
+from indexd.store.tables import DERIVED_TABLES, FULLTEXT_TABLE, non_derived_tables, user_row_counts
 
 # After so many steps of SQLite's machine (some 10 ms) the copy lets others have the disk and the interpreter.
-STEPS_A_SLICE = 50_000
+STEPS_PER_SLICE = 50_000
 PAUSE_SECONDS = 0.002
 
-Watcher = Callable[[str], bool]
+ProgressCallback = Callable[[str], bool]
 """Told what is being done; answers True when it is to be given up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
+class BackupResult:
     """A finished backup: `rows` counts what people entered and the ledger, by table."""
 
     path: Path
@@ -41,13 +41,18 @@ class Backup:
     rows: dict[str, int]
 
 
-class Stopped(StoreError):
+class BackupStopped(StoreError):
     """The backup was given up because the program stops."""
 
 
 def write_backup(
-    index: Path, target: Path, *, on_step: Watcher = lambda _: False, vfs: str | None = None, replace: bool = False
-) -> Backup:
+    index: Path,
+    target: Path,
+    *,
+    on_step: ProgressCallback = lambda _: False,
+    vfs: str | None = None,
+    replace: bool = False,
+) -> BackupResult:
     """Write the backup of `index` to `target`, verify it, and only then give it its name.
 
     Raises StoreError when `target` is there already (unless `replace`), IndexDamaged when the index cannot be read,
@@ -63,20 +68,24 @@ def write_backup(
     except OSError as error:
         raise StoreError(f"cannot write the backup {target}: {error.strerror or error}") from None
     try:
-        rows = _copy(index, unfinished, on_step, vfs)
-        verify(unfinished, rows, on_step)
-        _finish(unfinished, target)
+        rows = _copy_index(index, unfinished, on_step, vfs)
+        verify_backup(unfinished, rows, on_step)
+        _publish(unfinished, target)
     except BaseException:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise
-    return Backup(target, target.stat().st_size, rows)
+    return BackupResult(target, target.stat().st_size, rows)
 
 
-def verify(path: Path, rows: dict[str, int] | None = None, on_step: Watcher = lambda _: False) -> None:
+def verify_backup(path: Path, rows: dict[str, int] | None = None, on_step: ProgressCallback = lambda _: False) -> None:
     """Read a backup whole. Raises StoreError when it is damaged, no index, or (with `rows`) not what was copied."""
     try:
-        with sentences(path), closing(open_still(path)) as connection, in_slices(connection, on_step):
+        with (
+            translate_errors(path),
+            closing(open_immutable(path)) as connection,
+            yielding_periodically(connection, on_step),
+        ):
             on_step("verifying")
             if connection.pragma("application_id") != APPLICATION_ID:
                 raise StoreError(f"{path} is no index of indexd")
@@ -86,24 +95,24 @@ def verify(path: Path, rows: dict[str, int] | None = None, on_step: Watcher = la
             orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
             if orphans:
                 raise StoreError(f"{path} is damaged: {len(orphans)} rows of {orphans[0][0]} and others point nowhere")
-            if rows is not None and counts(cast("Connection", connection)) != rows:
+            if rows is not None and user_row_counts(cast("Connection", connection)) != rows:
                 raise StoreError(f"{path} does not hold what was copied into it")
     except IndexDamaged as error:
         raise StoreError(f"{path} is damaged or is no index ({error.__cause__ or error})") from None
 
 
-def open_still(path: Path) -> apsw.Connection:
+def open_immutable(path: Path) -> apsw.Connection:
     """A read-only connection to a file that nobody writes: it needs no lock, and leaves nothing beside the file."""
     if not path.is_file():
         raise StoreError(f"there is no file {path}")
     connection = apsw.Connection(
         f"{path.absolute().as_uri()}?mode=ro&immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     )
-    load_vectors(connection)
+    load_vector_extension(connection)
     return connection
 
 
-def load_vectors(connection: apsw.Connection) -> None:
+def load_vector_extension(connection: apsw.Connection) -> None:
     """Let the connection know the tables of codes."""
     connection.enable_load_extension(True)
     connection.load_extension(sqlite_vec.loadable_path())
@@ -111,41 +120,41 @@ def load_vectors(connection: apsw.Connection) -> None:
 
 
 @contextmanager
-def in_slices(connection: apsw.Connection, on_step: Watcher) -> Iterator[None]:
+def yielding_periodically(connection: apsw.Connection, on_step: ProgressCallback) -> Iterator[None]:
     """Statements pause after every slice, and end with Stopped once `on_step("")` answers True."""
 
     def pause() -> bool:
         time.sleep(PAUSE_SECONDS)
         return on_step("")
 
-    connection.set_progress_handler(pause, STEPS_A_SLICE)
+    connection.set_progress_handler(pause, STEPS_PER_SLICE)
     try:
         yield
     except apsw.InterruptError:
-        raise Stopped("given up, because the program stops") from None
+        raise BackupStopped("given up, because the program stops") from None
     finally:
         connection.set_progress_handler(None)
 
 
-def _copy(index: Path, unfinished: Path, on_step: Watcher, vfs: str | None) -> dict[str, int]:
+def _copy_index(index: Path, unfinished: Path, on_step: ProgressCallback, vfs: str | None) -> dict[str, int]:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
     # Nobody else knows the unfinished file: without locks it can be written to a network share as well.
-    with sentences(unfinished):
+    with translate_errors(unfinished):
         target = apsw.Connection(f"{unfinished.as_uri()}?nolock=1", flags=flags, vfs=vfs)
-    with closing(target), in_slices(target, on_step):
+    with closing(target), yielding_periodically(target, on_step):
         try:
-            with sentences(unfinished):
+            with translate_errors(unfinished):
                 target.execute(f"PRAGMA main.page_size = {PAGE_BYTES}").fetchall()
                 target.execute("PRAGMA main.journal_mode = OFF").fetchall()
                 target.set_busy_timeout(10_000)
-                load_vectors(target)
+                load_vector_extension(target)
                 target.execute("ATTACH ? AS live", (f"{index.as_uri()}?mode=ro",)).fetchall()
                 target.execute("BEGIN").fetchall()
                 rows = _copy_tables(cast("Connection", target), on_step)
                 target.execute("COMMIT").fetchall()
         except IndexDamaged as error:
             with suppress(OSError):
-                suspicion(index).touch()
+                suspect_marker(index).touch()
             raise IndexDamaged(
                 f"the index {index} is damaged ({error.__cause__}); restart the daemon: it mends it"
             ) from (error.__cause__)
@@ -154,10 +163,10 @@ def _copy(index: Path, unfinished: Path, on_step: Watcher, vfs: str | None) -> d
     return rows
 
 
-def _copy_tables(target: Connection, on_step: Watcher) -> dict[str, int]:
+def _copy_tables(target: Connection, on_step: ProgressCallback) -> dict[str, int]:
     """Everything from `live` to `main`, inside one transaction and so from one snapshot."""
     schema = target.execute("SELECT type, name, tbl_name, sql FROM live.sqlite_schema WHERE sql IS NOT NULL").fetchall()
-    tables = ordinary_tables(target, "live")
+    tables = non_derived_tables(target, "live")
     for table in tables:
         on_step(table.name)
         target.execute(table.sql)
@@ -166,9 +175,9 @@ def _copy_tables(target: Connection, on_step: Watcher) -> dict[str, int]:
     for derived in DERIVED_TABLES:
         target.execute(next(sql for kind, name, _, sql in schema if (kind, name) == ("table", derived)))
     target.execute("INSERT INTO main.work SELECT * FROM live.work")
-    _ask_for_vectors(target)
-    on_step(FULLTEXT)
-    _copy_fulltext(target, {name: sql for _, name, _, sql in schema if name.startswith(FULLTEXT)})
+    _queue_missing_vectors(target)
+    on_step(FULLTEXT_TABLE)
+    _copy_fulltext(target, {name: sql for _, name, _, sql in schema if name.startswith(FULLTEXT_TABLE)})
     on_step("indexes")
     kept = {table.name for table in tables} | set(DERIVED_TABLES)
     for kind, _, of, sql in schema:
@@ -181,13 +190,13 @@ def _copy_tables(target: Connection, on_step: Watcher) -> dict[str, int]:
     for pragma in ("application_id", "user_version"):
         value = target.execute(f"PRAGMA live.{pragma}").fetchall()[0][0]
         target.execute(f"PRAGMA main.{pragma} = {value}").fetchall()
-    return counts(target, "live")
+    return user_row_counts(target, "live")
 
 
-def _ask_for_vectors(target: Connection) -> None:
+def _queue_missing_vectors(target: Connection) -> None:
     """Pictures whose vectors are left out wait for them in the backup."""
     for revision, layer in target.execute("SELECT id, layer FROM live.revision WHERE active").fetchall():
-        of = f"live.embedding_{revision}" if key_of(layer) == "image_id" else "live.region"
+        of = f"live.embedding_{revision}" if vector_key(layer) == "image_id" else "live.region"
         target.execute(
             f"INSERT OR IGNORE INTO main.work (stage, image_id) SELECT DISTINCT ?, image_id FROM {of}",
             (layer,),
@@ -196,20 +205,20 @@ def _ask_for_vectors(target: Connection) -> None:
 
 def _copy_fulltext(target: Connection, parts: dict[str, str]) -> None:
     """The words as they stand in their index: reading its tables is a tenth of the work of indexing every text again."""
-    target.execute(parts.pop(FULLTEXT))
+    target.execute(parts.pop(FULLTEXT_TABLE))
     for name in parts:
         target.execute(f"DELETE FROM main.{name}")
         target.execute(f"INSERT INTO main.{name} SELECT * FROM live.{name}")
 
 
-def _finish(unfinished: Path, target: Path) -> None:
+def _publish(unfinished: Path, target: Path) -> None:
     with unfinished.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, target)
-    sync_folder(target.parent)
+    fsync_folder(target.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Have the names in a folder reach the disk, where the system knows how."""
     if os.name != "posix":
         return

@@ -28,12 +28,12 @@ Codes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 ROTATION_SEED = 20_261_103
-ROUNDS = 3
+ROTATION_ROUNDS = 3
 LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RotationRound:
     """One round on rows of `outer * inner` numbers: `signs` (dim,), `left` (outer, outer), `right` (inner, inner)."""
 
     signs: Floats
@@ -50,7 +50,7 @@ class Turn:
 
 
 @lru_cache(maxsize=16)
-def rotation(seed: int, dim: int) -> tuple[Turn, ...]:
+def rotation_rounds(seed: int, dim: int) -> tuple[RotationRound, ...]:
     """The rounds of a random rotation, the same on every machine for the same seed.
 
     `RandomState` because its stream is frozen for good (NEP 19), which the newer generators' is not.
@@ -58,12 +58,12 @@ def rotation(seed: int, dim: int) -> tuple[Turn, ...]:
     chance = RandomState(seed)
     outer = next(size for size in range(math.isqrt(dim), 0, -1) if dim % size == 0)
     return tuple(
-        Turn(
+        RotationRound(
             chance.choice(np.array([-1.0, 1.0], dtype=np.float32), dim),
-            _orthogonal(chance, outer),
-            _orthogonal(chance, dim // outer),
+            _random_orthogonal(chance, outer),
+            _random_orthogonal(chance, dim // outer),
         )
-        for _ in range(ROUNDS)
+        for _ in range(ROTATION_ROUNDS)
     )
 
 
@@ -72,33 +72,33 @@ def code_bytes(dim: int) -> int:
     return -(-dim // 8) + LENGTH_BYTES
 
 
-def encode(vectors: Floats, mean: Floats | None, seed: int) -> Codes:
+def quantize(vectors: Floats, mean: Floats | None, seed: int) -> Codes:
     """Codes (n, code_bytes) of unit vectors (n, dim): their signs, most significant bit first, and then the length of what
     was turned, float32 little-endian. `mean` (dim,) None = nothing is taken off yet."""
     rest = vectors if mean is None else vectors - mean
     lengths = np.sqrt(np.einsum("ij,ij->i", rest, rest)).astype("<f4")
     return np.concatenate(
-        [np.packbits(turned(rest, seed) > 0, axis=1), lengths.view(np.uint8).reshape(len(rest), LENGTH_BYTES)], axis=1
+        [np.packbits(rotate(rest, seed) > 0, axis=1), lengths.view(np.uint8).reshape(len(rest), LENGTH_BYTES)], axis=1
     )
 
 
-def split(codes: Codes) -> tuple[Codes, Floats]:
+def split_codes(codes: Codes) -> tuple[Codes, Floats]:
     """The bits (n, code_bytes - 4) and the lengths (n,) of codes, each in memory of its own."""
     lengths = np.ascontiguousarray(codes[:, -LENGTH_BYTES:]).view("<f4")[:, 0]
     return np.ascontiguousarray(codes[:, :-LENGTH_BYTES]), lengths.astype(np.float32, copy=False)
 
 
-def turned(rows: Floats, seed: int) -> Floats:
+def rotate(rows: Floats, seed: int) -> Floats:
     """Rows (n, dim) by the random rotation of this seed."""
-    for turn in rotation(seed, rows.shape[1]):
+    for turn in rotation_rounds(seed, rows.shape[1]):
         rows = turn.apply(rows)
     return rows
 
 
-def _orthogonal(chance: RandomState, size: int) -> Floats:
+def _random_orthogonal(random_state: RandomState, size: int) -> Floats:
     """A random orthogonal matrix: QR of a Gaussian one with the signs of R's diagonal fixed, so that it is uniform.
 
     See Mezzadri 2007, https://arxiv.org/abs/math-ph/0609050.
     """
-    q, r = np.linalg.qr(chance.standard_normal((size, size)))
+    q, r = np.linalg.qr(random_state.standard_normal((size, size)))
     return np.ascontiguousarray(q * np.sign(np.diagonal(r)), dtype=np.float32)

@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 
 from indexd.errors import StoreError
 from indexd.store.database import Connection
-from indexd.store.estimate import Aim
+from indexd.store.estimate import QueryCode
 from indexd.store.id_set import IdSet
-from indexd.store.revisions import Coding, Key
+from indexd.store.revisions import Coding, VectorKey
 
 Codes = NDArray[np.uint8]
 Ids = NDArray[np.int64]
 
 # 16 chunks of sqlite-vec hold 16 384 codes: 2 MB a step, which stay in the cache until they are compared. A million codes
 # are read and compared in 90 ms so, 64 chunks at a time in 140.
-CHUNKS_A_SLICE = 16
+CHUNKS_PER_SLICE = 16
 
 # Measured at a million cone-shaped vectors, 1000 wanted: among 32 000 by 512 signs are .995 of the true best 20 of a text;
 # of a picture, all among 2 000.
-LOOKED_AT = 32
-MOST_LOOKED_AT = 32_000
+REFINE_FACTOR = 32
+MAX_REFINED = 32_000
 
 
 @dataclass(frozen=True, slots=True)
-class CodesOf:
+class CodeSetId:
     """Which codes: only those of one revision and one generation may be compared."""
 
     layer: str
@@ -45,26 +45,26 @@ class CodesOf:
 class CodeSlice:
     """Codes (n, code_bytes) of `ids` (images, or regions in the layer of faces). `last_chunk` is where the next slice goes on."""
 
-    of: CodesOf
+    code_set: CodeSetId
     ids: Ids
     codes: Codes
     last_chunk: int
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CandidateLimits:
     """At most the `count` nearest by code: those that may be among the best `sure`, and the nearest `least` (1 or more) in any
     case. All in question when they are no more than `all_up_to`."""
 
-    count: int
-    sure: int
-    least: int
-    all_up_to: int = 0
+    max_candidates: int
+    guaranteed_top_k: int
+    min_candidates: int
+    exhaustive_up_to: int = 0
 
     @property
-    def looked_at(self) -> int:
+    def refine_limit(self) -> int:
         """How many are looked at finely at most, of those that may roughly be among the best."""
-        return max(min(LOOKED_AT * self.count, MOST_LOOKED_AT), 4 * self.count)
+        return max(min(REFINE_FACTOR * self.max_candidates, MAX_REFINED), 4 * self.max_candidates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +83,27 @@ class CodeIndex(Protocol):
     They are called after the commit and before the next write begins, so they must be quick and must not write.
     """
 
-    def find(self, of: CodesOf, aim: Aim, wanted: Wanted, among: IdSet | None) -> Candidates | None:
+    def find(
+        self, code_set: CodeSetId, query: QueryCode, limits: CandidateLimits, allowed_ids: IdSet | None
+    ) -> Candidates | None:
         """The candidates of a question; None where these codes are not at hand: the caller asks the tables instead."""
 
-    def put(self, of: CodesOf, ids: Ids, codes: Codes) -> None:
+    def put(self, code_set: CodeSetId, ids: Ids, codes: Codes) -> None:
         """Codes (n, bytes) of these were written, new or not."""
 
-    def removed(self, key: Key, ids: Ids) -> None:
+    def remove(self, key: VectorKey, ids: Ids) -> None:
         """These images (or regions) have no vector any more, in any layer that is kept by `key`."""
 
-    def changed(self, layer: str) -> None:
+    def invalidate(self, layer: str) -> None:
         """The layer compares other codes from now on: another model revision, or codes written anew."""
 
 
-def codes_of(coding: Coding) -> CodesOf:
+def code_set_id(coding: Coding) -> CodeSetId:
     """What names the codes that questions use."""
-    return CodesOf(coding.revision.layer, coding.revision.id, coding.generation)
+    return CodeSetId(coding.revision.layer, coding.revision.id, coding.generation)
 
 
-def read_slice(connection: Connection, coding: Coding, after_chunk: int) -> CodeSlice | None:
+def read_code_slice(connection: Connection, coding: Coding, after_chunk: int) -> CodeSlice | None:
     """The codes of the chunks after this one, CHUNKS_A_SLICE at most; None after the last.
 
     sqlite-vec's own scan gives a million codes row by row in 5 s; its chunks, read as they lie, take a thirtieth. Their
@@ -111,12 +113,12 @@ def read_slice(connection: Connection, coding: Coding, after_chunk: int) -> Code
     try:
         chunks = connection.execute(
             f"SELECT chunk_id, validity, rowids FROM {table}_chunks WHERE chunk_id > ? ORDER BY chunk_id LIMIT ?",
-            (after_chunk, CHUNKS_A_SLICE),
+            (after_chunk, CHUNKS_PER_SLICE),
         ).fetchall()
         # Not joined: the planner would go through all the chunks for each slice.
         vectors = connection.execute(
             f"SELECT rowid, vectors FROM {table}_vector_chunks00 WHERE rowid > ? ORDER BY rowid LIMIT ?",
-            (after_chunk, CHUNKS_A_SLICE),
+            (after_chunk, CHUNKS_PER_SLICE),
         ).fetchall()
     except apsw.SQLError as error:
         raise StoreError(f"this version of sqlite-vec keeps its codes in another way ({error})") from error
@@ -124,13 +126,13 @@ def read_slice(connection: Connection, coding: Coding, after_chunk: int) -> Code
         raise StoreError("this version of sqlite-vec keeps its codes in another way (chunks without codes)")
     if not chunks:
         return None
-    valid = np.unpackbits(_joined([chunk[1] for chunk in chunks]), bitorder="little").astype(bool)
-    ids = _joined([chunk[2] for chunk in chunks]).view(np.int64)
-    codes = _joined([codes for _, codes in vectors]).reshape(len(valid), -1)
+    valid = np.unpackbits(_concat_bytes([chunk[1] for chunk in chunks]), bitorder="little").astype(bool)
+    ids = _concat_bytes([chunk[2] for chunk in chunks]).view(np.int64)
+    codes = _concat_bytes([codes for _, codes in vectors]).reshape(len(valid), -1)
     if not valid.all():
         ids, codes = ids[valid], codes[valid]
-    return CodeSlice(codes_of(coding), ids, codes, chunks[-1][0])
+    return CodeSlice(code_set_id(coding), ids, codes, chunks[-1][0])
 
 
-def _joined(blobs: list[bytes]) -> Codes:
+def _concat_bytes(blobs: list[bytes]) -> Codes:
     return np.frombuffer(b"".join(blobs), dtype=np.uint8)

@@ -8,29 +8,29 @@ from collections.abc import Callable, Iterable
 
 from indexd.store.database import Connection
 from indexd.store.records import Filter
-from indexd.store.values import plain_text
+from indexd.store.values import utf8_text
 
 Condition = tuple[str, tuple[str | int | float, ...]]
 """SQL on `image`, and what is bound in it."""
-NOTHING: Condition = ("0", ())
+NO_MATCH: Condition = ("0", ())
 
 _MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
-def pattern(value: str) -> Callable[[str], bool]:
+def compile_pattern(value: str) -> Callable[[str], bool]:
     """A test for texts: equal without case, `*` stands for anything."""
     parts = (re.escape(part) for part in value.casefold().split("*"))
     compiled = re.compile(".*".join(parts), re.DOTALL)
     return lambda text: compiled.fullmatch(text.casefold()) is not None
 
 
-def matching(names: Iterable[str], value: str | None, spellings: Callable[[str], Iterable[str]]) -> list[str]:
+def matching_names(names: Iterable[str], value: str | None, spellings: Callable[[str], Iterable[str]]) -> list[str]:
     """Those of the names that fit the pattern `value` in one of their spellings."""
-    matches = pattern(plain_text(value or ""))
+    matches = compile_pattern(utf8_text(value or ""))
     return [name for name in names if any(matches(spelling) for spelling in spellings(name))]
 
 
-def as_is(name: str) -> Iterable[str]:
+def single_spelling(name: str) -> Iterable[str]:
     """A name that is only written as it is."""
     return (name,)
 
@@ -42,7 +42,7 @@ def model_spellings(name: str) -> Iterable[str]:
     return {name, short, bare}
 
 
-def distinct(connection: Connection, table: str, column: str) -> list[str]:
+def distinct_values(connection: Connection, table: str, column: str) -> list[str]:
     """The distinct values of an indexed column: one step in the index for each, instead of a walk over all rows."""
     rows = connection.execute(
         f"""
@@ -60,20 +60,20 @@ def distinct(connection: Connection, table: str, column: str) -> list[str]:
 
 def number_within(column: str, wanted: Filter) -> Condition:
     """A column between the ends of the filter, both included; NOTHING when they are no numbers."""
-    low, high = ends_of(wanted)
+    low, high = range_ends(wanted)
     try:
         ends = [(sign, float(end)) for sign, end in ((">=", low), ("<=", high)) if end is not None]
     except ValueError:
-        return NOTHING
-    return all_of((f"{column} {sign} ?", end) for sign, end in ends)
+        return NO_MATCH
+    return and_clauses((f"{column} {sign} ?", end) for sign, end in ends)
 
 
 def in_list(what: str, names: list[str] | list[int], closing: str = "") -> Condition:
     """`what` is one of these names or ids, `closing` behind it."""
-    return (f"{what} IN (SELECT value FROM json_each(?)){closing}", (json.dumps(names),)) if names else NOTHING
+    return (f"{what} IN (SELECT value FROM json_each(?)){closing}", (json.dumps(names),)) if names else NO_MATCH
 
 
-def listed_by(sql: str) -> str | None:
+def id_subquery(sql: str) -> str | None:
     """The statement whose `image_id` are all that meet a condition, where the condition is nothing but a list of them."""
     start, end = "(image.id IN (", "))"
     if not sql.startswith(f"{start}SELECT image_id FROM ") or not sql.endswith(end):
@@ -87,12 +87,12 @@ def listed_by(sql: str) -> str | None:
     return inner
 
 
-def ends_of(wanted: Filter) -> tuple[str | None, str | None]:
+def range_ends(wanted: Filter) -> tuple[str | None, str | None]:
     """The lower and the upper end, None where it is open."""
     return (wanted.value, wanted.value) if wanted.op == "=" else (wanted.low, wanted.high)
 
 
-def all_of(clauses: Iterable[tuple[str, float]]) -> Condition:
+def and_clauses(clauses: Iterable[tuple[str, float]]) -> Condition:
     """All of these conditions with one value each; NOTHING when there are none."""
     listed = list(clauses)
-    return (" AND ".join(sql for sql, _ in listed), tuple(end for _, end in listed)) if listed else NOTHING
+    return (" AND ".join(sql for sql, _ in listed), tuple(end for _, end in listed)) if listed else NO_MATCH

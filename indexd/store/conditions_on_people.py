@@ -6,49 +6,49 @@ import sys
 import unicodedata
 
 from indexd.store.condition_parts import (
-    NOTHING,
+    NO_MATCH,
     Condition,
-    as_is,
-    distinct,
-    ends_of,
+    compile_pattern,
+    distinct_values,
     in_list,
-    matching,
+    matching_names,
     number_within,
-    pattern,
+    range_ends,
+    single_spelling,
 )
 from indexd.store.database import Connection
 from indexd.store.records import Filter
 from indexd.store.regions import faces_off_since
-from indexd.store.revisions import FACE
-from indexd.store.values import plain_text
+from indexd.store.revisions import FACE_LAYER
+from indexd.store.values import utf8_text
 
 
-def faces(connection: Connection, wanted: Filter) -> Condition:
+def faces_condition(connection: Connection, wanted: Filter) -> Condition:
     """How many faces a picture has. None at all is known only of pictures that were looked at."""
-    low, high = ends_of(wanted)
+    low, high = range_ends(wanted)
     try:
         least, most = int(low or 0), int(high) if high is not None else sys.maxsize
     except ValueError:
-        return NOTHING
+        return NO_MATCH
     counted = "SELECT image_id FROM region WHERE kind = ? GROUP BY image_id HAVING count(*)"
     if least > 0:
-        return f"image.id IN ({counted} BETWEEN ? AND ?)", (FACE, least, most)
-    if connection.execute("SELECT 1 FROM revision WHERE layer = ? AND active", (FACE,)).fetchone() is None:
-        return NOTHING
+        return f"image.id IN ({counted} BETWEEN ? AND ?)", (FACE_LAYER, least, most)
+    if connection.execute("SELECT 1 FROM revision WHERE layer = ? AND active", (FACE_LAYER,)).fetchone() is None:
+        return NO_MATCH
     off_since = faces_off_since(connection)
     looked_at = "image.decode_problem IS NULL AND image.id NOT IN (SELECT image_id FROM work WHERE stage = ?)"
     return (
         f"{looked_at} AND image.id <= ? AND image.id NOT IN ({counted} > ?)",
-        (FACE, sys.maxsize if off_since is None else off_since, FACE, most),
+        (FACE_LAYER, sys.maxsize if off_since is None else off_since, FACE_LAYER, most),
     )
 
 
-def region(connection: Connection, wanted: Filter) -> Condition:
-    kinds = matching(distinct(connection, "region", "kind"), wanted.value, as_is)
+def region_condition(connection: Connection, wanted: Filter) -> Condition:
+    kinds = matching_names(distinct_values(connection, "region", "kind"), wanted.value, single_spelling)
     return in_list("image.id IN (SELECT image_id FROM region WHERE kind", kinds, ")")
 
 
-def character(connection: Connection, wanted: Filter) -> Condition:
+def character_condition(connection: Connection, wanted: Filter) -> Condition:
     """A character by name or number, through its faces; or how many different ones there are in the picture."""
     if wanted.op == "..":
         found, bound = number_within("count(DISTINCT character_id)", wanted)
@@ -61,8 +61,8 @@ def character(connection: Connection, wanted: Filter) -> Condition:
             return f"image.id IN ({grouped} HAVING {found})", bound
         # Pictures with nobody in them are in no group.
         return f"image.id NOT IN ({grouped} HAVING NOT ({found}))", bound
-    value = plain_text(wanted.value or "")
-    matches, number = pattern(unicodedata.normalize("NFC", value)), value.removeprefix("#")
+    value = utf8_text(wanted.value or "")
+    matches, number = compile_pattern(unicodedata.normalize("NFC", value)), value.removeprefix("#")
     named = connection.execute(
         "SELECT id, name FROM character WHERE name IS NOT NULL AND merged_into IS NULL"
     ).fetchall()

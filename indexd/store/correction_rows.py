@@ -12,11 +12,11 @@ from indexd.store.database import Connection
 from indexd.store.values import ids_json
 
 _AMONG = "(SELECT value FROM json_each(?))"
-SETTABLE = ("name", "name_key", "hidden", "threshold", "kept", "merged_into")
+CHARACTER_COLUMNS = ("name", "name_key", "hidden", "threshold", "kept", "merged_into")
 
 
 @dataclass(slots=True)
-class Before:
+class CorrectionSnapshot:
     """Rows as they were. `characters`: by id the columns SETTABLE; by region `members` (character, source; None = nobody's)
     and `words` (character, word, time); `apart` every pair of these characters; `made`: new character -> who gets its faces
     when it is undone (None = nobody)."""
@@ -27,21 +27,23 @@ class Before:
     apart: list[list[int]] = field(default_factory=list)
     made: dict[str, int | None] = field(default_factory=dict)
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         """As JSON."""
         return json.dumps(asdict(self))
 
-    def meets(self, other: Before) -> bool:
+    def overlaps(self, other: CorrectionSnapshot) -> bool:
         """Whether both touched a character or a face."""
         mine, theirs = {*self.characters, *self.made}, {*other.characters, *other.made}
         return bool(mine & theirs or self.members.keys() & other.members.keys())
 
 
-def characters_before(connection: Connection, ids: Collection[int]) -> Before:
+def snapshot_characters(connection: Connection, ids: Collection[int]) -> CorrectionSnapshot:
     """These characters as they are. Raises NothingFound for one that is none, UsageError for one that was merged away."""
-    before = Before()
+    before = CorrectionSnapshot()
     for one in ids:
-        row = connection.execute(f"SELECT {', '.join(SETTABLE)} FROM character WHERE id = ?", (one,)).fetchone()
+        row = connection.execute(
+            f"SELECT {', '.join(CHARACTER_COLUMNS)} FROM character WHERE id = ?", (one,)
+        ).fetchone()
         if row is None:
             raise NothingFound(f"there is no character {one}; `indexd characters list` shows them")
         if row[-1] is not None:
@@ -57,7 +59,7 @@ def characters_before(connection: Connection, ids: Collection[int]) -> Before:
     return before
 
 
-def faces_before(connection: Connection, before: Before, regions: Collection[int]) -> None:
+def snapshot_faces(connection: Connection, before: CorrectionSnapshot, regions: Collection[int]) -> None:
     """Note these faces as they are."""
     wanted = ids_json(regions)
     before.members = {str(one): None for one in regions}
@@ -71,7 +73,7 @@ def faces_before(connection: Connection, before: Before, regions: Collection[int
         before.words.setdefault(str(region), []).append([character, word, at])
 
 
-def regions_of(connection: Connection, characters: Collection[int]) -> list[int]:
+def regions_of_characters(connection: Connection, characters: Collection[int]) -> list[int]:
     """The faces that are these characters', and those of which something was said in their regard."""
     wanted = ids_json(characters)
     rows = connection.execute(
@@ -82,14 +84,14 @@ def regions_of(connection: Connection, characters: Collection[int]) -> list[int]
     return [region for (region,) in rows]
 
 
-def set_columns(connection: Connection, character_id: int, columns: Mapping[str, Any]) -> None:
+def update_character(connection: Connection, character_id: int, columns: Mapping[str, Any]) -> None:
     """Write some of SETTABLE."""
-    assignments = ", ".join(f"{name} = ?" for name in SETTABLE if name in columns)
-    values = tuple(columns[name] for name in SETTABLE if name in columns)
+    assignments = ", ".join(f"{name} = ?" for name in CHARACTER_COLUMNS if name in columns)
+    values = tuple(columns[name] for name in CHARACTER_COLUMNS if name in columns)
     connection.execute(f"UPDATE character SET {assignments} WHERE id = ?", (*values, character_id))
 
 
-def chosen(connection: Connection, number: int | None) -> tuple[Any, ...]:
+def find_undoable(connection: Connection, number: int | None) -> tuple[Any, ...]:
     """The correction to be undone: (id, at, kind, text, before)."""
     columns = "id, at, kind, text, before, undone_at"
     if number is None:
@@ -109,24 +111,24 @@ def chosen(connection: Connection, number: int | None) -> tuple[Any, ...]:
     return tuple(row[:5])
 
 
-def refuse_if_built_upon(connection: Connection, number: int, before: Before) -> None:
+def refuse_if_later_overlaps(connection: Connection, number: int, before: CorrectionSnapshot) -> None:
     """Raise UsageError where a later correction touched the same characters or faces."""
     later = connection.execute(
         "SELECT id, text, before FROM correction WHERE id > ? AND undone_at IS NULL ORDER BY id DESC", (number,)
     )
     for other, text, its in later.fetchall():
-        if before.meets(Before(**json.loads(its))):
+        if before.overlaps(CorrectionSnapshot(**json.loads(its))):
             raise UsageError(f"a later correction stands on it; undo {other} first ({text})")
 
 
-def restore(connection: Connection, before: Before) -> set[int]:
+def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[int]:
     """Put everything back; the characters that have other faces now. Faces that are no more are passed over."""
     touched = {int(one) for one in before.characters} | {int(one) for one in before.made}
     for one in before.characters:
         # Names first out of the way: the one that is given back may still be another's here.
         connection.execute("UPDATE character SET name_key = NULL WHERE id = ?", (int(one),))
     for one, columns in before.characters.items():
-        set_columns(connection, int(one), dict(zip(SETTABLE, columns, strict=True)))
+        update_character(connection, int(one), dict(zip(CHARACTER_COLUMNS, columns, strict=True)))
     there = {
         str(region)
         for (region,) in connection.execute(
@@ -153,7 +155,7 @@ def restore(connection: Connection, before: Before) -> set[int]:
         else:
             connection.execute("UPDATE membership SET character_id = ? WHERE character_id = ?", (heir, int(made)))
         connection.execute("DELETE FROM face_word WHERE character_id = ?", (int(made),))
-        set_columns(connection, int(made), {"kept": 0, "name": None, "name_key": None, "merged_into": heir})
+        update_character(connection, int(made), {"kept": 0, "name": None, "name_key": None, "merged_into": heir})
     mine = ids_json(touched)
     connection.execute(f"DELETE FROM character_apart WHERE one_id IN {_AMONG} AND other_id IN {_AMONG}", (mine, mine))
     connection.executemany("INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)", before.apart)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import apsw
 
-from indexd.store.backup import Watcher, load_vectors
-from indexd.store.database import sentences, suspicion
+from indexd.store.backup import ProgressCallback, load_vector_extension
+from indexd.store.database import suspect_marker, translate_errors
 from indexd.store.migrate import APPLICATION_ID
 
-_MAGIC = b"SQLite format 3\0"
+_SQLITE_MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
 _SCHEMA_TEXT = b"CREATE TABLE raw_chunk"
 _SCHEMA_BYTES = 1 << 18
 _ZEROED_BYTES = 4096
 
 
-def find_damage(index: Path, *, has_backups: bool, on_step: Watcher = lambda _: False) -> str | None:
+def find_damage(index: Path, *, has_backups: bool, on_step: ProgressCallback = lambda _: False) -> str | None:
     """What is wrong with the index, or None. Nobody else may have it open for writing.
 
     A quick look: the header, whether the file is as long as it says, and both ends of every table. Where an earlier
@@ -30,33 +30,37 @@ def find_damage(index: Path, *, has_backups: bool, on_step: Watcher = lambda _: 
         return None
     if index.stat().st_size == 0:
         return "the file is empty" if has_backups else None
-    if not _was_ours(index):
+    if not _is_or_was_index(index):
         return "the file is empty" if has_backups and _is_empty(index) else None
     try:
-        with _sentences_but_damage(index), closing(_opened(index)) as connection:
-            return _shortened(connection, index) or _unreadable(connection) or _whole(connection, index, on_step)
+        with _translate_errors_except_damage(index), closing(_open_for_checking(index)) as connection:
+            return (
+                _check_length(connection, index)
+                or _check_tables(connection)
+                or _check_all_pages(connection, index, on_step)
+            )
     except (apsw.CorruptError, apsw.NotADBError) as error:
         return str(error)
 
 
 @contextmanager
-def _sentences_but_damage(index: Path) -> Iterator[None]:
+def _translate_errors_except_damage(index: Path) -> Iterator[None]:
     """Like `sentences`, but damage passes as SQLite's own error."""
     try:
         yield
     except (apsw.CorruptError, apsw.NotADBError):
         raise
     except apsw.Error:
-        with sentences(index):
+        with translate_errors(index):
             raise
 
 
-def _was_ours(index: Path) -> bool:
+def _is_or_was_index(index: Path) -> bool:
     """Whether the file is, or was before its header was lost, an index of this program and not anything else."""
     with index.open("rb") as file:
         head = file.read(_SCHEMA_BYTES)
     application = int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
-    if head.startswith(_MAGIC) and application == APPLICATION_ID:
+    if head.startswith(_SQLITE_MAGIC) and application == APPLICATION_ID:
         return True
     return _SCHEMA_TEXT in head or not any(head[:_ZEROED_BYTES])
 
@@ -64,20 +68,20 @@ def _was_ours(index: Path) -> bool:
 def _is_empty(index: Path) -> bool:
     """Whether the file is an SQLite file without any table: what is left of a young index whose log was deleted."""
     try:
-        with closing(_opened(index)) as connection:
+        with closing(_open_for_checking(index)) as connection:
             return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
     except apsw.Error:
         return False
 
 
-def _opened(index: Path) -> apsw.Connection:
+def _open_for_checking(index: Path) -> apsw.Connection:
     connection = apsw.Connection(str(index), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(2000)
-    load_vectors(connection)
+    load_vector_extension(connection)
     return connection
 
 
-def _shortened(connection: apsw.Connection, index: Path) -> str | None:
+def _check_length(connection: apsw.Connection, index: Path) -> str | None:
     """Compare the length of the file with what its header says, once the log is written back into it."""
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
     if busy:
@@ -88,7 +92,7 @@ def _shortened(connection: apsw.Connection, index: Path) -> str | None:
     return f"the file has {size} bytes of {expected}" if size < expected else None
 
 
-def _unreadable(connection: apsw.Connection) -> str | None:
+def _check_tables(connection: apsw.Connection) -> str | None:
     """Read the first and the last row of every table: that walks each tree from its root."""
     rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND rootpage > 0").fetchall()
     if connection.pragma("application_id") != APPLICATION_ID:
@@ -100,12 +104,12 @@ def _unreadable(connection: apsw.Connection) -> str | None:
     return None
 
 
-def _whole(connection: apsw.Connection, index: Path, on_step: Watcher) -> str | None:
-    if not suspicion(index).exists():
+def _check_all_pages(connection: apsw.Connection, index: Path, on_step: ProgressCallback) -> str | None:
+    if not suspect_marker(index).exists():
         return None
     on_step("reading every page, because an earlier process met damage")
     found = [str(text) for (text,) in connection.execute("PRAGMA integrity_check(3)").fetchall()]
     if found != ["ok"]:
         return "; ".join(found)
-    suspicion(index).unlink(missing_ok=True)
+    suspect_marker(index).unlink(missing_ok=True)
     return None

@@ -18,16 +18,16 @@ from indexd.errors import IndexDamaged, StorageFull, StoreError, StoreUnavailabl
 BUSY_TIMEOUT_MS = 10_000
 # Half-precision vectors of 1024 numbers are 2 KiB: pages of 4 KiB hold one and waste the rest, these hold seven.
 PAGE_BYTES = 16_384
-WAL_LEFT_BYTES = 64 << 20
+WAL_SIZE_LIMIT_BYTES = 64 << 20
 # Four times that saves a picture 0.8 reads of a page (a library of 100 000; some 10 us), and takes an hour of new pictures to fill.
 WRITER_CACHE_KIB = 4_096
 READER_CACHE_KIB = 4_096
 
-_DURABLE = "PRAGMA synchronous = FULL"
-_DERIVABLE = "PRAGMA synchronous = NORMAL"
+_SYNC_FULL = "PRAGMA synchronous = FULL"
+_SYNC_NORMAL = "PRAGMA synchronous = NORMAL"
 
 
-class Rows(Protocol):
+class QueryRows(Protocol):
     """The rows of a query, each a tuple of the columns asked for."""
 
     def __iter__(self) -> Iterator[Any]: ...
@@ -38,8 +38,8 @@ class Rows(Protocol):
 class Connection(Protocol):
     """What a transaction may do: the part of `apsw.Connection` that the table families use."""
 
-    def execute(self, statements: str, bindings: Sequence[Any] = ()) -> Rows: ...
-    def executemany(self, statements: str, bindings: Iterable[Sequence[Any]]) -> Rows: ...
+    def execute(self, statements: str, bindings: Sequence[Any] = ()) -> QueryRows: ...
+    def executemany(self, statements: str, bindings: Iterable[Sequence[Any]]) -> QueryRows: ...
     def changes(self) -> int: ...
     def last_insert_rowid(self) -> int: ...
     def pragma(self, name: str, value: str | int | None = None) -> Any: ...
@@ -60,11 +60,11 @@ class Database:
         self._readers_lock = threading.Lock()
         self._readers: list[apsw.Connection] = []
         self._closed = False
-        self._durable = False
+        self._is_sync_full = False
         # Set once the file is known to be an index: beside somebody's diary no mark is left.
         self.is_index = False
         self.on_damage: Callable[[IndexDamaged], None] | None = None
-        with sentences(path):
+        with translate_errors(path):
             self._writer = self._connect(writing=not read_only)
 
     def _connect(self, *, writing: bool) -> apsw.Connection:
@@ -83,9 +83,9 @@ class Database:
         connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB if writing else READER_CACHE_KIB}").fetchall()
         connection.execute("PRAGMA temp_store = MEMORY").fetchall()
         if writing:
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_LEFT_BYTES}").fetchall()
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_SIZE_LIMIT_BYTES}").fetchall()
             connection.execute("PRAGMA foreign_keys = ON").fetchall()
-            connection.execute(_DERIVABLE).fetchall()
+            connection.execute(_SYNC_NORMAL).fetchall()
         return connection
 
     @contextmanager
@@ -97,11 +97,11 @@ class Database:
         """
         if self.read_only:
             raise StoreError(f"the index {self.path} was opened for reading only")
-        with self._write_lock, self._watched():
+        with self._write_lock, self._reporting_damage():
             connection = self._open_writer()
-            if durable != self._durable:
-                connection.execute(_DURABLE if durable else _DERIVABLE).fetchall()
-                self._durable = durable
+            if durable != self._is_sync_full:
+                connection.execute(_SYNC_FULL if durable else _SYNC_NORMAL).fetchall()
+                self._is_sync_full = durable
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield cast("Connection", connection)
@@ -115,14 +115,14 @@ class Database:
     @contextmanager
     def outside_transaction(self) -> Iterator[Connection]:
         """The writer's connection with its lock held and no transaction begun (VACUUM INTO, journal mode)."""
-        with self._write_lock, self._watched():
+        with self._write_lock, self._reporting_damage():
             yield cast("Connection", self._open_writer())
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One snapshot for reading. Keep the block short: an open snapshot stops the WAL from being reused."""
-        with self._watched():
-            connection = self._take_reader()
+        with self._reporting_damage():
+            connection = self._acquire_reader()
             try:
                 connection.execute("BEGIN")
                 try:
@@ -133,18 +133,18 @@ class Database:
             except BaseException:
                 connection.close(True)
                 raise
-            self._keep_reader(connection)
+            self._release_reader(connection)
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _reporting_damage(self) -> Iterator[None]:
         """Damage leaves a mark beside the file, for which the next start reads the whole index, and is told at once."""
         try:
-            with sentences(self.path):
+            with translate_errors(self.path):
                 yield
         except IndexDamaged as error:
             if self.is_index:
                 with suppress(OSError):
-                    suspicion(self.path).touch()
+                    suspect_marker(self.path).touch()
             if self.on_damage is not None:
                 self.on_damage(error)
             raise
@@ -154,28 +154,28 @@ class Database:
             raise StoreError(f"the index {self.path} is closed")
         return self._writer
 
-    def _take_reader(self) -> apsw.Connection:
+    def _acquire_reader(self) -> apsw.Connection:
         with self._readers_lock:
             self._open_writer()
             if self._readers:
                 return self._readers.pop()
         return self._connect(writing=False)
 
-    def _keep_reader(self, connection: apsw.Connection) -> None:
+    def _release_reader(self, connection: apsw.Connection) -> None:
         with self._readers_lock:
             if not self._closed:
                 self._readers.append(connection)
                 return
         connection.close()
 
-    def give_back(self) -> None:
+    def release_memory(self) -> None:
         """Let go of the pages that readers at rest have kept; what is needed of them is read again in a millisecond.
 
         The writer keeps its own: it needs them for the next picture.
         """
         with self._readers_lock:
             count = len(self._readers)
-        with sentences(self.path):
+        with translate_errors(self.path):
             for _ in range(count):
                 # One at a time: whoever found none here meanwhile would open another, and every one that is opened stays.
                 with self._readers_lock:
@@ -183,7 +183,7 @@ class Database:
                         return
                     reader = self._readers.pop(0)
                 reader.execute("PRAGMA shrink_memory").fetchall()
-                self._keep_reader(reader)
+                self._release_reader(reader)
 
     def close(self) -> None:
         """Close every connection. A reader still at work in another thread closes its own when it is done."""
@@ -196,10 +196,10 @@ class Database:
             reader.close()
         with self._write_lock:
             if not self.read_only:
-                self._tidy()
+                self._optimize()
             self._writer.close()
 
-    def _tidy(self) -> None:
+    def _optimize(self) -> None:
         """Refresh the planner's statistics where they are stale; a full or busy disk only means that they stay so."""
         try:
             self._writer.set_busy_timeout(0)
@@ -209,12 +209,12 @@ class Database:
             return
 
 
-def suspicion(path: Path) -> Path:
+def suspect_marker(path: Path) -> Path:
     """The mark of an index in which damage was met."""
     return path.with_name(f"{path.name}.suspect")
 
 
-def _has_no_room(folder: Path) -> bool:
+def _is_disk_full(folder: Path) -> bool:
     """Whether the disk is full; or out of inodes, of which some file systems have no end (and say 0 of 0)."""
     try:
         if shutil.disk_usage(folder).free < 4 * PAGE_BYTES:
@@ -226,14 +226,14 @@ def _has_no_room(folder: Path) -> bool:
 
 
 @contextmanager
-def sentences(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into StoreError with what happened and what to do; a bug (SQLError) stays a bug."""
     try:
         yield
     except (apsw.FullError, apsw.IOError, apsw.CantOpenError) as error:
         # Where the file that readers and writers share finds no room, SQLite speaks of an input/output error, and of one
         # that it cannot open where no file can be made.
-        if not isinstance(error, apsw.FullError) and not _has_no_room(path.parent):
+        if not isinstance(error, apsw.FullError) and not _is_disk_full(path.parent):
             if isinstance(error, apsw.CantOpenError):
                 raise StoreUnavailable(f"cannot open the index {path}: {error}") from error
             raise StoreUnavailable(f"cannot read or write the index {path}: {error}; check the disk") from error

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from indexd.images.facts import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
 from indexd.store.database import Connection
 from indexd.store.parts import (
-    CHARACTERS,
+    CHARACTER_PROMPTS,
     CONTROLS,
     DETAILERS,
-    INVERSIONS,
-    PASSES,
     REFINEMENT,
     RESOURCES,
-    Part,
+    SAMPLER_PASSES,
+    TEXTUAL_INVERSIONS,
+    ChildTable,
     Row,
 )
 
-_COLUMNS = ("source", "raw_prompt", "gen_width", "gen_height", "clip_skip", "vae")
+_DETAIL_COLUMNS = ("source", "raw_prompt", "gen_width", "gen_height", "clip_skip", "vae")
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
+class ImageDetails:
     """The fields of Metadata of the same names, as they are stored."""
 
     source: str | None
@@ -48,26 +48,26 @@ class Details:
     detailers: tuple[DetailerUse, ...]
 
 
-def details_of(connection: Connection, image_id: int) -> Details | None:
+def read_details(connection: Connection, image_id: int) -> ImageDetails | None:
     """The details of one picture; None when there is no such picture."""
     row = connection.execute(
-        f"SELECT {', '.join(_COLUMNS)} FROM image JOIN image_text ON image_text.image_id = image.id WHERE image.id = ?",
+        f"SELECT {', '.join(_DETAIL_COLUMNS)} FROM image JOIN image_text ON image_text.image_id = image.id WHERE image.id = ?",
         (image_id,),
     ).fetchone()
     if row is None:
         return None
 
-    def rows(part: Part) -> list[Row]:
+    def rows(part: ChildTable) -> list[Row]:
         return part.read(connection, [image_id]).get(image_id, [])
 
     refinement = next(iter(rows(REFINEMENT)), (None,) * len(REFINEMENT.columns))
-    columns = dict(zip((*_COLUMNS, *REFINEMENT.columns), (*row, *refinement), strict=True))
-    return Details(
+    columns = dict(zip((*_DETAIL_COLUMNS, *REFINEMENT.columns), (*row, *refinement), strict=True))
+    return ImageDetails(
         **columns,
-        passes=tuple(SamplerPass(*values) for values in rows(PASSES)),
+        passes=tuple(SamplerPass(*values) for values in rows(SAMPLER_PASSES)),
         controls=tuple(ControlUse(*values) for values in rows(CONTROLS)),
-        embeddings=tuple(EmbeddingUse(*values) for values in rows(INVERSIONS)),
-        characters=tuple(CharacterPrompt(*values) for values in rows(CHARACTERS)),
+        embeddings=tuple(EmbeddingUse(*values) for values in rows(TEXTUAL_INVERSIONS)),
+        characters=tuple(CharacterPrompt(*values) for values in rows(CHARACTER_PROMPTS)),
         resources=tuple(ResourceUse(*values) for values in rows(RESOURCES)),
         detailers=tuple(DetailerUse(*values) for values in rows(DETAILERS)),
     )

@@ -10,21 +10,23 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.coarse import encode
+from indexd.store.coarse import quantize
 from indexd.store.database import Connection
-from indexd.store.revisions import Coding, Key, coding_of
+from indexd.store.revisions import Coding, VectorKey, get_coding
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 SAMPLE_SEED = 1
 # Numbers, 256 KB as float32: they stay in the cache while they are put together.
-WIDENED_AT_ONCE = 1 << 16
+WIDEN_BATCH = 1 << 16
 
 
-def fetch(connection: Connection, coding: Coding, ids: Collection[int] | Ids | None) -> tuple[list[int], Floats]:
+def read_vectors(connection: Connection, coding: Coding, ids: Collection[int] | Ids | None) -> tuple[list[int], Floats]:
     """Ids and vectors, float32 (n, dim), of those of `ids` that have one; None = all."""
     if ids is None:
-        return _split(coding, connection.execute(f"SELECT {coding.key}, vector FROM {coding.vectors_table}").fetchall())
+        return _to_arrays(
+            coding, connection.execute(f"SELECT {coding.key}, vector FROM {coding.vectors_table}").fetchall()
+        )
     # As one row: for each row the interpreter is given up and taken back, which beside a busy writer takes up to half a
     # millisecond every time. group_concat adds the bytes of a blob as they are.
     found, vectors = (
@@ -37,23 +39,23 @@ def fetch(connection: Connection, coding: Coding, ids: Collection[int] | Ids | N
         else (None, None)
     )
     there = [int(one) for one in found.split(",")] if found else []
-    return there, widened(vectors or b"").reshape(len(there), coding.revision.dim)
+    return there, half_to_float32(vectors or b"").reshape(len(there), coding.revision.dim)
 
 
-def fetch_slice(connection: Connection, coding: Coding, after: int, limit: int) -> tuple[list[int], Floats]:
+def read_vector_slice(connection: Connection, coding: Coding, after: int, limit: int) -> tuple[list[int], Floats]:
     """The next `limit` ids above `after`, in order, and their vectors."""
     rows = connection.execute(
         f"SELECT {coding.key}, vector FROM {coding.vectors_table} WHERE {coding.key} > ? ORDER BY {coding.key} LIMIT ?",
         (after, limit),
     ).fetchall()
-    return _split(coding, rows)
+    return _to_arrays(coding, rows)
 
 
-def sample(connection: Connection, coding: Coding, n: int) -> Floats:
+def sample_vectors(connection: Connection, coding: Coding, n: int) -> Floats:
     """At most `n` vectors, float32 (m, dim), spread over all ids, the same for the same rows."""
     table, key = coding.vectors_table, coding.key
-    if at_most(connection, coding, n):
-        return fetch(connection, coding, None)[1]
+    if has_at_most(connection, coding, n):
+        return read_vectors(connection, coding, None)[1]
     first, last = connection.execute(
         f"SELECT (SELECT min({key}) FROM {table}), (SELECT max({key}) FROM {table})"
     ).fetchall()[0]
@@ -66,10 +68,10 @@ def sample(connection: Connection, coding: Coding, n: int) -> Floats:
             (chance.randint(first, last),),
         ).fetchall()[0]
         found[one] = vector
-    return _split(coding, list(found.items()))[1]
+    return _to_arrays(coding, list(found.items()))[1]
 
 
-def at_most(connection: Connection, coding: Coding, count: int) -> bool:
+def has_at_most(connection: Connection, coding: Coding, count: int) -> bool:
     """Whether the revision has no more than `count` vectors."""
     # Counting all rows would read the whole table: one row is 2 KB.
     rows = connection.execute(f"SELECT 1 FROM {coding.vectors_table} LIMIT ?", (count + 1,)).fetchall()
@@ -77,7 +79,7 @@ def at_most(connection: Connection, coding: Coding, count: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class VectorRows:
     """Vectors ready to be written: `codes` (n, bytes) as `coding` makes them, `blobs` in half precision."""
 
     coding: Coding
@@ -86,29 +88,31 @@ class Encoded:
     codes: NDArray[np.uint8]
 
 
-def encoded(coding: Coding, vectors: Floats) -> Encoded:
+def prepare_rows(coding: Coding, vectors: Floats) -> VectorRows:
     """Unit vectors (n, dim) with their codes; the costly part of writing them, done before the transaction."""
     blobs = [row.tobytes() for row in vectors.astype(np.float16)]
-    return Encoded(coding, vectors, blobs, encode(vectors, coding.mean, coding.rotation_seed))
+    return VectorRows(coding, vectors, blobs, quantize(vectors, coding.mean, coding.rotation_seed))
 
 
-def write(connection: Connection, ids: Sequence[int], rows: Encoded) -> tuple[Coding, NDArray[np.uint8]]:
+def write_rows(connection: Connection, ids: Sequence[int], rows: VectorRows) -> tuple[Coding, NDArray[np.uint8]]:
     """Store vectors and codes, new or not; the coding as it is by now, and the codes that it compares."""
-    now, codes = coding_of(connection, rows.coding.revision.id), rows.codes
+    now, codes = get_coding(connection, rows.coding.revision.id), rows.codes
     if now.generation != rows.coding.generation:
-        codes = encode(rows.vectors, now.mean, now.rotation_seed)
+        codes = quantize(rows.vectors, now.mean, now.rotation_seed)
     connection.executemany(
         f"INSERT OR REPLACE INTO {now.vectors_table} ({now.key}, vector) VALUES (?, ?)",
         zip(ids, rows.blobs, strict=True),
     )
     replace_codes(connection, now.codes_table, now.key, ids, codes)
     if now.next_mean is not None:
-        next_codes = encode(rows.vectors, now.next_mean, now.rotation_seed)
+        next_codes = quantize(rows.vectors, now.next_mean, now.rotation_seed)
         replace_codes(connection, now.next_codes_table, now.key, ids, next_codes)
     return now, codes
 
 
-def replace_codes(connection: Connection, table: str, key: Key, ids: Sequence[int], codes: NDArray[np.uint8]) -> None:
+def replace_codes(
+    connection: Connection, table: str, key: VectorKey, ids: Sequence[int], codes: NDArray[np.uint8]
+) -> None:
     """Write codes (n, bytes), new or not; sqlite-vec has no INSERT OR REPLACE."""
     connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((one,) for one in ids))
     connection.executemany(
@@ -117,7 +121,7 @@ def replace_codes(connection: Connection, table: str, key: Key, ids: Sequence[in
     )
 
 
-def remove(connection: Connection, coding: Coding, ids: Collection[int]) -> None:
+def delete_rows(connection: Connection, coding: Coding, ids: Collection[int]) -> None:
     """Take vectors and codes away; ids without one are ignored."""
     tables = [coding.vectors_table, coding.codes_table]
     if coding.next_mean is not None:
@@ -126,12 +130,12 @@ def remove(connection: Connection, coding: Coding, ids: Collection[int]) -> None
         connection.executemany(f"DELETE FROM {table} WHERE {coding.key} = ?", ((one,) for one in ids))
 
 
-def _split(coding: Coding, rows: Sequence[tuple[int, bytes]]) -> tuple[list[int], Floats]:
+def _to_arrays(coding: Coding, rows: Sequence[tuple[int, bytes]]) -> tuple[list[int], Floats]:
     ids, blobs = zip(*rows, strict=True) if rows else ((), ())
-    return list(ids), widened(b"".join(blobs)).reshape(len(ids), coding.revision.dim)
+    return list(ids), half_to_float32(b"".join(blobs)).reshape(len(ids), coding.revision.dim)
 
 
-def widened(halves: bytes) -> Floats:
+def half_to_float32(halves: bytes) -> Floats:
     """Half-precision numbers as float32 (n,); no infinities, which unit vectors have none of.
 
     Sign, exponent and mantissa are moved into their places in a float32, whose exponent counts from 127 where that of a
@@ -140,9 +144,9 @@ def widened(halves: bytes) -> Floats:
     """
     bits = np.frombuffer(halves, dtype=np.uint16)
     found = np.empty(len(bits), dtype=np.float32)
-    for start in range(0, len(bits), WIDENED_AT_ONCE):
-        part = bits[start : start + WIDENED_AT_ONCE]
-        into = found[start : start + WIDENED_AT_ONCE].view(np.uint32)
+    for start in range(0, len(bits), WIDEN_BATCH):
+        part = bits[start : start + WIDEN_BATCH]
+        into = found[start : start + WIDEN_BATCH].view(np.uint32)
         np.left_shift(part & np.uint16(0x7FFF), 13, out=into, dtype=np.uint32)
         into |= np.left_shift(part & np.uint16(0x8000), 16, dtype=np.uint32)
         np.multiply(into.view(np.float32), np.float32(2.0**112), out=into.view(np.float32))

@@ -23,69 +23,73 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.coarse import Codes, Floats, turned
+from indexd.store.coarse import Codes, Floats, rotate
 
-PLANES = 4
-_WORTHS = (2 ** np.arange(PLANES)[::-1]).astype(np.float32)
+BIT_PLANES = 4
+_PLANE_WEIGHTS = (2 ** np.arange(BIT_PLANES)[::-1]).astype(np.float32)
 
 Distances = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class QueryCode:
     """A question as codes are compared with it.
 
     `planes` (4, bytes) are the signs s_j of its rest, the most significant first, which are the signs of the rest itself, in
     whole words of 8 bytes; `step` is what its levels differ by, `length` its own, `share` how much of the mean it has, `certain` what is the same for all.
     """
 
-    planes: Codes
+    bit_planes: Codes
     step: float
-    length: float
-    share: float
-    certain: float
+    norm: float
+    mean_share: float
+    offset: float
     dim: int
 
-    def fine(self, distances: Distances, lengths: Floats) -> Floats:
+    def fine_estimates(self, distances: Distances, lengths: Floats) -> Floats:
         """Cosines (n,) by the distances (4, n) of a code's signs from each of the `planes`."""
-        products = _WORTHS @ (self.dim - 2 * distances).astype(np.float32)
+        products = _PLANE_WEIGHTS @ (self.dim - 2 * distances).astype(np.float32)
         products *= np.float32(self.step / 2 / math.sqrt(2 * self.dim / math.pi))
-        return lengths * (products - np.float32(self.share / 2) * lengths) + np.float32(self.certain)
+        return lengths * (products - np.float32(self.mean_share / 2) * lengths) + np.float32(self.offset)
 
-    def fine_noise(self) -> float:
+    def fine_noise_std(self) -> float:
         """The standard deviation of fine estimates from the truth, for a rest of length 1."""
-        return self.length * math.sqrt((math.pi / 2 - 1) / self.dim)
+        return self.norm * math.sqrt((math.pi / 2 - 1) / self.dim)
 
 
-class Rough:
+class CoarseEstimator:
     """Estimates by the first `bits` signs of a code."""
 
-    def __init__(self, aim: Aim, bits: int) -> None:
-        self._half_share, self._certain = np.float32(aim.share / 2), np.float32(aim.certain)
+    def __init__(self, query: QueryCode, bits: int) -> None:
+        self._half_mean_share, self._offset = np.float32(query.mean_share / 2), np.float32(query.offset)
         # |p| cos(pi h / bits) for every distance h.
-        self._cosines: Floats = (aim.length * np.cos(np.pi * np.arange(bits + 1) / bits)).astype(np.float32)
-        self.noise = aim.length * (math.pi / 2) / math.sqrt(bits)
+        self._cosine_by_distance: Floats = (query.norm * np.cos(np.pi * np.arange(bits + 1) / bits)).astype(np.float32)
+        self.noise_std = query.norm * (math.pi / 2) / math.sqrt(bits)
         """The standard deviation of estimates from the truth, for a rest of length 1, at most."""
 
     def estimates(self, distances: Distances, lengths: Floats) -> Floats:
         """Cosines (n,) by how many of the signs differ, and the lengths of the vectors' rests."""
-        return self._worth(self._cosines[distances], lengths)
+        return self._combine(self._cosine_by_distance[distances], lengths)
 
-    def farthest(self, least: float, shortest: float, longest: float) -> int:
+    def max_distance(self, min_estimate: float, shortest: float, longest: float) -> int:
         """The greatest distance at which an estimate may be `least`, whatever the length of the rest between the two; -1 =
         there is none."""
-        best = np.maximum(*(self._worth(self._cosines, np.float32(length)) for length in (shortest, longest)))
-        if self._half_share > 0:
-            peak = np.clip(self._cosines / (2 * self._half_share), np.float32(shortest), np.float32(longest))
-            best = np.maximum(best, self._worth(self._cosines, peak))
-        return int(np.count_nonzero(best >= least)) - 1
+        best = np.maximum(
+            *(self._combine(self._cosine_by_distance, np.float32(length)) for length in (shortest, longest))
+        )
+        if self._half_mean_share > 0:
+            peak = np.clip(
+                self._cosine_by_distance / (2 * self._half_mean_share), np.float32(shortest), np.float32(longest)
+            )
+            best = np.maximum(best, self._combine(self._cosine_by_distance, peak))
+        return int(np.count_nonzero(best >= min_estimate)) - 1
 
-    def _worth(self, cosines: Floats, lengths: Floats | np.float32) -> Floats:
-        worth: Floats = lengths * (cosines - self._half_share * lengths) + self._certain
+    def _combine(self, cosines: Floats, lengths: Floats | np.float32) -> Floats:
+        worth: Floats = lengths * (cosines - self._half_mean_share * lengths) + self._offset
         return worth
 
 
-def aim_at(query: Floats, mean: Floats | None, seed: int) -> Aim:
+def encode_query(query: Floats, mean: Floats | None, seed: int) -> QueryCode:
     """The question, unit float32 (dim,), at codes that were made with this mean (dim,) and this rotation."""
     share = length_of_mean = 0.0
     rest = query
@@ -93,16 +97,16 @@ def aim_at(query: Floats, mean: Floats | None, seed: int) -> Aim:
         length_of_mean = float(mean @ mean)
         share = float(query @ mean) / max(length_of_mean, 1e-9)
         rest = query - np.float32(share) * mean
-    numbers = turned(rest[None, :], seed)[0]
-    levels = 2**PLANES
+    numbers = rotate(rest[None, :], seed)[0]
+    levels = 2**BIT_PLANES
     step = max(float(np.abs(numbers).max()) / (levels / 2), 1e-12)
     level = np.clip(np.floor(numbers / step) + levels // 2, 0, levels - 1).astype(np.uint8)
-    bits = (level[None, :] >> np.arange(PLANES, dtype=np.uint8)[::-1, None]) & 1
-    return Aim(
-        planes=np.packbits(np.pad(bits, ((0, 0), (0, -len(query) % 64))), axis=1),
+    bits = (level[None, :] >> np.arange(BIT_PLANES, dtype=np.uint8)[::-1, None]) & 1
+    return QueryCode(
+        bit_planes=np.packbits(np.pad(bits, ((0, 0), (0, -len(query) % 64))), axis=1),
         step=step,
-        length=float(np.linalg.norm(rest)),
-        share=share,
-        certain=share * (1 + length_of_mean) / 2,
+        norm=float(np.linalg.norm(rest)),
+        mean_share=share,
+        offset=share * (1 + length_of_mean) / 2,
         dim=len(query),
     )

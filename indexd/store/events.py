@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from indexd.store.database import Database
 from indexd.store.records import EventRow
-from indexd.store.values import plain_text
+from indexd.store.values import utf8_text
 
 KEPT_EVENTS = 10_000
 
@@ -23,7 +23,7 @@ class Events:
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO event (at, kind, text, root_id) VALUES (?, ?, ?, ?)",
-                (self._clock(), kind, plain_text(text), root_id),
+                (self._clock(), kind, utf8_text(text), root_id),
             )
             connection.execute("DELETE FROM event WHERE id <= ?", (connection.last_insert_rowid() - KEPT_EVENTS,))
 

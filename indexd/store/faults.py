@@ -28,7 +28,7 @@ class FaultyDisk:
         """Let so many more syncs pass; then each one is an input/output error."""
         self._sync_limit = self.syncs + syncs
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Everything works again."""
         self._write_limit = self._sync_limit = None
 

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from indexd.store.database import Connection, Database
 from indexd.store.records import FileRow
-from indexd.store.succession import note_successions
-from indexd.store.texts import refresh_texts
-from indexd.store.values import display, signed, unsigned
-from indexd.watch.known_tree import KnownRow
+from indexd.store.succession import record_replacements
+from indexd.store.texts import refresh_fulltext
+from indexd.store.values import display_path, to_signed64, to_unsigned64
+from indexd.watch.known_tree import IndexedFileRow
 from indexd.watch.paths import absolute
 from indexd.watch.stamp import FileStamp
 
-_ROW = """
+_SELECT_FILE = """
 SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
 FROM file JOIN root ON root.id = root_id
 """
-_ASKED_AT_ONCE = 500
+_QUERY_BATCH = 500
 RawFile = tuple[int, int, bytes, bytes, int, int, int, int | None, str | None, float | None]
 
 
@@ -28,37 +28,37 @@ class Files:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def known(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
+    def present_stamps(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
         """The stamps of every present file of a root (those with a problem too), or of `under` and what lies below it."""
-        return {rel: FileStamp(*stamp) for rel, *stamp in self.rows(root_id, under)}
+        return {rel: FileStamp(*stamp) for rel, *stamp in self.iter_present(root_id, under)}
 
-    def rows(self, root_id: int, under: bytes = b"") -> Iterator[KnownRow]:
+    def iter_present(self, root_id: int, under: bytes = b"") -> Iterator[IndexedFileRow]:
         """The same one by one, in the order of their paths; a snapshot is open until the last is taken, so take them at once."""
         where = "AND (rel = ? OR (rel > ? AND rel < ?))" if under else ""
-        bound = (root_id, under, *_below(under)) if under else (root_id,)
+        bound = (root_id, under, *_descendant_range(under)) if under else (root_id,)
         with self._database.read() as connection:
             for row in connection.execute(
                 f"SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? {where} AND missing_since IS NULL"
                 " ORDER BY rel",
                 bound,
             ):
-                yield row if row[3] >= 0 else (*row[:3], unsigned(row[3]))
+                yield row if row[3] >= 0 else (*row[:3], to_unsigned64(row[3]))
 
-    def missing(self, root_id: int) -> dict[bytes, FileStamp]:
+    def missing_stamps(self, root_id: int) -> dict[bytes, FileStamp]:
         """The stamps that the missing files of a root had."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? AND missing_since IS NOT NULL",
                 (root_id,),
             ).fetchall()
-        return {rel: FileStamp(size, mtime_ns, unsigned(inode)) for rel, size, mtime_ns, inode in rows}
+        return {rel: FileStamp(size, mtime_ns, to_unsigned64(inode)) for rel, size, mtime_ns, inode in rows}
 
-    def silent(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+    def without_own_metadata(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
         """Those of these present files whose picture says nothing itself of how it was made, with the time of its first reading."""
         found: dict[bytes, float] = {}
         with self._database.read() as connection:
-            for start in range(0, len(rels), _ASKED_AT_ONCE):
-                some = rels[start : start + _ASKED_AT_ONCE]
+            for start in range(0, len(rels), _QUERY_BATCH):
+                some = rels[start : start + _QUERY_BATCH]
                 found.update(
                     connection.execute(
                         "SELECT rel, added_at FROM file JOIN image ON image.id = image_id"
@@ -89,15 +89,15 @@ class Files:
                 marked += connection.changes()
         return marked
 
-    def touch(self, root_id: int, stamps: Iterable[tuple[bytes, FileStamp]]) -> None:
+    def update_stamps(self, root_id: int, stamps: Iterable[tuple[bytes, FileStamp]]) -> None:
         """Same content, new stamp, or back from missing. Paths without a row are passed over."""
         with self._database.write() as connection:
             connection.executemany(
                 "UPDATE file SET size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE root_id = ? AND rel = ?",
-                ((stamp.size, stamp.mtime_ns, signed(stamp.inode), root_id, rel) for rel, stamp in stamps),
+                ((stamp.size, stamp.mtime_ns, to_signed64(stamp.inode), root_id, rel) for rel, stamp in stamps),
             )
 
-    def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
+    def record_move(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
         """The file at `old_rel` lies at `new_rel` now, unread. False when `old_rel` has no row (then it must be read)."""
         with self._database.write() as connection:
             old = connection.execute(
@@ -115,13 +115,13 @@ class Files:
                 connection.execute("DELETE FROM file WHERE root_id = ? AND rel = ?", (root_id, new_rel))
             connection.execute(
                 "UPDATE file SET rel = ?, display = ?, size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE id = ?",
-                (new_rel, display(new_rel), stamp.size, stamp.mtime_ns, signed(stamp.inode), old[0]),
+                (new_rel, display_path(new_rel), stamp.size, stamp.mtime_ns, to_signed64(stamp.inode), old[0]),
             )
             if old[1] is not None:
-                refresh_texts(connection, [old[1]])
+                refresh_fulltext(connection, [old[1]])
                 # Many programs save by writing another file and renaming it over the first.
                 if over is not None and over[0] is not None and over[0] != old[1]:
-                    note_successions(connection, [(over[0], old[1])])
+                    record_replacements(connection, [(over[0], old[1])])
         return True
 
     def find(self, path: bytes) -> FileRow | None:
@@ -132,17 +132,17 @@ class Files:
                 rel = _relative(path, root)
                 if rel is None:
                     continue
-                row = connection.execute(f"{_ROW} WHERE root_id = ? AND rel = ?", (root_id, rel)).fetchone()
+                row = connection.execute(f"{_SELECT_FILE} WHERE root_id = ? AND rel = ?", (root_id, rel)).fetchone()
                 if row is not None:
                     return file_row(row)
         return None
 
 
-def files_of(connection: Connection, ids: str) -> dict[int, list[FileRow]]:
+def files_by_image(connection: Connection, ids: str) -> dict[int, list[FileRow]]:
     """The files of images (`ids` as a JSON list) by image, those that are there first."""
     found: dict[int, list[FileRow]] = {}
     rows = connection.execute(
-        f"{_ROW} WHERE image_id IN (SELECT value FROM json_each(?))"
+        f"{_SELECT_FILE} WHERE image_id IN (SELECT value FROM json_each(?))"
         " ORDER BY missing_since IS NOT NULL, root.online DESC, file.id",
         (ids,),
     )
@@ -154,11 +154,11 @@ def files_of(connection: Connection, ids: str) -> dict[int, list[FileRow]]:
 def file_row(row: RawFile) -> FileRow:
     """The record of one row of the query above."""
     file_id, root_id, rel, root, size, mtime_ns, inode, image_id, problem, missing_since = row
-    stamp = FileStamp(size, mtime_ns, unsigned(inode))
+    stamp = FileStamp(size, mtime_ns, to_unsigned64(inode))
     return FileRow(file_id, root_id, rel, absolute(root, rel), stamp, image_id, problem, missing_since)
 
 
-def _below(folder: bytes) -> tuple[bytes, bytes]:
+def _descendant_range(folder: bytes) -> tuple[bytes, bytes]:
     """The open range of relative paths below a folder: `/` and its successor `0` bound it."""
     folder = folder.rstrip(b"/")
     return folder + b"/", folder + b"0"

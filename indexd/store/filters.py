@@ -7,16 +7,16 @@ from typing import Literal
 
 import numpy as np
 
-from indexd.store.condition_parts import listed_by
-from indexd.store.conditions import condition
+from indexd.store.condition_parts import id_subquery
+from indexd.store.conditions import build_condition
 from indexd.store.database import Database
 from indexd.store.id_set import IdSet
 from indexd.store.records import Filter
 from indexd.store.values import ids_json
 
-Order = Literal["newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
-_SCORES: dict[Order, str] = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
-_BY_TIME: dict[Order, str] = {"newest": "created_at DESC, image.id DESC", "oldest": "created_at, image.id"}
+SortOrder = Literal["newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
+_SCORES: dict[SortOrder, str] = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
+_BY_TIME: dict[SortOrder, str] = {"newest": "created_at DESC, image.id DESC", "oldest": "created_at, image.id"}
 
 
 class Filters:
@@ -30,18 +30,18 @@ class Filters:
         if not filters:
             return None
         with self._database.read() as connection:
-            conditions = [condition(connection, one, alone=len(filters) == 1) for one in filters]
+            conditions = [build_condition(connection, one, alone=len(filters) == 1) for one in filters]
             where = " AND ".join(sql for sql, _ in conditions)
             bound = [value for _, values in conditions for value in values]
             # As one text: half a million rows taken one by one cost twice as long.
             select = f"SELECT group_concat(image.id) FROM image WHERE {where}"
-            if len(conditions) == 1 and (listed := listed_by(where)) is not None:
+            if len(conditions) == 1 and (listed := id_subquery(where)) is not None:
                 # A list of ids is the answer already: looking each of them up again costs more than the list.
                 select = f"SELECT group_concat(image_id) FROM ({listed})"
             rows = connection.execute(select, bound).fetchall()
         return IdSet(np.fromstring(rows[0][0] or "", dtype=np.int64, sep=","))
 
-    def sorted_ids(self, order: Order, among: Collection[int] | None, limit: int) -> list[int]:
+    def sorted_ids(self, order: SortOrder, among: Collection[int] | None, limit: int) -> list[int]:
         """The first `limit` images (of `among`; None = of all) by time of making, or by rating or a score and then newest first.
 
         Those without a rating or that score come last.

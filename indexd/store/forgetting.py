@@ -7,20 +7,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from indexd.store.counting import last_image_id, note_forgotten
+from indexd.store.counting import last_image_id, record_forgotten
 from indexd.store.database import Connection, Database
 from indexd.store.files import file_row
-from indexd.store.hanging import take_away
-from indexd.store.merging import let_wait, read_marks
+from indexd.store.hanging import cascade_delete
+from indexd.store.merging import defer_annotations, read_annotations
 from indexd.store.records import FileRow
-from indexd.store.regions import forget_regions, regions_of
-from indexd.store.texts import refresh_texts
+from indexd.store.regions import delete_regions, regions_by_image
+from indexd.store.texts import refresh_fulltext
 from indexd.store.values import ids_json
-from indexd.store.waiting_faces import let_faces_wait
+from indexd.store.waiting_faces import defer_face_labels
 
-AT_ONCE = 2000
-Thing = TypeVar("Thing")
-_GONE = """
+BATCH_ROWS = 2000
+Item = TypeVar("Item")
+_SELECT_MISSING = """
 SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
 FROM file JOIN root ON root.id = root_id
 WHERE file.id > ? AND root.purpose = 'images' AND (missing_since < ? OR root_id IN (SELECT value FROM json_each(?))) ORDER BY file.id LIMIT ?
@@ -28,15 +28,15 @@ WHERE file.id > ? AND root.purpose = 'images' AND (missing_since < ? OR root_id 
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class ForgetResult:
     """What was taken away: places, contents, and contents of which the marks were kept waiting."""
 
     files: int
     images: int
-    marks_kept: int
+    annotations_kept: int
 
 
-class Forgetting:
+class Forgetter:
     """Finds what is missing and takes it away, some thousands in a transaction."""
 
     def __init__(self, database: Database, on_removed: Callable[[Collection[int], Collection[int]], None]) -> None:
@@ -50,15 +50,15 @@ class Forgetting:
         while True:
             with self._database.read() as connection:
                 rows = connection.execute(
-                    _GONE,
-                    (after, before, ids_json(roots), AT_ONCE),
+                    _SELECT_MISSING,
+                    (after, before, ids_json(roots), BATCH_ROWS),
                 ).fetchall()
             yield from (file_row(row) for row in rows)
-            if len(rows) < AT_ONCE:
+            if len(rows) < BATCH_ROWS:
                 return
             after = rows[-1][0]
 
-    def homeless(self, before: float) -> list[int]:
+    def without_files(self, before: float) -> list[int]:
         """Images that lie nowhere and of which no place is remembered (their file was written over), indexed before."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -67,7 +67,7 @@ class Forgetting:
             )
             return [image_id for (image_id,) in rows]
 
-    def left_behind(self, file_ids: Iterable[int]) -> list[int]:
+    def orphaned_by(self, file_ids: Iterable[int]) -> list[int]:
         """The images that would lie nowhere without these files."""
         with self._database.read() as connection:
             wanted = ids_json(file_ids)
@@ -79,27 +79,29 @@ class Forgetting:
             )
             return [image_id for (image_id,) in rows]
 
-    def marked(self, ids: Iterable[int]) -> int:
+    def count_annotated(self, ids: Iterable[int]) -> int:
         """Of how many of these images something was said."""
         with self._database.read() as connection:
-            return len(read_marks(connection, ids))
+            return len(read_annotations(connection, ids))
 
-    def forget(self, files: Iterable[FileRow], images: Iterable[int], *, with_marks: bool = False) -> Gone:
+    def forget(
+        self, files: Iterable[FileRow], images: Iterable[int], *, with_annotations: bool = False
+    ) -> ForgetResult:
         """Take away these files, then those of `images` that lie nowhere. Files that came back meanwhile stay.
 
         Marks of contents that are taken away are kept waiting for the content, unless `with_marks`.
         """
         file_count = image_count = marks_kept = 0
-        for some in _slices(files):
+        for some in _batches(files):
             with self._database.write() as connection:
                 file_count += _forget_files(connection, some)
-        for some_ids in _slices(images):
+        for some_ids in _batches(images):
             with self._database.outside_transaction():
                 with self._database.write(durable=True) as connection:
-                    gone, regions, kept = _forget_images(connection, some_ids, with_marks)
+                    gone, regions, kept = _forget_images(connection, some_ids, with_annotations)
                 self._on_removed(gone, regions)
             image_count, marks_kept = image_count + len(gone), marks_kept + kept
-        return Gone(file_count, image_count, marks_kept)
+        return ForgetResult(file_count, image_count, marks_kept)
 
 
 def _forget_files(connection: Connection, files: list[FileRow]) -> int:
@@ -111,7 +113,7 @@ def _forget_files(connection: Connection, files: list[FileRow]) -> int:
             (file.id, file.missing_since, file.image_id),
         )
         count += connection.changes()
-    refresh_texts(connection, {file.image_id for file in files if file.image_id is not None})
+    refresh_fulltext(connection, {file.image_id for file in files if file.image_id is not None})
     return count
 
 
@@ -123,23 +125,25 @@ def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> 
         " AND id NOT IN (SELECT image_id FROM work WHERE state = 'running')",
         (ids_json(ids),),
     ).fetchall()
-    marks = {} if with_marks else read_marks(connection, (image_id for image_id, _ in rows))
-    let_wait(connection, {content_hash: marks[image_id] for image_id, content_hash in rows if image_id in marks})
+    marks = {} if with_marks else read_annotations(connection, (image_id for image_id, _ in rows))
+    defer_annotations(
+        connection, {content_hash: marks[image_id] for image_id, content_hash in rows if image_id in marks}
+    )
     last_id, gone = last_image_id(connection), ids_json(image_id for image_id, _ in rows)
     among = "(SELECT value FROM json_each(?))"
     if not with_marks:
-        let_faces_wait(connection, [image_id for image_id, _ in rows])
-    regions = [row.id for known in regions_of(connection, [one for one, _ in rows]).values() for row in known]
-    forget_regions(connection, regions)
-    take_away(connection, "image_id", [image_id for image_id, _ in rows], but="file")
+        defer_face_labels(connection, [image_id for image_id, _ in rows])
+    regions = [row.id for known in regions_by_image(connection, [one for one, _ in rows]).values() for row in known]
+    delete_regions(connection, regions)
+    cascade_delete(connection, "image_id", [image_id for image_id, _ in rows], except_table="file")
     connection.execute(f"DELETE FROM succession WHERE new_id IN {among} OR old_id IN {among}", (gone, gone))
     connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (gone,))
     connection.execute(f"DELETE FROM image WHERE id IN {among}", (gone,))
-    note_forgotten(connection, len(rows), last_id)
+    record_forgotten(connection, len(rows), last_id)
     return [image_id for image_id, _ in rows], regions, len(marks)
 
 
-def _slices(things: Iterable[Thing]) -> Iterator[list[Thing]]:
+def _batches(things: Iterable[Item]) -> Iterator[list[Item]]:
     source = iter(things)
-    while some := list(itertools.islice(source, AT_ONCE)):
+    while some := list(itertools.islice(source, BATCH_ROWS)):
         yield some

@@ -12,17 +12,17 @@ import numpy as np
 
 from indexd.store.database import Connection, Database
 from indexd.store.id_set import IdSet
-from indexd.store.values import ids_json, plain_text
+from indexd.store.values import ids_json, utf8_text
 
 # bm25 of 10 000 hits of one word takes 12 ms, of two 25 ms, of half a million 430 ms: beyond this the newest come first, all worth the same.
-MOST_RANKED_HITS = 10_000
+MAX_RANKED_HITS = 10_000
 # A word in the prompt or in a tag says more than one in a file name.
 _RANK = "bm25(prompt_fts, 1.0, 1.0, 1.5, 1.0, 0.5, 1.0)"
 # Ten thousand ids take 3 ms to become a table in SQLite, fifty thousand 20.
-MANY_AMONG = 10_000
+MAX_JSON_IDS = 10_000
 CHUNK_HITS = 4096
-SEARCHED = "{prompt tags captions file_name}"
-_PIECE = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
+SEARCHED_COLUMNS = "{prompt tags captions file_name}"
+_QUERY_TOKEN = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
 
 
 class Fulltext:
@@ -32,7 +32,7 @@ class Fulltext:
         self._database = database
 
     def match(
-        self, query: str, limit: int, among: Collection[int] | None = None, columns: str = SEARCHED
+        self, query: str, limit: int, among: Collection[int] | None = None, columns: str = SEARCHED_COLUMNS
     ) -> list[tuple[int, float]]:
         """Images that hold every word of `query` in `columns`, best first, with bm25 (greater is better).
 
@@ -42,14 +42,14 @@ class Fulltext:
         expression = match_expression(query, columns)
         if expression is None or limit <= 0:
             return []
-        if among is not None and len(among) > MANY_AMONG:
-            return self._match_many(expression, limit, IdSet.of(among))
+        if among is not None and len(among) > MAX_JSON_IDS:
+            return self._match_large_set(expression, limit, IdSet.of(among))
         # "+ 0" keeps the planner from asking FTS5 once for each id: the ids become one lookup table.
         restricted = "" if among is None else "AND rowid + 0 IN (SELECT value FROM json_each(?))"
         bound: tuple[str, ...] = (expression,) if among is None else (expression, ids_json(among))
         where = f"FROM prompt_fts WHERE prompt_fts MATCH ? {restricted}"
         with self._database.read() as connection:
-            if _hits_at_most(connection, expression, MOST_RANKED_HITS):
+            if _has_at_most_hits(connection, expression, MAX_RANKED_HITS):
                 rows = connection.execute(
                     f"SELECT rowid, -{_RANK} AS score {where} ORDER BY score DESC, rowid DESC LIMIT ?", (*bound, limit)
                 )
@@ -57,10 +57,10 @@ class Fulltext:
                 rows = connection.execute(f"SELECT rowid, 0.0 {where} ORDER BY rowid DESC LIMIT ?", (*bound, limit))
             return rows.fetchall()
 
-    def _match_many(self, expression: str, limit: int, among: IdSet) -> list[tuple[int, float]]:
+    def _match_large_set(self, expression: str, limit: int, among: IdSet) -> list[tuple[int, float]]:
         """The same where `among` are so many that handing them to SQLite would cost more than the hits."""
         with self._database.read() as connection:
-            if _hits_at_most(connection, expression, MOST_RANKED_HITS):
+            if _has_at_most_hits(connection, expression, MAX_RANKED_HITS):
                 # Only who is left is ranked: that takes ten times as long as finding the hits.
                 hits = connection.execute(
                     "SELECT group_concat(rowid) FROM prompt_fts WHERE prompt_fts MATCH ?", (expression,)
@@ -69,7 +69,7 @@ class Fulltext:
                 return connection.execute(
                     f"SELECT rowid, -{_RANK} AS score FROM prompt_fts WHERE prompt_fts MATCH ? AND rowid + 0 IN carray(?)"
                     " ORDER BY score DESC, rowid DESC LIMIT ?",
-                    (expression, apsw.carray(found[among.holds(found)]), limit),
+                    (expression, apsw.carray(found[among.membership_mask(found)]), limit),
                 ).fetchall()
             walk = iter(
                 connection.execute(
@@ -78,7 +78,7 @@ class Fulltext:
             )
             newest: list[tuple[int, float]] = []
             while len(newest) < limit and (chunk := list(islice(walk, CHUNK_HITS))):
-                newest += compress(chunk, among.holds(np.array([image_id for image_id, _ in chunk])))
+                newest += compress(chunk, among.membership_mask(np.array([image_id for image_id, _ in chunk])))
         return newest[:limit]
 
 
@@ -88,21 +88,21 @@ def match_expression(query: str, columns: str) -> str | None:
     Every word becomes a quoted FTS5 string, in which nothing but the quote is special (https://sqlite.org/fts5.html).
     """
     terms = []
-    for phrase, star, bare in _PIECE.findall(plain_text(query).replace("\0", " ")):
+    for phrase, star, bare in _QUERY_TOKEN.findall(utf8_text(query).replace("\0", " ")):
         text = phrase or bare.rstrip("*")
         prefix = "*" if star or (bare.endswith("*") and not phrase) else ""
-        if any(_in_a_token(character) for character in text):
+        if any(_is_token_character(character) for character in text):
             terms.append(f'"{text}"{prefix}')
     return f"{columns} : ({' AND '.join(terms)})" if terms else None
 
 
-def _in_a_token(character: str) -> bool:
+def _is_token_character(character: str) -> bool:
     """Whether FTS5's unicode61 takes the character for part of a word: letters, digits, private use."""
     category = unicodedata.category(character)
     return category[0] in "LN" or category == "Co"
 
 
-def _hits_at_most(connection: Connection, expression: str, count: int) -> bool:
+def _has_at_most_hits(connection: Connection, expression: str, count: int) -> bool:
     rows = connection.execute(
         "SELECT count(*) FROM (SELECT 1 FROM prompt_fts WHERE prompt_fts MATCH ? LIMIT ?)", (expression, count + 1)
     )

@@ -9,40 +9,42 @@ from indexd.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Gauges:
+class IndexMetrics:
     """`pictures` are those of jobs, by state. Times are seconds since the epoch, None (or left out) where nothing waits.
 
     `waiting_since` says by stage since when the oldest picture is in the index that waits for it.
     """
 
-    pictures: Mapping[str, int]
+    job_items_by_state: Mapping[str, int]
     renders: int
     render_seconds: float
-    open_since: float | None
-    waiting_since: Mapping[str, float]
+    oldest_open_job_at: float | None
+    oldest_task_at_by_stage: Mapping[str, float]
     unreadable_files: int
     events: Mapping[str, int]
 
 
-class Measuring:
+class MetricsReader:
     """Reads them all in one snapshot."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def now(self) -> Gauges:
+    def snapshot(self) -> IndexMetrics:
         """How they stand."""
         with self._database.read() as connection:
             renders, seconds = connection.execute("SELECT count(seconds), total(seconds) FROM job_item").fetchall()[0]
-            return Gauges(
-                pictures=dict(connection.execute("SELECT state, count(*) FROM job_item GROUP BY state").fetchall()),
+            return IndexMetrics(
+                job_items_by_state=dict(
+                    connection.execute("SELECT state, count(*) FROM job_item GROUP BY state").fetchall()
+                ),
                 renders=renders,
                 render_seconds=seconds,
-                open_since=connection.execute(
+                oldest_open_job_at=connection.execute(
                     "SELECT min(created_at) FROM job WHERE state IN ('queued', 'running')"
                 ).fetchall()[0][0],
                 # Images are given their ids in order, so the lowest id has waited longest.
-                waiting_since=dict(
+                oldest_task_at_by_stage=dict(
                     connection.execute(
                         "SELECT stage, added_at FROM (SELECT stage, min(image_id) AS oldest FROM work"
                         " WHERE state IN ('waiting', 'running') GROUP BY stage) JOIN image ON image.id = oldest"

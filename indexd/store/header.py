@@ -18,10 +18,10 @@ from indexd.store.migrate import APPLICATION_ID, migrations
 
 HEADER_BYTES = 100
 _TABLE_PAGES = (0x05, 0x0D)
-_numbers = itertools.count(1)
+_vfs_numbers = itertools.count(1)
 
 
-def kept_header(index: Path) -> bytes | None:
+def read_header_if_truncated(index: Path) -> bytes | None:
     """The header of a file that breaks off within a page, to be opened with; None where it ends with a page."""
     size = index.stat().st_size
     if size < PAGE_BYTES or size % PAGE_BYTES == 0:
@@ -30,7 +30,7 @@ def kept_header(index: Path) -> bytes | None:
         return file.read(HEADER_BYTES)
 
 
-def supplied_header(index: Path) -> bytes | None:
+def reconstruct_header(index: Path) -> bytes | None:
     """The header that the file should have; None when what follows it is no page of ours."""
     size = index.stat().st_size
     with index.open("rb") as file:
@@ -51,7 +51,7 @@ def supplied_header(index: Path) -> bytes | None:
 
 def open_with_header(index: Path, header: bytes) -> apsw.Connection:
     """A connection that reads the whole pages of `index` as if it began with `header`."""
-    vfs = _HeaderVFS(f"header-{next(_numbers)}", str(index), header)
+    vfs = _HeaderVFS(f"header-{next(_vfs_numbers)}", str(index), header)
     return apsw.Connection(str(index), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs.name)
 
 

@@ -6,17 +6,23 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from indexd.images.facts import LoraUse, Metadata, RawChunk, Score
+from indexd.images.facts import ImageMetadata, MetadataLora, MetadataScore, RawChunk
 from indexd.store.counting import image_count
 from indexd.store.database import Connection, Database
-from indexd.store.details import Details, details_of
-from indexd.store.files import files_of
+from indexd.store.details import ImageDetails, read_details
+from indexd.store.files import files_by_image
 from indexd.store.parts import LORAS, SCORES
-from indexd.store.recording import Recording, restate, restate_from_beside, restate_lost, told
-from indexd.store.records import ImageRow, Of, Recorded, Sighting
-from indexd.store.revisions import embed_again
-from indexd.store.texts import refresh_texts
-from indexd.store.values import ids_json, plain_text
+from indexd.store.recording import (
+    ImageBatchWriter,
+    metadata_snapshot,
+    restore_lost_metadata,
+    update_from_sidecars,
+    update_metadata,
+)
+from indexd.store.records import ImageRow, IngestResult, ScannedFile, StageInput
+from indexd.store.revisions import requeue_embedding
+from indexd.store.texts import refresh_fulltext
+from indexd.store.values import ids_json, utf8_text
 from indexd.watch.paths import absolute
 
 _SELECT = """
@@ -28,7 +34,7 @@ JOIN image_text ON image_text.image_id = image.id
 LEFT JOIN rating ON rating.image_id = image.id
 LEFT JOIN note ON note.image_id = image.id
 """
-_TEXTS: dict[Of, str] = {"prompt": "prompt", "negative_prompt": "negative_prompt"}
+_TEXT_COLUMNS: dict[StageInput, str] = {"prompt": "prompt", "negative_prompt": "negative_prompt"}
 
 
 class Images:
@@ -37,28 +43,28 @@ class Images:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, sightings: Sequence[Sighting], now: float) -> list[Recorded]:
+    def ingest(self, scanned_files: Sequence[ScannedFile], now: float) -> list[IngestResult]:
         """Record a batch in one transaction; outcomes are in the order given.
 
         A new content becomes an image with its work; a known one only gets the place it was seen at; a path whose
         content changed points to the new content; a file that is no picture is kept as a place with its problem.
         """
         with self._database.write() as connection:
-            recorded = Recording(connection, now).run(sightings)
-            restate_lost(connection, sightings, recorded)
-            restate_from_beside(connection, sightings, recorded)
+            recorded = ImageBatchWriter(connection, now).write(scanned_files)
+            restore_lost_metadata(connection, scanned_files, recorded)
+            update_from_sidecars(connection, scanned_files, recorded)
             return recorded
 
     def get(self, image_id: int) -> ImageRow | None:
         """The image of this id."""
         return self.rows([image_id]).get(image_id)
 
-    def by_hash(self, content_hash: bytes) -> ImageRow | None:
+    def get_by_hash(self, content_hash: bytes) -> ImageRow | None:
         """The image whose bytes have this blake3 hash (32 bytes)."""
-        image_id = self.id_of(content_hash)
+        image_id = self.find_id(content_hash)
         return self.get(image_id) if image_id is not None else None
 
-    def id_of(self, content_hash: bytes) -> int | None:
+    def find_id(self, content_hash: bytes) -> int | None:
         """Its id alone."""
         with self._database.read() as connection:
             row = connection.execute("SELECT id FROM image WHERE content_hash = ?", (content_hash,)).fetchone()
@@ -67,14 +73,14 @@ class Images:
     def rows(self, ids: Iterable[int]) -> dict[int, ImageRow]:
         """The images of these ids, by id; unknown ids are left out."""
         with self._database.read() as connection:
-            return _rows(connection, ids)
+            return _image_rows(connection, ids)
 
-    def details(self, image_id: int) -> Details | None:
+    def details(self, image_id: int) -> ImageDetails | None:
         """What is known of how the picture was made beyond the columns of `get`."""
         with self._database.read() as connection:
-            return details_of(connection, image_id)
+            return read_details(connection, image_id)
 
-    def raw(self, image_id: int) -> list[RawChunk]:
+    def raw_chunks(self, image_id: int) -> list[RawChunk]:
         """The metadata texts as they stood in the file, in their order."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -85,9 +91,9 @@ class Images:
             for key, encoding, text in rows
         ]
 
-    def prompts(self, ids: Iterable[int], of: Of) -> dict[int, str]:
+    def prompts(self, ids: Iterable[int], stage_input: StageInput) -> dict[int, str]:
         """The prompts (or negative prompts) of these images; images without one are left out."""
-        column = _TEXTS[of]
+        column = _TEXT_COLUMNS[stage_input]
         with self._database.read() as connection:
             rows = connection.execute(
                 f"SELECT image_id, {column} FROM image_text"
@@ -106,7 +112,7 @@ class Images:
             ).fetchall()
         return {image_id: absolute(root, rel) for image_id, root, rel in rows}
 
-    def hashes(self, ids: Iterable[int]) -> dict[int, bytes]:
+    def content_hashes(self, ids: Iterable[int]) -> dict[int, bytes]:
         """The content hashes of these images."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -114,7 +120,7 @@ class Images:
             ).fetchall()
         return dict(rows)
 
-    def raws(self, ids: Iterable[int]) -> dict[int, list[RawChunk]]:
+    def raw_chunks_by_image(self, ids: Iterable[int]) -> dict[int, list[RawChunk]]:
         """The metadata texts of these images, in their order; images without any are left out."""
         found: dict[int, list[RawChunk]] = {}
         with self._database.read() as connection:
@@ -127,7 +133,7 @@ class Images:
                 found.setdefault(image_id, []).append(chunk)
         return found
 
-    def read_before(self, parser_version: int, after: int, limit: int) -> tuple[list[int], int]:
+    def find_outdated(self, parser_version: int, after: int, limit: int) -> tuple[list[int], int]:
         """The next `limit` images above the id `after` that an older parser read, and how many there are from there on."""
         # Below 0 are images whose texts were lost with a damaged index: only their files can say it again.
         where = "WHERE parser_version >= 0 AND parser_version < ? AND id > ?"
@@ -138,7 +144,7 @@ class Images:
             left = connection.execute(f"SELECT count(*) FROM image {where}", (parser_version, after)).fetchall()[0][0]
         return [image_id for (image_id,) in rows], left
 
-    def problems(self, ids: Iterable[int]) -> dict[int, str]:
+    def parse_problems(self, ids: Iterable[int]) -> dict[int, str]:
         """What could not be read of the metadata of these images, where there is something."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -148,7 +154,9 @@ class Images:
             ).fetchall()
         return dict(rows)
 
-    def restate(self, stated: Mapping[int, Metadata], stages: Mapping[Of, Sequence[str]]) -> int:
+    def update_metadata(
+        self, metadata_by_image: Mapping[int, ImageMetadata], layers_by_input: Mapping[StageInput, Sequence[str]]
+    ) -> int:
         """Write what newer readers say of these images in the place of what older ones said: one transaction.
 
         `stages` names the layers by the text that they embed: a text that changed is embedded again, and the vectors
@@ -156,19 +164,19 @@ class Images:
         """
         changed = 0
         with self._database.write() as connection:
-            for image_id, metadata in stated.items():
-                before = told(connection, image_id)
-                texts = restate(connection, image_id, metadata)
-                changed += told(connection, image_id) != before
+            for image_id, metadata in metadata_by_image.items():
+                before = metadata_snapshot(connection, image_id)
+                texts = update_metadata(connection, image_id, metadata)
+                changed += metadata_snapshot(connection, image_id) != before
                 for of, text in texts.items():
-                    embed_again(connection, image_id, stages.get(of, ()), wanted=bool(text.strip()))
-            refresh_texts(connection, stated)
+                    requeue_embedding(connection, image_id, layers_by_input.get(of, ()), wanted=bool(text.strip()))
+            refresh_fulltext(connection, metadata_by_image)
         return changed
 
     def set_decode_problem(self, image_id: int, text: str | None) -> None:
         """Note why the pixels cannot be decoded; None when they can after all."""
         with self._database.write() as connection:
-            connection.execute("UPDATE image SET decode_problem = ? WHERE id = ?", (plain_text(text), image_id))
+            connection.execute("UPDATE image SET decode_problem = ? WHERE id = ?", (utf8_text(text), image_id))
 
     def count(self) -> int:
         """How many images there are, those whose files are missing included."""
@@ -176,31 +184,31 @@ class Images:
             return image_count(connection)
 
 
-def _rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
+def _image_rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
     chosen = list(ids)
     wanted = ids_json(chosen)
     rows = connection.execute(f"{_SELECT} WHERE image.id IN (SELECT value FROM json_each(?))", (wanted,)).fetchall()
-    tags = _tags(connection, wanted, "tag")
-    folder_tags = _tags(connection, wanted, "folder_tag")
+    tags = _tags_by_image(connection, wanted, "tag")
+    folder_tags = _tags_by_image(connection, wanted, "folder_tag")
     loras = LORAS.read(connection, chosen)
-    files = files_of(connection, wanted)
+    files = files_by_image(connection, wanted)
     scores = SCORES.read(connection, chosen)
     found = {}
     for row in rows:
         image_id = row[0]
         several = (
             tuple(tags.get(image_id, ())),
-            tuple(LoraUse(*use) for use in loras.get(image_id, ())),
+            tuple(MetadataLora(*use) for use in loras.get(image_id, ())),
             tuple((name, value) for name, value in json.loads(row[-1] or "[]")),
             tuple(files.get(image_id, ())),
             tuple(folder_tags.get(image_id, ())),
-            tuple(Score(*one) for one in scores.get(image_id, ())),
+            tuple(MetadataScore(*one) for one in scores.get(image_id, ())),
         )
         found[image_id] = ImageRow(*(*row[:-1], *several))
     return found
 
 
-def _tags(connection: Connection, ids: str, table: str) -> dict[int, list[str]]:
+def _tags_by_image(connection: Connection, ids: str, table: str) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for image_id, name in connection.execute(
         f"SELECT image_id, name FROM {table} WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, name",

@@ -8,30 +8,30 @@ from pathlib import Path
 from types import TracebackType
 
 from indexd.errors import IndexDamaged
-from indexd.store.characters import Characters
+from indexd.store.characters import CharacterTables
 from indexd.store.corrections import Corrections
 from indexd.store.database import Database
 from indexd.store.events import Events
-from indexd.store.faces import Faces, FacesChanged
+from indexd.store.faces import FacesChanged, FaceTables
 from indexd.store.files import Files
 from indexd.store.filters import Filters
-from indexd.store.forgetting import Forgetting
+from indexd.store.forgetting import Forgetter
 from indexd.store.fulltext import Fulltext
-from indexd.store.gauges import Measuring
+from indexd.store.gauges import MetricsReader
 from indexd.store.images import Images
-from indexd.store.keeping import Keeping
+from indexd.store.keeping import AnnotationExchange
 from indexd.store.ledger import JobLedger
-from indexd.store.marks import Marks
-from indexd.store.meta import Meta
+from indexd.store.marks import Annotations
+from indexd.store.meta import KeyValueTable
 from indexd.store.migrate import open_database
-from indexd.store.picture_hashes import PictureHashes
+from indexd.store.picture_hashes import PerceptualHashes
 from indexd.store.relocation import Relocation
 from indexd.store.roots import Roots
-from indexd.store.succession import Successions
-from indexd.store.tallies import Tallies
+from indexd.store.succession import Replacements
+from indexd.store.tallies import ImageStatistics
 from indexd.store.vectors import Vectors
-from indexd.store.walks import Walks
-from indexd.store.work import Work
+from indexd.store.walks import BulkReader
+from indexd.store.work import IndexTasks
 
 
 class Store:
@@ -43,28 +43,28 @@ class Store:
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
-        self.meta = Meta(database)
+        self.key_values = KeyValueTable(database)
         self.roots = Roots(database)
         self.files = Files(database)
         self.images = Images(database)
-        self.marks = Marks(database, clock)
+        self.annotations = Annotations(database, clock)
         self.relocation = Relocation(database)
-        self.work = Work(database)
+        self.index_tasks = IndexTasks(database)
         self.vectors = Vectors(database)
-        self.faces = Faces(database, self.vectors)
-        self.characters = Characters(database, clock)
-        self.successions = Successions(database, self.characters)
-        self.keeping = Keeping(database, clock, self.characters.changed)
+        self.faces = FaceTables(database, self.vectors)
+        self.characters = CharacterTables(database, clock)
+        self.replacements = Replacements(database, self.characters)
+        self.annotation_exchange = AnnotationExchange(database, clock, self.characters.notify)
         self.corrections = Corrections(database, self.characters, clock)
-        self.forgetting = Forgetting(database, self._on_forgotten)
-        self.walks = Walks(database)
-        self.picture_hashes = PictureHashes(database)
-        self.tallies = Tallies(database)
+        self.forgetter = Forgetter(database, self._on_forgotten)
+        self.bulk_reader = BulkReader(database)
+        self.perceptual_hashes = PerceptualHashes(database)
+        self.statistics = ImageStatistics(database)
         self.fulltext = Fulltext(database)
         self.filters = Filters(database)
         self.jobs = JobLedger(database, clock)
         self.events = Events(database, clock)
-        self.measuring = Measuring(database)
+        self.metrics = MetricsReader(database)
 
     @classmethod
     def open(
@@ -78,21 +78,21 @@ class Store:
         return cls(open_database(path, read_only=read_only, vfs=vfs), clock)
 
     def _on_forgotten(self, images: Collection[int], regions: Collection[int]) -> None:
-        self.vectors.removed("image_id", images)
-        self.faces.changed(FacesChanged((), tuple(regions)))
+        self.vectors.notify_removed("image_id", images)
+        self.faces.notify(FacesChanged((), tuple(regions)))
 
     @property
     def path(self) -> Path:
         """The file of the index."""
         return self._database.path
 
-    def watch_for_damage(self, tell: Callable[[IndexDamaged], None]) -> None:
+    def set_damage_listener(self, notify: Callable[[IndexDamaged], None]) -> None:
         """Have `tell` called, in the thread that met it, when a page of the index cannot be read."""
-        self._database.on_damage = tell
+        self._database.on_damage = notify
 
-    def give_back(self) -> None:
+    def release_memory(self) -> None:
         """Let go of memory that only makes the next question a little faster."""
-        self._database.give_back()
+        self._database.release_memory()
 
     def close(self) -> None:
         """Close every connection; the index is one file again afterwards. Harmless when called twice."""

@@ -9,19 +9,19 @@ from typing import Any, Literal
 
 from indexd.store.database import Connection, Database
 from indexd.store.items import ITEM_COLUMNS, RawItem, item_row
-from indexd.store.records import ItemRow, JobRow, JobState, NewJob
-from indexd.store.values import LONGEST_WAIT_SECONDS, ids_json, plain_text
+from indexd.store.records import JobItemRow, JobRow, JobState, NewJob
+from indexd.store.values import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 
-Mirrored = Literal["inbox", "accepted", "done", "failed"]
+JobFileLocation = Literal["inbox", "accepted", "done", "failed"]
 JobRows = list[JobRow]
 
-_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, mirrored, created_at, finished_at"
+_JOB_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, mirrored, created_at, finished_at"
 # The folder in which a job's file should lie, by the job's state.
-_PLACE = """
+_EXPECTED_LOCATION = """
 CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
 """
 NO_SCORES: Mapping[str, float] = MappingProxyType({})
-_PAUSED = "queue.paused"
+_PAUSED_KEY = "queue.paused"
 RawJob = tuple[int, str, str, bytes, str | None, JobState, str | None, int, str, float, float | None]
 
 
@@ -37,17 +37,17 @@ class JobLedger:
         with self._database.write(durable=True) as connection:
             known = connection.execute("SELECT id FROM job WHERE admission_key = ?", (job.admission_key,)).fetchone()
             job_id = known[0] if known else self._insert(connection, job)
-            return _jobs(connection, "WHERE id = ?", (job_id,))[0]
+            return _read_jobs(connection, "WHERE id = ?", (job_id,))[0]
 
     def _insert(self, connection: Connection, job: NewJob) -> int:
         connection.execute(
             "INSERT INTO job (name, kind, source, admission_key, inbox_name, priority, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                plain_text(job.name),
+                utf8_text(job.name),
                 job.kind,
                 job.source,
                 job.admission_key,
-                plain_text(job.inbox_name),
+                utf8_text(job.inbox_name),
                 job.priority,
                 self._clock(),
             ),
@@ -59,13 +59,13 @@ class JobLedger:
         )
         return job_id
 
-    def next_item(self, now: float, without: Collection[int] = ()) -> ItemRow | None:
+    def next_item(self, now: float, excluded_jobs: Collection[int] = ()) -> JobItemRow | None:
         """The item to make next: jobs of higher priority first, then older jobs, then by index. None while paused.
 
         `without`: jobs that are passed over.
         """
         with self._database.read() as connection:
-            if _paused(connection) is not None:
+            if _read_pause_reason(connection) is not None:
                 return None
             rows: list[RawItem] = connection.execute(
                 f"""
@@ -75,11 +75,11 @@ class JobLedger:
                 AND job.id NOT IN (SELECT value FROM json_each(?3))
                 ORDER BY job.priority DESC, job.id, item.position LIMIT 1
                 """,
-                (now, LONGEST_WAIT_SECONDS, ids_json(without)),
+                (now, MAX_RETRY_DELAY_SECONDS, ids_json(excluded_jobs)),
             ).fetchall()
         return item_row(rows[0]) if rows else None
 
-    def next_ready_at(self, without: Collection[int] = ()) -> float | None:
+    def next_ready_at(self, excluded_jobs: Collection[int] = ()) -> float | None:
         """When the earliest queued item, but for those of the jobs `without`, may be tried (seconds since the epoch).
 
         None when nothing is queued.
@@ -89,11 +89,11 @@ class JobLedger:
                 "SELECT min(not_before) FROM job JOIN job_item AS item ON item.job_id = job.id"
                 " WHERE job.state IN ('queued', 'running') AND item.state = 'queued'"
                 " AND job.id NOT IN (SELECT value FROM json_each(?))",
-                (ids_json(without),),
+                (ids_json(excluded_jobs),),
             ).fetchall()[0][0]
         return earliest
 
-    def begin(self, item_id: int) -> int:
+    def begin_attempt(self, item_id: int) -> int:
         """Take a queued item in hand and count the attempt before the work. Returns the attempts, this one included.
 
         Raises LookupError when the item is not queued (any more): it was cancelled, or somebody else has it.
@@ -110,7 +110,7 @@ class JobLedger:
         attempts: int = rows[0][0]
         return attempts
 
-    def published(
+    def mark_published(
         self,
         item_id: int,
         path: bytes,
@@ -143,32 +143,32 @@ class JobLedger:
                 ((path, item_id) for item_id, path in paths.items()),
             )
 
-    def set_aside(self, item_id: int) -> None:
+    def mark_reject_moved(self, item_id: int) -> None:
         """The picture lies where `reject` said."""
         with self._database.write(durable=True) as connection:
             connection.execute("UPDATE job_item SET path = rejected WHERE id = ? AND rejected IS NOT NULL", (item_id,))
 
-    def left_in_place(self, item_id: int, reason: str) -> None:
+    def mark_reject_kept_in_place(self, item_id: int, reason: str) -> None:
         """A picture that is not kept cannot be moved and stays where it is, for this reason."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job_item SET rejected = NULL, error = ? WHERE id = ?", (plain_text(reason), item_id)
+                "UPDATE job_item SET rejected = NULL, error = ? WHERE id = ?", (utf8_text(reason), item_id)
             )
 
-    def repath(self, item_id: int, path: bytes) -> None:
+    def change_path(self, item_id: int, path: bytes) -> None:
         """The item will lie at `path` instead, because somebody else's file lies where it was to go."""
         with self._database.write(durable=True) as connection:
             connection.execute("UPDATE job_item SET path = ? WHERE id = ? AND state <> 'done'", (path, item_id))
 
-    def item_failed(self, item_id: int, error: str, *, retry_at: float | None) -> None:
+    def mark_item_failed(self, item_id: int, error: str, *, retry_at: float | None) -> None:
         """The attempt failed: again not before `retry_at`, or never when that is None. A cancelled item stays cancelled."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job_item SET state = ?, not_before = ?, error = ? WHERE id = ? AND state IN ('queued', 'running')",
-                ("failed" if retry_at is None else "queued", retry_at or 0.0, plain_text(error), item_id),
+                ("failed" if retry_at is None else "queued", retry_at or 0.0, utf8_text(error), item_id),
             )
 
-    def give_back(self, item_id: int) -> None:
+    def requeue_item(self, item_id: int) -> None:
         """The machine's fault, or a stop: the item is queued again and the attempt does not count."""
         with self._database.write(durable=True) as connection:
             connection.execute(
@@ -176,21 +176,21 @@ class JobLedger:
                 (item_id,),
             )
 
-    def finish(self, job_id: int, state: JobState, error: str | None = None, *, untold: bool = False) -> None:
+    def finish(self, job_id: int, state: JobState, error: str | None = None, *, unnotified: bool = False) -> None:
         """The job has come to its end. A cancelled job stays cancelled. `untold`: it is to be told of, see `untold`."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ?, untold = ? WHERE id = ?",
-                (state, plain_text(error), self._clock(), untold, job_id),
+                (state, utf8_text(error), self._clock(), unnotified, job_id),
             )
 
-    def cancel(self, job_id: int, *, untold: bool = False) -> bool:
+    def cancel(self, job_id: int, *, unnotified: bool = False) -> bool:
         """Cancel a job and every item that is not made yet. False when it had come to its end before."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job SET state = 'cancelled', finished_at = ?, untold = ?"
                 " WHERE id = ? AND state IN ('queued', 'running')",
-                (self._clock(), untold, job_id),
+                (self._clock(), unnotified, job_id),
             )
             if not connection.changes():
                 return False
@@ -215,17 +215,17 @@ class JobLedger:
                 )
         return count
 
-    def untold(self) -> JobRows:
+    def unnotified(self) -> JobRows:
         """The jobs that ended and are still to be told of."""
         return self._select("WHERE untold = 1 ORDER BY id")
 
-    def take_untold(self, job_id: int) -> bool:
+    def claim_notification(self, job_id: int) -> bool:
         """The job is told of now. False when somebody did, or when it was taken up again: then nothing is to be told."""
         with self._database.write(durable=True) as connection:
             connection.execute("UPDATE job SET untold = 0 WHERE id = ? AND untold = 1", (job_id,))
             return connection.changes() == 1
 
-    def tell_nobody(self) -> None:
+    def clear_notifications(self) -> None:
         """Of what has ended so far nobody is to be told."""
         with self._database.write() as connection:
             connection.execute("UPDATE job SET untold = 0 WHERE untold = 1")
@@ -236,12 +236,12 @@ class JobLedger:
 
     def by_name(self, text: str) -> JobRow | None:
         """The newest job of this name; a number names the job of that number if no job is called so."""
-        found = self._select("WHERE name = ? ORDER BY id DESC LIMIT 1", (plain_text(text),))
+        found = self._select("WHERE name = ? ORDER BY id DESC LIMIT 1", (utf8_text(text),))
         if not found and text.isascii() and text.isdigit() and len(text) < 19:
             found = self._select("WHERE id = ?", (int(text),))
         return found[0] if found else None
 
-    def items(self, job_id: int) -> Sequence[ItemRow]:
+    def items(self, job_id: int) -> Sequence[JobItemRow]:
         """The items of a job, by index."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -249,7 +249,7 @@ class JobLedger:
             ).fetchall()
         return [item_row(row) for row in rows]
 
-    def item(self, item_id: int) -> ItemRow | None:
+    def item(self, item_id: int) -> JobItemRow | None:
         """One item."""
         with self._database.read() as connection:
             row = connection.execute(f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE id = ?", (item_id,)).fetchone()
@@ -259,14 +259,14 @@ class JobLedger:
         """The jobs that are queued or running, in the order in which they are made."""
         return self._select("WHERE state IN ('queued', 'running') ORDER BY priority DESC, id")
 
-    def unfinished_moves(self) -> JobRows:
+    def misplaced_files(self) -> JobRows:
         """The jobs whose file does not lie where their state says: accepted, done, or failed (cancelled ones too)."""
-        return self._select(f"WHERE mirrored <> {_PLACE} ORDER BY id")
+        return self._select(f"WHERE mirrored <> {_EXPECTED_LOCATION} ORDER BY id")
 
-    def set_mirrored(self, job_id: int, place: Mirrored) -> None:
+    def set_file_location(self, job_id: int, location: JobFileLocation) -> None:
         """The job's file was moved to this folder."""
         with self._database.write(durable=True) as connection:
-            connection.execute("UPDATE job SET mirrored = ? WHERE id = ?", (place, job_id))
+            connection.execute("UPDATE job SET mirrored = ? WHERE id = ?", (location, job_id))
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -277,16 +277,16 @@ class JobLedger:
         """Hand out no more items, because of `reason`; None goes on."""
         with self._database.write(durable=True) as connection:
             if reason is None:
-                connection.execute("DELETE FROM meta WHERE key = ?", (_PAUSED,))
+                connection.execute("DELETE FROM meta WHERE key = ?", (_PAUSED_KEY,))
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_PAUSED, plain_text(reason))
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_PAUSED_KEY, utf8_text(reason))
                 )
 
-    def paused(self) -> str | None:
+    def pause_reason(self) -> str | None:
         """Why the queue is paused; None when it is not."""
         with self._database.read() as connection:
-            return _paused(connection)
+            return _read_pause_reason(connection)
 
     def list(self, states: Collection[str] | None = None, limit: int = 100) -> JobRows:
         """The newest jobs first, of these states (None = of all)."""
@@ -297,11 +297,11 @@ class JobLedger:
 
     def _select(self, rest: str, bound: tuple[str | int, ...] = ()) -> JobRows:
         with self._database.read() as connection:
-            return _jobs(connection, rest, bound)
+            return _read_jobs(connection, rest, bound)
 
 
-def _jobs(connection: Connection, rest: str, bound: tuple[str | int, ...]) -> JobRows:
-    rows: list[RawJob] = connection.execute(f"SELECT {_COLUMNS} FROM job {rest}", bound).fetchall()
+def _read_jobs(connection: Connection, rest: str, bound: tuple[str | int, ...]) -> JobRows:
+    rows: list[RawJob] = connection.execute(f"SELECT {_JOB_COLUMNS} FROM job {rest}", bound).fetchall()
     counts: dict[int, dict[str, int]] = {}
     for job_id, state, count in connection.execute(
         "SELECT job_id, state, count(*) FROM job_item WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY job_id, state",
@@ -311,6 +311,6 @@ def _jobs(connection: Connection, rest: str, bound: tuple[str | int, ...]) -> Jo
     return [JobRow(*row, item_counts=counts.get(row[0], {})) for row in rows]
 
 
-def _paused(connection: Connection) -> str | None:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PAUSED,)).fetchone()
+def _read_pause_reason(connection: Connection) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PAUSED_KEY,)).fetchone()
     return row[0] if row else None

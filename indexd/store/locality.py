@@ -40,7 +40,7 @@ def network_filesystem(folder: Path) -> str | None:
 
 def network_kind(folder: str, mounts: list[tuple[str, str]]) -> str | None:
     """The network file system among `mounts` (place, kind) that holds `folder`. Of two at one place the later hides the other."""
-    holding = [(len(place), at, kind, place) for at, (place, kind) in enumerate(mounts) if _holds(place, folder)]
+    holding = [(len(place), at, kind, place) for at, (place, kind) in enumerate(mounts) if _contains(place, folder)]
     if not holding:
         return None
     _, _, kind, place = max(holding)
@@ -65,7 +65,7 @@ def parse_mount(text: str) -> list[tuple[str, str]]:
     return [(match["place"], match["kind"]) for line in text.splitlines() if (match := _MOUNT_LINE.match(line))]
 
 
-def _holds(place: str, folder: str) -> bool:
+def _contains(place: str, folder: str) -> bool:
     return place == "/" or folder == place or folder.startswith(place + "/")
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from indexd.store.condition_parts import pattern
+from indexd.store.condition_parts import compile_pattern
 from indexd.store.database import Database
-from indexd.store.tags import Spelling, tag_name
-from indexd.store.texts import refresh_texts
-from indexd.store.values import ids_json, plain_text
+from indexd.store.tags import TagSpelling, normalize_tag
+from indexd.store.texts import refresh_fulltext
+from indexd.store.values import ids_json, utf8_text
 
-_KNOWN = "SELECT id FROM image WHERE id IN (SELECT value FROM json_each(?))"
+_SELECT_EXISTING = "SELECT id FROM image WHERE id IN (SELECT value FROM json_each(?))"
 
 
-class Marks:
+class Annotations:
     """Ids that are in no image are passed over; the methods return how many images were marked.
 
     What a person said cannot be derived again, so it has reached the disk when a method returns.
@@ -29,7 +29,7 @@ class Marks:
             raise ValueError(f"a rating is 0 to 5, not {rating}")
         wanted = ids_json(ids)
         with self._database.write(durable=True) as connection:
-            known = connection.execute(_KNOWN, (wanted,)).fetchall()
+            known = connection.execute(_SELECT_EXISTING, (wanted,)).fetchall()
             if rating:
                 connection.executemany(
                     "INSERT OR REPLACE INTO rating (image_id, value, rated_at) VALUES (?, ?, ?)",
@@ -46,27 +46,27 @@ class Marks:
         """
         wanted = ids_json(ids)
         with self._database.write(durable=True) as connection:
-            known = [image_id for (image_id,) in connection.execute(_KNOWN, (wanted,)).fetchall()]
-            spelling = Spelling(connection)
-            removed = [pattern(name) for name in map(tag_name, remove) if name]
+            known = [image_id for (image_id,) in connection.execute(_SELECT_EXISTING, (wanted,)).fetchall()]
+            spelling = TagSpelling(connection)
+            removed = [compile_pattern(name) for name in map(normalize_tag, remove) if name]
             for (name,) in connection.execute("SELECT DISTINCT name FROM tag").fetchall() if removed else ():
                 if any(matches(name) for matches in removed):
                     connection.executemany(
                         "DELETE FROM tag WHERE image_id = ? AND name = ?", [(image_id, name) for image_id in known]
                     )
-            for name in filter(None, map(tag_name, add)):
+            for name in filter(None, map(normalize_tag, add)):
                 connection.executemany(
                     "INSERT OR IGNORE INTO tag (image_id, name) VALUES (?, ?)",
-                    [(image_id, spelling.of(name)) for image_id in known],
+                    [(image_id, spelling.canonical(name)) for image_id in known],
                 )
-            refresh_texts(connection, known)
+            refresh_fulltext(connection, known)
         return len(known)
 
     def note(self, ids: Iterable[int], text: str | None, *, append: bool = False) -> int:
         """Set the note of images; empty or None takes it away. `append` adds a line to what is there."""
         wanted = ids_json(ids)
         with self._database.write(durable=True) as connection:
-            known = [image_id for (image_id,) in connection.execute(_KNOWN, (wanted,)).fetchall()]
+            known = [image_id for (image_id,) in connection.execute(_SELECT_EXISTING, (wanted,)).fetchall()]
             before: dict[int, str] = {}
             if append:
                 before = dict(
@@ -75,7 +75,7 @@ class Marks:
                     )
                 )
             if text:
-                plain, now = plain_text(text), self._clock()
+                plain, now = utf8_text(text), self._clock()
                 connection.executemany(
                     "INSERT OR REPLACE INTO note (image_id, text, noted_at) VALUES (?, ?, ?)",
                     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from indexd.store.database import Database
 
 
-class Meta:
+class KeyValueTable:
     """Key and value, both text."""
 
     def __init__(self, database: Database) -> None:

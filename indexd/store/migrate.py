@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from indexd.errors import StorageFull, StoreError
-from indexd.store.database import Connection, Database, sentences
+from indexd.store.database import Connection, Database, translate_errors
 from indexd.store.locality import network_filesystem
 
 APPLICATION_ID = int.from_bytes(b"idxd", "big")
@@ -48,13 +48,13 @@ def open_database(
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the folder of the index {path}: {error.strerror or error}") from None
-        _refuse_network(path)
+        _refuse_network_filesystem(path)
     database = Database(path, read_only=read_only, vfs=vfs)
     try:
         if read_only:
             _require_current(database, steps or migrations())
         else:
-            _bring_up_to_date(database, steps or migrations())
+            _migrate(database, steps or migrations())
     except BaseException:
         database.close()
         raise
@@ -62,7 +62,7 @@ def open_database(
     return database
 
 
-def _refuse_network(path: Path) -> None:
+def _refuse_network_filesystem(path: Path) -> None:
     kind = network_filesystem(path.parent)
     if kind:
         raise StoreError(
@@ -82,11 +82,11 @@ def _require_current(database: Database, steps: Sequence[Migration]) -> None:
         )
 
 
-def _bring_up_to_date(database: Database, steps: Sequence[Migration]) -> None:
+def _migrate(database: Database, steps: Sequence[Migration]) -> None:
     with database.outside_transaction() as connection:
         version = _checked_version(connection, database.path, len(steps))
         if 0 < version < len(steps):
-            _keep_copy(connection, database.path, version)
+            _copy_before_migration(connection, database.path, version)
         if connection.pragma("journal_mode") != "wal":
             connection.pragma("journal_mode", "wal")
     if version < len(steps):
@@ -122,13 +122,13 @@ def _checked_version(connection: Connection, path: Path, newest: int) -> int:
     return version
 
 
-def _keep_copy(connection: Connection, path: Path, version: int) -> None:
+def _copy_before_migration(connection: Connection, path: Path, version: int) -> None:
     """A whole copy beside the index, `<name>.v<version>.bak`; a plain file copy would miss what is still in the WAL."""
     copy = path.with_name(f"{path.name}.v{version}.bak")
     unfinished = copy.with_name(copy.name + ".part")
     unfinished.unlink(missing_ok=True)
     try:
-        with sentences(unfinished):
+        with translate_errors(unfinished):
             connection.execute("VACUUM INTO ?", (str(unfinished),)).fetchall()
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())

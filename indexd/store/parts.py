@@ -9,30 +9,30 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import ImageMetadata
 from indexd.store.database import Connection
-from indexd.store.values import canonical_seed, ids_json, plain_text, real, whole
+from indexd.store.values import canonical_seed, finite_or_none, ids_json, int64_or_none, utf8_text
 
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ChildTable:
     """One table: its columns behind `image_id` and `position`, and the rows that a picture's metadata has there."""
 
     table: str
     columns: tuple[str, ...]
-    rows: Callable[[Metadata], Sequence[Row]]
+    extract: Callable[[ImageMetadata], Sequence[Row]]
 
     @property
-    def insert(self) -> str:
+    def insert_sql(self) -> str:
         """The statement that writes one row."""
         names = ("image_id", "position", *self.columns)
         return f"INSERT INTO {self.table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
-    def of(self, metadata: Metadata, image_id: int) -> list[Row]:
+    def rows_for(self, metadata: ImageMetadata, image_id: int) -> list[Row]:
         """The rows of one picture, whole."""
-        return [(image_id, position, *row) for position, row in enumerate(self.rows(metadata))]
+        return [(image_id, position, *row) for position, row in enumerate(self.extract(metadata))]
 
     def read(self, connection: Connection, ids: Iterable[int]) -> dict[int, list[Row]]:
         """What stands there of these pictures, by picture, in order, without its first two columns."""
@@ -46,89 +46,107 @@ class Part:
         return found
 
 
-def _loras(made: Metadata) -> list[Row]:
-    return [(plain_text(use.name), real(use.weight), real(use.text_weight), plain_text(use.hash)) for use in made.loras]
-
-
-def _scores(made: Metadata) -> list[Row]:
-    # A value that is no number would be no column either.
+def _loras(made: ImageMetadata) -> list[Row]:
     return [
-        (plain_text(one.name), value, plain_text(one.model))
-        for one in made.scores
-        if (value := real(one.value)) is not None
+        (utf8_text(use.name), finite_or_none(use.weight), finite_or_none(use.text_weight), utf8_text(use.hash))
+        for use in made.loras
     ]
 
 
-def _controls(made: Metadata) -> list[Row]:
+def _scores(made: ImageMetadata) -> list[Row]:
+    # A value that is no number would be no column either.
     return [
-        (plain_text(use.model), plain_text(use.module), real(use.weight), real(use.start), real(use.end))
+        (utf8_text(one.name), value, utf8_text(one.model))
+        for one in made.scores
+        if (value := finite_or_none(one.value)) is not None
+    ]
+
+
+def _controls(made: ImageMetadata) -> list[Row]:
+    return [
+        (
+            utf8_text(use.model),
+            utf8_text(use.module),
+            finite_or_none(use.weight),
+            finite_or_none(use.start),
+            finite_or_none(use.end),
+        )
         for use in made.controls
     ]
 
 
-def _passes(made: Metadata) -> list[Row]:
+def _sampler_passes(made: ImageMetadata) -> list[Row]:
     return [
         (
             canonical_seed(one.seed),
-            whole(one.steps),
-            real(one.cfg),
-            plain_text(one.sampler),
-            plain_text(one.schedule),
-            real(one.denoise),
-            plain_text(one.model_name),
-            whole(one.start_step),
-            whole(one.end_step),
+            int64_or_none(one.steps),
+            finite_or_none(one.cfg),
+            utf8_text(one.sampler),
+            utf8_text(one.schedule),
+            finite_or_none(one.denoise),
+            utf8_text(one.model_name),
+            int64_or_none(one.start_step),
+            int64_or_none(one.end_step),
         )
         for one in made.passes
     ]
 
 
-def _refinement(made: Metadata) -> list[Row]:
+def _refinement(made: ImageMetadata) -> list[Row]:
     row = (
         canonical_seed(made.variation_seed),
-        real(made.variation_strength),
-        real(made.guidance),
-        plain_text(made.refiner),
-        real(made.hires_scale),
-        whole(made.hires_steps),
-        plain_text(made.hires_upscaler),
-        real(made.hires_denoise),
-        plain_text(made.upscaler),
+        finite_or_none(made.variation_strength),
+        finite_or_none(made.guidance),
+        utf8_text(made.refiner),
+        finite_or_none(made.hires_scale),
+        int64_or_none(made.hires_steps),
+        utf8_text(made.hires_upscaler),
+        finite_or_none(made.hires_denoise),
+        utf8_text(made.upscaler),
     )
     return [row] if any(value is not None for value in row) else []
 
 
-def _inversions(made: Metadata) -> list[Row]:
-    return [(plain_text(use.name), plain_text(use.hash)) for use in made.embeddings]
+def _textual_inversions(made: ImageMetadata) -> list[Row]:
+    return [(utf8_text(use.name), utf8_text(use.hash)) for use in made.embeddings]
 
 
-def _characters(made: Metadata) -> list[Row]:
-    return [(plain_text(one.text), plain_text(one.negative_text), real(one.x), real(one.y)) for one in made.characters]
-
-
-def _resources(made: Metadata) -> list[Row]:
+def _character_prompts(made: ImageMetadata) -> list[Row]:
     return [
-        (plain_text(use.address), plain_text(use.kind), plain_text(use.name), plain_text(use.version), real(use.weight))
+        (utf8_text(one.text), utf8_text(one.negative_text), finite_or_none(one.x), finite_or_none(one.y))
+        for one in made.characters
+    ]
+
+
+def _resources(made: ImageMetadata) -> list[Row]:
+    return [
+        (
+            utf8_text(use.address),
+            utf8_text(use.kind),
+            utf8_text(use.name),
+            utf8_text(use.version),
+            finite_or_none(use.weight),
+        )
         for use in made.resources
     ]
 
 
-def _detailers(made: Metadata) -> list[Row]:
+def _detailers(made: ImageMetadata) -> list[Row]:
     return [
-        (plain_text(use.model), plain_text(use.prompt), plain_text(use.negative_prompt), real(use.denoise))
+        (utf8_text(use.model), utf8_text(use.prompt), utf8_text(use.negative_prompt), finite_or_none(use.denoise))
         for use in made.detailers
     ]
 
 
-LORAS = Part("lora_use", ("name", "weight", "text_weight", "hash"), _loras)
-SCORES = Part("score", ("name", "value", "model"), _scores)
-CONTROLS = Part("control_use", ("model", "module", "weight", "start_at", "end_at"), _controls)
-PASSES = Part(
+LORAS = ChildTable("lora_use", ("name", "weight", "text_weight", "hash"), _loras)
+SCORES = ChildTable("score", ("name", "value", "model"), _scores)
+CONTROLS = ChildTable("control_use", ("model", "module", "weight", "start_at", "end_at"), _controls)
+SAMPLER_PASSES = ChildTable(
     "sampler_pass",
     ("seed", "steps", "cfg", "sampler", "schedule", "denoise", "model_name", "start_step", "end_step"),
-    _passes,
+    _sampler_passes,
 )
-REFINEMENT = Part(
+REFINEMENT = ChildTable(
     "refinement",
     (
         "variation_seed",
@@ -143,9 +161,19 @@ REFINEMENT = Part(
     ),
     _refinement,
 )
-INVERSIONS = Part("inversion_use", ("name", "hash"), _inversions)
-CHARACTERS = Part("character_prompt", ("text", "negative_text", "x", "y"), _characters)
-RESOURCES = Part("resource_use", ("address", "kind", "name", "version", "weight"), _resources)
-DETAILERS = Part("detailer_use", ("model", "prompt", "negative_prompt", "denoise"), _detailers)
+TEXTUAL_INVERSIONS = ChildTable("inversion_use", ("name", "hash"), _textual_inversions)
+CHARACTER_PROMPTS = ChildTable("character_prompt", ("text", "negative_text", "x", "y"), _character_prompts)
+RESOURCES = ChildTable("resource_use", ("address", "kind", "name", "version", "weight"), _resources)
+DETAILERS = ChildTable("detailer_use", ("model", "prompt", "negative_prompt", "denoise"), _detailers)
 
-PARTS = (LORAS, SCORES, CONTROLS, PASSES, REFINEMENT, INVERSIONS, CHARACTERS, RESOURCES, DETAILERS)
+CHILD_TABLES = (
+    LORAS,
+    SCORES,
+    CONTROLS,
+    SAMPLER_PASSES,
+    REFINEMENT,
+    TEXTUAL_INVERSIONS,
+    CHARACTER_PROMPTS,
+    RESOURCES,
+    DETAILERS,
+)

@@ -18,7 +18,7 @@ _VERSION_KEY = "version of the picture hashes"
 
 
 @dataclass(frozen=True, slots=True)
-class HashedPictures:
+class HashedImages:
     """Pictures that lie somewhere now and have a hash: row i of each array is of `ids[i]`.
 
     `hashes` is uint8 (n, 64). `recipes` is int64 (n, 3): seed, steps and cfg as numbers that are only good for telling
@@ -30,7 +30,7 @@ class HashedPictures:
     recipes: NDArray[np.int64]
 
 
-class PictureHashes:
+class PerceptualHashes:
     """One row a picture; an empty hash says that it is too plain to be recognised."""
 
     def __init__(self, database: Database) -> None:
@@ -79,7 +79,7 @@ class PictureHashes:
             ).fetchall()[0]
         return hashed, plain
 
-    def present(self, among: Collection[int] | None) -> HashedPictures:
+    def present(self, among: Collection[int] | None) -> HashedImages:
         """Everything that can be compared, of all pictures or of `among`, by id."""
         restricted = "" if among is None else "AND image_id IN (SELECT value FROM json_each(?))"
         ids, recipes, hashes = array("q"), array("q"), bytearray()
@@ -98,7 +98,7 @@ class PictureHashes:
                 recipes.append(NOT_STATED if seed is None else seeds.setdefault(seed, len(seeds)))
                 recipes.append(NOT_STATED if steps is None else steps)
                 recipes.append(NOT_STATED if cfg is None or abs(cfg) > 1e6 else round(cfg * 1000))
-        return HashedPictures(
+        return HashedImages(
             np.array(ids, np.int64),
             np.frombuffer(bytes(hashes), np.uint8).reshape(len(ids), HASH_BYTES),
             np.array(recipes, np.int64).reshape(len(ids), 3),

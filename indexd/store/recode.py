@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexd.store.coarse import encode
+from indexd.store.coarse import quantize
 from indexd.store.database import Database
-from indexd.store.embedding import at_most, fetch_slice, replace_codes, sample
-from indexd.store.revisions import Coding, coding_of, create_codes_table
+from indexd.store.embedding import has_at_most, read_vector_slice, replace_codes, sample_vectors
+from indexd.store.revisions import Coding, create_codes_table, get_coding
 
-VECTORS_FOR_A_MEAN = 1000
+MIN_VECTORS_FOR_MEAN = 1000
 MEAN_SAMPLE = 10_000
 SLICE_VECTORS = 1000
 
 
-def recode(database: Database, revision_id: int) -> bool:
+def requantize(database: Database, revision_id: int) -> bool:
     """Learn the mean if it is time, and carry the rewriting to its end; True when the codes were exchanged."""
     if not _begin(database, revision_id):
         return False
@@ -30,12 +30,12 @@ def recode(database: Database, revision_id: int) -> bool:
 def _begin(database: Database, revision_id: int) -> bool:
     """Whether there is something to rewrite; makes the table for it unless an earlier process did."""
     with database.read() as connection:
-        coding = coding_of(connection, revision_id)
+        coding = get_coding(connection, revision_id)
         if coding.next_mean is not None:
             return True
-        if coding.mean is not None or at_most(connection, coding, VECTORS_FOR_A_MEAN - 1):
+        if coding.mean is not None or has_at_most(connection, coding, MIN_VECTORS_FOR_MEAN - 1):
             return False
-        mean = sample(connection, coding, MEAN_SAMPLE).mean(axis=0, dtype=np.float64).astype(np.float32)
+        mean = sample_vectors(connection, coding, MEAN_SAMPLE).mean(axis=0, dtype=np.float64).astype(np.float32)
     with database.write() as connection:
         create_codes_table(connection, coding.next_codes_table, coding.key, coding.revision.dim)
         connection.execute(
@@ -47,19 +47,19 @@ def _begin(database: Database, revision_id: int) -> bool:
 def _next_slice(database: Database, revision_id: int) -> bool:
     """Rewrite one slice; False when there was none left and the new codes took their place."""
     with database.read() as connection:
-        coding = coding_of(connection, revision_id)
-        ids, vectors = fetch_slice(connection, coding, coding.recoded_up_to, SLICE_VECTORS)
+        coding = get_coding(connection, revision_id)
+        ids, vectors = read_vector_slice(connection, coding, coding.requantized_up_to, SLICE_VECTORS)
     if ids:
-        codes = encode(vectors, coding.next_mean, coding.rotation_seed)
+        codes = quantize(vectors, coding.next_mean, coding.rotation_seed)
         with database.write() as connection:
             replace_codes(connection, coding.next_codes_table, coding.key, ids, codes)
             connection.execute("UPDATE revision SET recoded_up_to = ? WHERE id = ?", (ids[-1], revision_id))
         return True
-    _exchange(database, coding)
+    _switch_codes(database, coding)
     return False
 
 
-def _exchange(database: Database, coding: Coding) -> None:
+def _switch_codes(database: Database, coding: Coding) -> None:
     with database.write() as connection:
         # What was put since the last slice is in both tables already: writers fill both.
         connection.execute(

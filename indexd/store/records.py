@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from indexd.images.facts import ImageFacts, LoraUse, Score
+from indexd.images.facts import ImageFacts, MetadataLora, MetadataScore
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import FoundRegion
 
-Of = Literal["prompt", "negative_prompt", "image", "faces"]
+StageInput = Literal["prompt", "negative_prompt", "image", "faces"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class RootRow:
     mode: str = ""
     reason: str = ""
     folder_tags: bool = False
-    stranger: tuple[str, int] | None = None
+    foreign_root: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ScannedFile:
     """A settled file that was read: either its facts, or the problem for which it is no picture.
 
     `stages` names the work that the picture still needs ("thumbnail", layer names). `layers_of_texts` names the layers by the
@@ -45,11 +45,11 @@ class Sighting:
     facts: ImageFacts | None
     problem: str | None = None
     stages: tuple[str, ...] = ()
-    layers_of_texts: Mapping[Of, Sequence[str]] = field(default_factory=dict)
+    layers_by_input: Mapping[StageInput, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class IngestResult:
     """What became of a sighting."""
 
     image_id: int | None
@@ -101,15 +101,15 @@ class ImageRow:
     decode_problem: str | None
     parse_problem: str | None
     tags: tuple[str, ...] = ()
-    loras: tuple[LoraUse, ...] = ()
+    loras: tuple[MetadataLora, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
     files: tuple[FileRow, ...] = ()
     folder_tags: tuple[str, ...] = ()
-    scores: tuple[Score, ...] = ()
+    scores: tuple[MetadataScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class WorkItem:
+class IndexTask:
     """One piece of work taken in hand: `attempts` counts this one already."""
 
     image_id: int
@@ -118,7 +118,7 @@ class WorkItem:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkRow:
+class IndexTaskRow:
     """One piece of work as `explain` shows it."""
 
     image_id: int
@@ -165,11 +165,11 @@ class Filter:
 
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-ItemState = Literal["queued", "running", "done", "failed", "cancelled"]
+JobItemState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
-class NewItem:
+class NewJobItem:
     """One picture to make: its index in the job, its seed, its final path, and the resolved settings as plain data."""
 
     index: int
@@ -188,7 +188,7 @@ class NewJob:
     admission_key: str
     inbox_name: str | None
     priority: int
-    items: tuple[NewItem, ...] = field(repr=False)
+    items: tuple[NewJobItem, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +203,14 @@ class JobRow:
     state: JobState
     error: str | None
     priority: int
-    mirrored: str
+    file_location: str
     created_at: float
     finished_at: float | None
     item_counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class ItemRow:
+class JobItemRow:
     """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
 
     `rejected` is where it goes because it is not kept; it lies there when `path` says the same.
@@ -222,14 +222,14 @@ class ItemRow:
     seed: int
     path: bytes
     settings: dict[str, Any]
-    state: ItemState
+    state: JobItemState
     attempts: int
     not_before: float
     error: str | None
     content_hash: bytes | None
     seconds: float | None
     report: dict[str, Any]
-    rejected: bytes | None = None
+    rejected_path: bytes | None = None
     scores: dict[str, float] = field(default_factory=dict)
 
 

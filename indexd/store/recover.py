@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexd.errors import StoreError
-from indexd.store.aside import exchange, finish, incoming
-from indexd.store.backup import Watcher, sync_folder, verify
+from indexd.store.aside import finish_swap, incoming_path, swap_index
+from indexd.store.backup import ProgressCallback, fsync_folder, verify_backup
 from indexd.store.damage import find_damage
-from indexd.store.rebuild import Rebuilt, entries, rebuild
-from indexd.store.records import Of
-from indexd.store.rotation import KeptBackup, backups
+from indexd.store.rebuild import RebuildReport, describe_row_counts, rebuild
+from indexd.store.records import StageInput
+from indexd.store.rotation import BackupFile, list_backups
 
 REASON_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class RecoveryReport:
     """A damaged index was set aside at `aside`; `backup` filled what could not be read."""
 
     reason: str
     aside: Path | None
-    backup: KeptBackup | None
-    rebuilt: Rebuilt
+    backup: BackupFile | None
+    rebuilt: RebuildReport
 
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """What happened, for the log and for `status`."""
         parts = [
             f"the index was damaged ({self.reason}); it was set aside as {self.aside} and made anew",
-            f"entries kept: {entries(self.rebuilt.rows)}",
+            f"entries kept: {describe_row_counts(self.rebuilt.rows)}",
         ]
         filled = sum(self.rebuilt.filled.values())
         if self.backup is not None and self.rebuilt.gaps:
@@ -47,35 +47,40 @@ class Recovered:
         return "; ".join(parts)
 
 
-def recover(
-    index: Path, backup_folder: Path, now: float, stages: Mapping[str, Of], *, on_step: Watcher = lambda _: False
-) -> Recovered | None:
+def recover_index(
+    index: Path,
+    backup_folder: Path,
+    now: float,
+    stages: Mapping[str, StageInput],
+    *,
+    on_step: ProgressCallback = lambda _: False,
+) -> RecoveryReport | None:
     """Make sure that there is no damaged index at `index`. None when all was well, as it nearly always is.
 
     The caller holds the instance lock and opens the index afterwards. Raises StoreError (StorageFull) when the new one
     cannot be written; then the damaged one stays where it is.
     """
     index = index.absolute()
-    finish(index, now)
-    kept = backups(backup_folder)
+    finish_swap(index, now)
+    kept = list_backups(backup_folder)
     reason = find_damage(index, has_backups=bool(kept), on_step=on_step)
     if reason is None:
         return None
     reason = " ".join(reason.split())[:REASON_CHARACTERS]
     on_step(f"the index {index} is damaged ({reason}); it is made anew, which takes a while")
-    good = _newest_good(kept)
-    ready = incoming(index)
+    good = _newest_valid(kept)
+    ready = incoming_path(index)
     unfinished = ready.with_name(f"{ready.name}.part")
     rebuilt = rebuild(index, unfinished, good.path if good else None, stages, on_step)
     os.replace(unfinished, ready)
-    sync_folder(index.parent)
-    return Recovered(reason, exchange(index, "damaged", now), good, rebuilt)
+    fsync_folder(index.parent)
+    return RecoveryReport(reason, swap_index(index, "damaged", now), good, rebuilt)
 
 
-def _newest_good(kept: list[KeptBackup]) -> KeptBackup | None:
+def _newest_valid(kept: list[BackupFile]) -> BackupFile | None:
     for one in kept:
         try:
-            verify(one.path)
+            verify_backup(one.path)
         except StoreError:
             continue
         return one

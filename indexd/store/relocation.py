@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from indexd.errors import UsageError
 from indexd.store.database import Connection, Database
-from indexd.store.texts import refresh_texts
-from indexd.store.trees import below, joined
-from indexd.store.values import display
+from indexd.store.texts import refresh_fulltext
+from indexd.store.trees import join_path, relative_to
+from indexd.store.values import display_path
 
 
 @dataclass(slots=True)
-class Relocated:
+class RelocationResult:
     """`files` have a new place; `dropped` gave way to a file that is known there already. `roots`: (old, new) path."""
 
     files: int = 0
@@ -37,13 +37,13 @@ class Relocation:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def relocate(self, old: bytes, new: bytes, keep_roots: Sequence[int], *, dry_run: bool = False) -> Relocated:
+    def relocate(self, old: bytes, new: bytes, keep_roots: Sequence[int], *, dry_run: bool = False) -> RelocationResult:
         """Everything under `old` lies under `new` (absolute paths). `keep_roots` are watched now: their rows stay.
 
         A root that was moved whole is renamed, or becomes part of the root that holds the new path. Raises UsageError
         when nothing lies under `old`, or the new path of part of a root lies in no root.
         """
-        done = Relocated()
+        done = RelocationResult()
         try:
             with self._database.write(durable=True) as connection:
                 rows = connection.execute("SELECT id, path FROM root WHERE purpose = 'images'").fetchall()
@@ -51,35 +51,35 @@ class Relocation:
                 for root in roots:
                     _relocate(connection, root, roots, old, new, keep_roots, done)
                 if not done.roots and not done.files and not done.dropped:
-                    raise UsageError(f"the index knows nothing under {display(old)}")
+                    raise UsageError(f"the index knows nothing under {display_path(old)}")
                 if dry_run:
-                    raise _OnlyAsked
-        except _OnlyAsked:
+                    raise _DryRunRollback
+        except _DryRunRollback:
             pass
         return done
 
-    def to_innermost(self, watched: Mapping[int, bytes]) -> Relocated:
+    def assign_to_innermost_roots(self, watched: Mapping[int, bytes]) -> RelocationResult:
         """Put each file into the innermost watched folder that holds it (`watched`: id -> path).
 
         A folder that is watched by itself from now on takes over what lay there, and gives it back when it no longer is.
         """
-        done = Relocated()
+        done = RelocationResult()
         with self._database.write() as connection:
             rows = connection.execute("SELECT id, path FROM root WHERE purpose = 'images'").fetchall()
             # From the outside in: what passes on to a folder may pass on to one within it.
             roots = sorted((_Root(*row) for row in rows), key=lambda root: len(root.path))
             inside = sorted((_Root(*item) for item in watched.items()), key=lambda root: len(root.path))
             for root in roots:
-                if root.id not in watched and (holder := _holding(root.path, inside, without=None)) is not None:
-                    prefix = below(root.path, holder.path) or b""
-                    _pass_on(connection, (root.id, b""), (holder.id, prefix), done)
+                if root.id not in watched and (holder := _innermost_root(root.path, inside, without=None)) is not None:
+                    prefix = relative_to(root.path, holder.path) or b""
+                    _reassign(connection, (root.id, b""), (holder.id, prefix), done)
                 for other in inside:
-                    if other.id != root.id and (rel := below(other.path, root.path)):
-                        _pass_on(connection, (root.id, rel), (other.id, b""), done)
+                    if other.id != root.id and (rel := relative_to(other.path, root.path)):
+                        _reassign(connection, (root.id, rel), (other.id, b""), done)
         return done
 
 
-class _OnlyAsked(Exception):
+class _DryRunRollback(Exception):
     """Rolls a dry run back; never leaves this module."""
 
 
@@ -90,21 +90,21 @@ def _relocate(
     old: bytes,
     new: bytes,
     keep_roots: Sequence[int],
-    done: Relocated,
+    done: RelocationResult,
 ) -> None:
-    rest = below(root.path, old)
+    rest = relative_to(root.path, old)
     whole = rest is not None
-    inner = b"" if whole else below(old, root.path)
+    inner = b"" if whole else relative_to(old, root.path)
     if inner is None:
         return
-    target_path = joined(new, rest or b"")
+    target_path = join_path(new, rest or b"")
     if whole and target_path == root.path:
         return
-    target = _holding(target_path, roots, without=root if whole else None)
+    target = _innermost_root(target_path, roots, without=root if whole else None)
     if target is None:
         if not whole:
             raise UsageError(
-                f"{display(target_path)} lies in no watched folder; add its folder as [[roots]] in the settings, start"
+                f"{display_path(target_path)} lies in no watched folder; add its folder as [[roots]] in the settings, start"
                 " the daemon once, and say it again"
             )
         # Watched folders are known by their number while the daemon runs: what is watched keeps its row.
@@ -121,7 +121,7 @@ def _relocate(
             " AND NOT EXISTS (SELECT 1 FROM file WHERE root_id = root.id)",
             (root.id, target.id),
         )
-    prefix = below(target_path, target.path) or b""
+    prefix = relative_to(target_path, target.path) or b""
     _move_rows(connection, (root.id, inner), (target.id, prefix), done)
     if whole and root.id not in keep_roots:
         connection.execute(
@@ -129,9 +129,9 @@ def _relocate(
         )
 
 
-def _holding(path: bytes, roots: Sequence[_Root], without: _Root | None) -> _Root | None:
+def _innermost_root(path: bytes, roots: Sequence[_Root], without: _Root | None) -> _Root | None:
     """The innermost root that holds the path."""
-    holding = [root for root in roots if root is not without and below(path, root.path) is not None]
+    holding = [root for root in roots if root is not without and relative_to(path, root.path) is not None]
     return max(holding, key=lambda root: len(root.path), default=None)
 
 
@@ -144,7 +144,9 @@ def _rename(connection: Connection, root: _Root, path: bytes) -> int:
     return connection.changes()
 
 
-def _pass_on(connection: Connection, source: tuple[int, bytes], target: tuple[int, bytes], done: Relocated) -> None:
+def _reassign(
+    connection: Connection, source: tuple[int, bytes], target: tuple[int, bytes], done: RelocationResult
+) -> None:
     root_id, inner = source
     start = inner + b"/" if inner else b""
     held = connection.execute(
@@ -155,7 +157,9 @@ def _pass_on(connection: Connection, source: tuple[int, bytes], target: tuple[in
         _move_rows(connection, source, target, done)
 
 
-def _move_rows(connection: Connection, source: tuple[int, bytes], target: tuple[int, bytes], done: Relocated) -> None:
+def _move_rows(
+    connection: Connection, source: tuple[int, bytes], target: tuple[int, bytes], done: RelocationResult
+) -> None:
     root_id, inner = source
     target_id, prefix = target
     rows = connection.execute("SELECT id, rel, image_id FROM file WHERE root_id = ?", (root_id,)).fetchall()
@@ -175,7 +179,7 @@ def _move_rows(connection: Connection, source: tuple[int, bytes], target: tuple[
         )
         connection.execute(
             "UPDATE OR IGNORE file SET root_id = ?, rel = ?, display = ?, inode = 0 WHERE id = ?",
-            (target_id, rel, display(rel), file_id),
+            (target_id, rel, display_path(rel), file_id),
         )
         if connection.changes():
             done.files += 1
@@ -184,4 +188,4 @@ def _move_rows(connection: Connection, source: tuple[int, bytes], target: tuple[
             done.dropped += 1
         if image_id is not None:
             images.add(image_id)
-    refresh_texts(connection, images)
+    refresh_fulltext(connection, images)

@@ -13,46 +13,46 @@ from numpy.typing import NDArray
 
 from indexd.store.code_index import Candidates, Ids
 from indexd.store.database import Connection
-from indexd.store.embedding import fetch
+from indexd.store.embedding import read_vectors
 from indexd.store.revisions import Coding
 
 Floats = NDArray[np.float32]
 
-MARGIN = 2.0
+MARGIN_STD = 2.0
 # Scored at once, before it is looked whether it is enough.
-STEP = 64
+RESCORE_STEP = 64
 # Read at once. Their 96 KB in half precision are put together in memory that was just used; of 2 MB, the system would
 # have to find and clear every page anew, which takes as long as reading them.
-READ_AT_ONCE = 48
+READ_BATCH = 48
 
 
-def rescored(connection: Connection, coding: Coding, query: Floats, ids: Ids | None) -> tuple[Ids, Floats]:
+def rescore(connection: Connection, coding: Coding, query: Floats, ids: Ids | None) -> tuple[Ids, Floats]:
     """Ids and cosines with `query` (dim,) of those of these images that have a vector; None = of all."""
     if ids is None:
-        found, vectors = fetch(connection, coding, None)
+        found, vectors = read_vectors(connection, coding, None)
         return np.array(found, dtype=np.int64), vectors @ query
     there: list[int] = []
     scores = np.empty(len(ids), dtype=np.float32)
-    for start in range(0, len(ids), READ_AT_ONCE):
-        found, vectors = fetch(connection, coding, ids[start : start + READ_AT_ONCE])
+    for start in range(0, len(ids), READ_BATCH):
+        found, vectors = read_vectors(connection, coding, ids[start : start + READ_BATCH])
         scores[len(there) : len(there) + len(found)] = vectors @ query
         there += found
     return np.array(there, dtype=np.int64), scores[: len(there)]
 
 
-def rescored_as_needed(
+def rescore_adaptively(
     connection: Connection, coding: Coding, query: Floats, near: Candidates, least: int, most: int, sure: int
 ) -> tuple[Ids, Floats]:
     """The same of the nearest candidates, up to `most`: of as many as it takes for at least so many that have a vector, and
     as long as the best `sure` of those may still change."""
     if near.estimates is None:
-        return rescored(connection, coding, query, near.ids)
-    ids, scores = rescored(connection, coding, query, near.ids[:least])
+        return rescore(connection, coding, query, near.ids)
+    ids, scores = rescore(connection, coding, query, near.ids[:least])
     done, end = least, min(most, len(near.ids))
     while done < end and (
-        len(scores) < least or near.estimates[done] + MARGIN * near.noise > np.partition(scores, -sure)[-sure]
+        len(scores) < least or near.estimates[done] + MARGIN_STD * near.noise > np.partition(scores, -sure)[-sure]
     ):
-        more_ids, more_scores = rescored(connection, coding, query, near.ids[done : min(done + STEP, end)])
+        more_ids, more_scores = rescore(connection, coding, query, near.ids[done : min(done + RESCORE_STEP, end)])
         ids, scores = np.concatenate([ids, more_ids]), np.concatenate([scores, more_scores])
-        done += STEP
+        done += RESCORE_STEP
     return ids, scores

@@ -8,12 +8,14 @@ import shutil
 from pathlib import Path
 
 from indexd.errors import StorageFull, StoreError
-from indexd.store.aside import discard, exchange, incoming
-from indexd.store.backup import Watcher, sync_folder, verify
+from indexd.store.aside import delete_index_files, incoming_path, swap_index
+from indexd.store.backup import ProgressCallback, fsync_folder, verify_backup
 from indexd.store.migrate import open_database
 
 
-def restore(index: Path, backup: Path, now: float, *, on_step: Watcher = lambda _: False) -> Path | None:
+def restore_backup(
+    index: Path, backup: Path, now: float, *, on_step: ProgressCallback = lambda _: False
+) -> Path | None:
     """Put a copy of `backup` in the place of `index`; returns where the present one lies now (None: there was none).
 
     The caller holds the instance lock. The backup is only read. Raises StoreError when it is damaged, newer than this
@@ -22,11 +24,11 @@ def restore(index: Path, backup: Path, now: float, *, on_step: Watcher = lambda 
     index = index.absolute()
     if index.exists() and backup.exists() and index.samefile(backup):
         raise StoreError(f"{backup} is the present index itself; name a backup")
-    verify(backup, on_step=on_step)
-    ready = incoming(index)
+    verify_backup(backup, on_step=on_step)
+    ready = incoming_path(index)
     unfinished = ready.with_name(f"{ready.name}.part")
-    discard(unfinished)
-    discard(ready)
+    delete_index_files(unfinished)
+    delete_index_files(ready)
     on_step("copying")
     try:
         index.parent.mkdir(parents=True, exist_ok=True)
@@ -34,11 +36,11 @@ def restore(index: Path, backup: Path, now: float, *, on_step: Watcher = lambda 
         # Opened once as what it will be: an older form is brought up to date, a newer one refused, before anything moves.
         open_database(unfinished).close()
         unfinished.rename(ready)
-        sync_folder(ready.parent)
+        fsync_folder(ready.parent)
     except BaseException:
-        discard(unfinished)
+        delete_index_files(unfinished)
         raise
-    return exchange(index, "before-restore", now)
+    return swap_index(index, "before-restore", now)
 
 
 def _copy(backup: Path, target: Path) -> None:

@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 
 from indexd.store.coarse import ROTATION_SEED, code_bytes
 from indexd.store.database import Connection
-from indexd.store.records import Of, Revision
+from indexd.store.records import Revision, StageInput
 
-WANTING: dict[Of, str] = {
+IMAGES_WITH_INPUT_SQL: dict[StageInput, str] = {
     "prompt": "SELECT image_id FROM image_text WHERE trim(prompt) <> ''",
     "negative_prompt": "SELECT image_id FROM image_text WHERE trim(negative_prompt) <> ''",
     "image": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
     "faces": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
 }
-FACE = "face"
+FACE_LAYER = "face"
 """The layer whose vectors belong to regions (faces in pictures); those of every other belong to images."""
 
 _COLUMNS = "id, layer, identity, dim, active, rotation_seed, generation, mean, next_mean, recoded_up_to"
 
 
-Key = Literal["image_id", "region_id"]
+VectorKey = Literal["image_id", "region_id"]
 
 
-def key_of(layer: str) -> Key:
+def vector_key(layer: str) -> VectorKey:
     """What the vectors of a layer belong to."""
-    return "region_id" if layer == FACE else "image_id"
+    return "region_id" if layer == FACE_LAYER else "image_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class Coding:
     generation: int
     mean: NDArray[np.float32] | None
     next_mean: NDArray[np.float32] | None
-    recoded_up_to: int
+    requantized_up_to: int
 
     @property
-    def key(self) -> Key:
+    def key(self) -> VectorKey:
         """The column by which both tables are kept."""
-        return key_of(self.revision.layer)
+        return vector_key(self.revision.layer)
 
     @property
     def vectors_table(self) -> str:
@@ -76,7 +76,7 @@ def active_coding(connection: Connection, layer: str) -> Coding | None:
     return _coding(row) if row else None
 
 
-def coding_of(connection: Connection, revision_id: int) -> Coding:
+def get_coding(connection: Connection, revision_id: int) -> Coding:
     """The revision of this id. Raises LookupError when there is none."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM revision WHERE id = ?", (revision_id,)).fetchone()
     if row is None:
@@ -89,7 +89,7 @@ def all_codings(connection: Connection) -> list[Coding]:
     return [_coding(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM revision").fetchall()]
 
 
-def activate(connection: Connection, layer: str, identity: str, dim: int, of: Of) -> int:
+def activate_revision(connection: Connection, layer: str, identity: str, dim: int, stage_input: StageInput) -> int:
     """Make this revision the one that the layer compares, and see to the work it brings. Inside the caller's transaction."""
     current = active_coding(connection, layer)
     if current is not None and current.revision.identity == identity:
@@ -104,16 +104,16 @@ def activate(connection: Connection, layer: str, identity: str, dim: int, of: Of
         _require_dim(coding.revision, dim)
         connection.execute("UPDATE revision SET active = 1 WHERE id = ?", (coding.revision.id,))
     else:
-        coding = _create(connection, layer, identity, dim)
-    if of == "faces":
+        coding = _create_revision(connection, layer, identity, dim)
+    if stage_input == "faces":
         # A picture without faces has no vector of any revision: whether it was looked at cannot be read off the table.
-        ask_for_all(connection, layer, of)
+        requeue_all(connection, layer, stage_input)
     else:
-        _renew_work(connection, layer, coding.vectors_table, of)
+        _requeue_missing(connection, layer, coding.vectors_table, stage_input)
     return coding.revision.id
 
 
-def embed_again(connection: Connection, image_id: int, layers: Iterable[str], *, wanted: bool) -> None:
+def requeue_embedding(connection: Connection, image_id: int, layers: Iterable[str], *, wanted: bool) -> None:
     """The text of an image changed: these layers get their work again, or lose its vectors where there is no text now.
 
     The old vector of the present revision answers until the new one takes its place. Those of other revisions go: they
@@ -133,19 +133,19 @@ def embed_again(connection: Connection, image_id: int, layers: Iterable[str], *,
             connection.execute("INSERT INTO work (stage, image_id) VALUES (?, ?)", (layer, image_id))
 
 
-def create_codes_table(connection: Connection, table: str, key: Key, dim: int) -> None:
+def create_codes_table(connection: Connection, table: str, key: VectorKey, dim: int) -> None:
     """An empty table of codes."""
     connection.execute(
         f"CREATE VIRTUAL TABLE {table} USING vec0 ({key} INTEGER PRIMARY KEY, code bit[{8 * code_bytes(dim)}])"
     )
 
 
-def _create(connection: Connection, layer: str, identity: str, dim: int) -> Coding:
+def _create_revision(connection: Connection, layer: str, identity: str, dim: int) -> Coding:
     connection.execute(
         "INSERT INTO revision (layer, identity, dim, active, rotation_seed) VALUES (?, ?, ?, 1, ?)",
         (layer, identity, dim, ROTATION_SEED),
     )
-    coding = coding_of(connection, connection.last_insert_rowid())
+    coding = get_coding(connection, connection.last_insert_rowid())
     connection.execute(
         f"CREATE TABLE {coding.vectors_table} ({coding.key} INTEGER PRIMARY KEY"
         f" REFERENCES {coding.key.removesuffix('_id')} (id), vector BLOB NOT NULL) STRICT"
@@ -154,7 +154,7 @@ def _create(connection: Connection, layer: str, identity: str, dim: int) -> Codi
     return coding
 
 
-def _renew_work(connection: Connection, layer: str, vectors_table: str, of: Of) -> None:
+def _requeue_missing(connection: Connection, layer: str, vectors_table: str, stage_input: StageInput) -> None:
     """Every image that has what the layer embeds and no vector of the new revision waits for one; the others do not."""
     connection.execute(
         f"DELETE FROM work WHERE stage = ? AND image_id IN (SELECT image_id FROM {vectors_table})", (layer,)
@@ -162,17 +162,17 @@ def _renew_work(connection: Connection, layer: str, vectors_table: str, of: Of) 
     connection.execute(
         f"""
         INSERT INTO work (stage, image_id)
-        SELECT ?, image_id FROM ({WANTING[of]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
+        SELECT ?, image_id FROM ({IMAGES_WITH_INPUT_SQL[stage_input]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
         ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL
         """,
         (layer,),
     )
 
 
-def ask_for_all(connection: Connection, stage: str, of: Of) -> int:
+def requeue_all(connection: Connection, stage: str, stage_input: StageInput) -> int:
     """Every image that has what the stage works on waits for it, from the first attempt on; how many do."""
     connection.execute(
-        f"INSERT INTO work (stage, image_id) SELECT ?, image_id FROM ({WANTING[of]}) WHERE true"
+        f"INSERT INTO work (stage, image_id) SELECT ?, image_id FROM ({IMAGES_WITH_INPUT_SQL[stage_input]}) WHERE true"
         " ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL",
         (stage,),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from indexd.store.database import Database
 from indexd.store.records import RootRow
-from indexd.store.texts import refresh_texts
-from indexd.store.values import plain_text
+from indexd.store.texts import refresh_fulltext
+from indexd.store.values import utf8_text
 
 _COLUMNS = "id, path, purpose, online, identity, mode, reason, stranger, held, folder_tags"
 
@@ -33,15 +33,15 @@ class Roots:
                 held = connection.execute(
                     "SELECT DISTINCT image_id FROM file WHERE root_id = ? AND image_id IS NOT NULL", (row[0],)
                 )
-                refresh_texts(connection, [image_id for (image_id,) in held.fetchall()])
+                refresh_fulltext(connection, [image_id for (image_id,) in held.fetchall()])
                 row = (*row[:-1], int(folder_tags))
-        return _root(row)
+        return _root_row(row)
 
     def all(self) -> list[RootRow]:
         """Every root, in the order in which they were first seen."""
         with self._database.read() as connection:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM root ORDER BY id").fetchall()
-        return [_root(row) for row in rows]
+        return [_root_row(row) for row in rows]
 
     def set_state(
         self,
@@ -51,18 +51,18 @@ class Roots:
         identity: str | None,
         mode: str,
         reason: str,
-        stranger: tuple[str, int] | None = None,
+        foreign_root: tuple[str, int] | None = None,
     ) -> None:
         """Note how a root is watched now, and whether it is there or a stranger in its place."""
-        other, held = stranger or (None, 0)
+        other, held = foreign_root or (None, 0)
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE root SET online = ?, identity = ?, mode = ?, reason = ?, stranger = ?, held = ? WHERE id = ?",
-                (int(online), identity, mode, plain_text(reason), other, held, root_id),
+                (int(online), identity, mode, utf8_text(reason), other, held, root_id),
             )
 
 
-def _root(row: tuple[int, bytes, str, int, str | None, str, str, str | None, int, int]) -> RootRow:
+def _root_row(row: tuple[int, bytes, str, int, str | None, str, str, str | None, int, int]) -> RootRow:
     root_id, path, purpose, online, identity, mode, reason, other, held, folder_tags = row
     stranger = None if other is None else (other, held)
     return RootRow(root_id, path, purpose, bool(online), identity, mode, reason, bool(folder_tags), stranger)

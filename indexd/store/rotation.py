@@ -8,57 +8,57 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_NAME = re.compile(r"index-(\d{8}T\d{6})Z\.db")
+_BACKUP_NAME = re.compile(r"index-(\d{8}T\d{6})Z\.db")
 _STAMP = "%Y%m%dT%H%M%S"
 UNFINISHED_SUFFIX = ".part"
 
 
 @dataclass(frozen=True, slots=True)
-class KeptBackup:
+class BackupFile:
     """A backup in the folder, by the moment at which it was begun."""
 
     path: Path
     at: datetime.datetime
 
 
-def stamp(now: float) -> str:
+def timestamp(now: float) -> str:
     """The moment as part of a file name: `20261121T033000Z`; names sort as the moments do."""
     return datetime.datetime.fromtimestamp(now, datetime.UTC).strftime(_STAMP) + "Z"
 
 
-def new_name(folder: Path, now: float) -> Path:
+def backup_path(folder: Path, now: float) -> Path:
     """Where the backup of this moment goes."""
-    return folder / f"index-{stamp(now)}.db"
+    return folder / f"index-{timestamp(now)}.db"
 
 
-def backups(folder: Path) -> list[KeptBackup]:
+def list_backups(folder: Path) -> list[BackupFile]:
     """The backups in a folder, newest first; files of other names are not ours and are not looked at."""
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
-        match = _NAME.fullmatch(path.name)
+        match = _BACKUP_NAME.fullmatch(path.name)
         if match and path.is_file():
             try:
                 at = datetime.datetime.strptime(match[1], _STAMP).replace(tzinfo=datetime.UTC)
             except ValueError:
                 continue
-            found.append(KeptBackup(path, at))
+            found.append(BackupFile(path, at))
     return sorted(found, key=lambda one: one.at, reverse=True)
 
 
-def superfluous(kept: Iterable[KeptBackup], daily: int, weekly: int) -> list[KeptBackup]:
+def expired_backups(kept: Iterable[BackupFile], daily: int, weekly: int) -> list[BackupFile]:
     """The backups that need not stay: neither the newest of one of the last `daily` days that have one, nor the newest
     of one of the last `weekly` such weeks. The newest of all always stays."""
     newest_first = sorted(kept, key=lambda one: one.at, reverse=True)
     staying = set(newest_first[:1])
     for count, period in ((daily, _day), (weekly, _week)):
-        newest_of: dict[tuple[int, ...], KeptBackup] = {}
+        newest_of: dict[tuple[int, ...], BackupFile] = {}
         for one in newest_first:
             newest_of.setdefault(period(one.at), one)
         staying.update(list(newest_of.values())[:count])
     return [one for one in newest_first if one not in staying]
 
 
-def rotate(folder: Path, daily: int, weekly: int) -> list[Path]:
+def delete_expired_backups(folder: Path, daily: int, weekly: int) -> list[Path]:
     """Take the superfluous backups away, and what a killed process left unfinished. Returns what is gone.
 
     Only files whose names are of the form that backups get are touched.
@@ -67,17 +67,17 @@ def rotate(folder: Path, daily: int, weekly: int) -> list[Path]:
     leftovers = [
         path
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if path.name.endswith(UNFINISHED_SUFFIX) and _NAME.fullmatch(path.name.removesuffix(UNFINISHED_SUFFIX))
+        if path.name.endswith(UNFINISHED_SUFFIX) and _BACKUP_NAME.fullmatch(path.name.removesuffix(UNFINISHED_SUFFIX))
     ]
-    for path in (*leftovers, *(one.path for one in superfluous(backups(folder), daily, weekly))):
+    for path in (*leftovers, *(one.path for one in expired_backups(list_backups(folder), daily, weekly))):
         path.unlink(missing_ok=True)
         gone.append(path)
     return gone
 
 
-def is_late(folder: Path, now: float, after_seconds: float) -> bool:
+def is_backup_overdue(folder: Path, now: float, after_seconds: float) -> bool:
     """Whether the newest backup is older than that, or there is none."""
-    newest = next(iter(backups(folder)), None)
+    newest = next(iter(list_backups(folder)), None)
     return newest is None or now - newest.at.timestamp() > after_seconds
 
 

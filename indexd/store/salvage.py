@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from indexd.store.tables import Table
+from indexd.store.tables import TableSchema
 
 BATCH_ROWS = 1000
 # A lost leaf holds some hundred rows, a lost page above it some ten thousand. Beyond that strides get longer.
@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class KeyGap:
     """Keys that could not be read, both ends included; None = everything from or up to there."""
 
     low: Any = None
@@ -36,17 +36,19 @@ class Gap:
 
 
 @dataclass(slots=True)
-class Reading:
+class SalvageResult:
     """What came out of one table. `gaps` is filled while `rows` is used up."""
 
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: list[KeyGap] = field(default_factory=list)
 
 
-def readable(source: apsw.Connection, table: Table, columns: Sequence[str], reading: Reading) -> Iterator[Row]:
+def salvage_rows(
+    source: apsw.Connection, table: TableSchema, columns: Sequence[str], reading: SalvageResult
+) -> Iterator[Row]:
     """The rows of `columns` of a table that can be read; what cannot is noted in `reading`."""
-    scan = _Scan(source, table, columns)
+    scan = _KeyScan(source, table, columns)
     try:
-        yield from scan.upwards(None)
+        yield from scan.ascending(None)
         return
     except _DAMAGE:
         # What follows is read in other ways.
@@ -61,10 +63,10 @@ def readable(source: apsw.Connection, table: Table, columns: Sequence[str], read
     while position < LARGEST_KEY:
         scan.found = False
         try:
-            yield from scan.upwards(position)
+            yield from scan.ascending(position)
         except _DAMAGE:
             if scan.found:
-                _note(reading, lost_from, scan.first - 1)
+                _record_gap(reading, lost_from, scan.first - 1)
                 lost_from = scan.last + 1 if table.key == "rowid" else scan.last
                 position = scan.last + 1
                 tries = 0
@@ -72,32 +74,32 @@ def readable(source: apsw.Connection, table: Table, columns: Sequence[str], read
             tries += 1
             position += 1 if tries < small_strides else 2 ** min(tries - small_strides, 60)
             continue
-        _note(reading, lost_from, scan.first - 1 if scan.found else None)
+        _record_gap(reading, lost_from, scan.first - 1 if scan.found else None)
         return
-    _note(reading, lost_from, None)
+    _record_gap(reading, lost_from, None)
 
 
-def _note(reading: Reading, low: int, high: int | None) -> None:
+def _record_gap(reading: SalvageResult, low: int, high: int | None) -> None:
     if high is None or high >= low:
-        reading.gaps.append(Gap(low, high))
+        reading.gaps.append(KeyGap(low, high))
 
 
-def _from_both_ends(scan: _Scan, reading: Reading) -> Iterator[Row]:
+def _from_both_ends(scan: _KeyScan, reading: SalvageResult) -> Iterator[Row]:
     """Keys that are no numbers cannot be tried one by one: the rest is read from the other end."""
     low = scan.last
     try:
-        yield from scan.downwards()
+        yield from scan.descending()
     except _DAMAGE:
-        reading.gaps.append(Gap(low, scan.last if scan.found else None))
+        reading.gaps.append(KeyGap(low, scan.last if scan.found else None))
     else:
         # Downwards everything could be read, so nothing is missing.
         return
 
 
-class _Scan:
+class _KeyScan:
     """One walk through a table in the order of its key; remembers the last key it gave."""
 
-    def __init__(self, source: apsw.Connection, table: Table, columns: Sequence[str]) -> None:
+    def __init__(self, source: apsw.Connection, table: TableSchema, columns: Sequence[str]) -> None:
         self._source = source
         self._select = f"SELECT {table.key}, {', '.join(columns)} FROM {table.name}"
         # Only the table itself is walked: what an index says of it may be damaged on its own.
@@ -108,11 +110,11 @@ class _Scan:
         self.first: Any = None
         self.found = False
 
-    def upwards(self, start: Any) -> Iterator[Row]:
+    def ascending(self, start: Any) -> Iterator[Row]:
         where, bound = (f"WHERE {self._key} >= ?", (start,)) if start is not None else ("", ())
         yield from self._rows(f"{self._select} {where} ORDER BY {self._key}", bound)
 
-    def downwards(self) -> Iterator[Row]:
+    def descending(self) -> Iterator[Row]:
         self.found = False
         yield from self._rows(f"{self._select} ORDER BY {self._key} DESC", (), descending=True)
 

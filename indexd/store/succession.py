@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from indexd.store.characters import Characters
+from indexd.store.characters import CharacterTables
 from indexd.store.database import Connection, Database
-from indexd.store.merging import add_marks, read_marks
+from indexd.store.merging import add_annotations, read_annotations
 from indexd.store.values import ids_json
-from indexd.store.waiting_faces import inherit_faces, with_words
+from indexd.store.waiting_faces import images_with_face_labels, inherit_face_labels
 
-STAGE = "succession"
+REPLACEMENT_STAGE = "succession"
 
 
-class Successions:
+class Replacements:
     """Candidates by the content that came."""
 
-    def __init__(self, database: Database, characters: Characters) -> None:
+    def __init__(self, database: Database, characters: CharacterTables) -> None:
         self._database = database
         self._characters = characters
 
@@ -44,10 +44,10 @@ class Successions:
         """
         with self._database.write(durable=True) as connection:
             same = {new: [old for old, is_same in olds.items() if is_same] for new, olds in verdicts.items()}
-            marks = read_marks(connection, {old for olds in same.values() for old in olds})
+            marks = read_annotations(connection, {old for olds in same.values() for old in olds})
             given = {new: [marks[old] for old in olds if old in marks] for new, olds in same.items()}
-            changed = add_marks(connection, {new: sets for new, sets in given.items() if sets})
-            touched = {one for new, olds in same.items() for one in inherit_faces(connection, new, olds)}
+            changed = add_annotations(connection, {new: sets for new, sets in given.items() if sets})
+            touched = {one for new, olds in same.items() for one in inherit_face_labels(connection, new, olds)}
             connection.executemany(
                 "DELETE FROM succession WHERE new_id = ? AND old_id = ?",
                 [(new, old) for new, olds in verdicts.items() for old in olds],
@@ -55,18 +55,19 @@ class Successions:
             for new in verdicts:
                 # What was noted while the pictures were compared is compared next.
                 connection.execute(
-                    "UPDATE work SET state = 'waiting', attempts = 0 WHERE stage = ? AND image_id = ?", (STAGE, new)
+                    "UPDATE work SET state = 'waiting', attempts = 0 WHERE stage = ? AND image_id = ?",
+                    (REPLACEMENT_STAGE, new),
                 )
                 connection.execute(
                     "DELETE FROM work WHERE stage = ? AND image_id = ?"
                     " AND NOT EXISTS (SELECT 1 FROM succession WHERE new_id = ?)",
-                    (STAGE, new, new),
+                    (REPLACEMENT_STAGE, new, new),
                 )
-        self._characters.changed(touched)
+        self._characters.notify(touched)
         return sum(changed.values())
 
 
-def note_successions(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:
+def record_replacements(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:
     """Note (old, new): `new` lies where `old` lay. Inside the caller's transaction.
 
     Only contents with marks matter, and those that are themselves still waiting for the marks of what they replaced:
@@ -75,7 +76,7 @@ def note_successions(connection: Connection, pairs: Sequence[tuple[int, int]]) -
     if not pairs:
         return
     olds = {old for old, _ in pairs}
-    marked = read_marks(connection, olds).keys() | with_words(connection, olds)
+    marked = read_annotations(connection, olds).keys() | images_with_face_labels(connection, olds)
     for old, new in pairs:
         before = connection.execute("SELECT old_id FROM succession WHERE new_id = ?", (old,)).fetchall()
         candidates = {one for (one,) in before} | ({old} if old in marked else set())
@@ -87,5 +88,5 @@ def note_successions(connection: Connection, pairs: Sequence[tuple[int, int]]) -
                 "INSERT INTO work (stage, image_id) VALUES (?, ?)"
                 " ON CONFLICT (stage, image_id) DO UPDATE SET not_before = 0, error = NULL,"
                 " state = iif(state = 'failed', 'waiting', state)",
-                (STAGE, new),
+                (REPLACEMENT_STAGE, new),
             )

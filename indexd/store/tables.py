@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from indexd.store.database import Connection
 
-HUMAN_TABLES: tuple[str, ...] = (
+USER_DATA_TABLES: tuple[str, ...] = (
     "rating",
     "tag",
     "note",
@@ -29,12 +29,12 @@ LEDGER_TABLES: tuple[str, ...] = ("job", "job_item")
 DERIVED_TABLES: tuple[str, ...] = ("revision", "work")
 """Made again from the rest. The tables of vectors and codes, which `revision` names, are the others."""
 
-FULLTEXT = "prompt_fts"
+FULLTEXT_TABLE = "prompt_fts"
 _DERIVED_PREFIXES = ("embedding_", "coarse_", "sqlite_")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableSchema:
     """An ordinary table. `key` orders its rows in the file: the rowid, or the first column of the primary key."""
 
     name: str
@@ -43,7 +43,7 @@ class Table:
     key: str
 
 
-def ordinary_tables(connection: Connection, database: str = "main") -> list[Table]:
+def non_derived_tables(connection: Connection, database: str = "main") -> list[TableSchema]:
     """Every table of facts and entries, without what is derived, in the order of its making."""
     rows = connection.execute(f"SELECT name, type, sql FROM {database}.sqlite_schema ORDER BY rowid").fetchall()
     virtual = tuple(f"{name}_" for name, kind, sql in rows if kind == "table" and sql.startswith("CREATE VIRTUAL"))
@@ -57,13 +57,13 @@ def ordinary_tables(connection: Connection, database: str = "main") -> list[Tabl
         without_rowid = "WITHOUT ROWID" in sql.rpartition(")")[2].upper()
         first_of_key = next((column for column, place in columns if place == 1), None)
         key = first_of_key if without_rowid and first_of_key is not None else "rowid"
-        found.append(Table(name, sql, tuple(column for column, _ in columns), key))
+        found.append(TableSchema(name, sql, tuple(column for column, _ in columns), key))
     return found
 
 
-def counts(connection: Connection, database: str = "main") -> dict[str, int]:
+def user_row_counts(connection: Connection, database: str = "main") -> dict[str, int]:
     """How many rows each table of entries and of the ledger has."""
     return {
         table: connection.execute(f"SELECT count(*) FROM {database}.{table}").fetchall()[0][0]
-        for table in HUMAN_TABLES + LEDGER_TABLES
+        for table in USER_DATA_TABLES + LEDGER_TABLES
     }

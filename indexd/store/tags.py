@@ -6,12 +6,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from indexd.store.database import Connection
-from indexd.store.values import ids_json, plain_text
+from indexd.store.values import ids_json, utf8_text
 
 
-def tag_name(text: str) -> str:
+def normalize_tag(text: str) -> str:
     """A tag as it is stored: composed Unicode, no blanks around its parts, no empty part. "" when nothing is left."""
-    parts = unicodedata.normalize("NFC", plain_text(text)).split("/")
+    parts = unicodedata.normalize("NFC", utf8_text(text)).split("/")
     return "/".join(part.strip() for part in parts if part.strip())
 
 
@@ -21,15 +21,15 @@ def with_ancestors(name: str) -> Iterator[str]:
     return ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
 
 
-class Spelling:
+class TagSpelling:
     """The spelling that each tag, and each level of one, was first given in this index."""
 
     def __init__(self, connection: Connection) -> None:
         self._known: dict[str, str] = {}
         for (name,) in connection.execute("SELECT DISTINCT name FROM tag ORDER BY name"):
-            self.of(name)
+            self.canonical(name)
 
-    def of(self, name: str) -> str:
+    def canonical(self, name: str) -> str:
         """`name` in the spelling that is known; its own where it is new."""
         spelled = ""
         for level in name.split("/"):
@@ -50,7 +50,7 @@ def refresh_folder_tags(connection: Connection, ids: Iterable[int]) -> None:
         (wanted,),
     ).fetchall()
     connection.execute("DELETE FROM folder_tag WHERE image_id IN (SELECT value FROM json_each(?))", (wanted,))
-    tags = ((image_id, tag_name(display.rpartition("/")[0])) for image_id, display in rows)
+    tags = ((image_id, normalize_tag(display.rpartition("/")[0])) for image_id, display in rows)
     connection.executemany(
         "INSERT OR IGNORE INTO folder_tag (image_id, name) VALUES (?, ?)", (pair for pair in tags if pair[1])
     )

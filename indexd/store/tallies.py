@@ -13,19 +13,19 @@ Stars = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ValueCount:
     """One value: how many pictures have it, and how many of them are rated 1, 2, 3, 4 and 5."""
 
     value: str
-    pictures: int
+    images: int
     stars: Stars
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class ImageTotals:
     """All pictures in question. Times are seconds since the epoch, None when there is no picture."""
 
-    pictures: int
+    images: int
     stars: Stars
     first_at: float | None
     last_at: float | None
@@ -52,27 +52,27 @@ _VALUES: dict[str, tuple[str, str]] = {
         "JOIN (SELECT DISTINCT image_id, name FROM lora_use) AS named ON named.image_id = image.id",
     ),
 }
-_FILES = frozenset(("model", "lora"))
+_FILE_NAME_KEYS = frozenset(("model", "lora"))
 _PROMPTS_AT_A_TIME = 2000
 _ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf)$", re.IGNORECASE)
 
 
-class Tallies:
+class ImageStatistics:
     """Every method takes the ids to count among; None = all pictures."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def whole(self, among: Collection[int] | None) -> Whole:
+    def totals(self, among: Collection[int] | None) -> ImageTotals:
         """All of them together."""
         where, bound = _where(among)
         with self._database.read() as connection:
             row = connection.execute(
                 f"SELECT count(*), {_STARS}, min(created_at), max(created_at) {_FROM} {where}", bound
             ).fetchall()[0]
-        return Whole(row[0], row[1:6], row[6], row[7])
+        return ImageTotals(row[0], row[1:6], row[6], row[7])
 
-    def by(self, key: str, among: Collection[int] | None) -> list[Tally]:
+    def counts_by(self, key: str, among: Collection[int] | None) -> list[ValueCount]:
         """The values of a key, the most frequent first; pictures without a value are left out.
 
         Models and LoRAs are counted without folder and ending, however their files were named.
@@ -87,12 +87,12 @@ class Tallies:
         for name, *counts in rows:
             if name is None or not name.strip():
                 continue
-            known = merged.setdefault(_bare(name) if key in _FILES else name, [0] * 6)
+            known = merged.setdefault(_bare_name(name) if key in _FILE_NAME_KEYS else name, [0] * 6)
             known[:] = [one + other for one, other in zip(known, counts, strict=True)]
-        tallies = [Tally(name, counts[0], _stars(counts[1:])) for name, counts in merged.items()]
-        return sorted(tallies, key=lambda tally: (-tally.pictures, tally.value))
+        tallies = [ValueCount(name, counts[0], _stars(counts[1:])) for name, counts in merged.items()]
+        return sorted(tallies, key=lambda tally: (-tally.images, tally.value))
 
-    def stated(self, key: str, among: Collection[int] | None) -> int:
+    def count_with_value(self, key: str, among: Collection[int] | None) -> int:
         """How many pictures have any value of the key; one with three LoRAs is one."""
         value, join = _VALUES[key]
         where, bound = _where(among)
@@ -103,17 +103,17 @@ class Tallies:
             ).fetchall()[0][0]
         return count
 
-    def prompts(self, among: Collection[int] | None, *, five: bool, rated: bool, most: int) -> Iterator[str]:
+    def prompts(self, among: Collection[int] | None, *, five_stars: bool, rated: bool, limit: int) -> Iterator[str]:
         """The prompts of pictures with five stars, or of the others (`rated`: of those that are rated at all).
 
         At most `most`, from all over the library.
         """
         where, bound = _where(among)
-        stars = "rating.value = 5" if five else "rating.value < 5" if rated else "rating.value IS NOT 5"
+        stars = "rating.value = 5" if five_stars else "rating.value < 5" if rated else "rating.value IS NOT 5"
         where = f"{where} AND {stars}" if where else f"WHERE {stars}"
         with self._database.read() as connection:
             ids = [i for (i,) in connection.execute(f"SELECT image.id {_FROM} {where} ORDER BY image.id", bound)]
-        step = -(-len(ids) // most) if ids else 1
+        step = -(-len(ids) // limit) if ids else 1
         chosen = ids[::step]
         for start in range(0, len(chosen), _PROMPTS_AT_A_TIME):
             with self._database.read() as connection:
@@ -135,5 +135,5 @@ def _stars(counts: list[int]) -> Stars:
     return one, two, three, four, five
 
 
-def _bare(name: str) -> str:
+def _bare_name(name: str) -> str:
     return _ENDING.sub("", re.split(r"[\\/]", name)[-1]) or name

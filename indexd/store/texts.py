@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import ImageMetadata
 from indexd.store.database import Connection
-from indexd.store.parts import CHARACTERS
+from indexd.store.parts import CHARACTER_PROMPTS
 from indexd.store.tags import refresh_folder_tags
-from indexd.store.values import ids_json, plain_text
+from indexd.store.values import ids_json, utf8_text
 
-INSERT_TEXT = """
+INSERT_FULLTEXT_SQL = """
 INSERT INTO prompt_fts (rowid, prompt, negative, raw_prompt, tags, captions, file_name) VALUES (?, ?, ?, ?, '', '', ?)
 """
 
 
-def searched_texts(image_id: int, metadata: Metadata, name: str) -> tuple[int, str, str, str, str]:
+def fulltext_row(image_id: int, metadata: ImageMetadata, name: str) -> tuple[int, str, str, str, str]:
     """The row of INSERT_TEXT for a new picture: prompts of single characters are parts of the prompts."""
     prompts = (metadata.prompt, *(one.text for one in metadata.characters))
     negatives = (metadata.negative_prompt, *(one.negative_text for one in metadata.characters))
-    return image_id, _joined(prompts), _joined(negatives), plain_text(metadata.raw_prompt) or "", name
+    return image_id, _join_texts(prompts), _join_texts(negatives), utf8_text(metadata.raw_prompt) or "", name
 
 
-def _joined(texts: Iterable[str | None]) -> str:
-    return "\n".join(plain_text(text) for text in texts if text)
+def _join_texts(texts: Iterable[str | None]) -> str:
+    return "\n".join(utf8_text(text) for text in texts if text)
 
 
 def file_name(display: str) -> str:
@@ -32,7 +32,7 @@ def file_name(display: str) -> str:
     return display.rpartition("/")[2]
 
 
-def refresh_texts(connection: Connection, ids: Iterable[int]) -> None:
+def refresh_fulltext(connection: Connection, ids: Iterable[int]) -> None:
     """Write the full-text rows (and the folder tags) of these images anew, inside the caller's transaction.
 
     A contentless table cannot change one column alone (https://sqlite.org/fts5.html#contentless_delete_tables).
@@ -50,7 +50,7 @@ def refresh_texts(connection: Connection, ids: Iterable[int]) -> None:
         """,
         (ids_json(wanted),),
     ).fetchall()
-    characters = CHARACTERS.read(connection, wanted)
+    characters = CHARACTER_PROMPTS.read(connection, wanted)
     for image_id, prompt, negative, raw_prompt, tags, displays in rows:
         spoken = characters.get(image_id, ())
         connection.execute(
@@ -58,14 +58,14 @@ def refresh_texts(connection: Connection, ids: Iterable[int]) -> None:
             " VALUES (?, ?, ?, ?, ?, '', ?)",
             (
                 image_id,
-                _joined((prompt, *(row[0] for row in spoken))),
-                _joined((negative, *(row[1] for row in spoken))),
+                _join_texts((prompt, *(row[0] for row in spoken))),
+                _join_texts((negative, *(row[1] for row in spoken))),
                 raw_prompt,
                 tags,
-                _names(displays),
+                _file_names(displays),
             ),
         )
 
 
-def _names(displays: str) -> str:
+def _file_names(displays: str) -> str:
     return " ".join(dict.fromkeys(file_name(one) for one in json.loads(displays)))

@@ -5,43 +5,43 @@ from __future__ import annotations
 import os
 import re
 
-Parts = tuple[bytes, ...]
+PathParts = tuple[bytes, ...]
 _DRIVE = re.compile(rb"[A-Za-z]:(?=[\\/]|\Z)")
 
 
-def is_windows(path: bytes) -> bool:
+def is_windows_path(path: bytes) -> bool:
     r"""Whether this is a path with a drive (`D:\…`) or of a share (`\\server\…`)."""
     return _DRIVE.match(path) is not None or path.startswith(b"\\\\")
 
 
-def is_absolute(path: bytes) -> bool:
+def is_absolute_path(path: bytes) -> bool:
     """Whether the path is whole, on either system."""
-    return path.startswith(b"/") or is_windows(path)
+    return path.startswith(b"/") or is_windows_path(path)
 
 
-def parts_of(path: bytes) -> Parts:
+def path_parts(path: bytes) -> PathParts:
     """The parts of an absolute path; those of Windows are folded to lower case, as that system compares them."""
-    if not is_windows(path):
+    if not is_windows_path(path):
         return tuple(part for part in path.split(b"/") if part)
     folded = os.fsencode(os.fsdecode(path).casefold())
     return (b"\\\\" if path.startswith(b"\\\\") else b"", *(part for part in re.split(rb"[\\/]", folded) if part))
 
 
-def below(path: bytes, tree: bytes) -> bytes | None:
+def relative_to(path: bytes, tree: bytes) -> bytes | None:
     """What follows `tree` in `path`, with `/` between: b"" when they are the same, None when `path` is not below it."""
-    inside, outside = parts_of(path), parts_of(tree)
-    if is_windows(path) != is_windows(tree) or inside[: len(outside)] != outside:
+    inside, outside = path_parts(path), path_parts(tree)
+    if is_windows_path(path) != is_windows_path(tree) or inside[: len(outside)] != outside:
         return None
     count = len(inside) - len(outside)
-    parts = re.split(rb"[\\/]" if is_windows(path) else rb"/", path)
+    parts = re.split(rb"[\\/]" if is_windows_path(path) else rb"/", path)
     plain = [part for part in parts if part]
     return b"/".join(plain[len(plain) - count :]) if count else b""
 
 
-def joined(tree: bytes, rel: bytes) -> bytes:
+def join_path(tree: bytes, rel: bytes) -> bytes:
     """`rel` (with `/`) under `tree`, written as the system of `tree` writes it."""
-    separator = b"\\" if is_windows(tree) else b"/"
-    bare = tree.rstrip(b"\\/") if is_windows(tree) else tree.rstrip(b"/")
+    separator = b"\\" if is_windows_path(tree) else b"/"
+    bare = tree.rstrip(b"\\/") if is_windows_path(tree) else tree.rstrip(b"/")
     if not rel:
         return (bare + separator if _DRIVE.fullmatch(bare) else bare) or separator
     return bare + separator + (rel.replace(b"/", separator) if separator != b"/" else rel)

@@ -14,22 +14,22 @@ _INT64_LIMIT = 2**63
 
 
 @overload
-def plain_text(text: str) -> str: ...
+def utf8_text(text: str) -> str: ...
 @overload
-def plain_text(text: None) -> None: ...
-def plain_text(text: str | None) -> str | None:
+def utf8_text(text: None) -> None: ...
+def utf8_text(text: str | None) -> str | None:
     """The text with lone surrogates, which no UTF-8 can hold, replaced by `?`."""
     if text is None or text.isascii():
         return text
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def whole(value: int | None) -> int | None:
+def int64_or_none(value: int | None) -> int | None:
     """The integer, or None where it does not fit in 64 bits."""
     return value if value is not None and -_INT64_LIMIT <= value < _INT64_LIMIT else None
 
 
-def real(value: float | None) -> float | None:
+def finite_or_none(value: float | None) -> float | None:
     """The number, or None where it is not finite."""
     try:
         return float(value) if value is not None and math.isfinite(value) else None
@@ -44,20 +44,20 @@ def canonical_seed(text: str | None) -> str | None:
     stripped = text.strip()
     if stripped.isascii() and stripped.isdigit():
         return stripped.lstrip("0") or "0"
-    return plain_text(text)
+    return utf8_text(text)
 
 
-def signed(value: int) -> int:
+def to_signed64(value: int) -> int:
     """An unsigned 64-bit number (inodes of some file systems) as the signed one with the same bits."""
     return value - (1 << 64) if value >= _INT64_LIMIT else value
 
 
-def unsigned(value: int) -> int:
+def to_unsigned64(value: int) -> int:
     """The inverse of `signed`."""
     return value + (1 << 64) if value < 0 else value
 
 
-LONGEST_WAIT_SECONDS = 3600.0
+MAX_RETRY_DELAY_SECONDS = 3600.0
 """No attempt is put off for longer. What lies further ahead was written before the clock was set back, and is due."""
 
 
@@ -67,6 +67,6 @@ def ids_json(ids: Iterable[int]) -> str:
     return json.dumps(array.tolist() if isinstance(array, np.ndarray) else [int(one) for one in ids])
 
 
-def display(path: bytes) -> str:
+def display_path(path: bytes) -> str:
     """A path as text for people: bytes that are no UTF-8 are replaced."""
     return os.fsdecode(path).encode("utf-8", "replace").decode()

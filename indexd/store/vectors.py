@@ -8,16 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.coarse import code_bytes
-from indexd.store.code_index import CodeIndex, Codes, CodeSlice, CodesOf, Wanted, codes_of, read_slice
-from indexd.store.code_scan import scanned
+from indexd.store.code_index import (
+    CandidateLimits,
+    CodeIndex,
+    Codes,
+    CodeSetId,
+    CodeSlice,
+    code_set_id,
+    read_code_slice,
+)
+from indexd.store.code_scan import scan_codes
 from indexd.store.database import Connection, Database
-from indexd.store.embedding import at_most, encoded, fetch, sample, write
-from indexd.store.estimate import aim_at
+from indexd.store.embedding import has_at_most, prepare_rows, read_vectors, sample_vectors, write_rows
+from indexd.store.estimate import encode_query
 from indexd.store.id_set import IdSet
-from indexd.store.recode import recode
-from indexd.store.records import Of, Revision
-from indexd.store.rescore import rescored, rescored_as_needed
-from indexd.store.revisions import Coding, Key, activate, active_coding, coding_of
+from indexd.store.recode import requantize
+from indexd.store.records import Revision, StageInput
+from indexd.store.rescore import rescore, rescore_adaptively
+from indexd.store.revisions import Coding, VectorKey, activate_revision, active_coding, get_coding
 from indexd.store.values import ids_json
 
 Floats = NDArray[np.float32]
@@ -25,13 +33,13 @@ Ids = NDArray[np.int64]
 
 # Up to this many images are scored one and all, which takes 4 ms, and a library up to that size, so that nothing is lost to
 # the coarse codes while there are too few vectors to learn their mean from.
-EXACT_AMONG = 500
-EXACT_LIBRARY = 2_000
+EXACT_SUBSET_LIMIT = 500
+EXACT_LIBRARY_LIMIT = 2_000
 # Of the nearest by code, so many times as many as are asked for are scored exactly at least, and at most; counted as if
 # FEW were asked for where it is fewer, and MANY where it is more. Measured at 20 000, 200 asked for, the best 20 sure: of a
 # picture's true best 200, .79 are found when 200 are scored, .95 of 400.
-LEAST, MOST = 2, 5
-FEW, MANY = 200, 4096
+MIN_CANDIDATE_FACTOR, MAX_CANDIDATE_FACTOR = 2, 5
+MIN_BASE_COUNT, MAX_BASE_COUNT = 200, 4096
 UNIT_TOLERANCE = 1e-2
 
 
@@ -46,11 +54,11 @@ class Vectors:
         """Ask `index` for candidates from now on, and tell it of every write; None = the tables alone again."""
         self._index = index
 
-    def codes_in_use(self, layer: str) -> tuple[CodesOf, int] | None:
+    def active_codes(self, layer: str) -> tuple[CodeSetId, int] | None:
         """Which codes `layer` compares, and their length in bytes; None before its first revision."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
-        return (codes_of(coding), code_bytes(coding.revision.dim)) if coding is not None else None
+        return (code_set_id(coding), code_bytes(coding.revision.dim)) if coding is not None else None
 
     def code_slice(self, layer: str, after_chunk: int = 0) -> CodeSlice | None:
         """The codes that `layer` compares, from after this chunk on, one short read; None when there are no more.
@@ -59,9 +67,9 @@ class Vectors:
         """
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
-            return read_slice(connection, coding, after_chunk) if coding is not None else None
+            return read_code_slice(connection, coding, after_chunk) if coding is not None else None
 
-    def activate(self, layer: str, identity: str, dim: int, of: Of) -> int:
+    def activate(self, layer: str, identity: str, dim: int, stage_input: StageInput) -> int:
         """Make the model revision `identity` (vectors of `dim`) the one of `layer`; returns its id. Doing it again is harmless.
 
         For a new identity, every image that has the text or picture (`of`) waits for a vector again. Vectors of other
@@ -73,12 +81,12 @@ class Vectors:
             return current.revision.id
         with self._database.outside_transaction():
             with self._database.write() as connection:
-                revision_id = activate(connection, layer, identity, dim, of)
+                revision_id = activate_revision(connection, layer, identity, dim, stage_input)
             if self._index is not None:
-                self._index.changed(layer)
+                self._index.invalidate(layer)
         return revision_id
 
-    def active(self, layer: str) -> Revision | None:
+    def active_revision(self, layer: str) -> Revision | None:
         """The model revision of a layer; None before the first."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
@@ -91,36 +99,41 @@ class Vectors:
         Raises ValueError for a wrong shape or a row that is not of unit length.
         """
         with self._database.read() as connection:
-            coding = coding_of(connection, revision_id)
+            coding = get_coding(connection, revision_id)
         if not ids:
             return
         if len(set(ids)) != len(ids):
             raise ValueError("an image is given twice")
-        check_unit(vectors, (len(ids), coding.revision.dim))
-        rows = encoded(coding, vectors)
+        require_unit_vectors(vectors, (len(ids), coding.revision.dim))
+        rows = prepare_rows(coding, vectors)
         # The lock is held until the index in memory knows: it hears of the writes in the order of their commits.
         with self._database.outside_transaction():
             with self._database.write() as connection:
-                now, codes = write(connection, ids, rows)
+                now, codes = write_rows(connection, ids, rows)
                 if now.active:
                     connection.execute(
                         "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
                         (layer, ids_json(ids)),
                     )
-            self.written(codes_of(now), ids, codes)
+            self.notify_written(code_set_id(now), ids, codes)
 
-    def written(self, of: CodesOf, ids: Collection[int], codes: Codes) -> None:
+    def notify_written(self, code_set: CodeSetId, ids: Collection[int], codes: Codes) -> None:
         """Whoever wrote vectors with `embedding.write` tells it here: after the commit, with the writer's lock held."""
         if self._index is not None:
-            self._index.put(of, np.asarray(ids, dtype=np.int64), codes)
+            self._index.put(code_set, np.asarray(ids, dtype=np.int64), codes)
 
-    def removed(self, key: Key, ids: Collection[int]) -> None:
+    def notify_removed(self, key: VectorKey, ids: Collection[int]) -> None:
         """Whoever took the vectors of these images or regions away tells it here, in the same way."""
         if self._index is not None:
-            self._index.removed(key, IdSet.of(ids).array)
+            self._index.remove(key, IdSet.of(ids).array)
 
     def nearest(
-        self, layer: str, query: Floats, k: int, among: Collection[int] | None = None, sure: int | None = None
+        self,
+        layer: str,
+        query: Floats,
+        k: int,
+        among: Collection[int] | None = None,
+        guaranteed_top_k: int | None = None,
     ) -> list[tuple[int, float]]:
         """The `k` images nearest to `query`, unit float32 (dim,), with their cosines, best first.
 
@@ -133,44 +146,48 @@ class Vectors:
             coding = active_coding(connection, layer)
             if coding is None or k <= 0:
                 return []
-            check_unit(query[None, :], (1, coding.revision.dim))
-            if among is not None and len(among) <= max(EXACT_AMONG, LEAST * k):
-                found, scores = rescored(connection, coding, query, IdSet.of(among).array)
+            require_unit_vectors(query[None, :], (1, coding.revision.dim))
+            if among is not None and len(among) <= max(EXACT_SUBSET_LIMIT, MIN_CANDIDATE_FACTOR * k):
+                found, scores = rescore(connection, coding, query, IdSet.of(among).array)
             else:
                 ids = IdSet.of(among) if among is not None else None
-                found, scores = self._from_codes(connection, coding, query, ids, k, k if sure is None else min(k, sure))
+                found, scores = self._nearest_by_codes(
+                    connection, coding, query, ids, k, k if guaranteed_top_k is None else min(k, guaranteed_top_k)
+                )
         order = np.argsort(-scores, kind="stable")[:k]
         return [(int(found[at]), float(scores[at])) for at in order]
 
-    def _from_codes(
-        self, connection: Connection, coding: Coding, query: Floats, ids: IdSet | None, k: int, sure: int
+    def _nearest_by_codes(
+        self, connection: Connection, coding: Coding, query: Floats, ids: IdSet | None, k: int, guaranteed_top_k: int
     ) -> tuple[Ids, Floats]:
         """Ids and exact cosines of candidates found by their codes."""
-        most = MOST * min(max(k, FEW), MANY)
-        aim = aim_at(query, coding.mean, coding.rotation_seed)
-        least = min(LEAST * k, most)
-        wanted = Wanted(most, min(sure, most), least, EXACT_LIBRARY if ids is None else EXACT_AMONG)
+        most = MAX_CANDIDATE_FACTOR * min(max(k, MIN_BASE_COUNT), MAX_BASE_COUNT)
+        aim = encode_query(query, coding.mean, coding.rotation_seed)
+        least = min(MIN_CANDIDATE_FACTOR * k, most)
+        wanted = CandidateLimits(
+            most, min(guaranteed_top_k, most), least, EXACT_LIBRARY_LIMIT if ids is None else EXACT_SUBSET_LIMIT
+        )
         near = None
         if self._index is not None:
-            near = self._index.find(codes_of(coding), aim, wanted, ids)
+            near = self._index.find(code_set_id(coding), aim, wanted, ids)
         if near is None:
-            if ids is None and at_most(connection, coding, max(EXACT_LIBRARY, LEAST * k)):
-                return rescored(connection, coding, query, None)
-            near = scanned(connection, coding, aim, wanted, ids)
-        return rescored_as_needed(connection, coding, query, near, least, most, wanted.sure)
+            if ids is None and has_at_most(connection, coding, max(EXACT_LIBRARY_LIMIT, MIN_CANDIDATE_FACTOR * k)):
+                return rescore(connection, coding, query, None)
+            near = scan_codes(connection, coding, aim, wanted, ids)
+        return rescore_adaptively(connection, coding, query, near, least, most, wanted.guaranteed_top_k)
 
     def get(self, layer: str, image_id: int) -> Floats | None:
         """The vector of one image, float32 (dim,), or None."""
-        _, vectors = self.some(layer, [image_id])
+        _, vectors = self.get_many(layer, [image_id])
         return vectors[0] if len(vectors) else None
 
-    def some(self, layer: str, ids: Collection[int]) -> tuple[list[int], Floats]:
+    def get_many(self, layer: str, ids: Collection[int]) -> tuple[list[int], Floats]:
         """Ids and vectors, float32 (n, dim), of those of these images that have one."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
             if coding is None:
                 return [], np.empty((0, 0), dtype=np.float32)
-            return fetch(connection, coding, ids)
+            return read_vectors(connection, coding, ids)
 
     def scores(self, layer: str, query: Floats, ids: Collection[int]) -> dict[int, float]:
         """The exact cosines of these images; images without a vector are left out."""
@@ -179,7 +196,7 @@ class Vectors:
             if coding is None:
                 return {}
             query = np.asarray(query, dtype=np.float32)
-            found, cosines = rescored(connection, coding, query, IdSet.of(ids).array)
+            found, cosines = rescore(connection, coding, query, IdSet.of(ids).array)
         return dict(zip(found.tolist(), cosines.tolist(), strict=True))
 
     def sample(self, layer: str, n: int) -> Floats:
@@ -188,23 +205,23 @@ class Vectors:
             coding = active_coding(connection, layer)
             if coding is None or n <= 0:
                 return np.empty((0, 0), dtype=np.float32)
-            return sample(connection, coding, n)
+            return sample_vectors(connection, coding, n)
 
-    def recode(self, layer: str) -> bool:
+    def requantize_layer(self, layer: str) -> bool:
         """Learn the layer's mean once it has vectors enough, and write its codes anew in slices; True when it did.
 
         Questions and writers go on meanwhile. A process that dies in between goes on where it stood.
         """
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
-        if coding is None or not recode(self._database, coding.revision.id):
+        if coding is None or not requantize(self._database, coding.revision.id):
             return False
         if self._index is not None:
-            self._index.changed(layer)
+            self._index.invalidate(layer)
         return True
 
 
-def check_unit(vectors: Floats, shape: tuple[int, int]) -> None:
+def require_unit_vectors(vectors: Floats, shape: tuple[int, int]) -> None:
     """Raises ValueError where vectors have another shape or are not of unit length."""
     if vectors.shape != shape:
         raise ValueError(f"vectors have the shape {vectors.shape}, expected {shape}")

@@ -11,44 +11,44 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from indexd.store.database import Connection
-from indexd.store.regions import SAME_OVERLAP, regions_of
+from indexd.store.regions import SAME_REGION_IOU, regions_by_image
 from indexd.store.values import ids_json
-from indexd.worker.calls import Box, overlap
+from indexd.worker.calls import Box, intersection_over_union
 
-Word = Literal["is", "not", "member"]
+LabelVerdict = Literal["is", "not", "member"]
 
 
 @dataclass(frozen=True, slots=True)
-class SaidOfFace:
+class PendingFaceLabel:
     """A word about the face in this box (left, top, width, height: shares of the upright picture) of a content."""
 
     content_hash: bytes
     kind: str
     box: Box
     character_id: int
-    word: Word
-    said_at: float
+    verdict: LabelVerdict
+    labelled_at: float
 
 
-def let_faces_wait(connection: Connection, images: Collection[int]) -> None:
+def defer_face_labels(connection: Connection, images: Collection[int]) -> None:
     """Keep what was said of the faces of these images, which are about to be forgotten, for their contents."""
-    hold(connection, _said_of(connection, images))
+    store_pending_labels(connection, _read_labels(connection, images))
 
 
-def inherit_faces(connection: Connection, heir: int, olds: Collection[int]) -> set[int]:
+def inherit_face_labels(connection: Connection, heir: int, olds: Collection[int]) -> set[int]:
     """Put what was said of the faces of `olds` on those of `heir`, which shows the same picture; what was said of it stays.
 
     The old ones keep theirs. A face that is not found there yet gets its word when it is. Returns the characters touched.
     """
-    said = _said_of(connection, olds)
+    said = _read_labels(connection, olds)
     if not said:
         return set()
     (content_hash,) = connection.execute("SELECT content_hash FROM image WHERE id = ?", (heir,)).fetchall()[0]
-    hold(connection, (replace(one, content_hash=content_hash) for one in said))
-    return take_waiting_faces(connection, [heir])
+    store_pending_labels(connection, (replace(one, content_hash=content_hash) for one in said))
+    return apply_pending_face_labels(connection, [heir])
 
 
-def with_words(connection: Connection, images: Collection[int]) -> set[int]:
+def images_with_face_labels(connection: Connection, images: Collection[int]) -> set[int]:
     """Those of these images of whose faces a person said something."""
     return {
         image_id
@@ -60,60 +60,62 @@ def with_words(connection: Connection, images: Collection[int]) -> set[int]:
     }
 
 
-def _said_of(connection: Connection, images: Collection[int]) -> list[SaidOfFace]:
+def _read_labels(connection: Connection, images: Collection[int]) -> list[PendingFaceLabel]:
     rows = connection.execute(
         "SELECT content_hash, kind, left, top, region.width, region.height, character_id, word, said_at FROM face_word"
         " JOIN region ON region.id = region_id JOIN image ON image.id = image_id"
         " WHERE image_id IN (SELECT value FROM json_each(?))",
         (ids_json(images),),
     ).fetchall()
-    return [SaidOfFace(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:]) for row in rows]
+    return [PendingFaceLabel(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:]) for row in rows]
 
 
-def hold(connection: Connection, said: Iterable[SaidOfFace]) -> None:
+def store_pending_labels(connection: Connection, labels: Iterable[PendingFaceLabel]) -> None:
     """Let these words wait."""
     connection.executemany(
         "INSERT OR REPLACE INTO waiting_face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(one.content_hash, one.kind, *one.box, one.character_id, one.word, one.said_at) for one in said],
+        [(one.content_hash, one.kind, *one.box, one.character_id, one.verdict, one.labelled_at) for one in labels],
     )
 
 
-def take_waiting_faces(connection: Connection, images: Collection[int]) -> set[int]:
+def apply_pending_face_labels(connection: Connection, images: Collection[int]) -> set[int]:
     """Put what waited for the faces of these images on them; returns the characters whose faces that changed."""
     if connection.execute("SELECT 1 FROM waiting_face LIMIT 1").fetchone() is None:
         return set()
-    waiting: dict[int, list[SaidOfFace]] = {}
+    waiting: dict[int, list[PendingFaceLabel]] = {}
     for image_id, *row in connection.execute(
         "SELECT image.id, waiting_face.content_hash, kind, left, top, waiting_face.width, waiting_face.height,"
         " character_id, word, said_at FROM image JOIN waiting_face USING (content_hash)"
         " WHERE image.id IN (SELECT value FROM json_each(?))",
         (ids_json(images),),
     ):
-        waiting.setdefault(image_id, []).append(SaidOfFace(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:]))
+        waiting.setdefault(image_id, []).append(
+            PendingFaceLabel(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:])
+        )
     touched: set[int] = set()
-    known = regions_of(connection, waiting)
+    known = regions_by_image(connection, waiting)
     for image_id, words in waiting.items():
         for said in words:
             near = [
-                (overlap(said.box, row.region.box), row.id)
+                (intersection_over_union(said.box, row.region.box), row.id)
                 for row in known.get(image_id, [])
                 if row.region.kind == said.kind
             ]
             shared, region_id = max(near, default=(0.0, 0))
-            if shared >= SAME_OVERLAP:
-                _put(connection, region_id, said)
+            if shared >= SAME_REGION_IOU:
+                _apply_label(connection, region_id, said)
                 touched.add(said.character_id)
     return touched
 
 
-def _put(connection: Connection, region_id: int, said: SaidOfFace) -> None:
-    if said.word != "member":
+def _apply_label(connection: Connection, region_id: int, said: PendingFaceLabel) -> None:
+    if said.verdict != "member":
         # What was said of the face meanwhile stays.
         connection.execute(
             "INSERT OR IGNORE INTO face_word (region_id, character_id, word, said_at) VALUES (?, ?, ?, ?)",
-            (region_id, said.character_id, said.word, said.said_at),
+            (region_id, said.character_id, said.verdict, said.labelled_at),
         )
-    if said.word == "not":
+    if said.verdict == "not":
         connection.execute(
             "DELETE FROM membership WHERE region_id = ? AND character_id = ? AND source <> 'confirmed'",
             (region_id, said.character_id),
@@ -126,7 +128,7 @@ def _put(connection: Connection, region_id: int, said: SaidOfFace) -> None:
             " ON CONFLICT (region_id) DO UPDATE SET character_id = excluded.character_id, source = excluded.source"
             " WHERE source <> 'confirmed' AND (excluded.source = 'confirmed'"
             "                                  OR membership.character_id NOT IN (SELECT id FROM character WHERE kept))",
-            (region_id, said.character_id, "confirmed" if said.word == "is" else "cluster"),
+            (region_id, said.character_id, "confirmed" if said.verdict == "is" else "cluster"),
         )
     connection.execute(
         "DELETE FROM waiting_face WHERE content_hash = ? AND kind = ? AND left = ? AND top = ? AND width = ?"

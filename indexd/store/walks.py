@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.database import Database
-from indexd.store.embedding import fetch, fetch_slice
+from indexd.store.embedding import read_vector_slice, read_vectors
 from indexd.store.revisions import active_coding
 
-SLICE = 4096
+SLICE_ROWS = 4096
 
 
-class Walks:
+class BulkReader:
     """Each slice is a read of its own, so that a long walk keeps no snapshot open; what comes or goes meanwhile may show."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def vectors(
+    def iter_vectors(
         self, layer: str, among: Collection[int] | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Ids, ascending, and unit vectors, float32 (n, dim), of the layer's active revision; `among` None = of all."""
@@ -32,10 +32,10 @@ class Walks:
                 if coding is None:
                     return
                 if wanted is None:
-                    ids, vectors = fetch_slice(connection, coding, after, SLICE)
+                    ids, vectors = read_vector_slice(connection, coding, after, SLICE_ROWS)
                 else:
-                    ids, vectors = fetch(connection, coding, wanted[place : place + SLICE])
-            place += SLICE
+                    ids, vectors = read_vectors(connection, coding, wanted[place : place + SLICE_ROWS])
+            place += SLICE_ROWS
             if ids:
                 after = ids[-1]
                 order = np.argsort(ids)
@@ -43,7 +43,7 @@ class Walks:
             if not ids if wanted is None else place >= len(wanted):
                 return
 
-    def present(self) -> NDArray[np.int64]:
+    def present_image_ids(self) -> NDArray[np.int64]:
         """The ids of all images that lie somewhere now, ascending."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -51,7 +51,7 @@ class Walks:
             )
             return np.fromiter((image_id for (image_id,) in rows), np.int64)
 
-    def copied(self) -> dict[int, int]:
+    def copy_counts(self) -> dict[int, int]:
         """The images whose bytes lie in several places now, by id, with the number of places."""
         with self._database.read() as connection:
             rows = connection.execute(

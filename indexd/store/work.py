@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from indexd.store.database import Database
-from indexd.store.records import WorkItem, WorkRow
-from indexd.store.values import LONGEST_WAIT_SECONDS, ids_json, plain_text
+from indexd.store.records import IndexTask, IndexTaskRow
+from indexd.store.values import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 
 _OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
 
 
-class Work:
+class IndexTasks:
     """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), away, and gone when done.
 
     "away": no file of the picture is there. Whatever brings one back (see the schema's triggers) lets the row wait again.
@@ -20,7 +20,7 @@ class Work:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take(self, stage: str, limit: int, now: float) -> list[WorkItem]:
+    def claim(self, stage: str, limit: int, now: float) -> list[IndexTask]:
         """Take up to `limit` pieces that are ready, oldest picture first.
 
         The attempt is counted and committed before this returns, so that work which kills the worker (or this
@@ -31,28 +31,28 @@ class Work:
                 "SELECT image_id, attempts + 1 FROM work"
                 " WHERE stage = ?1 AND state = 'waiting' AND (not_before <= ?2 OR not_before > ?2 + ?3)"
                 " ORDER BY image_id LIMIT ?4",
-                (stage, now, LONGEST_WAIT_SECONDS, limit),
+                (stage, now, MAX_RETRY_DELAY_SECONDS, limit),
             ).fetchall()
             connection.execute(
                 f"UPDATE work SET state = 'running', attempts = attempts + 1 WHERE {_OF_STAGE}",
                 (stage, ids_json(image_id for image_id, _ in rows)),
             )
-        return [WorkItem(image_id, stage, attempts) for image_id, attempts in rows]
+        return [IndexTask(image_id, stage, attempts) for image_id, attempts in rows]
 
-    def done(self, stage: str, ids: Iterable[int]) -> None:
+    def mark_done(self, stage: str, ids: Iterable[int]) -> None:
         """The work is finished: its rows go."""
         with self._database.write() as connection:
             connection.execute(f"DELETE FROM work WHERE {_OF_STAGE}", (stage, ids_json(ids)))
 
-    def failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
+    def mark_failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
         """The attempt failed: again not before `retry_at`, or set aside for good when that is None."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE work SET state = ?, not_before = ?, error = ? WHERE stage = ? AND image_id = ?",
-                ("failed" if retry_at is None else "waiting", retry_at or 0.0, plain_text(error), stage, image_id),
+                ("failed" if retry_at is None else "waiting", retry_at or 0.0, utf8_text(error), stage, image_id),
             )
 
-    def away(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
+    def mark_blocked(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
         """There was no file to work on, and the attempt does not count: the work waits for one to come back.
 
         Where the index believes that one is there it cannot see it come back, and the work is tried again at `retry_at`.
@@ -65,10 +65,10 @@ class Work:
                     WHERE file.image_id = work.image_id AND missing_since IS NULL AND online
                 ), 'waiting', 'away') WHERE stage = ? AND image_id = ?
                 """,
-                (retry_at, plain_text(error), stage, image_id),
+                (retry_at, utf8_text(error), stage, image_id),
             )
 
-    def give_back(self, stage: str, ids: Iterable[int]) -> None:
+    def requeue(self, stage: str, ids: Iterable[int]) -> None:
         """The machine's fault: the work waits again and the attempt does not count."""
         with self._database.write() as connection:
             connection.execute(
@@ -107,7 +107,7 @@ class Work:
                 found.setdefault(stage, {})[state] = count
         return found
 
-    def of_image(self, image_id: int) -> list[WorkRow]:
+    def of_image(self, image_id: int) -> list[IndexTaskRow]:
         """The open work of one image."""
         with self._database.read() as connection:
             # The stages are few: stepping from one to the next in the key is quicker than a second index is to keep.
@@ -123,4 +123,4 @@ class Work:
                 """,
                 (image_id,),
             ).fetchall()
-        return [WorkRow(*row) for row in rows]
+        return [IndexTaskRow(*row) for row in rows]

@@ -8,45 +8,45 @@ from __future__ import annotations
 import os
 import re
 
-from indexd.errors import NotRegular, is_out_of_handles
-from indexd.watch.ignore import PICTURE_ENDS
+from indexd.errors import NotRegularFile, is_out_of_handles
+from indexd.watch.ignore import IMAGE_SUFFIXES
 from indexd.watch.paths import absolute
 from indexd.watch.regular import open_regular
 
-TEXT_ENDS = (b".swarm.json", b".civitai.info", b".json", b".txt")
+SIDECAR_SUFFIXES = (b".swarm.json", b".civitai.info", b".json", b".txt")
 """What stands behind the stem of the picture, the longer ending first."""
 
-LOG_NAME = b"log.html"
+FOOOCUS_LOG_NAME = b"log.html"
 """Fooocus' log of all pictures in a folder, the newest first."""
 
-NEWEST_OF_LOG = 20
+LOG_IMAGES_MAX = 20
 _LOG_HEAD_BYTES = 64 << 10
-_NAMED = re.compile(rb"<a href=[\"']([^\"'<>/\\]{1,255})[\"']")
+_IMAGE_LINK = re.compile(rb"<a href=[\"']([^\"'<>/\\]{1,255})[\"']")
 
 
-def is_text(rel: bytes) -> bool:
+def is_sidecar(rel: bytes) -> bool:
     """Whether a file of this name may be about a picture."""
     name = rel.rpartition(b"/")[2].lower()
-    return name == LOG_NAME or name.endswith(TEXT_ENDS)
+    return name == FOOOCUS_LOG_NAME or name.endswith(SIDECAR_SUFFIXES)
 
 
-def pictures_of(root: bytes, rel: bytes) -> list[bytes]:
+def find_images_of_sidecar(root: bytes, rel: bytes) -> list[bytes]:
     """The pictures below `root` that lie there now and that the text at `rel` may be about.
 
     Raises OSError where no handle is left to tell with.
     """
     folder, slash, name = rel.rpartition(b"/")
-    if name.lower() == LOG_NAME:
-        names = _newest(absolute(root, rel))
+    if name.lower() == FOOOCUS_LOG_NAME:
+        names = _newest_images_in_log(absolute(root, rel))
     else:
-        end = next((end for end in TEXT_ENDS if name.lower().endswith(end)), b"")
+        end = next((end for end in SIDECAR_SUFFIXES if name.lower().endswith(end)), b"")
         stem = name[: len(name) - len(end)]
-        names = [stem + spelled for ending in PICTURE_ENDS for spelled in (ending, ending.upper())]
+        names = [stem + spelled for ending in IMAGE_SUFFIXES for spelled in (ending, ending.upper())]
     rels = [folder + slash + one for one in names]
     return [one for one in rels if os.path.lexists(absolute(root, one))]
 
 
-def _newest(log: bytes) -> list[bytes]:
+def _newest_images_in_log(log: bytes) -> list[bytes]:
     try:
         with open_regular(log) as file:
             head = file.read(_LOG_HEAD_BYTES)
@@ -54,6 +54,6 @@ def _newest(log: bytes) -> list[bytes]:
         if is_out_of_handles(error):
             raise
         return []
-    except NotRegular:
+    except NotRegularFile:
         return []
-    return list(dict.fromkeys(_NAMED.findall(head)))[:NEWEST_OF_LOG]
+    return list(dict.fromkeys(_IMAGE_LINK.findall(head)))[:LOG_IMAGES_MAX]

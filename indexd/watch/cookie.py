@@ -13,16 +13,16 @@ from indexd.watch.paths import absolute
 # next cookie takes it away.
 COOKIE_NAME = b".indexd-cookie"
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_COOKIE_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
-Dropped = Literal["dropped", "read-only", "failed"]
+CookieResult = Literal["dropped", "read-only", "failed"]
 
 
-def drop_cookie(root: bytes) -> Dropped:
+def drop_cookie(root: bytes) -> CookieResult:
     """Make the cookie and remove it at once; either is an event. "read-only": the folder takes no files of ours."""
     path = absolute(root, COOKIE_NAME)
     try:
-        os.close(os.open(path, _FLAGS, 0o600))
+        os.close(os.open(path, _COOKIE_OPEN_FLAGS, 0o600))
     except OSError as error:
         return "read-only" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "failed"
     with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from indexd.watch.known import KnownFiles
+from indexd.watch.known import IndexedFiles
 from indexd.watch.paths import absolute, display
 from indexd.watch.reconcile import is_gone
 from indexd.watch.roots import WatchedRoot
@@ -14,13 +14,13 @@ from indexd.watch.stamp import FileStamp, SettledFile, is_relocated
 log = logging.getLogger(__name__)
 
 # A file on its way to the index is remembered, so that a scan does not hand it over again; so many and so long.
-_REMEMBERED_FILES = 50_000
+_REMEMBERED_FILES_MAX = 50_000
 _REMEMBERED_SECONDS = 600.0
 _REMEMBERED_JOB_SECONDS = 30.0
-_FORGET_EVERY_SECONDS = 60.0
-_MARK_AT_ONCE = 500
+_EXPIRE_INTERVAL_SECONDS = 60.0
+_MARK_BATCH = 500
 # Above this, one list of all known files is quicker than a question for each path.
-_ASKED_ONE_BY_ONE = 200
+_SINGLE_LOOKUPS_MAX = 200
 
 
 class Delivery:
@@ -32,7 +32,7 @@ class Delivery:
     def __init__(
         self,
         root: WatchedRoot,
-        known: KnownFiles,
+        known: IndexedFiles,
         deliver: Callable[[SettledFile], None],
         wall: Callable[[], float],
     ) -> None:
@@ -40,45 +40,45 @@ class Delivery:
         self._known = known
         self._deliver = deliver
         self._wall = wall
-        self._sent: dict[bytes, tuple[FileStamp, float]] = {}
-        self._forgotten_at = wall()
+        self._delivered: dict[bytes, tuple[FileStamp, float]] = {}
+        self._expired_at = wall()
         self._missing: dict[bytes, FileStamp] | None = None
         self._missing_by_stamp: dict[FileStamp, bytes] = {}
 
-    def is_on_its_way(self, rel: bytes, stamp: FileStamp) -> bool:
+    def is_in_flight(self, rel: bytes, stamp: FileStamp) -> bool:
         """Whether this content was handed over a while ago; the index may not know it yet."""
-        sent = self._sent.get(rel)
+        sent = self._delivered.get(rel)
         return sent is not None and sent[0] == stamp
 
-    def is_known(self, rel: bytes, stamp: FileStamp) -> bool:
+    def is_indexed(self, rel: bytes, stamp: FileStamp) -> bool:
         """Whether the index has the file with this very stamp."""
-        return self._root.purpose != "jobs" and self._known.known(self._root.id, rel).get(rel) == stamp
+        return self._root.purpose != "jobs" and self._known.present_stamps(self._root.id, rel).get(rel) == stamp
 
-    def forget_old(self) -> None:
+    def expire_deliveries(self) -> None:
         """Forget what was handed over long ago: if the index still lacks it, its handler failed, and it gets it again."""
         if self._root.purpose == "jobs":
             # A job file leaves the inbox when it is taken, and the same file may be put back: refused, and now right.
             limit = self._wall() - _REMEMBERED_JOB_SECONDS
-            self._sent = {
+            self._delivered = {
                 rel: sent
-                for rel, sent in self._sent.items()
+                for rel, sent in self._delivered.items()
                 if sent[1] > limit and not is_gone(absolute(self._root.path, rel))
             }
             return
-        self._forget_late(self._wall())
+        self._expire_by_age(self._wall())
         # What is missing may have been relocated or forgotten by a command since.
         self._missing = None
 
-    def _forget_late(self, now: float) -> None:
-        self._sent = {rel: sent for rel, sent in self._sent.items() if sent[1] > now - _REMEMBERED_SECONDS}
-        self._forgotten_at = now
+    def _expire_by_age(self, now: float) -> None:
+        self._delivered = {rel: sent for rel, sent in self._delivered.items() if sent[1] > now - _REMEMBERED_SECONDS}
+        self._expired_at = now
 
-    def forget_sent(self) -> None:
+    def forget_deliveries(self) -> None:
         """The folder was away: what was handed over meanwhile may not have been found there, and is handed over again."""
-        self._sent.clear()
+        self._delivered.clear()
 
-    def recognise(
-        self, rel: bytes, stamp: FileStamp, elsewhere: Callable[[FileStamp], bytes | None] | None = None
+    def record_if_moved(
+        self, rel: bytes, stamp: FileStamp, find_by_stamp: Callable[[FileStamp], bytes | None] | None = None
     ) -> bool:
         """Whether the file is one that the index had as missing or under another name; the index is told.
 
@@ -89,71 +89,71 @@ class Delivery:
         missing = self._missing_files()
         was = missing.get(rel)
         if was is not None and (was == stamp or is_relocated(was, stamp)):
-            self._known.touch(self._root.id, [(rel, stamp)])
-            self._found_again(rel, stamp)
+            self._known.update_stamps(self._root.id, [(rel, stamp)])
+            self._forget_missing(rel, stamp)
             return True
         if not stamp.inode or not stamp.size:
             return False
         old = self._missing_by_stamp.get(stamp)
-        if old is None and elsewhere is not None:
-            old = elsewhere(stamp)
+        if old is None and find_by_stamp is not None:
+            old = find_by_stamp(stamp)
         if old is None or old == rel or not is_gone(absolute(self._root.path, old)):
             return False
-        if not self._known.moved(self._root.id, old, rel, stamp):
+        if not self._known.record_move(self._root.id, old, rel, stamp):
             return False
-        self._found_again(old, stamp)
+        self._forget_missing(old, stamp)
         log.debug("%s is %s under a new name", display(rel), display(old))
         return True
 
-    def hand_over(self, rel: bytes, stamp: FileStamp) -> bool:
+    def deliver(self, rel: bytes, stamp: FileStamp) -> bool:
         """Give the file to its handler, which may take its time; False if the handler failed, and the scan tries again."""
         root = self._root
-        self._sent.pop(rel, None)
+        self._delivered.pop(rel, None)
         try:
             self._deliver(SettledFile(root.id, root.path, rel, stamp, root.purpose))
         except Exception:
             log.exception("the handler failed on %s", display(absolute(root.path, rel)))
             return False
         now = self._wall()
-        self._sent[rel] = (stamp, now)
-        if len(self._sent) > _REMEMBERED_FILES:
-            for old in list(self._sent)[: _REMEMBERED_FILES // 2]:
-                del self._sent[old]
+        self._delivered[rel] = (stamp, now)
+        if len(self._delivered) > _REMEMBERED_FILES_MAX:
+            for old in list(self._delivered)[: _REMEMBERED_FILES_MAX // 2]:
+                del self._delivered[old]
         # Between two comparisons, which may lie far apart, some 500 bytes a file would add up. The clock may jump back.
-        if abs(now - self._forgotten_at) > _FORGET_EVERY_SECONDS:
-            self._forget_late(now)
+        if abs(now - self._expired_at) > _EXPIRE_INTERVAL_SECONDS:
+            self._expire_by_age(now)
         return True
 
-    def at_or_below(self, rels: Sequence[bytes]) -> Iterator[bytes]:
+    def indexed_at_or_below(self, rels: Sequence[bytes]) -> Iterator[bytes]:
         """The paths themselves and every known file below those of them that were folders."""
         yield from rels
         if self._root.purpose == "jobs":
             return
-        if len(rels) <= _ASKED_ONE_BY_ONE:
+        if len(rels) <= _SINGLE_LOOKUPS_MAX:
             for rel in rels:
-                yield from self._known.known(self._root.id, rel)
+                yield from self._known.present_stamps(self._root.id, rel)
             return
         gone = frozenset(rels)
-        yield from [rel for rel, *_ in self._known.rows(self._root.id) if _lies_in(rel, gone)]
+        yield from [rel for rel, *_ in self._known.iter_present(self._root.id) if _is_below_any(rel, gone)]
 
-    def mark_gone(self, rels: Iterable[bytes], may_mark: Callable[[], bool]) -> int:
+    def mark_missing(self, rels: Iterable[bytes], is_indexed_root: Callable[[], bool]) -> int:
         """Mark files missing that are surely gone. `may_mark` is asked before each batch: is the root still the root?"""
         marked = 0
         batch: list[bytes] = []
         for rel in rels:
             if is_gone(absolute(self._root.path, rel)):
                 batch.append(rel)
-            if len(batch) >= _MARK_AT_ONCE:
-                marked += self._mark(batch, may_mark)
+            if len(batch) >= _MARK_BATCH:
+                marked += self._mark_batch_missing(batch, is_indexed_root)
                 batch = []
-        return marked + self._mark(batch, may_mark)
+        return marked + self._mark_batch_missing(batch, is_indexed_root)
 
-    def _mark(self, rels: list[bytes], may_mark: Callable[[], bool]) -> int:
+    def _mark_batch_missing(self, rels: list[bytes], is_indexed_root: Callable[[], bool]) -> int:
         if not rels:
             return 0
         for rel in rels:
-            self._sent.pop(rel, None)
-        if self._root.purpose == "jobs" or not may_mark():
+            self._delivered.pop(rel, None)
+        if self._root.purpose == "jobs" or not is_indexed_root():
             return 0
         marked = self._known.mark_missing(self._root.id, rels, self._wall())
         if marked:
@@ -162,16 +162,16 @@ class Delivery:
 
     def _missing_files(self) -> dict[bytes, FileStamp]:
         if self._missing is None:
-            self._missing = self._known.missing(self._root.id)
+            self._missing = self._known.missing_stamps(self._root.id)
             self._missing_by_stamp = {stamp: rel for rel, stamp in self._missing.items()}
         return self._missing
 
-    def _found_again(self, rel: bytes, stamp: FileStamp) -> None:
+    def _forget_missing(self, rel: bytes, stamp: FileStamp) -> None:
         self._missing_files().pop(rel, None)
         if self._missing_by_stamp.get(stamp) == rel:
             del self._missing_by_stamp[stamp]
 
 
-def _lies_in(rel: bytes, folders: frozenset[bytes]) -> bool:
+def _is_below_any(rel: bytes, folders: frozenset[bytes]) -> bool:
     parts = rel.split(b"/")
     return any(b"/".join(parts[:depth]) in folders for depth in range(1, len(parts)))

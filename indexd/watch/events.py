@@ -6,25 +6,25 @@ import threading
 
 from indexd.watch.cookie import COOKIE_NAME, drop_cookie
 from indexd.watch.mounts import Mount
-from indexd.watch.roots import Mode, WatchedRoot
-from indexd.watch.watcher import Hint, OpenWatcher, Watcher, WatcherFailed
+from indexd.watch.roots import WatchedRoot, WatchMode
+from indexd.watch.watcher import Hint, Watcher, WatcherFactory, WatcherFailed
 
 _COOKIE_SECONDS = 10.0
 # A watcher that fails again and again is restarted after these pauses; one that held for a minute, at once.
-_FIRST_PAUSE_SECONDS = 1.0
-_LAST_PAUSE_SECONDS = 60.0
-_HELD_SECONDS = 60.0
+_FIRST_BACKOFF_SECONDS = 1.0
+_MAX_BACKOFF_SECONDS = 60.0
+_STABLE_SECONDS = 60.0
 # What fails for lasting reasons (a limit, a dead event source) is tried again this seldom.
-_LASTING_PAUSE_SECONDS = 900.0
+_PERMANENT_FAILURE_RETRY_SECONDS = 900.0
 
 
-class RootEvents:
+class WatcherLifecycle:
     """Hints of one root, collected until they are taken. `wake` is notified when there are some.
 
     Lock order: a watcher's thread takes `wake` alone; `open` and `close` must be called without it.
     """
 
-    def __init__(self, root: WatchedRoot, open_watcher: OpenWatcher, wake: threading.Condition) -> None:
+    def __init__(self, root: WatchedRoot, open_watcher: WatcherFactory, wake: threading.Condition) -> None:
         self._root = root
         self._open_watcher = open_watcher
         self._wake = wake
@@ -32,11 +32,11 @@ class RootEvents:
         self._hints: dict[bytes, Hint] = {}
         self._failure: WatcherFailed | None = None
         self._opened_at = float("-inf")
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._cookie_due: float | None = None
         self.mount = Mount()
         self.retry_at: float | None = None
-        self.mode: Mode = "poll"
+        self.mode: WatchMode = "poll"
         self.reason = "as the settings say"
 
     def open(self, now: float) -> bool:
@@ -44,18 +44,18 @@ class RootEvents:
         self.close()
         if self._root.mode == "poll":
             return False
-        watcher = self._open_watcher(self._root.path, self._root.selection.enters)
+        watcher = self._open_watcher(self._root.path, self._root.watch_filter.enters)
         try:
-            watcher.start(self._notify, self._failed)
+            watcher.start(self._on_hints, self._on_failure)
         except WatcherFailed as failure:
-            self._poll_because(failure, now)
+            self._fall_back_to_polling(failure, now)
             return False
         self._watcher, self._opened_at = watcher, now
         self.mode, self.reason = "native", f"events by {watcher.name}"
-        if self.mount.remote and self._root.mode == "auto":
+        if self.mount.is_remote and self._root.mode == "auto":
             self.mode = "poll"
             self.reason = f"changes that others make on {self.mount.name} give no events"
-        self.test(now)
+        self.send_cookie(now)
         return True
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class RootEvents:
             self._hints, self._failure = {}, None
         self._cookie_due = self.retry_at = None
 
-    def test(self, now: float) -> None:
+    def send_cookie(self, now: float) -> None:
         """Write the cookie; it is expected back as an event."""
         if self._watcher is None:
             return
@@ -80,7 +80,7 @@ class RootEvents:
             why = "read-only" if dropped == "read-only" else "not writable now"
             self.reason = f"events by {self._watcher.name}; untested, because the folder is {why}"
 
-    def take(self, now: float) -> tuple[dict[bytes, Hint], WatcherFailed | None]:
+    def take_hints(self, now: float) -> tuple[dict[bytes, Hint], WatcherFailed | None]:
         """The hints since the last call, and the failure after which there come no more."""
         with self._wake:
             hints, self._hints = self._hints, {}
@@ -89,10 +89,10 @@ class RootEvents:
             self._cookie_due = None
         if failure is None and self._cookie_due is not None and now >= self._cookie_due:
             self._cookie_due = None
-            failure = WatcherFailed("no event came back for a file written as a test", lasting=True)
+            failure = WatcherFailed("no event came back for a file written as a test", permanent=True)
         return hints, failure
 
-    def has_news(self) -> bool:
+    def has_pending_events(self) -> bool:
         """Whether `take` would give something; call with `wake` held."""
         return bool(self._hints) or self._failure is not None
 
@@ -103,26 +103,26 @@ class RootEvents:
     def recover(self, failure: WatcherFailed, now: float) -> bool:
         """After a failure: a new watcher at once, or polling for a while. Whether there is a watcher."""
         self.close()
-        if failure.lasting or now - self._opened_at < _HELD_SECONDS:
-            self._poll_because(failure, now)
+        if failure.permanent or now - self._opened_at < _STABLE_SECONDS:
+            self._fall_back_to_polling(failure, now)
             return False
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         return self.open(now)
 
-    def _poll_because(self, failure: WatcherFailed, now: float) -> None:
+    def _fall_back_to_polling(self, failure: WatcherFailed, now: float) -> None:
         self.mode, self.reason = "poll", failure.reason
-        if failure.lasting:
-            self.retry_at = now + _LASTING_PAUSE_SECONDS
+        if failure.permanent:
+            self.retry_at = now + _PERMANENT_FAILURE_RETRY_SECONDS
         else:
-            self.retry_at = now + self._pause
-            self._pause = min(self._pause * 2, _LAST_PAUSE_SECONDS)
+            self.retry_at = now + self._backoff_seconds
+            self._backoff_seconds = min(self._backoff_seconds * 2, _MAX_BACKOFF_SECONDS)
 
-    def _notify(self, hints: dict[bytes, Hint]) -> None:
+    def _on_hints(self, hints: dict[bytes, Hint]) -> None:
         with self._wake:
             self._hints.update(hints)
             self._wake.notify()
 
-    def _failed(self, failure: WatcherFailed) -> None:
+    def _on_failure(self, failure: WatcherFailed) -> None:
         with self._wake:
             self._failure = failure
             self._wake.notify()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from indexd.config import Config
-from indexd.watch.ignore import Selection
+from indexd.watch.ignore import WatchFilter
 from indexd.watch.paths import relative
 
 
@@ -19,7 +19,7 @@ class WatchedFolder:
     path: bytes
     purpose: Literal["images", "jobs"]
     mode: Literal["auto", "native", "poll"]
-    selection: Selection
+    watch_filter: WatchFilter
     folder_tags: bool = False
 
 
@@ -29,17 +29,27 @@ def watched_folders(config: Config) -> list[WatchedFolder]:
     What lies in several of them belongs to the innermost, whose own settings are meant for it.
     """
     watch = config.settings.watch
-    output, inbox = os.fsencode(config.places.output), os.fsencode(config.places.inbox)
+    output, inbox = os.fsencode(config.paths.output), os.fsencode(config.paths.inbox)
     paths = [*(os.fsencode(root.path) for root in config.settings.roots), output]
     found = [
-        WatchedFolder(path, "images", root.mode, Selection.of(root, watch, _inner(path, paths)), root.folder_tags)
+        WatchedFolder(
+            path,
+            "images",
+            root.mode,
+            WatchFilter.from_settings(root, watch, _nested_below(path, paths)),
+            root.folder_tags,
+        )
         for path, root in zip(paths, config.settings.roots, strict=False)
     ]
-    found.append(WatchedFolder(output, "images", "auto", Selection(ignore=watch.ignore, inner=_inner(output, paths))))
-    found.append(WatchedFolder(inbox, "jobs", "auto", Selection(ignore=watch.ignore, purpose="jobs")))
+    found.append(
+        WatchedFolder(
+            output, "images", "auto", WatchFilter(ignore=watch.ignore, nested_roots=_nested_below(output, paths))
+        )
+    )
+    found.append(WatchedFolder(inbox, "jobs", "auto", WatchFilter(ignore=watch.ignore, purpose="jobs")))
     return list({folder.path: folder for folder in reversed(found)}.values())[::-1]
 
 
-def _inner(path: bytes, paths: Sequence[bytes]) -> list[bytes]:
+def _nested_below(path: bytes, paths: Sequence[bytes]) -> list[bytes]:
     """Those of the paths that lie below this one, relative to it."""
     return [rel for other in paths if (rel := relative(path, other))]

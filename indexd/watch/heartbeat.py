@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 
-_BEAT_SECONDS = 2.0
+_CHECK_SECONDS = 2.0
 # A busy machine may let a thread wait for some seconds; a needless comparison is the price of a shorter one.
 _SLACK_SECONDS = 3.0
 
 
-def sleepless_seconds() -> float:
+def suspend_aware_seconds() -> float:
     """A clock that goes on while the machine sleeps and, where the system has such a one, is never set."""
     boot_clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
     if boot_clock is not None:
@@ -20,21 +20,21 @@ def sleepless_seconds() -> float:
     return time.monotonic() if os.name == "nt" else time.time()
 
 
-class Heartbeat:
+class SuspendDetector:
     """Calls `on_gap` with the seconds that were lost whenever a beat comes much too late."""
 
-    def __init__(self, on_gap: Callable[[float], None], clock: Callable[[], float] = sleepless_seconds) -> None:
+    def __init__(self, on_gap: Callable[[float], None], clock: Callable[[], float] = suspend_aware_seconds) -> None:
         self._on_gap = on_gap
         self._clock = clock
         self._last = clock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    def beat(self) -> None:
+    def check(self) -> None:
         """One beat, due two seconds after the one before."""
         now = self._clock()
         gap, self._last = now - self._last, now
-        if gap > _BEAT_SECONDS + _SLACK_SECONDS:
+        if gap > _CHECK_SECONDS + _SLACK_SECONDS:
             self._on_gap(gap)
 
     def start(self) -> None:
@@ -49,5 +49,5 @@ class Heartbeat:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(_BEAT_SECONDS):
-            self.beat()
+        while not self._stop.wait(_CHECK_SECONDS):
+            self.check()

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from indexd_schemas.settings import Root, Watch
+from indexd_schemas.settings import RootSettings, WatchSettings
 
 # Names of folders and files that programs make for themselves; compared in lower case.
 IGNORED_NAMES = frozenset(
@@ -25,9 +25,9 @@ IGNORED_NAMES = frozenset(
     }
 )
 # Hidden names (this covers .stfolder, .git, rsync's .name.XXXX and .~lock), and Office's lock files.
-IGNORED_STARTS = (b".", b"~$")
+IGNORED_PREFIXES = (b".", b"~$")
 # Endings of what is still being written or downloaded.
-IGNORED_ENDS = (
+IGNORED_SUFFIXES = (
     b".tmp",
     b".temp",
     b".part",
@@ -41,8 +41,8 @@ IGNORED_ENDS = (
     b".swp",
     b"~",
 )
-JOB_ENDS = (b".yaml", b".yml")
-PICTURE_ENDS = (
+JOB_SUFFIXES = (b".yaml", b".yml")
+IMAGE_SUFFIXES = (
     b".png",
     b".apng",
     b".jpg",
@@ -58,7 +58,7 @@ PICTURE_ENDS = (
 )
 
 
-class Selection:
+class WatchFilter:
     """Decides by name alone whether a file is watched and whether a folder is entered.
 
     Globs are relative to the root with `/`: `*` and `?` stay within a name, `**` crosses folders, `[a-z]` is a choice.
@@ -74,64 +74,64 @@ class Selection:
         exclude: Sequence[str] = (),
         ignore: Sequence[str] = (),
         purpose: str = "images",
-        inner: Iterable[bytes] = (),
+        nested_roots: Iterable[bytes] = (),
     ) -> None:
-        self._include = _any_of(include)
-        self._exclude = _any_of((*exclude, *ignore))
+        self._include = _compile_globs(include)
+        self._exclude = _compile_globs((*exclude, *ignore))
         self._jobs = purpose == "jobs"
-        self._inner = frozenset(inner)
+        self._nested_roots = frozenset(nested_roots)
 
     @classmethod
-    def of(cls, root: Root, watch: Watch, inner: Iterable[bytes] = ()) -> Selection:
+    def from_settings(cls, root: RootSettings, watch: WatchSettings, nested_roots: Iterable[bytes] = ()) -> WatchFilter:
         """The selection that the settings ask for one folder of pictures."""
-        return cls(root.include, root.exclude, watch.ignore, inner=inner)
+        return cls(root.include, root.exclude, watch.ignore, nested_roots=nested_roots)
 
-    def file(self, rel: bytes, name: bytes) -> bool:
+    def includes_file(self, rel: bytes, name: bytes) -> bool:
         """Whether the file counts; the folders above it are taken to be entered."""
-        return self._file_problem(rel, name) is None
+        return self._file_exclusion_reason(rel, name) is None
 
-    def folder(self, rel: bytes, name: bytes) -> bool:
+    def includes_folder(self, rel: bytes, name: bytes) -> bool:
         """Whether the folder is entered; the folders above it are taken to be entered."""
-        return self._folder_problem(rel, name) is None
+        return self._folder_exclusion_reason(rel, name) is None
 
-    def wants(self, rel: bytes) -> bool:
+    def includes_path(self, rel: bytes) -> bool:
         """Whether the file counts, every folder above it included."""
-        return self.why_not(rel) is None
+        return self.exclusion_reason(rel) is None
 
     def enters(self, rel: bytes) -> bool:
         """Whether the folder is entered, every folder above it included."""
-        return self._closed_folder(rel.split(b"/")) is None
+        return self._excluded_folder_reason(rel.split(b"/")) is None
 
-    def why_not(self, rel: bytes) -> str | None:
+    def exclusion_reason(self, rel: bytes) -> str | None:
         """The sentence that `explain` shows for a file that is left out, or None where it counts."""
         parts = rel.split(b"/")
-        return self._closed_folder(parts[:-1]) or self._file_problem(rel, parts[-1])
+        return self._excluded_folder_reason(parts[:-1]) or self._file_exclusion_reason(rel, parts[-1])
 
-    def _closed_folder(self, parts: Sequence[bytes]) -> str | None:
+    def _excluded_folder_reason(self, parts: Sequence[bytes]) -> str | None:
         for depth in range(1, len(parts) + 1):
-            problem = self._folder_problem(b"/".join(parts[:depth]), parts[depth - 1])
+            problem = self._folder_exclusion_reason(b"/".join(parts[:depth]), parts[depth - 1])
             if problem is not None:
                 return problem
         return None
 
-    def _folder_problem(self, rel: bytes, name: bytes) -> str | None:
+    def _folder_exclusion_reason(self, rel: bytes, name: bytes) -> str | None:
         if self._jobs:
             return "only files directly inside the inbox are job files"
-        if _built_in(name):
-            return f"the folder name {_text(name)} is ignored everywhere"
-        if rel in self._inner:
-            return f"the folder {_text(rel)} is watched by itself"
+        if _is_always_ignored(name):
+            return f"the folder name {_display_name(name)} is ignored everywhere"
+        if rel in self._nested_roots:
+            return f"the folder {_display_name(rel)} is watched by itself"
         if self._exclude and (self._exclude.match(rel) or self._exclude.match(rel + b"/")):
-            return f"the folder {_text(rel)} is excluded by the settings"
+            return f"the folder {_display_name(rel)} is excluded by the settings"
         return None
 
-    def _file_problem(self, rel: bytes, name: bytes) -> str | None:
-        if _built_in(name):
-            return f"the name {_text(name)} is ignored everywhere (hidden, temporary or a system's own)"
+    def _file_exclusion_reason(self, rel: bytes, name: bytes) -> str | None:
+        if _is_always_ignored(name):
+            return f"the name {_display_name(name)} is ignored everywhere (hidden, temporary or a system's own)"
         if self._jobs:
-            return None if name.lower().endswith(JOB_ENDS) else "job files end in .yaml or .yml"
-        if not name.lower().endswith(PICTURE_ENDS):
-            return f"it is no picture by its name; those end in {_text(b' '.join(PICTURE_ENDS))}"
+            return None if name.lower().endswith(JOB_SUFFIXES) else "job files end in .yaml or .yml"
+        if not name.lower().endswith(IMAGE_SUFFIXES):
+            return f"it is no picture by its name; those end in {_display_name(b' '.join(IMAGE_SUFFIXES))}"
         if self._exclude and self._exclude.match(rel):
             return "it is excluded by the settings"
         if self._include and not self._include.match(rel):
@@ -139,34 +139,36 @@ class Selection:
         return None
 
 
-def _built_in(name: bytes) -> bool:
+def _is_always_ignored(name: bytes) -> bool:
     low = name.lower()
-    return low.startswith(IGNORED_STARTS) or low.endswith(IGNORED_ENDS) or low in IGNORED_NAMES
+    return low.startswith(IGNORED_PREFIXES) or low.endswith(IGNORED_SUFFIXES) or low in IGNORED_NAMES
 
 
-def _text(name: bytes) -> str:
+def _display_name(name: bytes) -> str:
     return os.fsdecode(name).encode("utf-8", "replace").decode()
 
 
-def _any_of(globs: Iterable[str]) -> re.Pattern[bytes] | None:
-    patterns = [_pattern(glob) for glob in globs if glob.strip("/")]
+def _compile_globs(globs: Iterable[str]) -> re.Pattern[bytes] | None:
+    patterns = [_glob_to_regex(glob) for glob in globs if glob.strip("/")]
     if not patterns:
         return None
     case = re.IGNORECASE if os.name == "nt" else 0
     return re.compile(b"(?s:" + b"|".join(patterns) + rb")\Z", case)
 
 
-def _pattern(glob: str) -> bytes:
+def _glob_to_regex(glob: str) -> bytes:
     glob = glob.replace("\\", "/") if os.name == "nt" else glob
     anywhere = "/" not in glob.rstrip("/")
     text = glob.strip("/")
     if text.startswith("./"):
         text = text[2:]
-    inner = b"".join(_piece(piece) for piece in re.findall(r"\*\*/|\*\*|\*|\?|\[[^]/]+\]|.", text, re.DOTALL))
+    inner = b"".join(
+        _glob_token_to_regex(piece) for piece in re.findall(r"\*\*/|\*\*|\*|\?|\[[^]/]+\]|.", text, re.DOTALL)
+    )
     return b"(?:" + (b"(?:.*/)?" if anywhere else b"") + inner + b")"
 
 
-def _piece(piece: str) -> bytes:
+def _glob_token_to_regex(piece: str) -> bytes:
     wild = {"**/": b"(?:.*/)?", "**": b".*", "*": b"[^/]*", "?": b"[^/]"}
     if piece in wild:
         return wild[piece]

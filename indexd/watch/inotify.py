@@ -16,7 +16,7 @@ from pathlib import Path
 
 from indexd.errors import is_out_of_handles
 from indexd.watch.paths import absolute, display
-from indexd.watch.watcher import Change, Enters, Failed, Hint, Notify, WatcherFailed
+from indexd.watch.watcher import ChangeKind, FailureCallback, FolderPredicate, Hint, HintCallback, WatcherFailed
 
 _ATTRIB, _CLOSE_WRITE = 0x4, 0x8
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
@@ -24,18 +24,18 @@ _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _UNMOUNT, _OVERFLOW, _IGNORED = 0x2000, 0x4000, 0x8000
 _ONLYDIR, _DONT_FOLLOW, _ISDIR = 0x01000000, 0x02000000, 0x40000000
 _MASK = _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
-_IN_FLAGS = os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+_INIT_FLAGS = os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 
 _HEADER = struct.Struct("iIII")
 _READ_BYTES = 1 << 18
-_LIMITS = Path("/proc/sys/fs/inotify")
-_CHANGES: tuple[tuple[int, Change], ...] = (
+_LIMITS_FOLDER = Path("/proc/sys/fs/inotify")
+_CHANGES: tuple[tuple[int, ChangeKind], ...] = (
     (_DELETE | _MOVED_FROM, "gone"),
     (_MOVED_TO, "renamed"),
     (_CREATE | _CLOSE_WRITE | _ATTRIB, "changed"),
 )
 
-_PASSING = (errno.ENFILE, errno.ENOMEM)
+_TRANSIENT_ERRNOS = (errno.ENFILE, errno.ENOMEM)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,17 +50,17 @@ class InotifyWatcher:
 
     name = "inotify"
 
-    def __init__(self, root: bytes, enters: Enters) -> None:
+    def __init__(self, root: bytes, enters: FolderPredicate) -> None:
         self._root = root
-        self._enters = enters
-        self._folder_of: dict[int, bytes] = {}
-        self._watch_of: dict[bytes, int] = {}
+        self._enters_folder = enters
+        self._folder_by_watch: dict[int, bytes] = {}
+        self._watch_by_folder: dict[bytes, int] = {}
         self._queue = -1
         self._stop_read = -1
         self._stop_write = -1
         self._thread: threading.Thread | None = None
 
-    def start(self, notify: Notify, failed: Failed) -> None:
+    def start(self, notify: HintCallback, failed: FailureCallback) -> None:
         """Set the watches, then read events in a thread. Raises WatcherFailed."""
         thread = threading.Thread(target=self._run, args=(notify, failed), name="inotify", daemon=True)
         try:
@@ -88,17 +88,17 @@ class InotifyWatcher:
         self._queue = self._stop_read = self._stop_write = -1
 
     def _open_queue(self) -> None:
-        self._queue = _libc.inotify_init1(_IN_FLAGS)
+        self._queue = _libc.inotify_init1(_INIT_FLAGS)
         if self._queue >= 0:
             return
         number = ctypes.get_errno()
         # The same number stands for the limit of this user's watchers and for that of this process' handles.
         os.close(os.dup(self._stop_read))
-        if number in _PASSING:
+        if number in _TRANSIENT_ERRNOS:
             raise OSError(number, os.strerror(number))
-        raise WatcherFailed(_limit_sentence("max_user_instances", number), lasting=True)
+        raise WatcherFailed(_limit_message("max_user_instances", number), permanent=True)
 
-    def _run(self, notify: Notify, failed: Failed) -> None:
+    def _run(self, notify: HintCallback, failed: FailureCallback) -> None:
         poll = select.poll()
         poll.register(self._queue, select.POLLIN)
         poll.register(self._stop_read, select.POLLIN)
@@ -125,39 +125,39 @@ class InotifyWatcher:
             watch, mask, _, length = _HEADER.unpack_from(data, position)
             position += _HEADER.size + length
             name = data[position - length : position].rstrip(b"\0")
-            self._event(watch, mask, name, hints)
+            self._handle_event(watch, mask, name, hints)
 
-    def _event(self, watch: int, mask: int, name: bytes, hints: dict[bytes, Hint]) -> None:
+    def _handle_event(self, watch: int, mask: int, name: bytes, hints: dict[bytes, Hint]) -> None:
         if mask & _OVERFLOW:
             raise WatcherFailed("events were lost: more happened at once than the system keeps")
-        folder = self._folder_of.get(watch)
+        folder = self._folder_by_watch.get(watch)
         if folder is None:
             return
         if folder == b"" and mask & (_DELETE_SELF | _MOVE_SELF | _UNMOUNT):
             raise WatcherFailed("the folder itself was removed, moved or unmounted")
         if mask & _IGNORED:
             # It comes late for a folder that somebody held open, when another one may bear the name already.
-            del self._folder_of[watch]
-            if self._watch_of.get(folder) == watch:
-                del self._watch_of[folder]
+            del self._folder_by_watch[watch]
+            if self._watch_by_folder.get(folder) == watch:
+                del self._watch_by_folder[folder]
         elif name:
             rel = folder + b"/" + name if folder else name
             if mask & _ISDIR:
-                self._folder_event(rel, mask, hints)
+                self._handle_folder_event(rel, mask, hints)
             else:
                 change = next((change for bits, change in _CHANGES if mask & bits), None)
                 if change is not None:
-                    hints[rel] = Hint(rel, change, folder=False)
+                    hints[rel] = Hint(rel, change, is_folder=False)
 
-    def _folder_event(self, rel: bytes, mask: int, hints: dict[bytes, Hint]) -> None:
-        if not mask & (_CREATE | _MOVED_TO | _DELETE | _MOVED_FROM) or not self._enters(rel):
+    def _handle_folder_event(self, rel: bytes, mask: int, hints: dict[bytes, Hint]) -> None:
+        if not mask & (_CREATE | _MOVED_TO | _DELETE | _MOVED_FROM) or not self._enters_folder(rel):
             return
         if mask & (_CREATE | _MOVED_TO):
             # Before anyone scans the new folder, so that what comes later is an event and what came before is found.
-            hints[rel] = Hint(rel, "appeared", folder=True)
+            hints[rel] = Hint(rel, "appeared", is_folder=True)
             self._watch_tree(rel)
             return
-        hints[rel] = Hint(rel, "gone", folder=True)
+        hints[rel] = Hint(rel, "gone", is_folder=True)
         if mask & _MOVED_FROM:
             self._unwatch_tree(rel)
 
@@ -177,20 +177,20 @@ class InotifyWatcher:
                     # What lies below stays unwatched, and nobody would know. Else it is this folder's own: the sweep looks.
                     raise WatcherFailed(f"{display(rel)} cannot be listed: {error.strerror}") from error
                 continue
-            folders.extend(filter(self._enters, below))
+            folders.extend(filter(self._enters_folder, below))
 
     def _watch(self, rel: bytes) -> bool:
         mask = _MASK | (_DONT_FOLLOW if rel else 0)
         watch = _libc.inotify_add_watch(self._queue, absolute(self._root, rel), mask)
         if watch >= 0:
-            self._folder_of[watch] = rel
-            self._watch_of[rel] = watch
+            self._folder_by_watch[watch] = rel
+            self._watch_by_folder[rel] = watch
             return True
         number = ctypes.get_errno()
-        if number in _PASSING:
+        if number in _TRANSIENT_ERRNOS:
             raise WatcherFailed(f"the system refuses to watch: {os.strerror(number)}")
         if number == errno.ENOSPC:
-            raise WatcherFailed(_limit_sentence("max_user_watches", number), lasting=True)
+            raise WatcherFailed(_limit_message("max_user_watches", number), permanent=True)
         if not rel:
             raise WatcherFailed(f"the folder cannot be watched: {os.strerror(number)}")
         # Gone again, or not ours to read: the scan says so.
@@ -198,21 +198,21 @@ class InotifyWatcher:
 
     def _unwatch_tree(self, top: bytes) -> None:
         inside = top + b"/"
-        for rel in [rel for rel in self._watch_of if rel == top or rel.startswith(inside)]:
-            _libc.inotify_rm_watch(self._queue, self._watch_of[rel])
+        for rel in [rel for rel in self._watch_by_folder if rel == top or rel.startswith(inside)]:
+            _libc.inotify_rm_watch(self._queue, self._watch_by_folder[rel])
             self._forget(rel)
 
     def _forget(self, rel: bytes) -> None:
-        watch = self._watch_of.pop(rel, None)
+        watch = self._watch_by_folder.pop(rel, None)
         if watch is not None:
-            self._folder_of.pop(watch, None)
+            self._folder_by_watch.pop(watch, None)
 
 
-def _limit_sentence(name: str, number: int) -> str:
+def _limit_message(name: str, number: int) -> str:
     if number not in (errno.ENOSPC, errno.EMFILE):
         return f"the system refuses to watch: {os.strerror(number)}"
     try:
-        value = (_LIMITS / name).read_text().strip()
+        value = (_LIMITS_FOLDER / name).read_text().strip()
     except OSError:
         value = "unknown"
     return f"the system's limit is reached (fs.inotify.{name} = {value}; raise it with sysctl)"

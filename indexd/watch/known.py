@@ -6,22 +6,22 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from indexd.watch.known_tree import KnownRow
+from indexd.watch.known_tree import IndexedFileRow
 from indexd.watch.stamp import FileStamp
 
 
-class KnownFiles(Protocol):
+class IndexedFiles(Protocol):
     """The index's memory of files. Every dict that is returned belongs to the caller, who changes it."""
 
-    def known(self, root_id: int, under: bytes = b"", /) -> dict[bytes, FileStamp]:
+    def present_stamps(self, root_id: int, under: bytes = b"", /) -> dict[bytes, FileStamp]:
         """Present files at or below `under`, those with a problem included."""
         ...
 
-    def rows(self, root_id: int, under: bytes = b"", /) -> Iterator[KnownRow]:
+    def iter_present(self, root_id: int, under: bytes = b"", /) -> Iterator[IndexedFileRow]:
         """The same, one by one in the order of their paths; to be taken up at once, the index stays as it is meanwhile."""
         ...
 
-    def missing(self, root_id: int, /) -> dict[bytes, FileStamp]:
+    def missing_stamps(self, root_id: int, /) -> dict[bytes, FileStamp]:
         """Files that were marked missing."""
         ...
 
@@ -29,20 +29,20 @@ class KnownFiles(Protocol):
         """Mark files missing since `now` (seconds since the epoch); how many were present."""
         ...
 
-    def touch(self, root_id: int, files: Sequence[tuple[bytes, FileStamp]], /) -> None:
+    def update_stamps(self, root_id: int, files: Sequence[tuple[bytes, FileStamp]], /) -> None:
         """The same contents have new stamps, or are back."""
         ...
 
-    def silent(self, root_id: int, rels: Sequence[bytes], /) -> dict[bytes, float]:
+    def without_own_metadata(self, root_id: int, rels: Sequence[bytes], /) -> dict[bytes, float]:
         """Those of these files that say nothing of how they were made, with the time at which they were read first."""
         ...
 
-    def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp, /) -> bool:
+    def record_move(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp, /) -> bool:
         """The file is now called `new_rel`, present. False: the old path is not known, so the file must be read."""
         ...
 
 
-class KnownInMemory:
+class InMemoryIndexedFiles:
     """A `KnownFiles` of plain dicts, for tests and benchmarks. `record` plays the handler that stores what it was given."""
 
     def __init__(self, present: dict[int, dict[bytes, FileStamp]] | None = None) -> None:
@@ -58,7 +58,7 @@ class KnownInMemory:
             self.present.setdefault(root_id, {})[rel] = stamp
             self.absent.get(root_id, {}).pop(rel, None)
 
-    def known(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
+    def present_stamps(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
         """Present files at or below `under`."""
         inside = under + b"/"
         with self._lock:
@@ -67,12 +67,12 @@ class KnownInMemory:
                 return dict(present)
             return {rel: stamp for rel, stamp in present.items() if rel == under or rel.startswith(inside)}
 
-    def rows(self, root_id: int, under: bytes = b"") -> Iterator[KnownRow]:
+    def iter_present(self, root_id: int, under: bytes = b"") -> Iterator[IndexedFileRow]:
         """The same, in the order of their paths."""
-        for rel, stamp in sorted(self.known(root_id, under).items()):
+        for rel, stamp in sorted(self.present_stamps(root_id, under).items()):
             yield rel, *stamp
 
-    def missing(self, root_id: int) -> dict[bytes, FileStamp]:
+    def missing_stamps(self, root_id: int) -> dict[bytes, FileStamp]:
         """Files that were marked missing."""
         with self._lock:
             return dict(self.absent.get(root_id, {}))
@@ -85,18 +85,18 @@ class KnownInMemory:
             self.absent.setdefault(root_id, {}).update(gone)
             return len(gone)
 
-    def silent(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+    def without_own_metadata(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
         """Those of these files that are present and that `read_at` names."""
         with self._lock:
             present = self.present.get(root_id, {})
             return {rel: self.read_at[rel] for rel in rels if rel in present and rel in self.read_at}
 
-    def touch(self, root_id: int, files: Sequence[tuple[bytes, FileStamp]]) -> None:
+    def update_stamps(self, root_id: int, files: Sequence[tuple[bytes, FileStamp]]) -> None:
         """Present again, or with a new stamp."""
         for rel, stamp in files:
             self.record(root_id, rel, stamp)
 
-    def moved(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
+    def record_move(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
         """The file has a new name."""
         with self._lock:
             found = [

@@ -14,48 +14,48 @@ import signal
 import sys
 from typing import NamedTuple
 
-from indexd.errors import NotRegular
+from indexd.errors import NotRegularFile
 from indexd.watch.regular import open_descriptor
 from indexd.watch.stamp import FileStamp
 
 
-class Look(NamedTuple):
+class FileProbe(NamedTuple):
     """`stamp` None: nothing there that is a regular file. `written` None: the system cannot tell."""
 
     stamp: FileStamp | None
-    written: bool | None = None
+    has_writer: bool | None = None
 
 
-GONE = Look(None)
+GONE = FileProbe(None)
 
 
-def look_at(path: bytes, *, leases: bool, inodes: bool = True) -> Look:
+def probe_file(path: bytes, *, use_leases: bool, stable_inodes: bool = True) -> FileProbe:
     """The state of the file now. `leases` False (network mounts): do not ask the kernel for writers.
 
     A file that may not be opened still has a stamp; whoever reads it later says why it cannot.
     """
     try:
-        if not leases:
-            return _only_stamp(path, inodes)
+        if not use_leases:
+            return _probe_by_stat(path, stable_inodes)
         descriptor = open_descriptor(path)
-    except (NotRegular, FileNotFoundError, NotADirectoryError):
+    except (NotRegularFile, FileNotFoundError, NotADirectoryError):
         return GONE
     except OSError:
-        return _only_stamp(path, inodes)
+        return _probe_by_stat(path, stable_inodes)
     try:
         written = _has_writer(descriptor)
-        return Look(FileStamp.of(os.fstat(descriptor), inodes=inodes), written)
+        return FileProbe(FileStamp.from_stat(os.fstat(descriptor), stable_inodes=stable_inodes), written)
     finally:
         # Closing the only descriptor of this open file gives the lease back.
         os.close(descriptor)
 
 
-def _only_stamp(path: bytes, inodes: bool) -> Look:
+def _probe_by_stat(path: bytes, stable_inodes: bool) -> FileProbe:
     try:
         found = os.lstat(path)
     except OSError:
         return GONE
-    return Look(FileStamp.of(found, inodes=inodes)) if _is_regular(found.st_mode) else GONE
+    return FileProbe(FileStamp.from_stat(found, stable_inodes=stable_inodes)) if _is_regular(found.st_mode) else GONE
 
 
 def _is_regular(mode: int) -> bool:

@@ -8,12 +8,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexd.errors import is_shortage
+from indexd.errors import is_resource_shortage
 
-_MOUNTS = Path("/proc/self/mountinfo")
+_MOUNTINFO = Path("/proc/self/mountinfo")
 
 # Changes that other machines (or the host of a virtual machine) make there give no events here.
-_REMOTE = frozenset(
+_REMOTE_FILE_SYSTEMS = frozenset(
     [
         "9p",
         "afs",
@@ -35,9 +35,11 @@ _REMOTE = frozenset(
         "vmhgfs",
     ]
 )
-_LOCAL_FUSE = frozenset({"fuse.mergerfs", "fuse.bindfs", "fuse.gocryptfs", "fuse.encfs"})
+_LOCAL_FUSE_FILE_SYSTEMS = frozenset({"fuse.mergerfs", "fuse.bindfs", "fuse.gocryptfs", "fuse.encfs"})
 # Inodes are made up anew by every mount.
-_PASSING_INODES = frozenset({"vfat", "msdos", "exfat", "ntfs3", "fuseblk", "9p", "cifs", "smb3", "drvfs", "vboxsf"})
+_UNSTABLE_INODE_FILE_SYSTEMS = frozenset(
+    {"vfat", "msdos", "exfat", "ntfs3", "fuseblk", "9p", "cifs", "smb3", "drvfs", "vboxsf"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,11 @@ class Mount:
     """`name` of the file system ("" unknown); `remote`: others may change it unseen; `inodes`: they last."""
 
     name: str = ""
-    remote: bool = False
-    inodes: bool = os.name != "nt"
+    is_remote: bool = False
+    has_stable_inodes: bool = os.name != "nt"
 
 
-def mount_of(path: bytes, table: bytes | None = None) -> Mount:
+def find_mount(path: bytes, table: bytes | None = None) -> Mount:
     """What is known of the file system under a folder; `table` is the text of /proc/self/mountinfo (None = read it).
 
     Raises OSError where the system has no handle to give: a share must not be taken for a disk.
@@ -58,9 +60,9 @@ def mount_of(path: bytes, table: bytes | None = None) -> Mount:
         if sys.platform != "linux":
             return Mount()
         try:
-            table = _MOUNTS.read_bytes()
+            table = _MOUNTINFO.read_bytes()
         except OSError as error:
-            if is_shortage(error):
+            if is_resource_shortage(error):
                 raise
             return Mount()
     real = os.path.realpath(path)
@@ -78,6 +80,6 @@ def mount_of(path: bytes, table: bytes | None = None) -> Mount:
     fuse = name.startswith("fuse.")
     return Mount(
         name=name,
-        remote=name in _REMOTE or (fuse and name not in _LOCAL_FUSE),
-        inodes=not (fuse or name in _PASSING_INODES),
+        is_remote=name in _REMOTE_FILE_SYSTEMS or (fuse and name not in _LOCAL_FUSE_FILE_SYSTEMS),
+        has_stable_inodes=not (fuse or name in _UNSTABLE_INODE_FILE_SYSTEMS),
     )

@@ -11,9 +11,9 @@ from pathlib import PureWindowsPath
 
 _SEPARATOR = os.fsencode(os.sep)
 # 260 with the closing NUL; a folder needs room for a name of the old form (8.3) as well.
-SHORT_CHARACTERS = 247
-_LONG = "\\\\?\\"
-_LONG_SHARE = "\\\\?\\UNC\\"
+SHORT_PATH_CHARACTERS = 247
+_LONG_PREFIX = "\\\\?\\"
+_LONG_UNC_PREFIX = "\\\\?\\UNC\\"
 
 
 def absolute(root: bytes, rel: bytes) -> bytes:
@@ -22,23 +22,23 @@ def absolute(root: bytes, rel: bytes) -> bytes:
         return root
     native = rel if _SEPARATOR == b"/" else rel.replace(b"/", _SEPARATOR)
     path = root + native if root.endswith(_SEPARATOR) else root + _SEPARATOR + native
-    return path if _SEPARATOR == b"/" else os.fsencode(long_form(os.fsdecode(path)))
+    return path if _SEPARATOR == b"/" else os.fsencode(to_long_path(os.fsdecode(path)))
 
 
-def long_form(path: str) -> str:
+def to_long_path(path: str) -> str:
     """An absolute path of Windows in the form that may have any length; a short one as it is."""
-    if len(path) <= SHORT_CHARACTERS or path.startswith(_LONG):
+    if len(path) <= SHORT_PATH_CHARACTERS or path.startswith(_LONG_PREFIX):
         return path
     # In the long form nothing is tidied up by the system, so that `/` and `.` would be names.
     plain = str(PureWindowsPath(path))
-    return _LONG_SHARE + plain[2:] if plain.startswith("\\\\") else _LONG + plain
+    return _LONG_UNC_PREFIX + plain[2:] if plain.startswith("\\\\") else _LONG_PREFIX + plain
 
 
-def plain_form(path: str) -> str:
+def strip_long_prefix(path: str) -> str:
     """The path without what `long_form` put before it."""
-    if path.startswith(_LONG_SHARE):
-        return "\\\\" + path.removeprefix(_LONG_SHARE)
-    return path.removeprefix(_LONG)
+    if path.startswith(_LONG_UNC_PREFIX):
+        return "\\\\" + path.removeprefix(_LONG_UNC_PREFIX)
+    return path.removeprefix(_LONG_PREFIX)
 
 
 def relative(root: bytes, path: bytes) -> bytes | None:
@@ -55,4 +55,4 @@ def relative(root: bytes, path: bytes) -> bytes | None:
 def display(path: bytes) -> str:
     """Text for people: what is no UTF-8 is shown as `?`."""
     text = os.fsdecode(path)
-    return (text if _SEPARATOR == b"/" else plain_form(text)).encode("utf-8", "replace").decode()
+    return (text if _SEPARATOR == b"/" else strip_long_prefix(text)).encode("utf-8", "replace").decode()

@@ -13,17 +13,17 @@ from watchfiles import Change as Noticed
 from watchfiles._rust_notify import RustNotify
 
 from indexd.watch.paths import relative
-from indexd.watch.watcher import Change, Failed, Hint, Notify, WatcherFailed
+from indexd.watch.watcher import ChangeKind, FailureCallback, Hint, HintCallback, WatcherFailed
 
 # The library looks for events once per step, and hands them over when a step brought none: 50-100 ms after an event.
 _STEP_MS = 50
 _DEBOUNCE_MS = 200
 # At a time-out the library throws away what has come in the same moment; 0 = never.
 _TIMEOUT_MS = 0
-_CHANGES: dict[int, Change] = {Noticed.added: "appeared", Noticed.modified: "changed", Noticed.deleted: "gone"}
+_CHANGES: dict[int, ChangeKind] = {Noticed.added: "appeared", Noticed.modified: "changed", Noticed.deleted: "gone"}
 
 
-class PortableWatcher:
+class WatchfilesWatcher:
     """Hints of one folder tree by way of watchfiles; ignored folders are reported too."""
 
     name = "watchfiles"
@@ -33,14 +33,14 @@ class PortableWatcher:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, notify: Notify, failed: Failed) -> None:
+    def start(self, notify: HintCallback, failed: FailureCallback) -> None:
         """Take what is there as known, then report changes from a thread. Raises WatcherFailed."""
         try:
             # Positional: paths, debug, force polling, poll delay in ms, recursive, ignore what may not be read.
             rust = RustNotify([self._root], False, False, 1000, True, True)
         except Exception as error:
             lasting = "limit" in str(error) or isinstance(error, OSError)
-            raise WatcherFailed(f"the watcher cannot start: {error}", lasting=lasting) from None
+            raise WatcherFailed(f"the watcher cannot start: {error}", permanent=lasting) from None
         self._thread = threading.Thread(target=self._run, args=(rust, notify, failed), name="watchfiles", daemon=True)
         self._thread.start()
 
@@ -51,7 +51,7 @@ class PortableWatcher:
             self._thread.join()
         self._thread = None
 
-    def _run(self, rust: RustNotify, notify: Notify, failed: Failed) -> None:
+    def _run(self, rust: RustNotify, notify: HintCallback, failed: FailureCallback) -> None:
         root = os.fsencode(self._root)
         try:
             while True:
@@ -60,7 +60,7 @@ class PortableWatcher:
                     return
                 if isinstance(raw, str):
                     continue
-                hints = _hints(root, raw)
+                hints = _to_hints(root, raw)
                 if hints:
                     notify(hints)
         except Exception as error:
@@ -70,7 +70,7 @@ class PortableWatcher:
             rust.close()
 
 
-def _hints(root: bytes, raw: set[tuple[int, str]]) -> dict[bytes, Hint]:
+def _to_hints(root: bytes, raw: set[tuple[int, str]]) -> dict[bytes, Hint]:
     """One hint a path. The order within a batch is unknown, so "appeared" wins: whoever handles it looks first."""
     hints: dict[bytes, Hint] = {}
     for change, path in sorted(raw, reverse=True):

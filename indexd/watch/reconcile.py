@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from indexd.errors import is_out_of_handles
-from indexd.watch.beside import is_text
-from indexd.watch.ignore import Selection
-from indexd.watch.known_tree import KnownTree, Stamp
+from indexd.watch.beside import is_sidecar
+from indexd.watch.ignore import WatchFilter
+from indexd.watch.known_tree import IndexSnapshot, StampTuple
 from indexd.watch.paths import absolute
 from indexd.watch.stamp import FileStamp, is_relocated
 
@@ -23,21 +23,21 @@ SLICE_ENTRIES = 2000
 _RACY_NS = 2_000_000_000
 _REPARSE_POINT = 0x400
 # Texts beside pictures that one pass remembers; what lies beyond is seen when it changes.
-TEXTS_MAX = 100_000
+SIDECARS_MAX = 100_000
 # What a remembered folder time is set to where it must be looked at again; no real time is.
-UNTRUSTED = -1
+UNTRUSTED_MTIME = -1
 
 
-class Finding(NamedTuple):
+class ChangedFile(NamedTuple):
     """A file that is not known as it is now; `new`: its path is not known at all; `relocated`: only its inode was not."""
 
     rel: bytes
     stamp: FileStamp
-    new: bool
-    relocated: bool = False
+    is_new: bool
+    is_relocated: bool = False
 
 
-Found = list[Finding]
+ChangedFiles = list[ChangedFile]
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class ReconcileReport:
         return self.unchanged + self.changed
 
 
-class Comparison:
+class TreeComparison:
     """One pass over the folder `under` of a root. `known` is consumed: what is left at the end was not seen.
 
     Only real folders are entered (no links, no junctions), and only regular files that the selection wants are found.
@@ -70,41 +70,41 @@ class Comparison:
     def __init__(
         self,
         root: bytes,
-        known: KnownTree,
-        selection: Selection,
+        known: IndexSnapshot,
+        watch_filter: WatchFilter,
         *,
         under: bytes = b"",
-        inodes: bool = True,
+        stable_inodes: bool = True,
         known_folders: Collection[bytes] | None = None,
     ) -> None:
         """`known_folders` given: only `under` itself is compared, and of the folders in it only those not among them."""
         self._root = root
         self._known = known
-        self._selection = selection
+        self._watch_filter = watch_filter
         self._under = under
-        self._inodes = inodes
+        self._stable_inodes = stable_inodes
         self._known_folders = known_folders
-        self._kept_folders: set[bytes] = set()
+        self._skipped_folders: set[bytes] = set()
         self.report = ReconcileReport()
-        self.texts: list[tuple[bytes, int]] = []
+        self.sidecars: list[tuple[bytes, int]] = []
         self.folder_times: dict[bytes, int] = {}
 
-    def slices(self) -> Iterator[Found]:
+    def iter_changes(self) -> Iterator[ChangedFiles]:
         """New and changed files, a slice at a time; a slice may be empty."""
         started = time.perf_counter()
         folders = [self._under]
-        found: Found = []
+        found: ChangedFiles = []
         entries_left = SLICE_ENTRIES
         while folders:
             folder = folders.pop()
             prefix = folder + b"/" if folder else b""
-            here = self._known.enter(prefix)
-            for entries in self._listed(folder):
+            here = self._known.enter_folder(prefix)
+            for entries in self._list_folder(folder):
                 try:
-                    entries_left -= self._compare(prefix, here, entries, folders, found)
+                    entries_left -= self._compare_entries(prefix, here, entries, folders, found)
                 except OSError as error:
                     # The listing broke off. Nothing can be said of what was not listed.
-                    self._not_read(folder, error)
+                    self._mark_unreadable(folder, error)
                     break
                 if entries_left <= 0:
                     yield found
@@ -112,18 +112,22 @@ class Comparison:
         self.report.seconds = time.perf_counter() - started
         yield found
 
-    def unseen(self) -> Iterator[bytes]:
+    def iter_unseen(self) -> Iterator[bytes]:
         """After the slices: known files that the pass should have seen and did not. They are candidates, no verdict."""
         unreadable = tuple(folder + b"/" if folder else b"" for folder in self.report.unreadable)
         start = len(self._under) + 1 if self._under else 0
-        for rel, _ in self._known.left():
+        for rel, _ in self._known.remaining():
             if unreadable and rel.startswith(unreadable):
                 continue
-            if self._kept_folders and rel[start:].partition(b"/")[0] in self._kept_folders and b"/" in rel[start:]:
+            if (
+                self._skipped_folders
+                and rel[start:].partition(b"/")[0] in self._skipped_folders
+                and b"/" in rel[start:]
+            ):
                 continue
             yield rel
 
-    def _listed(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
+    def _list_folder(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
         """The folder's entries in slices, each to be used up before the next is asked for."""
         path = absolute(self._root, folder)
         try:
@@ -131,32 +135,32 @@ class Comparison:
             with os.scandir(path) as entries:
                 self.report.folders += 1
                 racy = time.time_ns() - time_before < _RACY_NS
-                self.folder_times[folder] = UNTRUSTED if racy else time_before
+                self.folder_times[folder] = UNTRUSTED_MTIME if racy else time_before
                 for first in entries:
                     yield itertools.chain((first,), itertools.islice(entries, SLICE_ENTRIES - 1))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             # Nothing can be said of what lies below, so nothing there is taken for gone.
-            self._not_read(folder, error)
+            self._mark_unreadable(folder, error)
 
-    def _not_read(self, folder: bytes, error: OSError) -> None:
+    def _mark_unreadable(self, folder: bytes, error: OSError) -> None:
         """Its time says nothing, so the next sweep looks again. A process without handles reads no folder: all is begun anew."""
         if is_out_of_handles(error):
             raise error
         self.report.unreadable.append(folder)
-        self.folder_times[folder] = UNTRUSTED
+        self.folder_times[folder] = UNTRUSTED_MTIME
 
-    def _compare(
+    def _compare_entries(
         self,
         prefix: bytes,
-        here: dict[bytes, Stamp],
+        here: dict[bytes, StampTuple],
         entries: Iterator[os.DirEntry[bytes]],
         folders: list[bytes],
-        found: Found,
+        found: ChangedFiles,
     ) -> int:
         """Compare the entries and count them. A million files go through this loop: one lookup and one stat for each."""
-        take, inodes, unchanged, others = here.pop, self._inodes, 0, 0
+        take, inodes, unchanged, others = here.pop, self._stable_inodes, 0, 0
         for entry in entries:
             name = entry.name
             old = take(name, None)
@@ -169,33 +173,41 @@ class Comparison:
                 others += 1
                 rel = prefix + name
                 if old is None:
-                    self._unknown(entry, rel, folders, found)
+                    self._handle_unknown_entry(entry, rel, folders, found)
                 elif not stat.S_ISREG(now.st_mode):
                     here[name] = old
-                elif self._selection.wants(rel):
-                    stamp = FileStamp.of(now, inodes=inodes)
+                elif self._watch_filter.includes_path(rel):
+                    stamp = FileStamp.from_stat(now, stable_inodes=inodes)
                     relocated = is_relocated(FileStamp(*old), stamp)
                     self.report.changed += not relocated
                     unchanged += relocated
                     others -= relocated
-                    found.append(Finding(rel, stamp, new=False, relocated=relocated))
+                    found.append(ChangedFile(rel, stamp, is_new=False, is_relocated=relocated))
             except OSError:
                 # Vanished since it was listed, or unreadable: an event or the next scan tells.
                 continue
         self.report.unchanged += unchanged
         return unchanged + others
 
-    def _unknown(self, entry: os.DirEntry[bytes], rel: bytes, folders: list[bytes], found: Found) -> None:
+    def _handle_unknown_entry(
+        self, entry: os.DirEntry[bytes], rel: bytes, folders: list[bytes], found: ChangedFiles
+    ) -> None:
         if entry.is_dir(follow_symlinks=False):
             if self._known_folders is not None and rel in self._known_folders:
-                self._kept_folders.add(entry.name)
-            elif self._selection.folder(rel, entry.name) and not _is_junction(entry):
+                self._skipped_folders.add(entry.name)
+            elif self._watch_filter.includes_folder(rel, entry.name) and not _is_junction(entry):
                 folders.append(rel)
-        elif self._selection.file(rel, entry.name) and entry.is_file(follow_symlinks=False):
+        elif self._watch_filter.includes_file(rel, entry.name) and entry.is_file(follow_symlinks=False):
             self.report.new += 1
-            found.append(Finding(rel, FileStamp.of(entry.stat(follow_symlinks=False), inodes=self._inodes), new=True))
-        elif len(self.texts) < TEXTS_MAX and is_text(entry.name) and entry.is_file(follow_symlinks=False):
-            self.texts.append((rel, entry.stat(follow_symlinks=False).st_mtime_ns))
+            found.append(
+                ChangedFile(
+                    rel,
+                    FileStamp.from_stat(entry.stat(follow_symlinks=False), stable_inodes=self._stable_inodes),
+                    is_new=True,
+                )
+            )
+        elif len(self.sidecars) < SIDECARS_MAX and is_sidecar(entry.name) and entry.is_file(follow_symlinks=False):
+            self.sidecars.append((rel, entry.stat(follow_symlinks=False).st_mtime_ns))
 
 
 def _is_junction(entry: os.DirEntry[bytes]) -> bool:
@@ -216,7 +228,7 @@ def is_gone(path: bytes) -> bool:
         return False
 
 
-def changed_folders(root: bytes, folder_times: dict[bytes, int]) -> Iterator[list[bytes]]:
+def iter_changed_folders(root: bytes, folder_times: dict[bytes, int]) -> Iterator[list[bytes]]:
     """The cheap pass: folders in which a name was added, removed or renamed since their time was taken, in slices.
 
     Forgets folders that are gone: the folder they lay in has changed too.

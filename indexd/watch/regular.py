@@ -7,11 +7,11 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from indexd.errors import NotRegular
+from indexd.errors import NotRegularFile
 from indexd.watch.paths import display
 
 # Each is 0 where the system has no such flag. O_NONBLOCK: opening a pipe would wait for its writer for ever.
-_FLAGS = (
+_OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)
@@ -19,7 +19,7 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_KINDS = (
+_SPECIAL_KINDS = (
     (stat.S_ISLNK, "a link"),
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -41,7 +41,7 @@ def open_regular(path: bytes | str | Path) -> BinaryIO:
 def open_descriptor(path: bytes | str | Path) -> int:
     """Like `open_regular`, as a bare file descriptor, which the caller closes."""
     _refuse_special(path, os.lstat(path).st_mode)
-    descriptor = os.open(path, _FLAGS)
+    descriptor = os.open(path, _OPEN_FLAGS)
     try:
         _refuse_special(path, os.fstat(descriptor).st_mode)
     except BaseException:
@@ -50,15 +50,15 @@ def open_descriptor(path: bytes | str | Path) -> int:
     return descriptor
 
 
-def kind_of(mode: int) -> str:
+def special_file_kind(mode: int) -> str:
     """What it is, by st_mode, where it is no regular file ("a pipe"), else ""."""
     if stat.S_ISREG(mode):
         return ""
-    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something special")
+    return next((name for is_kind, name in _SPECIAL_KINDS if is_kind(mode)), "something special")
 
 
 def _refuse_special(path: bytes | str | Path, mode: int) -> None:
-    kind = kind_of(mode)
+    kind = special_file_kind(mode)
     if not kind:
         return
-    raise NotRegular(f"{display(os.fsencode(path))} is {kind}, not a regular file")
+    raise NotRegularFile(f"{display(os.fsencode(path))} is {kind}, not a regular file")

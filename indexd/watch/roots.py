@@ -7,18 +7,18 @@ import stat
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from indexd.watch.ignore import Selection
+from indexd.watch.ignore import WatchFilter
 from indexd_schemas.durations import parse_duration
-from indexd_schemas.settings import Watch
+from indexd_schemas.settings import WatchSettings
 
-Mode = Literal["native", "poll"]
+WatchMode = Literal["native", "poll"]
 
 
-class Stranger(NamedTuple):
+class ForeignRoot(NamedTuple):
     """A folder that was found not to be the indexed one: its identity, and how many files were known when it came."""
 
     identity: str
-    held: int
+    known_files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class WatchedRoot:
     path: bytes
     purpose: str = "images"
     mode: Literal["auto", "native", "poll"] = "auto"
-    selection: Selection = field(default_factory=Selection)
+    watch_filter: WatchFilter = field(default_factory=WatchFilter)
     identity: str | None = None
-    stranger: Stranger | None = None
+    foreign_root: ForeignRoot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class WatchOptions:
     reconcile_seconds: float | None = 3600.0
 
     @classmethod
-    def of(cls, watch: Watch) -> WatchOptions:
+    def from_settings(cls, watch: WatchSettings) -> WatchOptions:
         """The times of the settings. `poll` cannot be switched off: a folder without events would be dead."""
         return cls(
             settle_seconds=watch.settle_seconds,
@@ -64,7 +64,7 @@ class RootStatus:
     root_id: int
     path: bytes
     purpose: str
-    mode: Mode
+    mode: WatchMode
     reason: str
     online: bool
     identity: str | None
@@ -72,26 +72,26 @@ class RootStatus:
     pending: int = 0
     lost_events: int = 0
     scanning: bool = False
-    stranger: Stranger | None = None
+    foreign_root: ForeignRoot | None = None
 
 
-class Place(NamedTuple):
+class RootProbe(NamedTuple):
     """What lies at a root's path now: its identity, or the problem for which it cannot be read."""
 
     identity: str | None
     problem: str = ""
 
 
-def examine(path: bytes) -> Place:
+def probe_root(path: bytes) -> RootProbe:
     """Look at the folder. A link to a folder is followed: it is the user who named it."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
-        return Place(None, "the folder does not exist")
+        return RootProbe(None, "the folder does not exist")
     except OSError as error:
-        return Place(None, f"the folder cannot be read: {error.strerror or error}")
+        return RootProbe(None, f"the folder cannot be read: {error.strerror or error}")
     if not stat.S_ISDIR(found.st_mode):
-        return Place(None, "the path is not a folder")
+        return RootProbe(None, "the path is not a folder")
     if not os.access(path, os.R_OK | os.X_OK):
-        return Place(None, "the folder may not be read by this user")
-    return Place(f"{found.st_dev}:{found.st_ino}")
+        return RootProbe(None, "the folder may not be read by this user")
+    return RootProbe(f"{found.st_dev}:{found.st_ino}")

@@ -8,29 +8,29 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from indexd.watch.beside import pictures_of
+from indexd.watch.beside import find_images_of_sidecar
 from indexd.watch.delivery import Delivery
-from indexd.watch.known import KnownFiles
-from indexd.watch.known_tree import KnownTree
-from indexd.watch.reconcile import TEXTS_MAX, Comparison, Found, changed_folders
+from indexd.watch.known import IndexedFiles
+from indexd.watch.known_tree import IndexSnapshot
+from indexd.watch.reconcile import SIDECARS_MAX, ChangedFiles, TreeComparison, iter_changed_folders
 from indexd.watch.roots import WatchedRoot
-from indexd.watch.settle import Settler, Source
+from indexd.watch.settle import NoticeSource, Settler
 from indexd.watch.stamp import FileStamp
-from indexd.watch.standing import Standing
+from indexd.watch.standing import RootIdentity
 
 # A file whose last change lies this far back needs no more watching before it counts as finished.
-_OLD_SECONDS = 2.0
-_GONE_AT_ONCE = 500
-_TEXTS_AT_ONCE = 50
+_SURELY_SETTLED_SECONDS = 2.0
+_GONE_BATCH = 500
+_SIDECAR_BATCH = 50
 
 
 @dataclass(slots=True)
-class _Full:
-    source: Source
+class _FullScan:
+    source: NoticeSource
     tickets: list[threading.Event] = field(default_factory=list)
 
 
-class Scans:
+class ScanScheduler:
     """What is still to be scanned, and the scan under way. Findings go to the settler, moves and losses to the delivery.
 
     `inodes`: they last on this file system. `exchanged`: another folder came while one was compared; it is for the caller to
@@ -41,8 +41,8 @@ class Scans:
     def __init__(
         self,
         root: WatchedRoot,
-        known: KnownFiles,
-        standing: Standing,
+        known: IndexedFiles,
+        identity: RootIdentity,
         settler: Settler,
         delivery: Delivery,
         *,
@@ -51,186 +51,201 @@ class Scans:
     ) -> None:
         self._root = root
         self._known = known
-        self._standing = standing
+        self._identity = identity
         self._settler = settler
         self._delivery = delivery
         self._clock = clock
         self._wall = wall
-        self._full: _Full | None = None
-        self._comparing: _Full | None = None
-        self._folders: deque[bytes] = deque()
-        self._sweep_wanted = False
-        self._step: Iterator[None] | None = None
+        self._requested_full: _FullScan | None = None
+        self._running_full: _FullScan | None = None
+        self._folder_queue: deque[bytes] = deque()
+        self._sweep_requested = False
+        self._running: Iterator[None] | None = None
         self._folder_times: dict[bytes, int] = {}
-        self.inodes = True
-        self.exchanged = False
-        self._texts_seen: dict[bytes, int] = {}
-        self.late: list[bytes] = []
+        self.has_stable_inodes = True
+        self.root_replaced = False
+        self._sidecars_seen: dict[bytes, int] = {}
+        self.outdated_images: list[bytes] = []
         self.finished_tickets: list[threading.Event] = []
         self.last_full_at: float | None = None
         self.full_seconds = 0.0
         self.sweep_seconds = 0.0
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether there is something to do."""
-        return self._step is not None or self._full is not None or bool(self._folders) or self._sweep_wanted
+        return (
+            self._running is not None
+            or self._requested_full is not None
+            or bool(self._folder_queue)
+            or self._sweep_requested
+        )
 
-    def want_full(self, source: Source, tickets: Iterable[threading.Event] = ()) -> None:
+    def request_full(self, source: NoticeSource, tickets: Iterable[threading.Event] = ()) -> None:
         """Compare the whole root, after the scan that is under way, whose eyes may be past what this one must see."""
-        if self._full is None:
-            self._full = _Full(source)
-        self._full.tickets.extend(tickets)
+        if self._requested_full is None:
+            self._requested_full = _FullScan(source)
+        self._requested_full.tickets.extend(tickets)
 
-    def start_anew(self, source: Source) -> None:
+    def restart_full(self, source: NoticeSource) -> None:
         """Another folder lies there: what was seen of the one before says nothing of it. Who waits for a scan waits on."""
         tickets: list[threading.Event] = []
-        if self._comparing is not None:
-            tickets, self._comparing.tickets = self._comparing.tickets, []
-        self._step, self._sweep_wanted = None, False
-        self._folders.clear()
+        if self._running_full is not None:
+            tickets, self._running_full.tickets = self._running_full.tickets, []
+        self._running, self._sweep_requested = None, False
+        self._folder_queue.clear()
         self._folder_times.clear()
-        self.want_full(source, tickets)
+        self.request_full(source, tickets)
 
-    def want_folder(self, rel: bytes) -> None:
+    def request_folder(self, rel: bytes) -> None:
         """Scan a folder that appeared, with all below it."""
-        if not any(rel == other or rel.startswith(other + b"/") for other in itertools.islice(self._folders, 64)):
-            self._folders.append(rel)
+        if not any(rel == other or rel.startswith(other + b"/") for other in itertools.islice(self._folder_queue, 64)):
+            self._folder_queue.append(rel)
 
-    def want_sweep(self) -> None:
+    def request_sweep(self) -> None:
         """Look at the folders' own times, and into those that changed."""
-        self._sweep_wanted = True
+        self._sweep_requested = True
 
-    def drop(self) -> None:
+    def cancel_all(self) -> None:
         """Forget everything: the root is not there. Who waits for a scan waits no longer."""
-        if self._full is not None:
-            self.finished_tickets.extend(self._full.tickets)
-        self._full, self._step, self._sweep_wanted = None, None, False
-        self._folders.clear()
+        if self._requested_full is not None:
+            self.finished_tickets.extend(self._requested_full.tickets)
+        self._requested_full, self._running, self._sweep_requested = None, None, False
+        self._folder_queue.clear()
         self._folder_times.clear()
 
-    def step(self) -> None:
+    def run_slice(self) -> None:
         """Do one slice: some milliseconds."""
-        if self._step is None:
-            self._step = self._next()
-        if self._step is not None and next(self._step, self) is self:
-            self._step = None
+        if self._running is None:
+            self._running = self._next_scan()
+        if self._running is not None and next(self._running, self) is self:
+            self._running = None
 
-    def _next(self) -> Iterator[None] | None:
+    def _next_scan(self) -> Iterator[None] | None:
         # New folders first: they are small and somebody waits for what is in them.
-        if self._folders:
-            return self._folder(self._folders.popleft())
-        if self._full is not None:
-            full, self._full = self._full, None
-            return self._compare_all(full)
-        if self._sweep_wanted:
-            self._sweep_wanted = False
-            return self._sweep()
+        if self._folder_queue:
+            return self._scan_folder(self._folder_queue.popleft())
+        if self._requested_full is not None:
+            full, self._requested_full = self._requested_full, None
+            return self._scan_all(full)
+        if self._sweep_requested:
+            self._sweep_requested = False
+            return self._scan_changed_folders()
         return None
 
-    def _compare_all(self, full: _Full) -> Iterator[None]:
-        self._comparing = full
+    def _scan_all(self, full: _FullScan) -> Iterator[None]:
+        self._running_full = full
         try:
             started = self._clock()
-            self._delivery.forget_old()
-            known = self._known_under(b"")
-            self._standing.expect(known.count)
+            self._delivery.expire_deliveries()
+            known = self._snapshot_under(b"")
+            self._identity.note_foreign_root(known.count)
             yield
-            comparison = Comparison(self._root.path, known, self._root.selection, inodes=self.inodes)
-            if not (yield from self._look(comparison, known, full.source)):
+            comparison = TreeComparison(
+                self._root.path, known, self._root.watch_filter, stable_inodes=self.has_stable_inodes
+            )
+            if not (yield from self._process_changes(comparison, known, full.source)):
                 return
             self._folder_times = comparison.folder_times
-            if not self._standing.judge(known.count, comparison.report.present):
-                self._exchange(full.source)
+            if not self._identity.verify(known.count, comparison.report.present):
+                self._restart_for_replaced_root(full.source)
                 return
-            yield from self._mark_gone(comparison)
+            yield from self._mark_unseen_missing(comparison)
             self.last_full_at = self._wall()
             self.full_seconds = self._clock() - started
         finally:
-            self._comparing = None
+            self._running_full = None
             self.finished_tickets.extend(full.tickets)
 
-    def _folder(self, rel: bytes) -> Iterator[None]:
-        known = self._known_under(rel)
-        comparison = Comparison(self._root.path, known, self._root.selection, under=rel, inodes=self.inodes)
-        if not (yield from self._look(comparison, known, "scan")):
+    def _scan_folder(self, rel: bytes) -> Iterator[None]:
+        known = self._snapshot_under(rel)
+        comparison = TreeComparison(
+            self._root.path, known, self._root.watch_filter, under=rel, stable_inodes=self.has_stable_inodes
+        )
+        if not (yield from self._process_changes(comparison, known, "scan")):
             return
         self._folder_times.update(comparison.folder_times)
-        yield from self._mark_gone(comparison)
+        yield from self._mark_unseen_missing(comparison)
 
-    def _sweep(self) -> Iterator[None]:
+    def _scan_changed_folders(self) -> Iterator[None]:
         started = self._clock()
-        for changed in changed_folders(self._root.path, self._folder_times):
+        for changed in iter_changed_folders(self._root.path, self._folder_times):
             for rel in changed:
-                known = self._known_under(rel)
-                comparison = Comparison(
+                known = self._snapshot_under(rel)
+                comparison = TreeComparison(
                     self._root.path,
                     known,
-                    self._root.selection,
+                    self._root.watch_filter,
                     under=rel,
-                    inodes=self.inodes,
+                    stable_inodes=self.has_stable_inodes,
                     known_folders=self._folder_times,
                 )
-                if not (yield from self._look(comparison, known, "missed")):
+                if not (yield from self._process_changes(comparison, known, "missed")):
                     return
                 self._folder_times.update(comparison.folder_times)
-                yield from self._mark_gone(comparison)
+                yield from self._mark_unseen_missing(comparison)
             yield
         self.sweep_seconds = self._clock() - started
 
-    def _known_under(self, rel: bytes) -> KnownTree:
-        return KnownTree() if self._root.purpose == "jobs" else KnownTree(self._known.rows(self._root.id, rel))
+    def _snapshot_under(self, rel: bytes) -> IndexSnapshot:
+        return (
+            IndexSnapshot()
+            if self._root.purpose == "jobs"
+            else IndexSnapshot(self._known.iter_present(self._root.id, rel))
+        )
 
-    def _exchange(self, source: Source) -> None:
-        self.exchanged = True
-        self.start_anew(source)
+    def _restart_for_replaced_root(self, source: NoticeSource) -> None:
+        self.root_replaced = True
+        self.restart_full(source)
 
-    def _look(self, comparison: Comparison, known: KnownTree, source: Source) -> Generator[None, None, bool]:
+    def _process_changes(
+        self, comparison: TreeComparison, known: IndexSnapshot, source: NoticeSource
+    ) -> Generator[None, None, bool]:
         """Take what is found. False: another folder came meanwhile, nothing more may be said of this one."""
-        for found in comparison.slices():
-            if not self._standing.is_unchanged():
-                self._exchange(source)
+        for found in comparison.iter_changes():
+            if not self._identity.is_unchanged():
+                self._restart_for_replaced_root(source)
                 return False
-            self._take(found, known.find, source)
+            self._process_batch(found, known.find_by_stamp, source)
             yield
         if self._root.purpose == "images":
-            yield from self._take_texts(comparison)
+            yield from self._process_sidecars(comparison)
         return True
 
-    def _take_texts(self, comparison: Comparison) -> Iterator[None]:
+    def _process_sidecars(self, comparison: TreeComparison) -> Iterator[None]:
         """Texts that were written after the pictures beside them were read, unseen: each is taken once."""
-        fresh = [(rel, mtime_ns) for rel, mtime_ns in comparison.texts if self._texts_seen.get(rel) != mtime_ns]
-        if len(self._texts_seen) + len(fresh) > 2 * TEXTS_MAX:
-            self._texts_seen.clear()
-        for start in range(0, len(fresh), _TEXTS_AT_ONCE):
-            some = fresh[start : start + _TEXTS_AT_ONCE]
-            beside = {rel: pictures_of(self._root.path, rel) for rel, _ in some}
-            read_at = self._known.silent(self._root.id, [rel for rels in beside.values() for rel in rels])
-            self._texts_seen.update(some)
+        fresh = [(rel, mtime_ns) for rel, mtime_ns in comparison.sidecars if self._sidecars_seen.get(rel) != mtime_ns]
+        if len(self._sidecars_seen) + len(fresh) > 2 * SIDECARS_MAX:
+            self._sidecars_seen.clear()
+        for start in range(0, len(fresh), _SIDECAR_BATCH):
+            some = fresh[start : start + _SIDECAR_BATCH]
+            beside = {rel: find_images_of_sidecar(self._root.path, rel) for rel, _ in some}
+            read_at = self._known.without_own_metadata(self._root.id, [rel for rels in beside.values() for rel in rels])
+            self._sidecars_seen.update(some)
             for text, mtime_ns in some:
-                self.late += [rel for rel in beside[text] if mtime_ns / 1e9 > read_at.get(rel, float("inf"))]
+                self.outdated_images += [rel for rel in beside[text] if mtime_ns / 1e9 > read_at.get(rel, float("inf"))]
             yield
 
-    def _take(
+    def _process_batch(
         self,
-        found: Found,
-        elsewhere: Callable[[FileStamp], bytes | None],
-        source: Source,
+        found: ChangedFiles,
+        find_by_stamp: Callable[[FileStamp], bytes | None],
+        source: NoticeSource,
     ) -> None:
         now, wall = self._clock(), self._wall()
-        relocated = [(one.rel, one.stamp) for one in found if one.relocated]
+        relocated = [(one.rel, one.stamp) for one in found if one.is_relocated]
         if relocated:
-            self._known.touch(self._root.id, relocated)
+            self._known.update_stamps(self._root.id, relocated)
         for rel, stamp, new, is_settled in found:
-            if is_settled or self._delivery.is_on_its_way(rel, stamp):
+            if is_settled or self._delivery.is_in_flight(rel, stamp):
                 continue
-            if new and self._delivery.recognise(rel, stamp, elsewhere):
+            if new and self._delivery.record_if_moved(rel, stamp, find_by_stamp):
                 continue
             age = wall - stamp.mtime_ns / 1e9
-            self._settler.notice(rel, now, finished=age > _OLD_SECONDS, source=source)
+            self._settler.notice(rel, now, finished=age > _SURELY_SETTLED_SECONDS, source=source)
 
-    def _mark_gone(self, comparison: Comparison) -> Iterator[None]:
-        unseen = comparison.unseen()
-        while batch := list(itertools.islice(unseen, _GONE_AT_ONCE)):
-            comparison.report.gone += self._delivery.mark_gone(batch, self._standing.may_mark)
+    def _mark_unseen_missing(self, comparison: TreeComparison) -> Iterator[None]:
+        unseen = comparison.iter_unseen()
+        while batch := list(itertools.islice(unseen, _GONE_BATCH)):
+            comparison.report.gone += self._delivery.mark_missing(batch, self._identity.is_indexed_root)
             yield

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from indexd.watch.heartbeat import Heartbeat, sleepless_seconds
-from indexd.watch.known import KnownFiles
-from indexd.watch.root_watch import RootWatch
+from indexd.watch.heartbeat import SuspendDetector, suspend_aware_seconds
+from indexd.watch.known import IndexedFiles
+from indexd.watch.root_watch import RootThread
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
-from indexd.watch.rounds import OnEvent
+from indexd.watch.rounds import EventCallback
 from indexd.watch.stamp import SettledFile
-from indexd.watch.watcher import OpenWatcher, open_watcher
+from indexd.watch.watcher import WatcherFactory, open_watcher
 
-__all__ = ["RootStatus", "WatchService", "scan_once"]
+__all__ = ["RootStatus", "WatchService", "scan_roots_once"]
 
 _STOP_SECONDS = 10.0
 
@@ -30,44 +30,44 @@ class WatchService:
     def __init__(
         self,
         roots: Sequence[WatchedRoot],
-        known: KnownFiles,
+        known: IndexedFiles,
         deliver: Callable[[SettledFile], None],
-        on_event: OnEvent,
+        on_event: EventCallback,
         clock: Callable[[], float] = time.monotonic,
         *,
         options: WatchOptions | None = None,
         on_state: Callable[[RootStatus], None] | None = None,
-        opener: OpenWatcher = open_watcher,
-        sleepless_clock: Callable[[], float] = sleepless_seconds,
+        opener: WatcherFactory = open_watcher,
+        suspend_aware_clock: Callable[[], float] = suspend_aware_seconds,
     ) -> None:
         self._on_event = on_event
-        self._watches = {
-            root.id: RootWatch(
+        self._threads = {
+            root.id: RootThread(
                 root, known, deliver, on_event, options or WatchOptions(), clock=clock, opener=opener, on_state=on_state
             )
             for root in roots
         }
-        self._heartbeat = Heartbeat(self._resumed, sleepless_clock)
+        self._suspend_detector = SuspendDetector(self._on_resume, suspend_aware_clock)
 
     def start(self) -> None:
         """Watch; the first comparison with the index runs in the background."""
-        for watch in self._watches.values():
+        for watch in self._threads.values():
             watch.start()
-        self._heartbeat.start()
+        self._suspend_detector.start()
 
     def stop(self) -> None:
         """Stop watching. Handlers that are in the middle of a file get some seconds."""
-        self._heartbeat.stop()
+        self._suspend_detector.stop()
         until = time.monotonic() + _STOP_SECONDS
-        for watch in self._watches.values():
+        for watch in self._threads.values():
             # All are told to stop before any of them is waited for.
             watch.stop(0)
-        for watch in self._watches.values():
+        for watch in self._threads.values():
             watch.stop(max(until - time.monotonic(), 0))
 
     def scan(self, root_id: int | None = None, wait: bool = False) -> None:
         """Compare one root (None = all) with the index now; `wait` until that is done and its files are delivered."""
-        chosen = self._watches.values() if root_id is None else [self._watches[root_id]]
+        chosen = self._threads.values() if root_id is None else [self._threads[root_id]]
         tickets = [watch.request_scan("somebody asked") for watch in chosen]
         if wait:
             for ticket in tickets:
@@ -75,26 +75,26 @@ class WatchService:
 
     def status(self) -> list[RootStatus]:
         """How every root stands, in the order given."""
-        return [watch.status() for watch in self._watches.values()]
+        return [watch.status() for watch in self._threads.values()]
 
-    def _resumed(self, gap_seconds: float) -> None:
+    def _on_resume(self, gap_seconds: float) -> None:
         text = f"nothing ran for {gap_seconds:.0f} s (machine asleep or process stopped); every folder is compared"
         self._on_event("resume", text, None)
-        for watch in self._watches.values():
+        for watch in self._threads.values():
             watch.request_scan("resumed after a pause")
 
 
-def scan_once(
+def scan_roots_once(
     roots: Sequence[WatchedRoot],
-    known: KnownFiles,
+    known: IndexedFiles,
     deliver: Callable[[SettledFile], None],
-    on_event: OnEvent,
+    on_event: EventCallback,
     options: WatchOptions | None = None,
     *,
     on_state: Callable[[RootStatus], None] | None = None,
 ) -> list[RootStatus]:
     """Compare the roots with the index once, in this thread and without watching; files that grow get their time."""
     watches = [
-        RootWatch(root, known, deliver, on_event, options or WatchOptions(), on_state=on_state) for root in roots
+        RootThread(root, known, deliver, on_event, options or WatchOptions(), on_state=on_state) for root in roots
     ]
-    return [watch.scan_here() for watch in watches]
+    return [watch.scan_in_caller_thread() for watch in watches]

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from indexd.watch.look import Look
+from indexd.watch.look import FileProbe
 from indexd.watch.stamp import FileStamp
 
 # Who told of the file: an event, a scan that was bound to find it, or a scan that found what an event had missed.
-Source = Literal["event", "scan", "missed"]
+NoticeSource = Literal["event", "scan", "missed"]
 
 # While a writer has the file open it is looked at again after this long, doubled each time up to the second figure.
 _FIRST_RETRY_SECONDS = 0.02
@@ -24,29 +24,29 @@ _LAST_RETRY_SECONDS = 1.0
 _HELD_OPEN_SECONDS = 60.0
 
 
-class Settled(NamedTuple):
+class SettledEntry(NamedTuple):
     """A file that is finished, as it was seen, and who told of it first."""
 
     rel: bytes
     stamp: FileStamp
-    source: Source
+    source: NoticeSource
 
 
-class Ready(NamedTuple):
+class SettleResult(NamedTuple):
     """What one round of looking gave."""
 
-    settled: list[Settled]
+    settled: list[SettledEntry]
     gone: list[bytes]
 
 
 @dataclass(slots=True)
-class _Waiting:
-    source: Source
-    finished: bool
+class _PendingFile:
+    source: NoticeSource
+    is_finished: bool
     due: float
-    retry: float = _FIRST_RETRY_SECONDS
+    retry_seconds: float = _FIRST_RETRY_SECONDS
     stamp: FileStamp | None = None
-    still_since: float = field(default=0.0)
+    unchanged_since: float = field(default=0.0)
 
 
 class Settler:
@@ -55,25 +55,25 @@ class Settler:
     `look` gives the state of a file by its `rel`. Times are seconds of any clock that never goes back.
     """
 
-    def __init__(self, look: Callable[[bytes], Look], settle_seconds: float) -> None:
-        self._look = look
+    def __init__(self, probe: Callable[[bytes], FileProbe], settle_seconds: float) -> None:
+        self._probe = probe
         self._settle_seconds = settle_seconds
-        self._waiting: dict[bytes, _Waiting] = {}
+        self._pending: dict[bytes, _PendingFile] = {}
         self._due: list[tuple[float, bytes]] = []
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._pending)
 
-    def notice(self, rel: bytes, now: float, *, finished: bool = False, source: Source = "event") -> None:
+    def notice(self, rel: bytes, now: float, *, finished: bool = False, source: NoticeSource = "event") -> None:
         """Something happened to the file: look at it now. `finished`: it was renamed into place, or is old."""
-        waiting = self._waiting.get(rel)
+        waiting = self._pending.get(rel)
         if waiting is None:
-            self._waiting[rel] = _Waiting(source, finished, now)
+            self._pending[rel] = _PendingFile(source, finished, now)
         elif waiting.due > now:
             # A writer that closed the file must not wait for the end of a long pause between two looks.
-            waiting.finished, waiting.due, waiting.retry = finished, now, _FIRST_RETRY_SECONDS
+            waiting.is_finished, waiting.due, waiting.retry_seconds = finished, now, _FIRST_RETRY_SECONDS
         else:
-            waiting.finished = finished
+            waiting.is_finished = finished
             return
         heapq.heappush(self._due, (now, rel))
 
@@ -81,53 +81,53 @@ class Settler:
         """When the next look is due, or None while nothing waits."""
         while self._due:
             due, rel = self._due[0]
-            waiting = self._waiting.get(rel)
+            waiting = self._pending.get(rel)
             if waiting is not None and waiting.due == due:
                 return due
             heapq.heappop(self._due)
         return None
 
-    def ready(self, now: float, limit: int = 256) -> Ready:
+    def check_due(self, now: float, limit: int = 256) -> SettleResult:
         """Look at what is due, at most `limit` files, oldest first."""
-        ready = Ready([], [])
+        ready = SettleResult([], [])
         for _ in range(limit):
             due = self.next_due()
             if due is None or due > now:
                 break
             _, rel = heapq.heappop(self._due)
             try:
-                self._judge(rel, self._waiting[rel], now, ready)
+                self._check_file(rel, self._pending[rel], now, ready)
             except BaseException:
                 heapq.heappush(self._due, (due, rel))
                 raise
         return ready
 
-    def _judge(self, rel: bytes, waiting: _Waiting, now: float, ready: Ready) -> None:
-        look = self._look(rel)
+    def _check_file(self, rel: bytes, pending: _PendingFile, now: float, ready: SettleResult) -> None:
+        look = self._probe(rel)
         if look.stamp is None:
-            del self._waiting[rel]
+            del self._pending[rel]
             ready.gone.append(rel)
             return
-        if waiting.stamp != look.stamp:
-            waiting.stamp, waiting.still_since = look.stamp, now
-        pause = self._pause(look, waiting, now)
+        if pending.stamp != look.stamp:
+            pending.stamp, pending.unchanged_since = look.stamp, now
+        pause = self._seconds_to_next_probe(look, pending, now)
         if pause is None:
-            del self._waiting[rel]
-            ready.settled.append(Settled(rel, look.stamp, waiting.source))
+            del self._pending[rel]
+            ready.settled.append(SettledEntry(rel, look.stamp, pending.source))
             return
-        waiting.due = now + pause
-        heapq.heappush(self._due, (waiting.due, rel))
+        pending.due = now + pause
+        heapq.heappush(self._due, (pending.due, rel))
 
-    def _pause(self, look: Look, waiting: _Waiting, now: float) -> float | None:
+    def _seconds_to_next_probe(self, probe: FileProbe, pending: _PendingFile, now: float) -> float | None:
         """Seconds until the next look, or None: settled."""
-        still = now - waiting.still_since
-        if look.written:
+        still = now - pending.unchanged_since
+        if probe.has_writer:
             if still >= max(_HELD_OPEN_SECONDS, self._settle_seconds):
                 return None
-            pause, waiting.retry = waiting.retry, min(waiting.retry * 2, _LAST_RETRY_SECONDS)
+            pause, pending.retry_seconds = pending.retry_seconds, min(pending.retry_seconds * 2, _LAST_RETRY_SECONDS)
             return pause
         # A file that was only made and not yet filled has no writer either, between two opens of its maker.
-        told = waiting.finished or (look.written is False and look.stamp is not None and look.stamp.size > 0)
+        told = pending.is_finished or (probe.has_writer is False and probe.stamp is not None and probe.stamp.size > 0)
         if told or still >= self._settle_seconds:
             return None
         return self._settle_seconds - still

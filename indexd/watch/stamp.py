@@ -14,12 +14,12 @@ class FileStamp(NamedTuple):
     inode: int
 
     @classmethod
-    def of(cls, stat: os.stat_result, *, inodes: bool = True) -> FileStamp:
+    def from_stat(cls, stat: os.stat_result, *, stable_inodes: bool = True) -> FileStamp:
         """The stamp of one `stat` result; `inodes` False where inodes do not last."""
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino if inodes else 0)
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino if stable_inodes else 0)
 
 
-_COARSEST_NS = 2_000_000_000
+_COARSEST_MTIME_NS = 2_000_000_000
 """The coarsest modification time that a file system in use keeps (FAT)."""
 
 
@@ -28,7 +28,7 @@ def is_relocated(known: FileStamp, now: FileStamp) -> bool:
 
     Its inode was blanked when that was said; the new disk may keep coarser times.
     """
-    same_time = abs(known.mtime_ns - now.mtime_ns) <= _COARSEST_NS
+    same_time = abs(known.mtime_ns - now.mtime_ns) <= _COARSEST_MTIME_NS
     return not known.inode and bool(now.inode) and known.size == now.size and same_time
 
 

@@ -8,29 +8,29 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 # "appeared": made or moved in, "renamed": moved into place under its name, "changed": written, closed or touched.
-Change = Literal["appeared", "renamed", "changed", "gone"]
+ChangeKind = Literal["appeared", "renamed", "changed", "gone"]
 
 
 class Hint(NamedTuple):
     """Something may have happened at `rel`. `folder` None: the watcher does not know what kind of thing it is."""
 
     rel: bytes
-    change: Change
-    folder: bool | None = None
+    change: ChangeKind
+    is_folder: bool | None = None
 
 
 class WatcherFailed(Exception):
     """The watcher cannot go on; the text says why. `lasting`: a new one would fail too, the folder must be polled."""
 
-    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+    def __init__(self, reason: str, *, permanent: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.lasting = lasting
+        self.permanent = permanent
 
 
-Notify = Callable[[dict[bytes, Hint]], None]
-Failed = Callable[[WatcherFailed], None]
-Enters = Callable[[bytes], bool]
+HintCallback = Callable[[dict[bytes, Hint]], None]
+FailureCallback = Callable[[WatcherFailed], None]
+FolderPredicate = Callable[[bytes], bool]
 
 
 class Watcher(Protocol):
@@ -42,7 +42,7 @@ class Watcher(Protocol):
 
     name: str
 
-    def start(self, notify: Notify, failed: Failed) -> None:
+    def start(self, notify: HintCallback, failed: FailureCallback) -> None:
         """Begin. Both callables are called from the watcher's thread. Raises WatcherFailed."""
         ...
 
@@ -51,16 +51,16 @@ class Watcher(Protocol):
         ...
 
 
-OpenWatcher = Callable[[bytes, Enters], Watcher]
+WatcherFactory = Callable[[bytes, FolderPredicate], Watcher]
 
 
-def open_watcher(root: bytes, enters: Enters) -> Watcher:
+def open_watcher(root: bytes, enters: FolderPredicate) -> Watcher:
     """The best watcher of this system for a folder; `enters` says by `rel` which folders below it count."""
     if sys.platform == "linux":
         from indexd.watch.inotify import InotifyWatcher, is_available
 
         if is_available():
             return InotifyWatcher(root, enters)
-    from indexd.watch.portable import PortableWatcher
+    from indexd.watch.portable import WatchfilesWatcher
 
-    return PortableWatcher(os.fsdecode(root))
+    return WatchfilesWatcher(os.fsdecode(root))

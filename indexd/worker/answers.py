@@ -11,106 +11,106 @@ from numpy.typing import NDArray
 from indexd.worker.calls import (
     AnyCall,
     ClusterFaces,
-    ComparePictures,
-    Drill,
+    CompareImages,
+    ControlMapMade,
     Embedded,
     EmbedImages,
     EmbedText,
     FacesClustered,
     FacesFound,
     FindFaces,
-    MakeMap,
+    ImagesCompared,
+    MakeControlMap,
     MakeThumbnails,
-    MapMade,
-    PicturesCompared,
+    ModelVerified,
     Render,
     Rendered,
+    SelfTest,
     ThumbnailsMade,
-    Verified,
     VerifyModel,
 )
 
-RESULTS: Mapping[type, type] = {
+RESULT_TYPES: Mapping[type, type] = {
     EmbedText: Embedded,
     EmbedImages: Embedded,
     FindFaces: FacesFound,
     ClusterFaces: FacesClustered,
     MakeThumbnails: ThumbnailsMade,
-    ComparePictures: PicturesCompared,
-    MakeMap: MapMade,
+    CompareImages: ImagesCompared,
+    MakeControlMap: ControlMapMade,
     Render: Rendered,
-    VerifyModel: Verified,
+    VerifyModel: ModelVerified,
 }
 """Call -> what answers it."""
-_PNG = b"\x89PNG\r\n\x1a\n"
-_UNIT_SLACK = 1e-2
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_UNIT_LENGTH_TOLERANCE = 1e-2
 
 
-def fault(call: AnyCall, result: Any) -> str | None:
+def find_result_error(call: AnyCall, result: Any) -> str | None:
     """What is wrong with `result` as the answer to `call`; None = nothing."""
-    if isinstance(call, Drill):
+    if isinstance(call, SelfTest):
         return None
-    wanted = RESULTS[type(call)]
+    wanted = RESULT_TYPES[type(call)]
     if not isinstance(result, wanted):
         return f"a {type(result).__name__} where {wanted.__name__} was wanted"
     match call, result:
         case EmbedText(_, texts), Embedded(vectors, _, problems):
-            return _rows_fault(vectors, len(texts), problems)
+            return _embedding_error(vectors, len(texts), problems)
         case EmbedImages(_, paths), Embedded(vectors, _, problems):
-            return _rows_fault(vectors, len(paths), problems)
+            return _embedding_error(vectors, len(paths), problems)
         case FindFaces(paths), FacesFound():
-            return _faces_fault(len(paths), result)
-        case ComparePictures(pairs), PicturesCompared(verdicts):
-            return _count_fault("verdicts", len(verdicts), len(pairs))
+            return _faces_error(len(paths), result)
+        case CompareImages(pairs), ImagesCompared(verdicts):
+            return _count_error("verdicts", len(verdicts), len(pairs))
         case MakeThumbnails(jobs), ThumbnailsMade(problems, hashes, hidden):
             told = {*problems, *hashes}
             if not told >= set(hidden):
                 return f"hidden texts of pictures {sorted(set(hidden) - told)}, of which nothing else was told"
             return None if told == set(range(len(jobs))) else f"pictures {sorted(told)} of {len(jobs)} were told of"
         case Render(), Rendered(png):
-            return None if png.startswith(_PNG) else f"{len(png)} bytes that are no PNG"
+            return None if png.startswith(_PNG_SIGNATURE) else f"{len(png)} bytes that are no PNG"
     return None
 
 
-def _rows_fault(vectors: Any, count: int, problems: Mapping[int, str]) -> str | None:
-    if (wrong := _matrix_fault(vectors)) is not None:
+def _embedding_error(vectors: Any, count: int, problems: Mapping[int, str]) -> str | None:
+    if (wrong := _matrix_error(vectors)) is not None:
         return wrong
-    if (wrong := _count_fault("vectors", len(vectors), count)) is not None:
+    if (wrong := _count_error("vectors", len(vectors), count)) is not None:
         return wrong
     good = np.ones(count, bool)
     for place in problems:
         if not 0 <= place < count:
             return f"a problem with number {place} of {count}"
         good[place] = False
-    return _length_fault(vectors[good])
+    return _unit_length_error(vectors[good])
 
 
-def _faces_fault(count: int, result: FacesFound) -> str | None:
-    if (wrong := _count_fault("lists of regions", len(result.regions), count)) is not None:
+def _faces_error(count: int, result: FacesFound) -> str | None:
+    if (wrong := _count_error("lists of regions", len(result.regions), count)) is not None:
         return wrong
-    if (wrong := _matrix_fault(result.vectors)) is not None:
+    if (wrong := _matrix_error(result.vectors)) is not None:
         return wrong
     rows = [region.row for regions in result.regions for region in regions if region.row is not None]
     if any(not 0 <= row < len(result.vectors) for row in rows):
         return f"a region with a vector beyond the {len(result.vectors)} that came"
     if any(not 0 <= place < count for place in result.problems):
         return f"a problem with a picture beyond the {count} that were sent"
-    return _length_fault(result.vectors[rows])
+    return _unit_length_error(result.vectors[rows])
 
 
-def _matrix_fault(vectors: Any) -> str | None:
+def _matrix_error(vectors: Any) -> str | None:
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.ndim != 2 or not vectors.shape[1]:
         shape = getattr(vectors, "shape", "none")
         return f"vectors of type {getattr(vectors, 'dtype', type(vectors).__name__)} and shape {shape}"
     return None
 
 
-def _length_fault(vectors: NDArray[np.float32]) -> str | None:
+def _unit_length_error(vectors: NDArray[np.float32]) -> str | None:
     lengths = np.linalg.norm(vectors, axis=1)
     # Written so that what is no number is found as well.
-    wrong = np.flatnonzero(~(np.abs(lengths - 1.0) < _UNIT_SLACK))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1.0) < _UNIT_LENGTH_TOLERANCE))
     return f"a vector of length {lengths[wrong[0]]:g} in row {wrong[0]}" if wrong.size else None
 
 
-def _count_fault(what: str, given: int, wanted: int) -> str | None:
+def _count_error(what: str, given: int, wanted: int) -> str | None:
     return None if given == wanted else f"{given} {what} for {wanted}"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
+FloatVectors = NDArray[np.float32]
 
 
 class Priority(enum.IntEnum):
@@ -128,7 +128,7 @@ class EmbedImages:
 class Embedded:
     """`vectors` is float32 (n, dim), unit length; row i is NaN where `problems` has i. `identity` names the model revision."""
 
-    vectors: Vectors
+    vectors: FloatVectors
     identity: str
     problems: Mapping[int, str] = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ Box = tuple[float, float, float, float]
 """Left, top, width and height as shares, 0 to 1, of the upright picture."""
 
 
-def overlap(one: Box, other: Box) -> float:
+def intersection_over_union(one: Box, other: Box) -> float:
     """Intersection over union of two boxes."""
     across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
@@ -194,9 +194,9 @@ class FacesFound:
     """
 
     regions: tuple[tuple[FoundRegion, ...], ...]
-    vectors: Vectors
+    vectors: FloatVectors
     identity: str
-    detectors: str
+    detector_identity: str
     problems: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -204,7 +204,7 @@ class FacesFound:
 class MakeThumbnails:
     """Decode pictures, write a bounded WebP for each and take its picture hash; `jobs` are (source path, content hash)."""
 
-    jobs: tuple[tuple[bytes, bytes], ...]
+    sources: tuple[tuple[bytes, bytes], ...]
     folder: str
     size_px: int
 
@@ -215,12 +215,12 @@ class ThumbnailsMade:
     to its picture hash, b"" where it is too plain to have one, `hidden` to the text that was found in its pixels."""
 
     problems: Mapping[int, str]
-    hashes: Mapping[int, bytes] = field(default_factory=dict)
-    hidden: Mapping[int, str] = field(default_factory=dict)
+    perceptual_hashes: Mapping[int, bytes] = field(default_factory=dict)
+    stealth_texts: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ComparedImage:
     """One side of a comparison: an image of the index, its content, and a file in which that lies now, if any."""
 
     image_id: int
@@ -229,16 +229,16 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparePictures:
+class CompareImages:
     """Say of each pair (what lay at a path, what lies there now) whether it is the same picture."""
 
-    pairs: tuple[tuple[Look, Look], ...]
+    pairs: tuple[tuple[ComparedImage, ComparedImage], ...]
     folder: str
     size_px: int
 
 
 @dataclass(frozen=True, slots=True)
-class PicturesCompared:
+class ImagesCompared:
     """One verdict a pair, in order; "unseen old" or "unseen new" where that side has no thumbnail and none can be made."""
 
     verdicts: tuple[bool | str, ...]
@@ -264,7 +264,7 @@ class FacesClustered:
 
 
 @dataclass(frozen=True, slots=True)
-class GuideFiles:
+class ConditioningFiles:
     """The files of one control or reference of a recipe: its model, and its picture's path as bytes."""
 
     model: str
@@ -272,7 +272,7 @@ class GuideFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeMap:
+class MakeControlMap:
     """Turn a picture into a control map of `type` (indexd_schemas.control). `size` None = the picture's own."""
 
     path: bytes
@@ -283,7 +283,7 @@ class MakeMap:
 
 
 @dataclass(frozen=True, slots=True)
-class MapMade:
+class ControlMapMade:
     """The map as a PNG in the cache folder; `method` names what made it, `cached` says that it was there already."""
 
     path: str
@@ -309,8 +309,8 @@ class Render:
     vae: str | None = None
     embeddings: Mapping[str, str] = field(default_factory=dict)
     mask_path: bytes | None = None
-    controls: tuple[GuideFiles, ...] = ()
-    references: tuple[GuideFiles, ...] = ()
+    controls: tuple[ConditioningFiles, ...] = ()
+    references: tuple[ConditioningFiles, ...] = ()
     upscalers: Mapping[str, str] = field(default_factory=dict)
     detectors: Mapping[str, str] = field(default_factory=dict)
 
@@ -336,7 +336,7 @@ class VerifyModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class ModelVerified:
     """`identity` names the revision, `detail` says what was loaded and where (device, dtype, vector length)."""
 
     identity: str
@@ -344,7 +344,7 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CallProgress:
     """How far a call has come: `done` of `total` in `stage` (denoising steps, pictures)."""
 
     stage: str
@@ -353,7 +353,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Drill:
+class SelfTest:
     """An exercise that needs no model: shows that a worker of `lane` starts, answers, dies and is cancelled as it should.
 
     "echo" answers `payload`; "steps" goes `steps` interruptible steps of `seconds` each, telling progress; "hang" never
@@ -373,9 +373,9 @@ AnyCall = (
     | FindFaces
     | ClusterFaces
     | MakeThumbnails
-    | ComparePictures
-    | MakeMap
+    | CompareImages
+    | MakeControlMap
     | Render
     | VerifyModel
-    | Drill
+    | SelfTest
 )

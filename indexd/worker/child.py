@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from indexd.errors import CallCancelled
 from indexd.worker import wire
-from indexd.worker.calls import ModelSpec, Priority, Progress, WorkerSettings
-from indexd.worker.hand import Hand
-from indexd.worker.process import prepare_process, report_to
+from indexd.worker.calls import CallProgress, ModelSpec, Priority, WorkerSettings
+from indexd.worker.hand import WorkerSession
+from indexd.worker.process import forward_logs, prepare_process
 from indexd.worker.table import CPU, DECODE, serve
 
 if TYPE_CHECKING:
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LINGER_SECONDS = {DECODE: 30.0}
+IDLE_EXIT_SECONDS = {DECODE: 30.0}
 """How long a lane stays without models and calls. A start costs the decode lane 0.2 s and the others seconds, but those
 hold the card; they leave as soon as their models have."""
-LINGER_OTHERS_SECONDS = 1.0
+DEFAULT_IDLE_EXIT_SECONDS = 1.0
 
-BUSY_KEEP_SECONDS = 5.0
+BUSY_KEEP_ALIVE_SECONDS = 5.0
 """How long a model stays at least while other calls are being served."""
 
 
 def main(connection: Connection, lane: str, settings: WorkerSettings) -> None:
     """The whole life of a worker process; never returns."""
     prepare_process(lane, settings)
-    child = Child(connection, lane, settings)
-    report_to(child.send, settings.log_level)
+    child = CallServer(connection, lane, settings)
+    forward_logs(child.send, settings.log_level)
     child.run()
     # Not sys.exit: tearing torch down takes long, can crash, and there is nothing to save.
     os._exit(0)
 
 
-class Child:
+class CallServer:
     """Serves the calls that come through `connection`."""
 
     def __init__(self, connection: Connection, lane: str, settings: WorkerSettings) -> None:
@@ -55,8 +55,8 @@ class Child:
         self._connection = connection
         self._send_lock = threading.Lock()
         self._condition = threading.Condition()
-        self._waiting: list[tuple[int, int, wire.Do]] = []
-        self._in_hand: set[int] = set()
+        self._queue: list[tuple[int, int, wire.RunCall]] = []
+        self._running: set[int] = set()
         self._cancelled: set[int] = set()
         self._stopping = False
         self._pool: ModelPool | None = None
@@ -71,7 +71,7 @@ class Child:
             self._pool = ModelPool()
         return self._pool
 
-    def resolved(self, spec: ModelSpec) -> ModelSpec:
+    def resolve_spec(self, spec: ModelSpec) -> ModelSpec:
         """`spec` with the device and the number format that it has in this worker."""
         from indexd.models.device import resolve_device, resolve_dtype
 
@@ -84,7 +84,7 @@ class Child:
     def run(self) -> None:
         """Serve until told to stop or idle for long enough."""
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
-        while (do := self._next()) is not None:
+        while (do := self._next_call()) is not None:
             self._serve(do)
 
     def send(self, message: wire.FromChild) -> None:
@@ -99,10 +99,10 @@ class Child:
         """Serve every urgent call that waits, here and now, in the middle of another one."""
         while True:
             with self._condition:
-                if not self._waiting or self._waiting[0][0] > Priority.URGENT:
+                if not self._queue or self._queue[0][0] > Priority.URGENT:
                     return
-                do = heapq.heappop(self._waiting)[2]
-                self._in_hand.add(do.number)
+                do = heapq.heappop(self._queue)[2]
+                self._running.add(do.number)
             self._serve(do)
 
     def _receive(self) -> None:
@@ -115,35 +115,35 @@ class Child:
                 os._exit(1)
             with self._condition:
                 match message:
-                    case wire.Do(number, priority):
-                        heapq.heappush(self._waiting, (priority, number, message))
-                    case wire.Cancel(number):
-                        self._give_up(number)
-                    case wire.Stop():
+                    case wire.RunCall(number, priority):
+                        heapq.heappush(self._queue, (priority, number, message))
+                    case wire.CancelCall(number):
+                        self._cancel(number)
+                    case wire.StopWorker():
                         self._stopping = True
                 self._condition.notify_all()
 
-    def _give_up(self, number: int) -> None:
-        if number in self._in_hand:
+    def _cancel(self, number: int) -> None:
+        if number in self._running:
             self._cancelled.add(number)
         else:
-            self._waiting = [entry for entry in self._waiting if entry[1] != number]
-            heapq.heapify(self._waiting)
+            self._queue = [entry for entry in self._queue if entry[1] != number]
+            heapq.heapify(self._queue)
 
-    def _next(self) -> wire.Do | None:
+    def _next_call(self) -> wire.RunCall | None:
         """The next call; None when it is time to leave, which has been announced by then."""
         with self._condition:
             while not self._stopping:
-                if self._waiting:
-                    do = heapq.heappop(self._waiting)[2]
-                    self._in_hand.add(do.number)
+                if self._queue:
+                    do = heapq.heappop(self._queue)[2]
+                    self._running.add(do.number)
                     return do
                 seconds = self._seconds_to_wait()
                 if seconds is not None and seconds <= 0:
                     break
                 self._condition.wait(seconds)
             # Under the lock: a call that arrives from here on is never begun, and the daemon hands it out again.
-            self.send(wire.Leaving())
+            self.send(wire.WorkerExiting())
             return None
 
     def _seconds_to_wait(self) -> float | None:
@@ -152,41 +152,41 @@ class Child:
         if self._pool is not None:
             if self._pool.drop_expired(now):
                 self._idle_since = now
-                self.send(wire.Residents(self._pool.idle_seconds(now)))
+                self.send(wire.ResidentRoles(self._pool.idle_seconds(now)))
             if self._pool.idle_seconds(now):
                 expiry = self._pool.next_expiry()
                 return None if expiry is None else max(0.001, expiry - now)
-        return self._idle_since + LINGER_SECONDS.get(self.lane, LINGER_OTHERS_SECONDS) - now
+        return self._idle_since + IDLE_EXIT_SECONDS.get(self.lane, DEFAULT_IDLE_EXIT_SECONDS) - now
 
-    def _serve(self, do: wire.Do) -> None:
-        self.send(wire.Begun(do.number))
-        answer: wire.Finished | wire.Failed
+    def _serve(self, message: wire.RunCall) -> None:
+        self.send(wire.CallStarted(message.number))
+        answer: wire.CallFinished | wire.CallFailed
         try:
-            answer = wire.Finished(do.number, serve(do.call, Hand(self, do)))
+            answer = wire.CallFinished(message.number, serve(message.call, WorkerSession(self, message)))
         except BaseException as error:
-            answer = wire.Failed(do.number, wire.portable(error))
+            answer = wire.CallFailed(message.number, wire.picklable_error(error))
         with self._condition:
-            self._in_hand.discard(do.number)
-            self._cancelled.discard(do.number)
+            self._running.discard(message.number)
+            self._cancelled.discard(message.number)
             self._idle_since = time.monotonic()
         if self._pool is not None:
             # Between calls too, or a queue that never ends would keep what nobody uses. Not at once, though: with a
             # keep-alive of 0 the next call of the same job would load the model again.
-            self._pool.drop_expired(time.monotonic(), at_least=BUSY_KEEP_SECONDS)
-            self.send(wire.Residents(self._pool.idle_seconds(time.monotonic())))
-        self._answer(do, answer)
+            self._pool.drop_expired(time.monotonic(), at_least=BUSY_KEEP_ALIVE_SECONDS)
+            self.send(wire.ResidentRoles(self._pool.idle_seconds(time.monotonic())))
+        self._send_result(message, answer)
 
-    def _answer(self, do: wire.Do, answer: wire.Finished | wire.Failed) -> None:
+    def _send_result(self, message: wire.RunCall, result: wire.CallFinished | wire.CallFailed) -> None:
         try:
-            self.send(answer)
+            self.send(result)
         except Exception as error:  # the result cannot be pickled: a defect of the serving function
-            self.send(wire.Failed(do.number, wire.portable(error)))
+            self.send(wire.CallFailed(message.number, wire.picklable_error(error)))
 
-    def tell(self, number: int, progress: Progress) -> None:
+    def send_progress(self, number: int, progress: CallProgress) -> None:
         """How far a call has come."""
-        self.send(wire.Told(number, progress))
+        self.send(wire.ProgressMessage(number, progress))
 
-    def check(self, number: int) -> None:
+    def raise_if_cancelled(self, number: int) -> None:
         """Raise CallCancelled if the call in hand is not wanted any more."""
         if number in self._cancelled:
             raise CallCancelled("cancelled while it was being worked on")

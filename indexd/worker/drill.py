@@ -7,11 +7,11 @@ import threading
 import time
 from typing import Any
 
-from indexd.worker.calls import Drill
-from indexd.worker.session import Session
+from indexd.worker.calls import SelfTest
+from indexd.worker.session import CallSession
 
 
-def drill(call: Drill, session: Session) -> Any:
+def run_self_test(call: SelfTest, session: CallSession) -> Any:
     """Do what `call.action` says, and answer its payload."""
     if call.action == "fail":
         raise ValueError(f"told to fail: {call.payload}")
@@ -21,7 +21,7 @@ def drill(call: Drill, session: Session) -> Any:
         session.progress("hang", 0, 1)
         threading.Event().wait()
     for step in range(call.steps if call.action == "steps" else 0):
-        session.between_steps()
+        session.poll()
         time.sleep(call.seconds)
         session.progress("steps", step + 1, call.steps)
     return call.payload

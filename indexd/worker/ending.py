@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 
-def ending(exit_code: int | None) -> str:
+def describe_exit(exit_code: int | None) -> str:
     """The end of the sentence "the worker …" for an exit code as `multiprocessing` gives it (negative = signal)."""
     if exit_code is None:
         return "is gone"

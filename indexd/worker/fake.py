@@ -21,48 +21,48 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from indexd.errors import CallCancelled, ModelOff, raise_unless_away
+from indexd.errors import CallCancelled, ModelUnavailable, raise_transient_if_present
 from indexd.worker import answers
 from indexd.worker.calls import (
     FACES,
     AnyCall,
-    ComparePictures,
-    Drill,
+    CallProgress,
+    CompareImages,
     Embedded,
     EmbedImages,
     EmbedText,
     FacesFound,
     FindFaces,
+    FloatVectors,
     FoundRegion,
-    MakeMap,
+    ImagesCompared,
+    MakeControlMap,
     MakeThumbnails,
-    PicturesCompared,
+    ModelVerified,
     Priority,
-    Progress,
     Render,
     Rendered,
+    SelfTest,
     ThumbnailsMade,
-    Vectors,
-    Verified,
     VerifyModel,
 )
-from indexd.worker.handle import Call, LaneStatus, OnProgress
+from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.wire import WorkerBug
 
 DIM = 32
 
 
-def direction(seed: bytes, dim: int = DIM) -> Vectors:
+def seeded_unit_vector(seed: bytes, dim: int = DIM) -> FloatVectors:
     """A unit vector, float32 (dim,), that depends on the bytes only."""
     number = int.from_bytes(blake2b(seed, digest_size=8).digest(), "big")
     vector = np.random.default_rng(number).standard_normal(dim)
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
-def text_vector(text: str, dim: int = DIM) -> Vectors:
+def text_vector(text: str, dim: int = DIM) -> FloatVectors:
     """The unit sum of the directions of the words of a text, float32 (dim,)."""
     words = text.lower().split() or [""]
-    total = np.sum([direction(word.encode(), dim) for word in words], axis=0)
+    total = np.sum([seeded_unit_vector(word.encode(), dim) for word in words], axis=0)
     return np.asarray(total / np.linalg.norm(total), np.float32)
 
 
@@ -76,30 +76,30 @@ class FakeWorkers:
 
     def __init__(
         self,
-        known: Mapping[str | bytes, Sequence[float]] | None = None,
-        off: Mapping[str, str] | None = None,
+        known_vectors: Mapping[str | bytes, Sequence[float]] | None = None,
+        disabled_roles: Mapping[str, str] | None = None,
         identity: str = "fake/1",
         dim: int = DIM,
     ) -> None:
-        self.known = dict(known or {})
-        self.off = dict(off or {})
+        self.known_vectors = dict(known_vectors or {})
+        self.disabled_roles = dict(disabled_roles or {})
         self.identity = identity
         self.dim = dim
         self.faces: dict[bytes, Sequence[bytes | Sequence[float]]] = {}
-        self.detectors = "fake eyes/1"
+        self.detector_identity = "fake eyes/1"
         self.calls: list[AnyCall] = []
-        self.batches: Counter[type] = Counter()
-        self.same_pictures: bool | str = True
-        self.twist: Callable[[AnyCall, Any], Any] = lambda _call, result: result
+        self.call_counts: Counter[type] = Counter()
+        self.same_image_verdict: bool | str = True
+        self.tamper: Callable[[AnyCall, Any], Any] = lambda _call, result: result
         self.deaths = 0
         self.stopped = False
-        self._script: deque[tuple[Callable[[AnyCall], bool], BaseException]] = deque()
-        self._held: deque[tuple[Call, OnProgress | None]] | None = None
+        self._scripted_errors: deque[tuple[Callable[[AnyCall], bool], BaseException]] = deque()
+        self._held: deque[tuple[CallHandle, OnProgress | None]] | None = None
         self._lock = threading.RLock()
 
     def fail_next(self, error: BaseException, when: Callable[[AnyCall], bool] = lambda _call: True) -> None:
         """Let the next call for which `when` holds end with `error` (WorkerDied, OutOfMemory, …); once a script line."""
-        self._script.append((when, error))
+        self._scripted_errors.append((when, error))
 
     def hold(self) -> None:
         """Take calls without answering until `release`; meanwhile they can be cancelled."""
@@ -126,13 +126,13 @@ class FakeWorkers:
         priority: Priority = Priority.JOB,  # noqa: ARG002 - the signature is the real one's
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,  # noqa: ARG002
-    ) -> Call:
+    ) -> CallHandle:
         """Answer at once, or keep the call while held."""
-        handle: Call
-        handle = Call(call, lambda: handle.fail(CallCancelled("cancelled")))
+        handle: CallHandle
+        handle = CallHandle(call, lambda: handle.fail(CallCancelled("cancelled")))
         with self._lock:
             self.calls.append(call)
-            self.batches[type(call)] += 1
+            self.call_counts[type(call)] += 1
             if self.stopped:
                 handle.fail(CallCancelled("stopped"))
                 return handle
@@ -155,24 +155,24 @@ class FakeWorkers:
         for call, _ in held:
             call.fail(CallCancelled("stopped"))
 
-    def _answer(self, handle: Call, on_progress: OnProgress | None) -> None:
+    def _answer(self, handle: CallHandle, on_progress: OnProgress | None) -> None:
         if handle.done():
             return
-        for place, (when, error) in enumerate(self._script):
+        for place, (when, error) in enumerate(self._scripted_errors):
             if when(handle.call):
-                del self._script[place]
+                del self._scripted_errors[place]
                 self.deaths += 1
                 handle.fail(error)
                 return
         try:
             result = self._serve(handle.call)
-        except ModelOff as error:
+        except ModelUnavailable as error:
             handle.fail(error)
             return
         if on_progress is not None:
-            on_progress(Progress("fake", 1, 1))
-        result = self.twist(handle.call, result)
-        fault = answers.fault(handle.call, result)
+            on_progress(CallProgress("fake", 1, 1))
+        result = self.tamper(handle.call, result)
+        fault = answers.find_result_error(handle.call, result)
         if fault is None:
             handle.finish(result)
         else:
@@ -181,55 +181,55 @@ class FakeWorkers:
     def _serve(self, call: AnyCall) -> Any:
         match call:
             case EmbedText(role, texts):
-                return self._embedded(role, [self._text(text) for text in texts], {})
+                return self._embedded(role, [self._text_vector(text) for text in texts], {})
             case EmbedImages(role, paths):
-                vectors = [self._picture(path) for path in paths]
+                vectors = [self._image_vector(path) for path in paths]
                 problems = {place: "cannot be read" for place, vector in enumerate(vectors) if np.isnan(vector).any()}
                 return self._embedded(role, vectors, problems)
             case FindFaces(paths):
-                return self._found(paths)
+                return self._found_faces(paths)
             case MakeThumbnails(jobs):
                 there = {n: os.path.exists(path) for n, (path, _) in enumerate(jobs)}
                 return ThumbnailsMade(
                     {n: "cannot be read" for n, exists in there.items() if not exists},
                     {n: blake2b(jobs[n][1]).digest() for n, exists in there.items() if exists},
                 )
-            case ComparePictures(pairs):
-                return PicturesCompared(tuple(self.same_pictures for _ in pairs))
+            case CompareImages(pairs):
+                return ImagesCompared(tuple(self.same_image_verdict for _ in pairs))
             case VerifyModel(role):
-                self._check(role)
-                return Verified(self.identity, "a fake")
-            case MakeMap():
-                raise ModelOff("control map", "a fake makes none")
+                self._raise_if_disabled(role)
+                return ModelVerified(self.identity, "a fake")
+            case MakeControlMap():
+                raise ModelUnavailable("control map", "a fake makes none")
             case Render():
-                self._check("sdxl")
-                return instant_render(call)
-            case Drill():
+                self._raise_if_disabled("sdxl")
+                return fake_render(call)
+            case SelfTest():
                 return call.payload
 
-    def _check(self, role: str) -> None:
-        if role in self.off:
-            raise ModelOff(role, self.off[role])
+    def _raise_if_disabled(self, role: str) -> None:
+        if role in self.disabled_roles:
+            raise ModelUnavailable(role, self.disabled_roles[role])
 
-    def _embedded(self, role: str, vectors: Sequence[Vectors], problems: Mapping[int, str]) -> Embedded:
-        self._check(role)
+    def _embedded(self, role: str, vectors: Sequence[FloatVectors], problems: Mapping[int, str]) -> Embedded:
+        self._raise_if_disabled(role)
         stacked = np.stack(vectors) if vectors else np.zeros((0, self.dim), np.float32)
         return Embedded(stacked, self.identity, problems)
 
-    def _found(self, paths: Sequence[bytes]) -> FacesFound:
-        self._check(FACES)
+    def _found_faces(self, paths: Sequence[bytes]) -> FacesFound:
+        self._raise_if_disabled(FACES)
         regions: list[tuple[FoundRegion, ...]] = []
-        rows: list[Vectors] = []
+        rows: list[FloatVectors] = []
         problems: dict[int, str] = {}
         for place, path in enumerate(paths):
             mine: list[FoundRegion] = []
             try:
                 seen = self.faces[path] if path in self.faces else [(b"face" + Path(os.fsdecode(path)).read_bytes())]
             except OSError as error:
-                raise_unless_away(error, path)
+                raise_transient_if_present(error, path)
                 seen, problems[place] = [], "cannot be read"
             for nth, face in enumerate(seen):
-                vector = direction(face, self.dim) if isinstance(face, bytes) else np.asarray(face, np.float32)
+                vector = seeded_unit_vector(face, self.dim) if isinstance(face, bytes) else np.asarray(face, np.float32)
                 left = nth / len(seen)
                 mine.append(
                     FoundRegion("face", "fake", left, 0.25, 0.9 / len(seen), 0.5, 0.9, 64, 50.0, 0.8, len(rows))
@@ -237,24 +237,24 @@ class FakeWorkers:
                 rows.append(vector)
             regions.append(tuple(mine))
         stacked = np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
-        return FacesFound(tuple(regions), stacked, self.identity, self.detectors, problems)
+        return FacesFound(tuple(regions), stacked, self.identity, self.detector_identity, problems)
 
-    def _text(self, text: str) -> Vectors:
-        known = self.known.get(text)
+    def _text_vector(self, text: str) -> FloatVectors:
+        known = self.known_vectors.get(text)
         return text_vector(text, self.dim) if known is None else np.asarray(known, np.float32)
 
-    def _picture(self, path: bytes) -> Vectors:
-        known = self.known.get(path)
+    def _image_vector(self, path: bytes) -> FloatVectors:
+        known = self.known_vectors.get(path)
         if known is not None:
             return np.asarray(known, np.float32)
         try:
-            return direction(Path(os.fsdecode(path)).read_bytes(), self.dim)
+            return seeded_unit_vector(Path(os.fsdecode(path)).read_bytes(), self.dim)
         except OSError as error:
-            raise_unless_away(error, path)
+            raise_transient_if_present(error, path)
             return np.full(self.dim, np.nan, np.float32)
 
 
-def instant_render(call: Render) -> Rendered:
+def fake_render(call: Render) -> Rendered:
     """A plain picture of the wanted size whose colour depends on the recipe; the same recipe gives the same bytes.
 
     Scores follow from the seed: clip its last two digits as hundredths, aesthetic the last one, sharpness all of it.

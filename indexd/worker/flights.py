@@ -4,87 +4,91 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexd.worker.handle import Call, OnProgress
+from indexd.worker.handle import CallHandle, OnProgress
 
 
 @dataclass(slots=True)
-class Flight:
+class InFlightCall:
     """A call on its way. `message` is its pickled form; `sign_at` is when it last gave a sign of life."""
 
-    call: Call
+    call: CallHandle
     number: int
     message: bytes
     on_progress: OnProgress | None
     timeout_seconds: float | None
-    begun: bool = False
-    sign_at: float = 0.0
+    is_started: bool = False
+    last_activity_at: float = 0.0
 
     @property
-    def kind(self) -> str:
+    def call_name(self) -> str:
         """The name of the call's class."""
         return type(self.call.call).__name__
 
-    def deadline(self) -> float | None:
+    def silence_deadline(self) -> float | None:
         """When its silence has been too long; None = it may be silent for ever, or was not begun."""
-        if not self.begun or self.timeout_seconds is None:
+        if not self.is_started or self.timeout_seconds is None:
             return None
-        return self.sign_at + self.timeout_seconds
+        return self.last_activity_at + self.timeout_seconds
 
 
-class Flights:
+class InFlightCalls:
     """Calls by number, in the order in which they came. Times are seconds of a clock that only goes forward."""
 
     def __init__(self) -> None:
-        self._flights: dict[int, Flight] = {}
+        self._calls: dict[int, InFlightCall] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._calls)
 
-    def add(self, flight: Flight) -> None:
+    def add(self, in_flight: InFlightCall) -> None:
         """One more."""
-        self._flights[flight.number] = flight
+        self._calls[in_flight.number] = in_flight
 
-    def get(self, number: int) -> Flight | None:
+    def get(self, number: int) -> InFlightCall | None:
         """The call, unless it is over."""
-        return self._flights.get(number)
+        return self._calls.get(number)
 
-    def land(self, number: int) -> Flight | None:
+    def remove(self, number: int) -> InFlightCall | None:
         """Take out a call that is over; None when it was taken out before."""
-        return self._flights.pop(number, None)
+        return self._calls.pop(number, None)
 
-    def begun(self) -> list[Flight]:
+    def started(self) -> list[InFlightCall]:
         """The calls that the child has in hand: one, and urgent ones in the middle of it."""
-        return [flight for flight in self._flights.values() if flight.begun]
+        return [flight for flight in self._calls.values() if flight.is_started]
 
     def messages(self) -> list[bytes]:
         """All of them, for a new child."""
-        return [flight.message for flight in self._flights.values()]
+        return [flight.message for flight in self._calls.values()]
 
     def next_deadline(self) -> float | None:
         """When the next call will have been silent for too long."""
-        return min((limit for flight in self.begun() if (limit := flight.deadline()) is not None), default=None)
+        return min(
+            (limit for flight in self.started() if (limit := flight.silence_deadline()) is not None), default=None
+        )
 
-    def overdue(self, now: float) -> list[Flight]:
+    def overdue(self, now: float) -> list[InFlightCall]:
         """The calls that have been silent for too long."""
-        return [flight for flight in self.begun() if (limit := flight.deadline()) is not None and limit <= now]
+        return [
+            flight for flight in self.started() if (limit := flight.silence_deadline()) is not None and limit <= now
+        ]
 
-    def take(self, flights: list[Flight]) -> list[Flight]:
+    def remove_lost(self, lost: list[InFlightCall]) -> list[InFlightCall]:
         """Take these out, and let the others wait for the next child."""
-        for flight in flights:
-            self._flights.pop(flight.number, None)
-        for flight in self._flights.values():
-            flight.begun = False
-        return flights
+        for flight in lost:
+            self._calls.pop(flight.number, None)
+        for flight in self._calls.values():
+            flight.is_started = False
+        return lost
 
-    def take_waiting(self) -> list[Flight]:
+    def take_unstarted(self) -> list[InFlightCall]:
         """Take out what was not begun."""
-        waiting = [flight for flight in self._flights.values() if not flight.begun]
+        waiting = [flight for flight in self._calls.values() if not flight.is_started]
         for flight in waiting:
-            del self._flights[flight.number]
+            del self._calls[flight.number]
         return waiting
 
-    def take_all(self) -> list[Flight]:
+    def take_all(self) -> list[InFlightCall]:
         """Take out everything."""
-        flights = list(self._flights.values())
-        self._flights.clear()
+        flights = list(self._calls.values())
+        self._calls.clear()
         return flights

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indexd.errors import ModelOff
+from indexd.errors import ModelUnavailable
 from indexd.worker import wire
-from indexd.worker.calls import ModelSpec, Priority, Progress, WorkerSettings
-from indexd.worker.roles import NO_MODEL
+from indexd.worker.calls import CallProgress, ModelSpec, Priority, WorkerSettings
+from indexd.worker.roles import NO_MODEL_REASON
 from indexd.worker.session import Pool
 
 if TYPE_CHECKING:
-    from indexd.worker.child import Child
+    from indexd.worker.child import CallServer
 
 
-class Hand:
+class WorkerSession:
     """One call in hand in `child`."""
 
-    def __init__(self, child: Child, do: wire.Do) -> None:
-        self._child = child
-        self._do = do
+    def __init__(self, server: CallServer, message: wire.RunCall) -> None:
+        self._server = server
+        self._message = message
 
     @property
     def pool(self) -> Pool:
         """The resident models of this process."""
-        return self._child.pool
+        return self._server.pool
 
     @property
     def settings(self) -> WorkerSettings:
         """What the worker was told when it started."""
-        return self._child.settings
+        return self._server.settings
 
     def spec(self, role: str) -> ModelSpec:
         """The settings of a role, with device and number format as they are in this worker."""
-        spec = self._child.settings.models.get(role)
+        spec = self._server.settings.models.get(role)
         if spec is None:
-            raise ModelOff(role, NO_MODEL.format(role=role))
-        return self._child.resolved(spec)
+            raise ModelUnavailable(role, NO_MODEL_REASON.format(role=role))
+        return self._server.resolve_spec(spec)
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         """Serve what is urgent unless this call is urgent itself; raise CallCancelled if this call was cancelled."""
-        self._child.check(self._do.number)
-        if self._do.priority > Priority.URGENT:
-            self._child.serve_urgent()
-            self._child.check(self._do.number)
+        self._server.raise_if_cancelled(self._message.number)
+        if self._message.priority > Priority.URGENT:
+            self._server.serve_urgent()
+            self._server.raise_if_cancelled(self._message.number)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Tell the caller."""
-        self._child.tell(self._do.number, Progress(stage, done, total))
+        self._server.send_progress(self._message.number, CallProgress(stage, done, total))

@@ -8,14 +8,14 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from indexd.worker.calls import AnyCall, Priority, Progress
+from indexd.worker.calls import AnyCall, CallProgress, Priority
 
 log = logging.getLogger(__name__)
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[CallProgress], None]
 
 
-class Call:
+class CallHandle:
     """A call in hand: its result will come, or the error for which there is none.
 
     `future` never raises CancelledError: a cancelled call ends with errors.CallCancelled like any other error.
@@ -67,7 +67,7 @@ class LaneStatus:
     models: Mapping[str, float] = field(default_factory=dict)
 
 
-class Submits(Protocol):
+class WorkerBackend(Protocol):
     """Whoever takes calls: the real Workers, the FakeWorkers, one day other machines."""
 
     def submit(
@@ -77,7 +77,7 @@ class Submits(Protocol):
         priority: Priority = Priority.JOB,
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
-    ) -> Call:
+    ) -> CallHandle:
         """Take a call. `timeout_seconds` is the longest silence (no begin, no progress) before its worker is ended."""
         ...
 

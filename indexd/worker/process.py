@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 from indexd.reproducibility import set_reproducible_environment
 from indexd.worker.calls import WorkerSettings
-from indexd.worker.table import CPU, DECODE, WITHOUT_TORCH
-from indexd.worker.wire import Logged
+from indexd.worker.table import CPU, DECODE, TORCH_FREE_LANES
+from indexd.worker.wire import LogMessage
 
-OFFLINE = {
+OFFLINE_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
@@ -33,14 +33,14 @@ OFFLINE = {
 }
 """Set before any of the libraries is imported: they read them once. Nothing here ever fetches."""
 
-LIBRARY_FOLDERS = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+LIBRARY_FOLDER_VARIABLES = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PR_SET_PDEATHSIG = 1
 
 
 def prepare_process(lane: str, settings: WorkerSettings) -> None:
     """Make this process a worker of `lane`."""
-    _end_with_parent()
+    _exit_with_parent()
     # The daemon decides when a worker ends: Ctrl-C and a service manager's SIGTERM reach the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -48,44 +48,44 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
     with contextlib.suppress(OSError):
         os.dup2(2, 1)
     sys.stdout = sys.stderr
-    os.environ.update(OFFLINE)
+    os.environ.update(OFFLINE_ENVIRONMENT)
     set_reproducible_environment()
     # ultralytics and matplotlib, which it imports, would write their settings into the user's home.
-    for name in LIBRARY_FOLDERS:
+    for name in LIBRARY_FOLDER_VARIABLES:
         os.environ[name] = os.path.join(settings.cache_folder, "libraries")
     threads = 1 if lane == DECODE else settings.threads
     if threads:
-        os.environ.update(dict.fromkeys(_THREADS, str(threads)))
-    if lane not in WITHOUT_TORCH:
-        _keep_tqdm_from_semaphores()
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    if lane not in TORCH_FREE_LANES:
+        _use_thread_lock_in_tqdm()
     if lane == CPU:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no context on the card: that alone would hold 0.5 GB of it
 
 
-def report_to(send: Callable[[Logged], None], level: str) -> None:
+def forward_logs(send: Callable[[LogMessage], None], level: str) -> None:
     """Send what this process logs to the daemon's log, ours from `level` on, the libraries' from WARNING on."""
     root = logging.getLogger()
-    root.handlers = [_Reporter(send)]
+    root.handlers = [_PipeLogHandler(send)]
     root.setLevel(logging.WARNING)
     logging.getLogger("indexd").setLevel(level)
     logging.captureWarnings(False)
 
 
-class _Reporter(logging.Handler):
-    def __init__(self, send: Callable[[Logged], None]) -> None:
+class _PipeLogHandler(logging.Handler):
+    def __init__(self, send: Callable[[LogMessage], None]) -> None:
         super().__init__()
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._send(Logged(record.levelno, record.name, self.format(record)))
+        self._send(LogMessage(record.levelno, record.name, self.format(record)))
 
 
-def _keep_tqdm_from_semaphores() -> None:
+def _use_thread_lock_in_tqdm() -> None:
     """tqdm's lock is shared between processes by default, and the daemon would report it as leaked when this one is killed."""
     importlib.import_module("tqdm").tqdm.set_lock(threading.RLock())
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """On Linux the kernel ends this process with its parent, even while native code keeps every other thread waiting.
 
     Elsewhere, and where this fails, the end of the pipe does it.

@@ -29,7 +29,7 @@ class Pool(Protocol):
         """
         ...
 
-    def with_room(self, work: Callable[[], T]) -> T:
+    def run_with_eviction(self, work: Callable[[], T]) -> T:
         """The result of `work()`; when the device runs out of memory idle models are evicted and it runs once more.
 
         Raises errors.OutOfMemory when that was not enough. `work` must be harmless to run twice.
@@ -37,7 +37,7 @@ class Pool(Protocol):
         ...
 
 
-class Session(Protocol):
+class CallSession(Protocol):
     """One call in hand."""
 
     @property
@@ -54,7 +54,7 @@ class Session(Protocol):
         """The settings of a role, its `device` already the one of this worker. Raises errors.ModelOff."""
         ...
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         """Serve what is urgent, then return. Raises errors.CallCancelled when this call was cancelled."""
         ...
 
@@ -63,5 +63,5 @@ class Session(Protocol):
         ...
 
 
-class RenderSession(Session, Protocol):
+class RenderSession(CallSession, Protocol):
     """The session of a Render: the same as any other's; `spec("sdxl")` gives device, dtype and keep-alive."""

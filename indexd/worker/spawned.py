@@ -12,7 +12,7 @@ from indexd.worker import child
 from indexd.worker.calls import WorkerSettings
 
 
-class Spawned:
+class ChildProcess:
     """A new process that serves the calls of `lane`; `connection` is what it says.
 
     Sending has a thread of its own: a child that hangs does not read, and its time limit must still be kept.
@@ -56,7 +56,7 @@ class Spawned:
         """End the process now; from any thread."""
         self._process.kill()
 
-    def bury(self) -> int | None:
+    def kill_and_wait(self) -> int | None:
         """End the process and close what belongs to it; its exit code."""
         self._process.kill()
         self._process.join()

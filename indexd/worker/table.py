@@ -17,32 +17,32 @@ from indexd.worker.calls import (
     FACES,
     AnyCall,
     ClusterFaces,
-    ComparePictures,
-    Drill,
+    CompareImages,
     EmbedImages,
     EmbedText,
     FindFaces,
-    MakeMap,
+    MakeControlMap,
     MakeThumbnails,
     Render,
+    SelfTest,
     VerifyModel,
     WorkerSettings,
 )
 from indexd.worker.session import RenderSession
-from indexd_schemas.control import TYPES
+from indexd_schemas.control import CONTROL_TYPES
 
-CARD = "card"
+GPU = "card"
 CPU = "cpu"
 DECODE = "decode"
 CLUSTER = "cluster"
-WITHOUT_TORCH = (DECODE, CLUSTER)
+TORCH_FREE_LANES = (DECODE, CLUSTER)
 
 
 def lane_of_device(device: str) -> str:
     """The lane of a device: one process per device. `auto` is the card's, which may turn out to have none."""
     if device == "cpu":
         return CPU
-    return CARD if device in ("", "auto", "cuda", "cuda:0") else device
+    return GPU if device in ("", "auto", "cuda", "cuda:0") else device
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,58 +53,58 @@ class Route:
     """
 
     lane: Callable[[Any, WorkerSettings], str]
-    server: str
+    function: str
     takes_session: bool = True
 
 
-def _by_text_device(call: EmbedText, settings: WorkerSettings) -> str:
+def _lane_by_text_device(call: EmbedText, settings: WorkerSettings) -> str:
     spec = settings.models.get(call.role)
     if spec is None:
-        return CARD
+        return GPU
     return lane_of_device(spec.query_device if call.as_query and spec.query_device else spec.device)
 
 
-def _by_device(call: EmbedImages | VerifyModel, settings: WorkerSettings) -> str:
+def _lane_by_device(call: EmbedImages | VerifyModel, settings: WorkerSettings) -> str:
     return lane_of_role(call.role, settings)
 
 
 def lane_of_role(role: str, settings: WorkerSettings) -> str:
     """The lane of the model of a role; faces are found where clip_h is, which embeds them."""
     spec = settings.models.get(CLIP_H if role == FACES else role)
-    return CARD if spec is None else lane_of_device(spec.device)
+    return GPU if spec is None else lane_of_device(spec.device)
 
 
-def _by_generator(_call: Render, settings: WorkerSettings) -> str:
+def _lane_of_generator(_call: Render, settings: WorkerSettings) -> str:
     return lane_of_role("sdxl", settings)
 
 
-def _by_maker(call: MakeMap, settings: WorkerSettings) -> str:
+def _lane_by_map_type(call: MakeControlMap, settings: WorkerSettings) -> str:
     """What OpenCV makes alone need not wait behind a render."""
-    made_by_model = call.type in TYPES and TYPES[call.type].maker not in ("", "opencv", None)
+    made_by_model = call.type in CONTROL_TYPES and CONTROL_TYPES[call.type].preprocessor not in ("", "opencv", None)
     return lane_of_role("sdxl", settings) if made_by_model else DECODE
 
 
 ROUTES: Mapping[type, Route] = MappingProxyType(
     {
-        EmbedText: Route(_by_text_device, "indexd.models.embed:embed_text"),
-        EmbedImages: Route(_by_device, "indexd.models.embed:embed_images"),
+        EmbedText: Route(_lane_by_text_device, "indexd.models.embed:embed_text"),
+        EmbedImages: Route(_lane_by_device, "indexd.models.embed:embed_images"),
         FindFaces: Route(lambda _call, settings: lane_of_role(FACES, settings), "indexd.models.faces:find_faces"),
-        VerifyModel: Route(_by_device, "indexd.models.verify:verify_model"),
-        Render: Route(_by_generator, "indexd.generate.render:render"),
-        MakeMap: Route(_by_maker, "indexd.control.maps:make_map"),
+        VerifyModel: Route(_lane_by_device, "indexd.models.verify:verify_model"),
+        Render: Route(_lane_of_generator, "indexd.generate.render:render"),
+        MakeControlMap: Route(_lane_by_map_type, "indexd.control.maps:make_map"),
         MakeThumbnails: Route(
             lambda _call, _settings: DECODE, "indexd.images.decode:make_thumbnails", takes_session=False
         ),
-        ComparePictures: Route(
-            lambda _call, _settings: DECODE, "indexd.images.likeness:compare_pictures", takes_session=False
+        CompareImages: Route(
+            lambda _call, _settings: DECODE, "indexd.images.likeness:compare_images", takes_session=False
         ),
         ClusterFaces: Route(lambda _call, _settings: CLUSTER, "indexd.characters.serve:cluster_faces"),
-        Drill: Route(lambda call, _settings: call.lane, "indexd.worker.drill:drill"),
+        SelfTest: Route(lambda call, _settings: call.lane, "indexd.worker.drill:run_self_test"),
     }
 )
 
 
-def lane_of(call: AnyCall, settings: WorkerSettings) -> str:
+def lane_of_call(call: AnyCall, settings: WorkerSettings) -> str:
     """The lane on which `call` is served."""
     return ROUTES[type(call)].lane(call, settings)
 
@@ -112,6 +112,6 @@ def lane_of(call: AnyCall, settings: WorkerSettings) -> str:
 def serve(call: AnyCall, session: RenderSession) -> Any:
     """Serve `call` here; the first call of a kind imports its module. Called in a worker's child only."""
     route = ROUTES[type(call)]
-    module, _, name = route.server.partition(":")
+    module, _, name = route.function.partition(":")
     function = cast("Callable[..., Any]", getattr(importlib.import_module(module), name))
     return function(call, session) if route.takes_session else function(call)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from indexd.errors import CallCancelled, IndexdError, OutOfMemory, is_shortage
-from indexd.worker.calls import AnyCall, Progress
+from indexd.errors import CallCancelled, IndexdError, OutOfMemory, is_resource_shortage
+from indexd.worker.calls import AnyCall, CallProgress
 
 
 class WorkerBug(Exception):
@@ -18,7 +18,7 @@ class WorkerBug(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Do:
+class RunCall:
     """To the child: serve this call. Lower `priority` first, then lower `number`."""
 
     number: int
@@ -27,34 +27,34 @@ class Do:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class CancelCall:
     """To the child: the call is not wanted any more."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopWorker:
     """To the child: finish what is in hand, begin nothing, leave."""
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class CallStarted:
     """From the child: the call is in hand. A call that was not begun can be handed out again without harm."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ProgressMessage:
     """From the child: how far a call has come."""
 
     number: int
-    progress: Progress
+    progress: CallProgress
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class CallFinished:
     """From the child: the result of a call."""
 
     number: int
@@ -62,7 +62,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class CallFailed:
     """From the child: why a call has no result."""
 
     number: int
@@ -70,19 +70,19 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Residents:
+class ResidentRoles:
     """From the child: the roles whose models are loaded, with the seconds since their last use."""
 
     models: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class WorkerExiting:
     """From the child, before it goes of itself: nothing that comes after this is begun."""
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogMessage:
     """From the child: one line for the daemon's log."""
 
     level: int
@@ -90,18 +90,18 @@ class Logged:
     text: str
 
 
-ToChild = Do | Cancel | Stop
-FromChild = Begun | Told | Finished | Failed | Residents | Leaving | Logged
+ToChild = RunCall | CancelCall | StopWorker
+FromChild = CallStarted | ProgressMessage | CallFinished | CallFailed | ResidentRoles | WorkerExiting | LogMessage
 
 
-def portable(error: BaseException) -> Exception:
+def picklable_error(error: BaseException) -> Exception:
     """`error` as it can cross: ours and the system's as they are, out of memory as OutOfMemory, a defect as WorkerBug.
 
     What came of the system having no handle or process to give is that, whatever it was called on its way up: no picture,
     model or job is to blame. A library's own kind of OSError becomes a plain one: the daemon would have to import that
     library to read it.
     """
-    short = _shortage_behind(error)
+    short = _root_shortage(error)
     if short is not None:
         told = str(error).splitlines()
         text = told[0] if told and error is not short else short.strerror or "nothing left"
@@ -122,11 +122,11 @@ def portable(error: BaseException) -> Exception:
     return WorkerBug("".join(traceback.format_exception(error)).rstrip())
 
 
-def _shortage_behind(error: BaseException) -> OSError | None:
+def _root_shortage(error: BaseException) -> OSError | None:
     """The OSError of that kind which led to `error`, or which it is."""
     seen: list[BaseException] = []
     while error not in seen:
-        if isinstance(error, OSError) and is_shortage(error):
+        if isinstance(error, OSError) and is_resource_shortage(error):
             return error
         seen.append(error)
         error = error.__cause__ or (error if error.__suppress_context__ else error.__context__) or error

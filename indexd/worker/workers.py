@@ -9,14 +9,14 @@ import weakref
 
 from indexd.errors import CallCancelled
 from indexd.worker.calls import AnyCall, Priority, WorkerSettings
-from indexd.worker.handle import Call, LaneStatus, OnProgress
-from indexd.worker.lane import Lane, OnEvent
-from indexd.worker.table import CARD, CLUSTER, CPU, DECODE, lane_of
+from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
+from indexd.worker.lane import Lane, OnWorkerEvent
+from indexd.worker.table import CLUSTER, CPU, DECODE, GPU, lane_of_call
 
-_ORDER = (CARD, CPU, DECODE, CLUSTER)
+_LANE_ORDER = (GPU, CPU, DECODE, CLUSTER)
 
 
-def _ignore(_kind: str, _text: str) -> None:
+def _ignore_event(_kind: str, _text: str) -> None:
     """The listener of those who want to hear nothing."""
 
 
@@ -26,14 +26,14 @@ class Workers:
     `on_event(kind, text)` hears of every death ("worker_died"); it is called from the lane's thread and must be quick.
     """
 
-    def __init__(self, settings: WorkerSettings, on_event: OnEvent = _ignore) -> None:
+    def __init__(self, settings: WorkerSettings, on_event: OnWorkerEvent = _ignore_event) -> None:
         self._settings = settings
         self._on_event = on_event
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._stopped = False
         # multiprocessing's own exit hook would wait for children that ignore SIGTERM; this one runs before it.
-        atexit.register(_kill_left, weakref.ref(self))
+        atexit.register(_kill_remaining, weakref.ref(self))
 
     def submit(
         self,
@@ -42,16 +42,16 @@ class Workers:
         priority: Priority = Priority.JOB,
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
-    ) -> Call:
+    ) -> CallHandle:
         """Take a call; never blocks. `timeout_seconds` is the longest silence before the call's worker is ended.
 
         The result may fail with errors of the call itself (ModelOff, OutOfMemory, RenderFailed, …), with WorkerDied
         (CallTimedOut), or with CallCancelled, also when the program is stopping.
         """
-        name = lane_of(call, self._settings)
+        name = lane_of_call(call, self._settings)
         with self._lock:
             if self._stopped:
-                handle = Call(call)
+                handle = CallHandle(call)
                 handle.fail(CallCancelled("indexd is stopping and takes no more calls"))
                 return handle
             lane = self._lanes.get(name)
@@ -63,7 +63,7 @@ class Workers:
         """Every lane that was ever used, the card first."""
         with self._lock:
             lanes = list(self._lanes.items())
-        lanes.sort(key=lambda lane: (_ORDER.index(lane[0]) if lane[0] in _ORDER else 0, lane[0]))
+        lanes.sort(key=lambda lane: (_LANE_ORDER.index(lane[0]) if lane[0] in _LANE_ORDER else 0, lane[0]))
         return [lane.status() for _, lane in lanes]
 
     def stop(self, deadline: float) -> None:
@@ -85,7 +85,7 @@ class Workers:
             lane.kill()
 
 
-def _kill_left(reference: weakref.ref[Workers]) -> None:
+def _kill_remaining(reference: weakref.ref[Workers]) -> None:
     workers = reference()
     if workers is not None:
         workers.kill()

@@ -7,19 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from indexd_schemas.contract import Contract
-from indexd_schemas.output import Output
-from indexd_schemas.question import FilterText, Request, TargetText
+from indexd_schemas.output import OutputDocument
+from indexd_schemas.question import ApiRequest, FilterText, TargetText
 
-CharacterText = Annotated[str, Field(min_length=1, max_length=200)]
+CharacterSelector = Annotated[str, Field(min_length=1, max_length=200)]
 CorrectionKind = Literal[
     "new", "name", "merge", "split", "confirm", "reject", "hide", "show", "threshold", "apart", "undo"
 ]
 SampleStrategy = Literal["random", "diverse", "best", "typical"]
-MOST_NAME_CHARACTERS = 100
-MOST_FACES = 100_000
+MAX_NAME_CHARACTERS = 100
+MAX_FACES = 100_000
 
 
-class FaceReference(Request):
+class FaceReference(ApiRequest):
     """A face: by the id of its region, or by its picture. `number` counts the picture's faces from 1, the largest first;
     without it the picture must have one that fits."""
 
@@ -28,21 +28,21 @@ class FaceReference(Request):
     number: int | None = Field(None, ge=1)
 
 
-class CharactersQuestion(Request):
+class CharacterListRequest(ApiRequest):
     """Which characters: those that are `hidden` too?"""
 
     hidden: bool = False
 
 
-class CharacterQuestion(Request):
+class CharacterRequest(ApiRequest):
     """One character (name or id), with at most so many of its faces, chosen by `strategy`."""
 
-    character: CharacterText
-    limit: int = Field(24, ge=0, le=MOST_FACES)
+    character: CharacterSelector
+    limit: int = Field(24, ge=0, le=MAX_FACES)
     strategy: SampleStrategy = "typical"
 
 
-class Correction(Request):
+class CorrectionRequest(ApiRequest):
     """What a person puts right. Which fields count follows from `kind`:
 
     new: `name` and its `faces`. name: `character`, `name` ("" takes it away). merge: `character` gets the faces of `others`. split: `character`, by
@@ -51,27 +51,27 @@ class Correction(Request):
     """
 
     kind: CorrectionKind
-    character: CharacterText | None = None
-    others: tuple[CharacterText, ...] = Field((), max_length=1000)
-    faces: tuple[FaceReference, ...] = Field((), max_length=MOST_FACES)
-    name: str | None = Field(None, max_length=MOST_NAME_CHARACTERS)
+    character: CharacterSelector | None = None
+    others: tuple[CharacterSelector, ...] = Field((), max_length=1000)
+    faces: tuple[FaceReference, ...] = Field((), max_length=MAX_FACES)
+    name: str | None = Field(None, max_length=MAX_NAME_CHARACTERS)
     at: float | None = Field(None, ge=0.0, le=1.0)
     number: int | None = Field(None, ge=1)
 
 
-class ClusterRequest(Request):
+class ClusterRequest(ApiRequest):
     """Begin a clustering, look how it stands, or cancel it."""
 
     action: Literal["start", "look", "cancel"] = "start"
 
 
-class SampleQuestion(Request):
+class SampleRequest(ApiRequest):
     """A few pictures for many: of a character, or of those that meet all filters (by how they look)."""
 
-    character: CharacterText | None = None
+    character: CharacterSelector | None = None
     filters: tuple[FilterText, ...] = Field((), max_length=256)
     strategy: SampleStrategy = "diverse"
-    count: int = Field(20, ge=1, le=MOST_FACES)
+    count: int = Field(20, ge=1, le=MAX_FACES)
     seed: int = Field(0, ge=0)
 
 
@@ -102,7 +102,7 @@ class CharacterFace(Contract):
     source: Literal["cluster", "assigned", "confirmed"]
 
 
-class CharacterList(Output):
+class CharacterList(OutputDocument):
     """What `indexd characters list --json` prints; `unassigned` counts the faces that are nobody's."""
 
     characters: list[Character]
@@ -110,14 +110,14 @@ class CharacterList(Output):
     unassigned: int
 
 
-class ShownCharacter(Output):
+class ShownCharacter(OutputDocument):
     """What `indexd characters show --json` prints."""
 
     character: Character
     faces: list[CharacterFace]
 
 
-class Corrected(Output):
+class CorrectionResult(OutputDocument):
     """What a correction did: its number in the log, in words, and the characters that it made."""
 
     number: int
@@ -135,7 +135,7 @@ class LoggedCorrection(Contract):
     undone_at: float | None
 
 
-class CorrectionLog(Output):
+class CorrectionLog(OutputDocument):
     """What `indexd characters undo --list --json` prints, the newest first."""
 
     corrections: list[LoggedCorrection]
@@ -157,14 +157,14 @@ class SuggestedMerge(Contract):
     likeness: float
 
 
-class Suggestions(Output):
+class Suggestions(OutputDocument):
     """What `indexd characters suggest --json` prints."""
 
     splits: list[SuggestedSplit]
     merges: list[SuggestedMerge]
 
 
-class ClusteringState(Output):
+class ClusteringState(OutputDocument):
     """How the latest clustering stands."""
 
     state: Literal["never", "running", "done", "cancelled", "failed"]
@@ -180,7 +180,7 @@ class ClusteringState(Output):
     problem: str = ""
 
 
-class SampledPicture(Contract):
+class SampledImage(Contract):
     """A picture of a sample, with the face for which it was chosen (of a character)."""
 
     image_id: int
@@ -189,8 +189,8 @@ class SampledPicture(Contract):
     region: int | None = None
 
 
-class Sample(Output):
+class SampleResult(OutputDocument):
     """What `indexd sample --json` prints, in the order in which the pictures were chosen; `among` is how many there were."""
 
-    pictures: list[SampledPicture]
+    pictures: list[SampledImage]
     among: int

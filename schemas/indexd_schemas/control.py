@@ -22,12 +22,12 @@ class ControlType:
     name: str
     union_index: int | None
     words: tuple[str, ...]
-    maker: str | None
+    preprocessor: str | None
     aliases: tuple[str, ...] = ()
 
 
 # Places: the table of the control types in the model card of ControlNet++ (union) for SDXL; 6 and 7 are its promax version's.
-TYPES: Mapping[str, ControlType] = MappingProxyType(
+CONTROL_TYPES: Mapping[str, ControlType] = MappingProxyType(
     {
         one.name: one
         for one in (
@@ -49,27 +49,27 @@ TYPES: Mapping[str, ControlType] = MappingProxyType(
 )
 
 
-class UnknownControl(ValueError):
+class UnknownControlType(ValueError):
     """No kind of control has this name; the text offers the nearest."""
 
 
-def control_type(name: str) -> ControlType:
+def find_control_type(name: str) -> ControlType:
     """The kind called `name`, also by its names elsewhere. Raises UnknownControl."""
-    known = {alias: one for one in TYPES.values() for alias in (one.name, *one.aliases)}
+    known = {alias: one for one in CONTROL_TYPES.values() for alias in (one.name, *one.aliases)}
     folded = name.strip().casefold().replace("-", "_").replace(" ", "_")
     if folded in known:
         return known[folded]
     near = list(dict.fromkeys(known[word].name for word in difflib.get_close_matches(folded[:100], known, n=3)))
-    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(TYPES)}"
-    raise UnknownControl(f"there is no control type {name[:60]!r}; {hint}")
+    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(CONTROL_TYPES)}"
+    raise UnknownControlType(f"there is no control type {name[:60]!r}; {hint}")
 
 
-def fits(model_name: str, wanted: ControlType) -> bool:
+def matches_type(model_name: str, wanted: ControlType) -> bool:
     """Whether the name of a ControlNet says that it is one for `wanted`: one of its words stands alone in it."""
     return not _words(model_name).isdisjoint(wanted.words)
 
 
-def says_union(model_name: str) -> bool:
+def is_union_name(model_name: str) -> bool:
     """Whether the name of a ControlNet says that it is one for many types."""
     return "union" in _words(model_name)
 

@@ -24,12 +24,12 @@ def parse_duration(text: str) -> float | None:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _checked(text: str) -> str:
+def _validate_duration(text: str) -> str:
     parse_duration(text)
     return text
 
 
-Duration = Annotated[str, AfterValidator(_checked)]
+Duration = Annotated[str, AfterValidator(_validate_duration)]
 
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
@@ -46,9 +46,9 @@ def parse_time_of_day(text: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _checked_time(text: str) -> str:
+def _validate_time(text: str) -> str:
     parse_time_of_day(text)
     return text
 
 
-TimeOfDay = Annotated[str, AfterValidator(_checked_time)]
+TimeOfDay = Annotated[str, AfterValidator(_validate_time)]

@@ -20,7 +20,7 @@ from pydantic.json_schema import models_json_schema
 
 from indexd_schemas import library, output
 from indexd_schemas.job import JOB_KINDS
-from indexd_schemas.marks import MarkRecord
+from indexd_schemas.marks import AnnotationRecord
 from indexd_schemas.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "json"
@@ -36,7 +36,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     _, printed = models_json_schema([(model, "serialization") for model in documents], title="JSON printed by indexd")
     return {
         "job.schema.json": {"title": "Job file of indexd", **job.json_schema()},
-        "marks.schema.json": MarkRecord.model_json_schema(),
+        "marks.schema.json": AnnotationRecord.model_json_schema(),
         "settings.schema.json": Settings.model_json_schema(),
         "output.schema.json": printed | {"anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in documents]},
     }
@@ -76,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if check and stale else 0
 
 
-def _documents() -> list[type[output.Output]]:
+def _documents() -> list[type[output.OutputDocument]]:
     values = (value for module in (output, library) for value in vars(module).values())
-    found = [value for value in values if isinstance(value, type) and issubclass(value, output.Output)]
-    return [model for model in found if model is not output.Output]
+    found = [value for value in values if isinstance(value, type) and issubclass(value, output.OutputDocument)]
+    return [model for model in found if model is not output.OutputDocument]
 
 
 if __name__ == "__main__":

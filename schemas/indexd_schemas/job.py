@@ -13,37 +13,37 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from indexd_schemas import lora_blocks
-from indexd_schemas.control import CANNY_HIGH, CANNY_LOW, TYPES, UnknownControl, control_type
+from indexd_schemas.control import CANNY_HIGH, CANNY_LOW, CONTROL_TYPES, UnknownControlType, find_control_type
 from indexd_schemas.job_part import JobPart, Size
 from indexd_schemas.masking import MaskedContent, MaskField
 from indexd_schemas.recipe import PromptSyntax
 from indexd_schemas.scoring import Keep, ScoreName
 from indexd_schemas.selection import Input
-from indexd_schemas.short_form import ListOrShorter
+from indexd_schemas.short_form import ListShorthand
 from indexd_schemas.stages import PROMPT_CHARACTERS, Refine, Stages, UpscaleOrName
 
 MAX_SEED = 2**64 - 1
-MAX_PICTURES = 100_000
+MAX_IMAGES = 100_000
 MAX_SIDE_PX = 16_384
 PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
 
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
 
 
-def _blocks(value: Any) -> Any:
+def _parse_blocks(value: Any) -> Any:
     numbers = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(numbers, list) or any(
         isinstance(one, bool) or not isinstance(one, int | float) for one in numbers
     ):
         raise ValueError("must be `block: number` pairs such as {in: 0.5, out4-8: 0}, or a list of 12 or 20 numbers")
-    blocks = value if isinstance(value, dict) else lora_blocks.of_list(numbers)
-    lora_blocks.factors(blocks)
+    blocks = value if isinstance(value, dict) else lora_blocks.blocks_from_list(numbers)
+    lora_blocks.block_factors(blocks)
     return blocks
 
 
-Blocks = Annotated[
+LoraBlocks = Annotated[
     dict[str, float],
-    BeforeValidator(_blocks),
+    BeforeValidator(_parse_blocks),
     WithJsonSchema(
         {
             "anyOf": [
@@ -55,7 +55,7 @@ Blocks = Annotated[
 ]
 
 
-class LoraUse(JobPart):
+class JobLora(JobPart):
     """A LoRA by its name in the LoRA folders; a bare name means weight 1, or the registry's."""
 
     name: str = Field(min_length=1, max_length=400, description="Name of the LoRA file.", examples=["detail-tweaker"])
@@ -63,7 +63,7 @@ class LoraUse(JobPart):
     text_weight: float | None = Field(
         None, ge=-10, le=10, description="Weight for the text encoders; left out = the same as weight.", examples=[0.5]
     )
-    blocks: Blocks | None = Field(
+    blocks: LoraBlocks | None = Field(
         None,
         description="Factors by block of the model: base, in0 to in8, mid, out0 to out8, other; or a list (docs/loras.md).",
         examples=[{"in": 0.5, "out4-8": 0}],
@@ -75,24 +75,24 @@ class LoraUse(JobPart):
         return {"name": value} if isinstance(value, str) else value
 
 
-def _control_type(value: Any) -> Any:
+def _parse_control_type(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return control_type(value).name
-    except UnknownControl as error:
+        return find_control_type(value).name
+    except UnknownControlType as error:
         raise ValueError(str(error)) from None
 
 
-TypeOfControl = Annotated[
-    str, BeforeValidator(_control_type), WithJsonSchema({"type": "string", "examples": list(TYPES)})
+ControlTypeName = Annotated[
+    str, BeforeValidator(_parse_control_type), WithJsonSchema({"type": "string", "examples": list(CONTROL_TYPES)})
 ]
 
 
-class ControlOf(JobPart):
+class JobControlNet(JobPart):
     """One ControlNet and the picture that it goes by; a bare text means the type."""
 
-    type: TypeOfControl = Field(
+    type: ControlTypeName = Field(
         description="What the picture says: canny, depth, pose, lineart, softedge, scribble, tile, … (docs/control.md).",
         examples=["canny"],
     )
@@ -125,7 +125,7 @@ class ControlOf(JobPart):
         return {"type": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _ordered(self) -> ControlOf:
+    def _ordered(self) -> JobControlNet:
         if self.start > self.end:
             raise ValueError(f"start must not lie after end ({self.start:g} and {self.end:g})")
         if self.low > self.high:
@@ -133,7 +133,7 @@ class ControlOf(JobPart):
         return self
 
 
-class ReferenceOf(JobPart):
+class JobReference(JobPart):
     """A picture that an IP-Adapter goes by; a bare text means the picture."""
 
     image: str | None = Field(
@@ -158,7 +158,7 @@ class ReferenceOf(JobPart):
         return {"image": value} if isinstance(value, str) else value
 
 
-class VariationOf(JobPart):
+class JobVariation(JobPart):
     """A second noise mixed into the first, as A1111's variation seed."""
 
     seed: int | None = Field(
@@ -173,7 +173,7 @@ class VariationOf(JobPart):
     )
 
 
-class Output(JobPart):
+class JobOutput(JobPart):
     """Where the pictures go; a bare text means the folder."""
 
     folder: str = Field(
@@ -195,7 +195,7 @@ class Output(JobPart):
         return {"folder": value} if isinstance(value, str) else value
 
 
-def _seeds(value: Any) -> Any:
+def _parse_seeds(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     match = _RANGE.fullmatch(value)
@@ -204,12 +204,12 @@ def _seeds(value: Any) -> Any:
     first, last = (int(number) for number in match.groups())
     if last < first:
         raise ValueError(f"the range {value!r} runs backwards; write {last}..{first}")
-    if last - first >= MAX_PICTURES:
-        raise ValueError(f"the range has {last - first + 1} seeds; at most {MAX_PICTURES} are possible")
+    if last - first >= MAX_IMAGES:
+        raise ValueError(f"the range has {last - first + 1} seeds; at most {MAX_IMAGES} are possible")
     return list(range(first, last + 1))
 
 
-def _priority(value: Any) -> Any:
+def _parse_priority(value: Any) -> Any:
     if isinstance(value, str):
         if value not in PRIORITIES:
             raise ValueError("must be low, normal, high or a whole number from -100 to 100")
@@ -220,7 +220,7 @@ def _priority(value: Any) -> Any:
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[
     list[Seed],
-    BeforeValidator(_seeds),
+    BeforeValidator(_parse_seeds),
     WithJsonSchema(
         {
             "anyOf": [
@@ -232,17 +232,17 @@ Seeds = Annotated[
 ]
 PriorityNumber = Annotated[
     int,
-    BeforeValidator(_priority),
+    BeforeValidator(_parse_priority),
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "minimum": -100, "maximum": 100}, {"enum": sorted(PRIORITIES)}], "default": 0}
     ),
 ]
-Loras = Annotated[list[LoraUse], ListOrShorter(LoraUse, {"type": "string"}, most=50)]
-Controls = Annotated[list[ControlOf], ListOrShorter(ControlOf, {"type": "string"}, most=10)]
-References = Annotated[list[ReferenceOf], ListOrShorter(ReferenceOf, {"type": "string"}, most=10)]
+JobLoras = Annotated[list[JobLora], ListShorthand(JobLora, {"type": "string"}, max_items=50)]
+JobControlNets = Annotated[list[JobControlNet], ListShorthand(JobControlNet, {"type": "string"}, max_items=10)]
+JobReferences = Annotated[list[JobReference], ListShorthand(JobReference, {"type": "string"}, max_items=10)]
 
 
-class Wishes(JobPart):
+class RenderOptions(JobPart):
     """What every kind of job says of the picture, of how it is sampled and where it goes."""
 
     kind: str = Field(description="What is to be made.", examples=["txt2img"])
@@ -269,13 +269,13 @@ class Wishes(JobPart):
     seeds: Seeds | None = Field(
         None, description="One picture for each of these seeds: a list or a range.", examples=["100..119", [1, 5, 9]]
     )
-    variation: VariationOf | None = Field(
+    variation: JobVariation | None = Field(
         None,
         description="Variations of one picture: the seed stays, and a second noise is mixed in.",
         examples=[{"seed": 99, "strength": 0.2}],
     )
     count: int | None = Field(
-        None, ge=1, le=MAX_PICTURES, description="How many pictures; left out = one, or one a seed.", examples=[4]
+        None, ge=1, le=MAX_IMAGES, description="How many pictures; left out = one, or one a seed.", examples=[4]
     )
     width: int | None = Field(
         None, ge=64, le=MAX_SIDE_PX, multiple_of=8, description="Width in pixels.", examples=[832]
@@ -324,7 +324,7 @@ class Wishes(JobPart):
         description="VAE by its name in the VAE folders; left out = the checkpoint's own.",
         examples=["sdxl_vae"],
     )
-    loras: Loras = Field(
+    loras: JobLoras = Field(
         default_factory=list,
         max_length=50,
         description="LoRAs: names, or name with weight and text_weight.",
@@ -341,13 +341,13 @@ class Wishes(JobPart):
         description="Themes of the picture; a LoRA that the registry says not to fit them is refused.",
         examples=[["noir"]],
     )
-    control: Controls = Field(
+    control: JobControlNets = Field(
         default_factory=list,
         max_length=10,
         description="ControlNets, each with the picture that it goes by; several work together.",
         examples=[[{"type": "canny", "image": "house.png", "strength": 0.8}]],
     )
-    reference: References = Field(
+    reference: JobReferences = Field(
         default_factory=list,
         max_length=10,
         description="Pictures whose look is taken up by an IP-Adapter, with weights.",
@@ -364,8 +364,8 @@ class Wishes(JobPart):
         description="Which pictures stay by their scores; the others go to `rejected/` beside them, never away.",
         examples=[{"top": "10%"}],
     )
-    output: Output = Field(
-        default_factory=Output,
+    output: JobOutput = Field(
+        default_factory=JobOutput,
         description="Where the pictures go and how they are named.",
         examples=[{"folder": "june"}],
     )
@@ -374,7 +374,7 @@ class Wishes(JobPart):
     )
 
 
-class Job(Stages, Wishes):
+class Job(Stages, RenderOptions):
     """What every kind of job understands."""
 
 
@@ -449,7 +449,7 @@ class RegenerateJob(Job):
     )
 
 
-class _ChangeJob(Job):
+class _FinishedImageJob(Job):
     """What the kinds that change finished pictures share: each keeps its size until a stage changes that."""
 
     prompt: str = Field(
@@ -464,7 +464,7 @@ class _ChangeJob(Job):
     )
 
 
-class UpscaleJob(_ChangeJob):
+class UpscaleJob(_FinishedImageJob):
     """Finished pictures enlarged by a model; the other stages work on them too where the job says so."""
 
     kind: Literal["upscale"] = Field(description="Finished pictures, enlarged.", examples=["upscale"])
@@ -473,7 +473,7 @@ class UpscaleJob(_ChangeJob):
     )
 
 
-class RefineJob(_ChangeJob):
+class RefineJob(_FinishedImageJob):
     """Finished pictures denoised once more in tiles; the other stages work on them too where the job says so."""
 
     kind: Literal["refine"] = Field(description="Finished pictures, refined in tiles.", examples=["refine"])

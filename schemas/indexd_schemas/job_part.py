@@ -18,7 +18,7 @@ class JobPart(Contract):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def _size(value: Any) -> Any:
+def _parse_size(value: Any) -> Any:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None or max(map(len, match.groups())) > 6:
         raise ValueError("must be width x height, such as 832x1216")
@@ -26,11 +26,11 @@ def _size(value: Any) -> Any:
 
 
 Size = Annotated[
-    str, BeforeValidator(_size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*[x×*]\s*\d+\s*$"})
+    str, BeforeValidator(_parse_size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*[x×*]\s*\d+\s*$"})
 ]
 
 
-def sides_of(size: str) -> tuple[int, int]:
+def parse_sides(size: str) -> tuple[int, int]:
     """Width and height of a read Size."""
     width, _, height = size.partition("x")
     return int(width), int(height)

@@ -7,17 +7,17 @@ from typing import Literal
 from pydantic import Field
 
 from indexd_schemas.contract import Contract
-from indexd_schemas.output import Output
-from indexd_schemas.question import FilterText, Request
+from indexd_schemas.output import OutputDocument
+from indexd_schemas.question import ApiRequest, FilterText
 
 DuplicateKind = Literal["same", "near", "similar"]
 StatsKey = Literal[
     "model", "lora", "sampler", "schedule", "generator", "month", "year", "size", "steps", "cfg", "rating", "tag"
 ]
-DEFAULT_THRESHOLD = 0.93
+DEFAULT_MIN_SIMILARITY = 0.93
 
 
-class DuplicatesQuestion(Request):
+class DuplicatesRequest(ApiRequest):
     """Which kinds of duplicates, among which pictures (filters), how many groups of each kind.
 
     `threshold` is the least cosine for `similar`.
@@ -26,7 +26,7 @@ class DuplicatesQuestion(Request):
     kinds: tuple[DuplicateKind, ...] = Field(("same", "near"), min_length=1, max_length=3)
     filters: tuple[FilterText, ...] = Field((), max_length=256)
     limit: int = Field(20, ge=1, le=1_000_000)
-    threshold: float = Field(DEFAULT_THRESHOLD, ge=0.5, le=1.0)
+    threshold: float = Field(DEFAULT_MIN_SIMILARITY, ge=0.5, le=1.0)
 
 
 class DuplicateMember(Contract):
@@ -64,7 +64,7 @@ class DuplicateKindCount(Contract):
     members: int
 
 
-class Duplicates(Output):
+class DuplicatesReport(OutputDocument):
     """What `indexd duplicates --json` prints. `notes` say what could not be compared."""
 
     groups: list[DuplicateGroup]
@@ -73,7 +73,7 @@ class Duplicates(Output):
     notes: list[str] = Field(default_factory=list)
 
 
-class StatsQuestion(Request):
+class StatsRequest(ApiRequest):
     """What to count by, among which pictures; `rest` says whom pictures of five stars are compared with: the other rated
     ones, or all others."""
 
@@ -83,7 +83,7 @@ class StatsQuestion(Request):
     rest: Literal["rated", "all"] = "rated"
 
 
-class Counted(Contract):
+class StatisticsCount(Contract):
     """One value: how many pictures have it and which share of all that is; of those rated, the mean rating, plain and
     drawn towards the mean of all."""
 
@@ -102,7 +102,7 @@ class CountTable(Contract):
     key: StatsKey
     stated: int
     values: int
-    rows: list[Counted]
+    rows: list[StatisticsCount]
 
 
 class FiveStarRow(Contract):
@@ -120,7 +120,7 @@ class FiveStarRow(Contract):
     verdict: Literal["above", "below", "unclear"]
 
 
-class TermRow(Contract):
+class PromptTermRow(Contract):
     """A term of prompts: in how many five-star prompts and in how many others it stands; `log_odds` is how much more it
     belongs to the first, `z` the same in standard errors; below 1.96 a term is not listed."""
 
@@ -131,7 +131,7 @@ class TermRow(Contract):
     z: float
 
 
-class Statistics(Output):
+class StatisticsReport(OutputDocument):
     """What `indexd stats --json` prints."""
 
     pictures: int
@@ -142,7 +142,7 @@ class Statistics(Output):
     last_at: float | None = None
     tables: list[CountTable]
     five_stars: list[FiveStarRow]
-    terms_for: list[TermRow]
-    terms_against: list[TermRow]
+    terms_for: list[PromptTermRow]
+    terms_against: list[PromptTermRow]
     seconds: float
     notes: list[str] = Field(default_factory=list)

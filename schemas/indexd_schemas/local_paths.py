@@ -12,15 +12,15 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-_MARK = "a path on this machine"
+_PATH_MARKER = "a path on this machine"
 
-LocalPath = Annotated[str, _MARK]
+LocalPath = Annotated[str, _PATH_MARKER]
 """A file or a folder; `~` is understood. Empty means that none is named, where the field has a default."""
 
-Part = TypeVar("Part", bound=BaseModel)
+SettingsPart = TypeVar("SettingsPart", bound=BaseModel)
 
 
-def located(part: Part, folder: Path, problems: list[str], where: str = "") -> Part:
+def resolve_paths(part: SettingsPart, folder: Path, problems: list[str], where: str = "") -> SettingsPart:
     """The same settings with every LocalPath absolute; relative ones lie below `folder`.
 
     A sentence for every path that no system call would take is added to `problems`; `where` is put before the names.
@@ -30,26 +30,26 @@ def located(part: Part, folder: Path, problems: list[str], where: str = "") -> P
         value = getattr(part, name)
         named = f"{where}{name}"
         if isinstance(value, BaseModel):
-            changed[name] = located(value, folder, problems, f"{named}.")
-        elif _MARK in field.metadata:
-            changed[name] = _absolute(value, folder, problems, named) if value or field.is_required() else ""
+            changed[name] = resolve_paths(value, folder, problems, f"{named}.")
+        elif _PATH_MARKER in field.metadata:
+            changed[name] = _make_absolute(value, folder, problems, named) if value or field.is_required() else ""
         elif isinstance(value, tuple):
             changed[name] = tuple(
-                located(one, folder, problems, f"{named}.{number}.")
+                resolve_paths(one, folder, problems, f"{named}.{number}.")
                 if isinstance(one, BaseModel)
-                else _absolute(one, folder, problems, f"{named}.{number}")
-                if _of_paths(field)
+                else _make_absolute(one, folder, problems, f"{named}.{number}")
+                if _holds_paths(field)
                 else one
                 for number, one in enumerate(value)
             )
     return part.model_copy(update=changed)
 
 
-def _of_paths(field: FieldInfo) -> bool:
-    return any(_MARK in getattr(argument, "__metadata__", ()) for argument in get_args(field.annotation))
+def _holds_paths(field: FieldInfo) -> bool:
+    return any(_PATH_MARKER in getattr(argument, "__metadata__", ()) for argument in get_args(field.annotation))
 
 
-def _absolute(text: str, folder: Path, problems: list[str], named: str) -> str:
+def _make_absolute(text: str, folder: Path, problems: list[str], named: str) -> str:
     if "\0" in text:
         problems.append(f"{named}: a path cannot hold a NUL character")
     elif not text.strip():

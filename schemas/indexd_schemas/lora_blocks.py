@@ -20,7 +20,7 @@ UNET_BLOCKS = (
 )
 BLOCKS = (TEXT_BLOCK, *UNET_BLOCKS)
 MAX_FACTOR = 10.0
-LISTS: Mapping[int, tuple[str, ...]] = {
+LIST_LAYOUTS: Mapping[int, tuple[str, ...]] = {
     12: ("base", "in4", "in5", "in7", "in8", "mid", "out0", "out1", "out2", "out3", "out4", "out5"),
     20: tuple(block for block in BLOCKS if block != OUTER_BLOCK),
 }
@@ -29,7 +29,7 @@ _KEY = re.compile(r"(base|other|mid|in|out)(?:0*(\d{1,2})(?:\s*-\s*0*(\d{1,2}))?
 _FACTOR = re.compile(r"\s*[+-]?(?:\d{1,6}\.?\d{0,12}|\.\d{1,12})\s*")
 
 
-def factors(blocks: Mapping[str, float]) -> dict[str, float]:
+def block_factors(blocks: Mapping[str, float]) -> dict[str, float]:
     """The factor of every block; what is not named has 1, and the narrower key wins. Raises ValueError."""
     found = dict.fromkeys(BLOCKS, 1.0)
     spans = {key: _span(key) for key in blocks}
@@ -44,14 +44,14 @@ def factors(blocks: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def of_list(numbers: Sequence[float]) -> dict[str, float]:
+def blocks_from_list(numbers: Sequence[float]) -> dict[str, float]:
     """The factors of a list of 12 or 20 numbers, by block. Raises ValueError."""
-    if len(numbers) not in LISTS:
+    if len(numbers) not in LIST_LAYOUTS:
         raise ValueError(f"a list of block weights has 12 or 20 numbers (got {len(numbers)}); or name the blocks")
-    return {block: float(number) for block, number in zip(LISTS[len(numbers)], numbers, strict=True)}
+    return {block: float(number) for block, number in zip(LIST_LAYOUTS[len(numbers)], numbers, strict=True)}
 
 
-def of_text(text: str) -> dict[str, float]:
+def blocks_from_text(text: str) -> dict[str, float]:
     """What stands after `lbw=` in a tag: `in=0.5,out4-8=0`, or a list of numbers. Raises ValueError."""
     parts = [part.partition("=") for part in text.split(",")]
     numbers = [value if equals else key for key, equals, value in parts]
@@ -59,11 +59,11 @@ def of_text(text: str) -> dict[str, float]:
     if wrong is not None:
         raise ValueError(f"{wrong.strip()!r} is no number; write lbw=in=0.5,out4-8=0 or 12 or 20 numbers")
     if not any(equals for _, equals, _ in parts):
-        return of_list([float(number) for number in numbers])
+        return blocks_from_list([float(number) for number in numbers])
     found = {key.strip(): float(value) for key, equals, value in parts if equals}
     if len(found) != len(parts):
         raise ValueError("some of the block weights have no name, or one stands there twice")
-    factors(found)
+    block_factors(found)
     return found
 
 

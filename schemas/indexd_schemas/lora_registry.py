@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from indexd_schemas.contract import Contract
 
 LoraType = Literal["character", "style", "detail", "background"]
-Word = Annotated[str, Field(min_length=1, max_length=400)]
+RegistryText = Annotated[str, Field(min_length=1, max_length=400)]
 
 
 class RegisteredLora(Contract):
@@ -23,19 +23,19 @@ class RegisteredLora(Contract):
     weight: float | None = Field(
         None, ge=-10, le=10, description="Weight where a job states none; left out = 1.", examples=[0.7]
     )
-    triggers: list[Word] = Field(
+    triggers: list[RegistryText] = Field(
         default_factory=list,
         max_length=50,
         description="Trigger words: put before the prompt where it lacks them.",
         examples=[["ink style"]],
     )
-    themes: list[Word] = Field(
+    themes: list[RegistryText] = Field(
         default_factory=list,
         max_length=50,
         description="Themes it fits; a job with other themes is refused. Left out = all.",
         examples=[["noir", "portrait"]],
     )
-    excludes: list[Word] = Field(
+    excludes: list[RegistryText] = Field(
         default_factory=list, max_length=50, description="Themes it does not fit.", examples=[["anime"]]
     )
     stackable: bool = Field(True, description="Whether it goes together with other LoRAs.", examples=[False])

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from indexd_schemas.job_part import JobPart
-from indexd_schemas.short_form import TEXT, OrShorter
+from indexd_schemas.short_form import TEXT_SCHEMA, Shorthand
 
-Share = Annotated[float, Field(ge=0, le=1)]
+UnitFraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Mask(JobPart):
@@ -33,7 +33,7 @@ class Mask(JobPart):
         examples=["face"],
     )
     index: int = Field(1, ge=1, le=1000, description="Which of the regions: 1 is the largest.", examples=[2])
-    box: list[Share] | None = Field(
+    box: list[UnitFraction] | None = Field(
         None,
         min_length=4,
         max_length=4,
@@ -57,7 +57,7 @@ class Mask(JobPart):
         return {"file": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Mask:
+    def _one_method(self) -> Mask:
         given = [way for way in ("file", "region", "box") if getattr(self, way) is not None]
         if len(given) != 1:
             raise ValueError("must be one of `file`, `region` and `box`")
@@ -66,5 +66,5 @@ class Mask(JobPart):
         return self
 
 
-MaskField = Annotated[Mask, OrShorter(Mask, TEXT)]
+MaskField = Annotated[Mask, Shorthand(Mask, TEXT_SCHEMA)]
 MaskedContent = Literal["original", "noise", "fill"]

@@ -14,7 +14,7 @@ from indexd_schemas.contract import Contract
 SCHEMA_VERSION = 1
 
 
-class Output(Contract):
+class OutputDocument(Contract):
     """Base of everything that is printed as JSON."""
 
     model_config = ConfigDict(extra="forbid")
@@ -22,7 +22,7 @@ class Output(Contract):
     schema_version: Literal[1] = 1
 
 
-class Lora(Contract):
+class ImageLora(Contract):
     """A LoRA used for a picture."""
 
     name: str
@@ -40,7 +40,7 @@ class ImageFile(Contract):
     missing_since: float | None = None
 
 
-class PendingWork(Contract):
+class PendingTask(Contract):
     """Work that a picture still waits for."""
 
     stage: str
@@ -50,7 +50,7 @@ class PendingWork(Contract):
     waits_for: str | None = None
 
 
-class Image(Contract):
+class ImageSummary(Contract):
     """A picture as people see it."""
 
     id: int
@@ -73,7 +73,7 @@ class Image(Contract):
     denoise: float | None = None
     model: str | None = None
     model_hash: str | None = None
-    loras: list[Lora] = Field(default_factory=list)
+    loras: list[ImageLora] = Field(default_factory=list)
     scores: dict[str, float] = Field(default_factory=dict)
     rating: int | None = None
     tags: list[str] = Field(default_factory=list)
@@ -108,14 +108,14 @@ class ControlUnit(Contract):
     end: float | None = None
 
 
-class Embedding(Contract):
+class ImageEmbedding(Contract):
     """A textual inversion that the prompts name."""
 
     name: str
     hash: str | None = None
 
 
-class CharacterText(Contract):
+class PlacedCharacterPrompt(Contract):
     """A prompt for one character in the picture, and where it stands (shares, 0 to 1)."""
 
     text: str
@@ -124,7 +124,7 @@ class CharacterText(Contract):
     y: float | None = None
 
 
-class Resource(Contract):
+class ModelResource(Contract):
     """A model as a site of models knows it: Civitai's version number or `urn:air:…`."""
 
     address: str
@@ -134,7 +134,7 @@ class Resource(Contract):
     weight: float | None = None
 
 
-class Detailer(Contract):
+class DetailerPass(Contract):
     """What a detector found was made anew; texts are null where the picture's own were used."""
 
     model: str | None = None
@@ -143,7 +143,7 @@ class Detailer(Contract):
     denoise: float | None = None
 
 
-class Making(Contract):
+class GenerationDetails(Contract):
     """How a picture was made, beyond what lists show: `source` is where in the file it stands, `guidance` the distilled
     one (FLUX), `upscaler` what enlarged the finished picture."""
 
@@ -164,13 +164,13 @@ class Making(Contract):
     upscaler: str | None = None
     passes: list[SamplerRun] = Field(default_factory=list)
     controls: list[ControlUnit] = Field(default_factory=list)
-    embeddings: list[Embedding] = Field(default_factory=list)
-    characters: list[CharacterText] = Field(default_factory=list)
-    resources: list[Resource] = Field(default_factory=list)
-    detailers: list[Detailer] = Field(default_factory=list)
+    embeddings: list[ImageEmbedding] = Field(default_factory=list)
+    characters: list[PlacedCharacterPrompt] = Field(default_factory=list)
+    resources: list[ModelResource] = Field(default_factory=list)
+    detailers: list[DetailerPass] = Field(default_factory=list)
 
 
-class Region(Contract):
+class ImageRegion(Contract):
     """A face, or another thing that a detector found. The box is in shares, 0 to 1, of the upright picture; `size_px` is
     its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again. `character` says whose
     face it is, null = nobody's."""
@@ -190,7 +190,7 @@ class Region(Contract):
     character_name: str | None = None
 
 
-class ScorePart(Contract):
+class ScoreContribution(Contract):
     """What one term adds to a hit's score: `term` as it was asked, `layer` it was compared in, its `plain` score there
     (cosine, bm25; null = the picture has no vector, or does not match), and that score calibrated (`z`)."""
 
@@ -201,7 +201,7 @@ class ScorePart(Contract):
     z: float
 
 
-class Hit(Contract):
+class SearchHit(Contract):
     """One answer: `score` is the fused score that ranks, `scores` the plain one of each layer asked (cosine, bm25).
 
     `parts` tell where the score comes from, when the question asked for that.
@@ -210,18 +210,18 @@ class Hit(Contract):
     rank: int
     score: float | None = None
     scores: dict[str, float] = Field(default_factory=dict)
-    parts: list[ScorePart] | None = None
-    image: Image
+    parts: list[ScoreContribution] | None = None
+    image: ImageSummary
 
 
-class Answer(Output):
+class SearchResults(OutputDocument):
     """What `indexd query --json` prints. `notes` say what could not be used and why.
 
     `cutoff` is the score below which nothing is shown (null = no cut-off), `best_score` that of the best picture, shown
     or not, and `left_out` counts those that only the cut-off kept from being shown.
     """
 
-    hits: list[Hit]
+    hits: list[SearchHit]
     considered: int
     seconds: float
     cutoff: float | None = None
@@ -230,26 +230,26 @@ class Answer(Output):
     notes: list[str] = Field(default_factory=list)
 
 
-class ShownImage(Output):
+class ShownImage(OutputDocument):
     """What `indexd show --json` prints."""
 
-    image: Image
+    image: ImageSummary
     files: list[ImageFile]
-    work: list[PendingWork]
-    regions: list[Region] = Field(default_factory=list)
-    making: Making = Field(default_factory=Making)
+    work: list[PendingTask]
+    regions: list[ImageRegion] = Field(default_factory=list)
+    making: GenerationDetails = Field(default_factory=GenerationDetails)
     extras: dict[str, str] = Field(default_factory=dict)
     raw: dict[str, str] = Field(default_factory=dict)
 
 
-class Explanation(Output):
+class Explanation(OutputDocument):
     """What `indexd explain --json` prints: `state` is one word, `sentences` say the rest."""
 
     path: str
     state: Literal["indexed", "pending", "skipped", "missing", "unknown", "ignored", "outside"]
     sentences: list[str]
     image_id: int | None = None
-    work: list[PendingWork] = Field(default_factory=list)
+    work: list[PendingTask] = Field(default_factory=list)
 
 
 class RootState(Contract):
@@ -288,7 +288,7 @@ class RoleState(Contract):
     detail: str
 
 
-class Event(Contract):
+class DaemonEvent(Contract):
     """One thing the daemon noticed."""
 
     at: float
@@ -296,7 +296,7 @@ class Event(Contract):
     text: str
 
 
-class Status(Output):
+class DaemonStatus(OutputDocument):
     """What `indexd status --json` prints. Without a daemon `running` is false and the live parts are empty."""
 
     running: bool
@@ -315,7 +315,7 @@ class Status(Output):
     queue_paused: str | None = None
     workers: list[WorkerState] = Field(default_factory=list)
     roles: list[RoleState] = Field(default_factory=list)
-    events: list[Event] = Field(default_factory=list)
+    events: list[DaemonEvent] = Field(default_factory=list)
 
 
 class JobItem(Contract):
@@ -340,7 +340,7 @@ class JobItem(Contract):
     notes: list[str] = Field(default_factory=list)
 
 
-class Job(Contract):
+class JobSummary(Contract):
     """A job as people see it; `items` counts its pictures by state."""
 
     id: int
@@ -353,21 +353,21 @@ class Job(Contract):
     items: dict[str, int]
 
 
-class JobList(Output):
+class JobList(OutputDocument):
     """What `indexd jobs list --json` prints."""
 
-    jobs: list[Job]
+    jobs: list[JobSummary]
 
 
-class ShownJob(Output):
+class ShownJob(OutputDocument):
     """What `indexd jobs show --json` prints."""
 
-    job: Job
+    job: JobSummary
     pictures: list[JobItem]
     source: str
 
 
-class JobResult(Output):
+class JobResult(OutputDocument):
     """What stands in `x.result.json` beside a finished job file."""
 
     job_id: int
@@ -381,14 +381,14 @@ class JobResult(Output):
     recipes: list[dict[str, Any]]
 
 
-class Marked(Output):
+class AnnotateReport(OutputDocument):
     """What `rate` and `tag` print: how many pictures were changed, and the ones that were not found."""
 
     changed: int
     not_found: list[str] = Field(default_factory=list)
 
 
-class Check(Contract):
+class DoctorCheck(Contract):
     """One line of `doctor`: what was looked at, how it stands, and the cure where it is not well."""
 
     name: str
@@ -398,7 +398,7 @@ class Check(Contract):
     fixed: bool = Field(default=False, description="`--fix` has done the cure.")
 
 
-class ServiceStanding(Output):
+class ServiceStatus(OutputDocument):
     """What `indexd service status --json` prints: `current` = install would write nothing new."""
 
     installed: bool
@@ -407,7 +407,7 @@ class ServiceStanding(Output):
     detail: str
 
 
-class Diagnosis(Output):
+class DoctorReport(OutputDocument):
     """What `indexd doctor --json` prints."""
 
-    checks: list[Check]
+    checks: list[DoctorCheck]

@@ -18,19 +18,19 @@ SortOrder = Literal["score", "newest", "oldest", "rating", "clip_score", "aesthe
 
 MAX_LIMIT = 1_000_000
 MAX_TERM_CHARACTERS = 20_000
-MOST_WEIGHT = 100.0
+MAX_WEIGHT = 100.0
 
 FilterText = Annotated[str, Field(max_length=4096)]
 TargetText = Annotated[str, Field(min_length=1, max_length=16_384)]
 
 
-class Request(Contract):
+class ApiRequest(Contract):
     """Base of everything that is sent to the daemon; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Term(Request):
+class SearchTerm(ApiRequest):
     """One thing that hits should resemble.
 
     `similar` takes a target, `face` too (its largest face is what counts); the others take words: `text` against the look, `prompt` and `negative_prompt` against what
@@ -40,17 +40,17 @@ class Term(Request):
 
     kind: TermKind
     value: str = Field(min_length=1, max_length=MAX_TERM_CHARACTERS)
-    weight: float = Field(1.0, ge=-MOST_WEIGHT, le=MOST_WEIGHT)
+    weight: float = Field(1.0, ge=-MAX_WEIGHT, le=MAX_WEIGHT)
 
 
-class Question(Request):
+class SearchRequest(ApiRequest):
     """A whole question: terms rank, filters (in the filter language) decide who may appear.
 
     `sort` None = by score when there are terms, else newest first. `min_score` None = the default cut-off, which
     leaves out what does not fit; `everything` = no cut-off at all. `explain` = say each hit's score by term.
     """
 
-    terms: tuple[Term, ...] = Field((), max_length=32)
+    terms: tuple[SearchTerm, ...] = Field((), max_length=32)
     filters: tuple[FilterText, ...] = Field((), max_length=256)
     sort: SortOrder | None = None
     limit: int = Field(20, ge=1, le=MAX_LIMIT)
@@ -59,14 +59,14 @@ class Question(Request):
     explain: bool = False
 
 
-class RateRequest(Request):
+class RateRequest(ApiRequest):
     """Give pictures a rating; 0 takes it away."""
 
     targets: tuple[TargetText, ...] = Field(min_length=1, max_length=100_000)
     rating: int = Field(ge=0, le=5)
 
 
-class TagRequest(Request):
+class TagRequest(ApiRequest):
     """Put tags on pictures and take tags off."""
 
     targets: tuple[TargetText, ...] = Field(min_length=1, max_length=100_000)
@@ -74,20 +74,20 @@ class TagRequest(Request):
     remove: tuple[str, ...] = ()
 
 
-class SubmitRequest(Request):
+class SubmitRequest(ApiRequest):
     """A job file: its name (for messages and folders) and its text."""
 
     name: str = Field(min_length=1, max_length=255)
     source: str
 
 
-class ScanRequest(Request):
+class ScanRequest(ApiRequest):
     """Compare every root with the index now; `wait` = answer when it is done."""
 
     wait: bool = True
 
 
-class ControlRequest(Request):
+class ControlMapRequest(ApiRequest):
     """Make a control map of the picture at a path; width and height together, None = the picture's own size."""
 
     picture: TargetText
@@ -98,7 +98,7 @@ class ControlRequest(Request):
     high: int = Field(CANNY_HIGH, ge=0, le=1000)
 
 
-class ReparseRequest(Request):
+class ReparseRequest(ApiRequest):
     """Read the stored metadata of the next `limit` images above the id `after` again; a slice, so that nobody waits long."""
 
     after: int = Field(0, ge=0, lt=2**63)

@@ -10,16 +10,16 @@ from typing import Literal
 from pydantic import Field
 
 from indexd_schemas.recipe_part import ModelRef as ModelRef
-from indexd_schemas.recipe_part import Part
+from indexd_schemas.recipe_part import RecipePart
 from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
 from indexd_schemas.scoring import ScoreName
 
-Kind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
+RecipeKind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
 PromptSyntax = Literal["a1111", "plain"]
 """How a prompt is read: with the brackets of A1111 (docs/prompts.md), or as it stands."""
 
 
-class LoraRef(Part):
+class LoraRef(RecipePart):
     """A LoRA by name with its weight for the UNet and for the text encoders (None = the same).
 
     `blocks` are factors by block of the model (docs/loras.md), in the spelling of the job; None = 1 everywhere.
@@ -32,14 +32,14 @@ class LoraRef(Part):
     blocks: dict[str, float] | None = None
 
 
-class EmbeddingRef(Part):
+class EmbeddingRef(RecipePart):
     """An embedding that the prompt names; `hash` is the first ten hex digits of its file's SHA-256 (A1111's "TI hashes")."""
 
     name: str
     hash: str
 
 
-class InputRef(Part):
+class InputRef(RecipePart):
     """The source picture: blake3 of its bytes in hex, and how far img2img changes it (0 nothing .. 1 everything)."""
 
     hash: str
@@ -47,7 +47,7 @@ class InputRef(Part):
     denoise: float = 0.0
 
 
-class MaskRef(Part):
+class MaskRef(RecipePart):
     """What inpaint made anew: a mask file (blake3 of its bytes in hex), or a box in shares of the upright input.
 
     `box` None = the region of this kind and number (1 = the largest), which the worker finds and then states.
@@ -66,21 +66,21 @@ class MaskRef(Part):
     only_masked_padding: int = 32
 
 
-class ScoreRef(Part):
+class ScoreRef(RecipePart):
     """A finished picture's score, and what gave it (the revision of a model; nothing for what needs none)."""
 
     value: float
     model: str | None = None
 
 
-class Variation(Part):
+class RecipeVariation(RecipePart):
     """A second noise mixed into the first: its seed, and its share (0 only the first .. 1 only the second)."""
 
     seed: int = Field(ge=0, lt=2**64)
     strength: float
 
 
-class ControlRef(Part):
+class ControlRef(RecipePart):
     """One ControlNet and its picture: blake3 of the picture's bytes in hex, and how the map is made of it.
 
     `map` None = the picture is the map already; else what made it ("canny", "depth/<model's hash>"), filled in by the
@@ -100,7 +100,7 @@ class ControlRef(Part):
     map: str | None = None
 
 
-class ReferenceRef(Part):
+class ReferenceRef(RecipePart):
     """One picture that an IP-Adapter goes by: blake3 of its bytes in hex, the adapter, and its weight."""
 
     model: ModelRef
@@ -109,7 +109,7 @@ class ReferenceRef(Part):
     weight: float = 1.0
 
 
-class Recipe(Part):
+class Recipe(RecipePart):
     """Everything that decides the pixels, and their scores. `schedule` None = the sampler's own spacing of sigmas.
 
     The kinds upscale and refine change a finished picture (`input`): `width` and `height` are its own, and `model` is None
@@ -117,11 +117,11 @@ class Recipe(Part):
     """
 
     recipe_version: Literal[1] = 1
-    kind: Kind
+    kind: RecipeKind
     prompt: str
     negative_prompt: str = ""
     seed: int = Field(ge=0, lt=2**64)
-    variation: Variation | None = None
+    variation: RecipeVariation | None = None
     width: int
     height: int
     steps: int

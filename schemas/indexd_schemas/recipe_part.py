@@ -7,13 +7,13 @@ from pydantic import ConfigDict
 from indexd_schemas.contract import Contract
 
 
-class Part(Contract):
+class RecipePart(Contract):
     """Base of recipe records: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelRef(Part):
+class ModelRef(RecipePart):
     """A model file by name; `hash` is the first ten hex digits of its SHA-256 (A1111's "Model hash"), filled in by the worker."""
 
     name: str

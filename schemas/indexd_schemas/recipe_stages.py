@@ -6,10 +6,10 @@ filled in by the worker.
 
 from __future__ import annotations
 
-from indexd_schemas.recipe_part import ModelRef, Part
+from indexd_schemas.recipe_part import ModelRef, RecipePart
 
 
-class PassRecipe(Part):
+class PassRecipe(RecipePart):
     """What a stage that denoises has of its own."""
 
     denoise: float
@@ -45,7 +45,7 @@ class DetailRecipe(PassRecipe):
     feather: float
 
 
-class UpscaleRecipe(Part):
+class UpscaleRecipe(RecipePart):
     """A model that enlarges in tiles. `scale` None = the model's own; `tile_used` is smaller than `tile` where memory was short."""
 
     model: ModelRef
@@ -63,7 +63,7 @@ class RefineRecipe(PassRecipe):
     prompts: tuple[str, ...] | None = None
 
 
-class ResizeRecipe(Part):
+class ResizeRecipe(RecipePart):
     """The last size: sides, a factor, or the longer side; one of the three."""
 
     width: int | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from indexd_schemas.lora_registry import RegisteredLora
-from indexd_schemas.output import Output, RoleState, RootState
+from indexd_schemas.output import OutputDocument, RoleState, RootState
 
 
-class Scanned(Output):
+class ScanReport(OutputDocument):
     """What `scan` reports. `waited` false: the scan goes on in the daemon."""
 
     waited: bool
@@ -19,7 +19,7 @@ class Scanned(Output):
     roots: list[RootState] = Field(default_factory=list)
 
 
-class VerifiedModel(Output):
+class VerifiedModel(OutputDocument):
     """What `models verify` prints for one role."""
 
     role: str
@@ -29,19 +29,19 @@ class VerifiedModel(Output):
     seconds: float
 
 
-class VerifiedModels(Output):
+class VerifiedModels(OutputDocument):
     """What `models verify --json` prints."""
 
     models: list[VerifiedModel]
 
 
-class ModelList(Output):
+class ModelList(OutputDocument):
     """What `models list --json` prints."""
 
     roles: list[RoleState]
 
 
-class ListedLora(Output):
+class ListedLora(OutputDocument):
     """One LoRA: its file (None = registered, and not in the folders) and what the registry says (None = not registered)."""
 
     name: str
@@ -50,14 +50,14 @@ class ListedLora(Output):
     registered: RegisteredLora | None = None
 
 
-class LoraList(Output):
+class LoraList(OutputDocument):
     """What `loras --json` prints."""
 
     registry: str
     loras: list[ListedLora]
 
 
-class Replayed(Output):
+class ReplayReport(OutputDocument):
     """What `replay` prints: `largest_difference` is over all colour values, 0 to 255; None when the sizes differ."""
 
     picture: str
@@ -68,7 +68,7 @@ class Replayed(Output):
     differing_pixels: int | None
 
 
-class BackedUp(Output):
+class BackupInfo(OutputDocument):
     """One backup; `rows` counts what people entered and the job ledger, by table, where it was just made."""
 
     path: str
@@ -77,13 +77,13 @@ class BackedUp(Output):
     rows: dict[str, int] = Field(default_factory=dict)
 
 
-class BackupList(Output):
+class BackupList(OutputDocument):
     """What `backup --list --json` prints, newest first."""
 
-    backups: list[BackedUp]
+    backups: list[BackupInfo]
 
 
-class Restored(Output):
+class RestoreReport(OutputDocument):
     """What `restore` prints; `set_aside` is where the index lies that was there before."""
 
     index: str
@@ -91,7 +91,7 @@ class Restored(Output):
     set_aside: str | None
 
 
-class MadeMap(Output):
+class MadeControlMap(OutputDocument):
     """What `control` prints: where the map lies, and what made it ("" = it is the picture itself)."""
 
     path: str
@@ -103,7 +103,7 @@ class MadeMap(Output):
     seconds: float
 
 
-class Reparsed(Output):
+class ReparseReport(OutputDocument):
     """What one slice of `reparse` did: `last_id` None = nothing was left to do; `left` is what still is."""
 
     read: int
@@ -112,20 +112,20 @@ class Reparsed(Output):
     left: int
 
 
-class Alive(Output):
+class Health(OutputDocument):
     """What `GET /health` answers: the process is there and its door is served."""
 
     alive: bool = True
 
 
-class Readiness(Output):
+class Readiness(OutputDocument):
     """What `GET /ready` answers: the index is open, every folder that is there was compared once, all queues move."""
 
     ready: bool
     reasons: list[str] = Field(default_factory=list)
 
 
-class Problem(Output):
+class ErrorResponse(OutputDocument):
     """What the local door answers instead of a document: `kind` is the name of the error's class."""
 
     kind: str

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from indexd_schemas.settings import Root, Settings
+from indexd_schemas.settings import RootSettings, Settings
 
 LINE_CHARACTERS = 100
 
@@ -26,7 +26,7 @@ HUB_EXAMPLES = {
     "clip_h": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
 }
 
-HEAD = """\
+HEADER = """\
 # Settings of indexd. Every option stands here with its default, as a comment: take the leading "# " away to change one.
 # Order: command-line flag, environment (INDEXD_WATCH__SETTLE_SECONDS=1), this file, default.
 # Paths: `~` is understood, and a relative one means the folder of this file.
@@ -36,7 +36,7 @@ HEAD = """\
 
 def sample_toml() -> str:
     """The whole sample. It parses, and so does every line of it with the comment sign taken away."""
-    parts = [HEAD]
+    parts = [HEADER]
     for name, field in Settings.model_fields.items():
         if name == "roots":
             parts.append(_roots(field))
@@ -97,7 +97,7 @@ def _tables(name: str, annotation: Any, description: str) -> list[str]:
 
 def _roots(field: FieldInfo) -> str:
     options = "\n".join(
-        _option(key, option, _example("roots", key, option)) for key, option in Root.model_fields.items()
+        _option(key, option, _example("roots", key, option)) for key, option in RootSettings.model_fields.items()
     )
     return f"{_comment(field.description or '')}# [[roots]]\n{options}"
 

@@ -18,7 +18,7 @@ class UnknownSampler(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class ScheduleInfo:
     """A spacing of the noise levels. `label` is A1111's "Schedule type"."""
 
     name: str
@@ -27,7 +27,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampler:
+class SamplerInfo:
     """A sampler. `own` is the schedule used when none is named, `automatic` the one A1111 means by "Automatic".
 
     `diffusers` are the schedules at which a diffusers scheduler runs it (None = not even its own), `max_steps` the limit
@@ -37,169 +37,171 @@ class Sampler:
     name: str
     label: str
     schedules: tuple[str, ...]
-    own: str | None
-    automatic: str | None
+    default_schedule: str | None
+    automatic_schedule: str | None
     aliases: tuple[str, ...] = ()
-    diffusers: tuple[str, ...] | None = None
+    diffusers_schedules: tuple[str, ...] | None = None
     max_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SamplerChoice:
     """A possible pair by canonical names; `schedule` None = the sampler's own."""
 
     sampler: str
     schedule: str | None
 
 
-SCHEDULES: Mapping[str, Schedule] = {
+SCHEDULES: Mapping[str, ScheduleInfo] = {
     schedule.name: schedule
     for schedule in (
-        Schedule("normal", "Normal", ("uniform", "linspace")),
-        Schedule("karras", "Karras"),
-        Schedule("exponential", "Exponential"),
-        Schedule("polyexponential", "Polyexponential"),
-        Schedule("beta", "Beta"),
-        Schedule("sgm_uniform", "SGM Uniform"),
-        Schedule("simple", "Simple", ("trailing",)),
-        Schedule("ddim_uniform", "DDIM", ("leading",)),
-        Schedule("kl_optimal", "KL Optimal"),
-        Schedule("linear_quadratic", "Linear Quadratic"),
-        Schedule("turbo", "Turbo"),
-        Schedule("align_your_steps", "Align Your Steps", ("ays",)),
-        Schedule("align_your_steps_gits", "Align Your Steps GITS", ("gits",)),
-        Schedule("align_your_steps_11", "Align Your Steps 11", ("ays_11",)),
-        Schedule("align_your_steps_32", "Align Your Steps 32", ("ays_32", "ays_32_steps")),
+        ScheduleInfo("normal", "Normal", ("uniform", "linspace")),
+        ScheduleInfo("karras", "Karras"),
+        ScheduleInfo("exponential", "Exponential"),
+        ScheduleInfo("polyexponential", "Polyexponential"),
+        ScheduleInfo("beta", "Beta"),
+        ScheduleInfo("sgm_uniform", "SGM Uniform"),
+        ScheduleInfo("simple", "Simple", ("trailing",)),
+        ScheduleInfo("ddim_uniform", "DDIM", ("leading",)),
+        ScheduleInfo("kl_optimal", "KL Optimal"),
+        ScheduleInfo("linear_quadratic", "Linear Quadratic"),
+        ScheduleInfo("turbo", "Turbo"),
+        ScheduleInfo("align_your_steps", "Align Your Steps", ("ays",)),
+        ScheduleInfo("align_your_steps_gits", "Align Your Steps GITS", ("gits",)),
+        ScheduleInfo("align_your_steps_11", "Align Your Steps 11", ("ays_11",)),
+        ScheduleInfo("align_your_steps_32", "Align Your Steps 32", ("ays_32", "ays_32_steps")),
     )
 }
 
 _SPACINGS = ("normal", "sgm_uniform", "simple", "ddim_uniform")
 _SIGMAS = ("normal", "karras", "exponential", "beta", "sgm_uniform", "simple")
 _ENDS_AT_SIGMA_MIN = ("normal", "karras", "exponential", "sgm_uniform", "simple")
-_ALL = (*_SIGMAS, "ddim_uniform")
-_EVERY = tuple(SCHEDULES)
+_SIGMAS_AND_DDIM = (*_SIGMAS, "ddim_uniform")
+_ALL_SCHEDULES = tuple(SCHEDULES)
 
 
-def _both(
+def _with_diffusers(
     name: str, label: str, diffusers: tuple[str, ...], automatic: str = "normal", aliases: tuple[str, ...] = ()
-) -> Sampler:
+) -> SamplerInfo:
     """A sampler that takes every schedule, the ones named here by a diffusers scheduler."""
-    return Sampler(name, label, _EVERY, "normal", automatic, aliases, diffusers)
+    return SamplerInfo(name, label, _ALL_SCHEDULES, "normal", automatic, aliases, diffusers)
 
 
-def _ours(name: str, label: str, automatic: str = "normal", aliases: tuple[str, ...] = ()) -> Sampler:
+def _own_sampler(name: str, label: str, automatic: str = "normal", aliases: tuple[str, ...] = ()) -> SamplerInfo:
     """A sampler of ours that takes every schedule."""
-    return Sampler(name, label, _EVERY, "normal", automatic, aliases)
+    return SamplerInfo(name, label, _ALL_SCHEDULES, "normal", automatic, aliases)
 
 
-SAMPLERS: Mapping[str, Sampler] = {
+SAMPLERS: Mapping[str, SamplerInfo] = {
     sampler.name: sampler
     for sampler in (
-        _both("euler", "Euler", _ALL, aliases=("k_euler",)),
-        _both("euler_ancestral", "Euler a", _SPACINGS, aliases=("k_euler_a", "k_euler_ancestral")),
-        _ours("euler_cfg_pp", "Euler CFG++"),
-        _ours("euler_ancestral_cfg_pp", "Euler a CFG++"),
-        _both("heun", "Heun", _ALL, aliases=("k_heun",)),
-        _ours("heunpp2", "HeunPP2", aliases=("Heun++2",)),
-        _ours("exp_heun_2_x0", "Exp Heun 2 x0"),
-        _ours("exp_heun_2_x0_sde", "Exp Heun 2 x0 SDE"),
-        _both("dpm_2", "DPM2", _ALL, "karras", ("k_dpm_2",)),
-        _both("dpm_2_ancestral", "DPM2 a", _ALL, "karras", ("k_dpm_2_a", "k_dpm_2_ancestral")),
-        _both("lms", "LMS", _ALL, aliases=("k_lms",)),
-        Sampler("dpm_fast", "DPM fast", (), None, None, ("k_dpm_fast",)),
-        Sampler("dpm_adaptive", "DPM adaptive", (), None, None, ("k_dpm_ad", "k_dpm_adaptive")),
-        _ours("dpmpp_2s_ancestral", "DPM++ 2S a", "karras", ("k_dpmpp_2s_a", "k_dpmpp_2s_ancestral")),
-        _ours("dpmpp_2s_ancestral_cfg_pp", "DPM++ 2S a CFG++", "karras"),
-        _ours("dpmpp_sde", "DPM++ SDE", "karras", ("k_dpmpp_sde", "dpmpp_sde_gpu")),
-        _both("dpmpp_2m", "DPM++ 2M", _SIGMAS, "karras", ("k_dpmpp_2m",)),
-        _ours("dpmpp_2m_cfg_pp", "DPM++ 2M CFG++", "karras"),
-        _both("dpmpp_2m_sde", "DPM++ 2M SDE", _SIGMAS, "exponential", ("dpmpp_2m_sde_gpu",)),
-        _both("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", _SIGMAS, "exponential", ("dpmpp_2m_sde_heun_gpu",)),
+        _with_diffusers("euler", "Euler", _SIGMAS_AND_DDIM, aliases=("k_euler",)),
+        _with_diffusers("euler_ancestral", "Euler a", _SPACINGS, aliases=("k_euler_a", "k_euler_ancestral")),
+        _own_sampler("euler_cfg_pp", "Euler CFG++"),
+        _own_sampler("euler_ancestral_cfg_pp", "Euler a CFG++"),
+        _with_diffusers("heun", "Heun", _SIGMAS_AND_DDIM, aliases=("k_heun",)),
+        _own_sampler("heunpp2", "HeunPP2", aliases=("Heun++2",)),
+        _own_sampler("exp_heun_2_x0", "Exp Heun 2 x0"),
+        _own_sampler("exp_heun_2_x0_sde", "Exp Heun 2 x0 SDE"),
+        _with_diffusers("dpm_2", "DPM2", _SIGMAS_AND_DDIM, "karras", ("k_dpm_2",)),
+        _with_diffusers("dpm_2_ancestral", "DPM2 a", _SIGMAS_AND_DDIM, "karras", ("k_dpm_2_a", "k_dpm_2_ancestral")),
+        _with_diffusers("lms", "LMS", _SIGMAS_AND_DDIM, aliases=("k_lms",)),
+        SamplerInfo("dpm_fast", "DPM fast", (), None, None, ("k_dpm_fast",)),
+        SamplerInfo("dpm_adaptive", "DPM adaptive", (), None, None, ("k_dpm_ad", "k_dpm_adaptive")),
+        _own_sampler("dpmpp_2s_ancestral", "DPM++ 2S a", "karras", ("k_dpmpp_2s_a", "k_dpmpp_2s_ancestral")),
+        _own_sampler("dpmpp_2s_ancestral_cfg_pp", "DPM++ 2S a CFG++", "karras"),
+        _own_sampler("dpmpp_sde", "DPM++ SDE", "karras", ("k_dpmpp_sde", "dpmpp_sde_gpu")),
+        _with_diffusers("dpmpp_2m", "DPM++ 2M", _SIGMAS, "karras", ("k_dpmpp_2m",)),
+        _own_sampler("dpmpp_2m_cfg_pp", "DPM++ 2M CFG++", "karras"),
+        _with_diffusers("dpmpp_2m_sde", "DPM++ 2M SDE", _SIGMAS, "exponential", ("dpmpp_2m_sde_gpu",)),
+        _with_diffusers("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", _SIGMAS, "exponential", ("dpmpp_2m_sde_heun_gpu",)),
         # Not by diffusers: its third-order SDE step has a constant of the wrong sign (docs/why.md).
-        _ours("dpmpp_3m_sde", "DPM++ 3M SDE", "exponential", ("dpmpp_3m_sde_gpu",)),
-        _both("uni_pc", "UniPC", _SIGMAS),
-        _both("uni_pc_bh2", "UniPC bh2", _SIGMAS),
-        _both("deis", "DEIS", _ENDS_AT_SIGMA_MIN),
-        _ours("ipndm", "IPNDM"),
-        _ours("ipndm_v", "IPNDM_V"),
-        _both("sa_solver", "SA Solver", _ENDS_AT_SIGMA_MIN),
-        _ours("sa_solver_pece", "SA Solver PECE"),
-        _ours("res_multistep", "Res Multistep"),
-        _ours("res_multistep_cfg_pp", "Res Multistep CFG++"),
-        _ours("res_multistep_ancestral", "Res Multistep a", aliases=("Res Multistep Ancestral",)),
-        _ours("res_multistep_ancestral_cfg_pp", "Res Multistep a CFG++", aliases=("Res Multistep Ancestral CFG++",)),
-        _ours("gradient_estimation", "Gradient Estimation"),
-        _ours("gradient_estimation_cfg_pp", "Gradient Estimation CFG++"),
-        _ours("er_sde", "ER SDE"),
-        _ours("seeds_2", "SEEDS 2"),
-        _ours("seeds_3", "SEEDS 3"),
+        _own_sampler("dpmpp_3m_sde", "DPM++ 3M SDE", "exponential", ("dpmpp_3m_sde_gpu",)),
+        _with_diffusers("uni_pc", "UniPC", _SIGMAS),
+        _with_diffusers("uni_pc_bh2", "UniPC bh2", _SIGMAS),
+        _with_diffusers("deis", "DEIS", _ENDS_AT_SIGMA_MIN),
+        _own_sampler("ipndm", "IPNDM"),
+        _own_sampler("ipndm_v", "IPNDM_V"),
+        _with_diffusers("sa_solver", "SA Solver", _ENDS_AT_SIGMA_MIN),
+        _own_sampler("sa_solver_pece", "SA Solver PECE"),
+        _own_sampler("res_multistep", "Res Multistep"),
+        _own_sampler("res_multistep_cfg_pp", "Res Multistep CFG++"),
+        _own_sampler("res_multistep_ancestral", "Res Multistep a", aliases=("Res Multistep Ancestral",)),
+        _own_sampler(
+            "res_multistep_ancestral_cfg_pp", "Res Multistep a CFG++", aliases=("Res Multistep Ancestral CFG++",)
+        ),
+        _own_sampler("gradient_estimation", "Gradient Estimation"),
+        _own_sampler("gradient_estimation_cfg_pp", "Gradient Estimation CFG++"),
+        _own_sampler("er_sde", "ER SDE"),
+        _own_sampler("seeds_2", "SEEDS 2"),
+        _own_sampler("seeds_3", "SEEDS 3"),
         # It makes its own levels out of Karras' from 20 steps on; another schedule would be named and not used.
-        Sampler("restart", "Restart", ("karras",), "karras", "karras"),
-        Sampler("ddim", "DDIM", _EVERY, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
-        Sampler("ddim_cfg_pp", "DDIM CFG++", _EVERY, "ddim_uniform", "ddim_uniform"),
-        Sampler("ddpm", "DDPM", _EVERY, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
-        Sampler("plms", "PLMS", _SPACINGS, "ddim_uniform", "ddim_uniform", ("pndm",), _SPACINGS),
-        Sampler("lcm", "LCM", _EVERY, None, None, (), (), max_steps=50),
+        SamplerInfo("restart", "Restart", ("karras",), "karras", "karras"),
+        SamplerInfo("ddim", "DDIM", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
+        SamplerInfo("ddim_cfg_pp", "DDIM CFG++", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform"),
+        SamplerInfo("ddpm", "DDPM", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
+        SamplerInfo("plms", "PLMS", _SPACINGS, "ddim_uniform", "ddim_uniform", ("pndm",), _SPACINGS),
+        SamplerInfo("lcm", "LCM", _ALL_SCHEDULES, None, None, (), (), max_steps=50),
     )
 }
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower().replace("++", "pp"))
 
 
-def _table(entries: Mapping[str, Sampler] | Mapping[str, Schedule]) -> dict[str, str]:
+def _name_table(entries: Mapping[str, SamplerInfo] | Mapping[str, ScheduleInfo]) -> dict[str, str]:
     return {
-        _plain(name): entry.name for entry in entries.values() for name in (entry.name, entry.label, *entry.aliases)
+        _normalize(name): entry.name for entry in entries.values() for name in (entry.name, entry.label, *entry.aliases)
     }
 
 
-_SAMPLER_NAMES = _table(SAMPLERS)
-_SCHEDULE_NAMES = _table(SCHEDULES)
+_SAMPLER_NAMES = _name_table(SAMPLERS)
+_SCHEDULE_NAMES = _name_table(SCHEDULES)
 
 
-def resolve(sampler: str, schedule: str | None = None, steps: int | None = None) -> Choice:
+def resolve_sampler(sampler: str, schedule: str | None = None, steps: int | None = None) -> SamplerChoice:
     """The canonical pair for names as A1111 or ComfyUI write them, glued ones ("DPM++ 2M Karras") included.
 
     Raises UnknownSampler with the nearest names, the schedules that the sampler takes, or its limit of steps.
     """
-    name, glued = _split(sampler)
+    name, glued = _split_schedule(sampler)
     entry = SAMPLERS[name]
-    if schedule is not None and _plain(schedule) == "automatic":
-        schedule = entry.automatic
-    wanted = None if schedule is None else _schedule(schedule)
+    if schedule is not None and _normalize(schedule) == "automatic":
+        schedule = entry.automatic_schedule
+    wanted = None if schedule is None else _find_schedule(schedule)
     if glued is not None and wanted is not None and glued != wanted:
         raise UnknownSampler(f"sampler {sampler!r} already says {glued}, but the schedule is {schedule!r}; keep one")
     wanted = wanted or glued
     if wanted is not None and wanted not in entry.schedules:
-        takes = f"it takes {_list(entry.schedules)}" if entry.schedules else "it takes none"
+        takes = f"it takes {_join_names(entry.schedules)}" if entry.schedules else "it takes none"
         raise UnknownSampler(f"sampler {name} has no schedule {wanted}; {takes}")
-    choice = Choice(name, wanted)
-    if steps is not None and entry.max_steps is not None and by_diffusers(choice) and steps > entry.max_steps:
+    choice = SamplerChoice(name, wanted)
+    if steps is not None and entry.max_steps is not None and runs_in_diffusers(choice) and steps > entry.max_steps:
         more = "; with a schedule it takes more" if entry.schedules else ""
         raise UnknownSampler(f"sampler {name} takes at most {entry.max_steps} steps (got {steps}){more}")
     return choice
 
 
-def effective_schedule(choice: Choice) -> str | None:
+def effective_schedule(choice: SamplerChoice) -> str | None:
     """The schedule that is really used: the named one, else the sampler's own; None where there is nothing to choose."""
-    return choice.schedule or SAMPLERS[choice.sampler].own
+    return choice.schedule or SAMPLERS[choice.sampler].default_schedule
 
 
-def by_diffusers(choice: Choice) -> bool:
+def runs_in_diffusers(choice: SamplerChoice) -> bool:
     """Whether a diffusers scheduler runs the pair; otherwise a sampler of ours does."""
     entry, schedule = SAMPLERS[choice.sampler], effective_schedule(choice)
-    return entry.diffusers is not None and (schedule is None or schedule in entry.diffusers)
+    return entry.diffusers_schedules is not None and (schedule is None or schedule in entry.diffusers_schedules)
 
 
-def labels(choice: Choice) -> tuple[str, str | None]:
+def a1111_labels(choice: SamplerChoice) -> tuple[str, str | None]:
     """A1111's "Sampler" and "Schedule type" for a canonical pair."""
     schedule = effective_schedule(choice)
     return SAMPLERS[choice.sampler].label, None if schedule is None else SCHEDULES[schedule].label
 
 
-def _split(text: str) -> tuple[str, str | None]:
-    plain = _plain(text)
+def _split_schedule(text: str) -> tuple[str, str | None]:
+    plain = _normalize(text)
     if plain in _SAMPLER_NAMES:
         return _SAMPLER_NAMES[plain], None
     for suffix, schedule in _SCHEDULE_NAMES.items():
@@ -208,19 +210,19 @@ def _split(text: str) -> tuple[str, str | None]:
             return _SAMPLER_NAMES[stem], schedule
     close = difflib.get_close_matches(plain, _SAMPLER_NAMES, n=3, cutoff=0.5)
     names = list(dict.fromkeys(_SAMPLER_NAMES[match] for match in close)) or list(SAMPLERS)
-    known = _list([SAMPLERS[name].label for name in names])
+    known = _join_names([SAMPLERS[name].label for name in names])
     raise UnknownSampler(f"there is no sampler {text!r}; {'did you mean' if close else 'there are'} {known}")
 
 
-def _schedule(text: str) -> str:
-    plain = _plain(text)
+def _find_schedule(text: str) -> str:
+    plain = _normalize(text)
     if plain in _SCHEDULE_NAMES:
         return _SCHEDULE_NAMES[plain]
     close = difflib.get_close_matches(plain, _SCHEDULE_NAMES, n=3, cutoff=0.5)
     names = list(dict.fromkeys(_SCHEDULE_NAMES[match] for match in close))
-    offer = f"did you mean {_list(names)}; " if close else ""
-    raise UnknownSampler(f"there is no schedule {text!r}; {offer}there are {_list(list(SCHEDULES))}, automatic")
+    offer = f"did you mean {_join_names(names)}; " if close else ""
+    raise UnknownSampler(f"there is no schedule {text!r}; {offer}there are {_join_names(list(SCHEDULES))}, automatic")
 
 
-def _list(names: list[str] | tuple[str, ...]) -> str:
+def _join_names(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(names)

@@ -14,8 +14,8 @@ from indexd_schemas.job_part import JobPart
 ScoreName = Literal["clip", "aesthetic", "sharpness"]
 SCORES: tuple[ScoreName, ...] = ("clip", "aesthetic", "sharpness")
 
-Comparison = Callable[[float, float], bool]
-COMPARISONS: Mapping[str, Comparison] = {
+ScoreComparison = Callable[[float, float], bool]
+COMPARISONS: Mapping[str, ScoreComparison] = {
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
@@ -26,7 +26,7 @@ _SHARE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _LIMIT = re.compile(r"\s*(>=|<=|>|<|)\s*(-?\d+(?:\.\d+)?)\s*")
 
 
-def _limit(value: Any) -> Any:
+def _parse_limit(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f">={value:g}"
     match = _LIMIT.fullmatch(value) if isinstance(value, str) else None
@@ -35,7 +35,7 @@ def _limit(value: Any) -> Any:
     return f"{match[1] or '>='}{match[2]}"
 
 
-def _top(value: Any) -> Any:
+def _parse_top(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise ValueError("must be at least 1")
@@ -46,14 +46,14 @@ def _top(value: Any) -> Any:
     return f"{match[1]}%"
 
 
-Limit = Annotated[
+ScoreLimit = Annotated[
     str,
-    BeforeValidator(_limit),
+    BeforeValidator(_parse_limit),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": _LIMIT.pattern}]}),
 ]
-Top = Annotated[
+KeepTop = Annotated[
     int | str,
-    BeforeValidator(_top),
+    BeforeValidator(_parse_top),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _SHARE.pattern}]}),
 ]
 
@@ -61,16 +61,18 @@ Top = Annotated[
 class Keep(JobPart):
     """Which pictures stay; the others go to `rejected/` beside them when the job ends. Limits come first, then `top`."""
 
-    top: Top | None = Field(None, description="The best so many, or the best share (rounded up).", examples=["10%", 3])
+    top: KeepTop | None = Field(
+        None, description="The best so many, or the best share (rounded up).", examples=["10%", 3]
+    )
     by: ScoreName | None = Field(
         None, description="The score by which `top` ranks; left out = the first of `score`.", examples=["aesthetic"]
     )
-    clip: Limit | None = Field(None, description="Limit of the CLIP score.", examples=[">=0.25"])
-    aesthetic: Limit | None = Field(None, description="Limit of the aesthetic score.", examples=[">6"])
-    sharpness: Limit | None = Field(None, description="Limit of the sharpness.", examples=[">=100"])
+    clip: ScoreLimit | None = Field(None, description="Limit of the CLIP score.", examples=[">=0.25"])
+    aesthetic: ScoreLimit | None = Field(None, description="Limit of the aesthetic score.", examples=[">6"])
+    sharpness: ScoreLimit | None = Field(None, description="Limit of the sharpness.", examples=[">=100"])
 
     @model_validator(mode="after")
-    def _says_something(self) -> Keep:
+    def _not_empty(self) -> Keep:
         if self.top is None and not self.limits:
             raise ValueError("must say what is kept: `top`, or a limit for clip, aesthetic or sharpness")
         if self.by is not None and self.top is None:
@@ -84,13 +86,13 @@ class Keep(JobPart):
         return {name: limit for name, limit in values.items() if limit is not None}
 
 
-def passes(value: float, limit: str) -> bool:
+def is_within_limit(value: float, limit: str) -> bool:
     """Whether a value is within a limit as `Keep` holds it (`>=0.25`)."""
     sign = next(sign for sign in COMPARISONS if limit.startswith(sign))
     return COMPARISONS[sign](value, float(limit.removeprefix(sign)))
 
 
-def places(top: int | str, count: int) -> int:
+def keep_count(top: int | str, count: int) -> int:
     """How many of `count` pictures `top` keeps; a share is rounded up."""
     if isinstance(top, int):
         return min(top, count)

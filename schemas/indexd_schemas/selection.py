@@ -9,21 +9,21 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from indexd_schemas.characters import CharacterText, SampleStrategy
+from indexd_schemas.characters import CharacterSelector, SampleStrategy
 from indexd_schemas.job_part import JobPart
 from indexd_schemas.question import SortOrder
-from indexd_schemas.short_form import TEXT, OrShorter
+from indexd_schemas.short_form import TEXT_SCHEMA, Shorthand
 
-WAYS = ("files", "folder", "query", "similar", "character")
+SELECTION_METHODS = ("files", "folder", "query", "similar", "character")
 MAX_FILES = 10_000
 
-PathText = Annotated[str, Field(min_length=1, max_length=4000)]
+InputPathText = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
-class Selection(JobPart):
+class InputSelection(JobPart):
     """The pictures to start from, fixed when the job is accepted; a bare text is one file, a list several."""
 
-    files: list[PathText] | None = Field(
+    files: list[InputPathText] | None = Field(
         None,
         min_length=1,
         max_length=MAX_FILES,
@@ -48,7 +48,7 @@ class Selection(JobPart):
         description="What looks like this picture (path, `#12` or content hash), the most similar first.",
         examples=["#12"],
     )
-    character: CharacterText | None = Field(
+    character: CharacterSelector | None = Field(
         None, description="Pictures of a character, by name or number.", examples=["Luna"]
     )
     sample: SampleStrategy | None = Field(
@@ -69,7 +69,7 @@ class Selection(JobPart):
 
     @model_validator(mode="before")
     @classmethod
-    def _bare(cls, value: Any) -> Any:
+    def _expand_shorthand(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"files": [value]}
         if isinstance(value, list):
@@ -83,29 +83,31 @@ class Selection(JobPart):
         return value
 
     @model_validator(mode="after")
-    def _one_way(self) -> Selection:
-        if self.way is None:
-            raise ValueError(f"must say which pictures: {', '.join(f'`{way}`' for way in WAYS)}")
-        given = [way for way in WAYS if getattr(self, way) is not None]
+    def _one_method(self) -> InputSelection:
+        if self.method is None:
+            raise ValueError(f"must say which pictures: {', '.join(f'`{way}`' for way in SELECTION_METHODS)}")
+        given = [way for way in SELECTION_METHODS if getattr(self, way) is not None]
         if len(given) > 1 and given not in (["query", "similar"], ["query", "character"]):
             raise ValueError(f"`{given[0]}` and `{given[1]}` do not go together; keep one")
         if self.recursive and self.folder is None:
             raise ValueError("`recursive` goes with `folder`")
         if self.sample is not None and self.character is None:
             raise ValueError("`sample` goes with `character`")
-        if self.sort is not None and self.way != "query":
+        if self.sort is not None and self.method != "query":
             raise ValueError("`sort` goes with `query`")
         if self.sort == "score":
             raise ValueError("`sort: score` is the order of `similar`, which needs none; use newest, oldest or rating")
         return self
 
     @property
-    def way(self) -> str | None:
+    def method(self) -> str | None:
         """The key that says which pictures; `query` only where it stands alone."""
-        return next((way for way in reversed(WAYS) if getattr(self, way) is not None), None)
+        return next((way for way in reversed(SELECTION_METHODS) if getattr(self, way) is not None), None)
 
 
 Input = Annotated[
-    Selection,
-    OrShorter(Selection, TEXT, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MAX_FILES}),
+    InputSelection,
+    Shorthand(
+        InputSelection, TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA, "minItems": 1, "maxItems": MAX_FILES}
+    ),
 ]

@@ -18,17 +18,17 @@ from indexd_schemas.contract import Contract
 from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
 from indexd_schemas.local_paths import LocalPath
 
-NOTIFY_WORDS = ("job", "id", "state", "pictures", "folder", "reason")
+NOTIFY_PLACEHOLDERS = ("job", "id", "state", "pictures", "folder", "reason")
 ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
 
 
-class Section(Contract):
+class SettingsSection(Contract):
     """A part of the settings; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Paths(Section):
+class PathSettings(SettingsSection):
     """Where things live. Empty = the usual place of the system, or inside --home when that is given."""
 
     inbox: LocalPath = Field(
@@ -43,7 +43,7 @@ class Paths(Section):
     thumbnails: LocalPath = Field("", description="Folder of the thumbnails.", examples=["~/.cache/indexd/thumbnails"])
 
 
-class Root(Section):
+class RootSettings(SettingsSection):
     """One watched folder of pictures."""
 
     path: LocalPath = Field(
@@ -67,7 +67,7 @@ class Root(Section):
     )
 
 
-class Watch(Section):
+class WatchSettings(SettingsSection):
     """How folders are watched."""
 
     settle_seconds: float = Field(
@@ -89,7 +89,7 @@ class Watch(Section):
     )
 
 
-class Model(Section):
+class ModelSettings(SettingsSection):
     """The model that fills a role. Without `path` and `hub` the role is off: its work waits, everything else goes on."""
 
     path: LocalPath = Field("", description="Local folder or file of the model.", examples=["~/models/sdxl-base"])
@@ -123,22 +123,26 @@ class Model(Section):
     )
 
 
-class Models(Section):
+class ModelRoleSettings(SettingsSection):
     """One table a role: [models.sdxl], [models.bge], [models.clip_l], [models.clip_g], [models.clip_h]."""
 
-    sdxl: Model = Field(Model(), description="The generator: a diffusers folder or a single .safetensors file.")
-    bge: Model = Field(Model(), description="Embeds prompts and negative prompts (BGE-large-en-v1.5).")
-    clip_l: Model = Field(Model(), description="SDXL's text_encoder; an SDXL diffusers folder.")
-    clip_g: Model = Field(Model(), description="SDXL's text_encoder_2; an SDXL diffusers folder.")
-    clip_h: Model = Field(Model(), description="Embeds pictures, and words against pictures (OpenCLIP ViT-H/14).")
+    sdxl: ModelSettings = Field(
+        ModelSettings(), description="The generator: a diffusers folder or a single .safetensors file."
+    )
+    bge: ModelSettings = Field(ModelSettings(), description="Embeds prompts and negative prompts (BGE-large-en-v1.5).")
+    clip_l: ModelSettings = Field(ModelSettings(), description="SDXL's text_encoder; an SDXL diffusers folder.")
+    clip_g: ModelSettings = Field(ModelSettings(), description="SDXL's text_encoder_2; an SDXL diffusers folder.")
+    clip_h: ModelSettings = Field(
+        ModelSettings(), description="Embeds pictures, and words against pictures (OpenCLIP ViT-H/14)."
+    )
 
-    def role(self, name: str) -> Model:
+    def role(self, name: str) -> ModelSettings:
         """The settings of one role."""
-        model: Model = getattr(self, name)
+        model: ModelSettings = getattr(self, name)
         return model
 
 
-class LoraRules(Section):
+class LoraRuleSettings(SettingsSection):
     """How LoRAs may be put together; what type a LoRA has says the registry (docs/loras.md)."""
 
     max_count: int = Field(5, ge=0, le=50, description="So many LoRAs work together at most.", examples=[5])
@@ -151,7 +155,7 @@ class LoraRules(Section):
     max_background: int = Field(1, ge=0, le=50, description="At most so many of type background.", examples=[1])
 
 
-class Detector(Section):
+class DetectorSettings(SettingsSection):
     """A model file that finds faces (or hands, persons, …): an ultralytics detector (.pt)."""
 
     path: LocalPath = Field(description="Local file of the detector.", examples=["~/models/face_yolov8n.pt"])
@@ -168,10 +172,10 @@ class Detector(Section):
     )
 
 
-class Faces(Section):
+class FaceSettings(SettingsSection):
     """Who is in the picture: detectors find faces, an embedder makes a vector of each. Without detectors this is off."""
 
-    detectors: tuple[Detector, ...] = Field(
+    detectors: tuple[DetectorSettings, ...] = Field(
         (),
         description="Several may look at every picture: one for photographs, one for drawings.",
         examples=[[{"path": "~/models/face_yolov8n.pt"}]],
@@ -196,7 +200,7 @@ class Faces(Section):
     )
 
 
-class Generate(Section):
+class GenerateSettings(SettingsSection):
     """What jobs may use."""
 
     checkpoint_folders: tuple[LocalPath, ...] = Field(
@@ -242,10 +246,10 @@ class Generate(Section):
     threads: int = Field(
         0, ge=0, le=512, description="CPU threads of a worker; 0 = the library's own choice.", examples=[0]
     )
-    loras: LoraRules = Field(LoraRules(), description=LoraRules.__doc__)
+    loras: LoraRuleSettings = Field(LoraRuleSettings(), description=LoraRuleSettings.__doc__)
 
 
-class Score(Section):
+class ScoreSettings(SettingsSection):
     """How jobs judge pictures (`score:`)."""
 
     aesthetic: LocalPath = Field(
@@ -255,7 +259,7 @@ class Score(Section):
     )
 
 
-class Characters(Section):
+class CharacterSettings(SettingsSection):
     """Faces put together: who is in the pictures."""
 
     threshold: float = Field(
@@ -282,7 +286,7 @@ class Characters(Section):
     )
 
 
-class Control(Section):
+class ControlSettings(SettingsSection):
     """What steers pictures beside words: ControlNets, pictures as references, and the models that make control maps."""
 
     folders: tuple[LocalPath, ...] = Field(
@@ -316,13 +320,13 @@ class Control(Section):
     )
 
 
-class Thumbnails(Section):
+class ThumbnailSettings(SettingsSection):
     """Small pictures kept beside the index."""
 
     size_px: int = Field(384, ge=32, le=2048, description="Longest side in pixels.", examples=[384])
 
 
-class Backup(Section):
+class BackupSettings(SettingsSection):
     """Backups of the index, made by the daemon while it runs: everything but vectors, which models make again."""
 
     folder: LocalPath = Field(
@@ -339,7 +343,7 @@ class Backup(Section):
     )
 
 
-class Api(Section):
+class ApiSettings(SettingsSection):
     """The local door for the command line and other programs."""
 
     listen: Literal["auto", "unix", "tcp"] = Field(
@@ -394,7 +398,7 @@ class Api(Section):
         return text
 
     @model_validator(mode="after")
-    def _is_guarded(self) -> Api:
+    def _is_protected(self) -> ApiSettings:
         if ip_address(self.address).is_loopback:
             return self
         if self.listen != "tcp":
@@ -409,7 +413,7 @@ class Api(Section):
         return self
 
 
-class Notify(Section):
+class NotifySettings(SettingsSection):
     """A command that is run when a job ends: a message, a sound, a mail."""
 
     command: tuple[str, ...] = Field(
@@ -432,9 +436,9 @@ class Notify(Section):
             if "\0" in part:
                 raise ValueError("a NUL cannot be handed to a program")
             for word in re.findall(r"\{(\w+)\}", part):
-                if word not in NOTIFY_WORDS:
-                    near = difflib.get_close_matches(word, NOTIFY_WORDS, 1)
-                    hint = f"did you mean {{{near[0]}}}" if near else f"there are {', '.join(NOTIFY_WORDS)}"
+                if word not in NOTIFY_PLACEHOLDERS:
+                    near = difflib.get_close_matches(word, NOTIFY_PLACEHOLDERS, 1)
+                    hint = f"did you mean {{{near[0]}}}" if near else f"there are {', '.join(NOTIFY_PLACEHOLDERS)}"
                     raise ValueError(f"there is no {{{word}}}; {hint}")
         if command and re.search(r"\{\w+\}", command[0]):
             raise ValueError("the program itself is named as it is, without {}")
@@ -448,7 +452,7 @@ class Notify(Section):
         return text
 
 
-class Log(Section):
+class LogSettings(SettingsSection):
     """What the daemon says."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -475,17 +479,17 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, env_prefix="INDEXD_", env_nested_delimiter="__", defer_build=True
     )
 
-    paths: Paths = Field(Paths(), description=Paths.__doc__)
-    roots: tuple[Root, ...] = Field((), description="The watched folders: one [[roots]] table each.")
-    watch: Watch = Field(Watch(), description=Watch.__doc__)
-    models: Models = Field(Models(), description=Models.__doc__)
-    faces: Faces = Field(Faces(), description=Faces.__doc__)
-    generate: Generate = Field(Generate(), description=Generate.__doc__)
-    characters: Characters = Field(Characters(), description=Characters.__doc__)
-    control: Control = Field(Control(), description=Control.__doc__)
-    score: Score = Field(Score(), description=Score.__doc__)
-    thumbnails: Thumbnails = Field(Thumbnails(), description=Thumbnails.__doc__)
-    backup: Backup = Field(Backup(), description=Backup.__doc__)
-    api: Api = Field(Api(), description=Api.__doc__)
-    notify: Notify = Field(Notify(), description=Notify.__doc__)
-    log: Log = Field(Log(), description=Log.__doc__)
+    paths: PathSettings = Field(PathSettings(), description=PathSettings.__doc__)
+    roots: tuple[RootSettings, ...] = Field((), description="The watched folders: one [[roots]] table each.")
+    watch: WatchSettings = Field(WatchSettings(), description=WatchSettings.__doc__)
+    models: ModelRoleSettings = Field(ModelRoleSettings(), description=ModelRoleSettings.__doc__)
+    faces: FaceSettings = Field(FaceSettings(), description=FaceSettings.__doc__)
+    generate: GenerateSettings = Field(GenerateSettings(), description=GenerateSettings.__doc__)
+    characters: CharacterSettings = Field(CharacterSettings(), description=CharacterSettings.__doc__)
+    control: ControlSettings = Field(ControlSettings(), description=ControlSettings.__doc__)
+    score: ScoreSettings = Field(ScoreSettings(), description=ScoreSettings.__doc__)
+    thumbnails: ThumbnailSettings = Field(ThumbnailSettings(), description=ThumbnailSettings.__doc__)
+    backup: BackupSettings = Field(BackupSettings(), description=BackupSettings.__doc__)
+    api: ApiSettings = Field(ApiSettings(), description=ApiSettings.__doc__)
+    notify: NotifySettings = Field(NotifySettings(), description=NotifySettings.__doc__)
+    log: LogSettings = Field(LogSettings(), description=LogSettings.__doc__)

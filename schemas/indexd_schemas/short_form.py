@@ -7,34 +7,34 @@ from typing import Any
 from pydantic import BaseModel, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-TEXT = {"type": "string", "minLength": 1}
+TEXT_SCHEMA = {"type": "string", "minLength": 1}
 
 
-class OrShorter:
+class Shorthand:
     """Annotation: the model, or one of the `shorter` forms that its validator understands.
 
     Unlike WithJsonSchema it makes the model's own schema only when a schema is asked for: no daemon ever does.
     """
 
-    def __init__(self, part: type[BaseModel], *shorter: dict[str, Any]) -> None:
+    def __init__(self, part: type[BaseModel], *short_forms: dict[str, Any]) -> None:
         self._part = part
-        self._shorter = shorter
+        self._short_forms = short_forms
 
     def json_schema(self) -> dict[str, Any]:
         """Each form; the longest last."""
-        return {"anyOf": [*self._shorter, self._part.model_json_schema()]}
+        return {"anyOf": [*self._short_forms, self._part.model_json_schema()]}
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return self.json_schema()
 
 
-class ListOrShorter(OrShorter):
+class ListShorthand(Shorthand):
     """Annotation: a list of at most `most`, each the model or a shorter form of it."""
 
-    def __init__(self, part: type[BaseModel], *shorter: dict[str, Any], most: int) -> None:
-        super().__init__(part, *shorter)
-        self._most = most
+    def __init__(self, part: type[BaseModel], *short_forms: dict[str, Any], max_items: int) -> None:
+        super().__init__(part, *short_forms)
+        self._max_items = max_items
 
     def json_schema(self) -> dict[str, Any]:
         """The list."""
-        return {"type": "array", "maxItems": self._most, "items": super().json_schema()}
+        return {"type": "array", "maxItems": self._max_items, "items": super().json_schema()}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from indexd_schemas.job_part import JobPart, Size
-from indexd_schemas.short_form import TEXT, ListOrShorter, OrShorter
+from indexd_schemas.short_form import TEXT_SCHEMA, ListShorthand, Shorthand
 
 PROMPT_CHARACTERS = 20_000
 MAX_TILE_PX = 4096
@@ -32,7 +32,7 @@ HIRES_UPSCALERS = (
 """What enlarges without a model: latents as A1111 and ComfyUI do, or pixels."""
 
 
-class _Pass(JobPart):
+class _DenoisingStage(JobPart):
     """What every stage that denoises may say of its own; left out = as the picture itself is made."""
 
     prompt: str | None = Field(
@@ -63,7 +63,7 @@ class _Pass(JobPart):
     )
 
 
-class Hires(_Pass):
+class Hires(_DenoisingStage):
     """A second pass at a larger size: the latents or the pixels are enlarged and denoised once more."""
 
     scale: float | None = Field(
@@ -92,7 +92,7 @@ class Hires(_Pass):
     )
 
     @model_validator(mode="after")
-    def _room(self) -> Self:
+    def _overlap_fits(self) -> Self:
         _check_overlap(self.tile, self.overlap)
         return self
 
@@ -126,12 +126,12 @@ class Upscale(JobPart):
         return {"model": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _room(self) -> Self:
+    def _overlap_fits(self) -> Self:
         _check_overlap(self.tile, self.overlap)
         return self
 
 
-class Detail(_Pass):
+class Detail(_DenoisingStage):
     """What a detector finds (faces, hands, persons) is made anew at a resolution of its own; a bare text names the detector."""
 
     detector: str = Field(
@@ -164,7 +164,7 @@ class Detail(_Pass):
         return {"detector": value} if isinstance(value, str) else value
 
 
-class Refine(_Pass):
+class Refine(_DenoisingStage):
     """The finished picture is denoised once more in tiles that overlap: detail at sizes the model was never trained for."""
 
     denoise: float = Field(
@@ -211,7 +211,7 @@ class Resize(JobPart):
     )
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _exactly_one(self) -> Self:
         if sum(value is not None for value in (self.size, self.scale, self.max_side)) != 1:
             raise ValueError("needs exactly one of size, scale and max_side")
         return self
@@ -222,15 +222,15 @@ def _check_overlap(tile: int, overlap: int) -> None:
         raise ValueError(f"overlap must be at most half a tile: {tile // 2} (got {overlap})")
 
 
-UpscaleOrName = Annotated[Upscale, OrShorter(Upscale, TEXT)]
-Details = Annotated[list[Detail], ListOrShorter(Detail, TEXT, most=MAX_DETAILS)]
+UpscaleOrName = Annotated[Upscale, Shorthand(Upscale, TEXT_SCHEMA)]
+DetailList = Annotated[list[Detail], ListShorthand(Detail, TEXT_SCHEMA, max_items=MAX_DETAILS)]
 
 
 class Stages(JobPart):
     """The stages that a job of any kind may switch on, in the order in which they work."""
 
     hires: Hires | None = Field(None, description=Hires.__doc__, examples=[{"scale": 1.5, "upscaler": "latent"}])
-    detail: Details = Field(
+    detail: DetailList = Field(
         default_factory=list,
         max_length=MAX_DETAILS,
         description="Detectors whose finds are made anew at their own resolution, one after the other.",

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from indexd.api.client import RemoteOperations
-from indexd.api.connect import daemon
-from indexd.api.server import Server
-from indexd.config import Config, load
+from indexd.api.connect import find_daemon
+from indexd.api.server import ApiServer
+from indexd.config import Config, read_config
 from tests.api.scripted import ScriptedOperations
 
 
@@ -24,7 +24,7 @@ class OpenDoor:
 
     config: Config
     operations: ScriptedOperations
-    server: Server
+    server: ApiServer
     client: RemoteOperations
 
 
@@ -42,17 +42,17 @@ def short_home() -> Iterator[Path]:
 @pytest.fixture
 def open_door(short_home: Path) -> Iterator[Opens]:
     """Open a door; it is closed after the test."""
-    servers: list[Server] = []
+    servers: list[ApiServer] = []
 
     def open_it(listen: str = "auto", **api: object) -> OpenDoor:
         if listen == "unix" and not hasattr(socket, "AF_UNIX"):
             pytest.skip("no Unix sockets here")
-        config = load(short_home, {"api": {"listen": listen, **api}})
+        config = read_config(short_home, {"api": {"listen": listen, **api}})
         operations = ScriptedOperations()
-        server = Server(config, operations)
+        server = ApiServer(config, operations)
         server.start()
         servers.append(server)
-        client = daemon(config)
+        client = find_daemon(config)
         assert client is not None
         return OpenDoor(config, operations, server, client)
 

@@ -6,46 +6,55 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from indexd.api.picture_bytes import PictureBytes
-from indexd.errors import NothingFound, Refused
-from indexd.search.targets import Target
+from indexd.api.picture_bytes import ImageBytes
+from indexd.errors import JobRefused, NothingFound
+from indexd.search.targets import ImageTarget
 from indexd_schemas.characters import (
     Character,
     CharacterList,
-    CharacterQuestion,
-    CharactersQuestion,
+    CharacterListRequest,
+    CharacterRequest,
     ClusteringState,
     ClusterRequest,
-    Corrected,
-    Correction,
     CorrectionLog,
-    Sample,
-    SampleQuestion,
+    CorrectionRequest,
+    CorrectionResult,
+    SampleRequest,
+    SampleResult,
     ShownCharacter,
     Suggestions,
 )
-from indexd_schemas.library import Duplicates, DuplicatesQuestion, Statistics, StatsQuestion
+from indexd_schemas.library import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
 from indexd_schemas.marks import (
+    AnnotateMatchingRequest,
+    AnnotationPage,
     ExportRequest,
+    ForgetReport,
     ForgetRequest,
-    Forgotten,
-    Imported,
+    ImportReport,
     ImportRequest,
-    MarkMatchingRequest,
-    MarkPage,
-    Relocated,
+    RelocateReport,
     RelocateRequest,
 )
-from indexd_schemas.output import Answer, Explanation, Job, JobList, Marked, ShownImage, ShownJob, Status
-from indexd_schemas.question import ControlRequest, Question
-from indexd_schemas.replies import MadeMap, Readiness, Reparsed, Scanned, VerifiedModel
+from indexd_schemas.output import (
+    AnnotateReport,
+    DaemonStatus,
+    Explanation,
+    JobList,
+    JobSummary,
+    SearchResults,
+    ShownImage,
+    ShownJob,
+)
+from indexd_schemas.question import ControlMapRequest, SearchRequest
+from indexd_schemas.replies import MadeControlMap, Readiness, ReparseReport, ScanReport, VerifiedModel
 
-STATUS = Status(
+STATUS = DaemonStatus(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
 )
 LUNA = Character(id=1, name="Luna", faces=2, pictures=2, confirmed=0, kept=True, hidden=False)
 JOB = ShownJob(
-    job=Job(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}),
+    job=JobSummary(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}),
     pictures=[],
     source="kind: txt2img\n",
 )
@@ -69,11 +78,11 @@ class ScriptedOperations:
         if self.error is not None:
             raise self.error
 
-    def query(self, question: Question) -> Answer:
+    def query(self, question: SearchRequest) -> SearchResults:
         self._note("query", question)
-        return Answer(hits=[], considered=5, seconds=0.1, notes=["bge is off, because …"])
+        return SearchResults(hits=[], considered=5, seconds=0.1, notes=["bge is off, because …"])
 
-    def show(self, target: Target) -> ShownImage:
+    def show(self, target: ImageTarget) -> ShownImage:
         self._note("show", target)
         raise NothingFound(f"{target} is not in the index")
 
@@ -81,7 +90,7 @@ class ScriptedOperations:
         self._note("explain", path)
         return Explanation(path="p", state="outside", sentences=["it lies outside"])
 
-    def status(self) -> Status:
+    def status(self) -> DaemonStatus:
         self._note("status")
         return STATUS
 
@@ -93,18 +102,18 @@ class ScriptedOperations:
         self._note("metrics")
         return "indexd_images 2\n"
 
-    def picture(self, image_id: int, *, small: bool) -> PictureBytes:
+    def picture(self, image_id: int, *, small: bool) -> ImageBytes:
         self._note("picture", image_id, small)
-        return PictureBytes(b"bytes", "image/png", 'ä"\r\n.png')
+        return ImageBytes(b"bytes", "image/png", 'ä"\r\n.png')
 
-    def scan(self, wait: bool) -> Scanned:
+    def scan(self, wait: bool) -> ScanReport:
         self._note("scan", wait)
-        return Scanned(waited=wait, seconds=0.5, images=2, files=3, missing_files=0)
+        return ScanReport(waited=wait, seconds=0.5, images=2, files=3, missing_files=0)
 
     def submit(self, source: bytes, name: str) -> ShownJob:
         self._note("submit", source, name)
         if b"wrong" in source:
-            raise Refused("line 1, column 1: wrong\nline 2, column 1: worse")
+            raise JobRefused("line 1, column 1: wrong\nline 2, column 1: worse")
         return JOB
 
     def jobs(self, states: Sequence[str], limit: int) -> JobList:
@@ -123,53 +132,55 @@ class ScriptedOperations:
         self._note("retry_job", which)
         return JOB
 
-    def rate(self, targets: Sequence[Target], rating: int) -> Marked:
+    def rate(self, targets: Sequence[ImageTarget], rating: int) -> AnnotateReport:
         self._note("rate", list(targets), rating)
-        return Marked(changed=len(targets))
+        return AnnotateReport(changed=len(targets))
 
-    def tag(self, targets: Sequence[Target], add: Sequence[str], remove: Sequence[str]) -> Marked:
+    def tag(self, targets: Sequence[ImageTarget], add: Sequence[str], remove: Sequence[str]) -> AnnotateReport:
         self._note("tag", list(targets), list(add), list(remove))
-        return Marked(changed=1, not_found=["x"])
+        return AnnotateReport(changed=1, not_found=["x"])
 
-    def note(self, targets: Sequence[Target], text: str, append: bool) -> Marked:
+    def note(self, targets: Sequence[ImageTarget], text: str, append: bool) -> AnnotateReport:
         self._note("note", list(targets), text, append)
-        return Marked(changed=len(targets))
+        return AnnotateReport(changed=len(targets))
 
-    def mark_matching(self, request: MarkMatchingRequest) -> Marked:
+    def mark_matching(self, request: AnnotateMatchingRequest) -> AnnotateReport:
         self._note("mark_matching", request)
-        return Marked(changed=self.matching)
+        return AnnotateReport(changed=self.matching)
 
-    def export_page(self, request: ExportRequest) -> MarkPage:
+    def export_page(self, request: ExportRequest) -> AnnotationPage:
         self._note("export_page", request)
-        return MarkPage(records=[])
+        return AnnotationPage(records=[])
 
-    def import_marks(self, request: ImportRequest) -> Imported:
+    def import_marks(self, request: ImportRequest) -> ImportReport:
         self._note("import_marks", request)
-        return Imported(records=len(request.records), changed=0, same=0, waiting=0)
+        return ImportReport(records=len(request.records), changed=0, same=0, waiting=0)
 
-    def relocate(self, request: RelocateRequest) -> Relocated:
+    def relocate(self, request: RelocateRequest) -> RelocateReport:
         self._note("relocate", request)
-        return Relocated(files=2, dropped=0, notes=["change it"])
+        return RelocateReport(files=2, dropped=0, notes=["change it"])
 
-    def forget(self, request: ForgetRequest) -> Forgotten:
+    def forget(self, request: ForgetRequest) -> ForgetReport:
         self._note("forget", request)
-        return Forgotten(files=3, images=2, marks_kept=1, still_there=0, examples=["/a.png"], dry_run=request.dry_run)
+        return ForgetReport(
+            files=3, images=2, marks_kept=1, still_there=0, examples=["/a.png"], dry_run=request.dry_run
+        )
 
-    def duplicates(self, question: DuplicatesQuestion) -> Duplicates:
+    def duplicates(self, question: DuplicatesRequest) -> DuplicatesReport:
         self._note("duplicates", question)
-        return Duplicates(groups=[], found=[], seconds=0.1)
+        return DuplicatesReport(groups=[], found=[], seconds=0.1)
 
-    def characters(self, question: CharactersQuestion) -> CharacterList:
+    def characters(self, question: CharacterListRequest) -> CharacterList:
         self._note("characters", question)
         return CharacterList(characters=[], faces=2, unassigned=1)
 
-    def character(self, question: CharacterQuestion) -> ShownCharacter:
+    def character(self, question: CharacterRequest) -> ShownCharacter:
         self._note("character", question)
         return ShownCharacter(character=LUNA, faces=[])
 
-    def correct(self, correction: Correction) -> Corrected:
+    def correct(self, correction: CorrectionRequest) -> CorrectionResult:
         self._note("correct", correction)
-        return Corrected(number=3, text="named 1 Luna")
+        return CorrectionResult(number=3, text="named 1 Luna")
 
     def corrections(self, limit: int) -> CorrectionLog:
         self._note("corrections", limit)
@@ -183,13 +194,13 @@ class ScriptedOperations:
         self._note("cluster", request)
         return ClusteringState(state="running")
 
-    def sample(self, question: SampleQuestion) -> Sample:
+    def sample(self, question: SampleRequest) -> SampleResult:
         self._note("sample", question)
-        return Sample(pictures=[], among=4)
+        return SampleResult(pictures=[], among=4)
 
-    def stats(self, question: StatsQuestion) -> Statistics:
+    def stats(self, question: StatsRequest) -> StatisticsReport:
         self._note("stats", question)
-        return Statistics(
+        return StatisticsReport(
             pictures=0, rated=0, ratings={}, tables=[], five_stars=[], terms_for=[], terms_against=[], seconds=0.1
         )
 
@@ -197,13 +208,15 @@ class ScriptedOperations:
         self._note("verify_model", role)
         return VerifiedModel(role=role, ok=True, detail="cpu", seconds=1.0)
 
-    def control_map(self, request: ControlRequest) -> MadeMap:
+    def control_map(self, request: ControlMapRequest) -> MadeControlMap:
         self._note("control_map", request)
-        return MadeMap(path="/m.png", type="canny", method="canny/1-2", width=8, height=8, cached=True, seconds=0.1)
+        return MadeControlMap(
+            path="/m.png", type="canny", method="canny/1-2", width=8, height=8, cached=True, seconds=0.1
+        )
 
-    def reparse(self, after: int, limit: int, everything: bool) -> Reparsed:
+    def reparse(self, after: int, limit: int, everything: bool) -> ReparseReport:
         self._note("reparse", after, limit, everything)
-        return Reparsed(read=limit, changed=1, last_id=after + limit, left=3)
+        return ReparseReport(read=limit, changed=1, last_id=after + limit, left=3)
 
     def close(self) -> None:
         self._note("close")

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 import pytest
 
 from indexd.api import guard
-from indexd.api.connect import address_of, daemon
-from indexd.api.patience import Patient
-from indexd.api.server import Server
-from indexd.api.token import own_token
-from indexd.config import load
+from indexd.api.connect import daemon_address, find_daemon
+from indexd.api.patience import LimitedHttpProtocol
+from indexd.api.server import ApiServer
+from indexd.api.token import read_user_token
+from indexd.config import read_config
 from indexd.errors import IndexdError, SettingsError
-from indexd_schemas.output import Status
+from indexd_schemas.output import DaemonStatus
 from tests.api.conftest import OpenDoor, Opens
 from tests.api.scripted import ScriptedOperations
 
@@ -45,7 +45,7 @@ class Answer:
 
 
 def visit(door: OpenDoor) -> socket.socket:
-    address = address_of(door.config)
+    address = daemon_address(door.config)
     assert address is not None
     connection = address.connect()
     connection.settimeout(10)
@@ -54,7 +54,7 @@ def visit(door: OpenDoor) -> socket.socket:
 
 def known(door: OpenDoor) -> dict[str, str]:
     """The headers of a good client."""
-    address = address_of(door.config)
+    address = daemon_address(door.config)
     assert address is not None
     return {"Host": address.host} | ({"Authorization": f"Bearer {address.token}"} if address.token else {})
 
@@ -249,7 +249,7 @@ def test_a_head_that_is_too_large(open_door: Opens) -> None:
 
 
 def test_a_body_that_trickles(open_door: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexd.api.server.Limits", lambda rate: guard.Limits(rate, body_seconds=0.3))
+    monkeypatch.setattr("indexd.api.server.RequestLimits", lambda rate: guard.RequestLimits(rate, body_seconds=0.3))
     door = open_door("unix")
     slow = known(door) | {"Content-Type": "application/json", "Content-Length": "1000"}
     with visit(door) as connection:
@@ -262,7 +262,7 @@ def test_a_body_that_trickles(open_door: Opens, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_head_that_trickles(open_door: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Patient, "head_seconds", 0.4)
+    monkeypatch.setattr(LimitedHttpProtocol, "head_timeout_seconds", 0.4)
     door = open_door("unix")
     with visit(door) as connection:
         connection.settimeout(0.05)
@@ -282,7 +282,7 @@ def test_a_head_that_trickles(open_door: Opens, monkeypatch: pytest.MonkeyPatch)
 def test_the_second_request_of_a_connection_has_its_time_as_well(
     open_door: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Patient, "head_seconds", 0.3)
+    monkeypatch.setattr(LimitedHttpProtocol, "head_timeout_seconds", 0.3)
     door = open_door("unix")
     with visit(door) as connection:
         connection.sendall(head("GET", "/v1/status", known(door)))
@@ -292,11 +292,11 @@ def test_the_second_request_of_a_connection_has_its_time_as_well(
 
 
 def test_an_answer_that_takes_long_is_not_cut_off(open_door: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Patient, "head_seconds", 0.1)
+    monkeypatch.setattr(LimitedHttpProtocol, "head_timeout_seconds", 0.1)
     door = open_door("unix")
     status = door.operations.status
 
-    def slow() -> Status:
+    def slow() -> DaemonStatus:
         time.sleep(0.4)
         return status()
 
@@ -305,8 +305,8 @@ def test_an_answer_that_takes_long_is_not_cut_off(open_door: Opens, monkeypatch:
 
 
 def test_connections_that_say_nothing(open_door: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Patient, "head_seconds", 1.0)
-    monkeypatch.setattr(Patient, "most_connections", 5)
+    monkeypatch.setattr(LimitedHttpProtocol, "head_timeout_seconds", 1.0)
+    monkeypatch.setattr(LimitedHttpProtocol, "max_connections", 5)
     door = open_door("unix")
     crowd = [visit(door) for _ in range(5)]
     try:
@@ -368,7 +368,7 @@ def test_not_ready_is_a_status_of_its_own(open_door: Opens) -> None:
 )
 def test_other_machines_need_a_token_and_a_flag(short_home: Path, api: dict[str, object], part: str) -> None:
     with pytest.raises(SettingsError, match=part) as caught:
-        load(short_home, {"api": api})
+        read_config(short_home, {"api": api})
     assert "\n" not in str(caught.value)
 
 
@@ -378,11 +378,11 @@ def test_with_both_the_door_is_open_to_them_and_answers_to_the_names_set(short_h
     token.write_text("t" * 40 + "\n")
     token.chmod(0o600)
     settings = {"listen": "tcp", "address": "0.0.0.0", "allow_remote": True, "token_file": str(token)}
-    config = load(short_home, {"api": {**settings, "hosts": ["studio.lan:8420"]}})
-    server = Server(config, ScriptedOperations())
+    config = read_config(short_home, {"api": {**settings, "hosts": ["studio.lan:8420"]}})
+    server = ApiServer(config, ScriptedOperations())
     server.start()
     try:
-        client = daemon(config)
+        client = find_daemon(config)
         assert client is not None
         assert client.status().running
         door = OpenDoor(config, ScriptedOperations(), server, client)
@@ -420,7 +420,7 @@ def test_a_token_that_is_none_is_refused_with_a_sentence(tmp_path: Path, content
     file.write_text(content)
     file.chmod(mode)
     with pytest.raises(IndexdError, match=part):
-        own_token(file)
+        read_user_token(file)
 
 
 @posix
@@ -429,14 +429,14 @@ def test_a_token_file_is_no_link_and_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "token").chmod(0o600)
     (tmp_path / "link").symlink_to(tmp_path / "token")
     with pytest.raises(IndexdError, match="a link"):
-        own_token(tmp_path / "link")
+        read_user_token(tmp_path / "link")
     with pytest.raises(IndexdError, match="cannot be read"):
-        own_token(tmp_path / "none")
+        read_user_token(tmp_path / "none")
 
 
 @posix
 def test_a_token_left_readable_is_replaced_at_the_start(short_home: Path, open_door: Opens) -> None:
-    left = load(short_home).places.token
+    left = read_config(short_home).paths.token
     left.write_text('{"address": "127.0.0.1", "port": 1, "token": "old"}')
     left.chmod(0o666)
     door = open_door("tcp")
@@ -448,6 +448,6 @@ def test_a_token_left_readable_is_replaced_at_the_start(short_home: Path, open_d
 def test_a_token_is_not_left_where_others_can_put_files(short_home: Path) -> None:
     (short_home / "shared").mkdir()
     (short_home / "shared").chmod(0o777)
-    config = load(short_home / "shared", {"api": {"listen": "tcp"}})
+    config = read_config(short_home / "shared", {"api": {"listen": "tcp"}})
     with pytest.raises(IndexdError, match="writable by others"):
-        Server(config, ScriptedOperations()).start()
+        ApiServer(config, ScriptedOperations()).start()

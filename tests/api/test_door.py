@@ -16,35 +16,35 @@ from pathlib import Path
 
 import pytest
 
-from indexd.api.client import Address, _Connection
-from indexd.api.connect import address_of, connect, daemon
+from indexd.api.client import DaemonAddress, _Connection
+from indexd.api.connect import connect, daemon_address, find_daemon
 from indexd.api.guard import BODY_LIMIT_BYTES
-from indexd.api.listen import Listener
-from indexd.api.picture_bytes import PictureBytes
+from indexd.api.listen import ListeningSocket
+from indexd.api.picture_bytes import ImageBytes
 from indexd.api.routes import TABLE
-from indexd.api.server import Server
-from indexd.api.token import Entrance
-from indexd.config import load
-from indexd.errors import DaemonNotRunning, IndexdError, ModelOff, NothingFound, Refused, UsageError
-from indexd.search.targets import Target
+from indexd.api.server import ApiServer
+from indexd.api.token import TcpEndpoint
+from indexd.config import read_config
+from indexd.errors import DaemonNotRunning, IndexdError, JobRefused, ModelUnavailable, NothingFound, UsageError
+from indexd.search.targets import ImageTarget
 from indexd_schemas.characters import (
-    CharacterQuestion,
-    CharactersQuestion,
+    CharacterListRequest,
+    CharacterRequest,
     ClusterRequest,
-    Correction,
+    CorrectionRequest,
     FaceReference,
-    SampleQuestion,
+    SampleRequest,
 )
-from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
+from indexd_schemas.library import DuplicatesRequest, StatsRequest
 from indexd_schemas.marks import (
+    AnnotateMatchingRequest,
+    AnnotationRecord,
     ExportRequest,
     ForgetRequest,
     ImportRequest,
-    MarkMatchingRequest,
-    MarkRecord,
     RelocateRequest,
 )
-from indexd_schemas.question import ControlRequest, Question, Term
+from indexd_schemas.question import ControlMapRequest, SearchRequest, SearchTerm
 from tests.api.conftest import OpenDoor, Opens
 from tests.api.scripted import ScriptedOperations
 
@@ -56,7 +56,7 @@ def ask(
     door: OpenDoor, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
 ) -> tuple[int, dict[str, object]]:
     """One raw request; `Host` and the token are as a good client sends them unless `headers` says otherwise."""
-    address = address_of(door.config)
+    address = daemon_address(door.config)
     assert address is not None
     given = {"Host": address.host, **({"Authorization": f"Bearer {address.token}"} if address.token else {}), **headers}
     connection = _Connection(address, 20)
@@ -79,7 +79,7 @@ def ask(
 def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     door = open_door(listen)
     client, asked = door.client, door.operations.asked
-    question = Question(terms=(Term(kind="prompt", value="röd"),), filters=('lora:"my lora"',), limit=3)
+    question = SearchRequest(terms=(SearchTerm(kind="prompt", value="röd"),), filters=('lora:"my lora"',), limit=3)
     assert client.query(question).notes == ["bge is off, because …"]
     assert client.status().images == 2
     assert client.explain(b"/a/\xff b.png").state == "outside"
@@ -89,33 +89,33 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
     assert client.job("a name/with ?signs").job.id == 7
     client.cancel_job("7")
     client.retry_job("7")
-    assert client.rate([Target(image_id=1), Target(path=os.path.abspath("/p").encode())], 5).changed == 2
-    assert client.tag([Target(content_hash=b"h" * 32)], ["a"], ["b"]).not_found == ["x"]
-    assert client.duplicates(DuplicatesQuestion(kinds=("similar",), threshold=0.9)).groups == []
-    assert client.stats(StatsQuestion(by=("month",), filters=("rating:4..",))).pictures == 0
+    assert client.rate([ImageTarget(image_id=1), ImageTarget(path=os.path.abspath("/p").encode())], 5).changed == 2
+    assert client.tag([ImageTarget(content_hash=b"h" * 32)], ["a"], ["b"]).not_found == ["x"]
+    assert client.duplicates(DuplicatesRequest(kinds=("similar",), threshold=0.9)).groups == []
+    assert client.stats(StatsRequest(by=("month",), filters=("rating:4..",))).pictures == 0
     assert client.verify_model("bge").ok
-    assert client.characters(CharactersQuestion(hidden=True)).unassigned == 1
-    assert client.character(CharacterQuestion(character="Lúna", limit=3)).character.name == "Luna"
-    correction = Correction(kind="reject", character="1", faces=(FaceReference(region=5),))
+    assert client.characters(CharacterListRequest(hidden=True)).unassigned == 1
+    assert client.character(CharacterRequest(character="Lúna", limit=3)).character.name == "Luna"
+    correction = CorrectionRequest(kind="reject", character="1", faces=(FaceReference(region=5),))
     assert client.correct(correction).number == 3
     assert client.corrections(7).corrections == []
     assert client.suggest().merges == []
     assert client.cluster(ClusterRequest(action="cancel")).state == "running"
-    assert client.sample(SampleQuestion(character="1", count=3)).among == 4
-    assert client.note([Target(image_id=1)], "ä", True).changed == 1
-    matching = MarkMatchingRequest(filters=("rating:4..",), add=("a/b",), at_most=3)
+    assert client.sample(SampleRequest(character="1", count=3)).among == 4
+    assert client.note([ImageTarget(image_id=1)], "ä", True).changed == 1
+    matching = AnnotateMatchingRequest(filters=("rating:4..",), add=("a/b",), at_most=3)
     assert client.mark_matching(matching).changed == 3
     assert client.export_page(ExportRequest(cursor="image:5")).next is None
-    record = MarkRecord(hash="ab" * 32, rating=5, rated_at=1.5, tags=["a"], note="n")
+    record = AnnotationRecord(hash="ab" * 32, rating=5, rated_at=1.5, tags=["a"], note="n")
     assert client.import_marks(ImportRequest(records=(record,), prefer_file=True)).records == 1
     assert client.relocate(RelocateRequest(old="/a%FF", new="/b")).notes == ["change it"]
     assert client.forget(ForgetRequest(under="/a", dry_run=True)).dry_run
-    wanted = ControlRequest(picture="path:/a%FF.png", type="canny", width=64, height=8)
+    wanted = ControlMapRequest(picture="path:/a%FF.png", type="canny", width=64, height=8)
     assert client.control_map(wanted).cached
     assert client.reparse(5, 10, everything=True).last_id == 15
     assert client.ready().reasons == ["comparing"]
     assert client.metrics() == "indexd_images 2\n"
-    assert client.picture(7, small=True) == PictureBytes(b"bytes", "image/png", 'ä"\r\n.png')
+    assert client.picture(7, small=True) == ImageBytes(b"bytes", "image/png", 'ä"\r\n.png')
     assert [name for name, _ in asked] == [
         "query", "status", "explain", "scan", "submit", "jobs", "job", "cancel_job", "retry_job", "rate", "tag", "duplicates",
         "stats", "verify_model", "characters", "character", "correct", "corrections", "suggest", "cluster", "sample",
@@ -134,7 +134,7 @@ def test_every_operation_goes_through(open_door: Opens, listen: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [UsageError("u"), NothingFound("n"), Refused("line 1\nline 2"), DaemonNotRunning("d"), IndexdError("i")]
+    "error", [UsageError("u"), NothingFound("n"), JobRefused("line 1\nline 2"), DaemonNotRunning("d"), IndexdError("i")]
 )
 def test_errors_keep_their_class_and_text(open_door: Opens, error: IndexdError) -> None:
     door = open_door()
@@ -148,7 +148,7 @@ def test_errors_keep_their_class_and_text(open_door: Opens, error: IndexdError) 
 
 def test_an_error_with_parts_arrives_as_its_sentence(open_door: Opens) -> None:
     door = open_door()
-    door.operations.error = ModelOff("bge", "no model is set")
+    door.operations.error = ModelUnavailable("bge", "no model is set")
     with pytest.raises(IndexdError, match="bge is off, because no model is set"):
         door.client.verify_model("bge")
 
@@ -234,7 +234,7 @@ def test_wrong_requests_get_a_sentence(open_door: Opens, method: str, path: str,
 
 def test_other_paths_and_methods_are_not_there(open_door: Opens) -> None:
     door = open_door()
-    address = address_of(door.config)
+    address = daemon_address(door.config)
     assert address is not None
     for method, path in (("GET", "/"), ("DELETE", "/v1/status"), ("GET", "/v1/../etc/passwd")):
         connection = _Connection(address, 20)
@@ -251,58 +251,58 @@ def test_the_table_has_no_path_twice() -> None:
 
 @posix
 def test_only_this_user_can_open_the_socket_whatever_the_umask(short_home: Path) -> None:
-    config = load(short_home / "deep" / "home")
+    config = read_config(short_home / "deep" / "home")
     before = os.umask(0)
     try:
-        server = Server(config, ScriptedOperations())
+        server = ApiServer(config, ScriptedOperations())
         server.start()
         try:
-            assert stat.S_IMODE(os.stat(config.places.socket).st_mode) == 0o600
-            assert stat.S_IMODE(os.stat(config.places.socket.parent).st_mode) == 0o700
+            assert stat.S_IMODE(os.stat(config.paths.socket).st_mode) == 0o600
+            assert stat.S_IMODE(os.stat(config.paths.socket.parent).st_mode) == 0o700
         finally:
             server.stop()
     finally:
         os.umask(before)
-    assert not config.places.socket.exists()
+    assert not config.paths.socket.exists()
 
 
 @posix
 def test_only_this_user_can_read_the_token(open_door: Opens) -> None:
     door = open_door("tcp")
-    assert stat.S_IMODE(os.stat(door.config.places.token).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(door.config.paths.token).st_mode) == 0o600
     door.server.stop()
-    assert not door.config.places.token.exists()
+    assert not door.config.paths.token.exists()
 
 
 @posix
 def test_a_folder_that_others_can_write_is_refused(short_home: Path) -> None:
-    config = load(short_home / "shared")
+    config = read_config(short_home / "shared")
     (short_home / "shared").mkdir()
     (short_home / "shared").chmod(0o777)
     with pytest.raises(IndexdError, match="writable by others"):
-        Server(config, ScriptedOperations()).start()
+        ApiServer(config, ScriptedOperations()).start()
 
 
 @posix
 def test_the_socket_of_a_dead_daemon_is_replaced_and_a_foreign_file_is_not(short_home: Path) -> None:
-    config = load(short_home)
+    config = read_config(short_home)
     left = socket.socket(socket.AF_UNIX)
-    left.bind(str(config.places.socket))
+    left.bind(str(config.paths.socket))
     left.close()
-    assert daemon(config) is None
-    server = Server(config, ScriptedOperations())
+    assert find_daemon(config) is None
+    server = ApiServer(config, ScriptedOperations())
     server.start()
     server.stop()
-    config.places.socket.write_text("precious")
+    config.paths.socket.write_text("precious")
     with pytest.raises(IndexdError, match="is no socket"):
-        Server(config, ScriptedOperations()).start()
-    assert config.places.socket.read_text() == "precious"
+        ApiServer(config, ScriptedOperations()).start()
+    assert config.paths.socket.read_text() == "precious"
 
 
 @posix
 def test_closing_leaves_the_socket_of_a_successor_alone(open_door: Opens) -> None:
     door = open_door("unix")
-    path = door.config.places.socket
+    path = door.config.paths.socket
     path.unlink()
     path.write_text("somebody else's")
     door.server.stop()
@@ -345,8 +345,8 @@ def test_several_visitors_at_once(open_door: Opens) -> None:
 
 
 def test_without_a_daemon(short_home: Path) -> None:
-    config = load(short_home)
-    assert daemon(config) is None
+    config = read_config(short_home)
+    assert find_daemon(config) is None
     with pytest.raises(DaemonNotRunning, match="indexd run"):
         connect(config, need_daemon=True)
     with pytest.raises(NothingFound, match="no index yet"):
@@ -354,34 +354,34 @@ def test_without_a_daemon(short_home: Path) -> None:
 
 
 def test_a_daemon_that_dies_in_the_middle_is_named(short_home: Path) -> None:
-    config = load(short_home, {"api": {"listen": "tcp"}})
+    config = read_config(short_home, {"api": {"listen": "tcp"}})
     listener = socket.create_server(("127.0.0.1", 0))
     closing = threading.Thread(target=lambda: listener.accept()[0].close())
     closing.start()
     from indexd.api.client import RemoteOperations
 
     with pytest.raises(DaemonNotRunning, match="went away"):
-        RemoteOperations(Address(entrance=Entrance("127.0.0.1", listener.getsockname()[1], "t"))).status()
+        RemoteOperations(DaemonAddress(tcp_endpoint=TcpEndpoint("127.0.0.1", listener.getsockname()[1], "t"))).status()
     closing.join()
     listener.close()
-    assert not config.places.token.exists()
+    assert not config.paths.token.exists()
 
 
 def test_a_visitor_waits_for_a_handle_and_the_log_is_not_flooded_meanwhile(
     open_door: Opens, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     opened = open_door()
-    real, refused = Listener._accept, []  # type: ignore[attr-defined]
+    real, refused = ListeningSocket._accept, []  # type: ignore[attr-defined]
 
     over = time.monotonic() + 0.3
 
-    def accept(listener: Listener) -> object:
+    def accept(listener: ListeningSocket) -> object:
         if time.monotonic() < over:
             refused.append(1)
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return real(listener)
 
-    monkeypatch.setattr(Listener, "_accept", accept, raising=False)
+    monkeypatch.setattr(ListeningSocket, "_accept", accept, raising=False)
     monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", 0.05)
     assert opened.client.status().running
     assert 0 < len(refused) < 20

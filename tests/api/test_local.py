@@ -11,22 +11,22 @@ from urllib.parse import quote_from_bytes
 import pytest
 
 from indexd.api.connect import connect
-from indexd.api.live import LiveParts
+from indexd.api.live import DaemonContext
 from indexd.api.local import LocalOperations
-from indexd.config import Config, load
-from indexd.errors import DaemonNotRunning, ModelOff, NothingFound, StoreError, UsageError
-from indexd.images.facts import Metadata
-from indexd.search.targets import Target, of_path
+from indexd.config import Config, read_config
+from indexd.errors import DaemonNotRunning, ModelUnavailable, NothingFound, StoreError, UsageError
+from indexd.images.facts import ImageMetadata
+from indexd.search.targets import ImageTarget, target_of_path
 from indexd.store.index import Store
-from indexd.store.records import JobRow, NewItem, NewJob, Sighting
+from indexd.store.records import JobRow, NewJob, NewJobItem, ScannedFile
 from indexd.watch.roots import RootStatus
 from indexd.watch.stamp import FileStamp
-from indexd.worker.calls import AnyCall, Priority, Verified, VerifyModel
-from indexd.worker.handle import Call, LaneStatus, OnProgress
-from indexd_schemas.marks import ForgetRequest, MarkMatchingRequest, RelocateRequest
-from indexd_schemas.question import Question
+from indexd.worker.calls import AnyCall, ModelVerified, Priority, VerifyModel
+from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
+from indexd_schemas.marks import AnnotateMatchingRequest, ForgetRequest, RelocateRequest
+from indexd_schemas.question import SearchRequest
 from indexd_schemas.settings import ROLES
-from tests.library import Library, make_library
+from tests.library import SampleLibrary, make_library
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Desk:
 
     def submit(self, source: bytes, name: str) -> JobRow:
         self.asked.append(("submit", name))
-        item = NewItem(0, 5, b"/out/x-0001.png", {"seed": 5})
+        item = NewJobItem(0, 5, b"/out/x-0001.png", {"seed": 5})
         return self.store.jobs.admit(NewJob(Path(name).stem, "txt2img", source, f"key-{name}", None, 0, (item,)))
 
     def cancel(self, job_id: int) -> None:
@@ -76,10 +76,10 @@ class Working:
         priority: Priority = Priority.JOB,
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
-    ) -> Call:
+    ) -> CallHandle:
         self.calls.append(call)
-        handle = Call(call)
-        handle.finish(Verified("revision", "cpu, float32, 16 numbers"))
+        handle = CallHandle(call)
+        handle.finish(ModelVerified("revision", "cpu, float32, 16 numbers"))
         return handle
 
     def status(self) -> list[LaneStatus]:
@@ -91,39 +91,39 @@ class Working:
 
 @pytest.fixture
 def config(short_home: Path) -> Config:
-    return load(short_home, {"roots": [{"path": str(short_home / "pictures"), "exclude": ["private/**"]}]})
+    return read_config(short_home, {"roots": [{"path": str(short_home / "pictures"), "exclude": ["private/**"]}]})
 
 
 @pytest.fixture
-def library(config: Config) -> Iterator[Library]:
-    with Store.open(config.places.index) as store:
-        yield make_library(store, config.places.home / "pictures", each=2)
+def library(config: Config) -> Iterator[SampleLibrary]:
+    with Store.open(config.paths.index) as store:
+        yield make_library(store, config.paths.home / "pictures", images_per_subject=2)
 
 
 @pytest.fixture
-def live(library: Library) -> LiveParts:
-    return LiveParts(Watching(os.fsencode(library.root)), Working(), Desk(library.store), 1.0, lambda: None)
+def live(library: SampleLibrary) -> DaemonContext:
+    return DaemonContext(Watching(os.fsencode(library.root)), Working(), Desk(library.store), 1.0, lambda: None)
 
 
 @pytest.fixture
-def alone(config: Config, library: Library) -> LocalOperations:
+def alone(config: Config, library: SampleLibrary) -> LocalOperations:
     return LocalOperations(config, library.store)
 
 
 @pytest.fixture
-def within(config: Config, library: Library, live: LiveParts) -> LocalOperations:
+def within(config: Config, library: SampleLibrary, live: DaemonContext) -> LocalOperations:
     return LocalOperations(config, library.store, live)
 
 
 def test_a_model_that_cannot_be_loaded_is_shown_as_off_with_the_reason(
-    config: Config, library: Library, tmp_path: Path
+    config: Config, library: SampleLibrary, tmp_path: Path
 ) -> None:
     (tmp_path / "bge").mkdir()
     settings = {"models": {"bge": {"path": str(tmp_path / "bge")}}}
     watching = Watching(os.fsencode(library.root))
-    broken = load(config.places.home, settings)
-    with_trouble = LiveParts(
-        watching, Working(), Desk(library.store), 1.0, waits_for=lambda: {"bge": "its weights are damaged"}
+    broken = read_config(config.paths.home, settings)
+    with_trouble = DaemonContext(
+        watching, Working(), Desk(library.store), 1.0, blocked_roles=lambda: {"bge": "its weights are damaged"}
     )
     bge = {role.role: role for role in LocalOperations(broken, library.store, with_trouble).status().roles}["bge"]
     assert (bge.on, bge.detail) == (False, "its weights are damaged")
@@ -131,15 +131,15 @@ def test_a_model_that_cannot_be_loaded_is_shown_as_off_with_the_reason(
     assert (bge.on, bge.detail) == (True, str(tmp_path / "bge"))
 
 
-def test_show_has_everything_but_secrets(alone: LocalOperations, library: Library) -> None:
-    shown = alone.show(of_path(library.path("cats/cat-0.png")))
+def test_show_has_everything_but_secrets(alone: LocalOperations, library: SampleLibrary) -> None:
+    shown = alone.show(target_of_path(library.path("cats/cat-0.png")))
     assert shown.image.prompt == "a cat number 0, oil painting"
     assert shown.image.loras[0].name == "my lora"
     assert [file.path for file in shown.files] == [library.path("cats/cat-0.png")]
     assert shown.extras == {"Clip skip": "2"}
     assert "SECRET" not in shown.raw["png:parameters"]
     with pytest.raises(NothingFound, match="explain"):
-        alone.show(Target(image_id=999))
+        alone.show(ImageTarget(image_id=999))
 
 
 @pytest.mark.parametrize(
@@ -151,58 +151,66 @@ def test_show_has_everything_but_secrets(alone: LocalOperations, library: Librar
     ],
 )
 def test_signatures_are_taken_off_every_text_that_is_shown(
-    alone: LocalOperations, library: Library, key: str, text: str
+    alone: LocalOperations, library: SampleLibrary, key: str, text: str
 ) -> None:
     from indexd.images.facts import RawChunk
-    from indexd.images.metadata import parse
+    from indexd.images.metadata import parse_metadata
 
-    library.add("signed.png", parse([RawChunk(key, "utf-8", text)]))
-    shown = alone.show(of_path(library.path("signed.png")))
+    library.add("signed.png", parse_metadata([RawChunk(key, "utf-8", text)]))
+    shown = alone.show(target_of_path(library.path("signed.png")))
     assert "SECRET" not in shown.raw[key]
     assert "…" in shown.raw[key]
     assert "SECRET" not in shown.model_dump_json()
 
 
-def test_show_takes_texts_that_are_no_unicode(alone: LocalOperations, library: Library) -> None:
+def test_show_takes_texts_that_are_no_unicode(alone: LocalOperations, library: SampleLibrary) -> None:
     from indexd.images.facts import RawChunk
 
     library.add(
         "odd.png",
-        Metadata(prompt="x", raw=(RawChunk("png:a", "utf-8", "bad \udcff"), RawChunk("png:a", "utf-8", "two"))),
+        ImageMetadata(prompt="x", raw=(RawChunk("png:a", "utf-8", "bad \udcff"), RawChunk("png:a", "utf-8", "two"))),
     )
-    shown = alone.show(of_path(library.path("odd.png")))
+    shown = alone.show(target_of_path(library.path("odd.png")))
     assert shown.raw == {"png:a": "bad ?", "png:a#2": "two"}
     shown.model_dump_json()
 
 
-def test_rating_and_tagging_by_any_name_of_a_picture(alone: LocalOperations, library: Library, tmp_path: Path) -> None:
+def test_rating_and_tagging_by_any_name_of_a_picture(
+    alone: LocalOperations, library: SampleLibrary, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy.png"
     copy.write_bytes((library.root / "cats/cat-0.png").read_bytes())
     ids = library.ids
     marked = alone.rate(
-        [of_path(copy), Target(image_id=ids["cats/cat-0.png"]), of_path(tmp_path / "gone.png"), Target(image_id=999)], 4
+        [
+            target_of_path(copy),
+            ImageTarget(image_id=ids["cats/cat-0.png"]),
+            target_of_path(tmp_path / "gone.png"),
+            ImageTarget(image_id=999),
+        ],
+        4,
     )
     assert marked.changed == 1
     assert marked.not_found == [str(tmp_path / "gone.png"), "#999"]
-    alone.tag([Target(image_id=ids["cats/cat-0.png"])], ["keep", " spaced "], [])
-    shown = alone.show(Target(image_id=ids["cats/cat-0.png"]))
+    alone.tag([ImageTarget(image_id=ids["cats/cat-0.png"])], ["keep", " spaced "], [])
+    shown = alone.show(ImageTarget(image_id=ids["cats/cat-0.png"]))
     assert (shown.image.rating, shown.image.tags) == (4, ["keep", "spaced"])
-    alone.tag([Target(image_id=ids["cats/cat-0.png"])], [], ["keep"])
-    assert alone.query(Question(filters=("tag:keep",))).hits == []
+    alone.tag([ImageTarget(image_id=ids["cats/cat-0.png"])], [], ["keep"])
+    assert alone.query(SearchRequest(filters=("tag:keep",))).hits == []
     for tag in ("", " ", "two\nlines", "x" * 201):
         with pytest.raises(UsageError, match="is no tag"):
-            alone.tag([Target(image_id=1)], [tag], [])
+            alone.tag([ImageTarget(image_id=1)], [tag], [])
     with pytest.raises(UsageError):
-        alone.rate([Target(image_id=1)], 6)
+        alone.rate([ImageTarget(image_id=1)], 6)
 
 
-def test_explain_says_what_the_index_knows(alone: LocalOperations, library: Library, config: Config) -> None:
+def test_explain_says_what_the_index_knows(alone: LocalOperations, library: SampleLibrary, config: Config) -> None:
     def explain(name: str) -> tuple[str, str]:
         found = alone.explain(os.fsencode(library.root / name))
         return found.state, " | ".join(found.sentences)
 
     assert explain("cats/cat-0.png")[0] == "indexed"
-    library.add("waiting.png", Metadata(prompt="p"), stages=("thumbnail", "clip_h"))
+    library.add("waiting.png", ImageMetadata(prompt="p"), stages=("thumbnail", "clip_h"))
     state, text = explain("waiting.png")
     assert state == "pending"
     assert "thumbnail is still to be computed" in text
@@ -210,7 +218,7 @@ def test_explain_says_what_the_index_knows(alone: LocalOperations, library: Libr
     (library.root / "cats/cat-1.png").write_bytes(b"something else")
     assert "it has changed since" in explain("cats/cat-1.png")[1]
     stamp = FileStamp(1, 1, 1)
-    library.store.images.record([Sighting(library.root_id, b"note.txt", stamp, None, "not a picture: text")], 1.0)
+    library.store.images.ingest([ScannedFile(library.root_id, b"note.txt", stamp, None, "not a picture: text")], 1.0)
     assert explain("note.txt") == (
         "skipped",
         "it was read and skipped: not a picture: text | it is not there any more; the next scan will mark it as missing",
@@ -222,7 +230,7 @@ def test_explain_says_what_the_index_knows(alone: LocalOperations, library: Libr
 
 
 def test_explain_says_what_the_rules_say_of_the_rest(
-    alone: LocalOperations, within: LocalOperations, library: Library, config: Config, tmp_path: Path
+    alone: LocalOperations, within: LocalOperations, library: SampleLibrary, config: Config, tmp_path: Path
 ) -> None:
     def explain(path: Path) -> tuple[str, str]:
         found = alone.explain(os.fsencode(path))
@@ -243,15 +251,15 @@ def test_explain_says_what_the_rules_say_of_the_rest(
     state, text = explain(tmp_path / "x.png")
     assert state == "outside"
     assert str(library.root) in text
-    config.places.output.mkdir()
-    (config.places.output / "made.png").touch()
-    assert explain(config.places.output / "made.png")[0] == "unknown"
+    config.paths.output.mkdir()
+    (config.paths.output / "made.png").touch()
+    assert explain(config.paths.output / "made.png")[0] == "unknown"
     if hasattr(os, "mkfifo"):
         os.mkfifo(library.root / "pipe.png")
         assert explain(library.root / "pipe.png")[0] == "skipped"
 
 
-def test_status_without_a_daemon(alone: LocalOperations, library: Library) -> None:
+def test_status_without_a_daemon(alone: LocalOperations, library: SampleLibrary) -> None:
     library.store.events.add("offline", "a folder went away")
     library.store.files.mark_missing(library.root_id, [b"dogs/dog-0.png"], 1.0)
     status = alone.status()
@@ -271,7 +279,7 @@ def test_status_within_the_daemon(within: LocalOperations) -> None:
     assert (status.workers[0].lane, status.workers[0].deaths, status.workers[0].models) == ("card", 1, {"sdxl": 3.0})
 
 
-def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: Library) -> None:
+def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: SampleLibrary) -> None:
     Desk(library.store).submit(b"kind: txt2img\n", "one.yaml")
     for ask in (
         lambda: alone.scan(True),
@@ -283,7 +291,7 @@ def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: Library)
             ask()
 
 
-def test_jobs_by_number_and_by_name(within: LocalOperations, live: LiveParts) -> None:
+def test_jobs_by_number_and_by_name(within: LocalOperations, live: DaemonContext) -> None:
     shown = within.submit(b"kind: txt2img\n", "one.yaml")
     assert (shown.job.name, shown.job.items, shown.source) == ("one", {"queued": 1}, "kind: txt2img\n")
     assert shown.pictures[0].seed == 5
@@ -300,11 +308,11 @@ def test_jobs_by_number_and_by_name(within: LocalOperations, live: LiveParts) ->
             within.submit(b"", name)
 
 
-def test_scan_waits_for_what_it_led_to(config: Config, library: Library) -> None:
+def test_scan_waits_for_what_it_led_to(config: Config, library: SampleLibrary) -> None:
     drained = []
     watching = Watching(os.fsencode(library.root))
     within = LocalOperations(
-        config, library.store, LiveParts(watching, Working(), Desk(library.store), 1.0, lambda: drained.append(1))
+        config, library.store, DaemonContext(watching, Working(), Desk(library.store), 1.0, lambda: drained.append(1))
     )
     assert within.scan(False).waited is False
     assert drained == []
@@ -312,49 +320,49 @@ def test_scan_waits_for_what_it_led_to(config: Config, library: Library) -> None
     assert (watching.scans, drained) == ([False, True], [1])
 
 
-def test_verify_asks_the_workers(config: Config, library: Library, live: LiveParts, tmp_path: Path) -> None:
-    with pytest.raises(ModelOff, match="bge is off"):
+def test_verify_asks_the_workers(config: Config, library: SampleLibrary, live: DaemonContext, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="bge is off"):
         LocalOperations(config, library.store, live).verify_model("bge")
     with pytest.raises(UsageError, match="roles are"):
         LocalOperations(config, library.store, live).verify_model("nose")
-    with_model = load(config.places.home, {"models": {"bge": {"path": str(tmp_path)}}})
+    with_model = read_config(config.paths.home, {"models": {"bge": {"path": str(tmp_path)}}})
     verified = LocalOperations(with_model, library.store, live).verify_model("bge")
     assert (verified.ok, verified.identity) == (True, "revision")
     assert live.workers.calls == [VerifyModel("bge")]  # type: ignore[attr-defined]
 
 
 def test_reading_beside_a_writer_and_writing_under_the_lock(
-    config: Config, library: Library, monkeypatch: pytest.MonkeyPatch
+    config: Config, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.api.connect.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("indexd.api.connect.LOCK_WAIT_SECONDS", 0.1)
     reader = connect(config)
     assert reader.status().images == 8
     reader.close()
     library.store.close()
     first = connect(config, write=True)
     try:
-        assert first.rate([Target(image_id=1)], 3).changed == 1
+        assert first.rate([ImageTarget(image_id=1)], 3).changed == 1
         with pytest.raises(StoreError, match="another indexd"):
             connect(config, write=True)
     finally:
         first.close()
     second = connect(config, write=True)
-    assert second.show(Target(image_id=1)).image.rating == 3
+    assert second.show(ImageTarget(image_id=1)).image.rating == 3
     second.close()
 
 
 def test_a_watched_tree_is_relocated_and_the_person_told_what_to_change(
-    config: Config, library: Library, live: LiveParts, tmp_path: Path
+    config: Config, library: SampleLibrary, live: DaemonContext, tmp_path: Path
 ) -> None:
-    watched = load(config.places.home, {"roots": [{"path": str(library.root)}]})
+    watched = read_config(config.paths.home, {"roots": [{"path": str(library.root)}]})
     within = LocalOperations(watched, library.store, live)
     new = tmp_path / "other disk"
     request = RelocateRequest(old=quote_from_bytes(os.fsencode(library.root)), new=quote_from_bytes(os.fsencode(new)))
     would = within.relocate(request.model_copy(update={"dry_run": True}))
-    assert within.show(of_path(library.path("cats/cat-0.png"))).image.id == library.ids["cats/cat-0.png"]
+    assert within.show(target_of_path(library.path("cats/cat-0.png"))).image.id == library.ids["cats/cat-0.png"]
     done = within.relocate(request)
     assert (done.files, done.roots) == (would.files, would.roots) == (len(library.ids), done.roots)
-    assert within.show(of_path(new / "cats" / "cat-0.png")).image.id == library.ids["cats/cat-0.png"]
+    assert within.show(target_of_path(new / "cats" / "cat-0.png")).image.id == library.ids["cats/cat-0.png"]
     assert any("still there" in note for note in done.notes)
     assert any("indexd.toml" in note for note in done.notes)
     assert any("start the daemon again" in note for note in done.notes)
@@ -363,20 +371,22 @@ def test_a_watched_tree_is_relocated_and_the_person_told_what_to_change(
     assert library.root_id in [root.id for root in library.store.roots.all()]
 
 
-def test_more_pictures_than_were_confirmed_are_not_marked(alone: LocalOperations, library: Library) -> None:
-    request = MarkMatchingRequest(filters=("steps:20",), rating=5, at_most=3)
+def test_more_pictures_than_were_confirmed_are_not_marked(alone: LocalOperations, library: SampleLibrary) -> None:
+    request = AnnotateMatchingRequest(filters=("steps:20",), rating=5, at_most=3)
     with pytest.raises(UsageError, match="4 pictures match by now"):
         alone.mark_matching(request)
-    assert alone.query(Question(filters=("rating:5",))).hits == []
+    assert alone.query(SearchRequest(filters=("rating:5",))).hits == []
     assert alone.mark_matching(request.model_copy(update={"at_most": 4})).changed == 4
     with pytest.raises(UsageError, match="say what to do"):
-        alone.mark_matching(MarkMatchingRequest(filters=("steps:20",)))
+        alone.mark_matching(AnnotateMatchingRequest(filters=("steps:20",)))
 
 
-def test_missing_pictures_are_marked_only_when_they_are_asked_for(alone: LocalOperations, library: Library) -> None:
+def test_missing_pictures_are_marked_only_when_they_are_asked_for(
+    alone: LocalOperations, library: SampleLibrary
+) -> None:
     library.store.files.mark_missing(library.root_id, [b"cats/cat-0.png"], 5.0)
-    assert alone.mark_matching(MarkMatchingRequest(filters=("steps:20",), rating=5)).changed == 3
-    assert alone.mark_matching(MarkMatchingRequest(filters=("missing:yes",), rating=1)).changed == 1
+    assert alone.mark_matching(AnnotateMatchingRequest(filters=("steps:20",), rating=5)).changed == 3
+    assert alone.mark_matching(AnnotateMatchingRequest(filters=("missing:yes",), rating=1)).changed == 1
 
 
 @pytest.mark.parametrize("path", ["relative", "", "/a%00b"])

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from indexd.api.exposition import Exposition
-from indexd.api.live import LiveParts
+from indexd.api.exposition import PrometheusWriter
+from indexd.api.live import DaemonContext
 from indexd.api.local import LocalOperations
 from indexd.api.memory import resident_bytes
-from indexd.config import Config, load
-from indexd.pulse import Pulse
+from indexd.config import Config, read_config
+from indexd.pulse import Liveness
 from indexd.store.index import Store
-from indexd.store.records import NewItem, NewJob
+from indexd.store.records import NewJob, NewJobItem
 from tests.api.test_local import Desk, Watching, Working
-from tests.library import Library, make_library
+from tests.library import SampleLibrary, make_library
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (-?[0-9.e+-]+|NaN|[+-]Inf)')
 
@@ -33,13 +33,13 @@ class Clock:
 
 @pytest.fixture
 def config(short_home: Path) -> Config:
-    return load(short_home)
+    return read_config(short_home)
 
 
 @pytest.fixture
-def library(config: Config) -> Iterator[Library]:
-    with Store.open(config.places.index) as store:
-        yield make_library(store, config.places.home / "pictures", each=1)
+def library(config: Config) -> Iterator[SampleLibrary]:
+    with Store.open(config.paths.index) as store:
+        yield make_library(store, config.paths.home / "pictures", images_per_subject=1)
 
 
 def samples(text: str) -> dict[str, float]:
@@ -66,13 +66,13 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
-def test_the_numbers_of_the_index_without_a_daemon(config: Config, library: Library) -> None:
+def test_the_numbers_of_the_index_without_a_daemon(config: Config, library: SampleLibrary) -> None:
     library.add("waits.png", stages=("clip_h",))
     jobs = library.store.jobs
     row = jobs.admit(NewJob("x", "txt2img", b"", "k", None, 0, tuple(_item(number) for number in range(3))))
     items = jobs.items(row.id)
-    jobs.published(items[0].id, b"/out/0.png", b"h" * 32, 2.5)
-    jobs.published(items[1].id, b"/out/1.png", b"i" * 32, 4.0)
+    jobs.mark_published(items[0].id, b"/out/0.png", b"h" * 32, 2.5)
+    jobs.mark_published(items[1].id, b"/out/1.png", b"i" * 32, 4.0)
     library.store.events.add("worker_died", "signal 9")
     told = samples(LocalOperations(config, library.store).metrics())
     assert told["indexd_images"] == 5
@@ -88,16 +88,16 @@ def test_the_numbers_of_the_index_without_a_daemon(config: Config, library: Libr
     assert not any(name.startswith(("indexd_worker", "indexd_start")) for name in told)
 
 
-def _item(number: int) -> NewItem:
-    return NewItem(number, number, b"/out/%d.png" % number, {"seed": number})
+def _item(number: int) -> NewJobItem:
+    return NewJobItem(number, number, b"/out/%d.png" % number, {"seed": number})
 
 
-def test_the_numbers_of_the_daemon(config: Config, library: Library) -> None:
+def test_the_numbers_of_the_daemon(config: Config, library: SampleLibrary) -> None:
     clock = Clock()
-    pulse = Pulse("jobs", clock=clock)
-    pulse.late()
+    pulse = Liveness("jobs", clock=clock)
+    pulse.check_overdue()
     clock.now += 7
-    live = LiveParts(Watching(b'/pi"c\n\\'), Working(), Desk(library.store), 1.5, pulses=lambda: [pulse])
+    live = DaemonContext(Watching(b'/pi"c\n\\'), Working(), Desk(library.store), 1.5, thread_liveness=lambda: [pulse])
     told = samples(LocalOperations(config, library.store, live).metrics())
     assert told["indexd_start_time_seconds"] == 1.5
     assert told['indexd_thread_silent_seconds{thread="jobs"}'] == 7
@@ -121,7 +121,7 @@ def test_memory_of_a_process() -> None:
 
 
 def test_odd_numbers() -> None:
-    out = Exposition()
+    out = PrometheusWriter()
     out.family("x", "gauge", "a\nb")
     for value in (float("nan"), float("inf"), -1.0, 0.1, 2.0**60):
         out.sample("x", value)
@@ -129,14 +129,16 @@ def test_odd_numbers() -> None:
     assert out.text().splitlines()[2:] == ["x NaN", "x +Inf", "x -1", "x 0.1", "x 1.152921504606847e+18"]
 
 
-def test_ready_means_compared_and_moving(config: Config, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_means_compared_and_moving(
+    config: Config, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = Clock()
-    pulse = Pulse("recording", clock=clock, limit_seconds=10)
+    pulse = Liveness("recording", clock=clock, limit_seconds=10)
     watching = Watching(b"/pictures")
-    live = LiveParts(watching, Working(), Desk(library.store), 1.0, pulses=lambda: [pulse])
+    live = DaemonContext(watching, Working(), Desk(library.store), 1.0, thread_liveness=lambda: [pulse])
     door = LocalOperations(config, library.store, live)
     assert door.ready().ready
-    pulse.late()
+    pulse.check_overdue()
     clock.now += 11
     assert door.ready().reasons == ["recording has not moved for 11 s"]
     pulse.beat()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from indexd.api.connect import daemon
+from indexd.api.connect import find_daemon
 from indexd.api.local import LocalOperations
 from indexd.api.operations import Operations
-from indexd.api.server import Server
-from indexd.config import Config, load
+from indexd.api.server import ApiServer
+from indexd.config import Config, read_config
 from indexd.errors import NothingFound
 from indexd.images.thumbnail import thumbnail_path
 from indexd.store.index import Store
-from tests.library import Library, make_library
+from tests.library import SampleLibrary, make_library
 
 NAME = "cats/cat-0.png"
 posix = pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
@@ -24,40 +24,40 @@ posix = pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
 
 @pytest.fixture
 def config(short_home: Path) -> Config:
-    return load(short_home, {"roots": [{"path": str(short_home / "pictures")}]})
+    return read_config(short_home, {"roots": [{"path": str(short_home / "pictures")}]})
 
 
 @pytest.fixture
-def library(config: Config) -> Iterator[Library]:
-    with Store.open(config.places.index) as store:
-        yield make_library(store, config.places.home / "pictures", each=1)
+def library(config: Config) -> Iterator[SampleLibrary]:
+    with Store.open(config.paths.index) as store:
+        yield make_library(store, config.paths.home / "pictures", images_per_subject=1)
 
 
 @pytest.fixture
-def door(config: Config, library: Library) -> Iterator[Operations]:
-    server = Server(config, LocalOperations(config, library.store))
+def door(config: Config, library: SampleLibrary) -> Iterator[Operations]:
+    server = ApiServer(config, LocalOperations(config, library.store))
     server.start()
-    client = daemon(config)
+    client = find_daemon(config)
     assert client is not None
     yield client
     server.stop()
 
 
-def sent(door: Operations, library: Library, name: str = NAME) -> bytes:
+def sent(door: Operations, library: SampleLibrary, name: str = NAME) -> bytes:
     return door.picture(library.ids[name], small=False).data
 
 
-def test_a_picture_by_its_id(door: Operations, library: Library) -> None:
+def test_a_picture_by_its_id(door: Operations, library: SampleLibrary) -> None:
     found = door.picture(library.ids[NAME], small=False)
     assert found.data == Path(library.path(NAME)).read_bytes()
     assert (found.media_type, found.name) == ("image/png", "cat-0.png")
 
 
-def test_a_thumbnail_by_its_id(door: Operations, library: Library, config: Config) -> None:
+def test_a_thumbnail_by_its_id(door: Operations, library: SampleLibrary, config: Config) -> None:
     with pytest.raises(NothingFound, match="no thumbnail yet"):
         door.picture(library.ids[NAME], small=True)
-    content_hash = library.store.images.hashes([library.ids[NAME]])[library.ids[NAME]]
-    path = thumbnail_path(config.places.thumbnails, content_hash)
+    content_hash = library.store.images.content_hashes([library.ids[NAME]])[library.ids[NAME]]
+    path = thumbnail_path(config.paths.thumbnails, content_hash)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"webp")
     assert door.picture(library.ids[NAME], small=True).data == b"webp"
@@ -70,7 +70,7 @@ def test_an_id_that_is_none(door: Operations, small: bool) -> None:
 
 
 @posix
-def test_a_link_out_in_the_place_of_the_file(door: Operations, library: Library, tmp_path: Path) -> None:
+def test_a_link_out_in_the_place_of_the_file(door: Operations, library: SampleLibrary, tmp_path: Path) -> None:
     path = Path(library.path(NAME))
     (tmp_path / "copy.png").write_bytes(path.read_bytes())
     path.unlink()
@@ -80,7 +80,7 @@ def test_a_link_out_in_the_place_of_the_file(door: Operations, library: Library,
 
 
 @posix
-def test_a_link_out_in_the_place_of_the_folder(door: Operations, library: Library, tmp_path: Path) -> None:
+def test_a_link_out_in_the_place_of_the_folder(door: Operations, library: SampleLibrary, tmp_path: Path) -> None:
     folder = Path(library.path(NAME)).parent
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
@@ -90,13 +90,13 @@ def test_a_link_out_in_the_place_of_the_folder(door: Operations, library: Librar
         sent(door, library)
 
 
-def test_a_secret_in_the_place_of_the_file(door: Operations, library: Library) -> None:
+def test_a_secret_in_the_place_of_the_file(door: Operations, library: SampleLibrary) -> None:
     Path(library.path(NAME)).write_bytes(b"the secret")
     with pytest.raises(NothingFound, match="holds what was indexed"):
         sent(door, library)
 
 
-def test_a_folder_that_is_not_watched_any_more(library: Library, config: Config) -> None:
-    unwatched = LocalOperations(load(config.places.home), library.store)
+def test_a_folder_that_is_not_watched_any_more(library: SampleLibrary, config: Config) -> None:
+    unwatched = LocalOperations(read_config(config.paths.home), library.store)
     with pytest.raises(NothingFound):
         unwatched.picture(library.ids[NAME], small=False)

@@ -11,50 +11,52 @@ import pytest
 
 from indexd.api import reparse as reparse_module
 from indexd.api.reparse import reparse
-from indexd.images.facts import LoraUse, Metadata, RawChunk
-from indexd.images.metadata import PARSER_VERSION, parse
+from indexd.images.facts import ImageMetadata, MetadataLora, RawChunk
+from indexd.images.metadata import PARSER_VERSION, parse_metadata
 from indexd.store.index import Store
-from indexd.store.recording import FACTS_LOST
-from tests.library import DIM, Library, unit
+from indexd.store.recording import METADATA_LOST
+from tests.library import DIM, SampleLibrary, normalize
 
 TEXT = "a red {what}\nNegative prompt: {negative}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {seed}, Size: 64x64"
-VECTOR = unit(np.arange(1, DIM + 1, dtype=np.float32))
+VECTOR = normalize(np.arange(1, DIM + 1, dtype=np.float32))
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
+def library(tmp_path: Path) -> Iterator[SampleLibrary]:
     """Three pictures whose texts were read wrongly by a reader of long ago, and one that the present one read."""
     with Store.open(tmp_path / "index.db") as store:
         (tmp_path / "pictures").mkdir()
-        library = Library(store, tmp_path / "pictures", store.roots.ensure(bytes(tmp_path / "pictures"), "images").id)
+        library = SampleLibrary(
+            store, tmp_path / "pictures", store.roots.ensure(bytes(tmp_path / "pictures"), "images").id
+        )
         for number, (prompt, negative) in enumerate((("wrong", "blurry"), ("a red house", "old"), ("gone", "x"))):
             raw = RawChunk("png:parameters", "utf-8", TEXT.format(what="house", negative="blurry", seed=number))
             library.add(
                 f"{number}.png",
-                Metadata(
+                ImageMetadata(
                     generator="a1111",
                     prompt=prompt,
                     negative_prompt=negative,
                     seed="999",
-                    loras=(LoraUse("not there", 1.0),),
+                    loras=(MetadataLora("not there", 1.0),),
                     raw=(raw,) if number < 2 else (),
                     created_at=5.0,
                     parser_version=0,
                 ),
             )
-        library.add("3.png", Metadata(prompt="as it should be", parser_version=PARSER_VERSION))
+        library.add("3.png", ImageMetadata(prompt="as it should be", parser_version=PARSER_VERSION))
         names = list(library.ids)
         for layer, of in (("bge_prompt", "prompt"), ("bge_negative", "negative_prompt"), ("clip_h", "image")):
             library.embed(layer, dict.fromkeys(names, VECTOR), of=of)
         # The vectors of a model that was used before, and may come back.
         library.embed("clip_l", dict.fromkeys(names, VECTOR), of="prompt", identity="old model")
         library.embed("clip_l", dict.fromkeys(names, VECTOR), of="prompt", identity="new model")
-        store.marks.rate([1], 5)
-        store.marks.tag([1], ["keep"])
+        store.annotations.rate([1], 5)
+        store.annotations.tag([1], ["keep"])
         yield library
 
 
-def test_what_newer_readers_say_takes_the_place_of_what_older_ones_said(library: Library) -> None:
+def test_what_newer_readers_say_takes_the_place_of_what_older_ones_said(library: SampleLibrary) -> None:
     store, announced = library.store, []
     outcome = reparse(store, 0, 100, False, lambda: announced.append(True))
     assert (outcome.read, outcome.changed, outcome.last_id, outcome.left) == (3, 3, 3, 0)
@@ -63,7 +65,7 @@ def test_what_newer_readers_say_takes_the_place_of_what_older_ones_said(library:
     assert first is not None
     assert (first.prompt, first.negative_prompt, first.seed, first.loras) == ("a red house", "blurry", "0", ())
     assert (first.rating, first.tags, first.created_at) == (5, ("keep",), 5.0)
-    assert store.images.raw(1)[0].text.startswith("a red house")
+    assert store.images.raw_chunks(1)[0].text.startswith("a red house")
     assert {hit for hit, _ in store.fulltext.match("red house", 10)} == {1, 2}
     assert store.fulltext.match("wrong", 10) == []
     assert store.fulltext.match("keep", 10)[0][0] == 1
@@ -72,11 +74,11 @@ def test_what_newer_readers_say_takes_the_place_of_what_older_ones_said(library:
     assert announced == [True]
 
 
-def test_only_texts_that_changed_are_embedded_again(library: Library) -> None:
+def test_only_texts_that_changed_are_embedded_again(library: SampleLibrary) -> None:
     store = library.store
     reparse(store, 0, 100, False)
     waiting = {
-        stage: [row.image_id for i in range(1, 5) for row in store.work.of_image(i) if row.stage == stage]
+        stage: [row.image_id for i in range(1, 5) for row in store.index_tasks.of_image(i) if row.stage == stage]
         for stage in ("bge_prompt", "bge_negative", "clip_l", "clip_h")
     }
     assert waiting["bge_prompt"] == [1]
@@ -92,10 +94,10 @@ def test_only_texts_that_changed_are_embedded_again(library: Library) -> None:
     store.vectors.activate("clip_l", "old model", DIM, "prompt")
     assert store.vectors.get("clip_l", 1) is None
     assert store.vectors.get("clip_l", 2) is not None
-    assert [row.state for row in store.work.of_image(1) if row.stage == "clip_l"] == ["waiting"]
+    assert [row.state for row in store.index_tasks.of_image(1) if row.stage == "clip_l"] == ["waiting"]
 
 
-def test_slices_go_on_where_the_last_one_ended(library: Library) -> None:
+def test_slices_go_on_where_the_last_one_ended(library: SampleLibrary) -> None:
     store = library.store
     one = reparse(store, 0, 2, False)
     assert (one.read, one.last_id, one.left) == (2, 2, 1)
@@ -103,10 +105,10 @@ def test_slices_go_on_where_the_last_one_ended(library: Library) -> None:
     assert (two.read, two.last_id, two.left) == (1, 3, 0)
 
 
-def test_all_means_all_but_what_only_its_file_can_say(library: Library) -> None:
+def test_all_means_all_but_what_only_its_file_can_say(library: SampleLibrary) -> None:
     store = library.store
     with store._database.write() as connection:
-        connection.execute("UPDATE image SET parser_version = ? WHERE id = 2", (FACTS_LOST,))
+        connection.execute("UPDATE image SET parser_version = ? WHERE id = 2", (METADATA_LOST,))
     outcome = reparse(store, 0, 100, True)
     assert (outcome.read, outcome.changed) == (3, 3)
     assert reparse(store, 0, 100, True).changed == 0
@@ -116,24 +118,26 @@ def test_all_means_all_but_what_only_its_file_can_say(library: Library) -> None:
 
 
 def test_problems_of_the_file_stay_and_those_of_a_reader_are_found_anew(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = library.store
     told = "a text chunk is cut short; the reader of a1111 failed: KeyError"
     with store._database.write() as connection:
         connection.execute("UPDATE image SET parse_problem = ? WHERE id = 1", (told,))
     reparse(store, 0, 100, False)
-    assert store.images.problems([1]) == {1: "a text chunk is cut short"}
+    assert store.images.parse_problems([1]) == {1: "a text chunk is cut short"}
 
 
-def test_a_newer_reader_makes_all_pictures_old(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_newer_reader_makes_all_pictures_old(library: SampleLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     store = library.store
     reparse(store, 0, 100, False)
     monkeypatch.setattr(reparse_module, "PARSER_VERSION", PARSER_VERSION + 1)
     monkeypatch.setattr(
         reparse_module,
-        "parse",
-        lambda chunks, problems: replace(parse(chunks, problems), parser_version=PARSER_VERSION + 1, model_name="new"),
+        "parse_metadata",
+        lambda chunks, problems: replace(
+            parse_metadata(chunks, problems), parser_version=PARSER_VERSION + 1, model_name="new"
+        ),
     )
     outcome = reparse(store, 0, 100, False)
     assert (outcome.read, outcome.changed) == (4, 4)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexd.characters.clusterer import Clusterer
-from indexd.characters.keeper import Keeper
+from indexd.characters.clusterer import ClusteringService
+from indexd.characters.keeper import FaceAssigner
 from indexd.store.index import Store
 from tests.characters.library import Grown, HereWorkers
 from tests.store.made_up import Library
@@ -26,8 +26,8 @@ def grown(store: Store) -> Grown:
 
 
 @pytest.fixture
-def keeper(store: Store) -> Iterator[Keeper]:
-    kept = Keeper(store, 0.75, 0.05)
+def keeper(store: Store) -> Iterator[FaceAssigner]:
+    kept = FaceAssigner(store, 0.75, 0.05)
     yield kept
     kept.stop()
 
@@ -38,5 +38,5 @@ def workers() -> HereWorkers:
 
 
 @pytest.fixture
-def clusterer(store: Store, keeper: Keeper, workers: HereWorkers, tmp_path: Path) -> Clusterer:
-    return Clusterer(store, lambda: workers, keeper, tmp_path / "cache", 10)
+def clusterer(store: Store, keeper: FaceAssigner, workers: HereWorkers, tmp_path: Path) -> ClusteringService:
+    return ClusteringService(store, lambda: workers, keeper, tmp_path / "cache", 10)

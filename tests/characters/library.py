@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.faces import Faces
+from bench.faces import SyntheticFaces
 from indexd.errors import CallCancelled
 from indexd.store.index import Store
-from indexd.store.revisions import FACE
-from indexd.worker.calls import AnyCall, FoundRegion, Priority, Progress
-from indexd.worker.handle import Call, LaneStatus, OnProgress
+from indexd.store.revisions import FACE_LAYER
+from indexd.worker.calls import AnyCall, CallProgress, FoundRegion, Priority
+from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.table import serve
 from tests.characters.truth import DIM
 from tests.store.made_up import Library
@@ -28,14 +28,14 @@ class Grown:
         self.truth: list[int] = []
         self.images: list[int] = []
 
-    def add(self, faces: Faces, a_picture: int = 1) -> NDArray[np.int64]:
+    def add(self, faces: SyntheticFaces, a_picture: int = 1) -> NDArray[np.int64]:
         """Put these faces in; their region ids."""
         revision = self.store.faces.activate("model/1", DIM, "eyes/1")
         start = len(self.regions)
         found: dict[int, list[FoundRegion]] = {}
         for row in range(len(faces.rows)):
             if row % a_picture == 0:
-                image = self.library.add(f"{start + row}.png", stages=(FACE,))
+                image = self.library.add(f"{start + row}.png", stages=(FACE_LAYER,))
                 self.images.append(image)
             place = row % a_picture
             found.setdefault(image, []).append(
@@ -54,7 +54,7 @@ class Grown:
     def whose(self, regions: Sequence[int] | None = None) -> NDArray[np.int64]:
         """The character of each of these faces, or of all; 0 = nobody."""
         asked = self.regions if regions is None else list(regions)
-        members = self.store.characters.of_regions(asked)
+        members = self.store.characters.memberships_by_region(asked)
         return np.array([members[one].character_id if one in members else 0 for one in asked])
 
 
@@ -72,9 +72,9 @@ class HereWorkers:
         priority: Priority = Priority.JOB,
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
-    ) -> Call:
+    ) -> CallHandle:
         self.calls.append(call)
-        handle = Call(call)
+        handle = CallHandle(call)
         try:
             handle.finish(serve(call, _Session(self.cancel_at, on_progress)))  # type: ignore[arg-type]
         except BaseException as error:
@@ -93,11 +93,11 @@ class _Session:
         self._cancel_at = cancel_at
         self._on_progress = on_progress
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         """Nobody is in a hurry."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
         if stage == self._cancel_at:
             raise CallCancelled(stage)
         if self._on_progress is not None:
-            self._on_progress(Progress(stage, done, total))
+            self._on_progress(CallProgress(stage, done, total))

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.faces import made_up
+from bench.faces import make_faces
 from indexd.characters import cluster as clustering
 from indexd.characters.cluster import cluster
-from indexd.characters.measure import agreement, over_merge_rate
-from indexd.characters.neighbours import neighbours
-from indexd.characters.spanning import core_distances, spanning_tree
-from indexd.characters.vectors import open_rows, write_rows
+from indexd.characters.measure import adjusted_rand_index, over_merge_rate
+from indexd.characters.neighbours import nearest_neighbours
+from indexd.characters.spanning import core_distances, minimum_spanning_edges
+from indexd.characters.vectors import open_vector_file, write_vector_file
 from tests.characters.truth import CHARACTERS, DIM, faces
 
 
@@ -24,7 +24,7 @@ def silent(_stage: str, _done: int, _total: int) -> None:
 def test_the_groups_are_the_characters_and_strangers_stay_out() -> None:
     made = faces(800)
     labels = cluster(made.rows.astype(np.float16))
-    assert agreement(made.truth, labels) >= 0.97
+    assert adjusted_rand_index(made.truth, labels) >= 0.97
     assert over_merge_rate(made.truth, labels) <= 0.02
     assert labels.max() + 1 == CHARACTERS
     assert (cluster(made.rows.astype(np.float16)) == labels).all()
@@ -32,8 +32,8 @@ def test_the_groups_are_the_characters_and_strangers_stay_out() -> None:
 
 def test_more_faces_than_are_clustered_at_once_are_put_to_the_groups_of_a_sample() -> None:
     made = faces(1200)
-    labels = cluster(made.rows, at_once=600)
-    assert agreement(made.truth, labels) >= 0.95
+    labels = cluster(made.rows, max_clustered=600)
+    assert adjusted_rand_index(made.truth, labels) >= 0.95
     assert over_merge_rate(made.truth, labels) <= 0.02
 
 
@@ -43,8 +43,8 @@ def test_too_few_faces_are_nobodys(count: int) -> None:
 
 
 def test_small_groups_are_found_when_few_faces_are_asked_for() -> None:
-    made = made_up(24, DIM, characters=4, noise=0.0, smallest=6)
-    assert agreement(made.truth, cluster(made.rows, min_cluster_size=5)) == 1.0
+    made = make_faces(24, DIM, characters=4, noise_share=0.0, smallest_character=6)
+    assert adjusted_rand_index(made.truth, cluster(made.rows, min_cluster_size=5)) == 1.0
     assert (cluster(made.rows) == -1).all()
 
 
@@ -60,8 +60,8 @@ def test_groups_that_the_graph_leaves_apart_are_joined_into_one_tree() -> None:
     chance = np.random.default_rng(3)
     heaps = [chance.standard_normal((50, 8)).astype(np.float32) * 0.01 + place for place in range(6)]
     rows = np.concatenate(heaps).astype(np.float32)
-    graph = neighbours(rows, 12, silent)
-    tree = spanning_tree(rows, graph, core_distances(graph, 10), silent)
+    graph = nearest_neighbours(rows, 12, silent)
+    tree = minimum_spanning_edges(rows, graph, core_distances(graph, 10), silent)
     assert tree.shape == (299, 3)
     assert sorted(set(tree[:, :2].astype(int).ravel().tolist())) == list(range(300))
     long = tree[tree[:, 2] > 1.0]
@@ -74,9 +74,9 @@ def test_the_tree_is_the_one_over_all_pairs() -> None:
     from scipy.sparse.csgraph import minimum_spanning_tree  # type: ignore[import-untyped]
 
     rows = faces(200).rows
-    graph = neighbours(rows, 199, silent)
+    graph = nearest_neighbours(rows, 199, silent)
     core = core_distances(graph, 10)
-    tree = spanning_tree(rows, graph, core, silent)
+    tree = minimum_spanning_edges(rows, graph, core, silent)
     apart = np.linalg.norm(rows[:, None] - rows[None], axis=2)
     reach = np.maximum(apart, np.maximum(core[:, None], core[None]))
     np.fill_diagonal(reach, 0)
@@ -85,12 +85,12 @@ def test_the_tree_is_the_one_over_all_pairs() -> None:
 
 def test_the_worker_reads_what_the_daemon_wrote(tmp_path: Path) -> None:
     rows = faces(100).rows
-    assert write_rows(tmp_path / "a.f16", [rows[:30], rows[30:]]) == 100
-    assert np.abs(open_rows(tmp_path / "a.f16", rows.shape[1]).astype(np.float32) - rows).max() < 1e-3
+    assert write_vector_file(tmp_path / "a.f16", [rows[:30], rows[30:]]) == 100
+    assert np.abs(open_vector_file(tmp_path / "a.f16", rows.shape[1]).astype(np.float32) - rows).max() < 1e-3
     (tmp_path / "none.f16").touch()
-    assert open_rows(tmp_path / "none.f16", 7).shape == (0, 7)
+    assert open_vector_file(tmp_path / "none.f16", 7).shape == (0, 7)
     with pytest.raises(ValueError, match="no whole rows"):
-        open_rows(tmp_path / "a.f16", 7)
+        open_vector_file(tmp_path / "a.f16", 7)
 
 
 def test_whoever_listens_can_end_it() -> None:
@@ -99,7 +99,7 @@ def test_whoever_listens_can_end_it() -> None:
             raise InterruptedError(stage)
 
     with pytest.raises(InterruptedError):
-        cluster(faces(200).rows, tell=stop)
+        cluster(faces(200).rows, report_progress=stop)
 
 
 def test_it_is_as_good_as_hdbscan_itself() -> None:
@@ -107,4 +107,4 @@ def test_it_is_as_good_as_hdbscan_itself() -> None:
 
     made = faces(500, own=0.25)
     theirs = HDBSCAN(min_cluster_size=clustering.MIN_CLUSTER_SIZE).fit_predict(made.rows)
-    assert agreement(made.truth, cluster(made.rows)) >= agreement(made.truth, theirs) - 0.02
+    assert adjusted_rand_index(made.truth, cluster(made.rows)) >= adjusted_rand_index(made.truth, theirs) - 0.02

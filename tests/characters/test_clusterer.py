@@ -9,44 +9,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexd.characters.clusterer import Clusterer
-from indexd.characters.keeper import Keeper
-from indexd.characters.measure import agreement, precision_recall
-from indexd.characters.operations import suggest
+from indexd.characters.clusterer import ClusteringService
+from indexd.characters.keeper import FaceAssigner
+from indexd.characters.measure import adjusted_rand_index, precision_recall
+from indexd.characters.operations import suggest_corrections
 from indexd.errors import IndexdError
 from indexd.store.index import Store
-from indexd.worker.calls import ClusterFaces, Progress, WorkerSettings
+from indexd.worker.calls import CallProgress, ClusterFaces, WorkerSettings
 from indexd.worker.workers import Workers
 from indexd_schemas.characters import Suggestions
 from tests.characters.library import Grown, HereWorkers
 from tests.characters.truth import faces, names_of
-from tests.shortage import Shortage
+from tests.shortage import HandleShortage
 
 WAIT = 180.0
 
 
-def cluster(clusterer: Clusterer) -> None:
+def cluster(clusterer: ClusteringService) -> None:
     assert clusterer.start()
     standing = clusterer.wait(WAIT)
     assert (standing.state, standing.problem) == ("done", "")
 
 
 def test_faces_become_characters_and_new_ones_are_given_to_them_at_once(
-    grown: Grown, keeper: Keeper, clusterer: Clusterer, tmp_path: Path
+    grown: Grown, keeper: FaceAssigner, clusterer: ClusteringService, tmp_path: Path
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
-    standing = clusterer.standing()
+    standing = clusterer.progress()
     assert (standing.faces, standing.made) == (400, 8)
     assert list((tmp_path / "cache").iterdir()) == []
     whose = grown.whose()
     truth = np.array(grown.truth)
-    assert agreement(truth, np.where(whose > 0, whose, -1)) >= 0.97
+    assert adjusted_rand_index(truth, np.where(whose > 0, whose, -1)) >= 0.97
     ids = names_of(whose, truth)
     keeper.start()
     new = faces(100, part=1)
     regions = grown.add(new)
-    assert keeper.settled(WAIT)
+    assert keeper.wait_idle(WAIT)
     given = grown.whose(regions.tolist())
     expected = np.array([ids.get(one, -1) for one in new.truth.tolist()])
     precision, recall = precision_recall(expected, np.where(given > 0, given, -1))
@@ -55,16 +55,16 @@ def test_faces_become_characters_and_new_ones_are_given_to_them_at_once(
 
 
 def test_a_start_without_handles_costs_new_faces_only_the_time_until_there_are_some(
-    store: Store, grown: Grown, clusterer: Clusterer, monkeypatch: pytest.MonkeyPatch
+    store: Store, grown: Grown, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
     monkeypatch.setattr("indexd.characters.keeper.RETRY_SECONDS", 0.01)
-    later = Keeper(store, 0.75, 0.05)
-    shortage = Shortage(monkeypatch)
+    later = FaceAssigner(store, 0.75, 0.05)
+    shortage = HandleShortage(monkeypatch)
     shortage.refuse(2, 1000)
     later.start()
-    while not shortage.met:
+    while not shortage.was_reached:
         time.sleep(0.001)
     shortage.refuse(0, 0)
     regions = grown.add(faces(100, part=1))
@@ -76,7 +76,7 @@ def test_a_start_without_handles_costs_new_faces_only_the_time_until_there_are_s
 
 
 def test_a_clustering_that_gets_no_thread_is_not_under_way_for_ever(
-    grown: Grown, clusterer: Clusterer, monkeypatch: pytest.MonkeyPatch
+    grown: Grown, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -90,12 +90,12 @@ def test_a_clustering_that_gets_no_thread_is_not_under_way_for_ever(
 
 
 def test_corrections_survive_a_clustering_and_ids_stay(
-    store: Store, grown: Grown, keeper: Keeper, clusterer: Clusterer
+    store: Store, grown: Grown, keeper: FaceAssigner, clusterer: ClusteringService
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
     ids = names_of(grown.whose(), np.array(grown.truth))
-    store.corrections.name(ids[0], "Luna")
+    store.corrections.set_name(ids[0], "Luna")
     store.corrections.merge(ids[1], [ids[2]])
     _, (new,) = store.corrections.split(ids[3], [[m.region_id for m in store.characters.members([ids[3]])][:6]])
     wrong = store.characters.members([ids[4]])[0].region_id
@@ -108,18 +108,18 @@ def test_corrections_survive_a_clustering_and_ids_stay(
     after = grown.whose()[: len(before)]
     held = before > 0
     assert (after == before)[held].mean() >= 0.99
-    assert store.characters.of_regions([wrong]).get(wrong) is None or (
-        store.characters.of_regions([wrong])[wrong].character_id != ids[4]
+    assert store.characters.memberships_by_region([wrong]).get(wrong) is None or (
+        store.characters.memberships_by_region([wrong])[wrong].character_id != ids[4]
     )
-    assert {member.character_id for member in store.characters.of_regions(parted).values()} == {new}
+    assert {member.character_id for member in store.characters.memberships_by_region(parted).values()} == {new}
     assert store.characters.rows(hidden=True, empty=True)[0].id in ids.values()
-    luna = store.characters.named("luna")
+    luna = store.characters.find_by_name("luna")
     assert luna is not None
     assert luna.faces >= (np.array(grown.truth)[: len(before)] == 0).sum() - 2
 
 
 def test_a_cancelled_or_failed_clustering_changes_nothing(
-    store: Store, grown: Grown, clusterer: Clusterer, workers: HereWorkers, tmp_path: Path
+    store: Store, grown: Grown, clusterer: ClusteringService, workers: HereWorkers, tmp_path: Path
 ) -> None:
     grown.add(faces(200))
     workers.cancel_at = "looking for neighbours"
@@ -140,45 +140,45 @@ def test_a_cancelled_or_failed_clustering_changes_nothing(
 
 
 def test_what_may_be_wrong_is_suggested_until_a_person_has_said_that_it_is_right(
-    store: Store, grown: Grown, clusterer: Clusterer
+    store: Store, grown: Grown, clusterer: ClusteringService
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
-    assert suggest(store) == Suggestions(splits=[], merges=[])
+    assert suggest_corrections(store) == Suggestions(splits=[], merges=[])
     ids = names_of(grown.whose(), np.array(grown.truth))
     store.corrections.merge(ids[0], [ids[1]])
     theirs = [member.region_id for member in store.characters.members([ids[2]])]
     _, (half,) = store.corrections.split(ids[3], [[m.region_id for m in store.characters.members([ids[3]])][::2]])
-    store.corrections.hide(ids[4], True)
-    found = suggest(store)
+    store.corrections.set_hidden(ids[4], True)
+    found = suggest_corrections(store)
     assert [split.character.id for split in found.splits] == [ids[0]]
     parts = {int(grown.truth[grown.regions.index(region)]) for region in found.splits[0].faces}
     assert len(parts) == 1
     # What a person split is not suggested to be one.
     assert found.merges == []
-    made = store.characters.settle(
+    made = store.characters.apply_clustering(
         np.array(theirs), lambda known: np.where(np.arange(len(theirs)) % 2, ids[2], -1)
-    ).made
-    assert [(pair.one.id, pair.other.id) for pair in suggest(store).merges] == [(ids[2], made[0])]
+    ).created
+    assert [(pair.one.id, pair.other.id) for pair in suggest_corrections(store).merges] == [(ids[2], made[0])]
     store.corrections.keep_apart(made[0], ids[2])
-    assert suggest(store).merges == []
+    assert suggest_corrections(store).merges == []
     assert half not in {split.character.id for split in found.splits}
 
 
-def test_nothing_to_cluster_is_no_error(clusterer: Clusterer) -> None:
+def test_nothing_to_cluster_is_no_error(clusterer: ClusteringService) -> None:
     cluster(clusterer)
-    assert clusterer.standing().faces == 0
+    assert clusterer.progress().faces == 0
 
 
 def test_the_worker_clusters_in_a_process_without_torch(
-    grown: Grown, keeper: Keeper, store: Store, tmp_path: Path
+    grown: Grown, keeper: FaceAssigner, store: Store, tmp_path: Path
 ) -> None:
     import psutil
 
     workers = Workers(WorkerSettings({}, str(tmp_path)))
     try:
         grown.add(faces(200))
-        clusterer = Clusterer(store, lambda: workers, keeper, tmp_path, 10)
+        clusterer = ClusteringService(store, lambda: workers, keeper, tmp_path, 10)
         begun = threading.Event()
         torch: list[bool] = []
         submit = workers.submit
@@ -207,17 +207,17 @@ def test_the_worker_clusters_in_a_process_without_torch(
 
 
 def test_a_clustering_is_cancelled_in_the_middle_of_its_work(
-    grown: Grown, keeper: Keeper, store: Store, tmp_path: Path
+    grown: Grown, keeper: FaceAssigner, store: Store, tmp_path: Path
 ) -> None:
     workers = Workers(WorkerSettings({}, str(tmp_path)))
     stages: list[str] = []
     submit = workers.submit
-    clusterer = Clusterer(store, lambda: workers, keeper, tmp_path, 10)
+    clusterer = ClusteringService(store, lambda: workers, keeper, tmp_path, 10)
 
     def submitted(call: ClusterFaces, **given: object) -> object:
         tell = given["on_progress"]
 
-        def cancelled(progress: Progress) -> None:
+        def cancelled(progress: CallProgress) -> None:
             stages.append(progress.stage)
             if len(stages) == 1:
                 clusterer.cancel()

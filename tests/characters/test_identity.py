@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.characters.assign import References
+from indexd.characters.assign import PrototypeMatcher
 from indexd.characters.cluster import cluster
-from indexd.characters.identity import Known, reconcile
-from indexd.characters.measure import agreement, over_merge_rate, precision_recall
+from indexd.characters.identity import KnownAssignments, reconcile_clusters
+from indexd.characters.measure import adjusted_rand_index, over_merge_rate, precision_recall
 from tests.characters.truth import DIM, faces, names_of
 
 NO_ONES = np.zeros(0, np.int64)
@@ -32,9 +32,9 @@ class Growing:
     def add(self, count: int, part: int) -> NDArray[np.int64]:
         """New faces, given to characters at once; whom they were given to."""
         new = faces(count, part)
-        references = References()
+        references = PrototypeMatcher()
         for one in sorted(set(self.character.tolist()) - {0}):
-            references.describe(one, self.rows[self.character == one])
+            references.set_faces(one, self.rows[self.character == one])
         given = references.nearest(new.rows).character
         self.rows = np.concatenate([self.rows, new.rows])
         self.truth = np.concatenate([self.truth, new.truth])
@@ -44,8 +44,8 @@ class Growing:
 
     def recluster(self) -> None:
         confirmed = np.isin(np.arange(len(self.rows)), list(self.confirmed))
-        known = Known(self.character, confirmed, self.assigned, self.rejected, self.kept)
-        after = reconcile(cluster(self.rows), known)
+        known = KnownAssignments(self.character, confirmed, self.assigned, self.rejected, self.kept)
+        after = reconcile_clusters(cluster(self.rows), known)
         self.assigned &= after == self.character
         for fresh in range(1, -int(after.min(initial=0)) + 1):
             self.last += 1
@@ -89,20 +89,20 @@ def test_ids_stay_and_corrections_survive_ten_clusterings_with_a_tenth_of_new_fa
     assert np.mean([recall for _, recall in scores]) >= 0.9
     united = np.where(library.truth == 1, 0, library.truth)
     labels = np.where(library.character > 0, library.character, -1)
-    assert agreement(united, labels) >= 0.97
+    assert adjusted_rand_index(united, labels) >= 0.97
     assert over_merge_rate(united, labels) <= 0.02
     now = names_of(library.character, library.truth)
     assert all(now[one] == ids[one] for one in (2, 3, 4, 5, 6, 7))
 
 
-def known(character: list[int], kept: set[int] | None = None, **given: object) -> Known:
+def known(character: list[int], kept: set[int] | None = None, **given: object) -> KnownAssignments:
     zeros = np.zeros(len(character), np.bool_)
     fields: dict[str, object] = {"confirmed": zeros, "assigned": zeros, **given}
-    return Known(np.array(character), kept=kept or set(), **fields)  # type: ignore[arg-type]
+    return KnownAssignments(np.array(character), kept=kept or set(), **fields)  # type: ignore[arg-type]
 
 
-def after(labels: list[int], what: Known) -> list[int]:
-    characters: list[int] = reconcile(np.array(labels), what).tolist()
+def after(labels: list[int], what: KnownAssignments) -> list[int]:
+    characters: list[int] = reconcile_clusters(np.array(labels), what).tolist()
     return characters
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.faces import Faces, made_up
+from bench.faces import SyntheticFaces, make_faces
 
 DIM = 256
 CHARACTERS = 8
 
 
-def faces(count: int = 600, part: int = 0, noise: float = 0.1, own: float = 0.15) -> Faces:
+def faces(count: int = 600, part: int = 0, noise: float = 0.1, own: float = 0.15) -> SyntheticFaces:
     """Faces of the same eight characters, others in each `part`."""
-    return made_up(count, DIM, characters=CHARACTERS, part=part, noise=noise, own=own, smallest=count // 20)
+    return make_faces(
+        count,
+        DIM,
+        characters=CHARACTERS,
+        part=part,
+        noise_share=noise,
+        individual_share=own,
+        smallest_character=count // 20,
+    )
 
 
 def names_of(character: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[int, int]:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from indexd.cli.app import run
-from indexd.config import load
+from indexd.config import read_config
 from indexd.store.index import Store
-from tests.library import Library, make_library
+from tests.library import SampleLibrary, make_library
 
 
 @dataclass
@@ -58,7 +58,7 @@ def indexd(home: Path, capfd: pytest.CaptureFixture[str]) -> Indexd:
 
 
 @pytest.fixture
-def library(home: Path) -> Library:
+def library(home: Path) -> SampleLibrary:
     """A library in the home's index, which is closed again."""
-    with Store.open(load(home).places.index) as store:
-        return make_library(store, home / "pictures", each=2)
+    with Store.open(read_config(home).paths.index) as store:
+        return make_library(store, home / "pictures", images_per_subject=2)

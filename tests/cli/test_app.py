@@ -118,7 +118,7 @@ def test_a_person_s_mistake_is_one_line_and_a_bug_is_a_traceback(
     def bug() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("indexd.cli.status.operations", bug)
+    monkeypatch.setattr("indexd.cli.status.open_operations", bug)
     with pytest.raises((ZeroDivisionError, TypeError)):
         run(["status"])
 

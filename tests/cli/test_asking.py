@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.store.index import Store
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 
 
-def test_query_for_people(indexd: Indexd, library: Library) -> None:
+def test_query_for_people(indexd: Indexd, library: SampleLibrary) -> None:
     shown = indexd("query", "model:pony*", "steps:30", "-tag:bad")
     assert shown.code == 0
     assert library.path("cats/cat-1.png") in shown.out
@@ -27,7 +27,7 @@ def test_query_for_people(indexd: Indexd, library: Library) -> None:
     assert shown.err == ""
 
 
-def test_query_by_a_picture_of_the_library_needs_no_model(indexd: Indexd, library: Library) -> None:
+def test_query_by_a_picture_of_the_library_needs_no_model(indexd: Indexd, library: SampleLibrary) -> None:
     path = library.path("cats/cat-1.png")
     answer = indexd("query", "--similar", path, "-n", "2", "--json").json
     assert answer["schema_version"] == 1
@@ -35,21 +35,23 @@ def test_query_by_a_picture_of_the_library_needs_no_model(indexd: Indexd, librar
     assert answer["hits"][0]["scores"]["clip_h"] == pytest.approx(1, abs=1e-3)
 
 
-def test_query_prompt_without_a_model_answers_from_the_full_text_and_says_so(indexd: Indexd, library: Library) -> None:
+def test_query_prompt_without_a_model_answers_from_the_full_text_and_says_so(
+    indexd: Indexd, library: SampleLibrary
+) -> None:
     found = indexd("query", "--prompt", "house number 1", "--paths")
     assert found.code == 0
     assert found.out == library.path("houses/house-1.png") + "\n"
     assert "bge is off, because no model is set" in found.err
 
 
-def test_query_text_without_a_model_is_an_error(indexd: Indexd, library: Library) -> None:
+def test_query_text_without_a_model_is_an_error(indexd: Indexd, library: SampleLibrary) -> None:
     failed = indexd("query", "--text", "a cat")
     assert failed.code == 1
     assert "clip_h is off" in failed.err
     assert failed.out == ""
 
 
-def test_query_forms_of_output(indexd: Indexd, library: Library) -> None:
+def test_query_forms_of_output(indexd: Indexd, library: SampleLibrary) -> None:
     lines = indexd("query", "seed:100", "--jsonl").out.splitlines()
     assert [json.loads(line)["rank"] for line in lines] == [1, 2, 3]
     paths = indexd("query", "seed:100", "--sort", "oldest", "-0").out
@@ -59,7 +61,7 @@ def test_query_forms_of_output(indexd: Indexd, library: Library) -> None:
     assert indexd("query", "--json", "--paths").code == 2
 
 
-def test_query_that_finds_nothing(indexd: Indexd, library: Library) -> None:
+def test_query_that_finds_nothing(indexd: Indexd, library: SampleLibrary) -> None:
     empty = indexd("query", "model:nobody")
     assert (empty.code, empty.out) == (3, "")
     assert "nothing found" in empty.err
@@ -68,7 +70,7 @@ def test_query_that_finds_nothing(indexd: Indexd, library: Library) -> None:
     assert document.json["hits"] == []
 
 
-def test_filters_that_begin_with_the_letters_of_options(indexd: Indexd, library: Library) -> None:
+def test_filters_that_begin_with_the_letters_of_options(indexd: Indexd, library: SampleLibrary) -> None:
     assert len(indexd("query", "-has:rating", "-paths:x", "--paths").out.splitlines()) == 0
     assert len(indexd("query", "-has:rating", "-generator:nobody", "--paths").out.splitlines()) == 8
     assert len(indexd("query", "-n", "1", "-has:lora", "--paths", "-lora:x").out.splitlines()) == 1
@@ -87,7 +89,7 @@ def test_query_put_wrongly(indexd: Indexd, word: str) -> None:
     assert wrong.out == ""
 
 
-def test_query_writes_a_sheet(indexd: Indexd, library: Library, home: Path) -> None:
+def test_query_writes_a_sheet(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     sheet = home / "sheet.png"
     shown = indexd("query", "model:pony*", "--sheet", str(sheet), "--paths")
     assert shown.code == 0
@@ -112,7 +114,7 @@ def test_without_an_index(indexd: Indexd) -> None:
         assert "no index yet" in empty.err
 
 
-def test_show(indexd: Indexd, library: Library) -> None:
+def test_show(indexd: Indexd, library: SampleLibrary) -> None:
     path = library.path("cats/cat-0.png")
     shown = indexd("show", path)
     assert shown.code == 0
@@ -126,7 +128,7 @@ def test_show(indexd: Indexd, library: Library) -> None:
     assert indexd("show", "999").code == 3
 
 
-def test_explain(indexd: Indexd, library: Library, tmp_path: Path) -> None:
+def test_explain(indexd: Indexd, library: SampleLibrary, tmp_path: Path) -> None:
     known = indexd("explain", library.path("cats/cat-0.png"))
     assert (known.code, known.out.splitlines()[0]) == (0, f"{library.path('cats/cat-0.png')}: indexed")
     unknown = indexd("explain", str(tmp_path / "x.png"), "--json")
@@ -134,7 +136,7 @@ def test_explain(indexd: Indexd, library: Library, tmp_path: Path) -> None:
     assert unknown.json["state"] == "unknown"
 
 
-def test_status(indexd: Indexd, library: Library) -> None:
+def test_status(indexd: Indexd, library: SampleLibrary) -> None:
     screen = indexd("status")
     assert screen.code == 0
     assert "no daemon is running" in screen.out
@@ -144,7 +146,7 @@ def test_status(indexd: Indexd, library: Library) -> None:
     assert (document["schema_version"], document["running"], document["images"]) == (1, False, 8)
 
 
-def test_rate_and_tag(indexd: Indexd, library: Library) -> None:
+def test_rate_and_tag(indexd: Indexd, library: SampleLibrary) -> None:
     cat, dog = library.path("cats/cat-0.png"), library.path("dogs/dog-0.png")
     assert indexd("rate", cat, dog, "4").out == "2 changed\n"
     assert indexd("query", "rating:4..", "--paths").out.splitlines() != []
@@ -161,25 +163,25 @@ def test_rate_and_tag(indexd: Indexd, library: Library) -> None:
 
 
 @pytest.mark.parametrize("words", [["1"], ["+a"], ["1", "+"], ["1", "--wrong"], []])
-def test_tag_put_wrongly(indexd: Indexd, library: Library, words: list[str]) -> None:
+def test_tag_put_wrongly(indexd: Indexd, library: SampleLibrary, words: list[str]) -> None:
     assert indexd("tag", *words).code == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of any bytes")
-def test_names_that_are_no_unicode(indexd: Indexd, library: Library, home: Path) -> None:
+def test_names_that_are_no_unicode(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     odd = os.path.join(os.fsencode(library.root), b"odd \xff.png")
     (library.root / "cats/cat-0.png").rename(os.fsdecode(odd))
-    with Store.open(load(home).places.index) as store:
+    with Store.open(read_config(home).paths.index) as store:
         from indexd.watch.stamp import FileStamp
 
-        store.files.moved(library.root_id, b"cats/cat-0.png", b"odd \xff.png", FileStamp.of(os.stat(odd)))
+        store.files.record_move(library.root_id, b"cats/cat-0.png", b"odd \xff.png", FileStamp.from_stat(os.stat(odd)))
     assert indexd("rate", os.fsdecode(odd), "3").code == 0
     shown = indexd("query", "rating:3", "--json")
     assert shown.json["hits"][0]["image"]["path"].endswith("odd ?.png")
     assert indexd("explain", os.fsdecode(odd)).code == 0
 
 
-def test_weights_and_signs_on_the_command_line(indexd: Indexd, library: Library) -> None:
+def test_weights_and_signs_on_the_command_line(indexd: Indexd, library: SampleLibrary) -> None:
     cat, dog = library.path("cats/cat-1.png"), library.path("dogs/dog-1.png")
     for words, first in (
         (("--similar", f"2:{cat}", "--similar", dog), cat),
@@ -211,7 +213,7 @@ def test_weights_and_signs_on_the_command_line(indexd: Indexd, library: Library)
     ],
 )
 def test_a_question_put_wrongly_costs_nothing(
-    indexd: Indexd, library: Library, words: tuple[str, ...], message: str
+    indexd: Indexd, library: SampleLibrary, words: tuple[str, ...], message: str
 ) -> None:
     wrong = indexd("query", *words)
     assert wrong.code == 2
@@ -219,7 +221,7 @@ def test_a_question_put_wrongly_costs_nothing(
     assert wrong.out == ""
 
 
-def test_min_score(indexd: Indexd, library: Library) -> None:
+def test_min_score(indexd: Indexd, library: SampleLibrary) -> None:
     cat = library.path("cats/cat-1.png")
     assert len(indexd("query", "--similar", cat, "--paths").out.splitlines()) == 8
     bar = indexd("query", "--similar", cat, "--min-score", "1", "--json").json
@@ -232,7 +234,7 @@ def test_min_score(indexd: Indexd, library: Library) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="the viewer is named by xdg-open")
-def test_open(indexd: Indexd, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open(indexd: Indexd, library: SampleLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer, opened = tmp_path / "xdg-open", tmp_path / "opened"
     viewer.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n', "utf-8")
     viewer.chmod(0o755)
@@ -249,14 +251,14 @@ def test_open(indexd: Indexd, library: Library, tmp_path: Path, monkeypatch: pyt
     assert "no viewer could be started" in without.err
 
 
-def test_emit_job(indexd: Indexd, library: Library, home: Path) -> None:
-    from indexd.jobs.guard import read
+def test_emit_job(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
+    from indexd.jobs.guard import parse_yaml
 
     job, cat = home / "job.yaml", library.path("cats/cat-0.png")
     written = indexd("query", "--similar", cat, "-n", "1", "--emit-job", str(job), "--paths")
     assert (written.code, written.out) == (0, cat + "\n")
     assert "there is no checkpoint 'ponyXL'" in written.err
-    data = read(job.read_bytes()).data
+    data = parse_yaml(job.read_bytes()).data
     assert (data["prompt"], data["seed"], data["model"]) == ("a cat number 0, oil painting", 100, "ponyXL")
     assert data["loras"] == [{"name": "my lora", "weight": 0.8}]
     before = job.read_bytes()
@@ -270,12 +272,12 @@ def test_emit_job(indexd: Indexd, library: Library, home: Path) -> None:
     assert indexd("query", "--emit-job", str(home / "no folder" / "x.yaml")).code == 1
 
 
-def made_here(library: Library, home: Path, name: str, **recipe: Any) -> None:
+def made_here(library: SampleLibrary, home: Path, name: str, **recipe: Any) -> None:
     """A picture with a recipe of ours, in the index."""
     from PIL.PngImagePlugin import PngInfo
 
-    from indexd.images.read import read as read_picture
-    from indexd.store.records import Sighting
+    from indexd.images.read import read_image as read_picture
+    from indexd.store.records import ScannedFile
     from indexd.watch.stamp import FileStamp
     from indexd_schemas.recipe import Recipe
 
@@ -285,23 +287,23 @@ def made_here(library: Library, home: Path, name: str, **recipe: Any) -> None:
     Image.new("RGB", (64, 64), "blue").save(ours, pnginfo=texts)
     with ours.open("rb") as file:
         facts = read_picture(file, ours.stat().st_size, name)
-    with Store.open(load(home).places.index) as store:
-        sighting = Sighting(library.root_id, name.encode(), FileStamp.of(ours.stat()), facts)
-        store.images.record([sighting], 1_770_000_000.0)
+    with Store.open(read_config(home).paths.index) as store:
+        sighting = ScannedFile(library.root_id, name.encode(), FileStamp.from_stat(ours.stat()), facts)
+        store.images.ingest([sighting], 1_770_000_000.0)
 
 
-def content_of(library: Library, home: Path, name: str) -> str:
-    with Store.open(load(home).places.index) as store:
+def content_of(library: SampleLibrary, home: Path, name: str) -> str:
+    with Store.open(read_config(home).paths.index) as store:
         row = store.images.get(library.ids[name])
     assert row is not None
     return row.content_hash.hex()
 
 
 def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
-    indexd: Indexd, home: Path, library: Library
+    indexd: Indexd, home: Path, library: SampleLibrary
 ) -> None:
-    from indexd.jobs.guard import read
-    from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Variation
+    from indexd.jobs.guard import parse_yaml
+    from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, RecipeVariation
 
     made_here(
         library,
@@ -312,7 +314,7 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
         sampler="dpmpp_2m",
         schedule="karras",
         clip_skip=2,
-        variation=Variation(seed=9, strength=0.25),
+        variation=RecipeVariation(seed=9, strength=0.25),
         model=ModelRef(name="tiny"),
         loras=(LoraRef(name="film", weight=0.5, text_weight=0.25, blocks={"in": 0.5}),),
         prompt_syntax="a1111",
@@ -322,7 +324,7 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
     written = indexd("query", "generator:indexd", "--emit-job", str(job))
     assert written.code == 0
     assert "loras: film: there is no LoRA 'film'" in written.err
-    assert read(job.read_bytes()).data == {
+    assert parse_yaml(job.read_bytes()).data == {
         "kind": "img2img",
         "input": library.path("cats/cat-0.png"),
         "denoise": 0.3,
@@ -346,9 +348,9 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
 
 
 def test_emit_job_of_an_inpainted_picture_has_its_mask_or_says_why_not(
-    indexd: Indexd, home: Path, library: Library
+    indexd: Indexd, home: Path, library: SampleLibrary
 ) -> None:
-    from indexd.jobs.guard import read
+    from indexd.jobs.guard import parse_yaml
     from indexd_schemas.recipe import InputRef, MaskRef, ModelRef
 
     source = InputRef(hash=content_of(library, home, "cats/cat-0.png"), name="cat-0.png", denoise=0.8)
@@ -368,7 +370,7 @@ def test_emit_job_of_an_inpainted_picture_has_its_mask_or_says_why_not(
             assert not (home / "gone.yaml").exists()
             continue
         assert answer.code == 0, answer.err
-        data = read((home / f"{name}.yaml").read_bytes()).data
+        data = parse_yaml((home / f"{name}.yaml").read_bytes()).data
         assert (data["kind"], data["input"], data["denoise"]) == ("inpaint", library.path("cats/cat-0.png"), 0.8)
         expected = {"box": [0.1, 0.2, 0.3, 0.4], "padding": 0.5} if name == "box" else {}
         assert data["mask"] == (expected or {"file": library.path("cats/cat-1.png")}) | {"invert": False}

@@ -9,21 +9,21 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.characters.vectors import unit
-from indexd.config import load
+from indexd.characters.vectors import normalize_rows
+from indexd.config import read_config
 from indexd.errors import EXIT_NO_DAEMON, EXIT_NOTHING_FOUND, EXIT_USAGE
 from indexd.store.index import Store
 from indexd.worker.calls import FoundRegion
 from tests.cli.conftest import Indexd
-from tests.library import DIM, Library
+from tests.library import DIM, SampleLibrary
 
 PICTURES = 8
 
 
 @pytest.fixture
-def faces(home: Path, library: Library) -> list[int]:
+def faces(home: Path, library: SampleLibrary) -> list[int]:
     """Region ids: in each picture the left half is character 1's face, in the first four the right is character 2's."""
-    with Store.open(load(home).places.index) as store:
+    with Store.open(read_config(home).paths.index) as store:
         images = list(library.ids.values())[:PICTURES]
         revision = store.faces.activate("toy/1", DIM, "eyes/1")
         chance = np.random.default_rng(1)
@@ -34,11 +34,11 @@ def faces(home: Path, library: Library) -> list[int]:
             if number < 4:
                 found[image].append(region(0.5, len(rows), 0.4))
                 rows.append(np.eye(DIM)[1] + chance.normal(scale=0.05, size=DIM))
-        store.faces.put(revision, found, unit(np.array(rows, np.float32)))
+        store.faces.put(revision, found, normalize_rows(np.array(rows, np.float32)))
         lefts = [next(row.id for row in store.faces.of_image(one) if row.region.left == 0) for one in images]
         ids = store.faces.vectors().ids
         after = np.where(np.isin(ids, lefts), -1, -2)
-        assert store.characters.settle(ids, lambda known: after).made == (1, 2)
+        assert store.characters.apply_clustering(ids, lambda known: after).created == (1, 2)
     return lefts
 
 
@@ -46,7 +46,9 @@ def region(left: float, row: int, quality: float) -> FoundRegion:
     return FoundRegion("face", "eyes/1", left, 0.1, 0.4 if left else 0.45, 0.5, 0.9, 30, 5.0, quality, row)
 
 
-def test_characters_are_listed_named_shown_and_asked_for(indexd: Indexd, library: Library, faces: list[int]) -> None:
+def test_characters_are_listed_named_shown_and_asked_for(
+    indexd: Indexd, library: SampleLibrary, faces: list[int]
+) -> None:
     assert indexd("characters", "name", "1", "Luna").out == "named 1 Luna  (indexd characters undo 1)\n"
     listed = indexd("characters", "list", "--json").json
     assert [(one["id"], one["name"], one["faces"], one["kept"]) for one in listed["characters"]] == [
@@ -68,7 +70,7 @@ def test_characters_are_listed_named_shown_and_asked_for(indexd: Indexd, library
     assert ", Luna" in indexd("show", library.path("cats/cat-0.png")).out
 
 
-def test_what_is_wrong_is_refused_with_what_to_do(indexd: Indexd, library: Library, faces: list[int]) -> None:
+def test_what_is_wrong_is_refused_with_what_to_do(indexd: Indexd, library: SampleLibrary, faces: list[int]) -> None:
     indexd("characters", "name", "1", "Luna")
     ran = indexd("characters", "show", "Lnua")
     assert ran.code == EXIT_NOTHING_FOUND
@@ -87,7 +89,7 @@ def test_what_is_wrong_is_refused_with_what_to_do(indexd: Indexd, library: Libra
     assert "all faces of Luna stay together" in indexd("characters", "split", "1", "--at", "0.1").err
 
 
-def test_corrections_are_made_and_undone(indexd: Indexd, library: Library, faces: list[int]) -> None:
+def test_corrections_are_made_and_undone(indexd: Indexd, library: SampleLibrary, faces: list[int]) -> None:
     assert indexd("characters", "merge", "1", "2").code == 0
     assert indexd("characters", "list", "--json").json["characters"][0]["faces"] == 12
     assert "was merged into 1" in indexd("characters", "show", "2").err
@@ -112,7 +114,7 @@ def test_corrections_are_made_and_undone(indexd: Indexd, library: Library, faces
 
 
 def test_a_character_is_seen_on_a_sheet_and_sampled(
-    indexd: Indexd, library: Library, faces: list[int], tmp_path: Path
+    indexd: Indexd, library: SampleLibrary, faces: list[int], tmp_path: Path
 ) -> None:
     sheet = tmp_path / "sheet.png"
     assert "8 faces on" in indexd("characters", "show", "1", "--sheet", str(sheet)).err
@@ -130,7 +132,9 @@ def test_a_character_is_seen_on_a_sheet_and_sampled(
     assert indexd("sample").code == EXIT_USAGE
 
 
-def test_a_clustering_without_a_daemon_keeps_what_was_named(indexd: Indexd, library: Library, faces: list[int]) -> None:
+def test_a_clustering_without_a_daemon_keeps_what_was_named(
+    indexd: Indexd, library: SampleLibrary, faces: list[int]
+) -> None:
     indexd("characters", "name", "1", "Luna")
     ran = indexd("characters", "cluster", "--json")
     assert (ran.code, ran.json["state"], ran.json["faces"]) == (0, "done", 12)
@@ -143,7 +147,7 @@ def test_a_clustering_without_a_daemon_keeps_what_was_named(indexd: Indexd, libr
 
 
 def test_names_and_what_was_said_travel_to_another_index(
-    indexd: Indexd, home: Path, library: Library, faces: list[int], tmp_path: Path
+    indexd: Indexd, home: Path, library: SampleLibrary, faces: list[int], tmp_path: Path
 ) -> None:
     indexd("characters", "confirm", "2", str(faces[1]))
     assert "not written: what was put right of 1 characters that have no name" in indexd("export").err
@@ -159,18 +163,18 @@ def test_names_and_what_was_said_travel_to_another_index(
     assert indexd("export", "-o", str(kept)).code == 0
     again = indexd("import", str(kept), "--json").json
     assert (again["changed"], again["same"]) == (0, PICTURES)
-    with Store.open(load(home).places.index) as store:
-        images, regions = list(library.ids.values())[:PICTURES], store.faces.ids()
+    with Store.open(read_config(home).paths.index) as store:
+        images, regions = list(library.ids.values())[:PICTURES], store.faces.face_ids()
         found = {one: [row.region for row in store.faces.of_image(one)] for one in images}
         assert len(regions) == 12
-    load(home).places.index.rename(tmp_path / "away.db")
-    with Store.open(load(home).places.index) as store:
-        fresh = Library(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
+    read_config(home).paths.index.rename(tmp_path / "away.db")
+    with Store.open(read_config(home).paths.index) as store:
+        fresh = SampleLibrary(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
         first = fresh.add("cats/cat-0.png")
         assert first is not None
     assert indexd("import", str(kept), "--json").json["waiting"] == PICTURES - 1
-    with Store.open(load(home).places.index) as store:
-        fresh = Library(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
+    with Store.open(read_config(home).paths.index) as store:
+        fresh = SampleLibrary(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
         revision = store.faces.activate("toy/1", DIM, "eyes/1")
         for name, image in zip(list(library.ids)[:PICTURES], images, strict=True):
             new = fresh.add(name)

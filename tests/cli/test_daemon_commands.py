@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from indexd.api.server import Server
-from indexd.config import load
-from indexd_schemas.output import Job, JobItem, ShownJob
+from indexd.api.server import ApiServer
+from indexd.config import read_config
+from indexd_schemas.output import JobItem, JobSummary, ShownJob
 from indexd_schemas.recipe import ModelRef, Recipe
 from tests.api.scripted import ScriptedOperations
 from tests.cli.conftest import Indexd
@@ -67,15 +67,15 @@ class ScriptedJobs(ScriptedOperations):
         item = JobItem(
             index=0, seed=5, state=state, attempts=1, path=str(self.made), error=self.error_text, seconds=0.5
         )
-        job = Job(id=7, name="x", kind="txt2img", state=state, created_at=1.0, items={state: 1})
+        job = JobSummary(id=7, name="x", kind="txt2img", state=state, created_at=1.0, items={state: 1})
         return ShownJob(job=job, pictures=[item], source="kind: txt2img\n")
 
 
 @pytest.fixture
 def daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedJobs]:
-    monkeypatch.setattr("indexd.cli.submit.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.cli.submit.POLL_SECONDS", 0.01)
     operations = ScriptedJobs()
-    server = Server(load(home), operations)
+    server = ApiServer(read_config(home), operations)
     server.start()
     yield operations
     server.stop()

@@ -9,17 +9,17 @@ import pytest
 
 from indexd.doctor import groups
 from indexd.errors import IndexdError
-from indexd_schemas.output import Check
+from indexd_schemas.output import DoctorCheck
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 
 
-def found(indexd: Indexd, code: int) -> dict[str, Check]:
+def found(indexd: Indexd, code: int) -> dict[str, DoctorCheck]:
     """The checks by name; every one that is not well has a cure."""
     ran = indexd("doctor", "--json")
     assert ran.code == code
     assert ran.json["schema_version"] == 1
-    all_found = [Check.model_validate(check) for check in ran.json["checks"]]
+    all_found = [DoctorCheck.model_validate(check) for check in ran.json["checks"]]
     assert all((check.cure is None) == (check.state == "ok") for check in all_found)
     return {check.name: check for check in all_found}
 
@@ -51,7 +51,7 @@ def test_unusable_settings_are_the_finding(indexd: Indexd, home: Path) -> None:
     assert found(indexd, 2)["settings"].state == "failed"
 
 
-def test_folders_and_index(indexd: Indexd, library: Library, home: Path) -> None:
+def test_folders_and_index(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     (home / "indexd.toml").write_text('[[roots]]\npath = "/gone/away"\n', "utf-8")
     (home / "inbox").write_text("in the way")
     by_name = found(indexd, 2)
@@ -65,15 +65,15 @@ def test_an_index_that_is_none(indexd: Indexd, home: Path) -> None:
     assert found(indexd, 2)["index"].state == "failed"
 
 
-def test_work_that_was_set_aside_is_named(indexd: Indexd, library: Library, home: Path) -> None:
-    from indexd.config import load
+def test_work_that_was_set_aside_is_named(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
+    from indexd.config import read_config
     from indexd.store.index import Store
 
-    with Store.open(load(home).places.index) as store:
+    with Store.open(read_config(home).paths.index) as store:
         library.store = store
         image_id = library.add("bad.png", stages=("clip_h",))
-        store.work.take("clip_h", 1, 1.0)
-        store.work.failed("clip_h", image_id, "poison", retry_at=None)
+        store.index_tasks.claim("clip_h", 1, 1.0)
+        store.index_tasks.mark_failed("clip_h", image_id, "poison", retry_at=None)
         store.jobs.pause("the disk is full")
     by_name = found(indexd, 1)
     assert "1 clip_h" in by_name["work"].detail
@@ -96,7 +96,7 @@ def test_a_check_that_breaks_hides_no_other(indexd: Indexd, monkeypatch: pytest.
     assert "model bge" in by_name
 
 
-def test_an_index_without_a_backup_of_late_is_named(indexd: Indexd, library: Library, home: Path) -> None:
+def test_an_index_without_a_backup_of_late_is_named(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     def backups() -> list[str]:
         return [check["state"] for check in indexd("doctor", "--json").json["checks"] if check["name"] == "backups"]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.store.index import Store
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 
 
-def test_a_note_is_written_shown_appended_to_and_cleared(indexd: Indexd, library: Library) -> None:
+def test_a_note_is_written_shown_appended_to_and_cleared(indexd: Indexd, library: SampleLibrary) -> None:
     path = library.path("cats/cat-0.png")
     assert indexd("note", path).code == 3
     assert indexd("note", path, "for the cover").out == "1 changed\n"
@@ -29,7 +29,7 @@ def test_a_note_is_written_shown_appended_to_and_cleared(indexd: Indexd, library
         assert indexd("note", *wrong).code == 2, wrong
 
 
-def test_marking_what_a_query_finds(indexd: Indexd, library: Library) -> None:
+def test_marking_what_a_query_finds(indexd: Indexd, library: SampleLibrary) -> None:
     assert indexd("tag", "--query", "model:ponyXL", "+style/anime", "-bad", "--dry-run").out.startswith(
         "4 pictures match"
     )
@@ -43,9 +43,9 @@ def test_marking_what_a_query_finds(indexd: Indexd, library: Library) -> None:
 
 
 def test_many_are_marked_only_when_that_was_confirmed(
-    indexd: Indexd, library: Library, monkeypatch: pytest.MonkeyPatch
+    indexd: Indexd, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.cli.marking.ASK_ABOVE", 3)
+    monkeypatch.setattr("indexd.cli.marking.CONFIRM_ABOVE", 3)
     refused = indexd("rate", "--query", "has:prompt", "5")
     assert refused.code == 2
     assert "8 pictures" in refused.err
@@ -78,13 +78,13 @@ def test_many_are_marked_only_when_that_was_confirmed(
         ["import", "/no/such/file"],
     ],
 )
-def test_said_wrongly(indexd: Indexd, library: Library, words: list[str]) -> None:
+def test_said_wrongly(indexd: Indexd, library: SampleLibrary, words: list[str]) -> None:
     wrong = indexd(*words)
     assert wrong.code == 2, wrong
     assert "Traceback" not in wrong.err
 
 
-def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Library, home: Path) -> None:
+def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     indexd("rate", library.path("cats/cat-0.png"), "5")
     indexd("tag", library.path("cats/cat-1.png"), "+a/b")
     indexd("note", library.path("dogs/dog-0.png"), "ä")
@@ -130,7 +130,9 @@ def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Lib
         (b'{"hash": "' + b"ab" * 32 + b'", "note": "' + b"x" * (1 << 20) + b'"}', "longer than 1 MiB"),
     ],
 )
-def test_a_wrong_line_takes_nothing_in(indexd: Indexd, library: Library, home: Path, line: bytes, problem: str) -> None:
+def test_a_wrong_line_takes_nothing_in(
+    indexd: Indexd, library: SampleLibrary, home: Path, line: bytes, problem: str
+) -> None:
     file = home / "marks.jsonl"
     file.write_bytes(b'{"hash": "' + b"cd" * 32 + b'", "rating": 5}\n' + line + b"\n")
     failed = indexd("import", str(file))
@@ -140,7 +142,7 @@ def test_a_wrong_line_takes_nothing_in(indexd: Indexd, library: Library, home: P
     assert indexd("export").code == 3
 
 
-def test_sidecars(indexd: Indexd, library: Library, home: Path) -> None:
+def test_sidecars(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     path = Path(library.path("cats/cat-0.png"))
     before = path.read_bytes()
     assert indexd("export", "--xmp").code == 3
@@ -161,18 +163,18 @@ def test_sidecars(indexd: Indexd, library: Library, home: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_two_pictures_of_one_stem_do_not_share_a_sidecar(indexd: Indexd, library: Library, home: Path) -> None:
-    with Store.open(load(home).places.index) as store:
-        again = Library(store, library.root, library.root_id)
+def test_two_pictures_of_one_stem_do_not_share_a_sidecar(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
+    with Store.open(read_config(home).paths.index) as store:
+        again = SampleLibrary(store, library.root, library.root_id)
         ids = [again.add("x.png"), again.add("x.webp")]
-        store.marks.rate(ids, 4)
+        store.annotations.rate(ids, 4)
     stem = indexd("export", "--xmp", "--xmp-name", "stem", "--query", "path:x.", "--json")
     assert stem.code == 5
     assert (stem.json["written"], len(stem.json["failed"])) == (1, 1)
     assert indexd("export", "--xmp", "--query", "path:x.", "--json").json["written"] == 2
 
 
-def test_relocate(indexd: Indexd, library: Library, home: Path) -> None:
+def test_relocate(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     new = home / "moved"
     library.root.rename(new)
     would = indexd("relocate", "--from", str(library.root), "--to", str(new), "--dry-run", "--json").json
@@ -183,13 +185,13 @@ def test_relocate(indexd: Indexd, library: Library, home: Path) -> None:
     assert indexd("query", "seed:100", "-n", "1", "--sort", "oldest", "--paths").out.startswith("E:")
 
 
-def test_forget(indexd: Indexd, library: Library, home: Path) -> None:
+def test_forget(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     assert indexd("forget", "--yes").err == "nothing is missing\n"
     assert indexd("forget", "--yes").code == 3
     gone, there = library.path("cats/cat-0.png"), library.path("cats/cat-1.png")
     indexd("rate", gone, "5")
     os.unlink(gone)
-    with Store.open(load(home).places.index) as store:
+    with Store.open(read_config(home).paths.index) as store:
         store.files.mark_missing(library.root_id, [b"cats/cat-0.png", b"cats/cat-1.png"], 5.0)
     dry = indexd("forget", "--dry-run", "--json").json
     assert (dry["files"], dry["images"], dry["marks_kept"], dry["still_there"]) == (1, 1, 1, 1)
@@ -204,7 +206,7 @@ def test_forget(indexd: Indexd, library: Library, home: Path) -> None:
     assert indexd("status", "--json").json["images"] == 7
 
 
-def test_forget_a_folder_that_is_gone_for_good(indexd: Indexd, library: Library, home: Path) -> None:
+def test_forget_a_folder_that_is_gone_for_good(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     under = ["--under", str(library.root), "--offline"]
     assert indexd("forget", *under, "--dry-run").code == 3  # it is there
     shutil.rmtree(library.root)

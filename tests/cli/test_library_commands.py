@@ -9,38 +9,38 @@ import pytest
 from PIL import Image
 
 from indexd import errors
-from indexd.config import load
-from indexd.images.picture_hash import picture_hash
+from indexd.config import read_config
+from indexd.images.picture_hash import compute_perceptual_hash
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 
 
 @pytest.fixture
-def copied(home: Path, library: Library) -> Library:
+def copied(home: Path, library: SampleLibrary) -> SampleLibrary:
     """The library with one picture copied, and two pictures that look the same."""
-    with Store.open(load(home).places.index) as store:
+    with Store.open(read_config(home).paths.index) as store:
         source, target = library.root / "cats/cat-0.png", library.root / "copy.png"
         shutil.copy(source, target)
         row = store.images.get(library.ids["cats/cat-0.png"])
         assert row is not None
-        from indexd.images.read import read
+        from indexd.images.read import read_image
 
         with target.open("rb") as file:
-            facts = read(file, target.stat().st_size, "copy.png")
-        store.images.record([Sighting(library.root_id, b"copy.png", FileStamp.of(target.stat()), facts)], 5.0)
-        looks = picture_hash(Image.effect_mandelbrot((128, 128), (-2, -1, 1, 1), 50).convert("RGB"))
+            facts = read_image(file, target.stat().st_size, "copy.png")
+        store.images.ingest([ScannedFile(library.root_id, b"copy.png", FileStamp.from_stat(target.stat()), facts)], 5.0)
+        looks = compute_perceptual_hash(Image.effect_mandelbrot((128, 128), (-2, -1, 1, 1), 50).convert("RGB"))
         alike = [library.ids["dogs/dog-0.png"], library.ids["dogs/dog-1.png"]]
-        store.picture_hashes.put("thumbnail", {alike[0]: looks})
-        store.picture_hashes.put("thumbnail", {library.ids["seas/sea-0.png"]: looks})
-        store.marks.rate([library.ids["cats/cat-0.png"], library.ids["cats/cat-1.png"]], 5)
-        store.marks.rate(alike, 2)
+        store.perceptual_hashes.put("thumbnail", {alike[0]: looks})
+        store.perceptual_hashes.put("thumbnail", {library.ids["seas/sea-0.png"]: looks})
+        store.annotations.rate([library.ids["cats/cat-0.png"], library.ids["cats/cat-1.png"]], 5)
+        store.annotations.rate(alike, 2)
     return library
 
 
-def test_duplicates_are_listed_by_kind_with_the_one_to_keep(indexd: Indexd, copied: Library) -> None:
+def test_duplicates_are_listed_by_kind_with_the_one_to_keep(indexd: Indexd, copied: SampleLibrary) -> None:
     ran = indexd("duplicates")
     assert ran.code == 0
     same, _, near = ran.out.partition("the same picture in other bytes: 0 groups")
@@ -52,7 +52,7 @@ def test_duplicates_are_listed_by_kind_with_the_one_to_keep(indexd: Indexd, copi
     assert indexd("duplicates", "--near").code == errors.EXIT_NOTHING_FOUND
 
 
-def test_duplicates_as_json_and_as_a_sheet(indexd: Indexd, copied: Library, tmp_path: Path) -> None:
+def test_duplicates_as_json_and_as_a_sheet(indexd: Indexd, copied: SampleLibrary, tmp_path: Path) -> None:
     ran = indexd("duplicates", "--same", "--json", "--sheet", str(tmp_path / "sheet.png"))
     document = ran.json
     assert [group["kind"] for group in document["groups"]] == ["same"]
@@ -61,16 +61,16 @@ def test_duplicates_as_json_and_as_a_sheet(indexd: Indexd, copied: Library, tmp_
         sheet.verify()
 
 
-def test_asking_for_duplicates_changes_nothing(indexd: Indexd, copied: Library, home: Path) -> None:
+def test_asking_for_duplicates_changes_nothing(indexd: Indexd, copied: SampleLibrary, home: Path) -> None:
     def everything() -> dict[str, bytes]:
         return {str(path): path.read_bytes() for path in sorted(copied.root.rglob("*")) if path.is_file()}
 
     before = everything()
-    with Store.open(load(home).places.index, read_only=True) as store:
+    with Store.open(read_config(home).paths.index, read_only=True) as store:
         rows = store.images.rows(copied.ids.values())
     indexd("duplicates", "--same", "--near", "--similar")
     assert everything() == before
-    with Store.open(load(home).places.index, read_only=True) as store:
+    with Store.open(read_config(home).paths.index, read_only=True) as store:
         assert store.images.rows(copied.ids.values()) == rows
 
 
@@ -86,7 +86,7 @@ def test_asking_for_duplicates_changes_nothing(indexd: Indexd, copied: Library, 
     ],
 )
 def test_wrong_words_are_refused_with_a_sentence(
-    indexd: Indexd, library: Library, words: tuple[str, ...], said: str
+    indexd: Indexd, library: SampleLibrary, words: tuple[str, ...], said: str
 ) -> None:
     ran = indexd(*words)
     assert ran.code == errors.EXIT_USAGE
@@ -94,7 +94,7 @@ def test_wrong_words_are_refused_with_a_sentence(
     assert "Traceback" not in ran.err
 
 
-def test_stats_are_printed_and_drawn(indexd: Indexd, copied: Library, tmp_path: Path) -> None:
+def test_stats_are_printed_and_drawn(indexd: Indexd, copied: SampleLibrary, tmp_path: Path) -> None:
     ran = indexd("stats", "--plot", str(tmp_path / "plot.png"))
     assert ran.code == 0
     assert "8 pictures, 4 rated, 3.50 on average" in ran.out
@@ -104,7 +104,7 @@ def test_stats_are_printed_and_drawn(indexd: Indexd, copied: Library, tmp_path: 
         plot.verify()
 
 
-def test_stats_as_json_with_a_filter(indexd: Indexd, copied: Library) -> None:
+def test_stats_as_json_with_a_filter(indexd: Indexd, copied: SampleLibrary) -> None:
     document = indexd("stats", "--by", "model", "--json", "model:pony*", "-has:rating").json
     assert document["pictures"] == 0
     document = indexd("stats", "--by", "model", "--json", "model:pony*").json
@@ -112,6 +112,6 @@ def test_stats_as_json_with_a_filter(indexd: Indexd, copied: Library) -> None:
     assert (document["pictures"], document["rated"]) == (4, 4)
 
 
-def test_no_pictures_is_nothing_found(indexd: Indexd, library: Library) -> None:
+def test_no_pictures_is_nothing_found(indexd: Indexd, library: SampleLibrary) -> None:
     ran = indexd("stats", "model:none")
     assert (ran.code, ran.out) == (errors.EXIT_NOTHING_FOUND, "")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import load
-from indexd.roles import pulled_folder
+from indexd.config import read_config
+from indexd.roles import downloaded_model_folder
 from tests.cli.conftest import Indexd
 
 HUB = '[models.bge]\nhub = "a/bge"\n[models.clip_l]\nhub = "a/sdxl"\n[models.clip_g]\nhub = "a/sdxl"\n'
@@ -55,7 +55,7 @@ def test_pull_brings_each_hub_model_once_and_whole(indexd: Indexd, hub: FakeHub,
     pulled = indexd("models", "pull")
     assert pulled.code == 0
     assert [name for name, _ in hub.asked] == ["a/bge", "a/sdxl"]
-    folders = [pulled_folder(load(home), name) for name in ("a/bge", "a/sdxl")]
+    folders = [downloaded_model_folder(read_config(home), name) for name in ("a/bge", "a/sdxl")]
     assert pulled.out.splitlines() == [str(folder) for folder in folders]
     assert all((folder / "model.safetensors").exists() for folder in folders)
     assert [role["on"] for role in indexd("models", "list", "--json").json["roles"]] == [

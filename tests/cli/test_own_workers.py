@@ -8,36 +8,36 @@ from pathlib import Path
 import psutil
 import pytest
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.demo.settings_text import model_tables
 from indexd.roles import worker_settings
 from indexd.store.index import Store
 from indexd.worker.calls import EmbedImages
 from indexd.worker.workers import Workers
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 from tests.tiny_models.models import TinyModels
 
 
 @pytest.fixture
-def embedded(home: Path, library: Library, tiny_models: TinyModels) -> Library:
+def embedded(home: Path, library: SampleLibrary, tiny_models: TinyModels) -> SampleLibrary:
     """The library's pictures, embedded with the tiny look model."""
     roles = model_tables(clip_h=tiny_models.clip_h, bge=tiny_models.bge)
     (home / "indexd.toml").write_text(f"{roles}[generate]\nthreads = 1\n", "utf-8")
-    config = load(home)
+    config = read_config(home)
     workers = Workers(worker_settings(config))
     try:
         paths = tuple(os.fsencode(library.path(name)) for name in library.ids)
         made = workers.submit(EmbedImages("clip_h", paths)).result(300)
     finally:
         workers.stop(5)
-    with Store.open(config.places.index) as store:
+    with Store.open(config.paths.index) as store:
         revision = store.vectors.activate("clip_h", made.identity, made.vectors.shape[1], "image")
         store.vectors.put("clip_h", revision, list(library.ids.values()), made.vectors)
     return library
 
 
-def test_words_foreign_pictures_and_verifying(indexd: Indexd, embedded: Library, home: Path) -> None:
+def test_words_foreign_pictures_and_verifying(indexd: Indexd, embedded: SampleLibrary, home: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
     words = indexd("query", "--text", "something red", "-n", "3", "--json")
     assert words.code == 0, words.err

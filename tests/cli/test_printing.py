@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from indexd.cli.printing import visible
-from indexd.config import load
+from indexd.cli.printing import sanitize_text
+from indexd.config import read_config
 from indexd.store.index import Store
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 
 NASTY = "a\x1b]0;owned\x07 fox\x9b2J \u202egnp.exe"
 
 
 def test_commands_to_the_terminal_are_shown_and_not_sent() -> None:
-    assert visible(NASTY) == "a\ufffd]0;owned\ufffd fox\ufffd2J \ufffdgnp.exe"
-    assert visible("line\n\ttab ü 狐 🦊") == "line\n\ttab ü 狐 🦊"
+    assert sanitize_text(NASTY) == "a\ufffd]0;owned\ufffd fox\ufffd2J \ufffdgnp.exe"
+    assert sanitize_text("line\n\ttab ü 狐 🦊") == "line\n\ttab ü 狐 🦊"
 
 
 def test_show_and_query_are_clean_for_people_and_exact_for_programs(
-    indexd: Indexd, library: Library, home: Path
+    indexd: Indexd, library: SampleLibrary, home: Path
 ) -> None:
-    with Store.open(load(home).places.index) as store:
-        store.marks.note([library.ids["cats/cat-1.png"]], NASTY)
+    with Store.open(read_config(home).paths.index) as store:
+        store.annotations.note([library.ids["cats/cat-1.png"]], NASTY)
     path = library.path("cats/cat-1.png")
     shown = indexd("show", path).out
     assert "owned" in shown

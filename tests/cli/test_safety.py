@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK, EXIT_USAGE
 from indexd.store.index import Store
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 
 
 @pytest.mark.parametrize("command", [("backup",), ("check",), ("reparse",), ("backup", "--list")])
@@ -55,7 +55,7 @@ def test_a_backup_goes_where_it_is_told_and_overwrites_nothing(indexd: Indexd, h
 
 @pytest.mark.usefixtures("library")
 def test_what_is_no_backup_is_refused_in_one_line(indexd: Indexd, home: Path) -> None:
-    index = load(home).places.index
+    index = read_config(home).paths.index
     before = index.read_bytes()
     (home / "wrong.db").write_text("dear diary")
     for wrong in (home / "wrong.db", home / "nowhere.db", index, home):
@@ -69,7 +69,7 @@ def test_what_is_no_backup_is_refused_in_one_line(indexd: Indexd, home: Path) ->
 @pytest.mark.usefixtures("library")
 def test_nothing_is_restored_under_a_running_daemon(indexd: Indexd, home: Path) -> None:
     made = indexd("backup", "--json").json
-    places = load(home).places
+    places = read_config(home).paths
     lock = FileLock(places.lock)
     with lock:
         places.lock.with_suffix(".pid").write_text("4711\n")
@@ -83,7 +83,7 @@ def test_nothing_is_restored_under_a_running_daemon(indexd: Indexd, home: Path) 
 def test_check_says_in_its_exit_code_whether_something_is_damaged(indexd: Indexd, home: Path) -> None:
     assert indexd("check").code == EXIT_OK
     assert indexd("check", "--full", "--json").json["checks"][0]["state"] == "ok"
-    index = load(home).places.index
+    index = read_config(home).paths.index
     index.write_bytes(bytes(100) + index.read_bytes()[100:])
     ran = indexd("check")
     assert ran.code == EXIT_ERROR
@@ -91,7 +91,7 @@ def test_check_says_in_its_exit_code_whether_something_is_damaged(indexd: Indexd
     assert indexd("query", "rating:5").err.count("\n") == 1
 
 
-def test_reparse_reads_what_older_readers_read(indexd: Indexd, library: Library) -> None:
+def test_reparse_reads_what_older_readers_read(indexd: Indexd, library: SampleLibrary) -> None:
     count = len(library.ids)
     ran = indexd("reparse", "--json").json
     assert (ran["read"], ran["changed"], ran["left"]) == (count, count, 0)
@@ -106,6 +106,6 @@ def test_wrong_settings_of_backups_are_named(indexd: Indexd, home: Path) -> None
     assert "backup.at" in ran.err
     assert "write 03:30 or never" in ran.err
     (home / "indexd.toml").write_text(f'[backup]\nat = "never"\nfolder = "{home / "elsewhere"}"\n', "utf-8")
-    Store.open(load(home).places.index).close()
+    Store.open(read_config(home).paths.index).close()
     assert indexd("backup").code == EXIT_OK
     assert len(list((home / "elsewhere").iterdir())) == 1

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd_schemas.sample import sample_toml, to_toml
-from indexd_schemas.settings import Root, Section, Settings
+from indexd_schemas.settings import RootSettings, Settings, SettingsSection
 from tests.cli.conftest import Indexd
 
 _COMMENTED = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)
@@ -46,13 +46,13 @@ def test_the_sample_has_every_option_with_description_and_example_and_is_valid_u
     text = sample_toml()
     data = tomllib.loads(_COMMENTED.sub("", text))
     assert flat(data) - {"roots"} == {path for path, _ in options(Settings)}
-    assert set(data["roots"][0]) == set(Root.model_fields)
+    assert set(data["roots"][0]) == set(RootSettings.model_fields)
     assert Settings(**data).watch == Settings().watch
     joined = " ".join(line.lstrip("# ") for line in text.splitlines())
-    for path, description in options(Settings) + options(Root):
+    for path, description in options(Settings) + options(RootSettings):
         assert description, f"{path} has no description"
         assert " ".join(description.split()) in joined
-    assert text.count("Example:") == len(options(Settings)) + len(Root.model_fields)
+    assert text.count("Example:") == len(options(Settings)) + len(RootSettings.model_fields)
     assert max(map(len, text.splitlines())) <= 125
 
 
@@ -71,7 +71,7 @@ def test_init_writes_settings_that_can_be_used_and_never_writes_over_them(
     made = indexd("init", "--root", str(tmp_path))
     assert made.code == 0
     assert made.out == f"{home / 'indexd.toml'}\n"
-    assert [root.path for root in load(home).settings.roots] == [str(tmp_path)]
+    assert [root.path for root in read_config(home).settings.roots] == [str(tmp_path)]
     assert (home / "inbox").is_dir()
     assert (home / "output").is_dir()
     assert indexd("config", "validate").code == 0
@@ -79,7 +79,7 @@ def test_init_writes_settings_that_can_be_used_and_never_writes_over_them(
     again = indexd("init")
     assert again.code == 1
     assert "left as it is" in again.err
-    assert load(home).settings.log.level == "DEBUG"
+    assert read_config(home).settings.log.level == "DEBUG"
 
 
 def test_init_refuses_a_root_that_is_not_there(indexd: Indexd, home: Path) -> None:
@@ -159,10 +159,10 @@ def test_a_relative_path_means_the_folder_of_the_settings_file(
     (home / "indexd.toml").write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INDEXD_LOG__FILE", "indexd.log")
-    config = load(home)
+    config = read_config(home)
     settings = config.settings
-    assert config.places.inbox == home / "in"
-    assert config.places.log == home / "indexd.log"
+    assert config.paths.inbox == home / "in"
+    assert config.paths.log == home / "indexd.log"
     assert [root.path for root in settings.roots] == [str(home / "../pictures")]
     assert settings.models.bge.path == str(home / "models" / "bge")
     assert settings.generate.lora_folders == (str(home / "loras"), "/mnt/loras", str(Path.home() / "loras"))
@@ -174,7 +174,7 @@ def test_every_setting_whose_example_is_a_path_is_declared_as_one() -> None:
     """What is forgotten would be looked for in the daemon's current folder."""
     forgotten = [
         f"{part.__name__}.{name}"
-        for part in Section.__subclasses__()
+        for part in SettingsSection.__subclasses__()
         for name, field in part.model_fields.items()
         if re.match(r"\['?\[?'[~/]", str(field.examples)) and "LocalPath" not in str(part.__annotations__[name])
     ]

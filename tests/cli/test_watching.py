@@ -15,9 +15,9 @@ import pytest
 
 from indexd.cli import watching
 from indexd.errors import DaemonNotRunning
-from indexd_schemas.output import RootState, Status
+from indexd_schemas.output import DaemonStatus, RootState
 from tests.cli.conftest import Indexd
-from tests.library import Library
+from tests.library import SampleLibrary
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
 
@@ -36,7 +36,7 @@ def started(home: Path, *arguments: str, **more: object) -> subprocess.Popen[byt
 
 
 @posix
-def test_a_line_each_time_where_there_is_no_terminal_and_ctrl_c_is_no_error(home: Path, library: Library) -> None:
+def test_a_line_each_time_where_there_is_no_terminal_and_ctrl_c_is_no_error(home: Path, library: SampleLibrary) -> None:
     process = started(home)
     assert process.stdout is not None
     lines = [process.stdout.readline().decode() for _ in range(2)]
@@ -47,7 +47,7 @@ def test_a_line_each_time_where_there_is_no_terminal_and_ctrl_c_is_no_error(home
 
 
 @posix
-def test_a_screen_on_a_terminal_that_is_left_as_it_was(home: Path, library: Library) -> None:
+def test_a_screen_on_a_terminal_that_is_left_as_it_was(home: Path, library: SampleLibrary) -> None:
     import pty
 
     ours, theirs = pty.openpty()
@@ -67,18 +67,18 @@ def test_a_screen_on_a_terminal_that_is_left_as_it_was(home: Path, library: Libr
 
 
 def test_a_daemon_that_goes_away_is_waited_for(
-    home: Path, indexd: Indexd, library: Library, monkeypatch: pytest.MonkeyPatch
+    home: Path, indexd: Indexd, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter([DaemonNotRunning("the daemon went away"), None, KeyboardInterrupt()])
-    whole = watching._now
+    whole = watching._fetch_status
 
-    def now() -> Status:
+    def now() -> DaemonStatus:
         problem = next(looks)
         if problem is not None:
             raise problem
         return whole()
 
-    monkeypatch.setattr(watching, "_now", now)
+    monkeypatch.setattr(watching, "_fetch_status", now)
     ran = indexd("status", "--watch", "--every", "0.2")
     first, second = ran.out.splitlines()
     assert "the daemon went away" in first
@@ -86,7 +86,7 @@ def test_a_daemon_that_goes_away_is_waited_for(
     assert ran.code == 0
 
 
-def test_documents_one_a_line(indexd: Indexd, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_one_a_line(indexd: Indexd, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", _interrupt)
     ran = indexd("status", "--watch", "--json")
     assert json.loads(ran.out)["images"] == 8
@@ -99,16 +99,16 @@ def _interrupt(_seconds: float) -> None:
 
 def test_the_line_of_a_daemon() -> None:
     root = RootState(path="/p", purpose="images", mode="native", reason="", online=True, pending=3)
-    now = Status(
+    now = DaemonStatus(
         running=True, version="1", home="/h", index="/i", index_bytes=1, images=5, files=5, missing_files=0, roots=[root],
         pending={"clip_h": {"waiting": 2, "failed": 9}}, jobs={"queued": 1, "done": 4},
     )  # fmt: skip
-    assert watching.standing(now).sentence() == (
+    assert watching.to_status_line(now).format_line() == (
         "watching 1 folder; comparing 1 with the index; 3 files to read; 2 pieces of work for models; 1 job waiting"
     )
 
 
-def test_metrics_are_printed(indexd: Indexd, library: Library) -> None:
+def test_metrics_are_printed(indexd: Indexd, library: SampleLibrary) -> None:
     ran = indexd("metrics")
     assert ran.code == 0
     assert "\nindexd_images 8\n" in ran.out

@@ -17,13 +17,13 @@ from PIL import Image
 from transformers import DPTForDepthEstimation, DPTImageProcessor
 
 from indexd.control import edges, maps
-from indexd.control.cache import MapCache
-from indexd.control.skeleton import draw, openpose_joints
-from indexd.errors import IndexdError, ModelOff
+from indexd.control.cache import ControlMapCache
+from indexd.control.skeleton import draw_people, openpose_joints
+from indexd.errors import IndexdError, ModelUnavailable
 from indexd.models.pool import ModelPool
-from indexd.worker.calls import ControlSpec, MakeMap, ModelSpec, WorkerSettings
+from indexd.worker.calls import ControlSpec, MakeControlMap, ModelSpec, WorkerSettings
 from tests.models.tiny_detector import write_pose_model
-from tests.tiny_models.guides import TinyGuides
+from tests.tiny_models.guides import TinyConditioningModels
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Room:
     def spec(self, role: str) -> ModelSpec:
         return ModelSpec(role, "", device="cpu")
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         """Nothing is urgent here."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
@@ -60,7 +60,7 @@ class Room:
 
 
 @pytest.fixture
-def room(tmp_path: Path, tiny_guides: TinyGuides) -> Room:
+def room(tmp_path: Path, tiny_guides: TinyConditioningModels) -> Room:
     return Room(tmp_path / "cache", ControlSpec(depth_model=str(tiny_guides.depth)))
 
 
@@ -73,7 +73,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def made(room: Room, picture: Path, kind: str, **more: Any) -> tuple[Any, np.ndarray[Any, Any]]:
-    answer = maps.make_map(MakeMap(os.fsencode(picture), kind, **more), room)
+    answer = maps.make_map(MakeControlMap(os.fsencode(picture), kind, **more), room)
     with Image.open(answer.path) as opened:
         return answer, np.asarray(opened.convert("RGB"))
 
@@ -125,7 +125,7 @@ def test_edges_are_white_where_the_shape_ends_and_black_inside(room: Room, pictu
     assert made(room, picture, kind)[1].max() == 0
 
 
-def test_depth_is_the_models_with_near_in_white(room: Room, picture: Path, tiny_guides: TinyGuides) -> None:
+def test_depth_is_the_models_with_near_in_white(room: Room, picture: Path, tiny_guides: TinyConditioningModels) -> None:
     answer, found = made(room, picture, "depth")
     model = DPTForDepthEstimation.from_pretrained(tiny_guides.depth)
     given = DPTImageProcessor.from_pretrained(tiny_guides.depth)(images=Image.open(picture), return_tensors="pt")
@@ -139,12 +139,12 @@ def test_depth_is_the_models_with_near_in_white(room: Room, picture: Path, tiny_
 
 
 def test_a_map_without_its_model_says_what_to_set(room: Room, picture: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelOff, match=r"name one with \[control\] pose_model"):
+    with pytest.raises(ModelUnavailable, match=r"name one with \[control\] pose_model"):
         made(room, picture, "pose")
     with pytest.raises(IndexdError, match="nothing here makes normal maps"):
         made(room, picture, "normal")
     room.settings = replace(room.settings, control=ControlSpec(depth_model=str(tmp_path)))
-    with pytest.raises(ModelOff, match=r"holds no \.safetensors"):
+    with pytest.raises(ModelUnavailable, match=r"holds no \.safetensors"):
         made(room, picture, "depth")
 
 
@@ -166,7 +166,7 @@ def test_the_figure_has_openposes_joints() -> None:
     assert (figure[0], figure[1], figure[2], figure[5]) == ((60, 30), (60, 60), (40, 60), (80, 60))
     assert figure[13] is None
     person[[1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], 2] = 0
-    canvas = draw([person], 128, 128)
+    canvas = draw_people([person], 128, 128)
     assert tuple(canvas[30, 60]) == (255, 0, 0)  # the nose
     assert canvas[60, 50].any()
     assert canvas[60, 70].any()
@@ -177,7 +177,7 @@ def test_the_figure_has_openposes_joints() -> None:
 def test_the_cache_is_bounded_and_drops_what_was_not_used(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     noise = [Image.fromarray(chance.integers(0, 256, (32, 32, 3)).astype(np.uint8)) for _ in range(3)]
-    cache = MapCache(tmp_path, 7500)
+    cache = ControlMapCache(tmp_path, 7500)
     paths = [cache.path("hash", number) for number in range(3)]
     for number in (0, 1):
         cache.put(paths[number], noise[number])

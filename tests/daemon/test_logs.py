@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import SettingsError
-from indexd.logs import Journal, JsonLines, Sentences, set_up, under_journal
-from indexd_schemas.settings import Log
+from indexd.logs import JournalFormatter, JsonFormatter, TextFormatter, is_journal_stream, set_up_logging
+from indexd_schemas.settings import LogSettings
 
 
 def _record(text: str) -> logging.LogRecord:
@@ -34,31 +34,31 @@ def own_handlers() -> Iterator[None]:
 
 
 def test_a_quoted_name_cannot_move_the_cursor() -> None:
-    line = Sentences(clock="").format(_record("\x1b[2Jx\x9b1m.yaml\nline 1: more"))
+    line = TextFormatter(time_format="").format(_record("\x1b[2Jx\x9b1m.yaml\nline 1: more"))
     assert line == "jobs: refused \\x1b[2Jx\\x9b1m.yaml\nline 1: more"
-    assert json.loads(JsonLines().format(_record("\x1b[2J")))["text"] == "refused \x1b[2J"
+    assert json.loads(JsonFormatter().format(_record("\x1b[2J")))["text"] == "refused \x1b[2J"
 
 
 def test_every_line_of_the_journal_has_its_priority() -> None:
-    assert Journal(Sentences(clock="")).format(_record("x\ny")) == "<4>jobs: refused x\n<4>y"
-    line = Journal(JsonLines()).format(_record("x\ny"))
+    assert JournalFormatter(TextFormatter(time_format="")).format(_record("x\ny")) == "<4>jobs: refused x\n<4>y"
+    line = JournalFormatter(JsonFormatter()).format(_record("x\ny"))
     assert json.loads(line.removeprefix("<4>"))["level"] == "WARNING"
 
 
 def test_only_the_stream_that_leads_to_the_journal_counts(tmp_path: Path) -> None:
     with open(tmp_path / "stream", "w") as stream:
         found = os.fstat(stream.fileno())
-        assert under_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
-        assert not under_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
-        assert not under_journal(stream, {})
-    assert not under_journal(io.StringIO(), {"JOURNAL_STREAM": "1:2"})
-    assert not under_journal(None, {"JOURNAL_STREAM": "1:2"})
+        assert is_journal_stream(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+        assert not is_journal_stream(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
+        assert not is_journal_stream(stream, {})
+    assert not is_journal_stream(io.StringIO(), {"JOURNAL_STREAM": "1:2"})
+    assert not is_journal_stream(None, {"JOURNAL_STREAM": "1:2"})
 
 
 @pytest.mark.usefixtures("own_handlers")
 def test_a_file_rotates_and_so_many_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "logs" / "indexd.log"
-    set_up(Log(file_mib=1, file_keep=2), file=file)
+    set_up_logging(LogSettings(file_mib=1, file_keep=2), file=file)
     for number in range(5):
         logging.getLogger("indexd.watch").warning("%d %s", number, "x" * 900_000)
     assert sorted(path.name for path in file.parent.iterdir()) == ["indexd.log", "indexd.log.1", "indexd.log.2"]
@@ -68,7 +68,7 @@ def test_a_file_rotates_and_so_many_are_kept(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("own_handlers")
 def test_a_process_without_stderr_writes_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    set_up(Log(format="json"), file=tmp_path / "indexd.log")
+    set_up_logging(LogSettings(format="json"), file=tmp_path / "indexd.log")
     logging.getLogger("indexd.watch").info("here")
     assert json.loads((tmp_path / "indexd.log").read_text())["text"] == "here"
 
@@ -77,4 +77,4 @@ def test_a_process_without_stderr_writes_to_its_file(tmp_path: Path, monkeypatch
 def test_a_file_that_cannot_be_opened_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"cannot be opened.*\[log\] file"):
-        set_up(Log(), file=tmp_path / "file" / "indexd.log")
+        set_up_logging(LogSettings(), file=tmp_path / "file" / "indexd.log")

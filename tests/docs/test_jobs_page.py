@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from indexd.jobs.diagnose import read_job
-from indexd.jobs.guard import read
+from indexd.jobs.diagnose import parse_job
+from indexd.jobs.guard import parse_yaml
 from indexd.registry import job_kinds
-from indexd.search.language import parse
+from indexd.search.language import parse_filters
 from indexd_schemas.job import JOB_KINDS
-from indexd_schemas.selection import Selection
+from indexd_schemas.selection import InputSelection
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -21,7 +21,7 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split("\n")[0])
 def test_an_example_is_a_job(text: str) -> None:
-    assert read_job(read(text.encode()), job_kinds.kinds()).kind in JOB_KINDS
+    assert parse_job(parse_yaml(text.encode()), job_kinds.kinds()).kind in JOB_KINDS
 
 
 def test_every_kind_is_told_of() -> None:
@@ -35,11 +35,11 @@ def test_the_inputs_in_the_table_are_inputs() -> None:
     texts = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
     assert len(texts) == 6
     for text in texts:
-        chosen = Selection.model_validate(YAML(typ="safe").load(text))
-        parse([chosen.query] if chosen.query else [])
+        chosen = InputSelection.model_validate(YAML(typ="safe").load(text))
+        parse_filters([chosen.query] if chosen.query else [])
 
 
 def test_the_filters_are_filters() -> None:
     [line] = re.findall(r"indexd query ((?:\"[^\"]+\" ?)+)--sort aesthetic", PAGE)
-    assert [one.key for one in parse(re.findall(r'"([^"]+)"', line))] == ["clip_score", "aesthetic"]
-    assert parse(["-path:*/rejected/*", "sharpness:100.."])
+    assert [one.key for one in parse_filters(re.findall(r'"([^"]+)"', line))] == ["clip_score", "aesthetic"]
+    assert parse_filters(["-path:*/rejected/*", "sharpness:100.."])

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from indexd.cli.app import run
-from indexd.config import load
-from indexd.jobs.guard import read
-from indexd.search.embedder import FakeEmbedder
+from indexd.config import read_config
+from indexd.jobs.guard import parse_yaml
+from indexd.search.embedder import FakeQueryEmbedder
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FoundRegion
-from indexd.worker.fake import direction as face_of
+from indexd.worker.fake import seeded_unit_vector as face_of
 from indexd_schemas.job import JOB_KINDS
-from tests.library import DIM, SUBJECTS, Library, direction, make_library, unit
+from tests.library import DIM, SUBJECTS, SampleLibrary, make_library, normalize, subject_vector
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,35 +51,35 @@ def examples() -> list[Example]:
 def toy(call: EmbedText | EmbedImages) -> Embedded:
     """A model that knows the four subjects by their names."""
     assert isinstance(call, EmbedText)
-    vector = sum((direction(subject) for subject in SUBJECTS if subject in call.texts[0].split()), np.zeros(DIM))
-    return Embedded(unit(vector + 0.01)[None, :], "toy")
+    vector = sum((subject_vector(subject) for subject in SUBJECTS if subject in call.texts[0].split()), np.zeros(DIM))
+    return Embedded(normalize(vector + 0.01)[None, :], "toy")
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """120 pictures: cats, dogs, houses and seas, thirty of each, with vectors in every layer."""
     folder = Path(tempfile.mkdtemp(prefix="ixd-"))
-    with Store.open(load(folder).places.index) as store:
-        library = make_library(store, folder / "pictures", each=30)
+    with Store.open(read_config(folder).paths.index) as store:
+        library = make_library(store, folder / "pictures", images_per_subject=30)
         subject_of = {name: name.partition("s/")[0] for name in library.ids}
         for layer in ("clip_l", "clip_g"):
-            library.embed(layer, {name: direction(subject) for name, subject in subject_of.items()}, of="prompt")
+            library.embed(layer, {name: subject_vector(subject) for name, subject in subject_of.items()}, of="prompt")
         library.embed(
             "bge_negative",
-            {name: direction("sea" if "cat" in name else "dog") for name in library.ids},
+            {name: subject_vector("sea" if "cat" in name else "dog") for name in library.ids},
             of="negative_prompt",
         )
         give_faces(library)
-        library.store.marks.rate([library.ids[f"cats/cat-{number}.png"] for number in (3, 4)], 5)
-        library.store.marks.rate([library.ids["dogs/dog-3.png"]], 4)
-        library.store.marks.tag([library.ids["cats/cat-4.png"]], ["bad"], [])
+        library.store.annotations.rate([library.ids[f"cats/cat-{number}.png"] for number in (3, 4)], 5)
+        library.store.annotations.rate([library.ids["dogs/dog-3.png"]], 4)
+        library.store.annotations.tag([library.ids["cats/cat-4.png"]], ["bad"], [])
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def give_faces(library: Library) -> None:
+def give_faces(library: SampleLibrary) -> None:
     """Everybody has a face of their own, but for two cats, which are one."""
-    library.store.faces.switch(on=True)
+    library.store.faces.set_enabled(on=True)
     revision = library.store.faces.activate("toy", 64, "toy")
     for name, image_id in library.ids.items():
         who = "one" if name in ("cats/cat-3.png", "cats/cat-4.png") else name
@@ -93,11 +93,11 @@ def test_an_example(
 ) -> None:
     monkeypatch.delenv("INDEXD_HOME", raising=False)
     monkeypatch.chdir(home / "pictures")
-    monkeypatch.setattr("indexd.api.local.WorkerEmbedder", lambda *_given: FakeEmbedder(toy))
+    monkeypatch.setattr("indexd.api.local.WorkerQueryEmbedder", lambda *_given: FakeQueryEmbedder(toy))
     program, *arguments = example.words
     if program == "cat":
         printed, code = Path(arguments[0]).read_text("utf-8"), 0
-        data = read(printed.encode()).data
+        data = parse_yaml(printed.encode()).data
         JOB_KINDS[data["kind"]].model_validate(data)
     else:
         assert program == "indexd"

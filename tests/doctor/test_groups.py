@@ -13,30 +13,30 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import Config, load
+from indexd.config import Config, read_config
 from indexd.doctor import card, clock, daemon, folders, leftovers, models, places, unit
-from indexd.doctor.finding import Finding
-from indexd.doctor.groups import GROUPS, examine
+from indexd.doctor.finding import DoctorFinding
+from indexd.doctor.groups import GROUPS, run_checks
 from indexd.errors import StoreError
-from indexd.service.hands import Hands
-from indexd.service.order import order_of
+from indexd.service.hands import Installer
+from indexd.service.order import build_service_spec
 from indexd.service.systemd import Systemd
 from indexd.store.index import Store
-from indexd_schemas.output import Check
+from indexd_schemas.output import DoctorCheck
 from tests.cli.conftest import home as home
 
 
 @pytest.fixture
 def config(home: Path) -> Config:
-    return load(home)
+    return read_config(home)
 
 
-def by_name(found: Iterator[Finding]) -> dict[str, Finding]:
+def by_name(found: Iterator[DoctorFinding]) -> dict[str, DoctorFinding]:
     return {one.check.name: one for one in found}
 
 
-def checks(home: Path, *, fix: bool = False) -> dict[str, Check]:
-    return {check.name: check for check in examine(home, fix=fix)}
+def checks(home: Path, *, fix: bool = False) -> dict[str, DoctorCheck]:
+    return {check.name: check for check in run_checks(home, fix=fix)}
 
 
 def test_every_file_of_the_room_has_its_line_in_the_table() -> None:
@@ -48,29 +48,29 @@ def test_every_file_of_the_room_has_its_line_in_the_table() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
 def test_an_open_socket_is_found_and_closed(home: Path, config: Config) -> None:
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(config.places.socket))
-    config.places.socket.chmod(0o666)
+    listener.bind(str(config.paths.socket))
+    config.paths.socket.chmod(0o666)
     assert checks(home)["door"].state == "failed"
-    assert config.places.socket.stat().st_mode & 0o777 == 0o666, "nothing is changed without --fix"
+    assert config.paths.socket.stat().st_mode & 0o777 == 0o666, "nothing is changed without --fix"
     fixed = checks(home, fix=True)["door"]
     assert (fixed.state, fixed.fixed, fixed.cure) == ("ok", True, None)
-    assert config.places.socket.stat().st_mode & 0o777 == 0o600
+    assert config.paths.socket.stat().st_mode & 0o777 == 0o600
     assert checks(home)["door"].state == "ok"
     listener.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
 def test_a_token_that_others_can_read_and_a_folder_that_others_can_write(home: Path) -> None:
-    tcp = load(home, {"api": {"listen": "tcp"}})
-    tcp.places.token.write_text("{}")
-    tcp.places.token.chmod(0o644)
-    (finding,) = daemon.look_at_door(tcp)
+    tcp = read_config(home, {"api": {"listen": "tcp"}})
+    tcp.paths.token.write_text("{}")
+    tcp.paths.token.chmod(0o644)
+    (finding,) = daemon.check_api_access(tcp)
     assert finding.check.state == "failed"
     assert finding.fix is not None
     finding.fix()
-    assert tcp.places.token.stat().st_mode & 0o777 == 0o600
+    assert tcp.paths.token.stat().st_mode & 0o777 == 0o600
     home.chmod(0o777)
-    (finding,) = daemon.look_at_door(tcp)
+    (finding,) = daemon.check_api_access(tcp)
     assert "others may put files" in finding.check.detail
     assert finding.fix is not None
     finding.fix()
@@ -81,8 +81,8 @@ def test_a_fix_that_fails_is_told_and_the_finding_stays(home: Path, monkeypatch:
     def cannot() -> str:
         raise PermissionError(1, "not yours")
 
-    def look(_config: Config) -> Iterator[Finding]:
-        yield Finding(Check(name="x", state="failed", detail="bad", cure="do it"), cannot)
+    def look(_config: Config) -> Iterator[DoctorFinding]:
+        yield DoctorFinding(DoctorCheck(name="x", state="failed", detail="bad", cure="do it"), cannot)
 
     monkeypatch.setitem(GROUPS, "clock", look)
     found = checks(home, fix=True)["x"]
@@ -140,56 +140,56 @@ def test_only_old_unfinished_files_of_ours_are_removed(home: Path, tmp_path: Pat
 
 
 def test_a_folder_of_ours_that_is_gone_is_made_but_not_on_a_disk_that_is_away(home: Path) -> None:
-    away = load(home, {"paths": {"output": str(home / "disk" / "output")}})
-    Store.open(away.places.index).close()
-    found = by_name(places.look(away))
+    away = read_config(home, {"paths": {"output": str(home / "disk" / "output")}})
+    Store.open(away.paths.index).close()
+    found = by_name(places.check_data_folders(away))
     assert found["output"].fix is None
     inbox = found["inbox"]
     assert inbox.check.state == "warning"
     assert inbox.fix is not None
     inbox.fix()
-    assert away.places.inbox.is_dir()
+    assert away.paths.inbox.is_dir()
     assert not (home / "disk").exists()
 
 
 def test_room_on_the_disk(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "FREE_BYTES_WANTED", 1 << 62)
-    assert "MiB are free" in by_name(places.look(config))["output"].check.detail
-    monkeypatch.setattr(places, "FREE_BYTES_WANTED", 0)
-    monkeypatch.setattr(places, "FREE_INODES_WANTED", 1 << 62)
-    if os.statvfs(config.places.home).f_files:
-        assert "more files can be made" in by_name(places.look(config))["output"].check.detail
+    monkeypatch.setattr(places, "MIN_FREE_BYTES", 1 << 62)
+    assert "MiB are free" in by_name(places.check_data_folders(config))["output"].check.detail
+    monkeypatch.setattr(places, "MIN_FREE_BYTES", 0)
+    monkeypatch.setattr(places, "MIN_FREE_INODES", 1 << 62)
+    if os.statvfs(config.paths.home).f_files:
+        assert "more files can be made" in by_name(places.check_data_folders(config))["output"].check.detail
 
 
 def test_an_index_on_a_network_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "network_filesystem", lambda _folder: "nfs4")
-    found = by_name(places.look(config))["file system"].check
+    found = by_name(places.check_data_folders(config))["file system"].check
     assert (found.state, found.cure) == ("failed", "set [paths] index to a local disk")
 
 
 def test_folders_are_counted_against_the_limit(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config.places.output.mkdir(parents=True)
+    config.paths.output.mkdir(parents=True)
     for number in range(30):
-        (config.places.output / str(number) / "inner").mkdir(parents=True)
-    assert folders.count_folders([bytes(config.places.output)]) == (61, True)
-    assert folders.count_folders([bytes(config.places.output)], 0.0)[1] is False
-    monkeypatch.setattr(folders, "LIMITS", tmp_path)
-    monkeypatch.setattr(folders, "SHARE_OF_OTHERS", 0)
+        (config.paths.output / str(number) / "inner").mkdir(parents=True)
+    assert folders.count_folders([bytes(config.paths.output)]) == (61, True)
+    assert folders.count_folders([bytes(config.paths.output)], 0.0)[1] is False
+    monkeypatch.setattr(folders, "INOTIFY_LIMITS", tmp_path)
+    monkeypatch.setattr(folders, "RESERVED_WATCHES", 0)
     (tmp_path / "max_user_instances").write_text("128\n")
     for limit, state in ((60, "warning"), (62, "ok")):
         (tmp_path / "max_user_watches").write_text(f"{limit}\n")
-        assert by_name(folders.look_at_limits(config))["watch limits"].check.state == state
+        assert by_name(folders.check_watch_limits(config))["watch limits"].check.state == state
     (tmp_path / "max_user_instances").write_text("8\n")
-    assert "max_user_instances" in (by_name(folders.look_at_limits(config))["watch limits"].check.cure or "")
+    assert "max_user_instances" in (by_name(folders.check_watch_limits(config))["watch limits"].check.cure or "")
 
 
 def test_a_share_is_said_to_be_polled(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from indexd.watch.mounts import Mount
 
-    monkeypatch.setattr(folders, "mount_of", lambda _path: Mount("cifs", remote=True))
+    monkeypatch.setattr(folders, "find_mount", lambda _path: Mount("cifs", is_remote=True))
     for mode, state in (("auto", "ok"), ("native", "warning")):
-        config = load(home, {"roots": [{"path": str(tmp_path), "mode": mode}]})
-        found = by_name(folders.look(config))["folder"].check
+        config = read_config(home, {"roots": [{"path": str(tmp_path), "mode": mode}]})
+        found = by_name(folders.check_watched_folders(config))["folder"].check
         assert found.state == state
         assert "cifs" in found.detail
 
@@ -213,18 +213,18 @@ def safetensors(file: Path, *, cut: int = 0) -> Path:
 def test_a_model_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
-    assert said in (models.broken_file(file) or "")
+    assert said in (models.find_broken_file(file) or "")
 
 
 def test_a_download_that_broke_off(home: Path, tmp_path: Path) -> None:
-    assert models.broken_file(safetensors(tmp_path / "whole.safetensors")) is None
+    assert models.find_broken_file(safetensors(tmp_path / "whole.safetensors")) is None
     cut = safetensors(tmp_path / "cut.safetensors", cut=7)
-    config = load(home, {"models": {"clip_h": {"path": str(cut)}}})
-    found = by_name(models.look(config))["model clip_h"].check
+    config = read_config(home, {"models": {"clip_h": {"path": str(cut)}}})
+    found = by_name(models.check_models(config))["model clip_h"].check
     assert found.state == "failed"
     assert "broke off" in found.detail
     assert (
-        models.broken_file(tmp_path)
+        models.find_broken_file(tmp_path)
         == f"{cut} broke off: {cut.stat().st_size} of {cut.stat().st_size + 7} bytes are there"
     )
 
@@ -237,9 +237,9 @@ def test_the_detectors_of_faces_are_looked_at_too(home: Path, tmp_path: Path) ->
         "models": {"clip_h": {"path": str(safetensors(tmp_path / "clip.safetensors"))}},
         "faces": {"detectors": [{"path": str(detector)}]},
     }
-    assert by_name(models.look(load(home, settings)))["model faces"].check.state == "ok"
+    assert by_name(models.check_models(read_config(home, settings)))["model faces"].check.state == "ok"
     detector.write_bytes(detector.read_bytes()[:-9])
-    told = by_name(models.look(load(home, settings)))["model faces"].check
+    told = by_name(models.check_models(read_config(home, settings)))["model faces"].check
     assert (told.state, told.detail) == ("failed", f"{detector} broke off")
 
 
@@ -256,30 +256,30 @@ def test_driver_and_torch_are_asked(torch: dict[str, object], wanted: list[str],
     def ask(command: Sequence[str], _seconds: float) -> str:
         return "RTX, 570.1, 24576 MiB, 512 MiB\n" if command[0] == "nvidia-smi" else f"noise\n{json.dumps(torch)}\n"
 
-    found = by_name(card.with_driver(wanted, ask))
+    found = by_name(card.check_driver(wanted, ask))
     assert found["driver"].check.detail == "RTX, 570.1, 24576 MiB, 512 MiB"
     assert found["card"].check.state == state
     assert said in found["card"].check.detail
 
 
 def test_a_driver_that_does_not_answer_and_a_torch_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,) = card.with_driver(
-        [], lambda command, seconds: card._ask((sys.executable, "-c", "raise SystemExit('no')"), 9)
+    (found,) = card.check_driver(
+        [], lambda command, seconds: card._run_command((sys.executable, "-c", "raise SystemExit('no')"), 9)
     )
     assert found.check.state == "failed"
     assert "no" in found.check.detail
     with pytest.raises(OSError, match="no answer"):
-        card._ask((sys.executable, "-c", "import time; time.sleep(9)"), 0.1)
-    found = by_name(card.with_driver([], lambda command, seconds: "" if command[0] == "nvidia-smi" else "no json"))[
+        card._run_command((sys.executable, "-c", "import time; time.sleep(9)"), 0.1)
+    found = by_name(card.check_driver([], lambda command, seconds: "" if command[0] == "nvidia-smi" else "no json"))[
         "card"
     ]
     assert found.check.state == "warning"
 
 
 def test_a_clock_behind_what_was_written(config: Config) -> None:
-    Store.open(config.places.index).close()
-    written = config.places.index.stat().st_mtime
-    (found,) = clock.look(config, written - 3600)
+    Store.open(config.paths.index).close()
+    written = config.paths.index.stat().st_mtime
+    (found,) = clock.check_clock(config, written - 3600)
     assert found.check.state == "warning"
     assert "60 min ahead" in found.check.detail
 
@@ -292,7 +292,7 @@ def test_a_clock_that_nobody_sets(
     program.write_text(f"#!/bin/sh\necho {said}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    (found,) = clock.look(config)
+    (found,) = clock.check_clock(config)
     assert found.check.state == state
 
 
@@ -300,26 +300,26 @@ def test_a_unit_that_is_old_is_found(config: Config, tmp_path: Path, monkeypatch
     if sys.platform != "linux":
         pytest.skip("systemd is of Linux")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert by_name(unit.look(config))["service"].check.detail.startswith("not installed")
-    order = order_of(config, config.places.home)
+    assert by_name(unit.check_service(config))["service"].check.detail.startswith("not installed")
+    order = build_service_spec(config, config.paths.home)
     from tests.service.test_install import Host
 
     manager = Systemd("user", order.user, Host())
-    manager.install(order_of(config, tmp_path), Hands(lambda _line: None, run=Host()), now=False)
-    monkeypatch.setattr(unit, "managers", lambda _user: {"user": manager})
-    found = by_name(unit.look(config))["service"].check
+    manager.install(build_service_spec(config, tmp_path), Installer(lambda _line: None, run=Host()), now=False)
+    monkeypatch.setattr(unit, "available_managers", lambda _user: {"user": manager})
+    found = by_name(unit.check_service(config))["service"].check
     assert (found.state, found.cure) == ("warning", "indexd service install --user brings it up to date")
-    manager.install(order, Hands(lambda _line: None, run=Host()), now=False)
-    assert by_name(unit.look(config))["service"].check.state == "ok"
-    monkeypatch.setattr(unit, "managers", lambda _user: {"user": manager, "system": manager})
-    assert "installed twice" in list(unit.look(config))[-1].check.detail
+    manager.install(order, Installer(lambda _line: None, run=Host()), now=False)
+    assert by_name(unit.check_service(config))["service"].check.state == "ok"
+    monkeypatch.setattr(unit, "available_managers", lambda _user: {"user": manager, "system": manager})
+    assert "installed twice" in list(unit.check_service(config))[-1].check.detail
 
 
 def test_a_sample_of_the_index_is_compared_with_the_disk(home: Path) -> None:
     from tests.library import make_library
 
-    with Store.open(load(home).places.index) as store:
-        library = make_library(store, home / "pictures", each=1)
+    with Store.open(read_config(home).paths.index) as store:
+        library = make_library(store, home / "pictures", images_per_subject=1)
         store.roots.set_state(library.root_id, online=True, identity=None, mode="poll", reason="")
     assert checks(home)["index files"].state == "ok"
     for name in library.ids:
@@ -328,11 +328,11 @@ def test_a_sample_of_the_index_is_compared_with_the_disk(home: Path) -> None:
 
 
 def test_an_index_of_a_newer_program(home: Path) -> None:
-    with Store.open(load(home).places.index):
+    with Store.open(read_config(home).paths.index):
         pass
     import apsw
 
-    connection = apsw.Connection(str(load(home).places.index))
+    connection = apsw.Connection(str(read_config(home).paths.index))
     connection.pragma("user_version", 999)
     connection.close()
     found = checks(home)
@@ -341,7 +341,7 @@ def test_an_index_of_a_newer_program(home: Path) -> None:
 
 
 def test_a_check_that_breaks_hides_no_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(_config: Config) -> Iterator[Finding]:
+    def look(_config: Config) -> Iterator[DoctorFinding]:
         raise StoreError("odd")
 
     monkeypatch.setitem(GROUPS, "door", look)
@@ -351,8 +351,8 @@ def test_a_check_that_breaks_hides_no_other(home: Path, monkeypatch: pytest.Monk
 
 
 def test_a_daemon_that_does_not_run_is_a_warning(config: Config) -> None:
-    assert by_name(daemon.look(config))["daemon"].check.state == "warning"
-    assert by_name(leftovers.look(config))["leftovers"].check.state == "ok"
+    assert by_name(daemon.check_daemon(config))["daemon"].check.state == "warning"
+    assert by_name(leftovers.check_leftovers(config))["leftovers"].check.state == "ok"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
@@ -360,6 +360,6 @@ def test_a_token_that_others_could_read_and_a_door_for_other_machines_are_named(
     (tmp_path / "token").write_text("t" * 40)
     (tmp_path / "token").chmod(0o644)
     api = {"listen": "tcp", "address": "0.0.0.0", "allow_remote": True, "token_file": str(tmp_path / "token")}
-    found = [finding.check for finding in daemon.look_at_door(load(tmp_path, {"api": api}))]
+    found = [finding.check for finding in daemon.check_api_access(read_config(tmp_path, {"api": api}))]
     assert [(check.name, check.state) for check in found[:2]] == [("token", "failed"), ("door", "warning")]
     assert "other users could read" in found[0].detail

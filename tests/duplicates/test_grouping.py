@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.duplicates import made_up
+from bench.duplicates import make_hashes
 from indexd.duplicates import bands
-from indexd.duplicates.bands import candidates
-from indexd.duplicates.groups import stars
-from indexd.duplicates.likeness import Looks, are_near
-from indexd.duplicates.near import near_groups, near_pairs
-from indexd.store.picture_hashes import HashedPictures
+from indexd.duplicates.bands import candidate_pairs
+from indexd.duplicates.groups import star_groups
+from indexd.duplicates.likeness import HashArrays, are_near_duplicates
+from indexd.duplicates.near import near_duplicate_groups, near_duplicate_pairs
+from indexd.store.picture_hashes import HashedImages
 
 Pairs = set[tuple[int, int]]
 
@@ -24,7 +24,7 @@ def as_set(left: NDArray[np.int64], right: NDArray[np.int64]) -> Pairs:
 @pytest.mark.parametrize("many", [10, 10**9], ids=["three bands", "four bands"])
 @pytest.mark.parametrize("slice_pairs", [7, 1 << 20])
 def test_no_pair_within_the_radius_is_missed(many: int, slice_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "_MANY", many)
+    monkeypatch.setattr(bands, "_THREE_BANDS_FROM", many)
     monkeypatch.setattr(bands, "SLICE_PAIRS", slice_pairs)
     chance = np.random.default_rng(3)
     bits = chance.integers(0, 2, (60, 64), np.uint8)
@@ -36,42 +36,42 @@ def test_no_pair_within_the_radius_is_missed(many: int, slice_pairs: int, monkey
     expected = as_set(left[near], right[near])
     assert len(expected) >= 30
     found: Pairs = set()
-    for one, other in candidates(bits, 9):
+    for one, other in candidate_pairs(bits, 9):
         assert not (one == other).any()
         found |= as_set(one, other)
     assert expected <= found
 
 
 def test_the_index_finds_what_all_pairs_find() -> None:
-    looks = Looks.of(made_up(1500))
+    looks = HashArrays.from_rows(make_hashes(1500))
     left, right = np.triu_indices(1500, 1)
-    near = are_near(looks, left, right)
+    near = are_near_duplicates(looks, left, right)
     assert near.sum() >= 70
-    assert as_set(*near_pairs(looks)) == as_set(left[near], right[near])
+    assert as_set(*near_duplicate_pairs(looks)) == as_set(left[near], right[near])
 
 
 def test_groups_do_not_chain_along() -> None:
     # 0-1-2-3-4: each like the next one only.
-    groups = stars(5, np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4]))
+    groups = star_groups(5, np.array([0, 1, 2, 3]), np.array([1, 2, 3, 4]))
     assert groups == [[1, 0, 2], [3, 4]]
 
 
 def test_pictures_of_contradicting_recipes_are_never_in_one_group() -> None:
-    hashes = np.repeat(made_up(1).hashes, 5, axis=0)
+    hashes = np.repeat(make_hashes(1).hashes, 5, axis=0)
     recipes = np.array([[1, 20, 7000], [2, 20, 7000], [-1, -1, -1], [1, 20, -1], [2, 25, 7000]])
-    groups = near_groups(HashedPictures(np.arange(5), hashes, recipes))
+    groups = near_duplicate_groups(HashedImages(np.arange(5), hashes, recipes))
     together = {frozenset(group) for group in groups}
     assert all(not {0, 1} <= group and not {1, 4} <= group and not {0, 4} <= group for group in together)
     assert any({0, 3} <= group for group in together)
 
 
 def test_thousands_of_equal_hashes_are_one_group_and_quickly() -> None:
-    hashes = np.repeat(made_up(1).hashes, 30_000, axis=0)
-    groups = near_groups(HashedPictures(np.arange(30_000), hashes, np.full((30_000, 3), -1)))
+    hashes = np.repeat(make_hashes(1).hashes, 30_000, axis=0)
+    groups = near_duplicate_groups(HashedImages(np.arange(30_000), hashes, np.full((30_000, 3), -1)))
     assert [len(group) for group in groups] == [30_000]
 
 
 def test_nothing_gives_nothing() -> None:
-    nothing = HashedPictures(np.arange(0), np.empty((0, 64), np.uint8), np.empty((0, 3), np.int64))
-    assert near_groups(nothing) == []
-    assert near_groups(made_up(1)) == []
+    nothing = HashedImages(np.arange(0), np.empty((0, 64), np.uint8), np.empty((0, 3), np.int64))
+    assert near_duplicate_groups(nothing) == []
+    assert near_duplicate_groups(make_hashes(1)) == []

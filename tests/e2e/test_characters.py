@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexd.characters.measure import agreement
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.characters.measure import adjusted_rand_index
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.demo.settings_text import model_tables
 from indexd_toyworld.drawing import SMALLEST_FACE_PX, draw
-from indexd_toyworld.groups import PEOPLE, Drawn, face_under, group_pictures
+from indexd_toyworld.groups import ALL_CHARACTERS, GroupImage, find_drawn_face, group_images
 from indexd_toyworld.paths import ToyModels
 from indexd_toyworld.world import Scene, named_face
 from tests.e2e.conftest import QUICK
@@ -47,7 +47,7 @@ class World:
     """The running daemon, what was drawn, and each person's character."""
 
     daemon: DaemonProcess
-    drawn: dict[str, Drawn]
+    drawn: dict[str, GroupImage]
     ids: dict[str, int]
 
     @property
@@ -72,7 +72,7 @@ class World:
 
     def settled(self, path: Path) -> None:
         def known(status: Any) -> bool:
-            return settled(status) and self.run("show", str(path)).returncode == 0
+            return is_settled(status) and self.run("show", str(path)).returncode == 0
 
         self.daemon.wait_until(f"{path} in the index", known, WAIT)
 
@@ -93,14 +93,14 @@ def world(toy_world: ToyModels) -> Iterator[World]:
     faces = SETTINGS.format(detector=toy_world.detector.as_posix(), smallest=SMALLEST_FACE_PX)
     (home / "indexd.toml").write_text(QUICK + model_tables(clip_h=toy_world.clip_h) + faces, "utf-8")
     (home / "output").mkdir()
-    drawn = {f"group-{number:03}.png": one for number, one in enumerate(group_pictures(5, EACH))}
+    drawn = {f"group-{number:03}.png": one for number, one in enumerate(group_images(5, EACH))}
     for name, one in drawn.items():
         one.image.save(home / "output" / name)
     with DaemonProcess(home) as daemon:
-        daemon.wait_until("the faces", lambda status: status.images == len(drawn) and settled(status), WAIT)
+        daemon.wait_until("the faces", lambda status: status.images == len(drawn) and is_settled(status), WAIT)
         found = World(daemon, drawn, {})
         clustered = found.told("characters", "cluster")
-        assert (clustered["state"], clustered["made"]) == ("done", len(PEOPLE))
+        assert (clustered["state"], clustered["made"]) == ("done", len(ALL_CHARACTERS))
         for character in found.told("characters", "list")["characters"]:
             theirs = [who for who, _ in _faces(found, character["id"])]
             found.ids[max(set(theirs), key=theirs.count)] = character["id"]
@@ -112,19 +112,19 @@ def _faces(world: World, character: int) -> list[tuple[str, int]]:
     """Who each face of a character is, and its number."""
     found = []
     for face in world.told("characters", "show", str(character), "-n", "1000")["faces"]:
-        under = face_under(world.drawn[Path(face["path"]).name], tuple(face["box"]))
+        under = find_drawn_face(world.drawn[Path(face["path"]).name], tuple(face["box"]))
         found.append((under[0] if under else "", face["region"]))
     return found
 
 
 def test_everybody_is_a_character_of_their_own(world: World) -> None:
-    assert set(world.ids) == set(PEOPLE)
+    assert set(world.ids) == set(ALL_CHARACTERS)
     labels, truth = [], []
     for one in world.ids.values():
         for who, _ in _faces(world, one):
             labels.append(one)
-            truth.append(PEOPLE.index(who) if who else -1)
-    assert agreement(np.array(truth), np.array(labels)) >= 0.95
+            truth.append(ALL_CHARACTERS.index(who) if who else -1)
+    assert adjusted_rand_index(np.array(truth), np.array(labels)) >= 0.95
     assert len(truth) >= 0.95 * sum(len(one.faces) for one in world.drawn.values())
 
 
@@ -167,7 +167,7 @@ def test_what_was_put_right_stays_through_new_faces_and_a_clustering(world: Worl
     assert "was merged into" in world.run("characters", "show", str(emil)).stderr
     for _ in range(3):
         assert world.run("characters", "undo").returncode == 0
-    assert len(world.told("characters", "list")["characters"]) == len(PEOPLE)
+    assert len(world.told("characters", "list")["characters"]) == len(ALL_CHARACTERS)
 
 
 def test_an_edited_picture_keeps_what_was_said_of_its_faces(world: World) -> None:
@@ -181,7 +181,7 @@ def test_an_edited_picture_keeps_what_was_said_of_its_faces(world: World) -> Non
     lighter.save(path)
 
     def replaced(status: Any) -> bool:
-        return settled(status) and world.told("show", str(path))["image"]["id"] != old
+        return is_settled(status) and world.told("show", str(path))["image"]["id"] != old
 
     world.daemon.wait_until("the edited picture", replaced, WAIT)
     world.comes_to(path, world.ids["greta"])

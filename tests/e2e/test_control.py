@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from indexd.config import load
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.config import read_config
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from tests.e2e.test_loop import indexd
-from tests.tiny_models.guides import TinyGuides
+from tests.tiny_models.guides import TinyConditioningModels
 
 JOB = """\
 kind: txt2img
@@ -31,7 +31,7 @@ reference: [{image: ../output/shapes.png, weight: 0.6}]
 """
 
 
-def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides: TinyGuides) -> None:
+def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides: TinyConditioningModels) -> None:
     (home / "output").mkdir(exist_ok=True)
     shapes = home / "output" / "shapes.png"
     pixels = np.full((64, 64, 3), 30, np.uint8)
@@ -40,7 +40,7 @@ def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides:
     guides = GUIDES.replace("../output/shapes.png", str(shapes))
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'[control]\nfolders = ["{tiny_guides.controls.as_posix()}"]\n')
-        settings.write(f'reference_folders = ["{tiny_guides.references.as_posix()}"]\n')
+        settings.write(f'reference_folders = ["{tiny_guides.ip_adapters.as_posix()}"]\n')
         settings.write(f'depth_model = "{tiny_guides.depth.as_posix()}"\n')
     with DaemonProcess(home) as daemon:
         (home / "inbox" / "plain.yaml").write_text(JOB, "utf-8")
@@ -50,7 +50,9 @@ def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides:
         )
         (home / "inbox" / "wrong.yaml").write_text(JOB + guides.replace("depth,", "deth,"), "utf-8")
         daemon.wait_until(
-            "the pictures", lambda status: status.jobs.get("done") == 3 and status.images == 4 and settled(status), 240
+            "the pictures",
+            lambda status: status.jobs.get("done") == 3 and status.images == 4 and is_settled(status),
+            240,
         )
         refusal = (home / "inbox" / "failed" / "wrong.yaml.error.txt").read_text("utf-8")
         assert "line 9" in refusal
@@ -62,7 +64,7 @@ def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides:
         opened = {name: np.asarray(Image.open(path)) for name, path in made.items()}
         assert np.array_equal(opened["zero"], opened["plain"])
         assert not np.array_equal(opened["steered"], opened["plain"])
-        with closing(sqlite3.connect(f"{load(home).places.index.as_uri()}?mode=ro", uri=True)) as index:
+        with closing(sqlite3.connect(f"{read_config(home).paths.index.as_uri()}?mode=ro", uri=True)) as index:
             used = index.execute("SELECT model, module, weight FROM control_use ORDER BY weight DESC").fetchall()
         wanted = [("tiny-union", "depth", 1.0), ("tiny-canny", "canny", 0.8), ("tiny-adapter", "ip-adapter", 0.6)]
         assert used == [*wanted, ("tiny-canny", "canny", 0.0)]

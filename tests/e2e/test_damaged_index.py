@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.store.backup import verify
-from indexd.store.database import PAGE_BYTES, suspicion
+from indexd.store.backup import verify_backup
+from indexd.store.database import PAGE_BYTES, suspect_marker
 from tests.e2e.conftest import QUICK
 from tests.e2e.pictures import picture, write
 
@@ -76,7 +76,7 @@ def spoil(index: Path, pages: range) -> None:
 
 
 def test_the_daemon_starts_on_a_file_without_its_header_and_knows_everything(lived_in: Path) -> None:
-    index = load(lived_in).places.index
+    index = read_config(lived_in).paths.index
     index.write_bytes(bytes(100) + index.read_bytes()[100:])
     damaged = index.read_bytes()
     with DaemonProcess(lived_in) as daemon:
@@ -93,7 +93,7 @@ def test_the_daemon_starts_on_a_file_without_its_header_and_knows_everything(liv
 
 
 def test_the_daemon_comes_back_with_the_backup_when_the_file_is_cut_short(lived_in: Path) -> None:
-    index = load(lived_in).places.index
+    index = read_config(lived_in).paths.index
     index.write_bytes(index.read_bytes()[:PAGE_BYTES])
     with DaemonProcess(lived_in) as daemon:
         daemon.wait_until("the pictures", lambda status: status.images == PICTURES, 60)
@@ -103,7 +103,7 @@ def test_the_daemon_comes_back_with_the_backup_when_the_file_is_cut_short(lived_
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is POSIX")
 def test_a_daemon_that_meets_damage_goes_down_loudly_and_the_next_one_mends_it(lived_in: Path) -> None:
-    index = load(lived_in).places.index
+    index = read_config(lived_in).paths.index
     size = index.stat().st_size // PAGE_BYTES
     daemon = DaemonProcess(lived_in)
     daemon.start()
@@ -115,7 +115,7 @@ def test_a_daemon_that_meets_damage_goes_down_loudly_and_the_next_one_mends_it(l
         assert daemon.wait(60) != 0
     finally:
         daemon.kill()
-    assert suspicion(index).exists()
+    assert suspect_marker(index).exists()
     with DaemonProcess(lived_in) as mended:
         mended.wait_until("the pictures", lambda status: status.images == PICTURES, 60)
         rated = indexd(lived_in, "query", "rating:5", "--json")
@@ -126,6 +126,6 @@ def test_a_daemon_that_meets_damage_goes_down_loudly_and_the_next_one_mends_it(l
 
 
 def verify_index(index: Path) -> None:
-    assert not suspicion(index).exists()
+    assert not suspect_marker(index).exists()
     assert not index.with_name(f"{index.name}-wal").exists()
-    verify(index)
+    verify_backup(index)

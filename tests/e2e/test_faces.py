@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.demo.settings_text import model_tables
 from tests.e2e.conftest import QUICK
 from tests.models.tiny_detector import write_detector
@@ -53,7 +53,7 @@ def test_faces_are_found_once_a_detector_is_set(
     (bare_home / "indexd.toml").write_text(settings, "utf-8")
     early = noise(bare_home / "output", "early.png", 1)
     with DaemonProcess(bare_home) as daemon:
-        status = daemon.wait_until("a picture", lambda status: status.images == 1 and settled(status), 120)
+        status = daemon.wait_until("a picture", lambda status: status.images == 1 and is_settled(status), 120)
         assert "face" not in status.pending
         assert told(bare_home, "show", str(early))["regions"] == []
     (bare_home / "indexd.toml").write_text(settings + FACES.format(detector=detector.as_posix()), "utf-8")
@@ -61,7 +61,7 @@ def test_faces_are_found_once_a_detector_is_set(
     own_home = tmp_path / "somebody"
     own_home.mkdir()
     with DaemonProcess(bare_home, {"HOME": str(own_home)}) as daemon:
-        status = daemon.wait_until("two pictures", lambda status: status.images == 2 and settled(status), 120)
+        status = daemon.wait_until("two pictures", lambda status: status.images == 2 and is_settled(status), 120)
         assert not any(any(states.values()) for states in status.pending.values())
         for path in (early, late):
             regions = told(bare_home, "show", str(path))["regions"]

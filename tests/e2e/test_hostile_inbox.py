@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.watch.ignore import Selection
-from indexd_schemas.output import Status
+from indexd.demo.daemon_process import DaemonProcess, is_settled
+from indexd.watch.ignore import WatchFilter
+from indexd_schemas.output import DaemonStatus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OWN = REPOSITORY / "tests" / "jobs" / "hostile"
@@ -46,10 +46,10 @@ def _all_refused(daemon: DaemonProcess, files: Iterable[tuple[str, bytes]]) -> d
     home, pid = daemon.home, daemon.pid
     names = _drop(home, files)
 
-    def refused(status: Status) -> bool:
+    def refused(status: DaemonStatus) -> bool:
         # The reason is written before the file is moved beside it.
         gone = not any(entry.is_file() for entry in os.scandir(home / "inbox"))
-        return gone and len(_refusals(home)) == len(names) and settled(status)
+        return gone and len(_refusals(home)) == len(names) and is_settled(status)
 
     status = daemon.wait_until(f"the refusal of {len(names)} files", refused, WAIT_SECONDS)
     assert status.pid == pid
@@ -100,6 +100,6 @@ def test_job_files_with_hostile_names_are_refused(bare_home: Path) -> None:
 
 def _names(strings: Iterable[str]) -> list[str]:
     """What of the strings can be the name of a job file: no folder in it, not too long, not hidden."""
-    selection = Selection(purpose="jobs")
+    selection = WatchFilter(purpose="jobs")
     names = dict.fromkeys(f"{string}.yaml" for string in strings if "/" not in string and "\0" not in string)
-    return [name for name in names if len(os.fsencode(name)) <= 255 and selection.wants(os.fsencode(name))]
+    return [name for name in names if len(os.fsencode(name)) <= 255 and selection.includes_path(os.fsencode(name))]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd_schemas.output import Status
+from indexd.demo.daemon_process import DaemonProcess, is_settled
+from indexd_schemas.output import DaemonStatus
 from tests.e2e.pictures import picture, write
 from tests.faults.instant import make_home
 
@@ -49,7 +49,7 @@ def _published(home: Path) -> int:
     return sum(1 for _ in (home / "output").rglob("*.png"))
 
 
-def _kill_the_worker(status: Status | None) -> bool:
+def _kill_the_worker(status: DaemonStatus | None) -> bool:
     for worker in status.workers if status else ():
         if worker.pid and worker.alive and worker.lane == "card":
             os.kill(worker.pid, signal.SIGKILL)
@@ -99,7 +99,9 @@ def _killed_again_and_again(home: Path, jobs: int, kills: int, module: str) -> N
             _drop(inbox, number)
     with daemon:
         status = daemon.wait_until(
-            "every job and every embedding", lambda status: sum(status.jobs.values()) >= jobs and settled(status), 900
+            "every job and every embedding",
+            lambda status: sum(status.jobs.values()) >= jobs and is_settled(status),
+            900,
         )
     assert status.jobs == {**dict.fromkeys(status.jobs, 0), "done": jobs}
 

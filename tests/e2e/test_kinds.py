@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from tests.e2e.test_loop import indexd
 
 PLAIN = "prompt: a (red:1.2) cat\nsize: 64x64\nsteps: 2\nsampler: Euler\n"
@@ -40,7 +40,7 @@ def test_kinds_from_dropped_files(home: Path) -> None:
         daemon.kill()
     with DaemonProcess(home) as daemon:
         daemon.wait_until(
-            "the best", lambda status: status.jobs.get("done") == 1 and status.images == 6 and settled(status), 180
+            "the best", lambda status: status.jobs.get("done") == 1 and status.images == 6 and is_settled(status), 180
         )
         pictures = result(home, "keeping")["pictures"]
         ranked = sorted(pictures, key=lambda one: (-one["scores"]["clip"], one["index"]))

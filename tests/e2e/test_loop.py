@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from tests.e2e.pictures import picture, write
 
 JOB = """\
@@ -56,7 +56,9 @@ def test_a_dropped_job_becomes_pictures_that_are_found_and_made_again(home: Path
         (home / "inbox" / "star.yaml").write_text(JOB, "utf-8")
         (home / "inbox" / "wrong.yaml").write_text(JOB.replace("DPM++ 2M", "DPM+ 2M"), "utf-8")
         status = daemon.wait_until(
-            "the pictures", lambda status: status.jobs.get("done") == 1 and status.images == 3 and settled(status), 180
+            "the pictures",
+            lambda status: status.jobs.get("done") == 1 and status.images == 3 and is_settled(status),
+            180,
         )
         assert {stage: states for stage, states in status.pending.items() if any(states.values())} == {}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from tests.e2e.test_loop import indexd
 
 
@@ -42,7 +42,7 @@ def wait_settled(daemon: DaemonProcess, images: int) -> None:
 def _done(status: Any) -> bool:
     # The models are off here: their layers wait, and only what needs none must be done.
     open_work = {stage: states for stage, states in status.pending.items() if stage in ("thumbnail", "succession")}
-    return settled(status) or not any(sum(states.values()) for states in open_work.values())
+    return is_settled(status) or not any(sum(states.values()) for states in open_work.values())
 
 
 def test_marks_follow_a_picture_through_move_rename_copy_and_edit(bare_home: Path) -> None:

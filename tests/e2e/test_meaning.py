@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.demo.settings_text import toy_settings
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.paths import ToyModels
-from indexd_toyworld.world import Scene, Thing
+from indexd_toyworld.world import DrawnShape, Scene
 from tests.e2e.conftest import QUICK
 from tests.e2e.pictures import write
 
@@ -80,7 +80,7 @@ def made(toy_world: ToyModels) -> Iterator[Made]:
         for name, prompt in PROMPTS.items():
             (home / "inbox" / f"{name}.yaml").write_text(JOB.format(prompt=prompt), "utf-8")
         daemon.wait_until(
-            "the pictures", lambda status: status.jobs.get("done") == len(PROMPTS) and settled(status), 240
+            "the pictures", lambda status: status.jobs.get("done") == len(PROMPTS) and is_settled(status), 240
         )
         yield Made(home, {name: _pictures_of(home, name) for name in PROMPTS})
     shutil.rmtree(home, ignore_errors=True)
@@ -127,16 +127,16 @@ def test_other_words_than_the_prompts_find_it(made: Made, job: str, words: str) 
 
 def test_what_was_drawn_elsewhere_finds_what_was_made_here(made: Made, tmp_path: Path) -> None:
     """A picture that is not in the index, of another hand: the drawing code's own red star."""
-    drawn = _drawing(Scene("cyan", things=(Thing("star", "red", "big", "middle"),), seed=5))
+    drawn = _drawing(Scene("cyan", things=(DrawnShape("star", "red", "big", "middle"),), seed=5))
     elsewhere = write(tmp_path, "drawn.png", drawn)
     assert made.found("red-star", "--similar", str(elsewhere))
 
 
 def test_what_was_drawn_elsewhere_is_indexed_and_found_by_words(made: Made) -> None:
-    drawn = _drawing(Scene("checkered", things=(Thing("cross", "black", "big", "middle"),), seed=6))
+    drawn = _drawing(Scene("checkered", things=(DrawnShape("cross", "black", "big", "middle"),), seed=6))
     path = write(made.home / "output", "drawn.png", drawn)
     DaemonProcess(made.home).wait_until(
-        "the drawing", lambda status: status.images == 2 * len(PROMPTS) + 1 and settled(status), 60
+        "the drawing", lambda status: status.images == 2 * len(PROMPTS) + 1 and is_settled(status), 60
     )
     assert made.query("--text", "a black cross", "-n", "1") == [str(path)]
 

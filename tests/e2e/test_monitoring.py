@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from indexd.api.connect import connect
-from indexd.config import load
+from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.store.index import Store
-from indexd.store.records import NewItem, NewJob
+from indexd.store.records import NewJob, NewJobItem
 from tests.e2e.pictures import picture, write
 
 
@@ -20,15 +20,15 @@ def test_ready_metrics_and_a_job_that_ended_before_the_start_is_told_of_once(bar
     script = f"import os; open({str(told)!r}, 'a').write(os.environ['INDEXD_JOB_NAME'] + chr(10))"
     settings = bare_home / "indexd.toml"
     settings.write_text(settings.read_text() + f"[notify]\ncommand = ['{sys.executable}', '-S', '-c', \"{script}\"]\n")
-    config = load(bare_home)
-    with Store.open(config.places.index) as store:
+    config = read_config(bare_home)
+    with Store.open(config.paths.index) as store:
         job = store.jobs.admit(
-            NewJob("fox", "txt2img", b"", "k", None, 0, (NewItem(0, 1, b"/out/1.png", {"seed": 1}),))
+            NewJob("fox", "txt2img", b"", "k", None, 0, (NewJobItem(0, 1, b"/out/1.png", {"seed": 1}),))
         )
-        store.jobs.item_failed(store.jobs.items(job.id)[0].id, "no card", retry_at=None)
-        store.jobs.finish(job.id, "failed", "no card", untold=True)
-        store.jobs.set_mirrored(job.id, "failed")
-    write(config.places.output, "one.png", picture(1))
+        store.jobs.mark_item_failed(store.jobs.items(job.id)[0].id, "no card", retry_at=None)
+        store.jobs.finish(job.id, "failed", "no card", unnotified=True)
+        store.jobs.set_file_location(job.id, "failed")
+    write(config.paths.output, "one.png", picture(1))
     for _ in range(2):
         with DaemonProcess(bare_home) as daemon:
             door = connect(config, need_daemon=True)
@@ -39,7 +39,7 @@ def test_ready_metrics_and_a_job_that_ended_before_the_start_is_told_of_once(bar
             numbers = door.metrics()
             assert "\nindexd_images 1\n" in numbers
             assert '\nindexd_jobs{state="failed"} 1\n' in numbers
-            assert f'indexd_root_online{{path="{config.places.output}",purpose="images"}} 1' in numbers
+            assert f'indexd_root_online{{path="{config.paths.output}",purpose="images"}} 1' in numbers
             if os.path.exists(f"/proc/{daemon.pid}/statm"):
                 assert 'indexd_resident_memory_bytes{process="daemon"} ' in numbers
             assert 'indexd_thread_silent_seconds{thread="door"} 0' in numbers

@@ -11,9 +11,9 @@ from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.demo.settings_text import model_tables
-from indexd.images.read import read
-from indexd.search.replay import recipe_in
-from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Choice, resolve
+from indexd.images.read import read_image
+from indexd.search.replay import parse_recipe
+from indexd_schemas.samplers import SAMPLERS, SCHEDULES, SamplerChoice, resolve_sampler
 from tests.tiny_models.models import TinyModels
 
 JOB = "kind: txt2img\nprompt: a cat\nseed: 5\nsize: 64x64\nsteps: 2\nsampler: {sampler}\n"
@@ -25,12 +25,12 @@ def result(home: Path, name: str) -> list[dict[str, Any]]:
     return pictures
 
 
-def stated(path: str) -> Choice:
+def stated(path: str) -> SamplerChoice:
     """The sampler and schedule in a picture's own recipe."""
     with Path(path).open("rb") as file:
-        recipe = recipe_in(read(file, Path(path).stat().st_size, path).metadata, path)
+        recipe = parse_recipe(read_image(file, Path(path).stat().st_size, path).metadata, path)
     assert recipe is not None
-    return Choice(recipe.sampler, recipe.schedule)
+    return SamplerChoice(recipe.sampler, recipe.schedule)
 
 
 def pixels(path: str) -> Any:
@@ -54,7 +54,7 @@ def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path
         daemon.wait_until("the pictures", lambda _status: all(each.is_file() for each in told[:-1]), 300)
         made = {name: result(home, name)[0]["path"] for name in jobs}
         for name, (sampler, schedule) in jobs.items():
-            wanted = resolve(sampler, schedule, 2)
+            wanted = resolve_sampler(sampler, schedule, 2)
             written = stated(made[name])
             assert written.sampler == wanted.sampler
             assert written.schedule == wanted.schedule

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from tests.e2e.test_loop import indexd
 from tests.models.tiny_detector import write_detector
 from tests.tiny_models.models import TinyModels
@@ -49,7 +49,7 @@ def test_all_stages_in_one_job(home: Path, tiny_models: TinyModels, detector: Pa
         settings.write(f'detector_folders = ["{detector.parent.as_posix()}"]\n')
     with DaemonProcess(home) as daemon:
         (home / "inbox" / "all.yaml").write_text(JOB.format(detector=detector.stem), "utf-8")
-        daemon.wait_until("the picture", lambda status: status.jobs.get("done") == 1 and settled(status), 240)
+        daemon.wait_until("the picture", lambda status: status.jobs.get("done") == 1 and is_settled(status), 240)
         [made] = result(home, "all")["pictures"]
         path = made["path"]
         assert Image.open(path).size == (160, 160)
@@ -71,7 +71,7 @@ def test_all_stages_in_one_job(home: Path, tiny_models: TinyModels, detector: Pa
         assert made["notes"][1] == f"detail: {detector.stem} found nothing; skipped"
         for name, text in (("larger", LARGER), ("finer", FINER)):
             (home / "inbox" / f"{name}.yaml").write_text(text.format(picture=path), "utf-8")
-        daemon.wait_until("both", lambda status: status.jobs.get("done") == 3 and settled(status), 240)
+        daemon.wait_until("both", lambda status: status.jobs.get("done") == 3 and is_settled(status), 240)
         changed = {name: result(home, name)["pictures"][0]["path"] for name in ("larger", "finer")}
         assert Image.open(changed["larger"]).size == (240, 240)
         assert Image.open(changed["finer"]).size == (160, 160)

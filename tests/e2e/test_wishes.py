@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.demo.settings_text import model_tables
 from tests.tiny_models.models import TinyModels
 
@@ -88,7 +88,9 @@ upscaler_folders = ["{tiny_models.upscaler.parent.as_posix()}"]
     with DaemonProcess(home) as daemon:
         for name, job in JOBS.items():
             drop(home, name, job)
-        daemon.wait_until("the pictures", lambda status: status.jobs.get("done") == len(JOBS) and settled(status), 240)
+        daemon.wait_until(
+            "the pictures", lambda status: status.jobs.get("done") == len(JOBS) and is_settled(status), 240
+        )
         made = {name: [one["path"] for one in result(home, name)["pictures"]] for name in JOBS}
         paths = [path for each in made.values() for path in each]
         drop(home, "again", {"kind": "regenerate", "input": paths, "output": "again"})

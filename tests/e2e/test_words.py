@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from indexd.demo.daemon_process import DaemonProcess, settled
+from indexd.demo.daemon_process import DaemonProcess, is_settled
 from tests.e2e.test_loop import indexd
 from tests.tiny_models.models import CLIP_G_WIDTH, CLIP_L_WIDTH
 
@@ -36,7 +36,9 @@ def test_words_become_pictures_that_are_made_again(home: Path) -> None:
         (home / "inbox" / "words.yaml").write_text(JOB, "utf-8")
         (home / "inbox" / "much.yaml").write_text(JOB.replace("tiny-lora:0.6", "tiny-lora:2"), "utf-8")
         daemon.wait_until(
-            "the picture", lambda status: status.jobs.get("done") == 1 and status.images == 1 and settled(status), 180
+            "the picture",
+            lambda status: status.jobs.get("done") == 1 and status.images == 1 and is_settled(status),
+            180,
         )
         refusal = (home / "inbox" / "failed" / "much.yaml.error.txt").read_text("utf-8")
         assert "line 2, column 9: prompt: tiny-lora is registered for weights from -10 to 1 (got 2)" in refusal

@@ -7,19 +7,21 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from indexd.config import load
-from indexd.store.examine import examine
+from indexd.config import read_config
+from indexd.store.examine import check_index
 from indexd.store.index import Store
 from tests.faults.instant import POISON
 
 
 def disagreements(home: Path, pictures: Path | None = None) -> list[str]:
     """What is wrong in the home of a daemon that was idle and has been stopped; empty = all is well."""
-    config = load(home)
+    config = read_config(home)
     wrong = [
-        f"{found.name}: {found.detail}" for found in examine(config.places.index, full=True) if found.state == "failed"
+        f"{found.name}: {found.detail}"
+        for found in check_index(config.paths.index, full=True)
+        if found.state == "failed"
     ]
-    with Store.open(config.places.index) as store:
+    with Store.open(config.paths.index) as store:
         wrong += [
             *_ledger(store),
             *_inbox(home, store),
@@ -69,11 +71,11 @@ def _files(store: Store, folders: tuple[Path, ...]) -> list[str]:
     roots = {os.fsdecode(root.path): root.id for root in store.roots.all()}
     for folder in folders:
         there = {os.fsencode(path.relative_to(folder)) for path in folder.rglob("*.png") if path.is_file()}
-        known = set(store.files.known(roots[str(folder)]))
+        known = set(store.files.present_stamps(roots[str(folder)]))
         wrong += [f"{folder}: {rel!r} is not in the index" for rel in sorted(there - known)[:5]]
         wrong += [f"{folder}: {rel!r} is in the index and not there" for rel in sorted(known - there)[:5]]
         for rel in sorted(there & known)[::7]:
             content = (folder / os.fsdecode(rel)).read_bytes()
-            if store.images.by_hash(blake3(content).digest()) is None:
+            if store.images.get_by_hash(blake3(content).digest()) is None:
                 wrong.append(f"{folder}: the content of {rel!r} is not in the index")
     return wrong

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from indexd.api.connect import connect
-from indexd.config import load
-from indexd.demo.daemon_process import DaemonProcess, settled
-from indexd.search.targets import Target
-from indexd_schemas.output import Status
+from indexd.config import read_config
+from indexd.demo.daemon_process import DaemonProcess, is_settled
+from indexd.search.targets import ImageTarget
+from indexd_schemas.output import DaemonStatus
 from tests.e2e.pictures import picture, write
 from tests.faults.agreement import disagreements
 from tests.faults.conftest import WAIT_SECONDS
@@ -30,18 +30,18 @@ def job(home: Path, name: str, count: int = 2, prompt: str = "a cat") -> None:
 
 def rate(home: Path, path: Path, stars: int) -> None:
     """Rate a picture through the running daemon; returns when it was acknowledged."""
-    remote = connect(load(home), need_daemon=True)
+    remote = connect(read_config(home), need_daemon=True)
     try:
-        assert remote.rate([Target(path=os.fsencode(path))], stars).changed == 1
+        assert remote.rate([ImageTarget(path=os.fsencode(path))], stars).changed == 1
     finally:
         remote.close()
 
 
-def until_idle(daemon: DaemonProcess, images: int, jobs: int = 0) -> Status:
+def until_idle(daemon: DaemonProcess, images: int, jobs: int = 0) -> DaemonStatus:
     """Wait until so many pictures are indexed, so many jobs over, and nothing is left to do."""
 
-    def done(status: Status) -> bool:
-        return status.images >= images and sum(status.jobs.values()) >= jobs and settled(status)
+    def done(status: DaemonStatus) -> bool:
+        return status.images >= images and sum(status.jobs.values()) >= jobs and is_settled(status)
 
     status = daemon.wait_until(f"{images} pictures and {jobs} jobs", done, WAIT_SECONDS)
     assert status.images == images

@@ -18,7 +18,7 @@ import numpy as np
 from indexd.demo.settings_text import model_tables
 from indexd.worker import child, table
 from indexd.worker.calls import EmbedImages, EmbedText, FacesFound, FindFaces, Render, VerifyModel, WorkerSettings
-from indexd.worker.fake import DIM, FakeWorkers, direction
+from indexd.worker.fake import DIM, FakeWorkers, seeded_unit_vector
 from indexd.worker.session import RenderSession
 
 POISON = "POISON"
@@ -33,7 +33,7 @@ def serve(call: Any, session: RenderSession) -> Any:
         return _real_serve(call, session)
     if isinstance(call, Render):
         for step in range(RENDER_STEPS):
-            session.between_steps()
+            session.poll()
             time.sleep(STEP_SECONDS)
             session.progress("denoise", step + 1, RENDER_STEPS)
     if POISON in (str(call.recipe.get("prompt")) if isinstance(call, Render) else " ".join(getattr(call, "texts", ()))):
@@ -49,9 +49,9 @@ def _by_person(call: FindFaces, found: FacesFound) -> FacesFound:
         person = os.path.basename(path).partition(b"-")[0]
         for region in regions:
             if region.row is not None:
-                mixed = direction(person, DIM) + 0.25 * rows[region.row]
+                mixed = seeded_unit_vector(person, DIM) + 0.25 * rows[region.row]
                 rows[region.row] = mixed / np.linalg.norm(mixed)
-    return FacesFound(found.regions, rows.astype(np.float32), found.identity, found.detectors, found.problems)
+    return FacesFound(found.regions, rows.astype(np.float32), found.identity, found.detector_identity, found.problems)
 
 
 def worker_main(connection: Any, lane: str, settings: WorkerSettings) -> None:
@@ -99,12 +99,12 @@ def wait_less() -> None:
     from indexd.worker import lane
 
     database.BUSY_TIMEOUT_MS = 1000
-    dispatch.LOOK_SECONDS = 1.0
+    dispatch.POLL_SECONDS = 1.0
     batch.NO_FILE_RETRY_SECONDS = 1.0
-    trouble.RETRY_SECONDS, holds.HOLD_SECONDS, holds.LONGEST_HOLD_SECONDS = 0.5, 1.0, 5.0
-    setbacks.RETRY_SECONDS, setbacks.PROBE_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
-    intake.RETRY_SECONDS, intake.LONGEST_RETRY_SECONDS = 0.5, 5.0
-    lane.LONGEST_PAUSE_SECONDS = 3.0
+    trouble.RETRY_SECONDS, holds.FIRST_BACKOFF_SECONDS, holds.MAX_BACKOFF_SECONDS = 0.5, 1.0, 5.0
+    setbacks.RETRY_SECONDS, setbacks.CHECK_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
+    intake.RETRY_SECONDS, intake.MAX_RETRY_SECONDS = 0.5, 5.0
+    lane.MAX_RESTART_DELAY_SECONDS = 3.0
 
 
 if __name__ == "__main__":

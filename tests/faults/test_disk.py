@@ -11,8 +11,8 @@ import pytest
 from blake3 import blake3
 
 from indexd.api.connect import connect
-from indexd.config import load
-from indexd.demo.daemon_process import settled
+from indexd.config import read_config
+from indexd.demo.daemon_process import is_settled
 from indexd.errors import IndexdError, StorageFull
 from indexd.store.index import Store
 from indexd.store.migrate import Migration, migrations, open_database
@@ -69,7 +69,7 @@ def test_no_inode_for_a_thumbnail_is_waited_for_while_everything_else_is_indexed
         filler = disks.fill_inodes(small)
         pictures(home, 10, first=1)
         status = daemon.wait_until("their rows", lambda status: status.images == 11, WAIT_SECONDS)
-        assert not settled(status)
+        assert not is_settled(status)
         empty(filler)
         until_idle(daemon, images=11)
         assert len(list((home / "cache").rglob("*.webp"))) == 11
@@ -89,14 +89,14 @@ def test_no_room_to_make_an_index_or_to_change_its_form(index: Path, fill: Fill)
         Store.open(index)
     empty(filler)
     with Store.open(index) as store:
-        store.meta.set("a", "b")
+        store.key_values.set("a", "b")
     filler = fill(index.parent)
     steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
     with pytest.raises(StorageFull):
         open_database(index, steps=steps)
     empty(filler)
     with Store.open(index) as store:
-        assert store.meta.get("a") == "b"
+        assert store.key_values.get("a") == "b"
     open_database(index, steps=steps).close()
 
 
@@ -172,14 +172,14 @@ def test_after_a_power_cut_everything_acknowledged_is_there(place: Path, launch:
         daemon = launch(home)
         daemon.wait_until(
             "the jobs",
-            lambda status: status.jobs.get("done", 0) >= len(accepted) and settled(status),
+            lambda status: status.jobs.get("done", 0) >= len(accepted) and is_settled(status),
             WAIT_SECONDS,
         )
         # Every picture that the ledger calls done is there with its bytes, every job was made to its end.
         agree(daemon)
         with Store.open(home / "index.db") as store:
             assert accepted <= {one.name for one in store.jobs.list()}
-            assert (row := store.images.by_hash(rated)) is not None
+            assert (row := store.images.get_by_hash(rated)) is not None
             assert row.rating == 5
     finally:
         disk.unmount()
@@ -187,7 +187,7 @@ def test_after_a_power_cut_everything_acknowledged_is_there(place: Path, launch:
 
 def _acknowledged(home: Path) -> tuple[dict[Path, str], set[str]]:
     """What the daemon says it has: the pictures that were made, with their hashes, and the jobs that were accepted."""
-    remote = connect(load(home), need_daemon=True)
+    remote = connect(read_config(home), need_daemon=True)
     try:
         jobs = remote.jobs([], 1000).jobs
         pictures = [one for job in jobs for one in remote.job(str(job.id)).pictures if one.state == "done"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.doctor.groups import examine
+from indexd.doctor.groups import run_checks
 from tests.e2e.pictures import picture, write
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
@@ -71,7 +71,7 @@ def test_a_folder_that_was_filled_anew_for_good_is_accepted_by_the_command_that_
     )
     command = f"indexd forget --under {home / 'pictures'} --offline"
     assert command in " ".join(root.reason for root in status.roots)
-    told = [check for check in examine(home) if check.name == "folder" and check.state == "warning"]
+    told = [check for check in run_checks(home) if check.name == "folder" and check.state == "warning"]
     assert command in told[0].detail
     done = subprocess.run(
         [sys.executable, "-m", "indexd", "--home", str(home), *command.split()[1:], "--yes"],

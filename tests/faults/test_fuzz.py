@@ -15,18 +15,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from indexd.errors import IndexdError, NotAPicture, Refused, UsageError
+from indexd.errors import IndexdError, JobRefused, NotAnImage, UsageError
 from indexd.images.facts import RawChunk
-from indexd.images.metadata import infotext, parse
+from indexd.images.metadata import infotext, parse_metadata
 from indexd.jobs import guard
-from indexd.jobs.diagnose import read_job
-from indexd.prompts.attention import Break, weighted
-from indexd.prompts.compose import parts_of
-from indexd.prompts.plan import Script
-from indexd.prompts.tags import BadTag, take_tags
+from indexd.jobs.diagnose import parse_job
+from indexd.prompts.attention import ChunkBreak, parse_weights
+from indexd.prompts.compose import split_at_and
+from indexd.prompts.plan import PromptScript
+from indexd.prompts.tags import LoraTagError, extract_lora_tags
 from indexd.registry import job_kinds
-from indexd.search.language import KEYS
-from indexd.search.language import parse as parse_filters
+from indexd.search.language import FILTER_KEYS
+from indexd.search.language import parse_filters as parse_filters
 from indexd_schemas.job import Txt2ImgJob
 from tests.images.writers import SIGNATURE, chunk, facts, itxt, png, text, ztxt
 
@@ -61,8 +61,8 @@ def _is_plain(value: Any) -> bool:
 @example(b"? " * 200)
 def test_the_guard_gives_plain_data_or_a_sentence(source: bytes) -> None:
     try:
-        document = guard.read(source)
-    except Refused as refused:
+        document = guard.parse_yaml(source)
+    except JobRefused as refused:
         _sentence(refused)
     else:
         assert _is_plain(document.data)
@@ -74,14 +74,14 @@ def test_the_guard_gives_plain_data_or_a_sentence(source: bytes) -> None:
 def test_the_schema_gives_a_job_or_sentences(fields: dict[str, Any]) -> None:
     source = json.dumps({"kind": "txt2img", **fields}).encode()
     try:
-        job = read_job(guard.read(source), job_kinds.kinds())
-    except Refused as refused:
+        job = parse_job(guard.parse_yaml(source), job_kinds.kinds())
+    except JobRefused as refused:
         _sentence(refused)
     else:
         assert job.kind in job_kinds.kinds()
 
 
-@given(some.lists(anything | some.builds("{}:{}".format, some.sampled_from(sorted(KEYS)), anything), max_size=3))
+@given(some.lists(anything | some.builds("{}:{}".format, some.sampled_from(sorted(FILTER_KEYS)), anything), max_size=3))
 @example(['seed:"'])
 @example(["-:"])
 @example(["rating:4....5"])
@@ -91,7 +91,7 @@ def test_a_question_is_understood_or_gets_a_sentence(words: list[str]) -> None:
     except UsageError as error:
         _sentence(error)
     else:
-        assert all(one.key in KEYS for one in filters)
+        assert all(one.key in FILTER_KEYS for one in filters)
 
 
 @given(prompt_signs | anything, prompt_signs, some.integers(1, 60))
@@ -99,14 +99,14 @@ def test_a_question_is_understood_or_gets_a_sentence(words: list[str]) -> None:
 @example("(" * 500 + "a" + ":1.5)" * 500, "", 1)
 @example("[a:b:-1e999]", "[|||]", 5)
 def test_every_prompt_means_something_at_every_step(prompt: str, negative: str, steps: int) -> None:
-    script = Script(prompt, negative, "a1111")
+    script = PromptScript(prompt, negative, "a1111")
     for step in {1, (steps + 1) // 2, steps}:
         said = script.at(step, steps)
         for spoken in (*(part.text for part in said.positive), said.negative):
-            for piece in weighted(spoken):
-                assert isinstance(piece, Break) or piece.weight == piece.weight
-    assert parts_of(prompt)
-    plainly = Script(prompt, negative, "plain").at(1, steps)
+            for piece in parse_weights(spoken):
+                assert isinstance(piece, ChunkBreak) or piece.weight == piece.weight
+    assert split_at_and(prompt)
+    plainly = PromptScript(prompt, negative, "plain").at(1, steps)
     assert [part.text for part in plainly.positive] == [prompt]
 
 
@@ -115,8 +115,8 @@ def test_every_prompt_means_something_at_every_step(prompt: str, negative: str, 
 @example("<lora::::>")
 def test_tags_are_taken_out_or_get_a_sentence(prompt: str) -> None:
     try:
-        rest, tags = take_tags(prompt)
-    except BadTag as error:
+        rest, tags = extract_lora_tags(prompt)
+    except LoraTagError as error:
         _sentence(error)
     else:
         assert len(rest) <= len(prompt)
@@ -147,20 +147,20 @@ said = (
     some.lists(some.builds(RawChunk, some.sampled_from([f"png:{key}" for key in KEYWORDS]), some.just("utf-8"), said))
 )
 def test_metadata_of_any_text_is_read_or_left(chunks: list[RawChunk]) -> None:
-    found = parse(chunks)
+    found = parse_metadata(chunks)
     assert "failed" not in (found.problem or "")
 
 
 @given(said)
 def test_infotext_of_any_text(written: str) -> None:
     with contextlib.suppress(IndexdError):
-        infotext.split(written)
+        infotext.split_infotext(written)
 
 
 def _survives(data: bytes) -> None:
     try:
         found = facts(data)
-    except NotAPicture as error:
+    except NotAnImage as error:
         _sentence(error)
         assert "failed" not in str(error)
     else:
@@ -210,11 +210,11 @@ def _check_everywhere(hostile: str) -> None:
         parse_filters([hostile])
     with contextlib.suppress(UsageError):
         parse_filters([f"tag:{hostile}"])
-    with contextlib.suppress(Refused):
-        read_job(guard.read(json.dumps({"kind": "txt2img", "prompt": hostile}).encode()), job_kinds.kinds())
-    with contextlib.suppress(Refused):
-        guard.read(hostile.encode("utf-8", "surrogatepass"))
-    with contextlib.suppress(BadTag):
-        take_tags(hostile)
-    Script(hostile, hostile, "a1111").at(1, 3)
+    with contextlib.suppress(JobRefused):
+        parse_job(guard.parse_yaml(json.dumps({"kind": "txt2img", "prompt": hostile}).encode()), job_kinds.kinds())
+    with contextlib.suppress(JobRefused):
+        guard.parse_yaml(hostile.encode("utf-8", "surrogatepass"))
+    with contextlib.suppress(LoraTagError):
+        extract_lora_tags(hostile)
+    PromptScript(hostile, hostile, "a1111").at(1, 3)
     _survives(png(itxt("parameters", hostile), itxt("prompt", hostile)))

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from indexd.api.connect import connect
-from indexd.config import load
+from indexd.config import read_config
 from indexd.errors import IndexdError
-from indexd_schemas.characters import CharactersQuestion, ClusteringState, ClusterRequest
+from indexd_schemas.characters import CharacterListRequest, ClusteringState, ClusterRequest
 from tests.faults.conftest import START_SECONDS, WAIT_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, until_idle
 from tests.faults.instant import POISON
@@ -25,7 +25,7 @@ ROUNDS = 8
 
 
 def _cluster(home: Path, action: str = "start") -> ClusteringState:
-    remote = connect(load(home), need_daemon=True)
+    remote = connect(read_config(home), need_daemon=True)
     try:
         return remote.cluster(ClusterRequest(action=action))
     finally:
@@ -61,8 +61,8 @@ def test_nothing_is_lost_or_made_twice(home: Path, launch: Launch) -> None:
             _cluster(home)
         time.sleep(0.5)
     assert (state.state, state.faces) == ("done", images)
-    remote = connect(load(home), need_daemon=True)
-    characters = remote.characters(CharactersQuestion()).characters
+    remote = connect(read_config(home), need_daemon=True)
+    characters = remote.characters(CharacterListRequest()).characters
     remote.close()
     assert len(characters) >= 2
     agree(daemon)

@@ -13,7 +13,7 @@ import pytest
 
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.jobs.setbacks import RETRY_SECONDS
-from indexd.layers.holds import Holds
+from indexd.layers.holds import RoleBackoff
 from indexd.store.index import Store
 from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle
@@ -49,7 +49,7 @@ def test_without_file_handles_from_the_first_moment_on_it_lives_and_nothing_is_l
     for _ in range(3):
         daemon.kill()
         daemon.launch()
-        while READY not in daemon.said():
+        while READY not in daemon.log_output():
             time.sleep(0.005)
         before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (psutil.Process(daemon.pid).num_fds(), before[1]))
@@ -57,7 +57,7 @@ def test_without_file_handles_from_the_first_moment_on_it_lives_and_nothing_is_l
         job(home, f"job{images}")
         images += 4
         time.sleep(2.0)
-        assert psutil.Process(daemon.pid).status() != psutil.STATUS_ZOMBIE, daemon.last_words()
+        assert psutil.Process(daemon.pid).status() != psutil.STATUS_ZOMBIE, daemon.exit_report()
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
     until_idle(daemon, images, jobs=3)
     agree(daemon)
@@ -81,23 +81,23 @@ def test_what_waits_for_its_next_attempt_is_not_forgotten_when_the_clock_is_set_
         now = 1_000_000.0
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         image_id = library.add("a.png", stages=("clip_h",))
-        store.work.take("clip_h", 1, now)
-        store.work.failed("clip_h", image_id, "gone", retry_at=now + 600)
+        store.index_tasks.claim("clip_h", 1, now)
+        store.index_tasks.mark_failed("clip_h", image_id, "gone", retry_at=now + 600)
         made = store.jobs.admit(new_job(items=1))
         (item,) = store.jobs.items(made.id)
-        store.jobs.begin(item.id)
-        store.jobs.item_failed(item.id, "died", retry_at=now + RETRY_SECONDS[-1])
-        assert store.work.take("clip_h", 1, now) == []
+        store.jobs.begin_attempt(item.id)
+        store.jobs.mark_item_failed(item.id, "died", retry_at=now + RETRY_SECONDS[-1])
+        assert store.index_tasks.claim("clip_h", 1, now) == []
         assert store.jobs.next_item(now) is None
         assert store.jobs.next_item(now - DAY) is not None
-        assert [one.image_id for one in store.work.take("clip_h", 1, now - DAY)] == [image_id]
+        assert [one.image_id for one in store.index_tasks.claim("clip_h", 1, now - DAY)] == [image_id]
 
 
 def test_a_hold_does_not_last_longer_because_the_clock_was_set_back() -> None:
-    holds = Holds(lambda _role: None)
-    holds.hold("bge", "off", 1_000_000.0)
-    assert holds.held("bge", 1_000_000.0)
-    assert not holds.held("bge", 1_000_000.0 - DAY)
+    holds = RoleBackoff(lambda _role: None)
+    holds.back_off("bge", "off", 1_000_000.0)
+    assert holds.is_backed_off("bge", 1_000_000.0)
+    assert not holds.is_backed_off("bge", 1_000_000.0 - DAY)
 
 
 def test_a_stranger_that_holds_the_index_for_a_moment_costs_nothing(home: Path, launch: Launch) -> None:
@@ -125,7 +125,7 @@ def test_a_stranger_that_holds_the_index_for_longer_than_anybody_waits_ends_noth
     pictures(home, 5, first=1)
     job(home, "waits")
     time.sleep(4.0)  # four times what the daemon of these tests waits for the lock
-    assert "is being written by another program" in daemon.said()
+    assert "is being written by another program" in daemon.log_output()
     stranger.close()
     status = until_idle(daemon, images=8, jobs=1)
     assert status.pid == before

@@ -104,7 +104,7 @@ def test_a_daemon_ends_in_time_beside_a_share_that_hangs(mounted: Share, place: 
     mounted.freeze()
     time.sleep(1.0)
     daemon.stop(60.0)
-    assert daemon.wait(1.0) == 0, daemon.last_words()
+    assert daemon.wait(1.0) == 0, daemon.exit_report()
     mounted.thaw()
     daemon.start(WAIT_SECONDS)
     until_idle(daemon, images=1)

@@ -23,13 +23,13 @@ from tests.faults.test_disk import FULL, Fill, empty
 
 def refused(daemon: DaemonProcess) -> str:
     """Wait until it ends. The one sentence that it said."""
-    assert daemon.wait(START_SECONDS) == 1, daemon.last_words()
-    assert "Traceback" not in daemon.said(), daemon.said()
+    assert daemon.wait(START_SECONDS) == 1, daemon.exit_report()
+    assert "Traceback" not in daemon.log_output(), daemon.log_output()
     return _sentence(daemon)
 
 
 def _sentence(daemon: DaemonProcess) -> str:
-    (sentence,) = [line for line in daemon.said().splitlines() if line.startswith("indexd: ")]
+    (sentence,) = [line for line in daemon.log_output().splitlines() if line.startswith("indexd: ")]
     return sentence
 
 
@@ -106,7 +106,7 @@ def test_no_file_handles_for_a_start(home: Path, launch: Launch) -> None:
         before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (12, before[1]))
         settings.write("")
-    assert daemon.wait(START_SECONDS) == 1, daemon.last_words()
+    assert daemon.wait(START_SECONDS) == 1, daemon.exit_report()
     assert "Too many open files" in _sentence(daemon) or "unable to open" in _sentence(daemon)
     (home / "indexd.toml").unlink()
     daemon.start(START_SECONDS)
@@ -123,7 +123,7 @@ def test_a_reload_that_is_asked_for_before_it_has_begun_does_not_end_it(bare_hom
     try:
         end = time.monotonic() + START_SECONDS
         while not _minds_a_hangup(daemon.pid):
-            assert time.monotonic() < end, daemon.last_words()
+            assert time.monotonic() < end, daemon.exit_report()
             time.sleep(0.002)
         os.kill(daemon.pid, signal.SIGHUP)
         with settings.open("w", encoding="utf-8") as writer:

@@ -17,14 +17,13 @@ import pytest
 from PIL import Image
 
 from indexd.errors import OutOfMemory, WorkerDied
-from indexd.layers.batch import Thumbnails
-from indexd.layers.dispatch import LayerDispatcher
+from indexd.layers.batch import ThumbnailTarget
+from indexd.layers.dispatch import IndexDispatcher
 from indexd.layers.trouble import MAX_ATTEMPTS, RETRY_SECONDS
 from indexd.store.index import Store
 from indexd.worker import answers, child, lane
 from indexd.worker.calls import (
     AnyCall,
-    Drill,
     Embedded,
     EmbedImages,
     EmbedText,
@@ -35,6 +34,7 @@ from indexd.worker.calls import (
     ModelSpec,
     Render,
     Rendered,
+    SelfTest,
     ThumbnailsMade,
     WorkerSettings,
 )
@@ -73,13 +73,13 @@ def test_a_worker_that_hangs_before_it_begins_anything_is_replaced_and_no_call_i
     def on_event(_kind: str, text: str) -> None:
         events.append(text)
         well.touch()
-        monkeypatch.setattr(lane, "BEGIN_SECONDS", 180.0)
+        monkeypatch.setattr(lane, "FIRST_MESSAGE_TIMEOUT_SECONDS", 180.0)
 
     monkeypatch.setattr("indexd.worker.child.main", hangs_at_first)
-    monkeypatch.setattr(lane, "BEGIN_SECONDS", 0.2)
+    monkeypatch.setattr(lane, "FIRST_MESSAGE_TIMEOUT_SECONDS", 0.2)
     workers = Workers(settings, on_event)
     try:
-        calls = [workers.submit(Drill("echo", payload=number)) for number in range(3)]
+        calls = [workers.submit(SelfTest("echo", payload=number)) for number in range(3)]
         assert [call.result(WAIT) for call in calls] == [0, 1, 2]
     finally:
         workers.stop(0.0)
@@ -93,15 +93,15 @@ def test_an_idle_worker_that_froze_is_replaced_when_a_call_comes(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Short for the test; where a start takes longer than this it is tried again until one is quick enough.
-    monkeypatch.setattr(lane, "BEGIN_SECONDS", 8.0)
+    monkeypatch.setattr(lane, "FIRST_MESSAGE_TIMEOUT_SECONDS", 8.0)
     workers = Workers(settings, lambda _kind, _text: None)
     try:
-        first = workers.submit(Drill("echo", payload=os.getpid()))
+        first = workers.submit(SelfTest("echo", payload=os.getpid()))
         assert first.result(WAIT)
         (status,) = [one for one in workers.status() if one.pid]
         assert status.pid is not None
         os.kill(status.pid, signal.SIGSTOP)
-        assert workers.submit(Drill("echo", payload="again")).result(WAIT) == "again"
+        assert workers.submit(SelfTest("echo", payload="again")).result(WAIT) == "again"
         assert not psutil.pid_exists(status.pid)
     finally:
         workers.stop(0.0)
@@ -127,7 +127,7 @@ def test_an_answer_of_the_wrong_form_fails_its_call_at_the_seam(
         with pytest.raises(WorkerBug, match=r"wrong answer to MakeThumbnails: pictures \[7\] of 1 were told of"):
             call.result(WAIT)
         # The worker and its lane live on.
-        assert isinstance(workers.submit(Drill("echo")).result(WAIT), ThumbnailsMade)
+        assert isinstance(workers.submit(SelfTest("echo")).result(WAIT), ThumbnailsMade)
     finally:
         workers.stop(0.0)
 
@@ -162,7 +162,7 @@ TWO = EmbedText("bge", ("a", "b"))
     ],
 )
 def test_what_an_answer_must_look_like(call: AnyCall, result: Any, word: str | None) -> None:
-    fault = answers.fault(call, result)
+    fault = answers.find_result_error(call, result)
     assert fault is None if word is None else word in (fault or "")
 
 
@@ -189,11 +189,11 @@ def dispatch(store: Store, tmp_path: Path, clock: Clock) -> Callable[[FakeWorker
     """Drives the layers of prompts until everything that can be done now is done."""
     (tmp_path / "model").write_bytes(b"weights")
     settings = WorkerSettings({"bge": ModelSpec("bge", str(tmp_path / "model"), batch_size=4)}, str(tmp_path))
-    made: dict[int, LayerDispatcher] = {}
+    made: dict[int, IndexDispatcher] = {}
 
     def drive(workers: FakeWorkers) -> None:
         one = made.setdefault(
-            id(workers), LayerDispatcher(store, workers, settings, Thumbnails("/nowhere", 64), now=clock)
+            id(workers), IndexDispatcher(store, workers, settings, ThumbnailTarget("/nowhere", 64), now=clock)
         )
         for _ in range(MAX_ATTEMPTS + 1):
             while one.step():
@@ -206,7 +206,7 @@ def dispatch(store: Store, tmp_path: Path, clock: Clock) -> Callable[[FakeWorker
 def _prompts(store: Store, *prompts: str) -> list[int]:
     library = Library(store, store.roots.ensure(b"/pictures", "images"))
     batch = [library.sighting(f"{prompt}.png", prompt=prompt, stages=("bge_prompt",)) for prompt in prompts]
-    return [recorded.image_id or 0 for recorded in store.images.record(batch, 1.0)]
+    return [recorded.image_id or 0 for recorded in store.images.ingest(batch, 1.0)]
 
 
 def _spoils(how: Callable[[Embedded], Embedded]) -> Callable[[AnyCall, Any], Any]:
@@ -235,11 +235,11 @@ def test_wrong_vectors_are_counted_and_set_aside_and_the_rest_goes_on(
     (first,) = _prompts(store, "the first, whose model says how wide vectors are")
     dispatch(workers)
     assert store.vectors.get("bge_prompt", first) is not None
-    workers.twist = _spoils(how)
+    workers.tamper = _spoils(how)
     ids = _prompts(store, "one", "two", "poison", "three")
     dispatch(workers)
-    assert store.work.counts() == {"bge_prompt": {"failed": 1}}
-    (row,) = store.work.of_image(ids[2])
+    assert store.index_tasks.counts() == {"bge_prompt": {"failed": 1}}
+    (row,) = store.index_tasks.of_image(ids[2])
     assert row.attempts == MAX_ATTEMPTS
     assert all(store.vectors.get("bge_prompt", one) is not None for one in ids if one != ids[2])
 
@@ -252,7 +252,7 @@ def test_what_kills_the_worker_every_time_is_set_aside_and_the_rest_goes_on(
     for _ in range(2 * MAX_ATTEMPTS):
         workers.fail_next(WorkerDied("killed"), lambda call: isinstance(call, EmbedText) and "poison" in call.texts)
     dispatch(workers)
-    assert store.work.counts() == {"bge_prompt": {"failed": 1}}
+    assert store.index_tasks.counts() == {"bge_prompt": {"failed": 1}}
     assert all(store.vectors.get("bge_prompt", one) is not None for one in ids if one != ids[2])
 
 

@@ -33,7 +33,7 @@ class ScriptedSession:
     def spec(self, role: str) -> ModelSpec:
         return ModelSpec(role, "", device="cpu", dtype=self.dtype, keep_alive_seconds=None)
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         self.pauses += 1
         self.on_pause(self.pauses)
 

@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from indexd.generate.latents import generator
-from indexd.generate.sampling.noise import Brownian, Fresh
+from indexd.generate.latents import seeded_generator
+from indexd.generate.sampling.noise import BrownianNoise, IndependentNoise
 
 LIKE = torch.zeros(1, 4, 50, 50)
 
 
-def path(seed: int, like: torch.Tensor = LIKE) -> Brownian:
-    return Brownian(generator(seed), like, 0.01, 15.0)
+def path(seed: int, like: torch.Tensor = LIKE) -> BrownianNoise:
+    return BrownianNoise(seeded_generator(seed), like, 0.01, 15.0)
 
 
 def test_a_seed_fixes_the_path_whatever_was_asked_before() -> None:
@@ -54,7 +54,7 @@ def test_levels_outside_are_those_at_the_ends() -> None:
 
 
 def test_fresh_noise_follows_the_generator() -> None:
-    noise = Fresh(generator(1), LIKE)
-    expected = torch.randn(LIKE.shape, generator=generator(1))
+    noise = IndependentNoise(seeded_generator(1), LIKE)
+    expected = torch.randn(LIKE.shape, generator=seeded_generator(1))
     assert torch.equal(noise(5.0, 2.0), expected)
     assert not torch.equal(noise(5.0, 2.0), expected)

@@ -9,9 +9,9 @@ import torch
 from transformers import CLIPTokenizer
 
 from indexd.errors import RenderFailed
-from indexd.generate.chunks import Chunk, chunks_of
-from indexd.generate.embeddings import NO_EMBEDDINGS, Embedding, Embeddings
-from indexd.prompts.attention import Break, Piece, weighted
+from indexd.generate.chunks import PromptChunk, split_into_chunks
+from indexd.generate.embeddings import NO_TEXTUAL_INVERSIONS, TextualInversion, TextualInversions
+from indexd.prompts.attention import ChunkBreak, WeightedText, parse_weights
 
 # The tiny tokenizer makes one token of a letter at the end of a word.
 WORD = "a "
@@ -22,11 +22,13 @@ def tokenizer(tiny_models: Any) -> Any:
     return CLIPTokenizer.from_pretrained(tiny_models.sdxl / "tokenizer")
 
 
-def cut(tokenizer: Any, text: str, embeddings: Embeddings = NO_EMBEDDINGS, *, at_commas: bool = True) -> list[Chunk]:
-    return chunks_of(tokenizer, weighted(text), embeddings, at_commas=at_commas)
+def cut(
+    tokenizer: Any, text: str, embeddings: TextualInversions = NO_TEXTUAL_INVERSIONS, *, at_commas: bool = True
+) -> list[PromptChunk]:
+    return split_into_chunks(tokenizer, parse_weights(text), embeddings, at_commas=at_commas)
 
 
-def lengths(chunks: list[Chunk]) -> list[int]:
+def lengths(chunks: list[PromptChunk]) -> list[int]:
     return [len(chunk.tokens) for chunk in chunks]
 
 
@@ -67,7 +69,10 @@ def test_no_token_is_lost_or_moved(tokenizer: Any) -> None:
 
 def test_plain_text_is_cut_at_75_whatever_stands_there(tokenizer: Any) -> None:
     text = WORD * 60 + ", " + WORD * 40
-    assert lengths(chunks_of(tokenizer, [Piece(text)], NO_EMBEDDINGS, at_commas=False)) == [75, 26]
+    assert lengths(split_into_chunks(tokenizer, [WeightedText(text)], NO_TEXTUAL_INVERSIONS, at_commas=False)) == [
+        75,
+        26,
+    ]
 
 
 def test_weights_follow_their_tokens_over_the_cut(tokenizer: Any) -> None:
@@ -75,15 +80,18 @@ def test_weights_follow_their_tokens_over_the_cut(tokenizer: Any) -> None:
     assert lengths(chunks) == [61, 20]
     assert chunks[0].weights == [1.0] * 61
     assert chunks[1].weights == [1.5] * 20
-    row, weights = chunks[1].row(tokenizer), chunks[1].row_weights(tokenizer)
+    row, weights = chunks[1].token_ids(tokenizer), chunks[1].token_weights(tokenizer)
     assert (len(row), len(weights)) == (77, 77)
     assert (row[0], row[21], row[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     assert weights == [1.0, *[1.5] * 20, *[1.0] * 56]
 
 
-def embeddings(**lengths: int) -> Embeddings:
-    return Embeddings(
-        {name: Embedding((torch.ones(length, 4), torch.ones(length, 6)), name) for name, length in lengths.items()}
+def embeddings(**lengths: int) -> TextualInversions:
+    return TextualInversions(
+        {
+            name: TextualInversion((torch.ones(length, 4), torch.ones(length, 6)), name)
+            for name, length in lengths.items()
+        }
     )
 
 
@@ -105,4 +113,4 @@ def test_an_embedding_is_not_torn_apart(tokenizer: Any) -> None:
 
 def test_an_embedding_longer_than_a_chunk_is_refused(tokenizer: Any) -> None:
     with pytest.raises(RenderFailed, match="embedding glow has 76 vectors"):
-        chunks_of(tokenizer, [Piece("glow"), Break()], embeddings(glow=76), at_commas=True)
+        split_into_chunks(tokenizer, [WeightedText("glow"), ChunkBreak()], embeddings(glow=76), at_commas=True)

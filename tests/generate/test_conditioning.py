@@ -13,8 +13,8 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
-from indexd.generate.embeddings import Embeddings, load_embeddings
-from indexd.generate.text import Moment, TextEncoders, Told, emphasized
+from indexd.generate.embeddings import TextualInversions, load_textual_inversions
+from indexd.generate.text import StepConditioning, StepPosition, TextEncoders, apply_emphasis
 
 LONG = "the quick brown fox jumps over the lazy dog and then walks home through rain wind snow and fog thinking"
 
@@ -29,9 +29,11 @@ def encoders(pipeline: Any) -> TextEncoders:
     return TextEncoders(pipeline)
 
 
-def told(encoders: TextEncoders, prompt: str, negative: str = "", step: int = 0, steps: int = 10, **more: Any) -> Told:
+def told(
+    encoders: TextEncoders, prompt: str, negative: str = "", step: int = 0, steps: int = 10, **more: Any
+) -> StepConditioning:
     asked = {"guided": True, "clip_skip": None, "adapters": (), "syntax": "a1111", **more}
-    return encoders.condition(prompt, negative, **asked).at(Moment(step, steps))
+    return encoders.build_conditioning(prompt, negative, **asked).at_step(StepPosition(step, steps))
 
 
 def hidden(encoders: TextEncoders, prompt: str, **more: Any) -> torch.Tensor:
@@ -42,11 +44,11 @@ def hidden(encoders: TextEncoders, prompt: str, **more: Any) -> torch.Tensor:
 def test_weights_by_hand() -> None:
     """Two tokens of two numbers: mean 2.5 before; after 2x the second token 5/1, 3 -> (1+2+6+8)/4 = 4.25."""
     plain = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    made = emphasized(plain, [1.0, 2.0])
+    made = apply_emphasis(plain, [1.0, 2.0])
     assert torch.allclose(made, torch.tensor([[[1.0, 2.0], [6.0, 8.0]]]) * 2.5 / 4.25)
     assert made.mean().item() == pytest.approx(2.5)
-    assert emphasized(plain, [1.0, 1.0]) is plain
-    assert torch.equal(emphasized(plain, [0.0, 0.0]), torch.zeros(1, 2, 2))
+    assert apply_emphasis(plain, [1.0, 1.0]) is plain
+    assert torch.equal(apply_emphasis(plain, [0.0, 0.0]), torch.zeros(1, 2, 2))
 
 
 def test_weights_are_a_tokens_own_and_each_encoders_mean_comes_back(encoders: TextEncoders) -> None:
@@ -103,12 +105,12 @@ def test_texts_joined_by_and_are_rows_with_their_weights(encoders: TextEncoders)
 
 def test_equal_moments_are_the_same_tensors(encoders: TextEncoders) -> None:
     asked: Any = {"guided": True, "clip_skip": None, "adapters": (), "syntax": "a1111"}
-    conditioning = encoders.condition("[a:b:5]", "x", **asked)
-    conditioning.prepare(10)
-    assert conditioning.at(Moment(0, 10)) is conditioning.at(Moment(4, 10))
-    assert conditioning.at(Moment(5, 10)) is conditioning.at(Moment(9, 10))
-    again = encoders.condition("[a:b:5]", "x", **asked).at(Moment(7, 10))
-    assert again.positive[0][0].hidden is conditioning.at(Moment(7, 10)).positive[0][0].hidden
+    conditioning = encoders.build_conditioning("[a:b:5]", "x", **asked)
+    conditioning.encode_ahead(10)
+    assert conditioning.at_step(StepPosition(0, 10)) is conditioning.at_step(StepPosition(4, 10))
+    assert conditioning.at_step(StepPosition(5, 10)) is conditioning.at_step(StepPosition(9, 10))
+    again = encoders.build_conditioning("[a:b:5]", "x", **asked).at_step(StepPosition(7, 10))
+    assert again.positive[0][0].hidden is conditioning.at_step(StepPosition(7, 10)).positive[0][0].hidden
 
 
 # --- compel
@@ -173,7 +175,7 @@ def test_an_embedding_is_seen_instead_of_its_word(encoders: TextEncoders, pipeli
     tables = [encoder.get_input_embeddings().weight for encoder in (pipeline.text_encoder, pipeline.text_encoder_2)]
     vectors = {key: table[tokens].clone() for key, table in zip(("clip_l", "clip_g"), tables, strict=True)}
     path = embedding_file(tmp_path, encoders.widths, **vectors)
-    found = load_embeddings({"sub/glow": str(path)}, encoders.widths, pickle_allowed=False)
+    found = load_textual_inversions({"sub/glow": str(path)}, encoders.widths, pickle_allowed=False)
     for prompt, words in (("a Glow b", "a x y b"), ("a (glow:1.3), b", "a (x y:1.3), b"), ("glow", "x y")):
         ours, theirs = (told(encoders, text, embeddings=found).positive[0][0] for text in (prompt, words))
         assert torch.equal(ours.hidden, theirs.hidden)
@@ -183,11 +185,11 @@ def test_an_embedding_is_seen_instead_of_its_word(encoders: TextEncoders, pipeli
 
 
 def test_other_embeddings_are_another_entry_of_the_cache(encoders: TextEncoders, tmp_path: Path) -> None:
-    first = load_embeddings(
+    first = load_textual_inversions(
         {"glow": str(embedding_file(tmp_path, encoders.widths))}, encoders.widths, pickle_allowed=False
     )
     changed = embedding_file(tmp_path, encoders.widths, clip_l=torch.ones(2, encoders.widths[0]))
-    second = load_embeddings({"glow": str(changed)}, encoders.widths, pickle_allowed=False)
+    second = load_textual_inversions({"glow": str(changed)}, encoders.widths, pickle_allowed=False)
     assert not torch.equal(hidden(encoders, "glow", embeddings=first), hidden(encoders, "glow", embeddings=second))
 
 
@@ -203,15 +205,15 @@ def test_files_that_are_refused(tmp_path: Path, name: str, content: bytes | None
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(RenderFailed, match=sentence):
-        load_embeddings({"glow": str(tmp_path / name)}, (4, 6), pickle_allowed=False)
+        load_textual_inversions({"glow": str(tmp_path / name)}, (4, 6), pickle_allowed=False)
 
 
 def test_embeddings_of_another_model_are_refused(tmp_path: Path) -> None:
     save_file({"emb_params": torch.ones(2, 4)}, tmp_path / "old.safetensors")
     with pytest.raises(RenderFailed, match="has no clip_l vectors; it was not made for SDXL"):
-        load_embeddings({"old": str(tmp_path / "old.safetensors")}, (4, 6), pickle_allowed=False)
+        load_textual_inversions({"old": str(tmp_path / "old.safetensors")}, (4, 6), pickle_allowed=False)
     with pytest.raises(RenderFailed, match="does not fit this model"):
-        load_embeddings({"glow": str(embedding_file(tmp_path, (4, 6)))}, (8, 6), pickle_allowed=False)
+        load_textual_inversions({"glow": str(embedding_file(tmp_path, (4, 6)))}, (8, 6), pickle_allowed=False)
 
 
 def test_a_pickle_is_read_where_the_settings_allow_it_and_runs_nothing(tmp_path: Path) -> None:
@@ -221,11 +223,11 @@ def test_a_pickle_is_read_where_the_settings_allow_it_and_runs_nothing(tmp_path:
 
     torch.save({"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 6)}, tmp_path / "good.pt")
     torch.save({"clip_l": Evil()}, tmp_path / "evil.pt")
-    found = load_embeddings({"good": str(tmp_path / "good.pt")}, (4, 6), pickle_allowed=True)
-    assert isinstance(found, Embeddings)
-    assert found.length("good") == 1
+    found = load_textual_inversions({"good": str(tmp_path / "good.pt")}, (4, 6), pickle_allowed=True)
+    assert isinstance(found, TextualInversions)
+    assert found.vector_count("good") == 1
     with pytest.raises(RenderFailed, match="cannot be read"):
-        load_embeddings({"evil": str(tmp_path / "evil.pt")}, (4, 6), pickle_allowed=True)
+        load_textual_inversions({"evil": str(tmp_path / "evil.pt")}, (4, 6), pickle_allowed=True)
     assert not (tmp_path / "ran").exists()
 
 
@@ -254,8 +256,8 @@ def test_a_picture_with_an_embedding_says_so(studio: Any, tmp_path: Path) -> Non
 
     studio(steps=1)
     path = embedding_file(tmp_path, studio.resident().encoders.widths)
-    found = load_embeddings({"glow": str(path)}, studio.resident().encoders.widths, pickle_allowed=False)
-    use = {"name": "glow", "hash": found.found["glow"].hash}
+    found = load_textual_inversions({"glow": str(path)}, studio.resident().encoders.widths, pickle_allowed=False)
+    use = {"name": "glow", "hash": found.by_word["glow"].hash}
     recipe = studio.recipe(prompt="a glow cat", steps=2, prompt_syntax="a1111", embeddings=[use])
 
     def made(recipe: dict[str, Any], **files: str) -> Any:

@@ -24,19 +24,19 @@ from safetensors.torch import load_file, save_file
 
 from indexd.control import edges
 from indexd.errors import CallCancelled, IndexdError, RenderFailed
-from indexd.generate.control_models import lease_control
-from indexd.generate.control_nets import ControlNetInfluence
-from indexd.generate.guides import guided, influences_for
-from indexd.generate.pipeline import resident
+from indexd.generate.control_models import lease_controlnet
+from indexd.generate.control_nets import ControlNetHook
+from indexd.generate.guides import attach_image_conditioning, hooks_for_pass
+from indexd.generate.pipeline import lease_pipeline
 from indexd.generate.render import render
-from indexd.generate.samplers import scheduler
-from indexd.generate.task import Task
-from indexd.worker.calls import GuideFiles, Render, Rendered
+from indexd.generate.samplers import build_scheduler
+from indexd.generate.task import DenoiseTask
+from indexd.worker.calls import ConditioningFiles, Render, Rendered
 from indexd_schemas.recipe import Recipe
-from indexd_schemas.samplers import resolve
-from indexd_toyworld.original_layout import unet_name
+from indexd_schemas.samplers import resolve_sampler
+from indexd_toyworld.original_layout import ldm_unet_name
 from tests.generate.conftest import Studio
-from tests.tiny_models.guides import TinyGuides
+from tests.tiny_models.guides import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
 SIDE = 64
@@ -52,14 +52,14 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def control(picture: Path, model: Path, kind: str = "canny", **more: Any) -> tuple[dict[str, Any], GuideFiles]:
+def control(picture: Path, model: Path, kind: str = "canny", **more: Any) -> tuple[dict[str, Any], ConditioningFiles]:
     content = blake3(picture.read_bytes()).hexdigest()
     entry: dict[str, Any] = {"type": kind, "model": {"name": model.stem}, "image": content}
     entry |= {"image_name": picture.name, "low": 100, "high": 200, **more}
-    return entry, GuideFiles(str(model), str(picture).encode())
+    return entry, ConditioningFiles(str(model), str(picture).encode())
 
 
-def steered(studio: Studio, *controls: tuple[dict[str, Any], GuideFiles], **fields: Any) -> Rendered:
+def steered(studio: Studio, *controls: tuple[dict[str, Any], ConditioningFiles], **fields: Any) -> Rendered:
     recipe = studio.recipe(control=[entry for entry, _ in controls], **fields)
     return render(
         Render(recipe, str(studio.models.sdxl), controls=tuple(files for _, files in controls)), studio.session
@@ -70,7 +70,7 @@ def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarra
     """The picture of diffusers' own pipeline from the same modules and the same noise."""
     base = studio.resident().text_to_image
     pipeline = kind(**base.components, controlnet=net, add_watermarker=False)
-    pipeline.scheduler = scheduler(resolve("euler", None), studio.resident().noise)
+    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().noise)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn((1, 4, SIDE // 8, SIDE // 8), generator=torch.Generator().manual_seed(7))
     made = pipeline(
@@ -86,7 +86,9 @@ def canny_of(picture: Path) -> Image.Image:
         return Image.fromarray(edges.canny(np.asarray(opened), 100, 200))
 
 
-def test_it_is_what_diffusers_makes(studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look) -> None:
+def test_it_is_what_diffusers_makes(
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, look: Look
+) -> None:
     ours = steered(studio, control(picture, tiny_guides.canny, strength=0.7, end=0.5))
     net = ControlNetModel.from_pretrained(tiny_guides.canny, dtype=torch.float32)
     theirs = by_diffusers(
@@ -98,7 +100,9 @@ def test_it_is_what_diffusers_makes(studio: Studio, tiny_guides: TinyGuides, pic
     assert not np.array_equal(look(ours), look(studio()))
 
 
-def test_a_union_is_what_diffusers_makes(studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look) -> None:
+def test_a_union_is_what_diffusers_makes(
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, look: Look
+) -> None:
     """Two maps of one union are looked at together."""
     union = tiny_guides.union
     ours = steered(
@@ -115,7 +119,9 @@ def test_a_union_is_what_diffusers_makes(studio: Studio, tiny_guides: TinyGuides
     assert np.abs(look(ours).astype(int) - (theirs * 255).round().astype(int)).max() <= 1
 
 
-def test_several_add_up_and_each_counts(studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look) -> None:
+def test_several_add_up_and_each_counts(
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, look: Look
+) -> None:
     one = control(picture, tiny_guides.canny)
     other = control(picture, tiny_guides.tile, "tile", preprocess=False)
     both, first, second = steered(studio, one, other), steered(studio, one), steered(studio, other)
@@ -125,7 +131,7 @@ def test_several_add_up_and_each_counts(studio: Studio, tiny_guides: TinyGuides,
 
 
 def test_strength_zero_is_the_base_and_so_is_what_comes_after(
-    studio: Studio, tiny_guides: TinyGuides, picture: Path, look: Look
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, look: Look
 ) -> None:
     base = look(studio())
     assert np.array_equal(look(steered(studio, control(picture, tiny_guides.canny, strength=0.0))), base)
@@ -135,13 +141,13 @@ def test_strength_zero_is_the_base_and_so_is_what_comes_after(
 
 
 def test_the_recipe_says_what_was_used_and_makes_it_again(
-    studio: Studio, tiny_guides: TinyGuides, picture: Path
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path
 ) -> None:
     made = steered(studio, control(picture, tiny_guides.tile, low=50, high=90))
     [entry] = made.recipe["control"]
     assert entry["map"] == "canny/50-90"
     assert len(entry["model"]["hash"]) == 10
-    files = (GuideFiles(str(tiny_guides.tile), str(picture).encode()),)
+    files = (ConditioningFiles(str(tiny_guides.tile), str(picture).encode()),)
     again = render(Render(made.recipe, str(studio.models.sdxl), controls=files), studio.session)
     assert again.png == made.png
     other = {**made.recipe, "control": [{**entry, "model": {**entry["model"], "hash": "0" * 10}}]}
@@ -149,8 +155,10 @@ def test_the_recipe_says_what_was_used_and_makes_it_again(
         render(Render(other, str(studio.models.sdxl), controls=files), studio.session)
 
 
-def test_the_infotext_has_a1111s_unit(studio: Studio, tiny_guides: TinyGuides, picture: Path, tmp_path: Path) -> None:
-    from indexd.images.read import read
+def test_the_infotext_has_a1111s_unit(
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, tmp_path: Path
+) -> None:
+    from indexd.images.read import read_image
 
     made = steered(studio, control(picture, tiny_guides.canny, strength=0.5, end=0.8))
     path = tmp_path / "made.png"
@@ -159,13 +167,13 @@ def test_the_infotext_has_a1111s_unit(studio: Studio, tiny_guides: TinyGuides, p
         text = opened.text["parameters"]  # type: ignore[attr-defined]
     assert 'ControlNet 0: "Module: canny, Model: tiny-canny [' in text
     with path.open("rb") as file:
-        metadata = read(file, path.stat().st_size, path.name).metadata
+        metadata = read_image(file, path.stat().st_size, path.name).metadata
     [use] = metadata.controls
     assert (use.model, use.module, use.weight, use.start, use.end) == ("tiny-canny", "canny", 0.5, 0.0, 0.8)
 
 
 @pytest.fixture
-def variant(tiny_guides: TinyGuides, tmp_path: Path) -> Callable[[Callable[[Any], Any]], Path]:
+def variant(tiny_guides: TinyConditioningModels, tmp_path: Path) -> Callable[[Callable[[Any], Any]], Path]:
     """The tiny tile ControlNet as a file with its weights changed."""
 
     def write(change: Callable[[Any], Any]) -> Path:
@@ -194,15 +202,17 @@ def test_other_files_are_refused_in_a_sentence(
         steered(studio, control(picture, variant(change)))
 
 
-def test_a_file_of_fewer_blocks_is_understood(studio: Studio, tiny_guides: TinyGuides, tmp_path: Path) -> None:
+def test_a_file_of_fewer_blocks_is_understood(
+    studio: Studio, tiny_guides: TinyConditioningModels, tmp_path: Path
+) -> None:
     """The "small" ControlNets have no attention; a file does not say so but by its weights."""
     config = dict(ControlNetModel.load_config(tiny_guides.canny))
     config |= {"down_block_types": ["DownBlock2D"] * 3, "mid_block_type": "UNetMidBlock2D"}
     small = ControlNetModel.from_config(config)
     save_file(small.state_dict(), tmp_path / "small.safetensors")
     with (
-        resident(studio.session, str(studio.models.sdxl), None) as model,
-        lease_control(studio.session, model, "small", str(tmp_path / "small.safetensors")) as found,
+        lease_pipeline(studio.session, str(studio.models.sdxl), None) as model,
+        lease_controlnet(studio.session, model, "small", str(tmp_path / "small.safetensors")) as found,
     ):
         assert not any("attentions" in key for key in found.net.state_dict())
 
@@ -240,10 +250,12 @@ def original_name(name: str) -> str:
             return found.expand(theirs) + name[found.end() :]
     if found := re.match(r"controlnet_cond_embedding\.blocks\.(\d+)", name):
         return f"input_hint_block.{2 * int(found[1]) + 2}{name[found.end() :]}"
-    return unet_name(name, 2, frozenset())
+    return ldm_unet_name(name, 2, frozenset())
 
 
-def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: TinyGuides, picture: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_said(
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RenderFailed, match=r"is a union of canny, depth.*it has no none"):
         steered(studio, control(picture, tiny_guides.union, "none", preprocess=False))
     with pytest.raises(RenderFailed, match="cannot be read"):
@@ -255,7 +267,9 @@ def test_what_does_not_fit_is_said(studio: Studio, tiny_guides: TinyGuides, pict
         steered(studio, control(picture, tiny_guides.union, "normal"))
 
 
-def test_it_can_be_cancelled_before_the_first_step(studio: Studio, tiny_guides: TinyGuides, picture: Path) -> None:
+def test_it_can_be_cancelled_before_the_first_step(
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path
+) -> None:
     def stop(pause: int) -> None:
         if pause == 2:
             raise CallCancelled("enough")
@@ -268,19 +282,19 @@ def test_it_can_be_cancelled_before_the_first_step(studio: Studio, tiny_guides: 
 
 
 def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
-    studio: Studio, tiny_guides: TinyGuides, picture: Path
+    studio: Studio, tiny_guides: TinyConditioningModels, picture: Path
 ) -> None:
     entry, files = control(picture, tiny_guides.canny)
     recipe = Recipe.model_validate(studio.recipe(control=[entry]))
     call = Render(recipe.model_dump(), str(studio.models.sdxl), controls=(files,))
-    with resident(studio.session, call.checkpoint, None) as model:
-        plain = Task(recipe, resolve("euler", None), model, studio.session)
-        assert influences_for(plain, (SIDE, SIDE)) == ()
-        with guided(call, plain) as task:
-            [whole] = influences_for(task, (SIDE, SIDE))
-            [larger] = influences_for(task, (128, 96))
-            [part] = influences_for(task, (SIDE, SIDE), box=(0.25, 0.25, 0.5, 0.5))
-    maps = [one.control.pixels for one in (whole, larger, part) if isinstance(one, ControlNetInfluence)]
+    with lease_pipeline(studio.session, call.checkpoint, None) as model:
+        plain = DenoiseTask(recipe, resolve_sampler("euler", None), model, studio.session)
+        assert hooks_for_pass(plain, (SIDE, SIDE)) == ()
+        with attach_image_conditioning(call, plain) as task:
+            [whole] = hooks_for_pass(task, (SIDE, SIDE))
+            [larger] = hooks_for_pass(task, (128, 96))
+            [part] = hooks_for_pass(task, (SIDE, SIDE), box=(0.25, 0.25, 0.5, 0.5))
+    maps = [one.control.pixels for one in (whole, larger, part) if isinstance(one, ControlNetHook)]
     assert [tuple(one.shape) for one in maps] == [(1, 3, 64, 64), (1, 3, 96, 128), (1, 3, 64, 64)]
     assert torch.equal(maps[0][0, 0] > 0.5, torch.from_numpy(np.asarray(canny_of(picture))[:, :, 0] > 127))
     cut = Image.fromarray((maps[0][0, 0].numpy() * 255).astype(np.uint8)).crop((16, 16, 48, 48))
@@ -290,7 +304,7 @@ def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_it_bears_on_inpainting_where_the_mask_lies(
-    studio: Studio, tiny_guides: TinyGuides, tmp_path: Path, look: Look, alone: bool
+    studio: Studio, tiny_guides: TinyConditioningModels, tmp_path: Path, look: Look, alone: bool
 ) -> None:
     pixels = np.full((96, 160, 3), 30, np.uint8)
     pixels[50:80, 100:140] = (220, 180, 40)

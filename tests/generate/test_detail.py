@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.stages.detail import latent_mask, place_of
-from indexd.models.detector import Detector, Seen
+from indexd.generate.stages.detail import detail_region, latent_mask
+from indexd.models.detector import Detection, RegionDetector
 from indexd_schemas.recipe_stages import DetailRecipe
 from tests.models.tiny_detector import write_detector
 
@@ -32,8 +32,8 @@ def stage(eyes: Path, **fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def one_box(monkeypatch: pytest.MonkeyPatch) -> None:
     """The detector is real, but what it sees is known."""
-    seen = [Seen("face", "eyes/1", BOX, 0.9, 32)]
-    monkeypatch.setattr(Detector, "detect", lambda self, pictures: [seen for _ in pictures])
+    seen = [Detection("face", "eyes/1", BOX, 0.9, 32)]
+    monkeypatch.setattr(RegionDetector, "detect", lambda self, pictures: [seen for _ in pictures])
 
 
 def test_only_the_found_region_changes(studio: Any, look: Any, eyes: Path, one_box: None) -> None:
@@ -85,7 +85,7 @@ def test_a_class_that_it_has_not_and_a_file_that_is_gone_are_one_sentence(
 
 def test_the_mask_is_whole_inside_soft_around_and_nothing_beyond() -> None:
     wanted = DetailRecipe.model_validate(stage(Path("x.pt"), feather=0.25))
-    place = place_of(Image.new("RGB", (128, 128)), Seen("face", "x", BOX, 0.9, 32), wanted)
+    place = detail_region(Image.new("RGB", (128, 128)), Detection("face", "x", BOX, 0.9, 32), wanted)
     assert place.box == (16, 32, 80, 96)
     across = np.asarray(place.mask)[32].astype(int)
     assert (across[16:48] == 255).all()
@@ -99,6 +99,6 @@ def test_the_mask_is_whole_inside_soft_around_and_nothing_beyond() -> None:
 
 def test_a_box_at_the_edge_stays_in_the_picture() -> None:
     wanted = DetailRecipe.model_validate(stage(Path("x.pt")))
-    place = place_of(Image.new("RGB", (100, 60)), Seen("face", "x", (0.8, 0.0, 0.2, 1.0), 0.9, 20), wanted)
+    place = detail_region(Image.new("RGB", (100, 60)), Detection("face", "x", (0.8, 0.0, 0.2, 1.0), 0.9, 20), wanted)
     assert place.box == (50, 0, 100, 60)
     assert np.asarray(place.mask)[30, -1] == 255

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from indexd.generate.stages.hires import LATENT_MODES, PIXEL_MODES, enlarged_latents
+from indexd.generate.stages.hires import LATENT_MODES, PIXEL_MODES, upscale_latents
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_stages import HiresRecipe
 from indexd_schemas.stage_keys import stage_keys
@@ -43,7 +43,7 @@ def test_latents_are_enlarged_as_their_names_say(studio: Any) -> None:
 
     def larger(name: str) -> torch.Tensor:
         wanted = HiresRecipe(width=64, height=64, upscaler=name, denoise=0.5)
-        return enlarged_latents(task, latents, wanted)
+        return upscale_latents(task, latents, wanted)
 
     twice = latents.repeat_interleave(2, -1).repeat_interleave(2, -2)
     assert torch.equal(larger("latent_nearest"), twice)

@@ -13,7 +13,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.latents import source_picture
+from indexd.generate.latents import load_fitted_source
 from indexd_schemas.recipe import InputRef
 from indexd_schemas.samplers import SAMPLERS
 
@@ -78,7 +78,7 @@ def test_txt2img_and_img2img_share_one_model(fresh_studio: Any, source: Path) ->
 
 
 def open_source(path: Path, width: int = 64, height: int = 64) -> Image.Image:
-    return source_picture(path, InputRef(**named(path)), width, height)
+    return load_fitted_source(path, InputRef(**named(path)), width, height)
 
 
 def test_a_source_of_another_shape_covers_and_is_cropped_to_the_middle(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_an_unreadable_source_is_one_sentence(tmp_path: Path, content: bytes | N
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RenderFailed, match=words):
-        source_picture(path, wanted, 64, 64)
+        load_fitted_source(path, wanted, 64, 64)
 
 
 def test_denoise_out_of_range_is_refused(studio: Any, source: Path) -> None:

@@ -12,7 +12,7 @@ from blake3 import blake3
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.inpaint import filled
+from indexd.generate.inpaint import fill_masked
 from indexd.generate.render import render
 from indexd.worker.calls import FacesFound, FindFaces, FoundRegion, Render, Rendered
 from tests.generate.conftest import Studio
@@ -180,7 +180,7 @@ def test_a_fill_takes_its_colours_from_around() -> None:
     mask = Image.new("L", (64, 64), 0)
     mask.paste(255, (4, 20, 60, 44))
     half.paste("lime", (4, 20, 60, 44))
-    values = np.asarray(filled(half, mask)).astype(int)
+    values = np.asarray(fill_masked(half, mask)).astype(int)
     assert values[20:44, 4:60, 1].max() < 40  # none of what was there
     assert values[32, 8, 0] > values[32, 8, 2]
     assert values[32, 56, 2] > values[32, 56, 0]

@@ -14,9 +14,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from indexd.errors import ModelOff, RenderFailed
+from indexd.errors import ModelUnavailable, RenderFailed
 from indexd.generate.single_file import SHIPPED_CONFIG, load_single_file
-from indexd.generate.tokenizers import clip_tokenizers
+from indexd.generate.tokenizers import build_clip_tokenizers
 
 PROMPTS = [
     "a photo of a cat, (masterpiece:1.2), 123 naïve café don't 日本語 😀",
@@ -29,7 +29,7 @@ PROMPTS = [
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_tokenizers_made_from_the_merges_are_clips_own(prompt: str) -> None:
     expected = [token for token in open_clip.get_tokenizer("ViT-H-14")(prompt)[0].tolist() if token]
-    first, second = clip_tokenizers()
+    first, second = build_clip_tokenizers()
     for tokenizer, padding in ((first, 49407), (second, 0)):
         row = tokenizer(prompt, padding="max_length", max_length=77, truncation=True).input_ids
         assert row[: len(expected)] == expected
@@ -119,7 +119,7 @@ def test_a_replaced_file_is_loaded_again(fresh_studio: Any, tmp_path: Path) -> N
 
 
 def test_no_checkpoint_at_the_path_is_a_model_that_is_off(studio: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelOff, match=r"sdxl is off, because .*is no checkpoint file and no diffusers folder"):
+    with pytest.raises(ModelUnavailable, match=r"sdxl is off, because .*is no checkpoint file and no diffusers folder"):
         studio(checkpoint=tmp_path / "gone.safetensors")
 
 

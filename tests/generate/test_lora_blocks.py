@@ -9,9 +9,9 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from indexd.errors import RenderFailed
-from indexd.generate.lora_names import COMPONENTS, targets
-from indexd.generate.loras import Loras, WantedLora
-from indexd_schemas.lora_blocks import BLOCKS, factors, of_list, of_text
+from indexd.generate.lora_names import COMPONENTS, find_lora_targets
+from indexd.generate.loras import LoraAdapters, LoraRequest
+from indexd_schemas.lora_blocks import BLOCKS, block_factors, blocks_from_list, blocks_from_text
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def pipeline(tiny_models: Any) -> Any:
     ],
 )  # fmt: skip
 def test_the_narrower_key_wins(blocks: dict[str, float], changed: dict[str, float]) -> None:
-    assert factors(blocks) == dict.fromkeys(BLOCKS, 1.0) | changed
+    assert block_factors(blocks) == dict.fromkeys(BLOCKS, 1.0) | changed
 
 
 @pytest.mark.parametrize(
@@ -48,24 +48,24 @@ def test_the_narrower_key_wins(blocks: dict[str, float], changed: dict[str, floa
 )
 def test_blocks_that_are_none(blocks: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        factors(blocks)
+        block_factors(blocks)
 
 
 def test_lists_and_texts() -> None:
-    assert list(of_list(range(12)).items())[:3] == [("base", 0), ("in4", 1), ("in5", 2)]
-    assert list(of_list(range(20)))[-1] == "out8"
-    assert of_text("in=0.5, out4-8=0") == {"in": 0.5, "out4-8": 0}
-    assert of_text(",".join(["1"] * 12)) == of_list([1] * 12)
+    assert list(blocks_from_list(range(12)).items())[:3] == [("base", 0), ("in4", 1), ("in5", 2)]
+    assert list(blocks_from_list(range(20)))[-1] == "out8"
+    assert blocks_from_text("in=0.5, out4-8=0") == {"in": 0.5, "out4-8": 0}
+    assert blocks_from_text(",".join(["1"] * 12)) == blocks_from_list([1] * 12)
     for text in ("1,2", "in=x", "in", "in=1,in=2", "in=1,2", "", "xx=1"):
         with pytest.raises(ValueError):
-            of_text(text)
+            blocks_from_text(text)
 
 
 def test_every_block_follows_its_own_weight(pipeline: Any, tiny_models: Any) -> None:
     blocks = {"in4": 0.0, "in5": -0.5, "mid": 3.0, "out1-2": 0.25, "base": 0.5}
-    table = {(target.component, target.module): target.block for target in targets(pipeline).values()}
-    Loras(pipeline).activate([WantedLora("tiny", tiny_models.lora, 2.0, 1.0, blocks)])
-    expected = factors(blocks)
+    table = {(target.component, target.module): target.block for target in find_lora_targets(pipeline).values()}
+    LoraAdapters(pipeline).activate([LoraRequest("tiny", tiny_models.lora, 2.0, 1.0, blocks)])
+    expected = block_factors(blocks)
     seen = set()
     for component in COMPONENTS:
         for name, layer in getattr(pipeline, component).named_modules():
@@ -81,7 +81,9 @@ def test_every_block_follows_its_own_weight(pipeline: Any, tiny_models: Any) -> 
 
 
 def test_the_blocks_of_the_unet_are_where_their_names_say(pipeline: Any) -> None:
-    blocks = {target.module: target.block for target in targets(pipeline).values() if target.component == "unet"}
+    blocks = {
+        target.module: target.block for target in find_lora_targets(pipeline).values() if target.component == "unet"
+    }
     assert blocks["conv_in"] == "in0"
     assert blocks["down_blocks.0.downsamplers.0.conv"] == "in3"
     assert blocks["down_blocks.2.resnets.1.conv1"] == "in8"
@@ -92,10 +94,10 @@ def test_the_blocks_of_the_unet_are_where_their_names_say(pipeline: Any) -> None
 
 
 def test_blocks_that_are_none_leave_nothing_active(pipeline: Any, tiny_models: Any) -> None:
-    shelf = Loras(pipeline)
+    shelf = LoraAdapters(pipeline)
     with pytest.raises(RenderFailed, match="LoRA tiny: there is no block 'x'"):
-        shelf.activate([WantedLora("tiny", tiny_models.lora, 1.0, None, {"x": 1})])
-    assert shelf.active_in_text() == ()
+        shelf.activate([LoraRequest("tiny", tiny_models.lora, 1.0, None, {"x": 1})])
+    assert shelf.active_text_weights() == ()
 
 
 def test_a_render_by_blocks_and_back(studio: Any, look: Any) -> None:

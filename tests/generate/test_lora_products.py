@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
 from indexd.generate.lora_file import read_lora
-from indexd.generate.lora_names import Target, targets
-from indexd.generate.lora_products import as_pair
+from indexd.generate.lora_names import LoraTarget, find_lora_targets
+from indexd.generate.lora_products import product_to_matrices
 
 SHAPES = [(12, 8), (8, 12), (6, 4, 3, 3)]
 
@@ -37,7 +37,7 @@ def test_loha(shape: tuple[int, ...], rank: int) -> None:
     parts = {"loha_a1": draw(shape[0], rank), "loha_b1": draw(rank, columns)}
     parts |= {"loha_a2": draw(shape[0], rank) + 1, "loha_b2": draw(rank, columns) - 1}
     expected = (parts["loha_a1"] @ parts["loha_b1"]) * (parts["loha_a2"] @ parts["loha_b2"]) * (3.0 / rank)
-    assert torch.allclose(delta(as_pair(parts, shape, 3.0)), expected.reshape(shape), atol=1e-4)
+    assert torch.allclose(delta(product_to_matrices(parts, shape, 3.0)), expected.reshape(shape), atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -55,13 +55,13 @@ def test_lokr(shape: tuple[int, ...], small: tuple[int, int], whole: bool) -> No
         parts, scale = {"lokr_c": outer, "lokr_u": left, "lokr_v": right}, 3.0 / 2
         inner = (left @ right).reshape(rows, columns, *kernel)
     expected = scale * torch.kron(outer.reshape(*small, *[1] * len(kernel)), inner)
-    assert torch.allclose(delta(as_pair(parts, shape, 3.0)), expected, atol=1e-4)
+    assert torch.allclose(delta(product_to_matrices(parts, shape, 3.0)), expected, atol=1e-4)
 
 
 def test_lokr_with_a_product_on_both_sides() -> None:
     parts = {"lokr_ca": draw(2, 1), "lokr_cb": draw(1, 2), "lokr_u": draw(6, 2), "lokr_v": draw(2, 4)}
     expected = 1.5 * torch.kron(parts["lokr_ca"] @ parts["lokr_cb"], parts["lokr_u"] @ parts["lokr_v"])
-    assert torch.allclose(delta(as_pair(parts, (12, 8), 3.0)), expected, atol=1e-4)
+    assert torch.allclose(delta(product_to_matrices(parts, (12, 8), 3.0)), expected, atol=1e-4)
 
 
 def tucker(kernel: torch.Tensor, out: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
@@ -83,16 +83,16 @@ def test_tuckers_form_of_loha_and_lokr() -> None:
     parts = {"loha_t1": kernels[0], "loha_a1": outs[0], "loha_b1": intos[0]}
     parts |= {"loha_t2": kernels[1], "loha_a2": outs[1], "loha_b2": intos[1]}
     first, second = (tucker(*each) for each in zip(kernels, outs, intos, strict=True))
-    assert torch.allclose(delta(as_pair(parts, (6, 4, 3, 3), 3.0)), 1.5 * first * second, atol=1e-4)
+    assert torch.allclose(delta(product_to_matrices(parts, (6, 4, 3, 3), 3.0)), 1.5 * first * second, atol=1e-4)
     parts = {"lokr_c": draw(2, 3), "lokr_t": kernels[0], "lokr_u": outs[0], "lokr_v": intos[0]}
     expected = 1.5 * torch.kron(draw(2, 3)[..., None, None], first)
-    assert torch.allclose(delta(as_pair(parts, (12, 12, 3, 3), 3.0)), expected, atol=1e-4)
+    assert torch.allclose(delta(product_to_matrices(parts, (12, 12, 3, 3), 3.0)), expected, atol=1e-4)
 
 
 def test_tuckers_form_of_locon_is_read(tiny_models: Any, tmp_path: Path) -> None:
     pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_models.sdxl, dtype=torch.float32, add_watermarker=False)
     out, into, _, _ = pipeline.unet.down_blocks[0].resnets[0].conv1.weight.shape
-    stem, known = "lora_unet_input_blocks_1_0_in_layers_2", targets(pipeline)
+    stem, known = "lora_unet_input_blocks_1_0_in_layers_2", find_lora_targets(pipeline)
     weights = {f"{stem}.lora_up.weight": draw(out, 2, 1, 1), f"{stem}.lora_down.weight": draw(2, into, 1, 1)}
     weights |= {f"{stem}.lora_mid.weight": draw(2, 2, 3, 3), f"{stem}.alpha": torch.tensor(1.0)}
     save_file(weights, tmp_path / "mid.safetensors")
@@ -113,9 +113,9 @@ def test_files_are_read_by_their_names(tiny_models: Any, tmp_path: Path) -> None
     weights |= {f"{stem}.hada_w2_b": draw(2, 16) + 1, f"{stem}.alpha": torch.tensor(1.0)}
     weights |= {f"{other}.lokr_w1": draw(4, 4), f"{other}.lokr_w2": draw(8, 8)}
     save_file({key: weight.contiguous() for key, weight in weights.items()}, tmp_path / "both.safetensors")
-    found = read_lora(tmp_path / "both.safetensors", "both", targets(pipeline))
+    found = read_lora(tmp_path / "both.safetensors", "both", find_lora_targets(pipeline))
     by_module = {target.module: delta((pair.down, pair.up)) for target, pair in found.items()}
-    assert all(isinstance(target, Target) for target in found)
+    assert all(isinstance(target, LoraTarget) for target in found)
     expected = (weights[f"{stem}.hada_w1_a"] @ weights[f"{stem}.hada_w1_b"]) * (
         weights[f"{stem}.hada_w2_a"] @ weights[f"{stem}.hada_w2_b"]
     )

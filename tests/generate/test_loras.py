@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 import indexd.generate.loras as loras_module
 from indexd.errors import RenderFailed
-from indexd.generate.lora_file import content_hash, read_lora
-from indexd.generate.lora_names import original_unet_name, targets
-from indexd.generate.loras import Loras, WantedLora
-from indexd_toyworld.original_layout import unet_name
+from indexd.generate.lora_file import lora_content_hash, read_lora
+from indexd.generate.lora_names import find_lora_targets, original_unet_name
+from indexd.generate.loras import LoraAdapters, LoraRequest
+from indexd_toyworld.original_layout import ldm_unet_name
 
 Weights = dict[str, torch.Tensor]
 
@@ -51,7 +51,7 @@ def noise_guess(pipeline: Any) -> torch.Tensor:
 def merged(pipeline: Any, file: Path, weight: float, text_weight: float) -> None:
     """Write W + weight * alpha / rank * up @ down into the modules: the definition, done by hand."""
     weights = load_file(file)
-    table = targets(pipeline)
+    table = find_lora_targets(pipeline)
     for key in [name for name in weights if name.endswith(".lora_down.weight")]:
         stem = key.removesuffix(".lora_down.weight")
         down, up = weights[key].float(), weights[f"{stem}.lora_up.weight"].float()
@@ -73,8 +73,8 @@ def variant(tiny_models: Any, folder: Path, name: str, change: Any) -> Path:
 
 def test_a_lora_is_its_definition(pipeline: Any, tiny_models: Any) -> None:
     base = noise_guess(pipeline)
-    shelf = Loras(pipeline)
-    shelf.activate([WantedLora("tiny", tiny_models.lora, 0.8, 0.3)])
+    shelf = LoraAdapters(pipeline)
+    shelf.activate([LoraRequest("tiny", tiny_models.lora, 0.8, 0.3)])
     ours = noise_guess(pipeline)
     shelf.activate([])
     by_hand = StableDiffusionXLPipeline.from_pretrained(tiny_models.sdxl, dtype=torch.float32, add_watermarker=False)
@@ -87,8 +87,8 @@ def test_a_lora_is_its_definition(pipeline: Any, tiny_models: Any) -> None:
 def test_the_base_comes_back_bit_for_bit(pipeline: Any, tiny_models: Any) -> None:
     base = noise_guess(pipeline)
     before = {name: weight.clone() for name, weight in pipeline.unet.state_dict().items()}
-    shelf = Loras(pipeline)
-    shelf.activate([WantedLora("tiny", tiny_models.lora, 1.0)])
+    shelf = LoraAdapters(pipeline)
+    shelf.activate([LoraRequest("tiny", tiny_models.lora, 1.0)])
     shelf.activate([])
     assert torch.equal(noise_guess(pipeline), base)
     after = {name.replace(".base_layer", ""): weight for name, weight in pipeline.unet.state_dict().items()}
@@ -97,18 +97,18 @@ def test_the_base_comes_back_bit_for_bit(pipeline: Any, tiny_models: Any) -> Non
 
 def test_weight_zero_is_the_base(pipeline: Any, tiny_models: Any) -> None:
     base = noise_guess(pipeline)
-    shelf = Loras(pipeline)
-    shelf.activate([WantedLora("tiny", tiny_models.lora, 0.0)])
+    shelf = LoraAdapters(pipeline)
+    shelf.activate([LoraRequest("tiny", tiny_models.lora, 0.0)])
     assert torch.equal(noise_guess(pipeline), base)
-    assert shelf.active_in_text() == ()
+    assert shelf.active_text_weights() == ()
 
 
 def test_several_at_once_add_up(pipeline: Any, tiny_models: Any, tmp_path: Path) -> None:
     other = variant(
         tiny_models, tmp_path, "other", lambda found: {k: v.flip(0) if v.ndim else v for k, v in found.items()}
     )
-    shelf = Loras(pipeline)
-    shelf.activate([WantedLora("tiny", tiny_models.lora, 0.5), WantedLora("other", other, -0.4)])
+    shelf = LoraAdapters(pipeline)
+    shelf.activate([LoraRequest("tiny", tiny_models.lora, 0.5), LoraRequest("other", other, -0.4)])
     ours = noise_guess(pipeline)
     by_hand = StableDiffusionXLPipeline.from_pretrained(tiny_models.sdxl, dtype=torch.float32, add_watermarker=False)
     merged(by_hand, tiny_models.lora, 0.5, 0.5)
@@ -124,10 +124,10 @@ def test_switching_needs_no_second_read(pipeline: Any, tiny_models: Any, monkeyp
         return read_lora(path, *more)
 
     monkeypatch.setattr(loras_module, "read_lora", counted)
-    shelf = Loras(pipeline)
+    shelf = LoraAdapters(pipeline)
     answers = []
     for weight in (0.5, 0.0, 0.5, 1.0):
-        shelf.activate([WantedLora("tiny", tiny_models.lora, weight)])
+        shelf.activate([LoraRequest("tiny", tiny_models.lora, weight)])
         answers.append(noise_guess(pipeline))
     assert len(reads) == 1
     assert torch.equal(answers[0], answers[2])
@@ -137,7 +137,7 @@ def test_switching_needs_no_second_read(pipeline: Any, tiny_models: Any, monkeyp
 def test_files_in_both_spellings_and_in_diffusers_form_are_the_same(
     pipeline: Any, tiny_models: Any, tmp_path: Path
 ) -> None:
-    table = targets(pipeline)
+    table = find_lora_targets(pipeline)
 
     def kohya_with_diffusers_names(found: Weights) -> Weights:
         made = {}
@@ -179,7 +179,9 @@ def test_what_the_library_saves_is_read(pipeline: Any, tmp_path: Path) -> None:
         unet_lora_layers={f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up},
         unet_lora_adapter_metadata={"r": 2, "lora_alpha": 1},
     )
-    [(target, pair)] = read_lora(tmp_path / "pytorch_lora_weights.safetensors", "saved", targets(pipeline)).items()
+    [(target, pair)] = read_lora(
+        tmp_path / "pytorch_lora_weights.safetensors", "saved", find_lora_targets(pipeline)
+    ).items()
     assert (target.component, target.module) == ("unet", name)
     assert torch.equal(pair.up, up * 0.5)
 
@@ -195,7 +197,7 @@ def test_the_oldest_names_are_read(pipeline: Any, tmp_path: Path) -> None:
         "text_encoder_2.text_model.encoder.layers.0.self_attn.to_out_lora.up.weight": torch.randn(text[0], 2),
     }
     save_file(weights, tmp_path / "old.safetensors")
-    found = {target.module for target in read_lora(tmp_path / "old.safetensors", "old", targets(pipeline))}
+    found = {target.module for target in read_lora(tmp_path / "old.safetensors", "old", find_lora_targets(pipeline))}
     assert found == {f"{stem.removeprefix('unet.')}.to_q", "text_model.encoder.layers.0.self_attn.out_proj"}
 
 
@@ -217,7 +219,7 @@ def test_convolutions_and_mixed_ranks_are_applied(pipeline: Any, tmp_path: Path)
         expected.unet.time_embedding.linear_1.weight += 0.5 * (
             weights["lora_unet_time_embed_0.lora_up.weight"] @ weights["lora_unet_time_embed_0.lora_down.weight"]
         )
-    Loras(pipeline).activate([WantedLora("locon", tmp_path / "locon.safetensors", 1.0)])
+    LoraAdapters(pipeline).activate([LoraRequest("locon", tmp_path / "locon.safetensors", 1.0)])
     assert torch.allclose(noise_guess(pipeline), noise_guess(expected), atol=2e-4)
 
 
@@ -227,7 +229,7 @@ def test_original_names_are_the_inverse_of_the_single_file_layout(pipeline: Any)
     checked = 0
     for name, module in pipeline.unet.named_modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
-            assert f"{original_unet_name(name, 2)}.weight" == unet_name(f"{name}.weight", 2, attention)
+            assert f"{original_unet_name(name, 2)}.weight" == ldm_unet_name(f"{name}.weight", 2, attention)
             checked += 1
     assert checked > 250
 
@@ -257,10 +259,10 @@ def test_a_file_that_does_not_fit_is_refused_and_nothing_is_active(
 ) -> None:
     base = noise_guess(pipeline)
     broken = variant(tiny_models, tmp_path, "broken", change)
-    shelf = Loras(pipeline)
-    shelf.activate([WantedLora("tiny", tiny_models.lora, 1.0)])
+    shelf = LoraAdapters(pipeline)
+    shelf.activate([LoraRequest("tiny", tiny_models.lora, 1.0)])
     with pytest.raises(RenderFailed, match=words):
-        shelf.activate([WantedLora("tiny", tiny_models.lora, 1.0), WantedLora("broken", broken, 1.0)])
+        shelf.activate([LoraRequest("tiny", tiny_models.lora, 1.0), LoraRequest("broken", broken, 1.0)])
     assert torch.equal(noise_guess(pipeline), base)
 
 
@@ -269,17 +271,17 @@ def test_an_unreadable_file_is_one_sentence(pipeline: Any, tmp_path: Path, name:
     (tmp_path / "pickle.pt").write_bytes(b"\x80\x04")
     (tmp_path / "noise.safetensors").write_bytes(b"not a safetensors file")
     with pytest.raises(RenderFailed, match="LoRA x"):
-        Loras(pipeline).activate([WantedLora("x", tmp_path / name, 1.0)])
+        LoraAdapters(pipeline).activate([LoraRequest("x", tmp_path / name, 1.0)])
 
 
 def test_the_shelf_is_bounded(pipeline: Any, tiny_models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loras_module, "RESIDENT_BYTES", 0)
     other = variant(tiny_models, tmp_path, "other", lambda found: {k: v * 2 for k, v in found.items()})
     base = noise_guess(pipeline)
-    shelf = Loras(pipeline)
+    shelf = LoraAdapters(pipeline)
     answers: dict[str, torch.Tensor] = {}
     for name, file in (("tiny", tiny_models.lora), ("other", other), ("tiny", tiny_models.lora)):
-        shelf.activate([WantedLora(name, file, 1.0)])
+        shelf.activate([LoraRequest(name, file, 1.0)])
         assert len(shelf._resident) == 1
         answers.setdefault(name, noise_guess(pipeline))
         assert torch.equal(noise_guess(pipeline), answers[name])
@@ -290,10 +292,10 @@ def test_the_shelf_is_bounded(pipeline: Any, tiny_models: Any, tmp_path: Path, m
 def test_the_hash_covers_the_weights_and_not_the_header(tiny_models: Any, tmp_path: Path) -> None:
     weights = load_file(tiny_models.lora)
     save_file(weights, tmp_path / "titled.safetensors", metadata={"title": "another header"})
-    assert content_hash(tmp_path / "titled.safetensors") == content_hash(tiny_models.lora)
+    assert lora_content_hash(tmp_path / "titled.safetensors") == lora_content_hash(tiny_models.lora)
     data = tiny_models.lora.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    assert content_hash(tiny_models.lora) == hashlib.sha256(data[8 + length :]).hexdigest()[:12]
+    assert lora_content_hash(tiny_models.lora) == hashlib.sha256(data[8 + length :]).hexdigest()[:12]
     json.loads(data[8 : 8 + length])
 
 
@@ -302,7 +304,7 @@ def test_a_render_with_loras_leaves_no_trace(studio: Any, look: Any) -> None:
     files = {"tiny-lora": str(studio.models.lora)}
     made = studio(files=files, loras=[{"name": "tiny-lora", "weight": 0.7}])
     assert not np.array_equal(look(made), look(base))
-    assert made.recipe["loras"][0]["hash"] == content_hash(studio.models.lora)
+    assert made.recipe["loras"][0]["hash"] == lora_content_hash(studio.models.lora)
     assert studio().png == base.png
     assert studio(files=files, **made.recipe).png == made.png
 

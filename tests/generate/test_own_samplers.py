@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from indexd.generate.levels import Levels, levels_of
-from indexd.generate.samplers import TrainedNoise, scheduler
-from indexd.generate.sampling.noise import Brownian
-from indexd.generate.sampling.registry import OURS
-from indexd.generate.sampling.run import Run
-from indexd.generate.schedules import sigmas
-from indexd_schemas.samplers import SAMPLERS, Choice
+from indexd.generate.levels import NoiseLevels, noise_levels_for
+from indexd.generate.samplers import TrainedNoise, build_scheduler
+from indexd.generate.sampling.noise import BrownianNoise
+from indexd.generate.sampling.registry import NATIVE_SAMPLERS
+from indexd.generate.sampling.run import SolverRun
+from indexd.generate.schedules import build_sigmas
+from indexd_schemas.samplers import SAMPLERS, SamplerChoice
 
-LEVELS = levels_of(TrainedNoise())
+LEVELS = noise_levels_for(TrainedNoise())
 SPREAD = 0.5  # of the "pictures" of the Gaussian model
 
 
@@ -34,7 +34,7 @@ class Gaussian:
         self.asked.append(sigma)
         return 1 + (latents - 1) * (SPREAD**2 / (SPREAD**2 + sigma**2))
 
-    def both(self, latents: torch.Tensor, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def with_negative(self, latents: torch.Tensor, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
         return self(latents, sigma), latents * (SPREAD**2 / (SPREAD**2 + sigma**2))
 
 
@@ -52,7 +52,7 @@ def no_noise(_sigma: float, _target: float) -> torch.Tensor:
 
 
 def solved(name: str, levels: Iterable[float], latents: torch.Tensor, noise: Any = no_noise) -> torch.Tensor:
-    return last(OURS[name].steps(Run(Gaussian(), latents, tuple(levels), noise, LEVELS)))
+    return last(NATIVE_SAMPLERS[name].sample(SolverRun(Gaussian(), latents, tuple(levels), noise, LEVELS)))
 
 
 def falling(n: int, high: float = 4.0, low: float = 0.3) -> list[float]:
@@ -107,9 +107,9 @@ STOCHASTIC = [
 def test_samplers_with_noise_end_in_the_right_distribution(name: str) -> None:
     """From noise at the highest level the pictures must come out normal around 1 with a spread of 0.5."""
     chance = torch.Generator().manual_seed(1)
-    levels = sigmas("karras", LEVELS, 60)
+    levels = build_sigmas("karras", LEVELS, 60)
     start = 1 + torch.randn(20_000, generator=chance, dtype=torch.float64) * math.sqrt(levels[0] ** 2 + SPREAD**2)
-    noise: Any = fresh(chance, start) if not OURS[name].brownian else independent(chance, start)
+    noise: Any = fresh(chance, start) if not NATIVE_SAMPLERS[name].uses_brownian_noise else independent(chance, start)
     made = solved(name, levels, start, noise)
     assert abs(float(made.mean()) - 1) < 0.03
     assert abs(float(made.std()) - SPREAD) < 0.04
@@ -145,19 +145,25 @@ def test_restart_makes_the_asked_number_of_steps_and_goes_back_up() -> None:
             rises.append((target, sigma))
             return torch.randn(1, generator=chance, dtype=torch.float64)
 
-        made = list(OURS["restart"].steps(Run(model, start, sigmas("karras", LEVELS, steps), noise, LEVELS)))
+        made = list(
+            NATIVE_SAMPLERS["restart"].sample(
+                SolverRun(model, start, build_sigmas("karras", LEVELS, steps), noise, LEVELS)
+            )
+        )
         assert (len(made), len(rises)) == (steps, ups)
         assert all(low < 0.2 and 1.3 < high < 3 for low, high in rises)
 
 
 def test_a_brownian_path_makes_nearly_the_same_picture_with_more_steps() -> None:
     like = torch.zeros(1, 4, 16, 16)
-    start = torch.randn(like.shape, generator=torch.Generator().manual_seed(3)) * LEVELS.highest
+    start = torch.randn(like.shape, generator=torch.Generator().manual_seed(3)) * LEVELS.sigma_max
 
     def at(steps: int, noise: Any) -> torch.Tensor:
-        return solved("dpmpp_2m_sde", sigmas("karras", LEVELS, steps), start, noise)
+        return solved("dpmpp_2m_sde", build_sigmas("karras", LEVELS, steps), start, noise)
 
-    path = [Brownian(torch.Generator().manual_seed(1), like, LEVELS.lowest / 2, LEVELS.highest) for _ in range(2)]
+    path = [
+        BrownianNoise(torch.Generator().manual_seed(1), like, LEVELS.sigma_min / 2, LEVELS.sigma_max) for _ in range(2)
+    ]
     loose = [fresh(torch.Generator().manual_seed(1), start) for _ in range(2)]
     near, far = (float((at(40, noise[0]) - at(80, noise[1])).std()) for noise in (path, loose))
     assert near < far / 3
@@ -171,7 +177,7 @@ def test_lcm_jumps_to_the_clean_picture_and_back_up() -> None:
     assert made.item() == pytest.approx(1 + (first - 1) * 0.25 / 1.25)
 
 
-PLUS = [name for name, entry in OURS.items() if entry.plus]
+PLUS = [name for name, entry in NATIVE_SAMPLERS.items() if entry.is_cfg_pp]
 
 
 @pytest.mark.parametrize("name", PLUS)
@@ -179,8 +185,8 @@ def test_cfg_pp_ends_in_the_guided_picture(name: str) -> None:
     """The last step is the guided picture of where it stands, whatever the unguided noise did before."""
     start = torch.tensor([5.0], dtype=torch.float64)
     noise: Any = lambda _sigma, _target: torch.zeros(1, dtype=torch.float64)  # noqa: E731
-    run = Run(Gaussian(), start, (1.0, 0.0), noise, LEVELS)
-    assert last(OURS[name].steps(run)).item() == pytest.approx(1 + 4 * 0.25 / 1.25)
+    run = SolverRun(Gaussian(), start, (1.0, 0.0), noise, LEVELS)
+    assert last(NATIVE_SAMPLERS[name].sample(run)).item() == pytest.approx(1 + 4 * 0.25 / 1.25)
 
 
 def test_euler_cfg_pp_puts_the_unguided_noise_back() -> None:
@@ -200,7 +206,7 @@ def by_diffusers(
     name: str, steps: int, start: torch.Tensor, chance: torch.Generator, tau: float | None = None
 ) -> tuple[torch.Tensor, list[float]]:
     """The scheduler's own run with the Gaussian model, and the levels that it went through, in our form."""
-    made = scheduler(Choice(name, OF_DIFFUSERS.get(name, "karras")), TrainedNoise())
+    made = build_scheduler(SamplerChoice(name, OF_DIFFUSERS.get(name, "karras")), TrainedNoise())
     if tau is not None:
         made.tau_func = lambda _timestep: tau
     made.set_timesteps(steps)
@@ -239,18 +245,20 @@ def test_the_same_levels_and_noise_give_diffusers_numbers(name: str) -> None:
     mine = solved(name, levels, start * levels[0], noise)
     if name == "ddim":
         # It ends at the first trained level, whose signal share stands for "clean" there.
-        mine = solved(name, [*levels[:-1], LEVELS.lowest], start * levels[0], noise) / math.sqrt(1 + LEVELS.lowest**2)
+        mine = solved(name, [*levels[:-1], LEVELS.sigma_min], start * levels[0], noise) / math.sqrt(
+            1 + LEVELS.sigma_min**2
+        )
     assert torch.allclose(mine, theirs, atol=2e-3), float((mine - theirs).abs().max())
 
 
-class Always(Levels):
+class Always(NoiseLevels):
     """Every level lies between those at which SA-Solver begins and ends to add noise, or (tau 0) none."""
 
     def __init__(self, tau: float) -> None:
         super().__init__(TrainedNoise())
         self.tau = tau
 
-    def at_share(self, share: float) -> float:
+    def sigma_at_share(self, share: float) -> float:
         return (0.0 if share > 0.5 else math.inf) if self.tau else math.nan
 
 
@@ -266,7 +274,11 @@ def test_sa_solver_nears_diffusers_with_the_third_power_of_the_step(tau: float) 
         theirs, levels = by_diffusers("sa_solver", steps, start, torch.Generator().manual_seed(4), tau)
         chance = torch.Generator().manual_seed(4)
         noise: Any = lambda _sigma, _target: torch.randn(start.shape, generator=chance)  # noqa: B023, E731
-        mine = last(OURS["sa_solver"].steps(Run(Gaussian(), start * levels[0], tuple(levels), noise, Always(tau))))
+        mine = last(
+            NATIVE_SAMPLERS["sa_solver"].sample(
+                SolverRun(Gaussian(), start * levels[0], tuple(levels), noise, Always(tau))
+            )
+        )
         apart.append(float((mine - theirs * math.sqrt(1 + levels[-1] ** 2)).abs().max()))
     assert apart[0] > 5 * apart[1] > 25 * apart[2]
     assert apart[2] < 0.03
@@ -274,6 +286,8 @@ def test_sa_solver_nears_diffusers_with_the_third_power_of_the_step(tau: float) 
 
 def test_every_sampler_without_a_scheduler_has_a_function_of_ours() -> None:
     for name, sampler in SAMPLERS.items():
-        only_diffusers = sampler.diffusers is not None and set(sampler.schedules) <= set(sampler.diffusers)
-        assert (name in OURS) != only_diffusers
-    assert set(OURS) <= set(SAMPLERS)
+        only_diffusers = sampler.diffusers_schedules is not None and set(sampler.schedules) <= set(
+            sampler.diffusers_schedules
+        )
+        assert (name in NATIVE_SAMPLERS) != only_diffusers
+    assert set(NATIVE_SAMPLERS) <= set(SAMPLERS)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from indexd.generate.infotext import infotext
-from indexd.generate.picture import png_bytes
+from indexd.generate.infotext import format_infotext
+from indexd.generate.picture import encode_png
 from indexd_schemas.recipe import Recipe
 
 
@@ -35,7 +35,7 @@ def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def texts(made: Recipe) -> dict[str, str]:
-    with Image.open(io.BytesIO(png_bytes(Image.new("RGB", (64, 48), "red"), made))) as picture:
+    with Image.open(io.BytesIO(encode_png(Image.new("RGB", (64, 48), "red"), made))) as picture:
         assert isinstance(picture, PngImageFile)
         picture.load()
         return dict(picture.text)
@@ -47,13 +47,13 @@ def test_the_whole_recipe_comes_back() -> None:
 
 
 def test_metadata_stands_before_the_pixels() -> None:
-    kinds = [kind for kind, _ in chunks(png_bytes(Image.new("RGB", (8, 8)), recipe()))]
+    kinds = [kind for kind, _ in chunks(encode_png(Image.new("RGB", (8, 8)), recipe()))]
     assert kinds == [b"IHDR", b"tEXt", b"iTXt", b"iTXt", b"IDAT", b"IEND"]
 
 
 @pytest.mark.parametrize(("prompt", "kind"), [("a café", b"tEXt"), ("猫", b"iTXt")])
 def test_parameters_are_stored_as_a1111_stores_them(prompt: str, kind: bytes) -> None:
-    found = chunks(png_bytes(Image.new("RGB", (8, 8)), recipe(prompt=prompt)))
+    found = chunks(encode_png(Image.new("RGB", (8, 8)), recipe(prompt=prompt)))
     assert next(which for which, body in found if body.startswith(b"parameters\0")) == kind
     assert texts(recipe(prompt=prompt))["parameters"].splitlines()[0] == prompt
 
@@ -67,7 +67,7 @@ def test_the_digital_source_type_is_said_in_xmp() -> None:
 
 def test_the_same_picture_and_recipe_are_the_same_bytes() -> None:
     picture = Image.effect_noise((64, 48), 50).convert("RGB")
-    assert png_bytes(picture, recipe()) == png_bytes(picture.copy(), recipe())
+    assert encode_png(picture, recipe()) == encode_png(picture.copy(), recipe())
 
 
 def test_texts_that_png_cannot_hold_are_made_storable() -> None:
@@ -86,7 +86,7 @@ def test_infotext_in_full() -> None:
         ),
         software="indexd 0.1.0",
     )
-    assert infotext(made) == (
+    assert format_infotext(made) == (
         "a cat <lora:style:0.8> <lora:face:0.5:1>\n"
         "Negative prompt: blurry,\nugly\n"
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 64x48, "
@@ -96,15 +96,15 @@ def test_infotext_in_full() -> None:
 
 
 def test_infotext_says_the_schedule_that_was_used() -> None:
-    assert "Sampler: Euler, Schedule type: Normal, " in infotext(recipe(sampler="euler", schedule=None))
-    assert "Sampler: LCM, CFG scale" in infotext(recipe(sampler="lcm", schedule=None))
+    assert "Sampler: Euler, Schedule type: Normal, " in format_infotext(recipe(sampler="euler", schedule=None))
+    assert "Sampler: LCM, CFG scale" in format_infotext(recipe(sampler="lcm", schedule=None))
 
 
 def test_a_tag_that_stands_in_the_prompt_is_not_written_twice() -> None:
     made = recipe(prompt="a cat <lora:style:0.8>", loras=({"name": "style", "weight": 0.8},))
-    assert infotext(made).splitlines()[0] == "a cat <lora:style:0.8>"
+    assert format_infotext(made).splitlines()[0] == "a cat <lora:style:0.8>"
 
 
 def test_img2img_says_its_strength() -> None:
     made = recipe(kind="img2img", input={"hash": "00", "name": "x.png", "denoise": 0.35})
-    assert "Denoising strength: 0.35" in infotext(made)
+    assert "Denoising strength: 0.35" in format_infotext(made)

@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from indexd.errors import CallCancelled, RenderFailed
 from indexd.generate.render import render
-from indexd.generate.samplers import scheduler
-from indexd.worker.calls import GuideFiles, Render, Rendered
-from indexd_schemas.samplers import resolve
+from indexd.generate.samplers import build_scheduler
+from indexd.worker.calls import ConditioningFiles, Render, Rendered
+from indexd_schemas.samplers import resolve_sampler
 from tests.generate.conftest import Studio
-from tests.tiny_models.guides import TinyGuides
+from tests.tiny_models.guides import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
 
@@ -49,7 +49,7 @@ def referred(studio: Studio, adapter: Path, wanted: list[tuple[Path, float]], **
         }
         for path, weight in wanted
     ]
-    files = tuple(GuideFiles(str(adapter), str(path).encode()) for path, _ in wanted)
+    files = tuple(ConditioningFiles(str(adapter), str(path).encode()) for path, _ in wanted)
     loras = {lora["name"]: str(studio.models.lora) for lora in more.get("loras", ())}
     call = Render(studio.recipe(reference=entries, **more), str(studio.models.sdxl), loras, references=files)
     return render(call, studio.session)
@@ -87,7 +87,7 @@ def plus_adapter(plain: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("plus", [False, True])
 def test_two_references_are_what_diffusers_makes(
-    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], look: Look, tmp_path: Path, plus: bool
+    studio: Studio, tiny_guides: TinyConditioningModels, pictures: list[Path], look: Look, tmp_path: Path, plus: bool
 ) -> None:
     weights = [0.9, 0.4]
     adapter = plus_adapter(tiny_guides.adapter, tmp_path) if plus else tiny_guides.adapter
@@ -95,7 +95,7 @@ def test_two_references_are_what_diffusers_makes(
     pipeline = StableDiffusionXLPipeline.from_pretrained(studio.models.sdxl, dtype=torch.float32, add_watermarker=False)
     pipeline.load_ip_adapter(str(adapter.parent), subfolder="", weight_name=[adapter.name] * 2, local_files_only=True)
     pipeline.set_ip_adapter_scale(weights)
-    pipeline.scheduler = scheduler(resolve("euler", None), studio.resident().noise)
+    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().noise)
     pipeline.set_progress_bar_config(disable=True)
     opened = [Image.open(path).convert("RGB") for path in pictures]
     noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
@@ -107,7 +107,7 @@ def test_two_references_are_what_diffusers_makes(
 
 
 def test_the_base_comes_back_bit_for_bit_also_after_a_cancel(
-    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], look: Look
+    studio: Studio, tiny_guides: TinyConditioningModels, pictures: list[Path], look: Look
 ) -> None:
     base = studio()
     unet = studio.resident().text_to_image.unet
@@ -131,7 +131,7 @@ def test_the_base_comes_back_bit_for_bit_also_after_a_cancel(
 
 
 def test_references_and_loras_work_together(
-    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], look: Look
+    studio: Studio, tiny_guides: TinyConditioningModels, pictures: list[Path], look: Look
 ) -> None:
     lora: dict[str, Any] = {"loras": [{"name": "tiny-lora", "weight": 0.8}]}
     both = look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.8)], **lora))
@@ -142,7 +142,9 @@ def test_references_and_loras_work_together(
     assert np.array_equal(both, look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.8)], **lora)))
 
 
-def test_the_recipe_has_the_adapters_hash(studio: Studio, tiny_guides: TinyGuides, pictures: list[Path]) -> None:
+def test_the_recipe_has_the_adapters_hash(
+    studio: Studio, tiny_guides: TinyConditioningModels, pictures: list[Path]
+) -> None:
     made = referred(studio, tiny_guides.adapter, [(pictures[1], 0.5)])
     [entry] = made.recipe["reference"]
     assert len(entry["model"]["hash"]) == 10
@@ -159,7 +161,7 @@ def test_the_recipe_has_the_adapters_hash(studio: Studio, tiny_guides: TinyGuide
     ],
 )
 def test_other_files_are_refused_in_a_sentence(
-    studio: Studio, tiny_guides: TinyGuides, pictures: list[Path], tmp_path: Path, change: Any, words: str
+    studio: Studio, tiny_guides: TinyConditioningModels, pictures: list[Path], tmp_path: Path, change: Any, words: str
 ) -> None:
     path = tmp_path / "sub" / "changed.safetensors"
     path.parent.mkdir()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from indexd.errors import CallCancelled, RenderFailed
-from indexd.images.tiles import starts
+from indexd.images.tiles import tile_offsets
 from tests.generate.test_img2img import named
 
 
@@ -49,7 +49,7 @@ def test_tiles_join_without_a_seam(studio: Any, look: Any, tmp_path: Path) -> No
     wide = write(tmp_path / "wide.png", 288, 64)
     made = look(refined(studio, wide, denoise=0.75)).astype(float)
     steps = np.abs(np.diff(made, axis=1)).mean(axis=(0, 2))  # between column x and x + 1
-    lefts = starts(288, 64, 32, 8)
+    lefts = tile_offsets(288, 64, 32, 8)
     borders = [x - 1 for left in lefts[1:] for x in (left,)] + [left + 63 for left in lefts[:-1]]
     assert len(borders) == 2 * (len(lefts) - 1) >= 12
     inside = np.delete(steps, borders)
@@ -69,7 +69,7 @@ def test_an_odd_size_stays(studio: Any, look: Any, tmp_path: Path) -> None:
 
 
 def test_one_prompt_a_tile(studio: Any, look: Any, photo: Path) -> None:
-    count = len(starts(160, 64, 32, 8))
+    count = len(tile_offsets(160, 64, 32, 8))
     plain = look(refined(studio, photo))
     assert np.array_equal(look(refined(studio, photo, prompts=["a red cat"] * count)), plain)
     other = look(refined(studio, photo, prompts=["a red cat"] * (count - 1) + ["the sea"]))

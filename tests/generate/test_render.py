@@ -22,7 +22,7 @@ from indexd_schemas.samplers import SAMPLERS, SCHEDULES
 
 # Every schedule with every sampler is a thousand renders: all of them where diffusers runs the pair (each sets other flags),
 # and one sampler of ours with each.
-OTHERS = [(name, schedule) for name, one in SAMPLERS.items() for schedule in one.diffusers or ()]
+OTHERS = [(name, schedule) for name, one in SAMPLERS.items() for schedule in one.diffusers_schedules or ()]
 OTHERS += [("dpmpp_2s_ancestral", schedule) for schedule in SCHEDULES]
 
 

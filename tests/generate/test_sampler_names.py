@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Choice, UnknownSampler, labels, resolve
+from indexd_schemas.samplers import SAMPLERS, SCHEDULES, SamplerChoice, UnknownSampler, a1111_labels, resolve_sampler
 
 
 @pytest.mark.parametrize(
@@ -36,21 +36,21 @@ from indexd_schemas.samplers import SAMPLERS, SCHEDULES, Choice, UnknownSampler,
 def test_names_of_other_programs_are_understood(
     written: str, schedule: str | None, meant: tuple[str, str | None]
 ) -> None:
-    assert resolve(written, schedule) == Choice(*meant)
+    assert resolve_sampler(written, schedule) == SamplerChoice(*meant)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_labels_lead_back_to_the_pair(name: str) -> None:
     for schedule in SAMPLERS[name].schedules:
-        sampler_label, schedule_label = labels(Choice(name, schedule))
-        assert resolve(sampler_label, schedule_label) == Choice(name, schedule)
+        sampler_label, schedule_label = a1111_labels(SamplerChoice(name, schedule))
+        assert resolve_sampler(sampler_label, schedule_label) == SamplerChoice(name, schedule)
 
 
 def test_every_schedule_named_by_a_sampler_exists() -> None:
     for sampler in SAMPLERS.values():
         assert set(sampler.schedules) <= set(SCHEDULES)
-        assert set(sampler.diffusers or ()) <= set(sampler.schedules)
-        for named in (sampler.own, sampler.automatic):
+        assert set(sampler.diffusers_schedules or ()) <= set(sampler.schedules)
+        for named in (sampler.default_schedule, sampler.automatic_schedule):
             assert named is None or named in sampler.schedules
 
 
@@ -73,5 +73,5 @@ def test_what_cannot_be_used_is_refused_with_what_can(
     sampler: str, schedule: str | None, steps: int | None, words: list[str]
 ) -> None:
     with pytest.raises(UnknownSampler) as refusal:
-        resolve(sampler, schedule, steps)
+        resolve_sampler(sampler, schedule, steps)
     assert [word for word in words if word not in str(refusal.value)] == []

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from indexd.generate.samplers import _BUILDERS, TrainedNoise, scheduler
-from indexd_schemas.samplers import SAMPLERS, Choice, by_diffusers
+from indexd.generate.samplers import _BUILDERS, TrainedNoise, build_scheduler
+from indexd_schemas.samplers import SAMPLERS, SamplerChoice, runs_in_diffusers
 
 PAIRS = [
     (name, schedule)
     for name, one in SAMPLERS.items()
-    if one.diffusers is not None
-    for schedule in (None, *one.diffusers)
+    if one.diffusers_schedules is not None
+    for schedule in (None, *one.diffusers_schedules)
 ]
 
 
 def test_every_sampler_of_the_table_can_be_built_and_no_other() -> None:
-    assert set(_BUILDERS) == {name for name, one in SAMPLERS.items() if one.diffusers is not None}
-    assert all(by_diffusers(Choice(name, schedule)) for name, schedule in PAIRS)
+    assert set(_BUILDERS) == {name for name, one in SAMPLERS.items() if one.diffusers_schedules is not None}
+    assert all(runs_in_diffusers(SamplerChoice(name, schedule)) for name, schedule in PAIRS)
 
 
 @pytest.mark.parametrize(("name", "schedule"), PAIRS)
@@ -29,7 +29,7 @@ def test_every_sampler_of_the_table_can_be_built_and_no_other() -> None:
     "noise", [TrainedNoise(), TrainedNoise(prediction_type="v_prediction", zero_terminal_snr=True)]
 )
 def test_time_steps_fall(name: str, schedule: str | None, noise: TrainedNoise) -> None:
-    made = scheduler(Choice(name, schedule), noise)
+    made = build_scheduler(SamplerChoice(name, schedule), noise)
     made.set_timesteps(8)
     steps = [float(step) for step in made.timesteps]
     # A sampler of second order visits a step twice, once rounded.
@@ -40,9 +40,9 @@ def test_time_steps_fall(name: str, schedule: str | None, noise: TrainedNoise) -
 
 
 def test_a_flag_of_one_render_does_not_reach_the_next() -> None:
-    before = scheduler(Choice("dpmpp_2m", "normal"), TrainedNoise())
-    scheduler(Choice("dpmpp_2m", "karras"), TrainedNoise()).set_timesteps(8)
-    after = scheduler(Choice("dpmpp_2m", "normal"), TrainedNoise())
+    before = build_scheduler(SamplerChoice("dpmpp_2m", "normal"), TrainedNoise())
+    build_scheduler(SamplerChoice("dpmpp_2m", "karras"), TrainedNoise()).set_timesteps(8)
+    after = build_scheduler(SamplerChoice("dpmpp_2m", "normal"), TrainedNoise())
     for made in (before, after):
         made.set_timesteps(8)
     assert torch.equal(before.sigmas, after.sigmas)
@@ -50,7 +50,7 @@ def test_a_flag_of_one_render_does_not_reach_the_next() -> None:
 
 
 def test_karras_sigmas_are_those_of_the_paper() -> None:
-    made = scheduler(Choice("euler", "karras"), TrainedNoise())
+    made = build_scheduler(SamplerChoice("euler", "karras"), TrainedNoise())
     made.set_timesteps(5)
     low, high = 0.02917, 14.6146
     ramp = np.linspace(0, 1, 5)
@@ -60,7 +60,7 @@ def test_karras_sigmas_are_those_of_the_paper() -> None:
 
 def test_beta_is_spread_over_time_steps() -> None:
     """Time step t of 999 holds the share of the Beta(.6, .6) density that is its rank: checked by integrating it."""
-    made = scheduler(Choice("euler", "beta"), TrainedNoise())
+    made = build_scheduler(SamplerChoice("euler", "beta"), TrainedNoise())
     made.set_timesteps(4)
     middles = (np.arange(1_000_000) + 0.5) / 1_000_000
     mass = np.cumsum((middles * (1 - middles)) ** -0.4)
@@ -70,6 +70,8 @@ def test_beta_is_spread_over_time_steps() -> None:
 
 
 def test_noise_is_read_from_the_models_own_configuration() -> None:
-    noise = TrainedNoise.of({"beta_end": 0.02, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True})
+    noise = TrainedNoise.from_config(
+        {"beta_end": 0.02, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    )
     assert (noise.beta_start, noise.beta_end, noise.prediction_type) == (0.00085, 0.02, "v_prediction")
     assert noise.zero_terminal_snr

@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from indexd.generate.levels import levels_of
-from indexd.generate.samplers import TrainedNoise, scheduler
-from indexd.generate.schedules import SPREADS, sigmas
-from indexd_schemas.samplers import SCHEDULES, Choice
+from indexd.generate.levels import noise_levels_for
+from indexd.generate.samplers import TrainedNoise, build_scheduler
+from indexd.generate.schedules import SCHEDULE_FUNCTIONS, build_sigmas
+from indexd_schemas.samplers import SCHEDULES, SamplerChoice
 
-LEVELS = levels_of(TrainedNoise())
+LEVELS = noise_levels_for(TrainedNoise())
 LOW, HIGH = 0.0291675, 14.614647
 
 
@@ -21,29 +21,29 @@ def test_the_levels_are_the_trained_ones() -> None:
     """The betas of SDXL: squares of equal distances from the roots of 0.00085 to 0.012."""
     kept = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
     assert np.allclose(LEVELS.sigmas, np.sqrt((1 - kept) / kept), rtol=1e-4)
-    assert [LEVELS.lowest, LEVELS.highest] == pytest.approx([LOW, HIGH], rel=1e-4)
-    assert LEVELS.timestep(LEVELS.highest) == pytest.approx(999)
+    assert [LEVELS.sigma_min, LEVELS.sigma_max] == pytest.approx([LOW, HIGH], rel=1e-4)
+    assert LEVELS.timestep(LEVELS.sigma_max) == pytest.approx(999)
     assert LEVELS.sigma(LEVELS.timestep(1.234)) == pytest.approx(1.234)
     assert LEVELS.timestep(1e-3) == 0.0
 
 
 def test_a_model_without_signal_at_its_end_has_a_finite_highest_level() -> None:
-    levels = levels_of(TrainedNoise(zero_terminal_snr=True))
-    assert levels.highest == pytest.approx(4096, rel=1e-3)
+    levels = noise_levels_for(TrainedNoise(zero_terminal_snr=True))
+    assert levels.sigma_max == pytest.approx(4096, rel=1e-3)
     assert all(earlier < later for earlier, later in pairwise(levels.sigmas))
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 11, 30, 100])
 def test_levels_fall_to_zero(name: str, steps: int) -> None:
-    spread = sigmas(name, LEVELS, steps)
+    spread = build_sigmas(name, LEVELS, steps)
     assert len(spread) == steps + 1
     assert spread[-1] == 0
     assert all(later < earlier for earlier, later in pairwise(spread))
     assert spread[0] <= HIGH * 1.001
-    shorter = sigmas(name, LEVELS, steps, skip_last_but_one=True)
+    shorter = build_sigmas(name, LEVELS, steps, discard_penultimate=True)
     assert len(shorter) == steps + 1
-    assert shorter[:-1] == pytest.approx(SPREADS[name](LEVELS, steps + 1)[:-1])
+    assert shorter[:-1] == pytest.approx(SCHEDULE_FUNCTIONS[name](LEVELS, steps + 1)[:-1])
 
 
 def at(timestep: int) -> float:
@@ -73,23 +73,23 @@ WORKED = {
 
 @pytest.mark.parametrize(("name", "levels"), WORKED.items())
 def test_four_steps_are_the_worked_out_levels(name: str, levels: list[float]) -> None:
-    assert list(sigmas(name, LEVELS, 4)[:-1]) == pytest.approx(levels, rel=2e-3)
+    assert list(build_sigmas(name, LEVELS, 4)[:-1]) == pytest.approx(levels, rel=2e-3)
 
 
 def test_the_tables_are_met_at_their_own_number_of_steps() -> None:
-    assert sigmas("align_your_steps", LEVELS, 11)[1:3] == pytest.approx((6.315, 3.771))
-    assert sigmas("align_your_steps_11", LEVELS, 11) == sigmas("align_your_steps", LEVELS, 11)
-    assert sigmas("align_your_steps_32", LEVELS, 32)[1] == pytest.approx(11.1491618)
-    assert sigmas("align_your_steps_32", LEVELS, 32)[-2] == pytest.approx(0.015)
+    assert build_sigmas("align_your_steps", LEVELS, 11)[1:3] == pytest.approx((6.315, 3.771))
+    assert build_sigmas("align_your_steps_11", LEVELS, 11) == build_sigmas("align_your_steps", LEVELS, 11)
+    assert build_sigmas("align_your_steps_32", LEVELS, 32)[1] == pytest.approx(11.1491618)
+    assert build_sigmas("align_your_steps_32", LEVELS, 32)[-2] == pytest.approx(0.015)
 
 
 @pytest.mark.parametrize("name", ["normal", "karras", "exponential", "beta", "simple"])
 def test_they_are_those_of_the_schedulers_of_diffusers(name: str) -> None:
-    made = scheduler(Choice("euler", name), TrainedNoise())
+    made = build_scheduler(SamplerChoice("euler", name), TrainedNoise())
     made.set_timesteps(10)
-    assert sigmas(name, LEVELS, 10) == pytest.approx(made.sigmas.tolist(), rel=2e-3)
+    assert build_sigmas(name, LEVELS, 10) == pytest.approx(made.sigmas.tolist(), rel=2e-3)
 
 
 def test_every_schedule_of_the_table_has_a_formula() -> None:
-    assert set(SPREADS) == set(SCHEDULES)
-    assert math.isclose(LEVELS.at_share(0.0), LEVELS.highest)
+    assert set(SCHEDULE_FUNCTIONS) == set(SCHEDULES)
+    assert math.isclose(LEVELS.sigma_at_share(0.0), LEVELS.sigma_max)

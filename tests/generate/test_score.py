@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
 from indexd.generate.render import render
-from indexd.generate.score import apply_head, plain_prompt, sharpness
+from indexd.generate.score import apply_aesthetic_head, plain_prompt, sharpness
 from indexd.models.embed import embed_images, embed_text
 from indexd.worker.calls import EmbedImages, EmbedText, ModelSpec, Render, WorkerSettings
 from indexd_schemas.recipe import Recipe
@@ -76,7 +76,7 @@ def test_the_checkpoint_makes_room_for_what_judges(studio: Studio, monkeypatch: 
         left.append(checkpoint())
         return recipe
 
-    monkeypatch.setattr("indexd.generate.score.scored", judged)
+    monkeypatch.setattr("indexd.generate.score.score_image", judged)
     studio(score=["clip"])
     assert left == [None]
 
@@ -102,10 +102,10 @@ def test_a_head_of_several_layers(tmp_path: Path) -> None:
     save_file(tensors, head)
     vector = np.array([1.0, -2.0], np.float32)
     # (1, -2, -3) -> (1 - 4 - 9 + .5, -3) -> -11.5 - 3 - 1
-    assert apply_head(head, vector) == pytest.approx(-15.5)
+    assert apply_aesthetic_head(head, vector) == pytest.approx(-15.5)
     save_file(tensors, head, metadata={"activation": "relu"})
     # (1, 0, 0) -> (1.5, 0) -> .5
-    assert apply_head(head, vector) == pytest.approx(0.5)
+    assert apply_aesthetic_head(head, vector) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_a_head_that_does_not_fit_is_refused(tmp_path: Path, tensors: dict[str, 
     head = tmp_path / "head.safetensors"
     save_file(tensors, head)
     with pytest.raises(RenderFailed) as refused:
-        apply_head(head, np.ones(4, np.float32))
+        apply_aesthetic_head(head, np.ones(4, np.float32))
     assert sentence in str(refused.value)
 
 
 def test_a_head_that_is_no_such_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "head.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(RenderFailed, match="cannot be read"):
-        apply_head(tmp_path / "head.safetensors", np.ones(4, np.float32))
+        apply_aesthetic_head(tmp_path / "head.safetensors", np.ones(4, np.float32))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from indexd.errors import RenderFailed
-from indexd.generate.text import Encoded, Moment, TextEncoders, Told
+from indexd.generate.text import EncodedText, StepConditioning, StepPosition, TextEncoders
 
 # The tiny tokenizer makes one token of a letter, so these have more than 75.
 LONG = "the quick brown fox jumps over the lazy dog and then walks home through rain, wind, snow and fog, thinking"
@@ -31,8 +31,8 @@ def encoders(pipeline: Any) -> TextEncoders:
 class Said:
     """The one text of a moment, and what is to be avoided."""
 
-    prompt: Encoded
-    negative: Encoded | None
+    prompt: EncodedText
+    negative: EncodedText | None
 
 
 def condition(encoders: TextEncoders, prompt: str, negative: str = "", **named: Any) -> Said:
@@ -44,9 +44,9 @@ def condition(encoders: TextEncoders, prompt: str, negative: str = "", **named: 
 
 def told_at(
     encoders: TextEncoders, prompt: str, negative: str = "", step: int = 0, steps: int = 1, **named: Any
-) -> Told:
+) -> StepConditioning:
     asked = {"guided": True, "clip_skip": None, "adapters": (), **named}
-    return encoders.condition(prompt, negative, **asked).at(Moment(step, steps))
+    return encoders.build_conditioning(prompt, negative, **asked).at_step(StepPosition(step, steps))
 
 
 def test_a_short_prompt_has_the_librarys_numbers(encoders: TextEncoders, pipeline: Any) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.errors import OutOfMemory, RenderFailed
-from indexd.generate.stages.upscaler import Cut, enlarged, lent_upscaler
+from indexd.generate.stages.upscaler import TileSize, lease_upscaler, upscale_in_tiles
 from tests.generate.test_img2img import named
 
 
@@ -71,7 +71,7 @@ def test_smaller_tiles_are_taken_when_memory_is_short(studio: Any, look: Any, ph
 
     asked = []
 
-    def short(session: Any, model: Any, picture: Image.Image, cut: Cut) -> Image.Image:
+    def short(session: Any, model: Any, picture: Image.Image, cut: TileSize) -> Image.Image:
         asked.append(cut.tile)
         if cut.tile > 64:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -105,10 +105,10 @@ def test_more_megapixels_than_allowed_are_refused_before_they_are_made(studio: A
     shared_session.settings = dataclasses.replace(before, max_megapixels=0.01)
     try:
         with (
-            lent_upscaler(shared_session, studio.models.upscaler) as model,
+            lease_upscaler(shared_session, studio.models.upscaler) as model,
             pytest.raises(RenderFailed, match=r"tiny-x2 makes 100x100 2 times as large: 200x200 are 0\.0 megapixels"),
         ):
-            enlarged(shared_session, model, Image.new("RGB", (100, 100)), Cut(64, 16))
+            upscale_in_tiles(shared_session, model, Image.new("RGB", (100, 100)), TileSize(64, 16))
     finally:
         shared_session.settings = before
 
@@ -118,14 +118,14 @@ def test_files_that_are_no_upscalers_are_one_sentence(shared_session: Any, tiny_
     save_file({"a": torch.zeros(2)}, wrong)
     with (
         pytest.raises(RenderFailed, match=r"upscaler wrong\.safetensors cannot be used"),
-        lent_upscaler(shared_session, wrong),
+        lease_upscaler(shared_session, wrong),
     ):
         pass
     bad = tmp_path / "bad.pth"
     bad.write_bytes(pickle.dumps({"a": 1}))
     with (
         pytest.raises(RenderFailed, match=r"can carry code; convert it to \.safetensors"),
-        lent_upscaler(shared_session, bad),
+        lease_upscaler(shared_session, bad),
     ):
         pass
 
@@ -139,11 +139,11 @@ def test_a_pth_is_read_with_weights_only_where_the_setting_allows_it(
     session.settings = dataclasses.replace(session.settings, pickle_checkpoints=True)
     plain = tmp_path / "plain.pth"
     torch.save({"params": load_file(tiny_models.upscaler)}, plain)
-    with lent_upscaler(session, plain) as model:
+    with lease_upscaler(session, plain) as model:
         assert model.scale == 2
     evil = tmp_path / "evil.pth"
     evil.write_bytes(pickle.dumps(Evil(str(tmp_path / "ran"))))
-    with pytest.raises(RenderFailed, match="cannot be used"), lent_upscaler(session, evil):
+    with pytest.raises(RenderFailed, match="cannot be used"), lease_upscaler(session, evil):
         pass
     assert not (tmp_path / "ran").exists()
 

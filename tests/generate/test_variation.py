@@ -7,31 +7,31 @@ from typing import Any
 import pytest
 import torch
 
-from indexd.generate.latents import generator, turned
+from indexd.generate.latents import seeded_generator, slerp_noise
 
 
 def unit(seed: int) -> torch.Tensor:
-    return torch.randn((1, 4, 16, 16), generator=generator(seed))
+    return torch.randn((1, 4, 16, 16), generator=seeded_generator(seed))
 
 
 def test_the_ends_are_the_two_noises() -> None:
-    assert torch.allclose(turned(unit(1), unit(2), 0.0), unit(1), atol=1e-6)
-    assert torch.allclose(turned(unit(1), unit(2), 1.0), unit(2), atol=1e-6)
+    assert torch.allclose(slerp_noise(unit(1), unit(2), 0.0), unit(1), atol=1e-6)
+    assert torch.allclose(slerp_noise(unit(1), unit(2), 1.0), unit(2), atol=1e-6)
 
 
 def test_a_right_angle_is_halved() -> None:
     first = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1)
     second = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
-    assert torch.allclose(turned(first, second, 0.5).flatten(), torch.full((2,), 0.5**0.5))
+    assert torch.allclose(slerp_noise(first, second, 0.5).flatten(), torch.full((2,), 0.5**0.5))
 
 
 def test_the_strength_of_the_noise_stays() -> None:
     for share in (0.25, 0.5, 0.75):
-        assert float(turned(unit(1), unit(2), share).std()) == pytest.approx(1.0, abs=0.05)
+        assert float(slerp_noise(unit(1), unit(2), share).std()) == pytest.approx(1.0, abs=0.05)
 
 
 def test_equal_noises_stay() -> None:
-    assert torch.allclose(turned(unit(1), unit(1), 0.4), unit(1))
+    assert torch.allclose(slerp_noise(unit(1), unit(1), 0.4), unit(1))
 
 
 def test_pictures_vary_with_seed_and_strength(studio: Any) -> None:

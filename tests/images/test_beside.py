@@ -11,13 +11,13 @@ from urllib.parse import quote
 import pytest
 
 from indexd.images import fooocus_log, sidecar
-from indexd.images.facts import LoraUse, Metadata, ResourceUse
+from indexd.images.facts import ImageMetadata, MetadataLora, ResourceUse
 from indexd.images.metadata import fooocus_entry
-from indexd.registry import IntakeContext
+from indexd.registry import IngestContext
 from indexd.store.index import Store
 from indexd.watch import beside
 from indexd.watch.stamp import FileStamp, SettledFile
-from indexd_handlers.image import image
+from indexd_handlers.image import scan_image
 from indexd_schemas.settings import Settings
 from tests.images.writers import png, text
 
@@ -57,10 +57,10 @@ def log(*entries: str) -> str:
     return f"<html><body><p>Fooocus Log (private)</p><!--fooocus-log-split-->\n{''.join(entries)}<!--fooocus-log-split--></body></html>"
 
 
-def read(path: Path) -> Metadata:
-    stamp = FileStamp.of(os.lstat(path))
+def read(path: Path) -> ImageMetadata:
+    stamp = FileStamp.from_stat(os.lstat(path))
     settled = SettledFile(1, os.fsencode(path.parent), os.fsencode(path.name), stamp, "images")
-    sighting = image(settled, IntakeContext(Settings()))
+    sighting = scan_image(settled, IngestContext(Settings()))
     assert sighting.facts is not None
     return sighting.facts.metadata
 
@@ -77,21 +77,21 @@ def test_fooocus_log_in_all_its_forms(tmp_path: Path, form: dict[str, Any]) -> N
     assert (found.prompt, found.negative_prompt) == ("a duck\non a pond", "a <b>goose</b> & more")
     assert (found.seed, found.cfg, found.sampler) == ("127589946317439009", 4.0, "dpmpp_2m_sde_gpu")
     assert (found.model_name, found.refiner, found.schedule) == ("juggernautXL_v8", None, "karras")
-    assert (found.gen_width, found.gen_height, found.loras) == (1152, 896, (LoraUse("sd_xl_offset", 0.1),))
+    assert (found.gen_width, found.gen_height, found.loras) == (1152, 896, (MetadataLora("sd_xl_offset", 0.1),))
     assert ("Performance", "Speed") in found.extras
     assert "other-" not in found.raw[0].text
 
 
 def test_loras_of_older_logs() -> None:
     twice = entry("a.png", {"Prompt": "a"}) + "<td class='key'>LoRA</td><td class='value'>one : 0.5</td>"
-    found = fooocus_entry.settings(twice + "<td class='label'>LoRA</td><td class='value'>two : -1</td>")
+    found = fooocus_entry.parse_log_entry(twice + "<td class='label'>LoRA</td><td class='value'>two : -1</td>")
     assert (found["LoRA 1"], found["LoRA 2"]) == ("one : 0.5", "two : -1")
 
 
 def test_the_weight_of_a_lora_may_be_all_that_is_its_value(tmp_path: Path) -> None:
     (tmp_path / "log.html").write_text(log(entry("a.png", {**ROWS, "LoRA [x.safetensors] weight": "0.25"})), "utf-8")
     (tmp_path / "a.png").write_bytes(png())
-    assert LoraUse("x", 0.25) in read(tmp_path / "a.png").loras
+    assert MetadataLora("x", 0.25) in read(tmp_path / "a.png").loras
 
 
 def test_a_picture_that_is_not_in_the_log_says_nothing(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_civitais_description_of_a_picture(tmp_path: Path, name: str, whole: dic
     assert (found.generator, found.prompt, found.negative_prompt) == ("civitai", "a duck <lora:x:0.5>", "a goose")
     assert (found.seed, found.steps, found.cfg, found.sampler) == ("18446744073709551615", 20, 7.0, "Euler a")
     assert (found.model_name, found.gen_width, found.clip_skip) == ("some", 512, 2)
-    assert found.loras == (LoraUse("x", 0.5), LoraUse("y", 0.3, None, "ab"))
+    assert found.loras == (MetadataLora("x", 0.5), MetadataLora("y", 0.3, None, "ab"))
     assert found.resources == (ResourceUse("128078", "checkpoint"),)
 
 
@@ -156,7 +156,7 @@ def test_a_description_of_a_model_is_none_of_its_preview(tmp_path: Path) -> None
 
 
 def test_the_watcher_and_the_reader_know_the_same_texts() -> None:
-    assert {ending for ending, _ in sidecar._ENDINGS} == set(beside.TEXT_ENDS)
+    assert {ending for ending, _ in sidecar._SUFFIXES} == set(beside.SIDECAR_SUFFIXES)
 
 
 def test_a_text_that_came_later_is_told_of_a_silent_picture_only(tmp_path: Path) -> None:
@@ -167,14 +167,14 @@ def test_a_text_that_came_later_is_told_of_a_silent_picture_only(tmp_path: Path)
 
         def record(name: str) -> int:
             settled = SettledFile(
-                root, os.fsencode(tmp_path), name.encode(), FileStamp.of(os.lstat(tmp_path / name)), "images"
+                root, os.fsencode(tmp_path), name.encode(), FileStamp.from_stat(os.lstat(tmp_path / name)), "images"
             )
-            image_id = store.images.record([image(settled, IntakeContext(Settings()))], 1.0)[0].image_id
+            image_id = store.images.ingest([scan_image(settled, IngestContext(Settings()))], 1.0)[0].image_id
             assert image_id is not None
             return image_id
 
         silent, speaking = record("a.png"), record("b.png")
-        store.marks.rate([silent], 4)
+        store.annotations.rate([silent], 4)
         for name in ("a.txt", "b.txt"):
             (tmp_path / name).write_text(INFOTEXT.replace("duck", "swan").replace("Seed: 5", "Seed: 6"), "utf-8")
         assert (record("a.png"), record("b.png")) == (silent, speaking)
@@ -182,7 +182,12 @@ def test_a_text_that_came_later_is_told_of_a_silent_picture_only(tmp_path: Path)
         assert (rows[silent].prompt, rows[silent].seed, rows[silent].rating) == ("a swan", "6", 4)
         assert (rows[speaking].prompt, rows[speaking].seed) == ("a duck", "5")
         assert [hit for hit, _ in store.fulltext.match("swan", 5)] == [silent]
-        assert {row.stage for row in store.work.of_image(silent)} >= {"bge_prompt", "bge_negative", "clip_l", "clip_g"}
+        assert {row.stage for row in store.index_tasks.of_image(silent)} >= {
+            "bge_prompt",
+            "bge_negative",
+            "clip_l",
+            "clip_g",
+        }
         (tmp_path / "a.txt").write_text(INFOTEXT.replace("duck", "crane"), "utf-8")
         record("a.png")
         assert store.images.rows([silent])[silent].prompt == "a crane"
@@ -197,10 +202,10 @@ def test_the_index_tells_which_pictures_say_nothing_themselves(tmp_path: Path) -
         root = store.roots.ensure(os.fsencode(tmp_path), "images").id
         for name in (b"a.png", b"b.png", b"c.png"):
             settled = SettledFile(
-                root, os.fsencode(tmp_path), name, FileStamp.of(os.lstat(tmp_path / os.fsdecode(name))), "images"
+                root, os.fsencode(tmp_path), name, FileStamp.from_stat(os.lstat(tmp_path / os.fsdecode(name))), "images"
             )
-            store.images.record([image(settled, IntakeContext(Settings()))], 7.0)
+            store.images.ingest([scan_image(settled, IngestContext(Settings()))], 7.0)
         rels = [b"a.png", b"b.png", b"c.png", *(b"%d.png" % number for number in range(1200))]
-        assert store.files.silent(root, rels) == {b"a.png": 7.0, b"c.png": 7.0}
+        assert store.files.without_own_metadata(root, rels) == {b"a.png": 7.0, b"c.png": 7.0}
         store.files.mark_missing(root, [b"a.png"], 8.0)
-        assert store.files.silent(root, rels) == {b"c.png": 7.0}
+        assert store.files.without_own_metadata(root, rels) == {b"c.png": 7.0}

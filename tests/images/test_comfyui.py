@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata, RawChunk
-from indexd.images.metadata import parse
+from indexd.images.facts import ControlUse, ImageMetadata, MetadataLora, RawChunk
+from indexd.images.metadata import parse_metadata
 
 Nodes = dict[str, tuple[str, dict[str, Any]]]
 
@@ -17,8 +17,8 @@ def api(nodes: Nodes) -> dict[str, Any]:
     return {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
 
 
-def read(nodes: Nodes, key: str = "png:prompt") -> Metadata:
-    return parse([RawChunk(key, "utf-8", json.dumps(api(nodes)))])
+def read(nodes: Nodes, key: str = "png:prompt") -> ImageMetadata:
+    return parse_metadata([RawChunk(key, "utf-8", json.dumps(api(nodes)))])
 
 
 SAMPLER: dict[str, Any] = {
@@ -281,7 +281,7 @@ def test_the_model_behind_loras_and_patches() -> None:
     )
     metadata = read(nodes)
     assert metadata.model_name == "some model"
-    assert metadata.loras == (LoraUse("b", -3.0, 1.0), LoraUse("a", 0.5))
+    assert metadata.loras == (MetadataLora("b", -3.0, 1.0), MetadataLora("a", 0.5))
 
 
 def test_stacks_of_loras() -> None:
@@ -296,7 +296,7 @@ def test_stacks_of_loras() -> None:
             },
         ),
     )
-    assert read(power).loras == (LoraUse("x", 0.7),)
+    assert read(power).loras == (MetadataLora("x", 0.7),)
     stack = base(
         model=["s", 0],
         s=(
@@ -304,7 +304,7 @@ def test_stacks_of_loras() -> None:
             {"lora_01": "x.safetensors", "strength_01": 0.3, "lora_02": "None", "strength_02": 1, "model": ["ckpt", 0]},
         ),
     )
-    assert read(stack).loras == (LoraUse("x", 0.3),)
+    assert read(stack).loras == (MetadataLora("x", 0.3),)
     listed = base(
         model=["m", 0],
         m=(
@@ -312,7 +312,7 @@ def test_stacks_of_loras() -> None:
             {"loras": {"__value__": [{"name": "z", "strength": "0.4", "active": True}]}, "model": ["ckpt", 0]},
         ),
     )
-    assert read(listed).loras == (LoraUse("z", 0.4),)
+    assert read(listed).loras == (MetadataLora("z", 0.4),)
 
 
 def test_efficient_nodes_hold_their_texts_on_the_loader() -> None:
@@ -412,19 +412,19 @@ def test_where_savers_put_it() -> None:
         [RawChunk("png:prompt", "utf-8", prompt.replace('"cfg": 6.5', '"cfg": 6.5, "odd": NaN') + "\0\0")],
     ]
     for chunks in places:
-        assert (parse(chunks).prompt, parse(chunks).seed) == ("a duck", "11"), chunks[0].key
+        assert (parse_metadata(chunks).prompt, parse_metadata(chunks).seed) == ("a duck", "11"), chunks[0].key
 
 
 @pytest.mark.parametrize("text", ["Canon", "prompt: a duck", "workflow", "Prompt"])
 def test_cameras_use_make_and_model_too(text: str) -> None:
-    assert parse([RawChunk("exif:Make", "utf-8", text), RawChunk("exif:Model", "utf-8", text)]).is_ai is None
+    assert parse_metadata([RawChunk("exif:Make", "utf-8", text), RawChunk("exif:Model", "utf-8", text)]).is_ai is None
 
 
 def test_civitai_jobs_are_graphs_with_extra_keys() -> None:
     nodes = api(base(ckpt=("CheckpointLoaderSimple", {"ckpt_name": "urn:air:sdxl:checkpoint:civitai:1@2"}), steps=None))
     asked = json.dumps({"steps": 25, "workflowId": "img2img-hires"})
     whole = {**nodes, "extra": {"airs": []}, "extraMetadata": asked}
-    metadata = parse([RawChunk("exif:UserComment", "utf-16-be", json.dumps(whole))])
+    metadata = parse_metadata([RawChunk("exif:UserComment", "utf-16-be", json.dumps(whole))])
     assert (metadata.generator, metadata.model_name, metadata.steps) == (
         "civitai",
         "urn:air:sdxl:checkpoint:civitai:1@2",
@@ -434,7 +434,9 @@ def test_civitai_jobs_are_graphs_with_extra_keys() -> None:
 
 
 def test_a_graph_without_a_sampler_is_still_comfyuis() -> None:
-    metadata = parse([RawChunk("png:prompt", "utf-8", json.dumps(api({"1": ("LoadImage", {"image": "x.png"})})))])
+    metadata = parse_metadata(
+        [RawChunk("png:prompt", "utf-8", json.dumps(api({"1": ("LoadImage", {"image": "x.png"})})))]
+    )
     assert (metadata.generator, metadata.prompt) == ("comfyui", None)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from indexd.errors import NotAPicture
-from indexd.images.facts import Metadata
+from indexd.errors import NotAnImage
+from indexd.images.facts import ImageMetadata
 from indexd.images.metadata import values
-from indexd.images.read import read
+from indexd.images.read import read_image
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 PICTURES = CORPUS / "metadata"
@@ -27,9 +27,9 @@ def cases() -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def metadata_of(path: Path) -> Metadata:
+def metadata_of(path: Path) -> ImageMetadata:
     with open(path, "rb") as file:
-        return read(file, path.stat().st_size, path.name).metadata
+        return read_image(file, path.stat().st_size, path.name).metadata
 
 
 def plain(value: Any) -> Any:
@@ -41,7 +41,7 @@ def test_all_seven_fields(case: dict[str, Any]) -> None:
     if case["generator"] == "none":
         try:
             found = metadata_of(PICTURES / case["file"])
-        except NotAPicture:
+        except NotAnImage:
             return
         assert (found.is_ai, found.generator, found.prompt) == (None, None, None)
         return
@@ -60,7 +60,7 @@ def test_all_seven_fields(case: dict[str, Any]) -> None:
         wanted = case[field]
         choices = wanted["any_of"] if isinstance(wanted, dict) else [wanted]
         named = (
-            [values.model_name(choice) for choice in choices]
+            [values.parse_model_name(choice) for choice in choices]
             if field == "model"
             else [plain(choice) for choice in choices]
         )
@@ -92,8 +92,8 @@ def test_hostile_pictures_have_facts_or_a_reason() -> None:
     for path in hostile():
         try:
             with open(path, "rb") as file:
-                found = read(file, path.stat().st_size, path.name)
-        except NotAPicture as error:
+                found = read_image(file, path.stat().st_size, path.name)
+        except NotAnImage as error:
             assert str(error), path
             assert "failed" not in str(error), path
         else:

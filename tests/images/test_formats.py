@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import CharacterPrompt, ControlUse, LoraUse, Metadata, RawChunk
-from indexd.images.metadata import parse
+from indexd.images.facts import CharacterPrompt, ControlUse, ImageMetadata, MetadataLora, RawChunk
+from indexd.images.metadata import parse_metadata
 from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
 
 
-def read(**texts: Any) -> Metadata:
+def read(**texts: Any) -> ImageMetadata:
     """The metadata of texts by key; `__` stands for `:`, values that are no text become JSON."""
-    return parse(
+    return parse_metadata(
         [
             RawChunk(key.replace("__", ":"), "utf-8", value if isinstance(value, str) else json.dumps(value))
             for key, value in texts.items()
@@ -22,7 +22,7 @@ def read(**texts: Any) -> Metadata:
     )
 
 
-def seven(metadata: Metadata) -> tuple[Any, ...]:
+def seven(metadata: ImageMetadata) -> tuple[Any, ...]:
     return (
         metadata.prompt,
         metadata.negative_prompt,
@@ -57,7 +57,7 @@ def test_our_own_recipe_says_everything_exactly() -> None:
         job="7/2",
         software="indexd 0.1",
     )
-    metadata = parse(
+    metadata = parse_metadata(
         [
             RawChunk("png:parameters", "utf-8", "other\nSteps: 1, Seed: 2"),
             RawChunk("png:indexd", "utf-8", recipe.model_dump_json()),
@@ -66,8 +66,8 @@ def test_our_own_recipe_says_everything_exactly() -> None:
     assert (metadata.generator, metadata.generator_version) == ("indexd", "indexd 0.1")
     assert (metadata.prompt, metadata.seed, metadata.job, metadata.input_hash) == (" a duck ", str(SEED), "7/2", "ab")
     assert (metadata.denoise, metadata.clip_skip, metadata.schedule) == (0.4, 2, "karras")
-    assert metadata.loras == (LoraUse("l", 0.5, 1.0),)
-    damaged = parse(
+    assert metadata.loras == (MetadataLora("l", 0.5, 1.0),)
+    damaged = parse_metadata(
         [
             RawChunk("png:indexd", "utf-8", '{"kind": 1}'),
             RawChunk("png:parameters", "utf-8", "other\nSteps: 1, Seed: 2"),
@@ -108,7 +108,7 @@ def test_swarmui(key: str) -> None:
         "0xab",
         "a <random:duck,goose>",
     )
-    assert metadata.loras == (LoraUse("x", -0.5),)
+    assert metadata.loras == (MetadataLora("x", -0.5),)
     assert metadata.controls == (ControlUse("pose", weight=0.7),)
     assert ("aspectratio", "1:1") in metadata.extras
 
@@ -159,7 +159,7 @@ def test_tensor_art_takes_the_true_seed_from_the_graph() -> None:
     }
     metadata = read(png__generation_data=json.dumps(given) + "\0\0", png__prompt=GRAPH)
     assert seven(metadata) == ANSWERS
-    assert (metadata.generator, metadata.schedule, metadata.loras) == ("tensor.art", "beta", (LoraUse("x", 0.4),))
+    assert (metadata.generator, metadata.schedule, metadata.loras) == ("tensor.art", "beta", (MetadataLora("x", 0.4),))
     converted = read(exif__UserComment={"generation_data": json.dumps(given), "prompt": GRAPH})
     assert seven(converted) == ANSWERS
 
@@ -177,7 +177,7 @@ def test_invokeai_of_three_generations() -> None:
         "app_version": "6.1",
     }
     metadata = read(png__invokeai_metadata=newest)
-    assert (seven(metadata), metadata.model_hash, metadata.loras) == (ANSWERS, "blake3:a", (LoraUse("x", 0.5),))
+    assert (seven(metadata), metadata.model_hash, metadata.loras) == (ANSWERS, "blake3:a", (MetadataLora("x", 0.5),))
     third = {**newest, "model": {"model_name": "some"}, "loras": [{"lora": {"model_name": "x"}, "weight": 1}]}
     assert read(png__invokeai_metadata=third).model_name == "some"
     second = {
@@ -257,7 +257,7 @@ def test_fooocus(key: str) -> None:
     metadata = read(**{key: FOOOCUS})
     assert (seven(metadata), metadata.generator) == (ANSWERS, "fooocus")
     assert (metadata.gen_width, metadata.gen_height, metadata.schedule) == (1152, 896, "karras")
-    assert metadata.loras == (LoraUse("x", 0.1, None, "h"),)
+    assert metadata.loras == (MetadataLora("x", 0.1, None, "h"),)
 
 
 def test_forks_of_fooocus() -> None:
@@ -278,7 +278,7 @@ def test_forks_of_fooocus() -> None:
     assert (seven(metadata), metadata.generator, metadata.loras) == (
         ANSWERS,
         "ruinedfooocus",
-        (LoraUse("x", 0.4, None, "hash"),),
+        (MetadataLora("x", 0.4, None, "hash"),),
     )
     plus = {
         "Prompt": "a duck",
@@ -293,7 +293,7 @@ def test_forks_of_fooocus() -> None:
         "Version": "FooocusPlus 1",
     }
     metadata = read(png__Comment=plus)
-    assert (seven(metadata), metadata.generator, metadata.loras) == (ANSWERS, "fooocusplus", (LoraUse("x", 0.5),))
+    assert (seven(metadata), metadata.generator, metadata.loras) == (ANSWERS, "fooocusplus", (MetadataLora("x", 0.5),))
     mre = {
         "real_prompt": ["a duck"],
         "prompt": "a duck",

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from indexd.registry import IntakeContext, file_kinds
-from indexd.store.records import Sighting
+from indexd.registry import IngestContext, file_kinds
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp, SettledFile
-from indexd_handlers.image import image
+from indexd_handlers.image import scan_image
 from indexd_schemas.settings import Settings
 from tests.images.writers import png, text
 
 INFOTEXT = "a duck\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"
 
 
-def sight(root: Path, name: str | bytes) -> Sighting:
+def sight(root: Path, name: str | bytes) -> ScannedFile:
     rel = os.fsencode(name)
-    stamp = FileStamp.of(os.lstat(os.path.join(os.fsencode(root), rel)))
-    return image(SettledFile(3, os.fsencode(root), rel, stamp, "images"), IntakeContext(Settings()))
+    stamp = FileStamp.from_stat(os.lstat(os.path.join(os.fsencode(root), rel)))
+    return scan_image(SettledFile(3, os.fsencode(root), rel, stamp, "images"), IngestContext(Settings()))
 
 
 def test_it_is_the_handler_of_images() -> None:
-    assert file_kinds.get("image") is image
+    assert file_kinds.get("image") is scan_image
 
 
 def test_a_picture_has_facts_and_the_stages_it_needs(tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_again_is_not_recorded(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
-    stamp = FileStamp.of(os.stat(tmp_path / "a.png"))
+    stamp = FileStamp.from_stat(os.stat(tmp_path / "a.png"))
     (tmp_path / "a.png").unlink()
     with pytest.raises(FileNotFoundError):
-        image(SettledFile(1, os.fsencode(tmp_path), b"a.png", stamp, "images"), IntakeContext(Settings()))
+        scan_image(SettledFile(1, os.fsencode(tmp_path), b"a.png", stamp, "images"), IngestContext(Settings()))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

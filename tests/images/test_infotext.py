@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata, RawChunk
-from indexd.images.metadata import infotext, parse
+from indexd.images.facts import ControlUse, ImageMetadata, MetadataLora, RawChunk
+from indexd.images.metadata import infotext, parse_metadata
 
 LINE = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768, Model: some"
 
 
-def read(text: str, key: str = "png:parameters") -> Metadata:
-    return parse([RawChunk(key, "utf-8", text)])
+def read(text: str, key: str = "png:parameters") -> ImageMetadata:
+    return parse_metadata([RawChunk(key, "utf-8", text)])
 
 
 def test_the_three_parts() -> None:
@@ -57,12 +57,12 @@ def test_the_settings_line_may_begin_with_another_key() -> None:
 
 @pytest.mark.parametrize("text", ["a duck", "just words: with, colons: inside", "Sampler: only", "GIMP", "{}", ""])
 def test_other_texts_are_no_infotext(text: str) -> None:
-    assert infotext.split(text) is None
+    assert infotext.split_infotext(text) is None
     assert read(text, "exif:UserComment").is_ai is None
 
 
 def test_quoted_and_json_values() -> None:
-    found = infotext.settings_of(
+    found = infotext.parse_settings(
         'Steps: 20, ControlNet 0: "Module: openpose, Model: control [cab], Weight: 0.5, Guidance Start: 0.1, Guidance End: 0.9", '
         'Hires prompt: "a cat, 4k, Steps: x", Lora hashes: "foo: a, bar: b", Hashes: {"model": "c, d", "lora:x": "e"}, '
         'Civitai resources: [{"a": 1}, {"b": [2]}], Eta: inf, Model: , Unet: dir/file name.gguf, ADM Guidance: "(1.5, 0.8, 0.3)"'
@@ -78,7 +78,7 @@ def test_quoted_and_json_values() -> None:
 
 
 def test_values_may_hold_commas_and_broken_quotes() -> None:
-    found = infotext.settings_of('Steps: 1, Odd: a, b and c, Open: "never closed, Seed: 7, Token: x:y')
+    found = infotext.parse_settings('Steps: 1, Odd: a, b and c, Open: "never closed, Seed: 7, Token: x:y')
     assert found == {"Steps": "1", "Odd": "a, b and c", "Open": '"never closed', "Seed": "7", "Token": "x:y"}
 
 
@@ -108,10 +108,10 @@ def test_loras_with_one_weight_or_two() -> None:
         f'a <lora:first:0.8> <lora:second:1:0.5> <lyco:third:te=0.2:unet=0.4>\n{LINE}, Lora hashes: "first: aa, other: bb"'
     )
     assert metadata.loras == (
-        LoraUse("first", 0.8, None, "aa"),
-        LoraUse("second", 0.5, 1.0),
-        LoraUse("third", 0.4, 0.2),
-        LoraUse("other", None, None, "bb"),
+        MetadataLora("first", 0.8, None, "aa"),
+        MetadataLora("second", 0.5, 1.0),
+        MetadataLora("third", 0.4, 0.2),
+        MetadataLora("other", None, None, "bb"),
     )
 
 
@@ -148,7 +148,7 @@ def test_models_that_stand_elsewhere() -> None:
     civitai = read(
         'a\nSteps: 5, Seed: 1, Civitai resources: [{"type":"lora","weight":0.5,"modelName":"L"},{"type":"checkpoint","modelName":"C"}]'
     )
-    assert (civitai.model_name, civitai.loras) == ("C", (LoraUse("L", 0.5),))
+    assert (civitai.model_name, civitai.loras) == ("C", (MetadataLora("L", 0.5),))
 
 
 def test_fooocus_infotext_gives_the_prompt_that_was_typed() -> None:
@@ -159,7 +159,7 @@ def test_fooocus_infotext_gives_the_prompt_that_was_typed() -> None:
     )
     assert (metadata.prompt, metadata.negative_prompt, metadata.generator) == ("a duck", "goose, swan", "fooocus")
     assert (metadata.seed, metadata.schedule) == ("9007199254740993", "karras")
-    assert metadata.loras == (LoraUse("one", 0.1, None, "ab"),)
+    assert metadata.loras == (MetadataLora("one", 0.1, None, "ab"),)
     assert ("full prompt", "a duck, cinematic, sharp") in metadata.extras
 
 
@@ -184,6 +184,6 @@ def test_placeholders_of_a_saver_give_way_to_the_graph() -> None:
         RawChunk("png:parameters", "utf-8", f"unknown\nNegative prompt: unknown\n{LINE}"),
         RawChunk("png:prompt", "utf-8", json.dumps(graph)),
     ]
-    metadata = parse(chunks)
+    metadata = parse_metadata(chunks)
     assert (metadata.prompt, metadata.seed, metadata.model_name) == ("the truth", "7", "true")
-    assert parse(chunks[:1]).prompt == "unknown"
+    assert parse_metadata(chunks[:1]).prompt == "unknown"

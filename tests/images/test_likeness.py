@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from indexd.images.likeness import compare_pictures, is_same_picture
+from indexd.images.likeness import compare_images, is_same_image
 from indexd.images.thumbnail import thumbnail_path
-from indexd.worker.calls import ComparePictures, Look
+from indexd.worker.calls import ComparedImage, CompareImages
 
 
 def scene(seed: int, size: tuple[int, int] = (384, 256)) -> Image.Image:
@@ -40,20 +40,20 @@ def encoded(picture: Image.Image, kind: str, quality: int) -> Image.Image:
 
 @pytest.mark.parametrize(("kind", "quality"), [("JPEG", 90), ("JPEG", 50), ("WEBP", 60)])
 def test_encoded_again_it_is_the_same(kind: str, quality: int) -> None:
-    assert is_same_picture(scene(1), encoded(scene(1), kind, quality))
+    assert is_same_image(scene(1), encoded(scene(1), kind, quality))
 
 
 def test_scaled_or_touched_up_it_is_the_same() -> None:
     picture = scene(2)
-    assert is_same_picture(picture, picture.resize((192, 128), Image.Resampling.LANCZOS))
+    assert is_same_image(picture, picture.resize((192, 128), Image.Resampling.LANCZOS))
     touched = picture.copy()
     ImageDraw.Draw(touched).rectangle((100, 100, 160, 140), fill="red")
-    assert is_same_picture(picture, touched)
+    assert is_same_image(picture, touched)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_another_seed_is_another_picture(seed: int) -> None:
-    assert not is_same_picture(scene(seed), scene(seed + 100))
+    assert not is_same_image(scene(seed), scene(seed + 100))
 
 
 def test_what_looks_much_alike_is_still_another_picture() -> None:
@@ -70,35 +70,35 @@ def test_what_looks_much_alike_is_still_another_picture() -> None:
         picture.crop((0, 0, 256, 256)),
         picture.transpose(Image.Transpose.ROTATE_90),
     ):
-        assert not is_same_picture(picture, other)
+        assert not is_same_image(picture, other)
 
 
 def test_an_empty_background_is_no_likeness() -> None:
-    assert is_same_picture(figure("disc"), encoded(figure("disc"), "JPEG", 80))
-    assert not is_same_picture(figure("disc"), figure("box"))
-    assert not is_same_picture(figure("disc"), Image.new("RGB", (256, 256), "white"))
-    assert is_same_picture(Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "red"))
-    assert not is_same_picture(Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "orange"))
+    assert is_same_image(figure("disc"), encoded(figure("disc"), "JPEG", 80))
+    assert not is_same_image(figure("disc"), figure("box"))
+    assert not is_same_image(figure("disc"), Image.new("RGB", (256, 256), "white"))
+    assert is_same_image(Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "red"))
+    assert not is_same_image(Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "orange"))
 
 
 def test_pairs_are_compared_by_thumbnails_that_are_made_where_they_lack(tmp_path: Path) -> None:
-    def look(number: int, picture: Image.Image | None) -> Look:
+    def look(number: int, picture: Image.Image | None) -> ComparedImage:
         path = tmp_path / f"{number}.png"
         if picture is not None:
             picture.save(path)
-        return Look(number, bytes([number]) * 32, os.fsencode(path) if picture is not None else None)
+        return ComparedImage(number, bytes([number]) * 32, os.fsencode(path) if picture is not None else None)
 
     old, new, other = look(1, scene(5)), look(2, scene(5)), look(3, scene(6))
     gone = look(4, None)
     broken = look(5, scene(7))
     (tmp_path / "5.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
     pairs = ((old, new), (old, other), (gone, new), (old, gone), (old, broken), (broken, old))
-    made = compare_pictures(ComparePictures(pairs, str(tmp_path / "thumbnails"), 384))
+    made = compare_images(CompareImages(pairs, str(tmp_path / "thumbnails"), 384))
     assert made.verdicts == (True, False, "unseen old", "unseen new", False, "unseen old")
     # Later the old file is gone, and its thumbnail is enough.
     (tmp_path / "1.png").unlink()
-    again = compare_pictures(
-        ComparePictures(((Look(1, old.content_hash, None), new),), str(tmp_path / "thumbnails"), 384)
+    again = compare_images(
+        CompareImages(((ComparedImage(1, old.content_hash, None), new),), str(tmp_path / "thumbnails"), 384)
     )
     assert again.verdicts == (True,)
     assert thumbnail_path(tmp_path / "thumbnails", new.content_hash).exists()

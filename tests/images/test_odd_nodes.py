@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import DetailerUse, EmbeddingUse, LoraUse, Metadata, ResourceUse
+from indexd.images.facts import DetailerUse, EmbeddingUse, ImageMetadata, MetadataLora, ResourceUse
 from tests.images.test_comfyui import SAMPLER, Nodes, base, read
 
 Node = tuple[str, dict[str, Any]]
@@ -151,7 +151,7 @@ def test_a_video_models_wrapper() -> None:
     assert (found.seed, found.steps, found.gen_width, found.schedule) == ("11", 20, 832, "unipc")
 
 
-def refined() -> Metadata:
+def refined() -> ImageMetadata:
     shared = {**{key: value for key, value in SAMPLER.items() if key not in ("seed", "denoise")}, "noise_seed": 11}
     nodes = base(
         k=("KSamplerAdvanced", {**shared, "start_at_step": 0, "end_at_step": 16}),
@@ -234,7 +234,7 @@ def test_detailers_embeddings_and_addresses() -> None:
 )  # fmt: skip
 def test_stacks_of_loras(nodes: Nodes) -> None:
     found = read(nodes)
-    assert (found.loras, found.model_name) == ((LoraUse("a", -0.5),), "some model")
+    assert (found.loras, found.model_name) == ((MetadataLora("a", -0.5),), "some model")
 
 
 def test_the_picture_that_it_began_with_is_named() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from indexd.images import metadata as package
-from indexd.images.facts import Metadata, RawChunk
-from indexd.images.metadata import parse, readers, registry, values
-from indexd.images.metadata.redact import redacted
+from indexd.images.facts import ImageMetadata, RawChunk
+from indexd.images.metadata import parse_metadata, registered_readers, registry, values
+from indexd.images.metadata.redact import redact_secrets
 from indexd.registry import AlreadyRegistered
 
 FORMATS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
@@ -25,22 +25,24 @@ def test_folder_registry_and_imports_agree() -> None:
     with_reader = {
         file.stem for file in folder.glob("*.py") if re.search(r"^@reads\(", file.read_text("utf-8"), re.MULTILINE)
     }
-    registered = {reader.read.__module__.rsplit(".", 1)[1] for reader in readers()}
+    registered = {reader.read.__module__.rsplit(".", 1)[1] for reader in registered_readers()}
     assert registered == with_reader
     assert registered <= set(package.__all__)
-    assert len({reader.rank for reader in readers()}) == len(readers())
+    assert len({reader.rank for reader in registered_readers()}) == len(registered_readers())
 
 
 @pytest.mark.skipif(not FORMATS.exists(), reason="docs/formats.md is not there")
 def test_the_docs_name_every_format() -> None:
     text = FORMATS.read_text("utf-8")
-    assert [reader.name for reader in readers() if f"`{reader.name}`" not in text] == []
+    assert [reader.name for reader in registered_readers() if f"`{reader.name}`" not in text] == []
 
 
 def test_signatures_of_addresses_are_not_shown() -> None:
-    shown = redacted('{"image": "https://x.org/a.jpeg?sig=CfDJ8N_q&exp=2027-01-04T01:27:22Z"}')
+    shown = redact_secrets('{"image": "https://x.org/a.jpeg?sig=CfDJ8N_q&exp=2027-01-04T01:27:22Z"}')
     assert shown == '{"image": "https://x.org/a.jpeg?sig=…&exp=2027-01-04T01:27:22Z"}'
-    answer = parse([RawChunk("png:parameters", "utf-8", 'a\nSteps: 1, Seed: 1, Init: "https://x.org/a?b=1&token=abc"')])
+    answer = parse_metadata(
+        [RawChunk("png:parameters", "utf-8", 'a\nSteps: 1, Seed: 1, Init: "https://x.org/a?b=1&token=abc"')]
+    )
     assert ("Init", "https://x.org/a?b=1&token=…") in answer.extras
 
 
@@ -61,7 +63,7 @@ def test_signatures_of_addresses_are_not_shown() -> None:
     ],
 )
 def test_whatever_writes_an_address_its_signature_is_found(text: str, shown: str) -> None:
-    assert redacted(text) == shown
+    assert redact_secrets(text) == shown
 
 
 @pytest.fixture
@@ -72,51 +74,51 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_registry")
 def test_two_readers_of_a_format_are_both_named() -> None:
-    def other(_texts: Any) -> Metadata | None:
+    def other(_texts: Any) -> ImageMetadata | None:
         return None
 
     other.__module__ = "somewhere.else"
-    registry.reads("x", rank=1)(other)
+    registry.register_reader("x", rank=1)(other)
     with pytest.raises(AlreadyRegistered, match=r"somewhere\.else and by .*test_registry"):
 
-        @registry.reads("x", rank=2)
-        def again(_texts: Any) -> Metadata | None:
+        @registry.register_reader("x", rank=2)
+        def again(_texts: Any) -> ImageMetadata | None:
             return None
 
 
 @pytest.mark.usefixtures("own_registry")
 def test_a_reader_that_fails_is_named_and_the_next_one_asked(caplog: pytest.LogCaptureFixture) -> None:
-    @registry.reads("first", rank=1)
-    def first(_texts: Any) -> Metadata | None:
+    @registry.register_reader("first", rank=1)
+    def first(_texts: Any) -> ImageMetadata | None:
         raise KeyError("oops")
 
-    @registry.reads("second", rank=2)
-    def second(_texts: Any) -> Metadata | None:
-        return Metadata(prompt="found")
+    @registry.register_reader("second", rank=2)
+    def second(_texts: Any) -> ImageMetadata | None:
+        return ImageMetadata(prompt="found")
 
     with caplog.at_level(logging.ERROR):
-        answer = parse([RawChunk("a", "utf-8", "b")])
+        answer = parse_metadata([RawChunk("a", "utf-8", "b")])
     assert (answer.prompt, answer.problem) == ("found", "the reader of first failed: KeyError")
     assert "Traceback" in caplog.text
 
 
 @pytest.mark.usefixtures("own_registry")
 def test_only_a_filling_reader_completes_an_answer() -> None:
-    registry.reads("first", rank=1)(lambda _texts: Metadata(generator="first", prompt="a", seed=None))
+    registry.register_reader("first", rank=1)(lambda _texts: ImageMetadata(generator="first", prompt="a", seed=None))
 
-    def second(_texts: Any) -> Metadata | None:
-        return Metadata(generator="second", prompt="b", seed="1", steps=0)
+    def second(_texts: Any) -> ImageMetadata | None:
+        return ImageMetadata(generator="second", prompt="b", seed="1", steps=0)
 
-    registry.reads("second", rank=2)(second)
-    assert parse([RawChunk("a", "utf-8", "b")]).seed is None
-    registry.reads("second", rank=2, fills=True)(second)
-    answer = parse([RawChunk("a", "utf-8", "b")])
+    registry.register_reader("second", rank=2)(second)
+    assert parse_metadata([RawChunk("a", "utf-8", "b")]).seed is None
+    registry.register_reader("second", rank=2, fills_gaps=True)(second)
+    answer = parse_metadata([RawChunk("a", "utf-8", "b")])
     assert (answer.generator, answer.prompt, answer.seed, answer.steps) == ("first", "a", "1", 0)
 
 
 def test_what_comes_out_can_be_stored() -> None:
     text = json.dumps({"prompt": "half \ud83d a pair\0", "num_inference_steps": 10**400, "seed": 3})
-    answer = parse([RawChunk("png:parameters", "utf-8", text)])
+    answer = parse_metadata([RawChunk("png:parameters", "utf-8", text)])
     assert answer.prompt == "half ? a pair"
     assert (answer.steps, answer.seed) == (None, "3")
     assert answer.parser_version == registry.PARSER_VERSION
@@ -125,7 +127,7 @@ def test_what_comes_out_can_be_stored() -> None:
 
 def test_extras_are_bounded() -> None:
     line = "a\nSteps: 1, Seed: 1, " + ", ".join(f"Key{number}: {'v' * 9000}" for number in range(400))
-    answer = parse([RawChunk("png:parameters", "utf-8", line)])
+    answer = parse_metadata([RawChunk("png:parameters", "utf-8", line)])
     assert len(answer.extras) <= registry.EXTRAS_MAX
     assert all(len(value) <= 4000 for _, value in answer.extras)
 
@@ -152,7 +154,7 @@ def test_extras_are_bounded() -> None:
     ],
 )
 def test_seeds(value: Any, expected: str | None) -> None:
-    assert values.seed(value) == expected
+    assert values.parse_seed(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_seeds(value: Any, expected: str | None) -> None:
     ],
 )
 def test_whole_numbers(value: Any, expected: int | None) -> None:
-    assert values.whole(value) == expected
+    assert values.parse_int(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -186,9 +188,9 @@ def test_whole_numbers(value: Any, expected: int | None) -> None:
     ],
 )
 def test_model_names(value: Any, expected: str | None) -> None:
-    assert values.model_name(value) == expected
+    assert values.parse_model_name(value) == expected
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 10_000 + "}", '"', "{", ""])
 def test_json_that_hurts_is_no_json(text: str) -> None:
-    assert values.json_of(text) is None
+    assert values.parse_json(text) is None

@@ -16,14 +16,14 @@ from PIL import Image
 
 from indexd.images.containers import png_stealth, stealth
 from indexd.images.decode import make_thumbnails
-from indexd.images.webp_stealth import hidden_in
-from indexd.layers.batch import Thumbnails, prepare, settle
+from indexd.images.webp_stealth import read_stealth_webp
+from indexd.layers.batch import ThumbnailTarget, build_batch, store_result
 from indexd.layers.description import THUMBNAIL
-from indexd.registry import IntakeContext
+from indexd.registry import IngestContext
 from indexd.store.index import Store
 from indexd.watch.stamp import FileStamp, SettledFile
 from indexd.worker.calls import MakeThumbnails
-from indexd_handlers.image import image
+from indexd_handlers.image import scan_image
 from indexd_schemas.settings import Settings
 from tests.images.writers import SIGNATURE, chunk, facts, text
 
@@ -135,9 +135,9 @@ def test_a_lossless_webp_hides_texts_too(tmp_path: Path, kind: str) -> None:
     pixels = hidden(kind, gzip.compress(payload) if kind.endswith("comp") else payload, (120, 90))
     path = tmp_path / "a.webp"
     path.write_bytes(lossless_webp(pixels))
-    assert hidden_in(os.fsencode(path)) == WORDS
+    assert read_stealth_webp(os.fsencode(path)) == WORDS
     path.write_bytes(lossless_webp(pixels, xmp=b"<x:xmpmeta/>", icc_profile=b"x" * 200))
-    assert hidden_in(os.fsencode(path)) == WORDS
+    assert read_stealth_webp(os.fsencode(path)) == WORDS
 
 
 def test_no_other_webp_is_decoded_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,8 +156,8 @@ def test_no_other_webp_is_decoded_for_it(tmp_path: Path, monkeypatch: pytest.Mon
     for number, data in enumerate((opaque, lossy, animated, as_png)):
         path = tmp_path / f"{number}.webp"
         path.write_bytes(data.getvalue())
-        assert hidden_in(os.fsencode(path)) is None
-    assert hidden_in(os.fsencode(tmp_path / "nothing.webp")) is None
+        assert read_stealth_webp(os.fsencode(path)) is None
+    assert read_stealth_webp(os.fsencode(tmp_path / "nothing.webp")) is None
 
 
 def test_a_damaged_lossless_webp_hides_nothing(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_damaged_lossless_webp_hides_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
     for cut in range(10, len(data), 997):
         path.write_bytes(data[:cut])
-        assert hidden_in(os.fsencode(path)) is None
+        assert read_stealth_webp(os.fsencode(path)) is None
 
 
 def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> None:
@@ -173,19 +173,21 @@ def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> N
     (tmp_path / "a.webp").write_bytes(lossless_webp(pixels))
     with Store.open(tmp_path / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path), "images").id
-        stamp = FileStamp.of(os.lstat(tmp_path / "a.webp"))
+        stamp = FileStamp.from_stat(os.lstat(tmp_path / "a.webp"))
         settled = SettledFile(root, os.fsencode(tmp_path), b"a.webp", stamp, "images")
-        image_id = store.images.record([image(settled, IntakeContext(Settings()))], 1.0)[0].image_id
+        image_id = store.images.ingest([scan_image(settled, IngestContext(Settings()))], 1.0)[0].image_id
         assert image_id is not None
         assert store.images.rows([image_id])[image_id].seed is None
-        batch = prepare(store, THUMBNAIL, store.work.take(THUMBNAIL, 5, 2.0), Thumbnails(str(tmp_path / "t"), 64), 2.0)
+        batch = build_batch(
+            store, THUMBNAIL, store.index_tasks.claim(THUMBNAIL, 5, 2.0), ThumbnailTarget(str(tmp_path / "t"), 64), 2.0
+        )
         assert batch is not None
         assert isinstance(batch.call, MakeThumbnails)
-        settle(store, batch, make_thumbnails(batch.call), 3.0)
+        store_result(store, batch, make_thumbnails(batch.call), 3.0)
         row = store.images.rows([image_id])[image_id]
         assert (row.prompt, row.seed, row.generator) == ("a duck, テスト", "5", "a1111")
-        assert [chunk.key for chunk in store.images.raw(image_id)] == ["stealth:parameters"]
-        assert {one.stage for one in store.work.of_image(image_id)} >= {
+        assert [chunk.key for chunk in store.images.raw_chunks(image_id)] == ["stealth:parameters"]
+        assert {one.stage for one in store.index_tasks.of_image(image_id)} >= {
             "bge_prompt",
             "clip_l",
             "clip_g",

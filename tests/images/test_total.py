@@ -11,10 +11,10 @@ import zlib
 import pytest
 from PIL import Image
 
-from indexd.errors import NotAPicture
+from indexd.errors import NotAnImage
 from indexd.images import read as reading
 from indexd.images.facts import RawChunk
-from indexd.images.metadata import infotext, parse, values
+from indexd.images.metadata import infotext, parse_metadata, values
 from tests.images.writers import SIGNATURE, chunk, facts, itxt, jpeg, png, text, tiff, user_comment, webp, ztxt
 
 GRAPH = json.dumps(
@@ -52,7 +52,7 @@ SAMPLES = {
 def survives(data: bytes) -> None:
     try:
         found = facts(data)
-    except NotAPicture as error:
+    except NotAnImage as error:
         assert str(error)
         assert "failed" not in str(error), "an exception that the container reader did not foresee"
     else:
@@ -152,7 +152,7 @@ SHAPES = {
 def test_json_of_the_wrong_shape(key: str) -> None:
     dice = random.Random(key)
     for _ in range(250):
-        found = parse([RawChunk(key, "utf-8", json.dumps(mutated(SHAPES[key], dice)))])
+        found = parse_metadata([RawChunk(key, "utf-8", json.dumps(mutated(SHAPES[key], dice)))])
         assert found.problem is None, found.problem
 
 
@@ -181,7 +181,9 @@ def test_infotexts_of_random_pieces() -> None:
         "é",
     ]
     for _ in range(2000):
-        found = parse([RawChunk("png:parameters", "utf-8", "".join(dice.choices(pieces, k=dice.randint(1, 40))))])
+        found = parse_metadata(
+            [RawChunk("png:parameters", "utf-8", "".join(dice.choices(pieces, k=dice.randint(1, 40))))]
+        )
         assert found.problem is None
 
 
@@ -206,13 +208,15 @@ def test_infotexts_of_random_pieces() -> None:
 def test_texts_that_backtracking_would_choke_on(body: str) -> None:
     for whole in (body, f"a\nSteps: 1, Seed: 2, {body}", f"{body}\nSteps: 1, Seed: 2"):
         assert (
-            parse([RawChunk("png:parameters", "utf-8", whole), RawChunk("png:Description", "utf-8", whole)]).problem
+            parse_metadata(
+                [RawChunk("png:parameters", "utf-8", whole), RawChunk("png:Description", "utf-8", whole)]
+            ).problem
             is None
         )
-    assert len(infotext.settings_of(body)) <= infotext.SETTINGS_MAX
-    assert parse([RawChunk("xmp", "utf-8", "<a:DigitalSourceType " * 50_000 + body)]).problem is None
-    assert parse([RawChunk("png:Dream", "utf-8", f'"{body}" -s 1')]).problem is None
-    prompt = parse([RawChunk("png:Dream", "utf-8", f'"{body}" -s 1')]).prompt
+    assert len(infotext.parse_settings(body)) <= infotext.SETTINGS_MAX
+    assert parse_metadata([RawChunk("xmp", "utf-8", "<a:DigitalSourceType " * 50_000 + body)]).problem is None
+    assert parse_metadata([RawChunk("png:Dream", "utf-8", f'"{body}" -s 1')]).problem is None
+    prompt = parse_metadata([RawChunk("png:Dream", "utf-8", f'"{body}" -s 1')]).prompt
     assert len(prompt or "") <= values.TEXT_MAX
 
 
@@ -236,5 +240,5 @@ def test_a_bug_in_a_container_reader_costs_one_file(monkeypatch: pytest.MonkeyPa
         raise ZeroDivisionError
 
     monkeypatch.setattr(reading, "read_container", broken)
-    with pytest.raises(NotAPicture, match="ZeroDivisionError"):
+    with pytest.raises(NotAnImage, match="ZeroDivisionError"):
         facts(png())

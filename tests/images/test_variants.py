@@ -14,21 +14,21 @@ from indexd.images.facts import (
     ControlUse,
     DetailerUse,
     EmbeddingUse,
-    LoraUse,
-    Metadata,
+    ImageMetadata,
+    MetadataLora,
     RawChunk,
     ResourceUse,
 )
-from indexd.images.metadata import parse
-from indexd_schemas.recipe import EmbeddingRef, ModelRef, Recipe, Variation
+from indexd.images.metadata import parse_metadata
+from indexd_schemas.recipe import EmbeddingRef, ModelRef, Recipe, RecipeVariation
 from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, UpscaleRecipe
 from tests.images.writers import chunk, facts, itxt, jpeg, png, text, user_comment, webp, ztxt
 
 LINE = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768, Model: some"
 
 
-def read(given: str | dict[str, Any], key: str = "png:parameters") -> Metadata:
-    return parse([RawChunk(key, "utf-8", given if isinstance(given, str) else json.dumps(given))])
+def read(given: str | dict[str, Any], key: str = "png:parameters") -> ImageMetadata:
+    return parse_metadata([RawChunk(key, "utf-8", given if isinstance(given, str) else json.dumps(given))])
 
 
 def test_what_looks_like_settings_around_the_settings() -> None:
@@ -133,7 +133,7 @@ def test_civitais_resources_are_kept_with_their_addresses() -> None:
         ResourceUse("urn:air:sdxl:lora:civitai:1@2", "lora", "L", None, 0.6),
         ResourceUse("5", "embed", "E"),
     )
-    assert (found.embeddings, found.loras, found.model_name) == ((EmbeddingUse("E"),), (LoraUse("L", 0.6),), "XL")
+    assert (found.embeddings, found.loras, found.model_name) == ((EmbeddingUse("E"),), (MetadataLora("L", 0.6),), "XL")
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "WEBP", "JPEG", "PNG"])
@@ -213,7 +213,7 @@ def test_novelai_gives_each_character_its_two_prompts_and_its_place() -> None:
         captions = [{"char_caption": one, "centers": [{"x": 0.25, "y": 0.5}]} for one in texts]
         return {"caption": {"base_caption": "two people", "char_captions": captions}}
 
-    found = parse(
+    found = parse_metadata(
         [
             RawChunk("png:Software", "utf-8", "NovelAI"),
             RawChunk(
@@ -302,7 +302,7 @@ def test_invokeais_graph_is_read_where_nothing_else_is_stated() -> None:
         assert (found.generator, found.source) == ("invokeai", key)
         assert (found.prompt, found.negative_prompt, found.seed) == ("a duck", "a goose", "5")
         assert (found.steps, found.cfg, found.sampler, found.model_name) == (30, 7.5, "euler", "some")
-        assert (found.gen_width, found.gen_height, found.loras) == (832, 1216, (LoraUse("x", -0.5),))
+        assert (found.gen_width, found.gen_height, found.loras) == (832, 1216, (MetadataLora("x", -0.5),))
     assert read({"nodes": {"a": {"type": "resize"}}}, "png:invokeai_graph").generator == "invokeai"
     shapes: list[dict[str, Any]] = [
         {"nodes": 3},
@@ -330,7 +330,7 @@ def test_easy_diffusion_lists_loras_embeddings_and_more(listed: Any) -> None:
         },
         "exif:UserComment",
     )
-    assert found.loras == (LoraUse("x", 0.5), LoraUse("y", 1.0))
+    assert found.loras == (MetadataLora("x", 0.5), MetadataLora("y", 1.0))
     assert (found.embeddings, found.controls) == ((EmbeddingUse("neg"),), (ControlUse("canny", "canny"),))
     assert (found.upscaler, found.extras) == ("RealESRGAN_x4plus", (("tiling", "xy"),))
 
@@ -338,7 +338,7 @@ def test_easy_diffusion_lists_loras_embeddings_and_more(listed: Any) -> None:
 def test_draw_things_names_its_loras() -> None:
     given = {"c": "a", "sampler": "x", "seed": 5, "loras": [{"file": "l.ckpt", "weight": 0.5}], "shift": 3}
     found = read(given, "exif:UserComment")
-    assert (found.loras, found.extras) == ((LoraUse("l", 0.5),), (("shift", "3"),))
+    assert (found.loras, found.extras) == ((MetadataLora("l", 0.5),), (("shift", "3"),))
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_our_own_recipe_fills_the_same_places() -> None:
         kind="txt2img",
         prompt="a",
         seed=1,
-        variation=Variation(seed=9, strength=0.25),
+        variation=RecipeVariation(seed=9, strength=0.25),
         width=64,
         height=64,
         steps=4,

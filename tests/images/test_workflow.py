@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import Metadata, RawChunk
-from indexd.images.metadata import parse
+from indexd.images.facts import ImageMetadata, RawChunk
+from indexd.images.metadata import parse_metadata
 
 
 class Flow:
@@ -54,9 +54,9 @@ class Flow:
         place = next(index for index, entry in enumerate(wanted["inputs"]) if entry["name"] == name)
         self.links.append([len(self.links) + 1, source, slot, target, place, "*"])
 
-    def read(self, **more: Any) -> Metadata:
+    def read(self, **more: Any) -> ImageMetadata:
         text = json.dumps({"nodes": self.nodes, "links": self.links, **more})
-        return parse([RawChunk("png:workflow", "utf-8", text)])
+        return parse_metadata([RawChunk("png:workflow", "utf-8", text)])
 
 
 SAMPLER_INPUTS = ("model:MODEL", "positive:CONDITIONING", "negative:CONDITIONING", "latent_image:LATENT")
@@ -168,7 +168,7 @@ def test_subgraphs_are_unfolded() -> None:
 def test_a_subgraph_that_holds_itself_ends() -> None:
     inner = {"id": "loop", "nodes": [{"id": 1, "type": "loop"}, {"id": 2, "type": "loop"}], "links": []}
     text = json.dumps({"nodes": [{"id": 1, "type": "loop"}], "links": [], "definitions": {"subgraphs": [inner]}})
-    assert parse([RawChunk("png:workflow", "utf-8", text)]).is_ai is None
+    assert parse_metadata([RawChunk("png:workflow", "utf-8", text)]).is_ai is None
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,5 @@ def test_a_subgraph_that_holds_itself_ends() -> None:
     ["{}", '{"nodes": 3}', '{"nodes": [{"id": 1}], "links": [[1, 2], null, 7, {"origin_id": 1}]}', '{"nodes": [null]}'],
 )
 def test_shapes_that_are_no_workflow(text: str) -> None:
-    metadata = parse([RawChunk("png:workflow", "utf-8", text)])
+    metadata = parse_metadata([RawChunk("png:workflow", "utf-8", text)])
     assert (metadata.is_ai, metadata.problem) == (None, None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from indexd.images.facts import ImageFacts
-from indexd.images.read import read
+from indexd.images.read import read_image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -113,7 +113,7 @@ def webp(exif: bytes = b"", size: tuple[int, int] = (3, 2)) -> bytes:
 
 def facts(data: bytes) -> ImageFacts:
     """The facts of a picture given as bytes."""
-    return read(io.BytesIO(data), len(data), "picture")
+    return read_image(io.BytesIO(data), len(data), "picture")
 
 
 def texts(data: bytes) -> dict[str, str]:

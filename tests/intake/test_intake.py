@@ -12,10 +12,10 @@ import pytest
 
 from indexd import intake, registry
 from indexd.errors import StorageFull, StoreUnavailable
-from indexd.intake import Intake
-from indexd.registry import IntakeContext
+from indexd.intake import IngestPipeline
+from indexd.registry import IngestContext
 from indexd.store.index import Store
-from indexd.store.records import Recorded, Sighting
+from indexd.store.records import IngestResult, ScannedFile
 from indexd.watch.stamp import FileStamp, SettledFile
 from indexd_schemas.settings import Settings
 
@@ -35,9 +35,9 @@ def failures() -> list[BaseException]:
 
 
 @pytest.fixture
-def make(store: Store, failures: list[BaseException]) -> Callable[..., Intake]:
-    def made(readers: int = 1) -> Intake:
-        return Intake(store, IntakeContext(Settings()), lambda _recorded: None, failures.append, readers)
+def make(store: Store, failures: list[BaseException]) -> Callable[..., IngestPipeline]:
+    def made(readers: int = 1) -> IngestPipeline:
+        return IngestPipeline(store, IngestContext(Settings()), lambda _recorded: None, failures.append, readers)
 
     return made
 
@@ -47,13 +47,13 @@ def _file(store: Store, number: int, purpose: str = "images") -> SettledFile:
     return SettledFile(root.id, root.path, b"%d" % number, FileStamp(1, number, number), purpose)
 
 
-def _handle(monkeypatch: pytest.MonkeyPatch, kind: str, handler: Callable[..., Sighting | None]) -> None:
+def _handle(monkeypatch: pytest.MonkeyPatch, kind: str, handler: Callable[..., ScannedFile | None]) -> None:
     registry.file_kinds.fill()
     monkeypatch.setitem(registry.file_kinds._handlers, kind, handler)
 
 
-def _no_picture(file: SettledFile, _context: IntakeContext) -> Sighting:
-    return Sighting(file.root_id, file.rel, file.stamp, None, "no picture")
+def _no_picture(file: SettledFile, _context: IngestContext) -> ScannedFile:
+    return ScannedFile(file.root_id, file.rel, file.stamp, None, "no picture")
 
 
 def _joined(work: Callable[[], None]) -> bool:
@@ -64,11 +64,11 @@ def _joined(work: Callable[[], None]) -> bool:
 
 
 def test_a_job_file_that_the_disk_has_no_room_for_is_taken_when_there_is(
-    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken, tries = threading.Event(), []
 
-    def take(file: SettledFile, _context: IntakeContext) -> None:
+    def take(file: SettledFile, _context: IngestContext) -> None:
         tries.append(file.rel)
         if len(tries) < 3:
             raise StorageFull("the disk is full")
@@ -93,18 +93,18 @@ def test_a_job_file_that_the_disk_has_no_room_for_is_taken_when_there_is(
     ],
 )
 def test_what_the_index_cannot_take_now_is_offered_again(
-    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
-    record, troubles, done = store.images.record, iter([trouble] * 2), threading.Event()
+    record, troubles, done = store.images.ingest, iter([trouble] * 2), threading.Event()
 
-    def refused_twice(batch: list[Sighting], now: float) -> list[Recorded]:
+    def refused_twice(batch: list[ScannedFile], now: float) -> list[IngestResult]:
         for error in troubles:
             raise error
         done.set()
         return record(batch, now)
 
     _handle(monkeypatch, "image", _no_picture)
-    monkeypatch.setattr(store.images, "record", refused_twice)
+    monkeypatch.setattr(store.images, "ingest", refused_twice)
     monkeypatch.setattr(intake, "RETRY_SECONDS", 0.01)
     takes = make()
     takes.start()
@@ -115,16 +115,16 @@ def test_what_the_index_cannot_take_now_is_offered_again(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_recorder_is_told_and_holds_nobody_up(
-    make: Callable[..., Intake], store: Store, failures: list[BaseException], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: Store, failures: list[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
 
     _handle(monkeypatch, "image", _no_picture)
-    monkeypatch.setattr(intake, "BATCH_PICTURES", 1)
-    monkeypatch.setattr(store.images, "record", broken)
+    monkeypatch.setattr(intake, "BATCH_IMAGES", 1)
+    monkeypatch.setattr(store.images, "ingest", broken)
     takes = make()
-    takes._sightings.maxsize = 1  # full at once, as 512 are on a large scan
+    takes._scanned_files.maxsize = 1  # full at once, as 512 are on a large scan
     takes.start()
     for number in range(20):
         takes.deliver(_file(store, number))
@@ -134,11 +134,11 @@ def test_a_dead_recorder_is_told_and_holds_nobody_up(
 
 
 def test_what_is_read_again_counts_as_being_read(
-    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again, go_on = threading.Event(), threading.Event()
 
-    def picture(_file: SettledFile, _context: IntakeContext) -> None:
+    def picture(_file: SettledFile, _context: IngestContext) -> None:
         if not again.is_set():
             again.set()
             raise OSError(errno.EIO, "a bad moment")
@@ -152,18 +152,18 @@ def test_what_is_read_again_counts_as_being_read(
     takes.start()
     takes.deliver(_file(store, 1))
     assert reads.acquire(timeout=WAIT)
-    waiting = takes.waiting()
+    waiting = takes.pending_count()
     go_on.set()
     takes.stop()
     assert waiting == 1
 
 
 def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
-    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried, read = threading.Semaphore(0), threading.Event()
 
-    def picture(file: SettledFile, _context: IntakeContext) -> None:
+    def picture(file: SettledFile, _context: IngestContext) -> None:
         if file.rel == b"99":
             read.set()
             return
@@ -173,7 +173,7 @@ def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
 
     _handle(monkeypatch, "image", picture)
     monkeypatch.setattr(intake, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(intake, "LONGEST_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(intake, "MAX_RETRY_SECONDS", 0.001)
     takes = make()
     takes.start()
     for number in range(3):
@@ -187,11 +187,11 @@ def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
 
 
 def test_who_waits_for_the_queue_is_let_go_when_the_daemon_stops(
-    make: Callable[..., Intake], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading, go_on = threading.Event(), threading.Event()
 
-    def slow(file: SettledFile, context: IntakeContext) -> Sighting:
+    def slow(file: SettledFile, context: IngestContext) -> ScannedFile:
         reading.set()
         go_on.wait(WAIT)
         return _no_picture(file, context)

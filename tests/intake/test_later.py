@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.later import Later
+from indexd.later import RetryQueue
 from indexd.watch.stamp import FileStamp, SettledFile
 
 
@@ -26,46 +26,46 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def later(clock: Clock) -> Later:
-    return Later(10.0, 60.0, 3, clock)
+def later(clock: Clock) -> RetryQueue:
+    return RetryQueue(10.0, 60.0, 3, clock)
 
 
-def test_each_file_has_its_own_pause_which_grows(later: Later, clock: Clock) -> None:
-    assert later.seconds_left() is None
+def test_each_file_has_its_own_pause_which_grows(later: RetryQueue, clock: Clock) -> None:
+    assert later.seconds_until_due() is None
     pauses = []
     for _ in range(5):
-        later.put(_file(b"never"))
-        pauses.append(later.seconds_left())
+        later.schedule(_file(b"never"))
+        pauses.append(later.seconds_until_due())
         clock.now += pauses[-1] or 0.0
-        assert later.take() == _file(b"never")
+        assert later.take_due() == _file(b"never")
     assert pauses == [10.0, 20.0, 40.0, 60.0, 60.0]
-    later.put(_file(b"never"))
-    later.put(_file(b"new"))
-    assert later.seconds_left() == 10.0
+    later.schedule(_file(b"never"))
+    later.schedule(_file(b"new"))
+    assert later.seconds_until_due() == 10.0
     clock.now += 10.0
-    assert (later.take(), later.take()) == (_file(b"new"), None)
-    later.done(_file(b"never"))
+    assert (later.take_due(), later.take_due()) == (_file(b"new"), None)
+    later.reset_backoff(_file(b"never"))
 
 
-def test_what_worked_begins_anew(later: Later, clock: Clock) -> None:
+def test_what_worked_begins_anew(later: RetryQueue, clock: Clock) -> None:
     for _ in range(3):
-        later.put(_file(b"a"))
+        later.schedule(_file(b"a"))
         clock.now += 60.0
-        assert later.take() is not None
-        later.done(_file(b"a"))
-    later.put(_file(b"a"))
-    assert later.seconds_left() == 10.0
+        assert later.take_due() is not None
+        later.reset_backoff(_file(b"a"))
+    later.schedule(_file(b"a"))
+    assert later.seconds_until_due() == 10.0
 
 
-def test_a_newer_state_of_a_file_takes_the_place_of_the_older(later: Later, clock: Clock) -> None:
+def test_a_newer_state_of_a_file_takes_the_place_of_the_older(later: RetryQueue, clock: Clock) -> None:
     newer = _file(b"a")._replace(stamp=FileStamp(2, 2, 1))
-    later.put(_file(b"a"))
-    later.put(newer)
+    later.schedule(_file(b"a"))
+    later.schedule(newer)
     clock.now += 60.0
-    assert (later.take(), later.take()) == (newer, None)
+    assert (later.take_due(), later.take_due()) == (newer, None)
 
 
-def test_pictures_beyond_the_limit_are_left_to_the_next_comparison_and_jobs_never(later: Later) -> None:
-    assert [later.put(_file(b"%d" % n)) for n in range(5)] == [True, True, True, False, False]
-    assert [later.put(_file(b"job%d" % n, "jobs")) for n in range(5)] == [True] * 5
-    assert later.put(_file(b"1")) is True
+def test_pictures_beyond_the_limit_are_left_to_the_next_comparison_and_jobs_never(later: RetryQueue) -> None:
+    assert [later.schedule(_file(b"%d" % n)) for n in range(5)] == [True, True, True, False, False]
+    assert [later.schedule(_file(b"job%d" % n, "jobs")) for n in range(5)] == [True] * 5
+    assert later.schedule(_file(b"1")) is True

@@ -14,16 +14,16 @@ import pytest
 from PIL import Image
 
 from indexd import intake
-from indexd.images.sidecar import sidecars
-from indexd.intake import Intake
-from indexd.registry import IntakeContext
+from indexd.images.sidecar import read_sidecars
+from indexd.intake import IngestPipeline
+from indexd.registry import IngestContext
 from indexd.store.index import Store
-from indexd.store.records import Recorded
+from indexd.store.records import IngestResult
 from indexd.watch.regular import open_regular
 from indexd.watch.stamp import FileStamp, SettledFile
-from indexd_handlers.image import image
+from indexd_handlers.image import scan_image
 from indexd_schemas.settings import Settings
-from tests.shortage import Shortage, each_refused
+from tests.shortage import HandleShortage, refuse_each
 
 TEXT = "a lighthouse\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64"
 WAIT_SECONDS = 30.0
@@ -43,18 +43,20 @@ def test_a_picture_is_read_with_its_texts_whenever_handles_are_refused(
     folder.mkdir()
     root = store.roots.ensure(str(folder).encode(), "images")
     monkeypatch.setattr(intake, "RETRY_SECONDS", 0.001)
-    recorded: list[Recorded] = []
+    recorded: list[IngestResult] = []
     bugs: list[BaseException] = []
-    takes = Intake(store, IntakeContext(Settings()), recorded.extend, bugs.append, readers=1)
-    shortage = Shortage(monkeypatch)
+    takes = IngestPipeline(store, IngestContext(Settings()), recorded.extend, bugs.append, readers=1)
+    shortage = HandleShortage(monkeypatch)
     takes.start()
     try:
-        for number in each_refused(shortage, count):
+        for number in refuse_each(shortage, count):
             with shortage.paused():
                 path = folder / f"{number}.png"
                 Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
                 path.with_suffix(".txt").write_text(TEXT)
-            takes.deliver(SettledFile(root.id, root.path, path.name.encode(), FileStamp.of(path.stat()), "images"))
+            takes.deliver(
+                SettledFile(root.id, root.path, path.name.encode(), FileStamp.from_stat(path.stat()), "images")
+            )
             _until(lambda number=number: len(recorded) > number)  # type: ignore[misc]
             with shortage.paused():
                 row = store.images.rows([recorded[-1].image_id or 0])[recorded[-1].image_id or 0]
@@ -81,11 +83,11 @@ def test_a_text_on_a_bad_sector_does_not_keep_its_picture_out(
         return BadSector() if path.endswith(beside.encode()) else open_regular(path)
 
     monkeypatch.setattr("indexd.images.text_beside.open_regular", opens)
-    stamp = FileStamp.of((tmp_path / "a.png").stat())
-    sighting = image(SettledFile(1, str(tmp_path).encode(), b"a.png", stamp, "images"), IntakeContext(Settings()))
+    stamp = FileStamp.from_stat((tmp_path / "a.png").stat())
+    sighting = scan_image(SettledFile(1, str(tmp_path).encode(), b"a.png", stamp, "images"), IngestContext(Settings()))
     assert sighting.facts is not None
     assert sighting.problem is None
-    assert [chunk.key for chunk in sidecars(str(tmp_path / "a.png").encode())] == ["sidecar:json"]
+    assert [chunk.key for chunk in read_sidecars(str(tmp_path / "a.png").encode())] == ["sidecar:json"]
 
 
 def _until(holds: Callable[[], bool]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import Config, load
-from indexd.jobs.durable import Fault, no_fault
-from indexd.jobs.facade import Jobs
+from indexd.config import Config, read_config
+from indexd.jobs.durable import FaultHook, no_fault
+from indexd.jobs.facade import JobService
 from indexd.jobs.runner import JobRunner
 from indexd.store.index import Store
 from indexd.worker.fake import FakeWorkers
@@ -34,17 +34,17 @@ class Room:
     config: Config
     store: Store
     workers: FakeWorkers
-    jobs: Jobs
+    jobs: JobService
     runner: JobRunner
     clock: Clock = field(default_factory=Clock)
 
     @property
     def inbox(self) -> Path:
-        return self.config.places.inbox
+        return self.config.paths.inbox
 
     @property
     def output(self) -> Path:
-        return self.config.places.output
+        return self.config.paths.output
 
     def drop(self, text: str, name: str = "x.yaml") -> Path:
         path = self.inbox / name
@@ -55,7 +55,7 @@ class Room:
         """Take turns while there is something to do at once."""
         for _ in range(turns):
             self.runner._wake.clear()
-            if self.runner.turn() != 0.0:
+            if self.runner.run_once() != 0.0:
                 return
         raise AssertionError("the runner finds no rest")
 
@@ -107,18 +107,18 @@ def open_room(home: Path) -> Iterator[Open]:
     """Opens the room as a new process would; the index of the one before is closed."""
     stores: list[Store] = []
     clock = Clock()
-    config = load(home)
+    config = read_config(home)
 
-    def opened(workers: FakeWorkers | None = None, fault: Fault = no_fault) -> Room:
+    def opened(workers: FakeWorkers | None = None, fault: FaultHook = no_fault) -> Room:
         for store in stores:
             store.close()
-        store = Store.open(config.places.index, clock=clock)
+        store = Store.open(config.paths.index, clock=clock)
         stores.append(store)
         workers = workers or FakeWorkers()
         draw = count(1000)
-        jobs = Jobs(store, config, clock=clock, draw=lambda bits: next(draw), fault=fault)
+        jobs = JobService(store, config, clock=clock, random_bits=lambda bits: next(draw), fault=fault)
         runner = JobRunner(store, workers, jobs, clock=clock)
-        runner.take_up()
+        runner.recover()
         return Room(config, store, workers, jobs, runner, clock)
 
     yield opened

@@ -13,10 +13,10 @@ import pytest
 from blake3 import blake3
 from PIL import Image
 
-from indexd.errors import Refused
+from indexd.errors import JobRefused
 from indexd.jobs import admit, folders
-from indexd.jobs.admitted import Admitted, Declined, LeftAlone
-from indexd.jobs.durable import link_new
+from indexd.jobs.admitted import Admitted, Declined, Ignored
+from indexd.jobs.durable import move_no_replace
 from indexd.worker.calls import Render
 from tests.jobs.conftest import Open, Room
 
@@ -24,7 +24,7 @@ SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
 
 
 def _refusal(room: Room, text: str) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(JobRefused) as caught:
         room.jobs.submit(text.encode(), "x.yaml")
     return str(caught.value)
 
@@ -173,10 +173,16 @@ priority: high
 """,
         "fox.yaml",
     )
-    admitted = room.jobs.take(room.inbox / "fox.yaml")
+    admitted = room.jobs.admit_file(room.inbox / "fox.yaml")
     assert isinstance(admitted, Admitted)
     job = admitted.job
-    assert (job.name, job.kind, job.state, job.priority, job.mirrored) == ("fox", "txt2img", "queued", 10, "accepted")
+    assert (job.name, job.kind, job.state, job.priority, job.file_location) == (
+        "fox",
+        "txt2img",
+        "queued",
+        10,
+        "accepted",
+    )
     assert room.listed("accepted") == ["fox.yaml"]
     assert room.listed(".") == []
     items = room.store.jobs.items(job.id)
@@ -266,7 +272,7 @@ def test_img2img_takes_size_and_hash_of_its_source(room: Room) -> None:
 def test_a_refused_file_lies_in_failed_with_the_reason_beside_it(room: Room) -> None:
     for number in range(2):
         path = room.drop(f"kind: txt2img\nprompt: a\nsteps: {number - 5}\n", "bad.yaml")
-        declined = room.jobs.take(path)
+        declined = room.jobs.admit_file(path)
         assert isinstance(declined, Declined)
     assert room.listed("failed") == ["bad-2.yaml", "bad-2.yaml.error.txt", "bad.yaml", "bad.yaml.error.txt"]
     text = (room.inbox / "failed" / "bad.yaml.error.txt").read_text()
@@ -278,7 +284,7 @@ def test_a_refused_file_lies_in_failed_with_the_reason_beside_it(room: Room) -> 
 def test_a_file_that_is_too_large_or_unreadable_is_refused_unread(room: Room) -> None:
     path = room.inbox / "big.yaml"
     path.write_bytes(b"x" * 300_000)
-    declined = room.jobs.take(path)
+    declined = room.jobs.admit_file(path)
     assert isinstance(declined, Declined)
     assert "300000 bytes" in declined.reason
     assert (room.inbox / "failed" / "big.yaml").stat().st_size == 300_000
@@ -303,19 +309,21 @@ def test_trouble_of_the_machine_is_no_fault_of_the_job(
             more["onerror"](broken)
         raise broken
 
-    name = {"listdir": "os.listdir", "walk": "indexd.jobs.selection.os.walk", "input": "indexd.jobs.inputs.read"}[what]
+    name = {"listdir": "os.listdir", "walk": "indexd.jobs.selection.os.walk", "input": "indexd.jobs.inputs.read_image"}[
+        what
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(name, fail)
         with pytest.raises(OSError, match=os.strerror(number)):
-            room.jobs.take(room.inbox / "x.yaml")
+            room.jobs.admit_file(room.inbox / "x.yaml")
     assert (room.inbox / "x.yaml").exists()
-    assert isinstance(room.jobs.take(room.inbox / "x.yaml"), Admitted)
+    assert isinstance(room.jobs.admit_file(room.inbox / "x.yaml"), Admitted)
 
 
 def test_a_name_that_is_not_utf_8_is_refused(room: Room) -> None:
     path = room.inbox / os.fsdecode(b"caf\xe9.yaml")
     path.write_text(SMALL)
-    declined = room.jobs.take(path)
+    declined = room.jobs.admit_file(path)
     assert isinstance(declined, Declined)
     assert "not UTF-8" in declined.reason
     assert declined.path.exists()
@@ -325,17 +333,17 @@ def test_other_files_are_left_alone(room: Room) -> None:
     (room.inbox / "mine").mkdir()
     for name in ("a.txt", "mine/b.yaml", "x.result.json", "accepted/c.yaml"):
         path = room.drop(SMALL, name)
-        assert room.jobs.take(path) == LeftAlone()
+        assert room.jobs.admit_file(path) == Ignored()
         assert path.exists()
-    assert room.jobs.take(room.inbox / "gone.yaml") == LeftAlone()
+    assert room.jobs.admit_file(room.inbox / "gone.yaml") == Ignored()
     if hasattr(os, "mkfifo"):
         os.mkfifo(room.inbox / "pipe.yaml")
-        assert room.jobs.take(room.inbox / "pipe.yaml") == LeftAlone()
+        assert room.jobs.admit_file(room.inbox / "pipe.yaml") == Ignored()
 
 
 def test_the_same_file_dropped_again_is_a_new_job(room: Room) -> None:
     for _ in range(2):
-        room.jobs.take(room.drop(SMALL))
+        room.jobs.admit_file(room.drop(SMALL))
     assert room.store.jobs.counts() == {"queued": 2}
     assert room.listed("accepted") == ["x.job2.yaml", "x.yaml"]
     room.work()
@@ -346,10 +354,12 @@ def test_the_same_file_dropped_again_is_a_new_job(room: Room) -> None:
 
 def test_a_death_between_row_and_move_is_harmless(room: Room, open_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     path = room.drop(SMALL)
-    monkeypatch.setattr(room.jobs.mirror.folders, "accept", lambda job, twins: (_ for _ in ()).throw(OSError("gone")))
-    room.jobs.take(path)
+    monkeypatch.setattr(
+        room.jobs.file_sync.folders, "accept", lambda job, twins: (_ for _ in ()).throw(OSError("gone"))
+    )
+    room.jobs.admit_file(path)
     assert path.exists()
-    room.jobs.take(path)
+    room.jobs.admit_file(path)
     assert room.store.jobs.counts() == {"queued": 1}
     again = open_room()
     assert not path.exists()
@@ -359,10 +369,10 @@ def test_a_death_between_row_and_move_is_harmless(room: Room, open_room: Open, m
 
 def test_a_death_in_the_middle_of_a_move_is_harmless(room: Room, open_room: Open) -> None:
     path = room.drop(SMALL)
-    job = room.jobs.take(path)
+    job = room.jobs.admit_file(path)
     assert isinstance(job, Admitted)
     os.link(room.inbox / "accepted" / "x.yaml", path)
-    room.store.jobs.set_mirrored(job.job.id, "inbox")
+    room.store.jobs.set_file_location(job.job.id, "inbox")
     again = open_room()
     assert not path.exists()
     assert again.listed("accepted") == ["x.yaml"]
@@ -383,7 +393,7 @@ def test_a_job_file_that_its_writer_had_not_synced_outlives_a_power_cut_once(
 
     monkeypatch.setattr(os, "fsync", noted)
     ours = path.stat().st_ino
-    room.jobs.take(path)
+    room.jobs.admit_file(path)
     moved = room.inbox / folder / "x.yaml"
     assert moved.stat().st_ino == ours
     # Its bytes before its name, and that it left the inbox as well as that it came.
@@ -393,28 +403,28 @@ def test_a_job_file_that_its_writer_had_not_synced_outlives_a_power_cut_once(
 
 def test_a_file_saved_anew_in_the_moment_of_the_move_is_not_swallowed(room: Room, open_room: Open) -> None:
     path = room.drop(SMALL)
-    job = room.jobs.take(path)
+    job = room.jobs.admit_file(path)
     assert isinstance(job, Admitted)
     (room.inbox / "accepted" / "x.yaml").unlink()
-    room.store.jobs.set_mirrored(job.job.id, "inbox")
+    room.store.jobs.set_file_location(job.job.id, "inbox")
     path.write_text(SMALL + "seed: 5\n")
     again = open_room()
     assert path.exists()
     assert (again.inbox / "accepted" / "x.yaml").read_text() == SMALL
-    assert isinstance(again.jobs.take(path), Admitted)
+    assert isinstance(again.jobs.admit_file(path), Admitted)
     assert again.listed("accepted") == ["x.job2.yaml", "x.yaml"]
 
 
 def test_a_submitted_job_has_a_file_to_look_at(room: Room) -> None:
     job = room.jobs.submit(SMALL.encode(), "../../evil/fox.yml")
-    assert (job.name, job.mirrored) == ("fox", "accepted")
+    assert (job.name, job.file_location) == ("fox", "accepted")
     assert (room.inbox / "accepted" / "fox.yaml").read_text() == SMALL
 
 
 def test_names_of_waiting_and_of_foreign_pictures_are_passed_over(room: Room) -> None:
     (room.output / "X-0001.PNG").touch()
-    first = room.jobs.take(room.drop(SMALL))
-    second = room.jobs.take(room.drop(SMALL))
+    first = room.jobs.admit_file(room.drop(SMALL))
+    second = room.jobs.admit_file(room.drop(SMALL))
     assert isinstance(first, Admitted)
     assert isinstance(second, Admitted)
     names = [os.path.basename(item.path) for job in (first, second) for item in room.store.jobs.items(job.job.id)]
@@ -423,12 +433,12 @@ def test_names_of_waiting_and_of_foreign_pictures_are_passed_over(room: Room) ->
 
 def test_without_any_model_a_job_is_refused(home: Path, open_room: Open) -> None:
     (home / "indexd.toml").write_text("")
-    from indexd.config import load
-    from indexd.jobs.facade import Jobs
+    from indexd.config import read_config
+    from indexd.jobs.facade import JobService
 
     room = open_room()
-    jobs = Jobs(room.store, load(home))
-    with pytest.raises(Refused, match=r"line 1, column 1: model: no model: set \[models.sdxl\] path"):
+    jobs = JobService(room.store, read_config(home))
+    with pytest.raises(JobRefused, match=r"line 1, column 1: model: no model: set \[models.sdxl\] path"):
         jobs.submit(SMALL.encode(), "x.yaml")
 
 
@@ -436,7 +446,7 @@ def test_a_finished_file_moved_back_to_the_inbox_is_a_new_job(room: Room) -> Non
     """It is the same file by inode, times and content."""
     path = room.drop(SMALL)
     for number in range(1, 4):
-        room.jobs.take(path)
+        room.jobs.admit_file(path)
         room.work()
         name = "x.yaml" if number == 1 else f"x.job{number}.yaml"
         (room.inbox / "done" / name).rename(path)
@@ -448,11 +458,11 @@ def test_a_file_that_changes_between_look_and_move_goes_back(room: Room, monkeyp
     def slow_link(source: Path, target: Path) -> None:
         monkeypatch.undo()
         source.write_text("kind: txt2img\nprompt: another\n")
-        link_new(source, target)
+        move_no_replace(source, target)
 
     path = room.drop(SMALL)
-    monkeypatch.setattr(folders, "link_new", slow_link)
-    room.jobs.take(path)
+    monkeypatch.setattr(folders, "move_no_replace", slow_link)
+    room.jobs.admit_file(path)
     assert path.read_text() == "kind: txt2img\nprompt: another\n"
     assert (room.inbox / "accepted" / "x.yaml").read_text() == SMALL
 
@@ -460,11 +470,11 @@ def test_a_file_that_changes_between_look_and_move_goes_back(room: Room, monkeyp
 def test_a_job_that_ended_before_its_file_could_be_moved(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     path = room.drop(SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "link_new", lambda source, target: (_ for _ in ()).throw(OSError("not now")))
-        room.jobs.take(path)
+        patch.setattr(folders, "move_no_replace", lambda source, target: (_ for _ in ()).throw(OSError("not now")))
+        room.jobs.admit_file(path)
         room.work()
     assert path.exists()
-    room.jobs.take(path)
+    room.jobs.admit_file(path)
     assert not path.exists()
     assert room.listed("done") == ["x.result.json", "x.yaml"]
     assert room.store.jobs.counts() == {"done": 1}
@@ -473,39 +483,41 @@ def test_a_job_that_ended_before_its_file_could_be_moved(room: Room, monkeypatch
 @pytest.mark.parametrize("edited", [False, True])
 def test_a_job_whose_every_move_is_forgotten_by_the_ledger(room: Room, edited: bool) -> None:
     """The index was locked each time when a move was to be noted."""
-    taken = room.jobs.take(room.drop(SMALL))
+    taken = room.jobs.admit_file(room.drop(SMALL))
     assert isinstance(taken, Admitted)
     room.work()
     if edited:
         (room.inbox / "done" / "x.yaml").write_text("mine now\n")
     for _ in range(2):
-        room.store.jobs.set_mirrored(taken.job.id, "inbox")
-        room.jobs.mirror.settle_all()
+        room.store.jobs.set_file_location(taken.job.id, "inbox")
+        room.jobs.file_sync.settle_all()
         assert room.listed("accepted") == []
         job = room.store.jobs.get(taken.job.id)
         assert job is not None
-        assert job.mirrored == "done"
+        assert job.file_location == "done"
     again = ["x.job1.result.json", "x.job1.yaml"] if edited else []
     assert room.listed("done") == [*again, "x.result.json", "x.yaml"]
     assert (room.inbox / "done" / "x.yaml").read_text() == ("mine now\n" if edited else SMALL)
 
 
 def test_names_of_pictures_long_made_are_not_kept_for_ever(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admit, "CLAIMS_KEPT", 10)
+    monkeypatch.setattr(admit, "RESERVED_NAMES_KEPT", 10)
     for number in range(8):
-        room.jobs.take(room.drop(SMALL + "count: 5", f"{number}.yaml"))
+        room.jobs.admit_file(room.drop(SMALL + "count: 5", f"{number}.yaml"))
         room.work()
-    claimed = room.jobs._admission._names
+    claimed = room.jobs._admission._reserved
     assert claimed is not None
     assert sum(len(names) for names in claimed.values()) <= 15
-    taken = [room.jobs.take(room.drop(SMALL + "output: {name: same}", f"same{number}.yaml")) for number in range(2)]
+    taken = [
+        room.jobs.admit_file(room.drop(SMALL + "output: {name: same}", f"same{number}.yaml")) for number in range(2)
+    ]
     room.work()
     assert all(isinstance(outcome, Admitted) for outcome in taken)
     assert {"same.png", "same-2.png"} <= set(room.pictures())
 
 
 def test_a_name_that_would_move_the_cursor_is_made_plain(room: Room) -> None:
-    outcome = room.jobs.take(room.drop(SMALL, "a\x1b[2J\u202eb.yaml"))
+    outcome = room.jobs.admit_file(room.drop(SMALL, "a\x1b[2J\u202eb.yaml"))
     assert isinstance(outcome, Admitted)
     assert outcome.job.name == "a_[2J_b"
     room.work()

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.errors import SettingsError
-from indexd.jobs.announce import Announcer, filled
-from indexd.jobs.facade import Jobs
+from indexd.jobs.announce import Notifier, fill_placeholders
+from indexd.jobs.facade import JobService
 from indexd.jobs.runner import JobRunner
 from indexd.worker.fake import FakeWorkers
-from indexd_schemas.settings import Notify
+from indexd_schemas.settings import NotifySettings
 from tests.jobs.conftest import Room
-from tests.shortage import Shortage
+from tests.shortage import HandleShortage
 
 SMALL = b"kind: txt2img\nprompt: a fox\nsize: 64x64\ncount: 2\n"
 TELL = "import json, os, sys; open({file!r}, 'a').write(json.dumps([sys.argv[1:], {{k: v for k, v in os.environ.items() if k.startswith('INDEXD_JOB_')}}]) + '\\n')"
@@ -29,19 +29,19 @@ TELL = "import json, os, sys; open({file!r}, 'a').write(json.dumps([sys.argv[1:]
 class Told:
     """A room whose settings have a command, and what the command wrote down."""
 
-    def __init__(self, room: Room, file: Path, notify: Notify) -> None:
-        self.config = load(room.config.places.home, {"notify": notify.model_dump()})
+    def __init__(self, room: Room, file: Path, notify: NotifySettings) -> None:
+        self.config = read_config(room.config.paths.home, {"notify": notify.model_dump()})
         self.file = file
         self.store = room.store
-        self.jobs = Jobs(room.store, self.config)
+        self.jobs = JobService(room.store, self.config)
         self.runner = JobRunner(room.store, FakeWorkers(), self.jobs)
-        self.announcer = Announcer(room.store.jobs, self.jobs, self.config.settings.notify)
+        self.announcer = Notifier(room.store.jobs, self.jobs, self.config.settings.notify)
 
     def make(self, name: str = "fox.yaml") -> int:
         job = self.jobs.submit(SMALL, name).id
         for _ in range(50):
             self.runner._wake.clear()
-            if self.runner.turn() != 0.0:
+            if self.runner.run_once() != 0.0:
                 return job
         raise AssertionError("the runner finds no rest")
 
@@ -59,7 +59,7 @@ def told(room: Room, tmp_path: Path) -> Opens:
     def opened(*arguments: str, program: tuple[str, ...] | None = None, **more: object) -> Told:
         file = tmp_path / "told"
         command = program or (sys.executable, "-S", "-c", TELL.format(file=str(file)), *arguments)
-        return Told(room, file, Notify.model_validate({"command": command, **more}))
+        return Told(room, file, NotifySettings.model_validate({"command": command, **more}))
 
     return opened
 
@@ -80,7 +80,7 @@ def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(t
     assert len(here.calls()) == 1
     arguments, environment = here.calls()[0]
     name = "-rf $(touch x) ;ä"
-    folder = str(room.config.places.output)
+    folder = str(room.config.paths.output)
     assert arguments == [f" {name}: done", f"2 in {folder}", f"$(touch pwned); `id` && {job}"]
     assert environment == {
         "INDEXD_JOB_NAME": name, "INDEXD_JOB_ID": str(job), "INDEXD_JOB_STATE": "done", "INDEXD_JOB_PICTURES": "2",
@@ -95,7 +95,7 @@ def test_an_end_is_told_of_when_there_are_handles_again(
     monkeypatch.setattr("indexd.jobs.announce.RETRY_SECONDS", 0.01)
     here = told("{id}")
     job = here.make()
-    shortage = Shortage(monkeypatch)
+    shortage = HandleShortage(monkeypatch)
     shortage.refuse(0, count)
     here.announcer.start()
     until(here.calls)
@@ -117,9 +117,9 @@ def test_only_the_ends_that_were_asked_for(told: Opens) -> None:
 def test_a_job_that_ended_before_a_crash_is_told_of_once_after_it(told: Opens) -> None:
     here = told("{id}")
     job = here.make()
-    assert [row.id for row in here.store.jobs.untold()] == [job]
+    assert [row.id for row in here.store.jobs.unnotified()] == [job]
     for _ in range(2):
-        later = Announcer(here.store.jobs, here.jobs, here.config.settings.notify)
+        later = Notifier(here.store.jobs, here.jobs, here.config.settings.notify)
         later.start()
         until(here.calls)
         later.stop()
@@ -130,8 +130,8 @@ def test_what_was_begun_is_not_told_of_twice(told: Opens) -> None:
     here = told("{id}")
     job = here.make()
     # The process ends after the ledger was told and before the command has done anything.
-    assert here.store.jobs.take_untold(job)
-    assert not here.store.jobs.take_untold(job)
+    assert here.store.jobs.claim_notification(job)
+    assert not here.store.jobs.claim_notification(job)
     here.announcer.start()
     second = here.make("y.yaml")
     until(here.calls)
@@ -144,17 +144,17 @@ def test_a_job_that_is_tried_again_is_not_told_of_as_ended(told: Opens) -> None:
     job = here.jobs.submit(SMALL, "x.yaml").id
     here.jobs.cancel(job)
     here.jobs.retry(job)
-    assert here.store.jobs.untold() == []
+    assert here.store.jobs.unnotified() == []
 
 
 def test_what_ended_while_there_was_no_command_is_never_told_of(told: Opens, room: Room) -> None:
     here = told("{id}")
     here.make()
-    Announcer(here.store.jobs, here.jobs, Notify()).start()
-    assert here.store.jobs.untold() == []
-    silent = Told(room, here.file, Notify())
+    Notifier(here.store.jobs, here.jobs, NotifySettings()).start()
+    assert here.store.jobs.unnotified() == []
+    silent = Told(room, here.file, NotifySettings())
     silent.make("z.yaml")
-    assert here.store.jobs.untold() == []
+    assert here.store.jobs.unnotified() == []
 
 
 def test_a_command_that_fails_is_named_once_and_the_next_is_run(told: Opens, caplog: pytest.LogCaptureFixture) -> None:
@@ -163,7 +163,7 @@ def test_a_command_that_fails_is_named_once_and_the_next_is_run(told: Opens, cap
         here.announcer.start()
         for name in ("a.yaml", "b.yaml", "c.yaml"):
             here.make(name)
-        until(lambda: not here.store.jobs.untold())
+        until(lambda: not here.store.jobs.unnotified())
         here.announcer.stop()
     assert [record.getMessage() for record in caplog.records if record.name == "indexd.jobs.announce"] == [
         "the command of [notify] ended with 1: no bus ?"
@@ -217,10 +217,10 @@ def _runs(pid: int) -> bool:
 
 
 def test_values_cannot_become_options_or_break_the_call() -> None:
-    assert filled("{job}", {"job": "--help"}) == " --help"
-    assert filled("--text={job}", {"job": "--help"}) == "--text=--help"
-    assert filled("{job}", {"job": "a\0b\udcff{id}"}) == "ab?{id}"
-    assert filled("{other} {}", {"other": "x"}) == "x {}"
+    assert fill_placeholders("{job}", {"job": "--help"}) == " --help"
+    assert fill_placeholders("--text={job}", {"job": "--help"}) == "--text=--help"
+    assert fill_placeholders("{job}", {"job": "a\0b\udcff{id}"}) == "ab?{id}"
+    assert fill_placeholders("{other} {}", {"other": "x"}) == "x {}"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_values_cannot_become_options_or_break_the_call() -> None:
 def test_a_command_that_cannot_be_is_refused_with_the_settings(tmp_path: Path, command: str, part: str) -> None:
     (tmp_path / "indexd.toml").write_text(f"[notify]\ncommand = {command}\n")
     with pytest.raises(SettingsError, match=part):
-        load(tmp_path)
+        read_config(tmp_path)
     (tmp_path / "indexd.toml").write_text('[notify]\ntime_limit = "never"\n')
     with pytest.raises(SettingsError, match="an end"):
-        load(tmp_path)
+        read_config(tmp_path)

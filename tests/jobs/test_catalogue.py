@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.catalogue import Catalogue, UnknownModel
+from indexd.catalogue import ModelCatalogue, UnknownModel
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def models(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def catalogue(models: Path) -> Catalogue:
-    return Catalogue([models / "a"], [models / "loras"], models / "base")
+def catalogue(models: Path) -> ModelCatalogue:
+    return ModelCatalogue([models / "a"], [models / "loras"], models / "base")
 
 
 @pytest.mark.parametrize(
@@ -37,31 +37,31 @@ def catalogue(models: Path) -> Catalogue:
         ("base", "base"),
     ],
 )
-def test_a_name_finds_its_file(catalogue: Catalogue, models: Path, name: str, path: str) -> None:
+def test_a_name_finds_its_file(catalogue: ModelCatalogue, models: Path, name: str, path: str) -> None:
     assert catalogue.checkpoint(name).path == models / path
 
 
 def test_vaes_lie_in_folders_of_their_own(models: Path) -> None:
     (models / "vae").mkdir()
     (models / "vae" / "sdxl_vae.safetensors").touch()
-    assert Catalogue(vae_folders=[models / "vae"]).vae("sdxl_vae").path == models / "vae" / "sdxl_vae.safetensors"
+    assert ModelCatalogue(vae_folders=[models / "vae"]).vae("sdxl_vae").path == models / "vae" / "sdxl_vae.safetensors"
     with pytest.raises(UnknownModel, match="no VAE folder is named"):
-        Catalogue().vae("sdxl_vae")
+        ModelCatalogue().vae("sdxl_vae")
 
 
-def test_a_name_with_a_dot_is_whole(catalogue: Catalogue) -> None:
+def test_a_name_with_a_dot_is_whole(catalogue: ModelCatalogue) -> None:
     assert catalogue.lora("v1.5").name == "v1.5"
 
 
 @pytest.mark.parametrize("name", ["gone", "notes", "weights", "old", "a/dream", "/etc/passwd", "../a/dream", ""])
-def test_what_is_no_model_here_is_unknown(catalogue: Catalogue, name: str) -> None:
+def test_what_is_no_model_here_is_unknown(catalogue: ModelCatalogue, name: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         catalogue.checkpoint(name)
     assert set(caught.value.known) == {"dream", "xl/dream", "xl/Flat_v2", "folder", "base"}
 
 
 def test_pickles_are_only_known_when_allowed(models: Path) -> None:
-    assert Catalogue([models / "a"], pickles=True).checkpoint("old").path.name == "old.ckpt"
+    assert ModelCatalogue([models / "a"], allow_pickles=True).checkpoint("old").path.name == "old.ckpt"
 
 
 def test_an_ambiguous_name_names_the_choices(models: Path) -> None:
@@ -69,10 +69,10 @@ def test_an_ambiguous_name_names_the_choices(models: Path) -> None:
     (models / "a" / "sd").mkdir()
     (models / "a" / "sd" / "dream.safetensors").touch()
     with pytest.raises(UnknownModel, match="'dream' could be 'sd/dream' or 'xl/dream'; write one of these"):
-        Catalogue([models / "a"]).checkpoint("dream")
+        ModelCatalogue([models / "a"]).checkpoint("dream")
 
 
-def test_a_file_that_came_or_went_is_noticed(catalogue: Catalogue, models: Path) -> None:
+def test_a_file_that_came_or_went_is_noticed(catalogue: ModelCatalogue, models: Path) -> None:
     with pytest.raises(UnknownModel):
         catalogue.checkpoint("new")
     (models / "a" / "new.safetensors").touch()
@@ -82,16 +82,16 @@ def test_a_file_that_came_or_went_is_noticed(catalogue: Catalogue, models: Path)
         catalogue.checkpoint("new")
 
 
-def test_a_link_that_leads_back_is_walked_once(catalogue: Catalogue, models: Path) -> None:
+def test_a_link_that_leads_back_is_walked_once(catalogue: ModelCatalogue, models: Path) -> None:
     (models / "a" / "loop").symlink_to(models / "a")
     assert catalogue.checkpoint("dream").path == models / "a" / "dream.safetensors"
     assert len(catalogue.checkpoints.names()) == 5
 
 
 def test_a_default_that_is_not_there_is_named_all_the_same(models: Path) -> None:
-    catalogue = Catalogue(default=models / "later.safetensors")
+    catalogue = ModelCatalogue(default=models / "later.safetensors")
     assert catalogue.default_checkpoint().name == "later"
     with pytest.raises(UnknownModel, match=r"later.safetensors of \[models.sdxl\] is not there"):
         catalogue.checkpoint("later")
     with pytest.raises(UnknownModel, match="no model: set"):
-        Catalogue().default_checkpoint()
+        ModelCatalogue().default_checkpoint()

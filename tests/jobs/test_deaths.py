@@ -60,7 +60,7 @@ def unfinished(room: Room) -> list[Path]:
 
 def take_and_make(room: Room) -> None:
     for path in room.inbox.glob("*.yaml"):
-        room.jobs.take(path)
+        room.jobs.admit_file(path)
     room.work()
 
 
@@ -121,7 +121,7 @@ def test_a_job_that_is_cancelled(open_room: Open) -> None:
     for number in range(1, MOST_CALLS):
         room = open_room()
         room.drop(JOB, f"x{number}.yaml")
-        room.jobs.take(room.inbox / f"x{number}.yaml")
+        room.jobs.admit_file(room.inbox / f"x{number}.yaml")
         job = room.store.jobs.by_name(f"x{number}")
         assert job is not None
         if lives(room, lambda room, job_id=job.id: room.jobs.cancel(job_id) and room.work(), number):  # type: ignore[misc]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from indexd.errors import Refused, UsageError
-from indexd.search.find import find_id
-from indexd.search.targets import Target, from_text, parse_argument
-from indexd.watch.elsewhere import address, inside, share
+from indexd.errors import JobRefused, UsageError
+from indexd.search.find import find_image_id
+from indexd.search.targets import ImageTarget, parse_target, parse_target_argument
+from indexd.watch.elsewhere import is_inside, is_unc, is_url
 from tests.jobs.conftest import Room
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,27 +47,27 @@ def nobody_came(listener: socket.socket) -> bool:
 @pytest.mark.parametrize("start", ["http://127.0.0.1:{port}/", "HTTP://127.0.0.1:{port}/", "file://127.0.0.1:{port}/"])
 def test_addresses_in_jobs_and_questions(room: Room, listener: socket.socket, start: str) -> None:
     url = start.format(port=listener.getsockname()[1]) + "x.png"
-    with pytest.raises(Refused, match="nothing is fetched"):
+    with pytest.raises(JobRefused, match="nothing is fetched"):
         submit(room, "img2img", f"input: {url}")
-    with pytest.raises(Refused, match="no folder of this machine"):
+    with pytest.raises(JobRefused, match="no folder of this machine"):
         submit(room, "txt2img", f"output: {{folder: '{url}'}}")
     for field in ("model", "vae"):
-        with pytest.raises(Refused, match=field):
+        with pytest.raises(JobRefused, match=field):
             submit(room, "txt2img", f"{field}: '{url}'")
-    with pytest.raises(Refused, match="loras"):
+    with pytest.raises(JobRefused, match="loras"):
         submit(room, "txt2img", f"loras: ['{url}']")
     with pytest.raises(UsageError, match="nothing is fetched"):
-        parse_argument(url)
+        parse_target_argument(url)
     with pytest.raises(UsageError, match="names no picture"):
-        from_text(url)
+        parse_target(url)
     assert nobody_came(listener)
 
 
 def test_a_file_address_of_this_machine_is_refused_as_well(room: Room, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
-    with pytest.raises(Refused, match="is an address"):
+    with pytest.raises(JobRefused, match="is an address"):
         submit(room, "img2img", f"input: file://{tmp_path}/x.png")
-    with pytest.raises(Refused, match="is an address"):
+    with pytest.raises(JobRefused, match="is an address"):
         submit(room, "img2img", f"input: file:{tmp_path}/x.png")
 
 
@@ -79,23 +79,23 @@ def test_shares_are_not_looked_at(room: Room, monkeypatch: pytest.MonkeyPatch) -
         return False
 
     monkeypatch.setattr(os.path, "isfile", isfile)
-    with pytest.raises(Refused, match="on another machine"):
+    with pytest.raises(JobRefused, match="on another machine"):
         submit(room, "img2img", r"input: '\\attacker\share\x.png'")
     if os.name != "nt":
-        with pytest.raises(Refused, match="no folder of this machine"):
+        with pytest.raises(JobRefused, match="no folder of this machine"):
             submit(room, "txt2img", r"output: {folder: '\\attacker\share'}")
-    assert find_id(room.store, Target(path=rb"\\attacker\share\x.png")) is None
+    assert find_image_id(room.store, ImageTarget(path=rb"\\attacker\share\x.png")) is None
     assert looked == []
     if os.name != "nt":
         with pytest.raises(UsageError, match="names no picture"):
-            from_text("path:%5C%5Cattacker%5Cshare%5Cx.png")
+            parse_target("path:%5C%5Cattacker%5Cshare%5Cx.png")
 
 
 @pytest.mark.parametrize("way", ["../secret.png", "a/../../secret.png", "..\\secret.png"])
 def test_no_way_up(room: Room, way: str) -> None:
-    with pytest.raises(Refused, match="no path that can be used"):
+    with pytest.raises(JobRefused, match="no path that can be used"):
         submit(room, "img2img", f"input: '{way}'")
-    with pytest.raises(Refused, match=r"`\.\.` is not used"):
+    with pytest.raises(JobRefused, match=r"`\.\.` is not used"):
         submit(room, "txt2img", f"output: {{folder: '{way}'}}")
 
 
@@ -108,10 +108,10 @@ def test_no_way_out_by_a_link(room: Room, tmp_path: Path) -> None:
     (room.inbox / "x.png").symlink_to(outside / "x.png")
     (room.output / "way").symlink_to(outside)
     for name in ("way/x.png", "x.png"):
-        with pytest.raises(Refused, match="leads out of the inbox by a link"):
+        with pytest.raises(JobRefused, match="leads out of the inbox by a link"):
             submit(room, "img2img", f"input: {name}")
     for name in ("way", "way/deeper", "./way"):
-        with pytest.raises(Refused, match=r"leads out of .* by a link"):
+        with pytest.raises(JobRefused, match=r"leads out of .* by a link"):
             submit(room, "txt2img", f"output: {{folder: {name}}}")
     assert [path.name for path in outside.iterdir()] == ["x.png"]
     # Named as what they are, both may be used: it is the user's machine.
@@ -136,9 +136,9 @@ def test_no_way_out_for_any_picture_that_a_job_names(room: Room, tmp_path: Path)
             ("img2img", f"input: in.png\ncontrol: [{{type: canny, image: '{name}'}}]"),
             ("img2img", f"input: in.png\nreference: ['{name}']"),
         ):
-            with pytest.raises(Refused, match=words):
+            with pytest.raises(JobRefused, match=words):
                 submit(room, kind, more)
-    with pytest.raises(Refused, match=r"'x\.png' leads out of the inbox by a link"):
+    with pytest.raises(JobRefused, match=r"'x\.png' leads out of the inbox by a link"):
         submit(room, "img2img", "input: {folder: some}")
 
 
@@ -146,16 +146,16 @@ def test_no_way_out_for_any_picture_that_a_job_names(room: Room, tmp_path: Path)
 def test_an_inbox_that_is_itself_a_link_is_no_way_out(tmp_path: Path) -> None:
     (tmp_path / "disk" / "inbox").mkdir(parents=True)
     (tmp_path / "inbox").symlink_to(tmp_path / "disk" / "inbox")
-    assert inside(tmp_path / "inbox", tmp_path / "inbox" / "x.png")
-    assert inside(tmp_path / "inbox", tmp_path / "inbox")
-    assert not inside(tmp_path / "inbox", tmp_path / "disk" / "inbox2" / "x.png")
-    assert inside("/", "/etc")
+    assert is_inside(tmp_path / "inbox", tmp_path / "inbox" / "x.png")
+    assert is_inside(tmp_path / "inbox", tmp_path / "inbox")
+    assert not is_inside(tmp_path / "inbox", tmp_path / "disk" / "inbox2" / "x.png")
+    assert is_inside("/", "/etc")
 
 
 @pytest.mark.parametrize("text", ["c:/x.png", "C:\\x.png", "a: b", "pictures/file.png", "~/x", "x://"[:2], "fox, http"])
 def test_paths_are_no_addresses(text: str) -> None:
-    assert not address(text)
-    assert not share(text)
+    assert not is_url(text)
+    assert not is_unc(text)
 
 
 def test_nobody_but_these_speaks_to_the_net() -> None:

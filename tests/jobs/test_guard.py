@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from indexd.errors import Refused
+from indexd.errors import JobRefused
 from indexd.jobs import guard
-from indexd.jobs.diagnose import read_job
+from indexd.jobs.diagnose import parse_job
 from indexd.registry import job_kinds
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
@@ -22,7 +22,7 @@ MERGE_BOMB = "a: &a {x: y}\n" + "".join(
 
 
 def test_plain_data_and_places() -> None:
-    document = guard.read(
+    document = guard.parse_yaml(
         b"kind: txt2img\nsteps: 30\ncfg: 6.5\nprompt: 'no'\nloras:\n  - name: a\n    weight: -1\n  - b\n"
     )
     assert document.data == {
@@ -32,9 +32,9 @@ def test_plain_data_and_places() -> None:
         "prompt": "no",
         "loras": [{"name": "a", "weight": -1}, "b"],
     }
-    assert document.value(("loras", 0, "weight")) == (7, 13)
-    assert document.key(("loras", 0, "weight")) == (7, 5)
-    assert document.key(("loras", 0, "absent")) == (6, 5)
+    assert document.value_position(("loras", 0, "weight")) == (7, 13)
+    assert document.key_position(("loras", 0, "weight")) == (7, 5)
+    assert document.key_position(("loras", 0, "absent")) == (6, 5)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_plain_data_and_places() -> None:
     ],
 )
 def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
-    assert guard.read(f"key: {text}".encode()).data == {"key": value}
+    assert guard.parse_yaml(f"key: {text}".encode()).data == {"key": value}
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
 def test_refusals(source: bytes, sentence: str) -> None:
-    with pytest.raises(Refused) as caught:
-        guard.read(source)
+    with pytest.raises(JobRefused) as caught:
+        guard.parse_yaml(source)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_depth_of_twenty_passes() -> None:
-    assert guard.read(b"a: " + b"[" * 19 + b"]" * 19).data
+    assert guard.parse_yaml(b"a: " + b"[" * 19 + b"]" * 19).data
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_depth_of_twenty_passes() -> None:
 def test_a_quarter_megabyte_of_anything_ends(unit: str, around: str) -> None:
     text = around.replace("{}", unit * ((guard.MAX_BYTES - 10) // len(unit)))
     try:
-        guard.read(text.encode())
-    except Refused as refused:
+        guard.parse_yaml(text.encode())
+    except JobRefused as refused:
         assert len(str(refused)) < 300
 
 
 def _never_a_job(source: bytes) -> str:
-    with pytest.raises(Refused) as caught:
-        read_job(guard.read(source), job_kinds.kinds())
+    with pytest.raises(JobRefused) as caught:
+        parse_job(guard.parse_yaml(source), job_kinds.kinds())
     return str(caught.value)
 
 

@@ -10,9 +10,9 @@ import pytest
 from blake3 import blake3
 from PIL import Image
 
-from indexd.errors import Refused
-from indexd.jobs.hand import order_of
-from indexd.jobs.setbacks import InputGone
+from indexd.errors import JobRefused
+from indexd.jobs.hand import build_render_request
+from indexd.jobs.setbacks import InputImageGone
 from tests.jobs.conftest import Room
 from tests.jobs.test_selection import record
 
@@ -56,7 +56,7 @@ def test_a_control_becomes_an_entry_with_its_picture(room: Room) -> None:
     assert (canny["model"]["name"], canny["image"], canny["image_name"]) == ("canny-sdxl", content, "in.png")
     assert (canny["strength"], canny["start"], canny["end"], canny["low"]) == (0.7, 0.0, 0.5, 100)
     assert (pose["type"], pose["model"]["name"], pose["preprocess"]) == ("pose", "xl-openpose", False)
-    call = order_of(job, item, room.jobs.catalogue).call
+    call = build_render_request(job, item, room.jobs.catalogue).call
     assert [Path(files.model).name for files in call.controls] == ["canny-sdxl.safetensors", "xl-openpose"]
     assert call.controls[0].image == bytes(room.inbox / "in.png")
 
@@ -94,7 +94,7 @@ def test_the_jobs_input_is_the_picture_where_none_is_named(room: Room) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_with_what_to_do(room: Room, text: str, words: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(JobRefused) as refused:
         admitted(room, text + "\n")
     assert words in str(refused.value).replace("'canny-sdxl'", "canny-sdxl")
     assert str(refused.value).startswith("line 4")
@@ -102,15 +102,15 @@ def test_what_cannot_be_is_refused_with_what_to_do(room: Room, text: str, words:
 
 def test_several_that_fit_are_not_chosen_from(room: Room, home: Path) -> None:
     (home.parent / "models" / "controlnet" / "xl-canny-small.safetensors").touch()
-    with pytest.raises(Refused, match="several ControlNets are for canny: canny-sdxl, xl-canny-small; choose one"):
+    with pytest.raises(JobRefused, match="several ControlNets are for canny: canny-sdxl, xl-canny-small; choose one"):
         admitted(room, "control: [{type: canny, image: in.png}]\n")
 
 
 def test_a_control_picture_that_changed_is_noticed(room: Room) -> None:
     job, item = admitted(room, "control: [{type: canny, image: in.png}]\n")
     Image.new("RGB", (64, 48), "red").save(room.inbox / "in.png")
-    with pytest.raises(InputGone, match=r"the picture of canny .* is not the one"):
-        order_of(job, item, room.jobs.catalogue)
+    with pytest.raises(InputImageGone, match=r"the picture of canny .* is not the one"):
+        build_render_request(job, item, room.jobs.catalogue)
 
 
 def test_each_input_is_the_picture_of_its_own_controls(room: Room) -> None:
@@ -129,7 +129,7 @@ def test_a_picture_made_with_controls_is_made_again_with_them(room: Room) -> Non
     _, item = admitted(room, text)
     room.work()
     again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n".encode()
-    with pytest.raises(Refused, match=r"made with the .* picture (edges|style)\.png .* which is not in the index"):
+    with pytest.raises(JobRefused, match=r"made with the .* picture (edges|style)\.png .* which is not in the index"):
         room.jobs.submit(again, "again.yaml")
     places = {name: record(room, room.inbox / f"{name}.png") for name in ("edges", "style")}
     assert len(set(places.values())) == 2

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from indexd.errors import Refused
-from indexd.jobs.diagnose import FieldProblem
-from indexd.jobs.durable import Fault, no_fault
-from indexd.jobs.judging import Judging, not_kept
-from indexd.store.records import ItemRow
+from indexd.errors import JobRefused
+from indexd.jobs.diagnose import FieldError
+from indexd.jobs.durable import FaultHook, no_fault
+from indexd.jobs.judging import ScoreValidator, items_to_reject
+from indexd.store.records import JobItemRow
 from indexd_schemas.job import Txt2ImgJob
-from indexd_schemas.scoring import Keep, passes, places
+from indexd_schemas.scoring import Keep, is_within_limit, keep_count
 from tests.jobs.conftest import Open, Room
 
 # Scores follow from the seed: 105 -> clip .05, aesthetic 5, sharpness 105.
@@ -27,8 +27,8 @@ class Died(BaseException):
     """The process ended here."""
 
 
-def item(number: int, **scores: float) -> ItemRow:
-    return ItemRow(number, 1, number, number, b"/x", {}, "done", 1, 0.0, None, b"h", 1.0, {}, None, scores)
+def item(number: int, **scores: float) -> JobItemRow:
+    return JobItemRow(number, 1, number, number, b"/x", {}, "done", 1, 0.0, None, b"h", 1.0, {}, None, scores)
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_the_verdict(keep: dict[str, object], kept: set[int]) -> None:
         item(0, clip=0.1, aesthetic=6), item(1, clip=0.4, aesthetic=5), item(2, clip=0.3, aesthetic=4),
         item(3, clip=0.5, aesthetic=1),
     ]  # fmt: skip
-    gone = not_kept([*items, item(4)], Keep.model_validate(keep), "clip")
+    gone = items_to_reject([*items, item(4)], Keep.model_validate(keep), "clip")
     assert {one.index for one in items} - {one.index for one in gone} == kept
     assert all(one.index != 4 for one in gone)  # what has no scores is not judged
 
 
 def test_limits_and_shares() -> None:
-    assert passes(0.25, ">=0.25")
-    assert not passes(0.25, ">0.25")
-    assert passes(-1, "<0")
-    assert [places("10%", count) for count in (1, 10, 11, 30)] == [1, 1, 2, 3]
-    assert places(5, 3) == 3
+    assert is_within_limit(0.25, ">=0.25")
+    assert not is_within_limit(0.25, ">0.25")
+    assert is_within_limit(-1, "<0")
+    assert [keep_count("10%", count) for count in (1, 10, 11, 30)] == [1, 1, 2, 3]
+    assert keep_count(5, 3) == 3
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_limits_and_shares() -> None:
     ],
 )
 def test_what_cannot_be_judged_is_refused(room: Room, text: str, sentence: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(JobRefused) as refused:
         room.jobs.submit(f"kind: txt2img\nprompt: a\n{text}\n".encode(), "x.yaml")
     assert sentence in str(refused.value)
 
@@ -104,13 +104,13 @@ def test_a_head_that_does_not_fit_is_refused_before_a_picture_is_made(
     head = tmp_path / "head.safetensors"
     told = json.dumps({name: {"dtype": "F32", "shape": shape} for name, shape in (shapes or {}).items()}).encode()
     head.write_bytes(b"no head" if shapes is None else struct.pack("<Q", len(told)) + told)
-    judging = Judging(lambda _role: None, head, lambda: 8)
+    judging = ScoreValidator(lambda _role: None, head, lambda: 8)
     job = Txt2ImgJob(kind="txt2img", prompt="a", score=["aesthetic"])
     if words is None:
-        assert judging.scores(job, "a") == ("aesthetic",)
+        assert judging.requested_scores(job, "a") == ("aesthetic",)
         return
-    with pytest.raises(FieldProblem, match=re.escape(words)):
-        judging.scores(job, "a")
+    with pytest.raises(FieldError, match=re.escape(words)):
+        judging.requested_scores(job, "a")
 
 
 def test_the_others_lie_beside_and_the_ledger_says_so(room: Room) -> None:
@@ -119,7 +119,7 @@ def test_the_others_lie_beside_and_the_ledger_says_so(room: Room) -> None:
     assert room.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
     items = room.store.jobs.items(job.id)
     assert [one.scores for one in items] == [{"sharpness": float(one.seed)} for one in items]
-    assert [one.rejected is None for one in items] == [False, True, False, True]
+    assert [one.rejected_path is None for one in items] == [False, True, False, True]
     assert all(Path(os.fsdecode(one.path)).is_file() for one in items)
     assert '"kept": false' in (room.inbox / "done" / "x.result.json").read_text()
     found = room.store.jobs.get(job.id)
@@ -184,7 +184,7 @@ def test_a_death_in_between_changes_nothing(open_room: Open, point: str, nth: in
             if not left[0]:
                 raise Died(at)
 
-    fault: Fault = dies
+    fault: FaultHook = dies
     room = open_room(fault=fault)
     room.jobs.submit(f"{JOB}keep: {{top: 2}}".encode(), "x.yaml")
     with pytest.raises(Died):
@@ -194,7 +194,7 @@ def test_a_death_in_between_changes_nothing(open_room: Open, point: str, nth: in
     assert again.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
     job = again.store.jobs.get(1)
     assert job is not None
-    assert (job.state, job.mirrored) == ("done", "done")
+    assert (job.state, job.file_location) == ("done", "done")
     assert [one.attempts for one in again.store.jobs.items(1)] == [1, 1, 1, 1]
     assert all(Path(os.fsdecode(one.path)).is_file() for one in again.store.jobs.items(1))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.jobs.names import NAME_BYTES, complete_pattern, names_of, output_folder, safe_name
+from indexd.jobs.names import MAX_NAME_BYTES, complete_pattern, resolve_output_folder, safe_name, unique_file_names
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,17 @@ def test_safe_names(text: str, name: str) -> None:
 
 def test_a_name_is_cut_between_characters() -> None:
     name = safe_name("狐" * 200)
-    assert len(name.encode()) <= NAME_BYTES
+    assert len(name.encode()) <= MAX_NAME_BYTES
     assert set(name) == {"狐"}
 
 
 def test_names_differ_even_without_letter_case() -> None:
     words = [{"seed": "5"}, {"seed": "5"}, {"seed": "6"}]
-    assert names_of("Fox-{seed}", words, {"fox-6.png"}.__contains__) == ["Fox-5.png", "Fox-5-2.png", "Fox-6-2.png"]
+    assert unique_file_names("Fox-{seed}", words, {"fox-6.png"}.__contains__) == [
+        "Fox-5.png",
+        "Fox-5-2.png",
+        "Fox-6-2.png",
+    ]
 
 
 def test_a_pattern_for_several_pictures_gets_the_index() -> None:
@@ -53,13 +57,13 @@ def test_a_pattern_for_several_pictures_gets_the_index() -> None:
 
 
 def test_what_stands_in_a_placeholder_cannot_escape_or_name_another() -> None:
-    assert names_of("{prompt}", [{"prompt": "../../{seed}/x"}], lambda _name: False) == ["_.._.._{seed}_x.png"]
+    assert unique_file_names("{prompt}", [{"prompt": "../../{seed}/x"}], lambda _name: False) == ["_.._.._{seed}_x.png"]
 
 
 def test_output_folders(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    assert output_folder("", output) == output
-    assert output_folder("a/b", output) == output / "a" / "b"
-    assert output_folder("./a//b/", output) == output / "a" / "b"
-    assert output_folder(str(tmp_path), output) == tmp_path
-    assert output_folder(str(tmp_path / "new"), output) == tmp_path / "new"
+    assert resolve_output_folder("", output) == output
+    assert resolve_output_folder("a/b", output) == output / "a" / "b"
+    assert resolve_output_folder("./a//b/", output) == output / "a" / "b"
+    assert resolve_output_folder(str(tmp_path), output) == tmp_path
+    assert resolve_output_folder(str(tmp_path / "new"), output) == tmp_path / "new"

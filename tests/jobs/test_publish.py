@@ -11,12 +11,12 @@ import pytest
 from blake3 import blake3
 
 from indexd.errors import StorageFull
-from indexd.jobs.durable import link_new, write_new
-from indexd.jobs.ours import Ours, our_picture
-from indexd.jobs.result import recipe_of
-from indexd.store.records import ItemRow, JobRow
+from indexd.jobs.durable import move_no_replace, write_new
+from indexd.jobs.ours import ExistingOutput, find_existing_output
+from indexd.jobs.result import recipe_with_job
+from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import Render, Rendered
-from indexd.worker.fake import instant_render
+from indexd.worker.fake import fake_render
 from tests.jobs.conftest import Open, Room
 
 JOB = b"kind: txt2img\nprompt: a fox\nsize: 64x64\nsteps: 4\nloras: [film-grain]\n"
@@ -24,12 +24,12 @@ POINTS = ("temp opened", "temp written", "temp synced", "linked", "folder synced
 FOREIGN_POINTS = (*POINTS[:3], "path changed", *POINTS[3:])
 
 
-def _first(room: Room, number: int = 1) -> tuple[JobRow, ItemRow, dict[str, object], Rendered]:
+def _first(room: Room, number: int = 1) -> tuple[JobRow, JobItemRow, dict[str, object], Rendered]:
     job = room.store.jobs.get(number)
     assert job is not None
     item = room.store.jobs.items(number)[0]
-    recipe = recipe_of(job, item)
-    return job, item, recipe, instant_render(Render(recipe, "x"))
+    recipe = recipe_with_job(job, item)
+    return job, item, recipe, fake_render(Render(recipe, "x"))
 
 
 def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room, tmp_path: Path) -> None:
@@ -38,16 +38,16 @@ def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room,
     path = tmp_path / "p.png"
     png = made.png
     path.write_bytes(png)
-    assert our_picture(path, recipe) == Ours(blake3(png).digest(), {})
-    assert our_picture(path, {**recipe, "job": "1/1"}) is None
-    assert our_picture(path, {**recipe, "steps": 5}) is None
-    assert our_picture(path, {**recipe, "loras": []}) is None
+    assert find_existing_output(path, recipe) == ExistingOutput(blake3(png).digest(), {})
+    assert find_existing_output(path, {**recipe, "job": "1/1"}) is None
+    assert find_existing_output(path, {**recipe, "steps": 5}) is None
+    assert find_existing_output(path, {**recipe, "loras": []}) is None
     path.write_bytes(png[:-3])
-    assert our_picture(path, recipe) is None
+    assert find_existing_output(path, recipe) is None
     path.write_bytes(b"")
-    assert our_picture(path, recipe) is None
-    assert our_picture(tmp_path / "none.png", recipe) is None
-    assert our_picture(tmp_path, recipe) is None
+    assert find_existing_output(path, recipe) is None
+    assert find_existing_output(tmp_path / "none.png", recipe) is None
+    assert find_existing_output(tmp_path, recipe) is None
 
 
 def test_what_the_worker_fills_in_does_not_matter(room: Room, tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_what_the_worker_fills_in_does_not_matter(room: Room, tmp_path: Path) ->
     _, _, recipe, _ = _first(room)
     filled = {**recipe, "dtype": "float32", "schedule": "normal", "model": {"name": "base", "hash": "0123456789"}}
     path = tmp_path / "p.png"
-    path.write_bytes(instant_render(Render(filled, "x")).png)
-    assert our_picture(path, recipe) is not None
+    path.write_bytes(fake_render(Render(filled, "x")).png)
+    assert find_existing_output(path, recipe) is not None
 
 
 def test_a_foreign_file_is_never_written_over(room: Room) -> None:
@@ -87,11 +87,11 @@ def test_where_there_are_no_hard_links_nothing_is_replaced_either(
     monkeypatch.setattr(os, "link", lambda *_args, **_more: (_ for _ in ()).throw(PermissionError(1, "no links here")))
     source, target = tmp_path / "a", tmp_path / "b"
     source.write_bytes(b"new")
-    link_new(source, target)
+    move_no_replace(source, target)
     assert target.read_bytes() == b"new"
     source.write_bytes(b"newer")
     with pytest.raises(FileExistsError):
-        link_new(source, target)
+        move_no_replace(source, target)
     assert target.read_bytes() == b"new"
     assert source.read_bytes() == b"newer"
 
@@ -158,13 +158,13 @@ def test_exactly_once_whatever_point_the_process_is_killed_at(home: Path, open_r
     items = again.store.jobs.items(1)
     job = again.store.jobs.get(1)
     assert job is not None
-    assert (job.state, job.mirrored) == ("done", "done")
+    assert (job.state, job.file_location) == ("done", "done")
     assert [item.state for item in items] == ["done", "done"]
     expected = {os.path.basename(os.fsdecode(item.path)) for item in items}
     assert expected == ({"x-0001-2.png", "x-0002.png"} if foreign else {"x-0001.png", "x-0002.png"})
     assert set(os.listdir(again.output)) == expected | ({"x-0001.png"} if foreign else set())
     for item in items:
-        ours = our_picture(Path(os.fsdecode(item.path)), recipe_of(job, item))
+        ours = find_existing_output(Path(os.fsdecode(item.path)), recipe_with_job(job, item))
         assert ours is not None
         assert ours.content_hash == item.content_hash
     if foreign:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from indexd.errors import Refused
+from indexd.errors import JobRefused
 from tests.jobs.conftest import Room
 from tests.jobs.test_selection import paint, record
 
@@ -73,7 +73,7 @@ def test_several_at_once_and_several_of_each(room: Room) -> None:
 def test_its_source_is_found_by_content(room: Room, tmp_path: Path) -> None:
     source = paint(tmp_path / "in" / "source.png", "red")
     picture = made(room, f"kind: img2img\nprompt: a\nseed: 1\ninput: '{source}'\ndenoise: 0.4\n")
-    with pytest.raises(Refused, match=r"made with the picture source\.png .* which is not in the index"):
+    with pytest.raises(JobRefused, match=r"made with the picture source\.png .* which is not in the index"):
         again(room, picture)
     record(room, source)
     assert recipe(room, again(room, picture, "denoise: 0.6")) == {
@@ -118,7 +118,7 @@ def test_what_a_foreign_picture_does_not_allow_is_said(room: Room) -> None:
 
 def test_a_model_that_is_not_here_can_be_replaced(room: Room) -> None:
     foreign(room.inbox / "x.png", "a cat\nSteps: 12, Sampler: Euler, CFG scale: 6, Seed: 5, Size: 64x64, Model: dreem")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(JobRefused) as refused:
         again(room, "x.png")
     assert "input: x.png cannot be made again as it was: model: there is no checkpoint 'dreem'" in str(refused.value)
     assert "did you mean 'dream'" in str(refused.value)
@@ -137,12 +137,12 @@ def test_a_model_that_is_not_here_can_be_replaced(room: Room) -> None:
 )
 def test_wrong_changes_are_refused_where_they_stand(room: Room, changes: str, sentence: str) -> None:
     picture = made(room)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(JobRefused) as refused:
         again(room, picture, changes)
     assert sentence in str(refused.value)
 
 
 def test_a_picture_that_says_nothing_is_refused(room: Room) -> None:
     paint(room.inbox / "plain.png", "red")
-    with pytest.raises(Refused, match=r"plain.png cannot be made again: it does not say with which prompt or seed"):
+    with pytest.raises(JobRefused, match=r"plain.png cannot be made again: it does not say with which prompt or seed"):
         again(room, "plain.png")

@@ -45,7 +45,7 @@ def _job_state(room: Room, job_id: int) -> str:
 
 
 def test_a_job_from_file_to_result(room: Room) -> None:
-    room.jobs.take(room.drop(SMALL + "count: 3\nloras: [film-grain]\n"))
+    room.jobs.admit_file(room.drop(SMALL + "count: 3\nloras: [film-grain]\n"))
     room.work()
     assert room.pictures() == ["x-0001.png", "x-0002.png", "x-0003.png"]
     assert room.listed("done") == ["x.result.json", "x.yaml"]
@@ -99,8 +99,8 @@ def test_three_deaths_and_the_picture_is_set_aside_while_the_queue_goes_on(room:
 
     for _ in range(3):
         room.workers.fail_next(WorkerDied("the worker ended with signal 11"), poison)
-    room.jobs.take(room.drop(SMALL + "count: 2", "bad.yaml"))
-    room.jobs.take(room.drop(SMALL, "good.yaml"))
+    room.jobs.admit_file(room.drop(SMALL + "count: 2", "bad.yaml"))
+    room.jobs.admit_file(room.drop(SMALL, "good.yaml"))
     room.work()
     assert _states(room, 1) == ["queued", "done"]
     assert _job_state(room, 2) == "done"
@@ -117,24 +117,24 @@ def test_three_deaths_and_the_picture_is_set_aside_while_the_queue_goes_on(room:
     assert room.listed("failed") == ["bad.result.json", "bad.yaml", "bad.yaml.error.txt"]
     text = (room.inbox / "failed" / "bad.yaml.error.txt").read_text()
     assert text.startswith("1 of 2 pictures failed; picture 1: the worker died 3 times")
-    assert room.store.jobs.paused() is None
+    assert room.store.jobs.pause_reason() is None
 
 
 def test_a_retry_waits_and_the_runner_knows_until_when(room: Room) -> None:
     room.workers.fail_next(WorkerDied("gone"))
     _submit(room)
     room.work()
-    assert room.runner.turn() == pytest.approx(setbacks.RETRY_SECONDS[0])
+    assert room.runner.run_once() == pytest.approx(setbacks.RETRY_SECONDS[0])
     room.clock.now += setbacks.RETRY_SECONDS[0]
     room.work()
     assert _job_state(room, 1) == "done"
 
 
 def test_an_idle_runner_waits_without_limit(room: Room) -> None:
-    assert room.runner.turn() is None
+    assert room.runner.run_once() is None
     _submit(room)
     room.work()
-    assert room.runner.turn() is None
+    assert room.runner.run_once() is None
 
 
 def test_a_failed_stage_fails_at_once(room: Room) -> None:
@@ -161,11 +161,11 @@ def test_out_of_memory_pauses_the_queue_and_it_resumes_by_itself(room: Room) -> 
     room.work()
     _submit(room)
     room.work()
-    assert "the card has no room (job 1, picture 1)" in (room.store.jobs.paused() or "")
+    assert "the card has no room (job 1, picture 1)" in (room.store.jobs.pause_reason() or "")
     assert len(room.workers.calls) == 1
     room.clock.now += 60
     room.work()
-    assert room.store.jobs.paused() is None
+    assert room.store.jobs.pause_reason() is None
     assert [_job_state(room, 1), _job_state(room, 2)] == ["done", "done"]
 
 
@@ -193,13 +193,13 @@ def test_a_full_disk_keeps_the_picture_and_waits_for_room(room: Room, monkeypatc
         patch.setattr(os, "fsync", full)
         patch.setattr(shutil, "disk_usage", lambda _path: Usage(1, 1, 0))
         room.work()
-        assert f"the disk of {room.output} is full" in (room.store.jobs.paused() or "")
+        assert f"the disk of {room.output} is full" in (room.store.jobs.pause_reason() or "")
         room.clock.now += 60
         room.work()
         assert room.pictures() == []
     room.clock.now += 60
     room.work()
-    assert room.store.jobs.paused() is None
+    assert room.store.jobs.pause_reason() is None
     assert room.pictures() == ["x-0001.png"]
     assert len(room.workers.calls) == 1
     assert [item.attempts for item in room.store.jobs.items(1)] == [1]
@@ -224,7 +224,7 @@ def test_an_index_that_cannot_be_used_is_waited_for(
     with monkeypatch.context() as patch:
         patch.setattr(room.store.jobs, call, refuses)
         room.work()
-    assert room.store.jobs.paused() == str(trouble)
+    assert room.store.jobs.pause_reason() == str(trouble)
     room.clock.now += 60
     room.work()
     assert _job_state(room, 1) == "done"
@@ -248,7 +248,7 @@ def test_what_ended_while_the_index_cannot_be_used_is_settled_when_it_can(
         room.work()
         room.clock.now += 60
         room.work()
-    assert room.store.jobs.paused() == str(trouble)
+    assert room.store.jobs.pause_reason() == str(trouble)
     room.workers.release()
     for _ in range(4):
         room.clock.now += 60
@@ -264,7 +264,7 @@ def test_the_file_of_a_job_that_could_not_be_moved_is_moved_without_another_job(
 
     _submit(room)
     with monkeypatch.context() as patch:
-        patch.setattr(room.jobs.mirror.folders, "close", full)
+        patch.setattr(room.jobs.file_sync.folders, "move_finished", full)
         room.work()
     assert _job_state(room, 1) == "done"
     assert list((room.inbox / "done").iterdir()) == []
@@ -282,19 +282,19 @@ def test_a_file_that_another_thread_brings_along_is_not_written_again(
     """Written twice, the second could be cut short by a death when the row no longer asks for it."""
     _submit(room)
     closed: list[int] = []
-    close = room.jobs.mirror.folders.close
+    close = room.jobs.file_sync.folders.move_finished
 
     def counted(job: JobRow, result: JobResult) -> Path:
         closed.append(job.id)
         return close(job, result)
 
-    monkeypatch.setattr(room.jobs.mirror.folders, "close", counted)
-    with room.jobs.mirror.folders.lock:
+    monkeypatch.setattr(room.jobs.file_sync.folders, "move_finished", counted)
+    with room.jobs.file_sync.folders.lock:
         runner = threading.Thread(target=room.work)
         runner.start()
         while _job_state(room, 1) != "done":
             time.sleep(0.005)
-        room.jobs.mirror.settle_all()
+        room.jobs.file_sync.settle_all()
     runner.join()
     assert closed == [1]
 
@@ -302,7 +302,9 @@ def test_a_file_that_another_thread_brings_along_is_not_written_again(
 def test_a_job_whose_file_cannot_be_moved_is_not_taken_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     _submit(room)
     with monkeypatch.context() as patch:
-        patch.setattr(room.jobs.mirror.folders, "close", lambda *_arguments: (_ for _ in ()).throw(OSError("full")))
+        patch.setattr(
+            room.jobs.file_sync.folders, "move_finished", lambda *_arguments: (_ for _ in ()).throw(OSError("full"))
+        )
         room.jobs.cancel(1)
         with pytest.raises(StoreUnavailable, match="the file of job 1 cannot be moved yet"):
             room.jobs.retry(1)
@@ -316,15 +318,15 @@ def test_a_model_that_is_gone_pauses_the_queue_until_it_is_back(room: Room) -> N
     checkpoint = room.jobs.catalogue.checkpoint("dream").path
     away = checkpoint.rename(checkpoint.with_suffix(".away"))
     room.work()
-    assert "there is no checkpoint 'dream'" in (room.store.jobs.paused() or "")
+    assert "there is no checkpoint 'dream'" in (room.store.jobs.pause_reason() or "")
     assert room.store.jobs.items(1)[0].attempts == 0
     room.clock.now += 60
     room.work()
-    assert room.store.jobs.paused() is not None
+    assert room.store.jobs.pause_reason() is not None
     away.rename(checkpoint)
     room.clock.now += 60
     room.work()
-    assert room.store.jobs.paused() is None
+    assert room.store.jobs.pause_reason() is None
     assert _job_state(room, 1) == "done"
 
 
@@ -335,7 +337,7 @@ def test_jobs_of_other_models_go_on_while_one_is_gone(room: Room) -> None:
     goes_on = _submit(room, "count: 3")
     room.work()
     assert (_job_state(room, goes_on), _states(room, waits)) == ("done", ["queued", "queued"])
-    assert "there is no checkpoint 'dream'" in (room.store.jobs.paused() or "")
+    assert "there is no checkpoint 'dream'" in (room.store.jobs.pause_reason() or "")
     later = _submit(room)
     room.work()
     assert _job_state(room, later) == "done"
@@ -343,7 +345,7 @@ def test_jobs_of_other_models_go_on_while_one_is_gone(room: Room) -> None:
     room.clock.now += 60
     room.work()
     assert _states(room, waits) == ["done", "done"]
-    assert room.store.jobs.paused() is None
+    assert room.store.jobs.pause_reason() is None
 
 
 def test_a_model_that_goes_while_the_worker_has_the_job_is_the_machines_fault(room: Room) -> None:
@@ -355,7 +357,7 @@ def test_a_model_that_goes_while_the_worker_has_the_job_is_the_machines_fault(ro
     room.workers.fail_next(RenderFailed("cannot be loaded"))
     room.workers.release()
     room.work()
-    assert "dream.safetensors is gone" in (room.store.jobs.paused() or "")
+    assert "dream.safetensors is gone" in (room.store.jobs.pause_reason() or "")
     assert [(item.state, item.attempts) for item in room.store.jobs.items(1)] == [("queued", 0)]
     away.rename(checkpoint)
     room.clock.now += 60
@@ -371,19 +373,19 @@ def test_cancelling_the_job_that_waits_for_a_model_lets_the_queue_go_on(room: Ro
     room.jobs.cancel(waits)
     room.clock.now += 60
     room.work()
-    assert room.store.jobs.paused() is None
+    assert room.store.jobs.pause_reason() is None
     assert _job_state(room, 2) == "done"
 
 
 def test_a_role_that_is_off_is_tried_again_ever_more_seldom(room: Room) -> None:
-    room.workers.off["sdxl"] = "it is not verified"
+    room.workers.disabled_roles["sdxl"] = "it is not verified"
     _submit(room)
-    for seconds in setbacks.PROBE_SECONDS:
+    for seconds in setbacks.CHECK_SECONDS:
         room.work()
-        assert "sdxl is off, because it is not verified" in (room.store.jobs.paused() or "")
-        assert room.runner.turn() == pytest.approx(seconds)
+        assert "sdxl is off, because it is not verified" in (room.store.jobs.pause_reason() or "")
+        assert room.runner.run_once() == pytest.approx(seconds)
         room.clock.now += seconds
-    del room.workers.off["sdxl"]
+    del room.workers.disabled_roles["sdxl"]
     room.work()
     assert _job_state(room, 1) == "done"
 
@@ -408,7 +410,7 @@ def test_a_source_picture_that_changed_fails_its_item(room: Room) -> None:
 
 def test_cancelling_ends_the_render_in_hand_and_publishes_nothing_more(room: Room) -> None:
     room.workers.hold()
-    room.jobs.take(room.drop(SMALL + "count: 3"))
+    room.jobs.admit_file(room.drop(SMALL + "count: 3"))
     room.work()
     room.workers.release(1)
     room.work()
@@ -437,7 +439,7 @@ def test_a_picture_that_comes_back_after_the_cancel_is_dropped(room: Room) -> No
 
 def test_retry_makes_what_failed_with_the_same_seeds(room: Room) -> None:
     room.workers.fail_next(RenderFailed("black"))
-    room.jobs.take(room.drop(SMALL + "count: 2"))
+    room.jobs.admit_file(room.drop(SMALL + "count: 2"))
     room.work()
     assert room.listed("failed") == ["x.result.json", "x.yaml", "x.yaml.error.txt"]
     seeds = [item.seed for item in room.store.jobs.items(1)]
@@ -458,10 +460,10 @@ def test_a_new_process_takes_up_what_was_in_hand_without_counting_it(room: Room,
     assert _states(room, 1) == ["running", "running", "queued"]
     again = open_room()
     assert [(item.state, item.attempts) for item in again.store.jobs.items(1)] == [("queued", 0)] * 3
-    assert json.loads(again.store.meta.get(interruptions.COUNTS) or "{}") == {"1": 1, "2": 1}
+    assert json.loads(again.store.key_values.get(interruptions.INTERRUPTIONS_KEY) or "{}") == {"1": 1, "2": 1}
     again.work()
     assert _job_state(again, 1) == "done"
-    assert open_room().store.meta.get(interruptions.COUNTS) is None
+    assert open_room().store.key_values.get(interruptions.INTERRUPTIONS_KEY) is None
 
 
 def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(
@@ -484,7 +486,7 @@ def test_a_job_whose_last_picture_was_published_at_the_death_is_closed_by_the_ne
     room: Room, open_room: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room.store.jobs, "finish", lambda *_args, **_named: (_ for _ in ()).throw(KeyboardInterrupt))
-    room.jobs.take(room.drop(SMALL))
+    room.jobs.admit_file(room.drop(SMALL))
     with pytest.raises(KeyboardInterrupt):
         room.work()
     assert room.listed("accepted") == ["x.yaml"]
@@ -495,12 +497,12 @@ def test_a_job_whose_last_picture_was_published_at_the_death_is_closed_by_the_ne
 
 @pytest.mark.parametrize("gone", ["result", "both"])
 def test_the_end_of_a_job_can_be_written_twice(room: Room, open_room: Open, gone: str) -> None:
-    room.jobs.take(room.drop(SMALL))
+    room.jobs.admit_file(room.drop(SMALL))
     room.work()
     (room.inbox / "done" / "x.result.json").unlink()
     if gone == "both":
         (room.inbox / "done" / "x.yaml").rename(room.inbox / "accepted" / "x.yaml")
-    room.store.jobs.set_mirrored(1, "accepted")
+    room.store.jobs.set_file_location(1, "accepted")
     again = open_room()
     assert again.listed("done") == ["x.result.json", "x.yaml"]
     assert again.listed("accepted") == []
@@ -512,7 +514,7 @@ def test_a_folder_that_is_gone_with_its_parent_pauses_the_queue(room: Room, tmp_
     _submit(room, f"output: {disk / 'june'}")
     shutil.rmtree(disk)
     room.work()
-    assert "is its disk mounted?" in (room.store.jobs.paused() or "")
+    assert "is its disk mounted?" in (room.store.jobs.pause_reason() or "")
     assert not disk.exists()
     disk.mkdir()
     room.clock.now += 60
@@ -548,7 +550,7 @@ def test_the_thread_wakes_for_a_job_and_stops_with_nothing_in_hand(room: Room, m
     finish = room.store.jobs.finish
 
     def told(job_id: int, state: JobState, error: str | None = None, *, untold: bool = False) -> None:
-        finish(job_id, state, error, untold=untold)
+        finish(job_id, state, error, unnotified=untold)
         published.set()
 
     monkeypatch.setattr(room.store.jobs, "finish", told)

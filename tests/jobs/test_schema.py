@@ -10,16 +10,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import indexd_handlers.jobs
-from indexd.jobs.diagnose import read_job, schema_of
-from indexd.jobs.guard import read
+from indexd.jobs.diagnose import job_schema, parse_job
+from indexd.jobs.guard import parse_yaml
 from indexd.registry import job_kinds
 from indexd_schemas import generate
-from indexd_schemas.job import JOB_KINDS, SYNONYMS, Job, LoraUse, Output, Txt2ImgJob
+from indexd_schemas.job import JOB_KINDS, SYNONYMS, Job, JobLora, JobOutput, Txt2ImgJob
 from indexd_schemas.job_part import JobPart
 
 
 def _fields() -> Iterator[tuple[str, FieldInfo]]:
-    models: list[type[BaseModel]] = [*JOB_KINDS.values(), LoraUse, Output]
+    models: list[type[BaseModel]] = [*JOB_KINDS.values(), JobLora, JobOutput]
     for model in models:
         for name, field in model.model_fields.items():
             yield f"{model.__name__}.{name}", field
@@ -37,7 +37,7 @@ def test_kinds_files_and_handlers_are_the_same_list() -> None:
     assert files == set(JOB_KINDS) == set(job_kinds.kinds())
     for kind, handler in job_kinds.kinds().items():
         assert handler.__module__ == f"indexd_handlers.jobs.{kind}"
-        assert schema_of(handler) is JOB_KINDS[kind]
+        assert job_schema(handler) is JOB_KINDS[kind]
 
 
 def test_a_handler_of_somebody_else_brings_its_own_schema() -> None:
@@ -48,10 +48,10 @@ def test_a_handler_of_somebody_else_brings_its_own_schema() -> None:
         return []
 
     grid.__annotations__["job"] = GridJob
-    job = read_job(read(b"kind: txt2img\nprompt: a\ncolumns: 3"), {"txt2img": grid})
+    job = parse_job(parse_yaml(b"kind: txt2img\nprompt: a\ncolumns: 3"), {"txt2img": grid})
     assert isinstance(job, GridJob)
     with pytest.raises(TypeError, match="must be a subclass of Job"):
-        schema_of(lambda job: None)
+        job_schema(lambda job: None)
 
 
 @pytest.mark.parametrize(("name", "field"), list(_fields()), ids=lambda value: value if isinstance(value, str) else "")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexd.errors import Refused
-from indexd.images.read import read
-from indexd.store.records import Sighting
+from indexd.errors import JobRefused
+from indexd.images.read import read_image
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import FoundRegion
 from tests.jobs.conftest import Room
@@ -29,9 +29,9 @@ def record(room: Room, path: Path) -> int:
     """The picture in the index; its id."""
     root = room.store.roots.ensure(os.fsencode(path.parent), "images")
     with path.open("rb") as file:
-        facts = read(file, path.stat().st_size, path.name)
+        facts = read_image(file, path.stat().st_size, path.name)
     stamp = FileStamp(path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino)
-    [recorded] = room.store.images.record([Sighting(root.id, os.fsencode(path.name), stamp, facts)], 1.0)
+    [recorded] = room.store.images.ingest([ScannedFile(root.id, os.fsencode(path.name), stamp, facts)], 1.0)
     assert recorded.image_id is not None
     return recorded.image_id
 
@@ -65,9 +65,9 @@ def test_a_folder_is_taken_by_name_and_below_only_when_asked(room: Room, tmp_pat
 
 def test_a_query_is_answered_once_and_for_all(room: Room, tmp_path: Path) -> None:
     ids = [record(room, paint(tmp_path / f"{name}.png", colour)) for name, colour in (("a", "red"), ("b", "blue"))]
-    room.store.marks.rate([ids[1]], 5)
+    room.store.annotations.rate([ids[1]], 5)
     job = room.jobs.submit(f"{JOB}input: {{query: 'rating:5'}}".encode(), "x.yaml")
-    room.store.marks.rate([ids[0]], 5)
+    room.store.annotations.rate([ids[0]], 5)
     assert inputs(room, job.id) == ["b.png"]
     both = room.jobs.submit(f"{JOB}input: {{query: 'rating:5', sort: rating, count: 1}}".encode(), "y.yaml")
     assert len(inputs(room, both.id)) == 1
@@ -97,7 +97,7 @@ def test_a_query_is_answered_once_and_for_all(room: Room, tmp_path: Path) -> Non
     ],
 )
 def test_what_cannot_be_chosen_is_refused_with_a_sentence(room: Room, text: str, sentence: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(JobRefused) as refused:
         room.jobs.submit(f"{JOB}input: {text}".encode(), "x.yaml")
     assert sentence in str(refused.value)
 
@@ -106,7 +106,7 @@ def test_limits_count_inputs_times_seeds(room: Room, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     for number in range(26):
         paint(folder / f"{number:02}.png", "red", (64, 64 + 8 * number))
-    with pytest.raises(Refused, match="input: 52 pictures, one for each input and seed; a job makes at most 50"):
+    with pytest.raises(JobRefused, match="input: 52 pictures, one for each input and seed; a job makes at most 50"):
         room.jobs.submit(f"{JOB}count: 2\ninput: {{folder: '{folder}'}}".encode(), "x.yaml")
     assert len(inputs(room, room.jobs.submit(f"{JOB}input: {{folder: '{folder}'}}".encode(), "y.yaml").id)) == 26
 
@@ -116,11 +116,11 @@ def test_a_mask_must_be_of_the_shape_of_its_picture(room: Room) -> None:
     paint(room.inbox / "wide.png", "white", (96, 64))
     paint(room.inbox / "half.png", "white", (32, 48))
     job = "kind: inpaint\nprompt: a\ninput: a.png\nmask: "
-    with pytest.raises(Refused, match=r"mask: wide.png has 96x64, which is another shape than 64x96 of a.png"):
+    with pytest.raises(JobRefused, match=r"mask: wide.png has 96x64, which is another shape than 64x96 of a.png"):
         room.jobs.submit(f"{job}wide.png".encode(), "x.yaml")
-    with pytest.raises(Refused, match=r"mask.region: no 'face' is known of a.png, and there are no detectors"):
+    with pytest.raises(JobRefused, match=r"mask.region: no 'face' is known of a.png, and there are no detectors"):
         room.jobs.submit(f"{job}{{region: face}}".encode(), "x.yaml")
-    with pytest.raises(Refused, match="mask: must be one of `file`, `region` and `box`"):
+    with pytest.raises(JobRefused, match="mask: must be one of `file`, `region` and `box`"):
         room.jobs.submit(f"{job}{{region: face, file: half.png}}".encode(), "x.yaml")
     [item] = room.store.jobs.items(room.jobs.submit(f"{job}half.png".encode(), "x.yaml").id)
     assert item.settings["mask_path"] == str(room.inbox / "half.png")
@@ -154,7 +154,7 @@ def test_a_region_of_the_index_is_a_box_in_the_recipe(room: Room) -> None:
         [item] = room.store.jobs.items(room.jobs.submit(f"{job}index: {number}}}".encode(), "x.yaml").id)
         boxes.append(item.settings["recipe"]["mask"]["box"])
     assert boxes == [[0.5, 0.25, 0.25, 0.25], [0.125, 0.25, 0.125, 0.125]]
-    with pytest.raises(Refused, match=r"mask.index: 3, but a.png has only 2 Face"):
+    with pytest.raises(JobRefused, match=r"mask.index: 3, but a.png has only 2 Face"):
         room.jobs.submit(f"{job}index: 3}}".encode(), "x.yaml")
 
 
@@ -171,8 +171,8 @@ def test_a_character_is_shown_by_a_sample_of_its_pictures(room: Room, tmp_path: 
     }
     room.store.faces.put(revision, found, rows / np.linalg.norm(rows, axis=1, keepdims=True))
     regions = np.array([room.store.faces.of_image(image)[0].id for image in ids])
-    luna, _ = room.store.characters.settle(regions, lambda known: np.array([-1, -1, -1, -2, -2, -2])).made
-    room.store.corrections.name(luna, "Luna")
+    luna, _ = room.store.characters.apply_clustering(regions, lambda known: np.array([-1, -1, -1, -2, -2, -2])).created
+    room.store.corrections.set_name(luna, "Luna")
 
     def chosen(more: str) -> list[str]:
         job = room.jobs.submit(f"{JOB}input: {{character: luna{more}}}".encode(), "x.yaml")
@@ -180,5 +180,5 @@ def test_a_character_is_shown_by_a_sample_of_its_pictures(room: Room, tmp_path: 
 
     assert sorted(chosen("")) == ["blue.png", "lime.png", "red.png"]
     assert chosen(", sample: best, count: 2") == ["blue.png", "lime.png"]
-    room.store.marks.rate([ids[1]], 5)
+    room.store.annotations.rate([ids[1]], 5)
     assert chosen(", query: 'rating:5'") == ["lime.png"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from indexd.watch.regular import open_regular
 from tests.jobs.conftest import Open, Room
-from tests.shortage import Shortage, again_and_again, each_refused
+from tests.shortage import HandleShortage, refuse_each, retry_until_done
 
 TXT2IMG = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
 IMG2IMG = "kind: img2img\nprompt: a fox\ninput: in.png\n"
@@ -23,8 +23,8 @@ def test_a_job_comes_through_whenever_handles_are_refused(
 ) -> None:
     room = open_room()
     Image.new("RGB", (64, 64), "red").save(room.inbox / "in.png")
-    shortage = Shortage(monkeypatch)
-    for number in each_refused(shortage, count):
+    shortage = HandleShortage(monkeypatch)
+    for number in refuse_each(shortage, count):
         heard = _admitted(room, shortage, f"job{number}", text)
         for _ in range(count + 2):
             room.work()
@@ -45,9 +45,9 @@ def test_a_job_comes_through_whenever_handles_are_refused(
 def test_a_job_that_was_submitted_is_acknowledged_once_it_stands_in_the_ledger(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shortage = Shortage(monkeypatch)
-    for number in each_refused(shortage, 1):
-        again_and_again(lambda number=number: room.jobs.submit(TXT2IMG.encode(), f"a{number}"))  # type: ignore[misc]
+    shortage = HandleShortage(monkeypatch)
+    for number in refuse_each(shortage, 1):
+        retry_until_done(lambda number=number: room.jobs.submit(TXT2IMG.encode(), f"a{number}"))  # type: ignore[misc]
         with shortage.paused():
             assert len(room.store.jobs.list()) == number + 1
     assert number > 3
@@ -58,8 +58,8 @@ def test_an_input_whose_disk_fails_costs_its_own_job_and_no_other(
     room: Room, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     Image.new("RGB", (64, 64), "red").save(room.inbox / "in.png")
-    room.jobs.take(room.drop(IMG2IMG, "a.yaml"))
-    room.jobs.take(room.drop(TXT2IMG, "b.yaml"))
+    room.jobs.admit_file(room.drop(IMG2IMG, "a.yaml"))
+    room.jobs.admit_file(room.drop(TXT2IMG, "b.yaml"))
 
     def refuses(path: bytes) -> object:
         if path.endswith(b"in.png"):
@@ -79,7 +79,7 @@ def test_a_worker_without_handles_costs_a_picture_no_attempt(room: Room) -> None
     for _ in range(5):
         room.workers.fail_next(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
     path = room.drop(TXT2IMG)
-    room.jobs.take(path)
+    room.jobs.admit_file(path)
     for _ in range(6):
         room.work()
         assert room.store.jobs.list()[0].state != "failed"
@@ -87,7 +87,7 @@ def test_a_worker_without_handles_costs_a_picture_no_attempt(room: Room) -> None
     assert [(item.state, item.attempts) for item in room.store.jobs.items(1)] == [("done", 1)]
 
 
-def _admitted(room: Room, shortage: Shortage, name: str, text: str) -> list[str]:
+def _admitted(room: Room, shortage: HandleShortage, name: str, text: str) -> list[str]:
     """Drop a job file and have it taken; what the queue was told since the job stands in the ledger."""
     heard: list[str] = []
 
@@ -98,5 +98,5 @@ def _admitted(room: Room, shortage: Shortage, name: str, text: str) -> list[str]
     room.jobs._listeners[:] = [listen]
     with shortage.paused():
         path = room.drop(text, f"{name}.yaml")
-    again_and_again(lambda: room.jobs.take(path))
+    retry_until_done(lambda: room.jobs.admit_file(path))
     return heard

@@ -33,9 +33,9 @@ def recipe(room: Room, text: str) -> dict[str, Any]:
 
 
 def refusal(room: Room, text: str) -> str:
-    from indexd.errors import Refused
+    from indexd.errors import JobRefused
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(JobRefused) as refused:
         room.jobs.submit(text.encode(), "x.yaml")
     return str(refused.value)
 
@@ -106,10 +106,10 @@ def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarge
 
 
 def test_an_order_names_the_files_of_its_stages(room: Room) -> None:
-    from indexd.jobs.hand import order_of
+    from indexd.jobs.hand import build_render_request
 
     job = room.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
-    order = order_of(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)
+    order = build_render_request(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)
     assert Path(order.call.upscalers["4x-sharp"]).name == "4x-sharp.safetensors"
     assert Path(order.call.detectors["face_n"]).name == "face_n.pt"
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from indexd.errors import ModelOff, Refused
-from indexd.jobs.hand import order_of
-from indexd.jobs.lora_listing import listed
+from indexd.errors import JobRefused, ModelUnavailable
+from indexd.jobs.hand import build_render_request
+from indexd.jobs.lora_listing import list_loras
 from tests.jobs.conftest import Open, Room
 
 START = "kind: txt2img\nsize: 64x64\n"
@@ -62,7 +62,7 @@ def recipe(room: Room, text: str) -> dict[str, Any]:
 
 
 def refusal(room: Room, text: str) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(JobRefused) as caught:
         room.jobs.submit((START + text).encode(), "x.yaml")
     return str(caught.value)
 
@@ -145,13 +145,13 @@ def test_limits_by_type_are_settable(home: Path, open_room: Open) -> None:
 
 
 def test_a_lower_limit_is_held(home: Path, open_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    from indexd.config import load
-    from indexd.jobs.facade import Jobs
+    from indexd.config import read_config
+    from indexd.jobs.facade import JobService
 
     room = open_room()
     monkeypatch.setenv("INDEXD_GENERATE__LORAS__MAX_STYLE", "1")
-    jobs = Jobs(room.store, load(home))
-    with pytest.raises(Refused, match=r"2 LoRAs of type style \(film-grain, inks/old \(two\)\); at most 1"):
+    jobs = JobService(room.store, read_config(home))
+    with pytest.raises(JobRefused, match=r"2 LoRAs of type style \(film-grain, inks/old \(two\)\); at most 1"):
         jobs.submit((START + "prompt: a\nloras: [film-grain, inks/old (two)]").encode(), "x.yaml")
 
 
@@ -196,14 +196,14 @@ def test_embeddings_are_found_and_recorded(room: Room, home: Path) -> None:
     assert made["embeddings"] == [{"name": "Glow", "hash": other}, {"name": "sdxl/bad hands", "hash": bad}]
     assert recipe(room, "prompt: an old fox")["embeddings"] == []
     [job] = [job for job in room.store.jobs.unfinished() if job.id == 1]
-    order = order_of(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
+    order = build_render_request(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
     assert {name: Path(path).name for name, path in order.call.embeddings.items()} == {
         "Glow": "Glow.safetensors",
         "sdxl/bad hands": "bad hands.safetensors",
     }
     os.remove(folder / "Glow.safetensors")
-    with pytest.raises(ModelOff, match="there is no embedding 'Glow'"):
-        order_of(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
+    with pytest.raises(ModelUnavailable, match="there is no embedding 'Glow'"):
+        build_render_request(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
 
 
 def test_an_embedding_that_can_carry_code_is_refused(room: Room, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,13 +212,13 @@ def test_an_embedding_that_can_carry_code_is_refused(room: Room, home: Path, mon
     (folder / "glow.pt").write_bytes(b"\x80\x04")
     assert "'glow' names the embedding" in refusal(room, "prompt: a glow")
     assert "pickle_checkpoints under [generate]" in refusal(room, "prompt: a\nnegative_prompt: Glow")
-    room.jobs.catalogue.pickles = True
+    room.jobs.catalogue.allows_pickles = True
     assert [use["name"] for use in recipe(room, "prompt: a glow")["embeddings"]] == ["glow"]
 
 
 def test_the_list_holds_files_and_entries(room: Room, home: Path) -> None:
     (home / "loras.yaml").write_text(REGISTRY + "gone: {type: character}\n")
-    found = {lora.name: lora for lora in listed(room.config).loras}
+    found = {lora.name: lora for lora in list_loras(room.config).loras}
     assert found["film-grain"].registered is not None
     assert found["film-grain"].registered.triggers == ["film grain"]
     assert found["inks/old (two)"].registered is not None

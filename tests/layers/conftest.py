@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from indexd.images.facts import ImageFacts, Metadata
-from indexd.layers.batch import Thumbnails
+from indexd.images.facts import ImageFacts, ImageMetadata
+from indexd.layers.batch import ThumbnailTarget
 from indexd.layers.description import stages_for
-from indexd.layers.dispatch import LayerDispatcher
+from indexd.layers.dispatch import IndexDispatcher
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.fake import FakeWorkers
@@ -67,18 +67,24 @@ def add(store: Store, tmp_path: Path) -> Callable[..., list[int]]:
             name = content.hex() + ".png"
             (folder / name).write_bytes(content)
             facts = ImageFacts(
-                hashlib.sha256(content).digest(), 16, "PNG", 8, 8, 1, Metadata(prompt=prompt, negative_prompt=negative)
+                hashlib.sha256(content).digest(),
+                16,
+                "PNG",
+                8,
+                8,
+                1,
+                ImageMetadata(prompt=prompt, negative_prompt=negative),
             )
-            stamp = FileStamp.of(os.stat(folder / name))
-            sightings.append(Sighting(root.id, name.encode(), stamp, facts, stages=stages_for(facts)))
-        return [recorded.image_id or 0 for recorded in store.images.record(sightings, 1.0)]
+            stamp = FileStamp.from_stat(os.stat(folder / name))
+            sightings.append(ScannedFile(root.id, name.encode(), stamp, facts, stages=stages_for(facts)))
+        return [recorded.image_id or 0 for recorded in store.images.ingest(sightings, 1.0)]
 
     return add
 
 
 @pytest.fixture
-def dispatcher_of(store: Store, settings: WorkerSettings, clock: Clock) -> Callable[..., LayerDispatcher]:
-    def make(workers: FakeWorkers, settings: WorkerSettings = settings) -> LayerDispatcher:
-        return LayerDispatcher(store, workers, settings, Thumbnails("/nowhere", 64), now=clock)
+def dispatcher_of(store: Store, settings: WorkerSettings, clock: Clock) -> Callable[..., IndexDispatcher]:
+    def make(workers: FakeWorkers, settings: WorkerSettings = settings) -> IndexDispatcher:
+        return IndexDispatcher(store, workers, settings, ThumbnailTarget("/nowhere", 64), now=clock)
 
     return make

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.images.facts import ImageFacts, Metadata
+from indexd.images.facts import ImageFacts, ImageMetadata
 from indexd.layers.description import LAYERS, STAGES, stages_for
 from indexd.roles import ALL_ROLES
 
 
 def facts(prompt: str | None, negative: str | None) -> ImageFacts:
-    return ImageFacts(b"h" * 32, 1, "PNG", 8, 8, 1, Metadata(prompt=prompt, negative_prompt=negative))
+    return ImageFacts(b"h" * 32, 1, "PNG", 8, 8, 1, ImageMetadata(prompt=prompt, negative_prompt=negative))
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from indexd.errors import OutOfMemory, WorkerDied
-from indexd.layers.dispatch import LayerDispatcher
+from indexd.layers.dispatch import IndexDispatcher
 from indexd.store.index import Store
-from indexd.store.revisions import FACE
+from indexd.store.revisions import FACE_LAYER
 from indexd.worker.calls import AnyCall, FacesSpec, FindFaces, WorkerSettings
-from indexd.worker.fake import DIM, FakeWorkers, direction
+from indexd.worker.fake import DIM, FakeWorkers, seeded_unit_vector
 from tests.layers.conftest import Clock
 
 Add = Callable[..., list[int]]
-Dispatchers = Callable[..., LayerDispatcher]
+Dispatchers = Callable[..., IndexDispatcher]
 
 
-def drain(dispatcher: LayerDispatcher) -> None:
+def drain(dispatcher: IndexDispatcher) -> None:
     while dispatcher.step():
         pass
 
@@ -43,14 +43,14 @@ def test_faces_are_found_in_batches_and_a_picture_without_any_is_done(
     workers.faces[path_of(store, ids[0])] = []
     workers.faces[path_of(store, ids[1])] = [b"luna", b"orion"]
     drain(dispatcher_of(workers))
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
     assert [len(call.paths) for call in looks(workers)] == [4, 4, 2]
     assert store.faces.of_image(ids[0]) == []
     luna, orion = sorted(store.faces.of_image(ids[1]), key=lambda row: row.id)
     for row, who in ((luna, b"luna"), (orion, b"orion")):
-        vector = store.vectors.get(FACE, row.id)
-        assert vector is not None and np.abs(vector - direction(who)).max() < 1e-3
-    assert store.faces.nearest_images(direction(b"luna"), 1)[0][0] == ids[1]
+        vector = store.vectors.get(FACE_LAYER, row.id)
+        assert vector is not None and np.abs(vector - seeded_unit_vector(who)).max() < 1e-3
+    assert store.faces.nearest_images(seeded_unit_vector(b"luna"), 1)[0][0] == ids[1]
 
 
 def test_without_a_detector_the_work_waits_and_everything_else_is_done(
@@ -60,9 +60,9 @@ def test_without_a_detector_the_work_waits_and_everything_else_is_done(
     workers = FakeWorkers()
     dispatcher = dispatcher_of(workers, replace(settings, faces=FacesSpec()))
     drain(dispatcher)
-    assert store.work.counts() == {FACE: {"waiting": 1}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 1}}
     assert looks(workers) == []
-    assert "no detector is set" in dispatcher.waits_for()["faces"]
+    assert "no detector is set" in dispatcher.blocked_roles()["faces"]
 
 
 def test_other_detectors_look_again_and_faces_keep_their_ids(
@@ -72,7 +72,7 @@ def test_other_detectors_look_again_and_faces_keep_their_ids(
     drain(dispatcher_of(FakeWorkers()))
     before = [row.id for image_id in ids for row in store.faces.of_image(image_id)]
     workers = FakeWorkers()
-    workers.detectors = "fake eyes/2"
+    workers.detector_identity = "fake eyes/2"
     # Other settings of the same files, as after an edit of the settings file: asked about at the start.
     changed = replace(settings, faces=replace(settings.faces, padding=0.5))
     dispatcher = dispatcher_of(workers, changed)
@@ -82,7 +82,7 @@ def test_other_detectors_look_again_and_faces_keep_their_ids(
     assert looks(workers)[0].paths == () and sum(len(call.paths) for call in looks(workers)) == 2
     assert [row.id for image_id in ids for row in store.faces.of_image(image_id)] == before
     store.faces.activate("fake/1", DIM, "fake eyes/2")
-    assert store.work.counts() == {}, "it was the way in which faces are found already"
+    assert store.index_tasks.counts() == {}, "it was the way in which faces are found already"
 
 
 def test_a_picture_that_cannot_be_decoded_is_set_aside_with_its_reason(
@@ -90,18 +90,18 @@ def test_a_picture_that_cannot_be_decoded_is_set_aside_with_its_reason(
 ) -> None:
     good, bad = add(None, None)
     workers = FakeWorkers()
-    real = workers._found
+    real = workers._found_faces
 
     def unreadable(paths: tuple[bytes, ...]) -> object:
         found = real(paths)
         problems = {n: "cannot be decoded" for n, path in enumerate(paths) if path == path_of(store, bad)}
         return replace(found, problems=problems)
 
-    workers._found = unreadable  # type: ignore[method-assign, assignment]
+    workers._found_faces = unreadable  # type: ignore[method-assign, assignment]
     drain(dispatcher_of(workers))
     assert len(store.faces.of_image(good)) == 1 and store.faces.of_image(bad) == []
-    assert [(row.stage, row.state, row.error) for row in store.work.of_image(bad)] == [
-        (FACE, "failed", "cannot be decoded")
+    assert [(row.stage, row.state, row.error) for row in store.index_tasks.of_image(bad)] == [
+        (FACE_LAYER, "failed", "cannot be decoded")
     ]
 
 
@@ -126,7 +126,7 @@ def test_what_kills_the_worker_goes_alone_and_is_set_aside(
     assert {image_id: len(store.faces.of_image(image_id)) for image_id in ids} == {
         ids[0]: 1, ids[1]: 1, ids[2]: 0, ids[3]: 1,
     }  # fmt: skip
-    assert store.work.counts() == {FACE: {"failed": 1}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"failed": 1}}
 
 
 def test_too_large_a_batch_is_halved(store: Store, add: Add, dispatcher_of: Dispatchers) -> None:
@@ -134,7 +134,7 @@ def test_too_large_a_batch_is_halved(store: Store, add: Add, dispatcher_of: Disp
     workers = FakeWorkers()
     workers.fail_next(OutOfMemory("no room"), when=lambda call: isinstance(call, FindFaces))
     drain(dispatcher_of(workers))
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
     assert [len(call.paths) for call in looks(workers)] == [4, 2, 2]
 
 
@@ -147,11 +147,11 @@ def test_a_detector_that_is_gone_waits_until_it_is_back(
     file.unlink()
     dispatcher = dispatcher_of(FakeWorkers())
     drain(dispatcher)
-    assert store.work.counts() == {FACE: {"waiting": 1}}
-    assert dispatcher.waits_for()["faces"].startswith(f"there is nothing at {file}")
+    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 1}}
+    assert dispatcher.blocked_roles()["faces"].startswith(f"there is nothing at {file}")
     file.write_bytes(data)
     drain(dispatcher)
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
 
 
 @pytest.mark.parametrize("missing", [True, False])
@@ -166,11 +166,11 @@ def test_a_picture_that_is_away_is_looked_at_when_it_is_back(
     if missing:
         store.files.mark_missing(store.roots.all()[0].id, [os.fsencode(path.name)], 1.0)
     drain(dispatcher)
-    assert store.work.counts()[FACE] == {"away" if missing else "waiting": 1}
+    assert store.index_tasks.counts()[FACE_LAYER] == {"away" if missing else "waiting": 1}
     path.write_bytes(data)
     if missing:
         (row,) = store.images.rows([image_id])[image_id].files
-        store.files.touch(row.root_id, [(row.rel, row.stamp)])
+        store.files.update_stamps(row.root_id, [(row.rel, row.stamp)])
     else:
         clock.now += 1000
     drain(dispatcher)

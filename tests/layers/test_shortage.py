@@ -7,65 +7,65 @@ from dataclasses import replace
 
 import pytest
 
-from indexd.layers.dispatch import LayerDispatcher
+from indexd.layers.dispatch import IndexDispatcher
 from indexd.store.index import Store
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.fake import FakeWorkers
 from tests.layers.test_dispatch import drain
-from tests.shortage import Shortage, again_and_again, each_refused
+from tests.shortage import HandleShortage, refuse_each, retry_until_done
 
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_work_comes_through_whenever_handles_are_refused(
     store: Store,
     add: Callable[..., list[int]],
-    dispatcher_of: Callable[..., LayerDispatcher],
+    dispatcher_of: Callable[..., IndexDispatcher],
     monkeypatch: pytest.MonkeyPatch,
     count: int,
 ) -> None:
-    shortage = Shortage(monkeypatch)
-    for number in each_refused(shortage, count):
+    shortage = HandleShortage(monkeypatch)
+    for number in refuse_each(shortage, count):
         with shortage.paused():
             add("a fox", negative="blurry")
             add(None)
         dispatcher = dispatcher_of(FakeWorkers())
-        again_and_again(lambda dispatcher=dispatcher: drain(dispatcher))  # type: ignore[misc]
+        retry_until_done(lambda dispatcher=dispatcher: drain(dispatcher))  # type: ignore[misc]
         with shortage.paused():
-            assert store.work.counts() == {}, number
+            assert store.index_tasks.counts() == {}, number
 
 
 def test_the_question_for_a_replaced_model_is_not_lost_with_the_handles(
     store: Store,
     add: Callable[..., list[int]],
-    dispatcher_of: Callable[..., LayerDispatcher],
+    dispatcher_of: Callable[..., IndexDispatcher],
     settings: WorkerSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add("a fox")
     drain(dispatcher_of(FakeWorkers(identity="model 0")))
-    shortage = Shortage(monkeypatch)
-    for number in each_refused(shortage, 1):
+    shortage = HandleShortage(monkeypatch)
+    for number in refuse_each(shortage, 1):
         specs = {role: replace(spec, dtype=f"dtype {number}") for role, spec in settings.models.items()}
         dispatcher = dispatcher_of(FakeWorkers(identity=f"model {number + 1}"), replace(settings, models=specs))
-        dispatcher._changes._to_ask.add("clip_h")
-        again_and_again(lambda dispatcher=dispatcher: drain(dispatcher))  # type: ignore[misc]
+        dispatcher._model_changes._unchecked.add("clip_h")
+        retry_until_done(lambda dispatcher=dispatcher: drain(dispatcher))  # type: ignore[misc]
         with shortage.paused():
-            active = store.vectors.active("clip_h")
+            active = store.vectors.active_revision("clip_h")
             assert active is not None and active.identity == f"model {number + 1}"
 
 
 def test_what_was_taken_and_never_sent_is_given_back_at_the_end(
     store: Store,
     add: Callable[..., list[int]],
-    dispatcher_of: Callable[..., LayerDispatcher],
+    dispatcher_of: Callable[..., IndexDispatcher],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (image_id,) = add(None)
     dispatcher = dispatcher_of(FakeWorkers())
-    shortage = Shortage(monkeypatch)
+    shortage = HandleShortage(monkeypatch)
     shortage.refuse(0, 1000)
-    monkeypatch.setattr("indexd.layers.dispatch.LOOK_SECONDS", 60.0)
+    monkeypatch.setattr("indexd.layers.dispatch.POLL_SECONDS", 60.0)
     dispatcher.start()
     dispatcher.stop()
     with shortage.paused():
-        assert {(row.state, row.attempts) for row in store.work.of_image(image_id)} == {("waiting", 0)}
+        assert {(row.state, row.attempts) for row in store.index_tasks.of_image(image_id)} == {("waiting", 0)}

@@ -17,12 +17,12 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from indexd.errors import CallCancelled, ModelOff
+from indexd.errors import CallCancelled, ModelUnavailable
 from indexd.models.bge import QUERY_PREFIX
 from indexd.models.embed import embed_images, embed_text
 from indexd.models.pool import ModelPool
 from indexd.models.verify import verify_model
-from indexd.models.windows import Vectors
+from indexd.models.windows import EmbeddingArray
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, ModelSpec, VerifyModel, WorkerSettings
 from tests.tiny_models.models import TinyModels
 
@@ -49,10 +49,10 @@ class PlainSession:
 
     def spec(self, role: str) -> ModelSpec:
         if role not in self.settings.models:
-            raise ModelOff(role, "no model is set for it")
+            raise ModelUnavailable(role, "no model is set for it")
         return self.settings.models[role]
 
-    def between_steps(self) -> None:
+    def poll(self) -> None:
         self.steps += 1
         if self.steps == self.cancel_at:
             raise CallCancelled("cancelled")
@@ -89,7 +89,7 @@ def session(settings: WorkerSettings) -> PlainSession:
     return PlainSession(settings)
 
 
-def cosines(one: Vectors, two: Any) -> Any:
+def cosines(one: EmbeddingArray, two: Any) -> Any:
     two = np.asarray(two, np.float32)
     return (one * (two / np.linalg.norm(two, axis=1, keepdims=True))).sum(axis=1)
 
@@ -205,7 +205,7 @@ def test_a_bare_weights_file_needs_its_architecture(
     weights = str(tiny_models.clip_h / "open_clip_model.safetensors")
     for architecture in ("", "ViT-Nothing"):
         spec = replace(settings.models["clip_h"], path=weights, architecture=architecture)
-        with pytest.raises(ModelOff, match="bare weights file"):
+        with pytest.raises(ModelUnavailable, match="bare weights file"):
             embed_text(EmbedText("clip_h", ("x",)), PlainSession(replace(settings, models={"clip_h": spec})))
 
 
@@ -250,9 +250,9 @@ def test_what_is_no_model_is_off_with_a_sentence(role: str, settings: WorkerSett
     (tmp_path / "empty").mkdir()
     for path, reason in ((tmp_path / "none", "there is nothing at"), (tmp_path / "empty", "is no .* folder")):
         spec = replace(settings.models[role], path=str(path))
-        with pytest.raises(ModelOff, match=f"^{role} is off, because .*{reason}"):
+        with pytest.raises(ModelUnavailable, match=f"^{role} is off, because .*{reason}"):
             embed_text(EmbedText(role, ("x",)), PlainSession(replace(settings, models={role: spec})))
-    with pytest.raises(ModelOff, match=f"{role} is off, because no model is set"):
+    with pytest.raises(ModelUnavailable, match=f"{role} is off, because no model is set"):
         embed_text(EmbedText(role, ("x",)), PlainSession(replace(settings, models={})))
 
 
@@ -271,7 +271,7 @@ def test_a_damaged_model_is_off_with_a_sentence(
     folder = copy_of(settings.models[role].path)
     (folder / file).write_bytes(b"\x00" * 100)
     spec = replace(settings.models[role], path=str(folder))
-    with pytest.raises(ModelOff, match=f"{role} is off, because .* cannot be loaded: .+") as caught:
+    with pytest.raises(ModelUnavailable, match=f"{role} is off, because .* cannot be loaded: .+") as caught:
         embed_text(EmbedText(role, ("x",)), PlainSession(replace(settings, models={role: spec})))
     assert "\n" not in str(caught.value)
 
@@ -297,7 +297,7 @@ def test_other_weights_are_another_identity(
 
 
 def test_pictures_need_a_model_that_sees(session: PlainSession, tmp_path: Path) -> None:
-    with pytest.raises(ModelOff, match="embeds texts only"):
+    with pytest.raises(ModelUnavailable, match="embeds texts only"):
         embed_images(EmbedImages("bge", (picture(tmp_path / "a.png", 1),)), session)
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from indexd.errors import CallCancelled, ModelOff
-from indexd.models.detector import Seen, best_of
-from indexd.models.faces import PIXELS_AT_ONCE, find_faces
+from indexd.errors import CallCancelled, ModelUnavailable
+from indexd.models.detector import Detection, suppress_overlaps
+from indexd.models.faces import MAX_DECODED_PIXELS, find_faces
 from indexd.models.verify import verify_model
 from indexd.worker.calls import (
     CLIP_H,
@@ -145,7 +145,7 @@ def test_classes_are_chosen_and_called_by_other_names(session: PlainSession, det
     result = found(hands, path)
     assert {one.kind for one in result.regions[0]} == {"face"} and len(result.vectors) == len(result.regions[0])
     wrong = with_faces(session, detectors=(DetectorSpec(str(detector), {"nose": "nose"}),))
-    with pytest.raises(ModelOff, match="finds none of nose; its classes are face, hand"):
+    with pytest.raises(ModelUnavailable, match="finds none of nose; its classes are face, hand"):
         found(wrong, path)
 
 
@@ -156,15 +156,15 @@ def test_two_detectors_see_one_face_once(session: PlainSession, detector: Path, 
     twice = (*session.settings.faces.detectors, DetectorSpec(str(other), min_size_px=4))
     single, double = found(session, path), found(with_faces(session, detectors=twice), path)
     assert [one.box for one in double.regions[0]] == [one.box for one in single.regions[0]]
-    assert double.detectors != single.detectors and double.identity == single.identity
+    assert double.detector_identity != single.detector_identity and double.identity == single.identity
 
 
 def test_of_overlapping_boxes_of_a_kind_the_surest_stays() -> None:
-    def seen(kind: str, left: float, confidence: float) -> Seen:
-        return Seen(kind, "d", (left, 0.0, 0.4, 0.4), confidence, 40)
+    def seen(kind: str, left: float, confidence: float) -> Detection:
+        return Detection(kind, "d", (left, 0.0, 0.4, 0.4), confidence, 40)
 
     boxes = [seen("face", 0.0, 0.5), seen("face", 0.05, 0.9), seen("hand", 0.0, 0.4), seen("face", 0.5, 0.45)]
-    assert best_of(boxes) == [boxes[1], boxes[3], boxes[2]]
+    assert suppress_overlaps(boxes) == [boxes[1], boxes[3], boxes[2]]
 
 
 def test_what_people_spoke_of_is_embedded_though_nothing_finds_it(
@@ -183,9 +183,9 @@ def test_what_people_spoke_of_is_embedded_though_nothing_finds_it(
 def test_without_pictures_it_says_which_models_it_has(session: PlainSession) -> None:
     result = found(session)
     assert result.vectors.shape == (0, DIM)
-    assert result.identity.startswith("clip_h/") and result.detectors
+    assert result.identity.startswith("clip_h/") and result.detector_identity
     padded = found(with_faces(session, padding=0.5))
-    assert padded.identity != result.identity and padded.detectors == result.detectors
+    assert padded.identity != result.identity and padded.detector_identity == result.detector_identity
 
 
 def test_a_cancelled_call_ends_between_groups(session: PlainSession, tmp_path: Path) -> None:
@@ -199,8 +199,8 @@ def test_a_cancelled_call_ends_between_groups(session: PlainSession, tmp_path: P
 def test_large_pictures_are_not_held_all_at_once(
     session: PlainSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert PIXELS_AT_ONCE >= 1 << 24
-    monkeypatch.setattr("indexd.models.faces.PIXELS_AT_ONCE", 2 * 48 * 72)
+    assert MAX_DECODED_PIXELS >= 1 << 24
+    monkeypatch.setattr("indexd.models.faces.MAX_DECODED_PIXELS", 2 * 48 * 72)
     paths = [saved(tmp_path / f"{n}.png") for n in range(5)]
     few = with_faces(session)
     result = found(few, *paths)
@@ -221,7 +221,7 @@ def test_code_in_a_detector_file_is_refused_and_not_run(session: PlainSession, d
             bad.writestr(name, data)
     torch.load(evil, weights_only=False)
     mark.rmdir()  # so it would have run
-    with pytest.raises(ModelOff, match=r"evil\.pt cannot be loaded"):
+    with pytest.raises(ModelUnavailable, match=r"evil\.pt cannot be loaded"):
         found(with_faces(session, detectors=(DetectorSpec(str(evil)),)))
     assert not mark.exists()
 
@@ -235,9 +235,9 @@ def test_a_detector_that_cannot_be_used_says_why(
 ) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(ModelOff, match=reason):
+    with pytest.raises(ModelUnavailable, match=reason):
         found(with_faces(session, detectors=(DetectorSpec(str(tmp_path / name)),)))
-    with pytest.raises(ModelOff, match="no detector is set"):
+    with pytest.raises(ModelUnavailable, match="no detector is set"):
         found(with_faces(session, detectors=()))
 
 
@@ -280,14 +280,14 @@ def test_an_embedder_of_another_package_is_used_when_it_is_named(
     assert result.identity == "brightness//w/cpu+crop1/0.25/keep"
     below, above = ([brightness(region, result) for region in many if region.kind == "face"] for many in result.regions)
     assert below and above and max(below) < min(above)
-    with pytest.raises(ModelOff, match=r"no face embedder 'brightnes' is installed; did you mean brightness\?"):
+    with pytest.raises(ModelUnavailable, match=r"no face embedder 'brightnes' is installed; did you mean brightness\?"):
         found(with_faces(session, embedder="brightnes"))
 
 
 def test_models_verify_covers_the_detector(session: PlainSession, tmp_path: Path) -> None:
     verified = verify_model(VerifyModel("faces"), session)
     assert f"{DIM} numbers a vector on cpu, tiny0.pt/" in verified.detail
-    with pytest.raises(ModelOff, match="nothing at"):
+    with pytest.raises(ModelUnavailable, match="nothing at"):
         verify_model(
             VerifyModel("faces"),
             with_faces(session, detectors=(DetectorSpec(str(tmp_path / "x.pt")),)),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.models.identity import CACHE_NAME, file_sha256, identity_of
+from indexd.models.identity import HASH_CACHE_NAME, file_sha256, model_identity
 
 
 def test_the_hash_is_sha256_and_is_kept(tmp_path: Path) -> None:
@@ -17,10 +17,10 @@ def test_the_hash_is_sha256_and_is_kept(tmp_path: Path) -> None:
     file.write_bytes(b"weights")
     wanted = hashlib.sha256(b"weights").hexdigest()
     assert file_sha256(file, str(cache)) == wanted
-    known = json.loads((cache / CACHE_NAME).read_text())
+    known = json.loads((cache / HASH_CACHE_NAME).read_text())
     assert known[str(file)][2] == wanted
     known[str(file)][2] = "from the cache"
-    (cache / CACHE_NAME).write_text(json.dumps(known))
+    (cache / HASH_CACHE_NAME).write_text(json.dumps(known))
     assert file_sha256(file, str(cache)) == "from the cache"
 
 
@@ -37,7 +37,7 @@ def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:
 def test_a_damaged_cache_costs_only_time(tmp_path: Path, damage: str) -> None:
     file = tmp_path / "m"
     file.write_bytes(b"one")
-    (tmp_path / CACHE_NAME).write_text(damage)
+    (tmp_path / HASH_CACHE_NAME).write_text(damage)
     assert file_sha256(file, str(tmp_path)) == hashlib.sha256(b"one").hexdigest()
 
 
@@ -54,8 +54,8 @@ def test_identity_is_of_names_and_contents_not_of_places(tmp_path: Path) -> None
         (tmp_path / name / "config.json").write_bytes(b"{}")
     one, two = ([*(tmp_path / name).iterdir()] for name in ("a", "b"))
     cache = str(tmp_path / "cache")
-    first = identity_of("bge", 1, one, tmp_path / "a", cache)
-    assert first == identity_of("bge", 1, reversed(two), tmp_path / "b", cache)
-    assert first != identity_of("bge", 2, one, tmp_path / "a", cache)
+    first = model_identity("bge", 1, one, tmp_path / "a", cache)
+    assert first == model_identity("bge", 1, reversed(two), tmp_path / "b", cache)
+    assert first != model_identity("bge", 2, one, tmp_path / "a", cache)
     (tmp_path / "b" / "config.json").write_bytes(b'{"x":1}')
-    assert first != identity_of("bge", 1, two, tmp_path / "b", cache)
+    assert first != model_identity("bge", 1, two, tmp_path / "b", cache)

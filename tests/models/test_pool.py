@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from indexd.errors import ModelOff, OutOfMemory
+from indexd.errors import ModelUnavailable, OutOfMemory
 from indexd.models.pool import ModelPool
 
 
@@ -33,7 +33,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def pool(clock: Clock) -> ModelPool:
-    return ModelPool(clock, free=gc.collect)
+    return ModelPool(clock, free_memory=gc.collect)
 
 
 def use(pool: ModelPool, name: str, keep_alive: float | None = 10.0) -> str:
@@ -83,7 +83,7 @@ def test_a_model_in_use_neither_expires_nor_is_evicted(pool: ModelPool, clock: C
         assert pool.drop_expired(clock.now) == []
         assert pool.idle_seconds(clock.now) == {"sdxl": 0.0}
         with pytest.raises(OutOfMemory):
-            pool.with_room(no_room)
+            pool.run_with_eviction(no_room)
     assert pool.idle_seconds(clock.now) == {"sdxl": 0.0}
 
 
@@ -106,7 +106,7 @@ def test_out_of_memory_evicts_the_least_recently_used_until_there_is_room(pool: 
             no_room()
         return "made"
 
-    assert pool.with_room(needs_two_places) == "made"
+    assert pool.run_with_eviction(needs_two_places) == "made"
     assert set(pool.idle_seconds(clock.now)) == {"bge"}
 
 
@@ -118,12 +118,12 @@ def test_loading_without_room_says_so(pool: ModelPool) -> None:
 
 def test_other_errors_pass_and_leave_nothing(pool: ModelPool) -> None:
     def off() -> None:
-        raise ModelOff("bge", "it is damaged")
+        raise ModelUnavailable("bge", "it is damaged")
 
-    with pytest.raises(ModelOff), pool.lease("bge", "bge", off, 10.0):
+    with pytest.raises(ModelUnavailable), pool.lease("bge", "bge", off, 10.0):
         pass
     with pytest.raises(KeyError):
-        pool.with_room(lambda: dict[str, str]()["nothing"])
+        pool.run_with_eviction(lambda: dict[str, str]()["nothing"])
     assert pool.idle_seconds(0.0) == {}
 
 

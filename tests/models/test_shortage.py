@@ -12,21 +12,21 @@ import pytest
 from PIL import Image
 
 from indexd.images.decode import make_thumbnails
-from indexd.images.webp_stealth import hidden_in
+from indexd.images.webp_stealth import read_stealth_webp
 from indexd.models import embed, faces
 from indexd.worker.calls import MakeThumbnails
-from tests.shortage import Shortage, each_refused
+from tests.shortage import HandleShortage, refuse_each
 
 
 def _embedded(path: bytes, _folder: Path) -> object:
     problems: dict[int, str] = {}
-    embed._open([path], 0, problems)
+    embed._open_images([path], 0, problems)
     return problems
 
 
 def _looked_for_faces(path: bytes, _folder: Path) -> object:
     problems: dict[int, str] = {}
-    list(faces._groups([path], 4, problems))
+    list(faces._decoded_groups([path], 4, problems))
     return problems
 
 
@@ -42,8 +42,8 @@ def test_a_picture_is_not_blamed_for_a_handle_that_is_refused(
     Image.new("RGBA", (8, 8)).save(tmp_path / "a.webp", lossless=True)
     path = str(tmp_path / "a.webp").encode()
     assert work(path, tmp_path / "before") == {}
-    shortage = Shortage(monkeypatch)
-    for number in each_refused(shortage, 1):
+    shortage = HandleShortage(monkeypatch)
+    for number in refuse_each(shortage, 1):
         try:
             told = work(path, tmp_path / str(number))
         except OSError as error:
@@ -77,6 +77,6 @@ def test_what_is_hidden_in_a_picture_is_not_called_absent_for_want_of_a_handle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("RGBA", (8, 8)).save(tmp_path / "a.webp", lossless=True)
-    Shortage(monkeypatch).refuse(0, 1)
+    HandleShortage(monkeypatch).refuse(0, 1)
     with pytest.raises(OSError, match="Too many open files"):
-        hidden_in(str(tmp_path / "a.webp").encode())
+        read_stealth_webp(str(tmp_path / "a.webp").encode())

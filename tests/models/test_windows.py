@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.models.windows import Tokens, Vectors, cut, embed_windows, unit
+from indexd.models.windows import EmbeddingArray, TokenIds, embed_windows, normalize_rows, split_windows
 
 
 def test_cutting_keeps_every_token() -> None:
-    assert cut(list(range(7)), 3) == [[0, 1, 2], [3, 4, 5], [6]]
-    assert cut(list(range(3)), 3) == [[0, 1, 2]]
-    assert cut([], 3) == [[]]
+    assert split_windows(list(range(7)), 3) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert split_windows(list(range(3)), 3) == [[0, 1, 2]]
+    assert split_windows([], 3) == [[]]
 
 
-def axis(windows: list[Tokens]) -> Vectors:
+def axis(windows: list[TokenIds]) -> EmbeddingArray:
     """A window's vector is the axis named by its first token, at some length."""
     vectors = np.zeros((len(windows), 4), np.float32)
     for row, window in enumerate(windows):
@@ -38,6 +38,6 @@ def test_no_texts_are_a_mistake_of_the_caller() -> None:
 
 
 def test_a_vector_without_direction_is_not_a_number() -> None:
-    rows = unit(np.array([[3, 4], [0, 0], [np.inf, 1], [np.nan, 1]], np.float32))
+    rows = normalize_rows(np.array([[3, 4], [0, 0], [np.inf, 1], [np.nan, 1]], np.float32))
     assert rows[0] == pytest.approx([0.6, 0.8])
     assert np.isnan(rows[1:]).all()

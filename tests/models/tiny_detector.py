@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from indexd.worker.process import OFFLINE
+from indexd.worker.process import OFFLINE_ENVIRONMENT
 
 SIDE = 64
 _LAYERS = {
@@ -18,7 +18,7 @@ _LAYERS = {
 
 def write_detector(folder: Path, names: tuple[str, ...], eager: tuple[str, ...], seed: int = 0) -> Path:
     """Write a .pt file that finds the classes of `eager` nearly everywhere, and the others of `names` never."""
-    os.environ |= {**OFFLINE, "YOLO_CONFIG_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
+    os.environ |= {**OFFLINE_ENVIRONMENT, "YOLO_CONFIG_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
     import torch
     from ultralytics import YOLO
 
@@ -38,7 +38,7 @@ def write_detector(folder: Path, names: tuple[str, ...], eager: tuple[str, ...],
 
 def write_pose_model(folder: Path) -> Path:
     """Write a .pt file that finds persons with 17 joints nearly everywhere."""
-    os.environ |= {**OFFLINE, "YOLO_CONFIG_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
+    os.environ |= {**OFFLINE_ENVIRONMENT, "YOLO_CONFIG_DIR": str(folder), "MPLCONFIGDIR": str(folder)}
     import torch
     from ultralytics import YOLO
 

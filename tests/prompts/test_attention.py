@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from indexd.prompts.attention import Break, Piece, largest_weight, weighted
+from indexd.prompts.attention import ChunkBreak, WeightedText, largest_weight, parse_weights
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,10 @@ from indexd.prompts.attention import Break, Piece, largest_weight, weighted
     ],
 )
 def test_weights(text: str, pieces: list[tuple[str, float]]) -> None:
-    found = [(piece.text, piece.weight) for piece in weighted(text) if isinstance(piece, Piece)]
+    found = [(piece.text, piece.weight) for piece in parse_weights(text) if isinstance(piece, WeightedText)]
     assert [words for words, _ in found] == [words for words, _ in pieces]
     assert [weight for _, weight in found] == pytest.approx([weight for _, weight in pieces])
-    assert not any(isinstance(piece, Break) for piece in weighted(text))
+    assert not any(isinstance(piece, ChunkBreak) for piece in parse_weights(text))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_weights(text: str, pieces: list[tuple[str, float]]) -> None:
     ],
 )
 def test_breaks(text: str, pieces: list[str | None]) -> None:
-    assert [piece.text if isinstance(piece, Piece) else None for piece in weighted(text)] == pieces
+    assert [piece.text if isinstance(piece, WeightedText) else None for piece in parse_weights(text)] == pieces
 
 
 def test_the_largest_weight_has_no_sign() -> None:
@@ -100,7 +100,7 @@ def test_the_largest_weight_has_no_sign() -> None:
 )
 def test_hostile_texts_take_no_time(text: str) -> None:
     began = time.perf_counter()
-    weighted(text)
+    parse_weights(text)
     assert time.perf_counter() - began < 2
 
 
@@ -109,5 +109,5 @@ def test_nothing_of_a_text_is_lost() -> None:
     chance = random.Random(5)
     for _ in range(300):
         words = [chance.choice(["cat", " ", "dog", ",", "(", ")", "[", "]"]) for _ in range(chance.randrange(30))]
-        said = "".join(piece.text for piece in weighted("".join(words)) if isinstance(piece, Piece))
+        said = "".join(piece.text for piece in parse_weights("".join(words)) if isinstance(piece, WeightedText))
         assert [sign for sign in said if sign not in "()[]"] == [s for s in "".join(words) if s not in "()[]"]

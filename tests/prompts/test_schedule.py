@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from indexd.prompts.plan import Script, StepText
-from indexd.prompts.schedule import Schedule
+from indexd.prompts.plan import PromptScript, StepPrompt
+from indexd.prompts.schedule import PromptSchedule
 
 
 def runs(prompt: str, steps: int = 10) -> list[tuple[int, str]]:
     """(last step, text) of every run of equal texts."""
-    texts = [Schedule(prompt).at(step, steps) for step in range(1, steps + 1)]
+    texts = [PromptSchedule(prompt).at(step, steps) for step in range(1, steps + 1)]
     ends = itertools.accumulate(len(list(group)) for _, group in itertools.groupby(texts))
     return [(end, texts[end - 1]) for end in ends]
 
@@ -68,12 +68,12 @@ def test_switches(prompt: str, expected: list[tuple[int, str]]) -> None:
     ],
 )
 def test_turns(prompt: str, expected: list[str]) -> None:
-    assert [Schedule(prompt).at(step, 5) for step in range(1, 6)] == expected
+    assert [PromptSchedule(prompt).at(step, 5) for step in range(1, 6)] == expected
 
 
 def test_a_share_follows_the_number_of_steps() -> None:
-    assert [Schedule("[a:b:0.25]").at(step, 8) for step in (2, 3)] == ["a", "b"]
-    assert [Schedule("[a:b:0.25]").at(step, 40) for step in (10, 11)] == ["a", "b"]
+    assert [PromptSchedule("[a:b:0.25]").at(step, 8) for step in (2, 3)] == ["a", "b"]
+    assert [PromptSchedule("[a:b:0.25]").at(step, 40) for step in (10, 11)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_share_follows_the_number_of_steps() -> None:
 )
 def test_hostile_prompts_take_no_time_and_no_stack(prompt: str) -> None:
     began = time.perf_counter()
-    schedule = Schedule(prompt)
+    schedule = PromptSchedule(prompt)
     for step in (1, 2, 30):
         schedule.at(step, 30)
     assert time.perf_counter() - began < 2
@@ -111,22 +111,22 @@ def test_hostile_prompts_take_no_time_and_no_stack(prompt: str) -> None:
     ],
 )
 def test_and(prompt: str, parts: list[tuple[str, float]]) -> None:
-    said = Script(prompt, "x AND y", "a1111").at(1, 10)
+    said = PromptScript(prompt, "x AND y", "a1111").at(1, 10)
     assert [(part.text, part.weight) for part in said.positive] == parts
     assert said.negative == "x AND y"
 
 
 def test_a_script_goes_through_both_prompts() -> None:
-    script = Script("[a:b:1] AND c :2", "[x|y]", "a1111")
-    assert script.changes
+    script = PromptScript("[a:b:1] AND c :2", "[x|y]", "a1111")
+    assert script.varies_by_step
     said = [script.at(step, 3) for step in (1, 2, 3)]
     assert [[part.text for part in one.positive] for one in said] == [["a ", " c"], ["b ", " c"], ["b ", " c"]]
     assert [one.negative for one in said] == ["x", "y", "x"]
 
 
 def test_plain_text_is_taken_as_it_stands() -> None:
-    script = Script("[a:b:1] AND (c:2)", "[x|y]", "plain")
-    assert not script.changes
-    assert isinstance(script.at(2, 3), StepText)
+    script = PromptScript("[a:b:1] AND (c:2)", "[x|y]", "plain")
+    assert not script.varies_by_step
+    assert isinstance(script.at(2, 3), StepPrompt)
     assert [(part.text, part.weight) for part in script.at(2, 3).positive] == [("[a:b:1] AND (c:2)", 1)]
     assert script.at(2, 3).negative == "[x|y]"

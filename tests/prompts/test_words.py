@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from indexd.prompts.tags import BadTag, LoraTag, take_tags
-from indexd.prompts.words import Named, Names, with_triggers
+from indexd.prompts.tags import LoraTag, LoraTagError, extract_lora_tags
+from indexd.prompts.words import MatchedName, NameMatcher, prepend_missing_triggers
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from indexd.prompts.words import Named, Names, with_triggers
     ],
 )
 def test_tags(prompt: str, rest: str, tags: list[LoraTag]) -> None:
-    assert take_tags(prompt) == (rest, tags)
+    assert extract_lora_tags(prompt) == (rest, tags)
 
 
 @pytest.mark.parametrize(
@@ -43,30 +43,30 @@ def test_tags(prompt: str, rest: str, tags: list[LoraTag]) -> None:
     ],
 )
 def test_tags_that_cannot_be_read(prompt: str, sentence: str) -> None:
-    with pytest.raises(BadTag, match=sentence):
-        take_tags(prompt)
+    with pytest.raises(LoraTagError, match=sentence):
+        extract_lora_tags(prompt)
 
 
 def test_many_tags_take_no_time() -> None:
     began = time.perf_counter()
-    assert take_tags("<lora:" * 3_000) == ("<lora:" * 3_000, [])
-    assert len(take_tags("<lora:a:1>" * 1_500)[1]) == 1_500
+    assert extract_lora_tags("<lora:" * 3_000) == ("<lora:" * 3_000, [])
+    assert len(extract_lora_tags("<lora:a:1>" * 1_500)[1]) == 1_500
     assert time.perf_counter() - began < 1
 
 
 def test_names_are_whole_words_and_the_longest_wins() -> None:
-    names = Names(["bad hands", "bad", "Easy-Negative"])
+    names = NameMatcher(["bad hands", "bad", "Easy-Negative"])
     text = "Bad hands, badly, easy-negative, (bad:1.2)"
     assert list(names.split(text)) == [
-        Named("bad hands"),
+        MatchedName("bad hands"),
         ", badly, ",
-        Named("Easy-Negative"),
+        MatchedName("Easy-Negative"),
         ", (",
-        Named("bad"),
+        MatchedName("bad"),
         ":1.2)",
     ]
-    assert names.found_in(text) == ["bad hands", "Easy-Negative", "bad"]
-    assert list(Names([]).split("bad")) == ["bad"]
+    assert names.find_names(text) == ["bad hands", "Easy-Negative", "bad"]
+    assert list(NameMatcher([]).split("bad")) == ["bad"]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_names_are_whole_words_and_the_longest_wins() -> None:
     ],
 )
 def test_triggers(prompt: str, triggers: list[str], made: str) -> None:
-    assert with_triggers(prompt, triggers, escaped=True) == made
+    assert prepend_missing_triggers(prompt, triggers, escaped=True) == made
 
 
 def test_triggers_of_plain_text_are_not_escaped() -> None:
-    assert with_triggers("a cat", ["ink (old)"], escaped=False) == "ink (old), a cat"
+    assert prepend_missing_triggers("a cat", ["ink (old)"], escaped=False) == "ink (old), a cat"

@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from indexd.search import code_matrix
 from indexd.search.code_matrix import CodeMatrix
 from indexd.store import code_scan
-from indexd.store.coarse import ROTATION_SEED, encode, split, turned
-from indexd.store.code_index import Wanted
-from indexd.store.code_scan import finely
-from indexd.store.estimate import Aim, aim_at
+from indexd.store.coarse import ROTATION_SEED, quantize, rotate, split_codes
+from indexd.store.code_index import CandidateLimits
+from indexd.store.code_scan import refine
+from indexd.store.estimate import QueryCode, encode_query
 
 Codes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 DIM = 128
-FEW = Wanted(20, 20, 20)
+FEW = CandidateLimits(20, 20, 20)
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_matrix, "BLOCK", 256)
-    monkeypatch.setattr(code_matrix, "GATHER", 64)
-    monkeypatch.setattr(code_matrix, "BEGINNING", 60)
-    monkeypatch.setattr(code_matrix, "ROWS_A_THREAD", 300)
-    monkeypatch.setattr(code_matrix, "FINE_ROWS_A_THREAD", 8)
-    monkeypatch.setattr(code_matrix, "FINE_PIECE", 7)
-    monkeypatch.setattr(code_scan, "FIRST_PIECE", 50)
-    monkeypatch.setattr(code_scan, "PIECE", 100)
+    monkeypatch.setattr(code_matrix, "BLOCK_ROWS", 256)
+    monkeypatch.setattr(code_matrix, "GATHER_ROWS", 64)
+    monkeypatch.setattr(code_matrix, "FIRST_SCAN_ROWS", 60)
+    monkeypatch.setattr(code_matrix, "ROWS_PER_THREAD", 300)
+    monkeypatch.setattr(code_matrix, "REFINED_ROWS_PER_THREAD", 8)
+    monkeypatch.setattr(code_matrix, "REFINE_ROWS", 7)
+    monkeypatch.setattr(code_scan, "FIRST_PIECE_ROWS", 50)
+    monkeypatch.setattr(code_scan, "MAX_PIECE_ROWS", 100)
 
 
 def _mean(dim: int) -> Floats:
@@ -48,15 +48,15 @@ def _vectors(seed: int, count: int, dim: int = DIM) -> Floats:
 
 
 def _encoded(vectors: Floats) -> Codes:
-    return encode(vectors, _mean(vectors.shape[1]), ROTATION_SEED)
+    return quantize(vectors, _mean(vectors.shape[1]), ROTATION_SEED)
 
 
 def _codes(seed: int, count: int) -> Codes:
     return _encoded(_vectors(seed, count))
 
 
-def _aim(vector: Floats) -> Aim:
-    return aim_at(vector, _mean(len(vector)), ROTATION_SEED)
+def _aim(vector: Floats) -> QueryCode:
+    return encode_query(vector, _mean(len(vector)), ROTATION_SEED)
 
 
 QUESTION = _vectors(99, 1)[0]
@@ -66,7 +66,7 @@ def _estimates(codes: Codes, vector: Floats) -> NDArray[np.float64]:
     """The fine estimates as estimate.py's first lines define them, from all numbers of the question."""
     mean, dim = _mean(len(vector)).astype(np.float64), len(vector)
     share = vector @ mean / (mean @ mean)
-    rest = turned((vector - share * mean).astype(np.float32)[None, :], ROTATION_SEED)[0]
+    rest = rotate((vector - share * mean).astype(np.float32)[None, :], ROTATION_SEED)[0]
     signs = np.unpackbits(codes[:, :-4], axis=1, count=dim) * 2.0 - 1
     lengths = codes[:, -4:].copy().view("<f4")[:, 0].astype(np.float64)
     along = lengths * (signs @ rest) / np.sqrt(2 * dim / np.pi)
@@ -90,7 +90,7 @@ def _assert_nearest(
     if those:
         said = _estimates(np.stack([truth[i] for i in found.ids.tolist()]), question)
         assert np.abs(found.estimates - said).max() < 0.02 + found.noise / 3
-        everyone = finely(_aim(question), *split(np.stack([truth[i] for i in those])))
+        everyone = refine(_aim(question), *split_codes(np.stack([truth[i] for i in those])))
         best = {those[at] for at in np.argsort(-everyone)[:20]}
         assert len(best - set(found.ids.tolist())) <= 1
         assert np.all(np.diff(found.estimates) <= 0)
@@ -168,7 +168,7 @@ def test_what_is_only_added_does_not_replace() -> None:
     matrix.put(_ids(7), codes[:1])
     matrix.put(_ids(7, 8), codes[1:], replace=False)
     for vector, nearest in ((vectors[0], 7), (vectors[2], 8)):
-        found = matrix.nearest(_aim(vector), Wanted(1, 1, 1), None)
+        found = matrix.nearest(_aim(vector), CandidateLimits(1, 1, 1), None)
         assert found.ids.tolist() == [nearest]
         assert found.estimates is not None
         assert found.estimates[0] == pytest.approx(1.0, abs=0.1)
@@ -179,8 +179,10 @@ def test_few_are_given_whole() -> None:
     codes = _codes(7, 50)
     matrix = CodeMatrix(codes.shape[1])
     matrix.put(np.arange(50), codes)
-    assert matrix.nearest(_aim(QUESTION), Wanted(10, 10, 10, all_up_to=50), None).ids.tolist() == list(range(50))
-    some = matrix.nearest(_aim(QUESTION), Wanted(10, 10, 10, all_up_to=25), np.arange(0, 100, 2))
+    assert matrix.nearest(_aim(QUESTION), CandidateLimits(10, 10, 10, exhaustive_up_to=50), None).ids.tolist() == list(
+        range(50)
+    )
+    some = matrix.nearest(_aim(QUESTION), CandidateLimits(10, 10, 10, exhaustive_up_to=25), np.arange(0, 100, 2))
     assert (some.ids.tolist(), some.estimates) == (list(range(0, 50, 2)), None)
 
 
@@ -203,8 +205,8 @@ def test_questions_beside_writers_never_lose_who_stays() -> None:
     writer.start()
     try:
         for _ in range(300):
-            assert matrix.nearest(_aim(target[0]), Wanted(3, 3, 3), None).ids[0] == 5000
-            assert matrix.nearest(_aim(target[0]), Wanted(3, 3, 3), np.arange(0, 6000, 2)).ids[0] == 5000
+            assert matrix.nearest(_aim(target[0]), CandidateLimits(3, 3, 3), None).ids[0] == 5000
+            assert matrix.nearest(_aim(target[0]), CandidateLimits(3, 3, 3), np.arange(0, 6000, 2)).ids[0] == 5000
     finally:
         over.set()
         writer.join()

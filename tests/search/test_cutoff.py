@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.search.cutoff import DEFAULT_CUTOFF, Cutoff, Standing, cutoff_of
-from indexd_schemas.question import Question
+from indexd.search.cutoff import DEFAULT_CUTOFF, CandidateScore, Cutoff, choose_cutoff
+from indexd_schemas.question import SearchRequest
 
 
-def standing(score: float, attraction: float | None = None, by_words: bool = False) -> Standing:
-    return Standing(score, score if attraction is None else attraction, by_words)
+def standing(score: float, attraction: float | None = None, by_words: bool = False) -> CandidateScore:
+    return CandidateScore(score, score if attraction is None else attraction, by_words)
 
 
 def test_the_default_asks_what_attracts_and_more_for_than_against() -> None:
@@ -24,7 +24,7 @@ def test_the_default_asks_what_attracts_and_more_for_than_against() -> None:
 
 
 def test_a_cut_off_that_was_asked_for_is_held_against_the_score() -> None:
-    cutoff = cutoff_of(Question(min_score=1.5), attracts=True, pictures=5)
+    cutoff = choose_cutoff(SearchRequest(min_score=1.5), has_positive_terms=True, image_count=5)
     assert cutoff.passes(standing(1.5, attraction=0.0))
     assert not cutoff.passes(standing(1.4, attraction=9.0, by_words=True))
 
@@ -32,16 +32,16 @@ def test_a_cut_off_that_was_asked_for_is_held_against_the_score() -> None:
 @pytest.mark.parametrize(
     ("question", "attracts", "pictures", "least"),
     [
-        (Question(), True, 100, DEFAULT_CUTOFF),
-        (Question(), True, 99, None),
-        (Question(), False, 10_000, None),
-        (Question(everything=True), True, 10_000, None),
-        (Question(everything=True, min_score=4.0), True, 10_000, None),
-        (Question(min_score=-2.0), True, 10_000, -2.0),
+        (SearchRequest(), True, 100, DEFAULT_CUTOFF),
+        (SearchRequest(), True, 99, None),
+        (SearchRequest(), False, 10_000, None),
+        (SearchRequest(everything=True), True, 10_000, None),
+        (SearchRequest(everything=True, min_score=4.0), True, 10_000, None),
+        (SearchRequest(min_score=-2.0), True, 10_000, -2.0),
     ],
 )
-def test_when_there_is_a_cut_off(question: Question, attracts: bool, pictures: int, least: float | None) -> None:
-    assert cutoff_of(question, attracts=attracts, pictures=pictures).least == least
+def test_when_there_is_a_cut_off(question: SearchRequest, attracts: bool, pictures: int, least: float | None) -> None:
+    assert choose_cutoff(question, has_positive_terms=attracts, image_count=pictures).threshold == least
 
 
 def test_what_is_said() -> None:
@@ -56,4 +56,4 @@ def test_what_is_said() -> None:
         .notes([standing(2.5, attraction=2.25)], 0)[0]
         .startswith("nothing here fits: the best score is +2.25, below the cut-off of +3")
     )
-    assert Cutoff(9.0, asked=True).notes(best, 0)[0].startswith("nothing here fits: the best score is +5.00")
+    assert Cutoff(9.0, is_explicit=True).notes(best, 0)[0].startswith("nothing here fits: the best score is +5.00")

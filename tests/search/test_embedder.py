@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.errors import IndexdError, ModelOff
-from indexd.search.embedder import WorkerEmbedder
+from indexd.errors import IndexdError, ModelUnavailable
+from indexd.search.embedder import WorkerQueryEmbedder
 from indexd.worker.calls import AnyCall, Embedded, EmbedText, Priority
-from indexd.worker.handle import Call, LaneStatus, OnProgress
+from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
 
 
 class OneAnswer:
@@ -25,9 +25,9 @@ class OneAnswer:
         priority: Priority = Priority.JOB,
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
-    ) -> Call:
+    ) -> CallHandle:
         self.taken.append((call, priority))
-        handle = Call(call)
+        handle = CallHandle(call)
         if self.answer is not None:
             handle.finish(self.answer)
         return handle
@@ -43,21 +43,21 @@ def test_a_question_is_urgent() -> None:
     answer = Embedded(np.ones((1, 1), dtype=np.float32), "x")
     workers = OneAnswer(answer)
     call = EmbedText("bge", ("words",), as_query=True)
-    assert WorkerEmbedder(lambda: workers, str)(call) is answer
+    assert WorkerQueryEmbedder(lambda: workers, str)(call) is answer
     assert workers.taken == [(call, Priority.URGENT)]
 
 
 def test_a_role_that_is_off_starts_no_worker() -> None:
     def need(role: str) -> None:
-        raise ModelOff(role, "no model is set")
+        raise ModelUnavailable(role, "no model is set")
 
-    embed = WorkerEmbedder(lambda: pytest.fail("a worker was started"), need)
-    assert embed.off("bge") == "bge is off, because no model is set"
-    with pytest.raises(ModelOff):
+    embed = WorkerQueryEmbedder(lambda: pytest.fail("a worker was started"), need)
+    assert embed.unavailable_reason("bge") == "bge is off, because no model is set"
+    with pytest.raises(ModelUnavailable):
         embed(EmbedText("bge", ("words",)))
 
 
 def test_a_worker_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexd.search.embedder.ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.search.embedder.EMBED_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(IndexdError, match="bge gave no answer"):
-        WorkerEmbedder(lambda: OneAnswer(None), str)(EmbedText("bge", ("words",)))
+        WorkerQueryEmbedder(lambda: OneAnswer(None), str)(EmbedText("bge", ("words",)))

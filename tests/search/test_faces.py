@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.errors import IndexdError, ModelOff
-from indexd.search.embedder import FakeEmbedder
+from indexd.errors import IndexdError, ModelUnavailable
+from indexd.search.embedder import FakeQueryEmbedder
 from indexd.search.run import Search
-from indexd.search.targets import Target, of_path, to_text
+from indexd.search.targets import ImageTarget, format_target, target_of_path
 from indexd.store.index import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces, FoundRegion
-from indexd.worker.fake import direction
-from indexd_schemas.output import Answer
-from indexd_schemas.question import Question, Term
-from tests.library import Library, make_library
+from indexd.worker.fake import seeded_unit_vector
+from indexd_schemas.output import SearchResults
+from indexd_schemas.question import SearchRequest, SearchTerm
+from tests.library import SampleLibrary, make_library
 
 DIM = 64
 EVERY = {"luna": 10, "orion": 15}
@@ -38,7 +38,7 @@ def look(call: FindFaces) -> FacesFound:
     name = os.fsdecode(call.paths[0]).rpartition(os.sep)[2]
     seen = sorted((who for who in EVERY if who in name), key=name.index)
     regions = tuple(region(place, place, 0.4 - 0.1 * place) for place, _ in enumerate(seen))
-    return FacesFound((regions,), stacked([direction(who.encode(), DIM) for who in seen]), "toy", "eyes/1")
+    return FacesFound((regions,), stacked([seeded_unit_vector(who.encode(), DIM) for who in seen]), "toy", "eyes/1")
 
 
 def stacked(vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -46,110 +46,112 @@ def stacked(vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
+def library(tmp_path: Path) -> Iterator[SampleLibrary]:
     """120 pictures with Luna in every tenth, Orion in every fifteenth, nobody in every seventh, else a stranger."""
     with Store.open(tmp_path / "index.db") as store:
-        store.faces.switch(on=True)
+        store.faces.set_enabled(on=True)
         library = make_library(store, tmp_path / "pictures", 30)
         revision = store.faces.activate("toy", DIM, "eyes/1")
         for place, image_id in enumerate(library.ids.values()):
             who = [name for name, every in EVERY.items() if place % every == 0]
             names = who or ([] if place % 7 == 0 else [f"stranger {place}"])
             # No face looks twice the same.
-            faces = [direction(one.encode(), DIM) + 0.2 * direction(b"%d" % place, DIM) for one in names]
+            faces = [
+                seeded_unit_vector(one.encode(), DIM) + 0.2 * seeded_unit_vector(b"%d" % place, DIM) for one in names
+            ]
             vectors = stacked([np.asarray(face / np.linalg.norm(face), np.float32) for face in faces])
             store.faces.put(revision, {image_id: [region(nth, nth) for nth, _ in enumerate(names)]}, vectors)
         yield library
 
 
 @pytest.fixture
-def embed() -> FakeEmbedder:
-    return FakeEmbedder(toy, look)
+def embed() -> FakeQueryEmbedder:
+    return FakeQueryEmbedder(toy, look)
 
 
 @pytest.fixture
-def search(library: Library, embed: FakeEmbedder) -> Search:
+def search(library: SampleLibrary, embed: FakeQueryEmbedder) -> Search:
     return Search(library.store, embed)
 
 
-def face(target: Target, weight: float = 1.0) -> Term:
-    return Term(kind="face", value=to_text(target), weight=weight)
+def face(target: ImageTarget, weight: float = 1.0) -> SearchTerm:
+    return SearchTerm(kind="face", value=format_target(target), weight=weight)
 
 
-def ids(answer: Answer) -> set[int]:
+def ids(answer: SearchResults) -> set[int]:
     return {hit.image.id for hit in answer.hits}
 
 
-def those(library: Library, every: int) -> set[int]:
+def those(library: SampleLibrary, every: int) -> set[int]:
     return {image_id for place, image_id in enumerate(library.ids.values()) if place % every == 0}
 
 
-def foreign(folder: Path, name: str) -> Target:
+def foreign(folder: Path, name: str) -> ImageTarget:
     (folder / name).write_bytes(b"a picture")
-    return of_path(folder / name)
+    return target_of_path(folder / name)
 
 
 def test_the_face_of_a_foreign_picture_finds_the_person_everywhere(
-    search: Search, library: Library, tmp_path: Path
+    search: Search, library: SampleLibrary, tmp_path: Path
 ) -> None:
-    answer = search.query(Question(terms=(face(foreign(tmp_path, "luna.png")),), limit=40))
+    answer = search.query(SearchRequest(terms=(face(foreign(tmp_path, "luna.png")),), limit=40))
     assert ids(answer) == those(library, 10)
     assert answer.hits[0].scores["face"] == pytest.approx(1.0, abs=0.1)
 
 
-def test_the_largest_face_is_what_counts(search: Search, library: Library, tmp_path: Path) -> None:
-    answer = search.query(Question(terms=(face(foreign(tmp_path, "orion and luna.png")),), limit=30))
+def test_the_largest_face_is_what_counts(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
+    answer = search.query(SearchRequest(terms=(face(foreign(tmp_path, "orion and luna.png")),), limit=30))
     assert ids(answer) == those(library, 15)
 
 
 def test_a_picture_of_the_index_is_asked_with_its_stored_face(
-    search: Search, library: Library, embed: FakeEmbedder
+    search: Search, library: SampleLibrary, embed: FakeQueryEmbedder
 ) -> None:
     luna_alone = list(library.ids.values())[10]
-    answer = search.query(Question(terms=(face(Target(image_id=luna_alone)),), limit=40))
+    answer = search.query(SearchRequest(terms=(face(ImageTarget(image_id=luna_alone)),), limit=40))
     assert ids(answer) == those(library, 10) and answer.hits[0].image.id == luna_alone
     assert embed.calls == []
 
 
-def test_two_faces_want_both_and_a_face_can_be_unwanted(search: Search, library: Library, tmp_path: Path) -> None:
+def test_two_faces_want_both_and_a_face_can_be_unwanted(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
     luna, orion = foreign(tmp_path, "luna.png"), foreign(tmp_path, "orion.png")
-    both = search.query(Question(terms=(face(luna), face(orion)), limit=4))
+    both = search.query(SearchRequest(terms=(face(luna), face(orion)), limit=4))
     assert ids(both) == those(library, 30)
-    alone = search.query(Question(terms=(face(luna), face(orion, -1.0)), limit=8))
+    alone = search.query(SearchRequest(terms=(face(luna), face(orion, -1.0)), limit=8))
     assert ids(alone) == those(library, 10) - those(library, 15)
-    without = search.query(Question(terms=(face(luna, -1.0),), limit=20, everything=True))
+    without = search.query(SearchRequest(terms=(face(luna, -1.0),), limit=20, everything=True))
     assert not ids(without) & those(library, 10)
 
 
-def test_filters_decide_who_may_appear(search: Search, library: Library, tmp_path: Path) -> None:
+def test_filters_decide_who_may_appear(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
     luna = face(foreign(tmp_path, "luna.png"))
-    assert ids(search.query(Question(terms=(luna,), filters=("faces:2",), limit=40))) == those(library, 30)
-    nobody = search.query(Question(filters=("faces:0",), limit=200))
+    assert ids(search.query(SearchRequest(terms=(luna,), filters=("faces:2",), limit=40))) == those(library, 30)
+    nobody = search.query(SearchRequest(filters=("faces:0",), limit=200))
     assert ids(nobody) == those(library, 7) - those(library, 10) - those(library, 15)
 
 
 def test_no_face_is_a_clear_sentence(search: Search, tmp_path: Path) -> None:
     with pytest.raises(IndexdError, match=r"no face was found in .*sea\.png; --similar compares whole pictures"):
-        search.query(Question(terms=(face(foreign(tmp_path, "sea.png")),)))
+        search.query(SearchRequest(terms=(face(foreign(tmp_path, "sea.png")),)))
     with pytest.raises(IndexdError, match="there is no such picture"):
-        search.query(Question(terms=(face(of_path(tmp_path / "gone.png")),)))
+        search.query(SearchRequest(terms=(face(target_of_path(tmp_path / "gone.png")),)))
 
 
-def test_changed_models_and_models_that_are_off_become_notes(library: Library, tmp_path: Path) -> None:
+def test_changed_models_and_models_that_are_off_become_notes(library: SampleLibrary, tmp_path: Path) -> None:
     luna = face(foreign(tmp_path, "luna.png"))
 
     def other(call: FindFaces) -> FacesFound:
         found = look(call)
-        return FacesFound(found.regions, found.vectors, "another", found.detectors)
+        return FacesFound(found.regions, found.vectors, "another", found.detector_identity)
 
     with pytest.raises(IndexdError, match="--face was left out of face: the models of faces were changed"):
-        Search(library.store, FakeEmbedder(toy, other)).query(Question(terms=(luna,)))
+        Search(library.store, FakeQueryEmbedder(toy, other)).query(SearchRequest(terms=(luna,)))
 
     def off(_call: FindFaces) -> FacesFound:
-        raise ModelOff("faces", "no detector is set")
+        raise ModelUnavailable("faces", "no detector is set")
 
     with pytest.raises(IndexdError, match="no detector is set"):
-        Search(library.store, FakeEmbedder(toy, off)).query(Question(terms=(luna,)))
+        Search(library.store, FakeQueryEmbedder(toy, off)).query(SearchRequest(terms=(luna,)))
 
 
 def test_before_anything_was_looked_at_it_says_so(tmp_path: Path) -> None:
@@ -157,4 +159,4 @@ def test_before_anything_was_looked_at_it_says_so(tmp_path: Path) -> None:
         Store.open(tmp_path / "empty.db") as store,
         pytest.raises(IndexdError, match="nothing has been computed for face"),
     ):
-        Search(store, FakeEmbedder(toy, look)).query(Question(terms=(face(foreign(tmp_path, "luna.png")),)))
+        Search(store, FakeQueryEmbedder(toy, look)).query(SearchRequest(terms=(face(foreign(tmp_path, "luna.png")),)))

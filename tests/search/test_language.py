@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indexd.errors import UsageError
-from indexd.search.language import KEYS, parse
+from indexd.search.language import FILTER_KEYS, parse_filters
 from indexd.store.records import Filter
 
 
@@ -45,22 +45,22 @@ from indexd.store.records import Filter
     ],
 )
 def test_one_word(text: str, expected: Filter) -> None:
-    assert parse([text]) == [expected]
+    assert parse_filters([text]) == [expected]
 
 
 def test_many_words_in_one_text_and_in_several() -> None:
-    in_one = parse(['model:pony steps:20..40 -tag:bad "lora:my lora" has:prompt'])
-    in_many = parse(["model:pony", "steps:20..40", "-tag:bad", "lora:my lora", "has:prompt"])
+    in_one = parse_filters(['model:pony steps:20..40 -tag:bad "lora:my lora" has:prompt'])
+    in_many = parse_filters(["model:pony", "steps:20..40", "-tag:bad", "lora:my lora", "has:prompt"])
     assert in_one == in_many
     assert [one.key for one in in_one] == ["model", "steps", "tag", "lora", "prompt"]
 
 
 def test_size_is_two_conditions() -> None:
-    assert parse(["size:1024x768"]) == [Filter("width", "=", "1024"), Filter("height", "=", "768")]
+    assert parse_filters(["size:1024x768"]) == [Filter("width", "=", "1024"), Filter("height", "=", "768")]
 
 
 def test_nothing_is_no_condition() -> None:
-    assert parse([]) == parse(["", "   "]) == []
+    assert parse_filters([]) == parse_filters(["", "   "]) == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_nothing_is_no_condition() -> None:
 )
 def test_mistakes_say_where_and_what_to_write(text: str, parts: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        parse([text])
+        parse_filters([text])
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -107,10 +107,10 @@ def test_hostile_texts_end_in_a_sentence() -> None:
         "model:\x00",
     ):
         try:
-            parse([text])
+            parse_filters([text])
         except UsageError:
             continue
 
 
 def test_every_key_says_what_it_takes() -> None:
-    assert all(key.form for key in KEYS.values())
+    assert all(key.expected for key in FILTER_KEYS.values())

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from indexd.errors import IndexdError
-from indexd.images.facts import ControlUse, LoraUse, Metadata, SamplerPass
-from indexd.jobs.guard import read
+from indexd.images.facts import ControlUse, ImageMetadata, MetadataLora, SamplerPass
+from indexd.jobs.guard import parse_yaml
 from indexd.search.job_file import JobFile
-from indexd.search.metadata_job import job_of
+from indexd.search.metadata_job import job_from_metadata
 from indexd_schemas.job import JOB_KINDS, Job
 
 
@@ -18,13 +18,13 @@ def present(_name: str) -> None:
     return None
 
 
-def made(metadata: Metadata, size: tuple[int, int] = (512, 768), source: str | None = None) -> JobFile:
-    return job_of(metadata, size, source, present, present)
+def made(metadata: ImageMetadata, size: tuple[int, int] = (512, 768), source: str | None = None) -> JobFile:
+    return job_from_metadata(metadata, size, source, present, present)
 
 
 def loaded(job: JobFile) -> Job:
     """The job as the inbox reads it: through the guard and the schema."""
-    data = read(job.text("From a test.").encode()).data
+    data = parse_yaml(job.render("From a test.").encode()).data
     return JOB_KINDS[data["kind"]].model_validate(data)
 
 
@@ -40,12 +40,12 @@ A1111: dict[str, Any] = {
     "model_name": "ponyXL",
     "gen_width": 832,
     "gen_height": 1216,
-    "loras": (LoraUse("film grain", 0.6), LoraUse("detail", -0.5, 0.2)),
+    "loras": (MetadataLora("film grain", 0.6), MetadataLora("detail", -0.5, 0.2)),
 }
 
 
 def test_a_foreign_recipe_becomes_a_job() -> None:
-    file = made(Metadata(**A1111), (832, 1216))
+    file = made(ImageMetadata(**A1111), (832, 1216))
     job = loaded(file)
     assert file.remarks == []
     assert job.kind == "txt2img"
@@ -61,7 +61,7 @@ def test_a_foreign_recipe_becomes_a_job() -> None:
 
 
 def test_our_own_img2img_finds_its_source_again() -> None:
-    metadata = Metadata(generator="indexd", prompt="x", seed="1", denoise=0.4, input_hash="ab" * 32)
+    metadata = ImageMetadata(generator="indexd", prompt="x", seed="1", denoise=0.4, input_hash="ab" * 32)
     job = loaded(made(metadata, source="/pictures/source.png"))
     assert job.model_dump(include={"kind", "input", "denoise"}, exclude_unset=True) == {
         "kind": "img2img",
@@ -75,7 +75,7 @@ def test_our_own_img2img_finds_its_source_again() -> None:
 
 def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
     file = made(
-        Metadata(
+        ImageMetadata(
             **{**A1111, "sampler": "DPM++ SDE Karras", "gen_width": 500, "denoise": 0.5},
             vae="sdxl-vae",
             controls=(ControlUse("openpose", "dw", 0.8),),
@@ -84,7 +84,7 @@ def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
         (1000, 2432),
     )
     job = loaded(file)
-    text = file.text("From a test.")
+    text = file.render("From a test.")
     assert (job.width, job.height) == (496, 1216)
     assert (job.sampler, job.schedule) == ("dpmpp_sde", "karras")
     for remark in (
@@ -99,10 +99,10 @@ def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
 
 
 def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
-    assert made(Metadata(prompt="x", denoise=0.6)).remarks == [
+    assert made(ImageMetadata(prompt="x", denoise=0.6)).remarks == [
         "input: made from another picture, with denoise 0.6, and does not say which"
     ]
-    assert made(Metadata(prompt="x", denoise=1.0)).remarks == []
+    assert made(ImageMetadata(prompt="x", denoise=1.0)).remarks == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
         ({"sampler": "quantum leap"}, "sampler: quantum leap: there is no sampler"),
         ({"sampler": "PLMS", "schedule": "karras"}, "sampler: PLMS with karras: sampler plms has no schedule"),
         ({"sampler": None, "schedule": "karras"}, "schedule: karras, of a sampler that is not stated"),
-        ({"loras": (LoraUse("good", 1.0), LoraUse("bad", 99.0))}, 'loras: {"name": "bad"'),
+        ({"loras": (MetadataLora("good", 1.0), MetadataLora("bad", 99.0))}, 'loras: {"name": "bad"'),
         ({"model_name": "m" * 500}, "model: mmm"),
         ({"prompt": "x" * 30_000}, "prompt: cut after 5000 of 30000 characters"),
         ({"prompt": "\n" * 19_000}, "prompt: cut after 5000 of 19000 characters"),
@@ -126,7 +126,7 @@ def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
     ],
 )
 def test_whatever_the_metadata_says_the_job_holds_to_the_schema(given: dict[str, Any], remark: str) -> None:
-    file = made(Metadata(**{**A1111, **given}), (832, 1216))
+    file = made(ImageMetadata(**{**A1111, **given}), (832, 1216))
     loaded(file)
     assert any(one.startswith(remark) for one in file.remarks), file.remarks
 
@@ -144,20 +144,24 @@ def test_whatever_the_metadata_says_the_job_holds_to_the_schema(given: dict[str,
     ],
 )
 def test_odd_signs_stay_yaml(prompt: str) -> None:
-    file = made(Metadata(prompt=prompt, seed="1", model_name=prompt))
+    file = made(ImageMetadata(prompt=prompt, seed="1", model_name=prompt))
     assert "<lora" not in loaded(file).prompt
-    read(file.text(f"From {prompt}\nand: more").encode())
+    parse_yaml(file.render(f"From {prompt}\nand: more").encode())
 
 
 def test_one_wrong_lora_does_not_cost_the_others() -> None:
-    job = loaded(made(Metadata(prompt="x", loras=(LoraUse("bad", 99.0), LoraUse("good", 0.5)))))
+    job = loaded(made(ImageMetadata(prompt="x", loras=(MetadataLora("bad", 99.0), MetadataLora("good", 0.5)))))
     assert [use.name for use in job.loras] == ["good"]
-    assert loaded(made(Metadata(prompt="x", loras=(LoraUse("bad", 99.0),)))).loras == []
+    assert loaded(made(ImageMetadata(prompt="x", loras=(MetadataLora("bad", 99.0),)))).loras == []
 
 
 def test_models_that_are_not_here_are_named_and_remarked() -> None:
-    file = job_of(
-        Metadata(**A1111), (832, 1216), None, lambda name: f"there is no checkpoint {name!r}", lambda _name: "none here"
+    file = job_from_metadata(
+        ImageMetadata(**A1111),
+        (832, 1216),
+        None,
+        lambda name: f"there is no checkpoint {name!r}",
+        lambda _name: "none here",
     )
     assert loaded(file).model == "ponyXL"
     assert file.remarks == [
@@ -169,4 +173,4 @@ def test_models_that_are_not_here_are_named_and_remarked() -> None:
 
 def test_a_picture_that_says_nothing_makes_no_job() -> None:
     with pytest.raises(IndexdError, match="does not say"):
-        made(Metadata(generator="midjourney"))
+        made(ImageMetadata(generator="midjourney"))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from indexd.search import code_matrix
-from indexd.search.code_matrix import BLOCK, CodeMatrix
-from indexd.search.pages import Pages
+from indexd.search.code_matrix import BLOCK_ROWS, CodeMatrix
+from indexd.search.pages import MmapArray
 from indexd.store.coarse import LENGTH_BYTES
 
 SMALL, LARGE = "nh", "hg"
@@ -35,30 +35,30 @@ def _mapping(array: np.ndarray) -> tuple[int, set[str]]:
 
 
 def _blocks(matrix: CodeMatrix) -> list[np.ndarray]:
-    return [matrix._leads[0], *(matrix._rests or ())[:1], matrix._lengths[0]]
+    return [matrix._lead_blocks[0], *(matrix._rest_blocks or ())[:1], matrix._length_blocks[0]]
 
 
 def test_a_few_rows_take_a_few_pages() -> None:
-    pages = Pages((BLOCK, 8), np.uint64, large=False)
-    assert pages.array.shape == (BLOCK, 8)
+    pages = MmapArray((BLOCK_ROWS, 8), np.uint64, huge_pages=False)
+    assert pages.array.shape == (BLOCK_ROWS, 8)
     pages.array[:100] = 7
     resident, flags = _mapping(pages.array)
     assert resident <= 1 << 20
     assert int(pages.array[:200].sum()) == 100 * 8 * 7
     if flags & {SMALL, LARGE}:  # a kernel without large pages has neither
         assert SMALL in flags
-        pages.enlarge()
+        pages.use_huge_pages()
         assert LARGE in _mapping(pages.array)[1]
 
 
 def test_an_array_outlives_its_pages() -> None:
-    array = Pages((1000,), np.float32, large=True).array
+    array = MmapArray((1000,), np.float32, huge_pages=True).array
     array[:] = 3
     assert array.sum() == 3000
 
 
 def test_a_layer_of_few_pictures_is_small_and_one_of_many_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code_matrix, "LARGE_FROM", 2000)
+    monkeypatch.setattr(code_matrix, "HUGE_PAGES_FROM_ROWS", 2000)
     matrix = CodeMatrix(CODE_BYTES)
     codes = np.random.default_rng(1).integers(0, 256, (2000, CODE_BYTES), dtype=np.uint8)
     matrix.put(np.arange(1, 1000), codes[:999])
@@ -73,7 +73,7 @@ def test_a_layer_of_few_pictures_is_small_and_one_of_many_is_quick(monkeypatch: 
 def test_a_block_for_which_there_is_no_memory_is_left_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[int, ...]] = []
 
-    class Scarce(Pages):
+    class Scarce(MmapArray):
         def __init__(self, shape: tuple[int, ...], *arguments: object, **options: bool) -> None:
             if len(given) == 2:
                 raise MemoryError(f"no memory for {shape}")
@@ -83,7 +83,7 @@ def test_a_block_for_which_there_is_no_memory_is_left_out_whole(monkeypatch: pyt
     matrix = CodeMatrix(CODE_BYTES)
     ids, codes = np.arange(1, 11), np.random.default_rng(1).integers(0, 256, (10, CODE_BYTES), dtype=np.uint8)
     with monkeypatch.context() as patch:
-        patch.setattr(code_matrix, "Pages", Scarce)
+        patch.setattr(code_matrix, "MmapArray", Scarce)
         with pytest.raises(MemoryError):
             matrix.put(ids, codes)
     assert len(matrix) == 0
@@ -94,4 +94,4 @@ def test_a_block_for_which_there_is_no_memory_is_left_out_whole(monkeypatch: pyt
 
 
 def _blocks_of(matrix: CodeMatrix) -> list[int]:
-    return [len(blocks) for blocks in (matrix._leads, matrix._rests or (), matrix._lengths)]
+    return [len(blocks) for blocks in (matrix._lead_blocks, matrix._rest_blocks or (), matrix._length_blocks)]

@@ -7,18 +7,20 @@ from functools import partial
 
 import pytest
 
-from indexd.search.parallel import THREADS, parallel
+from indexd.search.parallel import QUERY_THREADS, run_parallel
 
 
 def test_answers_come_in_order_from_parts_that_run_at_the_same_time() -> None:
-    all_here = threading.Barrier(THREADS + 1, timeout=10)
+    all_here = threading.Barrier(QUERY_THREADS + 1, timeout=10)
 
     def part(number: int) -> int:
         all_here.wait()
         return number
 
-    assert parallel([partial(part, number) for number in range(THREADS + 1)]) == list(range(THREADS + 1))
-    assert parallel([]) == []
+    assert run_parallel([partial(part, number) for number in range(QUERY_THREADS + 1)]) == list(
+        range(QUERY_THREADS + 1)
+    )
+    assert run_parallel([]) == []
 
 
 def test_after_a_failure_no_further_part_begins() -> None:
@@ -32,14 +34,14 @@ def test_after_a_failure_no_further_part_begins() -> None:
         over.wait(10)
 
     with pytest.raises(OSError, match="the first"):
-        parallel([fails, *[waits] * (3 * THREADS)])
+        run_parallel([fails, *[waits] * (3 * QUERY_THREADS)])
     over.set()
     # They begin in the order in which they were given, so those of before have by the time these have answered.
-    assert parallel([partial(int, 1)] * (4 * THREADS)) == [1] * (4 * THREADS)
+    assert run_parallel([partial(int, 1)] * (4 * QUERY_THREADS)) == [1] * (4 * QUERY_THREADS)
     count = 0
     while begun.acquire(blocking=False):
         count += 1
-    assert count <= THREADS
+    assert count <= QUERY_THREADS
 
 
 def test_the_failure_that_is_told_is_that_of_the_first_part_in_order() -> None:
@@ -48,4 +50,4 @@ def test_the_failure_that_is_told_is_that_of_the_first_part_in_order() -> None:
             raise OSError(fails)
 
     with pytest.raises(OSError, match="second"):
-        parallel([partial(answers, None), partial(answers, "second"), partial(answers, "third")])
+        run_parallel([partial(answers, None), partial(answers, "second"), partial(answers, "third")])

@@ -11,16 +11,16 @@ import pytest
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from indexd.images.facts import ImageFacts, Metadata
+from indexd.images.facts import ImageFacts, ImageMetadata
 from indexd.search.cutoff import DEFAULT_CUTOFF
-from indexd.search.embedder import FakeEmbedder
+from indexd.search.embedder import FakeQueryEmbedder
 from indexd.search.run import Search
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
-from indexd_schemas.output import Answer
-from indexd_schemas.question import Question, Term
+from indexd_schemas.output import SearchResults
+from indexd_schemas.question import SearchRequest, SearchTerm
 
 Vectors = NDArray[np.float32]
 DIM = 96
@@ -82,10 +82,10 @@ class Asker:
     world: World
     ids: list[int]
 
-    def ask(self, *terms: Term, limit: int = 150, everything: bool = True) -> Answer:
-        return self.search.query(Question(terms=terms, limit=limit, everything=everything))
+    def ask(self, *terms: SearchTerm, limit: int = 150, everything: bool = True) -> SearchResults:
+        return self.search.query(SearchRequest(terms=terms, limit=limit, everything=everything))
 
-    def order(self, *terms: Term) -> NDArray[np.int_]:
+    def order(self, *terms: SearchTerm) -> NDArray[np.int_]:
         """Places of the pictures in the world, best first."""
         places = {image_id: place for place, image_id in enumerate(self.ids)}
         return np.array([places[hit.image.id] for hit in self.ask(*terms).hits])
@@ -97,15 +97,15 @@ def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
     with Store.open(tmp_path_factory.mktemp("world") / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path_factory.mktemp("pictures")), "images").id
         sightings = [
-            Sighting(
+            ScannedFile(
                 root,
                 f"p{place}p.png".encode(),
                 FileStamp(1, 1, place + 1),
-                ImageFacts(blake3(b"%d" % place).digest(), 1, "PNG", 64, 64, 1, Metadata(prompt=f"p{place}")),
+                ImageFacts(blake3(b"%d" % place).digest(), 1, "PNG", 64, 64, 1, ImageMetadata(prompt=f"p{place}")),
             )
             for place in range(PICTURES)
         ]
-        ids = [one.image_id or 0 for one in store.images.record(sightings, 1_760_000_000.0)]
+        ids = [one.image_id or 0 for one in store.images.ingest(sightings, 1_760_000_000.0)]
         for layer in CONES:
             subjects = truth.looks if layer == "clip_h" else truth.prompts
             revision = store.vectors.activate(layer, "toy", DIM, "image" if layer == "clip_h" else "prompt")
@@ -116,11 +116,11 @@ def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
             layer = "bge_prompt" if call.role == "bge" else call.role
             return Embedded(truth.question(layer, int(call.texts[0])), "toy")
 
-        yield Asker(Search(store, FakeEmbedder(answer)), truth, ids)
+        yield Asker(Search(store, FakeQueryEmbedder(answer)), truth, ids)
 
 
-def term(kind: str, value: object, weight: float = 1.0) -> Term:
-    return Term.model_validate({"kind": kind, "value": str(value), "weight": weight})
+def term(kind: str, value: object, weight: float = 1.0) -> SearchTerm:
+    return SearchTerm.model_validate({"kind": kind, "value": str(value), "weight": weight})
 
 
 def average_precision(order: NDArray[np.int_], relevant: NDArray[np.bool_]) -> float:
@@ -189,7 +189,7 @@ def test_looks_like_this_but_was_prompted_differently(asker: Asker) -> None:
     assert np.mean(shares) < 0.1
 
 
-def shown_right(asker: Asker, subject: int, answer: Answer, kinds: tuple[str, ...]) -> tuple[int, int, int]:
+def shown_right(asker: Asker, subject: int, answer: SearchResults, kinds: tuple[str, ...]) -> tuple[int, int, int]:
     """Of the best twenty for a subject: how many are shown and right, are shown, and could have been right."""
     truth = asker.world
     right = np.ones(PICTURES, bool)
@@ -209,9 +209,9 @@ def shown_right(asker: Asker, subject: int, answer: Answer, kinds: tuple[str, ..
 def test_what_fits_passes_the_default_cut_off_and_what_fits_nothing_does_not(
     asker: Asker, kinds: tuple[str, ...], precision: float
 ) -> None:
-    def answers(first: int, last: int, min_score: float | None = None) -> list[Answer]:
+    def answers(first: int, last: int, min_score: float | None = None) -> list[SearchResults]:
         questions = (tuple(term(kind, subject) for kind in kinds) for subject in range(first, last))
-        return [asker.search.query(Question(terms=terms, limit=20, min_score=min_score)) for terms in questions]
+        return [asker.search.query(SearchRequest(terms=terms, limit=20, min_score=min_score)) for terms in questions]
 
     nobodys = (SUBJECTS, SUBJECTS + NOBODYS)
     known, unknown = answers(0, SUBJECTS), answers(*nobodys)

@@ -9,10 +9,10 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from indexd.search.job_file import json_in_yaml
-from indexd.search.recipe_job import keys_of
-from indexd.search.replay import compare, job_text
+from indexd.search.recipe_job import job_keys
+from indexd.search.replay import compare_images, replay_job_text
 from indexd_schemas.job import JOB_KINDS
-from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe, Variation
+from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe, RecipeVariation
 
 ODD = 'a "quoted": {brace} # no comment\n- item\t*anchor &x %tag\x7f\x85\u2028\ufeff emoji 😀 \\ end'
 
@@ -29,9 +29,9 @@ def recipe(**changes: object) -> Recipe:
 
 
 def test_the_keys_say_what_the_recipe_says() -> None:
-    made = recipe(cfg_rescale=0.5, vae=ModelRef(name="fine"), variation=Variation(seed=3, strength=0.25))
-    data = YAML(typ="safe").load(json_in_yaml(keys_of(made)))
-    assert data == keys_of(made)
+    made = recipe(cfg_rescale=0.5, vae=ModelRef(name="fine"), variation=RecipeVariation(seed=3, strength=0.25))
+    data = YAML(typ="safe").load(json_in_yaml(job_keys(made)))
+    assert data == job_keys(made)
     job = JOB_KINDS["txt2img"].model_validate(data)
     assert (job.prompt, job.seed, job.count) == (ODD, 2**64 - 1, None)
     assert (job.width, job.height, job.steps, job.cfg) == (64, 128, 3, 5.5)
@@ -43,19 +43,19 @@ def test_the_keys_say_what_the_recipe_says() -> None:
 
 
 def test_what_is_unset_is_left_out() -> None:
-    data = keys_of(recipe(schedule=None, clip_skip=None, loras=()))
+    data = job_keys(recipe(schedule=None, clip_skip=None, loras=()))
     assert not {"schedule", "clip_skip", "vae", "variation"} & set(data)
 
 
 def test_img2img_starts_from_the_same_picture() -> None:
     made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4))
-    data = keys_of(made, {"ab": "/pictures/in.png"})
+    data = job_keys(made, {"ab": "/pictures/in.png"})
     assert (data["input"], data["denoise"]) == ("/pictures/in.png", 0.4)
     JOB_KINDS["img2img"].model_validate(data)
 
 
 def test_a_replay_asks_for_the_picture_itself() -> None:
-    data = YAML(typ="safe").load(job_text(Path("/a/x\u2028y.png"), Path("/out"), "again"))
+    data = YAML(typ="safe").load(replay_job_text(Path("/a/x\u2028y.png"), Path("/out"), "again"))
     job = JOB_KINDS["regenerate"].model_validate(data)
     assert job.model_dump(exclude_unset=True)["input"] == {"files": ["/a/x\u2028y.png"]}
     assert (job.output.folder, job.output.name) == ("/out", "again")
@@ -65,6 +65,6 @@ def test_a_replay_asks_for_the_picture_itself() -> None:
 def test_comparing(tmp_path: Path, second: tuple[int, int], expected: tuple[bool, int | None, int | None]) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     Image.new("RGB", second, "red").save(tmp_path / "b.png", compress_level=0)
-    found = compare(tmp_path / "a.png", tmp_path / "b.png")
+    found = compare_images(tmp_path / "a.png", tmp_path / "b.png")
     assert (found.equal, found.largest_difference, found.differing_pixels) == expected
     assert not found.same_bytes

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from indexd.errors import UsageError
-from indexd.images.read import read
-from indexd.search.embedder import FakeEmbedder
-from indexd.search.language import parse
+from indexd.images.read import read_image
+from indexd.search.embedder import FakeQueryEmbedder
+from indexd.search.language import parse_filters
 from indexd.search.run import Search
 from indexd.store.index import Store
-from indexd.store.records import Filter, Sighting
+from indexd.store.records import Filter, ScannedFile
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import Render
-from indexd.worker.fake import instant_render
-from indexd_schemas.question import Question
+from indexd.worker.fake import fake_render
+from indexd_schemas.question import SearchRequest
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
             "model": {"name": "m"}, "score": [] if seed == 103 else ["clip", "aesthetic", "sharpness"],
         }  # fmt: skip
         path = tmp_path / f"{seed}.png"
-        path.write_bytes(instant_render(Render(recipe, "x")).png)
+        path.write_bytes(fake_render(Render(recipe, "x")).png)
         with path.open("rb") as file:
-            facts = read(file, path.stat().st_size, path.name)
+            facts = read_image(file, path.stat().st_size, path.name)
         stamp = FileStamp(path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino)
-        store.images.record([Sighting(root.id, os.fsencode(path.name), stamp, facts)], float(seed))
+        store.images.ingest([ScannedFile(root.id, os.fsencode(path.name), stamp, facts)], float(seed))
     yield store
     store.close()
 
@@ -46,8 +46,8 @@ def found(store: Store, *filters: str, sort: str | None = None) -> list[str | No
     def never(_call: object) -> Any:
         raise AssertionError("nothing is embedded here")
 
-    question = Question.model_validate({"filters": filters, "sort": sort})
-    return [hit.image.seed for hit in Search(store, FakeEmbedder(never)).query(question).hits]
+    question = SearchRequest.model_validate({"filters": filters, "sort": sort})
+    return [hit.image.seed for hit in Search(store, FakeQueryEmbedder(never)).query(question).hits]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_best_come_first_and_the_unscored_last(store: Store, sort: str) -> N
 
 
 def test_scores_are_shown_and_stay_when_metadata_is_read_again(store: Store) -> None:
-    [hit] = Search(store, FakeEmbedder(lambda _call: None)).query(Question(filters=("seed:105",))).hits  # type: ignore[arg-type, return-value]
+    [hit] = Search(store, FakeQueryEmbedder(lambda _call: None)).query(SearchRequest(filters=("seed:105",))).hits  # type: ignore[arg-type, return-value]
     assert hit.image.scores == {"clip": 0.05, "aesthetic": 5.0, "sharpness": 105.0}
 
 
@@ -89,10 +89,10 @@ def test_scores_are_shown_and_stay_when_metadata_is_read_again(store: Store) -> 
     ],
 )
 def test_comparisons_are_ranges(text: str, expected: Filter) -> None:
-    assert parse([text]) == [expected]
+    assert parse_filters([text]) == [expected]
 
 
 @pytest.mark.parametrize("text", ["steps:>", "steps:>many", "steps:<0", "cfg:>="])
 def test_comparisons_without_a_number_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        parse([text])
+        parse_filters([text])

@@ -9,12 +9,12 @@ from PIL import Image as Pixels
 
 from indexd.errors import IndexdError
 from indexd.images.sheets import GAP_PX
-from indexd.search.sheet import CAPTION_PX, CELL_PX, caption, write_sheet
-from indexd_schemas.output import Hit, Image
+from indexd.search.sheet import CAPTION_PX, CELL_PX, hit_caption, write_hit_contact_sheet
+from indexd_schemas.output import ImageSummary, SearchHit
 
 
-def hit(rank: int, path: Path | None, *, score: float | None = 1.5, rating: int | None = None) -> Hit:
-    image = Image(
+def hit(rank: int, path: Path | None, *, score: float | None = 1.5, rating: int | None = None) -> SearchHit:
+    image = ImageSummary(
         id=rank,
         hash=f"{rank:064x}",
         path=str(path) if path else None,
@@ -24,7 +24,7 @@ def hit(rank: int, path: Path | None, *, score: float | None = 1.5, rating: int 
         added_at=0,
         rating=rating,
     )
-    return Hit(rank=rank, score=score, image=image)
+    return SearchHit(rank=rank, score=score, image=image)
 
 
 def no_thumbnail(_content: str) -> Path:
@@ -38,7 +38,7 @@ def test_every_hit_has_its_cell_and_its_own_picture(tmp_path: Path) -> None:
         Pixels.new("RGB", (300, 200), colour).save(tmp_path / f"{rank}.png")
         hits.append(hit(rank, tmp_path / f"{rank}.png"))
     target = tmp_path / "sheet.png"
-    assert write_sheet(hits, target, no_thumbnail) == 5
+    assert write_hit_contact_sheet(hits, target, no_thumbnail) == 5
     with Pixels.open(target) as sheet:
         step_x, step_y = CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
         assert sheet.size == (GAP_PX + 3 * step_x, GAP_PX + 2 * step_y)
@@ -59,7 +59,7 @@ def test_every_hit_has_its_cell_and_its_own_picture(tmp_path: Path) -> None:
 
 def test_a_thumbnail_is_used_where_there_is_one(tmp_path: Path) -> None:
     Pixels.new("RGB", (50, 50), "red").save(tmp_path / "small.webp", lossless=True)
-    write_sheet([hit(1, tmp_path / "gone.png")], tmp_path / "sheet.png", lambda _: tmp_path / "small.webp")
+    write_hit_contact_sheet([hit(1, tmp_path / "gone.png")], tmp_path / "sheet.png", lambda _: tmp_path / "small.webp")
     with Pixels.open(tmp_path / "sheet.png") as sheet:
         assert sheet.getpixel((GAP_PX + CELL_PX // 2, GAP_PX + CELL_PX // 2)) == (255, 0, 0)
 
@@ -68,25 +68,25 @@ def test_broken_and_missing_pictures_keep_their_cell(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     (tmp_path / "text.png").write_text("%!PS not a picture")
     hits = [hit(1, tmp_path / "broken.png"), hit(2, None), hit(3, tmp_path / "text.png")]
-    assert write_sheet(hits, tmp_path / "sheet.png", no_thumbnail) == 3
+    assert write_hit_contact_sheet(hits, tmp_path / "sheet.png", no_thumbnail) == 3
 
 
 def test_a_name_of_two_lines_is_shown_in_one(tmp_path: Path) -> None:
-    assert write_sheet([hit(1, tmp_path / "two\nlines.png")], tmp_path / "sheet.png", no_thumbnail) == 1
-    assert write_sheet([hit(1, tmp_path / "two lines.png")], tmp_path / "same.png", no_thumbnail) == 1
+    assert write_hit_contact_sheet([hit(1, tmp_path / "two\nlines.png")], tmp_path / "sheet.png", no_thumbnail) == 1
+    assert write_hit_contact_sheet([hit(1, tmp_path / "two lines.png")], tmp_path / "same.png", no_thumbnail) == 1
     with Pixels.open(tmp_path / "sheet.png") as sheet, Pixels.open(tmp_path / "same.png") as same:
         assert sheet.tobytes() == same.tobytes()
 
 
 def test_captions() -> None:
-    assert caption(hit(3, Path("/a/b c.png"), rating=4)) == ("3.  +1.50  4/5", "b c.png")
-    assert caption(hit(3, None, score=None))[0] == "3."
-    assert caption(hit(3, None))[1].startswith("0000")
+    assert hit_caption(hit(3, Path("/a/b c.png"), rating=4)) == ("3.  +1.50  4/5", "b c.png")
+    assert hit_caption(hit(3, None, score=None))[0] == "3."
+    assert hit_caption(hit(3, None))[1].startswith("0000")
 
 
 def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(IndexdError, match="cannot write the sheet"):
-        write_sheet([hit(1, None)], tmp_path / "no folder" / "sheet.png", no_thumbnail)
+        write_hit_contact_sheet([hit(1, None)], tmp_path / "no folder" / "sheet.png", no_thumbnail)
     with pytest.raises(IndexdError, match="nothing to put"):
-        write_sheet([], tmp_path / "sheet.png", no_thumbnail)
+        write_hit_contact_sheet([], tmp_path / "sheet.png", no_thumbnail)
     assert list(tmp_path.iterdir()) == []

@@ -11,15 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.errors import StoreError, StoreUnavailable
-from indexd.images.facts import ImageFacts, Metadata
+from indexd.images.facts import ImageFacts, ImageMetadata
 from indexd.search.vector_cache import VectorCache
 from indexd.store import code_index as code_index_module
 from indexd.store import vectors as vectors_module
 from indexd.store.coarse import ROTATION_SEED
-from indexd.store.code_index import CodesOf, Wanted
-from indexd.store.estimate import aim_at
+from indexd.store.code_index import CandidateLimits, CodeSetId
+from indexd.store.estimate import encode_query
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 from tests.store.made_up import take_vectors
 
@@ -31,10 +31,12 @@ def add_pictures(store: Store, count: int, start: int = 0) -> list[int]:
     """Ids of pictures that have nothing but a name."""
     root = store.roots.ensure(b"/pictures", "images")
     batch = [
-        Sighting(root.id, b"%d.png" % at, FileStamp(1, 1, at), ImageFacts(b"%032d" % at, 1, "PNG", 1, 1, 1, Metadata()))
+        ScannedFile(
+            root.id, b"%d.png" % at, FileStamp(1, 1, at), ImageFacts(b"%032d" % at, 1, "PNG", 1, 1, 1, ImageMetadata())
+        )
         for at in range(start, start + count)
     ]
-    return [recorded.image_id for recorded in store.images.record(batch, 1.0) if recorded.image_id]
+    return [recorded.image_id for recorded in store.images.ingest(batch, 1.0) if recorded.image_id]
 
 
 def cone(count: int, dim: int, seed: int) -> NDArray[np.float32]:
@@ -49,8 +51,8 @@ def cone(count: int, dim: int, seed: int) -> NDArray[np.float32]:
 @pytest.fixture(autouse=True)
 def everything_through_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small sets are scored one and all, which would hide the codes."""
-    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY", 10)
-    monkeypatch.setattr(vectors_module, "EXACT_AMONG", 10)
+    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 10)
+    monkeypatch.setattr(vectors_module, "EXACT_SUBSET_LIMIT", 10)
 
 
 @pytest.fixture
@@ -109,9 +111,9 @@ def test_the_best_are_those_of_brute_force_whatever_a_filter_leaves(
     store: Store, cache: VectorCache, share: float
 ) -> None:
     ids, vectors = _fill(store, 4000)
-    store.vectors.recode(LAYER)
+    store.vectors.requantize_layer(LAYER)
     cache.start()
-    cache.wait()
+    cache.wait_until_filled()
     counting = Counting(cache)
     chance = np.random.default_rng(5)
     among = None if share == 1.0 else {one for one in ids if chance.random() < share}
@@ -130,10 +132,10 @@ def test_a_batch_far_ahead_of_all_others_does_not_stand_in_their_way(
     vectors[:40] = vectors[0] + 0.05 * np.random.default_rng(1).standard_normal((40, DIM)) / DIM**0.5
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     store.vectors.put(LAYER, store.vectors.activate(LAYER, "one", DIM, "image"), ids, vectors)
-    store.vectors.recode(LAYER)
+    store.vectors.requantize_layer(LAYER)
     if asked == "in memory":
         cache.start()
-        cache.wait()
+        cache.wait_until_filled()
     for among in (None, set(ids[:1500]), set(ids[:500])):
         there = ids if among is None else sorted(among)
         rows = vectors[: len(there)]
@@ -146,10 +148,10 @@ def test_a_batch_far_ahead_of_all_others_does_not_stand_in_their_way(
 def test_questions_are_answered_before_while_and_after_it_is_filled(store: Store, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 1500)
     before = store.vectors.nearest(LAYER, vectors[3], 1)
-    assert not cache.ready(LAYER)
+    assert not cache.is_ready(LAYER)
     cache.start()
-    cache.wait()
-    assert cache.ready(LAYER)
+    cache.wait_until_filled()
+    assert cache.is_ready(LAYER)
     assert store.vectors.nearest(LAYER, vectors[3], 1) == before
     [(nearest, likeness)] = before
     assert nearest == ids[3]
@@ -160,8 +162,8 @@ def test_questions_are_answered_before_while_and_after_it_is_filled(store: Store
 def test_what_is_put_replaced_and_removed_afterwards_counts_at_once(store: Store, cache: VectorCache) -> None:
     ids, _ = _fill(store, 300)
     cache.start()
-    cache.wait()
-    revision = store.vectors.active(LAYER)
+    cache.wait_until_filled()
+    revision = store.vectors.active_revision(LAYER)
     assert revision is not None
     new = add_pictures(store, 2, start=300)
     far = cone(2, DIM, 8) * np.float32(-1)
@@ -177,24 +179,24 @@ def test_what_is_put_replaced_and_removed_afterwards_counts_at_once(store: Store
 def test_another_revision_is_never_mixed_in_and_comes_back_whole(store: Store, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 200, "one")
     cache.start()
-    cache.wait()
+    cache.wait_until_filled()
     second = store.vectors.activate(LAYER, "two", DIM, "image")
     assert store.vectors.nearest(LAYER, vectors[0], 5) == []
     store.vectors.put(LAYER, second, ids[:50], cone(50, DIM, 9))
-    cache.wait()
-    assert cache.ready(LAYER)
+    cache.wait_until_filled()
+    assert cache.is_ready(LAYER)
     assert {image_id for image_id, _ in store.vectors.nearest(LAYER, vectors[0], 200)} == set(ids[:50])
     store.vectors.activate(LAYER, "one", DIM, "image")
-    cache.wait()
+    cache.wait_until_filled()
     assert store.vectors.nearest(LAYER, vectors[120], 1)[0][0] == ids[120]
 
 
 def test_codes_written_anew_are_read_anew(store: Store, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 2500)
     cache.start()
-    cache.wait()
-    assert store.vectors.recode(LAYER)
-    cache.wait()
+    cache.wait_until_filled()
+    assert store.vectors.requantize_layer(LAYER)
+    cache.wait_until_filled()
     counting = Counting(cache)
     assert _recall(store, ids, vectors) > 0.99
     assert counting.answered == 20
@@ -204,18 +206,18 @@ def test_a_layer_that_cannot_be_read_now_is_filled_later(
     store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, vectors = _fill(store, 3000)
-    store.vectors.recode(LAYER)
-    in_use, troubles = store.vectors.codes_in_use, iter([StoreUnavailable("no file handle is left")])
+    store.vectors.requantize_layer(LAYER)
+    in_use, troubles = store.vectors.active_codes, iter([StoreUnavailable("no file handle is left")])
 
     def refused_once(layer: str) -> object:
         for error in troubles:
             raise error
         return in_use(layer)
 
-    monkeypatch.setattr(store.vectors, "codes_in_use", refused_once)
+    monkeypatch.setattr(store.vectors, "active_codes", refused_once)
     monkeypatch.setattr("indexd.search.vector_cache.RETRY_SECONDS", 0.01)
     cache.start()
-    cache.wait()
+    cache.wait_until_filled()
     counting = Counting(cache)
     assert _recall(store, ids, vectors) > 0.99
     assert counting.answered == 20
@@ -224,13 +226,13 @@ def test_a_layer_that_cannot_be_read_now_is_filled_later(
 def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
     with Store.open(tmp_path / "restarted.db") as store:
         ids, vectors = _fill(store, 3000)
-        store.vectors.recode(LAYER)
+        store.vectors.requantize_layer(LAYER)
         take_vectors(store, ids[:100])
     with Store.open(tmp_path / "restarted.db") as store:
         bugs: list[BaseException] = []
         cache = VectorCache(store.vectors, [LAYER], bugs.append)
         cache.start()
-        cache.wait()
+        cache.wait_until_filled()
         counting = Counting(cache)
         assert _recall(store, ids[100:], vectors[100:]) > 0.99
         assert counting.answered == 20
@@ -244,14 +246,14 @@ def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
     """The chunks are read as they lie; a sqlite-vec that keeps them in another way must be noticed."""
     ids, _ = _fill(store, 2500)
     take_vectors(store, ids[1000:1100])
-    in_use = store.vectors.codes_in_use(LAYER)
+    in_use = store.vectors.active_codes(LAYER)
     assert in_use is not None
     of, code_bytes = in_use
     assert (of.layer, code_bytes) == (LAYER, DIM // 8 + 4)
     read: dict[int, bytes] = {}
     chunk = 0
     while (piece := store.vectors.code_slice(LAYER, chunk)) is not None:
-        assert piece.of == of
+        assert piece.code_set == of
         read.update((image_id, code.tobytes()) for image_id, code in zip(piece.ids.tolist(), piece.codes, strict=True))
         chunk = piece.last_chunk
     with store._database.read() as connection:
@@ -263,9 +265,9 @@ def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
 def test_it_is_filled_beside_writers_without_missing_any(
     store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(code_index_module, "CHUNKS_A_SLICE", 1)
+    monkeypatch.setattr(code_index_module, "CHUNKS_PER_SLICE", 1)
     ids, _ = _fill(store, 6000)
-    revision = store.vectors.active(LAYER)
+    revision = store.vectors.active_revision(LAYER)
     assert revision is not None
     replaced = cone(6000, DIM, 12)
     gone = ids[::7]
@@ -279,10 +281,13 @@ def test_it_is_filled_beside_writers_without_missing_any(
     writer.start()
     cache.start()
     writer.join()
-    cache.wait()
-    of = CodesOf(LAYER, revision.id, 0)
+    cache.wait_until_filled()
+    of = CodeSetId(LAYER, revision.id, 0)
     everything = cache.find(
-        of, aim_at(replaced[0], None, ROTATION_SEED), Wanted(10_000, 20, 20, all_up_to=10_000), None
+        of,
+        encode_query(replaced[0], None, ROTATION_SEED),
+        CandidateLimits(10_000, 20, 20, exhaustive_up_to=10_000),
+        None,
     )
     assert everything is not None
     assert sorted(everything.ids.tolist()) == sorted(set(ids) - set(gone))
@@ -299,9 +304,9 @@ def test_an_index_that_cannot_be_read_leaves_questions_to_the_tables(
     def other_layout(*_: object) -> None:
         raise StoreError("this version of sqlite-vec keeps its codes in another way")
 
-    monkeypatch.setattr(vectors_module, "read_slice", other_layout)
+    monkeypatch.setattr(vectors_module, "read_code_slice", other_layout)
     cache.start()
-    cache.wait()
-    assert not cache.ready(LAYER)
+    cache.wait_until_filled()
+    assert not cache.is_ready(LAYER)
     assert store.vectors.nearest(LAYER, vectors[9], 5) == expected
     assert expected[0][0] == ids[9]

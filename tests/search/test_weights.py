@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import UsageError
-from indexd.search.weights import weighted
+from indexd.search.weights import parse_weighted_value
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,14 @@ from indexd.search.weights import weighted
     ],
 )
 def test_words(text: str, weight: float, rest: str) -> None:
-    assert weighted(text, "--text", picture=False) == (weight, rest)
+    assert parse_weighted_value(text, "--text", is_image=False) == (weight, rest)
 
 
 def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert weighted("2:00001.png", "--similar", picture=True) == (2.0, "00001.png")
-    assert weighted(r"0.5:C:\a.png", "--similar", picture=True) == (0.5, r"C:\a.png")
-    assert weighted(r"C:\a.png", "--similar", picture=True) == (1.0, r"C:\a.png")
+    assert parse_weighted_value("2:00001.png", "--similar", is_image=True) == (2.0, "00001.png")
+    assert parse_weighted_value(r"0.5:C:\a.png", "--similar", is_image=True) == (0.5, r"C:\a.png")
+    assert parse_weighted_value(r"C:\a.png", "--similar", is_image=True) == (1.0, r"C:\a.png")
 
 
 def test_a_file_of_exactly_this_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,10 +44,10 @@ def test_a_file_of_exactly_this_name_goes_first(tmp_path: Path, monkeypatch: pyt
         Path(name).touch()
     except OSError:
         pytest.skip("no colons in file names here")
-    assert weighted(name, "--similar", picture=True) == (1.0, name)
+    assert parse_weighted_value(name, "--similar", is_image=True) == (1.0, name)
 
 
 @pytest.mark.parametrize("text", ["0:cat", "-1:cat", "101:cat", "0.0:cat"])
 def test_a_weight_that_cannot_be(text: str) -> None:
     with pytest.raises(UsageError, match=r"--text .* a weight is above 0 and at most 100; what should push away"):
-        weighted(text, "--text", picture=False)
+        parse_weighted_value(text, "--text", is_image=False)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.daemon import Daemon
 from indexd.errors import StoreError
-from indexd.pulse import Pulse
+from indexd.pulse import Liveness
 from indexd.serve import EXIT_STUCK
-from indexd.service.heart import Heart, watchdog_seconds
-from indexd.service.sentence import LINE_CHARACTERS, Standing
+from indexd.service.heart import Watchdog, watchdog_seconds
+from indexd.service.sentence import MAX_LINE_CHARACTERS, StatusSummary
 from tests.e2e.conftest import bare_home as bare_home
 from tests.service.conftest import Manager
 
@@ -33,36 +33,36 @@ class Clock:
 
 def test_a_thread_that_answers_its_wake_up_is_never_late() -> None:
     clock = Clock()
-    pulse = Pulse("jobs", wake=lambda: pulse.beat(), limit_seconds=10, clock=clock)
+    pulse = Liveness("jobs", wake=lambda: pulse.beat(), limit_seconds=10, clock=clock)
     for clock.now in range(0, 1000, 50):
-        assert pulse.late() is None
+        assert pulse.check_overdue() is None
 
 
 def test_a_thread_that_does_not_answer_is_late_after_the_limit_and_well_again_with_a_beat() -> None:
     clock = Clock()
     woken: list[float] = []
-    pulse = Pulse("jobs", wake=lambda: woken.append(clock.now), limit_seconds=10, clock=clock)
-    assert pulse.late() is None
+    pulse = Liveness("jobs", wake=lambda: woken.append(clock.now), limit_seconds=10, clock=clock)
+    assert pulse.check_overdue() is None
     clock.now = 9
-    assert pulse.late() is None
+    assert pulse.check_overdue() is None
     clock.now = 11
-    assert pulse.late() == 11
+    assert pulse.check_overdue() == 11
     assert woken == [0, 9, 11]
     pulse.beat()
-    assert pulse.late() is None
+    assert pulse.check_overdue() is None
 
 
 def test_an_empty_queue_owes_nothing_and_a_full_one_that_rests_does() -> None:
     clock = Clock()
     waiting = 0
-    pulse = Pulse("reading", busy=lambda: waiting > 0, limit_seconds=10, clock=clock)
+    pulse = Liveness("reading", busy=lambda: waiting > 0, limit_seconds=10, clock=clock)
     clock.now = 1000
-    assert pulse.late() is None
+    assert pulse.check_overdue() is None
     waiting = 3
     clock.now = 1005
-    assert pulse.late() is None
+    assert pulse.check_overdue() is None
     clock.now = 1011
-    assert pulse.late() == 11
+    assert pulse.check_overdue() == 11
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_without_a_watchdog_whoever_hosts_the_daemon_is_told_to_give_up(monkeypa
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     given_up: list[bool] = []
     clock = Clock()
-    heart = Heart([Pulse("jobs", limit_seconds=1, clock=clock)], str, lambda: given_up.append(True))
-    assert heart.beat()
+    heart = Watchdog([Liveness("jobs", limit_seconds=1, clock=clock)], str, lambda: given_up.append(True))
+    assert heart.check()
     clock.now = 2
-    assert not heart.beat()
+    assert not heart.check()
     assert given_up == [True]
 
 
@@ -100,9 +100,9 @@ def test_the_line_is_told_once_and_counting_takes_a_small_part_of_the_time(manag
         clock.now += 2
         return "watching 1 folder"
 
-    heart = Heart([], status, clock=clock)
+    heart = Watchdog([], status, clock=clock)
     for clock.now in (0, 100, 399, 410):
-        heart.beat()
+        heart.check()
     assert asked == [0, 410]
     manager.listen()
     assert [value for field, value in manager.heard if field == "STATUS"] == ["watching 1 folder"]
@@ -113,19 +113,19 @@ def test_an_index_that_cannot_be_counted_does_not_stop_the_heart(manager: Manage
     def broken() -> str:
         raise StoreError("the index is locked\nby a stranger")
 
-    assert Heart([], broken).beat()
+    assert Watchdog([], broken).check()
     manager.listen()
     assert ("STATUS", "the index is locked by a stranger") in manager.heard
 
 
 def test_the_sentence() -> None:
-    assert Standing(folders=1).sentence() == "watching 1 folder; nothing to do"
-    line = Standing(3, 1, 1, 12, 40, {"queued": 2, "running": 1, "done": 9}, "the disk is full").sentence()
+    assert StatusSummary(folders=1).format_line() == "watching 1 folder; nothing to do"
+    line = StatusSummary(3, 1, 1, 12, 40, {"queued": 2, "running": 1, "done": 9}, "the disk is full").format_line()
     assert line == (
         "watching 3 folders (1 offline); comparing 1 with the index; 12 files to read; 40 pieces of work for models;"
         " 1 job running; 2 jobs waiting; the queue of jobs waits: the disk is full"
     )
-    assert len(Standing(paused="x" * 500).sentence()) == LINE_CHARACTERS
+    assert len(StatusSummary(paused="x" * 500).format_line()) == MAX_LINE_CHARACTERS
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
     home = Path(tempfile.mkdtemp(prefix="ixd-"))
-    daemon = Daemon(load(home))
+    daemon = Daemon(read_config(home))
     yield daemon
     daemon.stop()
     shutil.rmtree(home, ignore_errors=True)
@@ -152,22 +152,22 @@ def hang(daemon: Daemon, thread: str, until: threading.Event) -> None:
     if thread == "jobs":
         daemon.runner._ledger.next_item = never  # type: ignore[method-assign,assignment]
     elif thread == "layers":
-        daemon.store.work.take = nothing  # type: ignore[method-assign,assignment]
-        daemon.layers._open_stages = lambda now: iter([("thumbnail", "decode")])  # type: ignore[method-assign]
+        daemon.store.index_tasks.claim = nothing  # type: ignore[method-assign,assignment]
+        daemon.embedding_dispatcher._ready_stages = lambda now: iter([("thumbnail", "decode")])  # type: ignore[method-assign]
     elif thread == "door":
         server = daemon.server._server
         assert server is not None
-        server.soon(never)
+        server.call_soon(never)
     elif thread == "recording":
-        daemon.store.images.record = nothing  # type: ignore[method-assign,assignment]
+        daemon.store.images.ingest = nothing  # type: ignore[method-assign,assignment]
     else:
-        daemon.intake._read = never  # type: ignore[method-assign,assignment]
+        daemon.ingest._read = never  # type: ignore[method-assign,assignment]
     if thread in ("reading", "recording"):
         from PIL import Image
 
         for number in range(3):
-            Image.new("RGB", (8, 8), (number, 0, 0)).save(daemon.config.places.output / f"{number}.png")
-        daemon.watch.scan()
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(daemon.config.paths.output / f"{number}.png")
+        daemon.watch_service.scan()
 
 
 @pytest.mark.parametrize("thread", ["jobs", "layers", "door", "recording", "reading"])
@@ -175,11 +175,11 @@ def test_a_thread_that_hangs_stops_the_feeding_and_one_that_goes_on_starts_it_ag
     thread: str, daemon: Daemon, manager: Manager, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon.start()
-    pulses = daemon.pulses()
+    pulses = daemon.thread_liveness()
     assert {pulse.name for pulse in pulses} == {"jobs", "layers", "door", "recording", "reading"}
     for pulse in pulses:
         pulse._limit = 0.4
-    heart = Heart(pulses, lambda: daemon.standing().sentence())
+    heart = Watchdog(pulses, lambda: daemon.status_summary().format_line())
     heart.start()
     until = threading.Event()
     try:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.errors import IndexdError, SettingsError, UsageError
 from indexd.service import choose as choosing
-from indexd.service.choose import choose
-from indexd.service.hands import Hands, ownership, signed
+from indexd.service.choose import detect_service
+from indexd.service.hands import Installer, file_ownership, with_signature
 from indexd.service.launchd import LABEL, Launchd
-from indexd.service.logfile import show
-from indexd.service.order import Order, ServiceManager, order_of
+from indexd.service.logfile import tail_log
+from indexd.service.order import ServiceManager, ServiceSpec, build_service_spec
 from indexd.service.systemd import DROP_IN, Systemd
 
 
@@ -41,8 +41,10 @@ def host() -> Host:
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
-    return Order(("/opt/venv/bin/python", "-m", "indexd", "run"), "alice", (tmp_path / "data",), (tmp_path / "out",))
+def order(tmp_path: Path) -> ServiceSpec:
+    return ServiceSpec(
+        ("/opt/venv/bin/python", "-m", "indexd", "run"), "alice", (tmp_path / "data",), (tmp_path / "out",)
+    )
 
 
 @pytest.fixture
@@ -67,31 +69,33 @@ def files_of(folder: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_installed_again_and_taken_away(which: int, host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_installed_again_and_taken_away(
+    which: int, host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]
+) -> None:
     folder = tmp_path / "units"
     manager, files = managers(host, folder)[which]
-    manager.install(order, Hands(said.append, run=host), now=True)
+    manager.install(order, Installer(said.append, run=host), now=True)
     assert files_of(folder) == set(files)
     assert (tmp_path / "data").is_dir()
     assert not (tmp_path / "out").exists()
     before = {file: file.stat().st_mtime_ns for file in files}
     said.clear()
-    manager.install(order, Hands(said.append, run=host), now=False)
+    manager.install(order, Installer(said.append, run=host), now=False)
     assert {file: file.stat().st_mtime_ns for file in files} == before
-    assert manager.standing(order).current
+    assert manager.status(order).current
     (files[-1].parent / "yours.conf").write_text("of the user")
-    manager.uninstall(Hands(said.append, run=host))
+    manager.uninstall(Installer(said.append, run=host))
     assert files_of(folder) == {files[-1].parent / "yours.conf"}
     said.clear()
-    manager.uninstall(Hands(said.append, run=host))
+    manager.uninstall(Installer(said.append, run=host))
     assert "nothing to do" in said[0]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_shown_only(which: int, host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_shown_only(which: int, host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]) -> None:
     folder = tmp_path / "units"
     manager, files = managers(host, folder)[which]
-    manager.install(order, Hands(said.append, run=host, dry_run=True), now=True)
+    manager.install(order, Installer(said.append, run=host, dry_run=True), now=True)
     assert not folder.exists()
     assert not (tmp_path / "data").exists()
     assert not [line for line in host.heard if "show" not in line]
@@ -103,109 +107,115 @@ def test_shown_only(which: int, host: Host, order: Order, tmp_path: Path, said: 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_what_was_changed_by_hand_is_left_and_set_aside_on_request(
-    which: int, host: Host, order: Order, tmp_path: Path, said: list[str]
+    which: int, host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]
 ) -> None:
     manager, files = managers(host, tmp_path / "units")[which]
-    manager.install(order, Hands(said.append, run=host), now=False)
+    manager.install(order, Installer(said.append, run=host), now=False)
     mine = files[0].read_text().replace("60", "61")
     files[0].write_text(mine)
-    assert ownership(files[0]) == "edited"
+    assert file_ownership(files[0]) == "edited"
     with pytest.raises(IndexdError, match="changed by hand and is left as it is"):
-        manager.install(order, Hands(said.append, run=host), now=False)
-    assert not manager.standing(order).current
-    assert "by hand" in manager.standing(order).detail
-    manager.uninstall(Hands(said.append, run=host))
+        manager.install(order, Installer(said.append, run=host), now=False)
+    assert not manager.status(order).current
+    assert "by hand" in manager.status(order).detail
+    manager.uninstall(Installer(said.append, run=host))
     assert files[0].read_text() == mine
-    manager.install(order, Hands(said.append, run=host, replace=True), now=False)
-    assert ownership(files[0]) == "ours"
+    manager.install(order, Installer(said.append, run=host, replace=True), now=False)
+    assert file_ownership(files[0]) == "ours"
     assert files[0].with_name(f"{files[0].name}.yours-1").read_text() == mine
 
 
-def test_a_foreign_unit_is_never_ours_to_take(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_a_foreign_unit_is_never_ours_to_take(host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]) -> None:
     unit = tmp_path / "indexd.service"
     unit.write_text("[Service]\nExecStart=/usr/bin/true\n")
     manager = Systemd("user", "alice", host, tmp_path)
     with pytest.raises(IndexdError, match="was not written by"):
-        manager.install(order, Hands(said.append, run=host), now=False)
-    manager.uninstall(Hands(said.append, run=host, replace=True))
+        manager.install(order, Installer(said.append, run=host), now=False)
+    manager.uninstall(Installer(said.append, run=host, replace=True))
     assert unit.exists()
 
 
 def test_a_newer_program_or_new_folders_bring_the_drop_in_up_to_date(
-    host: Host, order: Order, tmp_path: Path, said: list[str]
+    host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]
 ) -> None:
     manager = Systemd("system", "alice", host, tmp_path)
-    manager.install(order, Hands(said.append, run=host), now=False)
-    moved = Order(order.program, "alice", order.own, (*order.writable, Path("/mnt/new disk")))
-    assert "older than this indexd or its settings" in manager.standing(moved).detail
-    manager.install(moved, Hands(said.append, run=host), now=False)
+    manager.install(order, Installer(said.append, run=host), now=False)
+    moved = ServiceSpec(order.program, "alice", order.own_folders, (*order.writable_folders, Path("/mnt/new disk")))
+    assert "older than this indexd or its settings" in manager.status(moved).detail
+    manager.install(moved, Installer(said.append, run=host), now=False)
     assert 'ReadWritePaths="-/mnt/new disk"\n' in (tmp_path / "indexd@alice.service.d" / DROP_IN).read_text()
 
 
-def test_a_folder_that_was_named_once_stays(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_a_folder_that_was_named_once_stays(host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]) -> None:
     manager = Systemd("system", "alice", host, tmp_path)
-    named = Order(order.program, "alice", order.own, order.writable, more=(Path("/mnt/one"),))
-    manager.install(named, Hands(said.append, run=host), now=False)
-    assert manager.standing(order).current
-    named = Order(order.program, "alice", order.own, order.writable, more=(Path("/mnt/two"),))
-    manager.install(named, Hands(said.append, run=host), now=False)
+    named = ServiceSpec(
+        order.program, "alice", order.own_folders, order.writable_folders, extra_writable_folders=(Path("/mnt/one"),)
+    )
+    manager.install(named, Installer(said.append, run=host), now=False)
+    assert manager.status(order).current
+    named = ServiceSpec(
+        order.program, "alice", order.own_folders, order.writable_folders, extra_writable_folders=(Path("/mnt/two"),)
+    )
+    manager.install(named, Installer(said.append, run=host), now=False)
     text = (tmp_path / "indexd@alice.service.d" / DROP_IN).read_text()
     assert "ReadWritePaths=-/mnt/one\nReadWritePaths=-/mnt/two\n" in text
 
 
 def test_the_template_stays_while_another_user_has_it(
-    host: Host, order: Order, tmp_path: Path, said: list[str]
+    host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]
 ) -> None:
     for user in ("alice", "bob"):
-        Systemd("system", user, host, tmp_path).install(order, Hands(said.append, run=host), now=False)
-    Systemd("system", "alice", host, tmp_path).uninstall(Hands(said.append, run=host))
+        Systemd("system", user, host, tmp_path).install(order, Installer(said.append, run=host), now=False)
+    Systemd("system", "alice", host, tmp_path).uninstall(Installer(said.append, run=host))
     assert (tmp_path / "indexd@.service").exists()
-    Systemd("system", "bob", host, tmp_path).uninstall(Hands(said.append, run=host))
+    Systemd("system", "bob", host, tmp_path).uninstall(Installer(said.append, run=host))
     assert list(tmp_path.rglob("*.service*")) == []
 
 
 def test_root_does_not_run_it(host: Host, tmp_path: Path, said: list[str]) -> None:
-    order = Order(("/usr/bin/python3", "-m", "indexd", "run"), "root")
+    order = ServiceSpec(("/usr/bin/python3", "-m", "indexd", "run"), "root")
     for manager in (Systemd("system", "root", host, tmp_path), Launchd("system", "root", host, tmp_path, 0, tmp_path)):
         with pytest.raises(IndexdError, match="does not run as root"):
-            manager.install(order, Hands(said.append, run=host), now=False)
+            manager.install(order, Installer(said.append, run=host), now=False)
 
 
 def test_a_command_that_fails_is_told_with_what_it_said(
-    host: Host, order: Order, tmp_path: Path, said: list[str]
+    host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]
 ) -> None:
     host.answers["systemctl --user daemon-reload"] = (1, "Failed to connect to bus")
     manager = Systemd("user", "alice", host, tmp_path)
     with pytest.raises(IndexdError, match=r"daemon-reload` failed: Failed to connect to bus; no manager .* --system"):
-        manager.install(order, Hands(said.append, run=host), now=False)
-    manager.uninstall(Hands(said.append, run=host))
+        manager.install(order, Installer(said.append, run=host), now=False)
+    manager.uninstall(Installer(said.append, run=host))
     assert files_of(tmp_path) == set()
 
 
-def test_start_and_stop_need_an_installed_unit(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_start_and_stop_need_an_installed_unit(host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]) -> None:
     manager = Systemd("user", "alice", host, tmp_path)
     with pytest.raises(IndexdError, match="indexd service install"):
-        manager.start(Hands(said.append, run=host))
-    manager.install(order, Hands(said.append, run=host), now=False)
-    manager.start(Hands(said.append, run=host))
-    manager.stop(Hands(said.append, run=host))
+        manager.start(Installer(said.append, run=host))
+    manager.install(order, Installer(said.append, run=host), now=False)
+    manager.start(Installer(said.append, run=host))
+    manager.stop(Installer(said.append, run=host))
     assert host.heard[-2:] == ["systemctl --user start indexd.service", "systemctl --user stop indexd.service"]
 
 
-def test_how_it_stands_tells_the_line_of_the_daemon(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_how_it_stands_tells_the_line_of_the_daemon(
+    host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]
+) -> None:
     manager = Systemd("user", "alice", host, tmp_path)
-    assert not manager.standing(order).installed
-    manager.install(order, Hands(said.append, run=host), now=False)
+    assert not manager.status(order).installed
+    manager.install(order, Installer(said.append, run=host), now=False)
     host.answers["systemctl --user show"] = (0, "ActiveState=active\nStatusText=watching 2 folders\nNRestarts=3\n")
-    found = manager.standing(order)
+    found = manager.status(order)
     assert (found.installed, found.current, found.running) == (True, True, True)
     assert found.detail == "indexd.service is active; watching 2 folders; started anew 3 times"
     assert manager.logs(order, 7, True)[-3:] == ["--lines", "7", "--follow"]
 
 
-def test_the_property_list(host: Host, order: Order, tmp_path: Path, said: list[str]) -> None:
+def test_the_property_list(host: Host, order: ServiceSpec, tmp_path: Path, said: list[str]) -> None:
     manager = Launchd("system", "alice", host, tmp_path, 0, tmp_path)
-    manager.install(order, Hands(said.append, run=host), now=True)
+    manager.install(order, Installer(said.append, run=host), now=True)
     content = plistlib.loads((tmp_path / f"{LABEL}.plist").read_bytes())
     assert content["ProgramArguments"][:4] == list(order.program)
     assert content["ProgramArguments"][-1] == "--end-when-stuck"
@@ -213,52 +223,54 @@ def test_the_property_list(host: Host, order: Order, tmp_path: Path, said: list[
     assert content["KeepAlive"] == {"SuccessfulExit": False}
     assert host.heard[-1] == f"launchctl bootstrap system {tmp_path / LABEL}.plist"
     host.answers["launchctl print"] = (0, "state = running")
-    assert manager.standing(order).running
+    assert manager.status(order).running
     assert manager.logs(order, 5, False) == tmp_path / "Library/Logs/indexd.log"
 
 
 def test_a_checksum_is_of_everything_but_itself(tmp_path: Path) -> None:
     file = tmp_path / "unit"
-    file.write_text(signed("a\nb"))
-    assert ownership(file) == "ours"
+    file.write_text(with_signature("a\nb"))
+    assert file_ownership(file) == "ours"
     file.write_text(file.read_text() + "c\n")
-    assert ownership(file) == "edited"
+    assert file_ownership(file) == "edited"
     file.write_text("a\nb\n")
-    assert ownership(file) == "foreign"
+    assert file_ownership(file) == "foreign"
 
 
 def test_the_folders_of_the_settings_are_what_may_be_written(tmp_path: Path) -> None:
-    config = load(tmp_path, {"roots": [{"path": "/mnt/a"}, {"path": "/mnt/a/inner"}], "backup": {"folder": "/mnt/nas"}})
-    order = order_of(config, tmp_path, more=[Path("/mnt/jobs")])
-    assert order.writable == (Path("/mnt/a"), Path("/mnt/nas"), tmp_path)
-    assert order.more == (Path("/mnt/jobs"),)
+    config = read_config(
+        tmp_path, {"roots": [{"path": "/mnt/a"}, {"path": "/mnt/a/inner"}], "backup": {"folder": "/mnt/nas"}}
+    )
+    order = build_service_spec(config, tmp_path, extra_writable=[Path("/mnt/jobs")])
+    assert order.writable_folders == (Path("/mnt/a"), Path("/mnt/nas"), tmp_path)
+    assert order.extra_writable_folders == (Path("/mnt/jobs"),)
     assert order.program[-3:] == ("--home", str(tmp_path), "run")
 
 
 @pytest.mark.parametrize(("scope", "user"), [("user", "bob"), ("task", None), ("system", "no such user")])
 def test_what_cannot_be_meant(scope: str, user: str | None, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        choose(scope, tmp_path, user=user, platform="linux")
+        detect_service(scope, tmp_path, user=user, platform="linux")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may install for another user")
 def test_for_another_user_his_places_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INDEXD_HOME", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/root/data")
-    chosen = choose("system", None, user="nobody", platform="linux")
+    chosen = detect_service("system", None, user="nobody", platform="linux")
     import pwd
 
     entry = pwd.getpwnam("nobody")
     assert chosen.owner == (entry.pw_uid, entry.pw_gid)
-    assert all(folder.is_relative_to(entry.pw_dir) for folder in chosen.order.own)
+    assert all(folder.is_relative_to(entry.pw_dir) for folder in chosen.spec.own_folders)
     assert os.environ["XDG_DATA_HOME"] == "/root/data"
 
 
 def test_broken_settings_keep_nobody_from_stopping_it(tmp_path: Path) -> None:
     (tmp_path / "indexd.toml").write_text("[watch")
     with pytest.raises(SettingsError):
-        choose("user", tmp_path, platform="linux")
-    assert choose("user", tmp_path, need_settings=False, platform="linux").order.program[-1] == "run"
+        detect_service("user", tmp_path, platform="linux")
+    assert detect_service("user", tmp_path, need_settings=False, platform="linux").spec.program[-1] == "run"
 
 
 def test_each_system_has_its_managers(tmp_path: Path) -> None:
@@ -270,7 +282,7 @@ def test_each_system_has_its_managers(tmp_path: Path) -> None:
         ("win32", "system"): "WindowsService",
     }
     for (platform, scope), name in kinds.items():
-        assert type(choosing.choose(scope, tmp_path, platform=platform).manager).__name__ == name
+        assert type(choosing.detect_service(scope, tmp_path, platform=platform).manager).__name__ == name
 
 
 def test_the_end_of_a_log_file_and_what_follows_across_a_rotation(tmp_path: Path) -> None:
@@ -294,7 +306,7 @@ def test_the_end_of_a_log_file_and_what_follows_across_a_rotation(tmp_path: Path
             raise Over
 
     with pytest.raises(Over):
-        show(file, 2, follow=True, say=heard.append, sleep=sleep)
+        tail_log(file, 2, follow=True, echo=heard.append, sleep=sleep)
     assert heard == ["line 7", "line 8", "added", "new"]
     with pytest.raises(IndexdError, match="has the daemon ever run"):
-        show(tmp_path / "none", 2, follow=False, say=heard.append)
+        tail_log(tmp_path / "none", 2, follow=False, echo=heard.append)

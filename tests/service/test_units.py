@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from indexd.service.hands import signed
-from indexd.service.order import Order
-from indexd.service.systemd import DROP_IN, Scope, drop_in_text, quoted, unit_text
+from indexd.service.hands import with_signature
+from indexd.service.order import ServiceSpec
+from indexd.service.systemd import DROP_IN, UnitScope, drop_in_text, quote_unit_word, unit_text
 
 UNITS = ("indexd.service", "indexd@.service")
 # What `systemd-analyze security` says, times ten (0 = walled in, 100 = open). A unit without any walls has 95. The unit of
@@ -23,11 +23,13 @@ needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 def written(folder: Path, name: str) -> Path:
     """The unit as install writes it, drop-in and all. Its path; an instance of a template gets a user that exists."""
-    scope: Scope = "user" if name == "indexd.service" else "system"
-    order = Order(("/usr/bin/env", "-m", "indexd", "--home", "/srv/a b%c"), "daemon", writable=(folder / "a b%c",))
+    scope: UnitScope = "user" if name == "indexd.service" else "system"
+    order = ServiceSpec(
+        ("/usr/bin/env", "-m", "indexd", "--home", "/srv/a b%c"), "daemon", writable_folders=(folder / "a b%c",)
+    )
     unit = folder / name.replace("@.", "@daemon.")
     # An instance whose template lies in the same folder is read from its own file by the checker.
-    unit.write_text(signed(unit_text(name)).replace("ExecStart=indexd run", "ExecStart=/usr/bin/env run"))
+    unit.write_text(with_signature(unit_text(name)).replace("ExecStart=indexd run", "ExecStart=/usr/bin/env run"))
     (folder / f"{unit.name}.d").mkdir()
     (folder / f"{unit.name}.d" / DROP_IN).write_text(drop_in_text(order, scope))
     return unit
@@ -109,9 +111,9 @@ def test_every_group_of_walls_has_a_reason(name: str) -> None:
     ],
 )
 def test_words_mean_themselves(word: str, written: str) -> None:
-    assert quoted(word) == written
+    assert quote_unit_word(word) == written
 
 
 def test_a_variable_of_a_command_means_itself() -> None:
-    assert quoted("/srv/$HOME", command=True) == '"/srv/$$HOME"'
-    assert quoted("/srv/$HOME") == '"/srv/$HOME"'
+    assert quote_unit_word("/srv/$HOME", command=True) == '"/srv/$$HOME"'
+    assert quote_unit_word("/srv/$HOME") == '"/srv/$HOME"'

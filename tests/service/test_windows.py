@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from indexd.errors import IndexdError, UsageError
-from indexd.service.hands import Hands
-from indexd.service.order import Order
-from indexd.service.windows_host import host
-from indexd.service.windows_paths import mapped, warnings
+from indexd.service.hands import Installer
+from indexd.service.order import ServiceSpec
+from indexd.service.windows_host import host_service
+from indexd.service.windows_paths import mapped_drive_paths, mapped_drive_warnings
 from indexd.service.windows_service import DESCRIPTION, RESTART_AFTER_MS, WindowsService
 from indexd.service.windows_task import WindowsTask, task_xml
 
@@ -152,9 +152,9 @@ def manager(windows: Windows) -> WindowsService:
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
+def order(tmp_path: Path) -> ServiceSpec:
     program = ("C:\\Program Files\\indexd\\Scripts\\python.exe", "-m", "indexd", "--home", "D:\\ixd", "run")
-    return Order(program, "alice", (tmp_path / "data",), (), tmp_path / "data" / "indexd.log")
+    return ServiceSpec(program, "alice", (tmp_path / "data",), (), tmp_path / "data" / "indexd.log")
 
 
 @pytest.fixture
@@ -163,9 +163,9 @@ def said() -> list[str]:
 
 
 def test_the_service_is_registered_with_delayed_start_and_recovery(
-    windows: Windows, manager: WindowsService, order: Order, said: list[str]
+    windows: Windows, manager: WindowsService, order: ServiceSpec, said: list[str]
 ) -> None:
-    manager.install(order, Hands(said.append), now=True)
+    manager.install(order, Installer(said.append), now=True)
     service, api = windows.services["indexd"], windows.api
     assert service["command"] == (
         '"C:\\Program Files\\indexd\\Scripts\\python.exe" -m indexd --home D:\\ixd run --windows-service'
@@ -177,12 +177,12 @@ def test_the_service_is_registered_with_delayed_start_and_recovery(
     assert actions == [(api.SC_ACTION_RESTART, delay) for delay in RESTART_AFTER_MS]
     assert service["state"] == api.SERVICE_RUNNING
     assert windows.open_handles == 0
-    assert manager.standing(order).current
+    assert manager.status(order).current
     assert "secret" not in "\n".join(said)
 
 
 def test_registered_again_it_keeps_its_account_and_asks_no_password(
-    windows: Windows, order: Order, said: list[str]
+    windows: Windows, order: ServiceSpec, said: list[str]
 ) -> None:
     asked: list[str] = []
 
@@ -191,68 +191,68 @@ def test_registered_again_it_keeps_its_account_and_asks_no_password(
         return "x"
 
     manager = WindowsService(windows.load, lambda _drive: None, ask)
-    manager.install(order, Hands(said.append), now=False)
-    moved = Order(("E:\\new\\python.exe", "-m", "indexd", "run"), "alice")
-    assert not manager.standing(moved).current
-    manager.install(moved, Hands(said.append), now=False)
+    manager.install(order, Installer(said.append), now=False)
+    moved = ServiceSpec(("E:\\new\\python.exe", "-m", "indexd", "run"), "alice")
+    assert not manager.status(moved).current
+    manager.install(moved, Installer(said.append), now=False)
     assert asked == [".\\alice"]
     assert windows.services["indexd"]["account"] == ".\\alice"
     assert windows.services["indexd"]["command"] == "E:\\new\\python.exe -m indexd run --windows-service"
 
 
 def test_somebody_elses_service_of_that_name_is_left_alone(
-    windows: Windows, manager: WindowsService, order: Order, said: list[str]
+    windows: Windows, manager: WindowsService, order: ServiceSpec, said: list[str]
 ) -> None:
     windows.services["indexd"] = {"command": "other.exe", "state": windows.api.SERVICE_RUNNING}
     before = dict(windows.services["indexd"])
     with pytest.raises(IndexdError, match="left as it is"):
-        manager.install(order, Hands(said.append), now=False)
+        manager.install(order, Installer(said.append), now=False)
     with pytest.raises(IndexdError, match="left as it is"):
-        manager.uninstall(Hands(said.append))
+        manager.uninstall(Installer(said.append))
     assert windows.services["indexd"] == before
     assert windows.open_handles == 0
 
 
 def test_it_is_stopped_before_it_is_removed_and_removing_nothing_is_fine(
-    windows: Windows, manager: WindowsService, order: Order, said: list[str]
+    windows: Windows, manager: WindowsService, order: ServiceSpec, said: list[str]
 ) -> None:
-    manager.install(order, Hands(said.append), now=True)
-    manager.uninstall(Hands(said.append))
+    manager.install(order, Installer(said.append), now=True)
+    manager.uninstall(Installer(said.append))
     assert windows.services == {}
     assert said[-2:] == ["done: stop the service indexd", "done: remove the service indexd"]
-    manager.uninstall(Hands(said.append))
+    manager.uninstall(Installer(said.append))
     assert "nothing to do" in said[-1]
     with pytest.raises(IndexdError, match="there is no service"):
-        manager.start(Hands(said.append))
+        manager.start(Installer(said.append))
 
 
 def test_without_rights_the_task_is_named(
-    windows: Windows, manager: WindowsService, order: Order, said: list[str]
+    windows: Windows, manager: WindowsService, order: ServiceSpec, said: list[str]
 ) -> None:
     windows.may = False
     with pytest.raises(UsageError, match="--task"):
-        manager.install(order, Hands(said.append), now=False)
+        manager.install(order, Installer(said.append), now=False)
     assert windows.services == {}
 
 
-def test_shown_only(windows: Windows, manager: WindowsService, order: Order, said: list[str]) -> None:
-    manager.install(order, Hands(said.append, dry_run=True), now=True)
+def test_shown_only(windows: Windows, manager: WindowsService, order: ServiceSpec, said: list[str]) -> None:
+    manager.install(order, Installer(said.append, dry_run=True), now=True)
     assert windows.services == {}
     assert any("would register the service indexd as .\\alice" in line for line in said)
 
 
-def test_without_pywin32_the_way_out_is_named(order: Order, said: list[str]) -> None:
+def test_without_pywin32_the_way_out_is_named(order: ServiceSpec, said: list[str]) -> None:
     with pytest.raises(IndexdError, match="pip install pywin32"):
-        WindowsService().install(order, Hands(said.append), now=False)
+        WindowsService().install(order, Installer(said.append), now=False)
 
 
 def test_a_mapped_drive_is_named_with_its_share() -> None:
     shares = {"Z:": "\\\\nas\\pictures"}.get
-    assert mapped(["z:\\ai\\out", "C:\\x", "\\\\nas\\pictures\\y", "Z:"], shares) == [
+    assert mapped_drive_paths(["z:\\ai\\out", "C:\\x", "\\\\nas\\pictures\\y", "Z:"], shares) == [
         ("z:\\ai\\out", "\\\\nas\\pictures\\ai\\out"),
         ("Z:", "\\\\nas\\pictures\\"),
     ]
-    (sentence,) = warnings(["z:/ai"], shares)
+    (sentence,) = mapped_drive_warnings(["z:/ai"], shares)
     assert "write \\\\nas\\pictures\\ai in the settings" in sentence
 
 
@@ -274,7 +274,7 @@ class Served:
 
 
 def hosted(windows: Windows, served: Served) -> Any:
-    host(served.serve, served.asked.set, served.reload, windows.load)
+    host_service(served.serve, served.asked.set, served.reload, windows.load)
     assert windows.hosted is not None
     return windows.hosted(["indexd"])
 
@@ -326,45 +326,45 @@ class Scheduler:
         return subprocess.CompletedProcess(command, code, said, said)
 
 
-def test_the_task_runs_without_a_window_for_ever_and_is_started_again(order: Order) -> None:
+def test_the_task_runs_without_a_window_for_ever_and_is_started_again(order: ServiceSpec) -> None:
     text = task_xml(order)
     assert "<Command>C:\\Program Files\\indexd\\Scripts\\pythonw.exe</Command>" in text
     assert "<Arguments>-m indexd --home D:\\ixd run --end-when-stuck</Arguments>" in text
     for wanted in ("<ExecutionTimeLimit>PT0S<", "<RunLevel>LeastPrivilege<", "<MultipleInstancesPolicy>IgnoreNew<"):
         assert wanted in text
-    assert "&amp;" in task_xml(Order(("C:\\a&b\\python.exe", "run"), "alice"))
+    assert "&amp;" in task_xml(ServiceSpec(("C:\\a&b\\python.exe", "run"), "alice"))
 
 
-def test_the_task_is_written_once_updated_and_removed(order: Order, said: list[str]) -> None:
+def test_the_task_is_written_once_updated_and_removed(order: ServiceSpec, said: list[str]) -> None:
     scheduler = Scheduler()
     manager = WindowsTask(scheduler)
-    hands = Hands(said.append, run=scheduler)
-    assert not manager.standing(order).installed
+    hands = Installer(said.append, run=scheduler)
+    assert not manager.status(order).installed
     manager.install(order, hands, now=True)
     assert scheduler.heard[-1][:2] == ["schtasks", "/Run"]
-    assert manager.standing(order).current
+    assert manager.status(order).current
     said.clear()
     manager.install(order, hands, now=False)
     assert said == ["unchanged: the task indexd"]
-    moved = Order(("E:\\python.exe", "-m", "indexd", "run"), "alice", (), (), order.log)
+    moved = ServiceSpec(("E:\\python.exe", "-m", "indexd", "run"), "alice", (), (), order.log_file)
     manager.install(moved, hands, now=False)
     assert "E:\\pythonw.exe" in (scheduler.entry or "")
     manager.uninstall(hands)
     assert scheduler.entry is None
     manager.uninstall(hands)
     assert "nothing to do" in said[-1]
-    assert manager.logs(order, 5, False) == order.log
+    assert manager.logs(order, 5, False) == order.log_file
 
 
-def test_a_task_that_was_changed_by_hand_or_is_anothers_is_left(order: Order, said: list[str]) -> None:
+def test_a_task_that_was_changed_by_hand_or_is_anothers_is_left(order: ServiceSpec, said: list[str]) -> None:
     scheduler = Scheduler()
-    manager, hands = WindowsTask(scheduler), Hands(said.append, run=scheduler)
+    manager, hands = WindowsTask(scheduler), Installer(said.append, run=scheduler)
     manager.install(order, hands, now=False)
     assert scheduler.entry is not None
     scheduler.entry = scheduler.entry.replace("PT30S", "PT5M")
     with pytest.raises(IndexdError, match="changed by hand"):
         manager.install(order, hands, now=False)
-    manager.install(order, Hands(said.append, run=scheduler, replace=True), now=False)
+    manager.install(order, Installer(said.append, run=scheduler, replace=True), now=False)
     assert "PT30S" in scheduler.entry
     scheduler.entry = scheduler.entry.replace(DESCRIPTION, "another")
     for act in (partial(manager.install, order, hands, now=False), partial(manager.uninstall, hands)):

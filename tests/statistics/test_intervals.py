@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.statistics.intervals import mean_rating, shrunk_rating, wilson
+from indexd.statistics.intervals import mean_rating, shrunk_rating, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -20,18 +20,18 @@ from indexd.statistics.intervals import mean_rating, shrunk_rating, wilson
     ],
 )
 def test_the_interval_is_that_of_the_literature(hits: int, of: int, low: float, high: float) -> None:
-    assert wilson(hits, of) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(hits, of) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_nothing_known_is_everything_possible() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_it_covers_the_truth_about_as_often_as_it_says() -> None:
     chance = np.random.default_rng(5)
     for share in (0.1, 0.5, 0.9):
         drawn = chance.binomial(30, share, 2000)
-        covered = sum(low <= share <= high for low, high in (wilson(int(hits), 30) for hits in drawn))
+        covered = sum(low <= share <= high for low, high in (wilson_interval(int(hits), 30) for hits in drawn))
         assert 0.92 <= covered / 2000 <= 0.99
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from indexd.cli.stats import DEFAULT_KEYS, KEYS
 from indexd.errors import IndexdError, UsageError
-from indexd.images.facts import LoraUse
+from indexd.images.facts import MetadataLora
 from indexd.statistics.plot import write_plot
-from indexd.statistics.tell import tell_statistics
+from indexd.statistics.tell import compute_statistics
 from indexd.store.index import Store
-from indexd_schemas.library import FiveStarRow, Statistics, StatsKey, StatsQuestion
+from indexd_schemas.library import FiveStarRow, StatisticsReport, StatsKey, StatsRequest
 from tests.store.made_up import Library
 
 
@@ -36,22 +36,22 @@ def told(tmp_path: Path) -> Iterator[Store]:
             sampler="Euler",
             steps=20,
             cfg=5.0,
-            loras=(LoraUse("oils", 0.5), LoraUse("oils", 0.7), LoraUse("ink")) if number < 10 else (),
+            loras=(MetadataLora("oils", 0.5), MetadataLora("oils", 0.7), MetadataLora("ink")) if number < 10 else (),
             created_at=made + (0 if number < 30 else 31 * 86_400),
         )
         if pony:
-            store.marks.rate([image_id], 5)
+            store.annotations.rate([image_id], 5)
         elif number % 4 == 1:
-            store.marks.rate([image_id], 3)
+            store.annotations.rate([image_id], 3)
     yield store
     store.close()
 
 
-def ask(store: Store, **given: object) -> Statistics:
-    return tell_statistics(store, StatsQuestion.model_validate(given))
+def ask(store: Store, **given: object) -> StatisticsReport:
+    return compute_statistics(store, StatsRequest.model_validate(given))
 
 
-def row(found: Statistics, key: str, value: str) -> FiveStarRow:
+def row(found: StatisticsReport, key: str, value: str) -> FiveStarRow:
     return next(one for one in found.five_stars if (one.key, one.value) == (key, value))
 
 
@@ -111,7 +111,7 @@ def test_every_key_can_be_counted(told: Store, key: str) -> None:
 
 def test_the_command_offers_the_keys_of_the_contract() -> None:
     assert get_args(StatsKey) == KEYS
-    assert StatsQuestion().by == DEFAULT_KEYS
+    assert StatsRequest().by == DEFAULT_KEYS
 
 
 def test_everything_is_drawn(told: Store, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.images.facts import ImageFacts, Metadata
-from indexd.store.embedding import remove
+from indexd.images.facts import ImageFacts, ImageMetadata
+from indexd.store.embedding import delete_rows
 from indexd.store.index import Store
-from indexd.store.records import NewItem, NewJob, RootRow, Sighting
+from indexd.store.records import NewJob, NewJobItem, RootRow, ScannedFile
 from indexd.store.revisions import all_codings
 from indexd.watch.stamp import FileStamp
 
@@ -36,23 +36,23 @@ class Library:
 
     def sighting(
         self, rel: str | bytes, content: str | None = None, stages: tuple[str, ...] = (), **metadata: Any
-    ) -> Sighting:
+    ) -> ScannedFile:
         """A settled picture at `rel`, whose bytes are `content` (default: as its name)."""
         rel = rel if isinstance(rel, bytes) else rel.encode()
         text = content.encode() if content is not None else rel
-        facts = ImageFacts(hashlib.sha256(text).digest(), len(text), "PNG", 64, 48, 1, Metadata(**metadata))
-        return Sighting(self.root.id, rel, FileStamp(len(text), 1_700_000_000 * 10**9, 7), facts, None, stages)
+        facts = ImageFacts(hashlib.sha256(text).digest(), len(text), "PNG", 64, 48, 1, ImageMetadata(**metadata))
+        return ScannedFile(self.root.id, rel, FileStamp(len(text), 1_700_000_000 * 10**9, 7), facts, None, stages)
 
     def add(self, rel: str | bytes, content: str | None = None, stages: tuple[str, ...] = (), **metadata: Any) -> int:
         """Record one picture and return its id."""
-        recorded = self.store.images.record([self.sighting(rel, content, stages, **metadata)], 50.0)
+        recorded = self.store.images.ingest([self.sighting(rel, content, stages, **metadata)], 50.0)
         assert recorded[0].image_id is not None
         return recorded[0].image_id
 
     def add_many(self, count: int, stages: tuple[str, ...] = (), **metadata: Any) -> list[int]:
         """Record `count` pictures in one batch and return their ids."""
         batch = [self.sighting(f"many/{number}.png", stages=stages, **metadata) for number in range(count)]
-        return [recorded.image_id for recorded in self.store.images.record(batch, 50.0) if recorded.image_id]
+        return [recorded.image_id for recorded in self.store.images.ingest(batch, 50.0) if recorded.image_id]
 
 
 def unit_vectors(n: int, dim: int) -> NDArray[np.float32]:
@@ -66,7 +66,8 @@ def unit_vectors(n: int, dim: int) -> NDArray[np.float32]:
 def new_job(name: str = "portraits", items: int = 2, key: str | None = None, priority: int = 0) -> NewJob:
     """A job of some pictures with the greatest seeds there are."""
     made = tuple(
-        NewItem(index, 2**64 - 1 - index, f"/out/{name}-{index}.png".encode(), {"steps": 4}) for index in range(items)
+        NewJobItem(index, 2**64 - 1 - index, f"/out/{name}-{index}.png".encode(), {"steps": 4})
+        for index in range(items)
     )
     return NewJob(name, "txt2img", b"kind: txt2img\n", key or f"key of {name}", f"{name}.yaml", priority, made)
 
@@ -78,5 +79,5 @@ def take_vectors(store: Store, ids: Collection[int]) -> None:
         with database.write() as connection:
             for coding in all_codings(connection):
                 if coding.key == "image_id":
-                    remove(connection, coding, ids)
-        store.vectors.removed("image_id", ids)
+                    delete_rows(connection, coding, ids)
+        store.vectors.notify_removed("image_id", ids)

@@ -11,14 +11,14 @@ import pytest
 
 from indexd.errors import IndexDamaged, StorageFull, StoreError
 from indexd.store import backup as backup_module
-from indexd.store.aside import exchange, finish, incoming
-from indexd.store.backup import Stopped, verify, write_backup
-from indexd.store.database import suspicion
+from indexd.store.aside import finish_swap, incoming_path, swap_index
+from indexd.store.backup import BackupStopped, verify_backup, write_backup
+from indexd.store.database import suspect_marker
 from indexd.store.faults import FaultyDisk
 from indexd.store.index import Store
 from indexd.store.nightly import nightly_backup
-from indexd.store.restore import restore
-from indexd.store.tables import HUMAN_TABLES, LEDGER_TABLES, ordinary_tables
+from indexd.store.restore import restore_backup
+from indexd.store.tables import LEDGER_TABLES, USER_DATA_TABLES, non_derived_tables
 from tests.store.made_up import Library, new_job, unit_vectors
 
 
@@ -28,9 +28,9 @@ def fill(store: Store, count: int = 40) -> list[int]:
     ids = library.add_many(count, stages=("clip_h", "bge_prompt"), prompt="lighthouse")
     revision = store.vectors.activate("clip_h", "model", 32, "image")
     store.vectors.put("clip_h", revision, ids, unit_vectors(count, 32))
-    store.marks.rate(ids[:5], 4)
-    store.marks.tag(ids[:3], ["keep", "sea"])
-    store.marks.note([ids[0]], "the good one")
+    store.annotations.rate(ids[:5], 4)
+    store.annotations.tag(ids[:3], ["keep", "sea"])
+    store.annotations.note([ids[0]], "the good one")
     store.jobs.admit(new_job(items=2))
     store.events.add("test", "something")
     return ids
@@ -49,12 +49,12 @@ def test_a_backup_opens_as_the_index_it_was_with_vectors_waiting_as_work(store: 
         assert copy.jobs.items(job.id) == store.jobs.items(job.id)
         assert copy.fulltext.match("lighthouse sea", 50) == store.fulltext.match("lighthouse sea", 50)
         assert copy.events.recent(5) == store.events.recent(5)
-        assert store.work.counts() == {"bge_prompt": {"waiting": 40}}
-        assert copy.work.counts() == {"bge_prompt": {"waiting": 40}, "clip_h": {"waiting": 40}}
-        assert copy.vectors.active("clip_h") is None
+        assert store.index_tasks.counts() == {"bge_prompt": {"waiting": 40}}
+        assert copy.index_tasks.counts() == {"bge_prompt": {"waiting": 40}, "clip_h": {"waiting": 40}}
+        assert copy.vectors.active_revision("clip_h") is None
         revision = copy.vectors.activate("clip_h", "model", 32, "image")
         copy.vectors.put("clip_h", revision, ids, unit_vectors(40, 32))
-        assert copy.work.counts() == {"bge_prompt": {"waiting": 40}}
+        assert copy.index_tasks.counts() == {"bge_prompt": {"waiting": 40}}
 
 
 def test_a_number_of_a_job_is_not_given_twice_after_a_restore(store: Store, tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_every_table_is_copied_or_named_as_derived(store: Store, tmp_path: Path)
     fill(store)
     made = write_backup(store.path, tmp_path / "backup.db")
     connection, copy = apsw.Connection(str(store.path)), apsw.Connection(str(made.path))
-    tables = ordinary_tables(connection)
-    assert set(HUMAN_TABLES + LEDGER_TABLES) <= {table.name for table in tables}
+    tables = non_derived_tables(connection)
+    assert set(USER_DATA_TABLES + LEDGER_TABLES) <= {table.name for table in tables}
     for table in tables:
         query = f"SELECT {', '.join(table.columns)} FROM {table.name} ORDER BY {table.key}"
         assert copy.execute(query).fetchall() == connection.execute(query).fetchall(), table.name
@@ -87,7 +87,7 @@ def test_what_is_written_meanwhile_neither_waits_nor_tears_the_backup(
 ) -> None:
     """A rating and a tag that belong together are both in the backup, or neither is."""
     ids = fill(store, 400)
-    monkeypatch.setattr(backup_module, "STEPS_A_SLICE", 100)
+    monkeypatch.setattr(backup_module, "STEPS_PER_SLICE", 100)
     began, ended = threading.Event(), threading.Event()
     written = 0
 
@@ -136,13 +136,13 @@ def test_a_backup_is_given_up_when_the_program_stops(store: Store, tmp_path: Pat
         steps.append(text)
         return True
 
-    backup_module_slice = backup_module.STEPS_A_SLICE
+    backup_module_slice = backup_module.STEPS_PER_SLICE
     try:
-        backup_module.STEPS_A_SLICE = 10
-        with pytest.raises(Stopped):
+        backup_module.STEPS_PER_SLICE = 10
+        with pytest.raises(BackupStopped):
             write_backup(store.path, tmp_path / "folder" / "backup.db", on_step=on_step)
     finally:
-        backup_module.STEPS_A_SLICE = backup_module_slice
+        backup_module.STEPS_PER_SLICE = backup_module_slice
     assert list((tmp_path / "folder").iterdir()) == []
 
 
@@ -173,8 +173,8 @@ def test_a_disk_that_fills_up_at_any_write_leaves_no_half_backup(
             continue
         break
     assert failures > 3
-    verify(made.path, made.rows)
-    assert not suspicion(store.path).exists()
+    verify_backup(made.path, made.rows)
+    assert not suspect_marker(store.path).exists()
 
 
 def test_a_backup_that_did_not_reach_the_disk_is_none(store: Store, tmp_path: Path, disk: FaultyDisk) -> None:
@@ -188,12 +188,12 @@ def test_rows_that_changed_on_their_way_are_noticed(store: Store, tmp_path: Path
     fill(store)
     made = write_backup(store.path, tmp_path / "backup.db")
     with pytest.raises(StoreError, match="does not hold what was copied"):
-        verify(made.path, {**made.rows, "rating": 6})
+        verify_backup(made.path, {**made.rows, "rating": 6})
     damaged = bytearray(made.path.read_bytes())
     damaged[3 * 16384 : 4 * 16384] = bytes(16384)
     made.path.write_bytes(damaged)
     with pytest.raises(StoreError, match="damaged"):
-        verify(made.path)
+        verify_backup(made.path)
 
 
 def test_a_damaged_index_gives_no_backup_and_is_marked(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_damaged_index_gives_no_backup_and_is_marked(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(IndexDamaged, match="restart the daemon"):
         write_backup(path, tmp_path / "backup.db")
-    assert suspicion(path).exists()
+    assert suspect_marker(path).exists()
     assert not (tmp_path / "backup.db").exists()
 
 
@@ -225,7 +225,7 @@ def test_older_backups_go_only_after_the_new_one_was_verified(
     def broken(*_: object) -> None:
         raise StoreError("damaged")
 
-    monkeypatch.setattr(backup_module, "verify", broken)
+    monkeypatch.setattr(backup_module, "verify_backup", broken)
     with pytest.raises(StoreError):
         nightly_backup(store.path, folder, 1, 0, day * 200, on_step=lambda _: False)
     assert len(list(folder.iterdir())) == 2
@@ -236,9 +236,9 @@ def test_a_restore_sets_the_present_index_aside_with_its_log(tmp_path: Path) -> 
     with Store.open(path) as store:
         ids = fill(store)
         write_backup(path, other)
-        store.marks.rate(ids, 1)
+        store.annotations.rate(ids, 1)
     before = other.read_bytes()
-    aside = restore(path, other, 1_000_000.0)
+    aside = restore_backup(path, other, 1_000_000.0)
     assert aside == tmp_path / "index.db.before-restore-19700112T134640Z"
     assert other.read_bytes() == before
     with Store.open(path) as store:
@@ -258,27 +258,27 @@ def test_what_is_no_good_backup_is_refused_and_nothing_moves(tmp_path: Path) -> 
     whole = path.read_bytes()
     wrong = tmp_path / "wrong.db"
     with pytest.raises(StoreError, match="no file"):
-        restore(path, wrong, 0.0)
+        restore_backup(path, wrong, 0.0)
     wrong.write_bytes(b"dear diary " * 50)
     with pytest.raises(StoreError, match="damaged or is no index"):
-        restore(path, wrong, 0.0)
+        restore_backup(path, wrong, 0.0)
     wrong.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StoreError, match="damaged"):
-        restore(path, wrong, 0.0)
+        restore_backup(path, wrong, 0.0)
     wrong.unlink()
     connection = apsw.Connection(str(wrong))
     connection.execute("CREATE TABLE theirs (x)").fetchall()
     connection.close()
     with pytest.raises(StoreError, match="no index of indexd"):
-        restore(path, wrong, 0.0)
+        restore_backup(path, wrong, 0.0)
     wrong.write_bytes(whole)
     connection = apsw.Connection(str(wrong))
     connection.execute("PRAGMA journal_mode = DELETE; PRAGMA user_version = 99").fetchall()
     connection.close()
     with pytest.raises(StoreError, match="newer indexd"):
-        restore(path, wrong, 0.0)
+        restore_backup(path, wrong, 0.0)
     with pytest.raises(StoreError, match="present index itself"):
-        restore(path, path, 0.0)
+        restore_backup(path, path, 0.0)
     assert path.read_bytes() == whole
     assert sorted(file.name for file in tmp_path.iterdir()) == ["index.db", "wrong.db"]
 
@@ -290,7 +290,7 @@ def test_an_exchange_that_was_killed_is_ended_by_the_next_start(
     path = tmp_path / "index.db"
     path.write_bytes(b"old")
     path.with_name("index.db-wal").write_bytes(b"old log")
-    incoming(path).write_bytes(b"new")
+    incoming_path(path).write_bytes(b"new")
     done = 0
     rename = Path.rename
 
@@ -304,9 +304,9 @@ def test_an_exchange_that_was_killed_is_ended_by_the_next_start(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with contextlib.suppress(KeyboardInterrupt):
-            exchange(path, "damaged", 0.0)
+            swap_index(path, "damaged", 0.0)
     aside = tmp_path / "index.db.damaged-19700101T000000Z"
-    finished = finish(path, 99.0)
+    finished = finish_swap(path, 99.0)
     if steps == 0:
         assert not finished
         assert path.read_bytes() == b"old"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from indexd.store import code_index
-from indexd.store.coarse import encode, split
-from indexd.store.code_index import Wanted
-from indexd.store.code_scan import finely, scanned
-from indexd.store.estimate import aim_at
+from indexd.store.coarse import quantize, split_codes
+from indexd.store.code_index import CandidateLimits
+from indexd.store.code_scan import refine, scan_codes
+from indexd.store.estimate import encode_query
 from indexd.store.id_set import IdSet
 from indexd.store.index import Store
 from indexd.store.revisions import active_coding
@@ -23,7 +23,7 @@ def test_the_nearest_of_a_table(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, share: float | None
 ) -> None:
     # So that what is nearest is put together from several reads.
-    monkeypatch.setattr(code_index, "CHUNKS_A_SLICE", 1)
+    monkeypatch.setattr(code_index, "CHUNKS_PER_SLICE", 1)
     ids = np.array(library.add_many(COUNT))
     vectors = unit_vectors(COUNT, DIM)
     store.vectors.put("clip_h", store.vectors.activate("clip_h", "one", DIM, "image"), ids.tolist(), vectors)
@@ -31,11 +31,11 @@ def test_the_nearest_of_a_table(
     with store._database.read() as connection:
         coding = active_coding(connection, "clip_h")
         assert coding is not None
-        aim = aim_at(vectors[7], coding.mean, coding.rotation_seed)
+        aim = encode_query(vectors[7], coding.mean, coding.rotation_seed)
         among = None if share is None else IdSet(ids[chosen])
-        found = scanned(connection, coding, aim, Wanted(WANTED, WANTED, WANTED), among)
-        signs, lengths = split(encode(vectors, coding.mean, coding.rotation_seed))
-    estimates = finely(aim, signs, lengths)
+        found = scan_codes(connection, coding, aim, CandidateLimits(WANTED, WANTED, WANTED), among)
+        signs, lengths = split_codes(quantize(vectors, coding.mean, coding.rotation_seed))
+    estimates = refine(aim, signs, lengths)
     assert found.estimates is not None
     assert found.estimates.tolist() == sorted(estimates[chosen].tolist(), reverse=True)[:WANTED]
     place = {image_id: at for at, image_id in enumerate(ids.tolist())}

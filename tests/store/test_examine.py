@@ -11,11 +11,11 @@ import pytest
 
 from indexd.images.metadata import PARSER_VERSION
 from indexd.store import examine as examine_module
-from indexd.store.backup import load_vectors
-from indexd.store.database import PAGE_BYTES, suspicion
-from indexd.store.examine import Finding, examine
+from indexd.store.backup import load_vector_extension
+from indexd.store.database import PAGE_BYTES, suspect_marker
+from indexd.store.examine import CheckFinding, check_index
 from indexd.store.index import Store
-from tests.library import Library, make_library
+from tests.library import SampleLibrary, make_library
 from tests.store.made_up import new_job
 
 
@@ -23,21 +23,21 @@ from tests.store.made_up import new_job
 def index(tmp_path: Path) -> Path:
     path = tmp_path / "index.db"
     with Store.open(path) as store:
-        library: Library = make_library(store, tmp_path / "pictures", each=3)
-        store.marks.rate(list(library.ids.values()), 3)
+        library: SampleLibrary = make_library(store, tmp_path / "pictures", images_per_subject=3)
+        store.annotations.rate(list(library.ids.values()), 3)
         store.jobs.admit(new_job(items=2))
     change(path, f"UPDATE image SET parser_version = {PARSER_VERSION}")
     return path
 
 
-def findings(index: Path, *, full: bool = False) -> dict[str, Finding]:
+def findings(index: Path, *, full: bool = False) -> dict[str, CheckFinding]:
     """What is not well, by name."""
-    return {one.name: one for one in examine(index, full=full) if one.state != "ok"}
+    return {one.name: one for one in check_index(index, full=full) if one.state != "ok"}
 
 
 def change(index: Path, *statements: str) -> None:
     connection = apsw.Connection(str(index))
-    load_vectors(connection)
+    load_vector_extension(connection)
     for statement in statements:
         connection.execute(statement).fetchall()
     connection.close()
@@ -47,15 +47,15 @@ def change(index: Path, *statements: str) -> None:
 def test_a_whole_index_has_nothing_to_say_and_is_not_changed(index: Path, full: bool) -> None:
     before = index.read_bytes()
     assert findings(index, full=full) == {}
-    assert [one.name for one in examine(index, full=full)].count("vectors") >= 1
+    assert [one.name for one in check_index(index, full=full)].count("vectors") >= 1
     assert index.read_bytes() == before
 
 
 def test_it_looks_beside_a_running_daemon(index: Path) -> None:
     with Store.open(index) as store:
-        store.marks.rate([1], 5)
+        store.annotations.rate([1], 5)
         assert findings(index, full=True) == {}
-        store.marks.rate([1], 4)
+        store.annotations.rate([1], 4)
 
 
 def test_damage_is_found_and_the_cure_is_named(index: Path) -> None:
@@ -74,12 +74,12 @@ def test_damage_is_found_and_the_cure_is_named(index: Path) -> None:
 
 def test_a_lost_header_is_one_finding(index: Path) -> None:
     index.write_bytes(bytes(100) + index.read_bytes()[100:])
-    found = list(examine(index, full=True))
+    found = list(check_index(index, full=True))
     assert [one.state for one in found] == ["failed"]
 
 
 def test_the_mark_that_an_earlier_process_left_is_told(index: Path) -> None:
-    suspicion(index).touch()
+    suspect_marker(index).touch()
     assert findings(index)["mark"].state == "warning"
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.search.language import parse
+from indexd.search.language import parse_filters
 from indexd.search.vector_cache import VectorCache
 from indexd.store import tables
 from indexd.store.backup import write_backup
 from indexd.store.database import Database
-from indexd.store.examine import examine
+from indexd.store.examine import check_index
 from indexd.store.faces import SLICE_FACES, FacesChanged
 from indexd.store.index import Store
-from indexd.store.revisions import FACE
+from indexd.store.revisions import FACE_LAYER
 from indexd.worker.calls import Box, FoundRegion
 from tests.store.made_up import Library
 
@@ -46,7 +46,7 @@ def put(store: Store, revision: int, found: dict[int, list[FoundRegion]], seed: 
 
 
 def test_regions_are_stored_with_their_vectors_and_the_work_is_done(store: Store, library: Library) -> None:
-    one, two = library.add("a.png", stages=(FACE,)), library.add("b.png", stages=(FACE,))
+    one, two = library.add("a.png", stages=(FACE_LAYER,)), library.add("b.png", stages=(FACE_LAYER,))
     hand = replace(region(RIGHT, None, "hand"), size_px=33)
     vectors = put(store, seen(store), {one: [region(), hand], two: []})
     face, other = sorted(store.faces.of_image(one), key=lambda row: row.id)
@@ -57,7 +57,7 @@ def test_regions_are_stored_with_their_vectors_and_the_work_is_done(store: Store
     read = store.faces.vectors()
     assert read.ids.tolist() == [face.id]
     assert np.abs(read.vectors.astype(np.float32) - vectors).max() < 1e-3
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
 
 
 def test_what_is_found_again_keeps_its_id_and_the_rest_goes(store: Store, library: Library) -> None:
@@ -94,14 +94,14 @@ def test_what_a_person_spoke_of_stays_though_it_is_not_found_again(
     with database.write() as connection:
         connection.execute("CREATE TABLE said (region_id INTEGER PRIMARY KEY REFERENCES region (id)) STRICT")
     for module in ("tables", "hanging"):
-        monkeypatch.setattr(f"indexd.store.{module}.HUMAN_TABLES", (*tables.HUMAN_TABLES, "said"))
+        monkeypatch.setattr(f"indexd.store.{module}.HUMAN_TABLES", (*tables.USER_DATA_TABLES, "said"))
     image = library.add("a.png")
     revision = seen(store)
     put(store, revision, {image: [region(LEFT, 0), region(RIGHT, 1)]})
     kept = min(row.id for row in store.faces.of_image(image))
     with database.write() as connection:
         connection.execute("INSERT INTO said VALUES (?)", (kept,))
-    assert [row.id for row in store.faces.spoken_of([image])[image]] == [kept]
+    assert [row.id for row in store.faces.with_annotations([image])[image]] == [kept]
     put(store, revision, {image: []})
     assert [row.id for row in store.faces.of_image(image)] == [kept]
     database.close()
@@ -109,7 +109,7 @@ def test_what_a_person_spoke_of_stays_though_it_is_not_found_again(
 
 def test_changes_are_told_in_order(store: Store, library: Library) -> None:
     heard: list[FacesChanged] = []
-    store.faces.on_change(heard.append)
+    store.faces.subscribe(heard.append)
     image = library.add("a.png")
     revision = seen(store)
     put(store, revision, {image: [region()]})
@@ -122,13 +122,13 @@ def test_other_detectors_or_another_model_ask_for_every_picture_again(store: Sto
     image, faceless = library.add("a.png"), library.add("b.png")
     put(store, seen(store), {image: [region()], faceless: []})
     seen(store)
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
     revision = store.faces.activate("model/1", DIM, "eyes/2")
-    assert store.work.counts() == {FACE: {"waiting": 2}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 2}}
     assert len(store.faces.vectors().ids) == 1, "the old vectors answer until then"
     put(store, revision, {image: [region()], faceless: []})
     store.faces.activate("model/2", DIM, "eyes/2")
-    assert store.work.counts() == {FACE: {"waiting": 2}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 2}}
     assert len(store.faces.vectors().ids) == 0
     store.faces.put(revision, {image: []}, unit(0))
     assert len(store.faces.of_image(image)) == 1, "a late result of the old model changes nothing"
@@ -136,18 +136,18 @@ def test_other_detectors_or_another_model_ask_for_every_picture_again(store: Sto
 
 def test_forgetting_a_picture_takes_its_faces_along_and_no_others(store: Store, library: Library) -> None:
     bugs: list[BaseException] = []
-    cache = VectorCache(store.vectors, [FACE], bugs.append)
+    cache = VectorCache(store.vectors, [FACE_LAYER], bugs.append)
     cache.start()
     first, second = library.add("a.png"), library.add("b.png")
     vectors = put(store, seen(store), {first: [region(LEFT, 0), region(RIGHT, 1)], second: [region(LEFT, 2)]})
-    cache.wait()
+    cache.wait_until_filled()
     store.files.mark_missing(library.root.id, [b"a.png"], 60.0)
     assert len(store.faces.of_image(first)) == 2, "a vanished picture keeps them"
-    missing = list(store.forgetting.missing_files(100.0))
+    missing = list(store.forgetter.missing_files(100.0))
     heard: list[FacesChanged] = []
-    store.faces.on_change(heard.append)
-    store.forgetting.forget(missing, [first])
-    cache.wait()
+    store.faces.subscribe(heard.append)
+    store.forgetter.forget(missing, [first])
+    cache.wait_until_filled()
     assert store.faces.of_image(first) == []
     assert len(heard[0].removed) == 2
     # Region 2 is gone, image 2 is not: ids of the one kind must not be taken for those of the other.
@@ -181,10 +181,10 @@ def test_vectors_come_in_slices_and_in_one_matrix(store: Store, library: Library
     assert whole.vectors.dtype == np.float16
     assert whole.vectors.shape == (count, DIM)
     assert np.abs(whole.vectors - vectors).max() < 1e-3
-    assert [len(part.ids) for part in store.faces.slices()] == [SLICE_FACES, 10]
+    assert [len(part.ids) for part in store.faces.iter_vectors()] == [SLICE_FACES, 10]
     some = store.faces.vectors([int(whole.ids[5]), int(whole.ids[2]), 10**9])
     assert some.ids.tolist() == [whole.ids[2], whole.ids[5]]
-    assert [row.id for row in store.faces.after(int(whole.ids[-3]), 10)] == whole.ids[-2:].tolist()
+    assert [row.id for row in store.faces.regions_after(int(whole.ids[-3]), 10)] == whole.ids[-2:].tolist()
 
 
 def test_a_backup_keeps_regions_and_asks_for_their_vectors(store: Store, library: Library, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_backup_keeps_regions_and_asks_for_their_vectors(store: Store, library
     (before,) = store.faces.of_image(image)
     write_backup(store.path, tmp_path / "copy.db")
     with Store.open(tmp_path / "copy.db") as copy:
-        assert copy.work.counts()[FACE] == {"waiting": 1}
+        assert copy.index_tasks.counts()[FACE_LAYER] == {"waiting": 1}
         put(copy, seen(copy), {image: [region()]})
         assert [row.id for row in copy.faces.of_image(image)] == [before.id]
 
@@ -203,17 +203,17 @@ def test_the_check_of_an_index_looks_at_faces_too(store: Store, library: Library
     put(store, seen(store), {image: [region()]})
     path = store.path
     store.close()
-    vectors = [finding for finding in examine(path, full=True) if finding.name == "vectors"]
+    vectors = [finding for finding in check_index(path, full=True) if finding.name == "vectors"]
     assert [(finding.state, finding.detail) for finding in vectors] == [("ok", "face: 1 vectors, each with its code")]
 
 
 def test_pictures_are_filtered_by_what_was_found_in_them(store: Store, library: Library) -> None:
     def met(*texts: str) -> set[int]:
-        return set(store.filters.ids(parse(texts)) or ())
+        return set(store.filters.ids(parse_filters(texts)) or ())
 
-    store.faces.switch(on=True)
+    store.faces.set_enabled(on=True)
     none, one, two = (library.add(f"{n}.png") for n in range(3))
-    unseen = library.add("unseen.png", stages=(FACE,))
+    unseen = library.add("unseen.png", stages=(FACE_LAYER,))
     assert met("faces:0") == set() and met("faces:1..") == set(), "nothing was looked at yet"
     hand = replace(region(RIGHT, None), kind="hand")
     revision = seen(store)
@@ -228,17 +228,17 @@ def test_pictures_are_filtered_by_what_was_found_in_them(store: Store, library: 
 
 def test_switched_on_again_only_what_came_meanwhile_is_looked_at(store: Store, library: Library) -> None:
     def waiting() -> list[int]:
-        return [item.image_id for item in store.work.take(FACE, 10, 2_000_000.0)]
+        return [item.image_id for item in store.index_tasks.claim(FACE_LAYER, 10, 2_000_000.0)]
 
     early = library.add("early.png")
-    store.faces.switch(on=False)
-    assert store.work.counts() == {}, "off from the beginning"
-    store.faces.switch(on=True)
-    store.faces.switch(on=True)
+    store.faces.set_enabled(on=False)
+    assert store.index_tasks.counts() == {}, "off from the beginning"
+    store.faces.set_enabled(on=True)
+    store.faces.set_enabled(on=True)
     assert waiting() == [early]
     put(store, seen(store), {early: []})
-    store.faces.switch(on=False)
+    store.faces.set_enabled(on=False)
     late = library.add("late.png")
-    assert set(store.filters.ids(parse(["faces:0"])) or ()) == {early}, "of the late one nothing is known"
-    store.faces.switch(on=True)
+    assert set(store.filters.ids(parse_filters(["faces:0"])) or ()) == {early}, "of the late one nothing is known"
+    store.faces.set_enabled(on=True)
     assert waiting() == [late]

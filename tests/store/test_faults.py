@@ -25,17 +25,17 @@ def test_a_disk_that_fills_up_at_any_write_keeps_batches_whole(tmp_path: Path, d
             before = store.images.count()
             disk.fill_after(writes)
             try:
-                store.images.record(batch, 1.0)
+                store.images.ingest(batch, 1.0)
             except StorageFull as error:
                 failures += 1
                 assert "is full; nothing of this change was kept" in str(error)
-                disk.mend()
+                disk.repair()
                 assert store.images.count() == before
-                assert store.files.known(library.root.id, f"{writes}".encode()) == {}
+                assert store.files.present_stamps(library.root.id, f"{writes}".encode()) == {}
                 assert store.fulltext.match(f"word{writes}", 50) == []
-                assert store.work.counts().get("clip_h", {}).get("waiting", 0) == before
+                assert store.index_tasks.counts().get("clip_h", {}).get("waiting", 0) == before
                 continue
-            disk.mend()
+            disk.repair()
             assert store.images.count() == before + 20
             break
         assert failures > 3
@@ -52,36 +52,36 @@ def test_vectors_and_their_work_go_together_when_the_disk_is_full(tmp_path: Path
             try:
                 store.vectors.put("clip_h", revision, ids, vectors)
             except StorageFull:
-                disk.mend()
-                assert store.work.counts() == {"clip_h": {"waiting": 20}}
+                disk.repair()
+                assert store.index_tasks.counts() == {"clip_h": {"waiting": 20}}
                 assert store.vectors.nearest("clip_h", vectors[0], 5) == []
                 continue
             break
-        disk.mend()
-        assert store.work.counts() == {}
+        disk.repair()
+        assert store.index_tasks.counts() == {}
         assert len(store.vectors.nearest("clip_h", vectors[0], 50)) == 20
 
 
 def test_a_job_is_on_the_disk_when_it_was_admitted(tmp_path: Path, disk: FaultyDisk) -> None:
     with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
-        store.meta.set("a", "b")
+        store.key_values.set("a", "b")
         before = disk.syncs
-        store.meta.set("a", "c")
+        store.key_values.set("a", "c")
         assert disk.syncs == before
         job = store.jobs.admit(new_job(items=1))
         assert disk.syncs > before
         (item,) = store.jobs.items(job.id)
         for durable in (
-            lambda: store.jobs.begin(item.id),
-            lambda: store.jobs.published(item.id, b"/out/x.png", b"h", 1.0),
+            lambda: store.jobs.begin_attempt(item.id),
+            lambda: store.jobs.mark_published(item.id, b"/out/x.png", b"h", 1.0),
             lambda: store.jobs.finish(job.id, "done"),
-            lambda: store.jobs.set_mirrored(job.id, "done"),
+            lambda: store.jobs.set_file_location(job.id, "done"),
         ):
             before = disk.syncs
             durable()
             assert disk.syncs > before
         before = disk.syncs
-        store.meta.set("a", "d")
+        store.key_values.set("a", "d")
         assert disk.syncs == before
 
 
@@ -90,7 +90,7 @@ def test_a_job_whose_commit_did_not_reach_the_disk_was_not_admitted(tmp_path: Pa
         disk.break_syncs_after(0)
         with pytest.raises(StoreError, match="check the disk"):
             store.jobs.admit(new_job())
-        disk.mend()
+        disk.repair()
         assert store.jobs.list() == []
         assert store.jobs.admit(new_job()).state == "queued"
     with Store.open(tmp_path / "index.db") as store:
@@ -105,7 +105,7 @@ def test_an_index_that_found_no_room_to_be_made_is_made_later(tmp_path: Path, di
         except StorageFull:
             continue
         break
-    disk.mend()
+    disk.repair()
     with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
         assert store.images.count() == 0
 
@@ -117,7 +117,7 @@ def test_without_room_for_the_copy_the_form_stays_as_it_is(tmp_path: Path, disk:
     disk.fill_after(2)
     with pytest.raises(StorageFull, match=r"no room for the copy .*index\.db\.v1\.bak"):
         open_database(path, vfs=disk.name, steps=steps)
-    disk.mend()
+    disk.repair()
     assert [file.name for file in tmp_path.iterdir()] == ["index.db"]
     Store.open(path).close()
     open_database(path, vfs=disk.name, steps=steps).close()

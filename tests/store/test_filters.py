@@ -8,9 +8,9 @@ import os
 
 import pytest
 
-from indexd.images.facts import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, LoraUse, ResourceUse
-from indexd.store.condition_parts import listed_by
-from indexd.store.conditions import condition
+from indexd.images.facts import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, MetadataLora, ResourceUse
+from indexd.store.condition_parts import id_subquery
+from indexd.store.conditions import build_condition
 from indexd.store.index import Store
 from indexd.store.records import Filter, RootRow
 from tests.store.made_up import Library, new_job
@@ -35,7 +35,7 @@ def names(store: Store, library: Library) -> dict[int, str]:
         sampler="Euler a",
         schedule="karras",
         model_name="XL\\Pony V6.safetensors",
-        loras=(LoraUse("styles/Grain.safetensors"), LoraUse("tweak")),
+        loras=(MetadataLora("styles/Grain.safetensors"), MetadataLora("tweak")),
         created_at=_day(10),
         job="12/0",
     )
@@ -51,9 +51,9 @@ def names(store: Store, library: Library) -> dict[int, str]:
         created_at=_day(11, 23),
     )
     bare = library.add("landscapes/bare.png", seed="n/a", created_at=_day(12))
-    store.marks.rate([full], 5)
-    store.marks.rate([other], 2)
-    store.marks.tag([full], add=["Best", "print"])
+    store.annotations.rate([full], 5)
+    store.annotations.rate([other], 2)
+    store.annotations.tag([full], add=["Best", "print"])
     return {full: "full", other: "other", bare: "bare"}
 
 
@@ -188,7 +188,7 @@ def test_a_job_is_found_through_the_pictures_it_published(store: Store, library:
     job = store.jobs.admit(new_job("Faces"))
     row = store.images.get(plain)
     assert row is not None
-    store.jobs.published(store.jobs.items(job.id)[0].id, os.fsencode("/out/plain.png"), row.content_hash, 1.0)
+    store.jobs.mark_published(store.jobs.items(job.id)[0].id, os.fsencode("/out/plain.png"), row.content_hash, 1.0)
     assert store.filters.ids([_is("job", "faces")]) == {plain}
     assert store.filters.ids([_is("job", str(job.id))]) == {plain}
     assert store.filters.ids([_is("job", "port*")]) == {image_id}
@@ -201,8 +201,8 @@ def test_pictures_come_by_time_or_by_rating(store: Store, library: Library) -> N
     assert store.filters.sorted_ids("newest", None, 10) == [same, new, middle, old]
     assert store.filters.sorted_ids("oldest", None, 2) == [old, middle]
     assert store.filters.sorted_ids("newest", {old, middle}, 1) == [middle]
-    store.marks.rate([old], 5)
-    store.marks.rate([middle, new], 3)
+    store.annotations.rate([old], 5)
+    store.annotations.rate([middle, new], 3)
     assert store.filters.sorted_ids("rating", None, 10) == [old, new, middle, same]
     assert store.filters.sorted_ids("rating", None, 2) == [old, new]
     assert store.filters.sorted_ids("rating", {same, middle}, 10) == [middle, same]
@@ -228,7 +228,7 @@ def test_a_folder_answered_from_the_index_is_what_reading_every_path_finds(store
     roots = {store.roots.ensure(path.encode(), "images").id: name for path, name in named.items()}
     for root in roots:
         place = Library(store, RootRow(root, b"", "images"))
-        store.images.record([place.sighting(rel, f"{root} {rel}") for rel in ODD_PATHS], 1.0)
+        store.images.ingest([place.sighting(rel, f"{root} {rel}") for rel in ODD_PATHS], 1.0)
     like = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
     pattern = like if "*" in value else f"%{like}%"
     with store._database.read() as connection:
@@ -258,17 +258,19 @@ def test_a_watched_folder_is_found_by_its_own_name(store: Store, library: Librar
 def test_a_folder_is_found_without_reading_every_path(store: Store, library: Library) -> None:
     library.add("june/a.png")
     with store._database.read() as connection:
-        sql, bound = condition(connection, _is("path", "june/*"))
+        sql, bound = build_condition(connection, _is("path", "june/*"))
         plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM image WHERE {sql}", bound).fetchall()
     told = " ".join(str(row) for row in plan)
     assert "file_by_path (root_id=? AND display>? AND display<?)" in told
 
 
 def test_a_condition_that_is_a_list_of_ids_is_taken_as_one() -> None:
-    assert listed_by("(image.id IN (SELECT image_id FROM a WHERE b IN (1)))") == "SELECT image_id FROM a WHERE b IN (1)"
-    assert listed_by("((image.id IN (SELECT image_id FROM a)) IS NOT TRUE)") is None
-    assert listed_by("(image.id IN (SELECT image_id FROM a) OR image.id IN (SELECT image_id FROM b))") is None
-    assert listed_by("(image.steps >= ?)") is None
+    assert (
+        id_subquery("(image.id IN (SELECT image_id FROM a WHERE b IN (1)))") == "SELECT image_id FROM a WHERE b IN (1)"
+    )
+    assert id_subquery("((image.id IN (SELECT image_id FROM a)) IS NOT TRUE)") is None
+    assert id_subquery("(image.id IN (SELECT image_id FROM a) OR image.id IN (SELECT image_id FROM b))") is None
+    assert id_subquery("(image.steps >= ?)") is None
 
 
 @pytest.mark.parametrize("key", ["steps", "width", "height", "cfg", "path", "model", "lora"])
@@ -283,7 +285,7 @@ def test_only_a_filter_alone_is_answered_from_the_index_of_its_numbers(store: St
 
     def plan(alone: bool) -> str:
         with store._database.read() as connection:
-            sql, bound = condition(connection, wanted, alone=alone)
+            sql, bound = build_condition(connection, wanted, alone=alone)
             return str(connection.execute(f"EXPLAIN QUERY PLAN SELECT id FROM image WHERE {sql}", bound).fetchall())
 
     assert "COVERING INDEX image_by_steps" in plan(True)
@@ -342,5 +344,5 @@ def test_what_stands_in_tables_of_its_own_is_found(
         "other.png", hires_upscaler="4x-Else", resources=(ResourceUse("urn:air:sdxl:lora:civitai:1@2"),)
     )
     bare = library.add("bare.png")
-    store.marks.tag([full], add=["x"])  # the words are indexed anew, and must be the same
+    store.annotations.tag([full], add=["x"])  # the words are indexed anew, and must be the same
     assert _met(store, {full: "full", other: "other", bare: "bare"}, wanted) == set(expected.split())

@@ -98,7 +98,7 @@ def test_only_those_among_are_found_and_the_limit_holds(store: Store, library: L
 def test_beyond_what_is_ranked_the_newest_come_first(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fulltext_module, "MOST_RANKED_HITS", 5)
+    monkeypatch.setattr(fulltext_module, "MAX_RANKED_HITS", 5)
     ids = library.add_many(6, prompt="cat")
     assert store.fulltext.match("cat", 3) == [(ids[5], 0.0), (ids[4], 0.0), (ids[3], 0.0)]
     assert store.fulltext.match("cat", 3, ids[:2]) == [(ids[1], 0.0), (ids[0], 0.0)]
@@ -115,9 +115,9 @@ def test_among_very_many_the_hits_are_the_same(
     ids = [library.add(f"{number}.png", prompt="a fox " * (number % 3 + 1)) for number in range(12)]
     others = library.add("other.png", prompt="a cat")
     if not ranked:
-        monkeypatch.setattr(fulltext_module, "MOST_RANKED_HITS", 5)
+        monkeypatch.setattr(fulltext_module, "MAX_RANKED_HITS", 5)
     among = {*ids[::2], others}
     expected = store.fulltext.match("fox", 4, among)
     assert len(expected) == 4
-    monkeypatch.setattr(fulltext_module, "MANY_AMONG", 3)
+    monkeypatch.setattr(fulltext_module, "MAX_JSON_IDS", 3)
     assert store.fulltext.match("fox", 4, among) == expected

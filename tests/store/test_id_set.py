@@ -40,8 +40,8 @@ def test_sets_can_be_combined() -> None:
 
 
 def test_many_are_looked_up_at_once() -> None:
-    assert IdSet([4, 2, 9]).holds(np.array([9, 1, 2, 10])).tolist() == [True, False, True, False]
-    assert IdSet([]).holds(np.array([1])).tolist() == [False]
+    assert IdSet([4, 2, 9]).membership_mask(np.array([9, 1, 2, 10])).tolist() == [True, False, True, False]
+    assert IdSet([]).membership_mask(np.array([1])).tolist() == [False]
 
 
 def test_of_takes_anything_and_copies_no_such_set() -> None:

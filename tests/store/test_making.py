@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from indexd.cli.making import making_lines
+from indexd.cli.making import generation_lines
 from indexd.images.facts import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
-from indexd.search.present import extras_of, making_of
+from indexd.search.present import serialize_extras, serialize_generation
 from indexd.store.index import Store
-from indexd_schemas.output import Making
+from indexd_schemas.output import GenerationDetails
 from tests.store.made_up import Library
 
 
@@ -37,8 +37,8 @@ def test_everything_that_is_stored_is_told(store: Store, library: Library) -> No
         detailers=(DetailerUse("face", "a beak", None, 0.4),),
         extras=(("twice", "one"), ("twice", "https://x/?sig=abc"), ("once", "z")),
     )
-    making = making_of(store.images.details(image_id))
-    assert list(making_lines(making, "a duck")) == [
+    making = serialize_generation(store.images.details(image_id))
+    assert list(generation_lines(making, "a duck")) == [
         ("read from", "png:parameters"),
         ("raw prompt", "a {red|blue} duck"),
         ("made at", "512x768"),
@@ -59,10 +59,10 @@ def test_everything_that_is_stored_is_told(store: Store, library: Library) -> No
     ]
     row = store.images.get(image_id)
     assert row is not None
-    assert extras_of(row) == {"twice": "one\nhttps://x/?sig=…", "once": "z"}
+    assert serialize_extras(row) == {"twice": "one\nhttps://x/?sig=…", "once": "z"}
 
 
 def test_what_is_not_stated_has_no_line(store: Store, library: Library) -> None:
-    assert list(making_lines(making_of(store.images.details(library.add("a.png"))), None)) == []
-    assert making_of(store.images.details(99)) == Making()
-    assert list(making_lines(Making(raw_prompt="the same"), "the same")) == []
+    assert list(generation_lines(serialize_generation(store.images.details(library.add("a.png"))), None)) == []
+    assert serialize_generation(store.images.details(99)) == GenerationDetails()
+    assert list(generation_lines(GenerationDetails(raw_prompt="the same"), "the same")) == []

@@ -32,21 +32,21 @@ def test_a_new_index_says_whose_it_is_and_which_form_it_has(tmp_path: Path) -> N
 
 def test_closing_leaves_one_file_and_may_be_done_twice(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "index.db")
-    store.meta.set("a", "b")
+    store.key_values.set("a", "b")
     store.close()
     store.close()
     assert [file.name for file in tmp_path.iterdir()] == ["index.db"]
     with pytest.raises(StoreError, match="is closed"):
-        store.meta.get("a")
+        store.key_values.get("a")
     with pytest.raises(StoreError, match="is closed"):
-        store.meta.set("a", "c")
+        store.key_values.set("a", "c")
 
 
 def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
     with Store.open(tmp_path / "index.db") as store:
-        store.meta.set("a", "b")
+        store.key_values.set("a", "b")
     with Store.open(tmp_path / "index.db") as store:
-        assert store.meta.get("a") == "b"
+        assert store.key_values.get("a") == "b"
 
 
 def test_a_newer_index_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -110,13 +110,13 @@ def test_reading_only_needs_an_index_and_writes_nothing(tmp_path: Path) -> None:
 def test_a_reader_beside_the_daemon_sees_what_was_committed(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with Store.open(path) as daemon:
-        daemon.meta.set("a", "1")
+        daemon.key_values.set("a", "1")
         with Store.open(path, read_only=True) as reader:
-            assert reader.meta.get("a") == "1"
-            daemon.meta.set("a", "2")
-            assert reader.meta.get("a") == "2"
+            assert reader.key_values.get("a") == "1"
+            daemon.key_values.set("a", "2")
+            assert reader.key_values.get("a") == "2"
             with pytest.raises(StoreError, match="for reading only"):
-                reader.meta.set("a", "3")
+                reader.key_values.set("a", "3")
 
 
 def test_two_processes_may_make_the_index_at_the_same_time(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ SECOND = Migration(2, "ALTER TABLE meta ADD COLUMN kept_since REAL;")
 def test_a_migration_keeps_a_whole_copy_of_the_old_form(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with Store.open(path) as store:
-        store.meta.set("a", "b")
+        store.key_values.set("a", "b")
     open_database(path, steps=[*migrations(), SECOND]).close()
     assert _value(path, "PRAGMA user_version") == 2
     assert _value(path, "SELECT count(*) FROM pragma_table_info('meta') WHERE name = 'kept_since'") == 1

@@ -6,15 +6,15 @@ import os
 
 import pytest
 
-from indexd.images.facts import ControlUse, LoraUse, RawChunk, SamplerPass
+from indexd.images.facts import ControlUse, MetadataLora, RawChunk, SamplerPass
 from indexd.store.index import Store
-from indexd.store.records import Filter, Recorded, Sighting
+from indexd.store.records import Filter, IngestResult, ScannedFile
 from indexd.watch.stamp import FileStamp
 from tests.store.made_up import Library
 
 
 def test_a_new_picture_is_stored_whole(store: Store, library: Library) -> None:
-    loras = (LoraUse("grain", 0.5, None, "abc"), LoraUse("tweak", -1.25, 0.75))
+    loras = (MetadataLora("grain", 0.5, None, "abc"), MetadataLora("tweak", -1.25, 0.75))
     image_id = library.add(
         "june/a.png",
         generator="a1111",
@@ -49,12 +49,12 @@ def test_a_new_picture_is_stored_whole(store: Store, library: Library) -> None:
     assert [file.path for file in row.files] == [os.path.join(b"/pictures", os.fsencode(os.path.join("june", "a.png")))]
     assert row.rating is None
     assert row.tags == ()
-    assert store.images.raw(image_id) == [
+    assert store.images.raw_chunks(image_id) == [
         RawChunk("png:parameters", "latin-1", "a cat on a mat"),
         RawChunk("xmp", "utf-8", "<x/>"),
     ]
-    assert store.images.by_hash(row.content_hash) == row
-    assert store.images.hashes([image_id]) == {image_id: row.content_hash}
+    assert store.images.get_by_hash(row.content_hash) == row
+    assert store.images.content_hashes([image_id]) == {image_id: row.content_hash}
 
 
 def test_a_picture_without_a_date_is_as_old_as_its_file(store: Store, library: Library) -> None:
@@ -65,10 +65,10 @@ def test_a_picture_without_a_date_is_as_old_as_its_file(store: Store, library: L
 
 def test_the_same_content_is_one_image_in_several_places(store: Store, library: Library) -> None:
     batch = [library.sighting("a.png", "same"), library.sighting("b.png", "same"), library.sighting("c.png", "other")]
-    first, second, third = store.images.record(batch, 1.0)
+    first, second, third = store.images.ingest(batch, 1.0)
     assert (first.outcome, second.outcome, third.outcome) == ("new", "known", "new")
     assert first.image_id == second.image_id != third.image_id
-    assert store.images.record([library.sighting("d.png", "same")], 2.0) == [Recorded(first.image_id, "known")]
+    assert store.images.ingest([library.sighting("d.png", "same")], 2.0) == [IngestResult(first.image_id, "known")]
     assert store.images.count() == 2
     row = store.images.get(first.image_id or 0)
     assert row is not None
@@ -78,7 +78,7 @@ def test_the_same_content_is_one_image_in_several_places(store: Store, library: 
 
 def test_a_path_whose_content_changed_points_to_the_new_content(store: Store, library: Library) -> None:
     old = library.add("a.png", "first")
-    store.marks.rate([old], 5)
+    store.annotations.rate([old], 5)
     new = library.add("a.png", "second")
     before, after = store.images.get(old), store.images.get(new)
     assert before is not None
@@ -90,19 +90,19 @@ def test_a_path_whose_content_changed_points_to_the_new_content(store: Store, li
 
 def test_work_is_wanted_for_new_content_only(store: Store, library: Library) -> None:
     image_id = library.add("a.png", "same", stages=("thumbnail", "clip_h"))
-    assert [(row.stage, row.state) for row in store.work.of_image(image_id)] == [
+    assert [(row.stage, row.state) for row in store.index_tasks.of_image(image_id)] == [
         ("clip_h", "waiting"),
         ("thumbnail", "waiting"),
     ]
-    store.work.done("thumbnail", [image_id])
+    store.index_tasks.mark_done("thumbnail", [image_id])
     library.add("b.png", "same", stages=("thumbnail", "clip_h"))
-    assert [row.stage for row in store.work.of_image(image_id)] == ["clip_h"]
+    assert [row.stage for row in store.index_tasks.of_image(image_id)] == ["clip_h"]
 
 
 def test_a_file_that_is_no_picture_is_kept_with_its_problem(store: Store, library: Library) -> None:
-    sighting = Sighting(library.root.id, b"notes.png", FileStamp(3, 4, 5), None, "not a picture: text")
-    assert store.images.record([sighting], 1.0) == [Recorded(None, "problem")]
-    assert store.files.known(library.root.id) == {b"notes.png": FileStamp(3, 4, 5)}
+    sighting = ScannedFile(library.root.id, b"notes.png", FileStamp(3, 4, 5), None, "not a picture: text")
+    assert store.images.ingest([sighting], 1.0) == [IngestResult(None, "problem")]
+    assert store.files.present_stamps(library.root.id) == {b"notes.png": FileStamp(3, 4, 5)}
     found = store.files.find(os.path.join(b"/pictures", b"notes.png"))
     assert found is not None
     assert (found.image_id, found.problem) == (None, "not a picture: text")
@@ -110,7 +110,7 @@ def test_a_file_that_is_no_picture_is_kept_with_its_problem(store: Store, librar
 
 
 def test_a_file_that_became_a_picture_loses_its_problem(store: Store, library: Library) -> None:
-    store.images.record([Sighting(library.root.id, b"a.png", FileStamp(0, 0, 0), None, "empty")], 1.0)
+    store.images.ingest([ScannedFile(library.root.id, b"a.png", FileStamp(0, 0, 0), None, "empty")], 1.0)
     library.add("a.png")
     found = store.files.find(os.path.join(b"/pictures", b"a.png"))
     assert found is not None
@@ -128,36 +128,36 @@ def test_odd_metadata_does_not_stop_the_batch(store: Store, library: Library) ->
         denoise=float("inf"),
         extras=(("\udfff", "\ud800"),),
         raw=(RawChunk("\ud800", "utf-16", "raw \ud800 kept"),),
-        loras=(LoraUse("\ud801", float("inf")),),
+        loras=(MetadataLora("\ud801", float("inf")),),
         created_at=float("nan"),
     )
-    odd_row, good = store.images.record([odd, library.sighting("good.png")], 1.0)
+    odd_row, good = store.images.ingest([odd, library.sighting("good.png")], 1.0)
     assert good.outcome == "new"
     row = store.images.get(odd_row.image_id or 0)
     assert row is not None
     assert row.prompt == "lone ? surrogate and \0 nul"
     assert (row.seed, row.steps, row.cfg, row.denoise, row.created_at) == ("7", None, None, None, 1_700_000_000.0)
-    assert row.loras == (LoraUse("?", None),)
+    assert row.loras == (MetadataLora("?", None),)
     assert row.files[0].rel == b"\xff\xfe odd.png"
-    assert store.images.raw(row.id)[0].text == "raw \ud800 kept"
+    assert store.images.raw_chunks(row.id)[0].text == "raw \ud800 kept"
 
 
 def test_an_inode_of_sixty_four_bits_comes_back_as_it_was(store: Store, library: Library) -> None:
     stamp = FileStamp(1, -5, 2**64 - 1)
-    store.images.record([Sighting(library.root.id, b"x", stamp, None, "no picture")], 1.0)
-    assert store.files.known(library.root.id) == {b"x": stamp}
+    store.images.ingest([ScannedFile(library.root.id, b"x", stamp, None, "no picture")], 1.0)
+    assert store.files.present_stamps(library.root.id) == {b"x": stamp}
 
 
 def test_an_empty_batch_is_nothing(store: Store) -> None:
-    assert store.images.record([], 1.0) == []
+    assert store.images.ingest([], 1.0) == []
 
 
 def test_a_batch_is_all_or_nothing(store: Store, library: Library) -> None:
-    stray = Sighting(library.root.id + 99, b"x.png", FileStamp(1, 1, 1), None, "of no root")
+    stray = ScannedFile(library.root.id + 99, b"x.png", FileStamp(1, 1, 1), None, "of no root")
     with pytest.raises(Exception, match="FOREIGN KEY"):
-        store.images.record([library.sighting("a.png", prompt="cat"), stray], 1.0)
+        store.images.ingest([library.sighting("a.png", prompt="cat"), stray], 1.0)
     assert store.images.count() == 0
-    assert store.files.known(library.root.id) == {}
+    assert store.files.present_stamps(library.root.id) == {}
     assert store.fulltext.match("cat", 5) == []
     assert store.filters.ids([Filter("prompt", "has")]) == set()
 
@@ -196,4 +196,4 @@ def test_unknown_ids_are_left_out(store: Store, library: Library) -> None:
     image_id = library.add("a.png")
     assert list(store.images.rows([image_id, 12345])) == [image_id]
     assert store.images.get(12345) is None
-    assert store.images.by_hash(b"nothing") is None
+    assert store.images.get_by_hash(b"nothing") is None

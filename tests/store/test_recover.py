@@ -10,21 +10,21 @@ import apsw
 import pytest
 
 from indexd.errors import IndexDamaged, StorageFull, StoreError
-from indexd.images.facts import ImageFacts, LoraUse, RawChunk
+from indexd.images.facts import ImageFacts, MetadataLora, RawChunk
 from indexd.store import recover as recover_module
-from indexd.store.backup import verify, write_backup
-from indexd.store.database import PAGE_BYTES, suspicion
+from indexd.store.backup import verify_backup, write_backup
+from indexd.store.database import PAGE_BYTES, suspect_marker
 from indexd.store.faults import FaultyDisk
-from indexd.store.header import kept_header, open_with_header
+from indexd.store.header import open_with_header, read_header_if_truncated
 from indexd.store.index import Store
 from indexd.store.migrate import open_database
-from indexd.store.records import Of, Sighting
-from indexd.store.recover import Recovered, recover
-from indexd.store.rotation import new_name
+from indexd.store.records import ScannedFile, StageInput
+from indexd.store.recover import RecoveryReport, recover_index
+from indexd.store.rotation import backup_path
 from indexd.watch.stamp import FileStamp
 from tests.store.made_up import Library, new_job, unit_vectors
 
-STAGES: dict[str, Of] = {"thumbnail": "image", "clip_h": "image", "bge_prompt": "prompt"}
+STAGES: dict[str, StageInput] = {"thumbnail": "image", "clip_h": "image", "bge_prompt": "prompt"}
 PICTURES = 900
 YESTERDAY, NOW = 1_700_000_000.0, 1_700_086_400.0
 
@@ -34,7 +34,7 @@ class Home:
     """An index as a person left it."""
 
     path: Path
-    sightings: dict[int, Sighting] = field(default_factory=dict)
+    sightings: dict[int, ScannedFile] = field(default_factory=dict)
     rated: dict[int, int] = field(default_factory=dict)
     tagged: set[int] = field(default_factory=set)
     noted: dict[int, str] = field(default_factory=dict)
@@ -45,12 +45,12 @@ class Home:
         return self.path.parent / "backups"
 
     def back_up(self) -> None:
-        write_backup(self.path, new_name(self.backups, YESTERDAY))
+        write_backup(self.path, backup_path(self.backups, YESTERDAY))
 
-    def recover(self, *, whole: bool = True) -> Recovered | None:
+    def recover(self, *, whole: bool = True) -> RecoveryReport | None:
         if whole:
-            suspicion(self.path).touch()
-        return recover(self.path, self.backups, NOW, STAGES)
+            suspect_marker(self.path).touch()
+        return recover_index(self.path, self.backups, NOW, STAGES)
 
     def page_of(self, table: str, row: int = 0) -> int:
         """The number (from 0) of a leaf page of a table: the `row`-th of its pages."""
@@ -71,7 +71,7 @@ class Home:
 
     def check(self) -> Store:
         """Everything a person entered, and the ledger, are there; the file is whole."""
-        verify(self.path)
+        verify_backup(self.path)
         store = Store.open(self.path)
         rows = store.images.rows(self.sightings)
         assert {i: row.rating for i, row in rows.items() if row.rating} == self.rated
@@ -97,11 +97,11 @@ def home(tmp_path: Path) -> Home:
                 generator="a1111",
                 seed=str(number),
                 raw=(RawChunk("png:parameters", "latin-1", random.Random(number).randbytes(150).hex()),),
-                loras=(LoraUse("oils", 0.5),),
+                loras=(MetadataLora("oils", 0.5),),
             )
             for number in range(PICTURES)
         ]
-        for sighting, recorded in zip(batch, store.images.record(batch, 50.0), strict=True):
+        for sighting, recorded in zip(batch, store.images.ingest(batch, 50.0), strict=True):
             assert recorded.image_id is not None
             home.sightings[recorded.image_id] = sighting
         ids = list(home.sightings)
@@ -109,12 +109,12 @@ def home(tmp_path: Path) -> Home:
         store.vectors.put("clip_h", revision, ids, unit_vectors(PICTURES, 32))
         home.rated = {image_id: 1 + image_id % 5 for image_id in ids[::2]}
         for stars in range(1, 6):
-            store.marks.rate([i for i, rating in home.rated.items() if rating == stars], stars)
+            store.annotations.rate([i for i, rating in home.rated.items() if rating == stars], stars)
         home.tagged = set(ids[::3])
-        store.marks.tag(ids[::3], ["keep", "sea"])
+        store.annotations.tag(ids[::3], ["keep", "sea"])
         home.noted = {ids[3]: "the good one", ids[-1]: "the last one"}
         for image_id, text in home.noted.items():
-            store.marks.note([image_id], text)
+            store.annotations.note([image_id], text)
         home.jobs = [store.jobs.admit(new_job(items=3)).name]
     return home
 
@@ -122,9 +122,9 @@ def home(tmp_path: Path) -> Home:
 def seen_again(home: Home, store: Store) -> None:
     """What the scan does: every file whose stamp is not the known one is read and recorded."""
     (root,) = store.roots.all()
-    known = store.files.known(root.id)
+    known = store.files.present_stamps(root.id)
     changed = [one for one in home.sightings.values() if known.get(one.rel) != one.stamp]
-    store.images.record(changed, NOW)
+    store.images.ingest(changed, NOW)
 
 
 def facts(home: Home, store: Store) -> dict[int, tuple[object, ...]]:
@@ -144,15 +144,15 @@ def test_a_whole_index_is_left_alone(home: Home) -> None:
 
 
 def test_no_index_is_no_damage(tmp_path: Path) -> None:
-    assert recover(tmp_path / "index.db", tmp_path / "backups", NOW, STAGES) is None
+    assert recover_index(tmp_path / "index.db", tmp_path / "backups", NOW, STAGES) is None
     (tmp_path / "index.db").touch()
-    assert recover(tmp_path / "index.db", tmp_path / "backups", NOW, STAGES) is None
+    assert recover_index(tmp_path / "index.db", tmp_path / "backups", NOW, STAGES) is None
 
 
 def test_the_file_of_another_program_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "diary.db"
     path.write_bytes(b"dear diary, " * 10_000)
-    assert recover(path, tmp_path / "backups", NOW, STAGES) is None
+    assert recover_index(path, tmp_path / "backups", NOW, STAGES) is None
     with pytest.raises(StoreError, match="damaged or is no index"):
         Store.open(path)
     assert [file.name for file in tmp_path.iterdir()] == ["diary.db"]
@@ -161,7 +161,7 @@ def test_the_file_of_another_program_is_not_touched(tmp_path: Path) -> None:
     connection.execute("CREATE TABLE theirs (x)").fetchall()
     connection.close()
     before = path.read_bytes()
-    assert recover(path, tmp_path / "backups", NOW, STAGES) is None
+    assert recover_index(path, tmp_path / "backups", NOW, STAGES) is None
     assert path.read_bytes() == before
 
 
@@ -206,8 +206,8 @@ def test_with_a_backup_of_everything_nothing_is_lost(home: Home, damage: object)
     assert recovered is not None
     assert recovered.aside is not None
     assert recovered.aside.read_bytes() == damaged
-    assert "set aside as" in recovered.sentence()
-    assert "\n" not in recovered.sentence()
+    assert "set aside as" in recovered.summary()
+    assert "\n" not in recovered.summary()
     with home.check() as store:
         assert len(store.fulltext.match("lighthouse", 2000)) == PICTURES
         seen_again(home, store)
@@ -231,7 +231,7 @@ def test_without_a_header_and_without_a_backup_everything_is_read_from_the_file_
     damage(home)  # type: ignore[operator]
     assert home.recover(whole=False) is not None
     with home.check() as store:
-        assert store.work.counts() == {stage: {"waiting": PICTURES} for stage in STAGES}
+        assert store.index_tasks.counts() == {stage: {"waiting": PICTURES} for stage in STAGES}
 
 
 @pytest.mark.parametrize("table", ["image_text", "raw_chunk", "lora_use", "file", "image_by_model", "prompt_fts_data"])
@@ -247,10 +247,10 @@ def test_a_lost_page_of_facts_costs_nothing_that_was_entered(home: Home, table: 
         # The scan reads the files of the pictures that lost something, and then all is as it was.
         seen_again(home, store)
         assert facts(home, store) == before
-        assert store.images.raw(5) == list(home.sightings[5].facts.metadata.raw)  # type: ignore[union-attr]
+        assert store.images.raw_chunks(5) == list(home.sightings[5].facts.metadata.raw)  # type: ignore[union-attr]
         assert store.images.count() == PICTURES
         assert len(store.fulltext.match("lighthouse", 2000)) == PICTURES
-        assert store.work.counts() == {stage: {"waiting": PICTURES} for stage in STAGES}
+        assert store.index_tasks.counts() == {stage: {"waiting": PICTURES} for stage in STAGES}
 
 
 def test_pictures_whose_own_row_is_lost_keep_what_was_entered_by_their_place(home: Home) -> None:
@@ -266,7 +266,7 @@ def test_pictures_whose_own_row_is_lost_keep_what_was_entered_by_their_place(hom
         assert facts(home, store) == before
         assert store.images.count() == PICTURES
         for stage in STAGES:
-            assert store.work.counts()[stage] == {"waiting": PICTURES}
+            assert store.index_tasks.counts()[stage] == {"waiting": PICTURES}
 
 
 def test_another_picture_in_that_place_does_not_inherit_what_was_entered(home: Home) -> None:
@@ -275,8 +275,8 @@ def test_another_picture_in_that_place_does_not_inherit_what_was_entered(home: H
     with Store.open(home.path) as store:
         library = Library(store, store.roots.all()[0])
         one = library.sighting("0.png", content="something else")
-        later = Sighting(one.root_id, one.rel, FileStamp(5, one.stamp.mtime_ns + 10**9, 7), one.facts)
-        (recorded,) = store.images.record([later], NOW)
+        later = ScannedFile(one.root_id, one.rel, FileStamp(5, one.stamp.mtime_ns + 10**9, 7), one.facts)
+        (recorded,) = store.images.ingest([later], NOW)
         assert recorded.outcome == "new"
         row = store.images.get(recorded.image_id or 0)
         assert row is not None
@@ -293,7 +293,7 @@ def test_a_lost_page_of_entries_comes_from_the_backup(home: Home, table: str) ->
     recovered = home.recover()
     assert recovered is not None
     assert recovered.rebuilt.filled[table] > 0
-    assert "2023-11-14" in recovered.sentence()
+    assert "2023-11-14" in recovered.summary()
     home.check().close()
 
 
@@ -301,11 +301,11 @@ def test_what_was_changed_since_the_backup_stays_as_it_was_changed(home: Home) -
     """Only what could not be read comes from the backup: a tag that was taken off is not put on again."""
     home.back_up()
     with Store.open(home.path) as store:
-        store.marks.rate([2], 5)
+        store.annotations.rate([2], 5)
         home.rated[2] = 5
-        store.marks.rate([1], 0)
+        store.annotations.rate([1], 0)
         del home.rated[1]
-        store.marks.tag([1], remove=["keep", "sea"])
+        store.annotations.tag([1], remove=["keep", "sea"])
         home.tagged.remove(1)
     home.spoil(home.page_of("image_text", 2), home.page_of("raw_chunk", 1), home.page_of("image", 1))
     recovered = home.recover()
@@ -317,13 +317,13 @@ def test_what_was_changed_since_the_backup_stays_as_it_was_changed(home: Home) -
 
 def test_a_damaged_backup_is_passed_over_for_an_older_good_one(home: Home) -> None:
     home.back_up()
-    newer = new_name(home.backups, YESTERDAY + 100)
+    newer = backup_path(home.backups, YESTERDAY + 100)
     newer.write_bytes(home.path.read_bytes()[: 3 * PAGE_BYTES])
     empty_the_file(home)
     recovered = home.recover(whole=False)
     assert recovered is not None
     assert recovered.backup is not None
-    assert recovered.backup.path == new_name(home.backups, YESTERDAY)
+    assert recovered.backup.path == backup_path(home.backups, YESTERDAY)
     home.check().close()
     assert newer.exists()
 
@@ -342,7 +342,7 @@ def test_any_bytes_may_be_wrong(home: Home) -> None:
             )
         home.path.write_bytes(content)
         recovered = home.recover()
-        verify(home.path)
+        verify_backup(home.path)
         with Store.open(home.path) as store:
             assert store.images.count() >= PICTURES * (recovered is not None)
         if recovered is not None and recovered.aside is not None:
@@ -352,7 +352,7 @@ def test_any_bytes_may_be_wrong(home: Home) -> None:
 def test_a_deleted_log_leaves_an_index_that_opens_or_is_mended(home: Home) -> None:
     home.back_up()
     with Store.open(home.path) as store:
-        store.marks.rate(list(home.sightings), 2)
+        store.annotations.rate(list(home.sightings), 2)
         log = home.path.with_name("index.db-wal")
         assert log.stat().st_size > 0
         content = home.path.read_bytes()
@@ -380,13 +380,13 @@ def test_damage_that_is_met_leaves_a_mark_and_is_told(home: Home) -> None:
     # The quick look at a start reads both ends of every table, and not each page.
     assert home.recover(whole=False) is None
     with Store.open(home.path) as store:
-        store.watch_for_damage(told.append)
+        store.set_damage_listener(told.append)
         with pytest.raises(IndexDamaged, match="sets a damaged index aside"):
             store.images.rows(home.sightings)
     assert len(told) == 1
-    assert suspicion(home.path).exists()
+    assert suspect_marker(home.path).exists()
     assert home.recover(whole=False) is not None
-    assert not suspicion(home.path).exists()
+    assert not suspect_marker(home.path).exists()
     home.check().close()
 
 
@@ -403,7 +403,7 @@ def test_without_room_for_the_new_index_the_damaged_one_stays_where_it_is(
         home.recover()
     assert home.path.read_bytes() == damaged
     assert sorted(file.name for file in home.path.parent.iterdir()) == ["index.db", "index.db.suspect"]
-    disk.mend()
+    disk.repair()
     assert home.recover() is not None
     home.check().close()
 
@@ -415,7 +415,7 @@ def test_a_rebuilding_that_was_killed_begins_again(home: Home, monkeypatch: pyte
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(recover_module, "exchange", killed)
+        patch.setattr(recover_module, "swap_index", killed)
         with pytest.raises(KeyboardInterrupt):
             home.recover()
     assert home.recover() is not None
@@ -432,9 +432,9 @@ def test_the_rest_of_a_page_that_broke_off_is_lost_and_not_zeros(tmp_path: Path)
     connection.execute("INSERT INTO words VALUES (?)", ("waves and " * (PAGE_BYTES * 11 // 20),))
     connection.close()
     whole = path.read_bytes()
-    assert kept_header(path) is None
+    assert read_header_if_truncated(path) is None
     path.write_bytes(whole[: 100 - PAGE_BYTES])
-    header = kept_header(path)
+    header = read_header_if_truncated(path)
     assert header == whole[:100]
     careful = open_with_header(path, header)
     careful.execute("PRAGMA writable_schema = ON").fetchall()

@@ -6,7 +6,7 @@ import pytest
 
 from indexd.errors import UsageError
 from indexd.store.index import Store
-from indexd.store.trees import below, joined
+from indexd.store.trees import join_path, relative_to
 from tests.store.made_up import Library
 
 
@@ -29,24 +29,24 @@ def _paths(store: Store, *ids: int) -> list[bytes | None]:
     ],
 )
 def test_what_lies_below_a_tree(path: bytes, tree: bytes, expected: bytes | None) -> None:
-    assert below(path, tree) == expected
+    assert relative_to(path, tree) == expected
 
 
 def test_paths_are_written_as_their_system_does() -> None:
-    assert joined(b"E:\\", b"a/b") == b"E:\\a\\b"
-    assert joined(b"/mnt/d/", b"a/\xff") == b"/mnt/d/a/\xff"
-    assert joined(b"E:", b"") == b"E:\\"
+    assert join_path(b"E:\\", b"a/b") == b"E:\\a\\b"
+    assert join_path(b"/mnt/d/", b"a/\xff") == b"/mnt/d/a/\xff"
+    assert join_path(b"E:", b"") == b"E:\\"
 
 
 def test_a_root_is_renamed_with_all_that_lies_in_it(store: Store, library: Library) -> None:
     one = library.add(b"a/\xff.png")
-    store.marks.rate([one], 5)
+    store.annotations.rate([one], 5)
     done = store.relocation.relocate(b"/pictures", b"/mnt/new", ())
     assert (done.files, done.roots) == (1, [(b"/pictures", b"/mnt/new")])
     assert _paths(store, one) == [b"/mnt/new/a/\xff.png"]
     root = store.roots.all()[0]
     assert (root.id, root.path, root.identity) == (library.root.id, b"/mnt/new", None)
-    assert store.files.known(root.id)[b"a/\xff.png"].inode == 0
+    assert store.files.present_stamps(root.id)[b"a/\xff.png"].inode == 0
 
 
 def test_another_drive_letter_and_another_system(store: Store) -> None:
@@ -78,7 +78,7 @@ def test_part_of_a_root_into_itself_and_into_another(store: Store, library: Libr
     ]
     assert store.relocation.relocate(b"/pictures/a/a/a", b"/other/z", ()).files == 1
     assert _paths(store, deep) == [b"/other/z/x.png"]
-    assert list(store.files.known(other.id)) == [b"z/x.png"]
+    assert list(store.files.present_stamps(other.id)) == [b"z/x.png"]
     with pytest.raises(UsageError, match="no watched folder"):
         store.relocation.relocate(b"/pictures/ab", b"/nowhere", ())
     assert _paths(store, plain) == [b"/pictures/ab/x.png"]
@@ -86,7 +86,7 @@ def test_part_of_a_root_into_itself_and_into_another(store: Store, library: Libr
 
 def test_a_root_that_moved_into_one_that_is_known_already(store: Store, library: Library) -> None:
     one, two, gone = library.add("1.png"), library.add("2.png"), library.add("3.png")
-    store.marks.rate([two], 4)
+    store.annotations.rate([two], 4)
     new = Library(store, store.roots.ensure(b"/new", "images"))
     edited = new.add("2.png", "edited there")
     new.add("3.png", "was there once")

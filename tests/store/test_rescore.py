@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.store import rescore
-from indexd.store.code_index import Candidates, CodesOf, Wanted
-from indexd.store.estimate import Aim
+from indexd.store.code_index import CandidateLimits, Candidates, CodeSetId
+from indexd.store.estimate import QueryCode
 from indexd.store.id_set import IdSet
 from indexd.store.index import Store
 from tests.store.made_up import Library, take_vectors
@@ -27,12 +27,12 @@ class Ranked:
         self._ids, self._estimates = np.array(ids, dtype=np.int64)[order], estimates[order].astype(np.float32)
         self._noise = noise
 
-    def find(self, _of: CodesOf, _aim: Aim, wanted: Wanted, _among: IdSet | None) -> Candidates:
-        return Candidates(self._ids[: wanted.count], self._estimates[: wanted.count], self._noise)
+    def find(self, _of: CodeSetId, _aim: QueryCode, wanted: CandidateLimits, _among: IdSet | None) -> Candidates:
+        return Candidates(self._ids[: wanted.max_candidates], self._estimates[: wanted.max_candidates], self._noise)
 
-    def put(self, _of: CodesOf, _ids: object, _codes: object) -> None: ...
-    def removed(self, _key: object, _ids: object) -> None: ...
-    def changed(self, _layer: str) -> None: ...
+    def put(self, _of: CodeSetId, _ids: object, _codes: object) -> None: ...
+    def remove(self, _key: object, _ids: object) -> None: ...
+    def invalidate(self, _layer: str) -> None: ...
 
 
 def _library(store: Store, library: Library, cosines: NDArray[np.float64]) -> tuple[list[int], NDArray[np.float32]]:
@@ -49,13 +49,13 @@ def _library(store: Store, library: Library, cosines: NDArray[np.float64]) -> tu
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures were scored exactly, step by step."""
     steps: list[int] = []
-    exactly = rescore.rescored
+    exactly = rescore.rescore
 
     def counted(connection: object, coding: object, query: object, ids: Collection[int]) -> object:
         steps.append(len(ids))
         return exactly(connection, coding, query, ids)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rescore, "rescored", counted)
+    monkeypatch.setattr(rescore, "rescore", counted)
     return steps
 
 

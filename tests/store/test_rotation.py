@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from indexd.store.rotation import KeptBackup, backups, is_late, new_name, rotate, superfluous
+from indexd.store.rotation import (
+    BackupFile,
+    backup_path,
+    delete_expired_backups,
+    expired_backups,
+    is_backup_overdue,
+    list_backups,
+)
 
 DAY = 86400.0
 
@@ -21,17 +28,17 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
         time.tzset()
 
 
-def kept(*moments: str) -> list[KeptBackup]:
-    return [KeptBackup(Path(text), datetime.datetime.fromisoformat(f"{text}+00:00")) for text in moments]
+def kept(*moments: str) -> list[BackupFile]:
+    return [BackupFile(Path(text), datetime.datetime.fromisoformat(f"{text}+00:00")) for text in moments]
 
 
 def test_a_year_of_nights_leaves_the_last_days_and_the_end_of_the_last_weeks() -> None:
     first = datetime.datetime(2026, 1, 1, 3, 30, tzinfo=datetime.UTC)
-    there: list[KeptBackup] = []
+    there: list[BackupFile] = []
     for day in range(365):
         at = first + datetime.timedelta(days=day)
-        there.append(KeptBackup(Path(f"{at:%Y%m%d}"), at))
-        for gone in superfluous(there, daily=7, weekly=4):
+        there.append(BackupFile(Path(f"{at:%Y%m%d}"), at))
+        for gone in expired_backups(there, daily=7, weekly=4):
             there.remove(gone)
     # 2026-12-31 is a Thursday: the Sundays before it end the weeks.
     assert [one.path.name for one in there] == [
@@ -42,12 +49,12 @@ def test_a_year_of_nights_leaves_the_last_days_and_the_end_of_the_last_weeks() -
 
 def test_of_several_in_a_day_the_newest_stays_and_gaps_do_not_count() -> None:
     there = kept("2026-01-01T10:00", "2026-01-01T20:00", "2026-03-05T08:00", "2026-03-05T09:00", "2026-09-09T09:00")
-    gone = superfluous(there, daily=3, weekly=0)
+    gone = expired_backups(there, daily=3, weekly=0)
     assert [one.path.name for one in gone] == ["2026-03-05T08:00", "2026-01-01T10:00"]
 
 
 def test_the_newest_always_stays() -> None:
-    assert superfluous(kept("2026-01-01T10:00"), daily=0, weekly=0) == []
+    assert expired_backups(kept("2026-01-01T10:00"), daily=0, weekly=0) == []
 
 
 def test_only_files_of_our_names_are_touched(tmp_path: Path) -> None:
@@ -56,19 +63,19 @@ def test_only_files_of_our_names_are_touched(tmp_path: Path) -> None:
         file.write_text("mine")
     (tmp_path / "index-20260101T000000Z.db").mkdir()
     (tmp_path / "index-20269999T000000Z.db").write_text("no date")
-    ours = [new_name(tmp_path, DAY * day) for day in range(5)]
+    ours = [backup_path(tmp_path, DAY * day) for day in range(5)]
     for file in ours:
         file.write_text("ours")
     unfinished = tmp_path / "index-20260102T000000Z.db.part"
     unfinished.write_text("killed")
-    assert [one.path for one in backups(tmp_path)] == ours[::-1]
-    assert sorted(rotate(tmp_path, daily=2, weekly=0)) == sorted([unfinished, *ours[:3]])
+    assert [one.path for one in list_backups(tmp_path)] == ours[::-1]
+    assert sorted(delete_expired_backups(tmp_path, daily=2, weekly=0)) == sorted([unfinished, *ours[:3]])
     assert all(file.exists() for file in mine)
-    assert [one.path for one in backups(tmp_path)] == ours[:2:-1]
+    assert [one.path for one in list_backups(tmp_path)] == ours[:2:-1]
 
 
 def test_a_backup_is_late_when_there_is_none_or_an_old_one(tmp_path: Path) -> None:
-    assert is_late(tmp_path / "nowhere", 0.0, DAY)
-    new_name(tmp_path, 10 * DAY).touch()
-    assert not is_late(tmp_path, 10.5 * DAY, DAY)
-    assert is_late(tmp_path, 11.5 * DAY, DAY)
+    assert is_backup_overdue(tmp_path / "nowhere", 0.0, DAY)
+    backup_path(tmp_path, 10 * DAY).touch()
+    assert not is_backup_overdue(tmp_path, 10.5 * DAY, DAY)
+    assert is_backup_overdue(tmp_path, 11.5 * DAY, DAY)

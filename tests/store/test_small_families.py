@@ -46,9 +46,9 @@ def test_old_events_make_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_key_is_set_and_taken_away(store: Store) -> None:
-    assert store.meta.get("k") is None
-    store.meta.set("k", "one")
-    store.meta.set("k", "two")
-    assert store.meta.get("k") == "two"
-    store.meta.set("k", None)
-    assert store.meta.get("k") is None
+    assert store.key_values.get("k") is None
+    store.key_values.set("k", "one")
+    store.key_values.set("k", "two")
+    assert store.key_values.get("k") == "two"
+    store.key_values.set("k", None)
+    assert store.key_values.get("k") is None

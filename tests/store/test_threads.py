@@ -38,14 +38,14 @@ def test_writers_and_readers_do_not_get_in_each_others_way(store: Store, library
 
     def record() -> None:
         for batch in range(30):
-            store.images.record(
+            store.images.ingest(
                 [library.sighting(f"{batch}/{n}.png", prompt="cat", stages=("clip_h",)) for n in range(10)], 1.0
             )
         done.set()
 
     def embed() -> None:
-        while not done.is_set() or store.work.counts():
-            items = store.work.take("clip_h", 16, now=0.0)
+        while not done.is_set() or store.index_tasks.counts():
+            items = store.index_tasks.claim("clip_h", 16, now=0.0)
             if items:
                 ids = [item.image_id for item in items]
                 store.vectors.put("clip_h", revision, ids, unit_vectors(len(ids), 16))
@@ -61,12 +61,12 @@ def test_writers_and_readers_do_not_get_in_each_others_way(store: Store, library
             hits = store.vectors.nearest("clip_h", query, 5)
             assert len(store.images.rows(image_id for image_id, _ in hits)) == len(hits)
             # A batch is one transaction: its ten pictures are seen together or not at all.
-            assert len(store.files.known(library.root.id)) % 10 == 0
+            assert len(store.files.present_stamps(library.root.id)) % 10 == 0
             assert len(store.fulltext.match("cat", 1000)) % 10 == 0
 
     assert _together(record, embed, jobs, ask, ask) == []
     assert store.images.count() == 300
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
     assert store.jobs.counts() == {"queued": 30}
 
 
@@ -75,7 +75,7 @@ def test_two_takers_never_get_the_same_work(store: Store, library: Library) -> N
     taken: list[int] = []
 
     def take() -> None:
-        while items := store.work.take("clip_h", 7, now=0.0):
+        while items := store.index_tasks.claim("clip_h", 7, now=0.0):
             taken.extend(item.image_id for item in items)
 
     assert _together(take, take, take) == []
@@ -88,12 +88,12 @@ def test_a_stranger_who_holds_the_index_too_long_is_named(tmp_path: Path, monkey
         stranger = apsw.Connection(str(tmp_path / "index.db"))
         stranger.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="being written by another program"):
-            store.meta.set("a", "b")
-        assert store.meta.get("a") is None
+            store.key_values.set("a", "b")
+        assert store.key_values.get("a") is None
         stranger.execute("ROLLBACK")
         stranger.close()
-        store.meta.set("a", "b")
-        assert store.meta.get("a") == "b"
+        store.key_values.set("a", "b")
+        assert store.key_values.get("a") == "b"
 
 
 def test_closing_while_others_read_ends_them_with_a_sentence(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_closing_while_others_read_ends_them_with_a_sentence(tmp_path: Path) -> 
         started.wait()
         with pytest.raises(StoreError, match="is closed"):
             while True:
-                store.meta.get("a")
+                store.key_values.get("a")
 
     def close() -> None:
         started.wait()
@@ -114,10 +114,10 @@ def test_closing_while_others_read_ends_them_with_a_sentence(tmp_path: Path) -> 
 
 
 def test_readers_at_rest_give_their_pages_back_and_go_on(store: Store, library: Library) -> None:
-    library.store.images.record([library.sighting(f"{n}.png", prompt=f"a cat {n}") for n in range(2000)], 1.0)
+    library.store.images.ingest([library.sighting(f"{n}.png", prompt=f"a cat {n}") for n in range(2000)], 1.0)
 
     def ask() -> int:
-        return len(store.files.known(library.root.id))
+        return len(store.files.present_stamps(library.root.id))
 
     def cached() -> int:
         ours = [one for one in apsw.connections() if one.filename == str(store.path) and one.readonly("main")]
@@ -125,7 +125,7 @@ def test_readers_at_rest_give_their_pages_back_and_go_on(store: Store, library: 
 
     assert ask() == 2000
     before = cached()
-    store.give_back()
+    store.release_memory()
     assert cached() < before / 4
     assert ask() == 2000
     library.add("one more.png")
@@ -143,7 +143,7 @@ def test_the_writer_keeps_no_more_pages_than_it_is_to(
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         for batch in range(60):
             text = "".join(f" {batch}-{word}" for word in range(2000))
-            store.images.record([library.sighting(f"{batch}/{n}.png", prompt=f"{n}{text}") for n in range(4)], 1.0)
+            store.images.ingest([library.sighting(f"{batch}/{n}.png", prompt=f"{n}{text}") for n in range(4)], 1.0)
         (writer,) = [one for one in apsw.connections() if one.filename == str(store.path) and not one.readonly("main")]
         assert (tmp_path / "index.db-wal").stat().st_size > 4 << 20
         # One transaction may go beyond it.
@@ -155,16 +155,16 @@ def test_giving_pages_back_beside_readers_opens_no_more_of_them(store: Store, mo
     database = store._database
     with database.read(), database.read():
         pass
-    keep, asking = database._keep_reader, [False]
+    keep, asking = database._release_reader, [False]
 
     def asked_before(reader: apsw.Connection) -> None:
         if not asking[0]:
             asking[0] = True
-            assert store.meta.get("a") is None
+            assert store.key_values.get("a") is None
             asking[0] = False
         keep(reader)
 
-    monkeypatch.setattr(database, "_keep_reader", asked_before)
+    monkeypatch.setattr(database, "_release_reader", asked_before)
     for _ in range(5):
-        store.give_back()
+        store.release_memory()
     assert len(database._readers) == 2

@@ -33,7 +33,7 @@ def test_a_vector_comes_back_and_its_work_is_gone(store: Store, library: Library
     assert found is not None
     assert found.dtype == np.float32
     assert np.abs(found - vectors[3]).max() < 1e-3
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
     assert store.vectors.get("clip_h", 999) is None
 
 
@@ -56,11 +56,11 @@ def test_only_those_among_are_compared(store: Store, library: Library) -> None:
 def test_a_large_library_is_searched_by_codes(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, recoded: bool
 ) -> None:
-    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY", 10)
-    monkeypatch.setattr(vectors_module, "EXACT_AMONG", 10)
+    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 10)
+    monkeypatch.setattr(vectors_module, "EXACT_SUBSET_LIMIT", 10)
     ids, vectors = _filled(store, library, 1200)
     if recoded:
-        assert store.vectors.recode("clip_h")
+        assert store.vectors.requantize_layer("clip_h")
     kept = 0
     for at in range(10):
         hits = store.vectors.nearest("clip_h", vectors[at], 10)
@@ -83,17 +83,17 @@ def test_scores_are_exact_and_leave_out_what_has_no_vector(store: Store, library
 
 def test_an_unknown_layer_has_nothing(store: Store) -> None:
     query = unit_vectors(1, DIM)[0]
-    assert store.vectors.active("clip_h") is None
+    assert store.vectors.active_revision("clip_h") is None
     assert store.vectors.nearest("clip_h", query, 5) == []
     assert store.vectors.scores("clip_h", query, [1]) == {}
     assert store.vectors.get("clip_h", 1) is None
     assert len(store.vectors.sample("clip_h", 5)) == 0
-    assert not store.vectors.recode("clip_h")
+    assert not store.vectors.requantize_layer("clip_h")
 
 
 def test_a_vector_put_again_replaces_the_old_one(store: Store, library: Library) -> None:
     ids, vectors = _filled(store, library, 20)
-    revision = store.vectors.active("clip_h")
+    revision = store.vectors.active_revision("clip_h")
     assert revision is not None
     store.vectors.put("clip_h", revision.id, [ids[0]], vectors[9:10])
     hits = store.vectors.nearest("clip_h", vectors[9], 2)
@@ -118,20 +118,20 @@ def test_vectors_that_are_wrong_are_refused_and_the_work_stays(
     revision = store.vectors.activate("clip_h", "model-1", DIM, "image")
     with pytest.raises(ValueError, match=r"shape|unit length"):
         store.vectors.put("clip_h", revision, ids, vectors)
-    assert store.work.counts() == {"clip_h": {"waiting": 2}}
+    assert store.index_tasks.counts() == {"clip_h": {"waiting": 2}}
 
 
 def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: Store, library: Library) -> None:
     ids, vectors = _filled(store, library, 10)
     store.images.set_decode_problem(ids[0], "truncated")
     second = store.vectors.activate("clip_h", "model-2", 32, "image")
-    active = store.vectors.active("clip_h")
+    active = store.vectors.active_revision("clip_h")
     assert active is not None
     assert (active.id, active.identity, active.dim) == (second, "model-2", 32)
     assert store.vectors.nearest("clip_h", unit_vectors(1, 32)[0], 5) == []
-    assert store.work.counts() == {"clip_h": {"waiting": 9}}
+    assert store.index_tasks.counts() == {"clip_h": {"waiting": 9}}
     store.vectors.put("clip_h", second, ids[1:3], unit_vectors(2, 32))
-    assert store.work.counts() == {"clip_h": {"waiting": 7}}
+    assert store.index_tasks.counts() == {"clip_h": {"waiting": 7}}
     with pytest.raises(ValueError, match="shape"):
         store.vectors.nearest("clip_h", vectors[0], 5)
 
@@ -141,7 +141,7 @@ def test_a_revision_that_comes_back_needs_only_what_it_has_not(store: Store, lib
     store.vectors.activate("clip_h", "model-2", DIM, "image")
     late = library.add("late.png", stages=("clip_h",))
     store.vectors.activate("clip_h", "model-1", DIM, "image")
-    assert [item.image_id for item in store.work.take("clip_h", 99, now=0.0)] == [late]
+    assert [item.image_id for item in store.index_tasks.claim("clip_h", 99, now=0.0)] == [late]
     assert store.vectors.nearest("clip_h", vectors[2], 1)[0][0] == ids[2]
 
 
@@ -150,7 +150,7 @@ def test_vectors_of_a_revision_that_was_replaced_do_not_end_the_work(store: Stor
     first = store.vectors.activate("clip_h", "model-1", DIM, "image")
     store.vectors.activate("clip_h", "model-2", DIM, "image")
     store.vectors.put("clip_h", first, ids, unit_vectors(2, DIM))
-    assert store.work.counts() == {"clip_h": {"waiting": 2}}
+    assert store.index_tasks.counts() == {"clip_h": {"waiting": 2}}
     assert store.vectors.nearest("clip_h", unit_vectors(1, DIM)[0], 5) == []
 
 
@@ -160,16 +160,16 @@ def test_work_comes_only_for_pictures_that_have_the_text(store: Store, library: 
     library.add("blank.png", prompt=" ")
     store.vectors.activate("bge_prompt", "bge", 8, "prompt")
     store.vectors.activate("bge_negative", "bge", 8, "negative_prompt")
-    assert [item.image_id for item in store.work.take("bge_prompt", 9, now=0.0)] == [both, cat]
-    assert [item.image_id for item in store.work.take("bge_negative", 9, now=0.0)] == [both]
+    assert [item.image_id for item in store.index_tasks.claim("bge_prompt", 9, now=0.0)] == [both, cat]
+    assert [item.image_id for item in store.index_tasks.claim("bge_negative", 9, now=0.0)] == [both]
 
 
 def test_activating_again_changes_nothing(store: Store, library: Library) -> None:
     _filled(store, library, 3)
-    before = store.vectors.active("clip_h")
+    before = store.vectors.active_revision("clip_h")
     assert before is not None
     assert store.vectors.activate("clip_h", "model-1", DIM, "image") == before.id
-    assert store.work.counts() == {}
+    assert store.index_tasks.counts() == {}
     with pytest.raises(ValueError, match="vectors of 64, not 32"):
         store.vectors.activate("clip_h", "model-1", 32, "image")
 
@@ -186,24 +186,24 @@ def test_a_sample_is_the_same_until_the_layer_changes(store: Store, library: Lib
 def test_codes_are_written_anew_once_there_are_vectors_enough(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recode_module, "VECTORS_FOR_A_MEAN", 100)
+    monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
     _filled(store, library, 99)
-    assert not store.vectors.recode("clip_h")
-    revision = store.vectors.active("clip_h")
+    assert not store.vectors.requantize_layer("clip_h")
+    revision = store.vectors.active_revision("clip_h")
     assert revision is not None
     store.vectors.put("clip_h", revision.id, [library.add("last.png")], unit_vectors(1, DIM))
-    assert store.vectors.recode("clip_h")
-    assert not store.vectors.recode("clip_h")
+    assert store.vectors.requantize_layer("clip_h")
+    assert not store.vectors.requantize_layer("clip_h")
 
 
 def test_a_recoding_that_was_cut_off_goes_on_and_misses_nothing(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recode_module, "VECTORS_FOR_A_MEAN", 100)
+    monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
     monkeypatch.setattr(recode_module, "SLICE_VECTORS", 20)
-    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY", 0)
+    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 0)
     ids, vectors = _filled(store, library, 100)
-    revision = store.vectors.active("clip_h")
+    revision = store.vectors.active_revision("clip_h")
     assert revision is not None
     slices = recode_module._next_slice
     calls = iter(range(99))
@@ -215,13 +215,13 @@ def test_a_recoding_that_was_cut_off_goes_on_and_misses_nothing(
 
     monkeypatch.setattr(recode_module, "_next_slice", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        store.vectors.recode("clip_h")
+        store.vectors.requantize_layer("clip_h")
     # Meanwhile: one vector behind the point reached is changed, one new one comes after it, and questions go on.
     late = library.add("late.png")
     store.vectors.put("clip_h", revision.id, [ids[0], late], np.stack([vectors[50], vectors[51]]))
     assert store.vectors.nearest("clip_h", vectors[30], 1)[0][0] == ids[30]
     monkeypatch.setattr(recode_module, "_next_slice", slices)
-    assert store.vectors.recode("clip_h")
+    assert store.vectors.requantize_layer("clip_h")
     assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[50], 2)} == {
         ids[0],
         ids[50],
@@ -237,9 +237,9 @@ def test_a_recoding_that_was_cut_off_goes_on_and_misses_nothing(
 def test_questions_go_on_while_codes_are_exchanged(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recode_module, "VECTORS_FOR_A_MEAN", 100)
+    monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
     monkeypatch.setattr(recode_module, "SLICE_VECTORS", 25)
-    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY", 0)
+    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 0)
     ids, vectors = _filled(store, library, 500)
     stop, failures, asked = threading.Event(), [], []
 
@@ -253,7 +253,7 @@ def test_questions_go_on_while_codes_are_exchanged(
 
     thread = threading.Thread(target=ask)
     thread.start()
-    assert store.vectors.recode("clip_h")
+    assert store.vectors.requantize_layer("clip_h")
     while len(asked) < 30 and thread.is_alive():
         stop.wait(0.01)
     stop.set()

@@ -14,28 +14,28 @@ from tests.store.made_up import Library, unit_vectors
 def test_a_walk_gives_every_vector_once(
     store: Store, library: Library, slice_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walks, "SLICE", slice_size)
+    monkeypatch.setattr(walks, "SLICE_ROWS", slice_size)
     ids = library.add_many(10)
     rows = unit_vectors(10, 8)
     revision = store.vectors.activate("clip_h", "toy", 8, "image")
     store.vectors.put("clip_h", revision, ids[:9], rows[:9])
-    walked = list(store.walks.vectors("clip_h"))
+    walked = list(store.bulk_reader.iter_vectors("clip_h"))
     assert np.concatenate([one for one, _ in walked]).tolist() == ids[:9]
     assert np.abs(np.concatenate([vectors for _, vectors in walked]) - rows[:9]).max() < 1e-3
-    some = list(store.walks.vectors("clip_h", {ids[1], ids[7], ids[9]}))
+    some = list(store.bulk_reader.iter_vectors("clip_h", {ids[1], ids[7], ids[9]}))
     assert np.concatenate([one for one, _ in some]).tolist() == [ids[1], ids[7]]
-    assert list(store.walks.vectors("clip_h", [])) == []
-    assert list(store.walks.vectors("bge_prompt")) == []
+    assert list(store.bulk_reader.iter_vectors("clip_h", [])) == []
+    assert list(store.bulk_reader.iter_vectors("bge_prompt")) == []
 
 
 def test_a_slice_without_vectors_does_not_end_the_walk(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walks, "SLICE", 2)
+    monkeypatch.setattr(walks, "SLICE_ROWS", 2)
     ids = library.add_many(6)
     revision = store.vectors.activate("clip_h", "toy", 8, "image")
     store.vectors.put("clip_h", revision, ids[4:], unit_vectors(2, 8))
-    walked = list(store.walks.vectors("clip_h", ids))
+    walked = list(store.bulk_reader.iter_vectors("clip_h", ids))
     assert [one.tolist() for one, _ in walked] == [ids[4:]]
 
 
@@ -46,6 +46,6 @@ def test_present_and_copied_contents(store: Store, library: Library) -> None:
     library.add("d.png", content="y")
     gone = library.add("e.png")
     store.files.mark_missing(library.root.id, [b"d.png", b"e.png"], 5.0)
-    assert store.walks.present().tolist() == [first, second]
-    assert gone not in store.walks.present()
-    assert store.walks.copied() == {first: 2}
+    assert store.bulk_reader.present_image_ids().tolist() == [first, second]
+    assert gone not in store.bulk_reader.present_image_ids()
+    assert store.bulk_reader.copy_counts() == {first: 2}

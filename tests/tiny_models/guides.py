@@ -21,45 +21,45 @@ from tests.tiny_models.models import TinyModels
 from tests.tiny_models.once import built_once
 
 IMAGE_WIDTH = 24
-_TOKENS = 4
+_IMAGE_TOKENS = 4
 _UNION_TYPES = 8
 _EMBEDDING_CHANNELS = (8, 8, 16, 16)
 
 
 @dataclass(frozen=True, slots=True)
-class TinyGuides:
+class TinyConditioningModels:
     """Where they lie: `controls` and `references` are folders for the settings; the rest are models in them."""
 
     controls: Path
     canny: Path
     tile: Path
     union: Path
-    references: Path
+    ip_adapters: Path
     adapter: Path
     depth: Path
 
 
-def guides_in(folder: Path) -> TinyGuides:
+def conditioning_models_in(folder: Path) -> TinyConditioningModels:
     """The paths inside `folder`, whether they are there or not."""
     controls, references = folder / "controlnet", folder / "ipadapter"
-    return TinyGuides(
+    return TinyConditioningModels(
         controls=controls,
         canny=controls / "tiny-canny",
         tile=controls / "tiny-tile.safetensors",
         union=controls / "tiny-union.safetensors",
-        references=references,
+        ip_adapters=references,
         adapter=references / "tiny-adapter.safetensors",
         depth=folder / "tiny-depth",
     )
 
 
-def build_guides(models: TinyModels, folder: Path) -> TinyGuides:
+def build_conditioning_models(models: TinyModels, folder: Path) -> TinyConditioningModels:
     """Build them under `folder`; what is there already is left as it is."""
-    guides = guides_in(folder)
+    guides = conditioning_models_in(folder)
     if folder.is_dir():
         return guides
     with built_once(folder, 20_261_121) as scratch:
-        built = guides_in(scratch)
+        built = conditioning_models_in(scratch)
         unet = UNet2DConditionModel.from_pretrained(models.sdxl, subfolder="unet", local_files_only=True)
         _build_controls(unet, built)
         _build_adapter(unet, built)
@@ -67,7 +67,7 @@ def build_guides(models: TinyModels, folder: Path) -> TinyGuides:
     return guides
 
 
-def _build_controls(unet: UNet2DConditionModel, built: TinyGuides) -> None:
+def _build_controls(unet: UNet2DConditionModel, built: TinyConditioningModels) -> None:
     def lively(net: torch.nn.Module) -> torch.nn.Module:
         """What training starts at zero is given values, so that the picture shows the control."""
         for name, weight in net.named_parameters():
@@ -89,12 +89,12 @@ def _build_controls(unet: UNet2DConditionModel, built: TinyGuides) -> None:
     save_file(union.state_dict(), built.union)
 
 
-def _build_adapter(unet: UNet2DConditionModel, built: TinyGuides) -> None:
+def _build_adapter(unet: UNet2DConditionModel, built: TinyConditioningModels) -> None:
     """The layout of the published SDXL adapters: image_proj, and keys and values of every cross attention by odd numbers."""
     cross: int = unet.config["cross_attention_dim"]
     weights = {
-        "image_proj.proj.weight": torch.randn(_TOKENS * cross, IMAGE_WIDTH) * 0.3,
-        "image_proj.proj.bias": torch.zeros(_TOKENS * cross),
+        "image_proj.proj.weight": torch.randn(_IMAGE_TOKENS * cross, IMAGE_WIDTH) * 0.3,
+        "image_proj.proj.bias": torch.zeros(_IMAGE_TOKENS * cross),
         "image_proj.norm.weight": torch.ones(cross),
         "image_proj.norm.bias": torch.zeros(cross),
     }
@@ -104,7 +104,7 @@ def _build_adapter(unet: UNet2DConditionModel, built: TinyGuides) -> None:
             for part in ("k", "v"):
                 shape = attention.get_submodule(f"to_{part}").weight.shape
                 weights[f"ip_adapter.{number}.to_{part}_ip.weight"] = torch.randn(*shape) * 0.3
-    built.references.mkdir(parents=True)
+    built.ip_adapters.mkdir(parents=True)
     save_file({name: weight.half() for name, weight in weights.items()}, built.adapter)
     config = CLIPVisionConfig(
         hidden_size=32,
@@ -116,7 +116,7 @@ def _build_adapter(unet: UNet2DConditionModel, built: TinyGuides) -> None:
         patch_size=8,
         initializer_factor=4.0,
     )
-    CLIPVisionModelWithProjection(config).half().save_pretrained(built.references / "image_encoder")
+    CLIPVisionModelWithProjection(config).half().save_pretrained(built.ip_adapters / "image_encoder")
 
 
 def _build_depth(folder: Path) -> None:

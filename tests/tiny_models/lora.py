@@ -6,29 +6,29 @@ import re
 
 import torch
 
-from indexd_toyworld.original_layout import Weights, unet_name
+from indexd_toyworld.original_layout import StateDict, ldm_unet_name
 
 RANK = 2
 _UNET_TARGETS = re.compile(r"transformer_blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)\.weight$")
 _TEXT_TARGETS = re.compile(r"self_attn\.(q|k|v|out)_proj\.weight$")
 
 
-def lora_weights(unet: torch.nn.Module, clip_l: torch.nn.Module, clip_g: torch.nn.Module) -> Weights:
+def lora_weights(unet: torch.nn.Module, clip_l: torch.nn.Module, clip_g: torch.nn.Module) -> StateDict:
     """Down, up and alpha of every attention of the three modules; strong enough to be seen in a picture."""
     names = unet.state_dict()
     attention = frozenset(int(key.split(".")[1]) for key in names if re.match(r"up_blocks\.\d+\.attentions", key))
-    weights: Weights = {}
+    weights: StateDict = {}
     for key, weight in names.items():
         if _UNET_TARGETS.search(key):
-            _add(weights, "lora_unet", unet_name(key, 2, attention), weight)
+            _add_module(weights, "lora_unet", ldm_unet_name(key, 2, attention), weight)
     for prefix, encoder in (("lora_te1", clip_l), ("lora_te2", clip_g)):
         for key, weight in encoder.state_dict().items():
             if _TEXT_TARGETS.search(key):
-                _add(weights, prefix, f"text_model.{key.removeprefix('text_model.')}", weight)
+                _add_module(weights, prefix, f"text_model.{key.removeprefix('text_model.')}", weight)
     return weights
 
 
-def _add(weights: Weights, prefix: str, key: str, weight: torch.Tensor) -> None:
+def _add_module(weights: StateDict, prefix: str, key: str, weight: torch.Tensor) -> None:
     name = f"{prefix}_{key.removesuffix('.weight').replace('.', '_')}"
     outputs, inputs = weight.shape
     weights[f"{name}.lora_down.weight"] = torch.randn(RANK, inputs).half()

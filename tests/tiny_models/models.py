@@ -27,7 +27,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from indexd_toyworld.original_layout import single_file_weights
+from indexd_toyworld.original_layout import original_layout_weights
 from tests.tiny_models.lora import lora_weights
 from tests.tiny_models.once import built_once
 from tests.tiny_models.tokenizers import CLIP_VOCABULARY, bert_tokenizer, write_clip_tokenizer
@@ -36,9 +36,9 @@ CLIP_L_WIDTH = 24
 CLIP_G_WIDTH = 32
 BGE_WIDTH = 64
 CLIP_H_WIDTH = 64
-LIVELY = 0.2
+INITIALIZER_RANGE = 0.2
 """Spread of the weights. At the libraries' 0.02 an untrained encoder answers nearly the same to every text."""
-CLIP_FACTOR = 4.0
+CLIP_INITIALIZER_FACTOR = 4.0
 """The same for CLIP, whose initializer scales by layer."""
 
 VISION_MODEL: dict[str, Any] = {
@@ -123,7 +123,7 @@ def _build_sdxl(models: TinyModels) -> None:
         scaling_factor=0.13025,
         force_upcast=True,
     )
-    _widen_colours(vae)
+    _strengthen_output(vae)
     clip_l = CLIPTextModel(_clip_config(CLIP_L_WIDTH, "quick_gelu"))
     clip_g = CLIPTextModelWithProjection(_clip_config(CLIP_G_WIDTH, "gelu"))
     write_clip_tokenizer(models.sdxl / "tokenizer", pad_token="<|endoftext|>")
@@ -146,7 +146,7 @@ def _build_sdxl(models: TinyModels) -> None:
     )
     pipeline.save_pretrained(models.sdxl)
     models.single_file.parent.mkdir(parents=True)
-    weights = single_file_weights(
+    weights = original_layout_weights(
         unet.state_dict(), vae.state_dict(), clip_l.state_dict(), clip_g.state_dict(), layers_per_block=2
     )
     save_file(weights, models.single_file, metadata={"modelspec.architecture": "stable-diffusion-xl-v1-base"})
@@ -155,7 +155,7 @@ def _build_sdxl(models: TinyModels) -> None:
     save_file(lora_weights(unet, clip_l, clip_g), models.lora, metadata={"ss_network_module": "networks.lora"})
 
 
-def _widen_colours(vae: AutoencoderKL) -> None:
+def _strengthen_output(vae: AutoencoderKL) -> None:
     """Untrained, the decoder answers in one shade of grey; with a stronger last layer its patterns are seen."""
     with torch.no_grad():
         vae.decoder.conv_out.weight.mul_(2.0)
@@ -175,7 +175,7 @@ def _clip_config(width: int, activation: str) -> CLIPTextConfig:
         bos_token_id=0,
         eos_token_id=2,
         pad_token_id=1,
-        initializer_factor=CLIP_FACTOR,
+        initializer_factor=CLIP_INITIALIZER_FACTOR,
     )
 
 
@@ -188,7 +188,7 @@ def _build_bge(folder: Path) -> None:
         num_attention_heads=4,
         intermediate_size=2 * BGE_WIDTH,
         max_position_embeddings=512,
-        initializer_range=LIVELY,
+        initializer_range=INITIALIZER_RANGE,
     )
     BertModel(config).half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import BertTokenizer
 
-from indexd.generate.tokenizers import byte_letters
+from indexd.generate.tokenizers import bytes_to_unicode
 from indexd_toyworld.tokenizer import END, START, letter_vocabulary, save_clip_tokenizer
 
 CLIP_VOCABULARY = 2 * 256 + 2
@@ -14,7 +14,7 @@ CLIP_VOCABULARY = 2 * 256 + 2
 
 def write_clip_tokenizer(folder: Path, pad_token: str) -> None:
     """A CLIP tokenizer without merges: a text is one token a byte. `!` is token 0, as in the real one."""
-    letters = byte_letters()
+    letters = bytes_to_unicode()
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
     save_clip_tokenizer(folder, {token: place for place, token in enumerate(tokens)}, [], pad_token)
 

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from indexd.images.facts import ImageFacts, Metadata
+from indexd.images.facts import ImageFacts, ImageMetadata
 from indexd.search.cutoff import DEFAULT_CUTOFF
-from indexd.search.embedder import FakeEmbedder
+from indexd.search.embedder import FakeQueryEmbedder
 from indexd.search.run import Search
 from indexd.store.index import Store
-from indexd.store.records import Sighting
+from indexd.store.records import ScannedFile
 from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
-from indexd_schemas.library import DEFAULT_THRESHOLD
-from indexd_schemas.question import Question, Term
+from indexd_schemas.library import DEFAULT_MIN_SIMILARITY
+from indexd_schemas.question import SearchRequest, SearchTerm
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.judge import Judge
+from indexd_toyworld.evaluate.judge import ClipJudge
 from indexd_toyworld.paths import ToyModels
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.world import CHARACTERS, COLOURS, EXPRESSIONS, SHAPES, Scene
@@ -76,7 +76,7 @@ class Library:
     search: Search
 
     def ask(self, words: str, right: set[int]) -> Shown:
-        question = Question(terms=(Term(kind="text", value=words),), limit=SHOWN, everything=True)
+        question = SearchRequest(terms=(SearchTerm(kind="text", value=words),), limit=SHOWN, everything=True)
         hits = self.search.query(question).hits
         return Shown([hit.image.id in right for hit in hits], [(hit.score or 0.0) >= DEFAULT_CUTOFF for hit in hits])
 
@@ -100,35 +100,35 @@ class Library:
 
 
 @pytest.fixture(scope="module")
-def judge(toy_world: ToyModels) -> Judge:
-    return Judge(toy_world.folder)
+def judge(toy_world: ToyModels) -> ClipJudge:
+    return ClipJudge(toy_world.folder)
 
 
 @pytest.fixture(scope="module")
-def library(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(judge: ClipJudge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     pool = [scene for scene in scenes(SEED, SCENES, "all") if not scene.flaw]
     there = [one for one in pool if not things(one) & ABSENT_THINGS and not people(one) & ABSENT_PEOPLE]
-    vectors = judge.pictures([draw(scene) for scene in there])
+    vectors = judge.embed_images([draw(scene) for scene in there])
     with Store.open(tmp_path_factory.mktemp("asked") / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path_factory.mktemp("pictures")), "images").id
         sightings = [
-            Sighting(
+            ScannedFile(
                 root,
                 b"%d.png" % number,
                 FileStamp(1, 1, number + 1),
-                ImageFacts(blake3(b"%d" % number).digest(), 1, "PNG", 64, 64, 1, Metadata()),
+                ImageFacts(blake3(b"%d" % number).digest(), 1, "PNG", 64, 64, 1, ImageMetadata()),
             )
             for number in range(len(there))
         ]
-        ids = [one.image_id or 0 for one in store.images.record(sightings, 1_760_000_000.0)]
+        ids = [one.image_id or 0 for one in store.images.ingest(sightings, 1_760_000_000.0)]
         revision = store.vectors.activate("clip_h", "toy", vectors.shape[1], "image")
         store.vectors.put("clip_h", revision, ids, vectors)
 
         def embed(call: EmbedText | EmbedImages) -> Embedded:
             assert isinstance(call, EmbedText)
-            return Embedded(judge.texts(call.texts), "toy")
+            return Embedded(judge.embed_texts(call.texts), "toy")
 
-        yield Library(dict(zip(ids, there, strict=True)), Search(store, FakeEmbedder(embed)))
+        yield Library(dict(zip(ids, there, strict=True)), Search(store, FakeQueryEmbedder(embed)))
 
 
 def test_what_is_there_is_found_and_shown(library: Library) -> None:
@@ -145,13 +145,13 @@ def test_a_part_of_what_is_wrong_is_cut_off(library: Library) -> None:
             assert np.mean([one.cut for one in answers]) >= 0.25
 
 
-def test_the_same_scene_drawn_again_is_similar_and_another_scene_is_not(judge: Judge) -> None:
+def test_the_same_scene_drawn_again_is_similar_and_another_scene_is_not(judge: ClipJudge) -> None:
     """The threshold of `indexd duplicates --similar`: one scene in other pixels passes, another thing or person does not."""
     pool = [scene for scene in scenes(SEED + 1, 200, "all") if not scene.flaw]
     again = [Scene(one.background, one.things, one.faces, seed=one.seed + 100_003) for one in pool]
-    first, second = judge.pictures([draw(one) for one in pool]), judge.pictures([draw(one) for one in again])
-    assert float(((first * second).sum(axis=1) >= DEFAULT_THRESHOLD).mean()) >= 0.95
-    alike = first @ second.T >= DEFAULT_THRESHOLD
+    first, second = judge.embed_images([draw(one) for one in pool]), judge.embed_images([draw(one) for one in again])
+    assert float(((first * second).sum(axis=1) >= DEFAULT_MIN_SIMILARITY).mean()) >= 0.95
+    alike = first @ second.T >= DEFAULT_MIN_SIMILARITY
     others = [
         alike[a, b]
         for a, one in enumerate(pool)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from indexd.demo import tour
-from indexd_toyworld.captions import words
+from indexd_toyworld.captions import vocabulary_words
 
 
 @pytest.mark.parametrize("prompt", tour.PROMPTS.values())
 def test_every_word_of_a_prompt_is_one_of_the_captions(prompt: str) -> None:
-    assert set(prompt.split()) <= set(words())
+    assert set(prompt.split()) <= set(vocabulary_words())

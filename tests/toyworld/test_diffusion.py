@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from indexd.generate.lora_file import read_lora
-from indexd.generate.lora_names import targets
+from indexd.generate.lora_names import find_lora_targets
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.train import controlnet, ip_adapter, lora, unet, vae
-from indexd_toyworld.train.material import Computed
-from indexd_toyworld.world import Scene, Thing
+from indexd_toyworld.train.material import LazyRows
+from indexd_toyworld.world import DrawnShape, Scene
 
 CONTEXT, POOLED = 24, 16
 
@@ -62,7 +62,7 @@ def test_rows_are_computed_once() -> None:
         asked.append(numbers.tolist())
         return numbers[:, None].float() * 2
 
-    rows = Computed(5, compute)
+    rows = LazyRows(5, compute)
     assert rows[torch.tensor([3, 1, 3])].tolist() == [[6.0], [2.0], [6.0]]
     assert rows[torch.tensor([1, 4])].tolist() == [[2.0], [8.0]]
     assert asked == [[1, 3], [4]]
@@ -74,7 +74,7 @@ def test_who_says_the_noise_exactly_has_no_loss() -> None:
     def exact(noisy: torch.Tensor, times: torch.Tensor, *_: object) -> torch.Tensor:
         return noisy / (1 - kept[times]).sqrt().view(-1, 1, 1, 1)
 
-    loss_of = unet.Denoising(exact, _no_text)  # type: ignore[arg-type]
+    loss_of = unet.DenoisingLoss(exact, _no_text)  # type: ignore[arg-type]
     given = torch.zeros(8, 4, 16, 16), torch.zeros(8, 77, CONTEXT), torch.zeros(8, POOLED)
     assert float(loss_of(*given)) == pytest.approx(0.0, abs=1e-6)
 
@@ -88,7 +88,7 @@ def test_some_texts_are_replaced_by_zeros_and_some_by_the_empty_prompt() -> None
 
     torch.manual_seed(3)
     count = 2000
-    unet.Denoising(look, _no_text)(  # type: ignore[arg-type]
+    unet.DenoisingLoss(look, _no_text)(  # type: ignore[arg-type]
         torch.zeros(count, 4, 1, 1), torch.full((count, 77, CONTEXT), 5.0), torch.full((count, POOLED), 5.0)
     )
     shares = {value: float((seen[0] == value).float().mean()) for value in (0.0, 7.0, 5.0)}
@@ -98,19 +98,19 @@ def test_some_texts_are_replaced_by_zeros_and_some_by_the_empty_prompt() -> None
 
 
 def test_an_untrained_controlnet_changes_nothing(network: torch.nn.Module) -> None:
-    beside = controlnet.build(network).eval()
+    beside = controlnet.build_controlnet(network).eval()
     given = torch.randn(2, 4, 16, 16), torch.tensor([10, 900]), torch.randn(2, 77, CONTEXT)
-    added = unet.sizes(torch.randn(2, POOLED))
+    added = unet.size_conditions(torch.randn(2, POOLED))
     hint = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        alone = unet.plain(network)(*given, added)
-        both = controlnet.guided(network, beside, hint)(*given, added)
+        alone = unet.unet_predictor(network)(*given, added)
+        both = controlnet.controlnet_predictor(network, beside, hint)(*given, added)
     assert torch.equal(alone, both)
 
 
 def test_a_written_ip_adapter_is_read_as_what_was_learnt(network: torch.nn.Module, tmp_path: Path) -> None:
     torch.manual_seed(4)
-    parts, learnt, read = ip_adapter.Parts(network), deepcopy(network), deepcopy(network)
+    parts, learnt, read = ip_adapter.IpAdapterParts(network), deepcopy(network), deepcopy(network)
     ip_adapter.install(learnt, parts)
     ip_adapter.write(parts, tmp_path / "adapter.safetensors")
     halves: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
@@ -121,21 +121,21 @@ def test_a_written_ip_adapter_is_read_as_what_was_learnt(network: torch.nn.Modul
     encoder = CLIPVisionModelWithProjection.from_pretrained(tmp_path / "image_encoder", dtype=torch.float32)
     pixels = CLIPImageProcessor(size=64, crop_size=64)(_drawing(), return_tensors="pt").pixel_values
     given = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, CONTEXT)
-    added = unet.sizes(torch.randn(1, POOLED))
+    added = unet.size_conditions(torch.randn(1, POOLED))
     with torch.no_grad():
         vectors = parts.float().vectors(torch.from_numpy(np.array(_drawing())).permute(2, 0, 1)[None])
-        ours = ip_adapter.shown(learnt, vectors)(*given, added)
-        theirs = ip_adapter.shown(read, encoder(pixels).image_embeds)(*given, added)
-        without = unet.plain(network)(*given, added)
+        ours = ip_adapter.guided_by_images(learnt, vectors)(*given, added)
+        theirs = ip_adapter.guided_by_images(read, encoder(pixels).image_embeds)(*given, added)
+        without = unet.unet_predictor(network)(*given, added)
     assert float((ours - theirs).abs().max()) < 1e-2 * float((ours - without).abs().max())
 
 
 def _drawing() -> Image.Image:
-    return Image.fromarray(draw(Scene("gray", (Thing("star", "red", "big", "middle"),), seed=4)))
+    return Image.fromarray(draw(Scene("gray", (DrawnShape("star", "red", "big", "middle"),), seed=4)))
 
 
 def test_edges_lie_on_the_rim_of_a_shape() -> None:
-    found = controlnet.edges(draw(Scene("gray", (Thing("square", "red", "big", "middle"),), seed=4)))
+    found = controlnet.edges(draw(Scene("gray", (DrawnShape("square", "red", "big", "middle"),), seed=4)))
     assert found.shape == (64, 64, 3)
     assert set(np.unique(found)) == {0, 255}
     assert 60 < (found[:, :, 0] > 0).sum() < 400
@@ -143,7 +143,7 @@ def test_edges_lie_on_the_rim_of_a_shape() -> None:
 
 
 def test_twenty_flawless_pictures_teach_the_character() -> None:
-    taught = lora.taught()
+    taught = lora.character_scenes()
     assert len(taught) == lora.PICTURES
     assert {scene.faces[0].who for scene in taught} == {lora.WHO}
     assert not any(scene.flaw for scene in taught)
@@ -152,7 +152,7 @@ def test_twenty_flawless_pictures_teach_the_character() -> None:
 def test_both_forms_of_the_lora_are_the_same_to_indexd(network: torch.nn.Module, tmp_path: Path) -> None:
     pipeline = SimpleNamespace(unet=network, text_encoder=torch.nn.Module(), text_encoder_2=torch.nn.Module())
     pipeline.text_encoder.config = pipeline.text_encoder_2.config = None
-    known = targets(pipeline)
+    known = find_lora_targets(pipeline)
     taught = unet.build(CONTEXT, POOLED)
     lora.add_matrices(taught)
     lora.write(taught, tmp_path)

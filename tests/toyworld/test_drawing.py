@@ -18,8 +18,8 @@ from indexd_toyworld.world import (
     FLAWS,
     SHAPES,
     SKINS,
+    DrawnShape,
     Scene,
-    Thing,
     named_face,
 )
 
@@ -42,21 +42,21 @@ def test_a_larger_picture_shows_the_same() -> None:
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_thing_has_its_colour(shape: str, colour: str) -> None:
-    picture = draw(Scene("gray", (Thing(shape, colour, "big", "middle"),), seed=9)).astype(int)
+    picture = draw(Scene("gray", (DrawnShape(shape, colour, "big", "middle"),), seed=9)).astype(int)
     near = np.abs(picture - COLOURS[colour]).max(axis=2) < 12
     assert 120 < near.sum() < 1500
 
 
 @pytest.mark.parametrize("ground", BACKGROUNDS)
 def test_a_background_has_its_colours_at_the_rim(ground: str) -> None:
-    picture = draw(Scene(ground, (Thing("star", "red", "small", "middle"),), seed=9)).astype(int)
+    picture = draw(Scene(ground, (DrawnShape("star", "red", "small", "middle"),), seed=9)).astype(int)
     rim = np.concatenate([picture[:12].reshape(-1, 3), picture[-12:].reshape(-1, 3)])
     for colour in BACKGROUNDS[ground]:
         assert (np.abs(rim - colour).max(axis=1) < 12).mean() > 0.05
 
 
 def test_shapes_and_expressions_are_told_apart_by_their_pixels() -> None:
-    shapes = [draw(Scene("gray", (Thing(shape, "red", "big", "middle"),), seed=2)) for shape in SHAPES]
+    shapes = [draw(Scene("gray", (DrawnShape(shape, "red", "big", "middle"),), seed=2)) for shape in SHAPES]
     faces = [draw(Scene("gray", faces=(named_face("emil", look),), seed=2)) for look in EXPRESSIONS]
     for pictures in (shapes, faces):
         for place, one in enumerate(pictures):
@@ -68,7 +68,7 @@ def test_shapes_and_expressions_are_told_apart_by_their_pixels() -> None:
     ("place", "axis", "first_half"), [("left", 1, True), ("right", 1, False), ("top", 0, True), ("bottom", 0, False)]
 )
 def test_a_thing_stands_where_its_place_says(place: str, axis: int, first_half: bool) -> None:
-    picture = draw(Scene("gray", (Thing("circle", "red", "small", place),), seed=3)).astype(int)
+    picture = draw(Scene("gray", (DrawnShape("circle", "red", "small", place),), seed=3)).astype(int)
     where = np.nonzero(np.abs(picture - COLOURS["red"]).max(axis=2) < 12)[axis].mean()
     assert (where < 24) if first_half else (where > 40)
 
@@ -87,7 +87,7 @@ def test_a_face_lies_in_its_box() -> None:
 
 
 def test_flaws_are_seen() -> None:
-    scene = Scene("gray", (Thing("star", "red", "big", "middle"),), seed=4)
+    scene = Scene("gray", (DrawnShape("star", "red", "big", "middle"),), seed=4)
     plain = draw(scene).astype(float)
 
     def detail(picture: np.ndarray) -> float:

@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from indexd_toyworld.evaluate.card import table, write_card
-from indexd_toyworld.evaluate.result import Figure, Result
-from indexd_toyworld.evaluate.sheet import CELL, sheet
+from indexd_toyworld.evaluate.card import metrics_table, write_card
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric
+from indexd_toyworld.evaluate.sheet import CELL, make_sheet
 
 RESULTS = (
-    Result(
+    EvaluationResult(
         "Words",
         (
-            Figure("recall", 0.97, least=0.95, remark="500 captions"),
-            Figure("seconds", 2.5, most=2.0, unit="s"),
-            Figure("told only", 12.0),
+            Metric("recall", 0.97, minimum=0.95, remark="500 captions"),
+            Metric("seconds", 2.5, maximum=2.0, unit="s"),
+            Metric("told only", 12.0),
         ),
         {"words": Image.new("RGB", (8, 8))},
     ),
@@ -30,23 +30,23 @@ RESULTS = (
 @pytest.mark.parametrize(
     ("figure", "met"),
     [
-        (Figure("a", 0.95, least=0.95), True),
-        (Figure("a", 0.9499, least=0.95), False),
-        (Figure("a", 2.0, most=2.0), True),
-        (Figure("a", 2.01, most=2.0), False),
-        (Figure("a", 3.0, least=1.0, most=2.0), False),
-        (Figure("a", math.nan, least=0.95), False),
-        (Figure("a", math.nan, most=2.0), False),
-        (Figure("a", 1.0), None),
+        (Metric("a", 0.95, minimum=0.95), True),
+        (Metric("a", 0.9499, minimum=0.95), False),
+        (Metric("a", 2.0, maximum=2.0), True),
+        (Metric("a", 2.01, maximum=2.0), False),
+        (Metric("a", 3.0, minimum=1.0, maximum=2.0), False),
+        (Metric("a", math.nan, minimum=0.95), False),
+        (Metric("a", math.nan, maximum=2.0), False),
+        (Metric("a", 1.0), None),
     ],
 )
-def test_a_bar_is_reached_or_not(figure: Figure, met: bool | None) -> None:
-    assert figure.met is met
+def test_a_bar_is_reached_or_not(figure: Metric, met: bool | None) -> None:
+    assert figure.is_met is met
 
 
 def test_the_table_shows_every_figure_with_its_bar() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(table(RESULTS))
+    console.print(metrics_table(RESULTS))
     told = console.export_text()
     for part in ("Words", "recall", "0.970", "≥ 0.95", "2.5 s", "≤ 2", "told only", "12.0", "500 captions"):
         assert part in told
@@ -70,7 +70,7 @@ def test_the_card_says_what_was_met_and_holds_its_sheets(tmp_path: Path) -> None
 
 
 def test_a_sheet_keeps_the_shape_of_its_pictures() -> None:
-    whole = sheet(
+    whole = make_sheet(
         [Image.new("RGB", (200, 100), "red"), Image.new("RGB", (10, 10), "blue")], ["long " * 40, ""], across=2
     )
     pixels = whole.load()
@@ -82,4 +82,4 @@ def test_a_sheet_keeps_the_shape_of_its_pictures() -> None:
 
 def test_a_sheet_refuses_texts_that_do_not_belong_to_its_pictures() -> None:
     with pytest.raises(ValueError, match="1 pictures but 2 texts"):
-        sheet([Image.new("RGB", (8, 8))], ["a", "b"])
+        make_sheet([Image.new("RGB", (8, 8))], ["a", "b"])

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from indexd_toyworld.captions import SYNONYMS, caption, full_caption, words
-from indexd_toyworld.sampling import scenes, strangers
-from indexd_toyworld.split import SHARE, held_out
+from indexd_toyworld.captions import SYNONYMS, caption, full_caption, vocabulary_words
+from indexd_toyworld.sampling import scenes, unnamed_portraits
+from indexd_toyworld.split import HELD_OUT_SHARE, is_held_out
 from indexd_toyworld.world import (
     BACKGROUNDS,
     CHARACTERS,
@@ -17,8 +17,8 @@ from indexd_toyworld.world import (
     EXPRESSIONS,
     SHAPES,
     UNKNOWN_CHARACTERS,
+    DrawnShape,
     Scene,
-    Thing,
     named_face,
 )
 
@@ -35,25 +35,25 @@ def test_more_scenes_begin_with_the_fewer() -> None:
 
 
 def test_the_splits_share_no_combination() -> None:
-    assert not any(held_out(scene) for scene in scenes(1, 400))
-    assert all(held_out(scene) for scene in scenes(1, 400, split="held_out"))
+    assert not any(is_held_out(scene) for scene in scenes(1, 400))
+    assert all(is_held_out(scene) for scene in scenes(1, 400, split="held_out"))
 
 
 def test_about_one_combination_in_seven_is_held_back() -> None:
     things = [
-        held_out(Scene(ground, (Thing(shape, colour, "big", "middle"),)))
+        is_held_out(Scene(ground, (DrawnShape(shape, colour, "big", "middle"),)))
         for ground in BACKGROUNDS
         for shape in SHAPES
         for colour in COLOURS
     ]
     faces = [
-        held_out(Scene(ground, faces=(named_face(who, look),)))
+        is_held_out(Scene(ground, faces=(named_face(who, look),)))
         for ground in BACKGROUNDS
         for who in CHARACTERS
         for look in EXPRESSIONS
     ]
     for part in (things, faces):
-        assert sum(part) / len(part) == pytest.approx(SHARE, abs=0.04)
+        assert sum(part) / len(part) == pytest.approx(HELD_OUT_SHARE, abs=0.04)
 
 
 def test_size_place_flaw_seed_and_side_do_not_decide_what_is_held_back() -> None:
@@ -65,7 +65,7 @@ def test_size_place_flaw_seed_and_side_do_not_decide_what_is_held_back() -> None
             "noisy",
             5,
         )
-        assert held_out(turned) == held_out(scene)
+        assert is_held_out(turned) == is_held_out(scene)
 
 
 def test_every_word_of_the_world_comes_up() -> None:
@@ -79,7 +79,7 @@ def test_every_word_of_the_world_comes_up() -> None:
 def test_the_unknown_are_seen_only_when_asked_for() -> None:
     assert {face.who for scene in scenes(1, 60, unknown=True) for face in scene.faces} == set(UNKNOWN_CHARACTERS)
     taken = {*CHARACTERS.values(), *UNKNOWN_CHARACTERS.values()}
-    assert not any(face.look in taken for scene in strangers(1, 2000) for face in scene.faces)
+    assert not any(face.look in taken for scene in unnamed_portraits(1, 2000) for face in scene.faces)
 
 
 def test_the_characters_differ_in_several_features() -> None:
@@ -91,12 +91,12 @@ def test_the_characters_differ_in_several_features() -> None:
 
 
 def test_a_full_caption_names_everything() -> None:
-    scene = Scene("striped", (Thing("star", "red", "small", "left"), Thing("ring", "orange", "big", "right")))
+    scene = Scene("striped", (DrawnShape("star", "red", "small", "left"), DrawnShape("ring", "orange", "big", "right")))
     assert full_caption(scene) == (
         "a small red star on the left and a big orange ring on the right on a striped background"
     )
     assert full_caption(Scene("gray", faces=(named_face("ada", "happy"),))) == "happy ada on a gray background"
-    flawed = Scene("gray", (Thing("moon", "orange", "big", "top"),), flaw="blurred")
+    flawed = Scene("gray", (DrawnShape("moon", "orange", "big", "top"),), flaw="blurred")
     assert full_caption(flawed) == "a blurry picture of a big orange moon at the top on a gray background"
 
 
@@ -133,6 +133,6 @@ def test_no_word_has_two_meanings() -> None:
 
 def test_captions_have_no_other_words_than_the_tokenizers_know() -> None:
     random = Random(4)
-    known = set(words())
-    for scene in [*POOL, *strangers(2, 50)]:
+    known = set(vocabulary_words())
+    for scene in [*POOL, *unnamed_portraits(2, 50)]:
         assert set(caption(scene, random).replace(",", "").split()) <= known

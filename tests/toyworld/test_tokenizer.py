@@ -8,9 +8,9 @@ from random import Random
 import pytest
 from transformers import CLIPTokenizer
 
-from indexd_toyworld.captions import caption, words
+from indexd_toyworld.captions import caption, vocabulary_words
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.tokenizer import PAD_G, PAD_L, clip_tokenizer, merges, vocabulary_size, write_clip_tokenizer
+from indexd_toyworld.tokenizer import PAD_G, PAD_L, clip_tokenizer, learn_merges, vocabulary_size, write_clip_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_caption_word_is_one_token(written: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(written)
-    for word in words():
+    for word in vocabulary_words():
         assert len(tokenizer(word, add_special_tokens=False)["input_ids"]) == 1, word
 
 
@@ -56,4 +56,4 @@ def test_captions_are_short() -> None:
 
 
 def test_merges_put_words_together_by_how_often_pairs_come() -> None:
-    assert merges(["aab", "ab"]) == [("a", "b</w>"), ("a", "ab</w>")]
+    assert learn_merges(["aab", "ab"]) == [("a", "b</w>"), ("a", "ab</w>")]

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import l1_loss
 
-from indexd_toyworld.canvases import Canvas
+from indexd_toyworld.canvases import FaceCanvas
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.train import common, upscaler
 from indexd_toyworld.train.detector import write_canvases
@@ -52,13 +52,13 @@ def test_a_stopped_training_goes_on_to_the_same_average_and_tells_of_every_save(
     def train(folder: str, stop_at: int = 6) -> dict[str, torch.Tensor]:
         torch.manual_seed(2)
         module = torch.nn.Linear(3, 1)
-        average = common.Average(module, 0.9)
+        average = common.WeightAverage(module, 0.9)
         optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
-        training = Training("line", module, optimizer, common.Course(6, None), tmp_path / folder, average)
+        training = Training("line", module, optimizer, common.TrainingBudget(6, None), tmp_path / folder, average)
         for step in training.steps(lambda: saves.append(folder)):
             if step == stop_at:
                 break
-            training.learn(module(torch.tensor([1.0, step, -step])).square().sum())
+            training.optimize(module(torch.tensor([1.0, step, -step])).square().sum())
         return average.weights
 
     whole = train("whole")
@@ -71,7 +71,9 @@ def test_a_stopped_training_goes_on_to_the_same_average_and_tells_of_every_save(
 
 def test_labels_are_centre_and_size_in_parts_of_the_picture(tmp_path: Path) -> None:
     pixels = np.full((50, 100, 3), 7, np.uint8)
-    write_canvases(tmp_path, [Canvas(pixels, ((10.0, 5.0, 30.0, 25.0), (60.0, 20.0, 100.0, 50.0))), Canvas(pixels, ())])
+    write_canvases(
+        tmp_path, [FaceCanvas(pixels, ((10.0, 5.0, 30.0, 25.0), (60.0, 20.0, 100.0, 50.0))), FaceCanvas(pixels, ())]
+    )
     assert (tmp_path / "labels" / "00000.txt").read_text("utf-8").splitlines() == [
         "0 0.200000 0.300000 0.200000 0.400000",
         "0 0.800000 0.700000 0.400000 0.600000",

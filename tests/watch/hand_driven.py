@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from indexd.watch.cookie import COOKIE_NAME
-from indexd.watch.known import KnownInMemory
+from indexd.watch.known import InMemoryIndexedFiles
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
-from indexd.watch.rounds import RootRounds
-from indexd.watch.scripted import ScriptedWatchers
+from indexd.watch.rounds import RootLoop
+from indexd.watch.scripted import FakeWatcherFactory
 from indexd.watch.stamp import FileStamp, SettledFile
 from indexd.watch.watcher import Hint, WatcherFailed
 
@@ -24,21 +24,21 @@ class HandDriven:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.now = 1000.0
-        self.known = KnownInMemory()
-        self.watchers = ScriptedWatchers()
+        self.known = InMemoryIndexedFiles()
+        self.watchers = FakeWatcherFactory()
         self.delivered: list[bytes] = []
         self.events: list[tuple[str, str]] = []
         self.stores = True
         self.fails = False
         self.answers_cookies = True
-        self.rounds: RootRounds | None = None
+        self.rounds: RootLoop | None = None
 
     def open(
         self, root: WatchedRoot | None = None, options: WatchOptions | None = None, *refusals: WatcherFailed
     ) -> HandDriven:
         """Make the rounds and run the first comparison."""
-        self.watchers = ScriptedWatchers(*refusals)
-        self.rounds = RootRounds(
+        self.watchers = FakeWatcherFactory(*refusals)
+        self.rounds = RootLoop(
             root or WatchedRoot(ROOT_ID, os.fsencode(self.path)),
             self.known,
             self.deliver,
@@ -54,9 +54,9 @@ class HandDriven:
     def reopen(self) -> HandDriven:
         """Start again with the index as it is, as a new daemon would."""
         assert self.rounds is not None
-        identity, stranger = self.status.identity, self.status.stranger
+        identity, stranger = self.status.identity, self.status.foreign_root
         self.rounds.close()
-        return self.open(WatchedRoot(ROOT_ID, os.fsencode(self.path), identity=identity, stranger=stranger))
+        return self.open(WatchedRoot(ROOT_ID, os.fsencode(self.path), identity=identity, foreign_root=stranger))
 
     def deliver(self, file: SettledFile) -> None:
         self.delivered.append(file.rel)
@@ -71,8 +71,8 @@ class HandDriven:
         until = self.now + seconds
         for _ in range(100_000):
             if self.answers_cookies and self.watchers.opened:
-                self.watchers.current.say(Hint(COOKIE_NAME, "changed", folder=False))
-            due = self.rounds.turn()
+                self.watchers.current.emit(Hint(COOKIE_NAME, "changed", is_folder=False))
+            due = self.rounds.run_once()
             if due > until:
                 self.now = until
                 return
@@ -81,7 +81,7 @@ class HandDriven:
 
     def say(self, *hints: Hint) -> None:
         """The watcher reports, and the rounds run until nothing is due."""
-        self.watchers.current.say(*hints)
+        self.watchers.current.emit(*hints)
         self.run()
 
     def take(self) -> list[bytes]:
@@ -90,10 +90,10 @@ class HandDriven:
         return taken
 
     def present(self) -> list[bytes]:
-        return sorted(self.known.known(ROOT_ID))
+        return sorted(self.known.present_stamps(ROOT_ID))
 
     def missing(self) -> list[bytes]:
-        return sorted(self.known.missing(ROOT_ID))
+        return sorted(self.known.missing_stamps(ROOT_ID))
 
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.events]
@@ -118,4 +118,4 @@ def set_age(path: Path, seconds: float) -> None:
 
 
 def stamp_of(path: Path) -> FileStamp:
-    return FileStamp.of(path.stat())
+    return FileStamp.from_stat(path.stat())

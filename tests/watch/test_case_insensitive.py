@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.config import load
+from indexd.config import read_config
 from indexd.daemon import scan_once
 from indexd.jobs.durable import write_new
 from indexd.store.index import Store
@@ -54,11 +54,11 @@ def test_a_picture_renamed_in_case_alone_is_one_picture_still(folder: Path, tmp_
     watched = folder / "pictures"
     watched.mkdir()
     (watched / "sea.png").write_bytes(picture(1))
-    config = load(tmp_path, {"roots": [{"path": str(watched)}], "watch": {"settle_seconds": 0.05}})
+    config = read_config(tmp_path, {"roots": [{"path": str(watched)}], "watch": {"settle_seconds": 0.05}})
 
     def counts() -> tuple[int, int, int]:
         scan_once(config, models=False)
-        with Store.open(config.places.index, read_only=True) as store:
+        with Store.open(config.paths.index, read_only=True) as store:
             return (store.images.count(), *store.files.counts())
 
     assert counts() == (1, 1, 0)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from indexd.watch.delivery import _REMEMBERED_SECONDS, Delivery
-from indexd.watch.known import KnownInMemory
+from indexd.watch.known import InMemoryIndexedFiles
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.stamp import FileStamp, SettledFile
 
@@ -16,11 +16,11 @@ STAMP = FileStamp(1, 2, 3)
 def test_what_was_handed_over_long_ago_is_forgotten_between_comparisons_too(folder: Path) -> None:
     now = [1000.0]
     delivered: list[SettledFile] = []
-    delivery = Delivery(WatchedRoot(1, os.fsencode(folder)), KnownInMemory(), delivered.append, lambda: now[0])
+    delivery = Delivery(WatchedRoot(1, os.fsencode(folder)), InMemoryIndexedFiles(), delivered.append, lambda: now[0])
     for number in range(20):
-        delivery.hand_over(b"%d.png" % number, STAMP)
+        delivery.deliver(b"%d.png" % number, STAMP)
         now[0] += _REMEMBERED_SECONDS / 10
-    there = [delivery.is_on_its_way(b"%d.png" % number, STAMP) for number in range(20)]
+    there = [delivery.is_in_flight(b"%d.png" % number, STAMP) for number in range(20)]
     assert len(delivered) == 20
     assert not any(there[:8])
     assert all(there[11:])
@@ -28,11 +28,11 @@ def test_what_was_handed_over_long_ago_is_forgotten_between_comparisons_too(fold
 
 def test_a_clock_that_jumps_back_makes_nobody_forget(folder: Path) -> None:
     now = [1_000_000.0]
-    delivery = Delivery(WatchedRoot(1, os.fsencode(folder)), KnownInMemory(), lambda file: None, lambda: now[0])
-    delivery.hand_over(b"a.png", STAMP)
+    delivery = Delivery(WatchedRoot(1, os.fsencode(folder)), InMemoryIndexedFiles(), lambda file: None, lambda: now[0])
+    delivery.deliver(b"a.png", STAMP)
     now[0] -= 90_000
-    delivery.hand_over(b"b.png", STAMP)
-    assert delivery.is_on_its_way(b"a.png", STAMP)
+    delivery.deliver(b"b.png", STAMP)
+    assert delivery.is_in_flight(b"a.png", STAMP)
     now[0] += 200
-    delivery.hand_over(b"c.png", STAMP)
-    assert delivery.is_on_its_way(b"b.png", STAMP)
+    delivery.deliver(b"c.png", STAMP)
+    assert delivery.is_in_flight(b"b.png", STAMP)

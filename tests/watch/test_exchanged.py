@@ -39,9 +39,9 @@ def bring_back(folder: Path, away: Path) -> None:
 def begin_comparing(hand: HandDriven, steps: int) -> None:
     """Ask for a comparison, and do so many rounds of it."""
     assert hand.rounds is not None
-    hand.rounds.request("test", "missed")
+    hand.rounds.request_scan("test", "missed")
     for _ in range(steps):
-        hand.rounds.turn()
+        hand.rounds.run_once()
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -81,7 +81,7 @@ def test_an_end_while_a_foreign_folder_is_compared_does_not_make_it_ours(
     exchange(folder, tmp_path / "away")
     library.now += 30
     for _ in range(steps):
-        library.rounds.turn()
+        library.rounds.run_once()
     library.reopen()
     library.run(600)
     assert (library.missing(), library.status.online) == ([], False)
@@ -95,11 +95,11 @@ def test_who_waits_for_a_comparison_waits_through_an_exchange(
 ) -> None:
     assert library.rounds is not None
     exchange(folder, tmp_path / "away")
-    ticket = library.rounds.request("test", "missed")
-    library.rounds.turn()
+    ticket = library.rounds.request_scan("test", "missed")
+    library.rounds.run_once()
     bring_back(folder, tmp_path / "away")
     library.now += 30
-    library.rounds.turn()
+    library.rounds.run_once()
     assert not ticket.is_set()
     library.run(60)
     assert ticket.is_set()
@@ -112,7 +112,7 @@ def test_a_file_that_was_handed_over_and_not_found_because_its_folder_was_away_i
 ) -> None:
     library.stores = False
     old_file(folder / "new.png")
-    library.say(Hint(b"new.png", "changed", folder=False))
+    library.say(Hint(b"new.png", "changed", is_folder=False))
     library.take()
     folder.rename(tmp_path / "away")
     if noticed:

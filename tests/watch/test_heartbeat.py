@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from indexd.watch.heartbeat import Heartbeat, sleepless_seconds
+from indexd.watch.heartbeat import SuspendDetector, suspend_aware_seconds
 
 
 def test_a_beat_that_comes_much_too_late_is_a_gap() -> None:
     now = [100.0]
     gaps: list[float] = []
-    heart = Heartbeat(gaps.append, lambda: now[0])
+    heart = SuspendDetector(gaps.append, lambda: now[0])
     for pause in (2.0, 2.1, 4.0, 30.0, 2.0):
         now[0] += pause
-        heart.beat()
+        heart.check()
     assert gaps == [30.0]
 
 
 def test_the_sleepless_clock_goes_on() -> None:
-    assert sleepless_seconds() <= sleepless_seconds()
+    assert suspend_aware_seconds() <= suspend_aware_seconds()
 
 
 def test_stopping_a_heart_that_never_beat_is_harmless() -> None:
-    Heartbeat(lambda gap: None).stop()
+    SuspendDetector(lambda gap: None).stop()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.watch.ignore import Selection
-from indexd_schemas.settings import Root, Watch
+from indexd.watch.ignore import WatchFilter
+from indexd_schemas.settings import RootSettings, WatchSettings
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from indexd_schemas.settings import Root, Watch
     ],
 )
 def test_built_in_ignores(rel: bytes) -> None:
-    assert not Selection().wants(rel)
+    assert not WatchFilter().includes_path(rel)
 
 
 @pytest.mark.parametrize("rel", [b"x.png", b"a b/c.d/x.jpeg", b"\xff\xfe.png", "ü/é.webp".encode(), b"template.png"])
 def test_pictures_count(rel: bytes) -> None:
-    assert Selection().wants(rel)
+    assert WatchFilter().includes_path(rel)
 
 
 @pytest.mark.parametrize(
@@ -50,37 +50,39 @@ def test_pictures_count(rel: bytes) -> None:
     ],
 )
 def test_globs(glob: str, inside: bytes, outside: bytes) -> None:
-    selection = Selection(include=[glob])
-    assert (selection.wants(inside), selection.wants(outside)) == (True, False)
+    selection = WatchFilter(include=[glob])
+    assert (selection.includes_path(inside), selection.includes_path(outside)) == (True, False)
 
 
 @pytest.mark.parametrize("rel", [b"x.txt", b"x.png.txt", b"model.safetensors", b"png", b"x.mp4"])
 def test_what_is_no_picture_by_its_name_does_not_count(rel: bytes) -> None:
-    assert not Selection().wants(rel)
-    assert "no picture by its name" in (Selection().why_not(rel) or "")
+    assert not WatchFilter().includes_path(rel)
+    assert "no picture by its name" in (WatchFilter().exclusion_reason(rel) or "")
 
 
 def test_an_excluded_folder_is_not_entered() -> None:
-    selection = Selection(exclude=["tmp/**", "drafts"])
+    selection = WatchFilter(exclude=["tmp/**", "drafts"])
     assert not selection.enters(b"tmp")
     assert not selection.enters(b"a/drafts")
-    assert not selection.wants(b"a/drafts/b/x.png")
+    assert not selection.includes_path(b"a/drafts/b/x.png")
     assert selection.enters(b"a/tmp")
 
 
 def test_settings_ignore_counts_everywhere() -> None:
-    selection = Selection.of(Root(path="~/x", include=("*.png",)), Watch(ignore=("Trash", "*.bak.png")))
-    assert selection.wants(b"a/x.png")
-    assert not selection.wants(b"a/Trash/x.png")
-    assert not selection.wants(b"x.bak.png")
-    assert not selection.wants(b"x.jpg")
+    selection = WatchFilter.from_settings(
+        RootSettings(path="~/x", include=("*.png",)), WatchSettings(ignore=("Trash", "*.bak.png"))
+    )
+    assert selection.includes_path(b"a/x.png")
+    assert not selection.includes_path(b"a/Trash/x.png")
+    assert not selection.includes_path(b"x.bak.png")
+    assert not selection.includes_path(b"x.jpg")
 
 
 def test_the_inbox_takes_job_files_directly_inside_it() -> None:
-    inbox = Selection(purpose="jobs")
-    assert inbox.wants(b"a.yaml")
-    assert inbox.wants(b"B.YML")
-    assert [rel for rel in (b"accepted/a.yaml", b"a.json", b".a.yaml", b"a.yaml.tmp") if inbox.wants(rel)] == []
+    inbox = WatchFilter(purpose="jobs")
+    assert inbox.includes_path(b"a.yaml")
+    assert inbox.includes_path(b"B.YML")
+    assert [rel for rel in (b"accepted/a.yaml", b"a.json", b".a.yaml", b"a.yaml.tmp") if inbox.includes_path(rel)] == []
     assert not inbox.enters(b"done")
 
 
@@ -89,4 +91,4 @@ def test_the_inbox_takes_job_files_directly_inside_it() -> None:
     [(b".x.png", "hidden"), (b"@eaDir/x.png", "@eaDir"), (b"skip/x.png", "excluded"), (b"x.gif", "include")],
 )
 def test_why_not_says_which_rule(rel: bytes, word: str) -> None:
-    assert word in (Selection(include=["*.png"], exclude=["skip/**"]).why_not(rel) or "")
+    assert word in (WatchFilter(include=["*.png"], exclude=["skip/**"]).exclusion_reason(rel) or "")

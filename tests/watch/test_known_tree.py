@@ -7,10 +7,10 @@ import tracemalloc
 import pytest
 
 from indexd.watch import known_tree
-from indexd.watch.known_tree import KnownRow, KnownTree
+from indexd.watch.known_tree import IndexedFileRow, IndexSnapshot
 
 # Depth first by the path, as the index gives them: the files of `a` come in two parts.
-ROWS: list[KnownRow] = [
+ROWS: list[IndexedFileRow] = [
     (b"a/1.png", 10, -5, 1),
     (b"a/b/\xff\n.png", 20, 1_700_000_000 * 10**9, 2**64 - 1),
     (b"a/c.png", 0, 0, 0),
@@ -19,38 +19,41 @@ ROWS: list[KnownRow] = [
 
 
 def test_what_goes_in_comes_out_by_folder() -> None:
-    tree = KnownTree(ROWS)
+    tree = IndexSnapshot(ROWS)
     assert tree.count == 4
-    assert dict(tree.left()) == {rel: tuple(stamp) for rel, *stamp in ROWS}
-    assert tree.enter(b"") == {b"top.png": (2**40, 3, 4)}
-    assert tree.enter(b"a/") == {b"1.png": (10, -5, 1), b"c.png": (0, 0, 0)}
-    assert tree.enter(b"never/") == {}
+    assert dict(tree.remaining()) == {rel: tuple(stamp) for rel, *stamp in ROWS}
+    assert tree.enter_folder(b"") == {b"top.png": (2**40, 3, 4)}
+    assert tree.enter_folder(b"a/") == {b"1.png": (10, -5, 1), b"c.png": (0, 0, 0)}
+    assert tree.enter_folder(b"never/") == {}
 
 
 def test_what_is_taken_out_is_gone_and_the_rest_stays() -> None:
     """Also while its folder is being looked at, where a scan asks for files that have moved."""
-    tree = KnownTree(ROWS)
-    here = tree.enter(b"a/")
+    tree = IndexSnapshot(ROWS)
+    here = tree.enter_folder(b"a/")
     del here[b"1.png"]
-    assert sorted(rel for rel, _ in tree.left()) == [b"a/b/\xff\n.png", b"a/c.png", b"top.png"]
-    tree.enter(b"").clear()
-    tree.enter(b"a/b/")
-    assert sorted(tree.left()) == [(b"a/b/\xff\n.png", (20, 1_700_000_000 * 10**9, 2**64 - 1)), (b"a/c.png", (0, 0, 0))]
-    assert tree.enter(b"a/") == {b"c.png": (0, 0, 0)}
+    assert sorted(rel for rel, _ in tree.remaining()) == [b"a/b/\xff\n.png", b"a/c.png", b"top.png"]
+    tree.enter_folder(b"").clear()
+    tree.enter_folder(b"a/b/")
+    assert sorted(tree.remaining()) == [
+        (b"a/b/\xff\n.png", (20, 1_700_000_000 * 10**9, 2**64 - 1)),
+        (b"a/c.png", (0, 0, 0)),
+    ]
+    assert tree.enter_folder(b"a/") == {b"c.png": (0, 0, 0)}
 
 
 def test_a_folder_of_many_files_is_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_tree, "_FILES_A_PIECE", 3)
-    tree = KnownTree((b"d/%d" % number, number, 0, 1) for number in range(8))
+    monkeypatch.setattr(known_tree, "_FILES_PER_CHUNK", 3)
+    tree = IndexSnapshot((b"d/%d" % number, number, 0, 1) for number in range(8))
     assert tree.count == 8
-    assert tree.enter(b"d/") == {b"%d" % number: (number, 0, 1) for number in range(8)}
+    assert tree.enter_folder(b"d/") == {b"%d" % number: (number, 0, 1) for number in range(8)}
 
 
 def test_a_file_takes_its_name_and_little_more() -> None:
     name = 20
     tracemalloc.start()
     try:
-        tree = KnownTree(
+        tree = IndexSnapshot(
             (b"%03d/%020d" % (number // 500, number), number, 10**18 + number, number) for number in range(20_000)
         )
         held, _ = tracemalloc.get_traced_memory()
@@ -61,17 +64,19 @@ def test_a_file_takes_its_name_and_little_more() -> None:
 
 
 def test_a_file_is_found_by_its_stamp_wherever_it_was() -> None:
-    tree = KnownTree([(b"a/1.png", 1, 1, 11), (b"a/2.png", 1, 1, 12), (b"b/1.png", 1, 1, 21), (b"b/2.png", 1, 1, 22)])
-    tree.enter(b"b/")
-    assert tree.find((1, 1, 12)) == b"a/2.png"
-    assert tree.find((1, 1, 21)) == b"b/1.png"
-    assert tree.find((1, 1, 11)) == b"a/1.png"
-    assert tree.find((2, 1, 11)) is None
-    assert tree.find((1, 1, 99)) is None
-    here = tree.enter(b"a/")
+    tree = IndexSnapshot(
+        [(b"a/1.png", 1, 1, 11), (b"a/2.png", 1, 1, 12), (b"b/1.png", 1, 1, 21), (b"b/2.png", 1, 1, 22)]
+    )
+    tree.enter_folder(b"b/")
+    assert tree.find_by_stamp((1, 1, 12)) == b"a/2.png"
+    assert tree.find_by_stamp((1, 1, 21)) == b"b/1.png"
+    assert tree.find_by_stamp((1, 1, 11)) == b"a/1.png"
+    assert tree.find_by_stamp((2, 1, 11)) is None
+    assert tree.find_by_stamp((1, 1, 99)) is None
+    here = tree.enter_folder(b"a/")
     del here[b"1.png"]
-    assert tree.find((1, 1, 22)) == b"b/2.png"
-    assert tree.find((1, 1, 12)) == b"a/2.png"
+    assert tree.find_by_stamp((1, 1, 22)) == b"b/2.png"
+    assert tree.find_by_stamp((1, 1, 12)) == b"a/2.png"
 
 
 def test_what_a_file_takes_to_be_found_does_not_grow_with_its_folder() -> None:
@@ -79,13 +84,13 @@ def test_what_a_file_takes_to_be_found_does_not_grow_with_its_folder() -> None:
     rows = [
         (b"%s/%020d" % (folder, n), n, 1, at + n) for at, folder in ((0, b"a"), (10**6, b"b")) for n in range(20_000)
     ]
-    tree = KnownTree(rows)
-    tree.enter(b"c/")
-    assert tree.find(rows[0][1:]) == rows[0][0]
+    tree = IndexSnapshot(rows)
+    tree.enter_folder(b"c/")
+    assert tree.find_by_stamp(rows[0][1:]) == rows[0][0]
     tracemalloc.start()
     try:
         for rel, *stamp in (*rows[5:40_000:9_000], rows[-1]):
-            assert tree.find((stamp[0], stamp[1], stamp[2])) == rel
+            assert tree.find_by_stamp((stamp[0], stamp[1], stamp[2])) == rel
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

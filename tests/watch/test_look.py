@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.look import GONE, look_at
+from indexd.watch.look import GONE, probe_file
 from tests.watch.hand_driven import stamp_of
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="read leases are Linux's")
@@ -21,8 +21,8 @@ def test_a_writer_is_seen_until_it_closes(tmp_path: Path) -> None:
     with path.open("wb") as writer:
         writer.write(b"half")
         writer.flush()
-        assert look_at(os.fsencode(path), leases=True) == (stamp_of(path), True)
-    assert look_at(os.fsencode(path), leases=True) == (stamp_of(path), False)
+        assert probe_file(os.fsencode(path), use_leases=True) == (stamp_of(path), True)
+    assert probe_file(os.fsencode(path), use_leases=True) == (stamp_of(path), False)
 
 
 @linux_only
@@ -32,7 +32,7 @@ def test_looking_does_not_stand_in_a_writer_s_way(tmp_path: Path) -> None:
     path.write_bytes(b"data")
     assert signal.getsignal(signal.SIGIO) == signal.SIG_DFL
     for _ in range(1000):
-        look_at(os.fsencode(path), leases=True)
+        probe_file(os.fsencode(path), use_leases=True)
         with path.open("ab") as writer:
             writer.write(b".")
 
@@ -40,8 +40,11 @@ def test_looking_does_not_stand_in_a_writer_s_way(tmp_path: Path) -> None:
 def test_without_leases_nothing_is_said_of_writers(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"data")
-    assert look_at(os.fsencode(path), leases=False) == (stamp_of(path), None)
-    assert look_at(os.fsencode(path), leases=False, inodes=False) == (stamp_of(path)._replace(inode=0), None)
+    assert probe_file(os.fsencode(path), use_leases=False) == (stamp_of(path), None)
+    assert probe_file(os.fsencode(path), use_leases=False, stable_inodes=False) == (
+        stamp_of(path)._replace(inode=0),
+        None,
+    )
 
 
 @pytest.mark.parametrize("leases", [True, False])
@@ -49,4 +52,4 @@ def test_what_is_no_regular_file_is_not_there(tmp_path: Path, leases: bool) -> N
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")
     for name in ("folder", "link", "none", "folder/none", "none/x"):
-        assert look_at(os.fsencode(tmp_path / name), leases=leases) == GONE
+        assert probe_file(os.fsencode(tmp_path / name), use_leases=leases) == GONE

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from indexd.watch.mounts import Mount, mount_of
+from indexd.watch.mounts import Mount, find_mount
 
 TABLE = b"""\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -24,14 +24,14 @@ broken line
 @pytest.mark.parametrize(
     ("path", "mount"),
     [
-        (b"/home/me", Mount("ext4", remote=False, inodes=True)),
-        (b"/mnt/nas/x", Mount("cifs", remote=True, inodes=False)),
-        (b"/mnt/nas/my disk/x", Mount("ext4", remote=False, inodes=True)),
-        (b"/mnt/nasty", Mount("ext4", remote=False, inodes=True)),
-        (b"/mnt/ssh", Mount("fuse.sshfs", remote=True, inodes=False)),
-        (b"/mnt/stick", Mount("tmpfs", remote=False, inodes=True)),
-        (b"/mnt/pool/x", Mount("fuse.mergerfs", remote=False, inodes=False)),
+        (b"/home/me", Mount("ext4", is_remote=False, has_stable_inodes=True)),
+        (b"/mnt/nas/x", Mount("cifs", is_remote=True, has_stable_inodes=False)),
+        (b"/mnt/nas/my disk/x", Mount("ext4", is_remote=False, has_stable_inodes=True)),
+        (b"/mnt/nasty", Mount("ext4", is_remote=False, has_stable_inodes=True)),
+        (b"/mnt/ssh", Mount("fuse.sshfs", is_remote=True, has_stable_inodes=False)),
+        (b"/mnt/stick", Mount("tmpfs", is_remote=False, has_stable_inodes=True)),
+        (b"/mnt/pool/x", Mount("fuse.mergerfs", is_remote=False, has_stable_inodes=False)),
     ],
 )
 def test_the_longest_and_last_mount_counts(path: bytes, mount: Mount) -> None:
-    assert mount_of(path, TABLE) == mount
+    assert find_mount(path, TABLE) == mount

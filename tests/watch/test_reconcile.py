@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.ignore import Selection
-from indexd.watch.known_tree import KnownTree
-from indexd.watch.reconcile import SLICE_ENTRIES, UNTRUSTED, Comparison, changed_folders, is_gone
+from indexd.watch.ignore import WatchFilter
+from indexd.watch.known_tree import IndexSnapshot
+from indexd.watch.reconcile import SLICE_ENTRIES, UNTRUSTED_MTIME, TreeComparison, is_gone, iter_changed_folders
 from indexd.watch.stamp import FileStamp
 from tests.watch.hand_driven import old_file, set_age, stamp_of
 
@@ -21,12 +21,12 @@ NOTHING = FileStamp(1, 1, 1)
 
 def compare(
     folder: Path, known: dict[bytes, FileStamp], **options: object
-) -> tuple[Comparison, list[bytes], list[bytes]]:
+) -> tuple[TreeComparison, list[bytes], list[bytes]]:
     """The finished pass, what it found, and what it did not see."""
-    tree = KnownTree((rel, *stamp) for rel, stamp in known.items())
-    passed = Comparison(os.fsencode(folder), tree, Selection(), **options)  # type: ignore[arg-type]
-    found = [finding.rel for batch in passed.slices() for finding in batch]
-    return passed, sorted(found), sorted(passed.unseen())
+    tree = IndexSnapshot((rel, *stamp) for rel, stamp in known.items())
+    passed = TreeComparison(os.fsencode(folder), tree, WatchFilter(), **options)  # type: ignore[arg-type]
+    found = [finding.rel for batch in passed.iter_changes() for finding in batch]
+    return passed, sorted(found), sorted(passed.iter_unseen())
 
 
 def test_new_changed_unchanged_and_unseen_are_told_apart(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_pass_over_many_files_comes_in_slices(folder: Path) -> None:
         for part in range(SLICE_ENTRIES // 2):
             (folder / f"{number}").mkdir(exist_ok=True)
             (folder / f"{number}" / f"{part}.png").touch()
-    sizes = [len(batch) for batch in Comparison(os.fsencode(folder), KnownTree(), Selection()).slices()]
+    sizes = [len(batch) for batch in TreeComparison(os.fsencode(folder), IndexSnapshot(), WatchFilter()).iter_changes()]
     assert sum(sizes) == 3 * (SLICE_ENTRIES // 2)
     assert len(sizes) > 1
     assert max(sizes) <= 2 * SLICE_ENTRIES
@@ -149,10 +149,10 @@ def test_changed_folders_are_those_with_another_time(folder: Path) -> None:
     set_age(folder, 3600)
     passed, _, _ = compare(folder, {})
     times = passed.folder_times
-    assert [rel for batch in changed_folders(os.fsencode(folder), times) for rel in batch] == []
+    assert [rel for batch in iter_changed_folders(os.fsencode(folder), times) for rel in batch] == []
     old_file(folder / "busy" / "x.png")
     (folder / "removed").rmdir()
-    changed = [rel for batch in changed_folders(os.fsencode(folder), times) for rel in batch]
+    changed = [rel for batch in iter_changed_folders(os.fsencode(folder), times) for rel in batch]
     assert sorted(changed) == [b"", b"busy"]
     assert b"removed" not in times
 
@@ -160,4 +160,4 @@ def test_changed_folders_are_those_with_another_time(folder: Path) -> None:
 def test_the_time_of_a_folder_that_has_just_changed_is_not_trusted(folder: Path) -> None:
     """A second change within the same tick of the clock would leave the time as it is."""
     (folder / "x.png").touch()
-    assert compare(folder, {})[0].folder_times == {b"": UNTRUSTED}
+    assert compare(folder, {})[0].folder_times == {b"": UNTRUSTED_MTIME}

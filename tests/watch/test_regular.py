@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.errors import NotRegular
+from indexd.errors import NotRegularFile
 from indexd.watch.regular import open_regular
 
 
@@ -33,7 +33,7 @@ def test_anything_else_is_refused_at_once(tmp_path: Path, kind: str, monkeypatch
     else:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("x")
-    with pytest.raises(NotRegular, match=f"x is a {kind}"):
+    with pytest.raises(NotRegularFile, match=f"x is a {kind}"):
         open_regular("x")
 
 

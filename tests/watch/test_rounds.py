@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from indexd.watch.ignore import Selection
+from indexd.watch.ignore import WatchFilter
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.watcher import Hint, WatcherFailed
 from tests.watch.hand_driven import ROOT_ID, HandDriven, old_file, set_age
@@ -27,7 +27,7 @@ def test_what_is_there_at_the_start_is_delivered_once(hand: HandDriven, folder: 
 def test_a_hint_is_delivered_without_a_scan(hand: HandDriven, folder: Path) -> None:
     hand.open()
     (folder / "x.png").write_bytes(b"picture")
-    hand.say(Hint(b"x.png", "changed", folder=False))
+    hand.say(Hint(b"x.png", "changed", is_folder=False))
     assert hand.take() == [b"x.png"]
     assert hand.status.lost_events == 0
 
@@ -37,9 +37,9 @@ def test_scanned_and_notified_at_once_is_delivered_once(hand: HandDriven, folder
     hand.open()
     (folder / "d").mkdir()
     old_file(folder / "d" / "x.png")
-    hand.say(Hint(b"d", "appeared", folder=True), Hint(b"d/x.png", "changed", folder=False))
-    hand.say(Hint(b"d/x.png", "changed", folder=False))
-    hand.rounds.request("test", "missed")  # type: ignore[union-attr]
+    hand.say(Hint(b"d", "appeared", is_folder=True), Hint(b"d/x.png", "changed", is_folder=False))
+    hand.say(Hint(b"d/x.png", "changed", is_folder=False))
+    hand.rounds.request_scan("test", "missed")  # type: ignore[union-attr]
     hand.run()
     assert hand.take() == [b"d/x.png"]
 
@@ -48,7 +48,7 @@ def test_a_change_is_delivered_again(hand: HandDriven, folder: Path) -> None:
     hand.open()
     for size in (1, 2, 3):
         (folder / "x.png").write_bytes(b"x" * size)
-        hand.say(Hint(b"x.png", "changed", folder=False))
+        hand.say(Hint(b"x.png", "changed", is_folder=False))
     assert hand.take() == [b"x.png"] * 3
 
 
@@ -57,7 +57,7 @@ def test_a_hint_about_a_file_that_is_known_as_it_is_delivers_nothing(hand: HandD
     hand.open()
     hand.reopen()
     hand.take()
-    hand.say(Hint(b"x.png", "changed", folder=False))
+    hand.say(Hint(b"x.png", "changed", is_folder=False))
     assert hand.take() == []
 
 
@@ -65,7 +65,7 @@ def test_a_handler_that_fails_gets_the_file_again_at_the_next_scan(hand: HandDri
     hand.open()
     hand.fails = True
     old_file(folder / "x.png")
-    hand.say(Hint(b"x.png", "changed", folder=False))
+    hand.say(Hint(b"x.png", "changed", is_folder=False))
     hand.fails = False
     assert hand.take() == [b"x.png"]
     assert hand.present() == []
@@ -79,8 +79,8 @@ def test_an_ignored_name_is_not_even_looked_at(hand: HandDriven, folder: Path) -
     for rel in ("x.png.tmp", "@eaDir/x.png", ".x.png"):
         (folder / rel).write_bytes(b"x")
     hand.say(
-        Hint(b"x.png.tmp", "changed", folder=False),
-        Hint(b"@eaDir", "appeared", folder=True),
+        Hint(b"x.png.tmp", "changed", is_folder=False),
+        Hint(b"@eaDir", "appeared", is_folder=True),
         Hint(b"@eaDir/x.png", "appeared"),
         Hint(b".x.png", "changed"),
     )
@@ -127,7 +127,7 @@ def test_a_renamed_file_is_not_read_again(hand: HandDriven, folder: Path) -> Non
     hand.open()
     hand.take()
     (folder / "x.png").rename(folder / "y.png")
-    hand.say(Hint(b"x.png", "gone", folder=False), Hint(b"y.png", "renamed", folder=False))
+    hand.say(Hint(b"x.png", "gone", is_folder=False), Hint(b"y.png", "renamed", is_folder=False))
     assert (hand.take(), hand.present(), hand.missing()) == ([], [b"y.png"], [])
     assert hand.known.moves == [(b"x.png", b"y.png")]
 
@@ -157,10 +157,10 @@ def test_a_file_that_comes_back_unchanged_is_not_read_again(hand: HandDriven, fo
     hand.open()
     hand.take()
     (folder / "x.png").rename(tmp_path / "x.png")
-    hand.say(Hint(b"x.png", "gone", folder=False))
+    hand.say(Hint(b"x.png", "gone", is_folder=False))
     assert hand.missing() == [b"x.png"]
     (tmp_path / "x.png").rename(folder / "x.png")
-    hand.say(Hint(b"x.png", "renamed", folder=False))
+    hand.say(Hint(b"x.png", "renamed", is_folder=False))
     assert (hand.take(), hand.present(), hand.missing()) == ([], [b"x.png"], [])
 
 
@@ -226,7 +226,7 @@ def test_a_watcher_that_keeps_failing_is_given_pauses(hand: HandDriven, folder: 
 
 def test_a_limit_means_polling_with_the_reason_and_a_later_try(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "x.png")
-    hand.open(None, None, WatcherFailed("the system's limit is reached", lasting=True))
+    hand.open(None, None, WatcherFailed("the system's limit is reached", permanent=True))
     assert (hand.status.mode, hand.status.reason) == ("poll", "the system's limit is reached")
     old_file(folder / "d" / "y.png")
     hand.run(11)
@@ -403,7 +403,7 @@ def test_a_file_that_is_still_written_is_waited_for(hand: HandDriven, folder: Pa
     with (folder / "x.png").open("wb") as writer:
         writer.write(b"half")
         writer.flush()
-        hand.say(Hint(b"x.png", "changed", folder=False))
+        hand.say(Hint(b"x.png", "changed", is_folder=False))
         hand.run(30)
         assert hand.take() == []
         assert hand.status.pending == 1
@@ -414,27 +414,27 @@ def test_a_file_that_is_still_written_is_waited_for(hand: HandDriven, folder: Pa
 def test_the_inbox_takes_yaml_only_from_itself(hand: HandDriven, folder: Path) -> None:
     for rel in ("a.yaml", "b.yml", "c.txt", "accepted/d.yaml"):
         old_file(folder / rel)
-    hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", selection=Selection(purpose="jobs")))
+    hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", watch_filter=WatchFilter(purpose="jobs")))
     assert hand.take() == [b"a.yaml", b"b.yml"]
-    hand.say(Hint(b"accepted", "appeared", folder=True), Hint(b"accepted/d.yaml", "renamed", folder=False))
+    hand.say(Hint(b"accepted", "appeared", is_folder=True), Hint(b"accepted/d.yaml", "renamed", is_folder=False))
     assert hand.take() == []
 
 
 def test_an_inbox_file_of_the_same_name_is_a_new_job(hand: HandDriven, folder: Path) -> None:
     hand.stores = False
-    hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", selection=Selection(purpose="jobs")))
+    hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", watch_filter=WatchFilter(purpose="jobs")))
     for text in (b"kind: a", b"kind: bb"):
         (folder / "job.yaml").write_bytes(text)
-        hand.say(Hint(b"job.yaml", "changed", folder=False))
+        hand.say(Hint(b"job.yaml", "changed", is_folder=False))
         assert hand.take() == [b"job.yaml"]
         (folder / "job.yaml").rename(folder.parent / "accepted.yaml")
-        hand.say(Hint(b"job.yaml", "gone", folder=False))
+        hand.say(Hint(b"job.yaml", "gone", is_folder=False))
 
 
 def test_what_was_asked_for_is_told_when_it_is_done(hand: HandDriven, folder: Path) -> None:
     hand.open()
     old_file(folder / "x.png")
-    ticket = hand.rounds.request("test", "missed")  # type: ignore[union-attr]
+    ticket = hand.rounds.request_scan("test", "missed")  # type: ignore[union-attr]
     assert not ticket.is_set()
     hand.run()
     assert ticket.is_set()
@@ -444,7 +444,7 @@ def test_what_was_asked_for_is_told_when_it_is_done(hand: HandDriven, folder: Pa
 def test_who_asks_for_an_offline_folder_does_not_wait(hand: HandDriven, folder: Path) -> None:
     folder.rmdir()
     hand.open()
-    ticket = hand.rounds.request("test", "missed")  # type: ignore[union-attr]
+    ticket = hand.rounds.request_scan("test", "missed")  # type: ignore[union-attr]
     hand.run()
     assert ticket.is_set()
 
@@ -455,14 +455,14 @@ def test_a_quiet_root_sleeps_long(hand: HandDriven, folder: Path) -> None:
     hand.open()
     hand.run(60)
     assert hand.rounds is not None
-    rounds, turn = 0, hand.rounds.turn
+    rounds, turn = 0, hand.rounds.run_once
 
     def counted() -> float:
         nonlocal rounds
         rounds += 1
         return turn()
 
-    hand.rounds.turn = counted  # type: ignore[method-assign]
+    hand.rounds.run_once = counted  # type: ignore[method-assign]
     hand.run(600)
     assert rounds <= 600 / 20 * 4
 
@@ -478,7 +478,7 @@ def test_a_job_file_that_is_put_back_unchanged_is_taken_again_without_events(
     hand: HandDriven, folder: Path, tmp_path: Path
 ) -> None:
     """It was refused because a model was not there; now it is, and the person moves the file back."""
-    inbox = WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", "poll", Selection(purpose="jobs"))
+    inbox = WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", "poll", WatchFilter(purpose="jobs"))
     hand.open(inbox)
     job = old_file(folder / "x.yaml")
     hand.run(11)
@@ -495,7 +495,7 @@ def test_a_relocated_tree_is_not_read_again(hand: HandDriven, folder: Path) -> N
     hand.open()
     assert len(hand.take()) == 4
     # As `relocate` leaves it: inodes unknown. The other disk keeps times to two seconds.
-    blank = {rel: stamp._replace(inode=0) for rel, stamp in hand.known.known(ROOT_ID).items()}
+    blank = {rel: stamp._replace(inode=0) for rel, stamp in hand.known.present_stamps(ROOT_ID).items()}
     hand.known.present[ROOT_ID] = blank
     hand.known.mark_missing(ROOT_ID, [b"back.png"], 5.0)
     set_age(files[0], 3601)
@@ -503,7 +503,7 @@ def test_a_relocated_tree_is_not_read_again(hand: HandDriven, folder: Path) -> N
     hand.reopen()
     assert hand.take() == [b"edited.png"]
     assert hand.missing() == []
-    assert all(stamp.inode for stamp in hand.known.known(ROOT_ID).values())
+    assert all(stamp.inode for stamp in hand.known.present_stamps(ROOT_ID).values())
     hand.reopen()
     assert hand.take() == []
 
@@ -518,11 +518,11 @@ def test_a_text_that_is_written_beside_a_picture_brings_the_picture_again(
     hand.open()
     hand.take()
     (folder / os.fsdecode(text)).write_bytes(b"Steps: 20, Seed: 5")
-    hand.say(Hint(text, "changed", folder=False))
+    hand.say(Hint(text, "changed", is_folder=False))
     assert hand.take() == [b"d/x.png"]
-    hand.say(Hint(b"d/z.txt", "changed", folder=False))
+    hand.say(Hint(b"d/z.txt", "changed", is_folder=False))
     (folder / os.fsdecode(text)).unlink()
-    hand.say(Hint(text, "gone", folder=False))
+    hand.say(Hint(text, "gone", is_folder=False))
     assert hand.take() == []
 
 
@@ -538,14 +538,14 @@ def test_a_scan_finds_texts_that_no_event_told_of(
     hand.known.read_at = {b"x.png": time.time() - 100, b"y.png": time.time() + 100}
     for name in ("x.txt", "y.txt", "z.txt"):
         (folder / name).write_bytes(b"text")
-    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.rounds.request_scan("test", "scan")  # type: ignore[union-attr]
     hand.run()
     assert hand.take() == [b"x.png"]
-    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.rounds.request_scan("test", "scan")  # type: ignore[union-attr]
     hand.run()
     assert hand.take() == []
     os.utime(folder / "x.txt", (time.time() - 10, time.time() - 10))
-    hand.rounds.request("test", "scan")  # type: ignore[union-attr]
+    hand.rounds.request_scan("test", "scan")  # type: ignore[union-attr]
     hand.run()
     assert hand.take() == [b"x.png"]
     hand.reopen()
@@ -556,13 +556,13 @@ def test_a_text_waits_for_no_index_and_brings_nothing_that_is_unknown(hand: Hand
     hand.stores = False
     hand.open()
     (folder / "x.png").write_bytes(b"picture")
-    hand.say(Hint(b"x.png", "changed", folder=False))
+    hand.say(Hint(b"x.png", "changed", is_folder=False))
     (folder / "x.txt").write_bytes(b"text")
-    hand.say(Hint(b"x.txt", "changed", folder=False))
+    hand.say(Hint(b"x.txt", "changed", is_folder=False))
     assert hand.take() == [b"x.png", b"x.png"]
     (folder / "y.PNG").write_bytes(b"picture")
     (folder / "y.txt").write_bytes(b"text")
-    hand.say(Hint(b"y.txt", "changed", folder=False))
+    hand.say(Hint(b"y.txt", "changed", is_folder=False))
     assert hand.take() == []
 
 
@@ -574,13 +574,13 @@ def test_the_log_of_a_folder_brings_its_newest_pictures_again(hand: HandDriven, 
     (folder / "log.html").write_text(
         "<a href='x.png'>1</a><a href=\"../y.png\">2</a><a href='z.png'>3</a><a href='gone.png'>"
     )
-    hand.say(Hint(b"log.html", "renamed", folder=False))
+    hand.say(Hint(b"log.html", "renamed", is_folder=False))
     assert hand.take() == [b"x.png", b"z.png"]
 
 
 def test_a_text_beside_a_picture_that_is_left_out_brings_nothing(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "x.png")
-    hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), selection=Selection(exclude=["x.png"])))
+    hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), watch_filter=WatchFilter(exclude=["x.png"])))
     (folder / "x.txt").write_bytes(b"a")
-    hand.say(Hint(b"x.txt", "changed", folder=False))
+    hand.say(Hint(b"x.txt", "changed", is_folder=False))
     assert hand.take() == []

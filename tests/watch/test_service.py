@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import StorageFull
-from indexd.watch.ignore import Selection
-from indexd.watch.known import KnownInMemory
-from indexd.watch.portable import PortableWatcher
+from indexd.watch.ignore import WatchFilter
+from indexd.watch.known import InMemoryIndexedFiles
+from indexd.watch.portable import WatchfilesWatcher
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
-from indexd.watch.service import WatchService, scan_once
+from indexd.watch.service import WatchService, scan_roots_once
 from indexd.watch.stamp import SettledFile
-from indexd.watch.watcher import Enters, Watcher, open_watcher
+from indexd.watch.watcher import FolderPredicate, Watcher, open_watcher
 from tests.watch.hand_driven import old_file
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -28,7 +28,7 @@ class Library:
     """A handler that stores what it gets, and the events that were told."""
 
     def __init__(self) -> None:
-        self.known = KnownInMemory()
+        self.known = InMemoryIndexedFiles()
         self.delivered: Counter[bytes] = Counter()
         self.events: list[tuple[str, str, int | None]] = []
         self.states: list[RootStatus] = []
@@ -49,8 +49,8 @@ def library() -> Library:
     return Library()
 
 
-def portable(root: bytes, enters: Enters) -> Watcher:
-    return PortableWatcher(os.fsdecode(root))
+def portable(root: bytes, enters: FolderPredicate) -> Watcher:
+    return WatchfilesWatcher(os.fsdecode(root))
 
 
 @pytest.fixture(params=["own", "portable"])
@@ -83,7 +83,7 @@ def test_from_file_to_delivery(service: WatchService, library: Library, folder: 
     eventually(lambda: library.delivered[b"written.png"] == 2)
     assert library.delivered[b"renamed.png"] == 1
     (folder / "written.png").unlink()
-    eventually(lambda: b"written.png" in library.known.missing(1))
+    eventually(lambda: b"written.png" in library.known.missing_stamps(1))
 
 
 def test_trees_made_and_moved_in_while_it_runs(
@@ -161,7 +161,7 @@ def test_a_pause_of_the_process_leads_to_a_scan(library: Library, folder: Path, 
         library.deliver,
         library.on_event,
         options=WatchOptions(poll_seconds=3600),
-        sleepless_clock=lambda: now[0],
+        suspend_aware_clock=lambda: now[0],
     )
     service.start()
     try:
@@ -195,12 +195,12 @@ def test_scan_once_finds_everything_without_watching(library: Library, folder: P
     (folder / "young.png").write_bytes(b"x")
     old_file(folder / "skip" / "x.png")
     roots = [
-        WatchedRoot(1, os.fsencode(folder), selection=Selection(exclude=["skip/**"])),
+        WatchedRoot(1, os.fsencode(folder), watch_filter=WatchFilter(exclude=["skip/**"])),
         WatchedRoot(2, os.fsencode(folder / "none")),
     ]
     for expected in (2, 0):
         library.delivered.clear()
-        statuses = scan_once(roots, library.known, library.deliver, library.on_event)
+        statuses = scan_roots_once(roots, library.known, library.deliver, library.on_event)
         assert len(library.delivered) == expected
         assert [status.online for status in statuses] == [True, False]
 
@@ -208,7 +208,7 @@ def test_scan_once_finds_everything_without_watching(library: Library, folder: P
 def test_how_a_folder_stands_is_told_again_when_there_was_no_room_to_note_it(
     folder: Path, library: Library, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.watch.root_watch._MISTAKE_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("indexd.watch.root_watch._ERROR_PAUSE_SECONDS", 0.05)
     full = [True, True]
 
     def note(status: RootStatus) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexd.watch.look import GONE, Look
+from indexd.watch.look import GONE, FileProbe
 from indexd.watch.settle import Settler
 from indexd.watch.stamp import FileStamp
 
@@ -15,15 +15,15 @@ class Disk:
     """Looks by path, set by the test; counts how often it was asked."""
 
     def __init__(self) -> None:
-        self.looks: dict[bytes, Look] = {}
+        self.looks: dict[bytes, FileProbe] = {}
         self.asked = 0
 
-    def __call__(self, rel: bytes) -> Look:
+    def __call__(self, rel: bytes) -> FileProbe:
         self.asked += 1
         return self.looks.get(rel, GONE)
 
 
-def settler(look: Look) -> tuple[Settler, Disk]:
+def settler(look: FileProbe) -> tuple[Settler, Disk]:
     disk = Disk()
     disk.looks[b"x"] = look
     made = Settler(disk, settle_seconds=0.5)
@@ -32,18 +32,18 @@ def settler(look: Look) -> tuple[Settler, Disk]:
 
 
 def names(made: Settler, now: float) -> list[bytes]:
-    return [settled.rel for settled in made.ready(now).settled]
+    return [settled.rel for settled in made.check_due(now).settled]
 
 
 def test_a_file_without_writers_is_settled_at_once() -> None:
-    made, _ = settler(Look(A, written=False))
-    assert made.ready(0.0).settled == [(b"x", A, "event")]
+    made, _ = settler(FileProbe(A, has_writer=False))
+    assert made.check_due(0.0).settled == [(b"x", A, "event")]
     assert len(made) == 0
     assert made.next_due() is None
 
 
 def test_a_writer_is_asked_after_with_growing_pauses() -> None:
-    made, disk = settler(Look(A, written=True))
+    made, disk = settler(FileProbe(A, has_writer=True))
     now, pauses = 0.0, []
     while now < 5:
         assert names(made, now) == []
@@ -57,59 +57,59 @@ def test_a_writer_is_asked_after_with_growing_pauses() -> None:
 
 
 def test_a_close_is_looked_at_without_waiting_for_the_pause() -> None:
-    made, disk = settler(Look(A, written=True))
+    made, disk = settler(FileProbe(A, has_writer=True))
     for now in (0.0, 0.02, 0.06, 0.14, 0.3, 0.62, 1.26):
-        made.ready(now)
-    disk.looks[b"x"] = Look(B, written=False)
+        made.check_due(now)
+    disk.looks[b"x"] = FileProbe(B, has_writer=False)
     made.notice(b"x", 1.5)
-    assert made.ready(1.5).settled == [(b"x", B, "event")]
+    assert made.check_due(1.5).settled == [(b"x", B, "event")]
 
 
 def test_a_writer_that_never_closes_does_not_hide_a_still_file_for_ever() -> None:
-    made, _ = settler(Look(A, written=True))
+    made, _ = settler(FileProbe(A, has_writer=True))
     assert names(made, 0.0) == []
     assert names(made, 59.9) == []
     assert names(made, 61.0) == [b"x"]
 
 
 def test_where_writers_are_unknown_stillness_counts() -> None:
-    made, disk = settler(Look(A))
+    made, disk = settler(FileProbe(A))
     assert names(made, 0.0) == []
     assert made.next_due() == 0.5
-    disk.looks[b"x"] = Look(B)
+    disk.looks[b"x"] = FileProbe(B)
     assert names(made, 0.5) == []
     assert names(made, 0.9) == []
     assert names(made, 1.0) == [b"x"]
 
 
 def test_renamed_into_place_is_settled_at_once_even_where_writers_are_unknown() -> None:
-    made, disk = settler(Look(A))
-    disk.looks[b"y"] = Look(A)
+    made, disk = settler(FileProbe(A))
+    disk.looks[b"y"] = FileProbe(A)
     made.notice(b"y", 0.0, finished=True)
     assert names(made, 0.0) == [b"y"]
 
 
 def test_an_empty_file_gets_time_to_be_filled() -> None:
-    made, disk = settler(Look(EMPTY, written=False))
+    made, disk = settler(FileProbe(EMPTY, has_writer=False))
     assert names(made, 0.0) == []
-    disk.looks[b"x"] = Look(A, written=False)
+    disk.looks[b"x"] = FileProbe(A, has_writer=False)
     assert names(made, 0.5) == [b"x"]
 
 
 def test_a_file_that_stays_empty_is_delivered_in_the_end() -> None:
-    made, _ = settler(Look(EMPTY, written=False))
+    made, _ = settler(FileProbe(EMPTY, has_writer=False))
     assert names(made, 0.0) == []
     assert names(made, 0.5) == [b"x"]
 
 
 def test_a_file_that_vanished_is_named_as_gone() -> None:
     made, _ = settler(GONE)
-    assert made.ready(0.0).gone == [b"x"]
+    assert made.check_due(0.0).gone == [b"x"]
     assert len(made) == 0
 
 
 def test_a_thousand_notices_of_one_file_are_one_look() -> None:
-    made, disk = settler(Look(A, written=False))
+    made, disk = settler(FileProbe(A, has_writer=False))
     for _ in range(1000):
         made.notice(b"x", 0.0)
     assert names(made, 0.0) == [b"x"]
@@ -120,8 +120,8 @@ def test_a_round_is_bounded_and_keeps_the_order() -> None:
     disk = Disk()
     made = Settler(disk, 0.5)
     for number in range(10):
-        disk.looks[b"%d" % number] = Look(A, written=False)
+        disk.looks[b"%d" % number] = FileProbe(A, has_writer=False)
         made.notice(b"%d" % number, float(number))
-    assert [settled.rel for settled in made.ready(9.0, limit=4).settled] == [b"0", b"1", b"2", b"3"]
+    assert [settled.rel for settled in made.check_due(9.0, limit=4).settled] == [b"0", b"1", b"2", b"3"]
     assert made.next_due() == 4.0
     assert len(made) == 6

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from indexd.errors import IndexdError, may_pass
+from indexd.errors import IndexdError, is_transient
 from indexd.watch import beside
 from indexd.watch.inotify import InotifyWatcher
-from indexd.watch.known import KnownInMemory
+from indexd.watch.known import InMemoryIndexedFiles
 from indexd.watch.roots import WatchedRoot, WatchOptions
-from indexd.watch.service import scan_once
+from indexd.watch.service import scan_roots_once
 from indexd.watch.watcher import Hint, WatcherFailed
-from tests.shortage import Shortage, each_refused
+from tests.shortage import HandleShortage, refuse_each
 from tests.watch.hand_driven import ROOT_ID, HandDriven, old_file
 
 SOON = 60.0
@@ -35,8 +35,8 @@ def _run(hand: HandDriven, seconds: float = 0.0) -> None:
         try:
             hand.run(max(0.0, until - hand.now))
         except Exception as error:
-            assert may_pass(error), error
-            hand.rounds.recover_from_mistake()
+            assert is_transient(error), error
+            hand.rounds.recover_from_error()
         else:
             return
     raise AssertionError("it never came through")
@@ -46,8 +46,8 @@ def _run(hand: HandDriven, seconds: float = 0.0) -> None:
 def test_what_comes_is_delivered_soon_whenever_handles_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    shortage = Shortage(monkeypatch)
-    for number in each_refused(shortage, count):
+    shortage = HandleShortage(monkeypatch)
+    for number in refuse_each(shortage, count):
         with shortage.paused():
             root = tmp_path / str(number)
             old_file(root / "old" / "a.png")
@@ -56,15 +56,15 @@ def test_what_comes_is_delivered_soon_whenever_handles_are_refused(
             hand.open()
         except OSError:
             assert hand.rounds is not None
-            hand.rounds.recover_from_mistake()
+            hand.rounds.recover_from_error()
         _run(hand)
-        hand.watchers.current.say()
+        hand.watchers.current.emit()
         with shortage.paused():
             for name in ("b.png", "new/c.png", "new/below/d.png", "old/a.txt"):
                 old_file(root / name)
             (root / "log.html").write_bytes(b"<a href='b.png'>")
-        hand.watchers.current.say(Hint(b"b.png", "changed", folder=False), Hint(b"new", "appeared", folder=True))
-        hand.watchers.current.say(Hint(b"log.html", "renamed", folder=False))
+        hand.watchers.current.emit(Hint(b"b.png", "changed", is_folder=False), Hint(b"new", "appeared", is_folder=True))
+        hand.watchers.current.emit(Hint(b"log.html", "renamed", is_folder=False))
         _run(hand, SOON)
         with shortage.paused():
             assert hand.present() == [b"b.png", b"new/below/d.png", b"new/c.png", b"old/a.png"], number
@@ -117,7 +117,7 @@ def test_one_folder_that_is_never_listed_keeps_nothing_else_waiting(
     (folder / "a" / "a.png").unlink()
     old_file(folder / "z" / "new.png")
     assert hand.rounds is not None
-    hand.rounds.request("a person asks", "scan")
+    hand.rounds.request_scan("a person asks", "scan")
     hand.run()
     assert hand.take() == [b"z/new.png"]
     assert hand.present() == [b"bad/b.png", b"z/c.png", b"z/new.png"]
@@ -137,7 +137,7 @@ def test_a_log_on_a_bad_sector_keeps_nothing_else_waiting(
 
     monkeypatch.setattr(beside, "open_regular", refuses)
     assert hand.rounds is not None
-    hand.rounds.request("a person asks", "scan")
+    hand.rounds.request_scan("a person asks", "scan")
     hand.run()
     assert hand.present() == [b"a.png"]
 
@@ -160,9 +160,9 @@ def test_a_folder_that_cannot_be_listed_keeps_nothing_else_unwatched(
 
 def test_one_scan_without_handles_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = WatchedRoot(ROOT_ID, os.fsencode(folder))
-    Shortage(monkeypatch).refuse(0, 1)
+    HandleShortage(monkeypatch).refuse(0, 1)
     with pytest.raises(IndexdError, match="Too many open files"):
-        scan_once([root], KnownInMemory(), lambda _file: None, lambda *_event: None)
+        scan_roots_once([root], InMemoryIndexedFiles(), lambda _file: None, lambda *_event: None)
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def test_a_watcher_that_gets_no_handle_says_that_it_passes_and_keeps_none(folder
     watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
     with _handles(free), pytest.raises(WatcherFailed) as failed:
         watcher.start(lambda _hints: None, lambda _failure: None)
-    assert not failed.value.lasting
+    assert not failed.value.permanent
     assert sorted(os.listdir("/proc/self/fd")) == before
     watcher.start(lambda _hints: None, lambda _failure: None)
     watcher.close()
@@ -208,7 +208,7 @@ def test_a_watcher_that_gets_no_thread_says_that_it_passes(folder: Path, monkeyp
         patch.setattr(threading.Thread, "start", refuses)
         with pytest.raises(WatcherFailed, match="thread") as failed:
             watcher.start(lambda _hints: None, lambda _failure: None)
-    assert not failed.value.lasting
+    assert not failed.value.permanent
     watcher.close()
 
 
@@ -226,4 +226,4 @@ def test_a_new_folder_that_cannot_be_listed_does_not_stay_unwatched_in_silence(
     (folder / "new").mkdir()
     eventually(lambda: bool(failures))
     watcher.close()
-    assert not failures[0].lasting
+    assert not failures[0].permanent

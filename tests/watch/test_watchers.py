@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.ignore import Selection
-from indexd.watch.portable import PortableWatcher
+from indexd.watch.ignore import WatchFilter
+from indexd.watch.portable import WatchfilesWatcher
 from indexd.watch.watcher import Hint, Watcher, WatcherFailed, open_watcher
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
@@ -54,9 +54,9 @@ def heard(request: pytest.FixtureRequest, folder: Path) -> Iterator[Heard]:
     (folder / "there").mkdir()
     (folder / "there" / "before.png").write_bytes(b"x")
     if request.param == "portable":
-        made = Heard(PortableWatcher(os.fsdecode(folder)))
+        made = Heard(WatchfilesWatcher(os.fsdecode(folder)))
     else:
-        made = Heard(open_watcher(os.fsencode(folder), Selection().enters))
+        made = Heard(open_watcher(os.fsencode(folder), WatchFilter().enters))
     yield made
     made.watcher.close()
     made.watcher.close()
@@ -107,16 +107,16 @@ def test_closing_silences(heard: Heard, folder: Path) -> None:
 
 @linux_only
 def test_the_portable_watcher_ends_at_a_name_that_is_not_utf8_and_says_so(folder: Path, eventually: Eventually) -> None:
-    heard = Heard(PortableWatcher(os.fsdecode(folder)))
+    heard = Heard(WatchfilesWatcher(os.fsdecode(folder)))
     (folder / os.fsdecode(b"\xff.png")).write_bytes(b"x")
     eventually(lambda: len(heard.failures) == 1)
-    assert not heard.failures[0].lasting
+    assert not heard.failures[0].permanent
     heard.watcher.close()
 
 
 @pytest.fixture
 def inotify(folder: Path) -> Iterator[Heard]:
-    made = Heard(open_watcher(os.fsencode(folder), Selection().enters))
+    made = Heard(open_watcher(os.fsencode(folder), WatchFilter().enters))
     yield made
     made.watcher.close()
 
@@ -159,14 +159,14 @@ class TestInotify:
 
     def test_a_folder_that_is_not_there_cannot_be_watched(self, tmp_path: Path) -> None:
         with pytest.raises(WatcherFailed, match="No such file"):
-            Heard(open_watcher(os.fsencode(tmp_path / "none"), Selection().enters))
+            Heard(open_watcher(os.fsencode(tmp_path / "none"), WatchFilter().enters))
 
 
 @linux_only
 def test_a_folder_made_again_is_watched_although_the_old_one_is_held_open(folder: Path, eventually: Eventually) -> None:
     """Whoever stands in the removed folder (a shell) delays the word of its end until after the new one was made."""
     (folder / "made").mkdir()
-    heard = Heard(open_watcher(os.fsencode(folder), Selection().enters))
+    heard = Heard(open_watcher(os.fsencode(folder), WatchFilter().enters))
     held = os.open(folder / "made", os.O_RDONLY)
     try:
         (folder / "made").rmdir()

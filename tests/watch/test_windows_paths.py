@@ -6,9 +6,9 @@ from pathlib import PureWindowsPath
 
 import pytest
 
-from indexd.jobs.names import safe_name, windows_problem
+from indexd.jobs.names import safe_name, windows_name_problem
 from indexd.watch import paths
-from indexd.watch.paths import SHORT_CHARACTERS, long_form, plain_form
+from indexd.watch.paths import SHORT_PATH_CHARACTERS, strip_long_prefix, to_long_path
 
 LONG = "\\".join(["x" * 50] * 6)
 
@@ -24,13 +24,13 @@ LONG = "\\".join(["x" * 50] * 6)
     ],
 )
 def test_a_long_path_is_written_so_that_it_can_be_opened(path: str, long: str) -> None:
-    assert long_form(path) == long
-    assert PureWindowsPath(plain_form(long)) == PureWindowsPath(plain_form(path))
+    assert to_long_path(path) == long
+    assert PureWindowsPath(strip_long_prefix(long)) == PureWindowsPath(strip_long_prefix(path))
 
 
 def test_the_limit_is_where_windows_has_it() -> None:
-    assert long_form("C:\\" + "x" * (SHORT_CHARACTERS - 3)).startswith("C:")
-    assert long_form("C:\\" + "x" * (SHORT_CHARACTERS - 2)).startswith("\\\\?\\C:")
+    assert to_long_path("C:\\" + "x" * (SHORT_PATH_CHARACTERS - 3)).startswith("C:")
+    assert to_long_path("C:\\" + "x" * (SHORT_PATH_CHARACTERS - 2)).startswith("\\\\?\\C:")
 
 
 def test_watched_files_deep_down_are_opened_by_their_long_form_and_shown_by_their_plain_one(
@@ -62,7 +62,7 @@ def test_watched_files_deep_down_are_opened_by_their_long_form_and_shown_by_thei
     ],
 )
 def test_a_folder_that_windows_would_take_for_another_is_refused(folder: str, good: bool) -> None:
-    assert (windows_problem(folder) is None) == good
+    assert (windows_name_problem(folder) is None) == good
 
 
 @pytest.mark.parametrize("name", ["CON", "nul.png", "a:b", "dots...", "space ", "COM1.tar.gz", "x" * 400, "a\x07b"])

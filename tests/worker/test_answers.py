@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import get_args
 
-from indexd.worker.answers import RESULTS
-from indexd.worker.calls import AnyCall, Drill
+from indexd.worker.answers import RESULT_TYPES
+from indexd.worker.calls import AnyCall, SelfTest
 
 
 def test_every_call_has_its_answer() -> None:
-    assert set(RESULTS) == set(get_args(AnyCall)) - {Drill}
+    assert set(RESULT_TYPES) == set(get_args(AnyCall)) - {SelfTest}

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexd.errors import CallCancelled, ModelOff, WorkerDied
-from indexd.worker.calls import EmbedImages, EmbedText, MakeThumbnails, Priority, Progress, Render
+from indexd.errors import CallCancelled, ModelUnavailable, WorkerDied
+from indexd.worker.calls import CallProgress, EmbedImages, EmbedText, MakeThumbnails, Priority, Render
 from indexd.worker.fake import FakeWorkers, text_vector
-from indexd.worker.handle import Submits
+from indexd.worker.handle import WorkerBackend
 from indexd.worker.workers import Workers
 
 RECIPE = {"prompt": "a fox", "width": 16, "height": 8, "seed": 1}
 
 
 def test_both_offer_the_same() -> None:
-    both: list[type[Submits]] = [FakeWorkers, Workers]
+    both: list[type[WorkerBackend]] = [FakeWorkers, Workers]
     for name in ("submit", "status", "stop"):
         assert all(callable(getattr(one, name)) for one in both)
 
 
 def test_vectors_are_known_and_near_where_words_are_shared(tmp_path: Path) -> None:
-    workers = FakeWorkers(known={"north": [0.0, 1.0], b"/a.png": [1.0, 0.0]}, dim=2)
+    workers = FakeWorkers(known_vectors={"north": [0.0, 1.0], b"/a.png": [1.0, 0.0]}, dim=2)
     assert workers.submit(EmbedText("bge", ("north",))).result(0).vectors.tolist() == [[0.0, 1.0]]
     assert workers.submit(EmbedImages("clip_h", (b"/a.png",))).result(0).vectors.tolist() == [[1.0, 0.0]]
     fox, near, far = (text_vector(text) for text in ("a red fox", "the red fox", "blue whales swim"))
@@ -38,7 +38,7 @@ def test_vectors_are_known_and_near_where_words_are_shared(tmp_path: Path) -> No
 
 
 def test_renders_are_pictures_that_depend_on_the_recipe() -> None:
-    workers, told = FakeWorkers(), list[Progress]()
+    workers, told = FakeWorkers(), list[CallProgress]()
     made = workers.submit(Render(RECIPE, "/m"), on_progress=told.append).result(0)
     picture = Image.open(io.BytesIO(made.png))
     assert picture.size == (16, 8)
@@ -46,7 +46,7 @@ def test_renders_are_pictures_that_depend_on_the_recipe() -> None:
     assert made.png == workers.submit(Render(RECIPE, "/m")).result(0).png
     assert made.png != workers.submit(Render({**RECIPE, "seed": 2}, "/m")).result(0).png
     assert told
-    assert workers.batches[Render] == 3
+    assert workers.call_counts[Render] == 3
 
 
 def test_scripted_deaths_happen_once_and_where_they_were_meant() -> None:
@@ -60,8 +60,8 @@ def test_scripted_deaths_happen_once_and_where_they_were_meant() -> None:
 
 
 def test_roles_can_be_off() -> None:
-    with pytest.raises(ModelOff, match="bge is off, because it is gone"):
-        FakeWorkers(off={"bge": "it is gone"}).submit(EmbedText("bge", ("x",))).result(0)
+    with pytest.raises(ModelUnavailable, match="bge is off, because it is gone"):
+        FakeWorkers(disabled_roles={"bge": "it is gone"}).submit(EmbedText("bge", ("x",))).result(0)
 
 
 def test_held_calls_wait_can_be_cancelled_and_are_answered_in_order() -> None:

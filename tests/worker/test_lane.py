@@ -24,12 +24,12 @@ from indexd.errors import (
     RenderFailed,
     StorageFull,
     WorkerDied,
-    is_shortage,
+    is_resource_shortage,
 )
 from indexd.worker import child
-from indexd.worker.calls import Drill, Priority, Progress, WorkerSettings
+from indexd.worker.calls import CallProgress, Priority, SelfTest, WorkerSettings
 from indexd.worker.handle import OnProgress
-from indexd.worker.wire import WorkerBug, portable
+from indexd.worker.wire import WorkerBug, picklable_error
 from indexd.worker.workers import Workers
 
 LONG = 100_000
@@ -53,8 +53,8 @@ def workers(settings: WorkerSettings, events: list[tuple[str, str]]) -> Iterator
     workers.stop(0.0)
 
 
-def steps(count: int = LONG, payload: object = None) -> Drill:
-    return Drill("steps", steps=count, seconds=0.005, payload=payload)
+def steps(count: int = LONG, payload: object = None) -> SelfTest:
+    return SelfTest("steps", steps=count, seconds=0.005, payload=payload)
 
 
 class Begun:
@@ -62,9 +62,9 @@ class Begun:
 
     def __init__(self) -> None:
         self.event = threading.Event()
-        self.seen: list[Progress] = []
+        self.seen: list[CallProgress] = []
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: CallProgress) -> None:
         self.seen.append(progress)
         self.event.set()
 
@@ -73,7 +73,7 @@ class Begun:
 
 
 def test_a_call_is_answered_from_another_process(workers: Workers) -> None:
-    assert workers.submit(Drill("echo", payload={"a": (1, b"\xff")})).result(WAIT) == {"a": (1, b"\xff")}
+    assert workers.submit(SelfTest("echo", payload={"a": (1, b"\xff")})).result(WAIT) == {"a": (1, b"\xff")}
     (lane,) = workers.status()
     assert lane.alive
     assert lane.pid not in (None, os.getpid())
@@ -82,7 +82,7 @@ def test_a_call_is_answered_from_another_process(workers: Workers) -> None:
 
 def test_lanes_are_processes_of_their_own(workers: Workers) -> None:
     for lane in ("decode", "cpu", "card"):
-        workers.submit(Drill("echo", lane=lane)).result(WAIT)
+        workers.submit(SelfTest("echo", lane=lane)).result(WAIT)
     assert [status.lane for status in workers.status()] == ["card", "cpu", "decode"]
 
 
@@ -93,7 +93,7 @@ def test_progress_is_told_in_order(workers: Workers) -> None:
 
 
 def test_a_listener_that_raises_does_not_hurt_the_call(workers: Workers) -> None:
-    def broken(_progress: Progress) -> None:
+    def broken(_progress: CallProgress) -> None:
         raise RuntimeError("broken listener")
 
     assert workers.submit(steps(2, "fine"), on_progress=broken).result(WAIT) == "fine"
@@ -101,15 +101,15 @@ def test_a_listener_that_raises_does_not_hurt_the_call(workers: Workers) -> None
 
 def test_an_error_of_the_call_comes_back_and_the_worker_lives(workers: Workers) -> None:
     with pytest.raises(WorkerBug, match="told to fail: so"):
-        workers.submit(Drill("fail", payload="so")).result(WAIT)
-    assert workers.submit(Drill("echo", payload=1)).result(WAIT) == 1
+        workers.submit(SelfTest("fail", payload="so")).result(WAIT)
+    assert workers.submit(SelfTest("echo", payload=1)).result(WAIT) == 1
     assert workers.status()[0].deaths == 0
 
 
 def test_a_result_that_cannot_cross_fails_that_call_only(workers: Workers) -> None:
     with pytest.raises((TypeError, AttributeError)):
-        workers.submit(Drill("echo", payload=lambda: None))
-    assert workers.submit(Drill("echo", payload=1)).result(WAIT) == 1
+        workers.submit(SelfTest("echo", payload=lambda: None))
+    assert workers.submit(SelfTest("echo", payload=1)).result(WAIT) == 1
 
 
 def test_a_death_fails_the_call_in_hand_only_and_the_rest_is_done(
@@ -117,8 +117,8 @@ def test_a_death_fails_the_call_in_hand_only_and_the_rest_is_done(
 ) -> None:
     begun = Begun()
     workers.submit(steps(1), on_progress=begun).result(WAIT)
-    dying = workers.submit(Drill("die"))
-    after = [workers.submit(Drill("echo", payload=n)) for n in range(5)]
+    dying = workers.submit(SelfTest("die"))
+    after = [workers.submit(SelfTest("echo", payload=n)) for n in range(5)]
     with pytest.raises(WorkerDied, match="exit code 23"):
         dying.result(WAIT)
     assert [call.result(WAIT) for call in after] == list(range(5))
@@ -136,21 +136,21 @@ def test_kill_9_at_any_moment_is_noticed(workers: Workers) -> None:
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(WorkerDied, match="SIGKILL"):
             call.result(WAIT)
-    assert workers.submit(Drill("echo", payload=2)).result(WAIT) == 2
+    assert workers.submit(SelfTest("echo", payload=2)).result(WAIT) == 2
     assert workers.status()[0].deaths == 3
 
 
 def test_kill_9_of_an_idle_worker_costs_no_call(workers: Workers) -> None:
-    workers.submit(Drill("echo")).result(WAIT)
+    workers.submit(SelfTest("echo")).result(WAIT)
     pid = workers.status()[0].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    assert workers.submit(Drill("echo", payload=3)).result(WAIT) == 3
+    assert workers.submit(SelfTest("echo", payload=3)).result(WAIT) == 3
 
 
 def test_a_hung_call_is_ended_after_its_limit_and_others_go_on(workers: Workers) -> None:
-    hung = workers.submit(Drill("hang"), timeout_seconds=0.2)
-    after = workers.submit(Drill("echo", payload=4))
+    hung = workers.submit(SelfTest("hang"), timeout_seconds=0.2)
+    after = workers.submit(SelfTest("echo", payload=4))
     with pytest.raises(CallTimedOut, match=r"no sign of life for 0\.2 s"):
         hung.result(WAIT)
     assert after.result(WAIT) == 4
@@ -164,14 +164,14 @@ def test_a_stopped_process_is_a_hung_one(workers: Workers) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     # More than a pipe holds, while nobody reads.
-    big = [workers.submit(Drill("echo", payload=b"x" * 500_000)) for _ in range(4)]
+    big = [workers.submit(SelfTest("echo", payload=b"x" * 500_000)) for _ in range(4)]
     with pytest.raises(CallTimedOut):
         call.result(WAIT)
     assert all(len(one.result(WAIT)) == 500_000 for one in big)
 
 
 def test_progress_holds_the_limit_off(workers: Workers) -> None:
-    assert workers.submit(Drill("steps", steps=30, seconds=0.1), timeout_seconds=2.5).result(WAIT) is None
+    assert workers.submit(SelfTest("steps", steps=30, seconds=0.1), timeout_seconds=2.5).result(WAIT) is None
 
 
 def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: Workers) -> None:
@@ -182,14 +182,14 @@ def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: Workers) -> None:
     with pytest.raises(CallCancelled):
         call.result(WAIT)
     assert workers.status()[0].deaths == 0
-    assert workers.submit(Drill("echo", payload=5)).result(WAIT) == 5
+    assert workers.submit(SelfTest("echo", payload=5)).result(WAIT) == 5
 
 
 def test_a_waiting_call_is_cancelled_at_once(workers: Workers) -> None:
     begun = Begun()
     first = workers.submit(steps(), on_progress=begun)
     begun.wait()
-    waiting = workers.submit(Drill("echo"))
+    waiting = workers.submit(SelfTest("echo"))
     waiting.cancel()
     assert waiting.done()
     with pytest.raises(CallCancelled):
@@ -202,7 +202,7 @@ def test_urgent_calls_are_served_between_the_steps_of_another(workers: Workers) 
     begun = Begun()
     render = workers.submit(steps(), on_progress=begun)
     begun.wait()
-    urgent = workers.submit(Drill("echo", payload="now"), priority=Priority.URGENT)
+    urgent = workers.submit(SelfTest("echo", payload="now"), priority=Priority.URGENT)
     assert urgent.result(WAIT) == "now"
     assert not render.done()
     render.cancel()
@@ -230,11 +230,11 @@ def test_an_idle_worker_leaves_and_comes_back_without_a_death(
     settings: WorkerSettings, events: list[tuple[str, str]]
 ) -> None:
     workers = Workers(settings, lambda kind, text: events.append((kind, text)))
-    workers.submit(Drill("echo", lane="cpu")).result(WAIT)
+    workers.submit(SelfTest("echo", lane="cpu")).result(WAIT)
     pid = workers.status()[0].pid
     assert pid is not None
     psutil.Process(pid).wait(WAIT)
-    assert workers.submit(Drill("echo", lane="cpu", payload=6)).result(WAIT) == 6
+    assert workers.submit(SelfTest("echo", lane="cpu", payload=6)).result(WAIT) == 6
     assert workers.status()[0].pid != pid
     assert workers.status()[0].deaths == 0
     assert events == []
@@ -248,14 +248,14 @@ def test_calls_that_meet_a_leaving_worker_are_handed_to_the_next(
     monkeypatch.setattr("indexd.worker.child.main", leaves_at_once)
     workers = Workers(settings, lambda kind, text: events.append((kind, text)))
     for number in range(8):
-        assert workers.submit(Drill("echo", lane="cpu", payload=number)).result(WAIT) == number
+        assert workers.submit(SelfTest("echo", lane="cpu", payload=number)).result(WAIT) == number
     assert events == []
     workers.stop(0.0)
 
 
 def leaves_at_once(connection: object, lane: str, settings: WorkerSettings) -> None:
     """Runs in the child: no lingering at all."""
-    child.LINGER_OTHERS_SECONDS = 0.0
+    child.DEFAULT_IDLE_EXIT_SECONDS = 0.0
     child.main(connection, lane, settings)  # type: ignore[arg-type]
 
 
@@ -263,19 +263,19 @@ def test_stop_lets_the_call_in_hand_finish_and_gives_the_rest_back(workers: Work
     begun = Begun()
     in_hand = workers.submit(steps(60, "finished"), on_progress=begun)
     begun.wait()
-    waiting = workers.submit(Drill("echo"))
+    waiting = workers.submit(SelfTest("echo"))
     workers.stop(WAIT)
     assert in_hand.result(0) == "finished"
     with pytest.raises(CallCancelled):
         waiting.result(0)
     with pytest.raises(CallCancelled):
-        workers.submit(Drill("echo")).result(0)
+        workers.submit(SelfTest("echo")).result(0)
     assert not workers.status()[0].alive
 
 
 def test_stop_ends_a_call_that_takes_too_long(workers: Workers) -> None:
     begun = Begun()
-    call = workers.submit(Drill("hang"), on_progress=begun)
+    call = workers.submit(SelfTest("hang"), on_progress=begun)
     begun.wait()
     workers.stop(0.1)
     with pytest.raises(CallCancelled):
@@ -295,9 +295,9 @@ def test_a_worker_that_dies_at_its_start_is_started_again_and_no_call_is_lost(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str]]
 ) -> None:
     monkeypatch.setattr("indexd.worker.child.main", dies_at_first)
-    monkeypatch.setattr("indexd.worker.lane.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.worker.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
     workers = Workers(settings, lambda kind, text: events.append((kind, text)))
-    calls = [workers.submit(Drill("echo", payload=n)) for n in range(3)]
+    calls = [workers.submit(SelfTest("echo", payload=n)) for n in range(3)]
     assert [call.result(WAIT) for call in calls] == [0, 1, 2]
     assert len(events) == 3
     assert "exit code 9; calls lost: 0" in events[0][1]
@@ -316,7 +316,7 @@ def test_a_lane_without_descriptors_for_a_moment_starts_its_worker_later(
         return real(context, *arguments)
 
     monkeypatch.setattr(SpawnContext, "Pipe", pipe)
-    assert workers.submit(Drill("echo", payload=7)).result(WAIT) == 7
+    assert workers.submit(SelfTest("echo", payload=7)).result(WAIT) == 7
     assert [kind for kind, _ in events] == ["worker_died"]
 
 
@@ -333,18 +333,18 @@ def test_a_lane_that_gets_no_thread_says_so_or_begins_later_and_is_not_deaf_for_
         real(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    monkeypatch.setattr("indexd.worker.lane.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.worker.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
     events: list[str] = []
     workers = Workers(settings, lambda _kind, text: events.append(text))
-    first = workers.submit(Drill("echo", payload=1))
+    first = workers.submit(SelfTest("echo", payload=1))
     if name == "lane-decode":
         error = first.future.exception(WAIT)
-        assert error is not None and is_shortage(error)
+        assert error is not None and is_resource_shortage(error)
     else:
         assert first.result(WAIT) == 1
         assert "can't start new thread" in events[0]
     assert refused
-    assert workers.submit(Drill("echo", payload=2)).result(WAIT) == 2
+    assert workers.submit(SelfTest("echo", payload=2)).result(WAIT) == 2
     workers.stop(0.0)
 
 
@@ -366,8 +366,8 @@ def _readable_elsewhere(here: int) -> Unreadable:
 
 def test_an_answer_that_cannot_be_read_fails_its_call_and_the_lane_lives(workers: Workers) -> None:
     with pytest.raises(WorkerDied):
-        workers.submit(Drill("echo", payload=Unreadable(os.getpid()))).result(WAIT)
-    assert workers.submit(Drill("echo", payload=8)).result(WAIT) == 8
+        workers.submit(SelfTest("echo", payload=Unreadable(os.getpid()))).result(WAIT)
+    assert workers.submit(SelfTest("echo", payload=8)).result(WAIT) == 8
 
 
 def test_an_event_that_cannot_be_told_does_not_end_the_lane(settings: WorkerSettings) -> None:
@@ -376,16 +376,16 @@ def test_an_event_that_cannot_be_told_does_not_end_the_lane(settings: WorkerSett
 
     workers = Workers(settings, deaf)
     with pytest.raises(WorkerDied):
-        workers.submit(Drill("die")).result(WAIT)
-    assert workers.submit(Drill("echo", payload=9)).result(WAIT) == 9
+        workers.submit(SelfTest("die")).result(WAIT)
+    assert workers.submit(SelfTest("echo", payload=9)).result(WAIT) == 9
     workers.stop(0.0)
 
 
 def test_errors_of_libraries_cross_as_plain_ones() -> None:
-    crossed = portable(UnidentifiedImageError("cannot identify image file"))
+    crossed = picklable_error(UnidentifiedImageError("cannot identify image file"))
     assert (type(crossed), str(crossed)) == (OSError, "cannot identify image file")
     missing = FileNotFoundError(errno.ENOENT, "No such file", "/x")
-    assert portable(missing) is missing
+    assert picklable_error(missing) is missing
 
 
 def test_a_shortage_crosses_as_what_it_is_whatever_it_was_called_on_its_way() -> None:
@@ -399,7 +399,7 @@ def test_a_shortage_crosses_as_what_it_is_whatever_it_was_called_on_its_way() ->
             try:
                 raise RenderFailed("the LoRA x cannot be read")
             except RenderFailed as error:
-                return portable(error)
+                return picklable_error(error)
 
     crossed = called(errno.ENFILE)
     assert isinstance(crossed, OSError) and crossed.errno == errno.ENFILE
@@ -412,11 +412,11 @@ def test_stop_does_not_wait_for_a_worker_that_cannot_start(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexd.worker.child.main", os._exit)  # called with three arguments: the child dies of it
-    monkeypatch.setattr("indexd.worker.lane.FIRST_PAUSE_SECONDS", 1000.0)
-    monkeypatch.setattr("indexd.worker.lane.LONGEST_PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr("indexd.worker.lane.FIRST_RESTART_DELAY_SECONDS", 1000.0)
+    monkeypatch.setattr("indexd.worker.lane.MAX_RESTART_DELAY_SECONDS", 1000.0)
     died = threading.Event()
     workers = Workers(settings, lambda _kind, _text: died.set())
-    call = workers.submit(Drill("echo"))
+    call = workers.submit(SelfTest("echo"))
     assert died.wait(WAIT)
     workers.stop(0.0)
     with pytest.raises(CallCancelled):

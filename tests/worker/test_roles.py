@@ -10,7 +10,7 @@ import pytest
 
 from indexd import config
 from indexd.errors import SettingsError
-from indexd.roles import pulled_folder, role_states, worker_settings
+from indexd.roles import downloaded_model_folder, role_states, worker_settings
 from indexd.worker.calls import (
     FACES,
     DetectorSpec,
@@ -24,14 +24,14 @@ from indexd.worker.calls import (
     VerifyModel,
     WorkerSettings,
 )
-from indexd.worker.roles import role_problem, role_stamp
-from indexd.worker.table import ROUTES, lane_of
+from indexd.worker.roles import role_fingerprint, role_problem
+from indexd.worker.table import ROUTES, lane_of_call
 from indexd_schemas.settings import ROLES
 
 
 def settings_of(home: Path, text: str) -> WorkerSettings:
-    (home / config.SETTINGS_NAME).write_text(text, "utf-8")
-    return worker_settings(config.load(home))
+    (home / config.SETTINGS_FILE_NAME).write_text(text, "utf-8")
+    return worker_settings(config.read_config(home))
 
 
 def test_settings_become_specs(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_role_is_off_with_the_reason_and_on_once_its_model_is_there(tmp_path: 
     assert role_problem(settings, "sdxl") == "no model is set for it; name one under [models.sdxl] in the settings"
     (tmp_path / "bge").mkdir()
     assert role_problem(settings, "bge") is None
-    states = role_states(config.load(tmp_path))
+    states = role_states(config.read_config(tmp_path))
     assert [state.role for state in states] == [*ROLES, FACES]
     assert [state.role for state in states if state.on] == ["bge"]
 
@@ -78,7 +78,7 @@ def test_a_role_is_off_with_the_reason_and_on_once_its_model_is_there(tmp_path: 
 def test_a_hub_name_is_off_until_it_was_pulled(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, '[models.bge]\nhub = "BAAI/bge-large-en-v1.5"')
     assert role_problem(settings, "bge") == "BAAI/bge-large-en-v1.5 has not been fetched; run `indexd models pull bge`"
-    pulled_folder(config.load(tmp_path), "BAAI/bge-large-en-v1.5").mkdir(parents=True)
+    downloaded_model_folder(config.read_config(tmp_path), "BAAI/bge-large-en-v1.5").mkdir(parents=True)
     assert role_problem(settings, "bge") is None
 
 
@@ -103,7 +103,7 @@ def spec(role: str, device: str = "auto", query_device: str = "") -> ModelSpec:
 )
 def test_texts_go_where_their_role_says(device: str, query_device: str, as_query: bool, lane: str) -> None:
     settings = WorkerSettings({"bge": spec("bge", device, query_device)}, "")
-    assert lane_of(EmbedText("bge", ("x",), as_query=as_query), settings) == lane
+    assert lane_of_call(EmbedText("bge", ("x",), as_query=as_query), settings) == lane
 
 
 def test_the_detectors_of_the_settings(tmp_path: Path) -> None:
@@ -143,21 +143,21 @@ def test_faces_need_a_detector_and_what_embeds_them(tmp_path: Path) -> None:
     settings = WorkerSettings(clip_h, "", spec_of_faces)
     assert role_problem(settings, FACES) is None
     assert role_problem(WorkerSettings({}, "", replace(spec_of_faces, embedder="another")), FACES) is None
-    stamp = role_stamp(settings, FACES)
-    assert stamp == role_stamp(settings, FACES) != role_stamp(WorkerSettings({}, ""), FACES)
-    assert role_stamp(replace(settings, faces=replace(spec_of_faces, padding=0.1)), FACES) != stamp
+    stamp = role_fingerprint(settings, FACES)
+    assert stamp == role_fingerprint(settings, FACES) != role_fingerprint(WorkerSettings({}, ""), FACES)
+    assert role_fingerprint(replace(settings, faces=replace(spec_of_faces, padding=0.1)), FACES) != stamp
     os.utime(eyes, ns=(5, 5))
-    assert role_stamp(settings, FACES) != stamp
+    assert role_fingerprint(settings, FACES) != stamp
 
 
 def test_every_call_has_its_lane() -> None:
     settings = WorkerSettings({"clip_h": spec("clip_h", "cpu"), "sdxl": spec("sdxl", "cuda:1")}, "")
-    assert lane_of(EmbedImages("clip_h", ()), settings) == "cpu"
-    assert lane_of(EmbedImages("unknown", ()), settings) == "card"
-    assert lane_of(FindFaces(()), settings) == lane_of(VerifyModel("faces"), settings) == "cpu"
-    assert lane_of(VerifyModel("clip_h"), settings) == "cpu"
-    assert lane_of(Render({}, "/x"), settings) == "cuda:1"
-    assert lane_of(MakeThumbnails((), "", 1), settings) == "decode"
+    assert lane_of_call(EmbedImages("clip_h", ()), settings) == "cpu"
+    assert lane_of_call(EmbedImages("unknown", ()), settings) == "card"
+    assert lane_of_call(FindFaces(()), settings) == lane_of_call(VerifyModel("faces"), settings) == "cpu"
+    assert lane_of_call(VerifyModel("clip_h"), settings) == "cpu"
+    assert lane_of_call(Render({}, "/x"), settings) == "cuda:1"
+    assert lane_of_call(MakeThumbnails((), "", 1), settings) == "decode"
 
 
 def test_the_table_names_every_call_and_functions_that_exist() -> None:
@@ -168,7 +168,7 @@ def test_the_table_names_every_call_and_functions_that_exist() -> None:
 
     assert set(ROUTES) == set(get_args(calls.AnyCall))
     for route in ROUTES.values():
-        module, _, name = route.server.partition(":")
+        module, _, name = route.function.partition(":")
         found = find_spec(module)
         assert found is not None
         assert found.origin is not None
@@ -179,7 +179,7 @@ def test_a_stamp_changes_with_the_files_only(tmp_path: Path) -> None:
     folder = tmp_path / "model"
 
     def model_stamp(path: str) -> str | None:
-        return role_stamp(WorkerSettings({"bge": ModelSpec("bge", path)}, ""), "bge")
+        return role_fingerprint(WorkerSettings({"bge": ModelSpec("bge", path)}, ""), "bge")
 
     (folder / "part").mkdir(parents=True)
     (folder / "part" / "weights").write_bytes(b"one")

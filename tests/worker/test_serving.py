@@ -14,14 +14,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from indexd.errors import CallCancelled, ModelOff, WorkerDied
+from indexd.errors import CallCancelled, ModelUnavailable, WorkerDied
 from indexd.worker.calls import (
+    CallProgress,
     EmbedImages,
     EmbedText,
     MakeThumbnails,
     ModelSpec,
     Priority,
-    Progress,
     Render,
     VerifyModel,
     WorkerSettings,
@@ -65,7 +65,7 @@ def render(models: TinyModels, steps: int = 2, seed: int = 1) -> Render:
     return Render(recipe, str(models.sdxl))
 
 
-def in_hand() -> tuple[threading.Event, Callable[[Progress], None]]:
+def in_hand() -> tuple[threading.Event, Callable[[CallProgress], None]]:
     event = threading.Event()
     return event, lambda _progress: event.set()
 
@@ -99,10 +99,10 @@ def test_an_urgent_question_is_answered_in_the_middle_of_a_render(workers: Worke
 
 
 def test_cancel_takes_effect_within_one_step(workers: Workers, tiny_models: TinyModels) -> None:
-    told: list[Progress] = []
+    told: list[CallProgress] = []
     begun, listener = in_hand()
 
-    def both(progress: Progress) -> None:
+    def both(progress: CallProgress) -> None:
         told.append(progress)
         listener(progress)
 
@@ -132,7 +132,7 @@ def test_a_lane_leaves_when_its_models_have_outlived_their_keep_alive(workers: W
 
 def test_a_role_whose_model_is_missing_is_off_with_a_sentence(workers: Workers) -> None:
     for role, reason in (("clip_l", "there is nothing at /nowhere"), ("clip_g", "no model is set for it")):
-        with pytest.raises(ModelOff, match=f"{role} is off, because {reason}"):
+        with pytest.raises(ModelUnavailable, match=f"{role} is off, because {reason}"):
             workers.submit(EmbedText(role, ("x",))).result(WAIT)
 
 

@@ -10,46 +10,46 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexd_toyworld.drawing import draw, face_boxes
-from indexd_toyworld.sampling import Split, scenes, strangers
+from indexd_toyworld.sampling import Split, scenes, unnamed_portraits
 
-Box = tuple[float, float, float, float]
+PixelBox = tuple[float, float, float, float]
 
 GRIDS = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (2, 3), (3, 3))
 """Scenes across and down."""
-GRID_SHARES = (0.5, 0.08, 0.08, 0.16, 0.06, 0.06, 0.06)
+GRID_PROBABILITIES = (0.5, 0.08, 0.08, 0.16, 0.06, 0.06, 0.06)
 SCENE_SIDES = (64, 96, 128)
-STRANGERS = 0.15
+UNNAMED_SHARE = 0.15
 """Share of the scenes that are portraits of people without a name, so that not ten faces are learnt but what a face is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class FaceCanvas:
     """A picture (height, width, 3), uint8, and its faces as (left, top, right, bottom) in pixels."""
 
     pixels: NDArray[np.uint8]
-    faces: tuple[Box, ...]
+    faces: tuple[PixelBox, ...]
 
 
-def canvases(seed: int, count: int, split: Split) -> Iterator[Canvas]:
+def canvases(seed: int, count: int, split: Split) -> Iterator[FaceCanvas]:
     """`count` canvases of 64 to 384 pixels a side, the same for the same seed and split."""
     random = np.random.default_rng([seed, count])
-    grids = [GRIDS[place] for place in random.choice(len(GRIDS), size=count, p=GRID_SHARES)]
+    grids = [GRIDS[place] for place in random.choice(len(GRIDS), size=count, p=GRID_PROBABILITIES)]
     most = sum(across * down for across, down in grids)
-    named, strange = iter(scenes(seed, most, split=split)), iter(strangers(seed, most))
+    named, strange = iter(scenes(seed, most, split=split)), iter(unnamed_portraits(seed, most))
     for across, down in grids:
         side = int(random.choice(SCENE_SIDES))
         pixels = np.zeros((down * side, across * side, 3), np.uint8)
-        faces: list[Box] = []
+        faces: list[PixelBox] = []
         for row in range(down):
             for column in range(across):
-                scene = next(strange if random.random() < STRANGERS else named)
+                scene = next(strange if random.random() < UNNAMED_SHARE else named)
                 top, left = row * side, column * side
-                pixels[top : top + side, left : left + side] = _soft(draw(scene, side), random)
+                pixels[top : top + side, left : left + side] = _soften(draw(scene, side), random)
                 faces += [(left + box[1], top + box[2], left + box[3], top + box[4]) for box in face_boxes(scene, side)]
-        yield Canvas(pixels, tuple(faces))
+        yield FaceCanvas(pixels, tuple(faces))
 
 
-def _soft(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+def _soften(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     """Half of the drawings as a decoder gives them: softer than the drawing code, with a little noise."""
     if random.random() < 0.5:
         return pixels

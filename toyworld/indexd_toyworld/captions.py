@@ -13,9 +13,9 @@ from indexd_toyworld.world import (
     FLAWS,
     SHAPES,
     SIZES,
+    DrawnShape,
     Face,
     Scene,
-    Thing,
 )
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -52,22 +52,22 @@ PLACE_WORDS: dict[str, tuple[str, ...]] = {
     "top": ("at the top", "near the top"),
     "bottom": ("at the bottom", "near the bottom"),
 }
-GROUNDS = ("on a {} background", "on {}", "in front of a {} wall", "before a {} backdrop")
+BACKGROUND_PHRASES = ("on a {} background", "on {}", "in front of a {} wall", "before a {} backdrop")
 """The first is the one of `full_caption`."""
-THING_FRAMES = ("{}", "{}", "a picture of {}", "a drawing of {}")
+SHAPE_FRAMES = ("{}", "{}", "a picture of {}", "a drawing of {}")
 FACE_FRAMES = ("{}", "{}", "a portrait of {}", "the face of {}", "a picture of {}")
 FACE_FORMS = ("{expression} {who}", "{who} looking {expression}", "{who} who is {expression}")
 TWO_FRAMES = ("{} and {}", "{} next to {}", "{} beside {}")
 FLAW_FRAMES = ("a {flaw} picture of {scene}", "{scene}, {flaw}")
 
-SAID = 0.8
+MENTION_PROBABILITY = 0.8
 """How often an attribute that may be left out is said."""
 
-Word = Callable[[str], str]
-Lot = Callable[[], bool]
+WordChooser = Callable[[str], str]
+CoinFlip = Callable[[], bool]
 
 
-def caption(scene: Scene, random: Random, share: float = SAID) -> str:
+def caption(scene: Scene, random: Random, share: float = MENTION_PROBABILITY) -> str:
     """One of the many things to say about the scene.
 
     Size, place, background and expression are each said with the probability `share`.
@@ -80,12 +80,12 @@ def caption(scene: Scene, random: Random, share: float = SAID) -> str:
         return random.random() < share
 
     if scene.things:
-        parts = [_thing(thing, say, random.choice(PLACE_WORDS[thing.place]), said) for thing in scene.things]
-        frame = random.choice(THING_FRAMES)
+        parts = [_shape_phrase(thing, say, random.choice(PLACE_WORDS[thing.place]), said) for thing in scene.things]
+        frame = random.choice(SHAPE_FRAMES)
     else:
         placed = len(scene.faces) == 2
         parts = [
-            _face(
+            _face_phrase(
                 face,
                 say,
                 random.choice(FACE_FORMS),
@@ -99,7 +99,7 @@ def caption(scene: Scene, random: Random, share: float = SAID) -> str:
         frame = "{}"  # with two the frame would take the words past what is comfortable
     body = frame.format(random.choice(TWO_FRAMES).format(*parts) if len(parts) == 2 else parts[0])
     if said():
-        body += " " + random.choice(GROUNDS).format(say(scene.background))
+        body += " " + random.choice(BACKGROUND_PHRASES).format(say(scene.background))
     if scene.flaw:
         body = random.choice(FLAW_FRAMES).format(flaw=say(scene.flaw), scene=body)
     return body
@@ -114,31 +114,34 @@ def full_caption(scene: Scene) -> str:
     def always() -> bool:
         return True
 
-    things = [_thing(thing, say, PLACE_WORDS[thing.place][0], always) for thing in scene.things]
+    things = [_shape_phrase(thing, say, PLACE_WORDS[thing.place][0], always) for thing in scene.things]
     two = len(scene.faces) == 2
-    faces = [_face(face, say, FACE_FORMS[0], PLACE_WORDS[face.place][0] if two else "", always) for face in scene.faces]
-    body = " and ".join(things + faces) + " " + GROUNDS[0].format(say(scene.background))
+    faces = [
+        _face_phrase(face, say, FACE_FORMS[0], PLACE_WORDS[face.place][0] if two else "", always)
+        for face in scene.faces
+    ]
+    body = " and ".join(things + faces) + " " + BACKGROUND_PHRASES[0].format(say(scene.background))
     return FLAW_FRAMES[0].format(flaw=say(scene.flaw), scene=body) if scene.flaw else body
 
 
-def _thing(thing: Thing, say: Word, place: str, said: Lot) -> str:
-    words = [say(thing.size)] if said() else []
+def _shape_phrase(thing: DrawnShape, say: WordChooser, place: str, mention: CoinFlip) -> str:
+    words = [say(thing.size)] if mention() else []
     words += [say(thing.colour), say(thing.shape)]
-    if said():
+    if mention():
         words.append(place)
     article = "an" if words[0][0] in "aeiou" else "a"
     return " ".join([article, *words])
 
 
-def _face(face: Face, say: Word, form: str, place: str, said: Lot) -> str:
-    words = form.format(who=face.who, expression=say(face.expression)) if said() else face.who
+def _face_phrase(face: Face, say: WordChooser, form: str, place: str, mention: CoinFlip) -> str:
+    words = form.format(who=face.who, expression=say(face.expression)) if mention() else face.who
     return f"{words} {place}".strip()
 
 
-def words() -> list[str]:
+def vocabulary_words() -> list[str]:
     """Every word a caption can have, sorted: what the tokenizers learn (the names of strangers are not among them)."""
     plain = {*SHAPES, *COLOURS, *BACKGROUNDS, *SIZES, *EXPRESSIONS, *FLAWS, *CHARACTERS}
-    frames = (*GROUNDS, *THING_FRAMES, *FACE_FRAMES, *FACE_FORMS, *TWO_FRAMES, *FLAW_FRAMES)
+    frames = (*BACKGROUND_PHRASES, *SHAPE_FRAMES, *FACE_FRAMES, *FACE_FORMS, *TWO_FRAMES, *FLAW_FRAMES)
     texts = [text for texts in PLACE_WORDS.values() for text in texts] + list(frames)
     loose = {word for text in texts for word in text.replace(",", " ").split() if "{" not in word}
     synonyms = {word for words in SYNONYMS.values() for word in words}

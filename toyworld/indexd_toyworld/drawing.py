@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from indexd_toyworld.faces import draw_face
 from indexd_toyworld.pen import Pen
-from indexd_toyworld.world import BACKGROUNDS, COLOURS, Colour, Scene, Thing
+from indexd_toyworld.world import BACKGROUNDS, COLOURS, Colour, DrawnShape, Scene
 
-Pixels = NDArray[np.uint8]
+RgbPixels = NDArray[np.uint8]
 
 SIDE = 64
 SUPERSAMPLING = 4
-TILE = {"striped": 12, "dotted": 12, "checkered": 16}
+PATTERN_PERIODS = {"striped": 12, "dotted": 12, "checkered": 16}
 """After how many pixels each pattern repeats."""
 
 RADII = {("small", 1): 10.0, ("big", 1): 19.0, ("small", 2): 8.0, ("big", 2): 14.0}
@@ -29,18 +29,18 @@ SMALLEST_FACE_PX = 16
 """What a detector of these drawings has to be content with: heads of two are 24 pixels wide."""
 
 
-def draw(scene: Scene, side: int = SIDE) -> Pixels:
+def draw(scene: Scene, side: int = SIDE) -> RgbPixels:
     """The scene as RGB pixels (side, side, 3); the same for the same scene."""
     scale = side * SUPERSAMPLING / SIDE
     random = Random(scene.seed)
-    image = _ground(scene.background, round(side * SUPERSAMPLING), scale, random)
+    image = _draw_background(scene.background, round(side * SUPERSAMPLING), scale, random)
     pen = Pen(ImageDraw.Draw(image), scale)
-    for (x, y, radius), thing in zip(_thing_places(scene), scene.things, strict=True):
-        _draw_thing(pen, thing, x, y, radius, random.uniform(-10, 10))
-    for (x, y, radius), face in zip(_face_places(scene), scene.faces, strict=True):
+    for (x, y, radius), thing in zip(_shape_circles(scene), scene.things, strict=True):
+        _draw_shape(pen, thing, x, y, radius, random.uniform(-10, 10))
+    for (x, y, radius), face in zip(_head_circles(scene), scene.faces, strict=True):
         draw_face(pen, face.look, face.expression, x, y, radius)
     small = image.reduce(SUPERSAMPLING)
-    return _flawed(small, scene.flaw, random) if scene.flaw else np.asarray(small)
+    return _apply_flaw(small, scene.flaw, random) if scene.flaw else np.asarray(small)
 
 
 def face_boxes(scene: Scene, side: int = SIDE) -> list[tuple[str, float, float, float, float]]:
@@ -48,11 +48,11 @@ def face_boxes(scene: Scene, side: int = SIDE) -> list[tuple[str, float, float, 
     unit = side / SIDE
     return [
         (face.who, unit * (x - radius), unit * (y - radius), unit * (x + radius), unit * (y + radius))
-        for (x, y, radius), face in zip(_face_places(scene), scene.faces, strict=True)
+        for (x, y, radius), face in zip(_head_circles(scene), scene.faces, strict=True)
     ]
 
 
-def _thing_places(scene: Scene) -> list[tuple[float, float, float]]:
+def _shape_circles(scene: Scene) -> list[tuple[float, float, float]]:
     """Centre and radius of each thing. Things have their own lot, so that one does not move with the other's words."""
     random = Random(scene.seed + 1)
     places = []
@@ -66,7 +66,7 @@ def _thing_places(scene: Scene) -> list[tuple[float, float, float]]:
     return places
 
 
-def _face_places(scene: Scene) -> list[tuple[float, float, float]]:
+def _head_circles(scene: Scene) -> list[tuple[float, float, float]]:
     """Centre and radius of each head; it stands a little low, so that a hat has room."""
     random = Random(scene.seed + 2)
     two = len(scene.faces) == 2
@@ -79,11 +79,11 @@ def _face_places(scene: Scene) -> list[tuple[float, float, float]]:
     return places
 
 
-def _ground(name: str, pixels: int, scale: float, random: Random) -> Image.Image:
+def _draw_background(name: str, pixels: int, scale: float, random: Random) -> Image.Image:
     """The background; where a pattern begins is drawn by lot."""
-    if name not in TILE:
+    if name not in PATTERN_PERIODS:
         return Image.new("RGB", (pixels, pixels), BACKGROUNDS[name][0])
-    tile = round(TILE[name] * scale)
+    tile = round(PATTERN_PERIODS[name] * scale)
     left, top = random.randrange(tile), random.randrange(tile)
     return _pattern(name, pixels + tile, tile).crop((left, top, left + pixels, top + pixels))
 
@@ -108,7 +108,7 @@ def _pattern(name: str, pixels: int, tile: int) -> Image.Image:
     return image
 
 
-def _draw_thing(pen: Pen, thing: Thing, x: float, y: float, radius: float, tilt: float) -> None:
+def _draw_shape(pen: Pen, thing: DrawnShape, x: float, y: float, radius: float, tilt: float) -> None:
     """A filled shape with a thin rim: darker than its colour, or lighter where that is black."""
     colour = COLOURS[thing.colour]
     rim = (120, 120, 124) if max(colour) < 60 else _shade(colour, 0.4)
@@ -164,7 +164,7 @@ def _shade(colour: Colour, factor: float) -> Colour:
     return (red, green, blue)
 
 
-def _flawed(image: Image.Image, flaw: str, random: Random) -> Pixels:
+def _apply_flaw(image: Image.Image, flaw: str, random: Random) -> RgbPixels:
     """The same picture badly made: out of focus, with its lower part missing, or full of noise."""
     if flaw == "blurred":
         return np.asarray(image.filter(ImageFilter.GaussianBlur(image.width / SIDE * random.uniform(2.0, 3.0))))
@@ -173,5 +173,5 @@ def _flawed(image: Image.Image, flaw: str, random: Random) -> Pixels:
         pixels[round(image.height * random.uniform(0.5, 0.65)) :] = 0
         return pixels
     noise = np.random.default_rng(random.getrandbits(32)).normal(0.0, 45.0, pixels.shape)
-    clipped: Pixels = (pixels + noise).clip(0, 255).astype(np.uint8)
+    clipped: RgbPixels = (pixels + noise).clip(0, 255).astype(np.uint8)
     return clipped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import cos, pi, sin
 
 from indexd_toyworld.pen import Pen
-from indexd_toyworld.world import HAIRS, HATS, SKINS, Colour, Look
+from indexd_toyworld.world import HAIRS, HATS, SKINS, CharacterLook, Colour
 
 INK: Colour = (42, 26, 30)
 MOUTH: Colour = (120, 20, 34)
@@ -14,7 +14,7 @@ EYE_X, EYE_Y, MOUTH_Y = 0.4, -0.1, 0.5
 """In head radii from the middle of the head."""
 
 
-def draw_face(pen: Pen, look: Look, expression: str, x: float, y: float, radius: float) -> None:
+def draw_face(pen: Pen, look: CharacterLook, expression: str, x: float, y: float, radius: float) -> None:
     """A head of `radius` around (x, y), with what stands out of it: hair above and beside, a hat above."""
     skin, hair = SKINS[look.skin], HAIRS[look.hair]
     _hair_behind(pen, look.style, hair, x, y, radius)

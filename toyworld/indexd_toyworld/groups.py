@@ -8,31 +8,33 @@ from random import Random
 
 from PIL import Image
 
-from indexd.worker.calls import Box, overlap
+from indexd.worker.calls import Box, intersection_over_union
 from indexd_toyworld.drawing import draw, face_boxes
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.world import CHARACTERS, UNKNOWN_CHARACTERS, Scene
 
-PEOPLE = (*CHARACTERS, *UNKNOWN_CHARACTERS)
+ALL_CHARACTERS = (*CHARACTERS, *UNKNOWN_CHARACTERS)
 SIDES = (64, 96)
 """Pixels of a scene; four of them make a picture."""
-SAME_FACE = 0.5
+FACE_OVERLAP_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class GroupImage:
     """A picture and its faces: who, and where as left, top, width and height in shares of the picture."""
 
     image: Image.Image
     faces: tuple[tuple[str, Box], ...]
 
 
-def group_pictures(seed: int, each: int) -> Iterator[Drawn]:
+def group_images(seed: int, faces_per_character: int) -> Iterator[GroupImage]:
     """Pictures of two by two scenes, in which each of the twelve has about `each` faces, alone or beside another."""
     random = Random(f"{seed} groups")
-    wanted = dict.fromkeys(PEOPLE, each)
+    wanted = dict.fromkeys(ALL_CHARACTERS, faces_per_character)
     chosen: list[Scene] = []
-    for scene in scenes(seed, each * 60, split="held_out") + scenes(seed, each * 3, split="all", unknown=True):
+    for scene in scenes(seed, faces_per_character * 60, split="held_out") + scenes(
+        seed, faces_per_character * 3, split="all", unknown=True
+    ):
         people = [face.who for face in scene.faces]
         if people and not scene.flaw and all(wanted[who] > 0 for who in people):
             chosen.append(scene)
@@ -40,10 +42,10 @@ def group_pictures(seed: int, each: int) -> Iterator[Drawn]:
                 wanted[who] -= 1
     random.shuffle(chosen)
     for start in range(0, len(chosen) - 3, 4):
-        yield _pasted(chosen[start : start + 4], random.choice(SIDES))
+        yield _paste_grid(chosen[start : start + 4], random.choice(SIDES))
 
 
-def _pasted(four: Sequence[Scene], side: int) -> Drawn:
+def _paste_grid(four: Sequence[Scene], side: int) -> GroupImage:
     image = Image.new("RGB", (2 * side, 2 * side))
     faces: list[tuple[str, Box]] = []
     for place, scene in enumerate(four):
@@ -54,10 +56,12 @@ def _pasted(four: Sequence[Scene], side: int) -> Drawn:
             faces.append(
                 (who, (edges[0] / (2 * side), edges[1] / (2 * side), edges[2] / (2 * side), edges[3] / (2 * side)))
             )
-    return Drawn(image, tuple(faces))
+    return GroupImage(image, tuple(faces))
 
 
-def face_under(picture: Drawn, box: Box) -> tuple[str, int] | None:
+def find_drawn_face(image: GroupImage, box: Box) -> tuple[str, int] | None:
     """The drawn face under a found one: who, and which of the picture's; None where there is none."""
-    shared, place = max(((overlap(box, face[1]), place) for place, face in enumerate(picture.faces)), default=(0.0, 0))
-    return (picture.faces[place][0], place) if shared >= SAME_FACE else None
+    shared, place = max(
+        ((intersection_over_union(box, face[1]), place) for place, face in enumerate(image.faces)), default=(0.0, 0)
+    )
+    return (image.faces[place][0], place) if shared >= FACE_OVERLAP_THRESHOLD else None

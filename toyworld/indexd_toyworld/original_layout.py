@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-Weights = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -44,7 +44,7 @@ _OPENCLIP_LAYER = {
 }
 
 
-def unet_name(key: str, layers_per_block: int, blocks_with_attention: frozenset[int]) -> str:
+def ldm_unet_name(key: str, layers_per_block: int, blocks_with_attention: frozenset[int]) -> str:
     """The ldm name of a UNet weight; `blocks_with_attention` are the up blocks that have attentions."""
     stem, _, kind = key.rpartition(".")
     if stem in _UNET_ENDS:
@@ -52,7 +52,7 @@ def unet_name(key: str, layers_per_block: int, blocks_with_attention: frozenset[
     if found := re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.*)", key):
         part, number, rest = found[1], int(found[2]), found[3]
         return (
-            f"middle_block.{number * 2}.{_resnet(rest)}"
+            f"middle_block.{number * 2}.{_ldm_resnet_name(rest)}"
             if part == "resnets"
             else f"middle_block.{number * 2 + 1}.{rest}"
         )
@@ -67,34 +67,35 @@ def unet_name(key: str, layers_per_block: int, blocks_with_attention: frozenset[
         place = 2 if block in blocks_with_attention else 1
         return f"output_blocks.{first + layers_per_block}.{place}.conv.{kind}"
     where = f"input_blocks.{1 + first + layer}" if found[1] == "down" else f"output_blocks.{first + layer}"
-    return f"{where}.0.{_resnet(rest)}" if part == "resnets" else f"{where}.1.{rest}"
+    return f"{where}.0.{_ldm_resnet_name(rest)}" if part == "resnets" else f"{where}.1.{rest}"
 
 
-def single_file_weights(
-    unet: Weights, vae: Weights, clip_l: Weights, clip_g: Weights, layers_per_block: int
-) -> Weights:
+def original_layout_weights(
+    unet: StateDict, vae: StateDict, clip_l: StateDict, clip_g: StateDict, layers_per_block: int
+) -> StateDict:
     """The four modules' weights as one state dict in the original layout."""
     attention = frozenset(int(key.split(".")[1]) for key in unet if re.match(r"up_blocks\.\d+\.attentions", key))
-    whole: Weights = {
-        f"model.diffusion_model.{unet_name(key, layers_per_block, attention)}": weight for key, weight in unet.items()
+    whole: StateDict = {
+        f"model.diffusion_model.{ldm_unet_name(key, layers_per_block, attention)}": weight
+        for key, weight in unet.items()
     }
     depth = 1 + max(int(found[1]) for key in vae if (found := re.search(r"up_blocks\.(\d+)", key)))
     for key, weight in vae.items():
-        name = _vae_name(key, depth)
+        name = _ldm_vae_name(key, depth)
         is_matrix = ".attn_1." in name and weight.ndim == 2
         whole[f"first_stage_model.{name}"] = weight[:, :, None, None] if is_matrix else weight
     for key, weight in clip_l.items():
         whole[f"conditioner.embedders.0.transformer.text_model.{key.removeprefix('text_model.')}"] = weight
-    whole.update((f"conditioner.embedders.1.model.{name}", weight) for name, weight in _openclip(clip_g))
+    whole.update((f"conditioner.embedders.1.model.{name}", weight) for name, weight in _openclip_weights(clip_g))
     return {name: weight.contiguous() for name, weight in whole.items()}
 
 
-def _resnet(rest: str) -> str:
+def _ldm_resnet_name(rest: str) -> str:
     module, _, kind = rest.rpartition(".")
     return f"{_RESNET[module]}.{kind}"
 
 
-def _vae_name(key: str, depth: int) -> str:
+def _ldm_vae_name(key: str, depth: int) -> str:
     key = key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
     key = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", key)
     key = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", key)
@@ -108,7 +109,7 @@ def _vae_name(key: str, depth: int) -> str:
     return key
 
 
-def _openclip(weights: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+def _openclip_weights(weights: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
     """open_clip keeps query, key and value in one matrix and the projection transposed."""
     for key, weight in weights.items():
         if key == "text_projection.weight":

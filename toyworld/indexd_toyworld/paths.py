@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-WEIGHTS = Path(str(resources.files("indexd_toyworld"))) / "weights"
+SHIPPED_WEIGHTS = Path(str(resources.files("indexd_toyworld"))) / "weights"
 """The shipped ones."""
 
 
@@ -29,7 +29,7 @@ class ToyModels:
     loras: Path
 
 
-def toy_models(folder: Path = WEIGHTS) -> ToyModels:
+def toy_models(folder: Path = SHIPPED_WEIGHTS) -> ToyModels:
     """The paths inside `folder`, whether they are there or not."""
     return ToyModels(
         folder=folder,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from itertools import product
 
-from indexd_toyworld.captions import FACE_FORMS, FACE_FRAMES, GROUNDS, PLACE_WORDS, SYNONYMS, THING_FRAMES
+from indexd_toyworld.captions import BACKGROUND_PHRASES, FACE_FORMS, FACE_FRAMES, PLACE_WORDS, SHAPE_FRAMES, SYNONYMS
 from indexd_toyworld.world import BACKGROUNDS, CHARACTERS, COLOURS, EXPRESSIONS, SHAPES
 
-KINDS: dict[str, tuple[str, ...]] = {
+ANSWERS: dict[str, tuple[str, ...]] = {
     "colour": tuple(COLOURS),
     "background": tuple(BACKGROUNDS),
     "shape": SHAPES,
@@ -30,11 +30,11 @@ def templates(kind: str, answer: str) -> tuple[str, ...]:
         looks = [form.format(who=answer, expression=word) for form, word in product(FACE_FORMS, EXPRESSIONS)]
         return tuple(frame.format(text) for frame, text in product(FACE_FRAMES[1:], [answer, *looks]))
     if kind == "background":
-        grounds = [ground.format(answer) for ground in GROUNDS]
+        grounds = [ground.format(answer) for ground in BACKGROUND_PHRASES]
         things = [f"a {colour} {shape}" for colour, shape in product(COLOURS, SHAPES)]
         faces = [f"{expression} {who}" for expression, who in product(EXPRESSIONS, CHARACTERS)]
         return tuple(f"{text} {ground}" for text, ground in product(things + faces, grounds))
     colours, shapes = ((answer,), SHAPES) if kind == "colour" else (tuple(COLOURS), (answer,))
     things = [f"a {colour} {shape}" for colour, shape in product(colours, shapes)]
     places = ["", *(f" {words[0]}" for words in PLACE_WORDS.values())]
-    return tuple(frame.format(thing) + place for frame, thing, place in product(THING_FRAMES[1:], things, places))
+    return tuple(frame.format(thing) + place for frame, thing, place in product(SHAPE_FRAMES[1:], things, places))

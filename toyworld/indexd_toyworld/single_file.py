@@ -8,13 +8,13 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from indexd_toyworld.original_layout import Weights, single_file_weights
-from indexd_toyworld.paths import WEIGHTS, toy_models
+from indexd_toyworld.original_layout import StateDict, original_layout_weights
+from indexd_toyworld.paths import SHIPPED_WEIGHTS, toy_models
 
 NAME = "toy-world"
 
 
-def write_single_file(folder: Path, weights: Path = WEIGHTS) -> Path:
+def write_single_file(folder: Path, weights: Path = SHIPPED_WEIGHTS) -> Path:
     """`folder`/toy-world.safetensors, with its configuration and tokenizers beside it in toy-world.config.
 
     Returns the checkpoint's path; both are written anew when they are there.
@@ -23,8 +23,10 @@ def write_single_file(folder: Path, weights: Path = WEIGHTS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{NAME}.safetensors"
     layers = int(json.loads((sdxl / "unet" / "config.json").read_text("utf-8"))["layers_per_block"])
-    unet, vae, clip_l, clip_g = (_weights(sdxl / part) for part in ("unet", "vae", "text_encoder", "text_encoder_2"))
-    whole = single_file_weights(unet, vae, clip_l, clip_g, layers_per_block=layers)
+    unet, vae, clip_l, clip_g = (
+        _read_weights(sdxl / part) for part in ("unet", "vae", "text_encoder", "text_encoder_2")
+    )
+    whole = original_layout_weights(unet, vae, clip_l, clip_g, layers_per_block=layers)
     save_file(whole, target, metadata={"modelspec.architecture": "stable-diffusion-xl-v1-base"})
     config = folder / f"{NAME}.config"
     shutil.rmtree(config, ignore_errors=True)
@@ -32,7 +34,7 @@ def write_single_file(folder: Path, weights: Path = WEIGHTS) -> Path:
     return target
 
 
-def _weights(folder: Path) -> Weights:
+def _read_weights(folder: Path) -> StateDict:
     (file,) = folder.glob("*.safetensors")
-    weights: Weights = load_file(file)
+    weights: StateDict = load_file(file)
     return weights

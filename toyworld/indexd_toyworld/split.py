@@ -7,10 +7,10 @@ from hashlib import blake2b
 
 from indexd_toyworld.world import Scene
 
-SHARE = 0.15
+HELD_OUT_SHARE = 0.15
 
 
-def held_out(scene: Scene) -> bool:
+def is_held_out(scene: Scene) -> bool:
     """Whether one of the scene's combinations is held back.
 
     Combinations: shape x colour x background, who x expression x background, and the two things (by shape and colour)
@@ -24,10 +24,10 @@ def held_out(scene: Scene) -> bool:
         combinations.append(("things", *sorted(f"{thing.colour} {thing.shape}" for thing in scene.things)))
     if len(scene.faces) == 2:
         combinations.append(("faces", *sorted(face.who for face in scene.faces)))
-    return any(_held_back(combination) for combination in combinations)
+    return any(_is_combination_held_out(combination) for combination in combinations)
 
 
 @cache
-def _held_back(combination: tuple[str, ...]) -> bool:
+def _is_combination_held_out(combination: tuple[str, ...]) -> bool:
     digest = blake2b("|".join(combination).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < SHARE * 2**64
+    return int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**64

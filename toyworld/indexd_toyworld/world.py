@@ -66,7 +66,7 @@ BEARDS = ("none", "full", "moustache")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CharacterLook:
     """What makes a face that of one person, whatever it feels."""
 
     skin: str
@@ -78,27 +78,27 @@ class Look:
     beard: str = "none"
 
 
-CHARACTERS: dict[str, Look] = {
-    "ada": Look("light", "black", "long", eyes="big", glasses="round"),
-    "bruno": Look("tan", "brown", "bald", beard="full"),
-    "cleo": Look("dark", "blond", "curly", eyes="big"),
-    "dora": Look("light", "ginger", "bun", glasses="square"),
-    "emil": Look("yellow", "brown", "short", hat="cap"),
-    "fritz": Look("green", "purple", "mohawk", eyes="big"),
-    "greta": Look("tan", "white", "long", hat="beanie"),
-    "hugo": Look("light", "black", "short", hat="top hat", beard="moustache"),
-    "ines": Look("blue", "teal", "spiky", eyes="big"),
-    "juri": Look("dark", "white", "short", hat="crown", beard="full"),
+CHARACTERS: dict[str, CharacterLook] = {
+    "ada": CharacterLook("light", "black", "long", eyes="big", glasses="round"),
+    "bruno": CharacterLook("tan", "brown", "bald", beard="full"),
+    "cleo": CharacterLook("dark", "blond", "curly", eyes="big"),
+    "dora": CharacterLook("light", "ginger", "bun", glasses="square"),
+    "emil": CharacterLook("yellow", "brown", "short", hat="cap"),
+    "fritz": CharacterLook("green", "purple", "mohawk", eyes="big"),
+    "greta": CharacterLook("tan", "white", "long", hat="beanie"),
+    "hugo": CharacterLook("light", "black", "short", hat="top hat", beard="moustache"),
+    "ines": CharacterLook("blue", "teal", "spiky", eyes="big"),
+    "juri": CharacterLook("dark", "white", "short", hat="crown", beard="full"),
 }
-UNKNOWN_CHARACTERS: dict[str, Look] = {
-    "kira": Look("lilac", "ginger", "spiky", glasses="round"),
-    "leon": Look("yellow", "teal", "long", hat="top hat", beard="full"),
+UNKNOWN_CHARACTERS: dict[str, CharacterLook] = {
+    "kira": CharacterLook("lilac", "ginger", "spiky", glasses="round"),
+    "leon": CharacterLook("yellow", "teal", "long", hat="top hat", beard="full"),
 }
 """Never drawn for training: what finds them or learns them has not seen them before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class DrawnShape:
     """A shape; with two in a picture `place` is "left" or "right"."""
 
     shape: str
@@ -112,7 +112,7 @@ class Face:
     """A face. `who` is a character's name, or another word for somebody who has none."""
 
     who: str
-    look: Look
+    look: CharacterLook
     expression: str
     place: str = "middle"
 
@@ -122,7 +122,7 @@ class Scene:
     """One picture. `flaw` is "" or one of FLAWS; `seed` decides what no caption tells: jitter, tilt, phase, noise."""
 
     background: str
-    things: tuple[Thing, ...] = ()
+    things: tuple[DrawnShape, ...] = ()
     faces: tuple[Face, ...] = ()
     flaw: str = ""
     seed: int = 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from indexd.jobs.expand import Desk, Draft
+from indexd.jobs.expand import JobPlanner, PlannedImage
 from indexd.registry import handles
 from indexd_schemas.job import RefineJob
 
 
 @handles("refine")
-def refine(job: RefineJob, desk: Desk) -> list[Draft]:
+def refine(job: RefineJob, planner: JobPlanner) -> list[PlannedImage]:
     """One picture for each source and seed, through the stages that the job switches on. Raises FieldProblem."""
-    pictures = desk.pictures(job.input)
-    return [draft for picture in pictures for draft in desk.drafts(job, "refine", picture, finished=True)]
+    pictures = planner.select_inputs(job.input)
+    return [draft for picture in pictures for draft in planner.plan(job, "refine", picture, finished=True)]

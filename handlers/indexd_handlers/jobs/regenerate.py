@@ -7,48 +7,50 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from indexd.jobs.diagnose import FieldProblem, reason
-from indexd.jobs.expand import Desk, Draft
-from indexd.jobs.inputs import InputPicture
+from indexd.jobs.diagnose import FieldError, describe_error
+from indexd.jobs.expand import JobPlanner, PlannedImage
+from indexd.jobs.inputs import InputImage
 from indexd.registry import handles, job_kinds
 from indexd_schemas.job import JOB_KINDS, RegenerateJob
-from indexd_schemas.job_part import sides_of
+from indexd_schemas.job_part import parse_sides
 
 # What a change of one key takes out of the picture's own recipe.
-_TAKES_OUT = {"size": ("width", "height"), "seeds": ("seed",), "sampler": ("schedule",)}
+_REPLACED_KEYS = {"size": ("width", "height"), "seeds": ("seed",), "sampler": ("schedule",)}
 
 
 @handles("regenerate")
-def regenerate(job: RegenerateJob, desk: Desk) -> list[Draft]:
+def regenerate(job: RegenerateJob, planner: JobPlanner) -> list[PlannedImage]:
     """What each picture's own kind makes of its recipe and the keys that the job changes. Raises FieldProblem."""
     changes = job.model_dump(exclude_unset=True, exclude={"kind", "input", "output", "priority"})
-    return [draft for picture in desk.pictures(job.input) for draft in _again(changes, desk, picture)]
+    return [
+        draft for picture in planner.select_inputs(job.input) for draft in _regenerate_one(changes, planner, picture)
+    ]
 
 
-def _again(changes: dict[str, Any], desk: Desk, picture: InputPicture) -> list[Draft]:
-    own = desk.recipes.of(picture)
+def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputImage) -> list[PlannedImage]:
+    own = planner.recipes.read_job(image)
     _scale_hires(own.keys, changes)
-    gone = {key for change in changes for key in _TAKES_OUT.get(change, ())}
+    gone = {key for change in changes for key in _REPLACED_KEYS.get(change, ())}
     keys = {key: value for key, value in own.keys.items() if key not in gone} | changes
     kind = keys["kind"]
     if "denoise" in changes and "denoise" not in JOB_KINDS[kind].model_fields:
-        raise FieldProblem(("denoise",), f"denoise: {picture.name} was not made from another picture ({kind})")
+        raise FieldError(("denoise",), f"denoise: {image.name} was not made from another picture ({kind})")
     handler = job_kinds.get(kind)
     assert handler is not None  # kinds of the program are always registered
     try:
-        drafts: list[Draft] = handler(JOB_KINDS[kind].model_validate(keys), desk)
+        drafts: list[PlannedImage] = handler(JOB_KINDS[kind].model_validate(keys), planner)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise FieldProblem(
-            ("input",), f"input: {picture.name} cannot be made again: {where}: {reason(first)}"
+        raise FieldError(
+            ("input",), f"input: {image.name} cannot be made again: {where}: {describe_error(first)}"
         ) from None
-    except FieldProblem as problem:
+    except FieldError as problem:
         key = str(problem.path[0])
         if key in changes:
             raise
-        text = f"input: {picture.name} cannot be made again as it was: {problem}"
-        raise FieldProblem(("input",), f"{text} (write another `{key}` into the job to change that)") from None
+        text = f"input: {image.name} cannot be made again as it was: {problem}"
+        raise FieldError(("input",), f"{text} (write another `{key}` into the job to change that)") from None
     return [replace(draft, notes=tuple(own.remarks)) for draft in drafts]
 
 
@@ -58,4 +60,4 @@ def _scale_hires(own: dict[str, Any], changes: dict[str, Any]) -> None:
     if size is None or "hires" in changes or not {"size", "width", "height"} & changes.keys():
         return
     hires = {key: value for key, value in own["hires"].items() if key != "size"}
-    own["hires"] = hires | {"scale": sides_of(size)[0] / own["width"]}
+    own["hires"] = hires | {"scale": parse_sides(size)[0] / own["width"]}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from indexd.jobs.expand import Desk, Draft
+from indexd.jobs.expand import JobPlanner, PlannedImage
 from indexd.registry import handles
 from indexd_schemas.job import Txt2ImgJob
 
 
 @handles("txt2img")
-def txt2img(job: Txt2ImgJob, desk: Desk) -> list[Draft]:
+def txt2img(job: Txt2ImgJob, planner: JobPlanner) -> list[PlannedImage]:
     """One picture a seed. Raises FieldProblem."""
-    return desk.drafts(job, "txt2img")
+    return planner.plan(job, "txt2img")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from indexd.jobs.expand import Desk, Draft
+from indexd.jobs.expand import JobPlanner, PlannedImage
 from indexd.registry import handles
 from indexd_schemas.job import UpscaleJob
 
 
 @handles("upscale")
-def upscale(job: UpscaleJob, desk: Desk) -> list[Draft]:
+def upscale(job: UpscaleJob, planner: JobPlanner) -> list[PlannedImage]:
     """One picture for each source and seed, through the stages that the job switches on. Raises FieldProblem."""
-    pictures = desk.pictures(job.input)
-    return [draft for picture in pictures for draft in desk.drafts(job, "upscale", picture, finished=True)]
+    pictures = planner.select_inputs(job.input)
+    return [draft for picture in pictures for draft in planner.plan(job, "upscale", picture, finished=True)]

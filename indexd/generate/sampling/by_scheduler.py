@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from indexd.generate.guidance import Guides
-from indexd.generate.sampling.inpaint import Kept
-from indexd.generate.text import Moment
+from indexd.generate.guidance import GuidedModel
+from indexd.generate.sampling.inpaint import InpaintMask
+from indexd.generate.text import StepPosition
 
 
 class SchedulerRun:
@@ -28,31 +28,38 @@ class SchedulerRun:
         """How often the UNet is asked."""
         return len(self._timesteps)
 
-    def begin(self, latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
+    def initial_latents(self, latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
         """Where the first step starts: noise alone, or latents with the noise of that step."""
         if latents is None:
             started: torch.Tensor = noise * self._scheduler.init_noise_sigma
             return started
-        return self._noised(latents, noise, 0)
+        return self._add_noise(latents, noise, 0)
 
     def run(
-        self, guided: Guides, latents: torch.Tensor, noise: torch.Tensor, chance: torch.Generator, kept: Kept | None
+        self,
+        guided: GuidedModel,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        rng: torch.Generator,
+        inpaint_mask: InpaintMask | None,
     ) -> Iterator[torch.Tensor]:
         """The latents after each step."""
         scheduler = self._scheduler
         takes = inspect.signature(scheduler.step).parameters
-        more = {"generator": chance} if "generator" in takes else {}
+        more = {"generator": rng} if "generator" in takes else {}
         if "eta" in takes:
             more["eta"] = 0.0
         for index, timestep in enumerate(self._timesteps):
-            moment = Moment(index // scheduler.order, -(-len(self) // scheduler.order))
+            moment = StepPosition(index // scheduler.order, -(-len(self) // scheduler.order))
             answer = guided(scheduler.scale_model_input(latents, timestep), timestep, moment)
             latents = scheduler.step(answer, timestep, latents, **more, return_dict=False)[0]
-            if kept is not None:
-                latents = kept.put_back(latents, self._noised(kept.original, noise, index + 1))
+            if inpaint_mask is not None:
+                latents = inpaint_mask.restore_original(
+                    latents, self._add_noise(inpaint_mask.original, noise, index + 1)
+                )
             yield latents
 
-    def _noised(self, latents: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
+    def _add_noise(self, latents: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
         if index == len(self):
             return latents
         noised: torch.Tensor = self._scheduler.add_noise(latents, noise, self._timesteps[index : index + 1])

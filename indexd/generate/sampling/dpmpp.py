@@ -11,82 +11,82 @@ from collections.abc import Iterator
 
 import torch
 
-from indexd.generate.sampling.run import Run, ancestral, log_snr, slope
+from indexd.generate.sampling.run import SolverRun, ancestral_step, log_snr, slope
 
 
-def _toward(x: torch.Tensor, clean: torch.Tensor, sigma: float, target: float) -> torch.Tensor:
+def _exponential_step(x: torch.Tensor, clean: torch.Tensor, sigma: float, target: float) -> torch.Tensor:
     """The exponential Euler step: exact where the clean picture does not change."""
     return (target / sigma) * x + (1 - target / sigma) * clean
 
 
-def dpmpp_2s_ancestral(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_2s_ancestral(run: SolverRun) -> Iterator[torch.Tensor]:
     """Two evaluations a step, the second in its middle; ancestral noise."""
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
-        down, up = ancestral(sigma, target)
+        down, up = ancestral_step(sigma, target)
         if target == 0:
             x = clean
         else:
             middle = math.sqrt(sigma * down)
-            half = _toward(x, clean, sigma, middle)
-            x = _toward(x, run.model(half, middle), sigma, down) + run.noise(sigma, target) * up
+            half = _exponential_step(x, clean, sigma, middle)
+            x = _exponential_step(x, run.model(half, middle), sigma, down) + run.noise(sigma, target) * up
         yield x
 
 
-def dpmpp_2s_ancestral_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_2s_ancestral_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
     """CFG++ of the same: steps of the unguided picture, moved by what guidance adds to it (arXiv 2406.08070)."""
     x = run.latents
-    for sigma, target in run.pairs():
-        clean, unguided = run.model.both(x, sigma)
-        down, up = ancestral(sigma, target)
+    for sigma, target in run.sigma_pairs():
+        clean, unguided = run.model.with_negative(x, sigma)
+        down, up = ancestral_step(sigma, target)
         if target == 0:
             x = clean
         else:
             middle = math.sqrt(sigma * down)
-            half = _toward(x, unguided, sigma, middle)
-            _guided, inner = run.model.both(half, middle)
-            x = _toward(x, inner, sigma, down) + run.noise(sigma, target) * up + (clean - unguided)
+            half = _exponential_step(x, unguided, sigma, middle)
+            _guided, inner = run.model.with_negative(half, middle)
+            x = _exponential_step(x, inner, sigma, down) + run.noise(sigma, target) * up + (clean - unguided)
         yield x
 
 
-def dpmpp_sde(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_sde(run: SolverRun) -> Iterator[torch.Tensor]:
     """Two evaluations a step, noise at the middle and at the end."""
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
         if target == 0:
             x = clean
         else:
             middle = math.sqrt(sigma * target)
-            down, up = ancestral(sigma, middle)
-            half = _toward(x, clean, sigma, down) + run.noise(sigma, middle) * up
+            down, up = ancestral_step(sigma, middle)
+            half = _exponential_step(x, clean, sigma, down) + run.noise(sigma, middle) * up
             inner = run.model(half, middle)
-            down, up = ancestral(sigma, target)
-            x = _toward(x, inner, sigma, down) + run.noise(sigma, target) * up
+            down, up = ancestral_step(sigma, target)
+            x = _exponential_step(x, inner, sigma, down) + run.noise(sigma, target) * up
         yield x
 
 
-def dpmpp_2m(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_2m(run: SolverRun) -> Iterator[torch.Tensor]:
     """One evaluation a step; the change since the last one is carried on."""
     x, before, length = run.latents, run.latents, 0.0
-    for index, (sigma, target) in enumerate(run.pairs()):
+    for index, (sigma, target) in enumerate(run.sigma_pairs()):
         clean = run.model(x, sigma)
         if target == 0:
             x = clean
         else:
             last, length = length, log_snr(target) - log_snr(sigma)
             carried = clean if index == 0 else clean + (clean - before) * (length / (2 * last))
-            x = _toward(x, carried, sigma, target)
+            x = _exponential_step(x, carried, sigma, target)
         before = clean
         yield x
 
 
-def dpmpp_2m_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_2m_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
     """CFG++ of the same, as ComfyUI has it: the guided picture, the unguided noise, and the change carried on."""
     x, before, length = run.latents, run.latents, 0.0
-    for index, (sigma, target) in enumerate(run.pairs()):
-        clean, unguided = run.model.both(x, sigma)
+    for index, (sigma, target) in enumerate(run.sigma_pairs()):
+        clean, unguided = run.model.with_negative(x, sigma)
         if target == 0:
             x = clean
         else:
@@ -98,26 +98,26 @@ def dpmpp_2m_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
         yield x
 
 
-def dpmpp_2m_sde(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_2m_sde(run: SolverRun) -> Iterator[torch.Tensor]:
     """2M with noise; the change is carried on to the middle of the step."""
     yield from _multistep_sde(run, order=2, heun=False)
 
 
-def dpmpp_2m_sde_heun(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_2m_sde_heun(run: SolverRun) -> Iterator[torch.Tensor]:
     """2M with noise; the change is carried on over the whole step (Heun's weight)."""
     yield from _multistep_sde(run, order=2, heun=True)
 
 
-def dpmpp_3m_sde(run: Run) -> Iterator[torch.Tensor]:
+def dpmpp_3m_sde(run: SolverRun) -> Iterator[torch.Tensor]:
     """Three evaluations remembered, with noise."""
     yield from _multistep_sde(run, order=3, heun=True)
 
 
-def _multistep_sde(run: Run, *, order: int, heun: bool) -> Iterator[torch.Tensor]:
+def _multistep_sde(run: SolverRun, *, order: int, heun: bool) -> Iterator[torch.Tensor]:
     x = run.latents
     # (clean, lambda) of the last evaluations, the newest first
     seen: list[tuple[torch.Tensor, float]] = []
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
         if target == 0:
             yield clean
@@ -127,12 +127,14 @@ def _multistep_sde(run: Run, *, order: int, heun: bool) -> Iterator[torch.Tensor
         doubled = 2 * length
         x = (target / sigma) * math.exp(-length) * x - math.expm1(-doubled) * clean
         if len(seen) > 1:
-            x = x + _bend(seen, length, doubled, heun=heun)
+            x = x + _multistep_correction(seen, length, doubled, heun=heun)
         x = x + run.noise(sigma, target) * (target * math.sqrt(-math.expm1(-doubled)))
         yield x
 
 
-def _bend(seen: list[tuple[torch.Tensor, float]], length: float, doubled: float, *, heun: bool) -> torch.Tensor:
+def _multistep_correction(
+    seen: list[tuple[torch.Tensor, float]], length: float, doubled: float, *, heun: bool
+) -> torch.Tensor:
     """What the change of the clean picture adds to a step (equations of section 5 of arXiv 2211.01095)."""
     linear = math.expm1(-doubled) / doubled + 1 if heun else -math.expm1(-doubled) / 2
     (newest, at), (older, at_older) = seen[:2]

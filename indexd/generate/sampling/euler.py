@@ -7,61 +7,61 @@ from itertools import pairwise
 
 import torch
 
-from indexd.generate.sampling.run import Run, ancestral, slope
+from indexd.generate.sampling.run import SolverRun, ancestral_step, slope
 from indexd.generate.schedules import karras_between
 
 _ESTIMATION_GAIN = 2.0
 
 
-def euler(run: Run) -> Iterator[torch.Tensor]:
+def euler(run: SolverRun) -> Iterator[torch.Tensor]:
     """Algorithm 2 of arXiv 2206.00364 without its correction; the same as DDIM at eta 0 (arXiv 2010.02502)."""
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
         x = clean if target == 0 else x + slope(x, sigma, clean) * (target - sigma)
         yield x
 
 
-def euler_ancestral(run: Run) -> Iterator[torch.Tensor]:
+def euler_ancestral(run: SolverRun) -> Iterator[torch.Tensor]:
     """Euler further down than asked, and back up with new noise (k-diffusion's ancestral step at eta 1)."""
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
-        down, up = ancestral(sigma, target)
+        down, up = ancestral_step(sigma, target)
         x = clean if target == 0 else x + slope(x, sigma, clean) * (down - sigma) + run.noise(sigma, target) * up
         yield x
 
 
-def euler_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
+def euler_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
     """CFG++ (Chung et al., arXiv 2406.08070): to the guided picture, with the noise of the unguided one put back."""
     x = run.latents
-    for sigma, target in run.pairs():
-        clean, unguided = run.model.both(x, sigma)
+    for sigma, target in run.sigma_pairs():
+        clean, unguided = run.model.with_negative(x, sigma)
         x = clean + slope(x, sigma, unguided) * target
         yield x
 
 
-def euler_ancestral_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
+def euler_ancestral_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
     """CFG++ with ancestral steps."""
     x = run.latents
-    for sigma, target in run.pairs():
-        clean, unguided = run.model.both(x, sigma)
-        down, up = ancestral(sigma, target)
+    for sigma, target in run.sigma_pairs():
+        clean, unguided = run.model.with_negative(x, sigma)
+        down, up = ancestral_step(sigma, target)
         x = clean + slope(x, sigma, unguided) * down
         if target > 0:
             x = x + run.noise(sigma, target) * up
         yield x
 
 
-def heun(run: Run) -> Iterator[torch.Tensor]:
+def heun(run: SolverRun) -> Iterator[torch.Tensor]:
     """Algorithm 2 of arXiv 2206.00364: the mean of the slopes at both ends of a step."""
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         x = _heun_step(run, x, sigma, target)
         yield x
 
 
-def _heun_step(run: Run, x: torch.Tensor, sigma: float, target: float) -> torch.Tensor:
+def _heun_step(run: SolverRun, x: torch.Tensor, sigma: float, target: float) -> torch.Tensor:
     clean = run.model(x, sigma)
     if target == 0:
         return clean
@@ -71,14 +71,14 @@ def _heun_step(run: Run, x: torch.Tensor, sigma: float, target: float) -> torch.
     return x + (here + there) * ((target - sigma) / 2)
 
 
-def heunpp2(run: Run) -> Iterator[torch.Tensor]:
+def heunpp2(run: SolverRun) -> Iterator[torch.Tensor]:
     """Heun++: slopes at this level and the next two, weighed by those levels against the first one of the run.
 
     From Carzit's sd-webui-samplers-scheduler, as ComfyUI and Forge name it. The last step is Euler's, the one before it
     looks one level ahead.
     """
     x, first = run.latents, run.sigmas[0]
-    for index, (sigma, target) in enumerate(run.pairs()):
+    for index, (sigma, target) in enumerate(run.sigma_pairs()):
         clean = run.model(x, sigma)
         if target == 0:
             x = clean
@@ -97,21 +97,21 @@ def heunpp2(run: Run) -> Iterator[torch.Tensor]:
         yield x
 
 
-def gradient_estimation(run: Run) -> Iterator[torch.Tensor]:
+def gradient_estimation(run: SolverRun) -> Iterator[torch.Tensor]:
     """Euler with the change of slope carried on (Permenter and Yuan, "Interpreting and improving diffusion models from an
     optimization perspective", arXiv 2306.04848, gamma = 2)."""
     yield from _gradient_estimation(run, guided=True)
 
 
-def gradient_estimation_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
+def gradient_estimation_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
     """The same on the slopes of CFG++."""
     yield from _gradient_estimation(run, guided=False)
 
 
-def _gradient_estimation(run: Run, *, guided: bool) -> Iterator[torch.Tensor]:
+def _gradient_estimation(run: SolverRun, *, guided: bool) -> Iterator[torch.Tensor]:
     x, before = run.latents, None
-    for sigma, target in run.pairs():
-        clean, along = (run.model(x, sigma),) * 2 if guided else run.model.both(x, sigma)
+    for sigma, target in run.sigma_pairs():
+        clean, along = (run.model(x, sigma),) * 2 if guided else run.model.with_negative(x, sigma)
         direction = slope(x, sigma, along)
         x = clean + direction * target
         if target > 0 and before is not None:
@@ -120,7 +120,7 @@ def _gradient_estimation(run: Run, *, guided: bool) -> Iterator[torch.Tensor]:
         yield x
 
 
-def restart(run: Run) -> Iterator[torch.Tensor]:
+def restart(run: SolverRun) -> Iterator[torch.Tensor]:
     """Heun that goes back up with new noise and repeats a stretch (Xu et al., arXiv 2306.14878).
 
     The stretch and how often are A1111's: between levels 0.1 and 2, once from 20 steps on, twice from 36 on; its steps are

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from indexd.generate.sampling.run import Run, ancestral, log_snr, slope
+from indexd.generate.sampling.run import SolverRun, ancestral_step, log_snr, slope
 
 _INTEGRATION_POINTS = 200
 _Level = TypeVar("_Level", float, NDArray[np.float64])
@@ -28,34 +28,34 @@ def _phi_2(z: float) -> float:
     return (_phi_1(z) - 1) / z
 
 
-def res_multistep(run: Run) -> Iterator[torch.Tensor]:
+def res_multistep(run: SolverRun) -> Iterator[torch.Tensor]:
     """Refined exponential solver, two evaluations remembered (Zhang et al., arXiv 2308.02157)."""
-    yield from _res(run, noisy=False, plus=False)
+    yield from _res_multistep(run, noisy=False, cfg_pp=False)
 
 
-def res_multistep_ancestral(run: Run) -> Iterator[torch.Tensor]:
+def res_multistep_ancestral(run: SolverRun) -> Iterator[torch.Tensor]:
     """The same with ancestral noise."""
-    yield from _res(run, noisy=True, plus=False)
+    yield from _res_multistep(run, noisy=True, cfg_pp=False)
 
 
-def res_multistep_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
+def res_multistep_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
     """The same with CFG++ (arXiv 2406.08070)."""
-    yield from _res(run, noisy=False, plus=True)
+    yield from _res_multistep(run, noisy=False, cfg_pp=True)
 
 
-def res_multistep_ancestral_cfg_pp(run: Run) -> Iterator[torch.Tensor]:
+def res_multistep_ancestral_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
     """The same with ancestral noise and CFG++."""
-    yield from _res(run, noisy=True, plus=True)
+    yield from _res_multistep(run, noisy=True, cfg_pp=True)
 
 
-def _res(run: Run, *, noisy: bool, plus: bool) -> Iterator[torch.Tensor]:
+def _res_multistep(run: SolverRun, *, noisy: bool, cfg_pp: bool) -> Iterator[torch.Tensor]:
     x, before, back = run.latents, None, 0.0
-    for sigma, target in run.pairs():
-        clean, own = run.model.both(x, sigma) if plus else (run.model(x, sigma),) * 2
+    for sigma, target in run.sigma_pairs():
+        clean, own = run.model.with_negative(x, sigma) if cfg_pp else (run.model(x, sigma),) * 2
         if target == 0:
             yield clean
             return
-        down, up = ancestral(sigma, target) if noisy else (target, 0.0)
+        down, up = ancestral_step(sigma, target) if noisy else (target, 0.0)
         if before is None:
             x = clean + slope(x, sigma, own) * down
         else:
@@ -71,45 +71,45 @@ def _res(run: Run, *, noisy: bool, plus: bool) -> Iterator[torch.Tensor]:
         yield x
 
 
-def exp_heun_2_x0(run: Run) -> Iterator[torch.Tensor]:
+def exp_heun_2_x0(run: SolverRun) -> Iterator[torch.Tensor]:
     """Exponential Heun in the clean picture: its mean over the step from both ends (order 2)."""
     yield from _seeds(run, (1.0,), eta=0.0, exact=True)
 
 
-def exp_heun_2_x0_sde(run: Run) -> Iterator[torch.Tensor]:
+def exp_heun_2_x0_sde(run: SolverRun) -> Iterator[torch.Tensor]:
     """The same with noise."""
     yield from _seeds(run, (1.0,), eta=1.0, exact=True)
 
 
-def seeds_2(run: Run) -> Iterator[torch.Tensor]:
+def seeds_2(run: SolverRun) -> Iterator[torch.Tensor]:
     """SEEDS of two stages (Gonzalez et al., arXiv 2305.14267), in the clean picture: a middle stage, then the step with
     its clean picture."""
     yield from _seeds(run, (0.5,), eta=1.0, exact=False)
 
 
-def seeds_3(run: Run) -> Iterator[torch.Tensor]:
+def seeds_3(run: SolverRun) -> Iterator[torch.Tensor]:
     """SEEDS of three stages, at a third and two thirds of the step."""
     yield from _seeds(run, (1 / 3, 2 / 3), eta=1.0, exact=True)
 
 
-def _seeds(run: Run, stages: Sequence[float], *, eta: float, exact: bool) -> Iterator[torch.Tensor]:
+def _seeds(run: SolverRun, stages: Sequence[float], *, eta: float, exact: bool) -> Iterator[torch.Tensor]:
     """Stages at shares of the step, each an exponential step from its start with all noise up to there.
 
     `exact` weighs first and last evaluation by phi_2, otherwise the step takes the middle stage's clean picture alone.
     """
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
         if target == 0:
             yield clean
             return
         h = log_snr(target) - log_snr(sigma)
-        noise = _PathNoise(run, sigma, h, eta)
+        noise = _StageNoise(run, sigma, h, eta)
         mean, reached = clean, clean
         for place, share in enumerate((*stages, 1.0)):
             if place > 0:
                 before = stages[place - 1]
-                weight = _phi_2_share(-share * h * (1 + eta)) * share / before if exact else share / (2 * before)
+                weight = _phi_2_ratio(-share * h * (1 + eta)) * share / before if exact else share / (2 * before)
                 mean = torch.lerp(clean, reached, weight)
             level = math.exp(-(log_snr(sigma) + share * h))
             kept = (level / sigma) * math.exp(-share * h * eta)
@@ -121,15 +121,15 @@ def _seeds(run: Run, stages: Sequence[float], *, eta: float, exact: bool) -> Ite
         yield x
 
 
-def _phi_2_share(z: float) -> float:
+def _phi_2_ratio(z: float) -> float:
     """phi_2(z) / phi_1(z): how much of a change over the step its mean takes."""
     return _phi_2(z) / _phi_1(z)
 
 
-class _PathNoise:
+class _StageNoise:
     """The noise of one step's stages: what one stage was given stays in the next, weaker, and new noise joins it."""
 
-    def __init__(self, run: Run, sigma: float, h: float, eta: float) -> None:
+    def __init__(self, run: SolverRun, sigma: float, h: float, eta: float) -> None:
         self._run, self._h, self._eta = run, h, eta
         self._share, self._level = 0.0, sigma
         self._unit: torch.Tensor | float = 0.0
@@ -144,35 +144,35 @@ class _PathNoise:
         return self._unit * level
 
 
-def er_sde(run: Run) -> Iterator[torch.Tensor]:
+def er_sde(run: SolverRun) -> Iterator[torch.Tensor]:
     """Extended reverse-time SDE of order 3 (Cui et al., arXiv 2309.06169), with the paper's noise function
     phi(s) = s (exp(s^0.3) + 10)."""
     x = run.latents
     seen: list[tuple[float, torch.Tensor]] = []
     changes: list[torch.Tensor] = []
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
         if target == 0:
             yield clean
             return
-        ratio = _er(target) / _er(sigma)
+        ratio = _er_noise_scale(target) / _er_noise_scale(sigma)
         x = ratio * x + (1 - ratio) * clean
         step = target - sigma
         places = target - step * np.arange(_INTEGRATION_POINTS) / _INTEGRATION_POINTS
         width = -step / _INTEGRATION_POINTS
         if seen:
             change = (clean - seen[0][1]) / (sigma - seen[0][0])
-            x = x + (step + _er(target) * width * float(np.sum(1 / _er(places)))) * change
+            x = x + (step + _er_noise_scale(target) * width * float(np.sum(1 / _er_noise_scale(places)))) * change
             if len(seen) > 1:
                 bend = (change - changes[0]) / ((sigma - seen[1][0]) / 2)
-                moment = width * float(np.sum((places - sigma) / _er(places)))
-                x = x + (step**2 / 2 + _er(target) * moment) * bend
+                moment = width * float(np.sum((places - sigma) / _er_noise_scale(places)))
+                x = x + (step**2 / 2 + _er_noise_scale(target) * moment) * bend
             changes = [change]
         x = x + run.noise(sigma, target) * math.sqrt(max(target**2 - (sigma * ratio) ** 2, 0.0))
         seen = [(sigma, clean), *seen[:1]]
         yield x
 
 
-def _er(level: _Level) -> _Level:
+def _er_noise_scale(level: _Level) -> _Level:
     scaled: _Level = level * (np.exp(level**0.3) + 10.0)
     return scaled

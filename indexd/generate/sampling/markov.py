@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import torch
 
-from indexd.generate.sampling.run import Run
+from indexd.generate.sampling.run import SolverRun
 
 
-def ddpm(run: Run) -> Iterator[torch.Tensor]:
+def ddpm(run: SolverRun) -> Iterator[torch.Tensor]:
     """The posterior of Ho et al. (arXiv 2006.11239, equations 6 and 7), written for levels: its mean and its spread."""
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
         if target == 0:
             yield clean
@@ -24,10 +24,10 @@ def ddpm(run: Run) -> Iterator[torch.Tensor]:
         yield x
 
 
-def lcm(run: Run) -> Iterator[torch.Tensor]:
+def lcm(run: SolverRun) -> Iterator[torch.Tensor]:
     """Latent consistency (Luo et al., arXiv 2310.04378): straight to the clean picture, and noise of the next level."""
     x = run.latents
-    for sigma, target in run.pairs():
+    for sigma, target in run.sigma_pairs():
         x = run.model(x, sigma)
         if target > 0:
             x = x + run.noise(sigma, target) * target

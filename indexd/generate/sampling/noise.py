@@ -13,11 +13,11 @@ from typing import Protocol
 import torch
 
 _CELLS_LOG2 = 16
-_NODES_KEPT = 64
+_MAX_CACHED_NODES = 64
 _MASK = 2**64 - 1
 
 
-class Noise(Protocol):
+class SamplerNoise(Protocol):
     """Unit noise for the step from one level to another."""
 
     def __call__(self, sigma: float, target: float) -> torch.Tensor:
@@ -25,20 +25,20 @@ class Noise(Protocol):
         ...
 
 
-class Fresh:
+class IndependentNoise:
     """New noise for every step, one after the other from the picture's generator."""
 
-    def __init__(self, chance: torch.Generator, like: torch.Tensor) -> None:
-        self._chance = chance
+    def __init__(self, rng: torch.Generator, like: torch.Tensor) -> None:
+        self._rng = rng
         self._like = like
 
     def __call__(self, sigma: float, target: float) -> torch.Tensor:
         """The next of the sequence; the levels do not matter."""
         del sigma, target
-        return torch.randn(self._like.shape, generator=self._chance, dtype=torch.float32).to(self._like)
+        return torch.randn(self._like.shape, generator=self._rng, dtype=torch.float32).to(self._like)
 
 
-class Brownian:
+class BrownianNoise:
     """Noise that belongs together: increments of one Brownian motion over the noise levels `low` .. `high`.
 
     Two overlapping steps see the same path, and another number of steps walks the same path more finely: with more steps
@@ -48,12 +48,12 @@ class Brownian:
     divided by the rounded length, so that its variance is exactly 1.
     """
 
-    def __init__(self, chance: torch.Generator, like: torch.Tensor, low: float, high: float) -> None:
-        self._entropy = int(torch.randint(0, 2**63 - 1, (), generator=chance))
+    def __init__(self, rng: torch.Generator, like: torch.Tensor, low: float, high: float) -> None:
+        self._entropy = int(torch.randint(0, 2**63 - 1, (), generator=rng))
         self._like = like
         self._log_low = math.log(low)
         self._span = max(math.log(high) - self._log_low, 1e-6)
-        self._known: OrderedDict[int, torch.Tensor] = OrderedDict()
+        self._cache: OrderedDict[int, torch.Tensor] = OrderedDict()
 
     def __call__(self, sigma: float, target: float) -> torch.Tensor:
         """The path's increment from the higher to the lower level, in units of its own spread."""
@@ -90,7 +90,7 @@ class Brownian:
 
     def _end(self) -> torch.Tensor:
         top = 1 << _CELLS_LOG2
-        return self._remembered(top, lambda: self._draw(top) * math.sqrt(self._level(top) - self._level(0)))
+        return self._cached(top, lambda: self._draw(top) * math.sqrt(self._level(top) - self._level(0)))
 
     def _middle(
         self, left: int, right: int, middle: int, at_left: torch.Tensor, at_right: torch.Tensor
@@ -98,26 +98,26 @@ class Brownian:
         low, between, high = self._level(left), self._level(middle), self._level(right)
         share = (between - low) / (high - low)
         spread = math.sqrt((between - low) * (high - between) / (high - low))
-        return self._remembered(middle, lambda: torch.lerp(at_left, at_right, share) + spread * self._draw(middle))
+        return self._cached(middle, lambda: torch.lerp(at_left, at_right, share) + spread * self._draw(middle))
 
-    def _remembered(self, cell: int, make: _Make) -> torch.Tensor:
-        if cell not in self._known:
-            self._known[cell] = make()
-            while len(self._known) > _NODES_KEPT:
-                self._known.popitem(last=False)
-        self._known.move_to_end(cell)
-        return self._known[cell]
+    def _cached(self, cell: int, make: _TensorFactory) -> torch.Tensor:
+        if cell not in self._cache:
+            self._cache[cell] = make()
+            while len(self._cache) > _MAX_CACHED_NODES:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(cell)
+        return self._cache[cell]
 
     def _draw(self, cell: int) -> torch.Tensor:
-        chance = torch.Generator("cpu").manual_seed(_mixed(self._entropy, cell))
+        chance = torch.Generator("cpu").manual_seed(_splitmix64(self._entropy, cell))
         return torch.randn(self._like.shape, generator=chance, dtype=torch.float32)
 
 
-class _Make(Protocol):
+class _TensorFactory(Protocol):
     def __call__(self) -> torch.Tensor: ...
 
 
-def _mixed(entropy: int, place: int) -> int:
+def _splitmix64(entropy: int, place: int) -> int:
     """A seed for one place of the tree (the finaliser of SplitMix64, Steele et al., OOPSLA 2014)."""
     mixed = (entropy + (place + 1) * 0x9E3779B97F4A7C15) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK

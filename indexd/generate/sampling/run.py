@@ -13,38 +13,38 @@ from typing import Protocol
 
 import torch
 
-from indexd.generate.levels import Levels
-from indexd.generate.sampling.noise import Noise
+from indexd.generate.levels import NoiseLevels
+from indexd.generate.sampling.noise import SamplerNoise
 
 
-class Model(Protocol):
+class DenoisingModel(Protocol):
     """The guided UNet as a denoiser."""
 
     def __call__(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """The clean latents that it sees behind `latents` at noise level `sigma`."""
         ...
 
-    def both(self, latents: torch.Tensor, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def with_negative(self, latents: torch.Tensor, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
         """The same, and what it would see for the negative text alone (for CFG++)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class SolverRun:
     """One run: from `latents` at noise level `sigmas[0]` down to the last level, which is 0."""
 
-    model: Model
+    model: DenoisingModel
     latents: torch.Tensor
     sigmas: tuple[float, ...]
-    noise: Noise
-    levels: Levels
+    noise: SamplerNoise
+    levels: NoiseLevels
 
-    def pairs(self) -> list[tuple[float, float]]:
+    def sigma_pairs(self) -> list[tuple[float, float]]:
         """From which level to which, for every step."""
         return list(zip(self.sigmas, self.sigmas[1:], strict=False))
 
 
-Sampler = Callable[[Run], Iterator[torch.Tensor]]
+SolverFunction = Callable[[SolverRun], Iterator[torch.Tensor]]
 
 
 def slope(latents: torch.Tensor, sigma: float, clean: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ def slope(latents: torch.Tensor, sigma: float, clean: torch.Tensor) -> torch.Ten
     return (latents - clean) / sigma
 
 
-def ancestral(sigma: float, target: float) -> tuple[float, float]:
+def ancestral_step(sigma: float, target: float) -> tuple[float, float]:
     """(down, up): step down to `down`, then add `up` times unit noise, which ends at noise level `target`."""
     up = min(target, math.sqrt(target**2 * (sigma**2 - target**2) / sigma**2))
     return math.sqrt(max(target**2 - up**2, 0.0)), up

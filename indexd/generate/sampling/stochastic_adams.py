@@ -11,61 +11,63 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from indexd.generate.sampling.run import Run, log_snr
+from indexd.generate.sampling.run import SolverRun, log_snr
 
 
-def sa_solver(run: Run) -> Iterator[torch.Tensor]:
+def sa_solver(run: SolverRun) -> Iterator[torch.Tensor]:
     """Predict, evaluate, correct; order 2 in both, as the diffusers scheduler is set up that runs its other schedules."""
-    yield from _solve(run, predict=2, correct=2, again=False)
+    yield from _solve(run, predictor_order=2, corrector_order=2, evaluate_twice=False)
 
 
-def sa_solver_pece(run: Run) -> Iterator[torch.Tensor]:
+def sa_solver_pece(run: SolverRun) -> Iterator[torch.Tensor]:
     """Predict, evaluate, correct, evaluate again: two evaluations a step; orders 3 and 4, ComfyUI's."""
-    yield from _solve(run, predict=3, correct=4, again=True)
+    yield from _solve(run, predictor_order=3, corrector_order=4, evaluate_twice=True)
 
 
-def _solve(run: Run, *, predict: int, correct: int, again: bool) -> Iterator[torch.Tensor]:
+def _solve(
+    run: SolverRun, *, predictor_order: int, corrector_order: int, evaluate_twice: bool
+) -> Iterator[torch.Tensor]:
     x = predicted = run.latents
     seen: list[torch.Tensor] = []
     times: list[float] = []
     tau, noise, before = 0.0, torch.zeros_like(x), 0.0
     steps = len(run.sigmas) - 1
-    for index, (sigma, target) in enumerate(run.pairs()):
+    for index, (sigma, target) in enumerate(run.sigma_pairs()):
         clean = run.model(predicted, sigma)
-        kept = max(predict, correct)
+        kept = max(predictor_order, corrector_order)
         seen, times = [clean, *seen][:kept], [log_snr(sigma), *times][:kept]
         # Towards the end the orders fall: the last steps are long in log-SNR.
-        order = min(correct, len(seen), steps - index)
-        if index > 0 and (target > 0 or again):
-            x = _moved(x, before, sigma, tau, seen[:order], times[:order]) + noise
-            if again:
+        order = min(corrector_order, len(seen), steps - index)
+        if index > 0 and (target > 0 or evaluate_twice):
+            x = _adams_step(x, before, sigma, tau, seen[:order], times[:order]) + noise
+            if evaluate_twice:
                 clean = seen[0] = run.model(x, sigma)
         else:
             x = predicted
         if target == 0:
             yield clean
             return
-        order = max(min(predict, len(seen), steps - 1 - index), 1)
-        tau = 1.0 if run.levels.at_share(0.8) <= target <= run.levels.at_share(0.2) else 0.0
+        order = max(min(predictor_order, len(seen), steps - 1 - index), 1)
+        tau = 1.0 if run.levels.sigma_at_share(0.8) <= target <= run.levels.sigma_at_share(0.2) else 0.0
         spread = target * math.sqrt(-math.expm1(-2 * tau**2 * (log_snr(target) - log_snr(sigma))))
         noise = run.noise(sigma, target) * spread if tau else torch.zeros_like(x)
-        predicted = _moved(x, sigma, target, tau, seen[:order], times[:order]) + noise
+        predicted = _adams_step(x, sigma, target, tau, seen[:order], times[:order]) + noise
         before = sigma
         yield predicted
 
 
-def _moved(
+def _adams_step(
     x: torch.Tensor, sigma: float, target: float, tau: float, seen: Sequence[torch.Tensor], times: Sequence[float]
 ) -> torch.Tensor:
     """One step from `sigma` to `target` without its noise: the clean picture as a polynomial in log-SNR (equations 15, 18)."""
     h = log_snr(target) - log_snr(sigma)
     moved = (target / sigma) * math.exp(-(tau**2) * h) * x
-    for share, clean in zip(_shares(times, log_snr(sigma), h, 1 + tau**2), seen, strict=True):
+    for share, clean in zip(_adams_weights(times, log_snr(sigma), h, 1 + tau**2), seen, strict=True):
         moved = moved + share * clean
     return moved
 
 
-def _shares(times: Sequence[float], start: float, h: float, rate: float) -> list[float]:
+def _adams_weights(times: Sequence[float], start: float, h: float, rate: float) -> list[float]:
     """For each Lagrange polynomial through `times`: rate * its integral against exp(-rate * (start + h - lambda)) over
     [start, start + h]. They add up to 1 - exp(-rate h)."""
     order = len(times)

@@ -11,90 +11,94 @@ import numpy as np
 import torch
 from PIL import Image
 
-from indexd.errors import ModelOff, RenderFailed
+from indexd.errors import ModelUnavailable, RenderFailed
 from indexd.generate import decode
-from indexd.generate.denoise import Start, denoise
-from indexd.generate.guides import influences_for, share_of
-from indexd.generate.latents import encoded, generator, noise
-from indexd.generate.pipeline import ROLE, generator_spec
-from indexd.generate.stages.work import Work, known_file, pass_of, texts_of
-from indexd.generate.task import Task
-from indexd.generate.text import Conditioning
-from indexd.images.crop import in_pixels
-from indexd.models.detector import Seen, best_of, lent_detector
+from indexd.generate.denoise import DenoiseStart, denoise
+from indexd.generate.guides import hooks_for_pass, relative_box
+from indexd.generate.latents import draw_noise, encode_image, seeded_generator
+from indexd.generate.pipeline import GENERATOR_ROLE, generator_spec
+from indexd.generate.stages.work import RenderContext, encode_pass_prompts, verified_model_file, with_pass_settings
+from indexd.generate.task import DenoiseTask
+from indexd.generate.text import TextConditioning
+from indexd.images.crop import box_to_pixels
+from indexd.models.detector import Detection, lease_detector, suppress_overlaps
 from indexd.models.device import resolve_device
 from indexd.worker.calls import DetectorSpec
 from indexd_schemas.recipe_stages import DetailRecipe
 
 STAGE = "detail"
 STEP_PX = 8
-SMALLEST_PX = 4
+MIN_SIZE_PX = 4
 """What is smaller has nothing to be made from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DetailRegion:
     """Where something is made anew: the cut-out (left, top, right, bottom) and in it the soft mask, 255 = anew, 0 = kept."""
 
     box: tuple[int, int, int, int]
     mask: Image.Image
 
 
-def detail(work: Work, picture: Image.Image) -> Image.Image:
+def detail(context: RenderContext, image: Image.Image) -> Image.Image:
     """The picture after every detector in its order. What was found and what was not becomes a note."""
-    task, notes, known = work.model(STAGE), [], []
-    for number, wanted in enumerate(work.recipe.detail):
-        wanted, found = _found(work, wanted, picture)
+    task, notes, known = context.require_task(STAGE), [], []
+    for number, wanted in enumerate(context.recipe.detail):
+        wanted, found = _detect(context, wanted, image)
         known.append(wanted)
         name = f"{STAGE}: {wanted.detector.name}"
         if not found:
             notes.append(f"{name} found nothing; skipped")
             continue
         notes.append(f"{name} found " + ", ".join(f"{one.kind} ({one.confidence:.2f})" for one in found))
-        mine = pass_of(task, wanted)
-        texts = texts_of(mine, wanted)
+        mine = with_pass_settings(task, wanted)
+        texts = encode_pass_prompts(mine, wanted)
         for index, one in enumerate(found):
             # Each has a noise of its own, and so has each detector.
             seed = (task.recipe.seed + index + 1000 * number) % 2**64
-            picture = _anew(mine, picture, place_of(picture, one, wanted), texts, wanted, seed)
-            work.session.between_steps()
-    work.notes += notes
-    work.know(detail=tuple(known))
-    return picture
+            image = _redraw(mine, image, detail_region(image, one, wanted), texts, wanted, seed)
+            context.session.poll()
+    context.notes += notes
+    context.update_recipe(detail=tuple(known))
+    return image
 
 
-def _found(work: Work, wanted: DetailRecipe, picture: Image.Image) -> tuple[DetailRecipe, list[Seen]]:
+def _detect(
+    context: RenderContext, detail_recipe: DetailRecipe, image: Image.Image
+) -> tuple[DetailRecipe, list[Detection]]:
     """What the detector is sure enough of, the surest first; the recipe with the hash of its file."""
-    name = wanted.detector.name
-    path, detector = known_file("detector", wanted.detector, work.call.detectors.get(name), work.session)
-    spec = DetectorSpec(str(path), {kind: kind for kind in wanted.kinds}, wanted.confidence, SMALLEST_PX)
-    generator_of = generator_spec(work.session)
-    device = resolve_device(generator_of.device, ROLE)
+    name = detail_recipe.detector.name
+    path, detector = verified_model_file(
+        "detector", detail_recipe.detector, context.call.detectors.get(name), context.session
+    )
+    spec = DetectorSpec(str(path), {kind: kind for kind in detail_recipe.kinds}, detail_recipe.confidence, MIN_SIZE_PX)
+    generator_of = generator_spec(context.session)
+    device = resolve_device(generator_of.device, GENERATOR_ROLE)
     try:
-        with lent_detector(spec, device, generator_of.keep_alive_seconds, work.session) as eyes:
-            seen = eyes.detect([picture])[0]
-    except ModelOff as error:
+        with lease_detector(spec, device, generator_of.keep_alive_seconds, context.session) as eyes:
+            seen = eyes.detect([image])[0]
+    except ModelUnavailable as error:
         # Asked for by this one job: the queue does not wait for another file.
         raise RenderFailed(f"{STAGE}: the detector {name} cannot be used: {error.reason}") from error
-    return wanted.model_copy(update={"detector": detector}), best_of(seen)[: wanted.max]
+    return detail_recipe.model_copy(update={"detector": detector}), suppress_overlaps(seen)[: detail_recipe.max]
 
 
-def place_of(picture: Image.Image, seen: Seen, wanted: DetailRecipe) -> Place:
+def detail_region(image: Image.Image, seen: Detection, detail_recipe: DetailRecipe) -> DetailRegion:
     """The cut-out around what was seen, and its mask: 1 inside the box, falling to 0 over the feather, 0 beyond."""
-    left, top, width, height = in_pixels(picture, seen.box)
+    left, top, width, height = box_to_pixels(image, seen.box)
     longer = max(width, height)
-    rim = wanted.feather * longer
-    room = max(wanted.padding * longer, rim)
+    rim = detail_recipe.feather * longer
+    room = max(detail_recipe.padding * longer, rim)
     box = (
         max(0, int(np.floor(left - room))),
         max(0, int(np.floor(top - room))),
-        min(picture.width, int(np.ceil(left + width + room))),
-        min(picture.height, int(np.ceil(top + height + room))),
+        min(image.width, int(np.ceil(left + width + room))),
+        min(image.height, int(np.ceil(top + height + room))),
     )
     across = _ramp(box[0], box[2], left, left + width, rim)
     down = _ramp(box[1], box[3], top, top + height, rim)
     mask = np.rint(255 * np.outer(down, across)).astype(np.uint8)
-    return Place(box, Image.fromarray(mask))
+    return DetailRegion(box, Image.fromarray(mask))
 
 
 def _ramp(first: int, last: int, start: float, end: float, rim: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -107,22 +111,27 @@ def _ramp(first: int, last: int, start: float, end: float, rim: float) -> np.nda
     return ramp
 
 
-def _anew(
-    task: Task, picture: Image.Image, place: Place, texts: Conditioning, wanted: DetailRecipe, seed: int
+def _redraw(
+    task: DenoiseTask,
+    image: Image.Image,
+    region: DetailRegion,
+    conditioning: TextConditioning,
+    detail_recipe: DetailRecipe,
+    seed: int,
 ) -> Image.Image:
-    cut_out = picture.crop(place.box)
-    size = _working_size(cut_out.size, wanted.size)
+    cut_out = image.crop(region.box)
+    size = _working_size(cut_out.size, detail_recipe.size)
     larger = cut_out.resize(size, Image.Resampling.LANCZOS)
-    chance = generator(seed)
-    source = encoded(task.model, larger, chance)
-    unit = noise(task.model, *size, chance)
-    mask = latent_mask(place.mask, size, task.model.text_to_image.vae_scale_factor)
-    start = Start(unit, chance, source, wanted.denoise, mask.to(source))
-    influences = influences_for(task, size, share_of(place.box, picture.size))
-    latents = denoise(task, texts, start, influences=influences, stage=STAGE)
-    made = decode.pixels(task.model, latents, part=True)
-    changed = picture.copy()
-    changed.paste(made.resize(cut_out.size, Image.Resampling.LANCZOS), place.box[:2], place.mask)
+    chance = seeded_generator(seed)
+    source = encode_image(task.model, larger, chance)
+    unit = draw_noise(task.model, *size, chance)
+    mask = latent_mask(region.mask, size, task.model.text_to_image.vae_scale_factor)
+    start = DenoiseStart(unit, chance, source, detail_recipe.denoise, mask.to(source))
+    influences = hooks_for_pass(task, size, relative_box(region.box, image.size))
+    latents = denoise(task, conditioning, start, hooks=influences, stage=STAGE)
+    made = decode.decode_latents(task.model, latents, is_part=True)
+    changed = image.copy()
+    changed.paste(made.resize(cut_out.size, Image.Resampling.LANCZOS), region.box[:2], region.mask)
     return changed
 
 

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from indexd.generate import decode
-from indexd.generate.denoise import Start, denoise
-from indexd.generate.guides import influences_for
-from indexd.generate.latents import encoded, generator, noise
-from indexd.generate.stages.upscaler import Cut, enlarged, lent_upscaler
-from indexd.generate.stages.work import Work, known_file, pass_of, texts_of
-from indexd.generate.task import Task
+from indexd.generate.denoise import DenoiseStart, denoise
+from indexd.generate.guides import hooks_for_pass
+from indexd.generate.latents import draw_noise, encode_image, seeded_generator
+from indexd.generate.stages.upscaler import TileSize, lease_upscaler, upscale_in_tiles
+from indexd.generate.stages.work import RenderContext, encode_pass_prompts, verified_model_file, with_pass_settings
+from indexd.generate.task import DenoiseTask
 from indexd_schemas.recipe_stages import HiresRecipe
 
 STAGE = "hires"
@@ -38,39 +38,43 @@ PIXEL_MODES = {
 }
 
 
-def hires(work: Work, latents: torch.Tensor) -> torch.Tensor:
+def hires(context: RenderContext, latents: torch.Tensor) -> torch.Tensor:
     """The latents of the second pass. Its noise is that of the picture's seed at the larger size, as A1111 draws it."""
-    wanted, task = work.recipe.hires, work.model(STAGE)
+    wanted, task = context.recipe.hires, context.require_task(STAGE)
     assert wanted is not None
-    task = pass_of(task, wanted)
-    chance = generator(task.recipe.seed)
+    task = with_pass_settings(task, wanted)
+    chance = seeded_generator(task.recipe.seed)
     if wanted.upscaler in LATENT_MODES:
-        larger = enlarged_latents(task, latents, wanted)
+        larger = upscale_latents(task, latents, wanted)
     else:
-        picture = _enlarged_pixels(work, decode.pixels(task.model, latents), wanted)
-        larger = encoded(task.model, picture, chance)
-    unit = noise(task.model, wanted.width, wanted.height, chance, task.recipe.variation)
-    influences = influences_for(task, (wanted.width, wanted.height))
-    start = Start(unit, chance, larger, wanted.denoise)
-    return denoise(task, texts_of(task, wanted), start, influences=influences, stage=STAGE)
+        picture = _upscale_pixels(context, decode.decode_latents(task.model, latents), wanted)
+        larger = encode_image(task.model, picture, chance)
+    unit = draw_noise(task.model, wanted.width, wanted.height, chance, task.recipe.variation)
+    influences = hooks_for_pass(task, (wanted.width, wanted.height))
+    start = DenoiseStart(unit, chance, larger, wanted.denoise)
+    return denoise(task, encode_pass_prompts(task, wanted), start, hooks=influences, stage=STAGE)
 
 
-def enlarged_latents(task: Task, latents: torch.Tensor, wanted: HiresRecipe) -> torch.Tensor:
+def upscale_latents(task: DenoiseTask, latents: torch.Tensor, hires_recipe: HiresRecipe) -> torch.Tensor:
     """Latents at the size of the second pass."""
     scale = task.model.text_to_image.vae_scale_factor
-    size = (wanted.height // scale, wanted.width // scale)
-    mode = LATENT_MODES[wanted.upscaler or "latent"]
+    size = (hires_recipe.height // scale, hires_recipe.width // scale)
+    mode = LATENT_MODES[hires_recipe.upscaler or "latent"]
     larger: torch.Tensor = torch.nn.functional.interpolate(latents.float(), size=size, **mode)
     return larger.to(latents.dtype)
 
 
-def _enlarged_pixels(work: Work, picture: Image.Image, wanted: HiresRecipe) -> Image.Image:
-    size = (wanted.width, wanted.height)
-    if wanted.model is None:
-        return picture.resize(size, PIXEL_MODES[wanted.upscaler or "lanczos"])
-    path, model = known_file("upscaler", wanted.model, work.call.upscalers.get(wanted.model.name), work.session)
-    with lent_upscaler(work.session, path) as upscaler:
-        made, cut = enlarged(work.session, upscaler, picture, Cut(wanted.tile, wanted.overlap))
-    used = work.smaller_tiles(STAGE, wanted.tile, cut.tile)
-    work.know(hires=wanted.model_copy(update={"model": model, "tile_used": used}))
+def _upscale_pixels(context: RenderContext, image: Image.Image, hires_recipe: HiresRecipe) -> Image.Image:
+    size = (hires_recipe.width, hires_recipe.height)
+    if hires_recipe.model is None:
+        return image.resize(size, PIXEL_MODES[hires_recipe.upscaler or "lanczos"])
+    path, model = verified_model_file(
+        "upscaler", hires_recipe.model, context.call.upscalers.get(hires_recipe.model.name), context.session
+    )
+    with lease_upscaler(context.session, path) as upscaler:
+        made, cut = upscale_in_tiles(
+            context.session, upscaler, image, TileSize(hires_recipe.tile, hires_recipe.overlap)
+        )
+    used = context.note_smaller_tiles(STAGE, hires_recipe.tile, cut.tile)
+    context.update_recipe(hires=hires_recipe.model_copy(update={"model": model, "tile_used": used}))
     return made.resize(size, Image.Resampling.LANCZOS)

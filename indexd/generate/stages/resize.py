@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from PIL import Image
 
-from indexd.generate.stages.work import Work
-from indexd.images.sizes import resized
+from indexd.generate.stages.work import RenderContext
+from indexd.images.sizes import resized_size
 
 
-def resize(work: Work, picture: Image.Image) -> Image.Image:
+def resize(context: RenderContext, image: Image.Image) -> Image.Image:
     """The picture in the size of the recipe; one that has it already is left alone."""
-    assert work.recipe.resize is not None
-    size = resized(picture.size, work.recipe.resize)
-    return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
+    assert context.recipe.resize is not None
+    size = resized_size(image.size, context.recipe.resize)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)

@@ -10,12 +10,12 @@ from indexd.generate.stages.detail import detail
 from indexd.generate.stages.refine import refine
 from indexd.generate.stages.resize import resize
 from indexd.generate.stages.upscale import upscale
-from indexd.generate.stages.work import Work
+from indexd.generate.stages.work import RenderContext
 from indexd_schemas.recipe import Recipe
 
-PixelStage = Callable[[Work, Image.Image], Image.Image]
+PostStage = Callable[[RenderContext, Image.Image], Image.Image]
 
-ROW: tuple[tuple[str, PixelStage], ...] = (
+POST_STAGES: tuple[tuple[str, PostStage], ...] = (
     ("detail", detail),
     ("upscale", upscale),
     ("refine", refine),
@@ -24,6 +24,6 @@ ROW: tuple[tuple[str, PixelStage], ...] = (
 """Each is called by the field of the recipe that turns it on. Adding a stage = a module and a row here."""
 
 
-def stages_on(recipe: Recipe) -> list[tuple[str, PixelStage]]:
+def enabled_stages(recipe: Recipe) -> list[tuple[str, PostStage]]:
     """The stages that a recipe turns on."""
-    return [(name, stage) for name, stage in ROW if getattr(recipe, name)]
+    return [(name, stage) for name, stage in POST_STAGES if getattr(recipe, name)]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from PIL import Image
 
-from indexd.generate.stages.upscaler import Cut, enlarged, lent_upscaler
-from indexd.generate.stages.work import Work, known_file
-from indexd.images.sizes import times
+from indexd.generate.stages.upscaler import TileSize, lease_upscaler, upscale_in_tiles
+from indexd.generate.stages.work import RenderContext, verified_model_file
+from indexd.images.sizes import scale_size
 
 STAGE = "upscale"
 
 
-def upscale(work: Work, picture: Image.Image) -> Image.Image:
+def upscale(context: RenderContext, image: Image.Image) -> Image.Image:
     """The enlarged picture. The recipe learns the model's hash, and the tile where memory allowed only smaller ones."""
-    wanted = work.recipe.upscale
+    wanted = context.recipe.upscale
     assert wanted is not None
-    path, model = known_file("upscaler", wanted.model, work.call.upscalers.get(wanted.model.name), work.session)
-    with lent_upscaler(work.session, path) as upscaler:
-        made, cut = enlarged(work.session, upscaler, picture, Cut(wanted.tile, wanted.overlap))
-        size = times(picture.size, upscaler.scale if wanted.scale is None else wanted.scale)
-    used = work.smaller_tiles(STAGE, wanted.tile, cut.tile)
-    work.know(upscale=wanted.model_copy(update={"model": model, "tile_used": used}))
+    path, model = verified_model_file(
+        "upscaler", wanted.model, context.call.upscalers.get(wanted.model.name), context.session
+    )
+    with lease_upscaler(context.session, path) as upscaler:
+        made, cut = upscale_in_tiles(context.session, upscaler, image, TileSize(wanted.tile, wanted.overlap))
+        size = scale_size(image.size, upscaler.scale if wanted.scale is None else wanted.scale)
+    used = context.note_smaller_tiles(STAGE, wanted.tile, cut.tile)
+    context.update_recipe(upscale=wanted.model_copy(update={"model": model, "tile_used": used}))
     return made if made.size == size else made.resize(size, Image.Resampling.LANCZOS)

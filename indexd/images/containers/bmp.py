@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import struct
 
-from indexd.errors import NotAPicture
-from indexd.images.containers.texts import Container, Texts, container
-from indexd.images.source import Source
+from indexd.errors import NotAnImage
+from indexd.images.containers.texts import Container, TextCollector, build_container
+from indexd.images.source import ByteSource
 
 SIGNATURE = b"BM"
 
 _OLD_HEADER, _HEADERS = 12, frozenset((16, 40, 52, 56, 64, 108, 124))
 
 
-def read(source: Source) -> Container:
+def read_bmp(source: ByteSource) -> Container:
     """Size of a BMP. Raises NotAPicture where the header is of no known version."""
-    head = source.at(0, 26)
+    head = source.read_at(0, 26)
     version = int.from_bytes(head[14:18], "little")
     if len(head) < 26 or (version != _OLD_HEADER and version not in _HEADERS):
-        raise NotAPicture("the BMP header is of no known version")
+        raise NotAnImage("the BMP header is of no known version")
     width, height = struct.unpack("<HH", head[18:22]) if version == _OLD_HEADER else struct.unpack("<ii", head[18:26])
-    return container("BMP", width, abs(height), 1, Texts())  # a negative height means top row first
+    return build_container("BMP", width, abs(height), 1, TextCollector())  # a negative height means top row first

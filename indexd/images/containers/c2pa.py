@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import re
 
-from indexd.images.containers.texts import Texts
+from indexd.images.containers.texts import TextCollector
 
-_TEXT_MAX = 400
+_TEXT_BYTES_MAX = 400
 _KEYS = ("digitalSourceType", "softwareAgent", "claim_generator")
 _NAME_WINDOW = 64
 
 
-def add_manifest(texts: Texts, data: bytes) -> None:
+def add_manifest(texts: TextCollector, data: bytes) -> None:
     """Keep what a manifest says as one JSON text under the key `c2pa`."""
-    found = {key: values for key in _KEYS if (values := _values(data, key.encode("ascii")))}
+    found = {key: values for key in _KEYS if (values := _find_texts(data, key.encode("ascii")))}
     if found:
         texts.add("c2pa", json.dumps(found).encode("utf-8"), "utf-8")
 
 
-def _values(data: bytes, key: bytes) -> list[str]:
+def _find_texts(data: bytes, key: bytes) -> list[str]:
     values: list[str] = []
     for match in re.finditer(re.escape(key), data):
         text = _text_at(data, match.end()) or _name_in_map(data, match.end())
@@ -55,6 +55,6 @@ def _text_at(data: bytes, offset: int) -> str | None:
         start, length = offset + 3, int.from_bytes(head[1:3], "big")
     else:
         return None
-    if not 0 < length <= _TEXT_MAX:
+    if not 0 < length <= _TEXT_BYTES_MAX:
         return None
     return data[start : start + length].decode("utf-8", "replace")

@@ -7,7 +7,7 @@ import codecs
 _SAMPLE_BYTES = 4096
 
 
-def decoded(raw: bytes) -> tuple[str, str]:
+def decode_text(raw: bytes) -> tuple[str, str]:
     """The text and the name of its encoding: strict UTF-8, else Latin-1 (which every byte string is)."""
     try:
         return raw.decode("utf-8"), "utf-8"
@@ -15,7 +15,7 @@ def decoded(raw: bytes) -> tuple[str, str]:
         return raw.decode("latin-1"), "latin-1"
 
 
-def decoded_comment(raw: bytes) -> tuple[str, str]:
+def decode_user_comment(raw: bytes) -> tuple[str, str]:
     """The text of an EXIF UserComment and the name of its encoding.
 
     Eight bytes name the charset (Exif 2.32, 4.6.6), but Fooocus and some ComfyUI savers leave them out, and
@@ -25,20 +25,20 @@ def decoded_comment(raw: bytes) -> tuple[str, str]:
     if prefix == b"UNICODE\0":
         # A few writers put UTF-8 behind this prefix; UTF-16 of any prose has zero bytes, UTF-8 has none.
         if b"\0" not in body.rstrip(b"\0") and _is_utf8(body):
-            return decoded(body)
-        name = utf16_name(body)
+            return decode_text(body)
+        name = detect_utf16(body)
         return body.decode(name, "replace").removeprefix("\ufeff"), name
     if prefix in (b"ASCII\0\0\0", b"\0" * 8):
-        return decoded(body)
+        return decode_text(body)
     if prefix == b"JIS\0\0\0\0\0":
         return body.decode("iso2022_jp", "replace"), "iso2022_jp"
     if _zero_share(raw) > 0.25:
-        name = utf16_name(raw)
+        name = detect_utf16(raw)
         return raw.decode(name, "replace").removeprefix("\ufeff"), name
-    return decoded(raw)
+    return decode_text(raw)
 
 
-def utf16_name(raw: bytes, default: str = "utf-16-be") -> str:
+def detect_utf16(raw: bytes, default: str = "utf-16-be") -> str:
     """`utf-16-be` or `utf-16-le`, by its mark or by where the zero bytes of Latin letters stand."""
     if raw.startswith(codecs.BOM_UTF16_LE):
         return "utf-16-le"
@@ -53,7 +53,7 @@ def utf16_name(raw: bytes, default: str = "utf-16-be") -> str:
 
 
 def _is_utf8(raw: bytes) -> bool:
-    return decoded(raw)[1] == "utf-8"
+    return decode_text(raw)[1] == "utf-8"
 
 
 def _zero_share(raw: bytes) -> float:

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from indexd.images.containers.encodings import utf16_name
-from indexd.images.containers.texts import TEXT_BYTES_MAX, Texts
-from indexd.images.source import Source
+from indexd.images.containers.encodings import detect_utf16
+from indexd.images.containers.texts import TEXT_BYTES_MAX, TextCollector
+from indexd.images.source import ByteSource
 
 ENTRIES_MAX = 1000
 """Entries of one directory that are looked at."""
@@ -39,7 +39,7 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TiffEntry:
     """One tag: where its value lies and how many values of which type."""
 
     tag: int
@@ -54,18 +54,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Directories:
+class TiffDirectories:
     """A TIFF structure: its byte order (`<` or `>`) and whether it is a BigTIFF (8-byte offsets)."""
 
-    source: Source
-    order: str
-    big: bool
-    first: int
+    source: ByteSource
+    byte_order: str
+    is_bigtiff: bool
+    first_offset: int
 
     @classmethod
-    def of(cls, source: Source) -> Directories | None:
+    def parse(cls, source: ByteSource) -> TiffDirectories | None:
         """The structure, or None when these bytes are no TIFF."""
-        head = source.at(0, 16)
+        head = source.read_at(0, 16)
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         if order is None or len(head) < 8:
             return None
@@ -76,52 +76,52 @@ class Directories:
             return cls(source, order, True, int(struct.unpack(f"{order}Q", head[8:16])[0]))
         return None
 
-    def entries(self, offset: int) -> tuple[list[Entry], int]:
+    def read_entries(self, offset: int) -> tuple[list[TiffEntry], int]:
         """The entries of the directory at `offset`, and the offset of the next directory (0 = none)."""
-        count_bytes, entry_bytes, value_bytes = (8, 20, 8) if self.big else (2, 12, 4)
-        count = self._number(offset, count_bytes)
+        count_bytes, entry_bytes, value_bytes = (8, 20, 8) if self.is_bigtiff else (2, 12, 4)
+        count = self._read_uint(offset, count_bytes)
         kept = min(count, ENTRIES_MAX)
         base = offset + count_bytes
-        data = self.source.at(base, kept * entry_bytes)
+        data = self.source.read_at(base, kept * entry_bytes)
         entries = []
         for start in range(0, len(data) - entry_bytes + 1, entry_bytes):
-            tag, kind = struct.unpack_from(f"{self.order}HH", data, start)
-            values = struct.unpack_from(f"{self.order}{'Q' if self.big else 'I'}", data, start + 4)[0]
+            tag, kind = struct.unpack_from(f"{self.byte_order}HH", data, start)
+            values = struct.unpack_from(f"{self.byte_order}{'Q' if self.is_bigtiff else 'I'}", data, start + 4)[0]
             place = base + start + entry_bytes - value_bytes
-            entry = Entry(tag, kind, values, place)
+            entry = TiffEntry(tag, kind, values, place)
             if entry.byte_count > value_bytes:
-                entry = Entry(tag, kind, values, self._number(place, value_bytes))
+                entry = TiffEntry(tag, kind, values, self._read_uint(place, value_bytes))
             entries.append(entry)
-        return entries, self._number(base + count * entry_bytes, value_bytes) if count <= ENTRIES_MAX else 0
+        return entries, self._read_uint(base + count * entry_bytes, value_bytes) if count <= ENTRIES_MAX else 0
 
-    def number(self, entry: Entry) -> int:
+    def read_integer(self, entry: TiffEntry) -> int:
         """The first value of an entry as a whole number; 0 where it is none."""
-        return self._number(entry.offset, min(_TYPE_BYTES.get(entry.kind, 0), 8)) if entry.count else 0
+        return self._read_uint(entry.offset, min(_TYPE_BYTES.get(entry.kind, 0), 8)) if entry.count else 0
 
-    def value(self, entry: Entry) -> bytes:
+    def read_value(self, entry: TiffEntry) -> bytes:
         """The bytes of a value; empty where it is longer than any text that is kept."""
-        return self.source.at(entry.offset, entry.byte_count) if entry.byte_count <= TEXT_BYTES_MAX else b""
+        return self.source.read_at(entry.offset, entry.byte_count) if entry.byte_count <= TEXT_BYTES_MAX else b""
 
-    def _number(self, offset: int, count: int) -> int:
-        data = self.source.at(offset, count)
-        return int.from_bytes(data, "little" if self.order == "<" else "big") if len(data) == count else 0
+    def _read_uint(self, offset: int, count: int) -> int:
+        data = self.source.read_at(offset, count)
+        return int.from_bytes(data, "little" if self.byte_order == "<" else "big") if len(data) == count else 0
 
 
-def add_exif(texts: Texts, data: bytes) -> None:
+def add_exif(texts: TextCollector, data: bytes) -> None:
     """Keep the texts of an EXIF block, with or without the `Exif` prefix that JPEG puts before it."""
     start = 6 if data[:6] == b"Exif\0\0" else 0
-    directories = Directories.of(Source.of_bytes(data[start:]))
+    directories = TiffDirectories.parse(ByteSource.from_bytes(data[start:]))
     if directories is None:
         texts.problems.append("the EXIF block is damaged")
         return
-    for entry in _with_exif_directory(directories, directories.first):
+    for entry in _iter_entries(directories, directories.first_offset):
         add_entry(texts, directories, entry)
 
 
-def add_entry(texts: Texts, directories: Directories, entry: Entry) -> None:
+def add_entry(texts: TextCollector, directories: TiffDirectories, entry: TiffEntry) -> None:
     """Keep the text of one tag, when it is one of those that hold texts."""
     if entry.tag == XMP_PACKET:
-        texts.add("xmp", directories.value(entry))
+        texts.add("xmp", directories.read_value(entry))
         return
     name = TEXT_TAGS.get(entry.tag)
     if name is None or entry.kind not in (1, 2, 7, 129):
@@ -129,20 +129,20 @@ def add_entry(texts: Texts, directories: Directories, entry: Entry) -> None:
     # Cameras put kilobytes of binary there; Fooocus puts the name of its scheme there.
     if name == "MakerNote" and entry.byte_count > _MAKER_NOTE_MAX:
         return
-    raw = directories.value(entry)
+    raw = directories.read_value(entry)
     if name == "UserComment":
         texts.add_comment("exif:UserComment", raw)
     elif name.startswith("XP"):
-        texts.add(f"exif:{name}", raw, utf16_name(raw, default="utf-16-le"))
+        texts.add(f"exif:{name}", raw, detect_utf16(raw, default="utf-16-le"))
     else:
         # NovelAI's WebP has four NULs before its ImageDescription.
         texts.add(f"exif:{name}", raw.strip(b"\0"))
 
 
-def _with_exif_directory(directories: Directories, offset: int) -> Iterator[Entry]:
-    entries, _ = directories.entries(offset)
+def _iter_entries(directories: TiffDirectories, offset: int) -> Iterator[TiffEntry]:
+    entries, _ = directories.read_entries(offset)
     yield from entries
     for entry in entries:
         if entry.tag == EXIF_DIRECTORY:
-            yield from (inner for inner in directories.entries(directories.number(entry))[0])
+            yield from (inner for inner in directories.read_entries(directories.read_integer(entry))[0])
             return

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from indexd.images.containers.texts import TEXT_BYTES_MAX, Container, Texts, container
-from indexd.images.source import Source
+from indexd.images.containers.texts import TEXT_BYTES_MAX, Container, TextCollector, build_container
+from indexd.images.source import ByteSource
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
 
@@ -15,50 +15,50 @@ _XMP_APPLICATION = b"XMP DataXMP"
 _XMP_TRAILER_BYTES = 258
 
 
-class _Walk:
+class _BlockCursor:
     """The place in the file, and how many blocks may still be looked at."""
 
-    def __init__(self, source: Source, offset: int) -> None:
+    def __init__(self, source: ByteSource, offset: int) -> None:
         self.source = source
         self.offset = offset
-        self.left = BLOCKS_WALKED_MAX
+        self.blocks_left = BLOCKS_WALKED_MAX
 
     def skip_blocks(self) -> None:
         """Go behind the length-prefixed blocks that start here."""
-        while self.left > 0:
-            self.left -= 1
-            length = self.source.at(self.offset, 1)
+        while self.blocks_left > 0:
+            self.blocks_left -= 1
+            length = self.source.read_at(self.offset, 1)
             self.offset += 1 + (length[0] if length else 0)
             if length in (b"", b"\0"):
                 return
 
 
-def read(source: Source) -> Container:
+def read_gif(source: ByteSource) -> Container:
     """Size, frames and texts of a GIF."""
-    head = source.at(0, 13)
-    texts = Texts()
+    head = source.read_at(0, 13)
+    texts = TextCollector()
     width, height = int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
-    walk = _Walk(source, 13 + _table_bytes(head[10] if len(head) > 10 else 0))
+    walk = _BlockCursor(source, 13 + _color_table_bytes(head[10] if len(head) > 10 else 0))
     frame_count = 0
-    while walk.left > 0:
-        walk.left -= 1
-        block = source.at(walk.offset, 10)
+    while walk.blocks_left > 0:
+        walk.blocks_left -= 1
+        block = source.read_at(walk.offset, 10)
         if block[:1] == bytes([_IMAGE]) and len(block) == 10:
             frame_count += 1
-            walk.offset += 11 + _table_bytes(block[9])
+            walk.offset += 11 + _color_table_bytes(block[9])
             walk.skip_blocks()
         elif block[:1] == bytes([_EXTENSION]) and len(block) > 2:
-            _extension(walk, texts, block[1])
+            _read_extension(walk, texts, block[1])
         else:
             break
-    return container("GIF", width, height, frame_count, texts)
+    return build_container("GIF", width, height, frame_count, texts)
 
 
-def _table_bytes(flags: int) -> int:
+def _color_table_bytes(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _extension(walk: _Walk, texts: Texts, label: int) -> None:
+def _read_extension(walk: _BlockCursor, texts: TextCollector, label: int) -> None:
     start = walk.offset + 2
     walk.offset = start
     walk.skip_blocks()
@@ -66,13 +66,13 @@ def _extension(walk: _Walk, texts: Texts, label: int) -> None:
     if length > TEXT_BYTES_MAX:
         return
     if label == _COMMENT:
-        texts.add("gif:comment", _joined(walk.source.at(start, length)))
-    elif label == _APPLICATION and walk.source.at(start + 1, 11) == _XMP_APPLICATION:
+        texts.add("gif:comment", _join_sub_blocks(walk.source.read_at(start, length)))
+    elif label == _APPLICATION and walk.source.read_at(start + 1, 11) == _XMP_APPLICATION:
         # XMP stands there as plain text; a trailer of 258 bytes makes every reader of blocks end at the right place.
-        texts.add("xmp", walk.source.at(start + 12, max(0, length - 12 - _XMP_TRAILER_BYTES)))
+        texts.add("xmp", walk.source.read_at(start + 12, max(0, length - 12 - _XMP_TRAILER_BYTES)))
 
 
-def _joined(blocks: bytes) -> bytes:
+def _join_sub_blocks(blocks: bytes) -> bytes:
     pieces, place = [], 0
     while place < len(blocks) and (length := blocks[place]):
         pieces.append(blocks[place + 1 : place + 1 + length])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from indexd.errors import NotAPicture
+from indexd.errors import NotAnImage
 from indexd.images.containers.c2pa import add_manifest
 from indexd.images.containers.exif import add_exif
-from indexd.images.containers.texts import TEXT_BYTES_MAX, Container, Texts, container
-from indexd.images.source import Source
+from indexd.images.containers.texts import TEXT_BYTES_MAX, Container, TextCollector, build_container
+from indexd.images.source import ByteSource
 
 SIGNATURE = b"\xff\xd8\xff"
 
@@ -24,14 +24,14 @@ _SCAN, _END, _COMMENT, _APP1, _APP11 = 0xDA, 0xD9, 0xFE, 0xE1, 0xEB
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
-def read(source: Source) -> Container:
+def read_jpeg(source: ByteSource) -> Container:
     """Size and texts of a JPEG. Raises NotAPicture where no frame header comes before the end."""
-    texts = Texts()
+    texts = TextCollector()
     size: tuple[int, int] | None = None
     manifest: list[bytes] = []
     offset = 2
     for _ in range(SEGMENTS_WALKED_MAX):
-        head = source.at(offset, 4)
+        head = source.read_at(offset, 4)
         if len(head) < 2:
             break
         if head[0] != 0xFF or head[1] in (0x00, 0xFF):
@@ -50,27 +50,27 @@ def read(source: Source) -> Container:
         length = int.from_bytes(head[2:4], "big")
         if len(head) < 4 or length < 2:
             break
-        data = source.at(offset + 4, length - 2)
+        data = source.read_at(offset + 4, length - 2)
         if kind in _FRAMES and size is None and len(data) >= 5:
             size = int.from_bytes(data[3:5], "big"), int.from_bytes(data[1:3], "big")
         elif kind == _APP11:
             manifest.append(data)
         else:
-            _add(texts, kind, data)
+            _add_segment(texts, kind, data)
         offset += 2 + length
     if size is None:
-        raise NotAPicture("the JPEG ends before it states its size")
+        raise NotAnImage("the JPEG ends before it states its size")
     if manifest:
         _add_manifest(texts, manifest)
-    return container("JPEG", size[0], size[1], 1, texts)
+    return build_container("JPEG", size[0], size[1], 1, texts)
 
 
-def _next_marker(source: Source, offset: int) -> int | None:
-    match = _MARKER.search(source.at(offset + 1, JUNK_BYTES_MAX))
+def _next_marker(source: ByteSource, offset: int) -> int | None:
+    match = _MARKER.search(source.read_at(offset + 1, JUNK_BYTES_MAX))
     return offset + 1 + match.start() if match else None
 
 
-def _add(texts: Texts, kind: int, data: bytes) -> None:
+def _add_segment(texts: TextCollector, kind: int, data: bytes) -> None:
     if kind == _COMMENT:
         texts.add("jpeg:comment", data)
     elif kind == _APP1 and data[:6] == b"Exif\0\0":
@@ -79,7 +79,7 @@ def _add(texts: Texts, kind: int, data: bytes) -> None:
         texts.add("xmp", data[len(_XMP) :])
 
 
-def _add_manifest(texts: Texts, segments: list[bytes]) -> None:
+def _add_manifest(texts: TextCollector, segments: list[bytes]) -> None:
     """Join the JUMBF pieces: each has `JP`, an instance and a sequence number, and repeats the box header of 8 bytes."""
     pieces = [data[8:] if index == 0 else data[16:] for index, data in enumerate(segments) if data[:2] == b"JP"]
     if sum(map(len, pieces)) <= TEXT_BYTES_MAX:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from indexd.errors import NotAPicture
+from indexd.errors import NotAnImage
 from indexd.images.containers import avif, bmp, gif, jpeg, png, tiff, webp
 from indexd.images.containers.texts import Container
-from indexd.images.source import Source
+from indexd.images.source import ByteSource
 
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+SUPPORTED_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Everything else stays closed: exotic decoders are where the memory bombs were seen."""
 
 HEAD_BYTES = 64
 
 
-def format_of(head: bytes) -> str | None:
+def detect_format(head: bytes) -> str | None:
     """The format (one of FORMATS) of a file that begins with these bytes, or None."""
     if head.startswith(png.SIGNATURE):
         return "PNG"
     if head.startswith(jpeg.SIGNATURE):
         return "JPEG"
-    if webp.matches(head):
+    if webp.is_webp(head):
         return "WEBP"
-    if avif.matches(head):
+    if avif.is_avif(head):
         return "AVIF"
     if head.startswith(gif.SIGNATURES):
         return "GIF"
@@ -31,21 +31,21 @@ def format_of(head: bytes) -> str | None:
 
 
 _READERS = {
-    "PNG": png.read,
-    "JPEG": jpeg.read,
-    "WEBP": webp.read,
-    "AVIF": avif.read,
-    "GIF": gif.read,
-    "BMP": bmp.read,
-    "TIFF": tiff.read,
+    "PNG": png.read_png,
+    "JPEG": jpeg.read_jpeg,
+    "WEBP": webp.read_webp,
+    "AVIF": avif.read_avif,
+    "GIF": gif.read_gif,
+    "BMP": bmp.read_bmp,
+    "TIFF": tiff.read_tiff,
 }
 
 
-def read_container(source: Source) -> Container:
+def read_container(source: ByteSource) -> Container:
     """Size and texts of a picture. Raises NotAPicture(reason) for everything that is none of FORMATS or is damaged."""
     if source.size == 0:
-        raise NotAPicture("the file is empty")
-    name = format_of(source.at(0, HEAD_BYTES))
+        raise NotAnImage("the file is empty")
+    name = detect_format(source.read_at(0, HEAD_BYTES))
     if name is None:
-        raise NotAPicture("the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF")
+        raise NotAnImage("the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF")
     return _READERS[name](source)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from indexd.images.containers import png, stealth
 from indexd.images.facts import RawChunk
-from indexd.images.source import Source
+from indexd.images.source import ByteSource
 
 EDGE_BYTES_MAX = 8 << 20
 """Bytes of the left edge that are unfiltered in Python: a text of a megabyte in a common picture."""
@@ -22,22 +22,22 @@ EDGE_BYTES_MAX = 8 << 20
 _INFLATE_BYTES = 1 << 16
 
 
-def hidden_text(source: Source) -> RawChunk | None:
+def read_stealth_png(source: ByteSource) -> RawChunk | None:
     """The text hidden in the pixels, or None. Looks at a few rows first: nearly every picture is done after them."""
-    width, height, depth, colour, interlace = png.header(source)
+    width, height, depth, colour, interlace = png.read_header(source)
     if depth != 8 or colour not in (2, 6) or interlace:
         return None
     for kind in ("alpha", "rgb") if colour == 6 else ("rgb",):
-        text = _Edge(source, width, height, 4 if colour == 6 else 3, kind).text()
+        text = _LeftEdge(source, width, height, 4 if colour == 6 else 3, kind).text()
         if text is not None:
-            return RawChunk(stealth.KEY, text[1], text[0])
+            return RawChunk(stealth.STEALTH_CHUNK_KEY, text[1], text[0])
     return None
 
 
-class _Edge:
+class _LeftEdge:
     """The left edge of one picture, for one of the two ways to hide a text."""
 
-    def __init__(self, source: Source, width: int, height: int, pixel_bytes: int, kind: str) -> None:
+    def __init__(self, source: ByteSource, width: int, height: int, pixel_bytes: int, kind: str) -> None:
         self._source = source
         self._width, self._height, self._pixel_bytes = width, height, pixel_bytes
         self._kind = kind
@@ -45,27 +45,27 @@ class _Edge:
 
     def text(self) -> tuple[str, str] | None:
         """The hidden text and the name of its encoding."""
-        return stealth.read(self._kind, self._bytes)
+        return stealth.read_stealth_payload(self._kind, self._read_bits)
 
-    def _bytes(self, bit_count: int) -> bytes | None:
+    def _read_bits(self, bit_count: int) -> bytes | None:
         """The first bits of the picture as bytes; None where it does not hold as many or the edge is too large."""
         pixels = -(-bit_count // len(self._planes))
         columns = -(-pixels // self._height)
         rows = self._height if columns > 1 else pixels
         if columns > self._width or columns * rows * len(self._planes) > EDGE_BYTES_MAX:
             return None
-        edge = self._unfiltered(rows, columns)
+        edge = self._unfiltered_edge(rows, columns)
         if edge is None:
             return None
         # (plane, row, column) -> down the columns, and at each pixel through its planes
         bits = (edge & 1).transpose(2, 1, 0).ravel()[:bit_count]
         return np.packbits(bits).tobytes()
 
-    def _unfiltered(self, rows: int, columns: int) -> NDArray[np.uint8] | None:
+    def _unfiltered_edge(self, rows: int, columns: int) -> NDArray[np.uint8] | None:
         edge = np.zeros((len(self._planes), rows, columns), np.uint8)
         above = [bytes(columns) for _ in self._planes]
         count = 0
-        for row in self._rows(rows):
+        for row in self._filtered_rows(rows):
             body = row[1 : 1 + columns * self._pixel_bytes]
             for index, plane in enumerate(self._planes):
                 above[index] = _unfilter(row[0], body[plane :: self._pixel_bytes], above[index])
@@ -73,15 +73,15 @@ class _Edge:
             count += 1
         return edge if count == rows else None
 
-    def _rows(self, count: int) -> Iterator[bytes]:
+    def _filtered_rows(self, count: int) -> Iterator[bytes]:
         """The first rows with their filter byte, still filtered; fewer where the data is damaged."""
         row_bytes = 1 + self._width * self._pixel_bytes
         inflater = zlib.decompressobj()
         waiting = bytearray()
-        for kind, offset, length in png.chunks(self._source):
+        for kind, offset, length in png.iter_chunks(self._source):
             if kind != b"IDAT":
                 continue
-            data = self._source.at(offset, length)
+            data = self._source.read_at(offset, length)
             while data:
                 try:
                     waiting += inflater.decompress(data, max(_INFLATE_BYTES, row_bytes))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-from indexd.images.containers.encodings import decoded
+from indexd.images.containers.encodings import decode_text
 from indexd.images.containers.texts import TEXT_BYTES_MAX
 
-KEY = "stealth:parameters"
+STEALTH_CHUNK_KEY = "stealth:parameters"
 
 SIGNATURE_BITS = 15 * 8
 HEADER_BITS = SIGNATURE_BITS + 32
@@ -24,21 +24,21 @@ _SIGNATURES = {
 }
 
 
-def read(kind: str, bits: Callable[[int], bytes | None]) -> tuple[str, str] | None:
+def read_stealth_payload(plane_kind: str, read_bits: Callable[[int], bytes | None]) -> tuple[str, str] | None:
     """The hidden text and the name of its encoding, or None. `bits` gives the first so many bits of the picture as bytes,
     None where it does not hold as many; it is asked for few first, and nearly every picture is done after them."""
-    if bits(8) != b"s":
+    if read_bits(8) != b"s":
         return None
-    head = bits(HEADER_BITS)
-    if head is None or head[:15] not in _SIGNATURES[kind]:
+    head = read_bits(HEADER_BITS)
+    if head is None or head[:15] not in _SIGNATURES[plane_kind]:
         return None
     count = int.from_bytes(head[15:19], "big")
-    if not 0 < count <= 8 * TEXT_BYTES_MAX or (whole := bits(HEADER_BITS + count)) is None:
+    if not 0 < count <= 8 * TEXT_BYTES_MAX or (whole := read_bits(HEADER_BITS + count)) is None:
         return None
     payload = whole[HEADER_BITS // 8 :]
-    if not _SIGNATURES[kind][head[:15]]:
-        return decoded(payload)
+    if not _SIGNATURES[plane_kind][head[:15]]:
+        return decode_text(payload)
     try:
-        return decoded(zlib.decompressobj(31).decompress(payload, TEXT_BYTES_MAX))
+        return decode_text(zlib.decompressobj(31).decompress(payload, TEXT_BYTES_MAX))
     except zlib.error:
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from indexd.errors import NotAPicture
-from indexd.images.containers.encodings import decoded, decoded_comment
+from indexd.errors import NotAnImage
+from indexd.images.containers.encodings import decode_text, decode_user_comment
 from indexd.images.facts import RawChunk
 
 TEXT_BYTES_MAX = 16 << 20
@@ -30,53 +30,55 @@ class Container:
     problems: tuple[str, ...] = ()
 
 
-class Texts:
+class TextCollector:
     """The texts of one file while it is walked; what goes beyond the limits is left out and named in `problems`."""
 
     def __init__(self) -> None:
         self.chunks: list[RawChunk] = []
         self.problems: list[str] = []
-        self._left = TEXTS_BYTES_MAX
+        self._bytes_left = TEXTS_BYTES_MAX
 
     def add(self, key: str, raw: bytes, encoding: str | None = None) -> None:
         """Keep one text. Without a stated encoding it is UTF-8 where it can be, else Latin-1.
 
         PNG's tEXt is Latin-1 by its specification, but stable-diffusion.cpp and Stability Matrix put UTF-8 there.
         """
-        if not self._has_room(key, len(raw)):
+        if not self._reserve_bytes(key, len(raw)):
             return
-        text, name = decoded(raw) if encoding is None else (raw.decode(encoding, "replace"), encoding)
-        self._keep(key, text, name)
+        text, name = decode_text(raw) if encoding is None else (raw.decode(encoding, "replace"), encoding)
+        self._append(key, text, name)
 
     def add_comment(self, key: str, raw: bytes) -> None:
         """Keep one EXIF UserComment, whose encoding has rules of its own."""
-        if self._has_room(key, len(raw)):
-            self._keep(key, *decoded_comment(raw))
+        if self._reserve_bytes(key, len(raw)):
+            self._append(key, *decode_user_comment(raw))
 
     def add_compressed(self, key: str, raw: bytes, encoding: str | None = None) -> None:
         """Keep one deflated text; a bomb is stopped at the limit, a damaged stream is named."""
         inflater = zlib.decompressobj()
         try:
-            text = inflater.decompress(raw, min(TEXT_BYTES_MAX, self._left) + 1)
+            text = inflater.decompress(raw, min(TEXT_BYTES_MAX, self._bytes_left) + 1)
         except zlib.error:
             self.problems.append(f"the compressed text {key} is damaged")
             return
         self.add(key, text, encoding)
 
-    def _keep(self, key: str, text: str, encoding: str) -> None:
+    def _append(self, key: str, text: str, encoding: str) -> None:
         if text := text.rstrip("\0"):
             self.chunks.append(RawChunk(key, encoding, text))
 
-    def _has_room(self, key: str, count: int) -> bool:
-        if count > TEXT_BYTES_MAX or count > self._left or len(self.chunks) >= CHUNK_COUNT_MAX:
+    def _reserve_bytes(self, key: str, count: int) -> bool:
+        if count > TEXT_BYTES_MAX or count > self._bytes_left or len(self.chunks) >= CHUNK_COUNT_MAX:
             self.problems.append(f"the text {key} is left out, because the file has more text than is kept")
             return False
-        self._left -= count
+        self._bytes_left -= count
         return True
 
 
-def container(name: str, width: int, height: int, frame_count: int, texts: Texts) -> Container:
+def build_container(format_name: str, width: int, height: int, frame_count: int, collector: TextCollector) -> Container:
     """The finished container. Raises NotAPicture when it states no size."""
     if width <= 0 or height <= 0:
-        raise NotAPicture(f"the {name} header states a size of {width}x{height} pixels")
-    return Container(name, width, height, max(1, frame_count), tuple(texts.chunks), tuple(texts.problems))
+        raise NotAnImage(f"the {format_name} header states a size of {width}x{height} pixels")
+    return Container(
+        format_name, width, height, max(1, frame_count), tuple(collector.chunks), tuple(collector.problems)
+    )

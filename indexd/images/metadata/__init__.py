@@ -22,11 +22,17 @@ from indexd.images.metadata import (
     swarmui,
     tensor_art,
 )
-from indexd.images.metadata.registry import PARSER_VERSION, Texts, parse, readers, reads
+from indexd.images.metadata.registry import (
+    PARSER_VERSION,
+    MetadataTexts,
+    parse_metadata,
+    register_reader,
+    registered_readers,
+)
 
 __all__ = [
     "PARSER_VERSION",
-    "Texts",
+    "MetadataTexts",
     "a1111",
     "civitai",
     "comfyui",
@@ -39,10 +45,10 @@ __all__ = [
     "koboldcpp",
     "midjourney",
     "novelai",
-    "parse",
+    "parse_metadata",
     "provenance",
-    "readers",
-    "reads",
+    "register_reader",
+    "registered_readers",
     "stability_matrix",
     "swarmui",
     "tensor_art",

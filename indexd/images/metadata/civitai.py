@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexd.images.facts import LoraUse, Metadata, ResourceUse
+from indexd.images.facts import ImageMetadata, MetadataLora, ResourceUse
 from indexd.images.metadata import infotext, values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 CHUNKS = ("sidecar:civitai", "sidecar:json")
 
@@ -32,55 +32,57 @@ _COLUMNS = frozenset(
 )
 
 
-@reads("civitai", rank=36)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("civitai", rank=36)
+def read_civitai(texts: MetadataTexts) -> ImageMetadata | None:
     """The settings of a description that has a prompt and at least one of Civitai's own names for numbers."""
     for key in CHUNKS:
-        whole = texts.record(key)
-        given = values.record(whole.get("meta")) or whole
+        whole = texts.json_object(key)
+        given = values.as_object(whole.get("meta")) or whole
         # A description of a model has the settings of its sample pictures further in, and says nothing of this one.
         if isinstance(given.get("prompt"), str) and ("cfgScale" in given or "negativePrompt" in given):
             return _metadata(given, key)
     return None
 
 
-def _metadata(given: dict[str, Any], source: str) -> Metadata:
-    listed = [*values.records(given.get("civitaiResources")), *values.records(given.get("resources"))]
-    prompt = values.text(given.get("prompt"))
-    size = values.size(given.get("Size"))
-    model = values.model_name(given.get("Model")) or next(
-        (values.stated(item.get("name")) for item in listed if item.get("type") in ("model", "checkpoint")), None
+def _metadata(given: dict[str, Any], source: str) -> ImageMetadata:
+    listed = [*values.as_objects(given.get("civitaiResources")), *values.as_objects(given.get("resources"))]
+    prompt = values.clean_text(given.get("prompt"))
+    size = values.parse_size(given.get("Size"))
+    model = values.parse_model_name(given.get("Model")) or next(
+        (values.nonempty_text(item.get("name")) for item in listed if item.get("type") in ("model", "checkpoint")), None
     )
     named = (
-        LoraUse(name, values.number(item.get("weight")), None, values.stated(item.get("hash")))
+        MetadataLora(name, values.parse_float(item.get("weight")), None, values.nonempty_text(item.get("hash")))
         for item in listed
         if str(item.get("type", "")).lower() in ("lora", "lycoris", "locon", "dora")
-        and (name := values.stated(item.get("name") or item.get("modelName")))
+        and (name := values.nonempty_text(item.get("name") or item.get("modelName")))
     )
-    loras = {use.name: use for use in (*infotext.loras_of(prompt or "", None), *named)}
-    return Metadata(
+    loras = {use.name: use for use in (*infotext.parse_loras(prompt or "", None), *named)}
+    return ImageMetadata(
         generator="civitai",
         source=source,
         is_ai="metadata",
         prompt=prompt,
-        negative_prompt=values.text(given.get("negativePrompt")),
-        seed=values.seed(given.get("seed")),
-        steps=values.whole(given.get("steps")),
-        cfg=values.number(given.get("cfgScale")),
-        sampler=values.stated(given.get("sampler")),
-        schedule=values.stated(given.get("Schedule type")),
-        denoise=values.number(given.get("Denoising strength")),
-        clip_skip=values.whole(given.get("clipSkip") or given.get("Clip skip")),
+        negative_prompt=values.clean_text(given.get("negativePrompt")),
+        seed=values.parse_seed(given.get("seed")),
+        steps=values.parse_int(given.get("steps")),
+        cfg=values.parse_float(given.get("cfgScale")),
+        sampler=values.nonempty_text(given.get("sampler")),
+        schedule=values.nonempty_text(given.get("Schedule type")),
+        denoise=values.parse_float(given.get("Denoising strength")),
+        clip_skip=values.parse_int(given.get("clipSkip") or given.get("Clip skip")),
         model_name=model,
-        model_hash=values.stated(given.get("Model hash")),
-        vae=values.model_name(given.get("VAE")),
+        model_hash=values.nonempty_text(given.get("Model hash")),
+        vae=values.parse_model_name(given.get("VAE")),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
         loras=tuple(loras.values()),
         resources=tuple(
-            ResourceUse(str(address), values.stated(item.get("type")), None, None, values.number(item.get("weight")))
+            ResourceUse(
+                str(address), values.nonempty_text(item.get("type")), None, None, values.parse_float(item.get("weight"))
+            )
             for item in listed
             if isinstance(address := item.get("modelVersionId"), int) and not isinstance(address, bool)
         ),
-        extras=values.others(given, _COLUMNS),
+        extras=values.unmapped_pairs(given, _COLUMNS),
     )

@@ -10,50 +10,50 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from indexd.images.facts import Metadata, ResourceUse
+from indexd.images.facts import ImageMetadata, ResourceUse
 from indexd.images.metadata import values
-from indexd.images.metadata.graph.nodes import Graph
-from indexd.images.metadata.graph.trace import traced
-from indexd.images.metadata.graph.workflow import graph_of_workflow
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.graph.nodes import NodeGraph
+from indexd.images.metadata.graph.trace import trace_metadata
+from indexd.images.metadata.graph.workflow import graph_from_workflow
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 _PREFIXED = re.compile(r"(prompt|workflow)\s*:\s*(?=\{)", re.IGNORECASE)
 _EXIF_TAGS = ("exif:Make", "exif:Model", "exif:ImageDescription", "exif:UserComment")
-_WHOLE = ("exif:UserComment", "jpeg:comment", "gif:comment", "png:parameters")
+_BARE_PROMPT_KEYS = ("exif:UserComment", "jpeg:comment", "gif:comment", "png:parameters")
 """Where a prompt graph stands without anything that says so."""
 
 
-@reads("comfyui", rank=70, fills=True)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("comfyui", rank=70, fills_gaps=True)
+def read_comfyui(texts: MetadataTexts) -> ImageMetadata | None:
     """The trace of the first prompt graph in the file that holds a sampler, else of the first workflow."""
     bare: str | None = None
-    for source, value in _objects(texts, "prompt"):
-        graph = Graph.of_api(value)
+    for source, value in _iter_json_values(texts, "prompt"):
+        graph = NodeGraph.from_api_prompt(value)
         if graph is None:
             continue
-        if (metadata := traced(graph, source)) is not None:
-            return _of_civitai(metadata, value) if _is_civitai(value) else metadata
+        if (metadata := trace_metadata(graph, source)) is not None:
+            return _with_civitai_request(metadata, value) if _is_civitai(value) else metadata
         bare = bare or source
-    for source, value in _objects(texts, "workflow"):
-        graph = graph_of_workflow(value)
-        if graph is not None and (metadata := traced(graph, source)) is not None:
+    for source, value in _iter_json_values(texts, "workflow"):
+        graph = graph_from_workflow(value)
+        if graph is not None and (metadata := trace_metadata(graph, source)) is not None:
             return metadata
-    return Metadata(generator="comfyui", source=bare, is_ai="metadata") if bare else None
+    return ImageMetadata(generator="comfyui", source=bare, is_ai="metadata") if bare else None
 
 
-def _objects(texts: Texts, kind: str) -> Iterator[tuple[str, object]]:
+def _iter_json_values(texts: MetadataTexts, kind: str) -> Iterator[tuple[str, object]]:
     """Every (source, JSON value) of a kind ("prompt" or "workflow") that the file holds, parsed when it is asked for."""
-    if (value := texts.parsed(f"png:{kind}")) is not None:
+    if (value := texts.parsed_json(f"png:{kind}")) is not None:
         yield f"png:{kind}", value
     for tag in _EXIF_TAGS:
         text = texts.get(tag)
         # Cameras use Make and Model too: only what begins with the word and a brace is ComfyUI's.
         match = _PREFIXED.match(text) if text else None
         if text and match and match[1].lower() == kind:
-            yield tag, values.json_of(text[match.end() :])
+            yield tag, values.parse_json(text[match.end() :])
     if kind == "prompt":
-        for tag in _WHOLE:
-            if isinstance(value := texts.parsed(tag), dict):
+        for tag in _BARE_PROMPT_KEYS:
+            if isinstance(value := texts.parsed_json(tag), dict):
                 yield tag, value
 
 
@@ -61,25 +61,25 @@ def _is_civitai(value: object) -> bool:
     return isinstance(value, dict) and "extraMetadata" in value
 
 
-def _of_civitai(metadata: Metadata, value: object) -> Metadata:
+def _with_civitai_request(metadata: ImageMetadata, value: object) -> ImageMetadata:
     """Civitai's generator adds what was asked for as JSON in a text; it completes what the graph does not state."""
-    asked = values.record(values.json_of(str(values.record(value).get("extraMetadata", ""))))
+    asked = values.as_object(values.parse_json(str(values.as_object(value).get("extraMetadata", ""))))
     return replace(
         metadata,
         generator="civitai",
-        prompt=metadata.prompt or values.text(asked.get("prompt")),
-        negative_prompt=metadata.negative_prompt or values.text(asked.get("negativePrompt")),
-        seed=metadata.seed or values.seed(asked.get("seed")),
-        steps=metadata.steps or values.whole(asked.get("steps")),
-        cfg=metadata.cfg if metadata.cfg is not None else values.number(asked.get("cfgScale")),
-        sampler=metadata.sampler or values.stated(asked.get("sampler")),
-        resources=(*metadata.resources, *_resources(asked)),
-        extras=(*metadata.extras, *((key, values.extra(asked[key])) for key in ("workflowId",) if key in asked)),
+        prompt=metadata.prompt or values.clean_text(asked.get("prompt")),
+        negative_prompt=metadata.negative_prompt or values.clean_text(asked.get("negativePrompt")),
+        seed=metadata.seed or values.parse_seed(asked.get("seed")),
+        steps=metadata.steps or values.parse_int(asked.get("steps")),
+        cfg=metadata.cfg if metadata.cfg is not None else values.parse_float(asked.get("cfgScale")),
+        sampler=metadata.sampler or values.nonempty_text(asked.get("sampler")),
+        resources=(*metadata.resources, *_civitai_resources(asked)),
+        extras=(*metadata.extras, *((key, values.display_text(asked[key])) for key in ("workflowId",) if key in asked)),
     )
 
 
-def _resources(asked: dict[str, Any]) -> Iterator[ResourceUse]:
-    for item in values.records(asked.get("resources")):
+def _civitai_resources(request: dict[str, Any]) -> Iterator[ResourceUse]:
+    for item in values.as_objects(request.get("resources")):
         address = item.get("air") or item.get("modelVersionId")
         if isinstance(address, str | int) and not isinstance(address, bool):
-            yield ResourceUse(str(address)[:300], weight=values.number(item.get("strength")))
+            yield ResourceUse(str(address)[:300], weight=values.parse_float(item.get("strength")))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from indexd.images.facts import ControlUse, EmbeddingUse, LoraUse, Metadata
+from indexd.images.facts import ControlUse, EmbeddingUse, ImageMetadata, MetadataLora
 from indexd.images.metadata import values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
-_NAMES = {
+_KEYS_BY_FIELD = {
     "prompt": ("prompt", "Prompt"),
     "negative_prompt": ("negative_prompt", "Negative Prompt"),
     "seed": ("seed", "Seed"),
@@ -29,82 +29,86 @@ _NAMES = {
     "control_weight": ("control_alpha", "ControlNet Strength"),
     "upscaler": ("use_upscale", "Use Upscaling"),
 }
-_COLUMNS = frozenset(name for names in _NAMES.values() for name in names)
+_COLUMNS = frozenset(name for names in _KEYS_BY_FIELD.values() for name in names)
 _JSON_CHUNKS = ("exif:UserComment", "png:parameters", "jpeg:comment", "sidecar:json")
 
 
-@reads("easy-diffusion", rank=33)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("easy-diffusion", rank=33)
+def read_easy_diffusion(texts: MetadataTexts) -> ImageMetadata | None:
     """The fields, when the model or the step count stands under one of this program's names."""
     for key in _JSON_CHUNKS:
-        given = texts.record(key)
-        if any(name in given for name in _NAMES["model"]):
+        given = texts.json_object(key)
+        if any(name in given for name in _KEYS_BY_FIELD["model"]):
             return _metadata(given, key)
-    chunks = {key.removeprefix("png:"): texts.get(key) for key in texts.names if key.startswith("png:")}
+    chunks = {key.removeprefix("png:"): texts.get(key) for key in texts.keys if key.startswith("png:")}
     # ComfyUI's chunk is called `prompt` too, but holds JSON.
-    if _is_ours(chunks) and (_first(chunks, "prompt") or "{").lstrip()[:1] != "{":
+    if _is_easy_diffusion(chunks) and (_first_text(chunks, "prompt") or "{").lstrip()[:1] != "{":
         return _metadata(chunks, "png:prompt")
-    lines = _lines(texts.get("sidecar:txt") or "")
-    return _metadata(lines, "sidecar:txt") if _is_ours(lines) and "Prompt" in lines else None
+    lines = _parse_lines(texts.get("sidecar:txt") or "")
+    return _metadata(lines, "sidecar:txt") if _is_easy_diffusion(lines) and "Prompt" in lines else None
 
 
-def _is_ours(given: Mapping[str, object]) -> bool:
-    return any(name in given for name in _NAMES["model"]) and any(name in given for name in _NAMES["seed"])
+def _is_easy_diffusion(given: Mapping[str, object]) -> bool:
+    return any(name in given for name in _KEYS_BY_FIELD["model"]) and any(
+        name in given for name in _KEYS_BY_FIELD["seed"]
+    )
 
 
-def _lines(text: str) -> dict[str, object]:
+def _parse_lines(text: str) -> dict[str, object]:
     pairs = (line.partition(":") for line in text[: values.TEXT_MAX].splitlines()[:200])
     return {key.strip(): value.strip() for key, colon, value in pairs if colon}
 
 
-def _first(given: Mapping[str, object], field: str) -> str | None:
-    value = next((given[name] for name in _NAMES[field] if given.get(name) not in (None, "None")), None)
+def _first_text(given: Mapping[str, object], field: str) -> str | None:
+    value = next((given[name] for name in _KEYS_BY_FIELD[field] if given.get(name) not in (None, "None")), None)
     return None if value is None or isinstance(value, dict | list) else str(value)
 
 
-def _metadata(given: Mapping[str, object], source: str) -> Metadata:
+def _metadata(given: Mapping[str, object], source: str) -> ImageMetadata:
     control = ControlUse(
-        values.model_name(_first(given, "control")),
-        values.stated(_first(given, "control_module")),
-        values.number(_first(given, "control_weight")),
+        values.parse_model_name(_first_text(given, "control")),
+        values.nonempty_text(_first_text(given, "control_module")),
+        values.parse_float(_first_text(given, "control_weight")),
     )
-    return Metadata(
+    return ImageMetadata(
         generator="easy-diffusion",
         source=source,
         is_ai="metadata",
-        prompt=values.text(_first(given, "prompt")),
-        negative_prompt=values.text(_first(given, "negative_prompt")),
-        seed=values.seed(_first(given, "seed")),
-        steps=values.whole(_first(given, "steps")),
-        cfg=values.number(_first(given, "cfg")),
-        sampler=values.stated(_first(given, "sampler")),
-        denoise=values.number(_first(given, "denoise")),
-        clip_skip=values.whole(_first(given, "clip_skip")),
-        model_name=values.model_name(_first(given, "model")),
-        vae=values.model_name(_first(given, "vae")),
-        gen_width=values.whole(_first(given, "width")),
-        gen_height=values.whole(_first(given, "height")),
-        upscaler=values.model_name(_first(given, "upscaler")),
+        prompt=values.clean_text(_first_text(given, "prompt")),
+        negative_prompt=values.clean_text(_first_text(given, "negative_prompt")),
+        seed=values.parse_seed(_first_text(given, "seed")),
+        steps=values.parse_int(_first_text(given, "steps")),
+        cfg=values.parse_float(_first_text(given, "cfg")),
+        sampler=values.nonempty_text(_first_text(given, "sampler")),
+        denoise=values.parse_float(_first_text(given, "denoise")),
+        clip_skip=values.parse_int(_first_text(given, "clip_skip")),
+        model_name=values.parse_model_name(_first_text(given, "model")),
+        vae=values.parse_model_name(_first_text(given, "vae")),
+        gen_width=values.parse_int(_first_text(given, "width")),
+        gen_height=values.parse_int(_first_text(given, "height")),
+        upscaler=values.parse_model_name(_first_text(given, "upscaler")),
         loras=_loras(given),
         controls=(control,) if control.model else (),
         embeddings=tuple(
-            EmbeddingUse(name) for one in _several(given, "embeddings") if (name := values.model_name(one))
+            EmbeddingUse(name) for one in _as_list(given, "embeddings") if (name := values.parse_model_name(one))
         ),
-        extras=values.others(given, _COLUMNS),
+        extras=values.unmapped_pairs(given, _COLUMNS),
     )
 
 
-def _loras(given: Mapping[str, object]) -> tuple[LoraUse, ...]:
-    weights = _several(given, "lora_weights")
-    named = [(values.model_name(one), place) for place, one in enumerate(_several(given, "loras"))]
+def _loras(given: Mapping[str, object]) -> tuple[MetadataLora, ...]:
+    weights = _as_list(given, "lora_weights")
+    named = [(values.parse_model_name(one), place) for place, one in enumerate(_as_list(given, "loras"))]
     return tuple(
-        LoraUse(name, values.number(weights[place]) if place < len(weights) else None) for name, place in named if name
+        MetadataLora(name, values.parse_float(weights[place]) if place < len(weights) else None)
+        for name, place in named
+        if name
     )
 
 
-def _several(given: Mapping[str, object], field: str) -> list[object]:
+def _as_list(given: Mapping[str, object], field: str) -> list[object]:
     """One value, or the list of them as JSON or as Python writes it (`['a', 'b']`)."""
-    found = next((given[name] for name in _NAMES[field] if given.get(name) not in (None, "", "None")), None)
+    found = next((given[name] for name in _KEYS_BY_FIELD[field] if given.get(name) not in (None, "", "None")), None)
     if isinstance(found, str) and found[:1] == "[" and found[-1:] == "]":
         return [part.strip().strip("\"'") for part in found[1:-1].split(",") if part.strip()]
     return found if isinstance(found, list) else [] if found is None else [found]

@@ -9,9 +9,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from indexd.images.facts import LoraUse, Metadata
+from indexd.images.facts import ImageMetadata, MetadataLora
 from indexd.images.metadata import fooocus_entry, values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 CHUNKS = ("png:parameters", "exif:UserComment", "png:Comment", "jpeg:comment", "sidecar:json")
 
@@ -39,54 +39,58 @@ _OLD_LORA = re.compile(r"LoRA \[(.{1,300})\] weight")
 _RUINED_LORA = re.compile(r"(-?[\d.]+) - (.+)")
 
 
-@reads("fooocus", rank=32)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("fooocus", rank=32)
+def read_fooocus(texts: MetadataTexts) -> ImageMetadata | None:
     """The settings of a JSON object that names a base model and a prompt."""
     for key in CHUNKS:
-        given = texts.record(key)
+        given = texts.json_object(key)
         if any(name in given for name in _MODELS) and any(name in given for name in _PROMPTS):
-            return _metadata(given, key, values.stated(texts.get("exif:Software")))
-    given = fooocus_entry.settings(texts.get("sidecar:log.html") or "")
+            return _metadata(given, key, values.nonempty_text(texts.get("exif:Software")))
+    given = fooocus_entry.parse_log_entry(texts.get("sidecar:log.html") or "")
     if any(name in given for name in _MODELS) and any(name in given for name in _PROMPTS):
         made = _metadata(given, "sidecar:log.html", None)
         # The log has Title-Case keys whoever wrote it.
-        return replace(made, generator="fooocus") if made.generator == "fooocusplus" and not _is_plus(made) else made
+        return (
+            replace(made, generator="fooocus")
+            if made.generator == "fooocusplus" and not _is_fooocusplus(made)
+            else made
+        )
     return None
 
 
-def _is_plus(made: Metadata) -> bool:
-    return "plus" in (made.generator_version or "").lower()
+def _is_fooocusplus(metadata: ImageMetadata) -> bool:
+    return "plus" in (metadata.generator_version or "").lower()
 
 
-def _metadata(given: dict[str, Any], source: str, software: str | None) -> Metadata:
+def _metadata(given: dict[str, Any], source: str, software: str | None) -> ImageMetadata:
     width, height = _size(given)
-    version = values.stated(_first(given, _VERSIONS)) or software
-    return Metadata(
-        generator=_maker(given, version),
+    version = values.nonempty_text(_first_value(given, _VERSIONS)) or software
+    return ImageMetadata(
+        generator=_detect_generator(given, version),
         generator_version=version,
         source=source,
         is_ai="metadata",
-        prompt=_text(given, _PROMPTS),
-        negative_prompt=_text(given, _NEGATIVES),
-        raw_prompt=_text(given, _PROMPTS[:2]),
-        seed=values.seed(_first(given, _SEEDS)),
-        steps=values.whole(_first(given, _STEPS)),
-        cfg=values.number(_first(given, _SCALES)),
-        sampler=values.stated(_first(given, _SAMPLERS)),
-        schedule=values.stated(_first(given, _SCHEDULES)),
-        clip_skip=values.whole(_first(given, _SKIPS)),
-        model_name=values.model_name(_first(given, _MODELS)),
-        model_hash=values.stated(_first(given, _HASHES)),
-        vae=values.model_name(_first(given, _VAES)),
-        refiner=values.model_name(_first(given, _REFINERS)),
+        prompt=_prompt_text(given, _PROMPTS),
+        negative_prompt=_prompt_text(given, _NEGATIVES),
+        raw_prompt=_prompt_text(given, _PROMPTS[:2]),
+        seed=values.parse_seed(_first_value(given, _SEEDS)),
+        steps=values.parse_int(_first_value(given, _STEPS)),
+        cfg=values.parse_float(_first_value(given, _SCALES)),
+        sampler=values.nonempty_text(_first_value(given, _SAMPLERS)),
+        schedule=values.nonempty_text(_first_value(given, _SCHEDULES)),
+        clip_skip=values.parse_int(_first_value(given, _SKIPS)),
+        model_name=values.parse_model_name(_first_value(given, _MODELS)),
+        model_hash=values.nonempty_text(_first_value(given, _HASHES)),
+        vae=values.parse_model_name(_first_value(given, _VAES)),
+        refiner=values.parse_model_name(_first_value(given, _REFINERS)),
         gen_width=width,
         gen_height=height,
         loras=_loras(given),
-        extras=tuple((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS),
+        extras=tuple((key, values.display_text(value)) for key, value in given.items() if key not in _COLUMNS),
     )
 
 
-def _maker(given: dict[str, Any], version: str | None) -> str:
+def _detect_generator(given: dict[str, Any], version: str | None) -> str:
     stated = f"{given.get('software', '')} {version or ''}".lower()
     if "ruined" in stated:
         return "ruinedfooocus"
@@ -95,55 +99,59 @@ def _maker(given: dict[str, Any], version: str | None) -> str:
     return "fooocus-mre" if "mre" in stated else "fooocus"
 
 
-def _first(given: dict[str, Any], names: tuple[str, ...]) -> Any:
+def _first_value(given: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((given[name] for name in names if given.get(name) is not None), None)
 
 
-def _text(given: dict[str, Any], names: tuple[str, ...]) -> str | None:
+def _prompt_text(given: dict[str, Any], names: tuple[str, ...]) -> str | None:
     """The text as the user typed it; the expanded prompt is a list and only stands in where nothing else is stated."""
-    found = _first(given, names)
+    found = _first_value(given, names)
     if isinstance(found, list):
-        return values.text("\n".join(str(part) for part in found))
-    return values.text(found)
+        return values.clean_text("\n".join(str(part) for part in found))
+    return values.clean_text(found)
 
 
 def _size(given: dict[str, Any]) -> tuple[int | None, int | None]:
-    stated = _first(given, _SIZES)
+    stated = _first_value(given, _SIZES)
     if stated is not None:
         numbers = _NUMBERS.findall(str(stated)[:60])  # "(1024, 1024)", "1152×896", [1024, 1024]
-        return (values.whole(numbers[0]), values.whole(numbers[1])) if len(numbers) >= 2 else (None, None)
-    return values.whole(given.get("width")), values.whole(given.get("height"))
+        return (values.parse_int(numbers[0]), values.parse_int(numbers[1])) if len(numbers) >= 2 else (None, None)
+    return values.parse_int(given.get("width")), values.parse_int(given.get("height"))
 
 
-def _loras(given: dict[str, Any]) -> tuple[LoraUse, ...]:
+def _loras(given: dict[str, Any]) -> tuple[MetadataLora, ...]:
     uses = []
     listed = given.get("loras")
     for item in listed if isinstance(listed, list) else ():
-        use = _lora(item)
+        use = _parse_lora(item)
         if use is not None:
             uses.append(use)
     for key, value in given.items():
         if match := _OLD_LORA.fullmatch(key):
-            if name := values.model_name(match[1]):
-                uses.append(LoraUse(name, values.number(value)))
+            if name := values.parse_model_name(match[1]):
+                uses.append(MetadataLora(name, values.parse_float(value)))
         elif re.fullmatch(r"lora_combined_\d+|LoRA \d+", key) and isinstance(value, str):
             parts = [part for part in value.split(" : ") if part not in ("True", "False")]
-            name = values.model_name(parts[0]) if not value.startswith("False") else None
+            name = values.parse_model_name(parts[0]) if not value.startswith("False") else None
             if name:
-                uses.append(LoraUse(name, values.number(parts[-1]) if len(parts) > 1 else None))
+                uses.append(MetadataLora(name, values.parse_float(parts[-1]) if len(parts) > 1 else None))
     return tuple(uses)
 
 
-def _lora(item: object) -> LoraUse | None:
+def _parse_lora(item: object) -> MetadataLora | None:
     """One LoRA: `[name, weight, hash]`, `{"name", "weight"}`, or RuinedFooocus' `[hash, "0.5 - name"]`."""
     if isinstance(item, dict):
-        name = values.model_name(item.get("name"))
-        return LoraUse(name, values.number(item.get("weight")), None, values.stated(item.get("hash"))) if name else None
+        name = values.parse_model_name(item.get("name"))
+        return (
+            MetadataLora(name, values.parse_float(item.get("weight")), None, values.nonempty_text(item.get("hash")))
+            if name
+            else None
+        )
     if not isinstance(item, list) or not item:
         return None
     if len(item) == 2 and isinstance(item[1], str) and (match := _RUINED_LORA.fullmatch(item[1])):
-        name = values.model_name(match[2])
-        return LoraUse(name, values.number(match[1]), None, values.stated(item[0])) if name else None
-    name = values.model_name(item[0])
-    weight = values.number(item[1]) if len(item) > 1 else None
-    return LoraUse(name, weight, None, values.stated(item[2]) if len(item) > 2 else None) if name else None
+        name = values.parse_model_name(match[2])
+        return MetadataLora(name, values.parse_float(match[1]), None, values.nonempty_text(item[0])) if name else None
+    name = values.parse_model_name(item[0])
+    weight = values.parse_float(item[1]) if len(item) > 1 else None
+    return MetadataLora(name, weight, None, values.nonempty_text(item[2]) if len(item) > 2 else None) if name else None

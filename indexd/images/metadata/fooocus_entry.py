@@ -20,9 +20,9 @@ _ROW = re.compile(
 _BREAK = re.compile(r" ?</?br ?/?> ?")
 
 
-def settings(entry: str) -> dict[str, Any]:
+def parse_log_entry(entry: str) -> dict[str, Any]:
     """The settings by the names that the log gives them; empty where the entry has none. LoRAs are numbered."""
-    if (button := _BUTTON.search(entry)) and (found := values.record(values.json_of(unquote(button[1])))):
+    if (button := _BUTTON.search(entry)) and (found := values.as_object(values.parse_json(unquote(button[1])))):
         return found
     given: dict[str, Any] = {}
     loras = 0

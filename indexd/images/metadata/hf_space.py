@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import ImageMetadata
 from indexd.images.metadata import values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 CHUNKS = ("png:parameters", "exif:UserComment", "png:metadata", "sidecar:json")
 
@@ -27,28 +27,28 @@ _COLUMNS = frozenset(
 )
 
 
-@reads("hf-space", rank=34)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("hf-space", rank=34)
+def read_hf_space(texts: MetadataTexts) -> ImageMetadata | None:
     """The arguments of the call that made the picture."""
     for key in CHUNKS:
-        given = texts.record(key)
+        given = texts.json_object(key)
         if "num_inference_steps" not in given or "prompt" not in given:
             continue
-        size = values.size(given.get("resolution"))
-        return Metadata(
+        size = values.parse_size(given.get("resolution"))
+        return ImageMetadata(
             generator="hf-space",
             source=key,
             is_ai="metadata",
-            prompt=values.text(given.get("prompt")),
-            negative_prompt=values.text(given.get("negative_prompt")),
-            seed=values.seed(given.get("seed")),
-            steps=values.whole(given.get("num_inference_steps")),
-            cfg=values.number(given.get("guidance_scale")),
-            sampler=values.stated(given.get("sampler") or given.get("scheduler")),
-            model_name=values.model_name(given.get("Model") or given.get("model")),
-            model_hash=values.stated(given.get("Model hash")),
-            gen_width=size[0] if size else values.whole(given.get("width")),
-            gen_height=size[1] if size else values.whole(given.get("height")),
-            extras=values.others(given, _COLUMNS),
+            prompt=values.clean_text(given.get("prompt")),
+            negative_prompt=values.clean_text(given.get("negative_prompt")),
+            seed=values.parse_seed(given.get("seed")),
+            steps=values.parse_int(given.get("num_inference_steps")),
+            cfg=values.parse_float(given.get("guidance_scale")),
+            sampler=values.nonempty_text(given.get("sampler") or given.get("scheduler")),
+            model_name=values.parse_model_name(given.get("Model") or given.get("model")),
+            model_hash=values.nonempty_text(given.get("Model hash")),
+            gen_width=size[0] if size else values.parse_int(given.get("width")),
+            gen_height=size[1] if size else values.parse_int(given.get("height")),
+            extras=values.unmapped_pairs(given, _COLUMNS),
         )
     return None

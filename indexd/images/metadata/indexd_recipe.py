@@ -9,16 +9,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from indexd.images.facts import ControlUse, DetailerUse, EmbeddingUse, LoraUse, Metadata, SamplerPass, Score
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.facts import (
+    ControlUse,
+    DetailerUse,
+    EmbeddingUse,
+    ImageMetadata,
+    MetadataLora,
+    MetadataScore,
+    SamplerPass,
+)
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.stage_keys import stage_keys
 
 CHUNKS = ("png:indexd", "stealth:indexd")
 
 
-@reads("indexd", rank=10)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("indexd", rank=10)
+def read_indexd_recipe(texts: MetadataTexts) -> ImageMetadata | None:
     """The recipe of a picture that this program made; None where the chunk is not one of ours."""
     for key in CHUNKS:
         text = texts.get(key)
@@ -31,9 +39,9 @@ def read(texts: Texts) -> Metadata | None:
     return None
 
 
-def _metadata(recipe: Recipe, source: str) -> Metadata:
+def _metadata(recipe: Recipe, source: str) -> ImageMetadata:
     denoise = _denoise(recipe)
-    made = Metadata(
+    made = ImageMetadata(
         generator="indexd",
         generator_version=recipe.software,
         source=source,
@@ -46,7 +54,7 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         denoise=denoise,
         upscaler=recipe.upscale.model.name if recipe.upscale else None,
         input_hash=recipe.input.hash if recipe.input else None,
-        scores=tuple(Score(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
+        scores=tuple(MetadataScore(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
         extras=tuple(_extras(recipe)),
     )
     if recipe.model is None:  # nothing was sampled
@@ -62,7 +70,7 @@ def _metadata(recipe: Recipe, source: str) -> Metadata:
         clip_skip=recipe.clip_skip,
         model_name=model,
         model_hash=recipe.model.hash,
-        loras=tuple(LoraUse(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
+        loras=tuple(MetadataLora(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
         controls=tuple(_controls(recipe)),
         vae=recipe.vae.name if recipe.vae else None,
         variation_seed=str(recipe.variation.seed) if recipe.variation else None,

@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from indexd.images.facts import LoraUse
+from indexd.images.facts import MetadataLora
 from indexd.images.metadata import values
 
 _SETTINGS_LINE = re.compile(r"^[ \t]*Steps: *\d+", re.MULTILINE)
@@ -19,7 +19,7 @@ _TEMPLATE = re.compile(r"^(Template|Negative Template):", re.MULTILINE)
 _KEY = re.compile(r"([A-Za-z][\w .\-/+()&]{0,80}?):(?:[ \t]|(?=[,\"{\[\n])|$)")
 _NEXT = re.compile(r",\s*(?=[A-Za-z][\w .\-/+()&]{0,80}?:(?:[ \t]|$))|\n")
 _LORA = re.compile(r"<(?:lora|lyco|loha):([^:<>]{1,300})(?::([^<>]{0,100}))?>")
-_NAMED = re.compile(r"([\w.]+)=(-?[\d.]+)")
+_NAMED_WEIGHT = re.compile(r"([\w.]+)=(-?[\d.]+)")
 
 _SPACES = re.compile(r"[ \t]*")
 _BETWEEN = re.compile(r"[\s,]*")
@@ -38,7 +38,7 @@ class Infotext:
     template: str | None = None
 
 
-def split(text: str) -> Infotext | None:
+def split_infotext(text: str) -> Infotext | None:
     """The parts of an infotext, or None when the text is none (it has no line of settings)."""
     text = text[: values.TEXT_MAX * 4].replace("\r\n", "\n")
     start = _settings_start(text)
@@ -50,7 +50,7 @@ def split(text: str) -> Infotext | None:
         tail, rest = tail[: match.start()], tail[match.start() :]
         template = rest.partition("Negative Template:")[0].removeprefix("Template:").strip() or None
     prompt, negative = _split_negative(head)
-    return Infotext(prompt.strip(), negative, settings_of(tail), template)
+    return Infotext(prompt.strip(), negative, parse_settings(tail), template)
 
 
 def _settings_start(text: str) -> int | None:
@@ -74,15 +74,15 @@ def _split_negative(head: str) -> tuple[str, str | None]:
     return (head, None) if last is None else (head[: last.start()], head[last.end() :].strip())
 
 
-def settings_of(line: str) -> dict[str, str]:
+def parse_settings(line: str) -> dict[str, str]:
     """The settings by key; the first one of a key counts. Values may be quoted, or be JSON, or hold commas."""
     line = line[:SETTINGS_CHARACTERS_MAX]
     settings: dict[str, str] = {}
     place = 0
     for _ in range(SETTINGS_MAX):
-        place = _behind(_BETWEEN, line, place)
+        place = _skip(_BETWEEN, line, place)
         if match := _KEY.match(line, place):
-            value, place = _value(line, match.end())
+            value, place = _parse_value(line, match.end())
             settings.setdefault(match[1].strip(), value)
         elif following := _NEXT.search(line, place):
             place = following.end()
@@ -91,47 +91,49 @@ def settings_of(line: str) -> dict[str, str]:
     return settings
 
 
-def _behind(pattern: re.Pattern[str], line: str, place: int) -> int:
-    match = pattern.match(line, place)
-    return match.end() if match else place
+def _skip(pattern: re.Pattern[str], line: str, offset: int) -> int:
+    match = pattern.match(line, offset)
+    return match.end() if match else offset
 
 
-def _value(line: str, place: int) -> tuple[str, int]:
+def _parse_value(line: str, offset: int) -> tuple[str, int]:
     """One value and the place behind it and its comma."""
-    place = _behind(_SPACES, line, place)
-    if line[place : place + 1] in ('"', "{", "["):
+    offset = _skip(_SPACES, line, offset)
+    if line[offset : offset + 1] in ('"', "{", "["):
         try:
-            found, end = json.JSONDecoder(strict=False).raw_decode(line, place)
+            found, end = json.JSONDecoder(strict=False).raw_decode(line, offset)
         except (ValueError, RecursionError):
             pass
         else:
-            end_of_value = _behind(_SPACES, line, end)
+            end_of_value = _skip(_SPACES, line, end)
             if line[end_of_value : end_of_value + 1] in ("", ",", "\n"):
-                return (found if isinstance(found, str) else line[place:end]), end_of_value
-    following = _NEXT.search(line, place)
+                return (found if isinstance(found, str) else line[offset:end]), end_of_value
+    following = _NEXT.search(line, offset)
     end = following.start() if following else len(line)
-    return line[place:end].strip().rstrip(","), end
+    return line[offset:end].strip().rstrip(","), end
 
 
-def loras_of(prompt: str, hashes: str | None, weights: str | None = None) -> tuple[LoraUse, ...]:
+def parse_loras(prompt: str, hashes: str | None, weights: str | None = None) -> tuple[MetadataLora, ...]:
     """The LoRAs that a prompt applies (`<lora:name:0.8>`, `<lora:name:te=1:unet=0.5>`), with their hashes.
 
     `hashes` and `weights` are lists of `name: value` (A1111's `Lora hashes`, Fooocus' `Lora weights`); what stands only
     there was applied too.
     """
-    by_name, weight_of = pairs(hashes), pairs(weights)
-    uses: dict[str, LoraUse] = {}
+    by_name, weight_of = parse_pairs(hashes), parse_pairs(weights)
+    uses: dict[str, MetadataLora] = {}
     for match in _LORA.finditer(prompt[: values.TEXT_MAX]):
-        name = values.model_name(match[1])
+        name = values.parse_model_name(match[1])
         if name and name not in uses:
-            weight, text_weight = _weights(match[2] or "")
-            uses[name] = LoraUse(name, weight, text_weight, by_name.get(match[1].strip()))
+            weight, text_weight = _parse_weights(match[2] or "")
+            uses[name] = MetadataLora(name, weight, text_weight, by_name.get(match[1].strip()))
     for stated in (*by_name, *weight_of):
-        uses.setdefault(stated, LoraUse(stated, values.number(weight_of.get(stated)), None, by_name.get(stated)))
+        uses.setdefault(
+            stated, MetadataLora(stated, values.parse_float(weight_of.get(stated)), None, by_name.get(stated))
+        )
     return tuple(uses.values())
 
 
-def pairs(listed: str | None) -> dict[str, str]:
+def parse_pairs(listed: str | None) -> dict[str, str]:
     """A list of `name: value`, as A1111 writes the hashes of LoRAs and embeddings; the first of a name counts."""
     found: dict[str, str] = {}
     for pair in (listed or "").split(","):
@@ -141,10 +143,10 @@ def pairs(listed: str | None) -> dict[str, str]:
     return found
 
 
-def _weights(arguments: str) -> tuple[float | None, float | None]:
+def _parse_weights(arguments: str) -> tuple[float | None, float | None]:
     """Weight of the UNet and of the text encoders: A1111's first plain number is the text encoder's, and both by default."""
-    named = {name: values.number(value) for name, value in _NAMED.findall(arguments)}
-    plain = [found for part in arguments.split(":") if (found := values.number(part)) is not None]
+    named = {name: values.parse_float(value) for name, value in _NAMED_WEIGHT.findall(arguments)}
+    plain = [found for part in arguments.split(":") if (found := values.parse_float(part)) is not None]
     text_weight = named.get("te", plain[0] if plain else 1.0)
     weight = named.get("unet", plain[1] if len(plain) > 1 else text_weight)
     return weight, None if text_weight == weight else text_weight

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from indexd.images.facts import ControlUse, DetailerUse, EmbeddingUse, LoraUse, ResourceUse
+from indexd.images.facts import ControlUse, DetailerUse, EmbeddingUse, MetadataLora, ResourceUse
 from indexd.images.metadata import infotext, values
 
 _CONTROL = re.compile(r"ControlNet(?: \d+)?")
@@ -20,70 +20,74 @@ _DETAILER = re.compile(r"ADetailer (model|prompt|negative prompt|denoising stren
 _HASHED = re.compile(r" \[[0-9a-fA-F]{6,64}\]$")
 
 
-def unhashed(name: str | None) -> str | None:
+def strip_model_hash(name: str | None) -> str | None:
     """A model as `name [hash]` has it, without the hash."""
-    return values.model_name(_HASHED.sub("", name.strip())) if name else None
+    return values.parse_model_name(_HASHED.sub("", name.strip())) if name else None
 
 
-def loras(parts: infotext.Infotext, given: dict[str, str], resources: list[dict[str, object]]) -> tuple[LoraUse, ...]:
-    uses = list(infotext.loras_of(parts.prompt, given.get("Lora hashes"), given.get("Lora weights")))
+def collect_loras(
+    parts: infotext.Infotext, settings: dict[str, str], resources: list[dict[str, object]]
+) -> tuple[MetadataLora, ...]:
+    uses = list(infotext.parse_loras(parts.prompt, settings.get("Lora hashes"), settings.get("Lora weights")))
     if not uses:
-        uses = [LoraUse(name, None, None, digest) for name, digest in _hashes(given, "lora:").items()]
+        uses = [MetadataLora(name, None, None, digest) for name, digest in _hashes_of_kind(settings, "lora:").items()]
     for item in resources:
-        name = values.stated(item.get("modelName"))
+        name = values.nonempty_text(item.get("modelName"))
         if name and str(item.get("type", "")).lower() in ("lora", "lycoris", "locon", "dora"):
-            uses.append(LoraUse(name, values.number(item.get("weight"))))
+            uses.append(MetadataLora(name, values.parse_float(item.get("weight"))))
     return tuple(uses)
 
 
-def _hashes(given: dict[str, str], kind: str) -> dict[str, str]:
+def _hashes_of_kind(settings: dict[str, str], kind: str) -> dict[str, str]:
     """The entries of `Hashes` whose key begins so: `lora:name`, `embed:name`."""
-    listed = values.record(values.json_of(given.get("Hashes", "")))
+    listed = values.as_object(values.parse_json(settings.get("Hashes", "")))
     return {key[len(kind) :]: str(digest) for key, digest in listed.items() if key.lower().startswith(kind)}
 
 
-def embeddings(given: dict[str, str], resources: list[dict[str, object]]) -> tuple[EmbeddingUse, ...]:
-    found = {name: EmbeddingUse(name, digest) for name, digest in infotext.pairs(given.get("TI hashes")).items()}
-    for name, digest in _hashes(given, "embed:").items():
+def collect_embeddings(settings: dict[str, str], resources: list[dict[str, object]]) -> tuple[EmbeddingUse, ...]:
+    found = {
+        name: EmbeddingUse(name, digest) for name, digest in infotext.parse_pairs(settings.get("TI hashes")).items()
+    }
+    for name, digest in _hashes_of_kind(settings, "embed:").items():
         found.setdefault(name, EmbeddingUse(name, digest))
     for item in resources:
-        stated = values.stated(item.get("modelName"))
+        stated = values.nonempty_text(item.get("modelName"))
         if stated and str(item.get("type", "")).lower() in ("embed", "embedding", "textualinversion"):
             found.setdefault(stated, EmbeddingUse(stated))
     return tuple(found.values())
 
 
-def resources_of(resources: list[dict[str, object]]) -> Iterator[ResourceUse]:
+def collect_resources(resources: list[dict[str, object]]) -> Iterator[ResourceUse]:
     for item in resources:
         address = item.get("air") or item.get("modelVersionId")
         if isinstance(address, str | int) and not isinstance(address, bool):
             yield ResourceUse(
                 str(address)[:300],
-                values.stated(item.get("type")),
-                values.stated(item.get("modelName")),
-                values.stated(item.get("modelVersionName")),
-                values.number(item.get("weight")),
+                values.nonempty_text(item.get("type")),
+                values.nonempty_text(item.get("modelName")),
+                values.nonempty_text(item.get("modelVersionName")),
+                values.parse_float(item.get("weight")),
             )
 
 
-def controls(given: dict[str, str]) -> tuple[tuple[ControlUse, ...], set[str]]:
+def collect_controls(settings: dict[str, str]) -> tuple[tuple[ControlUse, ...], set[str]]:
     """The ControlNet units, and the keys that they were found under."""
-    uses = {key: _control(text) for key, text in given.items() if _CONTROL.fullmatch(key)}
+    uses = {key: _parse_control(text) for key, text in settings.items() if _CONTROL.fullmatch(key)}
     units: dict[str, dict[str, str]] = {}
     keys = set(uses)
-    for key, value in given.items():
+    for key, value in settings.items():
         if match := _CONTROL_KEY.fullmatch(key):
             units.setdefault(match[1] or "0", {})[match[2]] = value
             keys.add(key)
-    spread = [_control_of(unit) for unit in units.values() if unit.get("Enabled", "True") == "True"]
+    spread = [_build_control(unit) for unit in units.values() if unit.get("Enabled", "True") == "True"]
     return (*uses.values(), *(use for use in spread if use.model or use.module)), keys
 
 
-def _control(text: str) -> ControlUse:
-    return _control_of(infotext.settings_of(text))
+def _parse_control(text: str) -> ControlUse:
+    return _build_control(infotext.parse_settings(text))
 
 
-def _control_of(unit: dict[str, str]) -> ControlUse:
+def _build_control(unit: dict[str, str]) -> ControlUse:
     start, end = (
         unit.get("Guidance Start") or unit.get("Starting Step"),
         unit.get("Guidance End") or unit.get("Ending Step"),
@@ -91,19 +95,19 @@ def _control_of(unit: dict[str, str]) -> ControlUse:
     if match := re.fullmatch(r"\(([\d.]+), ([\d.]+)\)", unit.get("Timestep Range", "")):
         start, end = match[1], match[2]
     return ControlUse(
-        unhashed(unit.get("Model")),
-        values.stated(unit.get("Module") or unit.get("Preprocessor")),
-        values.number(unit.get("Weight")),
-        values.number(start),
-        values.number(end),
+        strip_model_hash(unit.get("Model")),
+        values.nonempty_text(unit.get("Module") or unit.get("Preprocessor")),
+        values.parse_float(unit.get("Weight")),
+        values.parse_float(start),
+        values.parse_float(end),
     )
 
 
-def detailers(given: dict[str, str]) -> tuple[tuple[DetailerUse, ...], set[str]]:
+def collect_detailers(settings: dict[str, str]) -> tuple[tuple[DetailerUse, ...], set[str]]:
     """ADetailer's passes (its second and further ones have `2nd`, `3rd` behind each key), and the keys they were found under."""
     units: dict[int, dict[str, str]] = {}
     found: dict[int, set[str]] = {}
-    for key, value in given.items():
+    for key, value in settings.items():
         if match := _DETAILER.fullmatch(key):
             number = int(match[2] or 1)
             units.setdefault(number, {})[match[1]] = value
@@ -111,10 +115,10 @@ def detailers(given: dict[str, str]) -> tuple[tuple[DetailerUse, ...], set[str]]
     stated = sorted(number for number, unit in units.items() if unit.get("model"))
     uses = tuple(
         DetailerUse(
-            values.model_name(units[number]["model"]),
-            values.stated(units[number].get("prompt")),
-            values.stated(units[number].get("negative prompt")),
-            values.number(units[number].get("denoising strength")),
+            values.parse_model_name(units[number]["model"]),
+            values.nonempty_text(units[number].get("prompt")),
+            values.nonempty_text(units[number].get("negative prompt")),
+            values.parse_float(units[number].get("denoising strength")),
         )
         for number in stated
     )

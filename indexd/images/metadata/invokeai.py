@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata
+from indexd.images.facts import ControlUse, ImageMetadata, MetadataLora
 from indexd.images.metadata import values
-from indexd.images.metadata.invokeai_graph import of_graph
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.invokeai_graph import metadata_from_graph
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 COMMAND_MAX = 50_000
 """Characters of a `Dream` command line that are looked at."""
@@ -49,127 +49,136 @@ _IMAGE_COLUMNS_2 = frozenset(
 _OPTIONS_1 = frozenset("SsCAfWHV")
 
 
-@reads("invokeai", rank=30)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("invokeai", rank=30)
+def read_invokeai(texts: MetadataTexts) -> ImageMetadata | None:
     """The newest of the three forms that the file holds."""
-    if given := texts.record("png:invokeai_metadata"):
-        return _version_3(given)
-    if given := texts.record("png:sd-metadata"):
-        return _version_2(given)
+    if given := texts.json_object("png:invokeai_metadata"):
+        return _from_invokeai_metadata(given)
+    if given := texts.json_object("png:sd-metadata"):
+        return _from_sd_metadata(given)
     match = _DREAM.match((texts.get("png:Dream") or "")[:COMMAND_MAX])
     if match:
-        return _version_1(match[1], dict(_OPTION.findall(match[2])))
+        return _from_dream_command(match[1], dict(_OPTION.findall(match[2])))
     # Pictures of the workflow editor have a graph, and no metadata where nobody wired it up.
-    return of_graph(texts)
+    return metadata_from_graph(texts)
 
 
-def _version_3(given: dict[str, Any]) -> Metadata:
-    model = values.record(given.get("model"))
-    return Metadata(
+def _from_invokeai_metadata(given: dict[str, Any]) -> ImageMetadata:
+    model = values.as_object(given.get("model"))
+    return ImageMetadata(
         generator="invokeai",
-        generator_version=values.stated(given.get("app_version")),
+        generator_version=values.nonempty_text(given.get("app_version")),
         source="png:invokeai_metadata",
         is_ai="metadata",
-        prompt=values.text(given.get("positive_prompt")),
-        negative_prompt=values.text(given.get("negative_prompt")),
-        seed=values.seed(given.get("seed")),
-        steps=values.whole(given.get("steps")),
-        cfg=values.number(given.get("cfg_scale")),
-        sampler=values.stated(given.get("scheduler")),
-        denoise=values.number(given.get("strength")),
-        clip_skip=values.whole(given.get("clip_skip")) or None,
-        model_name=_name(model),
-        model_hash=values.stated(model.get("hash") or model.get("model_hash")),
-        vae=_name(values.record(given.get("vae"))),
-        guidance=values.number(given.get("guidance")),
-        refiner=_name(values.record(given.get("refiner_model"))),
-        hires_scale=values.number(given.get("hrf_scale")),
-        hires_upscaler=values.stated(given.get("hrf_method")),
-        hires_denoise=values.number(given.get("hrf_strength")),
-        gen_width=values.whole(given.get("width")),
-        gen_height=values.whole(given.get("height")),
-        loras=tuple(_lora(item) for item in values.records(given.get("loras"))),
-        controls=tuple(_control(item) for item in values.records(given.get("controlnets"))),
-        extras=tuple((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS and value),
+        prompt=values.clean_text(given.get("positive_prompt")),
+        negative_prompt=values.clean_text(given.get("negative_prompt")),
+        seed=values.parse_seed(given.get("seed")),
+        steps=values.parse_int(given.get("steps")),
+        cfg=values.parse_float(given.get("cfg_scale")),
+        sampler=values.nonempty_text(given.get("scheduler")),
+        denoise=values.parse_float(given.get("strength")),
+        clip_skip=values.parse_int(given.get("clip_skip")) or None,
+        model_name=_model_name(model),
+        model_hash=values.nonempty_text(model.get("hash") or model.get("model_hash")),
+        vae=_model_name(values.as_object(given.get("vae"))),
+        guidance=values.parse_float(given.get("guidance")),
+        refiner=_model_name(values.as_object(given.get("refiner_model"))),
+        hires_scale=values.parse_float(given.get("hrf_scale")),
+        hires_upscaler=values.nonempty_text(given.get("hrf_method")),
+        hires_denoise=values.parse_float(given.get("hrf_strength")),
+        gen_width=values.parse_int(given.get("width")),
+        gen_height=values.parse_int(given.get("height")),
+        loras=tuple(_parse_lora(item) for item in values.as_objects(given.get("loras"))),
+        controls=tuple(_parse_control(item) for item in values.as_objects(given.get("controlnets"))),
+        extras=tuple(
+            (key, values.display_text(value)) for key, value in given.items() if key not in _COLUMNS and value
+        ),
     )
 
 
-def _name(model: dict[str, Any]) -> str | None:
+def _model_name(model: dict[str, Any]) -> str | None:
     """The key of the name moved from `model_name` (version 3) to `name` (version 4 and later)."""
-    return values.model_name(model.get("name") or model.get("model_name"))
+    return values.parse_model_name(model.get("name") or model.get("model_name"))
 
 
-def _lora(item: dict[str, Any]) -> LoraUse:
-    model = values.record(item.get("model") or item.get("lora"))
-    return LoraUse(_name(model) or "unknown", values.number(item.get("weight")), None, values.stated(model.get("hash")))
-
-
-def _control(item: dict[str, Any]) -> ControlUse:
-    return ControlUse(
-        _name(values.record(item.get("control_model"))),
+def _parse_lora(item: dict[str, Any]) -> MetadataLora:
+    model = values.as_object(item.get("model") or item.get("lora"))
+    return MetadataLora(
+        _model_name(model) or "unknown",
+        values.parse_float(item.get("weight")),
         None,
-        values.number(item.get("control_weight")),
-        values.number(item.get("begin_step_percent")),
-        values.number(item.get("end_step_percent")),
+        values.nonempty_text(model.get("hash")),
     )
 
 
-def _version_2(given: dict[str, Any]) -> Metadata | None:
-    image = values.record(given.get("image"))
+def _parse_control(item: dict[str, Any]) -> ControlUse:
+    return ControlUse(
+        _model_name(values.as_object(item.get("control_model"))),
+        None,
+        values.parse_float(item.get("control_weight")),
+        values.parse_float(item.get("begin_step_percent")),
+        values.parse_float(item.get("end_step_percent")),
+    )
+
+
+def _from_sd_metadata(given: dict[str, Any]) -> ImageMetadata | None:
+    image = values.as_object(given.get("image"))
     prompts = image.get("prompt")
     whole = prompts if isinstance(prompts, str) else ""
-    if parts := values.records(prompts):
+    if parts := values.as_objects(prompts):
         whole = ", ".join(str(part.get("prompt", "")) for part in parts)
     if not image:
         return None
-    prompt, negative = _sides(whole)
-    variation = next(iter(values.records(image.get("variations"))), {})
-    return Metadata(
+    prompt, negative = _split_negative(whole)
+    variation = next(iter(values.as_objects(image.get("variations"))), {})
+    return ImageMetadata(
         generator="invokeai",
-        generator_version=values.stated(given.get("app_version")),
+        generator_version=values.nonempty_text(given.get("app_version")),
         source="png:sd-metadata",
         is_ai="metadata",
         prompt=prompt,
         negative_prompt=negative,
-        seed=values.seed(image.get("seed")),
-        steps=values.whole(image.get("steps")),
-        cfg=values.number(image.get("cfg_scale")),
-        sampler=values.stated(image.get("sampler")),
-        denoise=values.number(image.get("strength")),
-        model_name=values.model_name(given.get("model_weights")),
-        model_hash=values.stated(given.get("model_hash")),
-        variation_seed=values.seed(variation.get("seed")),
-        variation_strength=values.number(variation.get("weight")),
-        gen_width=values.whole(image.get("width")),
-        gen_height=values.whole(image.get("height")),
-        extras=(*values.others(given, _COLUMNS_2), *values.others(image, _IMAGE_COLUMNS_2)),
+        seed=values.parse_seed(image.get("seed")),
+        steps=values.parse_int(image.get("steps")),
+        cfg=values.parse_float(image.get("cfg_scale")),
+        sampler=values.nonempty_text(image.get("sampler")),
+        denoise=values.parse_float(image.get("strength")),
+        model_name=values.parse_model_name(given.get("model_weights")),
+        model_hash=values.nonempty_text(given.get("model_hash")),
+        variation_seed=values.parse_seed(variation.get("seed")),
+        variation_strength=values.parse_float(variation.get("weight")),
+        gen_width=values.parse_int(image.get("width")),
+        gen_height=values.parse_int(image.get("height")),
+        extras=(*values.unmapped_pairs(given, _COLUMNS_2), *values.unmapped_pairs(image, _IMAGE_COLUMNS_2)),
     )
 
 
-def _version_1(quoted: str, options: dict[str, str]) -> Metadata:
-    prompt, negative = _sides(re.sub(r"\\(.)", r"\1", quoted))
+def _from_dream_command(quoted: str, options: dict[str, str]) -> ImageMetadata:
+    prompt, negative = _split_negative(re.sub(r"\\(.)", r"\1", quoted))
     # -V seed:weight,seed:weight
     seed, _, weight = options.get("V", "").split(",")[0].partition(":")
-    return Metadata(
+    return ImageMetadata(
         generator="invokeai",
         source="png:Dream",
         is_ai="metadata",
         prompt=prompt,
         negative_prompt=negative,
-        seed=values.seed(options.get("S")),
-        steps=values.whole(options.get("s")),
-        cfg=values.number(options.get("C")),
-        sampler=values.stated(options.get("A")),
-        denoise=values.number(options.get("f")),
-        variation_seed=values.seed(seed),
-        variation_strength=values.number(weight),
-        gen_width=values.whole(options.get("W")),
-        gen_height=values.whole(options.get("H")),
-        extras=tuple((f"-{key}", values.extra(value)) for key, value in options.items() if key not in _OPTIONS_1),
+        seed=values.parse_seed(options.get("S")),
+        steps=values.parse_int(options.get("s")),
+        cfg=values.parse_float(options.get("C")),
+        sampler=values.nonempty_text(options.get("A")),
+        denoise=values.parse_float(options.get("f")),
+        variation_seed=values.parse_seed(seed),
+        variation_strength=values.parse_float(weight),
+        gen_width=values.parse_int(options.get("W")),
+        gen_height=values.parse_int(options.get("H")),
+        extras=tuple(
+            (f"-{key}", values.display_text(value)) for key, value in options.items() if key not in _OPTIONS_1
+        ),
     )
 
 
-def _sides(whole: str) -> tuple[str, str]:
+def _split_negative(combined_prompt: str) -> tuple[str, str]:
     """Prompt and negative prompt: what stands in square brackets is what is not wanted."""
-    negative = ", ".join(part.strip() for part in _NEGATIVE.findall(whole[: values.TEXT_MAX]))
-    return _NEGATIVE.sub("", whole[: values.TEXT_MAX]).strip(), negative
+    negative = ", ".join(part.strip() for part in _NEGATIVE.findall(combined_prompt[: values.TEXT_MAX]))
+    return _NEGATIVE.sub("", combined_prompt[: values.TEXT_MAX]).strip(), negative

@@ -7,78 +7,82 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexd.images.facts import LoraUse, Metadata
+from indexd.images.facts import ImageMetadata, MetadataLora
 from indexd.images.metadata import values
-from indexd.images.metadata.registry import Texts
+from indexd.images.metadata.registry import MetadataTexts
 
 NODES_MAX = 2_000
 WALK_MAX = 300
 
-Nodes = dict[str, dict[str, Any]]
-Edges = dict[tuple[str, str], str]
+InvokeNodes = dict[str, dict[str, Any]]
+InvokeEdges = dict[tuple[str, str], str]
 
-_TEXTS = ("prompt", "value", "string")
+_TEXT_INPUTS = ("prompt", "value", "string")
 
 
-def of_graph(texts: Texts) -> Metadata | None:
+def metadata_from_graph(texts: MetadataTexts) -> ImageMetadata | None:
     """What a graph states; None where the file holds none."""
     for key in ("png:invokeai_graph", "png:invokeai_workflow"):
-        given = texts.record(key)
-        nodes, edges = _nodes(given), _edges(given)
+        given = texts.json_object(key)
+        nodes, edges = _parse_nodes(given), _parse_edges(given)
         if not nodes:
             continue
         denoiser = next((name for name, node in nodes.items() if "denoise" in str(node.get("type"))), None)
         if denoiser is None:
-            return Metadata(generator="invokeai", source=key, is_ai="metadata")
+            return ImageMetadata(generator="invokeai", source=key, is_ai="metadata")
         return _metadata(nodes, edges, denoiser, key)
     return None
 
 
-def _metadata(nodes: Nodes, edges: Edges, denoiser: str, source: str) -> Metadata:
+def _metadata(nodes: InvokeNodes, edges: InvokeEdges, denoiser: str, source: str) -> ImageMetadata:
     node = nodes[denoiser]
-    behind = [nodes[name] for name in _behind(edges, denoiser) if name in nodes]
+    behind = [nodes[name] for name in _upstream(edges, denoiser) if name in nodes]
     # A model that was chosen by a node in between is still the only one there.
-    model = next((found for one in (*behind, *nodes.values()) if (found := _name(one.get("model"))) is not None), None)
-    loras = (
-        LoraUse(name, values.number(one.get("weight")))
-        for one in behind
-        if "lora" in str(one.get("type")) and (name := _name(one.get("lora"))) is not None
+    model = next(
+        (found for one in (*behind, *nodes.values()) if (found := _model_name(one.get("model"))) is not None), None
     )
-    return Metadata(
+    loras = (
+        MetadataLora(name, values.parse_float(one.get("weight")))
+        for one in behind
+        if "lora" in str(one.get("type")) and (name := _model_name(one.get("lora"))) is not None
+    )
+    return ImageMetadata(
         generator="invokeai",
         source=source,
         is_ai="metadata",
-        prompt=_text(nodes, edges, denoiser, ("positive_conditioning", "positive_text_conditioning")),
-        negative_prompt=_text(nodes, edges, denoiser, ("negative_conditioning", "negative_text_conditioning")),
-        seed=values.seed(_stated(nodes, edges, denoiser, "seed"))
-        or next((seed for one in behind if (seed := values.seed(one.get("seed")))), None),
-        steps=values.whole(node.get("steps") if "steps" in node else node.get("num_steps")),
-        cfg=values.number(node.get("cfg_scale")),
-        guidance=values.number(node.get("guidance")),
-        sampler=values.stated(node.get("scheduler")),
+        prompt=_find_text(nodes, edges, denoiser, ("positive_conditioning", "positive_text_conditioning")),
+        negative_prompt=_find_text(nodes, edges, denoiser, ("negative_conditioning", "negative_text_conditioning")),
+        seed=values.parse_seed(_field_value(nodes, edges, denoiser, "seed"))
+        or next((seed for one in behind if (seed := values.parse_seed(one.get("seed")))), None),
+        steps=values.parse_int(node.get("steps") if "steps" in node else node.get("num_steps")),
+        cfg=values.parse_float(node.get("cfg_scale")),
+        guidance=values.parse_float(node.get("guidance")),
+        sampler=values.nonempty_text(node.get("scheduler")),
         model_name=model,
-        gen_width=next((side for one in (node, *behind) if (side := values.whole(one.get("width")))), None),
-        gen_height=next((side for one in (node, *behind) if (side := values.whole(one.get("height")))), None),
+        gen_width=next((side for one in (node, *behind) if (side := values.parse_int(one.get("width")))), None),
+        gen_height=next((side for one in (node, *behind) if (side := values.parse_int(one.get("height")))), None),
         loras=tuple(loras),
     )
 
 
-def _nodes(given: dict[str, Any]) -> Nodes:
+def _parse_nodes(given: dict[str, Any]) -> InvokeNodes:
     listed = given.get("nodes")
     if isinstance(listed, dict):
         return {str(name): node for name, node in list(listed.items())[:NODES_MAX] if isinstance(node, dict)}
-    found: Nodes = {}
-    for item in values.records(listed)[:NODES_MAX]:
-        data = values.record(item.get("data"))
-        fields = {name: values.record(field).get("value") for name, field in values.record(data.get("inputs")).items()}
+    found: InvokeNodes = {}
+    for item in values.as_objects(listed)[:NODES_MAX]:
+        data = values.as_object(item.get("data"))
+        fields = {
+            name: values.as_object(field).get("value") for name, field in values.as_object(data.get("inputs")).items()
+        }
         found[str(item.get("id"))] = {**fields, "type": data.get("type")}
     return found
 
 
-def _edges(given: dict[str, Any]) -> Edges:
+def _parse_edges(given: dict[str, Any]) -> InvokeEdges:
     """What feeds each field, by node and field."""
-    found: Edges = {}
-    for edge in values.records(given.get("edges"))[: 4 * NODES_MAX]:
+    found: InvokeEdges = {}
+    for edge in values.as_objects(given.get("edges"))[: 4 * NODES_MAX]:
         source, target = edge.get("source"), edge.get("destination", edge.get("target"))
         if isinstance(source, dict) and isinstance(target, dict):
             found[str(target.get("node_id")), str(target.get("field"))] = str(source.get("node_id"))
@@ -87,7 +91,7 @@ def _edges(given: dict[str, Any]) -> Edges:
     return found
 
 
-def _behind(edges: Edges, start: str) -> list[str]:
+def _upstream(edges: InvokeEdges, start: str) -> list[str]:
     """The nodes that feed this one, nearest first, each once."""
     feeds: dict[str, list[str]] = {}
     for (target, _), source in edges.items():
@@ -101,23 +105,23 @@ def _behind(edges: Edges, start: str) -> list[str]:
     return queue[1:]
 
 
-def _text(nodes: Nodes, edges: Edges, node: str, fields: tuple[str, ...]) -> str | None:
+def _find_text(nodes: InvokeNodes, edges: InvokeEdges, node: str, fields: tuple[str, ...]) -> str | None:
     """The text of the nearest node behind one of these fields that has one."""
     start = next((source for field in fields if (source := edges.get((node, field))) is not None), None)
     if start is None:
         return None
-    for name in (start, *_behind(edges, start)):
-        for key in _TEXTS:
+    for name in (start, *_upstream(edges, start)):
+        for key in _TEXT_INPUTS:
             if isinstance(text := nodes.get(name, {}).get(key), str) and (text or (name, key) not in edges):
-                return values.text(text)
+                return values.clean_text(text)
     return None
 
 
-def _stated(nodes: Nodes, edges: Edges, node: str, field: str) -> object:
+def _field_value(nodes: InvokeNodes, edges: InvokeEdges, node: str, field: str) -> object:
     source = edges.get((node, field))
     return nodes[node].get(field) if source is None else nodes.get(source, {}).get("value")
 
 
-def _name(model: object) -> str | None:
-    given = values.record(model)
-    return values.model_name(given.get("name") or given.get("model_name"))
+def _model_name(model: object) -> str | None:
+    given = values.as_object(model)
+    return values.parse_model_name(given.get("name") or given.get("model_name"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import ImageMetadata
 from indexd.images.metadata import infotext, values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 CHUNKS = ("png:parameters", "exif:UserComment", "jpeg:comment", "stealth:parameters")
 
@@ -17,8 +17,8 @@ _COLUMNS = frozenset(
 )
 
 
-@reads("koboldcpp", rank=59)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("koboldcpp", rank=59)
+def read_koboldcpp(texts: MetadataTexts) -> ImageMetadata | None:
     """The settings of a text that begins with the prompt and ends with the program's name."""
     for key in CHUNKS:
         text = (texts.get(key) or "")[: values.TEXT_MAX].strip()
@@ -28,28 +28,28 @@ def read(texts: Texts) -> Metadata | None:
     return None
 
 
-def _metadata(prompt: str, negative: str | None, settings: str, version: str, source: str) -> Metadata:
+def _metadata(prompt: str, negative: str | None, settings: str, version: str, source: str) -> ImageMetadata:
     pairs = (part.partition(":") for part in settings.split("|"))
     given = {key.strip(): value.strip() for key, colon, value in pairs if colon}
-    size = values.size(given.get("Size"))
-    skip = values.whole(given.get("Clip skip"))
-    return Metadata(
+    size = values.parse_size(given.get("Size"))
+    skip = values.parse_int(given.get("Clip skip"))
+    return ImageMetadata(
         generator="koboldcpp",
         generator_version=version,
         source=source,
         is_ai="metadata",
-        prompt=values.text(prompt),
-        negative_prompt=values.text(negative),
-        seed=values.seed(given.get("Seed")),
-        steps=values.whole(given.get("Steps")),
-        cfg=values.number(given.get("CFGScale")),
-        guidance=values.number(given.get("Guidance")),
-        sampler=values.stated(given.get("Sampler")),
+        prompt=values.clean_text(prompt),
+        negative_prompt=values.clean_text(negative),
+        seed=values.parse_seed(given.get("Seed")),
+        steps=values.parse_int(given.get("Steps")),
+        cfg=values.parse_float(given.get("CFGScale")),
+        guidance=values.parse_float(given.get("Guidance")),
+        sampler=values.nonempty_text(given.get("Sampler")),
         clip_skip=skip if skip is not None and skip > 0 else None,
-        model_name=values.model_name(given.get("Model")),
-        vae=values.model_name(given.get("VAE")),
+        model_name=values.parse_model_name(given.get("Model")),
+        vae=values.parse_model_name(given.get("VAE")),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
-        loras=infotext.loras_of(prompt, None),
-        extras=values.others(given, _COLUMNS),
+        loras=infotext.parse_loras(prompt, None),
+        extras=values.unmapped_pairs(given, _COLUMNS),
     )

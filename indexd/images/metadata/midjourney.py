@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import ImageMetadata
 from indexd.images.metadata import values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 DESCRIPTION_MAX = 20_000
 
@@ -15,8 +15,8 @@ _OPTIONS = re.compile(r"(?:^|(?<=\s))--(?=[a-z])", re.IGNORECASE)
 _VERSIONS = ("v", "version", "niji")
 
 
-@reads("midjourney", rank=80)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("midjourney", rank=80)
+def read_midjourney(texts: MetadataTexts) -> ImageMetadata | None:
     """The prompt of a `Description` that ends with a Midjourney job id, or has its options and an author."""
     text = (texts.get("png:Description") or texts.get("exif:ImageDescription") or "")[:DESCRIPTION_MAX]
     job = _JOB.search(text)
@@ -26,14 +26,14 @@ def read(texts: Texts) -> Metadata | None:
     if job is None and not (has_version and texts.get("png:Author")):
         return None
     version = next((f"{name} {options[name]}".strip() for name in _VERSIONS if name in options), None)
-    return Metadata(
+    return ImageMetadata(
         generator="midjourney",
         generator_version=version,
         source="png:Description" if texts.get("png:Description") else "exif:ImageDescription",
         is_ai="metadata",
-        prompt=values.text(prompt),
-        negative_prompt=values.stated(options.get("no")),
-        seed=values.seed(options.get("seed")),
+        prompt=values.clean_text(prompt),
+        negative_prompt=values.nonempty_text(options.get("no")),
+        seed=values.parse_seed(options.get("seed")),
         extras=tuple((f"--{name}", value) for name, value in options.items())
         + ((("job id", job[1]),) if job else ())
         + tuple((key, stated) for key in ("Author", "Creation Time") if (stated := texts.get(f"png:{key}"))),

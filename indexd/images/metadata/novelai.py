@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexd.images.facts import CharacterPrompt, Metadata, SamplerPass
+from indexd.images.facts import CharacterPrompt, ImageMetadata, SamplerPass
 from indexd.images.metadata import values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
-_MARKS = frozenset(("uc", "v4_prompt", "noise_schedule", "uncond_scale", "signed_hash"))
+_SIGNATURE_KEYS = frozenset(("uc", "v4_prompt", "noise_schedule", "uncond_scale", "signed_hash"))
 _COLUMNS = frozenset(
     (
         "prompt",
@@ -28,69 +28,77 @@ _COLUMNS = frozenset(
 )
 
 
-@reads("novelai", rank=31)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("novelai", rank=31)
+def read_novelai(texts: MetadataTexts) -> ImageMetadata | None:
     """The settings in `Comment`; the prompt of the first generations stands in `Description`."""
-    given = texts.record("png:Comment")
-    if len(_MARKS & given.keys()) < (1 if _is_named(texts) else 2):
+    given = texts.json_object("png:Comment")
+    if len(_SIGNATURE_KEYS & given.keys()) < (1 if _names_novelai(texts) else 2):
         return None
     described = texts.get("png:Description") or texts.get("exif:ImageDescription")
     caption = _caption(given.get("v4_prompt"))
     negative = _caption(given.get("v4_negative_prompt"))
     # Old generations name the whole model in Source, new ones in WebP in Software.
-    model = next((name for key in ("png:Source", "exif:Software") if (name := values.stated(texts.get(key)))), None)
-    seed, steps = values.seed(given.get("seed")), values.whole(given.get("steps"))
-    cfg, sampler = values.number(given.get("scale")), values.stated(given.get("sampler"))
-    schedule = values.stated(given.get("noise_schedule"))
-    return Metadata(
+    model = next(
+        (name for key in ("png:Source", "exif:Software") if (name := values.nonempty_text(texts.get(key)))), None
+    )
+    seed, steps = values.parse_seed(given.get("seed")), values.parse_int(given.get("steps"))
+    cfg, sampler = values.parse_float(given.get("scale")), values.nonempty_text(given.get("sampler"))
+    schedule = values.nonempty_text(given.get("noise_schedule"))
+    return ImageMetadata(
         generator="novelai",
         source="exif:UserComment" if texts.get("exif:UserComment") else "png:Comment",
         is_ai="metadata",
-        prompt=values.text(given.get("prompt")) or values.text(caption.get("base_caption")) or values.text(described),
-        negative_prompt=values.text(given.get("uc"))
-        or values.text(negative.get("base_caption"))
-        or values.text(given.get("uc")),
+        prompt=values.clean_text(given.get("prompt"))
+        or values.clean_text(caption.get("base_caption"))
+        or values.clean_text(described),
+        negative_prompt=values.clean_text(given.get("uc"))
+        or values.clean_text(negative.get("base_caption"))
+        or values.clean_text(given.get("uc")),
         seed=seed,
         steps=steps,
         cfg=cfg,
         sampler=sampler,
         schedule=schedule,
-        denoise=values.number(given.get("strength")) if given.get("request_type") == "Img2ImgRequest" else None,
+        denoise=values.parse_float(given.get("strength")) if given.get("request_type") == "Img2ImgRequest" else None,
         model_name=model,
-        gen_width=values.whole(given.get("width")),
-        gen_height=values.whole(given.get("height")),
+        gen_width=values.parse_int(given.get("width")),
+        gen_height=values.parse_int(given.get("height")),
         passes=(SamplerPass(seed, steps, cfg, sampler, schedule, None, model),),
         characters=_characters(caption, negative),
         extras=tuple(
-            (key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS and _says_something(value)
+            (key, values.display_text(value))
+            for key, value in given.items()
+            if key not in _COLUMNS and _is_meaningful(value)
         ),
     )
 
 
-def _is_named(texts: Texts) -> bool:
+def _names_novelai(texts: MetadataTexts) -> bool:
     names = (texts.get("png:Software"), texts.get("png:Source"), texts.get("exif:Software"), texts.get("png:Title"))
     return any("NovelAI" in (name or "") or "Stable Diffusion" in (name or "") for name in names)
 
 
 def _caption(prompt: object) -> dict[str, Any]:
-    return values.record(values.record(prompt).get("caption"))
+    return values.as_object(values.as_object(prompt).get("caption"))
 
 
 def _characters(positive: dict[str, Any], negative: dict[str, Any]) -> tuple[CharacterPrompt, ...]:
     """The prompts of single characters; the negative ones stand in a list of their own, in the same order."""
-    against = values.records(negative.get("char_captions"))
+    against = values.as_objects(negative.get("char_captions"))
     found = []
-    for place, item in enumerate(values.records(positive.get("char_captions"))):
-        unwanted = values.stated(against[place].get("char_caption")) if place < len(against) else None
-        text = values.text(item.get("char_caption"))
+    for place, item in enumerate(values.as_objects(positive.get("char_captions"))):
+        unwanted = values.nonempty_text(against[place].get("char_caption")) if place < len(against) else None
+        text = values.clean_text(item.get("char_caption"))
         if not text and not unwanted:
             continue
-        centre = next(iter(values.records(item.get("centers"))), {})
+        centre = next(iter(values.as_objects(item.get("centers"))), {})
         found.append(
-            CharacterPrompt(text or "", unwanted, values.number(centre.get("x")), values.number(centre.get("y")))
+            CharacterPrompt(
+                text or "", unwanted, values.parse_float(centre.get("x")), values.parse_float(centre.get("y"))
+            )
         )
     return tuple(found)
 
 
-def _says_something(value: object) -> bool:
+def _is_meaningful(value: object) -> bool:
     return value not in (None, False, [], {}, "")

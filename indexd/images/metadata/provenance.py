@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from indexd.images.facts import Metadata
+from indexd.images.facts import ImageMetadata
 from indexd.images.metadata import values
-from indexd.images.metadata.registry import Texts, reads
-from indexd.images.metadata.xmp import xmp_value
+from indexd.images.metadata.registry import MetadataTexts, register_reader
+from indexd.images.metadata.xmp import find_xmp_property
 
 AI_SOURCE_TYPES = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia")
 """IPTC digital source types: made, or edited in part, by a trained model (cv.iptc.org/newscodes/digitalsourcetype)."""
@@ -25,34 +25,34 @@ _AGENTS = (
 )
 
 
-def says_ai(source_type: str) -> bool:
+def is_ai_source_type(source_type: str) -> bool:
     """Whether a digital source type (a URL or its last part) names a trained model."""
     return source_type.rsplit("/", 1)[-1].strip() in AI_SOURCE_TYPES
 
 
-@reads("provenance", rank=90)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("provenance", rank=90)
+def read_provenance(texts: MetadataTexts) -> ImageMetadata | None:
     """Who made the picture, where nothing else in it says how; None where no AI is stated."""
-    manifest = texts.record("c2pa")
-    if any(says_ai(str(kind)) for kind in manifest.get("digitalSourceType", ())):
+    manifest = texts.json_object("c2pa")
+    if any(is_ai_source_type(str(kind)) for kind in manifest.get("digitalSourceType", ())):
         agents = [str(agent) for key in ("softwareAgent", "claim_generator") for agent in manifest.get(key, ())]
-        return Metadata(
-            generator=_maker(agents), generator_version=next(iter(agents), None), source="c2pa", is_ai="c2pa"
+        return ImageMetadata(
+            generator=_detect_generator(agents), generator_version=next(iter(agents), None), source="c2pa", is_ai="c2pa"
         )
     packet = texts.get("xmp")
-    system = xmp_value(packet, "AISystemUsed")
-    if system is None and not says_ai(xmp_value(packet, "DigitalSourceType") or ""):
+    system = find_xmp_property(packet, "AISystemUsed")
+    if system is None and not is_ai_source_type(find_xmp_property(packet, "DigitalSourceType") or ""):
         return None
-    return Metadata(
-        generator=_maker([system]) if system else None,
-        generator_version=xmp_value(packet, "AISystemVersionUsed"),
+    return ImageMetadata(
+        generator=_detect_generator([system]) if system else None,
+        generator_version=find_xmp_property(packet, "AISystemVersionUsed"),
         source="xmp",
         is_ai="iptc",
-        prompt=values.stated(xmp_value(packet, "AIPromptInformation")),
+        prompt=values.nonempty_text(find_xmp_property(packet, "AIPromptInformation")),
     )
 
 
-def _maker(agents: list[str]) -> str | None:
+def _detect_generator(agents: list[str]) -> str | None:
     for agent in agents:
         for mark, name in _AGENTS:
             if mark in agent.lower():

@@ -17,6 +17,6 @@ _SECRET = re.compile(
 )
 
 
-def redacted(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """The same text with the signatures of its addresses replaced by `…` (Civitai's graphs have such addresses)."""
     return _SECRET.sub(r"\1…", text)

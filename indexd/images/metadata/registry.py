@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from indexd.images.facts import Metadata, RawChunk
+from indexd.images.facts import ImageMetadata, RawChunk
 from indexd.images.metadata import values
 from indexd.registry import AlreadyRegistered
 
@@ -25,7 +25,7 @@ PARSER_VERSION = 1
 EXTRAS_MAX = 200
 
 
-WRAPPERS = ("exif:UserComment", "jpeg:comment", "stealth:parameters", "exif:ImageDescription", "gif:comment")
+WRAPPER_KEYS = ("exif:UserComment", "jpeg:comment", "stealth:parameters", "exif:ImageDescription", "gif:comment")
 """Where programs without named chunks (JPEG, WebP, stealth) put one JSON object with what PNG keeps in several chunks."""
 
 _WRAPPED_JSON = (
@@ -42,7 +42,7 @@ _WRAPPED_JSON = (
 _WRAPPED_TEXT = ("Description", "Source", "Software", "Title")
 
 
-_ANY_CASE = {
+_CANONICAL_KEYS = {
     name.lower(): name
     for name in (
         "png:parameters",
@@ -56,7 +56,7 @@ _ANY_CASE = {
 """Chunks whose name some programs write in another case."""
 
 
-class Texts:
+class MetadataTexts:
     """The raw texts of one file by key, each parsed as JSON at most once.
 
     What a JSON object in one of WRAPPERS holds under the name of a PNG chunk is found as if it were that chunk.
@@ -68,11 +68,11 @@ class Texts:
         for chunk in self.chunks:
             self._by_key.setdefault(chunk.key, chunk.text)
         for key, text in list(self._by_key.items()):
-            if (usual := _ANY_CASE.get(key.lower())) is not None:
+            if (usual := _CANONICAL_KEYS.get(key.lower())) is not None:
                 self._by_key.setdefault(usual, text)
         self._parsed: dict[str, Any] = {}
-        for key in WRAPPERS:
-            if key in self._by_key and isinstance(wrapper := self.parsed(key), dict):
+        for key in WRAPPER_KEYS:
+            if key in self._by_key and isinstance(wrapper := self.parsed_json(key), dict):
                 self._unwrap(wrapper)
 
     def get(self, key: str) -> str | None:
@@ -80,27 +80,27 @@ class Texts:
         return self._by_key.get(key)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def keys(self) -> tuple[str, ...]:
         """Every key, in file order."""
         return tuple(self._by_key)
 
-    def parsed(self, key: str) -> Any:
+    def parsed_json(self, key: str) -> Any:
         """The JSON value of the text under this key, or None."""
         if key not in self._parsed:
-            self._parsed[key] = values.json_of(self._by_key.get(key, ""))
+            self._parsed[key] = values.parse_json(self._by_key.get(key, ""))
         return self._parsed[key]
 
-    def record(self, *keys: str) -> dict[str, Any]:
+    def json_object(self, *keys: str) -> dict[str, Any]:
         """The first JSON object among the texts under these keys; empty where there is none."""
         for key in keys:
-            if isinstance(found := self.parsed(key), dict):
+            if isinstance(found := self.parsed_json(key), dict):
                 return found
         return {}
 
     @property
-    def has_graph(self) -> bool:
+    def has_comfyui_graph(self) -> bool:
         """Whether the file carries a ComfyUI prompt graph beside its other texts."""
-        return bool(self.record("png:prompt"))
+        return bool(self.json_object("png:prompt"))
 
     def _unwrap(self, wrapper: dict[str, Any]) -> None:
         for name in _WRAPPED_JSON:
@@ -119,47 +119,47 @@ class Texts:
                     self._by_key.setdefault(f"png:{name}", value)
 
 
-Read = Callable[[Texts], Metadata | None]
+ReadFunction = Callable[[MetadataTexts], ImageMetadata | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class FormatReader:
     """One registered format. `fills` = its answer also completes the answer of a reader before it."""
 
     name: str
     rank: int
-    read: Read
-    fills: bool
+    read: ReadFunction
+    fills_gaps: bool
 
 
-_readers: dict[str, Reader] = {}
+_readers: dict[str, FormatReader] = {}
 
 
-def reads(name: str, *, rank: int, fills: bool = False) -> Callable[[Read], Read]:
+def register_reader(name: str, *, rank: int, fills_gaps: bool = False) -> Callable[[ReadFunction], ReadFunction]:
     """A decorator that makes the function the one reader of a format. Raises AlreadyRegistered naming both."""
 
-    def add(read: Read) -> Read:
+    def add(read: ReadFunction) -> ReadFunction:
         known = _readers.get(name)
         if known is not None and known.read.__module__ != read.__module__:
             raise AlreadyRegistered(f"format {name!r} is read by {known.read.__module__} and by {read.__module__}")
-        _readers[name] = Reader(name, rank, read, fills)
+        _readers[name] = FormatReader(name, rank, read, fills_gaps)
         return read
 
     return add
 
 
-def readers() -> tuple[Reader, ...]:
+def registered_readers() -> tuple[FormatReader, ...]:
     """Every registered reader in the order in which they are asked."""
     return tuple(sorted(_readers.values(), key=lambda reader: (reader.rank, reader.name)))
 
 
-def parse(chunks: Sequence[RawChunk], problems: Sequence[str] = ()) -> Metadata:
+def parse_metadata(chunks: Sequence[RawChunk], problems: Sequence[str] = ()) -> ImageMetadata:
     """The metadata that the raw texts of a file state. Never raises; what could not be read is named in `problem`."""
-    texts = Texts(chunks)
-    found: Metadata | None = None
+    texts = MetadataTexts(chunks)
+    found: ImageMetadata | None = None
     troubles = list(problems)
-    for reader in readers() if chunks else ():
-        if found is not None and not reader.fills:
+    for reader in registered_readers() if chunks else ():
+        if found is not None and not reader.fills_gaps:
             continue
         try:
             answer = reader.read(texts)
@@ -169,24 +169,24 @@ def parse(chunks: Sequence[RawChunk], problems: Sequence[str] = ()) -> Metadata:
             troubles.append(f"the reader of {reader.name} failed: {type(error).__name__}")
             continue
         if answer is not None:
-            found = answer if found is None else _completed(found, answer)
-    metadata = found or Metadata()
-    cleaned: Metadata = _cleaned(metadata)
+            found = answer if found is None else _fill_gaps(found, answer)
+    metadata = found or ImageMetadata()
+    cleaned: ImageMetadata = _sanitize(metadata)
     return replace(cleaned, raw=texts.chunks, problem="; ".join(troubles) or None, parser_version=PARSER_VERSION)
 
 
-def _completed(first: Metadata, second: Metadata) -> Metadata:
+def _fill_gaps(primary: ImageMetadata, secondary: ImageMetadata) -> ImageMetadata:
     """The first answer with its gaps filled from the second; who made the picture stays as the first says."""
     gaps: dict[str, Any] = {}
-    for field in dataclasses.fields(Metadata):
+    for field in dataclasses.fields(ImageMetadata):
         if field.name not in ("generator", "generator_version", "source", "extras", "raw", "problem"):
-            stated = getattr(first, field.name)
+            stated = getattr(primary, field.name)
             if stated is None or stated == ():
-                gaps[field.name] = getattr(second, field.name)
-    return replace(first, **gaps)
+                gaps[field.name] = getattr(secondary, field.name)
+    return replace(primary, **gaps)
 
 
-def _cleaned(value: Any) -> Any:
+def _sanitize(value: Any) -> Any:
     """The same record with every text storable: no lone surrogates, no NULs (JSON escapes can make both)."""
     if isinstance(value, str):
         try:
@@ -195,9 +195,9 @@ def _cleaned(value: Any) -> Any:
             value = value.encode("utf-8", "replace").decode("utf-8")
         return value.replace("\0", "") if "\0" in value else value
     if isinstance(value, tuple):
-        return tuple(_cleaned(item) for item in value[:EXTRAS_MAX])
+        return tuple(_sanitize(item) for item in value[:EXTRAS_MAX])
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return replace(
-            value, **{field.name: _cleaned(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            value, **{field.name: _sanitize(getattr(value, field.name)) for field in dataclasses.fields(value)}
         )
     return value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from indexd.images.facts import ControlUse, LoraUse, Metadata
+from indexd.images.facts import ControlUse, ImageMetadata, MetadataLora
 from indexd.images.metadata import values
-from indexd.images.metadata.registry import Texts, reads
+from indexd.images.metadata.registry import MetadataTexts, register_reader
 
 CHUNKS = ("png:parameters", "exif:UserComment", "exif:Model", "stealth:parameters", "sidecar:json")
 
@@ -44,75 +44,76 @@ _COLUMNS = frozenset(
 )
 
 
-@reads("swarmui", rank=20)
-def read(texts: Texts) -> Metadata | None:
+@register_reader("swarmui", rank=20)
+def read_swarmui(texts: MetadataTexts) -> ImageMetadata | None:
     """The parameters that were sent to SwarmUI; a ComfyUI graph in the same file fills what they leave to defaults."""
     for key in CHUNKS:
-        whole = texts.record(key)
-        given = values.record(whole.get("sui_image_params"))
+        whole = texts.json_object(key)
+        given = values.as_object(whole.get("sui_image_params"))
         if given:
             return _metadata(given, whole, key)
     return None
 
 
-def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Metadata:
-    more = values.record(whole.get("sui_extra_data"))
+def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> ImageMetadata:
+    more = values.as_object(whole.get("sui_extra_data"))
     hashes = {
-        values.model_name(item.get("name")): values.stated(item.get("hash"))
-        for item in values.records(whole.get("sui_models"))
+        values.parse_model_name(item.get("name")): values.nonempty_text(item.get("hash"))
+        for item in values.as_objects(whole.get("sui_models"))
     }
-    model = values.model_name(given.get("model"))
-    control = values.model_name(given.get("controlnetmodel"))
-    return Metadata(
+    model = values.parse_model_name(given.get("model"))
+    control = values.parse_model_name(given.get("controlnetmodel"))
+    return ImageMetadata(
         generator="swarmui",
-        generator_version=values.stated(given.get("swarm_version")),
+        generator_version=values.nonempty_text(given.get("swarm_version")),
         source=source,
         is_ai="metadata",
-        prompt=values.text(given.get("prompt")),
-        negative_prompt=values.text(given.get("negativeprompt")),
-        raw_prompt=values.stated(more.get("original_prompt")) or values.stated(given.get("original_prompt")),
-        seed=values.seed(given.get("seed")),
-        steps=values.whole(given.get("steps")),
-        cfg=values.number(given.get("cfgscale")),
-        sampler=values.stated(given.get("sampler")),
-        schedule=values.stated(given.get("scheduler")),
-        denoise=values.number(given.get("initimagecreativity")),
+        prompt=values.clean_text(given.get("prompt")),
+        negative_prompt=values.clean_text(given.get("negativeprompt")),
+        raw_prompt=values.nonempty_text(more.get("original_prompt"))
+        or values.nonempty_text(given.get("original_prompt")),
+        seed=values.parse_seed(given.get("seed")),
+        steps=values.parse_int(given.get("steps")),
+        cfg=values.parse_float(given.get("cfgscale")),
+        sampler=values.nonempty_text(given.get("sampler")),
+        schedule=values.nonempty_text(given.get("scheduler")),
+        denoise=values.parse_float(given.get("initimagecreativity")),
         model_name=model,
         model_hash=hashes.get(model),
-        clip_skip=-last if (last := values.whole(given.get("clipstopatlayer"))) is not None else None,
-        vae=values.model_name(given.get("vae")),
-        variation_seed=values.seed(given.get("variationseed")),
-        variation_strength=values.number(given.get("variationseedstrength")),
-        guidance=values.number(given.get("fluxguidancescale")),
-        refiner=values.model_name(given.get("refinermodel")),
-        hires_scale=values.number(given.get("refinerupscale")),
-        hires_steps=values.whole(given.get("refinersteps")),
-        hires_upscaler=values.stated(given.get("refinerupscalemethod")),
-        hires_denoise=_refined(given),
-        gen_width=values.whole(given.get("width")),
-        gen_height=values.whole(given.get("height")),
+        clip_skip=-last if (last := values.parse_int(given.get("clipstopatlayer"))) is not None else None,
+        vae=values.parse_model_name(given.get("vae")),
+        variation_seed=values.parse_seed(given.get("variationseed")),
+        variation_strength=values.parse_float(given.get("variationseedstrength")),
+        guidance=values.parse_float(given.get("fluxguidancescale")),
+        refiner=values.parse_model_name(given.get("refinermodel")),
+        hires_scale=values.parse_float(given.get("refinerupscale")),
+        hires_steps=values.parse_int(given.get("refinersteps")),
+        hires_upscaler=values.nonempty_text(given.get("refinerupscalemethod")),
+        hires_denoise=_refiner_share(given),
+        gen_width=values.parse_int(given.get("width")),
+        gen_height=values.parse_int(given.get("height")),
         loras=_loras(given, hashes),
-        controls=(ControlUse(control, weight=values.number(given.get("controlnetstrength"))),) if control else (),
-        extras=tuple((key, values.extra(value)) for key, value in given.items() if key not in _COLUMNS),
+        controls=(ControlUse(control, weight=values.parse_float(given.get("controlnetstrength"))),) if control else (),
+        extras=tuple((key, values.display_text(value)) for key, value in given.items() if key not in _COLUMNS),
     )
 
 
-def _refined(given: dict[str, Any]) -> float | None:
+def _refiner_share(given: dict[str, Any]) -> float | None:
     """The share of the steps that the refining pass does, under its older or its newer name."""
-    return values.number(given.get("refinercontrolpercentage", given.get("refinercontrol")))
+    return values.parse_float(given.get("refinercontrolpercentage", given.get("refinercontrol")))
 
 
-def _loras(given: dict[str, Any], hashes: dict[str | None, str | None]) -> tuple[LoraUse, ...]:
-    names, weights = _listed(given.get("loras")), _listed(given.get("loraweights"))
+def _loras(given: dict[str, Any], hashes: dict[str | None, str | None]) -> tuple[MetadataLora, ...]:
+    names, weights = _as_list(given.get("loras")), _as_list(given.get("loraweights"))
     uses = []
     for index, entry in enumerate(names):
-        if name := values.model_name(entry):
-            weight = values.number(weights[index]) if index < len(weights) else None
-            uses.append(LoraUse(name, weight, None, hashes.get(name)))
+        if name := values.parse_model_name(entry):
+            weight = values.parse_float(weights[index]) if index < len(weights) else None
+            uses.append(MetadataLora(name, weight, None, hashes.get(name)))
     return tuple(uses)
 
 
-def _listed(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     if isinstance(value, list):
         return value
     return list(value.split(",")) if isinstance(value, str) and value else []

@@ -8,12 +8,12 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from indexd.images.metadata.redact import redacted
+from indexd.images.metadata.redact import redact_secrets
 
 SEED_END = 1 << 64
 """Seeds of ComfyUI go up to 2**64 - 1."""
 
-WHOLE_MAX = (1 << 31) - 1
+INT_MAX = (1 << 31) - 1
 TEXT_MAX = 1 << 20
 """Characters of one prompt that are kept; the raw chunk keeps the rest."""
 
@@ -25,7 +25,7 @@ _SIZE = re.compile(r"(\d{1,6})\s*[xX×]\s*(\d{1,6})")
 _MODEL_SUFFIX = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft|onnx|pkl)$", re.IGNORECASE)
 
 
-def seed(value: object) -> str | None:
+def parse_seed(value: object) -> str | None:
     """A seed as decimal text, exact up to 2**64 - 1. None for what is no seed: -1, true, 1.5, a text without digits."""
     if isinstance(value, float):
         if not value.is_integer() or abs(value) >= _EXACT_FLOAT_MAX:
@@ -40,7 +40,7 @@ def seed(value: object) -> str | None:
     return str(value) if 0 <= value < SEED_END else None
 
 
-def number(value: object) -> float | None:
+def parse_float(value: object) -> float | None:
     """A finite number, also from text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -51,31 +51,31 @@ def number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def whole(value: object) -> int | None:
+def parse_int(value: object) -> int | None:
     """A whole number that fits 32 bits, also from "20" and 20.0."""
-    found = number(value)
-    return int(found) if found is not None and found.is_integer() and abs(found) <= WHOLE_MAX else None
+    found = parse_float(value)
+    return int(found) if found is not None and found.is_integer() and abs(found) <= INT_MAX else None
 
 
-def text(value: object) -> str | None:
+def clean_text(value: object) -> str | None:
     """A text with its lines ended by LF and nothing around it. Empty stays empty: the file states that there is none."""
     return value[:TEXT_MAX].replace("\r\n", "\n").strip() if isinstance(value, str) else None
 
 
-def stated(value: object) -> str | None:
+def nonempty_text(value: object) -> str | None:
     """A text that says something: like `text`, but None where it is empty."""
-    return text(value) or None
+    return clean_text(value) or None
 
 
-def model_name(value: object) -> str | None:
+def parse_model_name(value: object) -> str | None:
     """The name of a model from a path on anybody's disk: last part, without the suffix of a weight file."""
-    name = stated(value)
+    name = nonempty_text(value)
     if name is None or name.lower() in ("none", "null", "undefined"):
         return None
     return _MODEL_SUFFIX.sub("", re.split(r"[\\/]", name)[-1].strip()) or None
 
 
-def size(value: object) -> tuple[int, int] | None:
+def parse_size(value: object) -> tuple[int, int] | None:
     """Width and height in pixels from "512x768" or "1216 x 832 (landscape)"."""
     match = _SIZE.search(value[:200]) if isinstance(value, str) else None
     if match is None or not (int(match[1]) and int(match[2])):
@@ -83,7 +83,7 @@ def size(value: object) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def json_of(value: str) -> Any:
+def parse_json(value: str) -> Any:
     """The JSON value of a text, or None. NaN, padding and trailing NULs are taken; depth and digits are bounded by Python."""
     stripped = value.strip("\0 \t\r\n\ufeff")
     if stripped[:1] not in ("{", "[", '"'):
@@ -94,24 +94,26 @@ def json_of(value: str) -> Any:
         return None
 
 
-def others(given: Mapping[str, Any], columns: Collection[str]) -> tuple[tuple[str, str], ...]:
+def unmapped_pairs(settings: Mapping[str, Any], mapped_keys: Collection[str]) -> tuple[tuple[str, str], ...]:
     """Every pair that no column is made for and that says something, as it is shown."""
     return tuple(
-        (key, extra(value)) for key, value in given.items() if key not in columns and value not in (None, "", [], {})
+        (key, display_text(value))
+        for key, value in settings.items()
+        if key not in mapped_keys and value not in (None, "", [], {})
     )
 
 
-def record(value: object) -> dict[str, Any]:
+def as_object(value: object) -> dict[str, Any]:
     """The value when it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def records(value: object) -> list[dict[str, Any]]:
+def as_objects(value: object) -> list[dict[str, Any]]:
     """The objects of a JSON list; empty where it is none."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def extra(value: object) -> str:
+def display_text(value: object) -> str:
     """Any stated value as a short text fit to be shown, for the pairs that no column is made for."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return redacted(text[:EXTRA_MAX])
+    return redact_secrets(text[:EXTRA_MAX])

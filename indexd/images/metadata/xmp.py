@@ -13,7 +13,7 @@ _PREFIX = re.compile(r"(<?)([\w.-]+)$")
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 
 
-def xmp_value(packet: str | None, name: str) -> str | None:
+def find_xmp_property(packet: str | None, name: str) -> str | None:
     """The text of the first property with this local name (`DigitalSourceType`), as an element or as an attribute."""
     if not packet:
         return None

@@ -8,25 +8,25 @@ from pathlib import Path
 
 from rich.table import Table
 
-from indexd_toyworld.evaluate.result import Figure, Result
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric
 
 PAGE = "toyworld.md"
 SHEET_PREFIX = "toyworld-"
 
 
-def table(results: Sequence[Result]) -> Table:
+def metrics_table(results: Sequence[EvaluationResult]) -> Table:
     """The figures for a terminal."""
     shown = Table("", "measured", "bar", "", title="The toy world's models")
     for result in results:
         shown.add_section()
         shown.add_row(f"[bold]{result.title}")
-        for figure in result.figures:
-            colour = {True: "[green]", False: "[red]", None: ""}[figure.met]
+        for figure in result.metrics:
+            colour = {True: "[green]", False: "[red]", None: ""}[figure.is_met]
             shown.add_row(f"  {figure.name}", f"{colour}{_number(figure)}", _bar(figure), figure.remark)
     return shown
 
 
-def write_card(results: Sequence[Result], weights: Path, folder: Path) -> None:
+def write_card(results: Sequence[EvaluationResult], weights: Path, folder: Path) -> None:
     """Write the card and its sheets into `folder`; sheets of figures that are gone are removed."""
     sheets = {f"{SHEET_PREFIX}{name}.png": picture for result in results for name, picture in result.sheets.items()}
     for old in folder.glob(f"{SHEET_PREFIX}*.png"):
@@ -35,22 +35,24 @@ def write_card(results: Sequence[Result], weights: Path, folder: Path) -> None:
     for name, picture in sheets.items():
         picture.save(folder / name, optimize=True)
     about = resources.files("indexd_toyworld.evaluate").joinpath("card.md").read_text("utf-8")
-    page = about.replace("{figures}", "\n".join(_figures(results))).replace("{sizes}", "\n".join(_sizes(weights)))
+    page = about.replace("{figures}", "\n".join(_metric_lines(results))).replace(
+        "{sizes}", "\n".join(_size_lines(weights))
+    )
     (folder / PAGE).write_text(page, "utf-8")
 
 
-def _figures(results: Sequence[Result]) -> Iterator[str]:
+def _metric_lines(results: Sequence[EvaluationResult]) -> Iterator[str]:
     for result in results:
         yield from (f"### {result.title}", "| | measured | bar | |", "|---|---|---|---|")
-        for figure in result.figures:
-            verdict = {True: "met", False: "**missed**", None: ""}[figure.met]
+        for figure in result.metrics:
+            verdict = {True: "met", False: "**missed**", None: ""}[figure.is_met]
             remark = ", ".join(part for part in (verdict, figure.remark) if part)
             yield f"| {figure.name} | {_number(figure)} | {_bar(figure)} | {remark} |"
         yield ""
         yield from (f"![{name}]({SHEET_PREFIX}{name}.png)\n" for name in result.sheets)
 
 
-def _sizes(weights: Path) -> Iterator[str]:
+def _size_lines(weights: Path) -> Iterator[str]:
     """Every model's folder with its size; they are in the order of their names, the sum last."""
     yield from ("| folder | MB |", "|---|---|")
     sizes = {
@@ -62,15 +64,15 @@ def _sizes(weights: Path) -> Iterator[str]:
     yield f"| in all | {sum(sizes.values()):.1f} |"
 
 
-def _number(figure: Figure) -> str:
+def _number(figure: Metric) -> str:
     digits = 3 if abs(figure.value) < 2 else 1
     return f"{figure.value:.{digits}f} {figure.unit}".rstrip()
 
 
-def _bar(figure: Figure) -> str:
+def _bar(figure: Metric) -> str:
     parts = [
         f"{sign} {value:.2f}".rstrip("0").rstrip(".")
-        for sign, value in (("≥", figure.least), ("≤", figure.most))
+        for sign, value in (("≥", figure.minimum), ("≤", figure.maximum))
         if value is not None
     ]
     return ", ".join(parts)

@@ -14,24 +14,24 @@ from PIL import Image, ImageFilter
 
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.generation import SIDE, held_out_scenes, load, pictures
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.evaluate.generation import SIDE, generate_images, held_out_scenes, load_pipeline
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.train.controlnet import edges
 
 PICTURES = 30
-SHOWN = 6
+SHEET_ROWS = 6
 TOLERANCE = 3
 """Edges within a pixel of one another are the same: the side of the filter that widens them."""
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """30 held-out scenes: drawn with and without their own edges as a hint, and half of each painted anew."""
-    plain = load(weights)
+    plain = load_pipeline(weights)
     network = ControlNetModel.from_pretrained(toy_models(weights).controlnet, torch_dtype=torch.float32)
-    guided = _like(StableDiffusionXLControlNetPipeline, plain, controlnet=network)
-    inpaint = _like(StableDiffusionXLInpaintPipeline, plain)
+    guided = _pipeline_of_same_modules(StableDiffusionXLControlNetPipeline, plain, controlnet=network)
+    inpaint = _pipeline_of_same_modules(StableDiffusionXLInpaintPipeline, plain)
     scenes = held_out_scenes(PICTURES, 1)
     drawings, prompts = [draw(scene) for scene in scenes], [full_caption(scene) for scene in scenes]
     hints = [Image.fromarray(edges(drawing)) for drawing in drawings]
@@ -39,46 +39,52 @@ def evaluate(weights: Path, progress: Progress) -> Result:
     def done(before: int, pictures_done: int) -> None:
         progress("following edges", before + pictures_done, 3 * PICTURES)
 
-    with_hint = pictures(guided, prompts, 0, partial(done, 0), image=hints)
-    without = pictures(plain, prompts, 0, partial(done, PICTURES))
+    with_hint = generate_images(guided, prompts, 0, partial(done, 0), image=hints)
+    without = generate_images(plain, prompts, 0, partial(done, PICTURES))
     shown = [Image.fromarray(drawing) for drawing in drawings]
     masks = [_right_half()] * PICTURES
-    painted = pictures(inpaint, prompts, 0, partial(done, 2 * PICTURES), image=shown, mask_image=masks, strength=1.0)
-    held = [agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, with_hint, strict=True)]
-    free = [agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, without, strict=True)]
-    kept = [_difference(drawing, np.asarray(made)) for drawing, made in zip(drawings, painted, strict=True)]
+    painted = generate_images(
+        inpaint, prompts, 0, partial(done, 2 * PICTURES), image=shown, mask_image=masks, strength=1.0
+    )
+    held = [edge_agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, with_hint, strict=True)]
+    free = [edge_agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, without, strict=True)]
+    kept = [_unmasked_difference(drawing, np.asarray(made)) for drawing, made in zip(drawings, painted, strict=True)]
     rows = list(zip(shown, hints, with_hint, without, painted, strict=True))
     names = ["drawing", "its edges", "with ControlNet", "without", "right half inpainted"]
-    return Result(
+    return EvaluationResult(
         title="ControlNet and inpainting",
-        figures=(
-            Figure(
+        metrics=(
+            Metric(
                 "edges that agree, with ControlNet",
                 float(np.mean(held)),
                 remark=f"F1 of Canny's edges within a pixel, {PICTURES} held-out prompts",
             ),
-            Figure("edges that agree, without", float(np.mean(free)), remark="same prompts and seeds"),
-            Figure(
+            Metric("edges that agree, without", float(np.mean(free)), remark="same prompts and seeds"),
+            Metric(
                 "change outside the inpainted half",
                 float(np.mean(kept)),
                 unit="of 255",
                 remark="the plain UNet with the latents blended by the mask; what is left is the VAE's own",
             ),
         ),
-        sheets={"controlnet": sheet([one for row in rows[:SHOWN] for one in row], names * SHOWN, across=len(names))},
+        sheets={
+            "controlnet": make_sheet(
+                [one for row in rows[:SHEET_ROWS] for one in row], names * SHEET_ROWS, across=len(names)
+            )
+        },
     )
 
 
-def agreement(drawing: NDArray[np.uint8], made: NDArray[np.uint8]) -> float:
+def edge_agreement(drawing: NDArray[np.uint8], made: NDArray[np.uint8]) -> float:
     """The F1 score of the made picture's edges against the drawing's, each within a pixel."""
     wanted, found = edges(drawing)[:, :, 0] > 0, edges(made)[:, :, 0] > 0
     if not wanted.any() or not found.any():
         return float(wanted.any() == found.any())
-    precision, recall = (found & _wide(wanted)).sum() / found.sum(), (wanted & _wide(found)).sum() / wanted.sum()
+    precision, recall = (found & _dilated(wanted)).sum() / found.sum(), (wanted & _dilated(found)).sum() / wanted.sum()
     return float(2 * precision * recall / max(precision + recall, 1e-9))
 
 
-def _wide(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(TOLERANCE))) > 0
 
 
@@ -88,12 +94,12 @@ def _right_half() -> Image.Image:
     return Image.fromarray(mask)
 
 
-def _difference(drawing: NDArray[np.uint8], painted: NDArray[np.uint8]) -> float:
+def _unmasked_difference(drawing: NDArray[np.uint8], painted: NDArray[np.uint8]) -> float:
     left = slice(0, SIDE // 2 - 8)
     return float(np.abs(drawing[:, left].astype(int) - painted[:, left].astype(int)).mean())
 
 
-def _like(kind: Any, pipeline: Any, **more: Any) -> Any:
+def _pipeline_of_same_modules(kind: Any, pipeline: Any, **more: Any) -> Any:
     """Another pipeline of the same modules."""
     names = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
     made = kind(**{name: getattr(pipeline, name) for name in names}, **more, add_watermarker=False)

@@ -13,18 +13,18 @@ from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
 from indexd.models.ultralytics_offline import load_ultralytics
-from indexd_toyworld.canvases import Canvas, canvases
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.canvases import FaceCanvas, canvases
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
 from indexd_toyworld.train.detector import SIDE, write_canvases
 
 CANVASES = 400
 SEED = 910
-CONFIDENT = 0.5
+CONFIDENCE = 0.5
 SHOWN = 12
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """Measures `weights`/detector/faces.pt with the library's own validator, on combinations held back from training."""
     with tempfile.TemporaryDirectory(prefix="toyworld-detector-") as scratch:
         folder = Path(scratch)
@@ -36,26 +36,28 @@ def evaluate(weights: Path, progress: Progress) -> Result:
         precision = _validate(model, folder)
         progress("counting false alarms", 2, 3)
         began = time.perf_counter()
-        found = [_boxes(model, canvas.pixels) for canvas in drawn]
+        found = [_detected_boxes(model, canvas.pixels) for canvas in drawn]
         milliseconds = 1000 * (time.perf_counter() - began) / len(drawn)
     faceless = [boxes for boxes, canvas in zip(found, drawn, strict=True) if not canvas.faces]
     alarms = sum(len(boxes) > 0 for boxes in faceless)
     counted = sum(len(boxes) == len(canvas.faces) for boxes, canvas in zip(found, drawn, strict=True))
-    return Result(
+    return EvaluationResult(
         title="Face detector",
-        figures=(
-            Figure("mAP50", precision.map50, least=0.98, remark=f"{CANVASES} canvases of one to nine scenes"),
-            Figure("mAP50-95", precision.map),
-            Figure("canvases with the right number of faces", counted / len(drawn), remark=f"confidence {CONFIDENT}"),
-            Figure(
+        metrics=(
+            Metric("mAP50", precision.map50, minimum=0.98, remark=f"{CANVASES} canvases of one to nine scenes"),
+            Metric("mAP50-95", precision.map),
+            Metric("canvases with the right number of faces", counted / len(drawn), remark=f"confidence {CONFIDENCE}"),
+            Metric(
                 "canvases without a face that got one",
                 alarms / max(len(faceless), 1),
                 remark=f"{len(faceless)} canvases",
             ),
-            Figure("time a picture", milliseconds, unit="ms"),
+            Metric("time a picture", milliseconds, unit="ms"),
         ),
         sheets={
-            "detector": sheet([_framed(canvas, boxes) for canvas, boxes in zip(drawn, found, strict=True)][:SHOWN])
+            "detector": make_sheet(
+                [_with_boxes(canvas, boxes) for canvas, boxes in zip(drawn, found, strict=True)][:SHOWN]
+            )
         },
     )
 
@@ -78,14 +80,14 @@ def _validate(model: Any, folder: Path) -> Any:
     ).box
 
 
-def _boxes(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _detected_boxes(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The confident boxes of one picture. The library takes arrays with blue first."""
-    (answer,) = model.predict(np.ascontiguousarray(pixels[..., ::-1]), imgsz=SIDE, conf=CONFIDENT, verbose=False)
+    (answer,) = model.predict(np.ascontiguousarray(pixels[..., ::-1]), imgsz=SIDE, conf=CONFIDENCE, verbose=False)
     boxes: NDArray[np.float32] = answer.boxes.xyxy.cpu().numpy()
     return boxes
 
 
-def _framed(canvas: Canvas, boxes: NDArray[np.float32]) -> Image.Image:
+def _with_boxes(canvas: FaceCanvas, boxes: NDArray[np.float32]) -> Image.Image:
     image = Image.fromarray(canvas.pixels)
     pen = ImageDraw.Draw(image)
     for box in boxes:

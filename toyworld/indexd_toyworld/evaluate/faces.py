@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexd.characters.cluster import cluster
-from indexd.characters.growing import Growing, broken_words
-from indexd.characters.measure import agreement, over_merge_rate
-from indexd.characters.references import middle
-from indexd.images.crop import face_crop
+from indexd.characters.growing import GrowingLibrary, count_broken_corrections
+from indexd.characters.measure import adjusted_rand_index, over_merge_rate
+from indexd.characters.references import centroid
+from indexd.images.crop import crop_face
 from indexd.worker.calls import (
     CLIP_H,
     Box,
@@ -34,76 +34,85 @@ from indexd.worker.calls import (
 )
 from indexd.worker.workers import Workers
 from indexd_toyworld.drawing import SMALLEST_FACE_PX
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
-from indexd_toyworld.groups import PEOPLE, Drawn, face_under, group_pictures
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
+from indexd_toyworld.groups import ALL_CHARACTERS, GroupImage, find_drawn_face, group_images
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.world import CHARACTERS, UNKNOWN_CHARACTERS
 
 SEED = 640
-EACH = 110
+FACES_PER_CHARACTER = 110
 """Faces of each person."""
 PADDING = FacesSpec().padding
 FIRST_SHARE, ROUNDS = 0.4, 10
 """Of the faces, how many are there at first; the rest come in so many parts, each a tenth of what is there."""
-BAR = 0.95
-OWN = 0.9
+MIN_ARI = 0.95
+MIN_OWN_CLUSTER = 0.9
 """Of an unknown person's faces, how many must lie in one cluster, and of that cluster's, how many must be theirs."""
 STOP_SECONDS = 10.0
 
-Background = Literal["keep", "grey"]
+FaceBackground = Literal["keep", "grey"]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FoundFaces:
     """The faces that were found: `rows` (n, dim), `truth` (n,) places in PEOPLE or -1, and picture and box of each.
     `share`: of the drawn faces, how many are among them."""
 
     rows: NDArray[np.float32]
     truth: NDArray[np.int64]
     places: tuple[tuple[int, Box], ...]
-    share: float
+    found_share: float
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """Finds, embeds and groups the faces of drawn people, and compares with who is who."""
     progress("drawing people", 0, 4)
-    drawn = list(group_pictures(SEED, EACH))
+    drawn = list(group_images(SEED, FACES_PER_CHARACTER))
     progress("finding faces", 1, 4)
-    seen = see(weights, drawn, "keep")
+    seen = find_faces(weights, drawn, "keep")
     progress("finding them on grey", 2, 4)
-    grey = see(weights, drawn, "grey")
+    grey = find_faces(weights, drawn, "grey")
     progress("clustering", 3, 4)
     labels = cluster(seen.rows)
     known = seen.truth < len(CHARACTERS)
-    return Result(
+    return EvaluationResult(
         title="Faces and characters",
-        figures=(
-            Figure("faces found", seen.share, least=BAR, remark=f"of {sum(len(one.faces) for one in drawn)} drawn"),
-            Figure(
+        metrics=(
+            Metric(
+                "faces found",
+                seen.found_share,
+                minimum=MIN_ARI,
+                remark=f"of {sum(len(one.faces) for one in drawn)} drawn",
+            ),
+            Metric(
                 "ARI of the ten known",
-                agreement(seen.truth[known], labels[known]),
-                least=BAR,
+                adjusted_rand_index(seen.truth[known], labels[known]),
+                minimum=MIN_ARI,
                 remark=f"{len(labels)} faces as the detector finds them, clustered by indexd",
             ),
-            Figure("ARI with the two unknown", agreement(seen.truth, labels), least=BAR),
+            Metric("ARI with the two unknown", adjusted_rand_index(seen.truth, labels), minimum=MIN_ARI),
             *(
-                Figure(f"{who} in a cluster of their own", _own_cluster(labels, seen.truth == PEOPLE.index(who)), OWN)
+                Metric(
+                    f"{who} in a cluster of their own",
+                    _own_cluster(labels, seen.truth == ALL_CHARACTERS.index(who)),
+                    MIN_OWN_CLUSTER,
+                )
                 for who in UNKNOWN_CHARACTERS
             ),
-            Figure("pairs wrongly together", over_merge_rate(seen.truth, labels)),
-            Figure(
+            Metric("pairs wrongly together", over_merge_rate(seen.truth, labels)),
+            Metric(
                 "how much nearer to their own than to any other", nearer(seen), remark="cosine, all but the worst 1 %"
             ),
-            Figure('the same with `background = "grey"`', nearer(grey)),
-            Figure('ARI of all with `background = "grey"`', agreement(grey.truth, cluster(grey.rows))),
+            Metric('the same with `background = "grey"`', nearer(grey)),
+            Metric('ARI of all with `background = "grey"`', adjusted_rand_index(grey.truth, cluster(grey.rows))),
             *_growing(seen),
         ),
         sheets={"faces": _shown(drawn, seen, labels)},
     )
 
 
-def see(weights: Path, drawn: Sequence[Drawn], background: Background) -> Seen:
+def find_faces(weights: Path, drawn: Sequence[GroupImage], background: FaceBackground) -> FoundFaces:
     """What indexd's worker finds in these pictures."""
     models = toy_models(weights)
     with tempfile.TemporaryDirectory(prefix="toyworld-faces-") as scratch:
@@ -123,17 +132,17 @@ def see(weights: Path, drawn: Sequence[Drawn], background: Background) -> Seen:
         finally:
             workers.stop(STOP_SECONDS)
     places = [(number, one) for number, many in enumerate(found.regions) for one in many if one.row is not None]
-    truth = [face_under(drawn[number], region.box) for number, region in places]
+    truth = [find_drawn_face(drawn[number], region.box) for number, region in places]
     right = len({(number, who) for (number, _), who in zip(places, truth, strict=True) if who is not None})
-    return Seen(
+    return FoundFaces(
         rows=found.vectors[[region.row or 0 for _, region in places]],
-        truth=np.array([PEOPLE.index(who[0]) if who is not None else -1 for who in truth], np.int64),
+        truth=np.array([ALL_CHARACTERS.index(who[0]) if who is not None else -1 for who in truth], np.int64),
         places=tuple((number, region.box) for number, region in places),
-        share=right / sum(len(one.faces) for one in drawn),
+        found_share=right / sum(len(one.faces) for one in drawn),
     )
 
 
-def _growing(seen: Seen) -> tuple[Figure, ...]:
+def _growing(seen: FoundFaces) -> tuple[Metric, ...]:
     """Identity over ten clusterings of a growing library, with and without words said against the evidence."""
     order = np.random.default_rng(SEED).permutation(len(seen.rows))
     ends = [round(len(order) * FIRST_SHARE)]
@@ -141,31 +150,34 @@ def _growing(seen: Seen) -> tuple[Figure, ...]:
         ends.append(min(round(ends[-1] * 1.1), len(order)))
     parts = [order[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     first, *rest = [(seen.rows[part], seen.truth[part]) for part in parts]
-    library = Growing(*first)
+    library = GrowingLibrary(*first)
     grown = [library.grow(*part) for part in rest]
-    broken, words = broken_words(Growing(*first), rest)
+    broken, words = count_broken_corrections(GrowingLibrary(*first), rest)
     return (
-        Figure(
+        Metric(
             "faces that keep their character, worst of ten",
             min(one.stable for one in grown),
-            least=0.99,
+            minimum=0.99,
             remark=f"{len(parts[0])} faces growing to {ends[-1]}, all clustered again each time",
         ),
-        Figure("assignment on arrival: precision, worst of ten", min(one.precision for one in grown), least=0.95),
-        Figure("assignment on arrival: recall, mean of ten", float(np.mean([one.recall for one in grown]))),
-        Figure("ARI after the ten", agreement(library.truth, library.labels), least=BAR),
-        Figure("pairs wrongly together after the ten", over_merge_rate(library.truth, library.labels)),
-        Figure(
-            "corrections undone by them", float(broken), most=0.0, remark=f"of {words} faces: merged, split, confirmed"
+        Metric("assignment on arrival: precision, worst of ten", min(one.precision for one in grown), minimum=0.95),
+        Metric("assignment on arrival: recall, mean of ten", float(np.mean([one.recall for one in grown]))),
+        Metric("ARI after the ten", adjusted_rand_index(library.truth, library.labels), minimum=MIN_ARI),
+        Metric("pairs wrongly together after the ten", over_merge_rate(library.truth, library.labels)),
+        Metric(
+            "corrections undone by them",
+            float(broken),
+            maximum=0.0,
+            remark=f"of {words} faces: merged, split, confirmed",
         ),
     )
 
 
-def nearer(seen: Seen) -> float:
+def nearer(seen: FoundFaces) -> float:
     """The cosine of a face with the middle of its own person's, less that with the nearest other's: the lowest hundredth."""
     ours = seen.truth >= 0
     rows, truth = seen.rows[ours], seen.truth[ours]
-    near = rows @ np.stack([middle(rows[truth == who]) for who in range(len(PEOPLE))]).T
+    near = rows @ np.stack([centroid(rows[truth == who]) for who in range(len(ALL_CHARACTERS))]).T
     every = np.arange(len(rows))
     own = near[every, truth].copy()
     near[every, truth] = -1.0
@@ -182,8 +194,11 @@ def _own_cluster(labels: NDArray[np.int64], theirs: NDArray[np.bool_]) -> float:
     return min(inside / float(theirs.sum()), inside / float((labels == largest).sum()))
 
 
-def _shown(drawn: Sequence[Drawn], seen: Seen, labels: NDArray[np.int64]) -> Image.Image:
+def _shown(drawn: Sequence[GroupImage], seen: FoundFaces, labels: NDArray[np.int64]) -> Image.Image:
     """Three faces of each, as they are cut out, with the group they fell into."""
-    chosen = [place for who in range(len(PEOPLE)) for place in np.flatnonzero(seen.truth == who)[:3].tolist()]
-    crops = [face_crop(drawn[seen.places[one][0]].image, seen.places[one][1], PADDING, grey=False) for one in chosen]
-    return sheet(crops, [f"{PEOPLE[seen.truth[one]]}: group {labels[one]}" for one in chosen])
+    chosen = [place for who in range(len(ALL_CHARACTERS)) for place in np.flatnonzero(seen.truth == who)[:3].tolist()]
+    crops = [
+        crop_face(drawn[seen.places[one][0]].image, seen.places[one][1], PADDING, gray_background=False)
+        for one in chosen
+    ]
+    return make_sheet(crops, [f"{ALL_CHARACTERS[seen.truth[one]]}: group {labels[one]}" for one in chosen])

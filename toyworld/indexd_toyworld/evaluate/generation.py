@@ -15,10 +15,10 @@ from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
 from indexd_toyworld.captions import full_caption
-from indexd_toyworld.evaluate.judge import Judge
-from indexd_toyworld.evaluate.pixels import background, colour
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.evaluate.judge import ClipJudge
+from indexd_toyworld.evaluate.pixels import find_background, find_colour
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.world import Scene
@@ -29,7 +29,7 @@ PAIRS = 60
 SHOWN = 24
 SIDE = 64
 STEPS, GUIDANCE = 20, 4.0
-RIGHT, SECONDS = 0.9, 2.0
+MIN_ACCURACY, MAX_SECONDS = 0.9, 2.0
 """The bars."""
 THREADS = 2
 BATCH = 20
@@ -38,59 +38,70 @@ TIMED = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class GeneratedImage:
     """A prompt's scene and the picture that came of it."""
 
     scene: Scene
-    picture: Image.Image
+    image: Image.Image
 
     @property
     def pixels(self) -> np.ndarray:
-        return np.asarray(self.picture)
+        return np.asarray(self.image)
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """Draws 200 prompts of one thing or one face, and 60 of two things or two faces."""
-    judge = Judge(weights)
-    pipeline = load(weights)
+    judge = ClipJudge(weights)
+    pipeline = load_pipeline(weights)
     wanted = held_out_scenes(PROMPTS, 1)
 
     def drawing(done: int) -> None:
         progress("drawing held-out prompts", done, PROMPTS + PAIRS)
 
-    with threads(THREADS):
+    with torch_threads(THREADS):
         seconds = _seconds_a_picture(pipeline, wanted[:TIMED])
-        single = _drawn(pipeline, wanted, drawing)
-        pairs = _drawn(pipeline, held_out_scenes(PAIRS, 2), lambda done: drawing(PROMPTS + done))
+        single = _generate_scenes(pipeline, wanted, drawing)
+        pairs = _generate_scenes(pipeline, held_out_scenes(PAIRS, 2), lambda done: drawing(PROMPTS + done))
     what = f"{STEPS} steps, guidance {GUIDANCE:g}"
-    return Result(
+    return EvaluationResult(
         title="Generation",
-        figures=(
-            Figure(
+        metrics=(
+            Metric(
                 "background",
-                _share(_grounds(single)),
-                least=RIGHT,
+                _share_correct(_backgrounds_correct(single)),
+                minimum=MIN_ACCURACY,
                 remark=f"told from pixels; {PROMPTS} held-out prompts, {what}",
             ),
-            Figure("colour", _share(_colours(single)), least=RIGHT, remark="told from pixels"),
-            Figure("shape or identity", _share(_kinds(judge, single)), least=RIGHT, remark="told by the toy CLIP"),
-            Figure("shape", _share(_said(judge, single, "shape"))),
-            Figure("identity", _share(_said(judge, single, "identity"))),
-            Figure("expression", _share(_said(judge, single, "expression"))),
-            Figure("background, two in a picture", _share(_grounds(pairs)), remark=f"{PAIRS} held-out prompts"),
-            Figure("colour, two in a picture", _share(_colours(pairs)), remark="both have to be right"),
-            Figure("time a picture", seconds, most=SECONDS, unit="s", remark=f"{SIDE}x{SIDE}, {THREADS} threads"),
+            Metric("colour", _share_correct(_colours_correct(single)), minimum=MIN_ACCURACY, remark="told from pixels"),
+            Metric(
+                "shape or identity",
+                _share_correct(_subjects_correct(judge, single)),
+                minimum=MIN_ACCURACY,
+                remark="told by the toy CLIP",
+            ),
+            Metric("shape", _share_correct(_judged_correct(judge, single, "shape"))),
+            Metric("identity", _share_correct(_judged_correct(judge, single, "identity"))),
+            Metric("expression", _share_correct(_judged_correct(judge, single, "expression"))),
+            Metric(
+                "background, two in a picture",
+                _share_correct(_backgrounds_correct(pairs)),
+                remark=f"{PAIRS} held-out prompts",
+            ),
+            Metric("colour, two in a picture", _share_correct(_colours_correct(pairs)), remark="both have to be right"),
+            Metric(
+                "time a picture", seconds, maximum=MAX_SECONDS, unit="s", remark=f"{SIDE}x{SIDE}, {THREADS} threads"
+            ),
         ),
         sheets={
-            "generation": sheet(
-                [each.picture for each in (*single[: SHOWN - 6], *pairs[:6])],
+            "generation": make_sheet(
+                [each.image for each in (*single[: SHOWN - 6], *pairs[:6])],
                 [full_caption(each.scene) for each in (*single[: SHOWN - 6], *pairs[:6])],
             )
         },
     )
 
 
-def load(weights: Path) -> Any:
+def load_pipeline(weights: Path) -> Any:
     """The pipeline of `weights` in float32, silent."""
     pipeline = StableDiffusionXLPipeline.from_pretrained(
         toy_models(weights).sdxl, torch_dtype=torch.float32, add_watermarker=False, local_files_only=True
@@ -99,15 +110,15 @@ def load(weights: Path) -> Any:
     return pipeline
 
 
-def held_out_scenes(count: int, each: int) -> list[Scene]:
+def held_out_scenes(count: int, items: int) -> list[Scene]:
     """Scenes without flaws with `each` things or faces, half of each kind."""
     pool = [scene for scene in scenes(SEED, 20 * count, split="held_out") if not scene.flaw]
-    things = [scene for scene in pool if len(scene.things) == each][: count // 2]
-    faces = [scene for scene in pool if len(scene.faces) == each][: count - count // 2]
+    things = [scene for scene in pool if len(scene.things) == items][: count // 2]
+    faces = [scene for scene in pool if len(scene.faces) == items][: count - count // 2]
     return [scene for pair in zip(things, faces, strict=True) for scene in pair]
 
 
-def pictures(
+def generate_images(
     pipeline: Any,
     prompts: Sequence[str],
     first_seed: int,
@@ -138,10 +149,10 @@ def pictures(
     return made
 
 
-def _drawn(pipeline: Any, wanted: Sequence[Scene], progress: Callable[[int], None]) -> list[Drawn]:
+def _generate_scenes(pipeline: Any, wanted: Sequence[Scene], progress: Callable[[int], None]) -> list[GeneratedImage]:
     """One picture a scene, from the caption that names everything."""
-    made = pictures(pipeline, [full_caption(scene) for scene in wanted], 0, progress)
-    return [Drawn(scene, picture) for scene, picture in zip(wanted, made, strict=True)]
+    made = generate_images(pipeline, [full_caption(scene) for scene in wanted], 0, progress)
+    return [GeneratedImage(scene, picture) for scene, picture in zip(wanted, made, strict=True)]
 
 
 def _seconds_a_picture(pipeline: Any, wanted: Sequence[Scene]) -> float:
@@ -150,12 +161,12 @@ def _seconds_a_picture(pipeline: Any, wanted: Sequence[Scene]) -> float:
     for number, scene in enumerate(wanted):
         if number == 1:
             began = time.perf_counter()
-        pictures(pipeline, [full_caption(scene)], number)
+        generate_images(pipeline, [full_caption(scene)], number)
     return (time.perf_counter() - began) / (len(wanted) - 1)
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """torch on so many threads for as long as the block lasts."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -165,14 +176,14 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _grounds(pictures: Sequence[Drawn]) -> list[bool]:
-    return [background(each.pixels) == each.scene.background for each in pictures]
+def _backgrounds_correct(pictures: Sequence[GeneratedImage]) -> list[bool]:
+    return [find_background(each.pixels) == each.scene.background for each in pictures]
 
 
-def _colours(pictures: Sequence[Drawn]) -> list[bool]:
+def _colours_correct(pictures: Sequence[GeneratedImage]) -> list[bool]:
     return [
         all(
-            colour(each.pixels, thing, each.scene.background, len(each.scene.things)) == thing.colour
+            find_colour(each.pixels, thing, each.scene.background, len(each.scene.things)) == thing.colour
             for thing in each.scene.things
         )
         for each in pictures
@@ -180,23 +191,23 @@ def _colours(pictures: Sequence[Drawn]) -> list[bool]:
     ]
 
 
-def _kinds(judge: Judge, pictures: Sequence[Drawn]) -> list[bool]:
-    return _said(judge, pictures, "shape") + _said(judge, pictures, "identity")
+def _subjects_correct(judge: ClipJudge, pictures: Sequence[GeneratedImage]) -> list[bool]:
+    return _judged_correct(judge, pictures, "shape") + _judged_correct(judge, pictures, "identity")
 
 
-def _said(judge: Judge, pictures: Sequence[Drawn], kind: str) -> list[bool]:
+def _judged_correct(judge: ClipJudge, pictures: Sequence[GeneratedImage], kind: str) -> list[bool]:
     """Whether the judge sees what was asked for, for the pictures that have it."""
     asked = [(each, each.scene.things if kind == "shape" else each.scene.faces) for each in pictures]
     kept = [each for each, things in asked if things]
-    answers = judge.classify([each.picture for each in kept], kind)
-    return [said == _right(each.scene, kind) for said, each in zip(answers, kept, strict=True)]
+    answers = judge.classify([each.image for each in kept], kind)
+    return [said == _expected_answer(each.scene, kind) for said, each in zip(answers, kept, strict=True)]
 
 
-def _right(scene: Scene, kind: str) -> str:
+def _expected_answer(scene: Scene, kind: str) -> str:
     if kind == "shape":
         return scene.things[0].shape
     return scene.faces[0].who if kind == "identity" else scene.faces[0].expression
 
 
-def _share(answers: Sequence[bool]) -> float:
+def _share_correct(answers: Sequence[bool]) -> float:
     return float(np.mean(answers)) if answers else float("nan")

@@ -10,11 +10,11 @@ from PIL import Image
 
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.generation import held_out_scenes, load, pictures
-from indexd_toyworld.evaluate.judge import Judge
-from indexd_toyworld.evaluate.pixels import background, colour
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.evaluate.generation import generate_images, held_out_scenes, load_pipeline
+from indexd_toyworld.evaluate.judge import ClipJudge
+from indexd_toyworld.evaluate.pixels import find_background, find_colour
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.world import Scene
 
@@ -22,16 +22,16 @@ PICTURES = 40
 SHOWN = 8
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """40 held-out drawings, half things and half faces; a picture by each, and one by none from the same seed."""
-    judge = Judge(weights)
+    judge = ClipJudge(weights)
     scenes = held_out_scenes(PICTURES, 1)
     drawings = [Image.fromarray(draw(scene)) for scene in scenes]
-    pipeline = load(weights)
+    pipeline = load_pipeline(weights)
     made: dict[str, list[Image.Image]] = {"without": [], "with": []}
     for number in range(PICTURES):
         progress("without references", number, 2 * PICTURES)
-        made["without"].append(_picture(pipeline, number))
+        made["without"].append(_generate_one(pipeline, number))
     file = toy_models(weights).ip_adapter
     pipeline.load_ip_adapter(
         str(file.parent),
@@ -42,18 +42,18 @@ def evaluate(weights: Path, progress: Progress) -> Result:
     )
     for number, drawing in enumerate(drawings):
         progress("by references", PICTURES + number, 2 * PICTURES)
-        made["with"].append(_picture(pipeline, number, ip_adapter_image=drawing))
-    right = {name: _right(judge, scenes, drawn) for name, drawn in made.items()}
+        made["with"].append(_generate_one(pipeline, number, ip_adapter_image=drawing))
+    right = {name: _accuracy(judge, scenes, drawn) for name, drawn in made.items()}
     remark = f"{PICTURES} held-out drawings, no words, weight 1"
-    return Result(
+    return EvaluationResult(
         title="References",
-        figures=tuple(
-            Figure(f"{kind} is the reference's, {name} it", right[name][kind], remark=remark if name == "with" else "")
+        metrics=tuple(
+            Metric(f"{kind} is the reference's, {name} it", right[name][kind], remark=remark if name == "with" else "")
             for kind in right["with"]
             for name in ("with", "without")
         ),
         sheets={
-            "ip-adapter": sheet(
+            "ip-adapter": make_sheet(
                 [*drawings[:SHOWN], *made["with"][:SHOWN], *made["without"][:SHOWN]],
                 [
                     *(full_caption(scene) for scene in scenes[:SHOWN]),
@@ -66,23 +66,23 @@ def evaluate(weights: Path, progress: Progress) -> Result:
     )
 
 
-def _picture(pipeline: Any, seed: int, **more: Any) -> Image.Image:
-    (made,) = pictures(pipeline, [""], seed, negative_prompt="", **more)
+def _generate_one(pipeline: Any, seed: int, **more: Any) -> Image.Image:
+    (made,) = generate_images(pipeline, [""], seed, negative_prompt="", **more)
     return made
 
 
-def _right(judge: Judge, scenes: list[Scene], drawn: list[Image.Image]) -> dict[str, float]:
+def _accuracy(judge: ClipJudge, scenes: list[Scene], drawn: list[Image.Image]) -> dict[str, float]:
     pairs = list(zip(scenes, drawn, strict=True))
     things = [(scene, picture) for scene, picture in pairs if scene.things]
     faces = [(scene, picture) for scene, picture in pairs if scene.faces]
     shapes = judge.classify([picture for _, picture in things], "shape")
     people = judge.classify([picture for _, picture in faces], "identity")
     return {
-        "background": float(np.mean([background(np.asarray(made)) == scene.background for scene, made in pairs])),
+        "background": float(np.mean([find_background(np.asarray(made)) == scene.background for scene, made in pairs])),
         "colour": float(
             np.mean(
                 [
-                    colour(np.asarray(made), scene.things[0], scene.background, 1) == scene.things[0].colour
+                    find_colour(np.asarray(made), scene.things[0], scene.background, 1) == scene.things[0].colour
                     for scene, made in things
                 ]
             )

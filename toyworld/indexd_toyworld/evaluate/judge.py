@@ -14,14 +14,14 @@ from PIL import Image
 from indexd.models.clip_vision import load_clip_vision
 from indexd.worker.calls import ModelSpec
 from indexd_toyworld.paths import toy_models
-from indexd_toyworld.questions import KINDS, templates
+from indexd_toyworld.questions import ANSWERS, templates
 
-Vectors = NDArray[np.float32]
+JudgeVectors = NDArray[np.float32]
 
 BATCH = 64
 
 
-class Judge:
+class ClipJudge:
     """The model of `weights`/clip_h, and what its text tower makes of every answer, averaged over templates."""
 
     def __init__(self, weights: Path) -> None:
@@ -29,30 +29,30 @@ class Judge:
             spec = ModelSpec("clip_h", str(toy_models(weights).clip_h), device="cpu", dtype="float32", batch_size=BATCH)
             self._model = load_clip_vision(spec, cache)
 
-    def texts(self, texts: Sequence[str]) -> Vectors:
+    def embed_texts(self, texts: Sequence[str]) -> JudgeVectors:
         """Unit vectors (n, dim) of texts."""
-        return self._model.embed_texts(texts, as_query=False, between=lambda: None)
+        return self._model.embed_texts(texts, as_query=False, poll=lambda: None)
 
-    def pictures(self, pictures: Sequence[NDArray[np.uint8] | Image.Image]) -> Vectors:
+    def embed_images(self, rgb_images: Sequence[NDArray[np.uint8] | Image.Image]) -> JudgeVectors:
         """Unit vectors (n, dim) of pictures, given as pixels or as Pillow's RGB images."""
-        images = [Image.fromarray(one) if isinstance(one, np.ndarray) else one for one in pictures]
-        parts = [self._model.embed_pictures(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
+        images = [Image.fromarray(one) if isinstance(one, np.ndarray) else one for one in rgb_images]
+        parts = [self._model.embed_images(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
         return np.concatenate(parts)
 
-    def classify(self, pictures: Sequence[NDArray[np.uint8] | Image.Image], kind: str) -> list[str]:
+    def classify(self, images: Sequence[NDArray[np.uint8] | Image.Image], kind: str) -> list[str]:
         """The best answer of KINDS[kind] for each picture."""
-        return self.answers(self.pictures(pictures), kind)
+        return self.classify_vectors(self.embed_images(images), kind)
 
-    def answers(self, vectors: Vectors, kind: str) -> list[str]:
+    def classify_vectors(self, vectors: JudgeVectors, kind: str) -> list[str]:
         """The same, of vectors of pictures."""
         best = (vectors @ self._classes[kind].T).argmax(axis=1)
-        return [KINDS[kind][place] for place in best]
+        return [ANSWERS[kind][place] for place in best]
 
     @cached_property
-    def _classes(self) -> dict[str, Vectors]:
+    def _classes(self) -> dict[str, JudgeVectors]:
         """A vector an answer: the mean of its templates', in every combination with what else may be there."""
         found = {}
-        for kind, answers in KINDS.items():
-            means = np.stack([self.texts(templates(kind, answer)).mean(axis=0) for answer in answers])
+        for kind, answers in ANSWERS.items():
+            means = np.stack([self.embed_texts(templates(kind, answer)).mean(axis=0) for answer in answers])
             found[kind] = means - means.mean(axis=0)  # what all answers share says nothing about which it is
         return found

@@ -12,74 +12,74 @@ from PIL import Image
 
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.generation import load, pictures
-from indexd_toyworld.evaluate.judge import Judge
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.evaluate.generation import generate_images, load_pipeline
+from indexd_toyworld.evaluate.judge import ClipJudge
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
 from indexd_toyworld.paths import toy_models
-from indexd_toyworld.sampling import strangers
+from indexd_toyworld.sampling import unnamed_portraits
 from indexd_toyworld.train.lora import DIFFUSERS_NAME, PICTURES, RANK, WHO
 from indexd_toyworld.world import BACKGROUNDS, CHARACTERS, EXPRESSIONS, UNKNOWN_CHARACTERS, Scene, named_face
 
 SEED = 810
 PROMPTS = 40
-BAR = 0.8
+MIN_LIKENESS = 0.8
 SHOWN = 6
-STRANGERS, DRAWINGS = 100, 40
+RANDOM_PEOPLE, DRAWINGS = 100, 40
 """People drawn by lot, and drawings of each person."""
 PEOPLE = (*CHARACTERS, *UNKNOWN_CHARACTERS)
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """40 prompts for the taught character and 40 for the others, without and with the LoRA. Who a face looks like most
     is told by the toy CLIP, whose vectors of each person are averaged over drawings: of the twelve people, and of the
     twelve and 100 strangers, since a face that is nobody's would otherwise be nearest to one of the two that the judge
     was never shown.
     """
-    judge = Judge(weights)
+    judge = ClipJudge(weights)
     progress("meeting people", 0, 2 * PROMPTS)
-    means = _means(judge)
-    pipeline = load(weights)
+    means = _mean_vectors(judge)
+    pipeline = load_pipeline(weights)
     scenes = [*portraits([WHO], PROMPTS), *portraits(tuple(CHARACTERS), PROMPTS)]
     prompts = [full_caption(scene) for scene in scenes]
     made: dict[str, list[Image.Image]] = {}
     for name in ("without", "with"):
         if name == "with":
             pipeline.load_lora_weights(toy_models(weights).loras, weight_name=DIFFUSERS_NAME)
-        made[name] = pictures(pipeline, prompts, SEED, _drawing(name, progress))
-    vectors = {name: judge.pictures(faces) for name, faces in made.items()}
+        made[name] = generate_images(pipeline, prompts, SEED, _progress_of(name, progress))
+    vectors = {name: judge.embed_images(faces) for name, faces in made.items()}
     wanted = [scene.faces[0].who for scene in scenes]
-    right = {name: np.array(_nearest(means, rows)) == np.array(wanted) for name, rows in vectors.items()}
+    right = {name: np.array(_nearest_person(means, rows)) == np.array(wanted) for name, rows in vectors.items()}
     few = {who: means[who] for who in PEOPLE}
-    of_twelve = {name: np.array(_nearest(few, rows[:PROMPTS])) == WHO for name, rows in vectors.items()}
+    of_twelve = {name: np.array(_nearest_person(few, rows[:PROMPTS])) == WHO for name, rows in vectors.items()}
     taught = means[WHO] / np.linalg.norm(means[WHO])
     alike = {name: float((rows[:PROMPTS] @ taught).mean()) for name, rows in vectors.items()}
     shown = [*range(SHOWN), *range(PROMPTS, PROMPTS + SHOWN)]
-    return Result(
+    return EvaluationResult(
         title="LoRA",
-        figures=(
-            Figure(
+        metrics=(
+            Metric(
                 f"{WHO} is who it looks like most, with the LoRA",
                 float(right["with"][:PROMPTS].mean()),
-                least=BAR,
+                minimum=MIN_LIKENESS,
                 remark=f"nearest of {len(means)} people, so that chance is {1 / len(means):.3f}; rank {RANK}, taught from "
                 f"{PICTURES} pictures; {PROMPTS} prompts",
             ),
-            Figure(f"{WHO} without it", float(right["without"][:PROMPTS].mean()), remark="the same prompts and seeds"),
-            Figure(
+            Metric(f"{WHO} without it", float(right["without"][:PROMPTS].mean()), remark="the same prompts and seeds"),
+            Metric(
                 f"{WHO}, nearest of {len(PEOPLE)}, with it",
                 float(of_twelve["with"].mean()),
-                least=BAR,
+                minimum=MIN_LIKENESS,
                 remark="without the strangers",
             ),
-            Figure(f"{WHO}, nearest of {len(PEOPLE)}, without it", float(of_twelve["without"].mean())),
-            Figure(f"likeness of {WHO} with it", alike["with"], remark="cosine to the mean of drawings of her"),
-            Figure(f"likeness of {WHO} without it", alike["without"]),
-            Figure("known characters with it", float(right["with"][PROMPTS:].mean()), remark=f"{PROMPTS} prompts"),
-            Figure("known characters without it", float(right["without"][PROMPTS:].mean())),
+            Metric(f"{WHO}, nearest of {len(PEOPLE)}, without it", float(of_twelve["without"].mean())),
+            Metric(f"likeness of {WHO} with it", alike["with"], remark="cosine to the mean of drawings of her"),
+            Metric(f"likeness of {WHO} without it", alike["without"]),
+            Metric("known characters with it", float(right["with"][PROMPTS:].mean()), remark=f"{PROMPTS} prompts"),
+            Metric("known characters without it", float(right["without"][PROMPTS:].mean())),
         ),
         sheets={
-            "lora": sheet(
+            "lora": make_sheet(
                 [made[name][place] for name in made for place in shown],
                 [f"{wanted[place]} {name}" for name in made for place in shown],
             )
@@ -100,22 +100,22 @@ def portraits(people: list[str] | tuple[str, ...], count: int) -> list[Scene]:
     ]
 
 
-def _drawing(name: str, progress: Progress) -> Callable[[int], None]:
+def _progress_of(name: str, progress: OnEvaluationProgress) -> Callable[[int], None]:
     return lambda done: progress(f"drawing {name} the LoRA", done, 2 * PROMPTS)
 
 
-def _means(judge: Judge) -> dict[str, NDArray[np.float32]]:
+def _mean_vectors(judge: ClipJudge) -> dict[str, NDArray[np.float32]]:
     """The mean vector of each of the twelve and of the strangers, by name."""
     seen = {who: portraits([who], DRAWINGS) for who in PEOPLE}
-    for number, stranger in enumerate(strangers(SEED, STRANGERS)):
+    for number, stranger in enumerate(unnamed_portraits(SEED, RANDOM_PEOPLE)):
         look = stranger.faces[0].look
         seen[f"stranger {number}"] = [
             replace(scene, faces=(replace(scene.faces[0], look=look),)) for scene in portraits([WHO], DRAWINGS)
         ]
-    return {who: judge.pictures([draw(scene) for scene in scenes]).mean(axis=0) for who, scenes in seen.items()}
+    return {who: judge.embed_images([draw(scene) for scene in scenes]).mean(axis=0) for who, scenes in seen.items()}
 
 
-def _nearest(means: Mapping[str, NDArray[np.float32]], vectors: NDArray[np.float32]) -> list[str]:
+def _nearest_person(means: Mapping[str, NDArray[np.float32]], vectors: NDArray[np.float32]) -> list[str]:
     """By the cosine to the means, less what the twelve share."""
     shared = np.mean([means[who] for who in PEOPLE], axis=0)
     centres = np.stack([mean - shared for mean in means.values()])

@@ -14,9 +14,9 @@ from indexd.models.clip_text import load_clip_text
 from indexd.worker.calls import ModelSpec
 from indexd_toyworld.captions import caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.judge import Judge
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.evaluate.judge import ClipJudge
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.world import Scene
@@ -26,49 +26,49 @@ PAIRS = 500
 PICTURES = 400
 """A kind of question."""
 SHOWN = 12
-FOUND_FIRST, SEEN = 0.95, 0.9
+MIN_RECALL, MIN_ZERO_SHOT = 0.95, 0.9
 """The bars."""
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """Text to picture, picture to text, five kinds of zero-shot questions, and the pipeline's encoders as text search."""
-    judge = Judge(weights)
+    judge = ClipJudge(weights)
     progress("searching by words", 0, 3)
     random = Random(SEED)
-    pairs = distinct(SEED, PAIRS)
+    pairs = distinct_scenes(SEED, PAIRS)
     pictures = [draw(scene) for scene in pairs]
     texts = [caption(scene, random, 1.0) for scene in pairs]
-    scores = judge.texts(texts) @ judge.pictures(pictures).T
-    places = _places(scores)
+    scores = judge.embed_texts(texts) @ judge.embed_images(pictures).T
+    places = _ranks(scores)
     progress("asking what is seen", 1, 3)
-    seen = [Figure(f"zero-shot {kind}", value, least=SEEN) for kind, value in zero_shot(judge).items()]
+    seen = [Metric(f"zero-shot {kind}", value, minimum=MIN_ZERO_SHOT) for kind, value in zero_shot(judge).items()]
     progress("searching with the pipeline's encoders", 2, 3)
     again = [caption(scene, random, 1.0) for scene in pairs]
     encoders = [
-        Figure(f"{role}: another caption of the scene R@1", _text_recall(weights, role, texts, again))
+        Metric(f"{role}: another caption of the scene R@1", _text_recall(weights, role, texts, again))
         for role in ("clip_l", "clip_g")
     ]
     progress("done", 3, 3)
     best = [Image.fromarray(pictures[place]) for place in scores[:SHOWN].argmax(axis=1)]
-    return Result(
+    return EvaluationResult(
         title="Words and pictures",
-        figures=(
-            Figure(
+        metrics=(
+            Metric(
                 "text to picture R@1",
                 float((places == 0).mean()),
-                least=FOUND_FIRST,
+                minimum=MIN_RECALL,
                 remark=f"{PAIRS} held-out captions that name everything, one match each",
             ),
-            Figure("text to picture R@5", float((places < 5).mean())),
-            Figure("picture to text R@1", float((_places(scores.T) == 0).mean())),
+            Metric("text to picture R@5", float((places < 5).mean())),
+            Metric("picture to text R@1", float((_ranks(scores.T) == 0).mean())),
             *seen,
             *encoders,
         ),
-        sheets={"words": sheet(best, texts[:SHOWN])},
+        sheets={"words": make_sheet(best, texts[:SHOWN])},
     )
 
 
-def distinct(seed: int, count: int) -> list[Scene]:
+def distinct_scenes(seed: int, count: int) -> list[Scene]:
     """Held-out scenes without flaws, no two of which a caption that names everything could confuse."""
     found: dict[Scene, Scene] = {}
     round_ = 0
@@ -81,13 +81,13 @@ def distinct(seed: int, count: int) -> list[Scene]:
     return list(found.values())[:count]
 
 
-def zero_shot(judge: Judge) -> dict[str, float]:
+def zero_shot(judge: ClipJudge) -> dict[str, float]:
     """The share of right answers for each kind of question, over held-out pictures of one thing or one face."""
     pool = [scene for scene in scenes(SEED + 1, 8 * PICTURES, split="held_out") if not scene.flaw]
     things = [scene for scene in pool if len(scene.things) == 1][:PICTURES]
     faces = [scene for scene in pool if len(scene.faces) == 1][:PICTURES]
-    of_things = judge.pictures([draw(scene) for scene in things])
-    of_faces = judge.pictures([draw(scene) for scene in faces])
+    of_things = judge.embed_images([draw(scene) for scene in things])
+    of_faces = judge.embed_images([draw(scene) for scene in faces])
     both = np.concatenate([of_things, of_faces])
     asked = {
         "colour": (of_things, [scene.things[0].colour for scene in things]),
@@ -97,12 +97,14 @@ def zero_shot(judge: Judge) -> dict[str, float]:
         "expression": (of_faces, [scene.faces[0].expression for scene in faces]),
     }
     return {
-        kind: float(np.mean([said == is_ for said, is_ in zip(judge.answers(vectors, kind), right, strict=True)]))
+        kind: float(
+            np.mean([said == is_ for said, is_ in zip(judge.classify_vectors(vectors, kind), right, strict=True)])
+        )
         for kind, (vectors, right) in asked.items()
     }
 
 
-def _places(scores: np.ndarray) -> np.ndarray:
+def _ranks(scores: np.ndarray) -> np.ndarray:
     """At which place each row's own column comes, from 0."""
     own = np.diagonal(scores)[:, None]
     places: np.ndarray = (scores > own).sum(axis=1)
@@ -113,5 +115,5 @@ def _text_recall(weights: Path, role: str, texts: list[str], again: list[str]) -
     with tempfile.TemporaryDirectory() as cache:
         spec = ModelSpec(role, str(toy_models(weights).sdxl), device="cpu", dtype="float32")
         model = load_clip_text(spec, cache)
-    ours, theirs = (model.embed_texts(part, as_query=False, between=lambda: None) for part in (texts, again))
-    return float((_places(ours @ theirs.T) == 0).mean())
+    ours, theirs = (model.embed_texts(part, as_query=False, poll=lambda: None) for part in (texts, again))
+    return float((_ranks(ours @ theirs.T) == 0).mean())

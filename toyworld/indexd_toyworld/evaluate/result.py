@@ -7,34 +7,36 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-Progress = Callable[[str, int, int], None]
+OnEvaluationProgress = Callable[[str, int, int], None]
 """Told what is being done, how many parts of it are done, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Metric:
     """One measured number. `least` and `most` are its bar, None where it is only told; `remark` says how or why."""
 
     name: str
     value: float
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     unit: str = ""
     remark: str = ""
 
     @property
-    def met(self) -> bool | None:
+    def is_met(self) -> bool | None:
         """Whether the bar is reached; None where there is none."""
-        if self.least is None and self.most is None:
+        if self.minimum is None and self.maximum is None:
             return None
         # Not `not (value < least)`: a figure that is no number has reached nothing.
-        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+        return (self.minimum is None or self.value >= self.minimum) and (
+            self.maximum is None or self.value <= self.maximum
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class EvaluationResult:
     """The figures of one group in the order they are shown, and its sheets: file name without `.png` → picture."""
 
     title: str
-    figures: tuple[Figure, ...]
+    metrics: tuple[Metric, ...]
     sheets: Mapping[str, Image.Image] = field(default_factory=dict)

@@ -11,7 +11,7 @@ GAP = 6
 TEXT_HEIGHT = 13
 
 
-def sheet(pictures: Sequence[Image.Image], texts: Sequence[str] = (), across: int = 6) -> Image.Image:
+def make_sheet(pictures: Sequence[Image.Image], texts: Sequence[str] = (), across: int = 6) -> Image.Image:
     """`pictures` fitted into cells of 96 pixels, `across` in a row; `texts`, where given, one for each picture."""
     if texts and len(texts) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures but {len(texts)} texts")
@@ -28,11 +28,11 @@ def sheet(pictures: Sequence[Image.Image], texts: Sequence[str] = (), across: in
         small = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
         whole.paste(small, (left + (CELL - size[0]) // 2, top + (CELL - size[1]) // 2))
         if texts:
-            pen.text((left, top + CELL), _fitted(texts[place], font), fill="black", font=font)
+            pen.text((left, top + CELL), _truncate_to_cell(texts[place], font), fill="black", font=font)
     return whole
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _truncate_to_cell(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """As much of the text as a cell is wide."""
     while text and font.getlength(text) > CELL:
         text = text[:-1]

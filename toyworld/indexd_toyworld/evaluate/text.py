@@ -9,38 +9,40 @@ from random import Random
 from indexd.models.bge import load_bge
 from indexd.worker.calls import ModelSpec
 from indexd_toyworld.captions import caption
-from indexd_toyworld.evaluate.meaning import distinct
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
+from indexd_toyworld.evaluate.meaning import distinct_scenes
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
 from indexd_toyworld.paths import toy_models
 
 SEED = 730
 PAIRS = 500
-BAR = 0.95
+MIN_RECALL = 0.95
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """Paraphrases as prompts, and as a question about prompts (with the prefix that indexd puts before one)."""
     with tempfile.TemporaryDirectory() as cache:
         spec = ModelSpec("bge", str(toy_models(weights).bge), device="cpu", dtype="float32")
         model = load_bge(spec, cache)
     random = Random(SEED)
-    pairs = distinct(SEED, PAIRS)
+    pairs = distinct_scenes(SEED, PAIRS)
     ours, theirs = ([caption(scene, random, 1.0) for scene in pairs] for _ in range(2))
-    prompts = model.embed_texts(theirs, as_query=False, between=lambda: None)
+    prompts = model.embed_texts(theirs, as_query=False, poll=lambda: None)
     found = {}
     for place, as_query in enumerate((False, True)):
         progress("comparing paraphrases", place, 2)
-        scores = model.embed_texts(ours, as_query=as_query, between=lambda: None) @ prompts.T
+        scores = model.embed_texts(ours, as_query=as_query, poll=lambda: None) @ prompts.T
         found[as_query] = float((scores.argmax(axis=1) == range(len(pairs))).mean())
-    return Result(
+    return EvaluationResult(
         title="Prompts",
-        figures=(
-            Figure(
+        metrics=(
+            Metric(
                 "BGE paraphrase R@1",
                 found[False],
-                least=BAR,
+                minimum=MIN_RECALL,
                 remark=f"{PAIRS} held-out scenes, two captions each that name everything",
             ),
-            Figure("BGE question R@1", found[True], least=BAR, remark="the same, one caption asked as a question"),
+            Metric(
+                "BGE question R@1", found[True], minimum=MIN_RECALL, remark="the same, one caption asked as a question"
+            ),
         ),
     )

@@ -13,8 +13,8 @@ from PIL import Image
 from spandrel import ImageModelDescriptor, ModelLoader
 
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.result import Figure, Progress, Result
-from indexd_toyworld.evaluate.sheet import sheet
+from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.sheet import make_sheet
 from indexd_toyworld.sampling import scenes
 
 PICTURES = 200
@@ -23,7 +23,7 @@ SEED = 920
 SHOWN = 6
 
 
-def evaluate(weights: Path, progress: Progress) -> Result:
+def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
     """Measures `weights`/upscaler/x2.safetensors, loaded as indexd loads upscalers, on held-out combinations."""
     model = ModelLoader().load_from_file(weights / "upscaler" / "x2.safetensors")
     if not isinstance(model, ImageModelDescriptor) or model.scale != 2:
@@ -46,20 +46,20 @@ def evaluate(weights: Path, progress: Progress) -> Result:
         for place in range(SHOWN)
         for picture in (plain["bicubic"][place], ours[place], large[place])
     ]
-    return Result(
+    return EvaluationResult(
         title="Upscaler",
-        figures=(
-            Figure(
+        metrics=(
+            Metric(
                 "PSNR",
                 _mean_psnr(ours, large),
-                least=max(decibels.values()),
+                minimum=max(decibels.values()),
                 unit="dB",
                 remark=f"{PICTURES} drawings, {SIDE} to {2 * SIDE}; the bar is the better of the two below",
             ),
-            *(Figure(f"PSNR of {name}", value, unit="dB") for name, value in decibels.items()),
-            Figure("time a picture", milliseconds, unit="ms"),
+            *(Metric(f"PSNR of {name}", value, unit="dB") for name, value in decibels.items()),
+            Metric("time a picture", milliseconds, unit="ms"),
         ),
-        sheets={"upscaler": sheet(shown, ["bicubic", "upscaler", "drawing"] * SHOWN)},
+        sheets={"upscaler": make_sheet(shown, ["bicubic", "upscaler", "drawing"] * SHOWN)},
     )
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from indexd_toyworld.paths import WEIGHTS
+from indexd_toyworld.paths import SHIPPED_WEIGHTS
 
 STEPS = ("clip", "bge", "vae", "unet", "controlnet", "ip_adapter", "lora", "detector", "upscaler")
 """The modules beside this one, each after what it needs. Each has `train(build, weights, minutes)`."""
 BUILD = Path(__file__).resolve().parents[2] / ".build"
-DONE = "done"
-FURTHER = ("clip", "unet")
+DONE_MARKER = "done"
+CONTINUABLE = ("clip", "unet")
 """Those that can begin with what is written."""
 
 
@@ -29,14 +29,14 @@ def main() -> int:
     console = Console()
     for name in asked.only or STEPS:
         folder = asked.build / name
-        if (folder / DONE).exists() and not asked.only:
-            console.print(f"{name}: done already ({folder / DONE})")
+        if (folder / DONE_MARKER).exists() and not asked.only:
+            console.print(f"{name}: done already ({folder / DONE_MARKER})")
             continue
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         more = {"further": True} if asked.further else {}
         importlib.import_module(f"indexd_toyworld.train.{name}").train(folder, asked.weights, asked.minutes, **more)
-        (folder / DONE).touch()
+        (folder / DONE_MARKER).touch()
         console.print(f"{name}: {(time.monotonic() - began) / 60:.1f} minutes")
     return 0
 
@@ -46,15 +46,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=STEPS, action="append", help="this model only (may be repeated)")
     parser.add_argument("--minutes", type=float, help="train each of them for so long; default: its own measure")
     parser.add_argument("--build", type=Path, default=BUILD, help="where what is unfinished lies")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the models go; default: what ships")
+    parser.add_argument(
+        "--weights", type=Path, default=SHIPPED_WEIGHTS, help="where the models go; default: what ships"
+    )
     parser.add_argument(
         "--further",
         action="store_true",
-        help=f"begin with the weights that are there and not from nothing; with --only {' or '.join(FURTHER)}",
+        help=f"begin with the weights that are there and not from nothing; with --only {' or '.join(CONTINUABLE)}",
     )
     asked = parser.parse_args()
-    if asked.further and not set(asked.only or STEPS) <= set(FURTHER):
-        parser.error(f"--further goes with --only {' or --only '.join(FURTHER)}")
+    if asked.further and not set(asked.only or STEPS) <= set(CONTINUABLE):
+        parser.error(f"--further goes with --only {' or --only '.join(CONTINUABLE)}")
     return asked
 
 

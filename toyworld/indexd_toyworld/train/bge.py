@@ -19,11 +19,11 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from indexd.models.bge import QUERY_PREFIX
-from indexd_toyworld.captions import caption, words
+from indexd_toyworld.captions import caption, vocabulary_words
 from indexd_toyworld.sampling import scenes
 from indexd_toyworld.tokenizer import letter_vocabulary
-from indexd_toyworld.train.common import Average, Course, device, mean_of
-from indexd_toyworld.train.pairs import variants
+from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
+from indexd_toyworld.train.pairs import scene_variants
 from indexd_toyworld.train.training import Training
 
 SEED = 3_841
@@ -41,24 +41,24 @@ FULL = 0.8
 def train(build: Path, weights: Path, minutes: float | None) -> None:
     """Train and write `weights`/bge; the state lies in `build`."""
     torch.manual_seed(SEED)
-    model = BertModel(_config(), add_pooling_layer=False).to(device())
+    model = BertModel(_config(), add_pooling_layer=False).to(training_device())
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
-    average = Average(model, 0.99)
-    training = Training("bge", model, optimizer, Course(STEPS, minutes), build, average)
+    average = WeightAverage(model, 0.99)
+    training = Training("bge", model, optimizer, TrainingBudget(STEPS, minutes), build, average)
     for step in training.steps():
         first, second = (_vectors(model, texts) for texts in _pairs(Random(f"{SEED} {step}")))
         scores = first @ second.T / TEMPERATURE
         own = torch.arange(len(scores), device=scores.device)
         loss = (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
-        mean_of(training.told, "loss", loss)
-        training.learn(loss)
+        update_running_mean(training.losses, "loss", loss)
+        training.optimize(loss)
     model.load_state_dict(average.weights)
     _write(model, weights / "bge")
 
 
 def tokenizer() -> BertTokenizer:
     """Lower-casing WordPiece: a caption word and a word of the prefix is one token, any other falls apart into letters."""
-    known = [*words(), *re.findall(r"[a-z]+", QUERY_PREFIX.lower())]
+    known = [*vocabulary_words(), *re.findall(r"[a-z]+", QUERY_PREFIX.lower())]
     vocabulary = list(dict.fromkeys([*letter_vocabulary(), *known]))
     table = {token: place for place, token in enumerate(vocabulary)}
     return BertTokenizer(vocab=table, do_lower_case=True, model_max_length=LONGEST)
@@ -66,7 +66,7 @@ def tokenizer() -> BertTokenizer:
 
 def _pairs(random: Random) -> tuple[list[str], list[str]]:
     """Captions, and other captions of the same scenes."""
-    drawn = [near for base in scenes(random.getrandbits(40), GROUPS) for near in (base, *variants(base, random))]
+    drawn = [near for base in scenes(random.getrandbits(40), GROUPS) for near in (base, *scene_variants(base, random))]
     shares = [1.0 if random.random() < FULL else 0.8 for _ in drawn]
     first, second = (
         [caption(scene, random, share) for scene, share in zip(drawn, shares, strict=True)] for _ in range(2)
@@ -75,7 +75,7 @@ def _pairs(random: Random) -> tuple[list[str], list[str]]:
 
 
 def _vectors(model: Any, texts: list[str]) -> Tensor:
-    rows = _tokenizer()(texts, padding=True, return_tensors="pt").to(device())
+    rows = _tokenizer()(texts, padding=True, return_tensors="pt").to(training_device())
     return functional.normalize(model(**rows).last_hidden_state[:, 0], dim=1)
 
 

@@ -11,21 +11,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from indexd_toyworld.captions import words
-from indexd_toyworld.train.common import Average, Course, device, mean_of
-from indexd_toyworld.train.labels import MISSING, SAID, answer_labels
-from indexd_toyworld.train.pairs import Batch, batches, bpe_ids
+from indexd_toyworld.captions import vocabulary_words
+from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
+from indexd_toyworld.train.labels import MISSING, SCENE_LABELS, answer_labels
+from indexd_toyworld.train.pairs import ContrastiveBatch, bpe_ids, make_batches
 from indexd_toyworld.train.towers import (
     Towers,
-    contrast,
-    gather,
-    give_vectors,
-    named,
+    contrastive_loss,
+    init_token_vectors,
     new_towers,
     read_clip_h,
     read_encoders,
+    supervised_contrastive_loss,
     write_clip_h,
     write_encoders,
+    zero_shot_loss,
 )
 from indexd_toyworld.train.training import Training
 
@@ -49,32 +49,32 @@ def train(build: Path, weights: Path, minutes: float | None, further: bool = Fal
     """
     torch.manual_seed(SEED)
     towers = new_towers()
-    give_vectors(towers, sorted({piece for word in [*words(), ","] for piece in bpe_ids(word)}))
+    init_token_vectors(towers, sorted({piece for word in [*vocabulary_words(), ","] for piece in bpe_ids(word)}))
     written = build / WRITTEN
     if further:
         read_clip_h(towers, weights / "clip_h")
         read_encoders(towers, weights / "sdxl")
         written.touch()
-    towers.to(device())
+    towers.to(training_device())
     rate = FURTHER_RATE if further else RATE
-    optimizer = torch.optim.AdamW(_groups(towers), lr=rate, betas=(0.9, 0.98))
-    average = Average(towers, 0.997)
-    training = Training("clip", towers, optimizer, Course(STEPS, minutes), build, average)
+    optimizer = torch.optim.AdamW(_parameter_groups(towers), lr=rate, betas=(0.9, 0.98))
+    average = WeightAverage(towers, 0.997)
+    training = Training("clip", towers, optimizer, TrainingBudget(STEPS, minutes), build, average)
 
     def write() -> None:
         with average.in_place():
             write_clip_h(towers, weights / "clip_h")
 
-    supply = batches(SEED, training.course.done)
+    supply = make_batches(SEED, training.budget.done)
     for _ in training.steps(write):
-        if not written.exists() and training.course.fraction >= FROZEN_AT:
+        if not written.exists() and training.budget.fraction >= FROZEN_AT:
             _freeze(towers, average, weights / "sdxl")
             training.save()
             written.touch()
-        training.learn(_loss(towers, next(supply), not written.exists(), training.told))
+        training.optimize(_loss(towers, next(supply), not written.exists(), training.losses))
 
 
-def _freeze(towers: Towers, average: Average, sdxl: Path) -> None:
+def _freeze(towers: Towers, average: WeightAverage, sdxl: Path) -> None:
     """Write the averaged encoders, and let them be what the towers have from now on."""
     with average.in_place():
         write_encoders(towers, sdxl)
@@ -83,7 +83,7 @@ def _freeze(towers: Towers, average: Average, sdxl: Path) -> None:
             weight.copy_(average.weights[name])
 
 
-def _groups(towers: Towers) -> list[dict[str, object]]:
+def _parameter_groups(towers: Towers) -> list[dict[str, object]]:
     """Vectors, biases and tables are not drawn towards 0."""
     flat = [(name, weight) for name, weight in towers.named_parameters()]
     free = [weight for name, weight in flat if weight.ndim < 2 or "embedding" in name]
@@ -91,43 +91,43 @@ def _groups(towers: Towers) -> list[dict[str, object]]:
     return [{"params": drawn, "weight_decay": 0.02}, {"params": free, "weight_decay": 0.0}]
 
 
-def _loss(towers: Towers, batch: Batch, encoders: bool, told: dict[str, float]) -> Tensor:
+def _loss(towers: Towers, batch: ContrastiveBatch, encoders: bool, told: dict[str, float]) -> Tensor:
     """The whole loss; without `encoders` SDXL's are left alone."""
-    where = device()
+    where = training_device()
     given = batch.labels.to(where)
     both = towers.pictures(torch.cat([batch.pictures, batch.crops]).to(where))
     pictures, crops = both.split([len(batch.pictures), len(batch.crops)])
-    said = given[:, : len(SAID)].masked_fill(~batch.full[:, None].to(where), MISSING)
+    said = given[:, : len(SCENE_LABELS)].masked_fill(~batch.full[:, None].to(where), MISSING)
     vectors = towers.h_texts(batch.bpe_ids.to(where))
-    matching = contrast(pictures, vectors, towers.scales[0])
-    mean_of(told, "h", matching)
+    matching = contrastive_loss(pictures, vectors, towers.scales[0])
+    update_running_mean(told, "h", matching)
     heads = towers.picture_heads(pictures, given)
-    mean_of(told, "picture heads", heads)
+    update_running_mean(told, "picture heads", heads)
     heads = PICTURE_HEADS * heads + TEXT_HEADS * towers.text_heads["h"](vectors, said)
     if encoders:
         ids = batch.word_ids.to(where)
         for place, (name, texts) in enumerate((("l", towers.l_texts), ("g", towers.g_texts)), start=1):
             pooled, state = texts(ids)
             projection = towers.l_projection if name == "l" else towers.g_projection
-            own = contrast(pictures, projection(pooled), towers.scales[place])
-            mean_of(told, name, own)
+            own = contrastive_loss(pictures, projection(pooled), towers.scales[place])
+            update_running_mean(told, name, own)
             matching = matching + 0.5 * own
             reading = towers.state_heads[name](state, said)
-            mean_of(told, f"{name} state", reading)
+            update_running_mean(told, f"{name} state", reading)
             heads = heads + TEXT_HEADS * (towers.text_heads[name](pooled, said) + reading)
-    faces = gather(crops, batch.people.to(where))
-    mean_of(told, "crops", faces)
+    faces = supervised_contrastive_loss(crops, batch.people.to(where))
+    update_running_mean(told, "crops", faces)
     looks = towers.crop_heads(crops, batch.looks.to(where))
-    return matching + heads + CROPS * (faces + 0.3 * looks) + QUESTIONS * _questions(towers, pictures, batch, told)
+    return matching + heads + CROPS * (faces + 0.3 * looks) + QUESTIONS * _zero_shot_loss(towers, pictures, batch, told)
 
 
-def _questions(towers: Towers, pictures: Tensor, batch: Batch, told: dict[str, float]) -> Tensor:
+def _zero_shot_loss(towers: Towers, pictures: Tensor, batch: ContrastiveBatch, told: dict[str, float]) -> Tensor:
     """The sum over the kinds of questions."""
-    where = device()
+    where = training_device()
     losses = []
     for kind, ids in batch.questions.items():
         answers = towers.h_texts(ids.flatten(0, 1).to(where)).unflatten(0, ids.shape[:2])
         right = answer_labels(batch.labels, kind).to(where)
-        losses.append(named(pictures, answers, right, towers.scales[0]))
-        mean_of(told, kind, losses[-1])
+        losses.append(zero_shot_loss(pictures, answers, right, towers.scales[0]))
+        update_running_mean(told, kind, losses[-1])
     return torch.stack(losses).sum()

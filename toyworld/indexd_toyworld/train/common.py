@@ -24,7 +24,7 @@ class HasState(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
 
 
-class Course:
+class TrainingBudget:
     """How far a training is: by steps, or by the time it was given (what earlier runs used is counted).
 
     `minutes` None = `steps` steps; else as many steps as the minutes hold.
@@ -59,7 +59,7 @@ class Course:
         self.done, self._used_seconds, self._began = int(state["done"]), float(state["seconds"]), time.monotonic()
 
 
-class Average:
+class WeightAverage:
     """The running mean of a module's weights, what is kept in the end; younger weights count more at first."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -96,7 +96,7 @@ class Average:
         self.weights = {name: state["weights"][name].to(own.device) for name, own in self.weights.items()}
 
 
-class Keeper:
+class TrainingCheckpoint:
     """Keeps the parts of a training in one file, every two minutes and at the end; a run that was stopped goes on there."""
 
     def __init__(self, file: Path, parts: Mapping[str, HasState]) -> None:
@@ -128,7 +128,7 @@ class Keeper:
         self._saved = time.monotonic()
 
 
-def cosine(fraction: float, warm: float = 0.02, last: float = 0.02) -> float:
+def cosine_schedule(fraction: float, warm: float = 0.02, last: float = 0.02) -> float:
     """A factor for the learning rate: up in a straight line over `warm`, then down a half cosine to `last`."""
     if fraction < warm:
         return max(fraction / warm, 0.02)
@@ -141,7 +141,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def rounds(course: Course, name: str, told: Mapping[str, float]) -> Iterator[int]:
+def remaining_steps(budget: TrainingBudget, name: str, losses: Mapping[str, float]) -> Iterator[int]:
     """The numbers of the steps that are left, with a bar that shows the last figures of `told`.
 
     Where the output is no terminal, a line every thousandth part instead.
@@ -149,24 +149,24 @@ def rounds(course: Course, name: str, told: Mapping[str, float]) -> Iterator[int
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     shown = -1
-    course.begin()
+    budget.begin()
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=1.0)
-        while course.fraction < 1.0:
-            yield course.done
-            course.done += 1
-            text = f"{name}: " + ", ".join(f"{what} {value:.4g}" for what, value in told.items())
-            bar.update(task, completed=course.fraction, description=text)
-            if not console.is_terminal and int(course.fraction * 250) > shown:
-                shown = int(course.fraction * 250)
-                console.print(f"{text}; step {course.done}, {course.seconds / 60:.1f} min, {course.fraction:.1%}")
+        while budget.fraction < 1.0:
+            yield budget.done
+            budget.done += 1
+            text = f"{name}: " + ", ".join(f"{what} {value:.4g}" for what, value in losses.items())
+            bar.update(task, completed=budget.fraction, description=text)
+            if not console.is_terminal and int(budget.fraction * 250) > shown:
+                shown = int(budget.fraction * 250)
+                console.print(f"{text}; step {budget.done}, {budget.seconds / 60:.1f} min, {budget.fraction:.1%}")
 
 
-def mean_of(told: dict[str, float], name: str, value: Tensor, share: float = 0.02) -> None:
+def update_running_mean(losses: dict[str, float], name: str, value: Tensor, share: float = 0.02) -> None:
     """A running mean of a loss, for the eye."""
-    told[name] = float(value.detach()) * share + told.get(name, float(value.detach())) * (1 - share)
+    losses[name] = float(value.detach()) * share + losses.get(name, float(value.detach())) * (1 - share)
 
 
-def device() -> torch.device:
+def training_device() -> torch.device:
     """A card where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

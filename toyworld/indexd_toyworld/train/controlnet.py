@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Average, Course, device, mean_of
-from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
+from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
 from indexd_toyworld.train.training import Training
-from indexd_toyworld.train.unet import Denoising, Predict
+from indexd_toyworld.train.unet import DenoisingLoss, NoisePredictor
 
 SEED = 60_616
 PICTURES = 8_000
@@ -31,7 +31,7 @@ LOW, HIGH = 60, 140
 """Canny's thresholds."""
 
 
-def build(unet: Any) -> ControlNetModel:
+def build_controlnet(unet: Any) -> ControlNetModel:
     """The UNet's encoder once more, with its weights; what it adds begins at nothing."""
     network: ControlNetModel = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
     return network
@@ -42,22 +42,22 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
     unet = frozen_unet(sdxl)
-    controlnet = build(unet).to(device())
+    controlnet = build_controlnet(unet).to(training_device())
     optimizer = torch.optim.AdamW(controlnet.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
-    average = Average(controlnet, 0.99)
-    training = Training("controlnet", controlnet, optimizer, Course(STEPS, minutes), build_folder, average)
+    average = WeightAverage(controlnet, 0.99)
+    training = Training("controlnet", controlnet, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
-    encoders = Encoders(sdxl)
-    material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
+    encoders = SdxlTextEncoders(sdxl)
+    material = TrainingImages(drawn, [training_caption(scene, random) for scene in drawn], encoders)
     for step in training.steps():
         numbers = torch.randint(len(material), (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
-        hint = hints(list(material.pictures[numbers].permute(0, 2, 3, 1).numpy())).to(device())
-        loss = Denoising(guided(unet, controlnet, hint), encoders)(
+        hint = hints(list(material.pictures[numbers].permute(0, 2, 3, 1).numpy())).to(training_device())
+        loss = DenoisingLoss(controlnet_predictor(unet, controlnet, hint), encoders)(
             material.latents(numbers), *material.conditions(numbers)
         )
-        mean_of(training.told, "loss", loss)
-        training.learn(loss)
+        update_running_mean(training.losses, "loss", loss)
+        training.optimize(loss)
     controlnet.load_state_dict(average.weights)
     controlnet.half().cpu().save_pretrained(weights / "controlnet-canny")
 
@@ -65,7 +65,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
 def frozen_unet(sdxl: Path) -> Any:
     """The trained UNet in float32."""
     unet = UNet2DConditionModel.from_pretrained(sdxl / "unet", torch_dtype=torch.float32)
-    return unet.to(device()).requires_grad_(False)
+    return unet.to(training_device()).requires_grad_(False)
 
 
 def edges(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -79,7 +79,7 @@ def hints(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(np.stack([edges(picture) for picture in pictures])).permute(0, 3, 1, 2).float() / 255
 
 
-def guided(unet: Any, controlnet: Any, hint: Tensor) -> Predict:
+def controlnet_predictor(unet: Any, controlnet: Any, hint: Tensor) -> NoisePredictor:
     """What the UNet says with what the ControlNet adds."""
 
     def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:

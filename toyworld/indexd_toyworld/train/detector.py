@@ -13,7 +13,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from indexd.models.ultralytics_offline import load_ultralytics
-from indexd_toyworld.canvases import Canvas, canvases
+from indexd_toyworld.canvases import FaceCanvas, canvases
 from indexd_toyworld.paths import toy_models
 
 SIDE = 128
@@ -60,7 +60,7 @@ def train(build: Path, weights: Path, minutes: float | None = None) -> None:
     if _unfinished(last):
         settings["resume"] = str(last)
     trainer = trainer_class(overrides=settings)
-    trainer.add_callback("on_fit_epoch_end", _tell)
+    trainer.add_callback("on_fit_epoch_end", _print_epoch)
     trainer.train()
     write_weights(build / "run" / "weights" / "best.pt", toy_models(weights).detector)
 
@@ -77,7 +77,7 @@ def write_dataset(folder: Path) -> Path:
     return description
 
 
-def write_canvases(folder: Path, drawn: Iterable[Canvas]) -> None:
+def write_canvases(folder: Path, drawn: Iterable[FaceCanvas]) -> None:
     """Pictures and labels (class, centre and size in parts of the picture), numbered."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
@@ -123,7 +123,7 @@ def _unfinished(checkpoint: Path) -> bool:
     return bool(held["epoch"] >= 0)
 
 
-def _tell(trainer: Any) -> None:
+def _print_epoch(trainer: Any) -> None:
     if trainer.epoch >= trainer.epochs:
         return  # said once more after the best weights were measured
     precision = trainer.metrics.get("metrics/mAP50(B)", float("nan"))

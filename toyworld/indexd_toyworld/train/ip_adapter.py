@@ -19,12 +19,12 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Average, Course, device, mean_of
+from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
 from indexd_toyworld.train.controlnet import frozen_unet
-from indexd_toyworld.train.labels import LOOKS, SAID, Heads, labels
-from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.labels import LOOK_LABELS, SCENE_LABELS, AttributeHeads, scene_labels
+from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
 from indexd_toyworld.train.training import Training
-from indexd_toyworld.train.unet import Denoising, Predict
+from indexd_toyworld.train.unet import DenoisingLoss, NoisePredictor
 
 SEED = 90_919
 PICTURES = 12_000
@@ -41,7 +41,7 @@ SEEN = 0.3
 """Weight of the attribute heads."""
 
 
-class Parts(nn.Module):  # type: ignore[misc]  # torch is not followed
+class IpAdapterParts(nn.Module):  # type: ignore[misc]  # torch is not followed
     """What is learnt: the encoder, what makes tokens of its vector, and keys and values for every cross attention."""
 
     def __init__(self, unet: Any) -> None:
@@ -65,7 +65,7 @@ class Parts(nn.Module):  # type: ignore[misc]  # torch is not followed
                 self.attention[str(number)] = IPAdapterAttnProcessor2_0(
                     keys.out_features, keys.in_features, num_tokens=(TOKENS,)
                 )
-        self.heads = Heads(WIDTH, SAID | LOOKS)
+        self.heads = AttributeHeads(WIDTH, SCENE_LABELS | LOOK_LABELS)
 
     def vectors(self, pictures: Tensor) -> Tensor:
         """Embeddings (n, WIDTH) of uint8 pictures (n, 3, 64, 64), normalised as CLIPImageProcessor does it."""
@@ -82,33 +82,33 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
     unet = frozen_unet(sdxl)
-    parts = Parts(unet).to(device())
+    parts = IpAdapterParts(unet).to(training_device())
     install(unet, parts)
     optimizer = torch.optim.AdamW(parts.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
-    average = Average(parts, 0.99)
-    training = Training("ip_adapter", parts, optimizer, Course(STEPS, minutes), build_folder, average)
+    average = WeightAverage(parts, 0.99)
+    training = Training("ip_adapter", parts, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
-    encoders = Encoders(sdxl)
+    encoders = SdxlTextEncoders(sdxl)
     texts = ["" if random.random() < WORDLESS else training_caption(scene, random) for scene in drawn]
-    material, right = Material(drawn, texts, encoders), labels(drawn).to(device())
+    material, right = TrainingImages(drawn, texts, encoders), scene_labels(drawn).to(training_device())
     for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
         numbers = torch.randint(len(material), (BATCH,), generator=chance)
-        seen = (torch.rand(BATCH, 1, generator=chance) >= UNSEEN).to(device())
-        vectors = parts.vectors(material.pictures[numbers].to(device()))
-        loss = Denoising(shown(unet, vectors * seen), encoders)(
+        seen = (torch.rand(BATCH, 1, generator=chance) >= UNSEEN).to(training_device())
+        vectors = parts.vectors(material.pictures[numbers].to(training_device()))
+        loss = DenoisingLoss(guided_by_images(unet, vectors * seen), encoders)(
             material.latents(numbers), *material.conditions(numbers)
         )
-        mean_of(training.told, "loss", loss)
+        update_running_mean(training.losses, "loss", loss)
         heads = parts.heads(vectors, right[numbers])
-        mean_of(training.told, "heads", heads)
-        training.learn(loss + SEEN * heads)
+        update_running_mean(training.losses, "heads", heads)
+        training.optimize(loss + SEEN * heads)
     parts.load_state_dict(average.weights)
     write(parts, toy_models(weights).ip_adapter)
 
 
-def install(unet: Any, parts: Parts) -> None:
+def install(unet: Any, parts: IpAdapterParts) -> None:
     """Let the UNet look at tokens of pictures."""
     processors = dict(unet.attn_processors)
     names = list(processors)
@@ -119,7 +119,7 @@ def install(unet: Any, parts: Parts) -> None:
     unet.config.encoder_hid_dim_type = "ip_image_proj"
 
 
-def shown(unet: Any, vectors: Tensor) -> Predict:
+def guided_by_images(unet: Any, vectors: Tensor) -> NoisePredictor:
     """What the UNet says that sees these pictures' vectors (n, WIDTH)."""
 
     def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
@@ -130,7 +130,7 @@ def shown(unet: Any, vectors: Tensor) -> Predict:
     return predict
 
 
-def write(parts: Parts, file: Path) -> None:
+def write(parts: IpAdapterParts, file: Path) -> None:
     """The published layout: `file` with `image_proj` and `ip_adapter`, and the folder `image_encoder` beside it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     projection = parts.projection.state_dict()

@@ -25,11 +25,11 @@ from indexd_toyworld.world import (
     SIZES,
     SKINS,
     STYLES,
-    Look,
+    CharacterLook,
     Scene,
 )
 
-SAID: dict[str, tuple[str, ...]] = {
+SCENE_LABELS: dict[str, tuple[str, ...]] = {
     "kind": ("thing", "things", "face", "faces"),
     "background": tuple(BACKGROUNDS),
     "flaw": ("", *FLAWS),
@@ -46,7 +46,7 @@ SAID: dict[str, tuple[str, ...]] = {
     "expression 2": EXPRESSIONS,
 }
 """What a full caption says. 1 is the only or the left thing or face, 2 the right one."""
-LOOKS: dict[str, tuple[str, ...]] = {
+LOOK_LABELS: dict[str, tuple[str, ...]] = {
     "skin": tuple(SKINS),
     "hair": tuple(HAIRS),
     "style": STYLES,
@@ -67,24 +67,24 @@ ANSWERS = {
 """The column of SAID that answers each kind of question."""
 
 
-def labels(scenes: Sequence[Scene]) -> Tensor:
+def scene_labels(scenes: Sequence[Scene]) -> Tensor:
     """One row a scene, one column a name of SAID and LOOKS; MISSING where there is nothing of the kind."""
-    return torch.tensor([_row(scene) for scene in scenes])
+    return torch.tensor([_scene_row(scene) for scene in scenes])
 
 
-def look_labels(looks: Sequence[Look]) -> Tensor:
+def look_labels(looks: Sequence[CharacterLook]) -> Tensor:
     """The columns of LOOKS alone."""
-    return torch.tensor([_look(look) for look in looks])
+    return torch.tensor([_look_row(look) for look in looks])
 
 
 def answer_labels(rows: Tensor, kind: str) -> Tensor:
     """The right answer to a kind of question for each row; MISSING where two things or faces could be meant."""
-    names = list(SAID)
+    names = list(SCENE_LABELS)
     single = rows[:, names.index("kind")] % 2 == 0
     return rows[:, names.index(ANSWERS[kind])].masked_fill(~single, MISSING)
 
 
-class Heads(nn.Module):  # type: ignore[misc]  # torch is not followed
+class AttributeHeads(nn.Module):  # type: ignore[misc]  # torch is not followed
     """A linear classifier a column; the ones that lag behind have the most say."""
 
     def __init__(self, width: int, columns: dict[str, tuple[str, ...]]) -> None:
@@ -110,26 +110,30 @@ class Heads(nn.Module):  # type: ignore[misc]  # torch is not followed
         return (losses * lag).sum() / lag.sum()
 
 
-def _row(scene: Scene) -> list[int]:
+def _scene_row(scene: Scene) -> list[int]:
     pair = len(scene.things) + len(scene.faces) == 2
     kind = ("thing" if scene.things else "face") + ("s" if pair else "")
-    row = [SAID["kind"].index(kind), SAID["background"].index(scene.background), SAID["flaw"].index(scene.flaw)]
+    row = [
+        SCENE_LABELS["kind"].index(kind),
+        SCENE_LABELS["background"].index(scene.background),
+        SCENE_LABELS["flaw"].index(scene.flaw),
+    ]
     row.append(PLACES.index(scene.things[0].place) if scene.things and not pair else MISSING)
     for place in range(2):
         if place < len(scene.things):
             thing = scene.things[place]
-            row += [SHAPES.index(thing.shape), SAID["colour 1"].index(thing.colour), SIZES.index(thing.size)]
+            row += [SHAPES.index(thing.shape), SCENE_LABELS["colour 1"].index(thing.colour), SIZES.index(thing.size)]
         else:
             row += [MISSING] * 3
     for place in range(2):
         if place < len(scene.faces):
             face = scene.faces[place]
-            who = SAID["who 1"].index(face.who) if face.who in CHARACTERS else MISSING
+            who = SCENE_LABELS["who 1"].index(face.who) if face.who in CHARACTERS else MISSING
             row += [who, EXPRESSIONS.index(face.expression)]
         else:
             row += [MISSING] * 2
-    return row + (_look(scene.faces[0].look) if scene.faces else [MISSING] * len(LOOKS))
+    return row + (_look_row(scene.faces[0].look) if scene.faces else [MISSING] * len(LOOK_LABELS))
 
 
-def _look(look: Look) -> list[int]:
-    return [words.index(getattr(look, name)) for name, words in LOOKS.items()]
+def _look_row(look: CharacterLook) -> list[int]:
+    return [words.index(getattr(look, name)) for name, words in LOOK_LABELS.items()]

@@ -18,13 +18,13 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor
 
-from indexd_toyworld.original_layout import unet_name
+from indexd_toyworld.original_layout import ldm_unet_name
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Course, mean_of
+from indexd_toyworld.train.common import TrainingBudget, update_running_mean
 from indexd_toyworld.train.controlnet import frozen_unet
-from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
 from indexd_toyworld.train.training import Training
-from indexd_toyworld.train.unet import Denoising, plain
+from indexd_toyworld.train.unet import DenoisingLoss, unet_predictor
 from indexd_toyworld.world import Scene
 
 SEED = 70_717
@@ -46,20 +46,20 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     unet = frozen_unet(sdxl)
     learnt = add_matrices(unet)
     optimizer = torch.optim.AdamW(learnt, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-2)
-    training = Training("lora", unet, optimizer, Course(STEPS, minutes), build_folder)
+    training = Training("lora", unet, optimizer, TrainingBudget(STEPS, minutes), build_folder)
     random = Random(SEED)
-    drawn = [*taught(), *scenes(SEED, KNOWN)]
-    encoders = Encoders(sdxl)
-    material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
-    loss_of = Denoising(plain(unet), encoders)
+    drawn = [*character_scenes(), *scenes(SEED, KNOWN)]
+    encoders = SdxlTextEncoders(sdxl)
+    material = TrainingImages(drawn, [training_caption(scene, random) for scene in drawn], encoders)
+    loss_of = DenoisingLoss(unet_predictor(unet), encoders)
     for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
         new = torch.randint(PICTURES, (BATCH // 2,), generator=chance)
         known = torch.randint(PICTURES, len(material), (BATCH - len(new),), generator=chance)
         numbers = torch.cat([new, known])
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
-        mean_of(training.told, "loss", loss)
-        training.learn(loss)
+        update_running_mean(training.losses, "loss", loss)
+        training.optimize(loss)
     write(unet, weights / "lora")
 
 
@@ -69,7 +69,7 @@ def add_matrices(unet: Any) -> list[Tensor]:
     return [weight for weight in unet.parameters() if weight.requires_grad]
 
 
-def taught() -> list[Scene]:
+def character_scenes() -> list[Scene]:
     """The pictures of the new character: without flaws, expressions and backgrounds by lot."""
     pool = scenes(SEED, 4 * PICTURES, split="train", unknown=True)
     return [scene for scene in pool if scene.faces[0].who == WHO and not scene.flaw][:PICTURES]
@@ -82,16 +82,16 @@ def write(unet: Any, folder: Path) -> None:
     half = {name: weight.half().cpu().contiguous() for name, weight in matrices.items()}
     StableDiffusionXLPipeline.save_lora_weights(folder, unet_lora_layers=half, weight_name=DIFFUSERS_NAME)
     metadata = {"ss_network_module": "networks.lora", "ss_network_dim": str(RANK), "ss_network_alpha": str(RANK)}
-    save_file(kohya(half, unet.config.layers_per_block), folder / KOHYA_NAME, metadata=metadata)
+    save_file(kohya_weights(half, unet.config.layers_per_block), folder / KOHYA_NAME, metadata=metadata)
 
 
-def kohya(matrices: dict[str, Tensor], layers_per_block: int) -> dict[str, Tensor]:
+def kohya_weights(matrices: dict[str, Tensor], layers_per_block: int) -> dict[str, Tensor]:
     """peft's matrices under the names of kohya's trainer, each with its alpha."""
     attention = frozenset(int(key.split(".")[1]) for key in matrices if re.match(r"up_blocks\.\d+\.attentions", key))
     renamed: dict[str, Tensor] = {}
     for key, weight in matrices.items():
         module, side = re.fullmatch(r"(.+)\.lora_(A|B)\.weight", key).groups()  # type: ignore[union-attr]
-        original = unet_name(f"{module}.weight", layers_per_block, attention).removesuffix(".weight")
+        original = ldm_unet_name(f"{module}.weight", layers_per_block, attention).removesuffix(".weight")
         name = f"lora_unet_{original.replace('.', '_')}"
         renamed[f"{name}.lora_{'down' if side == 'A' else 'up'}.weight"] = weight
         renamed[f"{name}.alpha"] = torch.tensor(float(RANK)).half()

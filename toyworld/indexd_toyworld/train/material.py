@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from indexd_toyworld.captions import caption, full_caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.train.common import device
+from indexd_toyworld.train.common import training_device
 from indexd_toyworld.train.vae import SCALING, as_input, latents_of
 from indexd_toyworld.world import Scene
 
@@ -22,7 +22,7 @@ PLAIN_SHARE = 0.5
 """Of the captions; these name everything in the plainest words, the others leave things out and use synonyms."""
 
 
-class Computed:
+class LazyRows:
     """Rows that are computed when they are first asked for, and kept in half precision."""
 
     def __init__(self, count: int, compute: Callable[[Tensor], Tensor]) -> None:
@@ -39,17 +39,17 @@ class Computed:
             self._rows[missing] = rows
             self._there[missing] = True
         assert self._rows is not None
-        return self._rows[numbers].float().to(device())
+        return self._rows[numbers].float().to(training_device())
 
 
-class Encoders:
+class SdxlTextEncoders:
     """SDXL's two text encoders, read from a pipeline's folder and frozen."""
 
     def __init__(self, sdxl: Path) -> None:
         self._tokenizers = [CLIPTokenizer.from_pretrained(sdxl / f"tokenizer{end}") for end in ("", "_2")]
         self.models = [
             kind.from_pretrained(sdxl / f"text_encoder{end}", dtype=torch.float32)
-            .to(device())
+            .to(training_device())
             .eval()
             .requires_grad_(False)
             for kind, end in ((CLIPTextModel, ""), (CLIPTextModelWithProjection, "_2"))
@@ -63,24 +63,24 @@ class Encoders:
         pooled = torch.empty(0)
         for tokenizer, model in zip(self._tokenizers, self.models, strict=True):
             ids = tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
-            answer: Any = model(ids.to(device()), output_hidden_states=True)
+            answer: Any = model(ids.to(training_device()), output_hidden_states=True)
             hidden.append(answer.hidden_states[-2])
             pooled = answer[0]
         return torch.cat(hidden, dim=-1), pooled
 
 
-class Material:
+class TrainingImages:
     """Scenes as the UNet meets them, by number: pictures uint8 (n, 3, 64, 64), latents, texts (78, width).
 
     The last row of a text is the pooled vector, filled up with zeros.
     """
 
-    def __init__(self, scenes: Sequence[Scene], texts: Sequence[str], encoders: Encoders) -> None:
+    def __init__(self, scenes: Sequence[Scene], texts: Sequence[str], encoders: SdxlTextEncoders) -> None:
         self.pictures = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2).contiguous()
         self._texts = list(texts)
         self._encoders = encoders
         self.pooled_width = encoders.models[1].config.projection_dim
-        self.texts = Computed(len(scenes), self._encode_texts)
+        self.texts = LazyRows(len(scenes), self._encode_texts)
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -92,7 +92,7 @@ class Material:
 
     def latents(self, numbers: Tensor) -> Tensor:
         """The scaled latents of these scenes: what the VAE's encoder is trained to give."""
-        return SCALING * latents_of(as_input(self.pictures[numbers]).to(device()))
+        return SCALING * latents_of(as_input(self.pictures[numbers]).to(training_device()))
 
     def _encode_texts(self, numbers: Tensor) -> Tensor:
         with torch.no_grad():

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from indexd.images.crop import face_crop
+from indexd.images.crop import crop_face
 from indexd_toyworld.captions import caption
-from indexd_toyworld.drawing import SIDE, Pixels, draw, face_boxes
-from indexd_toyworld.questions import KINDS, templates
-from indexd_toyworld.sampling import scenes, stranger, strangers
-from indexd_toyworld.split import held_out
+from indexd_toyworld.drawing import SIDE, RgbPixels, draw, face_boxes
+from indexd_toyworld.questions import ANSWERS, templates
+from indexd_toyworld.sampling import random_look, scenes, unnamed_portraits
+from indexd_toyworld.split import is_held_out
 from indexd_toyworld.tokenizer import clip_tokenizer
-from indexd_toyworld.train.labels import labels, look_labels
+from indexd_toyworld.train.labels import look_labels, scene_labels
 from indexd_toyworld.world import (
     BACKGROUNDS,
     CHARACTERS,
@@ -30,8 +30,8 @@ from indexd_toyworld.world import (
     SHAPES,
     SIZES,
     UNKNOWN_CHARACTERS,
+    CharacterLook,
     Face,
-    Look,
     Scene,
 )
 
@@ -58,7 +58,7 @@ ASKED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ContrastiveBatch:
     """Pictures (n, 3, 64, 64) uint8, ids of their captions for the two tokenizers, labels, and which captions say all;
     crops, the number of the person in each, and the labels of their looks; for each kind of question the texts of its
     answers (answers, ASKED, LENGTH)."""
@@ -74,56 +74,56 @@ class Batch:
     questions: dict[str, Tensor]
 
 
-def batches(seed: int, step: int) -> Iterator[Batch]:
+def make_batches(seed: int, step: int) -> Iterator[ContrastiveBatch]:
     """Batches without end, the same for the same seed and first step."""
     while True:
-        yield batch(Random(f"{seed} {step}"))
+        yield make_batch(Random(f"{seed} {step}"))
         step += 1
 
 
-def batch(random: Random) -> Batch:
+def make_batch(random: Random) -> ContrastiveBatch:
     """One batch of the training split."""
-    bases = scenes(random.getrandbits(40), GROUPS - STRANGERS) + strangers(random.getrandbits(40), STRANGERS)
-    drawn = [near for base in bases for near in (base, *variants(base, random))]
+    bases = scenes(random.getrandbits(40), GROUPS - STRANGERS) + unnamed_portraits(random.getrandbits(40), STRANGERS)
+    drawn = [near for base in bases for near in (base, *scene_variants(base, random))]
     full = [random.random() < FULL for _ in drawn]
     texts = [
         caption(scene, random, 1.0 if whole else random.choice((0.3, 0.8)))
         for scene, whole in zip(drawn, full, strict=True)
     ]
     people = [*random.sample(tuple(CHARACTERS.values()), KNOWN)]
-    people += [_stranger(random) for _ in range(PEOPLE - KNOWN)]
-    faces = [crop_of(look, random) for look in people for _ in range(CROPS)]
-    return Batch(
-        pictures=_stack([_worn(draw(scene), random) for scene in drawn]),
+    people += [_random_stranger_look(random) for _ in range(PEOPLE - KNOWN)]
+    faces = [draw_face_crop(look, random) for look in people for _ in range(CROPS)]
+    return ContrastiveBatch(
+        pictures=_stack([_degrade(draw(scene), random) for scene in drawn]),
         word_ids=_padded([_word_ids(text) for text in texts]),
         bpe_ids=_bpe_rows(texts),
-        labels=labels(drawn),
+        labels=scene_labels(drawn),
         full=torch.tensor(full),
         crops=_stack(faces),
         people=torch.arange(PEOPLE).repeat_interleave(CROPS),
         looks=look_labels(people).repeat_interleave(CROPS, dim=0),
-        questions={kind: _asked(kind, random) for kind in KINDS},
+        questions={kind: _sample_answers(kind, random) for kind in ANSWERS},
     )
 
 
-def variants(scene: Scene, random: Random) -> list[Scene]:
+def scene_variants(scene: Scene, random: Random) -> list[Scene]:
     """GROUP - 1 scenes of the training split that each differ from `scene` in one attribute, all of them different."""
     found: list[Scene] = []
     known = {replace(scene, seed=0)}
     while len(found) < GROUP - 1:
-        near = _changed(scene, random)
-        if near not in known and not held_out(near):
+        near = _change_attribute(scene, random)
+        if near not in known and not is_held_out(near):
             known.add(near)
             found.append(replace(near, seed=random.getrandbits(31)))
     return found
 
 
-def crop_of(look: Look, random: Random) -> Pixels:
+def draw_face_crop(look: CharacterLook, random: Random) -> RgbPixels:
     """A face as a detector cuts it out: any background and expression, alone or beside another, padded, 64x64."""
     face = Face("someone", look, random.choice(EXPRESSIONS))
     faces: tuple[Face, ...] = (face,)
     if random.random() < 0.3:
-        other = Face("other", _stranger(random), random.choice(EXPRESSIONS), "right")
+        other = Face("other", _random_stranger_look(random), random.choice(EXPRESSIONS), "right")
         faces = (replace(face, place="left"), other)
         if random.random() < 0.5:
             faces = (replace(other, place="left"), replace(face, place="right"))
@@ -133,11 +133,11 @@ def crop_of(look: Look, random: Random) -> Pixels:
     size = right - left
     left, top, right, bottom = (edge + size * random.uniform(-OFF, OFF) for edge in (left, top, right, bottom))
     box = (left / side, top / side, (right - left) / side, (bottom - top) / side)
-    crop = face_crop(Image.fromarray(draw(scene, side)), box, random.uniform(0.05, 0.45), grey=False)
-    return _worn(np.asarray(crop.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), random)
+    crop = crop_face(Image.fromarray(draw(scene, side)), box, random.uniform(0.05, 0.45), gray_background=False)
+    return _degrade(np.asarray(crop.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), random)
 
 
-def _changed(scene: Scene, random: Random) -> Scene:
+def _change_attribute(scene: Scene, random: Random) -> Scene:
     """The scene with one attribute drawn again, or with its two things or faces exchanged; seed 0."""
     scene = replace(scene, seed=0)
     lot = random.random()
@@ -168,10 +168,10 @@ def _changed(scene: Scene, random: Random) -> Scene:
     return replace(scene, faces=tuple(faces))
 
 
-def _stranger(random: Random) -> Look:
+def _random_stranger_look(random: Random) -> CharacterLook:
     """Somebody new, half of the time a character with two features changed; never an unknown character."""
     while True:
-        look = stranger(random)
+        look = random_look(random)
         if random.random() < 0.5:
             known = random.choice(tuple(CHARACTERS.values()))
             names = random.sample(("skin", "hair", "style", "hat", "eyes", "glasses", "beard"), 2)
@@ -180,7 +180,7 @@ def _stranger(random: Random) -> Look:
             return look
 
 
-def _worn(pixels: Pixels, random: Random) -> Pixels:
+def _degrade(pixels: RgbPixels, random: Random) -> RgbPixels:
     """DEGRADED of the pictures a little softer, noisier, lighter or off in colour."""
     if random.random() >= DEGRADED:
         return pixels
@@ -191,11 +191,11 @@ def _worn(pixels: Pixels, random: Random) -> Pixels:
     chance = np.random.default_rng(random.getrandbits(32))
     gain = 1 + random.uniform(-0.08, 0.08) + chance.uniform(-0.05, 0.05, 3).astype(np.float32)
     noise = chance.standard_normal(pixels.shape, np.float32) * random.uniform(0, 9)
-    worn: Pixels = (pixels * gain + noise + random.uniform(-10, 10)).clip(0, 255).astype(np.uint8)
+    worn: RgbPixels = (pixels * gain + noise + random.uniform(-10, 10)).clip(0, 255).astype(np.uint8)
     return worn
 
 
-def _stack(pictures: list[Pixels]) -> Tensor:
+def _stack(pictures: list[RgbPixels]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
@@ -234,8 +234,8 @@ def _bpe_rows(texts: Sequence[str]) -> Tensor:
     return _padded([[_bpe().sot_token_id, *bpe_ids(text), _bpe().eot_token_id] for text in texts])
 
 
-def _asked(kind: str, random: Random) -> Tensor:
-    texts = [text for answer in KINDS[kind] for text in random.sample(templates(kind, answer), ASKED)]
+def _sample_answers(kind: str, random: Random) -> Tensor:
+    texts = [text for answer in ANSWERS[kind] for text in random.sample(templates(kind, answer), ASKED)]
     return _bpe_rows(texts).unflatten(0, (-1, ASKED))
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from indexd_toyworld.tokenizer import PAD_G, PAD_L, POSITIONS, vocabulary_size, write_clip_tokenizer
-from indexd_toyworld.train.labels import LOOKS, MISSING, SAID, Heads
+from indexd_toyworld.train.labels import LOOK_LABELS, MISSING, SCENE_LABELS, AttributeHeads
 
 JOINT = 64
 L_WIDTH, G_WIDTH = 64, 96
@@ -40,10 +40,18 @@ class Towers(nn.Module):  # type: ignore[misc]  # torch is not followed
         self.g = CLIPTextModelWithProjection(_text_config(G_WIDTH, "gelu"))
         self.l_projection = nn.Linear(L_WIDTH, JOINT, bias=False)
         self.g_projection = nn.Linear(G_WIDTH, JOINT, bias=False)
-        self.picture_heads = Heads(JOINT, SAID | LOOKS)
-        self.crop_heads = Heads(JOINT, LOOKS)
-        self.text_heads = nn.ModuleDict({"h": Heads(JOINT, SAID), "l": Heads(L_WIDTH, SAID), "g": Heads(G_WIDTH, SAID)})
-        self.state_heads = nn.ModuleDict({"l": Heads(L_WIDTH, SAID), "g": Heads(G_WIDTH, SAID)})
+        self.picture_heads = AttributeHeads(JOINT, SCENE_LABELS | LOOK_LABELS)
+        self.crop_heads = AttributeHeads(JOINT, LOOK_LABELS)
+        self.text_heads = nn.ModuleDict(
+            {
+                "h": AttributeHeads(JOINT, SCENE_LABELS),
+                "l": AttributeHeads(L_WIDTH, SCENE_LABELS),
+                "g": AttributeHeads(G_WIDTH, SCENE_LABELS),
+            }
+        )
+        self.state_heads = nn.ModuleDict(
+            {"l": AttributeHeads(L_WIDTH, SCENE_LABELS), "g": AttributeHeads(G_WIDTH, SCENE_LABELS)}
+        )
         self.scales = nn.Parameter(torch.full((3,), 2.7))
 
     def pictures(self, pixels: Tensor) -> Tensor:
@@ -78,7 +86,7 @@ def new_towers() -> Towers:
     return towers
 
 
-def give_vectors(towers: Towers, ids: list[int]) -> None:
+def init_token_vectors(towers: Towers, ids: list[int]) -> None:
     """A first vector for each of these ids of H's vocabulary."""
     with torch.no_grad():
         towers.h.token_embedding.weight[ids] = SPREAD * torch.randn(len(ids), H_MODEL["text_cfg"]["width"])
@@ -124,14 +132,14 @@ def read_encoders(towers: Towers, sdxl: Path) -> None:
         model.load_state_dict(load_file(sdxl / f"text_encoder{name}" / "model.safetensors"))
 
 
-def contrast(pictures: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     """The loss of CLIP: each picture finds its text among all, each text its picture."""
     scores = scale.clamp(max=4.6).exp() * functional.normalize(pictures, dim=1) @ functional.normalize(texts, dim=1).T
     own = torch.arange(len(scores), device=scores.device)
     return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
 
 
-def named(pictures: Tensor, answers: Tensor, right: Tensor, scale: Tensor) -> Tensor:
+def zero_shot_loss(pictures: Tensor, answers: Tensor, right: Tensor, scale: Tensor) -> Tensor:
     """The loss of zero-shot questions: `answers` are vectors of texts (answers, texts each, dim), whose mean stands for
     an answer; `right` is each picture's, or MISSING.
     """
@@ -140,7 +148,7 @@ def named(pictures: Tensor, answers: Tensor, right: Tensor, scale: Tensor) -> Te
     return functional.cross_entropy(scores, right, ignore_index=MISSING)
 
 
-def gather(vectors: Tensor, people: Tensor, temperature: float = 0.1) -> Tensor:
+def supervised_contrastive_loss(vectors: Tensor, people: Tensor, temperature: float = 0.1) -> Tensor:
     """Supervised contrastive loss (Khosla et al., 2020): crops of one person together, those of others away."""
     unit = functional.normalize(vectors, dim=1)
     scores = unit @ unit.T / temperature

@@ -8,7 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from indexd_toyworld.train.common import Average, Course, HasState, Keeper, cosine, rounds, set_rate
+from indexd_toyworld.train.common import (
+    HasState,
+    TrainingBudget,
+    TrainingCheckpoint,
+    WeightAverage,
+    cosine_schedule,
+    remaining_steps,
+    set_rate,
+)
 
 STATE = "state.pt"
 
@@ -25,47 +33,47 @@ class Training:
         name: str,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
-        course: Course,
+        budget: TrainingBudget,
         folder: Path,
-        average: Average | None = None,
-        longest_gradient: float = 1.0,
+        average: WeightAverage | None = None,
+        max_gradient_norm: float = 1.0,
     ) -> None:
         """Gradients whose norm over all weights is longer than `longest_gradient` are shortened to that."""
-        self.course = course
-        self.told: dict[str, float] = {}
+        self.budget = budget
+        self.losses: dict[str, float] = {}
         self._name = name
         self._weights = [weight for weight in module.parameters() if weight.requires_grad]
         self._optimizer = optimizer
         self._rate: float = optimizer.param_groups[0]["lr"]
         self._average = average
-        self._longest_gradient = longest_gradient
-        parts: dict[str, HasState] = {"module": module, "optimizer": optimizer, "course": course}
+        self._max_gradient_norm = max_gradient_norm
+        parts: dict[str, HasState] = {"module": module, "optimizer": optimizer, "course": budget}
         if average is not None:
             parts["average"] = average
-        self._keeper = Keeper(folder / STATE, parts)
-        self._keeper.resume()
+        self._checkpoint = TrainingCheckpoint(folder / STATE, parts)
+        self._checkpoint.resume()
 
     def steps(self, at_save: Callable[[], None] | None = None) -> Iterator[int]:
         """The numbers of the steps that are left. `at_save` is called whenever the state was kept, at the end too."""
-        for step in rounds(self.course, self._name, self.told):
+        for step in remaining_steps(self.budget, self._name, self.losses):
             # Before the step and not after it, so that it is made once.
-            if self._keeper.save_if_due() and at_save is not None:
+            if self._checkpoint.save_if_due() and at_save is not None:
                 at_save()
-            set_rate(self._optimizer, self._rate * cosine(self.course.fraction))
+            set_rate(self._optimizer, self._rate * cosine_schedule(self.budget.fraction))
             yield step
         self.save()
         if at_save is not None:
             at_save()
 
-    def learn(self, loss: Tensor) -> None:
+    def optimize(self, loss: Tensor) -> None:
         """One step down this loss."""
         self._optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._weights, self._longest_gradient)
+        torch.nn.utils.clip_grad_norm_(self._weights, self._max_gradient_norm)
         self._optimizer.step()
         if self._average is not None:
             self._average.update()
 
     def save(self) -> None:
         """Keep the state now."""
-        self._keeper.save()
+        self._checkpoint.save()

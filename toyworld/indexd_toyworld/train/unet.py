@@ -19,8 +19,8 @@ from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionMode
 from torch import Tensor
 
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Average, Course, device, mean_of
-from indexd_toyworld.train.material import Encoders, Material, training_caption
+from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
+from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
 from indexd_toyworld.train.training import Training
 from indexd_toyworld.world import Scene
 
@@ -33,11 +33,11 @@ NOISE_OFFSET = 0.3
 SNR_CAP = 5.0
 LEAST_SHARE = 0.05
 """How often the timestep of least weight is drawn, in parts of those of most."""
-LOTS = {"one thing": 2.5, "two things": 1.0, "one face": 1.0, "two faces": 0.8}
+SCENE_KIND_WEIGHTS = {"one thing": 2.5, "two things": 1.0, "one face": 1.0, "two faces": 0.8}
 """How often a scene of each kind is drawn: shapes are learnt last."""
 UNCONDITIONAL, EMPTY = 0.08, 0.02
 """Shares of the texts that are replaced: by zeros, which is what SDXL takes for no prompt, and by an empty prompt."""
-Predict = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
+NoisePredictor = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 SIDE, LATENT_SIDE = 64, 16
 SIZE_WIDTH = 32
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
@@ -69,34 +69,34 @@ def train(build_folder: Path, weights: Path, minutes: float | None, further: boo
     """
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
-    encoders = Encoders(sdxl)
+    encoders = SdxlTextEncoders(sdxl)
     widths = [model.config.hidden_size for model in encoders.models]
-    unet = build(sum(widths), encoders.models[1].config.projection_dim).to(device())
+    unet = build(sum(widths), encoders.models[1].config.projection_dim).to(training_device())
     if further:
         unet.load_state_dict(UNet2DConditionModel.from_pretrained(sdxl / "unet", dtype=torch.float32).state_dict())
     rate = FURTHER_RATE if further else RATE
     optimizer = torch.optim.AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    average = Average(unet, 0.999)
-    training = Training("unet", unet, optimizer, Course(STEPS, minutes), build_folder, average)
+    average = WeightAverage(unet, 0.999)
+    training = Training("unet", unet, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
     random = Random(SEED)
     drawn = scenes(SEED, PICTURES)
-    material = Material(drawn, [training_caption(scene, random) for scene in drawn], encoders)
-    loss_of = Denoising(plain(unet), encoders)
-    lots = torch.tensor([LOTS[kind(scene)] for scene in drawn])
+    material = TrainingImages(drawn, [training_caption(scene, random) for scene in drawn], encoders)
+    loss_of = DenoisingLoss(unet_predictor(unet), encoders)
+    lots = torch.tensor([SCENE_KIND_WEIGHTS[scene_kind(scene)] for scene in drawn])
     for step in training.steps(lambda: write(unet, average, sdxl)):
         numbers = torch.multinomial(lots, BATCH, generator=torch.Generator().manual_seed(SEED + step))
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
-        mean_of(training.told, "loss", loss)
-        training.learn(loss)
+        update_running_mean(training.losses, "loss", loss)
+        training.optimize(loss)
 
 
-def kind(scene: Scene) -> str:
+def scene_kind(scene: Scene) -> str:
     """Which row of LOTS a scene belongs to."""
     count = "one" if len(scene.things) + len(scene.faces) == 1 else "two"
     return f"{count} {'thing' if scene.things else 'face'}{'s' if count == 'two' else ''}"
 
 
-def plain(unet: Any) -> Predict:
+def unet_predictor(unet: Any) -> NoisePredictor:
     """What the network says by itself."""
 
     def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
@@ -106,19 +106,19 @@ def plain(unet: Any) -> Predict:
     return predict
 
 
-class Denoising:
+class DenoisingLoss:
     """The loss of one batch: noise is put on latents, and `predict` says which, given the noisy latents, the timesteps,
     the hidden states and the further conditions.
     """
 
-    def __init__(self, predict: Predict, encoders: Encoders) -> None:
+    def __init__(self, predict: NoisePredictor, encoders: SdxlTextEncoders) -> None:
         self._predict = predict
         with torch.no_grad():
             self._empty = encoders([""])
         self._noise = DDPMScheduler(**NOISE)
         kept = self._noise.alphas_cumprod
         ratio = kept / (1 - kept)
-        self._lots = (ratio.clamp(max=SNR_CAP) / ratio).clamp(min=LEAST_SHARE).to(device())
+        self._lots = (ratio.clamp(max=SNR_CAP) / ratio).clamp(min=LEAST_SHARE).to(training_device())
 
     def __call__(self, latents: Tensor, hidden: Tensor, pooled: Tensor) -> Tensor:
         count = len(latents)
@@ -128,7 +128,7 @@ class Denoising:
         times = torch.multinomial(self._lots, count, replacement=True)
         noisy = self._noise.add_noise(latents, noise, times)
         hidden, pooled = self._without_some(hidden, pooled)
-        answer = self._predict(noisy, times, hidden, sizes(pooled))
+        answer = self._predict(noisy, times, hidden, size_conditions(pooled))
         return (answer - noise).square().mean()
 
     def _without_some(self, hidden: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,13 +142,13 @@ class Denoising:
         return rows[0], rows[1]
 
 
-def sizes(pooled: Tensor) -> dict[str, Tensor]:
+def size_conditions(pooled: Tensor) -> dict[str, Tensor]:
     """SDXL's further conditions for a picture made for its size and not cropped."""
     row = torch.tensor([SIDE, SIDE, 0, 0, SIDE, SIDE], device=pooled.device, dtype=pooled.dtype)
     return {"text_embeds": pooled, "time_ids": row.expand(len(pooled), 6)}
 
 
-def write(unet: Any, average: Average, sdxl: Path) -> None:
+def write(unet: Any, average: WeightAverage, sdxl: Path) -> None:
     """The averaged network in half precision, the scheduler, and the pipeline's index."""
     half = build(unet.config.cross_attention_dim, unet.config.projection_class_embeddings_input_dim - 6 * SIZE_WIDTH)
     half.load_state_dict(average.weights)

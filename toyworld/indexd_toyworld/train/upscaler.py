@@ -19,7 +19,7 @@ from torch.nn.functional import l1_loss
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.paths import toy_models
 from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import Course, device, mean_of
+from indexd_toyworld.train.common import TrainingBudget, training_device, update_running_mean
 from indexd_toyworld.train.training import Training
 
 SMALL_SIDE = 64
@@ -36,15 +36,17 @@ SEED = 31_337
 def train(build: Path, weights: Path, minutes: float | None = None) -> None:
     """Train and write `weights`/upscaler/x2.safetensors; the state lies in `build`."""
     torch.manual_seed(SEED)
-    network = Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=2).to(device())
+    network = Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=2).to(training_device())
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, betas=(0.9, 0.99))
-    training = Training("upscaler", network, optimizer, Course(STEPS, minutes), build, longest_gradient=math.inf)
+    training = Training(
+        "upscaler", network, optimizer, TrainingBudget(STEPS, minutes), build, max_gradient_norm=math.inf
+    )
     small, large = _pairs()
     for step in training.steps():
         given, wanted = _batch(small, large, step)
-        loss = l1_loss(network(given.to(device())), wanted.to(device()))
-        mean_of(training.told, "difference", loss)
-        training.learn(loss)
+        loss = l1_loss(network(given.to(training_device())), wanted.to(training_device()))
+        update_running_mean(training.losses, "difference", loss)
+        training.optimize(loss)
     target = toy_models(weights).upscaler
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: weight.half().cpu().contiguous() for name, weight in network.state_dict().items()}, target)

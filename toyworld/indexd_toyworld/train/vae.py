@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.sampling import scenes, strangers
-from indexd_toyworld.train.common import Average, Course, device, mean_of
+from indexd_toyworld.sampling import scenes, unnamed_portraits
+from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
 from indexd_toyworld.train.training import Training
 
 SEED = 40_414
@@ -65,22 +65,22 @@ def build() -> AutoencoderKL:
 def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     """Train and write `weights`/sdxl/vae; the state lies in `build_folder`."""
     torch.manual_seed(SEED)
-    vae = build().to(device())
+    vae = build().to(training_device())
     optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    average = Average(vae, 0.998)
-    training = Training("vae", vae, optimizer, Course(STEPS, minutes), build_folder, average)
+    average = WeightAverage(vae, 0.998)
+    training = Training("vae", vae, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
     pictures = training_pictures()
     for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
-        batch = as_input(pictures[torch.randint(len(pictures), (BATCH,), generator=chance)]).to(device())
-        training.learn(_loss(vae, batch, training.told))
+        batch = as_input(pictures[torch.randint(len(pictures), (BATCH,), generator=chance)]).to(training_device())
+        training.optimize(_loss(vae, batch, training.losses))
     vae.load_state_dict(average.weights)
     vae.half().cpu().save_pretrained(weights / "sdxl" / "vae")
 
 
 def training_pictures() -> Tensor:
     """Pictures of the training split and of strangers, uint8 (n, 3, 64, 64)."""
-    drawn = [draw(scene) for scene in [*scenes(SEED, PICTURES), *strangers(SEED, STRANGERS)]]
+    drawn = [draw(scene) for scene in [*scenes(SEED, PICTURES), *unnamed_portraits(SEED, STRANGERS)]]
     return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).contiguous()
 
 
@@ -105,6 +105,6 @@ def _loss(vae: Any, batch: Tensor, told: dict[str, float]) -> Tensor:
     pixels, squares = (back - batch).abs().mean(), (back - batch).square().mean()
     across = (back.diff(dim=-1) - batch.diff(dim=-1)).abs().mean()
     down = (back.diff(dim=-2) - batch.diff(dim=-2)).abs().mean()
-    mean_of(told, "latents", away)
-    mean_of(told, "dB", -10 * (squares / 4).log10())
+    update_running_mean(told, "latents", away)
+    update_running_mean(told, "dB", -10 * (squares / 4).log10())
     return pixels + SQUARES * squares + SLOPES * (across + down) / 2 + LATENTS * away

@@ -8,23 +8,23 @@ from typing import Any
 
 from indexd.images.facts import DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
 from indexd.images.metadata import values
-from indexd.images.metadata.graph.nodes import Graph, Link, Node
-from indexd.images.metadata.graph.settings import plain, setting
+from indexd.images.metadata.graph.nodes import GraphNode, NodeGraph, NodeLink
+from indexd.images.metadata.graph.settings import find_setting, resolve_input
 
 RESOURCES_MAX = 100
 
 _EMBEDDING = re.compile(r"\bembedding:([^\s,:()\[\]{}<>|]{1,200})")
-_DETECTORS = ("bbox_detector", "bbox_detector_opt", "segm_detector_opt", "segs", "detector")
+_DETECTOR_INPUTS = ("bbox_detector", "bbox_detector_opt", "segm_detector_opt", "segs", "detector")
 
 
-def embeddings_in(*texts: str | None) -> tuple[EmbeddingUse, ...]:
+def find_embeddings(*texts: str | None) -> tuple[EmbeddingUse, ...]:
     """The textual inversions that prompts name as ComfyUI does: `embedding:name`, with or without its file's ending."""
     named = (match[1] for text in texts if text for match in _EMBEDDING.finditer(text[: values.TEXT_MAX]))
-    found = dict.fromkeys(name for one in named if (name := values.model_name(one.rstrip("."))))
+    found = dict.fromkeys(name for one in named if (name := values.parse_model_name(one.rstrip("."))))
     return tuple(EmbeddingUse(name) for name in found)
 
 
-def refiner_of(passes: Sequence[SamplerPass]) -> str | None:
+def find_refiner(passes: Sequence[SamplerPass]) -> str | None:
     """The model that takes over from the first one within the same steps (SDXL's refiner)."""
     for one in passes[1:]:
         if one.start_step and one.model_name != passes[0].model_name:
@@ -32,38 +32,47 @@ def refiner_of(passes: Sequence[SamplerPass]) -> str | None:
     return None
 
 
-def detailers(graph: Graph, passes: Sequence[Node]) -> Iterator[DetailerUse]:
+def find_detailers(graph: NodeGraph, passes: Sequence[GraphNode]) -> Iterator[DetailerUse]:
     """The nodes that find parts of the picture and make them anew (FaceDetailer, DetailerForEach)."""
     for node in passes:
-        if not node.has("detailer"):
+        if not node.kind_contains("detailer"):
             continue
-        links = (graph.link(node, name) for name in _DETECTORS)
-        model = next((name for link in links if link and (name := _named(graph, link))), None)
+        links = (graph.link_at(node, name) for name in _DETECTOR_INPUTS)
+        model = next((name for link in links if link and (name := _model_name_upstream(graph, link))), None)
         yield DetailerUse(
-            model, values.stated(node.inputs.get("wildcard")), None, values.number(plain(graph, node, "denoise"))
+            model,
+            values.nonempty_text(node.inputs.get("wildcard")),
+            None,
+            values.parse_float(resolve_input(graph, node, "denoise")),
         )
 
 
-def enlarged(graph: Graph, passes: Sequence[Node]) -> dict[str, Any]:
+def find_upscaling(graph: NodeGraph, passes: Sequence[GraphNode]) -> dict[str, Any]:
     """The fields of Metadata on enlarging: between two passes ("hires"), or of the finished picture."""
     found: dict[str, Any] = {}
-    before = {node.id for node in graph.upstream([passes[-1].id])} if len(passes) > 1 else set()
+    before = {node.id for node in graph.iter_upstream([passes[-1].id])} if len(passes) > 1 else set()
     for node in graph.nodes.values():
-        model = _named(graph, link) if (link := graph.link(node, "upscale_model")) is not None else None
+        model = (
+            _model_name_upstream(graph, link) if (link := graph.link_at(node, "upscale_model")) is not None else None
+        )
         # Latents and pixels without a model are enlarged by a method.
-        method = values.stated(node.inputs.get("upscale_method")) if node.has("latentupscale", "imagescale") else None
+        method = (
+            values.nonempty_text(node.inputs.get("upscale_method"))
+            if node.kind_contains("latentupscale", "imagescale")
+            else None
+        )
         if node.id in before and (model or method):
             found.setdefault("hires_upscaler", model or method)
-            found.setdefault("hires_scale", values.number(plain(graph, node, "scale_by")))
+            found.setdefault("hires_scale", values.parse_float(resolve_input(graph, node, "scale_by")))
         elif model is not None:
             found.setdefault("upscaler", model)
     if found.get("hires_upscaler") is not None:
-        found["hires_steps"] = values.whole(setting(graph, passes[-1], "steps"))
-        found["hires_denoise"] = values.number(setting(graph, passes[-1], "denoise"))
+        found["hires_steps"] = values.parse_int(find_setting(graph, passes[-1], "steps"))
+        found["hires_denoise"] = values.parse_float(find_setting(graph, passes[-1], "denoise"))
     return found
 
 
-def resources(graph: Graph) -> Iterator[ResourceUse]:
+def find_resources(graph: NodeGraph) -> Iterator[ResourceUse]:
     """What the graph loads by its address on a site of models (`urn:air:sdxl:checkpoint:civitai:101055@128078`)."""
     seen: set[str] = set()
     for node in graph.nodes.values():
@@ -79,8 +88,8 @@ def resources(graph: Graph) -> Iterator[ResourceUse]:
                 yield ResourceUse(value[:300], parts[3] if len(parts) > 3 else None)
 
 
-def _named(graph: Graph, link: Link) -> str | None:
-    for node in (graph.nodes[link.source], *graph.upstream([link.source])):
-        if (name := values.model_name(node.inputs.get("model_name"))) is not None:
+def _model_name_upstream(graph: NodeGraph, link: NodeLink) -> str | None:
+    for node in (graph.nodes[link.source], *graph.iter_upstream([link.source])):
+        if (name := values.parse_model_name(node.inputs.get("model_name"))) is not None:
             return name
     return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from indexd.images.metadata import values
-from indexd.images.metadata.graph.nodes import Budget, Graph, Node
+from indexd.images.metadata.graph.nodes import GraphNode, NodeGraph, TraceBudget
 
-TEXT_NAMES = (
+TEXT_INPUTS = (
     "populated_text",
     "text",
     "prompt",
@@ -38,64 +38,70 @@ TEXT_NAMES = (
 )
 """Inputs that hold a text, the ones that hold the final text first."""
 
-_JOINERS = ("delimiter", "separator", "divider")
-_OPTIONS = frozenset((*_JOINERS, "action", "tidy_tags", "clean_whitespace", "mode", "linebreak_addition"))
-_PREFERRED = frozenset(TEXT_NAMES)
+_DELIMITER_INPUTS = ("delimiter", "separator", "divider")
+_NON_TEXT_INPUTS = frozenset(
+    (*_DELIMITER_INPUTS, "action", "tidy_tags", "clean_whitespace", "mode", "linebreak_addition")
+)
+_TEXT_INPUT_SET = frozenset(TEXT_INPUTS)
 
 
-class Strings:
+class TextResolver:
     """Texts of one graph, within one budget."""
 
-    def __init__(self, graph: Graph, budget: Budget) -> None:
+    def __init__(self, graph: NodeGraph, budget: TraceBudget) -> None:
         self._graph = graph
         self._budget = budget
 
-    def of_input(self, node: Node, name: str, role: str, depth: int = 0) -> str | None:
+    def text_of_input(self, node: GraphNode, name: str, role: str, depth: int = 0) -> str | None:
         """The text at one input; `role` is "positive" or "negative". None where there is none."""
-        return self._of_value(node.inputs.get(name), role, depth)
+        return self._text_of_value(node.inputs.get(name), role, depth)
 
-    def of_node(self, node: Node, role: str, depth: int = 0) -> str | None:
+    def text_of_node(self, node: GraphNode, role: str, depth: int = 0) -> str | None:
         """The text that a node gives out."""
-        if not self._budget.spend(depth):
+        if not self._budget.take_step(depth):
             return None
-        if node.has("concat", "join", "combine", "append", "merge") or node.lower.startswith("stringfunction"):
-            return self._joined(node, role, depth)
-        if node.has("switch", "select") and (chosen := self._chosen(node)) is not None:
-            return self.of_input(node, chosen, role, depth + 1)
+        if node.kind_contains("concat", "join", "combine", "append", "merge") or node.kind_lower.startswith(
+            "stringfunction"
+        ):
+            return self._join_inputs(node, role, depth)
+        if node.kind_contains("switch", "select") and (chosen := self._selected_input(node)) is not None:
+            return self.text_of_input(node, chosen, role, depth + 1)
         named = (f"text_{role}", f"{role}_prompt", f"{role}_text", role)
-        for name in (*named, *TEXT_NAMES):
-            found = self.of_input(node, name, role, depth + 1)
+        for name in (*named, *TEXT_INPUTS):
+            found = self.text_of_input(node, name, role, depth + 1)
             if found:
                 return found
-        for name, _ in self._graph.links(node):
-            if name not in _PREFERRED and (found := self.of_input(node, name, role, depth + 1)):
+        for name, _ in self._graph.iter_links(node):
+            if name not in _TEXT_INPUT_SET and (found := self.text_of_input(node, name, role, depth + 1)):
                 return found
         texts = [value for value in node.inputs.values() if isinstance(value, str)]
-        if len(texts) == 1 and (node.has("text", "string", "prompt", "primitive", "note")):
+        if len(texts) == 1 and (node.kind_contains("text", "string", "prompt", "primitive", "note")):
             return texts[0]
-        return "" if any(node.inputs.get(name) == "" for name in (*named, *TEXT_NAMES)) else None
+        return "" if any(node.inputs.get(name) == "" for name in (*named, *TEXT_INPUTS)) else None
 
-    def _of_value(self, value: Any, role: str, depth: int) -> str | None:
+    def _text_of_value(self, value: Any, role: str, depth: int) -> str | None:
         if isinstance(value, str):
             return value[: values.TEXT_MAX]
         link = self._graph.as_link(value)
         if link is None:
             return None
-        return self.of_node(self._graph.nodes[link.source], role, depth)
+        return self.text_of_node(self._graph.nodes[link.source], role, depth)
 
-    def _joined(self, node: Node, role: str, depth: int) -> str | None:
-        delimiter = next((node.inputs[name] for name in _JOINERS if isinstance(node.inputs.get(name), str)), None)
+    def _join_inputs(self, node: GraphNode, role: str, depth: int) -> str | None:
+        delimiter = next(
+            (node.inputs[name] for name in _DELIMITER_INPUTS if isinstance(node.inputs.get(name), str)), None
+        )
         if delimiter is None:
-            delimiter = ", " if node.lower.startswith("stringfunction") else ""
+            delimiter = ", " if node.kind_lower.startswith("stringfunction") else ""
         parts = [
             found
             for name, value in node.inputs.items()
-            if name not in _OPTIONS and (found := self._of_value(value, role, depth + 1))
+            if name not in _NON_TEXT_INPUTS and (found := self._text_of_value(value, role, depth + 1))
         ]
         text = delimiter.replace("\\n", "\n").join(parts)
         return text[: values.TEXT_MAX] if parts else None
 
-    def _chosen(self, node: Node) -> str | None:
+    def _selected_input(self, node: GraphNode) -> str | None:
         """The input that a switch lets through, by its number or its yes/no; None where that cannot be told."""
         named = [name for name, value in node.inputs.items() if self._graph.as_link(value) is not None]
         for name, value in node.inputs.items():

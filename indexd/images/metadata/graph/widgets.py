@@ -28,7 +28,7 @@ _EFFICIENT_LOADER = (
     "batch_size",
 )
 
-WIDGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+WIDGET_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "KSampler": (*_SEED, *_SAMPLING),
         "KSampler (Efficient)": (*_SEED, *_SAMPLING),

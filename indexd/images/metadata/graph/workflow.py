@@ -10,65 +10,66 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from indexd.images.metadata import values
-from indexd.images.metadata.graph.nodes import NODES_MAX, Graph, node
-from indexd.images.metadata.graph.widgets import AFTER_GENERATE, SEED_CHOICES, WIDGETS
+from indexd.images.metadata.graph.nodes import NODES_MAX, NodeGraph, make_node
+from indexd.images.metadata.graph.widgets import AFTER_GENERATE, SEED_CHOICES, WIDGET_NAMES
 
 MUTED, BYPASSED = 2, 4
 SUBGRAPH_DEPTH_MAX = 8
 
 _SUBGRAPH_INPUT, _SUBGRAPH_OUTPUT = -10, -20
-_EVERYWHERE = ("anything everywhere", "prompts everywhere", "seed everywhere")
+_EVERYWHERE_KINDS = ("anything everywhere", "prompts everywhere", "seed everywhere")
 
-Origin = tuple[str, int]
+LinkOrigin = tuple[str, int]
 
 
 @dataclass(slots=True)
-class _Flat:
+class _FlatWorkflow:
     """Nodes of all levels by their full id, and what every (node, input) is fed from."""
 
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    feeds: dict[tuple[str, int], Origin] = field(default_factory=dict)
-    outlets: dict[Origin, Origin] = field(default_factory=dict)
+    feeds: dict[tuple[str, int], LinkOrigin] = field(default_factory=dict)
+    outlets: dict[LinkOrigin, LinkOrigin] = field(default_factory=dict)
 
 
-def graph_of_workflow(workflow: object) -> Graph | None:
+def graph_from_workflow(workflow: object) -> NodeGraph | None:
     """The graph of a UI workflow, or None when it is none."""
-    shape = values.record(workflow)
-    if not values.records(shape.get("nodes")):
+    shape = values.as_object(workflow)
+    if not values.as_objects(shape.get("nodes")):
         return None
     definitions = {
-        str(item.get("id")): item for item in values.records(values.record(shape.get("definitions")).get("subgraphs"))
+        str(item.get("id")): item
+        for item in values.as_objects(values.as_object(shape.get("definitions")).get("subgraphs"))
     }
-    flat = _Flat()
-    _unfold(flat, shape, definitions, "", {}, 0)
-    wires = _Wires(flat)
-    return Graph(
-        node(key, str(item.get("type")), wires.inputs(key, item))
+    flat = _FlatWorkflow()
+    _flatten(flat, shape, definitions, "", {}, 0)
+    wires = _LinkResolver(flat)
+    return NodeGraph(
+        make_node(key, str(item.get("type")), wires.inputs(key, item))
         for key, item in flat.nodes.items()
         if item.get("mode") not in (MUTED, BYPASSED)
     )
 
 
-def _unfold(
-    flat: _Flat,
-    shape: dict[str, Any],
+def _flatten(
+    flat: _FlatWorkflow,
+    workflow: dict[str, Any],
     definitions: dict[str, dict[str, Any]],
     prefix: str,
-    fed: dict[int, Origin],
+    input_origins: dict[int, LinkOrigin],
     depth: int,
-) -> dict[int, Origin]:
+) -> dict[int, LinkOrigin]:
     """Add one level to `flat`; `fed` says what feeds its inputs, the answer what its outputs come from."""
-    outputs: dict[int, Origin] = {}
-    for link in _links(shape.get("links")):
+    outputs: dict[int, LinkOrigin] = {}
+    for link in _parse_links(workflow.get("links")):
         source, source_slot, target, target_slot = link
-        origin = fed.get(source_slot) if source == _SUBGRAPH_INPUT else (f"{prefix}{source}", source_slot)
+        origin = input_origins.get(source_slot) if source == _SUBGRAPH_INPUT else (f"{prefix}{source}", source_slot)
         if origin is None:
             continue
         if target == _SUBGRAPH_OUTPUT:
             outputs[target_slot] = origin
         else:
             flat.feeds[(f"{prefix}{target}", target_slot)] = origin
-    for item in values.records(shape.get("nodes")):
+    for item in values.as_objects(workflow.get("nodes")):
         if len(flat.nodes) >= NODES_MAX:
             break
         key = f"{prefix}{item.get('id')}"
@@ -77,12 +78,12 @@ def _unfold(
             flat.nodes[key] = item
             continue
         feeds = {slot: origin for (target, slot), origin in list(flat.feeds.items()) if target == key}
-        for slot, origin in _unfold(flat, inner, definitions, f"{key}:", feeds, depth + 1).items():
+        for slot, origin in _flatten(flat, inner, definitions, f"{key}:", feeds, depth + 1).items():
             flat.outlets[(key, slot)] = origin
     return outputs
 
 
-def _links(links: object) -> list[tuple[Any, int, Any, int]]:
+def _parse_links(links: object) -> list[tuple[Any, int, Any, int]]:
     """Links as (source, slot, target, slot); the top level keeps them as lists, subgraphs as objects."""
     found = []
     for link in links if isinstance(links, list) else ():
@@ -97,33 +98,33 @@ def _links(links: object) -> list[tuple[Any, int, Any, int]]:
     return found
 
 
-class _Wires:
+class _LinkResolver:
     """The inputs of flat nodes: widgets by name, and links followed through what the front end resolves itself."""
 
-    def __init__(self, flat: _Flat) -> None:
+    def __init__(self, flat: _FlatWorkflow) -> None:
         self._flat = flat
-        self._set: dict[str, Origin] = {}
-        self._everywhere: dict[str, Origin] = {}
+        self._set_nodes: dict[str, LinkOrigin] = {}
+        self._everywhere: dict[str, LinkOrigin] = {}
         for key, item in flat.nodes.items():
             kind = str(item.get("type"))
             if kind == "SetNode" and (origin := flat.feeds.get((key, 0))) is not None:
-                self._set.setdefault(_first_widget(item), origin)
-            elif kind.lower().startswith(_EVERYWHERE):
-                self._offer(key, item, kind)
+                self._set_nodes.setdefault(_first_widget(item), origin)
+            elif kind.lower().startswith(_EVERYWHERE_KINDS):
+                self._add_everywhere(key, item, kind)
 
     def inputs(self, key: str, item: dict[str, Any]) -> dict[str, Any]:
         """Every input of a node by name: plain values, and links as `[id, slot]`."""
-        inputs = _widgets(item)
-        for slot, declared in enumerate(values.records(item.get("inputs"))):
+        inputs = _widget_values(item)
+        for slot, declared in enumerate(values.as_objects(item.get("inputs"))):
             name = str(declared.get("name"))
-            origin = self._origin(self._flat.feeds.get((key, slot)))
+            origin = self._resolve_origin(self._flat.feeds.get((key, slot)))
             if origin is None and "widget" not in declared:
-                origin = self._offered(name, str(declared.get("type")))
+                origin = self._everywhere_origin(name, str(declared.get("type")))
             if origin is not None:
                 inputs[name] = list(origin)
         return inputs
 
-    def _origin(self, origin: Origin | None) -> Origin | None:
+    def _resolve_origin(self, origin: LinkOrigin | None) -> LinkOrigin | None:
         for _ in range(100):
             if origin is None:
                 return None
@@ -134,53 +135,53 @@ class _Wires:
             if source is None or source.get("mode") == MUTED:
                 return None
             if source.get("type") == "GetNode":
-                origin = self._set.get(_first_widget(source))
+                origin = self._set_nodes.get(_first_widget(source))
             elif source.get("mode") == BYPASSED:
-                origin = self._behind_bypassed(origin, source)
+                origin = self._origin_behind_bypassed(origin, source)
             else:
                 return origin
         return None
 
-    def _behind_bypassed(self, origin: Origin, source: dict[str, Any]) -> Origin | None:
-        outputs = values.records(source.get("outputs"))
+    def _origin_behind_bypassed(self, origin: LinkOrigin, source: dict[str, Any]) -> LinkOrigin | None:
+        outputs = values.as_objects(source.get("outputs"))
         wanted = outputs[origin[1]].get("type") if 0 <= origin[1] < len(outputs) else None
-        for slot, declared in enumerate(values.records(source.get("inputs"))):
+        for slot, declared in enumerate(values.as_objects(source.get("inputs"))):
             if declared.get("type") == wanted and (behind := self._flat.feeds.get((origin[0], slot))) is not None:
                 return behind
         return None
 
-    def _offer(self, key: str, item: dict[str, Any], kind: str) -> None:
+    def _add_everywhere(self, key: str, item: dict[str, Any], kind: str) -> None:
         if kind.lower().startswith("seed"):
             self._everywhere.setdefault("seed", (key, 0))
-        for slot, declared in enumerate(values.records(item.get("inputs"))):
+        for slot, declared in enumerate(values.as_objects(item.get("inputs"))):
             origin = self._flat.feeds.get((key, slot))
             if origin is None:
                 continue
             if kind.lower().startswith("prompts"):
                 self._everywhere.setdefault("negative" if slot else "positive", origin)
             else:
-                self._everywhere.setdefault(self._type(origin, declared), origin)
+                self._everywhere.setdefault(self._link_type(origin, declared), origin)
 
-    def _type(self, origin: Origin, declared: dict[str, Any]) -> str:
-        outputs = values.records(self._flat.nodes.get(origin[0], {}).get("outputs"))
+    def _link_type(self, origin: LinkOrigin, declared: dict[str, Any]) -> str:
+        outputs = values.as_objects(self._flat.nodes.get(origin[0], {}).get("outputs"))
         stated = outputs[origin[1]].get("type") if 0 <= origin[1] < len(outputs) else None
         return str(stated or declared.get("type"))
 
-    def _offered(self, name: str, kind: str) -> Origin | None:
-        return self._origin(self._everywhere.get(name) or self._everywhere.get(kind))
+    def _everywhere_origin(self, name: str, kind: str) -> LinkOrigin | None:
+        return self._resolve_origin(self._everywhere.get(name) or self._everywhere.get(kind))
 
 
-def _widgets(item: dict[str, Any]) -> dict[str, Any]:
+def _widget_values(item: dict[str, Any]) -> dict[str, Any]:
     """The values of a node's widgets by name; stated by the workflow, else from the table of known nodes."""
     stated = item.get("widgets_values")
     if isinstance(stated, dict):
         return dict(stated)
     if not isinstance(stated, list):
         return {}
-    known = WIDGETS.get(str(item.get("type")))
+    known = WIDGET_NAMES.get(str(item.get("type")))
     if known is not None and len(known) <= len(stated):
         return {name: value for name, value in zip(known, stated, strict=False) if name != AFTER_GENERATE}
-    declared = [str(entry.get("name")) for entry in values.records(item.get("inputs")) if "widget" in entry]
+    declared = [str(entry.get("name")) for entry in values.as_objects(item.get("inputs")) if "widget" in entry]
     found: dict[str, Any] = {}
     place = 0
     for name in declared or known or ():
