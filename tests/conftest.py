@@ -12,19 +12,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-from indexd.reproducibility import set_reproducible_environment
-
-set_reproducible_environment()
-
 import pytest
 from hypothesis import HealthCheck, settings
 
+from indexd.reproducibility import set_reproducible_environment
 from indexd.store import database
 
 if TYPE_CHECKING:
     from indexd_toyworld.paths import ToyModels
     from tests.tiny_models.guides import TinyConditioningModels
     from tests.tiny_models.models import TinyModels
+
+set_reproducible_environment()
 
 FSYNC = os.fsync
 PRAGMAS = {name: getattr(database, name) for name in ("_DURABLE", "_DERIVABLE")}
