@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.faces import SyntheticFaces, make_faces
-from bench.report import p50_p95, print_result
-from indexd.characters.assign import PrototypeMatcher, select_prototype_faces
-from indexd.characters.cluster import cluster
-from indexd.characters.growing import GrowingLibrary
-from indexd.characters.measure import adjusted_rand_index, over_merge_rate
-from indexd.characters.vectors import normalize_rows
+from bench.support.report import p50_p95, print_result
+from bench.support.synthetic_faces import SyntheticFaces, make_faces
+from indexd.characters.clustering.hdbscan_clustering import cluster
+from indexd.characters.clustering.vector_file import normalize_rows
+from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate
+from indexd.characters.evaluation.growing_library import GrowingLibrary
+from indexd.characters.prototype_matcher import PrototypeMatcher, select_prototype_faces
 
 DIM, FACES, CHARACTERS = 1024, 4000, 40
 ROUNDS = 10

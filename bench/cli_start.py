@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import homes, report
+from bench.support import homes, report
 from indexd.demo.daemon_process import DaemonProcess
 
 RUNS = 15

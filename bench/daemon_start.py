@@ -12,7 +12,7 @@ import time
 
 import psutil
 
-from bench import homes, report
+from bench.support import homes, report
 from indexd import config
 from indexd.demo.daemon_process import DaemonProcess
 
@@ -37,7 +37,7 @@ def main() -> None:
             [
                 sys.executable,
                 "-c",
-                f"from indexd.store.index import Store; from pathlib import Path; Store.open(Path({str(config.read_config(home).paths.index)!r})).close()",
+                f"from indexd.store.store import Store; from pathlib import Path; Store.open(Path({str(config.read_config(home).paths.index)!r})).close()",
             ]
         )
         daemon = DaemonProcess(home, homes.INSTALLED_ENVIRONMENT)

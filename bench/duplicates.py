@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report import print_result
-from indexd.duplicates.likeness import HashArrays, are_near_duplicates
-from indexd.duplicates.near import near_duplicate_groups, near_duplicate_pairs
-from indexd.duplicates.similar import MAX_EXACT_IMAGES, similar_image_groups
-from indexd.images.facts import ImageFacts, ImageMetadata
-from indexd.store.index import Store
-from indexd.store.picture_hashes import HashedImages
+from bench.support.report import print_result
+from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
+from indexd.duplicates.near_duplicates import near_duplicate_groups, near_duplicate_pairs
+from indexd.duplicates.similar_images import MAX_EXACT_IMAGES, similar_image_groups
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.store.library.perceptual_hashes import HashedImages
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 
 HASHES_FOR_ALL_PAIRS, HASHES, VECTOR_COUNT, DIM = 20_000, 100_000, 30_000, 1024
 COPY_EVERY = 20

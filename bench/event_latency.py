@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.report import p50_p95, print_result
-from indexd.watch.known import InMemoryIndexedFiles
-from indexd.watch.portable import WatchfilesWatcher
+from bench.support.report import p50_p95, print_result
+from indexd.fs.file_stamp import SettledFile
+from indexd.watch.indexed_files import InMemoryIndexedFiles
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.service import WatchService
-from indexd.watch.stamp import SettledFile
-from indexd.watch.watcher import FolderPredicate, Watcher, WatcherFactory, open_watcher
+from indexd.watch.watchers.watcher import FolderPredicate, Watcher, WatcherFactory, open_watcher
+from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 
 FILES = 200
 SIZE_BYTES = 1_500_000

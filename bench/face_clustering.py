@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.faces import make_faces
-from bench.report import print_result
+from bench.support.report import print_result
+from bench.support.synthetic_faces import make_faces
 
 DIM = 1024
 SIZES = (10_000, 50_000, 100_000)
@@ -49,9 +49,9 @@ def run_method(method: str, path: Path) -> ClusteringRun:
 def _run_in_process(method: str, path: str) -> ClusteringRun:
     import faiss
 
-    from indexd.characters.cluster import REDUCED_DIM, cluster
-    from indexd.characters.reduce import reduce_dimensions
-    from indexd.characters.vectors import open_vector_file
+    from indexd.characters.clustering.hdbscan_clustering import REDUCED_DIM, cluster
+    from indexd.characters.clustering.pca import reduce_dimensions
+    from indexd.characters.clustering.vector_file import open_vector_file
 
     faiss.omp_set_num_threads(THREADS)
     rows = open_vector_file(path, DIM)
@@ -77,8 +77,8 @@ def _run_in_process(method: str, path: str) -> ClusteringRun:
 
 def main(sizes: tuple[int, ...]) -> None:
     """Print seconds, peak memory, agreement with the truth and pairs wrongly together, size by size."""
-    from indexd.characters.measure import adjusted_rand_index, over_merge_rate
-    from indexd.characters.vectors import write_vector_file
+    from indexd.characters.clustering.vector_file import write_vector_file
+    from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate
 
     for count in sorted({*sizes, *RAW_SIZES}):
         faces = make_faces(count, DIM, individual_share=INDIVIDUAL_SHARE)

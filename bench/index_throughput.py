@@ -13,18 +13,18 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from bench import homes, report
+from bench.support import homes, report
 from indexd import config, daemon
-from indexd.intake import IngestPipeline
-from indexd.layers.batch import ThumbnailTarget
-from indexd.layers.dispatch import IndexDispatcher
+from indexd.fs.file_stamp import FileStamp, SettledFile
+from indexd.indexing.dispatcher import IndexDispatcher
+from indexd.indexing.task_batch import ThumbnailTarget
+from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext, file_kinds
-from indexd.store.index import Store
 from indexd.store.records import IngestResult, ScannedFile
+from indexd.store.store import Store
 from indexd.watch.service import scan_roots_once
-from indexd.watch.stamp import FileStamp, SettledFile
 from indexd.worker.calls import ModelSpec, WorkerSettings
-from indexd.worker.fake import FakeWorkers
+from indexd.worker.fake_workers import FakeWorkers
 from indexd_schemas.settings import ROLES
 
 DISTINCT_IMAGES = 50

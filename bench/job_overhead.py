@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from bench import homes, report
+from bench.support import homes, report
 from indexd.demo.daemon_process import DaemonProcess
 
 BARE_PROGRAM = """

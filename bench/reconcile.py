@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.report import print_result
-from indexd.store.index import Store
+from bench.support.report import print_result
 from indexd.store.records import ScannedFile
-from indexd.watch.ignore import WatchFilter
-from indexd.watch.known_tree import IndexSnapshot
-from indexd.watch.reconcile import TreeComparison
+from indexd.store.store import Store
+from indexd.watch.scan.index_snapshot import IndexSnapshot
+from indexd.watch.scan.reconcile import TreeComparison
+from indexd.watch.watch_filter import WatchFilter
 
 FOLDERS, FILES_PER_FOLDER = 100, 1000
 ROUNDS = 9

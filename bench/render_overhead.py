@@ -24,7 +24,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from indexd.generate.render import render
-from indexd.models.pool import ModelPool
+from indexd.models.model_pool import ModelPool
 from indexd.worker.calls import ModelSpec, Render, WorkerSettings
 from tests.tiny_models.models import build_models
 

@@ -1,6 +1,6 @@
 """Questions to a large library: from the codes in memory, through sqlite-vec, and beside the bare scans.
 
-The library is made up but shaped as real ones are (bench/cone.py, bench/million_library.py). Beside ours in the same run,
+The library is made up but shaped as real ones are (bench/support/synthetic_vectors.py, bench/support/synthetic_library.py). Beside ours in the same run,
 over the same vectors: sqlite-vec's own scan of the bits, numpy brute force and faiss flat over float32. One thread each.
 
     python -m bench.search_million --images 1000000 --folder /somewhere/with/12/GB
@@ -31,19 +31,19 @@ import psutil
 import sqlite_vec
 from numpy.typing import NDArray
 
-from bench import million_library
-from bench.cone import SyntheticLayer, mean_cosine
-from bench.report import p50_p95, print_result
-from indexd.layers.description import LAYERS
-from indexd.search.embedder import FakeQueryEmbedder
-from indexd.search.run import Search
-from indexd.search.terms import TERM_RULES
-from indexd.search.vector_cache import VectorCache
-from indexd.serve import SWITCH_INTERVAL_SECONDS
-from indexd.store.coarse import ROTATION_SEED, quantize
-from indexd.store.index import Store
+from bench.support import synthetic_library
+from bench.support.report import p50_p95, print_result
+from bench.support.synthetic_vectors import SyntheticLayer, mean_cosine
+from indexd.indexing.stages import LAYERS
+from indexd.process_lifecycle import SWITCH_INTERVAL_SECONDS
+from indexd.search.query.query_embedder import FakeQueryEmbedder
+from indexd.search.query.term_rules import TERM_RULES
+from indexd.search.search import Search
+from indexd.store.store import Store
+from indexd.vector_index.quantize import ROTATION_SEED, quantize
+from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Embedded
-from indexd_schemas.question import SearchRequest, SearchTerm, TermKind
+from indexd_schemas.api.requests import SearchRequest, SearchTerm, TermKind
 from tests.store.made_up import take_vectors
 
 QueryVectors = NDArray[np.float32]
@@ -77,7 +77,7 @@ def _measure(index: Path, images: int) -> None:
     there = index.exists()
     with Store.open(index) as store:
         if not there:
-            built = million_library.build(store, images, FUSED, ALL_LAYER_IMAGES)
+            built = synthetic_library.build(store, images, FUSED, ALL_LAYER_IMAGES)
             five = built.five_images / built.five_seconds
             print_result("pictures with five vectors put in", five, "images/s", bar=">= 2000")
             print_result("records alone", images / built.record_seconds, "images/s")
@@ -88,7 +88,7 @@ def _measure(index: Path, images: int) -> None:
     with Store.open(index) as store:
         _whole_queries(store)
         _fulltext(store)
-    library = np.empty((images, million_library.DIMS[LAYER]), dtype=np.float32)
+    library = np.empty((images, synthetic_library.DIMS[LAYER]), dtype=np.float32)
     _fill_library(library)
     print_result("mean cosine of two pictures", mean_cosine(library[:20_000]), "")
     with Store.open(index) as store:
@@ -100,7 +100,7 @@ def _measure(index: Path, images: int) -> None:
 
 def _fill_library(library: QueryVectors) -> None:
     """The rows of LAYER as million_library.build put them: row i is image i + 1."""
-    step = million_library.BATCH
+    step = synthetic_library.BATCH
     cone = SyntheticLayer(library.shape[1])
     for start in range(0, len(library), step):
         part = library[start : start + step]
@@ -148,7 +148,7 @@ def _filtered(store: Store, library: QueryVectors) -> None:
     """Filters of every selectivity lose nothing."""
     questions = SyntheticLayer(library.shape[1]).image_queries(QUERIES)
     with _vector_cache(store):
-        for name, filters in million_library.FILTERS_BY_SHARE.items():
+        for name, filters in synthetic_library.FILTERS_BY_SHARE.items():
             seconds, found = _time_calls(store.filters.ids, [filters] * SLOW_QUERIES)
             _print_percentiles(f"filter that leaves {name}", seconds)
             ids = found[0]
@@ -194,7 +194,7 @@ def _three_kinds() -> list[TermKind]:
 
 def _embedder() -> FakeQueryEmbedder:
     """Gives every text the same vector in a layer: a model's own time is not what is measured here."""
-    cones = {LAYERS[name].role: (name, SyntheticLayer(million_library.DIMS[name])) for name in FUSED}
+    cones = {LAYERS[name].role: (name, SyntheticLayer(synthetic_library.DIMS[name])) for name in FUSED}
     known = {
         role: cone.text_queries(1) if name == LAYER else cone.image_queries(1) for role, (name, cone) in cones.items()
     }
@@ -210,11 +210,11 @@ def _fulltext(store: Store) -> None:
 
 def _queries_while_importing(store: Store, images: int) -> None:
     """The same questions quiet, and beside a thread that brings in pictures with vectors as fast as it can."""
-    questions = SyntheticLayer(million_library.DIMS[LAYER]).image_queries(QUERIES)
+    questions = SyntheticLayer(synthetic_library.DIMS[LAYER]).image_queries(QUERIES)
     root = store.roots.ensure(b"/pictures", "images").id
     revisions = {name: revision.id for name in FUSED if (revision := store.vectors.active_revision(name)) is not None}
-    batch = million_library.BATCH
-    unit = {name: SyntheticLayer(million_library.DIMS[name]).rows(-2, batch) for name in FUSED}
+    batch = synthetic_library.BATCH
+    unit = {name: SyntheticLayer(synthetic_library.DIMS[name]).rows(-2, batch) for name in FUSED}
     enough = threading.Event()
     brought: list[int] = []
 
@@ -222,7 +222,7 @@ def _queries_while_importing(store: Store, images: int) -> None:
         for start in range(images, 10 * images + 10_000_000, batch):
             if enough.is_set():
                 return
-            recorded = store.images.ingest(list(million_library.scanned_files(root, start, batch)), 0.0)
+            recorded = store.images.ingest(list(synthetic_library.scanned_files(root, start, batch)), 0.0)
             ids = [one.image_id or 0 for one in recorded]
             for name, revision_id in revisions.items():
                 store.vectors.put(name, revision_id, ids, unit[name])

@@ -21,12 +21,12 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report import print_result
-from indexd.images.facts import ImageFacts, ImageMetadata, MetadataLora, RawChunk
-from indexd.store.database import PAGE_BYTES
-from indexd.store.index import Store
+from bench.support.report import print_result
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.store.records import ScannedFile, StageInput
-from indexd.watch.stamp import FileStamp
+from indexd.store.sqlite.database import PAGE_BYTES
+from indexd.store.store import Store
 
 IMAGES = 4096
 BATCH = 256

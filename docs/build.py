@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from indexd.cli.app import app
-from indexd.search.job_file import json_in_yaml
-from indexd_schemas.job import JOB_KINDS
+from indexd.jobs.export.job_file import json_in_yaml
+from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES, SamplerInfo
 from indexd_schemas.settings import Settings
 
@@ -147,7 +147,7 @@ def samplers_page() -> str:
         NOTE,
         "Names of A1111 (Forge's included) and of ComfyUI are both understood, and so are glued ones (`DPM++ 2M Karras`). An",
         "impossible pair is refused with the possible ones. A scheduler of diffusers runs the schedules in the fifth column",
-        "(its flags stand in `indexd/generate/samplers.py`), a sampler of ours the others (`indexd/generate/sampling/`). The two",
+        "(its flags stand in `indexd/generate/sampling/diffusers_schedulers.py`), a sampler of ours the others (`indexd/generate/sampling/`). The two",
         "agree to rounding where they do the same; one that draws noise draws it in another order, so that its picture is another.",
         "",
         "| A1111 | ComfyUI | also | schedules | run by diffusers | its own | automatic |",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from indexd_schemas.jobs.stages import HIRES_UPSCALERS
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES
-from indexd_schemas.stages import HIRES_UPSCALERS
 from indexd_toyworld.world import DrawnShape, Scene, named_face
 
 Keys = dict[str, Any]

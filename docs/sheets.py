@@ -21,10 +21,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from indexd.config import SETTINGS_FILE_NAME
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.demo.settings_text import toy_settings
-from indexd.search.job_file import JobFile
+from indexd.demo.settings_toml import toy_settings
+from indexd.jobs.export.job_file import JobFile
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.model_paths import toy_models
 
 SHEETS = Path(__file__).parent / "sheets"
 WAIT_SECONDS = 1800.0

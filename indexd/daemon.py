@@ -8,35 +8,34 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from indexd import roles
-from indexd.api.live import DaemonContext
-from indexd.api.local import LocalOperations
-from indexd.api.server import ApiServer
-from indexd.characters.clusterer import ClusteringService
-from indexd.characters.keeper import FaceAssigner
+from indexd import model_roles
+from indexd.api.context import DaemonContext
+from indexd.api.http.server import ApiServer
+from indexd.api.operations.local import LocalOperations
+from indexd.characters.clustering_service import ClusteringService
+from indexd.characters.face_assigner import FaceAssigner
 from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StoreError
-from indexd.images import picture_hash
-from indexd.instance import instance_lock
-from indexd.intake import IngestPipeline
-from indexd.jobs.announce import Notifier
-from indexd.jobs.facade import JobService
-from indexd.jobs.runner import JobRunner
-from indexd.layers.batch import ThumbnailTarget
-from indexd.layers.description import LAYERS, THUMBNAIL
-from indexd.layers.dispatch import IndexDispatcher
-from indexd.pulse import Liveness
+from indexd.images import perceptual_hash
+from indexd.indexing.dispatcher import IndexDispatcher
+from indexd.indexing.stages import LAYERS, THUMBNAIL
+from indexd.indexing.task_batch import ThumbnailTarget
+from indexd.ingest import IngestPipeline
+from indexd.instance_lock import instance_lock
+from indexd.jobs.notify import Notifier
+from indexd.jobs.queue.runner import JobRunner
+from indexd.jobs.service import JobService
+from indexd.liveness import Liveness
+from indexd.maintenance_scheduler import MaintenanceScheduler
 from indexd.registry import IngestContext, load_handlers
-from indexd.search.vector_cache import VectorCache
-from indexd.service.notify import sd_notify
-from indexd.service.sentence import StatusSummary
-from indexd.store.index import Store
+from indexd.service.sd_notify import sd_notify
+from indexd.service.status_line import StatusSummary
 from indexd.store.records import IngestResult, RootRow, StageInput
-from indexd.store.recover import RecoveryReport, recover_index
-from indexd.store.revisions import FACE_LAYER
-from indexd.upkeep import MaintenanceScheduler
-from indexd.watch.folders import WatchedFolder, watched_folders
-from indexd.watch.roots import ForeignRoot, RootStatus, WatchedRoot, WatchOptions
+from indexd.store.recovery.recover import RecoveryReport, recover_index
+from indexd.store.store import Store
+from indexd.store.vectors.revisions import FACE_LAYER
+from indexd.vector_index.vector_cache import VectorCache
+from indexd.watch.roots import ForeignRoot, RootStatus, WatchedFolder, WatchedRoot, WatchOptions, watched_folders
 from indexd.watch.service import WatchService
 from indexd.watch.service import scan_roots_once as scan_roots
 from indexd.worker.workers import Workers
@@ -121,9 +120,9 @@ class Daemon:
             log.error("%s", recovered.summary())
             self.store.events.add("index damaged", recovered.summary())
         self.store.index_tasks.reset_running()
-        self.store.perceptual_hashes.activate(picture_hash.HASH_VERSION, THUMBNAIL)
+        self.store.perceptual_hashes.activate(perceptual_hash.HASH_VERSION, THUMBNAIL)
         self.store.faces.set_enabled(on=bool(config.settings.faces.detectors))
-        worker_settings = roles.worker_settings(config)
+        worker_settings = model_roles.worker_settings(config)
         self.workers = Workers(worker_settings, self._on_event)
         thumbnails = ThumbnailTarget(str(places.thumbnails), config.settings.thumbnails.size_px)
         self.embedding_dispatcher = IndexDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)

@@ -16,17 +16,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from indexd.reproducibility import set_reproducible_environment
-from indexd.store import database
+from indexd.store.sqlite import database
 
 if TYPE_CHECKING:
-    from indexd_toyworld.paths import ToyModels
-    from tests.tiny_models.guides import TinyConditioningModels
+    from indexd_toyworld.model_paths import ToyModels
+    from tests.tiny_models.conditioning import TinyConditioningModels
     from tests.tiny_models.models import TinyModels
 
 set_reproducible_environment()
 
 FSYNC = os.fsync
-PRAGMAS = {name: getattr(database, name) for name in ("_DURABLE", "_DERIVABLE")}
+PRAGMAS = {name: getattr(database, name) for name in ("_SYNC_FULL", "_SYNC_NORMAL")}
 
 # How long the fuzz tests look: a moment in every run, minutes with --hypothesis-profile=long. No deadlines: the machine
 # may be slow. The short one draws the same each time, so that a run says something of the change and not of luck.
@@ -106,7 +106,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
 @pytest.fixture(scope="session")
 def toy_world() -> ToyModels:
     """The trained models of the toy world, as they ship: for tests of what pictures and words mean."""
-    from indexd_toyworld.paths import toy_models
+    from indexd_toyworld.model_paths import toy_models
 
     return toy_models()
 
@@ -114,6 +114,6 @@ def toy_world() -> ToyModels:
 @pytest.fixture(scope="session")
 def tiny_guides(tiny_models: TinyModels) -> TinyConditioningModels:
     """Tiny ControlNets, an IP-Adapter and a depth model that go with the tiny models."""
-    from tests.tiny_models.guides import build_conditioning_models
+    from tests.tiny_models.conditioning import build_conditioning_models
 
     return build_conditioning_models(tiny_models, tiny_models.folder.with_name("tiny-guides"))

@@ -19,7 +19,7 @@ import json, sys
 import indexd, indexd_handlers, indexd_schemas, indexd_toyworld
 from indexd import registry
 import indexd.daemon
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.model_paths import toy_models
 print(json.dumps({
     "places": [package.__file__ for package in (indexd, indexd_handlers, indexd_schemas, indexd_toyworld)],
     "jobs": list(registry.job_kinds.kinds()),
@@ -49,7 +49,7 @@ def test_the_wheel_holds_what_is_no_code(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     wanted = {
         str(path.relative_to(REPOSITORY).as_posix())
-        for folder in ("indexd/store/schema", "indexd/generate/sdxl_config")
+        for folder in ("indexd/store/schema", "indexd/generate/sdxl/config")
         for path in (REPOSITORY / folder).rglob("*")
         if path.suffix in (".sql", ".json", ".txt")
     }

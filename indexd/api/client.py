@@ -17,12 +17,24 @@ from urllib.parse import quote, unquote, urlencode
 from pydantic import BaseModel, ValidationError
 
 from indexd import errors
-from indexd.api.listen import host_header
-from indexd.api.picture_bytes import ImageBytes
-from indexd.api.token import TcpEndpoint
+from indexd.api.http.listen import host_header
+from indexd.api.http.token import TcpEndpoint
+from indexd.api.image_bytes import ImageBytes
 from indexd.errors import DaemonNotRunning, IndexdError
-from indexd.search.targets import ImageTarget, format_target
-from indexd_schemas.characters import (
+from indexd.search.query.image_target import ImageTarget, format_target
+from indexd_schemas.api.annotations import (
+    AnnotateMatchingRequest,
+    AnnotationPage,
+    ExportRequest,
+    ForgetReport,
+    ForgetRequest,
+    ImportReport,
+    ImportRequest,
+    NoteRequest,
+    RelocateReport,
+    RelocateRequest,
+)
+from indexd_schemas.api.characters import (
     CharacterList,
     CharacterListRequest,
     CharacterRequest,
@@ -36,20 +48,8 @@ from indexd_schemas.characters import (
     ShownCharacter,
     Suggestions,
 )
-from indexd_schemas.library import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
-from indexd_schemas.marks import (
-    AnnotateMatchingRequest,
-    AnnotationPage,
-    ExportRequest,
-    ForgetReport,
-    ForgetRequest,
-    ImportReport,
-    ImportRequest,
-    NoteRequest,
-    RelocateReport,
-    RelocateRequest,
-)
-from indexd_schemas.output import (
+from indexd_schemas.api.library_reports import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
+from indexd_schemas.api.output import (
     AnnotateReport,
     DaemonStatus,
     Explanation,
@@ -59,7 +59,7 @@ from indexd_schemas.output import (
     ShownImage,
     ShownJob,
 )
-from indexd_schemas.question import (
+from indexd_schemas.api.requests import (
     ControlMapRequest,
     RateRequest,
     ReparseRequest,
@@ -68,7 +68,14 @@ from indexd_schemas.question import (
     SubmitRequest,
     TagRequest,
 )
-from indexd_schemas.replies import ErrorResponse, MadeControlMap, Readiness, ReparseReport, ScanReport, VerifiedModel
+from indexd_schemas.api.responses import (
+    ErrorResponse,
+    MadeControlMap,
+    Readiness,
+    ReparseReport,
+    ScanReport,
+    VerifiedModel,
+)
 
 CONNECT_SECONDS = 5.0
 # The first question after an idle night may load a model from a slow disk.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from indexd.api.client import DaemonAddress, RemoteOperations
-from indexd.api.listen import uses_unix_socket
-from indexd.api.operations import Operations
-from indexd.api.token import read_endpoint
+from indexd.api.http.listen import uses_unix_socket
+from indexd.api.http.token import read_endpoint
+from indexd.api.operations.protocol import Operations
 from indexd.config import Config
 from indexd.errors import DaemonNotRunning, NothingFound
-from indexd.instance import instance_lock
+from indexd.instance_lock import instance_lock
 
 LOCK_WAIT_SECONDS = 2.0
 LOCK_HELD_MESSAGE = "another indexd{holder} is writing {index} and does not answer (it may be starting); try again"
@@ -55,16 +55,16 @@ def connect(config: Config, *, need_daemon: bool = False, write: bool = False) -
 
 
 def _open_read_only(config: Config) -> Operations:
-    from indexd.api.local import LocalOperations
-    from indexd.store.index import Store
+    from indexd.api.operations.local import LocalOperations
+    from indexd.store.store import Store
 
     store = Store.open(config.paths.index, read_only=True)
     return LocalOperations(config, store, at_end=store.close)
 
 
 def _open_writable(config: Config) -> Operations:
-    from indexd.api.local import LocalOperations
-    from indexd.store.index import Store
+    from indexd.api.operations.local import LocalOperations
+    from indexd.store.store import Store
 
     with ExitStack() as held:
         held.enter_context(instance_lock(config, wait_seconds=LOCK_WAIT_SECONDS, refusal=LOCK_HELD_MESSAGE))

@@ -5,19 +5,20 @@ docs/monitoring.md says what to watch for. Names of pictures, prompts and jobs a
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
 
-from indexd.api.exposition import PrometheusWriter
-from indexd.api.live import DaemonContext
-from indexd.api.memory import resident_bytes
-from indexd.api.standing import status
+from indexd.api.context import DaemonContext
+from indexd.api.operations.status import status
 from indexd.config import Config
-from indexd.store.gauges import IndexMetrics
-from indexd.store.index import Store
-from indexd_schemas.output import DaemonStatus
+from indexd.store.queue.index_metrics import IndexMetrics
+from indexd.store.store import Store
+from indexd_schemas.api.output import DaemonStatus
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 
@@ -137,3 +138,56 @@ def _process_metrics(out: PrometheusWriter, status_now: DaemonStatus, context: D
         held = resident_bytes(pid)
         if held is not None:
             out.sample("indexd_resident_memory_bytes", held, {"process": name})
+
+
+# Prometheus' text format, version 0.0.4; see "Exposition formats" in the documentation of Prometheus.
+
+PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_NO_LABELS: Mapping[str, str] = {}
+
+
+class PrometheusWriter:
+    """Collects families of samples; a family is described once and its samples follow it."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def family(self, name: str, kind: Literal["gauge", "counter", "summary"], text: str) -> None:
+        """Begin a family. `name` has the base unit last, and of a counter `_total`."""
+        self._lines += [f"# HELP {name} {_escape_help(text)}", f"# TYPE {name} {kind}"]
+
+    def sample(self, name: str, value: float, labels: Mapping[str, str] = _NO_LABELS) -> None:
+        """One value of the family begun last."""
+        pairs = ",".join(f'{key}="{_escape_label(label)}"' for key, label in labels.items())
+        self._lines.append(f"{name}{{{pairs}}} {_format_number(value)}" if pairs else f"{name} {_format_number(value)}")
+
+    def text(self) -> str:
+        """The whole, with the line end that the format asks for."""
+        return "\n".join(self._lines) + "\n"
+
+
+def _escape_help(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _escape_label(text: str) -> str:
+    return _escape_help(text).replace('"', '\\"')
+
+
+def _format_number(value: float) -> str:
+    if math.isfinite(value):
+        return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+
+
+# How much memory a process holds.
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The resident set of a process; None where the system does not say (only Linux has /proc) or it is gone."""
+    try:
+        # proc(5): size and resident, in pages.
+        pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None

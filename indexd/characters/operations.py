@@ -7,21 +7,21 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.characters.assign import select_prototype_faces
-from indexd.characters.cut import group_by_similarity
-from indexd.characters.find import find_character, find_face_ids, validate_character_name
-from indexd.characters.references import compute_prototypes, nearest_similarity
-from indexd.characters.sample import choose_sample
-from indexd.characters.suggest import find_merge_candidates, find_two_cores
-from indexd.characters.vectors import Floats, Ids
+from indexd.characters.clustering.vector_file import Floats, Ids
+from indexd.characters.lookup import find_character, find_face_ids, validate_character_name
+from indexd.characters.prototype_matcher import select_prototype_faces
+from indexd.characters.prototypes import compute_prototypes, nearest_similarity
+from indexd.characters.sample_strategies import choose_sample
+from indexd.characters.similarity_groups import group_by_similarity
+from indexd.characters.suggestions import find_merge_candidates, find_two_cores
 from indexd.errors import UsageError
-from indexd.search.present import find_present_file, serialize_region
-from indexd.store.characters import CharacterRow, FaceMembership
-from indexd.store.index import Store
+from indexd.fs.paths import display
+from indexd.search.serialization import find_present_file, serialize_region
+from indexd.store.faces.characters import CharacterRow, FaceMembership
 from indexd.store.records import RegionRow
-from indexd.store.revisions import FACE_LAYER
-from indexd.watch.paths import display
-from indexd_schemas.characters import (
+from indexd.store.store import Store
+from indexd.store.vectors.revisions import FACE_LAYER
+from indexd_schemas.api.characters import (
     Character,
     CharacterFace,
     CharacterList,
@@ -36,7 +36,7 @@ from indexd_schemas.characters import (
     SuggestedSplit,
     Suggestions,
 )
-from indexd_schemas.output import ImageRegion
+from indexd_schemas.api.output import ImageRegion
 
 
 def serialize_character(row: CharacterRow) -> Character:

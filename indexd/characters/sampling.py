@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from indexd.characters.find import find_character
+from indexd.characters.lookup import find_character
 from indexd.characters.operations import load_face_qualities, load_face_vectors
-from indexd.characters.sample import choose_sample
+from indexd.characters.sample_strategies import choose_sample
 from indexd.errors import NothingFound, UsageError
-from indexd.search.language import parse_filters
-from indexd.search.present import find_present_file
-from indexd.store.index import Store
+from indexd.fs.paths import display
+from indexd.search.query.filter_language import parse_filters
+from indexd.search.serialization import find_present_file
 from indexd.store.records import Filter, ImageRow
-from indexd.watch.paths import display
-from indexd_schemas.characters import SampledImage, SampleRequest, SampleResult
+from indexd.store.store import Store
+from indexd_schemas.api.characters import SampledImage, SampleRequest, SampleResult
 
 VISUAL_LAYER = "clip_h"
 # Above this the pictures of a query are first thinned out by chance: 20 000 x 1024 are 80 MB.

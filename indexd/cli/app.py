@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(f"indexd.cli.{module}"), attribute)
+        command: click.Command = getattr(importlib.import_module(f"indexd.cli.commands.{module}"), attribute)
         return command
 
     def resolve_command(
@@ -128,7 +128,7 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
 )
 def app(home: str | None) -> None:
     """Index the pictures your diffusion models make, ask about them, and make new ones from job files."""
-    # `--home` is read from the root context by `indexd.cli.session`.
+    # `--home` is read from the root context by `indexd.cli.support.session`.
     del home
 
 

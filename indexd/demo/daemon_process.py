@@ -15,7 +15,7 @@ from typing import Any
 from indexd import config
 from indexd.api.connect import connect
 from indexd.errors import DaemonNotRunning, IndexdError
-from indexd_schemas.output import DaemonStatus
+from indexd_schemas.api.output import DaemonStatus
 
 START_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1

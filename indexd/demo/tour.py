@@ -13,9 +13,9 @@ import click
 
 from indexd import config
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.demo.settings_text import toy_settings
+from indexd.demo.settings_toml import toy_settings
 from indexd.errors import EXIT_NOTHING_FOUND, IndexdError
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.model_paths import toy_models
 
 WAIT_TIMEOUT_SECONDS = 240.0
 

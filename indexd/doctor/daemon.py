@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from indexd.api.connect import find_daemon
-from indexd.api.listen import uses_unix_socket
-from indexd.api.token import read_user_token
+from indexd.api.http.listen import uses_unix_socket
+from indexd.api.http.token import read_user_token
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError

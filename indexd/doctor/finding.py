@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from indexd_schemas.output import DoctorCheck
+from indexd_schemas.api.output import DoctorCheck
 
 Fix = Callable[[], str]
 """Does the cure and says in a few words what it did. Raises OSError or IndexdError when it cannot."""

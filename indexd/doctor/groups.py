@@ -6,27 +6,40 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from indexd.config import Config, read_config
-from indexd.doctor import card, clock, daemon, folders, inbox, index, leftovers, loras, models, places, program, unit
+from indexd.doctor import (
+    clock,
+    daemon,
+    data_folders,
+    gpu,
+    inbox,
+    index,
+    installation,
+    leftovers,
+    loras,
+    models,
+    service,
+    watched_folders,
+)
 from indexd.doctor.finding import DoctorFinding, failed
 from indexd.errors import IndexdError
-from indexd_schemas.output import DoctorCheck
+from indexd_schemas.api.output import DoctorCheck
 
 CheckGroup = Callable[[Config], Iterator[DoctorFinding]]
 
 GROUPS: dict[str, CheckGroup] = {
-    "settings": program.check_settings,
-    "places": places.check_data_folders,
+    "settings": installation.check_settings,
+    "places": data_folders.check_data_folders,
     "index": index.check_index_health,
     "backups": index.check_backups,
     "daemon": daemon.check_daemon,
     "door": daemon.check_api_access,
-    "service": unit.check_service,
-    "folders": folders.check_watched_folders,
+    "service": service.check_service,
+    "folders": watched_folders.check_watched_folders,
     "job files": inbox.check_inbox,
-    "watch limits": folders.check_watch_limits,
+    "watch limits": watched_folders.check_watch_limits,
     "models": models.check_models,
     "loras": loras.check_loras,
-    "card": card.check_gpu,
+    "card": gpu.check_gpu,
     "clock": clock.check_clock,
     "leftovers": leftovers.check_leftovers,
 }
@@ -36,7 +49,7 @@ def run_checks(
     home: Path | None, *, fix: bool = False, on_group: Callable[[str], object] = lambda _: None
 ) -> Iterator[DoctorCheck]:
     """Every check; those that need settings are left out when the settings cannot be read. With `fix`, cured ones too."""
-    for finding in program.check_packages():
+    for finding in installation.check_packages():
         yield finding.check
     try:
         config = read_config(home)

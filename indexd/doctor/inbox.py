@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, ok, warning
-from indexd.jobs.folders import JOB_FILE_SUFFIXES
-from indexd.watch.regular import special_file_kind
+from indexd.fs.safe_open import special_file_kind
+from indexd.jobs.files.folders import JOB_FILE_SUFFIXES
 
 MAX_NAMED = 3
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
-from indexd.store.examine import check_index
-from indexd.store.index import Store
-from indexd.store.rotation import is_backup_overdue, list_backups
-from indexd_schemas.output import DoctorCheck
+from indexd.store.recovery.backup_retention import is_backup_overdue, list_backups
+from indexd.store.recovery.index_check import check_index
+from indexd.store.store import Store
+from indexd_schemas.api.output import DoctorCheck
 
 LATE_BACKUP_SECONDS = 3 * 86400.0
 

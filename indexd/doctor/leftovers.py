@@ -11,7 +11,7 @@ from pathlib import Path
 
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, ok, warning
-from indexd.jobs.folders import ACCEPTED, TEMP_NAME
+from indexd.jobs.files.folders import ACCEPTED, TEMP_NAME
 
 # Younger ones may be in the making.
 MIN_AGE_SECONDS = 3600.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
-from indexd.jobs.lora_listing import list_loras
+from indexd.jobs.loras.registry import list_loras
 
 
 def check_loras(config: Config) -> Iterator[DoctorFinding]:

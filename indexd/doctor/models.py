@@ -12,9 +12,9 @@ from pathlib import Path
 from indexd.api.connect import find_daemon
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
-from indexd.roles import role_states
+from indexd.model_roles import role_states
 from indexd.worker.calls import FACES
-from indexd_schemas.output import RoleState
+from indexd_schemas.api.output import RoleState
 
 # The format's own limit for its head.
 MAX_HEADER_BYTES = 100_000_000

@@ -21,21 +21,32 @@ import torch
 from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate import decode, denoise, score
-from indexd.generate.embeddings import load_textual_inversions, prompt_word
-from indexd.generate.guidance import UnetHook
-from indexd.generate.guides import attach_image_conditioning, hooks_for_pass, relative_box, with_full_size
-from indexd.generate.inpaint import InpaintCanvas, build_canvas, prepare_masked_latents
-from indexd.generate.latents import draw_noise, encode_image, load_fitted_source, load_source, seeded_generator
-from indexd.generate.loras import LoraRequest
-from indexd.generate.picture import encode_png
-from indexd.generate.pipeline import lease_pipeline
+from indexd.generate.adapters.image_conditioning import (
+    attach_image_conditioning,
+    hooks_for_pass,
+    relative_box,
+    with_full_size,
+)
+from indexd.generate.adapters.lora_adapters import LoraRequest
+from indexd.generate.context import DenoiseTask, RenderContext, check_hash
+from indexd.generate.diffusion import denoise, vae_decode
+from indexd.generate.diffusion.guidance import UnetHook
+from indexd.generate.diffusion.inpaint_canvas import InpaintCanvas, build_canvas, prepare_masked_latents
+from indexd.generate.diffusion.latents import (
+    draw_noise,
+    encode_image,
+    load_fitted_source,
+    load_source,
+    seeded_generator,
+)
+from indexd.generate.output import scores
+from indexd.generate.output.png_writer import encode_png
+from indexd.generate.sdxl.pipeline import lease_pipeline
+from indexd.generate.sdxl.text_encoding import TextConditioning
+from indexd.generate.sdxl.textual_inversion import load_textual_inversions, prompt_word
+from indexd.generate.sdxl.vae import with_vae
 from indexd.generate.stages import hires
-from indexd.generate.stages.row import enabled_stages
-from indexd.generate.stages.work import RenderContext
-from indexd.generate.task import DenoiseTask, check_hash
-from indexd.generate.text import TextConditioning
-from indexd.generate.vae import with_vae
+from indexd.generate.stages.post_stages import enabled_stages
 from indexd.models.device import is_out_of_memory
 from indexd.worker.calls import Box, Render, Rendered
 from indexd.worker.session import RenderSession
@@ -63,8 +74,8 @@ def render(call: Render, session: RenderSession) -> Rendered:
     picture = _render_image(work, choice, seconds)
     if recipe.score:
         # Nothing holds the checkpoint any more, so that it can make room for clip_h.
-        with _timed_stage(score.STAGE, seconds):
-            work.recipe = score.score_image(work.recipe, picture, session)
+        with _timed_stage(scores.STAGE, seconds):
+            work.recipe = scores.score_image(work.recipe, picture, session)
     with _timed_stage("save", seconds):
         work.update_recipe(software=work.recipe.software or f"indexd {importlib.metadata.version('indexd')}")
         png = encode_png(picture, work.recipe)
@@ -130,9 +141,9 @@ def _run_first_pass(context: RenderContext, seconds: dict[str, float]) -> Image.
     if context.recipe.hires is not None:
         with _timed_stage(hires.STAGE, seconds):
             latents = room(partial(hires.hires, context, latents))
-    context.session.progress(decode.STAGE, 0, 1)
-    with _timed_stage(decode.STAGE, seconds):
-        picture = room(partial(decode.decode_latents, task.model, latents))
+    context.session.progress(vae_decode.STAGE, 0, 1)
+    with _timed_stage(vae_decode.STAGE, seconds):
+        picture = room(partial(vae_decode.decode_latents, task.model, latents))
         return picture if canvas is None else canvas.paste_into_source(picture)
 
 

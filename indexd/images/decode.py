@@ -15,13 +15,13 @@ from blake3 import blake3
 from PIL import Image, ImageOps, PngImagePlugin
 
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error, raise_transient_if_present
-from indexd.images.containers import png
-from indexd.images.containers.kinds import SUPPORTED_FORMATS
-from indexd.images.picture_hash import compute_perceptual_hash
-from indexd.images.source import ByteSource
+from indexd.fs.safe_open import open_regular
+from indexd.image_metadata.byte_source import ByteSource
+from indexd.image_metadata.containers import png
+from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
+from indexd.images.perceptual_hash import compute_perceptual_hash
+from indexd.images.stealth_webp import read_stealth_webp
 from indexd.images.thumbnail import shrink_image, thumbnail_path, write_thumbnail
-from indexd.images.webp_stealth import read_stealth_webp
-from indexd.watch.regular import open_regular
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
 PIXELS_MAX = 1 << 28

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 
-from indexd.images.containers.encodings import decode_text
-from indexd.images.facts import RawChunk
-from indexd.images.text_beside import read_sidecar_bytes
-from indexd.watch.beside import FOOOCUS_LOG_NAME
+from indexd.image_metadata.containers.encodings import decode_text
+from indexd.image_metadata.model import RawChunk
+from indexd.images.sidecar_bytes import read_sidecar_bytes
+from indexd.watch.sidecar_names import FOOOCUS_LOG_NAME
 
 LOG_CHUNK_KEY = "sidecar:log.html"
 

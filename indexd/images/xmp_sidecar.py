@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 from blake3 import blake3
 
 from indexd.errors import IndexdError, NotRegularFile
-from indexd.watch.regular import open_regular
+from indexd.fs.safe_open import open_regular
 
 SidecarNaming = Literal["full", "stem"]
 SidecarOutcome = Literal["written", "unchanged", "foreign"]

@@ -11,9 +11,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from indexd.errors import ModelUnavailable
 from indexd.models.device import torch_dtype
-from indexd.models.embedder import Poll
-from indexd.models.identity import model_identity
-from indexd.models.windows import EmbeddingArray, TokenIds, embed_windows
+from indexd.models.embedding_model import Poll
+from indexd.models.model_identity import model_identity
+from indexd.models.token_windows import EmbeddingArray, TokenIds, embed_windows
 from indexd.worker.calls import ModelSpec
 
 POOLING_VERSION = 1

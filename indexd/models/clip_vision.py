@@ -12,9 +12,9 @@ from PIL import Image
 
 from indexd.errors import ModelUnavailable
 from indexd.models.device import torch_dtype
-from indexd.models.embedder import Poll
-from indexd.models.identity import model_identity
-from indexd.models.windows import EmbeddingArray, TokenIds, embed_windows, normalize_rows
+from indexd.models.embedding_model import Poll
+from indexd.models.model_identity import model_identity
+from indexd.models.token_windows import EmbeddingArray, TokenIds, embed_windows, normalize_rows
 from indexd.worker.calls import ModelSpec
 
 POOLING_VERSION = 1

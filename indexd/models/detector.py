@@ -16,7 +16,7 @@ from PIL import Image
 
 from indexd.errors import ModelUnavailable
 from indexd.models.device import is_out_of_memory, resolve_dtype
-from indexd.models.identity import file_sha256
+from indexd.models.model_identity import file_sha256
 from indexd.models.ultralytics_offline import load_ultralytics, predict
 from indexd.worker.calls import FACES, Box, DetectorSpec, FoundRegion, intersection_over_union
 from indexd.worker.session import CallSession

@@ -16,8 +16,8 @@ from PIL import Image
 
 from indexd.errors import IndexdError, ModelUnavailable
 from indexd.models.device import is_out_of_memory
-from indexd.models.loaders import lease_embedding_model
-from indexd.models.windows import EmbeddingArray
+from indexd.models.embedding_loaders import lease_embedding_model
+from indexd.models.token_windows import EmbeddingArray
 from indexd.worker.calls import CLIP_H, FACES, FacesSpec
 from indexd.worker.session import CallSession
 

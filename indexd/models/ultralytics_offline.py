@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from indexd.worker.process import LIBRARY_FOLDER_VARIABLES, OFFLINE_ENVIRONMENT
+from indexd.worker.child.bootstrap import LIBRARY_FOLDER_VARIABLES, OFFLINE_ENVIRONMENT
 
 # ultralytics puts an opener of its own in its place, which looks for packages to install when a file is no picture.
 _PILLOW_OPEN = Image.open

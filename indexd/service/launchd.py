@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from indexd.errors import IndexdError
-from indexd.service.hands import CommandRunner, Installer, file_ownership, run_command, with_signature
-from indexd.service.order import InstallationStatus, ServiceSpec
+from indexd.service.installer import CommandRunner, Installer, file_ownership, run_command, with_signature
+from indexd.service.service_spec import InstallationStatus, ServiceSpec
 
 LABEL = "org.indexd.indexd"
 AGENTS = Path("~/Library/LaunchAgents")

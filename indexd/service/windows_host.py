@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from indexd.service.order import SERVICE_NAME
+from indexd.service.service_spec import SERVICE_NAME
 from indexd.service.windows_service import STOP_WAIT_SECONDS
 
 log = logging.getLogger(__name__)

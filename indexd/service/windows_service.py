@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from indexd.errors import IndexdError, UsageError
-from indexd.service.hands import Installer
-from indexd.service.order import SERVICE_NAME, InstallationStatus, ServiceSpec
-from indexd.service.windows_paths import ShareLookup, mapped_drive_warnings, share_of_drive
+from indexd.service.installer import Installer
+from indexd.service.service_spec import SERVICE_NAME, InstallationStatus, ServiceSpec
+from indexd.service.windows_drives import ShareLookup, mapped_drive_warnings, share_of_drive
 
 TITLE = "indexd"
 DESCRIPTION = "Indexes the pictures of your diffusion models and makes new ones. Written by `indexd service install`."

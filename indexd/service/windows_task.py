@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from indexd.errors import IndexdError
-from indexd.service.hands import CommandRunner, Installer, run_command
-from indexd.service.order import SERVICE_NAME, InstallationStatus, ServiceSpec
+from indexd.service.installer import CommandRunner, Installer, run_command
+from indexd.service.service_spec import SERVICE_NAME, InstallationStatus, ServiceSpec
 from indexd.service.windows_service import required_log_file
 
 DESCRIPTION = "Indexes the pictures of your diffusion models and makes new ones. Written by `indexd service install`."

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from indexd.images.facts import ImageFacts, MetadataLora, MetadataScore
-from indexd.watch.stamp import FileStamp
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, MetadataLora, MetadataScore
 from indexd.worker.calls import FoundRegion
 
 StageInput = Literal["prompt", "negative_prompt", "image", "faces"]

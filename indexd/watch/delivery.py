@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from indexd.watch.known import IndexedFiles
-from indexd.watch.paths import absolute, display
-from indexd.watch.reconcile import is_gone
+from indexd.fs.file_stamp import FileStamp, SettledFile, is_relocated
+from indexd.fs.paths import absolute, display
+from indexd.watch.indexed_files import IndexedFiles
 from indexd.watch.roots import WatchedRoot
-from indexd.watch.stamp import FileStamp, SettledFile, is_relocated
+from indexd.watch.scan.reconcile import is_gone
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from indexd.watch.heartbeat import SuspendDetector, suspend_aware_seconds
-from indexd.watch.known import IndexedFiles
-from indexd.watch.root_watch import RootThread
+from indexd.fs.file_stamp import SettledFile
+from indexd.watch.indexed_files import IndexedFiles
+from indexd.watch.root_loop import EventCallback
+from indexd.watch.root_thread import RootThread
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
-from indexd.watch.rounds import EventCallback
-from indexd.watch.stamp import SettledFile
-from indexd.watch.watcher import WatcherFactory, open_watcher
+from indexd.watch.suspend_detector import SuspendDetector, suspend_aware_seconds
+from indexd.watch.watchers.watcher import WatcherFactory, open_watcher
 
 __all__ = ["RootStatus", "WatchService", "scan_roots_once"]
 

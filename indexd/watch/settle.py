@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from indexd.watch.look import FileProbe
-from indexd.watch.stamp import FileStamp
+from indexd.fs.file_stamp import FileStamp
+from indexd.watch.settle_probe import FileProbe
 
 # Who told of the file: an event, a scan that was bound to find it, or a scan that found what an event had missed.
 NoticeSource = Literal["event", "scan", "missed"]

@@ -151,7 +151,7 @@ def intersection_over_union(one: Box, other: Box) -> float:
 class FoundRegion:
     """Something found in a picture: place and size as in Box, how sure the detector is, and how good a picture of it this is.
 
-    `size_px` is the shorter side in pixels, `sharpness` and `quality` are those of images/region_quality.py. `row` is the
+    `size_px` is the shorter side in pixels, `sharpness` and `quality` are those of images/face_crop.py. `row` is the
     place of its vector in the result; None = it has none (only faces have).
     """
 
@@ -246,7 +246,7 @@ class ImagesCompared:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFaces:
-    """Group the face vectors in the file `path`: rows of `dim` half-precision numbers, unit length (characters/vectors.py).
+    """Group the face vectors in the file `path`: rows of `dim` half-precision numbers, unit length (characters/clustering/vector_file.py).
 
     By path, because a hundred thousand of 1024 are 205 MB; a worker elsewhere would be sent the file.
     """
@@ -273,7 +273,7 @@ class ConditioningFiles:
 
 @dataclass(frozen=True, slots=True)
 class MakeControlMap:
-    """Turn a picture into a control map of `type` (indexd_schemas.control). `size` None = the picture's own."""
+    """Turn a picture into a control map of `type` (indexd_schemas.control_types). `size` None = the picture's own."""
 
     path: bytes
     type: str

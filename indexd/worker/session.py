@@ -1,6 +1,6 @@
 """What a serving function in the worker may ask of its surroundings while it works on a call.
 
-Every serving function has the form `serve(call, session)`. It calls `session.between_steps()` at every point where it
+Every serving function has the form `serve(call, session)`. It calls `session.poll()` at every point where it
 can be interrupted (between denoising steps, between batches): a cancelled call is ended there, and calls of a person who
 waits are served there. Protocols only, so that tests hand in a plain object.
 """

@@ -8,10 +8,10 @@ import time
 import weakref
 
 from indexd.errors import CallCancelled
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, Priority, WorkerSettings
-from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
-from indexd.worker.lane import Lane, OnWorkerEvent
-from indexd.worker.table import CLUSTER, CPU, DECODE, GPU, lane_of_call
+from indexd.worker.routing import CLUSTER, CPU, DECODE, GPU, lane_of_call
+from indexd.worker.supervisor.lane import Lane, OnWorkerEvent
 
 _LANE_ORDER = (GPU, CPU, DECODE, CLUSTER)
 

@@ -18,9 +18,9 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from indexd_schemas import library, output
-from indexd_schemas.job import JOB_KINDS
-from indexd_schemas.marks import AnnotationRecord
+from indexd_schemas.api import library_reports, output
+from indexd_schemas.api.annotations import AnnotationRecord
+from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "json"
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _documents() -> list[type[output.OutputDocument]]:
-    values = (value for module in (output, library) for value in vars(module).values())
+    values = (value for module in (output, library_reports) for value in vars(module).values())
     found = [value for value in values if isinstance(value, type) and issubclass(value, output.OutputDocument)]
     return [model for model in found if model is not output.OutputDocument]
 

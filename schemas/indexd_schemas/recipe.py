@@ -1,18 +1,95 @@
-"""The whole recipe of a picture: what is stored with each item of a job and written into the picture itself.
-
-No paths and no times: the same recipe gives the same bytes, and nothing about the maker's disk leaves with a picture.
-"""
+"""The base of recipe records, and a model file by name."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from indexd_schemas.recipe_part import ModelRef as ModelRef
-from indexd_schemas.recipe_part import RecipePart
-from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, RefineRecipe, ResizeRecipe, UpscaleRecipe
-from indexd_schemas.scoring import ScoreName
+from indexd_schemas.contract import Contract
+from indexd_schemas.jobs.scoring import ScoreName
+
+
+class RecipePart(Contract):
+    """Base of recipe records: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelRef(RecipePart):
+    """A model file by name; `hash` is the first ten hex digits of its SHA-256 (A1111's "Model hash"), filled in by the worker."""
+
+    name: str
+    hash: str | None = None
+
+
+# The stages of a render as a recipe records them: every choice made, names of files with their hashes, no paths. A field that is None was left to the picture's own (prompt, steps, …). Hashes and what memory allowed (`tile_used`) are filled in by the worker.
+
+
+class PassRecipe(RecipePart):
+    """What a stage that denoises has of its own."""
+
+    denoise: float
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+
+
+class HiresRecipe(PassRecipe):
+    """The second pass, its size in pixels. `upscaler` is one of HIRES_UPSCALERS, or `model` names a file that works in tiles."""
+
+    width: int
+    height: int
+    upscaler: str | None = None
+    model: ModelRef | None = None
+    tile: int = 512
+    overlap: int = 64
+    tile_used: int | None = None
+
+
+class DetailRecipe(PassRecipe):
+    """One detector and what is done with its finds (shares as in a job file)."""
+
+    detector: ModelRef
+    kinds: tuple[str, ...] = ()
+    confidence: float
+    max: int
+    padding: float
+    size: int
+    feather: float
+
+
+class UpscaleRecipe(RecipePart):
+    """A model that enlarges in tiles. `scale` None = the model's own; `tile_used` is smaller than `tile` where memory was short."""
+
+    model: ModelRef
+    scale: float | None = None
+    tile: int
+    overlap: int
+    tile_used: int | None = None
+
+
+class RefineRecipe(PassRecipe):
+    """Another pass over the finished picture in tiles; `prompts` are one a tile, row by row."""
+
+    tile: int
+    overlap: int
+    prompts: tuple[str, ...] | None = None
+
+
+class ResizeRecipe(RecipePart):
+    """The last size: sides, a factor, or the longer side; one of the three."""
+
+    width: int | None = None
+    height: int | None = None
+    scale: float | None = None
+    max_side: int | None = None
+
+
+# The whole recipe of a picture: what is stored with each item of a job and written into the picture itself. No paths and no times: the same recipe gives the same bytes, and nothing about the maker's disk leaves with a picture.
 
 RecipeKind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
 PromptSyntax = Literal["a1111", "plain"]

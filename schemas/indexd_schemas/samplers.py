@@ -1,7 +1,7 @@
 """Samplers and schedules by every common name, without torch: A1111's labels and ComfyUI's ids -> one canonical pair.
 
 The canonical names are ComfyUI's where it has the sampler, else A1111's in that form. A pair that diffusers has is run by
-its scheduler (the flags stand in `indexd/generate/samplers.py`), every other one by a sampler of ours
+its scheduler (the flags stand in `indexd/generate/sampling/diffusers_schedulers.py`), every other one by a sampler of ours
 (`indexd/generate/sampling/`).
 """
 

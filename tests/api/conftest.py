@@ -13,7 +13,7 @@ import pytest
 
 from indexd.api.client import RemoteOperations
 from indexd.api.connect import find_daemon
-from indexd.api.server import ApiServer
+from indexd.api.http.server import ApiServer
 from indexd.config import Config, read_config
 from tests.api.scripted import ScriptedOperations
 

@@ -6,10 +6,21 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from indexd.api.picture_bytes import ImageBytes
+from indexd.api.image_bytes import ImageBytes
 from indexd.errors import JobRefused, NothingFound
-from indexd.search.targets import ImageTarget
-from indexd_schemas.characters import (
+from indexd.search.query.image_target import ImageTarget
+from indexd_schemas.api.annotations import (
+    AnnotateMatchingRequest,
+    AnnotationPage,
+    ExportRequest,
+    ForgetReport,
+    ForgetRequest,
+    ImportReport,
+    ImportRequest,
+    RelocateReport,
+    RelocateRequest,
+)
+from indexd_schemas.api.characters import (
     Character,
     CharacterList,
     CharacterListRequest,
@@ -24,19 +35,8 @@ from indexd_schemas.characters import (
     ShownCharacter,
     Suggestions,
 )
-from indexd_schemas.library import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
-from indexd_schemas.marks import (
-    AnnotateMatchingRequest,
-    AnnotationPage,
-    ExportRequest,
-    ForgetReport,
-    ForgetRequest,
-    ImportReport,
-    ImportRequest,
-    RelocateReport,
-    RelocateRequest,
-)
-from indexd_schemas.output import (
+from indexd_schemas.api.library_reports import DuplicatesReport, DuplicatesRequest, StatisticsReport, StatsRequest
+from indexd_schemas.api.output import (
     AnnotateReport,
     DaemonStatus,
     Explanation,
@@ -46,8 +46,8 @@ from indexd_schemas.output import (
     ShownImage,
     ShownJob,
 )
-from indexd_schemas.question import ControlMapRequest, SearchRequest
-from indexd_schemas.replies import MadeControlMap, Readiness, ReparseReport, ScanReport, VerifiedModel
+from indexd_schemas.api.requests import ControlMapRequest, SearchRequest
+from indexd_schemas.api.responses import MadeControlMap, Readiness, ReparseReport, ScanReport, VerifiedModel
 
 STATUS = DaemonStatus(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0

@@ -15,14 +15,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from indexd.api import guard
 from indexd.api.connect import daemon_address, find_daemon
-from indexd.api.patience import LimitedHttpProtocol
-from indexd.api.server import ApiServer
-from indexd.api.token import read_user_token
+from indexd.api.http import security
+from indexd.api.http.security import LimitedHttpProtocol
+from indexd.api.http.server import ApiServer
+from indexd.api.http.token import read_user_token
 from indexd.config import read_config
 from indexd.errors import IndexdError, SettingsError
-from indexd_schemas.output import DaemonStatus
+from indexd_schemas.api.output import DaemonStatus
 from tests.api.conftest import OpenDoor, Opens
 from tests.api.scripted import ScriptedOperations
 
@@ -167,7 +167,7 @@ def test_tokens_are_compared_whole_whatever_differs(open_door: Opens, monkeypatc
         compared.append((one, other))
         return hmac.compare_digest(one, other)
 
-    monkeypatch.setattr(guard, "hmac", SimpleNamespace(compare_digest=recording))
+    monkeypatch.setattr(security, "hmac", SimpleNamespace(compare_digest=recording))
     door = open_door("tcp")
     right = known(door)["Authorization"].encode()
     assert ask(door, "GET", "/v1/status", known(door) | {"Authorization": "B"}).status == 401
@@ -217,7 +217,7 @@ def test_a_wrong_method(open_door: Opens, method: str, target: str) -> None:
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(open_door: Opens) -> None:
     door = open_door("unix")
-    large = known(door) | {"Content-Type": "application/json", "Content-Length": str(guard.BODY_LIMIT_BYTES + 1)}
+    large = known(door) | {"Content-Type": "application/json", "Content-Length": str(security.BODY_LIMIT_BYTES + 1)}
     with visit(door) as connection:
         connection.sendall(head("POST", "/v1/query", large))
         answer = heard(connection)
@@ -232,10 +232,10 @@ def test_a_body_in_pieces_without_end_is_cut_off(open_door: Opens) -> None:
     with visit(door) as connection:
         connection.sendall(head("POST", "/v1/query", chunked))
         with pytest.raises(ConnectionError):
-            while sent < 100 * guard.BODY_LIMIT_BYTES:
+            while sent < 100 * security.BODY_LIMIT_BYTES:
                 connection.sendall(piece)
                 sent += len(piece)
-    assert sent < 3 * guard.BODY_LIMIT_BYTES
+    assert sent < 3 * security.BODY_LIMIT_BYTES
     assert door.operations.asked == []
 
 
@@ -249,7 +249,9 @@ def test_a_head_that_is_too_large(open_door: Opens) -> None:
 
 
 def test_a_body_that_trickles(open_door: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexd.api.server.RequestLimits", lambda rate: guard.RequestLimits(rate, body_seconds=0.3))
+    monkeypatch.setattr(
+        "indexd.api.http.server.RequestLimits", lambda rate: security.RequestLimits(rate, body_seconds=0.3)
+    )
     door = open_door("unix")
     slow = known(door) | {"Content-Type": "application/json", "Content-Length": "1000"}
     with visit(door) as connection:

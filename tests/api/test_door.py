@@ -18,25 +18,16 @@ import pytest
 
 from indexd.api.client import DaemonAddress, _Connection
 from indexd.api.connect import connect, daemon_address, find_daemon
-from indexd.api.guard import BODY_LIMIT_BYTES
-from indexd.api.listen import ListeningSocket
-from indexd.api.picture_bytes import ImageBytes
-from indexd.api.routes import TABLE
-from indexd.api.server import ApiServer
-from indexd.api.token import TcpEndpoint
+from indexd.api.http.listen import ListeningSocket
+from indexd.api.http.routes import TABLE
+from indexd.api.http.security import BODY_LIMIT_BYTES
+from indexd.api.http.server import ApiServer
+from indexd.api.http.token import TcpEndpoint
+from indexd.api.image_bytes import ImageBytes
 from indexd.config import read_config
 from indexd.errors import DaemonNotRunning, IndexdError, JobRefused, ModelUnavailable, NothingFound, UsageError
-from indexd.search.targets import ImageTarget
-from indexd_schemas.characters import (
-    CharacterListRequest,
-    CharacterRequest,
-    ClusterRequest,
-    CorrectionRequest,
-    FaceReference,
-    SampleRequest,
-)
-from indexd_schemas.library import DuplicatesRequest, StatsRequest
-from indexd_schemas.marks import (
+from indexd.search.query.image_target import ImageTarget
+from indexd_schemas.api.annotations import (
     AnnotateMatchingRequest,
     AnnotationRecord,
     ExportRequest,
@@ -44,7 +35,16 @@ from indexd_schemas.marks import (
     ImportRequest,
     RelocateRequest,
 )
-from indexd_schemas.question import ControlMapRequest, SearchRequest, SearchTerm
+from indexd_schemas.api.characters import (
+    CharacterListRequest,
+    CharacterRequest,
+    ClusterRequest,
+    CorrectionRequest,
+    FaceReference,
+    SampleRequest,
+)
+from indexd_schemas.api.library_reports import DuplicatesRequest, StatsRequest
+from indexd_schemas.api.requests import ControlMapRequest, SearchRequest, SearchTerm
 from tests.api.conftest import OpenDoor, Opens
 from tests.api.scripted import ScriptedOperations
 
@@ -310,7 +310,7 @@ def test_closing_leaves_the_socket_of_a_successor_alone(open_door: Opens) -> Non
 
 
 def test_closing_does_not_wait_for_an_operation_that_hangs(open_door: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexd.api.server.GRACE_SECONDS", 1)
+    monkeypatch.setattr("indexd.api.http.server.GRACE_SECONDS", 1)
     door = open_door()
     door.operations.hold = threading.Event()
     outcome: list[BaseException] = []

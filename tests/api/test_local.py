@@ -11,22 +11,22 @@ from urllib.parse import quote_from_bytes
 import pytest
 
 from indexd.api.connect import connect
-from indexd.api.live import DaemonContext
-from indexd.api.local import LocalOperations
+from indexd.api.context import DaemonContext
+from indexd.api.operations.local import LocalOperations
 from indexd.config import Config, read_config
 from indexd.errors import DaemonNotRunning, ModelUnavailable, NothingFound, StoreError, UsageError
-from indexd.images.facts import ImageMetadata
-from indexd.search.targets import ImageTarget, target_of_path
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageMetadata
+from indexd.search.query.image_target import ImageTarget, target_of_path
 from indexd.store.records import JobRow, NewJob, NewJobItem, ScannedFile
+from indexd.store.store import Store
 from indexd.watch.roots import RootStatus
-from indexd.watch.stamp import FileStamp
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, ModelVerified, Priority, VerifyModel
-from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
-from indexd_schemas.marks import AnnotateMatchingRequest, ForgetRequest, RelocateRequest
-from indexd_schemas.question import SearchRequest
+from indexd_schemas.api.annotations import AnnotateMatchingRequest, ForgetRequest, RelocateRequest
+from indexd_schemas.api.requests import SearchRequest
 from indexd_schemas.settings import ROLES
-from tests.library import SampleLibrary, make_library
+from tests.sample_library import SampleLibrary, make_library
 
 
 @dataclass
@@ -153,8 +153,8 @@ def test_show_has_everything_but_secrets(alone: LocalOperations, library: Sample
 def test_signatures_are_taken_off_every_text_that_is_shown(
     alone: LocalOperations, library: SampleLibrary, key: str, text: str
 ) -> None:
-    from indexd.images.facts import RawChunk
-    from indexd.images.metadata import parse_metadata
+    from indexd.image_metadata import parse_metadata
+    from indexd.image_metadata.model import RawChunk
 
     library.add("signed.png", parse_metadata([RawChunk(key, "utf-8", text)]))
     shown = alone.show(target_of_path(library.path("signed.png")))
@@ -164,7 +164,7 @@ def test_signatures_are_taken_off_every_text_that_is_shown(
 
 
 def test_show_takes_texts_that_are_no_unicode(alone: LocalOperations, library: SampleLibrary) -> None:
-    from indexd.images.facts import RawChunk
+    from indexd.image_metadata.model import RawChunk
 
     library.add(
         "odd.png",

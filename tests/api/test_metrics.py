@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from indexd.api.exposition import PrometheusWriter
-from indexd.api.live import DaemonContext
-from indexd.api.local import LocalOperations
-from indexd.api.memory import resident_bytes
+from indexd.api.context import DaemonContext
+from indexd.api.metrics import PrometheusWriter, resident_bytes
+from indexd.api.operations.local import LocalOperations
 from indexd.config import Config, read_config
-from indexd.pulse import Liveness
-from indexd.store.index import Store
+from indexd.liveness import Liveness
 from indexd.store.records import NewJob, NewJobItem
+from indexd.store.store import Store
 from tests.api.test_local import Desk, Watching, Working
-from tests.library import SampleLibrary, make_library
+from tests.sample_library import SampleLibrary, make_library
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (-?[0-9.e+-]+|NaN|[+-]Inf)')
 

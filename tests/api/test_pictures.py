@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from indexd.api.connect import find_daemon
-from indexd.api.local import LocalOperations
-from indexd.api.operations import Operations
-from indexd.api.server import ApiServer
+from indexd.api.http.server import ApiServer
+from indexd.api.operations.local import LocalOperations
+from indexd.api.operations.protocol import Operations
 from indexd.config import Config, read_config
 from indexd.errors import NothingFound
 from indexd.images.thumbnail import thumbnail_path
-from indexd.store.index import Store
-from tests.library import SampleLibrary, make_library
+from indexd.store.store import Store
+from tests.sample_library import SampleLibrary, make_library
 
 NAME = "cats/cat-0.png"
 posix = pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexd.api import reparse as reparse_module
-from indexd.api.reparse import reparse
-from indexd.images.facts import ImageMetadata, MetadataLora, RawChunk
-from indexd.images.metadata import PARSER_VERSION, parse_metadata
-from indexd.store.index import Store
-from indexd.store.recording import METADATA_LOST
-from tests.library import DIM, SampleLibrary, normalize
+from indexd.api.operations import maintenance as reparse_module
+from indexd.api.operations.maintenance import reparse
+from indexd.image_metadata import PARSER_VERSION, parse_metadata
+from indexd.image_metadata.model import ImageMetadata, MetadataLora, RawChunk
+from indexd.store.library.image_writer import METADATA_LOST
+from indexd.store.store import Store
+from tests.sample_library import DIM, SampleLibrary, normalize
 
 TEXT = "a red {what}\nNegative prompt: {negative}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {seed}, Size: 64x64"
 VECTOR = normalize(np.arange(1, DIM + 1, dtype=np.float32))

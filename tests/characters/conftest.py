@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from indexd.characters.clusterer import ClusteringService
-from indexd.characters.keeper import FaceAssigner
-from indexd.store.index import Store
+from indexd.characters.clustering_service import ClusteringService
+from indexd.characters.face_assigner import FaceAssigner
+from indexd.store.store import Store
 from tests.characters.library import Grown, HereWorkers
 from tests.store.made_up import Library
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.faces import SyntheticFaces
+from bench.support.synthetic_faces import SyntheticFaces
 from indexd.errors import CallCancelled
-from indexd.store.index import Store
-from indexd.store.revisions import FACE_LAYER
+from indexd.store.store import Store
+from indexd.store.vectors.revisions import FACE_LAYER
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, CallProgress, FoundRegion, Priority
-from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
-from indexd.worker.table import serve
+from indexd.worker.routing import serve
 from tests.characters.truth import DIM
 from tests.store.made_up import Library
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.faces import make_faces
-from indexd.characters import cluster as clustering
-from indexd.characters.cluster import cluster
-from indexd.characters.measure import adjusted_rand_index, over_merge_rate
-from indexd.characters.neighbours import nearest_neighbours
-from indexd.characters.spanning import core_distances, minimum_spanning_edges
-from indexd.characters.vectors import open_vector_file, write_vector_file
+from bench.support.synthetic_faces import make_faces
+from indexd.characters.clustering import hdbscan_clustering as clustering
+from indexd.characters.clustering.hdbscan_clustering import cluster
+from indexd.characters.clustering.knn_graph import nearest_neighbours
+from indexd.characters.clustering.minimum_spanning_tree import core_distances, minimum_spanning_edges
+from indexd.characters.clustering.vector_file import open_vector_file, write_vector_file
+from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate
 from tests.characters.truth import CHARACTERS, DIM, faces
 
 

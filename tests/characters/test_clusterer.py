@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexd.characters.clusterer import ClusteringService
-from indexd.characters.keeper import FaceAssigner
-from indexd.characters.measure import adjusted_rand_index, precision_recall
+from indexd.characters.clustering_service import ClusteringService
+from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, precision_recall
+from indexd.characters.face_assigner import FaceAssigner
 from indexd.characters.operations import suggest_corrections
 from indexd.errors import IndexdError
-from indexd.store.index import Store
+from indexd.store.store import Store
 from indexd.worker.calls import CallProgress, ClusterFaces, WorkerSettings
 from indexd.worker.workers import Workers
-from indexd_schemas.characters import Suggestions
+from indexd_schemas.api.characters import Suggestions
 from tests.characters.library import Grown, HereWorkers
 from tests.characters.truth import faces, names_of
-from tests.shortage import HandleShortage
+from tests.handle_shortage import HandleShortage
 
 WAIT = 180.0
 
@@ -59,7 +59,7 @@ def test_a_start_without_handles_costs_new_faces_only_the_time_until_there_are_s
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
-    monkeypatch.setattr("indexd.characters.keeper.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.characters.face_assigner.RETRY_SECONDS", 0.01)
     later = FaceAssigner(store, 0.75, 0.05)
     shortage = HandleShortage(monkeypatch)
     shortage.refuse(2, 1000)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.characters.assign import PrototypeMatcher
-from indexd.characters.cluster import cluster
-from indexd.characters.identity import KnownAssignments, reconcile_clusters
-from indexd.characters.measure import adjusted_rand_index, over_merge_rate, precision_recall
+from indexd.characters.clustering.hdbscan_clustering import cluster
+from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate, precision_recall
+from indexd.characters.match_clusters import KnownAssignments, reconcile_clusters
+from indexd.characters.prototype_matcher import PrototypeMatcher
 from tests.characters.truth import DIM, faces, names_of
 
 NO_ONES = np.zeros(0, np.int64)

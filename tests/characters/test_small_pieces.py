@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.characters.assign import MAX_FACES_PER_CHARACTER, PrototypeMatcher, select_prototype_faces
-from indexd.characters.cut import group_by_similarity
-from indexd.characters.references import compute_prototypes, mean_similarity, two_means
-from indexd.characters.sample import choose_sample
-from indexd.characters.suggest import find_merge_candidates, find_two_cores
-from indexd.characters.vectors import normalize_rows
+from indexd.characters.clustering.vector_file import normalize_rows
+from indexd.characters.prototype_matcher import MAX_FACES_PER_CHARACTER, PrototypeMatcher, select_prototype_faces
+from indexd.characters.prototypes import compute_prototypes, mean_similarity, two_means
+from indexd.characters.sample_strategies import choose_sample
+from indexd.characters.similarity_groups import group_by_similarity
+from indexd.characters.suggestions import find_merge_candidates, find_two_cores
 from tests.characters.truth import faces
 
 MADE = faces(600)
@@ -76,7 +76,7 @@ def test_a_cut_keeps_together_what_is_alike() -> None:
 
 
 def test_of_very_many_faces_a_part_is_cut_and_the_rest_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexd.characters.cut.MAX_LINKED_FACES", 20)
+    monkeypatch.setattr("indexd.characters.similarity_groups.MAX_LINKED_FACES", 20)
     rows = np.concatenate([of(0), of(1)])
     groups = group_by_similarity(rows, 0.7)
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(rows)))

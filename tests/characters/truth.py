@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.faces import SyntheticFaces, make_faces
+from bench.support.synthetic_faces import SyntheticFaces, make_faces
 
 DIM = 256
 CHARACTERS = 8

@@ -14,8 +14,8 @@ import pytest
 
 from indexd.cli.app import run
 from indexd.config import read_config
-from indexd.store.index import Store
-from tests.library import SampleLibrary, make_library
+from indexd.store.store import Store
+from tests.sample_library import SampleLibrary, make_library
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-import indexd.cli
+import indexd.cli.commands
 from indexd import errors
 from indexd.cli.app import COMMANDS, app, run
 from tests.cli.conftest import Indexd
@@ -52,14 +52,14 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_asking_the_daemon_loads_neither_the_index_nor_what_reads_pictures() -> None:
-    heavy = ("numpy", "apsw", "PIL", "starlette", "uvicorn", "indexd.store", "indexd_schemas.job")
+    heavy = ("numpy", "apsw", "PIL", "starlette", "uvicorn", "indexd.store", "indexd_schemas.jobs.job")
     script = f"import sys, indexd.api.connect; print([n for n in {heavy!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_table_and_the_folder_agree() -> None:
-    files = {module.name for module in pkgutil.iter_modules(indexd.cli.__path__)} - NO_COMMANDS
+    files = {module.name for module in pkgutil.iter_modules(indexd.cli.commands.__path__)} - NO_COMMANDS
     assert files == {place.partition(":")[0] for place, _ in COMMANDS.values()}
     # `import` is a word of Python: its file has an underscore more.
     assert {name.removesuffix("_") for name in files} == set(COMMANDS)
@@ -118,7 +118,7 @@ def test_a_person_s_mistake_is_one_line_and_a_bug_is_a_traceback(
     def bug() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("indexd.cli.status.open_operations", bug)
+    monkeypatch.setattr("indexd.cli.commands.status.open_operations", bug)
     with pytest.raises((ZeroDivisionError, TypeError)):
         run(["status"])
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from indexd.config import read_config
-from indexd.store.index import Store
+from indexd.store.store import Store
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 
 
 def test_query_for_people(indexd: Indexd, library: SampleLibrary) -> None:
@@ -172,7 +172,7 @@ def test_names_that_are_no_unicode(indexd: Indexd, library: SampleLibrary, home:
     odd = os.path.join(os.fsencode(library.root), b"odd \xff.png")
     (library.root / "cats/cat-0.png").rename(os.fsdecode(odd))
     with Store.open(read_config(home).paths.index) as store:
-        from indexd.watch.stamp import FileStamp
+        from indexd.fs.file_stamp import FileStamp
 
         store.files.record_move(library.root_id, b"cats/cat-0.png", b"odd \xff.png", FileStamp.from_stat(os.stat(odd)))
     assert indexd("rate", os.fsdecode(odd), "3").code == 0
@@ -252,7 +252,7 @@ def test_open(indexd: Indexd, library: SampleLibrary, tmp_path: Path, monkeypatc
 
 
 def test_emit_job(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
-    from indexd.jobs.guard import parse_yaml
+    from indexd.jobs.parsing.yaml_guard import parse_yaml
 
     job, cat = home / "job.yaml", library.path("cats/cat-0.png")
     written = indexd("query", "--similar", cat, "-n", "1", "--emit-job", str(job), "--paths")
@@ -276,9 +276,9 @@ def made_here(library: SampleLibrary, home: Path, name: str, **recipe: Any) -> N
     """A picture with a recipe of ours, in the index."""
     from PIL.PngImagePlugin import PngInfo
 
-    from indexd.images.read import read_image as read_picture
+    from indexd.fs.file_stamp import FileStamp
+    from indexd.image_metadata.file_reader import read_image as read_picture
     from indexd.store.records import ScannedFile
-    from indexd.watch.stamp import FileStamp
     from indexd_schemas.recipe import Recipe
 
     texts = PngInfo()
@@ -302,7 +302,7 @@ def content_of(library: SampleLibrary, home: Path, name: str) -> str:
 def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
     indexd: Indexd, home: Path, library: SampleLibrary
 ) -> None:
-    from indexd.jobs.guard import parse_yaml
+    from indexd.jobs.parsing.yaml_guard import parse_yaml
     from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, RecipeVariation
 
     made_here(
@@ -350,7 +350,7 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
 def test_emit_job_of_an_inpainted_picture_has_its_mask_or_says_why_not(
     indexd: Indexd, home: Path, library: SampleLibrary
 ) -> None:
-    from indexd.jobs.guard import parse_yaml
+    from indexd.jobs.parsing.yaml_guard import parse_yaml
     from indexd_schemas.recipe import InputRef, MaskRef, ModelRef
 
     source = InputRef(hash=content_of(library, home, "cats/cat-0.png"), name="cat-0.png", denoise=0.8)

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.characters.vectors import normalize_rows
+from indexd.characters.clustering.vector_file import normalize_rows
 from indexd.config import read_config
 from indexd.errors import EXIT_NO_DAEMON, EXIT_NOTHING_FOUND, EXIT_USAGE
-from indexd.store.index import Store
+from indexd.store.store import Store
 from indexd.worker.calls import FoundRegion
 from tests.cli.conftest import Indexd
-from tests.library import DIM, SampleLibrary
+from tests.sample_library import DIM, SampleLibrary
 
 PICTURES = 8
 

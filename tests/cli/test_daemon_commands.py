@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from indexd.api.server import ApiServer
+from indexd.api.http.server import ApiServer
 from indexd.config import read_config
-from indexd_schemas.output import JobItem, JobSummary, ShownJob
+from indexd_schemas.api.output import JobItem, JobSummary, ShownJob
 from indexd_schemas.recipe import ModelRef, Recipe
 from tests.api.scripted import ScriptedOperations
 from tests.cli.conftest import Indexd
@@ -73,7 +73,7 @@ class ScriptedJobs(ScriptedOperations):
 
 @pytest.fixture
 def daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedJobs]:
-    monkeypatch.setattr("indexd.cli.submit.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.cli.commands.submit.POLL_SECONDS", 0.01)
     operations = ScriptedJobs()
     server = ApiServer(read_config(home), operations)
     server.start()

@@ -9,9 +9,9 @@ import pytest
 
 from indexd.doctor import groups
 from indexd.errors import IndexdError
-from indexd_schemas.output import DoctorCheck
+from indexd_schemas.api.output import DoctorCheck
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 
 
 def found(indexd: Indexd, code: int) -> dict[str, DoctorCheck]:
@@ -67,7 +67,7 @@ def test_an_index_that_is_none(indexd: Indexd, home: Path) -> None:
 
 def test_work_that_was_set_aside_is_named(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     from indexd.config import read_config
-    from indexd.store.index import Store
+    from indexd.store.store import Store
 
     with Store.open(read_config(home).paths.index) as store:
         library.store = store

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from indexd.config import read_config
-from indexd.store.index import Store
+from indexd.store.store import Store
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 
 
 def test_a_note_is_written_shown_appended_to_and_cleared(indexd: Indexd, library: SampleLibrary) -> None:
@@ -45,7 +45,7 @@ def test_marking_what_a_query_finds(indexd: Indexd, library: SampleLibrary) -> N
 def test_many_are_marked_only_when_that_was_confirmed(
     indexd: Indexd, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.cli.marking.CONFIRM_ABOVE", 3)
+    monkeypatch.setattr("indexd.cli.support.annotation_commands.CONFIRM_ABOVE", 3)
     refused = indexd("rate", "--query", "has:prompt", "5")
     assert refused.code == 2
     assert "8 pictures" in refused.err

@@ -10,12 +10,12 @@ from PIL import Image
 
 from indexd import errors
 from indexd.config import read_config
-from indexd.images.picture_hash import compute_perceptual_hash
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.images.perceptual_hash import compute_perceptual_hash
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def copied(home: Path, library: SampleLibrary) -> SampleLibrary:
         shutil.copy(source, target)
         row = store.images.get(library.ids["cats/cat-0.png"])
         assert row is not None
-        from indexd.images.read import read_image
+        from indexd.image_metadata.file_reader import read_image
 
         with target.open("rb") as file:
             facts = read_image(file, target.stat().st_size, "copy.png")

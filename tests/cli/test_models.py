@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexd.config import read_config
-from indexd.roles import downloaded_model_folder
+from indexd.model_roles import downloaded_model_folder
 from tests.cli.conftest import Indexd
 
 HUB = '[models.bge]\nhub = "a/bge"\n[models.clip_l]\nhub = "a/sdxl"\n[models.clip_g]\nhub = "a/sdxl"\n'

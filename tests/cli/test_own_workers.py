@@ -9,13 +9,13 @@ import psutil
 import pytest
 
 from indexd.config import read_config
-from indexd.demo.settings_text import model_tables
-from indexd.roles import worker_settings
-from indexd.store.index import Store
+from indexd.demo.settings_toml import model_tables
+from indexd.model_roles import worker_settings
+from indexd.store.store import Store
 from indexd.worker.calls import EmbedImages
 from indexd.worker.workers import Workers
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 from tests.tiny_models.models import TinyModels
 
 

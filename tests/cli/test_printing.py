@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from indexd.cli.printing import sanitize_text
+from indexd.cli.support.printing import sanitize_text
 from indexd.config import read_config
-from indexd.store.index import Store
+from indexd.store.store import Store
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 
 NASTY = "a\x1b]0;owned\x07 fox\x9b2J \u202egnp.exe"
 

@@ -9,9 +9,9 @@ from filelock import FileLock
 
 from indexd.config import read_config
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK, EXIT_USAGE
-from indexd.store.index import Store
+from indexd.store.store import Store
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 
 
 @pytest.mark.parametrize("command", [("backup",), ("check",), ("reparse",), ("backup", "--list")])

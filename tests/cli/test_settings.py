@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from indexd.config import read_config
-from indexd_schemas.sample import sample_toml, to_toml
 from indexd_schemas.settings import RootSettings, Settings, SettingsSection
+from indexd_schemas.settings_sample import sample_toml, to_toml
 from tests.cli.conftest import Indexd
 
 _COMMENTED = re.compile(r"^# (?=[a-z_]+ = |\[)", re.MULTILINE)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from indexd.cli import watching
+from indexd.cli.support import status_watch
 from indexd.errors import DaemonNotRunning
-from indexd_schemas.output import DaemonStatus, RootState
+from indexd_schemas.api.output import DaemonStatus, RootState
 from tests.cli.conftest import Indexd
-from tests.library import SampleLibrary
+from tests.sample_library import SampleLibrary
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
 
@@ -70,7 +70,7 @@ def test_a_daemon_that_goes_away_is_waited_for(
     home: Path, indexd: Indexd, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter([DaemonNotRunning("the daemon went away"), None, KeyboardInterrupt()])
-    whole = watching._fetch_status
+    whole = status_watch._fetch_status
 
     def now() -> DaemonStatus:
         problem = next(looks)
@@ -78,7 +78,7 @@ def test_a_daemon_that_goes_away_is_waited_for(
             raise problem
         return whole()
 
-    monkeypatch.setattr(watching, "_fetch_status", now)
+    monkeypatch.setattr(status_watch, "_fetch_status", now)
     ran = indexd("status", "--watch", "--every", "0.2")
     first, second = ran.out.splitlines()
     assert "the daemon went away" in first
@@ -103,7 +103,7 @@ def test_the_line_of_a_daemon() -> None:
         running=True, version="1", home="/h", index="/i", index_bytes=1, images=5, files=5, missing_files=0, roots=[root],
         pending={"clip_h": {"waiting": 2, "failed": 9}}, jobs={"queued": 1, "done": 4},
     )  # fmt: skip
-    assert watching.to_status_line(now).format_line() == (
+    assert status_watch.to_status_line(now).format_line() == (
         "watching 1 folder; comparing 1 with the index; 3 files to read; 2 pieces of work for models; 1 job waiting"
     )
 

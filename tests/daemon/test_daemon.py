@@ -11,8 +11,8 @@ import pytest
 from indexd.config import read_config
 from indexd.daemon import Daemon, watched_roots
 from indexd.errors import SettingsError, StorageFull, StoreError
-from indexd.instance import instance_lock
-from indexd.store.index import Store
+from indexd.instance_lock import instance_lock
+from indexd.store.store import Store
 
 
 @pytest.fixture

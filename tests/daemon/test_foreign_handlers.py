@@ -61,4 +61,4 @@ def mine(job, desk):
 """
     _package(tmp_path, "rude", claim)
     said = _loaded(tmp_path)
-    assert "'txt2img' is handled by indexd_handlers.jobs.txt2img.txt2img and by rude.mine" in said
+    assert "'txt2img' is handled by indexd_handlers.jobs.image_kinds.txt2img and by rude.mine" in said

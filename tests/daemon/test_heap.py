@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only 
 COMMON = """
 import ctypes, os, tempfile, threading
 from indexd import heap
-from indexd.api.memory import resident_bytes
+from indexd.api.metrics import resident_bytes
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]

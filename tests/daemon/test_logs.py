@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import SettingsError
-from indexd.logs import JournalFormatter, JsonFormatter, TextFormatter, is_journal_stream, set_up_logging
+from indexd.logging_setup import JournalFormatter, JsonFormatter, TextFormatter, is_journal_stream, set_up_logging
 from indexd_schemas.settings import LogSettings
 
 
 def _record(text: str) -> logging.LogRecord:
-    return logging.LogRecord("indexd.jobs.facade", logging.WARNING, "", 0, "refused %s", (text,), None)
+    return logging.LogRecord("indexd.jobs.service", logging.WARNING, "", 0, "refused %s", (text,), None)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ WORK = """
 import json, os, pathlib, sys, time
 from indexd import config, daemon
 from indexd.api.connect import connect
-from indexd.search.targets import Target
-from indexd_schemas.characters import CharactersQuestion
-from indexd_schemas.library import DuplicatesQuestion, StatsQuestion
-from indexd_schemas.question import Question
+from indexd.search.query.image_target import Target
+from indexd_schemas.api.characters import CharactersQuestion
+from indexd_schemas.api.library_reports import DuplicatesQuestion, StatsQuestion
+from indexd_schemas.api.requests import Question
 
 home = pathlib.Path(sys.argv[1])
 settings = config.load(home)

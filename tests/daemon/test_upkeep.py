@@ -6,13 +6,13 @@ from pathlib import Path
 
 from tzlocal import get_localzone
 
-from indexd.characters.clusterer import ClusteringService
-from indexd.characters.keeper import FaceAssigner
+from indexd.characters.clustering_service import ClusteringService
+from indexd.characters.face_assigner import FaceAssigner
 from indexd.config import read_config
-from indexd.store.index import Store
-from indexd.store.rotation import list_backups
-from indexd.upkeep import MaintenanceScheduler
-from indexd.worker.fake import FakeWorkers
+from indexd.maintenance_scheduler import MaintenanceScheduler
+from indexd.store.recovery.backup_retention import list_backups
+from indexd.store.store import Store
+from indexd.worker.fake_workers import FakeWorkers
 
 
 def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path: Path) -> None:

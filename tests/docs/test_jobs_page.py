@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from indexd.jobs.diagnose import parse_job
-from indexd.jobs.guard import parse_yaml
+from indexd.jobs.parsing.validation import parse_job
+from indexd.jobs.parsing.yaml_guard import parse_yaml
 from indexd.registry import job_kinds
-from indexd.search.language import parse_filters
-from indexd_schemas.job import JOB_KINDS
-from indexd_schemas.selection import InputSelection
+from indexd.search.query.filter_language import parse_filters
+from indexd_schemas.jobs.input_selection import InputSelection
+from indexd_schemas.jobs.job import JOB_KINDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

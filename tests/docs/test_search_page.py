@@ -15,13 +15,13 @@ import pytest
 
 from indexd.cli.app import run
 from indexd.config import read_config
-from indexd.jobs.guard import parse_yaml
-from indexd.search.embedder import FakeQueryEmbedder
-from indexd.store.index import Store
+from indexd.jobs.parsing.yaml_guard import parse_yaml
+from indexd.search.query.query_embedder import FakeQueryEmbedder
+from indexd.store.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FoundRegion
-from indexd.worker.fake import seeded_unit_vector as face_of
-from indexd_schemas.job import JOB_KINDS
-from tests.library import DIM, SUBJECTS, SampleLibrary, make_library, normalize, subject_vector
+from indexd.worker.fake_workers import seeded_unit_vector as face_of
+from indexd_schemas.jobs.job import JOB_KINDS
+from tests.sample_library import DIM, SUBJECTS, SampleLibrary, make_library, normalize, subject_vector
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -93,7 +93,7 @@ def test_an_example(
 ) -> None:
     monkeypatch.delenv("INDEXD_HOME", raising=False)
     monkeypatch.chdir(home / "pictures")
-    monkeypatch.setattr("indexd.api.local.WorkerQueryEmbedder", lambda *_given: FakeQueryEmbedder(toy))
+    monkeypatch.setattr("indexd.api.operations.local.WorkerQueryEmbedder", lambda *_given: FakeQueryEmbedder(toy))
     program, *arguments = example.words
     if program == "cat":
         printed, code = Path(arguments[0]).read_text("utf-8"), 0
@@ -122,7 +122,7 @@ def assert_printed(lines: list[str], wanted: tuple[str, ...]) -> None:
 
 
 def test_there_are_examples_of_every_option() -> None:
-    from indexd.cli.query import query
+    from indexd.cli.commands.query import query
 
     used = {word for example in examples() for word in example.words}
     names = {parameter.opts[0] for parameter in query.params if parameter.param_type_name == "option"}

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from indexd.config import Config, read_config
-from indexd.doctor import card, clock, daemon, folders, leftovers, models, places, unit
+from indexd.doctor import clock, daemon, data_folders, gpu, leftovers, models, service, watched_folders
 from indexd.doctor.finding import DoctorFinding
 from indexd.doctor.groups import GROUPS, run_checks
 from indexd.errors import StoreError
-from indexd.service.hands import Installer
-from indexd.service.order import build_service_spec
+from indexd.service.installer import Installer
+from indexd.service.service_spec import build_service_spec
 from indexd.service.systemd import Systemd
-from indexd.store.index import Store
-from indexd_schemas.output import DoctorCheck
+from indexd.store.store import Store
+from indexd_schemas.api.output import DoctorCheck
 from tests.cli.conftest import home as home
 
 
@@ -142,7 +142,7 @@ def test_only_old_unfinished_files_of_ours_are_removed(home: Path, tmp_path: Pat
 def test_a_folder_of_ours_that_is_gone_is_made_but_not_on_a_disk_that_is_away(home: Path) -> None:
     away = read_config(home, {"paths": {"output": str(home / "disk" / "output")}})
     Store.open(away.paths.index).close()
-    found = by_name(places.check_data_folders(away))
+    found = by_name(data_folders.check_data_folders(away))
     assert found["output"].fix is None
     inbox = found["inbox"]
     assert inbox.check.state == "warning"
@@ -153,17 +153,17 @@ def test_a_folder_of_ours_that_is_gone_is_made_but_not_on_a_disk_that_is_away(ho
 
 
 def test_room_on_the_disk(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "MIN_FREE_BYTES", 1 << 62)
-    assert "MiB are free" in by_name(places.check_data_folders(config))["output"].check.detail
-    monkeypatch.setattr(places, "MIN_FREE_BYTES", 0)
-    monkeypatch.setattr(places, "MIN_FREE_INODES", 1 << 62)
+    monkeypatch.setattr(data_folders, "MIN_FREE_BYTES", 1 << 62)
+    assert "MiB are free" in by_name(data_folders.check_data_folders(config))["output"].check.detail
+    monkeypatch.setattr(data_folders, "MIN_FREE_BYTES", 0)
+    monkeypatch.setattr(data_folders, "MIN_FREE_INODES", 1 << 62)
     if os.statvfs(config.paths.home).f_files:
-        assert "more files can be made" in by_name(places.check_data_folders(config))["output"].check.detail
+        assert "more files can be made" in by_name(data_folders.check_data_folders(config))["output"].check.detail
 
 
 def test_an_index_on_a_network_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "network_filesystem", lambda _folder: "nfs4")
-    found = by_name(places.check_data_folders(config))["file system"].check
+    monkeypatch.setattr(data_folders, "network_filesystem", lambda _folder: "nfs4")
+    found = by_name(data_folders.check_data_folders(config))["file system"].check
     assert (found.state, found.cure) == ("failed", "set [paths] index to a local disk")
 
 
@@ -171,25 +171,27 @@ def test_folders_are_counted_against_the_limit(config: Config, tmp_path: Path, m
     config.paths.output.mkdir(parents=True)
     for number in range(30):
         (config.paths.output / str(number) / "inner").mkdir(parents=True)
-    assert folders.count_folders([bytes(config.paths.output)]) == (61, True)
-    assert folders.count_folders([bytes(config.paths.output)], 0.0)[1] is False
-    monkeypatch.setattr(folders, "INOTIFY_LIMITS", tmp_path)
-    monkeypatch.setattr(folders, "RESERVED_WATCHES", 0)
+    assert watched_folders.count_folders([bytes(config.paths.output)]) == (61, True)
+    assert watched_folders.count_folders([bytes(config.paths.output)], 0.0)[1] is False
+    monkeypatch.setattr(watched_folders, "INOTIFY_LIMITS", tmp_path)
+    monkeypatch.setattr(watched_folders, "RESERVED_WATCHES", 0)
     (tmp_path / "max_user_instances").write_text("128\n")
     for limit, state in ((60, "warning"), (62, "ok")):
         (tmp_path / "max_user_watches").write_text(f"{limit}\n")
-        assert by_name(folders.check_watch_limits(config))["watch limits"].check.state == state
+        assert by_name(watched_folders.check_watch_limits(config))["watch limits"].check.state == state
     (tmp_path / "max_user_instances").write_text("8\n")
-    assert "max_user_instances" in (by_name(folders.check_watch_limits(config))["watch limits"].check.cure or "")
+    assert "max_user_instances" in (
+        by_name(watched_folders.check_watch_limits(config))["watch limits"].check.cure or ""
+    )
 
 
 def test_a_share_is_said_to_be_polled(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from indexd.watch.mounts import Mount
+    from indexd.fs.mounts import Mount
 
-    monkeypatch.setattr(folders, "find_mount", lambda _path: Mount("cifs", is_remote=True))
+    monkeypatch.setattr(watched_folders, "find_mount", lambda _path: Mount("cifs", is_remote=True))
     for mode, state in (("auto", "ok"), ("native", "warning")):
         config = read_config(home, {"roots": [{"path": str(tmp_path), "mode": mode}]})
-        found = by_name(folders.check_watched_folders(config))["folder"].check
+        found = by_name(watched_folders.check_watched_folders(config))["folder"].check
         assert found.state == state
         assert "cifs" in found.detail
 
@@ -256,21 +258,21 @@ def test_driver_and_torch_are_asked(torch: dict[str, object], wanted: list[str],
     def ask(command: Sequence[str], _seconds: float) -> str:
         return "RTX, 570.1, 24576 MiB, 512 MiB\n" if command[0] == "nvidia-smi" else f"noise\n{json.dumps(torch)}\n"
 
-    found = by_name(card.check_driver(wanted, ask))
+    found = by_name(gpu.check_driver(wanted, ask))
     assert found["driver"].check.detail == "RTX, 570.1, 24576 MiB, 512 MiB"
     assert found["card"].check.state == state
     assert said in found["card"].check.detail
 
 
 def test_a_driver_that_does_not_answer_and_a_torch_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,) = card.check_driver(
-        [], lambda command, seconds: card._run_command((sys.executable, "-c", "raise SystemExit('no')"), 9)
+    (found,) = gpu.check_driver(
+        [], lambda command, seconds: gpu._run_command((sys.executable, "-c", "raise SystemExit('no')"), 9)
     )
     assert found.check.state == "failed"
     assert "no" in found.check.detail
     with pytest.raises(OSError, match="no answer"):
-        card._run_command((sys.executable, "-c", "import time; time.sleep(9)"), 0.1)
-    found = by_name(card.check_driver([], lambda command, seconds: "" if command[0] == "nvidia-smi" else "no json"))[
+        gpu._run_command((sys.executable, "-c", "import time; time.sleep(9)"), 0.1)
+    found = by_name(gpu.check_driver([], lambda command, seconds: "" if command[0] == "nvidia-smi" else "no json"))[
         "card"
     ]
     assert found.check.state == "warning"
@@ -300,23 +302,23 @@ def test_a_unit_that_is_old_is_found(config: Config, tmp_path: Path, monkeypatch
     if sys.platform != "linux":
         pytest.skip("systemd is of Linux")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert by_name(unit.check_service(config))["service"].check.detail.startswith("not installed")
+    assert by_name(service.check_service(config))["service"].check.detail.startswith("not installed")
     order = build_service_spec(config, config.paths.home)
     from tests.service.test_install import Host
 
     manager = Systemd("user", order.user, Host())
     manager.install(build_service_spec(config, tmp_path), Installer(lambda _line: None, run=Host()), now=False)
-    monkeypatch.setattr(unit, "available_managers", lambda _user: {"user": manager})
-    found = by_name(unit.check_service(config))["service"].check
+    monkeypatch.setattr(service, "available_managers", lambda _user: {"user": manager})
+    found = by_name(service.check_service(config))["service"].check
     assert (found.state, found.cure) == ("warning", "indexd service install --user brings it up to date")
     manager.install(order, Installer(lambda _line: None, run=Host()), now=False)
-    assert by_name(unit.check_service(config))["service"].check.state == "ok"
-    monkeypatch.setattr(unit, "available_managers", lambda _user: {"user": manager, "system": manager})
-    assert "installed twice" in list(unit.check_service(config))[-1].check.detail
+    assert by_name(service.check_service(config))["service"].check.state == "ok"
+    monkeypatch.setattr(service, "available_managers", lambda _user: {"user": manager, "system": manager})
+    assert "installed twice" in list(service.check_service(config))[-1].check.detail
 
 
 def test_a_sample_of_the_index_is_compared_with_the_disk(home: Path) -> None:
-    from tests.library import make_library
+    from tests.sample_library import make_library
 
     with Store.open(read_config(home).paths.index) as store:
         library = make_library(store, home / "pictures", images_per_subject=1)

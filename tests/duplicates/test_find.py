@@ -13,18 +13,18 @@ from blake3 import blake3
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.drawn import reencode, rescale, scene_image
-from indexd.duplicates import similar
-from indexd.duplicates.find import find_duplicates
-from indexd.duplicates.sheet import write_duplicate_contact_sheet
-from indexd.duplicates.similar import similar_image_groups
+from bench.support.synthetic_images import reencode, rescale, scene_image
+from indexd.duplicates import similar_images
+from indexd.duplicates.duplicate_contact_sheet import write_duplicate_contact_sheet
+from indexd.duplicates.duplicate_report import find_duplicates
+from indexd.duplicates.similar_images import similar_image_groups
 from indexd.errors import IndexdError, UsageError
-from indexd.images.facts import ImageFacts, ImageMetadata
-from indexd.images.picture_hash import compute_perceptual_hash
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.images.perceptual_hash import compute_perceptual_hash
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp
-from indexd_schemas.library import DuplicateGroup, DuplicatesRequest
+from indexd.store.store import Store
+from indexd_schemas.api.library_reports import DuplicateGroup, DuplicatesRequest
 
 
 class Shelf:
@@ -168,7 +168,7 @@ def cone(count: int, dim: int = 96) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("exact", [20_000, 100], ids=["all pairs", "by cells"])
 def test_similar_pictures_are_found_by_their_vectors(shelf: Shelf, exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(similar, "MAX_EXACT_IMAGES", exact)
+    monkeypatch.setattr(similar_images, "MAX_EXACT_IMAGES", exact)
     rows = cone(400)
     ids = []
     for number in range(len(rows)):

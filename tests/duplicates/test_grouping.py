@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.duplicates import make_hashes
-from indexd.duplicates import bands
-from indexd.duplicates.bands import candidate_pairs
-from indexd.duplicates.groups import star_groups
-from indexd.duplicates.likeness import HashArrays, are_near_duplicates
-from indexd.duplicates.near import near_duplicate_groups, near_duplicate_pairs
-from indexd.store.picture_hashes import HashedImages
+from indexd.duplicates import multi_index_hashing
+from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
+from indexd.duplicates.multi_index_hashing import candidate_pairs
+from indexd.duplicates.near_duplicates import near_duplicate_groups, near_duplicate_pairs
+from indexd.duplicates.star_groups import star_groups
+from indexd.store.library.perceptual_hashes import HashedImages
 
 Pairs = set[tuple[int, int]]
 
@@ -24,8 +24,8 @@ def as_set(left: NDArray[np.int64], right: NDArray[np.int64]) -> Pairs:
 @pytest.mark.parametrize("many", [10, 10**9], ids=["three bands", "four bands"])
 @pytest.mark.parametrize("slice_pairs", [7, 1 << 20])
 def test_no_pair_within_the_radius_is_missed(many: int, slice_pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "_THREE_BANDS_FROM", many)
-    monkeypatch.setattr(bands, "SLICE_PAIRS", slice_pairs)
+    monkeypatch.setattr(multi_index_hashing, "_THREE_BANDS_FROM", many)
+    monkeypatch.setattr(multi_index_hashing, "SLICE_PAIRS", slice_pairs)
     chance = np.random.default_rng(3)
     bits = chance.integers(0, 2, (60, 64), np.uint8)
     bits[30:] = bits[:30]

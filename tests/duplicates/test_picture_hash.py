@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.drawn import crop_edges, dark_image, flat_image, portrait_image, reencode, rescale, scene_image
-from indexd.duplicates.likeness import HashArrays, are_near_duplicates
-from indexd.images.picture_hash import HASH_BYTES, compute_perceptual_hash
-from indexd.store.picture_hashes import HashedImages
+from bench.support.synthetic_images import (
+    crop_edges,
+    dark_image,
+    flat_image,
+    portrait_image,
+    reencode,
+    rescale,
+    scene_image,
+)
+from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
+from indexd.images.perceptual_hash import HASH_BYTES, compute_perceptual_hash
+from indexd.store.library.perceptual_hashes import HashedImages
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "jpeg50": lambda one: reencode(one, "JPEG", 50),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.demo.settings_text import pipeline_tables
+from indexd.demo.settings_toml import pipeline_tables
 from tests.tiny_models.models import TinyModels
 
 QUICK = '[watch]\nsettle_seconds = 0.3\nsweep = "2s"\n'

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexd.characters.measure import adjusted_rand_index
+from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.demo.settings_text import model_tables
+from indexd.demo.settings_toml import model_tables
 from indexd_toyworld.drawing import SMALLEST_FACE_PX, draw
-from indexd_toyworld.groups import ALL_CHARACTERS, GroupImage, find_drawn_face, group_images
-from indexd_toyworld.paths import ToyModels
+from indexd_toyworld.group_images import ALL_CHARACTERS, GroupImage, find_drawn_face, group_images
+from indexd_toyworld.model_paths import ToyModels
 from indexd_toyworld.world import Scene, named_face
 from tests.e2e.conftest import QUICK
 

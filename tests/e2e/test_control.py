@@ -13,7 +13,7 @@ from PIL import Image
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess, is_settled
 from tests.e2e.test_loop import indexd
-from tests.tiny_models.guides import TinyConditioningModels
+from tests.tiny_models.conditioning import TinyConditioningModels
 
 JOB = """\
 kind: txt2img

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.demo.settings_text import model_tables
+from indexd.demo.settings_toml import model_tables
 from tests.e2e.conftest import QUICK
 from tests.models.tiny_detector import write_detector
 from tests.tiny_models.models import TinyModels

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.watch.ignore import WatchFilter
-from indexd_schemas.output import DaemonStatus
+from indexd.watch.watch_filter import WatchFilter
+from indexd_schemas.api.output import DaemonStatus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OWN = REPOSITORY / "tests" / "jobs" / "hostile"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd_schemas.output import DaemonStatus
+from indexd_schemas.api.output import DaemonStatus
 from tests.e2e.pictures import picture, write
 from tests.faults.instant import make_home
 

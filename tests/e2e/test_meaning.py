@@ -22,9 +22,9 @@ import pytest
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.demo.settings_text import toy_settings
+from indexd.demo.settings_toml import toy_settings
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.paths import ToyModels
+from indexd_toyworld.model_paths import ToyModels
 from indexd_toyworld.world import DrawnShape, Scene
 from tests.e2e.conftest import QUICK
 from tests.e2e.pictures import write

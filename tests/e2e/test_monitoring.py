@@ -10,8 +10,8 @@ from pathlib import Path
 from indexd.api.connect import connect
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.store.index import Store
 from indexd.store.records import NewJob, NewJobItem
+from indexd.store.store import Store
 from tests.e2e.pictures import picture, write
 
 

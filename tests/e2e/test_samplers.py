@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.demo.settings_text import model_tables
-from indexd.images.read import read_image
-from indexd.search.replay import parse_recipe
+from indexd.demo.settings_toml import model_tables
+from indexd.image_metadata.file_reader import read_image
+from indexd.jobs.export.replay import parse_recipe
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES, SamplerChoice, resolve_sampler
 from tests.tiny_models.models import TinyModels
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.demo.settings_text import model_tables
+from indexd.demo.settings_toml import model_tables
 from tests.tiny_models.models import TinyModels
 
 PLAIN = {"kind": "txt2img", "prompt": "a red cat", "seed": 11, "size": "64x64", "steps": 2, "sampler": "Euler"}

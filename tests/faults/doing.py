@@ -8,8 +8,8 @@ from pathlib import Path
 from indexd.api.connect import connect
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.search.targets import ImageTarget
-from indexd_schemas.output import DaemonStatus
+from indexd.search.query.image_target import ImageTarget
+from indexd_schemas.api.output import DaemonStatus
 from tests.e2e.pictures import picture, write
 from tests.faults.agreement import disagreements
 from tests.faults.conftest import WAIT_SECONDS

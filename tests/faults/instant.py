@@ -1,6 +1,6 @@
 """The real daemon with real worker processes, whose models are instant: what is tested is everything around them.
 
-`python -m tests.faults.instant --home HOME run`. Vectors, faces and pictures are those of indexd.worker.fake; thumbnails,
+`python -m tests.faults.instant --home HOME run`. Vectors, faces and pictures are those of indexd.worker.fake_workers; thumbnails,
 comparisons and clustering are the real ones. A prompt with the word POISON ends the worker, as a bug in native code would.
 What the daemon waits before it looks or tries again is cut to a tenth and less; what it does then is its own.
 """
@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from indexd.demo.settings_text import model_tables
-from indexd.worker import child, table
+from indexd.demo.settings_toml import model_tables
+from indexd.worker import routing
 from indexd.worker.calls import EmbedImages, EmbedText, FacesFound, FindFaces, Render, VerifyModel, WorkerSettings
-from indexd.worker.fake import DIM, FakeWorkers, seeded_unit_vector
+from indexd.worker.child import call_server
+from indexd.worker.fake_workers import DIM, FakeWorkers, seeded_unit_vector
 from indexd.worker.session import RenderSession
 
 POISON = "POISON"
 RENDER_STEPS = 5
 STEP_SECONDS = 0.02
-_real_main, _real_serve = child.main, table.serve
+_real_main, _real_serve = call_server.main, routing.serve
 
 
 def serve(call: Any, session: RenderSession) -> Any:
@@ -55,8 +56,8 @@ def _by_person(call: FindFaces, found: FacesFound) -> FacesFound:
 
 
 def worker_main(connection: Any, lane: str, settings: WorkerSettings) -> None:
-    """In the place of indexd.worker.child.main, in the worker."""
-    child.serve = serve  # type: ignore[attr-defined]
+    """In the place of indexd.worker.child.call_server.main, in the worker."""
+    call_server.serve = serve  # type: ignore[attr-defined]
     _real_main(connection, lane, settings)
 
 
@@ -92,23 +93,23 @@ def make_home(home: Path, *, pictures: Path | None = None, more: str = "") -> Pa
 
 def wait_less() -> None:
     """In the daemon: shorter pauses, each of them one that a fault brings about."""
-    from indexd import intake
-    from indexd.jobs import setbacks
-    from indexd.layers import batch, dispatch, holds, trouble
-    from indexd.store import database
-    from indexd.worker import lane
+    from indexd import ingest
+    from indexd.indexing import batch_failures, dispatcher, role_backoff, task_batch
+    from indexd.jobs.queue import retry
+    from indexd.store.sqlite import database
+    from indexd.worker.supervisor import lane
 
     database.BUSY_TIMEOUT_MS = 1000
-    dispatch.POLL_SECONDS = 1.0
-    batch.NO_FILE_RETRY_SECONDS = 1.0
-    trouble.RETRY_SECONDS, holds.FIRST_BACKOFF_SECONDS, holds.MAX_BACKOFF_SECONDS = 0.5, 1.0, 5.0
-    setbacks.RETRY_SECONDS, setbacks.CHECK_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
-    intake.RETRY_SECONDS, intake.MAX_RETRY_SECONDS = 0.5, 5.0
+    dispatcher.POLL_SECONDS = 1.0
+    task_batch.NO_FILE_RETRY_SECONDS = 1.0
+    batch_failures.RETRY_SECONDS, role_backoff.FIRST_BACKOFF_SECONDS, role_backoff.MAX_BACKOFF_SECONDS = 0.5, 1.0, 5.0
+    retry.RETRY_SECONDS, retry.CHECK_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
+    ingest.RETRY_SECONDS, ingest.MAX_RETRY_SECONDS = 0.5, 5.0
     lane.MAX_RESTART_DELAY_SECONDS = 3.0
 
 
 if __name__ == "__main__":
-    child.main = worker_main
+    call_server.main = worker_main
     wait_less()
     if len(sys.argv) > 1:
         from indexd.cli import main

@@ -16,18 +16,18 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from indexd.errors import IndexdError, JobRefused, NotAnImage, UsageError
-from indexd.images.facts import RawChunk
-from indexd.images.metadata import infotext, parse_metadata
-from indexd.jobs import guard
-from indexd.jobs.diagnose import parse_job
-from indexd.prompts.attention import ChunkBreak, parse_weights
-from indexd.prompts.compose import split_at_and
-from indexd.prompts.plan import PromptScript
-from indexd.prompts.tags import LoraTagError, extract_lora_tags
+from indexd.image_metadata import parse_metadata
+from indexd.image_metadata.formats import infotext
+from indexd.image_metadata.model import RawChunk
+from indexd.jobs.parsing import yaml_guard
+from indexd.jobs.parsing.validation import parse_job
+from indexd.prompts.composition import split_at_and
+from indexd.prompts.emphasis import ChunkBreak, parse_weights
+from indexd.prompts.lora_tags import LoraTagError, extract_lora_tags
+from indexd.prompts.step_prompts import PromptScript
 from indexd.registry import job_kinds
-from indexd.search.language import FILTER_KEYS
-from indexd.search.language import parse_filters as parse_filters
-from indexd_schemas.job import Txt2ImgJob
+from indexd.search.query.filter_language import FILTER_KEYS, parse_filters
+from indexd_schemas.jobs.job import Txt2ImgJob
 from tests.images.writers import SIGNATURE, chunk, facts, itxt, png, text, ztxt
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
@@ -61,7 +61,7 @@ def _is_plain(value: Any) -> bool:
 @example(b"? " * 200)
 def test_the_guard_gives_plain_data_or_a_sentence(source: bytes) -> None:
     try:
-        document = guard.parse_yaml(source)
+        document = yaml_guard.parse_yaml(source)
     except JobRefused as refused:
         _sentence(refused)
     else:
@@ -74,7 +74,7 @@ def test_the_guard_gives_plain_data_or_a_sentence(source: bytes) -> None:
 def test_the_schema_gives_a_job_or_sentences(fields: dict[str, Any]) -> None:
     source = json.dumps({"kind": "txt2img", **fields}).encode()
     try:
-        job = parse_job(guard.parse_yaml(source), job_kinds.kinds())
+        job = parse_job(yaml_guard.parse_yaml(source), job_kinds.kinds())
     except JobRefused as refused:
         _sentence(refused)
     else:
@@ -211,9 +211,9 @@ def _check_everywhere(hostile: str) -> None:
     with contextlib.suppress(UsageError):
         parse_filters([f"tag:{hostile}"])
     with contextlib.suppress(JobRefused):
-        parse_job(guard.parse_yaml(json.dumps({"kind": "txt2img", "prompt": hostile}).encode()), job_kinds.kinds())
+        parse_job(yaml_guard.parse_yaml(json.dumps({"kind": "txt2img", "prompt": hostile}).encode()), job_kinds.kinds())
     with contextlib.suppress(JobRefused):
-        guard.parse_yaml(hostile.encode("utf-8", "surrogatepass"))
+        yaml_guard.parse_yaml(hostile.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(LoraTagError):
         extract_lora_tags(hostile)
     PromptScript(hostile, hostile, "a1111").at(1, 3)

@@ -14,7 +14,7 @@ import pytest
 from indexd.api.connect import connect
 from indexd.config import read_config
 from indexd.errors import IndexdError
-from indexd_schemas.characters import CharacterListRequest, ClusteringState, ClusterRequest
+from indexd_schemas.api.characters import CharacterListRequest, ClusteringState, ClusterRequest
 from tests.faults.conftest import START_SECONDS, WAIT_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, until_idle
 from tests.faults.instant import POISON

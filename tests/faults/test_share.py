@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.watcher import Hint, open_watcher
+from indexd.watch.watchers.watcher import Hint, open_watcher
 from tests.e2e.pictures import picture, write
 from tests.faults.conftest import WAIT_SECONDS, Launch
 from tests.faults.doing import agree, rate, until_idle

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from indexd.errors import OutOfMemory, WorkerDied
-from indexd.layers.batch import ThumbnailTarget
-from indexd.layers.dispatch import IndexDispatcher
-from indexd.layers.trouble import MAX_ATTEMPTS, RETRY_SECONDS
-from indexd.store.index import Store
-from indexd.worker import answers, child, lane
+from indexd.indexing.batch_failures import MAX_ATTEMPTS, RETRY_SECONDS
+from indexd.indexing.dispatcher import IndexDispatcher
+from indexd.indexing.task_batch import ThumbnailTarget
+from indexd.store.store import Store
+from indexd.worker import result_validation
 from indexd.worker.calls import (
     AnyCall,
     Embedded,
@@ -38,8 +38,10 @@ from indexd.worker.calls import (
     ThumbnailsMade,
     WorkerSettings,
 )
-from indexd.worker.fake import FakeWorkers
-from indexd.worker.wire import WorkerBug
+from indexd.worker.child import call_server
+from indexd.worker.fake_workers import FakeWorkers
+from indexd.worker.protocol import WorkerBug
+from indexd.worker.supervisor import lane
 from indexd.worker.workers import Workers
 from tests.store.made_up import Library, unit_vectors
 
@@ -62,7 +64,7 @@ def hangs_at_first(connection: object, lane_name: str, settings: WorkerSettings)
     """Runs in the child: it never reads its pipe."""
     if not Path(settings.cache_folder, "well").exists():
         threading.Event().wait()
-    child.main(connection, lane_name, settings)  # type: ignore[arg-type]
+    call_server.main(connection, lane_name, settings)  # type: ignore[arg-type]
 
 
 def test_a_worker_that_hangs_before_it_begins_anything_is_replaced_and_no_call_is_lost(
@@ -75,7 +77,7 @@ def test_a_worker_that_hangs_before_it_begins_anything_is_replaced_and_no_call_i
         well.touch()
         monkeypatch.setattr(lane, "FIRST_MESSAGE_TIMEOUT_SECONDS", 180.0)
 
-    monkeypatch.setattr("indexd.worker.child.main", hangs_at_first)
+    monkeypatch.setattr("indexd.worker.child.call_server.main", hangs_at_first)
     monkeypatch.setattr(lane, "FIRST_MESSAGE_TIMEOUT_SECONDS", 0.2)
     workers = Workers(settings, on_event)
     try:
@@ -113,14 +115,14 @@ def answers_wrongly(connection: object, lane_name: str, settings: WorkerSettings
     def serve(call: object, session: object) -> ThumbnailsMade:
         return ThumbnailsMade({}, {7: b"x"})
 
-    child.serve = serve  # type: ignore[attr-defined]
-    child.main(connection, lane_name, settings)  # type: ignore[arg-type]
+    call_server.serve = serve  # type: ignore[attr-defined]
+    call_server.main(connection, lane_name, settings)  # type: ignore[arg-type]
 
 
 def test_an_answer_of_the_wrong_form_fails_its_call_at_the_seam(
     settings: WorkerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.worker.child.main", answers_wrongly)
+    monkeypatch.setattr("indexd.worker.child.call_server.main", answers_wrongly)
     workers = Workers(settings, lambda _kind, _text: None)
     try:
         call = workers.submit(MakeThumbnails(((b"/x.png", b"hash"),), str(tmp_path), 64))
@@ -162,7 +164,7 @@ TWO = EmbedText("bge", ("a", "b"))
     ],
 )
 def test_what_an_answer_must_look_like(call: AnyCall, result: Any, word: str | None) -> None:
-    fault = answers.find_result_error(call, result)
+    fault = result_validation.find_result_error(call, result)
     assert fault is None if word is None else word in (fault or "")
 
 

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 
 from indexd.generate.render import render
-from indexd.models.pool import ModelPool
+from indexd.models.model_pool import ModelPool
 from indexd.worker.calls import ModelSpec, Render, Rendered, WorkerSettings
 
 torch.set_num_threads(1)
 
 
 class ScriptedSession:
-    """Real pool, recorded progress, and `on_pause(n)` called at the n-th `between_steps`."""
+    """Real pool, recorded progress, and `on_pause(n)` called at the n-th `poll`."""
 
     def __init__(self, cache: Path, dtype: str = "float32") -> None:
         self.pool = ModelPool()

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from indexd.generate.latents import seeded_generator
-from indexd.generate.sampling.noise import BrownianNoise, IndependentNoise
+from indexd.generate.diffusion.latents import seeded_generator
+from indexd.generate.sampling.sampling_noise import BrownianNoise, IndependentNoise
 
 LIKE = torch.zeros(1, 4, 50, 50)
 

@@ -9,9 +9,9 @@ import torch
 from transformers import CLIPTokenizer
 
 from indexd.errors import RenderFailed
-from indexd.generate.chunks import PromptChunk, split_into_chunks
-from indexd.generate.embeddings import NO_TEXTUAL_INVERSIONS, TextualInversion, TextualInversions
-from indexd.prompts.attention import ChunkBreak, WeightedText, parse_weights
+from indexd.generate.sdxl.prompt_chunks import PromptChunk, split_into_chunks
+from indexd.generate.sdxl.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversion, TextualInversions
+from indexd.prompts.emphasis import ChunkBreak, WeightedText, parse_weights
 
 # The tiny tokenizer makes one token of a letter at the end of a word.
 WORD = "a "

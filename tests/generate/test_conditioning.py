@@ -13,8 +13,8 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
-from indexd.generate.embeddings import TextualInversions, load_textual_inversions
-from indexd.generate.text import StepConditioning, StepPosition, TextEncoders, apply_emphasis
+from indexd.generate.sdxl.text_encoding import StepConditioning, StepPosition, TextEncoders, apply_emphasis
+from indexd.generate.sdxl.textual_inversion import TextualInversions, load_textual_inversions
 
 LONG = "the quick brown fox jumps over the lazy dog and then walks home through rain wind snow and fog thinking"
 

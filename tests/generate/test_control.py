@@ -22,21 +22,21 @@ from diffusers import (
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from indexd.control import edges
+from indexd.control_maps import edge_maps
 from indexd.errors import CallCancelled, IndexdError, RenderFailed
-from indexd.generate.control_models import lease_controlnet
-from indexd.generate.control_nets import ControlNetHook
-from indexd.generate.guides import attach_image_conditioning, hooks_for_pass
-from indexd.generate.pipeline import lease_pipeline
+from indexd.generate.adapters.controlnet import ControlNetHook
+from indexd.generate.adapters.controlnet_loader import lease_controlnet
+from indexd.generate.adapters.image_conditioning import attach_image_conditioning, hooks_for_pass
+from indexd.generate.context import DenoiseTask
 from indexd.generate.render import render
-from indexd.generate.samplers import build_scheduler
-from indexd.generate.task import DenoiseTask
+from indexd.generate.sampling.diffusers_schedulers import build_scheduler
+from indexd.generate.sdxl.pipeline import lease_pipeline
 from indexd.worker.calls import ConditioningFiles, Render, Rendered
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import resolve_sampler
 from indexd_toyworld.original_layout import ldm_unet_name
 from tests.generate.conftest import Studio
-from tests.tiny_models.guides import TinyConditioningModels
+from tests.tiny_models.conditioning import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
 SIDE = 64
@@ -83,7 +83,7 @@ def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarra
 
 def canny_of(picture: Path) -> Image.Image:
     with Image.open(picture) as opened:
-        return Image.fromarray(edges.canny(np.asarray(opened), 100, 200))
+        return Image.fromarray(edge_maps.canny(np.asarray(opened), 100, 200))
 
 
 def test_it_is_what_diffusers_makes(
@@ -158,7 +158,7 @@ def test_the_recipe_says_what_was_used_and_makes_it_again(
 def test_the_infotext_has_a1111s_unit(
     studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, tmp_path: Path
 ) -> None:
-    from indexd.images.read import read_image
+    from indexd.image_metadata.file_reader import read_image
 
     made = steered(studio, control(picture, tiny_guides.canny, strength=0.5, end=0.8))
     path = tmp_path / "made.png"

@@ -12,16 +12,16 @@ import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from PIL import Image
 
-from indexd.generate.denoise import DenoiseStart, denoise
-from indexd.generate.guidance import GuidedUnet, UnetCall
-from indexd.generate.latents import seeded_generator
-from indexd.generate.levels import noise_levels_for
-from indexd.generate.samplers import TrainedNoise, build_scheduler
-from indexd.generate.sampling.by_scheduler import SchedulerRun
-from indexd.generate.sampling.by_sigmas import SigmaRun, UnetDenoiser
-from indexd.generate.sampling.registry import NATIVE_SAMPLERS as REGISTRY
-from indexd.generate.task import DenoiseTask
-from indexd.generate.text import EncodedText, StepConditioning, StepPosition, TextConditioning
+from indexd.generate.context import DenoiseTask
+from indexd.generate.diffusion.denoise import DenoiseStart, denoise
+from indexd.generate.diffusion.guidance import GuidedUnet, UnetCall
+from indexd.generate.diffusion.latents import seeded_generator
+from indexd.generate.sampling.diffusers_schedulers import TrainedNoise, build_scheduler
+from indexd.generate.sampling.native_samplers import NATIVE_SAMPLERS as REGISTRY
+from indexd.generate.sampling.noise_levels import noise_levels_for
+from indexd.generate.sampling.scheduler_run import SchedulerRun
+from indexd.generate.sampling.sigma_run import SigmaRun, UnetDenoiser
+from indexd.generate.sdxl.text_encoding import EncodedText, StepConditioning, StepPosition, TextConditioning
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import resolve_sampler
 

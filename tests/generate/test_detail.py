@@ -12,7 +12,7 @@ from PIL import Image
 from indexd.errors import RenderFailed
 from indexd.generate.stages.detail import detail_region, latent_mask
 from indexd.models.detector import Detection, RegionDetector
-from indexd_schemas.recipe_stages import DetailRecipe
+from indexd_schemas.recipe import DetailRecipe
 from tests.models.tiny_detector import write_detector
 
 BOX = (0.25, 0.375, 0.25, 0.25)

@@ -12,10 +12,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from indexd.generate.stages.hires import LATENT_MODES, PIXEL_MODES, upscale_latents
-from indexd_schemas.recipe import Recipe
-from indexd_schemas.recipe_stages import HiresRecipe
-from indexd_schemas.stage_keys import stage_keys
-from indexd_schemas.stages import HIRES_UPSCALERS
+from indexd_schemas.jobs.stage_keys import stage_keys
+from indexd_schemas.jobs.stages import HIRES_UPSCALERS
+from indexd_schemas.recipe import HiresRecipe, Recipe
 
 
 def second(**fields: Any) -> dict[str, Any]:
@@ -66,17 +65,17 @@ def test_a_model_enlarges_and_lanczos_brings_the_rest(studio: Any, look: Any) ->
 
 
 def test_a_model_that_found_no_room_says_in_which_tiles_it_worked(studio: Any, look: Any, monkeypatch: Any) -> None:
-    from indexd.generate.stages import upscaler
+    from indexd.generate.stages import upscaler_model
 
     def short(session: Any, model: Any, picture: Any, cut: Any) -> Any:
         if cut.tile > 64:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return in_tiles(session, model, picture, cut)
 
-    model, in_tiles = studio.models.upscaler, upscaler._in_tiles
+    model, in_tiles = studio.models.upscaler, upscaler_model._in_tiles
     given: dict[str, Any] = {"width": 96, "height": 96, "upscalers": {model.stem: str(model)}}
     wanted = second(width=128, height=128, upscaler=None, model={"name": model.stem}, denoise=0.3)
-    monkeypatch.setattr(upscaler, "_in_tiles", short)
+    monkeypatch.setattr(upscaler_model, "_in_tiles", short)
     made = studio(hires=wanted, **given)
     monkeypatch.undo()
     assert made.recipe["hires"]["tile_used"] == 64

@@ -13,7 +13,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.latents import load_fitted_source
+from indexd.generate.diffusion.latents import load_fitted_source
 from indexd_schemas.recipe import InputRef
 from indexd_schemas.samplers import SAMPLERS
 

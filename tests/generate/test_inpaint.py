@@ -12,7 +12,7 @@ from blake3 import blake3
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.inpaint import fill_masked
+from indexd.generate.diffusion.inpaint_canvas import fill_masked
 from indexd.generate.render import render
 from indexd.worker.calls import FacesFound, FindFaces, FoundRegion, Render, Rendered
 from tests.generate.conftest import Studio
@@ -157,7 +157,7 @@ def test_a_region_is_looked_for_where_the_recipe_has_no_box(
         regions = tuple(FoundRegion(kind, "d", left, 0.25, side, side, 0.9, 32) for kind, left, side in places)
         return FacesFound((regions,), np.zeros((0, 4), np.float32), "fake", "eyes")
 
-    monkeypatch.setattr("indexd.generate.inpaint.find_faces", seen)
+    monkeypatch.setattr("indexd.generate.diffusion.inpaint_canvas.find_faces", seen)
     made = easel(region="Face", padding=0.0)
     assert made.recipe["mask"]["box"] == [0.5, 0.25, 0.5, 0.5]
     rows, columns = np.nonzero(changed(easel, look(made)))

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from indexd.errors import ModelUnavailable, RenderFailed
-from indexd.generate.single_file import SHIPPED_CONFIG, load_single_file
-from indexd.generate.tokenizers import build_clip_tokenizers
+from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
+from indexd.generate.sdxl.single_file import SHIPPED_CONFIG, load_single_file
 
 PROMPTS = [
     "a photo of a cat, (masterpiece:1.2), 123 naïve café don't 日本語 😀",

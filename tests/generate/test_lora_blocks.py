@@ -9,8 +9,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from indexd.errors import RenderFailed
-from indexd.generate.lora_names import COMPONENTS, find_lora_targets
-from indexd.generate.loras import LoraAdapters, LoraRequest
+from indexd.generate.adapters.lora_adapters import LoraAdapters, LoraRequest
+from indexd.generate.sdxl.lora_targets import COMPONENTS, find_lora_targets
 from indexd_schemas.lora_blocks import BLOCKS, block_factors, blocks_from_list, blocks_from_text
 
 

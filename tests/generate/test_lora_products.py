@@ -12,9 +12,9 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
-from indexd.generate.lora_file import read_lora
-from indexd.generate.lora_names import LoraTarget, find_lora_targets
-from indexd.generate.lora_products import product_to_matrices
+from indexd.generate.adapters.lora_file import read_lora
+from indexd.generate.adapters.lycoris_matrices import product_to_matrices
+from indexd.generate.sdxl.lora_targets import LoraTarget, find_lora_targets
 
 SHAPES = [(12, 8), (8, 12), (6, 4, 3, 3)]
 

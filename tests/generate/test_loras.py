@@ -14,11 +14,11 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-import indexd.generate.loras as loras_module
+import indexd.generate.adapters.lora_adapters as loras_module
 from indexd.errors import RenderFailed
-from indexd.generate.lora_file import lora_content_hash, read_lora
-from indexd.generate.lora_names import find_lora_targets, original_unet_name
-from indexd.generate.loras import LoraAdapters, LoraRequest
+from indexd.generate.adapters.lora_adapters import LoraAdapters, LoraRequest
+from indexd.generate.adapters.lora_file import lora_content_hash, read_lora
+from indexd.generate.sdxl.lora_targets import find_lora_targets, original_unet_name
 from indexd_toyworld.original_layout import ldm_unet_name
 
 Weights = dict[str, torch.Tensor]

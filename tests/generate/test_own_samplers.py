@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from indexd.generate.levels import NoiseLevels, noise_levels_for
-from indexd.generate.samplers import TrainedNoise, build_scheduler
-from indexd.generate.sampling.noise import BrownianNoise
-from indexd.generate.sampling.registry import NATIVE_SAMPLERS
-from indexd.generate.sampling.run import SolverRun
-from indexd.generate.schedules import build_sigmas
+from indexd.generate.sampling.diffusers_schedulers import TrainedNoise, build_scheduler
+from indexd.generate.sampling.native_samplers import NATIVE_SAMPLERS
+from indexd.generate.sampling.noise_levels import NoiseLevels, noise_levels_for
+from indexd.generate.sampling.sampling_noise import BrownianNoise
+from indexd.generate.sampling.sigma_schedules import build_sigmas
+from indexd.generate.sampling.solver_run import SolverRun
 from indexd_schemas.samplers import SAMPLERS, SamplerChoice
 
 LEVELS = noise_levels_for(TrainedNoise())

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from indexd.generate.infotext import format_infotext
-from indexd.generate.picture import encode_png
+from indexd.generate.output.infotext_writer import format_infotext
+from indexd.generate.output.png_writer import encode_png
 from indexd_schemas.recipe import Recipe
 
 

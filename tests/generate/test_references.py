@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from indexd.errors import CallCancelled, RenderFailed
 from indexd.generate.render import render
-from indexd.generate.samplers import build_scheduler
+from indexd.generate.sampling.diffusers_schedulers import build_scheduler
 from indexd.worker.calls import ConditioningFiles, Render, Rendered
 from indexd_schemas.samplers import resolve_sampler
 from tests.generate.conftest import Studio
-from tests.tiny_models.guides import TinyConditioningModels
+from tests.tiny_models.conditioning import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
 

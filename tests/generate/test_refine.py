@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from indexd.errors import CallCancelled, RenderFailed
-from indexd.images.tiles import tile_offsets
+from indexd.images.geometry import tile_offsets
 from tests.generate.test_img2img import named
 
 

@@ -15,7 +15,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline
 
 from indexd.errors import CallCancelled, OutOfMemory, RenderFailed
-from indexd.generate.verify import verify_generator
+from indexd.generate.verify_generator import verify_generator
 from indexd.worker.calls import ModelSpec
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES
@@ -47,14 +47,14 @@ def test_another_process_makes_the_same_bytes(studio: Any, tmp_path: Path) -> No
     script = """
 import sys, json, hashlib, torch
 from indexd.generate.render import render
-from indexd.models.pool import ModelPool
+from indexd.models.model_pool import ModelPool
 from indexd.worker.calls import ModelSpec, Render, WorkerSettings
 torch.set_num_threads(1)
 class Session:
     pool = ModelPool()
     settings = WorkerSettings({}, sys.argv[3])
     def spec(self, role): return ModelSpec(role, "", device="cpu", dtype="float32")
-    def between_steps(self): pass
+    def poll(self): pass
     def progress(self, *_): pass
 print(hashlib.sha256(render(Render(json.loads(sys.argv[1]), sys.argv[2]), Session()).png).hexdigest())
 """
@@ -161,7 +161,7 @@ def test_urgent_work_between_steps_leaves_the_picture_alone(studio: Any) -> None
 
 
 def test_the_model_is_loaded_once(fresh_studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import indexd.generate.pipeline as pipeline
+    import indexd.generate.sdxl.pipeline as pipeline
 
     loads: list[tuple[Any, ...]] = []
     real = pipeline._load_folder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from indexd.generate.samplers import _BUILDERS, TrainedNoise, build_scheduler
+from indexd.generate.sampling.diffusers_schedulers import _BUILDERS, TrainedNoise, build_scheduler
 from indexd_schemas.samplers import SAMPLERS, SamplerChoice, runs_in_diffusers
 
 PAIRS = [

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from indexd.generate.levels import noise_levels_for
-from indexd.generate.samplers import TrainedNoise, build_scheduler
-from indexd.generate.schedules import SCHEDULE_FUNCTIONS, build_sigmas
+from indexd.generate.sampling.diffusers_schedulers import TrainedNoise, build_scheduler
+from indexd.generate.sampling.noise_levels import noise_levels_for
+from indexd.generate.sampling.sigma_schedules import SCHEDULE_FUNCTIONS, build_sigmas
 from indexd_schemas.samplers import SCHEDULES, SamplerChoice
 
 LEVELS = noise_levels_for(TrainedNoise())

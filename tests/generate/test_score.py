@@ -15,9 +15,9 @@ from PIL import Image, ImageFilter
 from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
+from indexd.generate.output.scores import apply_aesthetic_head, plain_prompt, sharpness
 from indexd.generate.render import render
-from indexd.generate.score import apply_aesthetic_head, plain_prompt, sharpness
-from indexd.models.embed import embed_images, embed_text
+from indexd.models.serve_embed import embed_images, embed_text
 from indexd.worker.calls import EmbedImages, EmbedText, ModelSpec, Render, WorkerSettings
 from indexd_schemas.recipe import Recipe
 from tests.generate.conftest import ScriptedSession, Studio
@@ -76,7 +76,7 @@ def test_the_checkpoint_makes_room_for_what_judges(studio: Studio, monkeypatch: 
         left.append(checkpoint())
         return recipe
 
-    monkeypatch.setattr("indexd.generate.score.score_image", judged)
+    monkeypatch.setattr("indexd.generate.output.scores.score_image", judged)
     studio(score=["clip"])
     assert left == [None]
 

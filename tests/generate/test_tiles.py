@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from indexd.generate.tiled import blend_tiles, tile_weights
-from indexd.images.tiles import Tile, split_into_tiles, tile_offsets
+from indexd.generate.diffusion.tiling import blend_tiles, tile_weights
+from indexd.images.geometry import Tile, split_into_tiles, tile_offsets
 
 
 @pytest.mark.parametrize("length", [64, 65, 100, 128, 129, 500, 1000, 1001])

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.errors import OutOfMemory, RenderFailed
-from indexd.generate.stages.upscaler import TileSize, lease_upscaler, upscale_in_tiles
+from indexd.generate.stages.upscaler_model import TileSize, lease_upscaler, upscale_in_tiles
 from tests.generate.test_img2img import named
 
 
@@ -67,7 +67,7 @@ def test_a_factor_of_its_own_is_exact(studio: Any, look: Any, photo: Path) -> No
 
 
 def test_smaller_tiles_are_taken_when_memory_is_short(studio: Any, look: Any, photo: Path, monkeypatch: Any) -> None:
-    from indexd.generate.stages import upscaler
+    from indexd.generate.stages import upscaler_model
 
     asked = []
 
@@ -77,8 +77,8 @@ def test_smaller_tiles_are_taken_when_memory_is_short(studio: Any, look: Any, ph
             raise torch.OutOfMemoryError("CUDA out of memory")
         return in_tiles(session, model, picture, cut)
 
-    in_tiles = upscaler._in_tiles
-    monkeypatch.setattr(upscaler, "_in_tiles", short)
+    in_tiles = upscaler_model._in_tiles
+    monkeypatch.setattr(upscaler_model, "_in_tiles", short)
     made = enlarge(studio, photo, tile=256, overlap=64)
     assert asked[-1] == 64 and 256 in asked and 128 in asked
     assert made.recipe["upscale"]["tile_used"] == 64
@@ -88,12 +88,12 @@ def test_smaller_tiles_are_taken_when_memory_is_short(studio: Any, look: Any, ph
 
 
 def test_no_room_for_the_smallest_tile_is_said(studio: Any, photo: Path, monkeypatch: Any) -> None:
-    from indexd.generate.stages import upscaler
+    from indexd.generate.stages import upscaler_model
 
     def none(*_: Any) -> Image.Image:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(upscaler, "_in_tiles", none)
+    monkeypatch.setattr(upscaler_model, "_in_tiles", none)
     with pytest.raises(OutOfMemory):
         enlarge(studio, photo)
 

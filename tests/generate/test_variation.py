@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from indexd.generate.latents import seeded_generator, slerp_noise
+from indexd.generate.diffusion.latents import seeded_generator, slerp_noise
 
 
 def unit(seed: int) -> torch.Tensor:

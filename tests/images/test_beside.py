@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import pytest
 
-from indexd.images import fooocus_log, sidecar
-from indexd.images.facts import ImageMetadata, MetadataLora, ResourceUse
-from indexd.images.metadata import fooocus_entry
+from indexd.fs.file_stamp import FileStamp, SettledFile
+from indexd.image_metadata.formats import fooocus_log_entry
+from indexd.image_metadata.model import ImageMetadata, MetadataLora, ResourceUse
+from indexd.images import fooocus_log, sidecar_texts
 from indexd.registry import IngestContext
-from indexd.store.index import Store
-from indexd.watch import beside
-from indexd.watch.stamp import FileStamp, SettledFile
-from indexd_handlers.image import scan_image
+from indexd.store.store import Store
+from indexd.watch import sidecar_names
+from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
 from tests.images.writers import png, text
 
@@ -84,7 +84,7 @@ def test_fooocus_log_in_all_its_forms(tmp_path: Path, form: dict[str, Any]) -> N
 
 def test_loras_of_older_logs() -> None:
     twice = entry("a.png", {"Prompt": "a"}) + "<td class='key'>LoRA</td><td class='value'>one : 0.5</td>"
-    found = fooocus_entry.parse_log_entry(twice + "<td class='label'>LoRA</td><td class='value'>two : -1</td>")
+    found = fooocus_log_entry.parse_log_entry(twice + "<td class='label'>LoRA</td><td class='value'>two : -1</td>")
     assert (found["LoRA 1"], found["LoRA 2"]) == ("one : 0.5", "two : -1")
 
 
@@ -156,7 +156,7 @@ def test_a_description_of_a_model_is_none_of_its_preview(tmp_path: Path) -> None
 
 
 def test_the_watcher_and_the_reader_know_the_same_texts() -> None:
-    assert {ending for ending, _ in sidecar._SUFFIXES} == set(beside.SIDECAR_SUFFIXES)
+    assert {ending for ending, _ in sidecar_texts._SUFFIXES} == set(sidecar_names.SIDECAR_SUFFIXES)
 
 
 def test_a_text_that_came_later_is_told_of_a_silent_picture_only(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from indexd.errors import NotAnImage
-from indexd.images import source
-from indexd.images.containers import texts as limits
-from indexd.images.read import read_image
+from indexd.image_metadata import byte_source
+from indexd.image_metadata.containers import text_collector as limits
+from indexd.image_metadata.file_reader import read_image
 from tests.images.writers import (
     SIGNATURE,
     chunk,
@@ -69,13 +69,13 @@ def saved_frames(frames: list[Image.Image], name: str) -> bytes:
 def test_a_file_that_is_read_in_blocks_has_the_same_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     data = png(text("a", "b"), after=[itxt("parameters", "c\nSteps: 1, Seed: 2")])
     whole = facts(data)
-    monkeypatch.setattr(source, "IN_MEMORY_BYTES_MAX", 0)
+    monkeypatch.setattr(byte_source, "IN_MEMORY_BYTES_MAX", 0)
     assert facts(data) == whole
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20])
 def test_a_file_that_grows_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(source, "IN_MEMORY_BYTES_MAX", limit)
+    monkeypatch.setattr(byte_source, "IN_MEMORY_BYTES_MAX", limit)
     data = png()
     with pytest.raises(NotAnImage, match="changed while it was read"):
         read_image(io.BytesIO(data + b"more"), len(data), "growing.png")

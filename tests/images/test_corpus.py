@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from indexd.errors import NotAnImage
-from indexd.images.facts import ImageMetadata
-from indexd.images.metadata import values
-from indexd.images.read import read_image
+from indexd.image_metadata import coerce
+from indexd.image_metadata.file_reader import read_image
+from indexd.image_metadata.model import ImageMetadata
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 PICTURES = CORPUS / "metadata"
@@ -60,7 +60,7 @@ def test_all_seven_fields(case: dict[str, Any]) -> None:
         wanted = case[field]
         choices = wanted["any_of"] if isinstance(wanted, dict) else [wanted]
         named = (
-            [values.parse_model_name(choice) for choice in choices]
+            [coerce.parse_model_name(choice) for choice in choices]
             if field == "model"
             else [plain(choice) for choice in choices]
         )
@@ -106,7 +106,7 @@ DECODING = """
 import os, resource, sys
 from indexd.errors import NotAPicture
 from indexd.images.decode import open_picture
-from indexd.images.read import read
+from indexd.image_metadata.file_reader import read
 resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 shown = refused = 0
 for path in sys.stdin.buffer.read().split(b"\\0"):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from indexd.images.crop import BACKGROUND_GRAY, crop_face
-from indexd.images.region_quality import face_quality, sharpness
+from indexd.images.face_crop import BACKGROUND_GRAY, crop_face, face_quality, sharpness
 
 WHITE, RED = (255, 255, 255), (255, 0, 0)
 

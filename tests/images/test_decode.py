@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.drawn import scene_image
+from bench.support.synthetic_images import scene_image
 from indexd.errors import NotAnImage, NotRegularFile
 from indexd.images import decode
 from indexd.images.decode import create_thumbnail, make_thumbnails, open_image
-from indexd.images.picture_hash import HASH_BYTES
+from indexd.images.perceptual_hash import HASH_BYTES
 from indexd.images.thumbnail import thumbnail_path
 from indexd.worker.calls import MakeThumbnails
 from tests.images.writers import SIGNATURE, chunk, png, text

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import CharacterPrompt, ControlUse, ImageMetadata, MetadataLora, RawChunk
-from indexd.images.metadata import parse_metadata
+from indexd.image_metadata import parse_metadata
+from indexd.image_metadata.model import CharacterPrompt, ControlUse, ImageMetadata, MetadataLora, RawChunk
 from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
 
 

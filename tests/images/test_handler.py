@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp, SettledFile
-from indexd_handlers.image import scan_image
+from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
 from tests.images.writers import png, text
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from indexd.images.likeness import compare_images, is_same_image
+from indexd.images.same_image import compare_images, is_same_image
 from indexd.images.thumbnail import thumbnail_path
 from indexd.worker.calls import ComparedImage, CompareImages
 

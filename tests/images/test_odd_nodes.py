@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import DetailerUse, EmbeddingUse, ImageMetadata, MetadataLora, ResourceUse
+from indexd.image_metadata.model import DetailerUse, EmbeddingUse, ImageMetadata, MetadataLora, ResourceUse
 from tests.images.test_comfyui import SAMPLER, Nodes, base, read
 
 Node = tuple[str, dict[str, Any]]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from indexd.images import metadata as package
-from indexd.images.facts import ImageMetadata, RawChunk
-from indexd.images.metadata import parse_metadata, registered_readers, registry, values
-from indexd.images.metadata.redact import redact_secrets
+from indexd import image_metadata as package
+from indexd.image_metadata import coerce, parse_metadata, registered_readers, registry
+from indexd.image_metadata.model import ImageMetadata, RawChunk
+from indexd.image_metadata.redact import redact_secrets
 from indexd.registry import AlreadyRegistered
 
 FORMATS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
@@ -23,7 +23,9 @@ FORMATS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 def test_folder_registry_and_imports_agree() -> None:
     folder = Path(package.__path__[0])
     with_reader = {
-        file.stem for file in folder.glob("*.py") if re.search(r"^@reads\(", file.read_text("utf-8"), re.MULTILINE)
+        file.stem
+        for file in folder.glob("*.py")
+        if re.search(r"^@register_reader\(", file.read_text("utf-8"), re.MULTILINE)
     }
     registered = {reader.read.__module__.rsplit(".", 1)[1] for reader in registered_readers()}
     assert registered == with_reader
@@ -154,7 +156,7 @@ def test_extras_are_bounded() -> None:
     ],
 )
 def test_seeds(value: Any, expected: str | None) -> None:
-    assert values.parse_seed(value) == expected
+    assert coerce.parse_seed(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_seeds(value: Any, expected: str | None) -> None:
     ],
 )
 def test_whole_numbers(value: Any, expected: int | None) -> None:
-    assert values.parse_int(value) == expected
+    assert coerce.parse_int(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -188,9 +190,9 @@ def test_whole_numbers(value: Any, expected: int | None) -> None:
     ],
 )
 def test_model_names(value: Any, expected: str | None) -> None:
-    assert values.parse_model_name(value) == expected
+    assert coerce.parse_model_name(value) == expected
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 10_000 + "}", '"', "{", ""])
 def test_json_that_hurts_is_no_json(text: str) -> None:
-    assert values.parse_json(text) is None
+    assert coerce.parse_json(text) is None

@@ -14,16 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.images.containers import png_stealth, stealth
+from indexd.fs.file_stamp import FileStamp, SettledFile
+from indexd.image_metadata.containers import stealth, stealth_png
 from indexd.images.decode import make_thumbnails
-from indexd.images.webp_stealth import read_stealth_webp
-from indexd.layers.batch import ThumbnailTarget, build_batch, store_result
-from indexd.layers.description import THUMBNAIL
+from indexd.images.stealth_webp import read_stealth_webp
+from indexd.indexing.stages import THUMBNAIL
+from indexd.indexing.task_batch import ThumbnailTarget, build_batch, store_result
 from indexd.registry import IngestContext
-from indexd.store.index import Store
-from indexd.watch.stamp import FileStamp, SettledFile
+from indexd.store.store import Store
 from indexd.worker.calls import MakeThumbnails
-from indexd_handlers.image import scan_image
+from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
 from tests.images.writers import SIGNATURE, chunk, facts, text
 
@@ -111,7 +111,7 @@ def test_a_gzip_bomb_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_large_edges_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(png_stealth, "EDGE_BYTES_MAX", 300)
+    monkeypatch.setattr(stealth_png, "EDGE_BYTES_MAX", 300)
     assert facts(encoded(hidden("pnginfo", WORDS.encode(), (64, 64)), (0,))).metadata.is_ai is None
 
 

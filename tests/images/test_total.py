@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from indexd.errors import NotAnImage
-from indexd.images import read as reading
-from indexd.images.facts import RawChunk
-from indexd.images.metadata import infotext, parse_metadata, values
+from indexd.image_metadata import coerce, parse_metadata
+from indexd.image_metadata import file_reader as reading
+from indexd.image_metadata.formats import infotext
+from indexd.image_metadata.model import RawChunk
 from tests.images.writers import SIGNATURE, chunk, facts, itxt, jpeg, png, text, tiff, user_comment, webp, ztxt
 
 GRAPH = json.dumps(
@@ -217,7 +218,7 @@ def test_texts_that_backtracking_would_choke_on(body: str) -> None:
     assert parse_metadata([RawChunk("xmp", "utf-8", "<a:DigitalSourceType " * 50_000 + body)]).problem is None
     assert parse_metadata([RawChunk("png:Dream", "utf-8", f'"{body}" -s 1')]).problem is None
     prompt = parse_metadata([RawChunk("png:Dream", "utf-8", f'"{body}" -s 1')]).prompt
-    assert len(prompt or "") <= values.TEXT_MAX
+    assert len(prompt or "") <= coerce.TEXT_MAX
 
 
 @pytest.mark.timeout(60)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexd.images.facts import (
+from indexd.image_metadata import parse_metadata
+from indexd.image_metadata.model import (
     CharacterPrompt,
     ControlUse,
     DetailerUse,
@@ -19,9 +20,15 @@ from indexd.images.facts import (
     RawChunk,
     ResourceUse,
 )
-from indexd.images.metadata import parse_metadata
-from indexd_schemas.recipe import EmbeddingRef, ModelRef, Recipe, RecipeVariation
-from indexd_schemas.recipe_stages import DetailRecipe, HiresRecipe, UpscaleRecipe
+from indexd_schemas.recipe import (
+    DetailRecipe,
+    EmbeddingRef,
+    HiresRecipe,
+    ModelRef,
+    Recipe,
+    RecipeVariation,
+    UpscaleRecipe,
+)
 from tests.images.writers import chunk, facts, itxt, jpeg, png, text, user_comment, webp, ztxt
 
 LINE = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768, Model: some"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from indexd.images.facts import ImageMetadata, RawChunk
-from indexd.images.metadata import parse_metadata
+from indexd.image_metadata import parse_metadata
+from indexd.image_metadata.model import ImageMetadata, RawChunk
 
 
 class Flow:

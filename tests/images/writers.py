@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
-from indexd.images.facts import ImageFacts
-from indexd.images.read import read_image
+from indexd.image_metadata.file_reader import read_image
+from indexd.image_metadata.model import ImageFacts
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from indexd.config import Config, read_config
-from indexd.jobs.durable import FaultHook, no_fault
-from indexd.jobs.facade import JobService
-from indexd.jobs.runner import JobRunner
-from indexd.store.index import Store
-from indexd.worker.fake import FakeWorkers
+from indexd.jobs.files.atomic import FaultHook, no_fault
+from indexd.jobs.queue.runner import JobRunner
+from indexd.jobs.service import JobService
+from indexd.store.store import Store
+from indexd.worker.fake_workers import FakeWorkers
 
 
 @dataclass

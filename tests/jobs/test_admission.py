@@ -14,9 +14,10 @@ from blake3 import blake3
 from PIL import Image
 
 from indexd.errors import JobRefused
-from indexd.jobs import admit, folders
-from indexd.jobs.admitted import Admitted, Declined, Ignored
-from indexd.jobs.durable import move_no_replace
+from indexd.jobs.admission import admission
+from indexd.jobs.admission.admission import Admitted, Declined, Ignored
+from indexd.jobs.files import folders
+from indexd.jobs.files.atomic import move_no_replace
 from indexd.worker.calls import Render
 from tests.jobs.conftest import Open, Room
 
@@ -309,9 +310,11 @@ def test_trouble_of_the_machine_is_no_fault_of_the_job(
             more["onerror"](broken)
         raise broken
 
-    name = {"listdir": "os.listdir", "walk": "indexd.jobs.selection.os.walk", "input": "indexd.jobs.inputs.read_image"}[
-        what
-    ]
+    name = {
+        "listdir": "os.listdir",
+        "walk": "indexd.jobs.admission.input_selection.os.walk",
+        "input": "indexd.jobs.admission.inputs.read_image",
+    }[what]
     with monkeypatch.context() as patch:
         patch.setattr(name, fail)
         with pytest.raises(OSError, match=os.strerror(number)):
@@ -434,7 +437,7 @@ def test_names_of_waiting_and_of_foreign_pictures_are_passed_over(room: Room) ->
 def test_without_any_model_a_job_is_refused(home: Path, open_room: Open) -> None:
     (home / "indexd.toml").write_text("")
     from indexd.config import read_config
-    from indexd.jobs.facade import JobService
+    from indexd.jobs.service import JobService
 
     room = open_room()
     jobs = JobService(room.store, read_config(home))
@@ -501,7 +504,7 @@ def test_a_job_whose_every_move_is_forgotten_by_the_ledger(room: Room, edited: b
 
 
 def test_names_of_pictures_long_made_are_not_kept_for_ever(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admit, "RESERVED_NAMES_KEPT", 10)
+    monkeypatch.setattr(admission, "RESERVED_NAMES_KEPT", 10)
     for number in range(8):
         room.jobs.admit_file(room.drop(SMALL + "count: 5", f"{number}.yaml"))
         room.work()

@@ -14,13 +14,13 @@ import pytest
 
 from indexd.config import read_config
 from indexd.errors import SettingsError
-from indexd.jobs.announce import Notifier, fill_placeholders
-from indexd.jobs.facade import JobService
-from indexd.jobs.runner import JobRunner
-from indexd.worker.fake import FakeWorkers
+from indexd.jobs.notify import Notifier, fill_placeholders
+from indexd.jobs.queue.runner import JobRunner
+from indexd.jobs.service import JobService
+from indexd.worker.fake_workers import FakeWorkers
 from indexd_schemas.settings import NotifySettings
+from tests.handle_shortage import HandleShortage
 from tests.jobs.conftest import Room
-from tests.shortage import HandleShortage
 
 SMALL = b"kind: txt2img\nprompt: a fox\nsize: 64x64\ncount: 2\n"
 TELL = "import json, os, sys; open({file!r}, 'a').write(json.dumps([sys.argv[1:], {{k: v for k, v in os.environ.items() if k.startswith('INDEXD_JOB_')}}]) + '\\n')"
@@ -92,7 +92,7 @@ def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(t
 def test_an_end_is_told_of_when_there_are_handles_again(
     told: Opens, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr("indexd.jobs.announce.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.jobs.notify.RETRY_SECONDS", 0.01)
     here = told("{id}")
     job = here.make()
     shortage = HandleShortage(monkeypatch)
@@ -159,13 +159,13 @@ def test_what_ended_while_there_was_no_command_is_never_told_of(told: Opens, roo
 
 def test_a_command_that_fails_is_named_once_and_the_next_is_run(told: Opens, caplog: pytest.LogCaptureFixture) -> None:
     here = told(program=(sys.executable, "-S", "-c", "import sys; sys.exit('no bus ' + chr(7))"))
-    with caplog.at_level(logging.WARNING, "indexd.jobs.announce"):
+    with caplog.at_level(logging.WARNING, "indexd.jobs.notify"):
         here.announcer.start()
         for name in ("a.yaml", "b.yaml", "c.yaml"):
             here.make(name)
         until(lambda: not here.store.jobs.unnotified())
         here.announcer.stop()
-    assert [record.getMessage() for record in caplog.records if record.name == "indexd.jobs.announce"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "indexd.jobs.notify"] == [
         "the command of [notify] ended with 1: no bus ?"
     ]
 
@@ -196,7 +196,7 @@ def test_one_that_hangs_holds_nothing_up_and_is_ended_with_what_it_started(told:
 def test_stopping_does_not_wait_for_it(
     told: Opens, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("indexd.jobs.announce.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("indexd.jobs.notify.STOP_SECONDS", 0.2)
     here = told(program=("/bin/sleep", "600"))
     here.announcer.start()
     here.make()

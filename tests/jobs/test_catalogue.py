@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.catalogue import ModelCatalogue, UnknownModel
+from indexd.model_files import ModelCatalogue, UnknownModel
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from indexd.errors import JobRefused, UsageError
-from indexd.search.find import find_image_id
-from indexd.search.targets import ImageTarget, parse_target, parse_target_argument
-from indexd.watch.elsewhere import is_inside, is_unc, is_url
+from indexd.fs.paths import is_inside, is_unc, is_url
+from indexd.search.query.image_lookup import find_image_id
+from indexd.search.query.image_target import ImageTarget, parse_target, parse_target_argument
 from tests.jobs.conftest import Room
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
 # Who speaks HTTP at all: the client of our own door, over sockets that it opens itself.
-MAY_SPEAK = {"indexd/api/client.py": {"http"}, "indexd/cli/models.py": {"huggingface_hub"}}
+MAY_SPEAK = {"indexd/api/client.py": {"http"}, "indexd/cli/commands/models.py": {"huggingface_hub"}}
 SPEAKERS = {"http", "urllib.request", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "huggingface_hub", "fsspec"}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import JobRefused
-from indexd.jobs import guard
-from indexd.jobs.diagnose import parse_job
+from indexd.jobs.parsing import yaml_guard
+from indexd.jobs.parsing.validation import parse_job
 from indexd.registry import job_kinds
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
@@ -22,7 +22,7 @@ MERGE_BOMB = "a: &a {x: y}\n" + "".join(
 
 
 def test_plain_data_and_places() -> None:
-    document = guard.parse_yaml(
+    document = yaml_guard.parse_yaml(
         b"kind: txt2img\nsteps: 30\ncfg: 6.5\nprompt: 'no'\nloras:\n  - name: a\n    weight: -1\n  - b\n"
     )
     assert document.data == {
@@ -61,7 +61,7 @@ def test_plain_data_and_places() -> None:
     ],
 )
 def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
-    assert guard.parse_yaml(f"key: {text}".encode()).data == {"key": value}
+    assert yaml_guard.parse_yaml(f"key: {text}".encode()).data == {"key": value}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         (b"a: \x1b[31m\n", "the character U+001B"),
         (b'a: "\\ud800"\n', "the escape \\ud800 is no character"),
         (b'a: "\\0"\n', "the escape \\u0000 is no character"),
-        (b"x" * (guard.MAX_BYTES + 1), "a job file has at most 262144"),
+        (b"x" * (yaml_guard.MAX_BYTES + 1), "a job file has at most 262144"),
         (b"a: " + b"[" * 21 + b"]" * 21, "brackets are nested more than 20 deep"),
         (b"[" * 30_000, "brackets are nested more than 20 deep"),
         (b"a: " + b"[x, " * 21, "the file is nested more than 20 deep"),
@@ -107,13 +107,13 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
 )
 def test_refusals(source: bytes, sentence: str) -> None:
     with pytest.raises(JobRefused) as caught:
-        guard.parse_yaml(source)
+        yaml_guard.parse_yaml(source)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_depth_of_twenty_passes() -> None:
-    assert guard.parse_yaml(b"a: " + b"[" * 19 + b"]" * 19).data
+    assert yaml_guard.parse_yaml(b"a: " + b"[" * 19 + b"]" * 19).data
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_depth_of_twenty_passes() -> None:
 )
 @pytest.mark.parametrize("around", ["{}", "a: {}", "a: [{}"])
 def test_a_quarter_megabyte_of_anything_ends(unit: str, around: str) -> None:
-    text = around.replace("{}", unit * ((guard.MAX_BYTES - 10) // len(unit)))
+    text = around.replace("{}", unit * ((yaml_guard.MAX_BYTES - 10) // len(unit)))
     try:
-        guard.parse_yaml(text.encode())
+        yaml_guard.parse_yaml(text.encode())
     except JobRefused as refused:
         assert len(str(refused)) < 300
 
 
 def _never_a_job(source: bytes) -> str:
     with pytest.raises(JobRefused) as caught:
-        parse_job(guard.parse_yaml(source), job_kinds.kinds())
+        parse_job(yaml_guard.parse_yaml(source), job_kinds.kinds())
     return str(caught.value)
 
 

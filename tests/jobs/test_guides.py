@@ -11,8 +11,8 @@ from blake3 import blake3
 from PIL import Image
 
 from indexd.errors import JobRefused
-from indexd.jobs.hand import build_render_request
-from indexd.jobs.setbacks import InputImageGone
+from indexd.jobs.queue.render_request import build_render_request
+from indexd.jobs.queue.retry import InputImageGone
 from tests.jobs.conftest import Room
 from tests.jobs.test_selection import record
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import JobRefused
-from indexd.jobs.diagnose import FieldError
-from indexd.jobs.durable import FaultHook, no_fault
-from indexd.jobs.judging import ScoreValidator, items_to_reject
+from indexd.jobs.admission.scoring import ScoreValidator, items_to_reject
+from indexd.jobs.files.atomic import FaultHook, no_fault
+from indexd.jobs.parsing.validation import FieldError
 from indexd.store.records import JobItemRow
-from indexd_schemas.job import Txt2ImgJob
-from indexd_schemas.scoring import Keep, is_within_limit, keep_count
+from indexd_schemas.jobs.job import Txt2ImgJob
+from indexd_schemas.jobs.scoring import Keep, is_within_limit, keep_count
 from tests.jobs.conftest import Open, Room
 
 # Scores follow from the seed: 105 -> clip .05, aesthetic 5, sharpness 105.

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from indexd.jobs.names import MAX_NAME_BYTES, complete_pattern, resolve_output_folder, safe_name, unique_file_names
+from indexd.jobs.files.output_names import (
+    MAX_NAME_BYTES,
+    complete_pattern,
+    resolve_output_folder,
+    safe_name,
+    unique_file_names,
+)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 from blake3 import blake3
 
 from indexd.errors import StorageFull
-from indexd.jobs.durable import move_no_replace, write_new
-from indexd.jobs.ours import ExistingOutput, find_existing_output
-from indexd.jobs.result import recipe_with_job
+from indexd.jobs.files.atomic import move_no_replace, write_new
+from indexd.jobs.files.publish import ExistingOutput, find_existing_output
+from indexd.jobs.job_report import recipe_with_job
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import Render, Rendered
-from indexd.worker.fake import fake_render
+from indexd.worker.fake_workers import fake_render
 from tests.jobs.conftest import Open, Room
 
 JOB = b"kind: txt2img\nprompt: a fox\nsize: 64x64\nsteps: 4\nloras: [film-grain]\n"
@@ -107,10 +107,10 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from indexd.config import load
-from indexd.jobs.facade import Jobs
-from indexd.jobs.runner import JobRunner
-from indexd.store.index import Store
-from indexd.worker.fake import FakeWorkers
+from indexd.jobs.service import Jobs
+from indexd.jobs.queue.runner import JobRunner
+from indexd.store.store import Store
+from indexd.worker.fake_workers import FakeWorkers
 
 def fault(point):
     seen.append(point)

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from indexd.errors import NothingFound, OutOfMemory, RenderFailed, StorageFull, StoreUnavailable, UsageError, WorkerDied
-from indexd.jobs import interruptions, setbacks
+from indexd.jobs.queue import restart, retry
 from indexd.store.records import JobRow, JobState
 from indexd.worker.calls import AnyCall, Render
-from indexd.worker.fake import FakeWorkers
-from indexd_schemas.output import JobResult
+from indexd.worker.fake_workers import FakeWorkers
+from indexd_schemas.api.output import JobResult
 from tests.jobs.conftest import Open, Room
 
 SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
@@ -124,8 +124,8 @@ def test_a_retry_waits_and_the_runner_knows_until_when(room: Room) -> None:
     room.workers.fail_next(WorkerDied("gone"))
     _submit(room)
     room.work()
-    assert room.runner.run_once() == pytest.approx(setbacks.RETRY_SECONDS[0])
-    room.clock.now += setbacks.RETRY_SECONDS[0]
+    assert room.runner.run_once() == pytest.approx(retry.RETRY_SECONDS[0])
+    room.clock.now += retry.RETRY_SECONDS[0]
     room.work()
     assert _job_state(room, 1) == "done"
 
@@ -380,7 +380,7 @@ def test_cancelling_the_job_that_waits_for_a_model_lets_the_queue_go_on(room: Ro
 def test_a_role_that_is_off_is_tried_again_ever_more_seldom(room: Room) -> None:
     room.workers.disabled_roles["sdxl"] = "it is not verified"
     _submit(room)
-    for seconds in setbacks.CHECK_SECONDS:
+    for seconds in retry.CHECK_SECONDS:
         room.work()
         assert "sdxl is off, because it is not verified" in (room.store.jobs.pause_reason() or "")
         assert room.runner.run_once() == pytest.approx(seconds)
@@ -460,16 +460,16 @@ def test_a_new_process_takes_up_what_was_in_hand_without_counting_it(room: Room,
     assert _states(room, 1) == ["running", "running", "queued"]
     again = open_room()
     assert [(item.state, item.attempts) for item in again.store.jobs.items(1)] == [("queued", 0)] * 3
-    assert json.loads(again.store.key_values.get(interruptions.INTERRUPTIONS_KEY) or "{}") == {"1": 1, "2": 1}
+    assert json.loads(again.store.key_values.get(restart.INTERRUPTIONS_KEY) or "{}") == {"1": 1, "2": 1}
     again.work()
     assert _job_state(again, 1) == "done"
-    assert open_room().store.key_values.get(interruptions.INTERRUPTIONS_KEY) is None
+    assert open_room().store.key_values.get(restart.INTERRUPTIONS_KEY) is None
 
 
 def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(
     open_room: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interruptions, "MAX_INTERRUPTIONS", 3)
+    monkeypatch.setattr(restart, "MAX_INTERRUPTIONS", 3)
     room = open_room()
     _submit(room)
     for _ in range(3):

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from indexd.errors import JobRefused
-from indexd.images.read import read_image
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.file_reader import read_image
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp
 from indexd.worker.calls import FoundRegion
 from tests.jobs.conftest import Room
 

@@ -8,9 +8,9 @@ import os
 import pytest
 from PIL import Image
 
-from indexd.watch.regular import open_regular
+from indexd.fs.safe_open import open_regular
+from tests.handle_shortage import HandleShortage, refuse_each, retry_until_done
 from tests.jobs.conftest import Open, Room
-from tests.shortage import HandleShortage, refuse_each, retry_until_done
 
 TXT2IMG = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
 IMG2IMG = "kind: img2img\nprompt: a fox\ninput: in.png\n"
@@ -66,7 +66,7 @@ def test_an_input_whose_disk_fails_costs_its_own_job_and_no_other(
             raise OSError(number, os.strerror(number), path)
         return open_regular(path)
 
-    monkeypatch.setattr("indexd.jobs.hand.open_regular", refuses)
+    monkeypatch.setattr("indexd.jobs.queue.render_request.open_regular", refuses)
     for _ in range(5):
         room.work()
         room.clock.now += 60

@@ -106,7 +106,7 @@ def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarge
 
 
 def test_an_order_names_the_files_of_its_stages(room: Room) -> None:
-    from indexd.jobs.hand import build_render_request
+    from indexd.jobs.queue.render_request import build_render_request
 
     job = room.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
     order = build_render_request(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)

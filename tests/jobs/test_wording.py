@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from indexd.errors import JobRefused, ModelUnavailable
-from indexd.jobs.hand import build_render_request
-from indexd.jobs.lora_listing import list_loras
+from indexd.jobs.loras.registry import list_loras
+from indexd.jobs.queue.render_request import build_render_request
 from tests.jobs.conftest import Open, Room
 
 START = "kind: txt2img\nsize: 64x64\n"
@@ -146,7 +146,7 @@ def test_limits_by_type_are_settable(home: Path, open_room: Open) -> None:
 
 def test_a_lower_limit_is_held(home: Path, open_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     from indexd.config import read_config
-    from indexd.jobs.facade import JobService
+    from indexd.jobs.service import JobService
 
     room = open_room()
     monkeypatch.setenv("INDEXD_GENERATE__LORAS__MAX_STYLE", "1")

@@ -19,10 +19,10 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from indexd.errors import CallCancelled, ModelUnavailable
 from indexd.models.bge import QUERY_PREFIX
-from indexd.models.embed import embed_images, embed_text
-from indexd.models.pool import ModelPool
-from indexd.models.verify import verify_model
-from indexd.models.windows import EmbeddingArray
+from indexd.models.model_pool import ModelPool
+from indexd.models.serve_embed import embed_images, embed_text
+from indexd.models.serve_verify import verify_model
+from indexd.models.token_windows import EmbeddingArray
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, ModelSpec, VerifyModel, WorkerSettings
 from tests.tiny_models.models import TinyModels
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.models.identity import HASH_CACHE_NAME, file_sha256, model_identity
+from indexd.models.model_identity import HASH_CACHE_NAME, file_sha256, model_identity
 
 
 def test_the_hash_is_sha256_and_is_kept(tmp_path: Path) -> None:

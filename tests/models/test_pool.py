@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from indexd.errors import ModelUnavailable, OutOfMemory
-from indexd.models.pool import ModelPool
+from indexd.models.model_pool import ModelPool
 
 
 class Clock:

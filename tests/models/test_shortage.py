@@ -12,21 +12,21 @@ import pytest
 from PIL import Image
 
 from indexd.images.decode import make_thumbnails
-from indexd.images.webp_stealth import read_stealth_webp
-from indexd.models import embed, faces
+from indexd.images.stealth_webp import read_stealth_webp
+from indexd.models import serve_embed, serve_faces
 from indexd.worker.calls import MakeThumbnails
-from tests.shortage import HandleShortage, refuse_each
+from tests.handle_shortage import HandleShortage, refuse_each
 
 
 def _embedded(path: bytes, _folder: Path) -> object:
     problems: dict[int, str] = {}
-    embed._open_images([path], 0, problems)
+    serve_embed._open_images([path], 0, problems)
     return problems
 
 
 def _looked_for_faces(path: bytes, _folder: Path) -> object:
     problems: dict[int, str] = {}
-    list(faces._decoded_groups([path], 4, problems))
+    list(serve_faces._decoded_groups([path], 4, problems))
     return problems
 
 

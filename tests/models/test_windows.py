@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.models.windows import EmbeddingArray, TokenIds, embed_windows, normalize_rows, split_windows
+from indexd.models.token_windows import EmbeddingArray, TokenIds, embed_windows, normalize_rows, split_windows
 
 
 def test_cutting_keeps_every_token() -> None:

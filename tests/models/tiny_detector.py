@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from indexd.worker.process import OFFLINE_ENVIRONMENT
+from indexd.worker.child.bootstrap import OFFLINE_ENVIRONMENT
 
 SIDE = 64
 _LAYERS = {

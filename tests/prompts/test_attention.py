@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from indexd.prompts.attention import ChunkBreak, WeightedText, largest_weight, parse_weights
+from indexd.prompts.emphasis import ChunkBreak, WeightedText, largest_weight, parse_weights
 
 
 @pytest.mark.parametrize(

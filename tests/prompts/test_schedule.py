@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from indexd.prompts.plan import PromptScript, StepPrompt
-from indexd.prompts.schedule import PromptSchedule
+from indexd.prompts.prompt_schedule import PromptSchedule
+from indexd.prompts.step_prompts import PromptScript, StepPrompt
 
 
 def runs(prompt: str, steps: int = 10) -> list[tuple[int, str]]:

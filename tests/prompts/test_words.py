@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from indexd.prompts.tags import LoraTag, LoraTagError, extract_lora_tags
-from indexd.prompts.words import MatchedName, NameMatcher, prepend_missing_triggers
+from indexd.prompts.lora_tags import LoraTag, LoraTagError, extract_lora_tags
+from indexd.prompts.word_matching import MatchedName, NameMatcher, prepend_missing_triggers
 
 
 @pytest.mark.parametrize(

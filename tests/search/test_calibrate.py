@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.search.calibrate import (
+from indexd.search.ranking.calibration import (
     FULLTEXT_CAP,
     PRIOR_DEVIATION,
     Background,

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.search import code_matrix
-from indexd.search.code_matrix import CodeMatrix
-from indexd.store import code_scan
-from indexd.store.coarse import ROTATION_SEED, quantize, rotate, split_codes
-from indexd.store.code_index import CandidateLimits
-from indexd.store.code_scan import refine
-from indexd.store.estimate import QueryCode, encode_query
+from indexd.vector_index import code_matrix, code_scan
+from indexd.vector_index.code_index import CandidateLimits
+from indexd.vector_index.code_matrix import CodeMatrix
+from indexd.vector_index.code_scan import refine
+from indexd.vector_index.estimate import QueryCode, encode_query
+from indexd.vector_index.quantize import ROTATION_SEED, quantize, rotate, split_codes
 
 Codes = NDArray[np.uint8]
 Floats = NDArray[np.float32]

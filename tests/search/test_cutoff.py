@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.search.cutoff import DEFAULT_CUTOFF, CandidateScore, Cutoff, choose_cutoff
-from indexd_schemas.question import SearchRequest
+from indexd.search.ranking.cutoff import DEFAULT_CUTOFF, CandidateScore, Cutoff, choose_cutoff
+from indexd_schemas.api.requests import SearchRequest
 
 
 def standing(score: float, attraction: float | None = None, by_words: bool = False) -> CandidateScore:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from indexd.errors import IndexdError, ModelUnavailable
-from indexd.search.embedder import WorkerQueryEmbedder
+from indexd.search.query.query_embedder import WorkerQueryEmbedder
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, Embedded, EmbedText, Priority
-from indexd.worker.handle import CallHandle, LaneStatus, OnProgress
 
 
 class OneAnswer:
@@ -58,6 +58,6 @@ def test_a_role_that_is_off_starts_no_worker() -> None:
 
 
 def test_a_worker_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexd.search.embedder.EMBED_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.search.query.query_embedder.EMBED_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(IndexdError, match="bge gave no answer"):
         WorkerQueryEmbedder(lambda: OneAnswer(None), str)(EmbedText("bge", ("words",)))

@@ -11,15 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.errors import IndexdError, ModelUnavailable
-from indexd.search.embedder import FakeQueryEmbedder
-from indexd.search.run import Search
-from indexd.search.targets import ImageTarget, format_target, target_of_path
-from indexd.store.index import Store
+from indexd.search.query.image_target import ImageTarget, format_target, target_of_path
+from indexd.search.query.query_embedder import FakeQueryEmbedder
+from indexd.search.search import Search
+from indexd.store.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces, FoundRegion
-from indexd.worker.fake import seeded_unit_vector
-from indexd_schemas.output import SearchResults
-from indexd_schemas.question import SearchRequest, SearchTerm
-from tests.library import SampleLibrary, make_library
+from indexd.worker.fake_workers import seeded_unit_vector
+from indexd_schemas.api.output import SearchResults
+from indexd_schemas.api.requests import SearchRequest, SearchTerm
+from tests.sample_library import SampleLibrary, make_library
 
 DIM = 64
 EVERY = {"luna": 10, "orion": 15}

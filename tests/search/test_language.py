@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indexd.errors import UsageError
-from indexd.search.language import FILTER_KEYS, parse_filters
+from indexd.search.query.filter_language import FILTER_KEYS, parse_filters
 from indexd.store.records import Filter
 
 

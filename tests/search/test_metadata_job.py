@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from indexd.errors import IndexdError
-from indexd.images.facts import ControlUse, ImageMetadata, MetadataLora, SamplerPass
-from indexd.jobs.guard import parse_yaml
-from indexd.search.job_file import JobFile
-from indexd.search.metadata_job import job_from_metadata
-from indexd_schemas.job import JOB_KINDS, Job
+from indexd.image_metadata.model import ControlUse, ImageMetadata, MetadataLora, SamplerPass
+from indexd.jobs.export.from_metadata import job_from_metadata
+from indexd.jobs.export.job_file import JobFile
+from indexd.jobs.parsing.yaml_guard import parse_yaml
+from indexd_schemas.jobs.job import JOB_KINDS, Job
 
 
 def present(_name: str) -> None:

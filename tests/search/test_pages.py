@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexd.search import code_matrix
-from indexd.search.code_matrix import BLOCK_ROWS, CodeMatrix
-from indexd.search.pages import MmapArray
-from indexd.store.coarse import LENGTH_BYTES
+from indexd.vector_index import code_matrix
+from indexd.vector_index.code_matrix import BLOCK_ROWS, CodeMatrix
+from indexd.vector_index.mmap_array import MmapArray
+from indexd.vector_index.quantize import LENGTH_BYTES
 
 SMALL, LARGE = "nh", "hg"
 CODE_BYTES = 128 + LENGTH_BYTES

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from indexd.search.parallel import QUERY_THREADS, run_parallel
+from indexd.vector_index.parallel import QUERY_THREADS, run_parallel
 
 
 def test_answers_come_in_order_from_parts_that_run_at_the_same_time() -> None:

@@ -11,16 +11,16 @@ import pytest
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from indexd.images.facts import ImageFacts, ImageMetadata
-from indexd.search.cutoff import DEFAULT_CUTOFF
-from indexd.search.embedder import FakeQueryEmbedder
-from indexd.search.run import Search
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.search.query.query_embedder import FakeQueryEmbedder
+from indexd.search.ranking.cutoff import DEFAULT_CUTOFF
+from indexd.search.search import Search
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
-from indexd_schemas.output import SearchResults
-from indexd_schemas.question import SearchRequest, SearchTerm
+from indexd_schemas.api.output import SearchResults
+from indexd_schemas.api.requests import SearchRequest, SearchTerm
 
 Vectors = NDArray[np.float32]
 DIM = 96

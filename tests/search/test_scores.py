@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from indexd.errors import UsageError
-from indexd.images.read import read_image
-from indexd.search.embedder import FakeQueryEmbedder
-from indexd.search.language import parse_filters
-from indexd.search.run import Search
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.file_reader import read_image
+from indexd.search.query.filter_language import parse_filters
+from indexd.search.query.query_embedder import FakeQueryEmbedder
+from indexd.search.search import Search
 from indexd.store.records import Filter, ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 from indexd.worker.calls import Render
-from indexd.worker.fake import fake_render
-from indexd_schemas.question import SearchRequest
+from indexd.worker.fake_workers import fake_render
+from indexd_schemas.api.requests import SearchRequest
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from indexd.errors import IndexdError, ModelUnavailable, UsageError
-from indexd.search.embedder import FakeQueryEmbedder
-from indexd.search.run import Search
-from indexd.search.samples import MIN_CACHED_SIZE
-from indexd.search.targets import ImageTarget, format_target, target_of_path
-from indexd.store.index import Store
+from indexd.search.query.image_target import ImageTarget, format_target, target_of_path
+from indexd.search.query.query_embedder import FakeQueryEmbedder
+from indexd.search.ranking.background_samples import MIN_CACHED_SIZE
+from indexd.search.search import Search
+from indexd.store.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
-from indexd_schemas.output import SearchResults
-from indexd_schemas.question import SearchRequest, SearchTerm
-from tests.library import DIM, SUBJECTS, SampleLibrary, make_library, normalize, subject_vector
+from indexd_schemas.api.output import SearchResults
+from indexd_schemas.api.requests import SearchRequest, SearchTerm
+from tests.sample_library import DIM, SUBJECTS, SampleLibrary, make_library, normalize, subject_vector
 
 
 def toy(call: EmbedText | EmbedImages) -> Embedded:
@@ -219,7 +219,7 @@ def test_a_picture_that_cannot_be_embedded_is_an_error(library: SampleLibrary, t
 
 
 def test_a_picture_without_a_vector_counts_as_average(search: Search, library: SampleLibrary) -> None:
-    from indexd.images.facts import ImageMetadata
+    from indexd.image_metadata.model import ImageMetadata
 
     library.add("new.png", ImageMetadata(prompt="a cat, unheard of"))
     answer = search.query(SearchRequest(terms=(term("prompt", "cat unheard"), term("text", "sea")), limit=30))
@@ -231,7 +231,7 @@ def test_a_picture_without_a_vector_counts_as_average(search: Search, library: S
 def test_a_common_word_counts_little_even_when_not_every_hit_is_fetched(
     search: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.search.run.FULLTEXT_HITS", 3)
+    monkeypatch.setattr("indexd.search.search.FULLTEXT_HITS", 3)
     answer = search.query(SearchRequest(terms=(term("prompt", "oil"),), limit=3))
     assert all(abs(hit.score or 0) < 1.5 for hit in answer.hits)
 
@@ -293,7 +293,7 @@ def test_every_prompt_layer_can_be_asked(
 
 
 def test_negative_prompts_are_searched_by_their_words_and_by_no_others(search: Search, library: SampleLibrary) -> None:
-    from indexd.images.facts import ImageMetadata
+    from indexd.image_metadata.model import ImageMetadata
 
     library.add("odd.png", ImageMetadata(prompt="fine art", negative_prompt="extra fingers"))
     library.add("fingers.png", ImageMetadata(prompt="extra fingers on purpose", negative_prompt="blurry"))

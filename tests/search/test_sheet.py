@@ -8,9 +8,9 @@ import pytest
 from PIL import Image as Pixels
 
 from indexd.errors import IndexdError
-from indexd.images.sheets import GAP_PX
-from indexd.search.sheet import CAPTION_PX, CELL_PX, hit_caption, write_hit_contact_sheet
-from indexd_schemas.output import ImageSummary, SearchHit
+from indexd.images.image_grid import GAP_PX
+from indexd.search.hit_contact_sheet import CAPTION_PX, CELL_PX, hit_caption, write_hit_contact_sheet
+from indexd_schemas.api.output import ImageSummary, SearchHit
 
 
 def hit(rank: int, path: Path | None, *, score: float | None = 1.5, rating: int | None = None) -> SearchHit:

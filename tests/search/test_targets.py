@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import UsageError
-from indexd.search.targets import ImageTarget, format_target, parse_target, parse_target_argument, target_of_path
+from indexd.search.query.image_target import (
+    ImageTarget,
+    format_target,
+    parse_target,
+    parse_target_argument,
+    target_of_path,
+)
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.errors import StoreError, StoreUnavailable
-from indexd.images.facts import ImageFacts, ImageMetadata
-from indexd.search.vector_cache import VectorCache
-from indexd.store import code_index as code_index_module
-from indexd.store import vectors as vectors_module
-from indexd.store.coarse import ROTATION_SEED
-from indexd.store.code_index import CandidateLimits, CodeSetId
-from indexd.store.estimate import encode_query
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
+from indexd.store.vectors import vectors as vectors_module
+from indexd.vector_index import code_index as code_index_module
+from indexd.vector_index.code_index import CandidateLimits, CodeSetId
+from indexd.vector_index.estimate import encode_query
+from indexd.vector_index.quantize import ROTATION_SEED
+from indexd.vector_index.vector_cache import VectorCache
 from tests.store.made_up import take_vectors
 
 LAYER = "clip_h"
@@ -215,7 +215,7 @@ def test_a_layer_that_cannot_be_read_now_is_filled_later(
         return in_use(layer)
 
     monkeypatch.setattr(store.vectors, "active_codes", refused_once)
-    monkeypatch.setattr("indexd.search.vector_cache.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.vector_index.vector_cache.RETRY_SECONDS", 0.01)
     cache.start()
     cache.wait_until_filled()
     counting = Counting(cache)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import UsageError
-from indexd.search.weights import parse_weighted_value
+from indexd.search.query.term_weights import parse_weighted_value
 
 
 @pytest.mark.parametrize(

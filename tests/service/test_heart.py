@@ -16,10 +16,10 @@ import pytest
 from indexd.config import read_config
 from indexd.daemon import Daemon
 from indexd.errors import StoreError
-from indexd.pulse import Liveness
-from indexd.serve import EXIT_STUCK
-from indexd.service.heart import Watchdog, watchdog_seconds
-from indexd.service.sentence import MAX_LINE_CHARACTERS, StatusSummary
+from indexd.liveness import Liveness
+from indexd.process_lifecycle import EXIT_STUCK
+from indexd.service.status_line import MAX_LINE_CHARACTERS, StatusSummary
+from indexd.service.watchdog import Watchdog, watchdog_seconds
 from tests.e2e.conftest import bare_home as bare_home
 from tests.service.conftest import Manager
 

@@ -12,12 +12,12 @@ import pytest
 
 from indexd.config import read_config
 from indexd.errors import IndexdError, SettingsError, UsageError
-from indexd.service import choose as choosing
-from indexd.service.choose import detect_service
-from indexd.service.hands import Installer, file_ownership, with_signature
+from indexd.service import manager_detection as choosing
+from indexd.service.installer import Installer, file_ownership, with_signature
 from indexd.service.launchd import LABEL, Launchd
-from indexd.service.logfile import tail_log
-from indexd.service.order import ServiceManager, ServiceSpec, build_service_spec
+from indexd.service.log_tail import tail_log
+from indexd.service.manager_detection import detect_service
+from indexd.service.service_spec import ServiceManager, ServiceSpec, build_service_spec
 from indexd.service.systemd import DROP_IN, Systemd
 
 

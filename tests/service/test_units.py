@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from indexd.service.hands import with_signature
-from indexd.service.order import ServiceSpec
+from indexd.service.installer import with_signature
+from indexd.service.service_spec import ServiceSpec
 from indexd.service.systemd import DROP_IN, UnitScope, drop_in_text, quote_unit_word, unit_text
 
 UNITS = ("indexd.service", "indexd@.service")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from indexd.errors import IndexdError, UsageError
-from indexd.service.hands import Installer
-from indexd.service.order import ServiceSpec
+from indexd.service.installer import Installer
+from indexd.service.service_spec import ServiceSpec
+from indexd.service.windows_drives import mapped_drive_paths, mapped_drive_warnings
 from indexd.service.windows_host import host_service
-from indexd.service.windows_paths import mapped_drive_paths, mapped_drive_warnings
 from indexd.service.windows_service import DESCRIPTION, RESTART_AFTER_MS, WindowsService
 from indexd.service.windows_task import WindowsTask, task_xml
 

@@ -10,13 +10,13 @@ from typing import get_args
 import pytest
 from PIL import Image
 
-from indexd.cli.stats import DEFAULT_KEYS, KEYS
+from indexd.cli.commands.stats import DEFAULT_KEYS, KEYS
 from indexd.errors import IndexdError, UsageError
-from indexd.images.facts import MetadataLora
-from indexd.statistics.plot import write_plot
-from indexd.statistics.tell import compute_statistics
-from indexd.store.index import Store
-from indexd_schemas.library import FiveStarRow, StatisticsReport, StatsKey, StatsRequest
+from indexd.image_metadata.model import MetadataLora
+from indexd.statistics.statistics_plot import write_plot
+from indexd.statistics.statistics_report import compute_statistics
+from indexd.store.store import Store
+from indexd_schemas.api.library_reports import FiveStarRow, StatisticsReport, StatsKey, StatsRequest
 from tests.store.made_up import Library
 
 

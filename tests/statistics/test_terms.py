@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from indexd.statistics.terms import count_terms, extract_terms, log_odds
+from indexd.statistics.prompt_terms import count_terms, extract_terms, log_odds
 
 
 @pytest.mark.parametrize(

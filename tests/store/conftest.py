@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexd.store.faults import FaultyDisk
-from indexd.store.index import Store
+from indexd.store.sqlite.faulty_vfs import FaultyDisk
+from indexd.store.store import Store
 from tests.store.made_up import Clock, Library
 
 

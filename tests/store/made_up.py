@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.images.facts import ImageFacts, ImageMetadata
-from indexd.store.embedding import delete_rows
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import NewJob, NewJobItem, RootRow, ScannedFile
-from indexd.store.revisions import all_codings
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
+from indexd.store.vectors.revisions import all_codings
+from indexd.store.vectors.rows import delete_rows
 
 
 class Clock:

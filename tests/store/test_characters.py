@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.errors import NothingFound, UsageError
-from indexd.store.backup import write_backup
-from indexd.store.characters import FaceAssignments
-from indexd.store.index import Store
-from indexd.store.rebuild import rebuild
-from indexd.store.revisions import FACE_LAYER
+from indexd.store.faces.characters import FaceAssignments
+from indexd.store.recovery.backup import write_backup
+from indexd.store.recovery.rebuild import rebuild
+from indexd.store.store import Store
+from indexd.store.vectors.revisions import FACE_LAYER
 from indexd.worker.calls import FoundRegion
 from tests.store.made_up import Library
 

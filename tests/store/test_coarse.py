@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from indexd.store.coarse import ROTATION_SEED, code_bytes, quantize, rotate, rotation_rounds, split_codes
+from indexd.vector_index.quantize import ROTATION_SEED, code_bytes, quantize, rotate, rotation_rounds, split_codes
 from tests.store.made_up import unit_vectors
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.store import code_index
-from indexd.store.coarse import quantize, split_codes
-from indexd.store.code_index import CandidateLimits
-from indexd.store.code_scan import refine, scan_codes
-from indexd.store.estimate import encode_query
-from indexd.store.id_set import IdSet
-from indexd.store.index import Store
-from indexd.store.revisions import active_coding
+from indexd.store.sqlite.id_set import IdSet
+from indexd.store.store import Store
+from indexd.store.vectors.revisions import active_coding
+from indexd.vector_index import code_index
+from indexd.vector_index.code_index import CandidateLimits
+from indexd.vector_index.code_scan import refine, scan_codes
+from indexd.vector_index.estimate import encode_query
+from indexd.vector_index.quantize import quantize, split_codes
 from tests.store.made_up import Library, unit_vectors
 
 COUNT, DIM, WANTED = 2600, 64, 50

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.store.coarse import ROTATION_SEED, quantize, rotate, split_codes
-from indexd.store.code_scan import hamming_distances, refine
-from indexd.store.estimate import CoarseEstimator, QueryCode, encode_query
+from indexd.vector_index.code_scan import hamming_distances, refine
+from indexd.vector_index.estimate import CoarseEstimator, QueryCode, encode_query
+from indexd.vector_index.quantize import ROTATION_SEED, quantize, rotate, split_codes
 from tests.store.made_up import unit_vectors
 
 Floats = NDArray[np.float32]

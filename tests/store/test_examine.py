@@ -9,13 +9,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from indexd.images.metadata import PARSER_VERSION
-from indexd.store import examine as examine_module
-from indexd.store.backup import load_vector_extension
-from indexd.store.database import PAGE_BYTES, suspect_marker
-from indexd.store.examine import CheckFinding, check_index
-from indexd.store.index import Store
-from tests.library import SampleLibrary, make_library
+from indexd.image_metadata import PARSER_VERSION
+from indexd.store.recovery import index_check as examine_module
+from indexd.store.recovery.backup import load_vector_extension
+from indexd.store.recovery.index_check import CheckFinding, check_index
+from indexd.store.sqlite.database import PAGE_BYTES, suspect_marker
+from indexd.store.store import Store
+from tests.sample_library import SampleLibrary, make_library
 from tests.store.made_up import new_job
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.search.language import parse_filters
-from indexd.search.vector_cache import VectorCache
-from indexd.store import tables
-from indexd.store.backup import write_backup
-from indexd.store.database import Database
-from indexd.store.examine import check_index
-from indexd.store.faces import SLICE_FACES, FacesChanged
-from indexd.store.index import Store
-from indexd.store.revisions import FACE_LAYER
+from indexd.search.query.filter_language import parse_filters
+from indexd.store.faces.faces import SLICE_FACES, FacesChanged
+from indexd.store.recovery.backup import write_backup
+from indexd.store.recovery.index_check import check_index
+from indexd.store.sqlite import table_kinds
+from indexd.store.sqlite.database import Database
+from indexd.store.store import Store
+from indexd.store.vectors.revisions import FACE_LAYER
+from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Box, FoundRegion
 from tests.store.made_up import Library
 
@@ -94,7 +94,7 @@ def test_what_a_person_spoke_of_stays_though_it_is_not_found_again(
     with database.write() as connection:
         connection.execute("CREATE TABLE said (region_id INTEGER PRIMARY KEY REFERENCES region (id)) STRICT")
     for module in ("tables", "hanging"):
-        monkeypatch.setattr(f"indexd.store.{module}.HUMAN_TABLES", (*tables.USER_DATA_TABLES, "said"))
+        monkeypatch.setattr(f"indexd.store.{module}.HUMAN_TABLES", (*table_kinds.USER_DATA_TABLES, "said"))
     image = library.add("a.png")
     revision = seen(store)
     put(store, revision, {image: [region(LEFT, 0), region(RIGHT, 1)]})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
 from indexd.store.records import Filter
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 from tests.store.made_up import Library
 
 

@@ -8,11 +8,18 @@ import os
 
 import pytest
 
-from indexd.images.facts import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, MetadataLora, ResourceUse
-from indexd.store.condition_parts import id_subquery
-from indexd.store.conditions import build_condition
-from indexd.store.index import Store
+from indexd.image_metadata.model import (
+    CharacterPrompt,
+    ControlUse,
+    DetailerUse,
+    EmbeddingUse,
+    MetadataLora,
+    ResourceUse,
+)
+from indexd.store.filters.condition_builders import id_subquery
+from indexd.store.filters.conditions import build_condition
 from indexd.store.records import Filter, RootRow
+from indexd.store.store import Store
 from tests.store.made_up import Library, new_job
 
 BIG = 2**64 - 1

@@ -7,11 +7,11 @@ import itertools
 
 import pytest
 
-from indexd.store.index import Store
-from indexd.store.keeping import ExportedAnnotations
-from indexd.store.merging import AnnotationSet, merge_annotations
+from indexd.fs.file_stamp import FileStamp
+from indexd.store.annotations.exchange import ExportedAnnotations
+from indexd.store.annotations.merge import AnnotationSet, merge_annotations
 from indexd.store.records import Filter, ImageRow, ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 from tests.store.made_up import Clock, Library
 
 

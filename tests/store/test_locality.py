@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.store.locality import network_filesystem, network_kind, parse_mount, parse_mountinfo
+from indexd.store.sqlite.network_fs import network_filesystem, network_kind, parse_mount, parse_mountinfo
 
 MOUNTINFO = r"""
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from indexd.cli.making import generation_lines
-from indexd.images.facts import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
-from indexd.search.present import serialize_extras, serialize_generation
-from indexd.store.index import Store
-from indexd_schemas.output import GenerationDetails
+from indexd.cli.support.generation_lines import generation_lines
+from indexd.image_metadata.model import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
+from indexd.search.serialization import serialize_extras, serialize_generation
+from indexd.store.store import Store
+from indexd_schemas.api.output import GenerationDetails
 from tests.store.made_up import Library
 
 

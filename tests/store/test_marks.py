@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.store.index import Store
 from indexd.store.records import Filter, ImageRow
+from indexd.store.store import Store
 from tests.store.made_up import Library
 
 

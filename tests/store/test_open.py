@@ -9,9 +9,9 @@ import apsw
 import pytest
 
 from indexd.errors import StoreError
-from indexd.store import migrate
-from indexd.store.index import Store
-from indexd.store.migrate import APPLICATION_ID, Migration, migrations, open_database
+from indexd.store.sqlite import migrate
+from indexd.store.sqlite.migrate import APPLICATION_ID, Migration, migrations, open_database
+from indexd.store.store import Store
 
 
 def _value(path: Path, sql: str) -> object:

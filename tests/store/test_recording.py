@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from indexd.images.facts import ControlUse, MetadataLora, RawChunk, SamplerPass
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ControlUse, MetadataLora, RawChunk, SamplerPass
 from indexd.store.records import Filter, IngestResult, ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 from tests.store.made_up import Library
 
 

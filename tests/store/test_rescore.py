@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.store import rescore
-from indexd.store.code_index import CandidateLimits, Candidates, CodeSetId
-from indexd.store.estimate import QueryCode
-from indexd.store.id_set import IdSet
-from indexd.store.index import Store
+from indexd.store.sqlite.id_set import IdSet
+from indexd.store.store import Store
+from indexd.store.vectors import rescore
+from indexd.vector_index.code_index import CandidateLimits, Candidates, CodeSetId
+from indexd.vector_index.estimate import QueryCode
 from tests.store.made_up import Library, take_vectors
 
 DIM = 32

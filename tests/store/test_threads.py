@@ -10,8 +10,8 @@ import apsw
 import pytest
 
 from indexd.errors import StoreError
-from indexd.store import database as database_module
-from indexd.store.index import Store
+from indexd.store.sqlite import database as database_module
+from indexd.store.store import Store
 from tests.store.made_up import Library, new_job, unit_vectors
 
 

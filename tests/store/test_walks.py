@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.store import walks
-from indexd.store.index import Store
+from indexd.store.store import Store
+from indexd.store.vectors import rows as walks
 from tests.store.made_up import Library, unit_vectors
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indexd.store.index import Store
 from indexd.store.records import IndexTask
+from indexd.store.store import Store
 from tests.store.made_up import Library
 
 

@@ -28,8 +28,8 @@ from transformers import (
 )
 
 from indexd_toyworld.original_layout import original_layout_weights
+from tests.tiny_models.build_once import built_once
 from tests.tiny_models.lora import lora_weights
-from tests.tiny_models.once import built_once
 from tests.tiny_models.tokenizers import CLIP_VOCABULARY, bert_tokenizer, write_clip_tokenizer
 
 CLIP_L_WIDTH = 24
@@ -54,7 +54,7 @@ class TinyModels:
     """Where the tiny models lie.
 
     `single_file` is the same model as the folder `sdxl`, in the original layout; `single_file_config` holds the
-    configuration and tokenizers for it (what indexd/generate/sdxl_config is for the real size) and lies beside it under
+    configuration and tokenizers for it (what indexd/generate/sdxl/config is for the real size) and lies beside it under
     the name `<stem>.config`.
     """
 

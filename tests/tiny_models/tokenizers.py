@@ -6,8 +6,8 @@ from pathlib import Path
 
 from transformers import BertTokenizer
 
-from indexd.generate.tokenizers import bytes_to_unicode
-from indexd_toyworld.tokenizer import END, START, letter_vocabulary, save_clip_tokenizer
+from indexd.generate.sdxl.clip_tokenizers import bytes_to_unicode
+from indexd_toyworld.toy_tokenizer import END, START, letter_vocabulary, save_clip_tokenizer
 
 CLIP_VOCABULARY = 2 * 256 + 2
 

@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from indexd.images.facts import ImageFacts, ImageMetadata
-from indexd.search.cutoff import DEFAULT_CUTOFF
-from indexd.search.embedder import FakeQueryEmbedder
-from indexd.search.run import Search
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.search.query.query_embedder import FakeQueryEmbedder
+from indexd.search.ranking.cutoff import DEFAULT_CUTOFF
+from indexd.search.search import Search
 from indexd.store.records import ScannedFile
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
-from indexd_schemas.library import DEFAULT_MIN_SIMILARITY
-from indexd_schemas.question import SearchRequest, SearchTerm
+from indexd_schemas.api.library_reports import DEFAULT_MIN_SIMILARITY
+from indexd_schemas.api.requests import SearchRequest, SearchTerm
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.judge import ClipJudge
-from indexd_toyworld.paths import ToyModels
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.evaluate.clip_judge import ClipJudge
+from indexd_toyworld.model_paths import ToyModels
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.world import CHARACTERS, COLOURS, EXPRESSIONS, SHAPES, Scene
 
 SEED = 77

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd_toyworld.canvases import canvases
-from indexd_toyworld.sampling import Split
+from indexd_toyworld.face_canvases import canvases
+from indexd_toyworld.scene_sampling import Split
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])

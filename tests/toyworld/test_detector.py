@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from indexd_toyworld.drawing import draw, face_boxes
-from indexd_toyworld.paths import ToyModels
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.model_paths import ToyModels
+from indexd_toyworld.scene_sampling import scenes
 
 PROGRAM = """
 import socket, sys

@@ -13,12 +13,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from indexd.generate.lora_file import read_lora
-from indexd.generate.lora_names import find_lora_targets
+from indexd.generate.adapters.lora_file import read_lora
+from indexd.generate.sdxl.lora_targets import find_lora_targets
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.train import controlnet, ip_adapter, lora, unet, vae
-from indexd_toyworld.train.material import LazyRows
+from indexd_toyworld.train.training_images import LazyRows
 from indexd_toyworld.world import DrawnShape, Scene
 
 CONTEXT, POOLED = 24, 16

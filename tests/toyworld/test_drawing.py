@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from indexd_toyworld.drawing import draw, face_boxes
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.world import (
     BACKGROUNDS,
     CHARACTERS,

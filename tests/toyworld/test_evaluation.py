@@ -11,8 +11,8 @@ from PIL import Image
 from rich.console import Console
 
 from indexd_toyworld.evaluate.card import metrics_table, write_card
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric
-from indexd_toyworld.evaluate.sheet import CELL, make_sheet
+from indexd_toyworld.evaluate.contact_sheet import CELL, make_sheet
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric
 
 RESULTS = (
     EvaluationResult(

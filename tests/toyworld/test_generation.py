@@ -11,8 +11,8 @@ from PIL import Image
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.evaluate.generation import generate_images, load_pipeline
-from indexd_toyworld.evaluate.pixels import find_background, find_colour
-from indexd_toyworld.paths import ToyModels
+from indexd_toyworld.evaluate.pixel_judge import find_background, find_colour
+from indexd_toyworld.model_paths import ToyModels
 from indexd_toyworld.world import DrawnShape, Scene, named_face
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from indexd_toyworld.captions import vocabulary_words
-from indexd_toyworld.questions import ANSWERS, templates
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.split import is_held_out
+from indexd_toyworld.held_out_split import is_held_out
+from indexd_toyworld.scene_sampling import scenes
+from indexd_toyworld.train.contrastive_batches import CROPS, GROUP, GROUPS, PEOPLE, bpe_ids, make_batch, scene_variants
 from indexd_toyworld.train.labels import LOOK_LABELS, MISSING, SCENE_LABELS, AttributeHeads, scene_labels
-from indexd_toyworld.train.pairs import CROPS, GROUP, GROUPS, PEOPLE, bpe_ids, make_batch, scene_variants
 from indexd_toyworld.train.towers import contrastive_loss, supervised_contrastive_loss
 from indexd_toyworld.world import DrawnShape, Scene, named_face
+from indexd_toyworld.zero_shot_texts import ANSWERS, templates
 
 
 def test_variants_differ_in_one_thing_and_are_of_the_training_split() -> None:

@@ -7,8 +7,8 @@ from PIL import Image, ImageFilter
 
 from indexd_toyworld.drawing import draw
 from indexd_toyworld.evaluate.controlnet import edge_agreement
-from indexd_toyworld.evaluate.pixels import find_background, find_colour
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.evaluate.pixel_judge import find_background, find_colour
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.world import DrawnShape, Scene
 
 DRAWN = [scene for scene in scenes(3, 160, "held_out") if not scene.flaw]

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from indexd_toyworld.captions import SYNONYMS, caption, full_caption, vocabulary_words
-from indexd_toyworld.sampling import scenes, unnamed_portraits
-from indexd_toyworld.split import HELD_OUT_SHARE, is_held_out
+from indexd_toyworld.held_out_split import HELD_OUT_SHARE, is_held_out
+from indexd_toyworld.scene_sampling import scenes, unnamed_portraits
 from indexd_toyworld.world import (
     BACKGROUNDS,
     CHARACTERS,

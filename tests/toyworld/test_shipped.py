@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from indexd.generate.single_file import load_single_file
-from indexd_toyworld.paths import ToyModels
+from indexd.generate.sdxl.single_file import load_single_file
+from indexd_toyworld.model_paths import ToyModels
 from indexd_toyworld.single_file import write_single_file
 
 MOST_BYTES = 25_000_000

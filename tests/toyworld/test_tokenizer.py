@@ -9,8 +9,15 @@ import pytest
 from transformers import CLIPTokenizer
 
 from indexd_toyworld.captions import caption, vocabulary_words
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.tokenizer import PAD_G, PAD_L, clip_tokenizer, learn_merges, vocabulary_size, write_clip_tokenizer
+from indexd_toyworld.scene_sampling import scenes
+from indexd_toyworld.toy_tokenizer import (
+    PAD_G,
+    PAD_L,
+    clip_tokenizer,
+    learn_merges,
+    vocabulary_size,
+    write_clip_tokenizer,
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import l1_loss
 
-from indexd_toyworld.canvases import FaceCanvas
-from indexd_toyworld.paths import toy_models
-from indexd_toyworld.train import common, upscaler
+from indexd_toyworld.face_canvases import FaceCanvas
+from indexd_toyworld.model_paths import toy_models
+from indexd_toyworld.train import training_parts, upscaler
 from indexd_toyworld.train.detector import write_canvases
 from indexd_toyworld.train.training import Training
 
@@ -22,7 +22,7 @@ from indexd_toyworld.train.training import Training
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SCENES": 6, "STEPS": 6, "BATCH": 2}.items():
         monkeypatch.setattr(upscaler, name, value)
-    monkeypatch.setattr(common, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training_parts, "SAVE_SECONDS", 0.0)
     upscaler.train(tmp_path / "whole", tmp_path / "one")
     calls = 0
 
@@ -46,15 +46,17 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypa
 def test_a_stopped_training_goes_on_to_the_same_average_and_tells_of_every_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(common, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training_parts, "SAVE_SECONDS", 0.0)
     saves: list[str] = []
 
     def train(folder: str, stop_at: int = 6) -> dict[str, torch.Tensor]:
         torch.manual_seed(2)
         module = torch.nn.Linear(3, 1)
-        average = common.WeightAverage(module, 0.9)
+        average = training_parts.WeightAverage(module, 0.9)
         optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
-        training = Training("line", module, optimizer, common.TrainingBudget(6, None), tmp_path / folder, average)
+        training = Training(
+            "line", module, optimizer, training_parts.TrainingBudget(6, None), tmp_path / folder, average
+        )
         for step in training.steps(lambda: saves.append(folder)):
             if step == stop_at:
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from indexd_toyworld.evaluate import upscaler
-from indexd_toyworld.paths import ToyModels
+from indexd_toyworld.model_paths import ToyModels
 
 
 def test_it_is_nearer_to_the_larger_drawing_than_resampling(toy_world: ToyModels) -> None:

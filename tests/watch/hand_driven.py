@@ -7,13 +7,13 @@ import threading
 import time
 from pathlib import Path
 
-from indexd.watch.cookie import COOKIE_NAME
-from indexd.watch.known import InMemoryIndexedFiles
+from indexd.fs.file_stamp import FileStamp, SettledFile
+from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_loop import RootLoop
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
-from indexd.watch.rounds import RootLoop
-from indexd.watch.scripted import FakeWatcherFactory
-from indexd.watch.stamp import FileStamp, SettledFile
-from indexd.watch.watcher import Hint, WatcherFailed
+from indexd.watch.watchers.cookie import COOKIE_NAME
+from indexd.watch.watchers.fake_watcher import FakeWatcherFactory
+from indexd.watch.watchers.watcher import Hint, WatcherFailed
 
 ROOT_ID = 7
 

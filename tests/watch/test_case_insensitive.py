@@ -12,8 +12,8 @@ import pytest
 
 from indexd.config import read_config
 from indexd.daemon import scan_once
-from indexd.jobs.durable import write_new
-from indexd.store.index import Store
+from indexd.jobs.files.atomic import write_new
+from indexd.store.store import Store
 from tests.e2e.pictures import picture
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.cookie import COOKIE_NAME, drop_cookie
+from indexd.watch.watchers.cookie import COOKIE_NAME, drop_cookie
 
 
 def test_a_cookie_leaves_nothing_behind(folder: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.watch.delivery import _REMEMBERED_SECONDS, Delivery
-from indexd.watch.known import InMemoryIndexedFiles
+from indexd.watch.indexed_files import InMemoryIndexedFiles
 from indexd.watch.roots import WatchedRoot
-from indexd.watch.stamp import FileStamp, SettledFile
 
 STAMP = FileStamp(1, 2, 3)
 

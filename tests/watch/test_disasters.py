@@ -23,7 +23,7 @@ FILES = 20_000
 # Watches argv[1]; writes a line of JSON to stdout whenever argv[2] files more were delivered or the mode changed.
 PROGRAM = """
 import json, os, sys, threading
-from indexd.watch.known import KnownInMemory
+from indexd.watch.indexed_files import KnownInMemory
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
 known, seen, step, events = KnownInMemory(), {}, int(sys.argv[2]), []

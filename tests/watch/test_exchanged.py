@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexd.watch.roots import WatchOptions
-from indexd.watch.watcher import Hint
+from indexd.watch.watchers.watcher import Hint
 from tests.watch.hand_driven import HandDriven, old_file
 
 OURS, FOREIGN = 10, 30

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from indexd.config import Config, read_config
 from indexd.daemon import watched_roots
-from indexd.images.facts import ImageFacts, ImageMetadata
-from indexd.store.index import Store
+from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import ScannedFile
-from indexd.watch.folders import watched_folders
-from indexd.watch.stamp import FileStamp
+from indexd.store.store import Store
+from indexd.watch.roots import watched_folders
 
 
 def settings(tmp_path: Path, *roots: str, output: str = "output") -> Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexd.watch.heartbeat import SuspendDetector, suspend_aware_seconds
+from indexd.watch.suspend_detector import SuspendDetector, suspend_aware_seconds
 
 
 def test_a_beat_that_comes_much_too_late_is_a_gap() -> None:

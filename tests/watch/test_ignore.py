@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.watch.ignore import WatchFilter
+from indexd.watch.watch_filter import WatchFilter
 from indexd_schemas.settings import RootSettings, WatchSettings
 
 

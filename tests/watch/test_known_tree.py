@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from indexd.watch import known_tree
-from indexd.watch.known_tree import IndexedFileRow, IndexSnapshot
+from indexd.watch.scan import index_snapshot
+from indexd.watch.scan.index_snapshot import IndexedFileRow, IndexSnapshot
 
 # Depth first by the path, as the index gives them: the files of `a` come in two parts.
 ROWS: list[IndexedFileRow] = [
@@ -43,7 +43,7 @@ def test_what_is_taken_out_is_gone_and_the_rest_stays() -> None:
 
 
 def test_a_folder_of_many_files_is_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_tree, "_FILES_PER_CHUNK", 3)
+    monkeypatch.setattr(index_snapshot, "_FILES_PER_CHUNK", 3)
     tree = IndexSnapshot((b"d/%d" % number, number, 0, 1) for number in range(8))
     assert tree.count == 8
     assert tree.enter_folder(b"d/") == {b"%d" % number: (number, 0, 1) for number in range(8)}

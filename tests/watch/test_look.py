@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.look import GONE, probe_file
+from indexd.watch.settle_probe import GONE, probe_file
 from tests.watch.hand_driven import stamp_of
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="read leases are Linux's")

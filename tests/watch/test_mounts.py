@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from indexd.watch.mounts import Mount, find_mount
+from indexd.fs.mounts import Mount, find_mount
 
 TABLE = b"""\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.ignore import WatchFilter
-from indexd.watch.known_tree import IndexSnapshot
-from indexd.watch.reconcile import SLICE_ENTRIES, UNTRUSTED_MTIME, TreeComparison, is_gone, iter_changed_folders
-from indexd.watch.stamp import FileStamp
+from indexd.fs.file_stamp import FileStamp
+from indexd.watch.scan.index_snapshot import IndexSnapshot
+from indexd.watch.scan.reconcile import SLICE_ENTRIES, UNTRUSTED_MTIME, TreeComparison, is_gone, iter_changed_folders
+from indexd.watch.watch_filter import WatchFilter
 from tests.watch.hand_driven import old_file, set_age, stamp_of
 
 NOTHING = FileStamp(1, 1, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import NotRegularFile
-from indexd.watch.regular import open_regular
+from indexd.fs.safe_open import open_regular
 
 
 def test_a_regular_file_is_opened(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Literal
 
 import pytest
 
-from indexd.watch.ignore import WatchFilter
 from indexd.watch.roots import WatchedRoot, WatchOptions
-from indexd.watch.watcher import Hint, WatcherFailed
+from indexd.watch.watch_filter import WatchFilter
+from indexd.watch.watchers.watcher import Hint, WatcherFailed
 from tests.watch.hand_driven import ROOT_ID, HandDriven, old_file, set_age
 
 
@@ -265,7 +265,7 @@ def test_a_cookie_that_comes_back_keeps_the_events(hand: HandDriven) -> None:
 
 
 def test_a_folder_that_takes_no_cookie_says_so(hand: HandDriven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indexd.watch.events.drop_cookie", lambda root: "read-only")
+    monkeypatch.setattr("indexd.watch.watchers.watcher_lifecycle.drop_cookie", lambda root: "read-only")
     hand.open()
     hand.run(60)
     assert hand.status.mode == "native"

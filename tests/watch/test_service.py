@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import StorageFull
-from indexd.watch.ignore import WatchFilter
-from indexd.watch.known import InMemoryIndexedFiles
-from indexd.watch.portable import WatchfilesWatcher
+from indexd.fs.file_stamp import SettledFile
+from indexd.watch.indexed_files import InMemoryIndexedFiles
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService, scan_roots_once
-from indexd.watch.stamp import SettledFile
-from indexd.watch.watcher import FolderPredicate, Watcher, open_watcher
+from indexd.watch.watch_filter import WatchFilter
+from indexd.watch.watchers.watcher import FolderPredicate, Watcher, open_watcher
+from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 from tests.watch.hand_driven import old_file
 
 Eventually = Callable[[Callable[[], bool]], None]
@@ -208,7 +208,7 @@ def test_scan_once_finds_everything_without_watching(library: Library, folder: P
 def test_how_a_folder_stands_is_told_again_when_there_was_no_room_to_note_it(
     folder: Path, library: Library, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.watch.root_watch._ERROR_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("indexd.watch.root_thread._ERROR_PAUSE_SECONDS", 0.05)
     full = [True, True]
 
     def note(status: RootStatus) -> None:

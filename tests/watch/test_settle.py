@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from indexd.watch.look import GONE, FileProbe
+from indexd.fs.file_stamp import FileStamp
 from indexd.watch.settle import Settler
-from indexd.watch.stamp import FileStamp
+from indexd.watch.settle_probe import GONE, FileProbe
 
 A = FileStamp(10, 1, 1)
 B = FileStamp(20, 2, 1)

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import IndexdError, is_transient
-from indexd.watch import beside
-from indexd.watch.inotify import InotifyWatcher
-from indexd.watch.known import InMemoryIndexedFiles
+from indexd.watch import sidecar_names
+from indexd.watch.indexed_files import InMemoryIndexedFiles
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.service import scan_roots_once
-from indexd.watch.watcher import Hint, WatcherFailed
-from tests.shortage import HandleShortage, refuse_each
+from indexd.watch.watchers.inotify_watcher import InotifyWatcher
+from indexd.watch.watchers.watcher import Hint, WatcherFailed
+from tests.handle_shortage import HandleShortage, refuse_each
 from tests.watch.hand_driven import ROOT_ID, HandDriven, old_file
 
 SOON = 60.0
@@ -135,7 +135,7 @@ def test_a_log_on_a_bad_sector_keeps_nothing_else_waiting(
     def refuses(_path: bytes) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(beside, "open_regular", refuses)
+    monkeypatch.setattr(sidecar_names, "open_regular", refuses)
     assert hand.rounds is not None
     hand.rounds.request_scan("a person asks", "scan")
     hand.run()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.ignore import WatchFilter
-from indexd.watch.portable import WatchfilesWatcher
-from indexd.watch.watcher import Hint, Watcher, WatcherFailed, open_watcher
+from indexd.watch.watch_filter import WatchFilter
+from indexd.watch.watchers.watcher import Hint, Watcher, WatcherFailed, open_watcher
+from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 Eventually = Callable[[Callable[[], bool]], None]

@@ -6,9 +6,9 @@ from pathlib import PureWindowsPath
 
 import pytest
 
-from indexd.jobs.names import safe_name, windows_name_problem
-from indexd.watch import paths
-from indexd.watch.paths import SHORT_PATH_CHARACTERS, strip_long_prefix, to_long_path
+from indexd.fs import paths
+from indexd.fs.paths import SHORT_PATH_CHARACTERS, strip_long_prefix, to_long_path
+from indexd.jobs.files.output_names import safe_name, windows_name_problem
 
 LONG = "\\".join(["x" * 50] * 6)
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from indexd.errors import CallCancelled, ModelUnavailable, WorkerDied
+from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.calls import CallProgress, EmbedImages, EmbedText, MakeThumbnails, Priority, Render
-from indexd.worker.fake import FakeWorkers, text_vector
-from indexd.worker.handle import WorkerBackend
+from indexd.worker.fake_workers import FakeWorkers, text_vector
 from indexd.worker.workers import Workers
 
 RECIPE = {"prompt": "a fox", "width": 16, "height": 8, "seed": 1}

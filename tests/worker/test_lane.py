@@ -26,10 +26,10 @@ from indexd.errors import (
     WorkerDied,
     is_resource_shortage,
 )
-from indexd.worker import child
+from indexd.worker.call_handle import OnProgress
 from indexd.worker.calls import CallProgress, Priority, SelfTest, WorkerSettings
-from indexd.worker.handle import OnProgress
-from indexd.worker.wire import WorkerBug, picklable_error
+from indexd.worker.child import call_server
+from indexd.worker.protocol import WorkerBug, picklable_error
 from indexd.worker.workers import Workers
 
 LONG = 100_000
@@ -245,7 +245,7 @@ def test_calls_that_meet_a_leaving_worker_are_handed_to_the_next(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str]]
 ) -> None:
     """The race of the idle leave, over and over: a worker that leaves at once, and calls that come just then."""
-    monkeypatch.setattr("indexd.worker.child.main", leaves_at_once)
+    monkeypatch.setattr("indexd.worker.child.call_server.main", leaves_at_once)
     workers = Workers(settings, lambda kind, text: events.append((kind, text)))
     for number in range(8):
         assert workers.submit(SelfTest("echo", lane="cpu", payload=number)).result(WAIT) == number
@@ -255,8 +255,8 @@ def test_calls_that_meet_a_leaving_worker_are_handed_to_the_next(
 
 def leaves_at_once(connection: object, lane: str, settings: WorkerSettings) -> None:
     """Runs in the child: no lingering at all."""
-    child.DEFAULT_IDLE_EXIT_SECONDS = 0.0
-    child.main(connection, lane, settings)  # type: ignore[arg-type]
+    call_server.DEFAULT_IDLE_EXIT_SECONDS = 0.0
+    call_server.main(connection, lane, settings)  # type: ignore[arg-type]
 
 
 def test_stop_lets_the_call_in_hand_finish_and_gives_the_rest_back(workers: Workers) -> None:
@@ -288,14 +288,14 @@ def dies_at_first(connection: object, lane: str, settings: WorkerSettings) -> No
     starts.write_text(str(int(starts.read_text() if starts.exists() else 0) + 1))
     if int(starts.read_text()) <= 3:
         os._exit(9)
-    child.main(connection, lane, settings)  # type: ignore[arg-type]
+    call_server.main(connection, lane, settings)  # type: ignore[arg-type]
 
 
 def test_a_worker_that_dies_at_its_start_is_started_again_and_no_call_is_lost(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str]]
 ) -> None:
-    monkeypatch.setattr("indexd.worker.child.main", dies_at_first)
-    monkeypatch.setattr("indexd.worker.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.worker.child.call_server.main", dies_at_first)
+    monkeypatch.setattr("indexd.worker.supervisor.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
     workers = Workers(settings, lambda kind, text: events.append((kind, text)))
     calls = [workers.submit(SelfTest("echo", payload=n)) for n in range(3)]
     assert [call.result(WAIT) for call in calls] == [0, 1, 2]
@@ -333,7 +333,7 @@ def test_a_lane_that_gets_no_thread_says_so_or_begins_later_and_is_not_deaf_for_
         real(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    monkeypatch.setattr("indexd.worker.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr("indexd.worker.supervisor.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
     events: list[str] = []
     workers = Workers(settings, lambda _kind, text: events.append(text))
     first = workers.submit(SelfTest("echo", payload=1))
@@ -411,9 +411,11 @@ def test_a_shortage_crosses_as_what_it_is_whatever_it_was_called_on_its_way() ->
 def test_stop_does_not_wait_for_a_worker_that_cannot_start(
     settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexd.worker.child.main", os._exit)  # called with three arguments: the child dies of it
-    monkeypatch.setattr("indexd.worker.lane.FIRST_RESTART_DELAY_SECONDS", 1000.0)
-    monkeypatch.setattr("indexd.worker.lane.MAX_RESTART_DELAY_SECONDS", 1000.0)
+    monkeypatch.setattr(
+        "indexd.worker.child.call_server.main", os._exit
+    )  # called with three arguments: the child dies of it
+    monkeypatch.setattr("indexd.worker.supervisor.lane.FIRST_RESTART_DELAY_SECONDS", 1000.0)
+    monkeypatch.setattr("indexd.worker.supervisor.lane.MAX_RESTART_DELAY_SECONDS", 1000.0)
     died = threading.Event()
     workers = Workers(settings, lambda _kind, _text: died.set())
     call = workers.submit(SelfTest("echo"))

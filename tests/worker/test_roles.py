@@ -10,7 +10,7 @@ import pytest
 
 from indexd import config
 from indexd.errors import SettingsError
-from indexd.roles import downloaded_model_folder, role_states, worker_settings
+from indexd.model_roles import downloaded_model_folder, role_states, worker_settings
 from indexd.worker.calls import (
     FACES,
     DetectorSpec,
@@ -24,8 +24,8 @@ from indexd.worker.calls import (
     VerifyModel,
     WorkerSettings,
 )
-from indexd.worker.roles import role_fingerprint, role_problem
-from indexd.worker.table import ROUTES, lane_of_call
+from indexd.worker.role_availability import role_fingerprint, role_problem
+from indexd.worker.routing import ROUTES, lane_of_call
 from indexd_schemas.settings import ROLES
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from indexd_toyworld.faces import draw_face
+from indexd_toyworld.face_drawing import draw_face
 from indexd_toyworld.pen import Pen
 from indexd_toyworld.world import BACKGROUNDS, COLOURS, Colour, DrawnShape, Scene
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from indexd_toyworld.model_paths import SHIPPED_WEIGHTS, toy_models
 from indexd_toyworld.original_layout import StateDict, original_layout_weights
-from indexd_toyworld.paths import SHIPPED_WEIGHTS, toy_models
 
 NAME = "toy-world"
 

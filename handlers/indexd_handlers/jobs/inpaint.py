@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from indexd.jobs.expand import JobPlanner, PlannedImage
-from indexd.jobs.inputs import InputImage
+from indexd.jobs.admission.inputs import InputImage
+from indexd.jobs.admission.planner import JobPlanner, PlannedImage
 from indexd.registry import handles
-from indexd_schemas.job import InpaintJob
+from indexd_schemas.jobs.job import InpaintJob
 
 
 @handles("inpaint")

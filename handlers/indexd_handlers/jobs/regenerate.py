@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from indexd.jobs.diagnose import FieldError, describe_error
-from indexd.jobs.expand import JobPlanner, PlannedImage
-from indexd.jobs.inputs import InputImage
+from indexd.jobs.admission.inputs import InputImage
+from indexd.jobs.admission.planner import JobPlanner, PlannedImage
+from indexd.jobs.parsing.validation import FieldError, describe_error
 from indexd.registry import handles, job_kinds
-from indexd_schemas.job import JOB_KINDS, RegenerateJob
-from indexd_schemas.job_part import parse_sides
+from indexd_schemas.jobs.job import JOB_KINDS, RegenerateJob
+from indexd_schemas.jobs.job_part import parse_sides
 
 # What a change of one key takes out of the picture's own recipe.
 _REPLACED_KEYS = {"size": ("width", "height"), "seeds": ("seed",), "sampler": ("schedule",)}

@@ -12,19 +12,24 @@ import torch
 from PIL import Image
 
 from indexd.errors import ModelUnavailable, RenderFailed
-from indexd.generate import decode
-from indexd.generate.denoise import DenoiseStart, denoise
-from indexd.generate.guides import hooks_for_pass, relative_box
-from indexd.generate.latents import draw_noise, encode_image, seeded_generator
-from indexd.generate.pipeline import GENERATOR_ROLE, generator_spec
-from indexd.generate.stages.work import RenderContext, encode_pass_prompts, verified_model_file, with_pass_settings
-from indexd.generate.task import DenoiseTask
-from indexd.generate.text import TextConditioning
-from indexd.images.crop import box_to_pixels
+from indexd.generate.adapters.image_conditioning import hooks_for_pass, relative_box
+from indexd.generate.context import (
+    DenoiseTask,
+    RenderContext,
+    encode_pass_prompts,
+    verified_model_file,
+    with_pass_settings,
+)
+from indexd.generate.diffusion import vae_decode
+from indexd.generate.diffusion.denoise import DenoiseStart, denoise
+from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_generator
+from indexd.generate.sdxl.pipeline import GENERATOR_ROLE, generator_spec
+from indexd.generate.sdxl.text_encoding import TextConditioning
+from indexd.images.face_crop import box_to_pixels
 from indexd.models.detector import Detection, lease_detector, suppress_overlaps
 from indexd.models.device import resolve_device
 from indexd.worker.calls import DetectorSpec
-from indexd_schemas.recipe_stages import DetailRecipe
+from indexd_schemas.recipe import DetailRecipe
 
 STAGE = "detail"
 STEP_PX = 8
@@ -129,7 +134,7 @@ def _redraw(
     start = DenoiseStart(unit, chance, source, detail_recipe.denoise, mask.to(source))
     influences = hooks_for_pass(task, size, relative_box(region.box, image.size))
     latents = denoise(task, conditioning, start, hooks=influences, stage=STAGE)
-    made = decode.decode_latents(task.model, latents, is_part=True)
+    made = vae_decode.decode_latents(task.model, latents, is_part=True)
     changed = image.copy()
     changed.paste(made.resize(cut_out.size, Image.Resampling.LANCZOS), region.box[:2], region.mask)
     return changed

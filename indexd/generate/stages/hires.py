@@ -10,14 +10,19 @@ from typing import Any
 import torch
 from PIL import Image
 
-from indexd.generate import decode
-from indexd.generate.denoise import DenoiseStart, denoise
-from indexd.generate.guides import hooks_for_pass
-from indexd.generate.latents import draw_noise, encode_image, seeded_generator
-from indexd.generate.stages.upscaler import TileSize, lease_upscaler, upscale_in_tiles
-from indexd.generate.stages.work import RenderContext, encode_pass_prompts, verified_model_file, with_pass_settings
-from indexd.generate.task import DenoiseTask
-from indexd_schemas.recipe_stages import HiresRecipe
+from indexd.generate.adapters.image_conditioning import hooks_for_pass
+from indexd.generate.context import (
+    DenoiseTask,
+    RenderContext,
+    encode_pass_prompts,
+    verified_model_file,
+    with_pass_settings,
+)
+from indexd.generate.diffusion import vae_decode
+from indexd.generate.diffusion.denoise import DenoiseStart, denoise
+from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_generator
+from indexd.generate.stages.upscaler_model import TileSize, lease_upscaler, upscale_in_tiles
+from indexd_schemas.recipe import HiresRecipe
 
 STAGE = "hires"
 LATENT_MODES: dict[str, dict[str, Any]] = {
@@ -47,7 +52,7 @@ def hires(context: RenderContext, latents: torch.Tensor) -> torch.Tensor:
     if wanted.upscaler in LATENT_MODES:
         larger = upscale_latents(task, latents, wanted)
     else:
-        picture = _upscale_pixels(context, decode.decode_latents(task.model, latents), wanted)
+        picture = _upscale_pixels(context, vae_decode.decode_latents(task.model, latents), wanted)
         larger = encode_image(task.model, picture, chance)
     unit = draw_noise(task.model, wanted.width, wanted.height, chance, task.recipe.variation)
     influences = hooks_for_pass(task, (wanted.width, wanted.height))

@@ -1,6 +1,6 @@
 """Stage `refine`: the finished picture goes through img2img once more, in tiles that overlap.
 
-Encoded tile by tile, denoised as one (every step mixes the tiles, see indexd/generate/tiled.py), decoded tile by tile: what
+Encoded tile by tile, denoised as one (every step mixes the tiles, see indexd/generate/diffusion/tiling.py), decoded tile by tile: what
 fits in memory is decided by the tile and not by the picture. One noise is drawn for the whole picture, so that where tiles
 overlap both start from the same.
 """
@@ -14,16 +14,15 @@ import torch
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate import decode
-from indexd.generate.denoise import DenoiseStart, denoise
-from indexd.generate.guides import hooks_for_pass, relative_box
-from indexd.generate.latents import draw_noise, encode_image, seeded_generator
-from indexd.generate.stages.work import RenderContext, effective_steps, encode_pass_prompts, with_pass_settings
-from indexd.generate.task import DenoiseTask
-from indexd.generate.text import TextConditioning
-from indexd.generate.tiled import Tiling, blend_tiles
-from indexd.images.tiles import Tile, split_into_tiles
-from indexd_schemas.recipe_stages import RefineRecipe
+from indexd.generate.adapters.image_conditioning import hooks_for_pass, relative_box
+from indexd.generate.context import DenoiseTask, RenderContext, effective_steps, encode_pass_prompts, with_pass_settings
+from indexd.generate.diffusion import vae_decode
+from indexd.generate.diffusion.denoise import DenoiseStart, denoise
+from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_generator
+from indexd.generate.diffusion.tiling import Tiling, blend_tiles
+from indexd.generate.sdxl.text_encoding import TextConditioning
+from indexd.images.geometry import Tile, split_into_tiles
+from indexd_schemas.recipe import RefineRecipe
 
 STAGE = "refine"
 STEP_PX = 8
@@ -104,7 +103,7 @@ def _decode_tiles(task: DenoiseTask, latents: torch.Tensor, grid: Sequence[Tile]
 
     def part(tile: Tile) -> torch.Tensor:
         left, top, right, bottom = _to_latent_tile(tile, scale).box
-        pixels = decode.decode_latents(task.model, latents[..., top:bottom, left:right], is_part=True)
+        pixels = vae_decode.decode_latents(task.model, latents[..., top:bottom, left:right], is_part=True)
         return torch.from_numpy(np.asarray(pixels).copy()).permute(2, 0, 1)
 
     height, width = (side * scale for side in latents.shape[-2:])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
-from indexd.generate.stages.work import RenderContext
-from indexd.images.sizes import resized_size
+from indexd.generate.context import RenderContext
+from indexd.images.geometry import resized_size
 
 
 def resize(context: RenderContext, image: Image.Image) -> Image.Image:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from PIL import Image
 
-from indexd.generate.stages.upscaler import TileSize, lease_upscaler, upscale_in_tiles
-from indexd.generate.stages.work import RenderContext, verified_model_file
-from indexd.images.sizes import scale_size
+from indexd.generate.context import RenderContext, verified_model_file
+from indexd.generate.stages.upscaler_model import TileSize, lease_upscaler, upscale_in_tiles
+from indexd.images.geometry import scale_size
 
 STAGE = "upscale"
 

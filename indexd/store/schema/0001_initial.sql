@@ -1,5 +1,5 @@
 -- The index, version 1. Times are seconds since the epoch; paths are bytes; seeds are decimal text (they reach 2^64 - 1).
--- Vectors are not here: each model revision has two tables of its own, made when it is activated (store/revisions.py).
+-- Vectors are not here: each model revision has two tables of its own, made when it is activated (store/vectors/revisions.py).
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -270,14 +270,14 @@ CREATE VIRTUAL TABLE prompt_fts USING fts5 (
     content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
 
--- What a picture looks like (images/picture_hash.py): 64 bytes, or none where it is too plain to be recognised. The
+-- What a picture looks like (images/perceptual_hash.py): 64 bytes, or none where it is too plain to be recognised. The
 -- version of the hash that all rows have is in `meta`.
 CREATE TABLE picture_hash (
     image_id INTEGER PRIMARY KEY REFERENCES image (id),
     hash     BLOB NOT NULL
 ) STRICT;
 
--- Faces and other things found in pictures (layers/faces.py); the vectors of faces are kept by region id, which is told to
+-- Faces and other things found in pictures (indexing/stage_faces.py); the vectors of faces are kept by region id, which is told to
 -- people and never given twice. Places are shares, 0 to 1, of the upright picture.
 CREATE TABLE region (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from indexd_toyworld.evaluate.card import metrics_table, write_card
-from indexd_toyworld.evaluate.result import EvaluationResult
-from indexd_toyworld.paths import SHIPPED_WEIGHTS
+from indexd_toyworld.evaluate.metrics import EvaluationResult
+from indexd_toyworld.model_paths import SHIPPED_WEIGHTS
 
 GROUPS = ("meaning", "text", "generation", "controlnet", "ip_adapter", "lora", "faces", "detector", "upscaler")
 """The modules beside this one, in the order of the card. Each has `evaluate(weights, progress)`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric
 
 PAGE = "toyworld.md"
 SHEET_PREFIX = "toyworld-"

@@ -14,10 +14,10 @@ from PIL import Image, ImageFilter
 
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
+from indexd_toyworld.evaluate.contact_sheet import make_sheet
 from indexd_toyworld.evaluate.generation import SIDE, generate_images, held_out_scenes, load_pipeline
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.evaluate.sheet import make_sheet
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.model_paths import toy_models
 from indexd_toyworld.train.controlnet import edges
 
 PICTURES = 30

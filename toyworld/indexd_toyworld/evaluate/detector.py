@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
 from indexd.models.ultralytics_offline import load_ultralytics
-from indexd_toyworld.canvases import FaceCanvas, canvases
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.evaluate.sheet import make_sheet
+from indexd_toyworld.evaluate.contact_sheet import make_sheet
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.face_canvases import FaceCanvas, canvases
 from indexd_toyworld.train.detector import SIDE, write_canvases
 
 CANVASES = 400

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.characters.cluster import cluster
-from indexd.characters.growing import GrowingLibrary, count_broken_corrections
-from indexd.characters.measure import adjusted_rand_index, over_merge_rate
-from indexd.characters.references import centroid
-from indexd.images.crop import crop_face
+from indexd.characters.clustering.hdbscan_clustering import cluster
+from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate
+from indexd.characters.evaluation.growing_library import GrowingLibrary, count_broken_corrections
+from indexd.characters.prototypes import centroid
+from indexd.images.face_crop import crop_face
 from indexd.worker.calls import (
     CLIP_H,
     Box,
@@ -34,10 +34,10 @@ from indexd.worker.calls import (
 )
 from indexd.worker.workers import Workers
 from indexd_toyworld.drawing import SMALLEST_FACE_PX
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.evaluate.sheet import make_sheet
-from indexd_toyworld.groups import ALL_CHARACTERS, GroupImage, find_drawn_face, group_images
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.evaluate.contact_sheet import make_sheet
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.group_images import ALL_CHARACTERS, GroupImage, find_drawn_face, group_images
+from indexd_toyworld.model_paths import toy_models
 from indexd_toyworld.world import CHARACTERS, UNKNOWN_CHARACTERS
 
 SEED = 640

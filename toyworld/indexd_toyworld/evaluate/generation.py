@@ -15,12 +15,12 @@ from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
 from indexd_toyworld.captions import full_caption
-from indexd_toyworld.evaluate.judge import ClipJudge
-from indexd_toyworld.evaluate.pixels import find_background, find_colour
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.evaluate.sheet import make_sheet
-from indexd_toyworld.paths import toy_models
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.evaluate.clip_judge import ClipJudge
+from indexd_toyworld.evaluate.contact_sheet import make_sheet
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.pixel_judge import find_background, find_colour
+from indexd_toyworld.model_paths import toy_models
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.world import Scene
 
 SEED = 730

@@ -10,12 +10,12 @@ from PIL import Image
 
 from indexd_toyworld.captions import full_caption
 from indexd_toyworld.drawing import draw
+from indexd_toyworld.evaluate.clip_judge import ClipJudge
+from indexd_toyworld.evaluate.contact_sheet import make_sheet
 from indexd_toyworld.evaluate.generation import generate_images, held_out_scenes, load_pipeline
-from indexd_toyworld.evaluate.judge import ClipJudge
-from indexd_toyworld.evaluate.pixels import find_background, find_colour
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.evaluate.sheet import make_sheet
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.evaluate.pixel_judge import find_background, find_colour
+from indexd_toyworld.model_paths import toy_models
 from indexd_toyworld.world import Scene
 
 PICTURES = 40

@@ -14,11 +14,11 @@ from indexd.models.clip_text import load_clip_text
 from indexd.worker.calls import ModelSpec
 from indexd_toyworld.captions import caption
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.judge import ClipJudge
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.evaluate.sheet import make_sheet
-from indexd_toyworld.paths import toy_models
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.evaluate.clip_judge import ClipJudge
+from indexd_toyworld.evaluate.contact_sheet import make_sheet
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.model_paths import toy_models
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.world import Scene
 
 SEED = 510

@@ -10,8 +10,8 @@ from indexd.models.bge import load_bge
 from indexd.worker.calls import ModelSpec
 from indexd_toyworld.captions import caption
 from indexd_toyworld.evaluate.meaning import distinct_scenes
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.model_paths import toy_models
 
 SEED = 730
 PAIRS = 500

@@ -13,9 +13,9 @@ from PIL import Image
 from spandrel import ImageModelDescriptor, ModelLoader
 
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.evaluate.result import EvaluationResult, Metric, OnEvaluationProgress
-from indexd_toyworld.evaluate.sheet import make_sheet
-from indexd_toyworld.sampling import scenes
+from indexd_toyworld.evaluate.contact_sheet import make_sheet
+from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
+from indexd_toyworld.scene_sampling import scenes
 
 PICTURES = 200
 SIDE = 64

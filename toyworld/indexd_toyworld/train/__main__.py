@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from indexd_toyworld.paths import SHIPPED_WEIGHTS
+from indexd_toyworld.model_paths import SHIPPED_WEIGHTS
 
 STEPS = ("clip", "bge", "vae", "unet", "controlnet", "ip_adapter", "lora", "detector", "upscaler")
 """The modules beside this one, each after what it needs. Each has `train(build, weights, minutes)`."""

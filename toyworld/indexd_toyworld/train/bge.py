@@ -20,11 +20,11 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 from indexd.models.bge import QUERY_PREFIX
 from indexd_toyworld.captions import caption, vocabulary_words
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.tokenizer import letter_vocabulary
-from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
-from indexd_toyworld.train.pairs import scene_variants
+from indexd_toyworld.scene_sampling import scenes
+from indexd_toyworld.toy_tokenizer import letter_vocabulary
+from indexd_toyworld.train.contrastive_batches import scene_variants
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, training_device, update_running_mean
 
 SEED = 3_841
 STEPS = 700

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from indexd_toyworld.captions import vocabulary_words
-from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
+from indexd_toyworld.train.contrastive_batches import ContrastiveBatch, bpe_ids, make_batches
 from indexd_toyworld.train.labels import MISSING, SCENE_LABELS, answer_labels
-from indexd_toyworld.train.pairs import ContrastiveBatch, bpe_ids, make_batches
 from indexd_toyworld.train.towers import (
     Towers,
     contrastive_loss,
@@ -28,6 +27,7 @@ from indexd_toyworld.train.towers import (
     zero_shot_loss,
 )
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, training_device, update_running_mean
 
 SEED = 64_077
 STEPS = 3_200

@@ -14,10 +14,10 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
-from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_images import SdxlTextEncoders, TrainingImages, training_caption
+from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, training_device, update_running_mean
 from indexd_toyworld.train.unet import DenoisingLoss, NoisePredictor
 
 SEED = 60_616

@@ -13,8 +13,8 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from indexd.models.ultralytics_offline import load_ultralytics
-from indexd_toyworld.canvases import FaceCanvas, canvases
-from indexd_toyworld.paths import toy_models
+from indexd_toyworld.face_canvases import FaceCanvas, canvases
+from indexd_toyworld.model_paths import toy_models
 
 SIDE = 128
 TRAIN_CANVASES = 2000

@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from indexd_toyworld.paths import toy_models
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
+from indexd_toyworld.model_paths import toy_models
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.train.controlnet import frozen_unet
 from indexd_toyworld.train.labels import LOOK_LABELS, SCENE_LABELS, AttributeHeads, scene_labels
-from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_images import SdxlTextEncoders, TrainingImages, training_caption
+from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, training_device, update_running_mean
 from indexd_toyworld.train.unet import DenoisingLoss, NoisePredictor
 
 SEED = 90_919

@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from indexd_toyworld.original_layout import ldm_unet_name
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import TrainingBudget, update_running_mean
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.train.controlnet import frozen_unet
-from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_images import SdxlTextEncoders, TrainingImages, training_caption
+from indexd_toyworld.train.training_parts import TrainingBudget, update_running_mean
 from indexd_toyworld.train.unet import DenoisingLoss, unet_predictor
 from indexd_toyworld.world import Scene
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from indexd_toyworld.tokenizer import PAD_G, PAD_L, POSITIONS, vocabulary_size, write_clip_tokenizer
+from indexd_toyworld.toy_tokenizer import PAD_G, PAD_L, POSITIONS, vocabulary_size, write_clip_tokenizer
 from indexd_toyworld.train.labels import LOOK_LABELS, MISSING, SCENE_LABELS, AttributeHeads
 
 JOINT = 64

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from indexd_toyworld.train.common import (
+from indexd_toyworld.train.training_parts import (
     HasState,
     TrainingBudget,
     TrainingCheckpoint,

@@ -18,10 +18,10 @@ import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
-from indexd_toyworld.train.material import SdxlTextEncoders, TrainingImages, training_caption
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_images import SdxlTextEncoders, TrainingImages, training_caption
+from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, training_device, update_running_mean
 from indexd_toyworld.world import Scene
 
 SEED = 50_515

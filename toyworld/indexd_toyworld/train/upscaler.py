@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.paths import toy_models
-from indexd_toyworld.sampling import scenes
-from indexd_toyworld.train.common import TrainingBudget, training_device, update_running_mean
+from indexd_toyworld.model_paths import toy_models
+from indexd_toyworld.scene_sampling import scenes
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_parts import TrainingBudget, training_device, update_running_mean
 
 SMALL_SIDE = 64
 CROP = 32

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from indexd_toyworld.drawing import draw
-from indexd_toyworld.sampling import scenes, unnamed_portraits
-from indexd_toyworld.train.common import TrainingBudget, WeightAverage, training_device, update_running_mean
+from indexd_toyworld.scene_sampling import scenes, unnamed_portraits
 from indexd_toyworld.train.training import Training
+from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, training_device, update_running_mean
 
 SEED = 40_414
 PICTURES, STRANGERS = 16_000, 4_000

@@ -1,0 +1,145 @@
+"""How many faces a second go from pictures on the disk into the index, with the models faked, and what bounds it.
+
+Decoding, cutting out, measuring, the codes and the index are the real ones; detectors and embedder answer at once. Decoding
+the same pictures alone is the bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.support import homes, report
+from indexd.images.decode import open_image
+from indexd.indexing import stage_faces
+from indexd.models.detector import Detection
+from indexd.models.serve_faces import find_faces
+from indexd.models.token_windows import EmbeddingArray
+from indexd.store.store import Store
+from indexd.worker.calls import CLIP_H, FACES, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
+
+DIM = 1024
+DISTINCT_IMAGES = 20
+
+
+class InstantDetector:
+    """Sees `count` faces in every picture, side by side."""
+
+    identity = "none"
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
+        """The same boxes in every picture."""
+        boxes = [(n / self._count, 0.3, 0.8 / self._count, 0.3) for n in range(self._count)]
+        sizes = [int(min(0.3 * one.height, 0.8 / self._count * one.width)) for one in images]
+        return [[Detection("face", "none", box, 0.9, size) for box in boxes] for size in sizes]
+
+
+class InstantFaceEmbedder:
+    """Answers vectors that were made before."""
+
+    identity, dim = "none", DIM
+
+    def __init__(self) -> None:
+        rows = np.random.default_rng(0).standard_normal((64, DIM)).astype(np.float32)
+        self._rows = np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+
+    def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
+        """One of them a picture."""
+        return self._rows[np.arange(len(images)) % len(self._rows)]
+
+
+class InstantModelSession:
+    """A session whose pool holds both, and which nobody waits for."""
+
+    def __init__(self, settings: WorkerSettings, faces_each: int) -> None:
+        self.settings = settings
+        self.pool: Any = self
+        self._models = {FACES: InstantDetector(faces_each), CLIP_H: InstantFaceEmbedder()}
+
+    @contextmanager
+    def lease(self, role: str, _key: str, _load: Callable[[], Any], _keep_alive_seconds: float | None) -> Iterator[Any]:
+        """The fake of the role."""
+        yield self._models[role]
+
+    def run_with_eviction(self, work: Callable[[], Any]) -> Any:
+        """There is always room."""
+        return work()
+
+    def spec(self, role: str) -> ModelSpec:
+        """On the CPU."""
+        return ModelSpec(role, "", device="cpu", dtype="float32")
+
+    def poll(self) -> None:
+        """Nobody is urgent."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Nobody asks."""
+
+
+def main() -> None:
+    """Run the benchmark and print its lines."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--faces", type=int, default=2, help="faces a picture")
+    parser.add_argument("--batch", type=int, default=16)
+    options = parser.parse_args()
+    with homes.temporary_home() as home:
+        paths = _write_images(home / "pictures", options.pictures, options.size)
+        decoding = report.per_second(len(paths), lambda: [open_image(path).size for path in paths])
+        homes.index_files(home / "index.db", home / "pictures", paths)
+        store = Store.open(home / "index.db")
+        store.faces.set_enabled(on=True)
+        spec = FacesSpec((DetectorSpec("none"),), batch_size=options.batch)
+        session = InstantModelSession(WorkerSettings({CLIP_H: ModelSpec(CLIP_H, "")}, str(home), spec), options.faces)
+
+        def everything() -> None:
+            while items := store.index_tasks.claim("face", options.batch, time.time()):
+                ids = [item.image_id for item in items]
+                call = stage_faces.build_call(store, ids, store.images.paths(ids))
+                stage_faces.store_result(store, ids, find_faces(call, session))
+
+        whole = report.per_second(len(paths), everything)
+        found = len(store.faces.face_ids())
+        assert found == options.faces * len(paths), f"{found} faces"
+        began = time.perf_counter()
+        matrix = store.faces.vectors()
+        reading = len(matrix.ids) / (time.perf_counter() - began)
+        store.close()
+    report.print_result(
+        f"faces into the index, models faked ({options.size} px)",
+        whole * options.faces,
+        "faces/s",
+        decoding * options.faces,
+        "bound by: decoding,",
+    )
+    report.print_result("the vectors of all faces as one matrix", reading, "faces/s")
+
+
+def _write_images(folder: Path, count: int, size: int) -> list[Path]:
+    folder.mkdir(parents=True)
+    kinds = [Image.effect_noise((size, size), 40 + number).convert("RGB") for number in range(DISTINCT_IMAGES)]
+    paths: list[Path] = []
+    for number in range(count):
+        path = folder / f"{number:06}.png"
+        if number < DISTINCT_IMAGES:
+            kinds[number].save(path, compress_level=1)
+        else:
+            os.link(paths[number % DISTINCT_IMAGES], path)
+        paths.append(path)
+    return paths
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The door itself: a Unix socket that only this user can open, or TCP with a token only this user can read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from indexd.api.http.token import TcpEndpoint, new_token, read_user_token, write_endpoint
+from indexd.config import Config, ResolvedPaths
+from indexd.errors import IndexdError, is_resource_shortage
+
+BACKLOG = 64
+UNIX_HOSTS = frozenset({"indexd", "localhost"})
+
+
+class ListeningSocket(socket.socket):
+    """A socket that says once that there is no handle for a visitor, who waits meanwhile.
+
+    asyncio then looks away for a second; but some versions of it ask on as often as visitors may queue (2048 times by
+    uvicorn's default) before they do, log each refusal with its traceback, and set a timer for each.
+    """
+
+    _shortage_reported = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next visitor. Raises BlockingIOError where there is none, or where the call before told of a shortage."""
+        if self._shortage_reported:
+            self._shortage_reported = False
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        try:
+            return super().accept()
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self._shortage_reported = is_resource_shortage(error)
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class ApiListener:
+    """A listening socket, the Host names it answers to, and the token it asks for (None on a Unix socket)."""
+
+    socket: socket.socket
+    hosts: frozenset[str]
+    token: str | None
+    path: Path
+    file_identity: tuple[int, int]
+
+    def close(self) -> None:
+        """Stop listening and take the socket or token file away, if it is still ours."""
+        self.socket.close()
+        try:
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self.file_identity:
+                os.unlink(self.path)
+        except OSError:
+            # Gone or unreachable (its folder was removed): nothing is left to tidy.
+            return
+
+
+def uses_unix_socket(config: Config) -> bool:
+    """Whether the door is a Unix socket. `auto` is one wherever Python has them (not on Windows)."""
+    listen = config.settings.api.listen
+    if listen == "unix" and not hasattr(socket, "AF_UNIX"):
+        raise IndexdError('this system has no Unix sockets; set `[api] listen = "auto"`')
+    return listen == "unix" or (listen == "auto" and hasattr(socket, "AF_UNIX"))
+
+
+def open_listener(config: Config) -> ApiListener:
+    """Start listening. The caller holds the instance lock, so a socket left behind belongs to a daemon that is dead."""
+    return _listen_unix(config.paths) if uses_unix_socket(config) else _listen_tcp(config)
+
+
+def _listen_unix(places: ResolvedPaths) -> ApiListener:
+    path = places.socket
+    _ensure_private_folder(path.parent)
+    if os.path.lexists(path):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise IndexdError(f"{path} is in the way of the socket and is no socket; move it elsewhere")
+        os.unlink(path)
+    listener = ListeningSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Nobody can connect between bind and listen, so the mode is right before the first visitor, whatever the
+        # umask is; the umask itself belongs to the whole process and is left alone.
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise IndexdError(f"cannot open the socket {path}: {error.strerror or error}") from None
+    return ApiListener(listener, UNIX_HOSTS, None, path, _file_identity(path))
+
+
+def _ensure_private_folder(folder: Path) -> None:
+    """The folder exists and nobody else can put things into it; the shared temporary folder is the reason for asking."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.lstat(folder)
+    except OSError as error:
+        raise IndexdError(
+            f"cannot make the folder {folder} for the socket or the token: {error.strerror or error}"
+        ) from None
+    if not stat.S_ISDIR(found.st_mode):
+        # A link is fine where the user made it; a link in the shared temporary folder is somebody's trap.
+        found = os.stat(folder)
+        if os.lstat(folder).st_uid != os.geteuid():
+            raise IndexdError(f"{folder} is a link of another user; set another --home")
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+    if found.st_uid != os.geteuid() or writable:
+        raise IndexdError(
+            f"{folder} belongs to another user or is writable by others; neither socket nor token would be safe there"
+        )
+
+
+def _listen_tcp(config: Config) -> ApiListener:
+    api, places = config.settings.api, config.paths
+    token = read_user_token(Path(api.token_file)) if api.token_file else new_token()
+    _ensure_private_folder(places.token.parent)
+    address = ip_address(api.address)
+    listener = ListeningSocket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+        # Windows lets another process bind the same port otherwise.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((api.address, api.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise IndexdError(
+            f"cannot listen on {api.address}, port {api.port}: {error.strerror or error}; choose another `[api] port`"
+        ) from None
+    port = listener.getsockname()[1]
+    # Who listens everywhere is met at home.
+    near = ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else api.address
+    write_endpoint(places.token, TcpEndpoint(near, port, token))
+    names = {"127.0.0.1", "localhost", near} if address.version == 4 else {"::1", "localhost", near}
+    hosts = frozenset({host_header(name, port) for name in names} | {name.lower() for name in api.hosts})
+    return ApiListener(listener, hosts, token, places.token, _file_identity(places.token))
+
+
+def host_header(address: str, port: int) -> str:
+    """How a door is named in a Host header."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _file_identity(path: Path) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino

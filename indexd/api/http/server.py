@@ -1,0 +1,127 @@
+"""The local door served from a thread of the daemon: uvicorn on our own socket, without its ten wake-ups a second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import uvicorn
+
+from indexd.api.http.listen import ApiListener, open_listener
+from indexd.api.http.routes import application
+from indexd.api.http.security import MAX_HEAD_BYTES, LimitedHttpProtocol, RequestLimits, SecurityMiddleware
+from indexd.api.operations.protocol import Operations
+from indexd.config import Config
+from indexd.liveness import Liveness
+
+log = logging.getLogger(__name__)
+
+# Each thread that touches the index keeps a read connection of its own.
+OPERATION_THREADS = 6
+GRACE_SECONDS = 3
+
+
+class _EventDrivenServer(uvicorn.Server):
+    """uvicorn's own loop looks at the clock every 0.1 s for headers that are not sent here; this one sleeps."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exit_event: asyncio.Event | None = None
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._exit_event = asyncio.Event()
+        self._on_ready()
+        await self._exit_event.wait()
+
+    def end_loop(self) -> None:
+        """End the loop, from any thread."""
+        if self._exit_event is not None:
+            self.call_soon(self._exit_event.set)
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Have the loop make this call when it comes round, from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
+
+class ApiServer:
+    """Answers at the local door until `stop`. The caller holds the instance lock."""
+
+    def __init__(
+        self, config: Config, operations: Operations, on_failure: Callable[[BaseException], None] | None = None
+    ) -> None:
+        self._config = config
+        self._operations = operations
+        self._on_failure = on_failure
+        self._ready = threading.Event()
+        self._listener: ApiListener | None = None
+        self._server: _EventDrivenServer | None = None
+        self._thread: threading.Thread | None = None
+        self.liveness = Liveness("door", wake=self._request_beat)
+
+    @property
+    def listener(self) -> ApiListener:
+        """The open door; only after `start`."""
+        assert self._listener is not None
+        return self._listener
+
+    def start(self) -> None:
+        """Open the door and return when it answers. Raises IndexdError when it cannot be opened."""
+        self._listener = open_listener(self._config)
+        pool = ThreadPoolExecutor(OPERATION_THREADS, thread_name_prefix="door")
+        limits = RequestLimits(rate=self._config.settings.api.requests_per_second)
+        guard = SecurityMiddleware(
+            application(self._operations, pool), self._listener.hosts, self._listener.token, limits
+        )
+        settings = uvicorn.Config(
+            guard,
+            loop="asyncio",
+            http=LimitedHttpProtocol,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        self._server = _EventDrivenServer(settings, self._ready.set)
+        # uvicorn says INFO lines about its own start that mean nothing to the reader of the daemon's log.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        self._thread = threading.Thread(target=self._serve, args=(self._server, pool), name="door")
+        self._thread.start()
+        self._ready.wait()
+
+    def stop(self) -> None:
+        """Close the door; requests in hand get GRACE_SECONDS to finish. Harmless when it is not open."""
+        server, thread, door = self._server, self._thread, self._listener
+        self._server = self._thread = None
+        if server is not None:
+            server.end_loop()
+        if thread is not None:
+            thread.join()
+        if door is not None:
+            door.close()
+
+    def _request_beat(self) -> None:
+        if self._server is not None:
+            self._server.call_soon(self.liveness.beat)
+
+    def _serve(self, server: _EventDrivenServer, pool: ThreadPoolExecutor) -> None:
+        try:
+            asyncio.run(server.serve(sockets=[self.listener.socket]))
+        except BaseException as error:
+            log.exception("the local door failed")
+            if self._on_failure is not None:
+                self._on_failure(error)
+        finally:
+            self._ready.set()
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,47 @@
+"""A few faces for many: by chance, as different as they come, the best, the most typical."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.characters.clustering.vector_file import Floats
+from indexd.characters.prototypes import centroid
+
+SampleStrategy = Literal["random", "diverse", "best", "typical"]
+SAMPLE_STRATEGIES: tuple[str, ...] = get_args(SampleStrategy)
+
+
+def choose_sample(
+    strategy: SampleStrategy, count: int, rows: Floats, quality: NDArray[np.floating], seed: int = 0
+) -> NDArray[np.int64]:
+    """The places of at most `count` of these faces (n, dim), each once, in the order in which they were chosen.
+
+    random: by chance, from `seed`; diverse: the most typical, then always the one farthest from those chosen; best: by
+    `quality` (n,); typical: nearest to the middle of all.
+    """
+    everyone = np.arange(len(rows))
+    if not len(rows) or count < 1:
+        return everyone[:0]
+    if strategy == "random":
+        return np.random.default_rng(seed).permutation(len(rows))[:count].astype(np.int64)
+    if strategy == "best":
+        return np.lexsort((everyone, -np.asarray(quality, np.float64)))[:count].astype(np.int64)
+    near = rows @ centroid(rows)
+    if strategy == "typical":
+        return np.lexsort((everyone, -near))[:count].astype(np.int64)
+    return _farthest_point_sample(rows, int(near.argmax()), min(count, len(rows)))
+
+
+def _farthest_point_sample(rows: Floats, first: int, count: int) -> NDArray[np.int64]:
+    chosen = [first]
+    closest = rows @ rows[first]
+    closest[first] = np.inf
+    while len(chosen) < count:
+        following = int(closest.argmin())
+        chosen.append(following)
+        closest = np.maximum(closest, rows @ rows[following])
+        closest[following] = np.inf
+    return np.array(chosen, np.int64)

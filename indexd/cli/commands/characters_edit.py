@@ -1,0 +1,150 @@
+"""Putting right who is who: the commands of `indexd characters` that change something, each of which can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexd.cli.support.printing import format_time, json_option, print_json, print_text
+from indexd.cli.support.request_validation import validated
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from indexd_schemas.api.characters import CorrectionResult, FaceReference
+
+character_argument = click.argument("character", metavar="CHARACTER")
+faces_argument = click.argument("faces", nargs=-1, required=True, metavar="FACE...")
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@faces_argument
+@json_option
+def new(name: str, faces: tuple[str, ...], as_json: bool) -> int:
+    """Make a character of these faces, be it one only; new faces near enough come to it, as to any other."""
+    return apply_correction(as_json, kind="new", name=name, faces=_parse_faces(faces))
+
+
+@click.command()
+@character_argument
+@click.argument("name", metavar="NAME")
+@json_option
+def name(character: str, name: str, as_json: bool) -> int:
+    """Name a character; "" takes the name away. Names are compared without case, and each is there once."""
+    return apply_correction(as_json, kind="name", character=character, name=name)
+
+
+@click.command()
+@character_argument
+@click.argument("others", nargs=-1, required=True, metavar="OTHER...")
+@json_option
+def merge(character: str, others: tuple[str, ...], as_json: bool) -> int:
+    """Make several characters one: CHARACTER gets all faces of the OTHERs, and keeps its name if it has one."""
+    return apply_correction(as_json, kind="merge", character=character, others=others)
+
+
+@click.command()
+@character_argument
+@click.argument("faces", nargs=-1, metavar="[FACE]...")
+@click.option(
+    "--at", type=click.FloatRange(0, 1), help="Keep together what is at least so alike (cosine), split the rest."
+)
+@json_option
+def split(character: str, faces: tuple[str, ...], at: float | None, as_json: bool) -> int:
+    """Take faces out into a character of their own: the FACEs, or what falls apart --at a likeness."""
+    return apply_correction(as_json, kind="split", character=character, faces=_parse_faces(faces), at=at)
+
+
+@click.command()
+@character_argument
+@faces_argument
+@json_option
+def confirm(character: str, faces: tuple[str, ...], as_json: bool) -> int:
+    """Say that these faces are this character's, whatever a clustering finds."""
+    return apply_correction(as_json, kind="confirm", character=character, faces=_parse_faces(faces))
+
+
+@click.command()
+@character_argument
+@faces_argument
+@json_option
+def reject(character: str, faces: tuple[str, ...], as_json: bool) -> int:
+    """Say that these faces are not this character's; they never come back to it."""
+    return apply_correction(as_json, kind="reject", character=character, faces=_parse_faces(faces))
+
+
+@click.command()
+@character_argument
+@click.option("--off", is_flag=True, help="Show it again.")
+@json_option
+def hide(character: str, off: bool, as_json: bool) -> int:
+    """Leave a character out of lists and suggestions (faces in the crowd); its faces stay its own."""
+    return apply_correction(as_json, kind="show" if off else "hide", character=character)
+
+
+@click.command()
+@character_argument
+@click.argument("threshold", type=click.FloatRange(0, 1), required=False)
+@json_option
+def threshold(character: str, threshold: float | None, as_json: bool) -> int:
+    """Set how near (cosine) a new face must be to be given to this character; without a number, as the settings say."""
+    return apply_correction(as_json, kind="threshold", character=character, at=threshold)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(1), required=False)
+@click.option("--list", "listed", is_flag=True, help="List what was put right instead.")
+@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many to list.")
+@json_option
+def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:
+    """Undo a correction: the latest, or the one with this NUMBER if nothing later stands on it."""
+    if not listed:
+        return apply_correction(as_json, kind="undo", number=number)
+    with open_operations() as door:
+        log = door.corrections(limit)
+    if as_json:
+        print_json(log)
+        return EXIT_OK
+    for entry in log.corrections:
+        undone = "  (undone)" if entry.undone_at is not None and entry.kind != "undo" else ""
+        print_text(f"{entry.number:>6}  {format_time(entry.at)}  {entry.text}{undone}")
+    return EXIT_OK
+
+
+EDIT_COMMANDS = (new, name, merge, split, confirm, reject, hide, threshold, undo)
+
+
+def apply_correction(as_json: bool, **given: Any) -> int:
+    """Have a correction made, and tell what was done."""
+    from indexd_schemas.api.characters import CorrectionRequest
+
+    with open_operations(write=True) as door:
+        done: CorrectionResult = door.correct(validated(CorrectionRequest, **given))
+    if as_json:
+        print_json(done)
+    else:
+        undo_hint = "" if given["kind"] == "undo" else f"  (indexd characters undo {done.number})"
+        print_text(f"{done.text}{undo_hint}")
+    return EXIT_OK
+
+
+def _parse_faces(texts: Sequence[str]) -> tuple[FaceReference, ...]:
+    return tuple(_parse_face(text) for text in texts)
+
+
+def _parse_face(text: str) -> FaceReference:
+    """A number is a face; a path is a picture, with `:2` behind it for its second largest face."""
+    import os
+
+    from indexd.search.query.image_target import format_target, target_of_path
+    from indexd_schemas.api.characters import FaceReference
+
+    if text.isascii() and text.isdigit() and not os.path.lexists(text) and len(text) < 19 and int(text):
+        return FaceReference(region=int(text))
+    path, colon, number = text.rpartition(":")
+    if colon and number.isascii() and number.isdigit() and 0 < int(number) < 10_000 and not os.path.lexists(text):
+        return FaceReference(target=format_target(target_of_path(path)), number=int(number))
+    return FaceReference(target=format_target(target_of_path(text)))

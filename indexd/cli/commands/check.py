@@ -1,0 +1,42 @@
+"""`indexd check`: look the index over, and say whether it can be trusted."""
+
+from __future__ import annotations
+
+import click
+
+from indexd.cli.commands.doctor import STATE_COLOURS, STATE_LABELS
+from indexd.cli.support.printing import json_option, print_json, progress
+from indexd.cli.support.session import load_config
+from indexd.errors import EXIT_ERROR, EXIT_OK, NothingFound
+
+
+@click.command(short_help="Look the index over, and say whether it can be trusted.")
+@click.option(
+    "--full", is_flag=True, help="Read every page and every vector, and compare more files, by their content."
+)
+@json_option
+def check(full: bool, as_json: bool) -> int:
+    """Look the index over, beside a running daemon or without one. Changes nothing.
+
+    What you entered and the job ledger are always read whole; the rest is sampled, or with --full read whole too.
+    Exit code 1 when something is damaged; the text says what to do.
+    """
+    from indexd.store.recovery.index_check import CheckFinding, check_index
+    from indexd_schemas.api.output import DoctorCheck, DoctorReport
+
+    index = load_config().paths.index
+    if not index.exists():
+        raise NothingFound(f"there is no index yet at {index}")
+    found: list[CheckFinding] = []
+    with progress(counted=False) as bar:
+        task = bar.add_task("looking", total=None)
+        found.extend(check_index(index, full=full, on_step=lambda text: bar.update(task, description=text)))
+    if as_json:
+        checks = [DoctorCheck(name=one.name, state=one.state, detail=one.detail, cure=one.cure) for one in found]
+        print_json(DoctorReport(checks=checks))
+    else:
+        for one in found:
+            click.echo(f"{click.style(STATE_LABELS[one.state], fg=STATE_COLOURS[one.state])}  {one.name}: {one.detail}")
+            if one.cure:
+                click.echo(f"         → {one.cure}")
+    return EXIT_ERROR if any(one.state == "failed" for one in found) else EXIT_OK

@@ -1,0 +1,72 @@
+"""`indexd config`: the settings, shown, checked, found, generated."""
+
+from __future__ import annotations
+
+import click
+
+from indexd.cli.support.printing import json_option, print_notice
+from indexd.cli.support.session import home_folder, load_config
+from indexd.errors import EXIT_OK, SettingsError
+
+
+@click.group(short_help="Show, validate, find or generate the settings.")
+def config() -> None:
+    """Show, validate, find or generate the settings."""
+
+
+@config.command()
+@json_option
+def show(as_json: bool) -> None:
+    """Print the settings in force (file, environment and defaults together) as TOML."""
+    import json
+
+    from indexd_schemas.api.output import SCHEMA_VERSION
+    from indexd_schemas.settings_sample import to_toml
+
+    loaded = load_config()
+    if as_json:
+        places = {name: str(getattr(loaded.paths, name)) for name in loaded.paths.__dataclass_fields__}
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "settings": loaded.settings.model_dump(mode="json"),
+            "places": places,
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo(to_toml(loaded.settings), nl=False)
+
+
+@config.command()
+def validate() -> int:
+    """Check the settings file; one line a problem, exit code 1 when there are any."""
+    from indexd.config import default_home, settings_path
+
+    loaded = load_config()
+    folder = home_folder()
+    file = settings_path(folder.expanduser().absolute() if folder else default_home())
+    if not file.exists():
+        raise SettingsError(f"there is no settings file at {file}; `indexd init` writes one")
+    for root in loaded.settings.roots:
+        from pathlib import Path
+
+        if not Path(root.path).is_dir():
+            print_notice(f"warning: the folder {root.path} is not there now; it will be watched when it comes")
+    click.echo(f"{file}: valid")
+    return EXIT_OK
+
+
+@config.command()
+def path() -> None:
+    """Print where the settings file is, or would be."""
+    from indexd.config import default_home, settings_path
+
+    folder = home_folder()
+    click.echo(settings_path(folder.expanduser().absolute() if folder else default_home()))
+
+
+@config.command()
+def sample() -> None:
+    """Print the commented settings file with every option, its description and an example."""
+    from indexd_schemas.settings_sample import sample_toml
+
+    click.echo(sample_toml(), nl=False)

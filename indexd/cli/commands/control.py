@@ -1,0 +1,72 @@
+"""`indexd control`: turn a picture into a map that a ControlNet goes by."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import click
+
+from indexd.cli.support.printing import json_option, print_json, print_text
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_OK, IndexdError, UsageError
+
+
+@click.command(short_help="Turn a picture into a control map.")
+@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="IMAGE")
+@click.argument("kind", metavar="TYPE")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Write the map here."
+)
+@click.option("--size", metavar="WxH", help="Cover this size before the map is made; left out = the picture's own.")
+@click.option("--low", type=click.IntRange(0, 1000), default=100, show_default=True, help="Lower threshold of canny.")
+@click.option("--high", type=click.IntRange(0, 1000), default=200, show_default=True, help="Upper threshold of canny.")
+@json_option
+def control(picture: Path, kind: str, out: Path | None, size: str | None, low: int, high: int, as_json: bool) -> int:
+    """Turn a picture into a control map: TYPE is canny, depth, pose, lineart, softedge or scribble.
+
+    The map is kept in the cache, where jobs find it too. Without -o its place there is printed. A file at -o is replaced.
+    """
+    from indexd.search.query.image_target import ImageTarget, format_target
+    from indexd_schemas.api.requests import ControlMapRequest
+
+    width, height = _parse_size(size)
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"maps are PNG; name a file that ends in .png (got {out})")
+    if out is not None and out.resolve() == picture.resolve():
+        raise UsageError("the map cannot take the place of the picture; name another file")
+    request = ControlMapRequest(
+        picture=format_target(ImageTarget(path=os.fsencode(picture.absolute()))),
+        type=kind[:100] or "?",
+        width=width,
+        height=height,
+        low=low,
+        high=high,
+    )
+    with open_operations() as door:
+        made = door.control_map(request)
+    if out is not None:
+        try:
+            shutil.copyfile(made.path, out)
+        except OSError as error:
+            raise IndexdError(f"the map cannot be written to {out}: {error.strerror}") from None
+        made = made.model_copy(update={"path": str(out.absolute())})
+    if as_json:
+        print_json(made)
+    elif out is None:
+        click.echo(made.path)
+    else:
+        how = made.method or "the picture itself"
+        print_text(f"{out}: {made.width}x{made.height}, {how}{', found in the cache' if made.cached else ''}")
+    return EXIT_OK
+
+
+def _parse_size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"(\d{1,5})[x×*](\d{1,5})", text.strip(), re.IGNORECASE)
+    if match is None or not all(8 <= int(side) <= 16_384 for side in match.groups()):
+        raise UsageError(f"--size is width x height, 8 to 16384 each, such as 832x1216 (got {text!r})")
+    return int(match[1]), int(match[2])

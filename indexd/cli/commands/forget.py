@@ -1,0 +1,80 @@
+"""`indexd forget`: the only command that takes missing pictures out of the index."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote_from_bytes
+
+import click
+
+from indexd.cli.support.annotation_commands import confirm
+from indexd.cli.support.printing import json_option, print_json, print_notice
+from indexd.cli.support.request_validation import validated
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
+
+
+@click.command(short_help="Take what is missing out of the index.")
+@click.option("--under", metavar="FOLDER", help="Only what lay in this folder and below.")
+@click.option(
+    "--older-than", default="0", show_default=True, metavar="TIME", help="Only what is missing for so long: 30d."
+)
+@click.option(
+    "--offline", is_flag=True, help="With --under: also where that folder is offline for good, or watched no more."
+)
+@click.option("--with-marks", is_flag=True, help="Also forget the ratings, tags and notes of those pictures.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be forgotten.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
+def forget(
+    under: str | None, older_than: str, offline: bool, with_marks: bool, dry_run: bool, yes: bool, as_json: bool
+) -> int:
+    """Take files that are missing, and pictures that lie nowhere any more, out of the index.
+
+    Nothing else ever does, and no file is touched: a file that is there, or whose folder is offline, stays known. Ratings,
+    tags and notes are kept for the content and come back when it does (unless --with-marks).
+    """
+    from indexd_schemas.api.annotations import ForgetRequest
+    from indexd_schemas.durations import parse_duration
+
+    try:
+        seconds = parse_duration(older_than)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}") from None
+    if seconds is None:
+        raise UsageError("--older-than never would forget nothing")
+    folder = quote_from_bytes(os.fsencode(_absolute_path(under)), safe="/") if under is not None else None
+    wanted = validated(
+        ForgetRequest, under=folder, older_than_seconds=seconds, offline=offline, with_marks=with_marks, dry_run=True
+    )
+    with open_operations(write=not dry_run) as door:
+        found = door.forget(wanted)
+        if not dry_run and (found.files or found.images):
+            if not as_json:
+                for example in found.examples:
+                    print_notice(f"  {example}")
+            confirm(_confirmation_text(found.files, found.images, with_marks) + "?", yes=yes)
+            found = door.forget(wanted.model_copy(update={"dry_run": False}))
+    if as_json:
+        print_json(found)
+    elif not found.files and not found.images:
+        print_notice("nothing is missing")
+    else:
+        if dry_run:
+            for example in found.examples:
+                click.echo(example)
+        click.echo(f"{found.files} files and {found.images} pictures {'would be ' if dry_run else ''}forgotten")
+    if found.marks_kept:
+        print_notice(f"what was said of {found.marks_kept} of them is kept, and comes back when they do")
+    if found.still_there:
+        print_notice(f"{found.still_there} files are there again and stay; the next scan finds them")
+    return EXIT_OK if found.files or found.images else EXIT_NOTHING_FOUND
+
+
+def _confirmation_text(files: int, images: int, with_marks: bool) -> str:
+    marks = " and what was said of them" if with_marks else ""
+    return f"Forget {files} missing files and {images} pictures that lie nowhere any more{marks}"
+
+
+def _absolute_path(folder: str) -> str:
+    return os.path.abspath(os.path.expanduser(folder))

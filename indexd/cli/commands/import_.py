@@ -1,0 +1,117 @@
+"""`indexd import`: what `indexd export` wrote, merged into the index by content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import click
+
+from indexd.cli.support.printing import json_option, print_json, progress
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_OK, IndexdError, UsageError
+
+if TYPE_CHECKING:
+    from indexd_schemas.api.annotations import AnnotationRecord
+
+MAX_LINE_BYTES = 1 << 20
+BATCH_RECORDS = 1000
+# The door takes 2 MiB a request.
+BATCH_BYTES = 1 << 20
+
+
+@click.command(name="import", short_help="Take in ratings, tags and notes.")
+@click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--prefer-file", is_flag=True, help="Ratings and notes of the file win, whenever they were given.")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@json_option
+def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
+    """Take in what `indexd export` wrote, here or on another machine.
+
+    Tags are added up; of two ratings or notes the one given later wins (--prefer-file: that of the file). Doing it again
+    changes nothing. What is said of pictures that are not in the index waits until they appear. A wrong line is refused
+    with its number before anything is taken in.
+    """
+    from indexd.cli.support.request_validation import validated
+    from indexd_schemas.api.annotations import ImportReport, ImportRequest
+
+    total = ImportReport(records=0, changed=0, same=0, waiting=0, dry_run=dry_run)
+    with _open_seekable(file) as source:
+        for _ in _iter_records(source, file):
+            pass
+        source.seek(0)
+        with open_operations(write=True) as door, progress(counted=False) as bar:
+            bar.add_task("taking in", total=None)
+            for batch in _batches(_iter_records(source, file)):
+                wanted = validated(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
+                done = door.import_marks(wanted)
+                for name in ("records", "changed", "same", "waiting"):
+                    setattr(total, name, getattr(total, name) + getattr(done, name))
+    if as_json:
+        print_json(total)
+    else:
+        would = "would be " if dry_run else ""
+        waits = f"; {total.waiting} are not in the index, and wait" if total.waiting else ""
+        click.echo(f"{total.records} pictures read, {total.changed} {would}changed{waits}")
+    return EXIT_OK
+
+
+def _open_seekable(file: str) -> BinaryIO:
+    """The file, or stdin kept aside, because it is read twice."""
+    if file == "-":
+        kept = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115 - the caller closes it
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        kept.seek(0)
+        return cast("BinaryIO", kept)
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
+
+
+def _iter_records(source: BinaryIO, name: str) -> Iterator[tuple[AnnotationRecord, int]]:
+    """The records with the size of their lines. Raises IndexdError with the line's number."""
+    from pydantic import ValidationError
+
+    from indexd_schemas.api.annotations import AnnotationRecord, ExportHeader
+
+    number = 0
+    while line := source.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        try:
+            if len(line) > MAX_LINE_BYTES:
+                raise ValueError("the line is longer than 1 MiB")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            if not text:
+                continue
+            plain = json.loads(text)
+            if isinstance(plain, dict) and "kind" in plain:
+                ExportHeader.model_validate(plain)
+                continue
+            record = AnnotationRecord.model_validate(plain)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise IndexdError(f"{name}: line {number}: {where + ': ' if where else ''}{first['msg']}") from None
+        except (ValueError, RecursionError) as error:
+            raise IndexdError(f"{name}: line {number} is no line of an export: {error}") from None
+        yield record, len(line)
+
+
+def _batches(records: Iterator[tuple[AnnotationRecord, int]]) -> Iterator[list[AnnotationRecord]]:
+    batch: dict[str, AnnotationRecord] = {}
+    size = 0
+    for record, length in records:
+        key = record.hash.lower()
+        if batch and (len(batch) >= BATCH_RECORDS or size + length > BATCH_BYTES or key in batch):
+            yield list(batch.values())
+            batch, size = {}, 0
+        batch[key] = record
+        size += length
+    if batch:
+        yield list(batch.values())

@@ -1,0 +1,115 @@
+"""`indexd jobs`: look at the ledger, and change its course."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.support.printing import (
+    console,
+    format_time,
+    json_option,
+    one_line,
+    print_json,
+    print_notice,
+    print_text,
+)
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
+
+if TYPE_CHECKING:
+    from indexd_schemas.api.output import JobSummary, ShownJob
+
+JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+
+
+@click.group(short_help="List, show, cancel or retry jobs.")
+def jobs() -> None:
+    """List, show, cancel or retry jobs. A job is named by its number or its name."""
+
+
+@jobs.command("list")
+@click.option("--state", "states", multiple=True, type=click.Choice(JOB_STATES), help="Only these states.")
+@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many.")
+@json_option
+def list_jobs(states: tuple[str, ...], limit: int, as_json: bool) -> int:
+    """List the newest jobs."""
+    with open_operations() as door:
+        listed = door.jobs(states, limit)
+    if as_json:
+        print_json(listed)
+        return EXIT_OK
+    if not listed.jobs:
+        print_notice("there are no such jobs" if states else "there are no jobs yet")
+        return EXIT_NOTHING_FOUND
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "name", "kind", "state", "pictures", "since", "error"):
+        table.add_column(heading)
+    for job in listed.jobs:
+        table.add_row(
+            str(job.id),
+            job.name,
+            job.kind,
+            job.state,
+            item_counts_text(job),
+            format_time(job.created_at),
+            one_line(job.error),
+        )
+    console().print(table)
+    return EXIT_OK
+
+
+@jobs.command()
+@click.argument("job")
+@click.option("--source", is_flag=True, help="Print the job file as it was admitted, and nothing else.")
+@json_option
+def show(job: str, source: bool, as_json: bool) -> None:
+    """Show a job with its pictures."""
+    with open_operations() as door:
+        shown = door.job(job)
+    if source:
+        print_text(shown.source, nl=not shown.source.endswith("\n"))
+    else:
+        _print(shown, as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@json_option
+def cancel(job: str, as_json: bool) -> None:
+    """Stop a job within a denoising step; what is published stays."""
+    with open_operations(need_daemon=True) as door:
+        _print(door.cancel_job(job), as_json)
+
+
+@jobs.command()
+@click.argument("job")
+@json_option
+def retry(job: str, as_json: bool) -> None:
+    """Queue the failed and cancelled pictures of a job again."""
+    with open_operations(need_daemon=True) as door:
+        _print(door.retry_job(job), as_json)
+
+
+def item_counts_text(job: JobSummary) -> str:
+    """`3 done, 1 failed`."""
+    return ", ".join(f"{job.items[state]} {state}" for state in JOB_STATES if job.items.get(state)) or "none"
+
+
+def _print(shown: ShownJob, as_json: bool) -> None:
+    if as_json:
+        print_json(shown)
+        return
+    job = shown.job
+    print_text(f"job {job.id}  {job.name}  {job.kind}  {job.state}  ({item_counts_text(job)})")
+    if job.error:
+        print_text(f"  {job.error}")
+    for picture in shown.pictures:
+        seconds = f"  {picture.seconds:.1f} s" if picture.seconds is not None else ""
+        tries = f"  attempt {picture.attempts}" if picture.attempts > 1 else ""
+        print_text(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
+        for line in (*picture.notes, *([picture.error] if picture.error else ())):
+            print_text(f"        {line}")

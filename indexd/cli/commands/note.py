@@ -1,0 +1,71 @@
+"""`indexd note`: a few words about a picture, kept with its content."""
+
+from __future__ import annotations
+
+import click
+
+from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation
+from indexd.cli.support.printing import json_option, print_json
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
+
+
+@click.command(short_help="Write, show or take away the note of a picture.")
+@click.argument("words", nargs=-1, metavar="[FILE|ID...] [TEXT]")
+@click.option("--append", is_flag=True, help="Add TEXT as a line to the note that is there.")
+@click.option("--clear", is_flag=True, help="Take the note away.")
+@bulk_query_options
+@json_option
+def note(
+    words: tuple[str, ...],
+    append: bool,
+    clear: bool,
+    query: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Write a note: `indexd note a.png b.png "for the cover"`. With one picture alone its note is shown.
+
+    `--append` adds a line, `--clear` takes the note away; `--query FILTERS` instead of pictures writes it to all that
+    are found. `note:cover` in a question finds it. Exit code 5 when some pictures were not found, 3 when all.
+    """
+    from indexd.search.query.image_target import parse_target_argument
+
+    if append and clear:
+        raise UsageError("--append and --clear exclude each other")
+    if query:
+        if len(words) != (0 if clear else 1):
+            raise UsageError("with --query say the text alone, or --clear without one")
+        change: dict[str, object] = {"note": "" if clear else words[0], "append": append}
+        if not clear and not words[0].strip():
+            raise UsageError("the note is empty; --clear takes it away")
+        return annotate_matching(query, change, yes=yes, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        raise UsageError("--dry-run goes with --query")
+    if clear and words:
+        return run_annotation(
+            lambda door: door.note([parse_target_argument(word) for word in words], "", False), as_json
+        )
+    if len(words) == 1 and not append:
+        return _show_note(words[0], as_json)
+    if len(words) < 2:
+        raise UsageError("name at least one picture, and then the text")
+    *pictures, text = words
+    if not text.strip():
+        raise UsageError("the note is empty; --clear takes it away")
+    return run_annotation(
+        lambda door: door.note([parse_target_argument(one) for one in pictures], text, append), as_json
+    )
+
+
+def _show_note(picture: str, as_json: bool) -> int:
+    from indexd.search.query.image_target import parse_target_argument
+
+    with open_operations() as door:
+        shown = door.show(parse_target_argument(picture))
+    if as_json:
+        print_json(shown)
+    elif shown.image.note:
+        click.echo(shown.image.note)
+    return EXIT_OK if shown.image.note else EXIT_NOTHING_FOUND

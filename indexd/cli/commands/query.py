@@ -1,0 +1,134 @@
+"""`indexd query`: ask the index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexd.cli.support.dash_arguments import dash_argument_command
+from indexd.cli.support.printing import json_option, print_json, print_notice
+from indexd.cli.support.search_options import build_search_request, search_options
+from indexd.cli.support.session import call_with_progress
+from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from indexd_schemas.api.output import SearchResults
+
+
+@click.command(
+    cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
+    short_help="Find pictures by look, words, prompt and metadata.",
+    epilog="""\
+\b
+Filters: key:value, key:low..high, has:key; a leading - excludes. All must hold.
+  model: lora: sampler: schedule: generator: job: tag: path:   names, * as wildcard
+  prompt: note:                                                words
+  seed: steps: cfg: width: height: rating:                     number, range, >30
+  clip_score:>0.25  aesthetic:6..  sharpness:100..             scores that a job gave
+  faces:2..  region:hand                                       what was detected
+  character:Luna  character:2..                                who is in it, and how many
+  size:1024x768  date:2026-01..2026-03  missing:yes  has:prompt
+
+\b
+Examples:
+  indexd query --text "a lighthouse at night" -n 5
+  indexd query --similar a.png --similar 0.5:b.png --not-similar c.png
+  indexd query --similar a.png --unlike-prompt "a red dress" --explain
+  indexd query --face luna.png faces:2.. -n 50
+  indexd query --character Luna --character Mara --text "at the sea"
+  indexd query --text "the sea" model:pony steps:20..40 rating:4.. -tag:bad
+  indexd query --prompt "red hair" "lora:my lora" --sheet sheet.png
+  indexd query --similar a.png rating:5 -n 1 --emit-job again.yaml
+  indexd query path:portraits/* date:2026-01.. -0 | xargs -0 ls -l
+
+\b
+A score says how many deviations more alike than a picture that does not fit a
+hit is; several terms are fused. What scores below 3 does not fit and is left
+out; where nothing fits, the exit code is 3 (see docs/search.md).
+""",
+)
+@search_options
+@click.option(
+    "--character",
+    "characters",
+    multiple=True,
+    metavar="CHARACTER",
+    help="Only with this character (name or number) in the picture.",
+)
+@click.option("--explain", is_flag=True, help="Also say where each hit's score comes from.")
+@json_option
+@click.option("--jsonl", is_flag=True, help="Print one JSON object a hit, one a line.")
+@click.option("--paths", is_flag=True, help="Print paths only, one a line.")
+@click.option("-0", "--null", "null", is_flag=True, help="Print paths only, each ended by a NUL, for xargs -0.")
+@click.option("--sheet", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also write a contact sheet.")
+@click.option("--open", "open_them", is_flag=True, help="Also open the hits in the system's viewer.")
+@click.option(
+    "--emit-job",
+    type=click.Path(path_type=Path),
+    metavar="JOB.yaml",
+    help="Also write the first hit's own recipe as a job file.",
+)
+@click.argument("filters", nargs=-1, metavar="[FILTER]...")
+def query(
+    as_json: bool,
+    jsonl: bool,
+    paths: bool,
+    null: bool,
+    explain: bool,
+    characters: tuple[str, ...],
+    sheet: str | None,
+    open_them: bool,
+    emit_job: Path | None,
+    filters: tuple[str, ...],
+    **asked: Any,
+) -> int:
+    """Find pictures by look, words, prompt and metadata.
+
+    Terms rank and may be given several times, each with a weight before a colon; filters decide who may appear. Uses
+    the daemon and its loaded models where it runs; else opens the index itself and loads what it needs.
+    """
+    from indexd.cli.support.emit_job import check_job_target
+    from indexd.cli.support.emit_job import emit_job as write_job
+    from indexd.cli.support.search_results import open_hits, write_hit_contact_sheet
+
+    if as_json + jsonl + paths + null > 1:
+        raise UsageError("--json, --jsonl, --paths and -0 exclude each other")
+    if emit_job is not None:
+        check_job_target(emit_job)
+    question = build_search_request(asked, (*filters, *map(_character_filter, characters)), explain=explain)
+    what = "asking (a model may have to load first)" if question.terms else "asking"
+    answer = call_with_progress(what, lambda door: door.query(question))
+    for line in answer.notes:
+        print_notice(f"note: {line}")
+    _print(answer, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
+    if not answer.hits:
+        if not as_json and not answer.left_out:
+            print_notice("nothing found")
+        return EXIT_NOTHING_FOUND
+    if sheet:
+        write_hit_contact_sheet(answer, sheet)
+    if emit_job is not None:
+        write_job(answer.hits[0].image, emit_job)
+    return EXIT_OK if not open_them or open_hits(answer.hits) else EXIT_ERROR
+
+
+def _print(answer: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
+    from indexd.cli.support.search_results import print_hit_paths, print_hit_table
+
+    if as_json:
+        print_json(answer)
+    elif jsonl:
+        for hit in answer.hits:
+            click.echo(hit.model_dump_json())
+    elif paths or null:
+        print_hit_paths(answer, "\0" if null else "\n")
+    else:
+        print_hit_table(answer)
+
+
+def _character_filter(name: str) -> str:
+    """The filter for a character, whatever signs its name has."""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'character:"{quoted}"'

@@ -1,0 +1,51 @@
+"""`indexd relocate`: a whole tree of pictures lies under another path now."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote_from_bytes
+
+import click
+
+from indexd.cli.support.printing import json_option, print_json, print_notice
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_OK
+
+
+@click.command(short_help="Tell the index that a folder tree lies elsewhere now.")
+@click.option(
+    "--from", "old", required=True, metavar="FOLDER", help="Where the tree lay; it need not be there any more."
+)
+@click.option("--to", "new", required=True, metavar="FOLDER", help="Where it lies now; it need not be there yet.")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@json_option
+def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
+    r"""Tell the index that a folder tree lies elsewhere now: another disk, another drive letter, another system.
+
+    No file is read and none is touched: `indexd relocate --from /mnt/old/pics --to /data/pics`, or
+    `--from "D:\pics" --to "E:\pics"`. Both may be offline. Files of the same size and time are not read again by the next
+    scan. Moves inside and between watched folders that are online are noticed without this command.
+    """
+    from indexd.cli.support.request_validation import validated
+    from indexd_schemas.api.annotations import RelocateRequest
+
+    wanted = validated(RelocateRequest, old=_quote_absolute_path(old), new=_quote_absolute_path(new), dry_run=dry_run)
+    with open_operations(write=True) as door:
+        done = door.relocate(wanted)
+    if as_json:
+        print_json(done)
+    else:
+        for root in done.roots:
+            click.echo(f"{root.old} -> {root.new}")
+        gave_way = f", {done.dropped} known at the new place already" if done.dropped else ""
+        click.echo(f"{done.files} files {'would lie' if dry_run else 'lie'} under {new} now{gave_way}")
+    for text in done.notes:
+        print_notice(f"note: {text}")
+    return EXIT_OK
+
+
+def _quote_absolute_path(path: str) -> str:
+    """The absolute path, percent-encoded; a path of another system is left as it was written."""
+    foreign = os.name != "nt" and (re.match(r"[A-Za-z]:([\\/]|\Z)", path) or path.startswith("\\\\"))
+    return quote_from_bytes(os.fsencode(path if foreign else os.path.abspath(os.path.expanduser(path))), safe="/")

@@ -1,0 +1,97 @@
+"""`indexd replay`: make a picture again from the recipe that it carries, and compare the pixels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.commands.submit import job_exit_code, wait_for_job
+from indexd.cli.support.printing import json_option, print_json, print_notice
+from indexd.cli.support.session import load_config, open_operations
+from indexd.errors import EXIT_ERROR, EXIT_OK, IndexdError, UsageError
+
+if TYPE_CHECKING:
+    from indexd_schemas.api.responses import ReplayReport
+    from indexd_schemas.recipe import Recipe
+
+
+@click.command(short_help="Make a picture again from its own recipe and compare.")
+@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Keep the new picture here."
+)
+@json_option
+def replay(picture: Path, out: Path | None, as_json: bool) -> int:
+    """Make a picture again from the recipe that it carries, and say whether the pixels are equal.
+
+    The daemon makes it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new picture is not kept.
+    """
+    from indexd.jobs.export.replay import compare_images, read_recipe, replay_job_text
+
+    recipe = read_recipe(picture)
+    if str(picture.absolute()).encode("utf-8", "replace") != os.fsencode(picture.absolute()):
+        raise UsageError(f"the path of the picture must be Unicode (got {str(picture.absolute())!r}); rename it first")
+    folder, name = _output_location(out)
+    try:
+        with open_operations(need_daemon=True) as door:
+            submitted = door.submit(replay_job_text(picture, folder, name).encode(), f"replay-{name}.yaml")
+            shown = wait_for_job(door, str(submitted.job.id))
+        if job_exit_code(shown) != EXIT_OK:
+            raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
+        replayed = compare_images(picture, Path(shown.pictures[0].path))
+        print_differences(recipe, Path(replayed.replayed))
+    finally:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if as_json:
+        print_json(replayed)
+    else:
+        click.echo(outcome_text(replayed))
+    return EXIT_OK if replayed.equal else EXIT_ERROR
+
+
+def outcome_text(replayed: ReplayReport) -> str:
+    """The outcome for people."""
+    if replayed.equal:
+        return f"equal: every pixel of {replayed.replayed}" + (", and every byte" if replayed.same_bytes else "")
+    if replayed.largest_difference is None:
+        return "different: the sizes are not the same"
+    return f"different: {replayed.differing_pixels} pixels, by up to {replayed.largest_difference} of 255"
+
+
+def print_differences(recipe: Recipe, replayed: Path) -> None:
+    """Say what was not the same in the making; that explains a difference in the pixels."""
+    from indexd.jobs.export.replay import read_recipe
+
+    again = read_recipe(replayed)
+    old, new = recipe.model, again.model
+    if old and new and old.hash and new.hash and old.hash != new.hash:
+        print_notice(f"note: the checkpoint {old.name} is another file now ({new.hash}, was {old.hash})")
+    if recipe.dtype != again.dtype:
+        print_notice(f"note: made in {recipe.dtype}, made again in {again.dtype}")
+
+
+def _output_location(out: Path | None) -> tuple[Path, str]:
+    """Folder and stem of the new picture."""
+    if out is None:
+        # Not the system's temporary folder: a daemon under systemd has one of its own (PrivateTmp).
+        cache = load_config().paths.cache
+        cache.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="replay-", dir=cache)), "replay"
+    target = out.absolute()
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"pictures are PNG; name a file that ends in .png (got {out})")
+    if target.name.encode("utf-8", "replace") != os.fsencode(target.name):
+        raise UsageError(f"the name of the new picture must be Unicode (got {target.name!r})")
+    if target.exists():
+        raise IndexdError(f"{out} is there already and is left as it is; name another file")
+    if not target.parent.is_dir():
+        raise IndexdError(f"there is no folder {target.parent}; make it first")
+    if set("{}") & set(target.stem):
+        raise UsageError(f"{{ and }} cannot stand in the name of the new picture (got {out})")
+    return target.parent, target.stem

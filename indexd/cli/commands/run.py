@@ -1,0 +1,74 @@
+"""`indexd run`: the daemon in the foreground, as a service manager wants it."""
+
+from __future__ import annotations
+
+import gc
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from indexd.cli.support.session import home_folder
+from indexd.config import Config
+
+
+@click.command(short_help="Run the daemon in the foreground.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="How the log is written; before `[log] format`."
+)
+@click.option(
+    "--log-file", type=click.Path(dir_okay=False), help="Write the log to this file too; before `[log] file`."
+)
+@click.option(
+    "--end-when-stuck", is_flag=True, hidden=True, help="Started by a manager that starts it again and has no watchdog."
+)
+@click.option("--windows-service", is_flag=True, hidden=True, help="Started by the service control manager of Windows.")
+def run(log_format: str | None, log_file: str | None, end_when_stuck: bool, windows_service: bool) -> None:
+    """Watch, index, answer and make pictures until asked to stop.
+
+    The first Ctrl-C (or SIGTERM) stops in good order: a render in hand gets ten seconds to be finished, then it is
+    handed back within one step. The second stops at once; nothing that was accepted is lost either way. SIGHUP reads the
+    settings again. Says what it does on stderr; under systemd it tells the manager when it is ready.
+    """
+    # Who asks for a reload while this is still being imported is right: the settings are read after that.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    # What is imported now stays as long as the process: looking through it for garbage, again and again as it grows, took
+    # a tenth of the start, and would take as long each time later on.
+    gc.disable()
+    from indexd import logging_setup, process_lifecycle
+    from indexd.config import read_config
+
+    gc.freeze()
+    gc.enable()
+
+    folder = home_folder()
+    log = {
+        "format": log_format,
+        "file": str(Path(log_file).expanduser().absolute()) if log_file else None,
+    }
+    overrides: dict[str, Any] = {"log": {key: value for key, value in log.items() if value is not None}}
+
+    def reread() -> Config:
+        return read_config(folder, overrides)
+
+    def set_up_log(config: Config) -> None:
+        logging_setup.set_up_logging(config.settings.log, file=config.paths.log)
+
+    control = process_lifecycle.ProcessControl()
+    if not windows_service:
+        process_lifecycle.install_signal_handlers(control)
+    config = reread()
+    set_up_log(config)
+    if windows_service:
+        from indexd.service.windows_host import host_service
+
+        host_service(
+            lambda: process_lifecycle.run_daemon(config, control, reread, set_up_log, end_when_stuck=True),
+            control.stop,
+            control.reload,
+        )
+    else:
+        process_lifecycle.run_daemon(config, control, reread, set_up_log, end_when_stuck=end_when_stuck)

@@ -1,0 +1,59 @@
+"""`indexd sample`: a few pictures for many."""
+
+from __future__ import annotations
+
+import click
+
+from indexd.cli.support.dash_arguments import dash_argument_command
+from indexd.cli.support.printing import json_option, print_json
+from indexd.cli.support.request_validation import validated
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
+
+
+@click.command(
+    cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
+    short_help="Choose a few pictures of many: diverse, typical, best or random.",
+    epilog="""\
+\b
+Strategies:
+  diverse  as different as they come: the most typical one, then always the farthest
+  typical  nearest to the middle of all
+  best     the best picture of the face; of a query the best rated, then the largest
+  random   by chance; the same --seed gives the same pictures
+
+\b
+Examples:
+  indexd sample --character Luna -n 20
+  indexd sample model:pony rating:4.. --strategy typical
+  indexd sample --character Luna --strategy random --seed 7 --json | jq -r '.pictures[].path'
+
+Filters are those of `indexd query`.
+""",
+)
+@click.option("--character", metavar="CHARACTER", help="Of this character (name or number), one face a picture.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["diverse", "typical", "best", "random"]),
+    default="diverse",
+    show_default=True,
+    help="How they are chosen.",
+)
+@click.option("-n", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For random.")
+@json_option
+@click.argument("filters", nargs=-1, metavar="[FILTER]...")
+def sample(character: str | None, strategy: str, count: int, seed: int, as_json: bool, filters: tuple[str, ...]) -> int:
+    """Choose a few pictures of a character or of a query, and print their paths. Exit code 3 when there is none."""
+    from indexd_schemas.api.characters import SampleRequest
+
+    question = validated(SampleRequest, character=character, filters=filters, strategy=strategy, count=count, seed=seed)
+    with open_operations() as door:
+        found = door.sample(question)
+    if as_json:
+        print_json(found)
+    else:
+        # Paths are read by programs: as they are.
+        for picture in found.pictures:
+            click.echo(picture.path or f"#{picture.image_id}")
+    return EXIT_OK if found.pictures else EXIT_NOTHING_FOUND

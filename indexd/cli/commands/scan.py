@@ -1,0 +1,66 @@
+"""`indexd scan`: compare the watched folders with the index now, whatever events said."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from indexd.cli.support.printing import format_duration, json_option, print_json, print_notice, progress
+from indexd.cli.support.session import load_config
+from indexd.errors import EXIT_OK, EXIT_PARTLY_FAILED
+
+
+@click.command(short_help="Compare the watched folders with the index now.")
+@click.option("--once", is_flag=True, help="Without a daemon: scan in this process, do what follows from it, and end.")
+@click.option("--no-models", is_flag=True, help="With --once and no daemon: leave embeddings for later.")
+@click.option("--no-wait", is_flag=True, help="Ask the daemon and return at once.")
+@json_option
+def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
+    """Compare every watched folder with the index now.
+
+    A running daemon does it. Without one, --once does it here: one full scan, the metadata, thumbnails and embeddings
+    it leads to, and no watching. Exit code 5 when a folder was offline.
+    """
+    from indexd.api import connect
+    from indexd_schemas.api.responses import ScanReport
+
+    config = load_config()
+    remote = connect.find_daemon(config)
+    with progress(counted=False) as bar:
+        bar.add_task("scanning", total=None)
+        if remote is not None:
+            scanned = remote.scan(wait=not no_wait)
+        elif once:
+            from indexd.daemon import scan_once
+
+            began = time.perf_counter()
+            scan_once(config, models=not no_models)
+            with_closing = connect.connect(config)
+            try:
+                status = with_closing.status()
+            finally:
+                with_closing.close()
+            scanned = ScanReport(
+                waited=True,
+                seconds=round(time.perf_counter() - began, 3),
+                images=status.images,
+                files=status.files,
+                missing_files=status.missing_files,
+                roots=status.roots,
+            )
+        else:
+            connect.connect(config, need_daemon=True)
+            raise AssertionError("connect found the daemon that was not there a moment ago")
+    if as_json:
+        print_json(scanned)
+    elif scanned.waited:
+        click.echo(
+            f"{scanned.images} pictures in {scanned.files} files, {scanned.missing_files} missing; {format_duration(scanned.seconds)}"
+        )
+    else:
+        click.echo("the daemon scans")
+    offline = [root for root in scanned.roots if not root.online]
+    for root in offline:
+        print_notice(f"offline: {root.path} ({root.reason}); nothing of it was marked as missing")
+    return EXIT_PARTLY_FAILED if offline else EXIT_OK

@@ -1,0 +1,157 @@
+"""`indexd status`: one screen that says how everything stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.support.printing import (
+    console,
+    format_bytes,
+    format_duration,
+    format_time,
+    json_option,
+    print_json,
+    sanitize_text,
+)
+from indexd.cli.support.session import open_operations
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from indexd_schemas.api.output import DaemonStatus
+
+EVENTS_SHOWN = 8
+
+
+@click.command(short_help="Show how everything stands.")
+@json_option
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Show it again and again, until Ctrl-C; a line each time where there is no terminal.",
+)
+@click.option(
+    "--every",
+    "seconds",
+    type=click.FloatRange(0.2, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two looks with --watch.",
+)
+def status(as_json: bool, watch: bool, seconds: float) -> None:
+    """Show folders and how they are watched, pending work, jobs, workers, models and what was noticed lately."""
+    if watch:
+        from indexd.cli.support.status_watch import watch_status as keep_showing
+
+        keep_showing(_sections, seconds, as_json=as_json)
+        return
+    with open_operations() as door:
+        now = door.status()
+    if as_json:
+        print_json(now)
+        return
+    screen = console()
+    for part in _sections(now):
+        screen.print(part)
+
+
+def _sections(now: DaemonStatus) -> Iterable[RenderableType]:
+    if now.running:
+        yield f"indexd {now.version} runs as process {now.pid} for {format_duration(now.uptime_seconds or 0)}"
+    else:
+        yield f"indexd {now.version}: no daemon is running (start it with `indexd run`)"
+    yield (
+        f"{now.images} pictures in {now.files} files, {now.missing_files} missing; "
+        f"index {now.index} ({format_bytes(now.index_bytes)})"
+    )
+    yield from _section("folders", _roots(now))
+    yield from _section("pending", _pending(now))
+    yield from _section("jobs", _jobs(now))
+    yield from _section("workers", _workers(now))
+    yield from _section("models", _roles(now))
+    yield from _section("noticed", _events(now))
+
+
+def _section(title: str, table: Table) -> Iterable[RenderableType]:
+    if table.row_count:
+        yield f"\n{title}"
+        yield table
+
+
+def _table(columns: int) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2), pad_edge=True)
+    for _ in range(columns):
+        table.add_column(overflow="fold")
+    return table
+
+
+def _roots(now: DaemonStatus) -> Table:
+    table = _table(4)
+    for root in now.roots:
+        state = root.mode if root.online else "offline"
+        parts = [root.reason] if root.reason else []
+        if root.pending:
+            parts.append(f"{root.pending} files settling")
+        if root.lost_events:
+            parts.append(f"{root.lost_events} events lost, found by scanning")
+        if root.last_reconcile is not None:
+            parts.append(f"compared {format_time(root.last_reconcile)}")
+        table.add_row(
+            sanitize_text(root.path), "job files" if root.purpose == "jobs" else "pictures", state, "; ".join(parts)
+        )
+    return table
+
+
+def _pending(now: DaemonStatus) -> Table:
+    table = _table(2)
+    off = {role.role for role in now.roles if not role.on}
+    for stage, states in sorted(now.pending.items()):
+        words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if count)
+        role = "bge" if stage.startswith("bge") else stage
+        if words:
+            table.add_row(stage, f"{words} ({role} is off)" if role in off else words)
+    return table
+
+
+def _jobs(now: DaemonStatus) -> Table:
+    table = _table(2)
+    for state, count in now.jobs.items():
+        if count:
+            table.add_row(state, str(count))
+    if now.queue_paused:
+        table.add_row("the queue is paused", now.queue_paused)
+    return table
+
+
+def _workers(now: DaemonStatus) -> Table:
+    table = _table(3)
+    for worker in now.workers:
+        state = f"process {worker.pid}" if worker.alive else "away (comes when it is needed)"
+        models = [f"{role} (unused for {format_duration(seconds)})" for role, seconds in worker.models.items()]
+        counts = [
+            f"{number} {what}" for number, what in ((worker.running, "running"), (worker.queued, "waiting")) if number
+        ]
+        deaths = [f"{worker.deaths} deaths"] if worker.deaths else []
+        table.add_row(worker.lane, state, "; ".join([*models, *counts, *deaths]))
+    return table
+
+
+def _roles(now: DaemonStatus) -> Table:
+    table = _table(2)
+    for role in now.roles:
+        table.add_row(role.role, role.detail if role.on else f"off, because {role.detail}")
+    return table
+
+
+def _events(now: DaemonStatus) -> Table:
+    table = _table(3)
+    for event in now.events[:EVENTS_SHOWN]:
+        table.add_row(format_time(event.at), event.kind, sanitize_text(event.text))
+    return table

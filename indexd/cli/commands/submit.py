@@ -1,0 +1,90 @@
+"""`indexd submit`: hand a job file to the daemon."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.support.printing import json_option, print_json, print_notice, progress
+from indexd.cli.support.session import load_config, open_operations
+from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, DaemonNotRunning, IndexdError
+
+if TYPE_CHECKING:
+    from indexd.api.operations.protocol import Operations
+    from indexd_schemas.api.output import ShownJob
+
+POLL_SECONDS = 0.3
+FINISHED_STATES = frozenset({"done", "failed", "cancelled"})
+MAX_JOB_FILE_BYTES = 1 << 20
+
+
+@click.command(short_help="Hand a job file to the daemon.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--wait", is_flag=True, help="Wait until the job has ended, with progress.")
+@json_option
+def submit(file: Path, wait: bool, as_json: bool) -> int:
+    """Hand a job file (YAML) to the daemon; the same as dropping it into the inbox, with the answer at once.
+
+    With --wait the exit code is 0 when every picture was made, 5 when some were, 1 when none was.
+    """
+    source = _read_job_file(file)
+    try:
+        with open_operations(need_daemon=True) as door:
+            shown = door.submit(source, file.name)
+            print_notice(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.pictures)} pictures")
+            if wait:
+                shown = wait_for_job(door, str(shown.job.id))
+    except DaemonNotRunning as error:
+        raise DaemonNotRunning(
+            f"{error}. Dropping {file.name} into {load_config().paths.inbox} works too: it is taken when the daemon starts"
+        ) from None
+    if as_json:
+        print_json(shown)
+    else:
+        for picture in shown.pictures:
+            if picture.state == "done":
+                click.echo(picture.path)
+    return job_exit_code(shown) if wait else EXIT_OK
+
+
+def wait_for_job(door: Operations, which: str) -> ShownJob:
+    """Look at the job until it has ended, drawing its pictures as they come. The last look is returned."""
+    with progress() as bar:
+        task = bar.add_task("waiting in the queue", total=None)
+        while True:
+            shown = door.job(which)
+            counts = shown.job.items
+            finished = sum(counts.get(state, 0) for state in FINISHED_STATES)
+            bar.update(
+                task, total=len(shown.pictures), completed=finished, description=f"job {shown.job.id} {shown.job.state}"
+            )
+            if shown.job.state in FINISHED_STATES:
+                return shown
+            time.sleep(POLL_SECONDS)
+
+
+def job_exit_code(shown: ShownJob) -> int:
+    """The exit code of an ended job; says on stderr what failed."""
+    if shown.job.error:
+        print_notice(f"job {shown.job.id}: {shown.job.error}")
+    for picture in shown.pictures:
+        if picture.error and picture.state != "done":
+            print_notice(f"picture {picture.index + 1}: {picture.error}")
+    if shown.job.state == "done" and all(picture.state == "done" for picture in shown.pictures):
+        return EXIT_OK
+    print_notice(f"job {shown.job.id} ended as {shown.job.state}")
+    return EXIT_PARTLY_FAILED if any(picture.state == "done" for picture in shown.pictures) else EXIT_ERROR
+
+
+def _read_job_file(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            source = stream.read(MAX_JOB_FILE_BYTES + 1)
+    except OSError as error:
+        raise IndexdError(f"cannot read {file}: {error.strerror or error}") from None
+    if len(source) > MAX_JOB_FILE_BYTES:
+        raise IndexdError(f"{file} is larger than {MAX_JOB_FILE_BYTES} bytes; a job file is a short text")
+    return source

@@ -1,0 +1,46 @@
+"""`indexd tag`: tags hang on the content of a picture and follow it wherever it moves."""
+
+from __future__ import annotations
+
+import click
+
+from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation
+from indexd.cli.support.dash_arguments import dash_argument_command
+from indexd.cli.support.printing import json_option
+from indexd.errors import UsageError
+
+
+@click.command(
+    cls=dash_argument_command(r"-(?![hy]\Z)[^-].*"),
+    short_help="Put tags on pictures, or take tags off.",
+)
+@click.argument("words", nargs=-1, required=True, metavar="[FILE|ID]... +TAG|-TAG...")
+@bulk_query_options
+@json_option
+def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
+    """Put tags on pictures and take tags off: `indexd tag a.png b.png +keep -draft`.
+
+    `+tag` puts on, `-tag` takes off; everything else names a picture (write ./+x.png for a file of such a name).
+    Tags have levels: tag:style finds `style/anime` too, and `-style/*` takes off all that is below `style`. In bulk:
+    `indexd tag --query 'rating:..2 model:pony' +bad`. Exit code 5 when some pictures were not found, 3 when all.
+    """
+    from indexd.search.query.image_target import parse_target_argument
+
+    add = [word[1:].strip() for word in words if word.startswith("+")]
+    remove = [word[1:].strip() for word in words if word.startswith("-")]
+    pictures = [word for word in words if not word.startswith(("+", "-"))]
+    if not pictures and not query:
+        raise UsageError("name at least one picture, or say which with --query")
+    if pictures and query:
+        raise UsageError("name pictures, or say --query; not both")
+    if not add and not remove:
+        raise UsageError("name at least one tag: +tag puts it on, -tag takes it off")
+    if "" in (*add, *remove):
+        raise UsageError("a tag is +name or -name, without blanks between")
+    if query:
+        return annotate_matching(query, {"add": add, "remove": remove}, yes=yes, dry_run=dry_run, as_json=as_json)
+    if dry_run:
+        raise UsageError("--dry-run goes with --query")
+    return run_annotation(
+        lambda door: door.tag([parse_target_argument(picture) for picture in pictures], add, remove), as_json
+    )

@@ -1,0 +1,93 @@
+"""What `rate`, `tag` and `note` share: which pictures, a question when they are many, how many it were, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexd.cli.support.printing import print_json, print_notice
+from indexd.cli.support.request_validation import validated
+from indexd.cli.support.session import open_operations
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from indexd.api.operations.protocol import Operations
+    from indexd_schemas.api.output import AnnotateReport
+
+CONFIRM_ABOVE = 20
+"""So many pictures are marked without a question."""
+
+
+def run_annotation(annotate: Callable[[Operations], AnnotateReport], as_json: bool) -> int:
+    """Run `mark` by the daemon, or in this process under the instance lock; the exit code."""
+    with open_operations(write=True) as door:
+        outcome = annotate(door)
+    if as_json:
+        print_json(outcome)
+    else:
+        click.echo(f"{outcome.changed} changed")
+    for name in outcome.not_found:
+        print_notice(f"not in the index: {name}")
+    if not outcome.not_found:
+        return EXIT_OK
+    return EXIT_PARTLY_FAILED if outcome.changed else EXIT_NOTHING_FOUND
+
+
+def bulk_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--query`, `--yes` and `--dry-run`, as every command has them that marks what a question finds."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="With --query: only say how many pictures it would be."),
+        click.option(
+            "-y", "--yes", is_flag=True, help=f"Do not ask, even where it is more than {CONFIRM_ABOVE} pictures."
+        ),
+        click.option(
+            "--query",
+            "query",
+            multiple=True,
+            metavar="FILTERS",
+            help="Instead of naming pictures: all that meet these filters (see `indexd query --help`).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def annotate_matching(
+    query: tuple[str, ...], change: dict[str, object], *, yes: bool, dry_run: bool, as_json: bool
+) -> int:
+    """Mark everything that meets the filters, after a question when it is much; the exit code."""
+    from indexd.search.query.filter_language import parse_filters
+    from indexd_schemas.api.annotations import AnnotateMatchingRequest
+
+    parse_filters(query)
+    wanted = validated(AnnotateMatchingRequest, filters=query, **change)
+    with open_operations(write=not dry_run) as door:
+        count = door.mark_matching(wanted.model_copy(update={"dry_run": True}))
+        if dry_run:
+            if as_json:
+                print_json(count)
+            else:
+                click.echo(f"{count.changed} pictures match; nothing was changed")
+            return EXIT_OK if count.changed else EXIT_NOTHING_FOUND
+        if not count.changed:
+            print_notice("nothing found")
+            return EXIT_NOTHING_FOUND
+        confirm(f"Change {count.changed} pictures?", yes=yes or count.changed <= CONFIRM_ABOVE)
+        outcome = door.mark_matching(wanted.model_copy(update={"at_most": count.changed}))
+    if as_json:
+        print_json(outcome)
+    else:
+        click.echo(f"{outcome.changed} changed")
+    return EXIT_OK
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal; elsewhere nobody can answer, so --yes must have been said. Raises UsageError or Abort."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Say it again with --yes (or look first with --dry-run)")
+    click.confirm(question, abort=True, err=True)

@@ -1,0 +1,163 @@
+"""`indexd query --emit-job`: the best hit's own recipe as a job file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexd.cli.support.printing import print_notice
+from indexd.cli.support.session import load_config, open_operations
+from indexd.errors import IndexdError, NothingFound, UsageError
+
+if TYPE_CHECKING:
+    from indexd.image_metadata.model import ImageMetadata
+    from indexd.jobs.export.job_file import JobFile
+    from indexd_schemas.api.output import ImageSummary
+    from indexd_schemas.recipe import Recipe
+
+JOB_SUFFIXES = (".yaml", ".yml")
+
+
+def check_job_target(target: Path) -> None:
+    """Raises where no job file can be written, before anything is asked."""
+    if target.suffix.lower() not in JOB_SUFFIXES:
+        raise UsageError(f"--emit-job: a job file ends in .yaml (got {target})")
+    if os.path.lexists(target):
+        raise IndexdError(f"{target} is there already and is left as it is; name another file")
+    if not target.absolute().parent.is_dir():
+        raise IndexdError(f"there is no folder {target.absolute().parent}; make it first")
+
+
+def emit_job(image: ImageSummary, target: Path) -> None:
+    """Write the job that makes `image` again: exactly where it carries our recipe, else as far as its metadata tells.
+
+    What is missing is said on stderr.
+    """
+    made = _read_metadata(image)
+    name = image.path or f"#{image.id}"
+    try:
+        job = _job_from_recipe(made, name) or _job_from_metadata(made, image)
+    except IndexdError as error:
+        raise IndexdError(f"no job can be made of {name}: {error}") from None
+    by = made.generator_version if made.generator == "indexd" else made.generator
+    _write_atomically(
+        job.render(f"The recipe of {name} (made by {by or 'an unknown program'}), written by indexd query --emit-job."),
+        target,
+    )
+    for remark in job.remarks:
+        print_notice(f"not taken over as it was: {remark}")
+    print_notice(f"the recipe of {name} is in {target}")
+
+
+def _job_from_recipe(metadata: ImageMetadata, name: str) -> JobFile | None:
+    """The job of the whole recipe; None where there is none, or a picture that it goes by is not in the index.
+
+    Raises IndexdError for an inpainted one of which such a picture is missing: without it that would be another picture.
+    """
+    from indexd.jobs.export.from_recipe import job_keys, recipe_inputs
+    from indexd.jobs.export.job_file import JobFile
+    from indexd.jobs.export.replay import parse_recipe
+
+    recipe = parse_recipe(metadata, name)
+    if recipe is None:
+        return None
+    wanted = recipe_inputs(recipe)
+    places = {content: _find_path_by_hash(content) for content in wanted}
+    missing = next((content for content, place in places.items() if place is None), None)
+    if missing is None:
+        job = JobFile(job_keys(recipe, {content: place for content, place in places.items() if place is not None}))
+        _note_missing_models(job, recipe)
+        return job
+    if recipe.kind == "inpaint":
+        raise IndexdError(
+            f"it was made with {wanted[missing]} ({missing[:12]}…), which is not in the index; "
+            "copy it into a watched folder and ask again"
+        )
+    return None
+
+
+def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
+    """Remarks on the models that are not here."""
+    from indexd.jobs.admission.regenerate import lookup_problem
+    from indexd.model_files import ModelCatalogue
+
+    shelves = ModelCatalogue.from_config(load_config())
+    named = [("model", shelves.checkpoint, recipe.model.name)] if recipe.model is not None else []
+    named += [(f"loras: {lora.name}", shelves.lora, lora.name) for lora in recipe.loras]
+    for what, find, name in named:
+        problem = lookup_problem(find)(name)
+        if problem is not None:
+            job.remarks.append(f"{what}: {problem}")
+
+
+def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
+    from indexd.jobs.admission.regenerate import lookup_problem
+    from indexd.jobs.export.from_metadata import job_from_metadata
+    from indexd.model_files import ModelCatalogue
+
+    shelves = ModelCatalogue.from_config(load_config())
+    return job_from_metadata(
+        metadata,
+        (image.width, image.height),
+        None if metadata.input_hash is None else _find_path_by_hash(metadata.input_hash),
+        lookup_problem(shelves.checkpoint),
+        lookup_problem(shelves.lora),
+    )
+
+
+def _read_metadata(image: ImageSummary) -> ImageMetadata:
+    """All that the picture says; what the index knows of it where the file is gone, was changed, or says nothing now."""
+    from indexd.fs.safe_open import open_regular
+    from indexd.image_metadata.file_reader import read_image
+    from indexd.image_metadata.model import ImageMetadata, MetadataLora
+    from indexd.images.sidecar_texts import read_sidecars
+
+    if image.path is not None:
+        path = os.fsencode(image.path)
+        try:
+            with open_regular(os.path.realpath(path)) as file:
+                facts = read_image(file, os.fstat(file.fileno()).st_size, image.path, lambda: read_sidecars(path))
+            made = facts.metadata
+            # The index may know what the file does not say any more: from a text beside it that is gone, for one.
+            if facts.content_hash.hex() == image.hash and (made.prompt is not None or made.seed is not None):
+                return made
+        except (OSError, IndexdError):
+            pass
+    return ImageMetadata(
+        generator=image.generator,
+        generator_version=image.generator_version,
+        prompt=image.prompt,
+        negative_prompt=image.negative_prompt,
+        seed=image.seed,
+        steps=image.steps,
+        cfg=image.cfg,
+        sampler=image.sampler,
+        schedule=image.schedule,
+        denoise=image.denoise,
+        model_name=image.model,
+        model_hash=image.model_hash,
+        loras=tuple(MetadataLora(use.name, use.weight, use.text_weight, use.hash) for use in image.loras),
+    )
+
+
+def _find_path_by_hash(content: str) -> str | None:
+    """Where a picture lies now that a picture was made from, found by its content."""
+    from indexd.search.query.image_target import ImageTarget
+
+    try:
+        with open_operations() as door:
+            return door.show(ImageTarget(content_hash=bytes.fromhex(content))).image.path
+    except (ValueError, NothingFound):
+        return None
+
+
+def _write_atomically(text: str, target: Path) -> None:
+    # A hidden name that ends as temporary files do: the inbox takes the finished file only.
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(text, "utf-8", newline="\n")
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise IndexdError(f"cannot write {target}: {error.strerror or error}") from None

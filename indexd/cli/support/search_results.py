@@ -1,0 +1,77 @@
+"""What is done with the hits of a question: shown as a table, as paths, on a sheet, in the system's viewer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indexd.cli.support.printing import one_line, print_notice, print_text
+from indexd.cli.support.session import load_config
+
+if TYPE_CHECKING:
+    from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults
+
+# More windows than this at once help nobody.
+MAX_OPENED = 20
+
+
+def print_hit_table(answer: SearchResults) -> None:
+    """Three lines a hit for people, and one more for each part of its score where that was asked for."""
+    for hit in answer.hits:
+        image = hit.image
+        score = f"{hit.score:+6.2f}  " if hit.score is not None else ""
+        made = (
+            f"{image.width}x{image.height}",
+            image.model,
+            f"seed {image.seed}" if image.seed else None,
+            "★" * (image.rating or 0),
+        )
+        print_text(f"{hit.rank:3}  {score}{image.path or f'(missing) #{image.id}'}")
+        print_text(f"     {'  '.join(part for part in made if part)}")
+        if image.prompt:
+            print_text(f"     {one_line(image.prompt)}")
+        for part in hit.parts or ():
+            print_text(f"     {_score_part_line(part)}")
+
+
+def _score_part_line(part: ScoreContribution) -> str:
+    plain = "no vector" if part.plain is None else f"cosine {part.plain:.3f}"
+    if part.layer.startswith("fulltext"):
+        plain = "no match" if part.plain is None else f"bm25 {part.plain:.2f}"
+    return f"{part.z:+6.2f} x {part.weight:g}  {part.layer} ({plain})  {one_line(part.term, 60)}"
+
+
+def print_hit_paths(answer: SearchResults, end: str) -> None:
+    """The path of every hit that lies somewhere, each followed by `end`."""
+    sys.stdout.write("".join(hit.image.path + end for hit in answer.hits if hit.image.path))
+    sys.stdout.flush()
+
+
+def write_hit_contact_sheet(answer: SearchResults, sheet: str) -> None:
+    """A contact sheet of the hits."""
+    from indexd.images.thumbnail import thumbnail_path
+    from indexd.search.hit_contact_sheet import write_hit_contact_sheet
+
+    folder = load_config().paths.thumbnails
+    target = Path(sheet).absolute()
+    count = write_hit_contact_sheet(answer.hits, target, lambda content: thumbnail_path(folder, bytes.fromhex(content)))
+    print_notice(f"{count} pictures on {target}")
+
+
+def open_hits(hits: Sequence[SearchHit]) -> bool:
+    """Show the hits in the system's viewer for their kind of file; False when there is none."""
+    present = [hit.image.path for hit in hits if hit.image.path and os.path.isfile(hit.image.path)]
+    if len(present) > MAX_OPENED:
+        print_notice(f"only the best {MAX_OPENED} of {len(present)} are opened")
+    for path in present[:MAX_OPENED]:
+        if click.launch(path) != 0:
+            print_notice("no viewer could be started to open pictures with; --sheet writes them on one picture instead")
+            return False
+    if not present:
+        print_notice("none of the hits lies where it could be opened")
+    return bool(present)

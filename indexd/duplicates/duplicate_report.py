@@ -1,0 +1,154 @@
+"""The whole question about duplicates: which groups there are, which picture of each to keep, and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from indexd.duplicates.hash_similarity import HashArrays, bit_difference_shares
+from indexd.duplicates.keep_choice import choose_file_to_keep, choose_image_to_keep
+from indexd.duplicates.near_duplicates import near_duplicate_groups
+from indexd.duplicates.similar_images import LAYER, pair_cosines, similar_image_groups
+from indexd.fs.paths import display
+from indexd.indexing.stages import THUMBNAIL
+from indexd.search.query.filter_language import parse_filters
+from indexd.search.serialization import find_present_file
+from indexd.store.records import FileRow, ImageRow
+from indexd.store.store import Store
+from indexd_schemas.api.library_reports import (
+    DuplicateGroup,
+    DuplicateKind,
+    DuplicateKindCount,
+    DuplicateMember,
+    DuplicatesReport,
+    DuplicatesRequest,
+)
+
+SimilarityTo = Callable[[int, Sequence[int]], dict[int, float]]
+
+
+def find_duplicates(store: Store, request: DuplicatesRequest) -> DuplicatesReport:
+    """The groups of each kind asked for, largest first. Raises UsageError for a filter that is none."""
+    began = time.perf_counter()
+    among = store.filters.ids(parse_filters(request.filters))
+    groups: list[DuplicateGroup] = []
+    found: list[DuplicateKindCount] = []
+    notes: list[str] = []
+    for kind in dict.fromkeys(request.kinds):
+        every, listed = _GROUPERS[kind](store, among, request, notes)
+        every.sort(key=lambda one: (-one[0], min(one[1])))
+        found.append(DuplicateKindCount(kind=kind, groups=len(every), members=sum(size for size, _ in every)))
+        groups += (group for _, ids in every[: request.limit] if (group := listed(ids)) is not None)
+    return DuplicatesReport(groups=groups, found=found, seconds=round(time.perf_counter() - began, 6), notes=notes)
+
+
+# Groups as (how many members, their image ids), and what makes one that is listed.
+_GroupsAndBuilder = tuple[list[tuple[int, list[int]]], Callable[[list[int]], "DuplicateGroup | None"]]
+
+
+def _same_groups(
+    store: Store, among: Collection[int] | None, _question: DuplicatesRequest, _notes: list[str]
+) -> _GroupsAndBuilder:
+    copied = store.bulk_reader.copy_counts().items()
+    groups = [(count, [image_id]) for image_id, count in copied if among is None or image_id in among]
+
+    def listed(ids: list[int]) -> DuplicateGroup | None:
+        row = store.images.get(ids[0])
+        files = _present_files(row) if row is not None else []
+        if row is None or len(files) < 2:
+            return None
+        kept, reason = choose_file_to_keep(files)
+        ordered = [kept, *(file for file in files if file is not kept)]
+        members = [_serialize_member(row, file, file is kept, 1.0) for file in ordered]
+        return _serialize_group("same", reason, members)
+
+    return groups, listed
+
+
+def _near_groups(
+    store: Store, among: Collection[int] | None, _question: DuplicatesRequest, notes: list[str]
+) -> _GroupsAndBuilder:
+    pictures = store.perceptual_hashes.present(among)
+    groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_duplicate_groups(pictures)]
+    states = store.index_tasks.counts().get(THUMBNAIL, {})
+    if waiting := states.get("waiting", 0) + states.get("running", 0):
+        notes.append(f"{waiting} pictures of the library have no hash yet, and were not compared by look")
+    if plain := store.perceptual_hashes.counts()[1]:
+        notes.append(
+            f"{plain} pictures of the library are too plain (flat, black, a mere gradient) to be compared by look"
+        )
+    looks = HashArrays.from_rows(pictures)
+
+    def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:
+        rows = np.searchsorted(pictures.ids, np.array([kept, *ids]))
+        apart = bit_difference_shares(looks, np.full(len(ids), rows[0]), rows[1:])
+        return {image_id: 1.0 - float(one) for image_id, one in zip(ids, apart, strict=True)}
+
+    return groups, lambda ids: _build_group(store, "near", ids, likeness)
+
+
+def _similar_groups(
+    store: Store, among: Collection[int] | None, question: DuplicatesRequest, notes: list[str]
+) -> _GroupsAndBuilder:
+    if store.vectors.active_revision(LAYER) is None:
+        notes.append(f"no picture has a {LAYER} vector yet, and none was compared by what it shows")
+        return [], lambda _ids: None
+
+    def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:
+        found = np.nan_to_num(pair_cosines(store, np.full(len(ids), kept), np.array(ids)))
+        return {image_id: float(one) for image_id, one in zip(ids, found, strict=True)}
+
+    groups = [(len(group), group) for group in similar_image_groups(store, among, question.threshold)]
+    return groups, lambda ids: _build_group(store, "similar", ids, likeness)
+
+
+_GROUPERS: dict[
+    DuplicateKind, Callable[[Store, Collection[int] | None, DuplicatesRequest, list[str]], _GroupsAndBuilder]
+] = {
+    "same": _same_groups,
+    "near": _near_groups,
+    "similar": _similar_groups,
+}
+
+
+def _build_group(
+    store: Store, kind: DuplicateKind, ids: list[int], similarity_to: SimilarityTo
+) -> DuplicateGroup | None:
+    found = store.images.rows(ids)
+    rows = [found[image_id] for image_id in ids if image_id in found]
+    if len(rows) < 2:
+        return None
+    kept, reason = choose_image_to_keep(rows)
+    others = [row for row in rows if row.id != kept.id]
+    near = similarity_to(kept.id, [row.id for row in others])
+    others.sort(key=lambda row: (-near[row.id], row.id))
+    members = [_serialize_member(kept, find_present_file(kept), True, 1.0)]
+    members += (_serialize_member(row, find_present_file(row), False, near[row.id]) for row in others)
+    return _serialize_group(kind, reason, members)
+
+
+def _present_files(row: ImageRow) -> list[FileRow]:
+    return [file for file in row.files if file.missing_since is None]
+
+
+def _serialize_member(row: ImageRow, file: FileRow | None, keep: bool, similarity: float) -> DuplicateMember:
+    return DuplicateMember(
+        keep=keep,
+        image_id=row.id,
+        hash=row.content_hash.hex(),
+        path=display(file.path) if file is not None else None,
+        width=row.width,
+        height=row.height,
+        format=row.format,
+        byte_count=row.byte_count,
+        modified_at=file.stamp.mtime_ns / 1e9 if file is not None else None,
+        rating=row.rating,
+        likeness=round(similarity, 4),
+    )
+
+
+def _serialize_group(kind: DuplicateKind, reason: str, members: list[DuplicateMember]) -> DuplicateGroup:
+    spare = sum(member.byte_count for member in members if not member.keep)
+    return DuplicateGroup(kind=kind, reason=reason, spare_bytes=spare, members=members)

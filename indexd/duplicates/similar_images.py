@@ -1,0 +1,156 @@
+"""Pictures that look alike without being the same: pairs of near `clip_h` vectors.
+
+The vectors are first reduced to their 64 strongest directions and the length of the rest. A distance there is never greater
+than the true one, so that nothing is lost by looking only at pairs that are near there; those are then scored exactly. Up
+to EXACT pictures every pair is looked at there; beyond that only pairs that share a cell (an inverted file, after Sivic and
+Zisserman, "Video Google", ICCV 2003), each picture looking into its nearest cells. tests and bench show how little that costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.duplicates.star_groups import star_groups
+from indexd.store.store import Store
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+LAYER = "clip_h"
+PRINCIPAL_DIRECTIONS = 64
+MAX_EXACT_IMAGES = 20_000
+CELLS_PROBED = 6
+BLOCK = 1024
+SAMPLE_SIZE = 4096
+SCORE_BATCH = 2048
+# Vectors are stored in half precision: a cosine is off by up to this.
+_COSINE_ROUNDING = 2e-3
+_SEED = 1
+
+
+def similar_image_groups(store: Store, allowed_ids: Collection[int] | None, threshold: float) -> list[list[int]]:
+    """Groups of image ids whose cosine with the first of the group is at least `threshold` (0.5 to 1)."""
+    ids, points = _reduced_points(store, allowed_ids)
+    if len(ids) < 2:
+        return []
+    found_left, found_right = [], []
+    for left, right in _candidate_pairs(points, 2.0 - 2.0 * threshold + _COSINE_ROUNDING):
+        for start in range(0, len(left), SCORE_BATCH):
+            one, other = left[start : start + SCORE_BATCH], right[start : start + SCORE_BATCH]
+            near = pair_cosines(store, ids[one], ids[other]) >= threshold
+            found_left.append(one[near])
+            found_right.append(other[near])
+    if not found_left:
+        return []
+    pairs = np.unique(np.concatenate(found_left) * len(ids) + np.concatenate(found_right))
+    return [[int(ids[row]) for row in group] for group in star_groups(len(ids), pairs // len(ids), pairs % len(ids))]
+
+
+def pair_cosines(store: Store, left: Ids, right: Ids) -> NDArray[np.float64]:
+    """The exact cosine of each pair of images; NaN where one has no vector (any more)."""
+    wanted = np.unique(np.concatenate([left, right]))
+    ids, vectors = _load_vectors(store, wanted.tolist())
+    if not len(ids):
+        return np.full(len(left), np.nan)
+    places = [np.minimum(np.searchsorted(ids, one), len(ids) - 1) for one in (left, right)]
+    scores = np.einsum("ij,ij->i", vectors[places[0]], vectors[places[1]]).astype(np.float64)
+    scores[(ids[places[0]] != left) | (ids[places[1]] != right)] = np.nan
+    return np.asarray(scores, np.float64)
+
+
+def _load_vectors(store: Store, ids: Collection[int]) -> tuple[Ids, Floats]:
+    slices = list(store.bulk_reader.iter_vectors(LAYER, ids))
+    if not slices:
+        return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    return np.concatenate([one for one, _ in slices]), np.concatenate([vectors for _, vectors in slices])
+
+
+def _reduced_points(store: Store, allowed_ids: Collection[int] | None) -> tuple[Ids, Floats]:
+    """Ids of the pictures that lie somewhere, and what is compared: float32 (n, directions + 1)."""
+    present = store.bulk_reader.present_image_ids()
+    basis: Floats | None = None
+    mean: Floats | None = None
+    all_ids, all_points = [], []
+    for ids, vectors in store.bulk_reader.iter_vectors(LAYER, allowed_ids):
+        if basis is None or mean is None:
+            mean, basis = _principal_directions(store.vectors.sample(LAYER, SAMPLE_SIZE))
+        if vectors.shape[1] != len(mean):  # the model was replaced in the middle of the walk
+            return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        here = np.isin(ids, present, assume_unique=True)
+        centred = vectors[here] - mean
+        along = centred @ basis
+        rest = np.maximum(np.einsum("ij,ij->i", centred, centred) - np.einsum("ij,ij->i", along, along), 0)
+        all_ids.append(ids[here])
+        all_points.append(np.hstack([along, np.sqrt(rest)[:, None]]).astype(np.float32))
+    if not all_ids:
+        return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    return np.concatenate(all_ids), np.concatenate(all_points)
+
+
+def _principal_directions(sample: Floats) -> tuple[Floats, Floats]:
+    """The mean of the sample and its directions of most variance as columns, (dim, at most DIRECTIONS)."""
+    mean = sample.mean(axis=0)
+    centred = sample - mean
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    return mean, np.ascontiguousarray(vectors[:, ::-1][:, :PRINCIPAL_DIRECTIONS])
+
+
+def _candidate_pairs(points: Floats, limit: float) -> Iterator[tuple[Ids, Ids]]:
+    """Pairs of rows, lower first, whose squared distance is at most `limit`; a pair may come more than once."""
+    if len(points) <= MAX_EXACT_IMAGES:
+        everyone = np.arange(len(points))
+        for start in range(0, len(points), BLOCK):
+            yield from _pairs_within(points, everyone[start : start + BLOCK], everyone[start:], limit)
+        return
+    home, looks = _assign_cells(points)
+    members = np.split(
+        np.argsort(home, kind="stable"), np.cumsum(np.bincount(home, minlength=int(looks.max()) + 1))[:-1]
+    )
+    flat = np.argsort(looks.ravel(), kind="stable")
+    visitors = np.split(flat // looks.shape[1], np.cumsum(np.bincount(looks.ravel(), minlength=len(members)))[:-1])
+    for mine, coming in zip(members, visitors, strict=True):
+        for start in range(0, len(coming), BLOCK):
+            yield from _pairs_within(points, coming[start : start + BLOCK], mine, limit)
+
+
+def _pairs_within(points: Floats, rows: Ids, others: Ids, limit: float) -> Iterator[tuple[Ids, Ids]]:
+    one, other = points[rows], points[others]
+    squares = (one * one).sum(axis=1)[:, None] + (other * other).sum(axis=1)[None, :] - 2.0 * (one @ other.T)
+    left, right = (axis.astype(np.int64) for axis in np.nonzero(squares <= limit))
+    left, right = rows[left], others[right]
+    different = left != right
+    if different.any():
+        left, right = left[different], right[different]
+        yield np.minimum(left, right), np.maximum(left, right)
+
+
+def _assign_cells(points: Floats) -> tuple[Ids, NDArray[np.int64]]:
+    """The cell of each point, and the nearest cells it looks into, (n, CELLS_LOOKED_AT). A few rounds of k-means."""
+    chance = np.random.default_rng(_SEED)
+    count = int(2 * np.sqrt(len(points)))
+    some = points[np.sort(chance.choice(len(points), min(len(points), 16 * count), replace=False))]
+    middles = some[chance.choice(len(some), count, replace=False)]
+    for _ in range(4):
+        nearest = _nearest_centroids(some, middles, 1)[:, 0]
+        sums = np.zeros_like(middles)
+        np.add.at(sums, nearest, some)
+        sizes = np.bincount(nearest, minlength=count)
+        filled = sizes > 0
+        middles[filled] = sums[filled] / sizes[filled][:, None]
+    looks = _nearest_centroids(points, middles, CELLS_PROBED)
+    return looks[:, 0], looks
+
+
+def _nearest_centroids(points: Floats, middles: Floats, count: int) -> NDArray[np.int64]:
+    """The `count` nearest middles of each point, the nearest first."""
+    found = []
+    lengths = (middles * middles).sum(axis=1)
+    for start in range(0, len(points), BLOCK):
+        squares = lengths[None, :] - 2.0 * (points[start : start + BLOCK] @ middles.T)
+        few = np.argpartition(squares, count - 1, axis=1)[:, :count]
+        order = np.argsort(np.take_along_axis(squares, few, axis=1), axis=1)
+        found.append(np.take_along_axis(few, order, axis=1))
+    return np.concatenate(found).astype(np.int64)

@@ -1,0 +1,236 @@
+"""The controls and references of one render: their models held, their maps made, and what they add to a pass.
+
+`guided` opens them for a render. Every pass of it, whatever its size, asks `influences_for` and gives the answer to
+`denoise`: a pass that left it out would fail where there are references, because the UNet waits for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from PIL import Image
+
+from indexd.control_maps.control_map import (
+    STAGE,
+    ControlMapSpec,
+    build_control_map,
+    error_text,
+    load_fitted_image,
+    map_method,
+)
+from indexd.errors import NotAnImage, NotRegularFile, RenderFailed
+from indexd.generate.adapters.controlnet import ControlInput, ControlNetHook, ControlNetUnionHook
+from indexd.generate.adapters.controlnet_loader import LoadedControlNet, lease_controlnet
+from indexd.generate.adapters.ip_adapter import (
+    ImageReference,
+    IPAdapterHook,
+    install_ip_adapters,
+    lease_image_encoder,
+    lease_ip_adapter,
+)
+from indexd.generate.context import DenoiseTask, check_hash
+from indexd.generate.diffusion.guidance import UnetHook
+from indexd.images.decode import hash_file_hex
+from indexd.worker.calls import Box, ConditioningFiles, Render
+from indexd_schemas.control_types import CONTROL_TYPES, find_control_type
+from indexd_schemas.recipe import ControlRef, Recipe, ReferenceRef
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedControl:
+    """One control that works: its wish, its ControlNet and the file of its picture."""
+
+    control_ref: ControlRef
+    model: LoadedControlNet
+    files: ConditioningFiles
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConditioning:
+    """What a task has been given besides words. `controls` leaves out those of strength 0, `references` of weight 0.
+
+    `whole` is the size of the picture that passes make parts of; None = the recipe's.
+    """
+
+    controls: tuple[_LoadedControl, ...]
+    references: tuple[ImageReference, ...]
+    full_size: tuple[int, int] | None = None
+
+
+@contextmanager
+def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[DenoiseTask]:
+    """The task with its guides, whose recipe has their hashes; models are given back when the block is left.
+
+    Raises RenderFailed with the control or reference that cannot be used, OutOfMemory, ModelOff.
+    """
+    recipe = task.recipe
+    _validate_conditioning(recipe, call)
+    with ExitStack() as leases:
+        controls = [
+            _load_control(task, wanted, file, leases)
+            for wanted, file in zip(recipe.control, call.controls, strict=True)
+        ]
+        references = [
+            _load_reference(task, wanted, file, leases)
+            for wanted, file in zip(recipe.reference, call.references, strict=True)
+        ]
+        complete = recipe.model_copy(
+            update={
+                "control": tuple(one.control_ref for one in controls),
+                "reference": tuple(
+                    wanted.model_copy(update={"model": wanted.model.model_copy(update={"hash": one.adapter.hash})})
+                    for wanted, one in zip(recipe.reference, references, strict=True)
+                ),
+            }
+        )
+        guides = ImageConditioning(
+            tuple(one for one in controls if one.control_ref.strength),
+            tuple(one for one in references if one.weight),
+        )
+        leases.enter_context(install_ip_adapters(task.model.text_to_image.unet, guides.references))
+        yield dataclasses.replace(task, recipe=complete, image_conditioning=guides)
+
+
+def hooks_for_pass(task: DenoiseTask, size: tuple[int, int], box: Box | None = None) -> tuple[UnetHook, ...]:
+    """What bears on a pass of `size` (width, height) in pixels, both multiples of 8.
+
+    `box` is the part of the picture that the pass makes (a tile, a face), as shares of it; None = all of it, with maps
+    made in that size. Of a part, the maps of the whole picture's size are cut out, so that neighbours go by the same map.
+    """
+    guides: ImageConditioning | None = task.image_conditioning
+    if guides is None:
+        return ()
+    influences: list[UnetHook] = []
+    unions: dict[int, tuple[LoadedControlNet, list[ControlInput]]] = {}
+    for one in guides.controls:
+        steered = _build_control_input(task, one, size, box)
+        if one.model.union_type_count:
+            unions.setdefault(id(one.model), (one.model, []))[1].append(steered)
+        else:
+            influences.append(ControlNetHook(one.model.net, steered))
+    influences += [ControlNetUnionHook(model.net, controls) for model, controls in unions.values()]
+    if guides.references:
+        influences.append(IPAdapterHook(guides.references))
+    return tuple(influences)
+
+
+def with_full_size(task: DenoiseTask, size: tuple[int, int]) -> DenoiseTask:
+    """The task of a picture of `size` of which the recipe's size is only a part, enlarged or shrunk."""
+    if task.image_conditioning is None:
+        return task
+    return dataclasses.replace(task, image_conditioning=dataclasses.replace(task.image_conditioning, full_size=size))
+
+
+def relative_box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
+    """The part of a picture of `size` between left, top, right and bottom in pixels, for `influences_for`."""
+    left, top, right, bottom = box
+    width, height = size
+    return left / width, top / height, (right - left) / width, (bottom - top) / height
+
+
+def _validate_conditioning(recipe: Recipe, call: Render) -> None:
+    if len(recipe.control) != len(call.controls) or len(recipe.reference) != len(call.references):
+        raise RenderFailed("the recipe names controls or references that have no files; they are gone since admission")
+    for wanted in recipe.control:
+        if wanted.type not in CONTROL_TYPES:
+            raise RenderFailed(f"there is no control type {wanted.type!r}; there are {', '.join(CONTROL_TYPES)}")
+        if not (0 <= wanted.start <= wanted.end <= 1) or not 0 <= wanted.strength <= 10:
+            raise RenderFailed(
+                f"control {wanted.type}: start and end must be shares of the steps in order, and strength 0 to 10 "
+                f"(got {wanted.start}, {wanted.end}, {wanted.strength})"
+            )
+
+
+def _load_control(
+    task: DenoiseTask, control_ref: ControlRef, file: ConditioningFiles, leases: ExitStack
+) -> _LoadedControl:
+    """One control with what only the worker knows. Raises RenderFailed where the model does not fit the type."""
+    name, kind, session = control_ref.model.name, find_control_type(control_ref.type), task.session
+    session.poll()
+    session.progress(STAGE, 0, 1)
+    model = leases.enter_context(lease_controlnet(session, task.model, name, file.model))
+    check_hash("ControlNet", name, control_ref.model.hash, model.hash)
+    index = kind.union_index
+    if model.union_type_count and (index is None or index >= model.union_type_count):
+        known = [
+            one.name for one in CONTROL_TYPES.values() if (one.union_index or 0) < model.union_type_count and one.words
+        ]
+        raise RenderFailed(f"ControlNet {name} is a union of {', '.join(known)}; it has no {control_ref.type}")
+    method = None
+    if control_ref.preprocess:
+        with _naming_image(f"the picture {control_ref.image_name} of control {control_ref.type}"):
+            method = map_method(_map_spec(control_ref, file, None), session) or None
+    if None not in (control_ref.map, method) and control_ref.map != method:
+        raise RenderFailed(
+            f"the {control_ref.type} map was made by {control_ref.map} when the recipe was written, and {method} is set now; "
+            "set that model again, or take the map out of the recipe"
+        )
+    hashed = control_ref.model.model_copy(update={"hash": model.hash})
+    return _LoadedControl(control_ref.model_copy(update={"model": hashed, "map": method}), model, file)
+
+
+def _load_reference(
+    task: DenoiseTask, reference_ref: ReferenceRef, file: ConditioningFiles, leases: ExitStack
+) -> ImageReference:
+    name, session = reference_ref.model.name, task.session
+    session.poll()
+    session.progress(STAGE, 0, 1)
+    adapter = leases.enter_context(lease_ip_adapter(session, task.model, name, file.model))
+    check_hash("IP-Adapter", name, reference_ref.model.hash, adapter.hash)
+    encoder = leases.enter_context(lease_image_encoder(session, task.model, name, file.model, adapter))
+    with _naming_image(f"the reference picture {reference_ref.image_name}"):
+        picture = _load_image(file, reference_ref.image, None)
+    given, nothing = session.pool.run_with_eviction(partial(encoder.embed, picture, adapter.is_plain))
+    return ImageReference(adapter, given, nothing, reference_ref.weight)
+
+
+def _map_spec(control_ref: ControlRef, file: ConditioningFiles, size: tuple[int, int] | None) -> ControlMapSpec:
+    plain = ControlMapSpec(file.image, find_control_type(control_ref.type), size)
+    if control_ref.low is None or control_ref.high is None:
+        return plain
+    return dataclasses.replace(plain, low=control_ref.low, high=control_ref.high)
+
+
+def _build_control_input(
+    task: DenoiseTask, control: _LoadedControl, size: tuple[int, int], box: Box | None
+) -> ControlInput:
+    whole = (
+        size
+        if box is None
+        else (task.image_conditioning and task.image_conditioning.full_size) or (task.recipe.width, task.recipe.height)
+    )
+    wanted, model = control.control_ref, task.model
+    with _naming_image(f"the picture {wanted.image_name} of control {wanted.type}"):
+        if wanted.preprocess:
+            picture = build_control_map(_map_spec(wanted, control.files, whole), task.session, wanted.image).image
+        else:
+            picture = _load_image(control.files, wanted.image, whole)
+    if box is not None:
+        left, top = box[0] * whole[0], box[1] * whole[1]
+        part = (left, top, left + box[2] * whole[0], top + box[3] * whole[1])
+        picture = picture.resize(size, Image.Resampling.LANCZOS, box=part)
+    processor = model.text_to_image.image_processor
+    pixels: torch.Tensor = processor.pil_to_numpy(picture)
+    pixels = processor.numpy_to_pt(pixels).to(model.device, model.text_to_image.unet.dtype)
+    index = find_control_type(wanted.type).union_index or 0
+    return ControlInput(pixels, wanted.strength, wanted.start, wanted.end, index)
+
+
+def _load_image(file: ConditioningFiles, content: str, size: tuple[int, int] | None) -> Image.Image:
+    if hash_file_hex(file.image) != content:
+        raise NotAnImage("is not the one that the recipe names; it was changed since")
+    return load_fitted_image(file.image, size, content)
+
+
+@contextmanager
+def _naming_image(image: str) -> Iterator[None]:
+    """What is wrong with a picture, said with its name."""
+    try:
+        yield
+    except (NotAnImage, NotRegularFile, OSError) as error:
+        raise RenderFailed(f"{image} {error_text(error)}") from error

@@ -1,0 +1,117 @@
+"""Where a render starts: noise for txt2img, an encoded picture for img2img. All chance comes from one CPU generator."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from blake3 import blake3
+from PIL import Image, ImageOps
+
+from indexd.errors import RenderFailed
+from indexd.generate.sdxl.pipeline import ResidentPipeline
+from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
+from indexd_schemas.recipe import InputRef, RecipeVariation
+
+_LATENT_CHANNELS = 4
+_NEARLY_EQUAL = 0.9995
+
+
+def seeded_generator(seed: int) -> torch.Generator:
+    """The source of all chance of one picture, for seeds 0 .. 2**64 - 1.
+
+    On the CPU, so that a seed means the same on every card.
+    """
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def draw_noise(
+    model: ResidentPipeline, width: int, height: int, rng: torch.Generator, variation: RecipeVariation | None = None
+) -> torch.Tensor:
+    """Unit noise of one picture (1, 4, height / 8, width / 8), drawn in float32 whatever the model computes in.
+
+    A variation turns it towards a second noise of its own seed.
+    """
+    scale = model.text_to_image.vae_scale_factor
+    shape = (1, _LATENT_CHANNELS, height // scale, width // scale)
+    drawn = torch.randn(shape, generator=rng, dtype=torch.float32)
+    if variation is not None:
+        second = torch.randn(shape, generator=seeded_generator(variation.seed), dtype=torch.float32)
+        drawn = slerp_noise(drawn, second, variation.strength)
+    return drawn.to(model.device, model.text_to_image.unet.dtype)
+
+
+def slerp_noise(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
+    """From `first` (share 0) to `second` (1) along an arc, column by column, so that the noise keeps its strength.
+
+    Columns as A1111 does it (modules/rng.py: the arc is taken along the height); nearly equal ones are mixed straight.
+    """
+    norms = [one.norm(dim=2, keepdim=True) for one in (first, second)]
+    cosine = ((first / norms[0]) * (second / norms[1])).sum(dim=2, keepdim=True)
+    if float(cosine.mean()) > _NEARLY_EQUAL:
+        return torch.lerp(first, second, share)
+    angle = torch.acos(cosine.clamp(-1, 1))
+    sine = torch.sin(angle).clamp(min=1e-6)
+    return torch.sin((1 - share) * angle) / sine * first + torch.sin(share * angle) / sine * second
+
+
+def encode_image(model: ResidentPipeline, image: Image.Image, rng: torch.Generator) -> torch.Tensor:
+    """The latents of a picture whose size is a multiple of 8, as the UNet takes them; no noise added."""
+    pipeline = model.image_to_image
+    vae: Any = pipeline.vae
+    pixels = pipeline.image_processor.preprocess(image).to(device=model.device, dtype=vae.dtype)
+    with torch.no_grad():
+        latents: torch.Tensor = vae.encode(pixels).latent_dist.sample(rng)
+    latents = latents.to(pipeline.unet.dtype)
+    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+    if mean is not None and deviation is not None:
+        shape = (1, _LATENT_CHANNELS, 1, 1)
+        offset = torch.tensor(mean, device=latents.device, dtype=latents.dtype).view(shape)
+        spread = torch.tensor(deviation, device=latents.device, dtype=latents.dtype).view(shape)
+        return (latents - offset) * vae.config.scaling_factor / spread
+    return latents * vae.config.scaling_factor
+
+
+def load_fitted_source(path: Path, source_ref: InputRef, width: int, height: int) -> Image.Image:
+    """The source of img2img in the wanted size: scaled to cover it and cropped to the middle. Raises what `whole_picture` does."""
+    return ImageOps.fit(load_source(path, source_ref), (width, height), Image.Resampling.LANCZOS)
+
+
+def load_source(path: Path, source_ref: InputRef) -> Image.Image:
+    """The source picture. Raises what `opened_picture` does."""
+    return load_verified_image(path, "source picture", source_ref.name, source_ref.hash)
+
+
+def load_verified_image(path: Path, what: str, name: str, content_hash: str) -> Image.Image:
+    """The picture (`what` it is, for sentences) as RGB, turned upright, transparency over white.
+
+    Raises RenderFailed when it cannot be read or is not the picture of that hash.
+    """
+    if not path.is_file():
+        raise RenderFailed(f"the {what} {name} is not there any more, or is no regular file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RenderFailed(f"the {what} {name} cannot be read: {error.strerror}") from error
+    found = blake3(data).hexdigest()
+    if found != content_hash:
+        raise RenderFailed(
+            f"the {what} {name} is not the one the recipe names: its hash is {found[:12]}…, "
+            f"not {content_hash[:12]}…; it was changed since"
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            return _flatten_on_white(upright)
+    except Exception as error:  # Pillow raises eight classes for broken files
+        raise RenderFailed(f"the {what} {name} is not a readable image: {error}") from error
+
+
+def _flatten_on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    clear = image.convert("RGBA")
+    white = Image.new("RGBA", clear.size, "white")
+    return Image.alpha_composite(white, clear).convert("RGB")

@@ -1,0 +1,206 @@
+"""Prompts -> SDXL conditioning: both encoders, any length, weights, texts that change from step to step.
+
+A prompt longer than the 75 tokens that CLIP takes is cut into chunks (indexd/generate/sdxl/prompt_chunks.py), each encoded on its own
+between its own marks, and the chunks' hidden states are laid one after the other (what A1111 and ComfyUI do); the pooled vector
+is the first chunk's. What is said at one moment is brought to the same number of chunks with empty ones.
+
+Weights follow A1111's "Original" emphasis (modules/sd_emphasis.py): a token's hidden states are multiplied by its weight, then
+the chunk, encoder by encoder, by what brings its mean back to what it was. ComfyUI's rule is another one: there a token is
+moved along the line from its place in an empty prompt, and no mean is restored. Weights do not touch the pooled vector.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from indexd.errors import RenderFailed
+from indexd.generate.sdxl.prompt_chunks import PromptChunk, split_into_chunks
+from indexd.generate.sdxl.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, substitute_vectors
+from indexd.prompts.step_prompts import PromptScript, StepPrompt, weighted_texts
+from indexd_schemas.recipe import PromptSyntax
+
+PENULTIMATE_LAYER = 2
+_CACHE_ENTRIES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """One text: `hidden` (1, 77 x chunks, width of both encoders), `pooled` (1, projection of the second)."""
+
+    hidden: torch.Tensor
+    pooled: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class StepPosition:
+    """When in a run the UNet is asked: in which of its steps (counted from 0, of those that are really made)."""
+
+    step: int
+    steps: int
+
+    @property
+    def fraction(self) -> float:
+        """0 in the first step, below 1 in the last."""
+        return self.step / self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class StepConditioning:
+    """What the UNet is told at one moment: texts with their weights (several only for AND), all of the same length.
+
+    `negative` is None when the render is not guided.
+    """
+
+    positive: tuple[tuple[EncodedText, float], ...]
+    negative: EncodedText | None
+
+
+class TextConditioning:
+    """What the UNet is told over a run. Texts that a moment needs are encoded when they are first asked for."""
+
+    def __init__(self, script: PromptScript, encode: Callable[[StepPrompt], StepConditioning]) -> None:
+        self._script = script
+        self._encode = encode
+        self._encoded_steps: dict[StepPrompt, StepConditioning] = {}
+
+    def at_step(self, position: StepPosition) -> StepConditioning:
+        """The texts of one moment."""
+        text = self._script.at(position.step + 1, position.steps)
+        if text not in self._encoded_steps:
+            self._encoded_steps[text] = self._encode(text)
+        return self._encoded_steps[text]
+
+    def encode_ahead(self, steps: int) -> None:
+        """Encode all that a run of so many steps needs, before it begins."""
+        for step in range(steps if self._script.varies_by_step else 1):
+            self.at_step(StepPosition(step, steps))
+
+
+@dataclass(frozen=True, slots=True)
+class _EncodingOptions:
+    """How texts are read and encoded; part of the key under which an encoded text is kept."""
+
+    layer: int
+    adapters: tuple[object, ...]
+    syntax: PromptSyntax
+    embeddings: TextualInversions
+
+    def key(self) -> tuple[object, ...]:
+        return (self.layer, self.adapters, self.syntax, self.embeddings.cache_key())
+
+
+class TextEncoders:
+    """The two encoders of one resident pipeline, with the embeddings of the last texts.
+
+    The cached tensors are the computed ones, so a hit is bit-identical. `adapters` in every key names the LoRAs (and
+    their text weights) that are active in the encoders: the same text under other LoRAs is another entry.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pairs = (
+            (pipeline.tokenizer, pipeline.text_encoder),
+            (pipeline.tokenizer_2, pipeline.text_encoder_2),
+        )
+        self._empty_negative_is_zero = bool(pipeline.config.force_zeros_for_empty_prompt)
+        self._cache: OrderedDict[tuple[object, ...], EncodedText] = OrderedDict()
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """How wide a token is inside each encoder."""
+        first, second = (encoder.config.hidden_size for _, encoder in self._pairs)
+        return first, second
+
+    def build_conditioning(
+        self,
+        prompt: str,
+        negative: str,
+        *,
+        guided: bool,
+        clip_skip: int | None,
+        adapters: tuple[object, ...],
+        syntax: PromptSyntax = "plain",
+        embeddings: TextualInversions = NO_TEXTUAL_INVERSIONS,
+    ) -> TextConditioning:
+        """Conditioning of one render. `clip_skip` counts as A1111 does: 1 = last layer, 2 (and None) = SDXL's own."""
+        reading = _EncodingOptions(clip_skip or PENULTIMATE_LAYER, adapters, syntax, embeddings)
+        return TextConditioning(
+            PromptScript(prompt, negative, syntax), lambda text: self._encode_step(text, guided, reading)
+        )
+
+    def _encode_step(self, step_text: StepPrompt, guided: bool, options: _EncodingOptions) -> StepConditioning:
+        texts = [part.text for part in step_text.positive] + ([step_text.negative] if guided else [])
+        cut = {text: self._split_chunks(text, options) for text in texts}
+        length = max(len(chunks) for both in cut.values() for chunks in both)
+        rows = [
+            (self._encode_text(part.text, cut[part.text], length, options), part.weight) for part in step_text.positive
+        ]
+        if not guided:
+            return StepConditioning(tuple(rows), None)
+        if not step_text.negative and self._empty_negative_is_zero:
+            like = rows[0][0]
+            return StepConditioning(
+                tuple(rows), EncodedText(torch.zeros_like(like.hidden), torch.zeros_like(like.pooled))
+            )
+        return StepConditioning(
+            tuple(rows), self._encode_text(step_text.negative, cut[step_text.negative], length, options)
+        )
+
+    def _split_chunks(self, text: str, options: _EncodingOptions) -> list[list[PromptChunk]]:
+        """The chunks of a text for each encoder."""
+        runs = weighted_texts(text, options.syntax)
+        at_commas = options.syntax == "a1111"
+        return [
+            split_into_chunks(tokenizer, runs, options.embeddings, at_commas=at_commas) for tokenizer, _ in self._pairs
+        ]
+
+    def _encode_text(
+        self, text: str, encoder_chunks: list[list[PromptChunk]], length: int, options: _EncodingOptions
+    ) -> EncodedText:
+        key = (text, length, *options.key())
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        parts = [self._encode_chunks(index, chunks, length, options) for index, chunks in enumerate(encoder_chunks)]
+        encoded = EncodedText(torch.cat([hidden for hidden, _ in parts], dim=-1), parts[-1][1])
+        self._cache[key] = encoded
+        while len(self._cache) > _CACHE_ENTRIES:
+            self._cache.popitem(last=False)
+        return encoded
+
+    def _encode_chunks(
+        self, index: int, chunks: Sequence[PromptChunk], length: int, options: _EncodingOptions
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states of all chunks and the first element of the encoder's answer (the pooled vector of the second)."""
+        tokenizer, encoder = self._pairs[index]
+        hidden: list[torch.Tensor] = []
+        first: torch.Tensor | None = None
+        for chunk in [*chunks, *[PromptChunk()] * (length - len(chunks))]:
+            # One chunk at a time: a chunk's numbers must not depend on how many others there are.
+            ids = torch.tensor([chunk.token_ids(tokenizer)], device=encoder.device)
+            with torch.no_grad(), substitute_vectors(encoder, index, chunk.embeddings, options.embeddings):
+                answer = encoder(ids, output_hidden_states=True)
+            if options.layer >= len(answer.hidden_states):
+                raise RenderFailed(
+                    f"clip_skip {options.layer} is deeper than a text encoder's {len(answer.hidden_states) - 1} layers"
+                )
+            hidden.append(apply_emphasis(answer.hidden_states[-options.layer], chunk.token_weights(tokenizer)))
+            first = answer[0] if first is None else first
+        assert first is not None
+        return torch.cat(hidden, dim=1), first
+
+
+def apply_emphasis(hidden: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    """The hidden states (1, tokens, width) of one chunk, each token times its weight, brought back to the old mean."""
+    if all(weight == 1.0 for weight in weights):
+        return hidden
+    plain = hidden.float()
+    scaled = plain * torch.tensor(weights, device=hidden.device)[None, :, None]
+    mean = scaled.mean()
+    if mean != 0:
+        scaled = scaled * (plain.mean() / mean)
+    return scaled.to(hidden.dtype)

@@ -1,0 +1,147 @@
+"""From a sampler's positive or negative input back to the texts that made it, and the ControlNets on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from indexd.image_metadata import coerce
+from indexd.image_metadata.comfyui_graph.input_values import resolve_input
+from indexd.image_metadata.comfyui_graph.node_graph import GraphNode, NodeGraph, NodeLink, TraceBudget
+from indexd.image_metadata.comfyui_graph.text_inputs import TEXT_INPUTS, TextResolver
+from indexd.image_metadata.model import ControlUse
+
+PromptSide = Literal["positive", "negative"]
+
+_CONDITIONING_INPUTS = (
+    "conditioning",
+    "conditioning_to",
+    "conditioning_1",
+    "conditioning_from",
+    "conditioning_2",
+    "conditioning1",
+    "conditioning2",
+    "cond",
+    "cond1",
+    "cond2",
+    "base_conditioning",
+)
+_OTHER_INPUTS = frozenset(
+    (
+        "clip",
+        "model",
+        "vae",
+        "control_net",
+        "image",
+        "pixels",
+        "mask",
+        "latent",
+        "latent_image",
+        "samples",
+        "clip_vision",
+        "clip_vision_output",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPassage:
+    """One text and whether it counts for a part of the picture only."""
+
+    text: str
+    is_regional: bool = False
+
+
+@dataclass(slots=True)
+class ConditioningTracer:
+    """The conditionings of one graph. `controls` and `guidance` (FLUX) collect what was met on the way."""
+
+    graph: NodeGraph
+    budget: TraceBudget
+    controls: list[ControlUse] = field(default_factory=list)
+    guidance: float | None = None
+
+    def trace_passages(
+        self, link: NodeLink | None, role: PromptSide, depth: int = 0, seen: frozenset[str] = frozenset()
+    ) -> list[PromptPassage]:
+        """The texts behind a link in their order; an emptied conditioning is one empty text."""
+        if link is None or link.source in seen or not self.budget.take_step(depth):
+            return []
+        node = self.graph.nodes[link.source]
+        seen = seen | {node.id}
+        if node.kind_contains("zeroout"):
+            return [PromptPassage("")]
+        self._collect_control_and_guidance(node)
+        role = self._side_of_output(node, link, role)
+        own = self.graph.link_at(node, role)
+        if own is not None and (found := self.trace_passages(own, role, depth + 1, seen)):
+            return found
+        linked = [inner for name in _CONDITIONING_INPUTS if (inner := self.graph.link_at(node, name)) is not None]
+        if linked:
+            # GLIGEN labels and area texts name a part of the picture: what they are laid over is the prompt.
+            merged = [found for inner in linked for found in self.trace_passages(inner, role, depth + 1, seen)]
+            return self._merge_passages(node, merged)
+        text = self._text_on_node(node, role, depth)
+        if text is not None:
+            return [PromptPassage(text)]
+        for name, inner in self.graph.iter_links(node):
+            if name not in _OTHER_INPUTS and (found := self.trace_passages(inner, role, depth + 1, seen)):
+                return found
+        return []
+
+    def _side_of_output(self, node: GraphNode, link: NodeLink, role: PromptSide) -> PromptSide:
+        """Nodes that take both sides give the positive one out first; pipes keep their own order."""
+        takes_both = self._is_linked(node, "positive") and self._is_linked(node, "negative")
+        if not takes_both or node.kind_contains("pipe", "context", "loader"):
+            return role
+        if link.slot > 1:
+            return role
+        return "negative" if link.slot else "positive"
+
+    def _is_linked(self, node: GraphNode, name: str) -> bool:
+        return self.graph.link_at(node, name) is not None
+
+    def _merge_passages(self, node: GraphNode, found: list[PromptPassage]) -> list[PromptPassage]:
+        if node.kind_contains("setarea", "setmask", "area", "regional"):
+            return [PromptPassage(passage.text, True) for passage in found]
+        if node.kind_contains("concat") and len(found) > 1:
+            # The tokens of a concatenation stand one behind the other: together they are the prompt.
+            text = "\n".join(passage.text.strip() for passage in found if passage.text)
+            return [PromptPassage(text[: coerce.TEXT_MAX], all(passage.is_regional for passage in found))]
+        return found
+
+    def _text_on_node(self, node: GraphNode, role: PromptSide, depth: int) -> str | None:
+        strings = TextResolver(self.graph, self.budget)
+        if not any(name in node.inputs for name in (*TEXT_INPUTS, role, f"text_{role}", f"{role}_prompt")):
+            return None
+        return strings.text_of_node(node, role, depth + 1)
+
+    def _collect_control_and_guidance(self, node: GraphNode) -> None:
+        if "guidance" in node.inputs and self.guidance is None:
+            self.guidance = coerce.parse_float(resolve_input(self.graph, node, "guidance"))
+        link = self.graph.link_at(node, "control_net")
+        if link is not None and len(self.controls) < 50:
+            use = ControlUse(
+                self._control_model(link),
+                None,
+                coerce.parse_float(resolve_input(self.graph, node, "strength")),
+                coerce.parse_float(resolve_input(self.graph, node, "start_percent")),
+                coerce.parse_float(resolve_input(self.graph, node, "end_percent")),
+            )
+            if use not in self.controls:
+                self.controls.append(use)
+
+    def _control_model(self, link: NodeLink) -> str | None:
+        for node in (self.graph.nodes[link.source], *self.graph.iter_upstream([link.source])):
+            if (name := coerce.parse_model_name(node.inputs.get("control_net_name"))) is not None:
+                return name
+        return None
+
+
+def select_main_text(passages: list[PromptPassage]) -> tuple[str | None, list[str]]:
+    """The prompt among several texts, and the others: the first that counts for the whole picture and is not empty."""
+    whole = [passage for passage in passages if not passage.is_regional and passage.text.strip()]
+    chosen = next(iter(whole or passages), None)
+    if chosen is None:
+        return None, []
+    return chosen.text, [passage.text for passage in passages if passage is not chosen and passage.text.strip()]

@@ -1,0 +1,51 @@
+"""The picture formats that are opened, recognised by their first bytes and never by the name of the file."""
+
+from __future__ import annotations
+
+from indexd.errors import NotAnImage
+from indexd.image_metadata.byte_source import ByteSource
+from indexd.image_metadata.containers import avif, bmp, gif, jpeg, png, tiff, webp
+from indexd.image_metadata.containers.text_collector import Container
+
+SUPPORTED_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+"""Everything else stays closed: exotic decoders are where the memory bombs were seen."""
+
+HEAD_BYTES = 64
+
+
+def detect_format(head: bytes) -> str | None:
+    """The format (one of FORMATS) of a file that begins with these bytes, or None."""
+    if head.startswith(png.SIGNATURE):
+        return "PNG"
+    if head.startswith(jpeg.SIGNATURE):
+        return "JPEG"
+    if webp.is_webp(head):
+        return "WEBP"
+    if avif.is_avif(head):
+        return "AVIF"
+    if head.startswith(gif.SIGNATURES):
+        return "GIF"
+    if head.startswith(tiff.SIGNATURES):
+        return "TIFF"
+    return "BMP" if head.startswith(bmp.SIGNATURE) else None
+
+
+_READERS = {
+    "PNG": png.read_png,
+    "JPEG": jpeg.read_jpeg,
+    "WEBP": webp.read_webp,
+    "AVIF": avif.read_avif,
+    "GIF": gif.read_gif,
+    "BMP": bmp.read_bmp,
+    "TIFF": tiff.read_tiff,
+}
+
+
+def read_container(source: ByteSource) -> Container:
+    """Size and texts of a picture. Raises NotAPicture(reason) for everything that is none of FORMATS or is damaged."""
+    if source.size == 0:
+        raise NotAnImage("the file is empty")
+    name = detect_format(source.read_at(0, HEAD_BYTES))
+    if name is None:
+        raise NotAnImage("the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF")
+    return _READERS[name](source)

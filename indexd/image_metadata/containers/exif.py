@@ -1,0 +1,148 @@
+"""EXIF and TIFF directories: the text tags that picture generators use, and nothing else (TIFF 6.0, Exif 2.32)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from indexd.image_metadata.byte_source import ByteSource
+from indexd.image_metadata.containers.encodings import detect_utf16
+from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, TextCollector
+
+ENTRIES_MAX = 1000
+"""Entries of one directory that are looked at."""
+
+EXIF_DIRECTORY = 0x8769
+USER_COMMENT = 0x9286
+XMP_PACKET = 0x02BC
+
+TEXT_TAGS = {
+    0x010D: "DocumentName",
+    0x010E: "ImageDescription",
+    0x010F: "Make",
+    0x0110: "Model",
+    0x0131: "Software",
+    0x0132: "DateTime",
+    0x013B: "Artist",
+    0x9C9B: "XPTitle",
+    0x9C9C: "XPComment",
+    0x9C9E: "XPKeywords",
+    0x927C: "MakerNote",
+    0xA420: "ImageUniqueID",
+    USER_COMMENT: "UserComment",
+}
+"""The tags whose text is kept, with the name under which it is kept (`exif:<name>`)."""
+
+_MAKER_NOTE_MAX = 64
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 18: 8, 129: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class TiffEntry:
+    """One tag: where its value lies and how many values of which type."""
+
+    tag: int
+    kind: int
+    count: int
+    offset: int
+
+    @property
+    def byte_count(self) -> int:
+        """Length of the value in bytes; 0 for a type that does not exist."""
+        return _TYPE_BYTES.get(self.kind, 0) * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class TiffDirectories:
+    """A TIFF structure: its byte order (`<` or `>`) and whether it is a BigTIFF (8-byte offsets)."""
+
+    source: ByteSource
+    byte_order: str
+    is_bigtiff: bool
+    first_offset: int
+
+    @classmethod
+    def parse(cls, source: ByteSource) -> TiffDirectories | None:
+        """The structure, or None when these bytes are no TIFF."""
+        head = source.read_at(0, 16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order is None or len(head) < 8:
+            return None
+        version = struct.unpack(f"{order}H", head[2:4])[0]
+        if version == 42:
+            return cls(source, order, False, int(struct.unpack(f"{order}I", head[4:8])[0]))
+        if version == 43 and len(head) == 16:
+            return cls(source, order, True, int(struct.unpack(f"{order}Q", head[8:16])[0]))
+        return None
+
+    def read_entries(self, offset: int) -> tuple[list[TiffEntry], int]:
+        """The entries of the directory at `offset`, and the offset of the next directory (0 = none)."""
+        count_bytes, entry_bytes, value_bytes = (8, 20, 8) if self.is_bigtiff else (2, 12, 4)
+        count = self._read_uint(offset, count_bytes)
+        kept = min(count, ENTRIES_MAX)
+        base = offset + count_bytes
+        data = self.source.read_at(base, kept * entry_bytes)
+        entries = []
+        for start in range(0, len(data) - entry_bytes + 1, entry_bytes):
+            tag, kind = struct.unpack_from(f"{self.byte_order}HH", data, start)
+            values = struct.unpack_from(f"{self.byte_order}{'Q' if self.is_bigtiff else 'I'}", data, start + 4)[0]
+            place = base + start + entry_bytes - value_bytes
+            entry = TiffEntry(tag, kind, values, place)
+            if entry.byte_count > value_bytes:
+                entry = TiffEntry(tag, kind, values, self._read_uint(place, value_bytes))
+            entries.append(entry)
+        return entries, self._read_uint(base + count * entry_bytes, value_bytes) if count <= ENTRIES_MAX else 0
+
+    def read_integer(self, entry: TiffEntry) -> int:
+        """The first value of an entry as a whole number; 0 where it is none."""
+        return self._read_uint(entry.offset, min(_TYPE_BYTES.get(entry.kind, 0), 8)) if entry.count else 0
+
+    def read_value(self, entry: TiffEntry) -> bytes:
+        """The bytes of a value; empty where it is longer than any text that is kept."""
+        return self.source.read_at(entry.offset, entry.byte_count) if entry.byte_count <= TEXT_BYTES_MAX else b""
+
+    def _read_uint(self, offset: int, count: int) -> int:
+        data = self.source.read_at(offset, count)
+        return int.from_bytes(data, "little" if self.byte_order == "<" else "big") if len(data) == count else 0
+
+
+def add_exif(texts: TextCollector, data: bytes) -> None:
+    """Keep the texts of an EXIF block, with or without the `Exif` prefix that JPEG puts before it."""
+    start = 6 if data[:6] == b"Exif\0\0" else 0
+    directories = TiffDirectories.parse(ByteSource.from_bytes(data[start:]))
+    if directories is None:
+        texts.problems.append("the EXIF block is damaged")
+        return
+    for entry in _iter_entries(directories, directories.first_offset):
+        add_entry(texts, directories, entry)
+
+
+def add_entry(texts: TextCollector, directories: TiffDirectories, entry: TiffEntry) -> None:
+    """Keep the text of one tag, when it is one of those that hold texts."""
+    if entry.tag == XMP_PACKET:
+        texts.add("xmp", directories.read_value(entry))
+        return
+    name = TEXT_TAGS.get(entry.tag)
+    if name is None or entry.kind not in (1, 2, 7, 129):
+        return
+    # Cameras put kilobytes of binary there; Fooocus puts the name of its scheme there.
+    if name == "MakerNote" and entry.byte_count > _MAKER_NOTE_MAX:
+        return
+    raw = directories.read_value(entry)
+    if name == "UserComment":
+        texts.add_comment("exif:UserComment", raw)
+    elif name.startswith("XP"):
+        texts.add(f"exif:{name}", raw, detect_utf16(raw, default="utf-16-le"))
+    else:
+        # NovelAI's WebP has four NULs before its ImageDescription.
+        texts.add(f"exif:{name}", raw.strip(b"\0"))
+
+
+def _iter_entries(directories: TiffDirectories, offset: int) -> Iterator[TiffEntry]:
+    entries, _ = directories.read_entries(offset)
+    yield from entries
+    for entry in entries:
+        if entry.tag == EXIF_DIRECTORY:
+            yield from (inner for inner in directories.read_entries(directories.read_integer(entry))[0])
+            return

@@ -1,0 +1,124 @@
+"""PNG: every chunk from the signature to IEND, the ones after the picture data included (PNG specification, third edition)."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+from indexd.errors import NotAnImage
+from indexd.image_metadata.byte_source import ByteSource
+from indexd.image_metadata.containers.c2pa import add_manifest
+from indexd.image_metadata.containers.exif import add_exif
+from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Container, TextCollector, build_container
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+CHUNKS_WALKED_MAX = 1_000_000
+
+BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""The bit depths that each colour type allows (section 11.2.1)."""
+
+_TEXT_KINDS = frozenset((b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX", b"acTL"))
+_PROFILE = re.compile(r"Raw profile type (exif|app1|xmp)", re.IGNORECASE)
+
+
+def read_png(source: ByteSource) -> Container:
+    """Size, frames and texts of a PNG. Raises NotAPicture where the header is damaged or there is no picture data."""
+    width, height = read_header(source)[:2]
+    texts = TextCollector()
+    frame_count, has_pixels = 1, False
+    for kind, offset, length in iter_chunks(source):
+        if kind == b"IDAT":
+            has_pixels = True
+        elif kind in _TEXT_KINDS:
+            if length > TEXT_BYTES_MAX:
+                texts.problems.append(f"the {kind.decode('ascii')} chunk of {length} bytes is left out")
+                continue
+            data = source.read_at(offset, length)
+            if kind == b"acTL" and len(data) == 8:
+                frame_count = int(struct.unpack(">II", data)[0])
+            else:
+                _add_chunk(texts, kind, data)
+    if not has_pixels:
+        raise NotAnImage("the PNG ends before its picture data")
+    return build_container("PNG", width, height, frame_count, texts)
+
+
+def read_header(source: ByteSource) -> tuple[int, int, int, int, int]:
+    """Width, height, bit depth, colour type and interlace method. Raises NotAPicture where they make no sense."""
+    head = source.read_at(0, 33)
+    if len(head) < 33 or head[12:16] != b"IHDR":
+        raise NotAnImage("the PNG ends before its header is complete")
+    if binascii.crc32(head[12:29]) != int.from_bytes(head[29:33], "big"):
+        raise NotAnImage("the PNG header is damaged: its checksum is wrong")
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", head[16:29])
+    if depth not in BIT_DEPTHS.get(colour, ()):
+        raise NotAnImage(f"the PNG header states colour type {colour} with {depth} bits, which does not exist")
+    return width, height, depth, colour, interlace
+
+
+def iter_chunks(source: ByteSource) -> Iterator[tuple[bytes, int, int]]:
+    """Every chunk as (kind, offset of its data, length of its data); ends at IEND, at the end, or at nonsense."""
+    offset = len(SIGNATURE)
+    for _ in range(CHUNKS_WALKED_MAX):
+        head = source.read_at(offset, 8)
+        if len(head) < 8:
+            return
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if not kind.isalpha() or kind == b"IEND":
+            return
+        yield kind, offset + 8, length
+        offset += 12 + length
+
+
+def has_damaged_pixels(source: ByteSource) -> bool:
+    """Whether the checksum of a chunk of picture data is wrong. Reads all of it: for those who decode anyway."""
+    for kind, offset, length in iter_chunks(source):
+        if kind in (b"IDAT", b"fdAT"):
+            stated = source.read_at(offset + length, 4)
+            if binascii.crc32(source.read_at(offset, length), binascii.crc32(kind)) != int.from_bytes(stated, "big"):
+                return True
+    return False
+
+
+def _add_chunk(texts: TextCollector, kind: bytes, data: bytes) -> None:
+    if kind == b"eXIf":
+        add_exif(texts, data)
+        return
+    if kind == b"caBX":
+        add_manifest(texts, data)
+        return
+    keyword, _, rest = data.partition(b"\0")
+    key = keyword.decode("latin-1")
+    if kind == b"iTXt":
+        compressed = rest[:1] == b"\1"
+        body = rest[2:].split(b"\0", 2)
+        if len(body) == 3:
+            name = "xmp" if key == "XML:com.adobe.xmp" else f"png:{key}"
+            (texts.add_compressed if compressed else texts.add)(name, body[2])
+    elif kind == b"zTXt":
+        if not _add_raw_profile(texts, key, rest[1:]):
+            texts.add_compressed(f"png:{key}", rest[1:])
+    else:
+        texts.add(f"png:{key}", rest)
+
+
+def _add_raw_profile(texts: TextCollector, key: str, deflated: bytes) -> bool:
+    """ImageMagick keeps EXIF and XMP as hex digits in a text: newline, name, length, then the digits."""
+    match = _PROFILE.fullmatch(key)
+    if match is None:
+        return False
+    try:
+        lines = zlib.decompressobj().decompress(deflated, TEXT_BYTES_MAX).split(b"\n", 3)
+        profile = binascii.unhexlify(b"".join(lines[-1].split()))
+    except (zlib.error, ValueError):
+        texts.problems.append(f"the text {key!r} is damaged")
+        return True
+    if match[1].lower() == "xmp":
+        texts.add("xmp", profile)
+    else:
+        add_exif(texts, profile)
+    return True

@@ -1,0 +1,127 @@
+"""Our own pictures: the recipe as JSON in the chunk `indexd` (indexd_schemas.recipe), which says everything exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from indexd.image_metadata.model import (
+    ControlUse,
+    DetailerUse,
+    EmbeddingUse,
+    ImageMetadata,
+    MetadataLora,
+    MetadataScore,
+    SamplerPass,
+)
+from indexd.image_metadata.registry import MetadataTexts, register_reader
+from indexd_schemas.jobs.stage_keys import stage_keys
+from indexd_schemas.recipe import Recipe
+
+CHUNKS = ("png:indexd", "stealth:indexd")
+
+
+@register_reader("indexd", rank=10)
+def read_indexd_recipe(texts: MetadataTexts) -> ImageMetadata | None:
+    """The recipe of a picture that this program made; None where the chunk is not one of ours."""
+    for key in CHUNKS:
+        text = texts.get(key)
+        if text is None:
+            continue
+        try:
+            return _metadata(Recipe.model_validate_json(text), key)
+        except (ValidationError, ValueError, RecursionError):
+            continue  # the A1111 text beside it still tells most of it
+    return None
+
+
+def _metadata(recipe: Recipe, source: str) -> ImageMetadata:
+    denoise = _denoise(recipe)
+    made = ImageMetadata(
+        generator="indexd",
+        generator_version=recipe.software,
+        source=source,
+        is_ai="metadata",
+        prompt=recipe.prompt,
+        negative_prompt=recipe.negative_prompt,
+        gen_width=recipe.width,
+        gen_height=recipe.height,
+        job=recipe.job,
+        denoise=denoise,
+        upscaler=recipe.upscale.model.name if recipe.upscale else None,
+        input_hash=recipe.input.hash if recipe.input else None,
+        scores=tuple(MetadataScore(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
+        extras=tuple(_extras(recipe)),
+    )
+    if recipe.model is None:  # nothing was sampled
+        return made
+    seed, model = str(recipe.seed), recipe.model.name
+    return replace(
+        made,
+        seed=seed,
+        steps=recipe.steps,
+        cfg=recipe.cfg,
+        sampler=recipe.sampler,
+        schedule=recipe.schedule,
+        clip_skip=recipe.clip_skip,
+        model_name=model,
+        model_hash=recipe.model.hash,
+        loras=tuple(MetadataLora(lora.name, lora.weight, lora.text_weight, lora.hash) for lora in recipe.loras),
+        controls=tuple(_controls(recipe)),
+        vae=recipe.vae.name if recipe.vae else None,
+        variation_seed=str(recipe.variation.seed) if recipe.variation else None,
+        variation_strength=recipe.variation.strength if recipe.variation else None,
+        **_hires(recipe),
+        embeddings=tuple(EmbeddingUse(use.name, use.hash) for use in recipe.embeddings),
+        detailers=tuple(
+            DetailerUse(one.detector.name, one.prompt, one.negative_prompt, one.denoise) for one in recipe.detail
+        ),
+        passes=(SamplerPass(seed, recipe.steps, recipe.cfg, recipe.sampler, recipe.schedule, denoise, model),),
+    )
+
+
+def _controls(recipe: Recipe) -> Iterator[ControlUse]:
+    for one in recipe.control:
+        module = one.type if one.preprocess else f"{one.type} (map given)"
+        yield ControlUse(one.model.name, module, one.strength, one.start, one.end)
+    for reference in recipe.reference:
+        yield ControlUse(reference.model.name, "ip-adapter", reference.weight, 0.0, 1.0)
+
+
+def _hires(recipe: Recipe) -> dict[str, Any]:
+    hires = recipe.hires
+    if hires is None:
+        return {}
+    return {
+        "hires_scale": round(hires.width / recipe.width, 4),
+        "hires_steps": hires.steps,
+        "hires_upscaler": hires.model.name if hires.model else hires.upscaler,
+        "hires_denoise": hires.denoise,
+    }
+
+
+def _denoise(recipe: Recipe) -> float | None:
+    if recipe.kind in ("img2img", "inpaint") and recipe.input is not None:
+        return recipe.input.denoise
+    return recipe.refine.denoise if recipe.kind == "refine" and recipe.refine is not None else None
+
+
+def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What no column is made for."""
+    yield "kind", recipe.kind
+    yield "prompt_syntax", recipe.prompt_syntax
+    if recipe.dtype:
+        yield "dtype", recipe.dtype
+    if recipe.mask:
+        yield "mask", recipe.mask.model_dump_json(exclude_defaults=True)
+    if stages := stage_keys(recipe):
+        yield "stages", json.dumps(stages, ensure_ascii=False)
+    yield from (("control_image", f"{one.image} ({one.image_name})") for one in recipe.control)
+    yield from (("reference_image", f"{one.image} ({one.image_name})") for one in recipe.reference)
+    for lora in recipe.loras:
+        if lora.blocks is not None:
+            yield "lora_blocks", f"{lora.name}: {json.dumps(lora.blocks)}"

@@ -1,0 +1,203 @@
+"""One registry of format readers, and the way from the raw texts of a file to its metadata.
+
+A reader is a function `read(texts) -> Metadata | None` in a file of its own, registered with `@reads("name", rank=N)`.
+It answers None when the texts are not of its format. Readers are asked in the order of their ranks; the first answer
+is the metadata, and a ComfyUI graph in the same file fills in what that answer does not state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from indexd.image_metadata import coerce
+from indexd.image_metadata.model import ImageMetadata, RawChunk
+from indexd.registry import AlreadyRegistered
+
+log = logging.getLogger(__name__)
+
+PARSER_VERSION = 1
+"""Raise it when a reader answers better than before: pictures read by an older version can be read again from their texts."""
+
+EXTRAS_MAX = 200
+
+
+WRAPPER_KEYS = ("exif:UserComment", "jpeg:comment", "stealth:parameters", "exif:ImageDescription", "gif:comment")
+"""Where programs without named chunks (JPEG, WebP, stealth) put one JSON object with what PNG keeps in several chunks."""
+
+_WRAPPED_JSON = (
+    "prompt",
+    "workflow",
+    "parameters",
+    "parameters-json",
+    "generation_data",
+    "invokeai_metadata",
+    "sd-metadata",
+    "indexd",
+    "Comment",
+)
+_WRAPPED_TEXT = ("Description", "Source", "Software", "Title")
+
+
+_CANONICAL_KEYS = {
+    name.lower(): name
+    for name in (
+        "png:parameters",
+        "png:prompt",
+        "png:workflow",
+        "png:generation_data",
+        "png:invokeai_metadata",
+        "png:Dream",
+    )
+}
+"""Chunks whose name some programs write in another case."""
+
+
+class MetadataTexts:
+    """The raw texts of one file by key, each parsed as JSON at most once.
+
+    What a JSON object in one of WRAPPERS holds under the name of a PNG chunk is found as if it were that chunk.
+    """
+
+    def __init__(self, chunks: Sequence[RawChunk]) -> None:
+        self.chunks = tuple(chunks)
+        self._by_key: dict[str, str] = {}
+        for chunk in self.chunks:
+            self._by_key.setdefault(chunk.key, chunk.text)
+        for key, text in list(self._by_key.items()):
+            if (usual := _CANONICAL_KEYS.get(key.lower())) is not None:
+                self._by_key.setdefault(usual, text)
+        self._parsed: dict[str, Any] = {}
+        for key in WRAPPER_KEYS:
+            if key in self._by_key and isinstance(wrapper := self.parsed_json(key), dict):
+                self._unwrap(wrapper)
+
+    def get(self, key: str) -> str | None:
+        """The first text under this key."""
+        return self._by_key.get(key)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key, in file order."""
+        return tuple(self._by_key)
+
+    def parsed_json(self, key: str) -> Any:
+        """The JSON value of the text under this key, or None."""
+        if key not in self._parsed:
+            self._parsed[key] = coerce.parse_json(self._by_key.get(key, ""))
+        return self._parsed[key]
+
+    def json_object(self, *keys: str) -> dict[str, Any]:
+        """The first JSON object among the texts under these keys; empty where there is none."""
+        for key in keys:
+            if isinstance(found := self.parsed_json(key), dict):
+                return found
+        return {}
+
+    @property
+    def has_comfyui_graph(self) -> bool:
+        """Whether the file carries a ComfyUI prompt graph beside its other texts."""
+        return bool(self.json_object("png:prompt"))
+
+    def _unwrap(self, wrapper: dict[str, Any]) -> None:
+        for name in _WRAPPED_JSON:
+            value = wrapper.get(name)
+            key = f"png:{name}"
+            if key in self._by_key:
+                continue
+            if isinstance(value, dict):
+                self._by_key[key] = ""
+                self._parsed[key] = value
+            elif isinstance(value, str) and value.lstrip()[:1] == "{":
+                self._by_key[key] = value
+        if "png:Comment" in self._by_key:
+            for name in _WRAPPED_TEXT:
+                if isinstance(value := wrapper.get(name), str):
+                    self._by_key.setdefault(f"png:{name}", value)
+
+
+ReadFunction = Callable[[MetadataTexts], ImageMetadata | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FormatReader:
+    """One registered format. `fills` = its answer also completes the answer of a reader before it."""
+
+    name: str
+    rank: int
+    read: ReadFunction
+    fills_gaps: bool
+
+
+_readers: dict[str, FormatReader] = {}
+
+
+def register_reader(name: str, *, rank: int, fills_gaps: bool = False) -> Callable[[ReadFunction], ReadFunction]:
+    """A decorator that makes the function the one reader of a format. Raises AlreadyRegistered naming both."""
+
+    def add(read: ReadFunction) -> ReadFunction:
+        known = _readers.get(name)
+        if known is not None and known.read.__module__ != read.__module__:
+            raise AlreadyRegistered(f"format {name!r} is read by {known.read.__module__} and by {read.__module__}")
+        _readers[name] = FormatReader(name, rank, read, fills_gaps)
+        return read
+
+    return add
+
+
+def registered_readers() -> tuple[FormatReader, ...]:
+    """Every registered reader in the order in which they are asked."""
+    return tuple(sorted(_readers.values(), key=lambda reader: (reader.rank, reader.name)))
+
+
+def parse_metadata(chunks: Sequence[RawChunk], problems: Sequence[str] = ()) -> ImageMetadata:
+    """The metadata that the raw texts of a file state. Never raises; what could not be read is named in `problem`."""
+    texts = MetadataTexts(chunks)
+    found: ImageMetadata | None = None
+    troubles = list(problems)
+    for reader in registered_readers() if chunks else ():
+        if found is not None and not reader.fills_gaps:
+            continue
+        try:
+            answer = reader.read(texts)
+        except Exception as error:
+            # One file must never stop the daemon, and the traceback is what repairs the reader.
+            log.exception("the reader of %s failed", reader.name)
+            troubles.append(f"the reader of {reader.name} failed: {type(error).__name__}")
+            continue
+        if answer is not None:
+            found = answer if found is None else _fill_gaps(found, answer)
+    metadata = found or ImageMetadata()
+    cleaned: ImageMetadata = _sanitize(metadata)
+    return replace(cleaned, raw=texts.chunks, problem="; ".join(troubles) or None, parser_version=PARSER_VERSION)
+
+
+def _fill_gaps(primary: ImageMetadata, secondary: ImageMetadata) -> ImageMetadata:
+    """The first answer with its gaps filled from the second; who made the picture stays as the first says."""
+    gaps: dict[str, Any] = {}
+    for field in dataclasses.fields(ImageMetadata):
+        if field.name not in ("generator", "generator_version", "source", "extras", "raw", "problem"):
+            stated = getattr(primary, field.name)
+            if stated is None or stated == ():
+                gaps[field.name] = getattr(secondary, field.name)
+    return replace(primary, **gaps)
+
+
+def _sanitize(value: Any) -> Any:
+    """The same record with every text storable: no lone surrogates, no NULs (JSON escapes can make both)."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            value = value.encode("utf-8", "replace").decode("utf-8")
+        return value.replace("\0", "") if "\0" in value else value
+    if isinstance(value, tuple):
+        return tuple(_sanitize(item) for item in value[:EXTRAS_MAX])
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{field.name: _sanitize(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        )
+    return value

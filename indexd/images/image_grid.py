@@ -1,0 +1,93 @@
+"""What contact sheets and plots need: cells with two lines below, a file as a small picture, a page written in one step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from indexd.errors import IndexdError
+from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
+
+GAP_PX = 8
+BACKGROUND, CELL_BACKGROUND, TEXT_COLOR, MUTED_TEXT_COLOR = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
+
+
+class ImageGrid:
+    """Square cells of `cell_px` with `caption_px` below each, in a grid of `columns` x `rows`; `title_px` stand above a row."""
+
+    def __init__(self, columns: int, rows: int, cell_px: int, caption_px: int, font_px: int, title_px: int = 0) -> None:
+        self.columns = columns
+        self._cell_px = cell_px
+        self._font_px = font_px
+        self._title_px = title_px
+        self._row_px = title_px + cell_px + caption_px + GAP_PX
+        self._image = Image.new(
+            "RGB", (GAP_PX + columns * (cell_px + GAP_PX), GAP_PX + rows * self._row_px), BACKGROUND
+        )
+        self._draw = ImageDraw.Draw(self._image)
+        self._font = ImageFont.load_default(font_px)
+
+    def draw_title(self, row: int, text: str) -> None:
+        """A line above a row."""
+        self._draw.text((GAP_PX, GAP_PX + row * self._row_px + 4), text, TEXT_COLOR, self._font)
+
+    def draw_cell(
+        self, index: int, image: Image.Image | None, first_line: str, second_line: str, frame_color: str | None = None
+    ) -> None:
+        """Fill cell `place`, counted by rows: the picture in its middle (None = empty), two lines, a frame in a colour."""
+        row, column = divmod(index, self.columns)
+        side = self._cell_px
+        x, y = GAP_PX + column * (side + GAP_PX), GAP_PX + row * self._row_px + self._title_px
+        square = (x, y, x + side - 1, y + side - 1)
+        self._draw.rectangle(square, fill=CELL_BACKGROUND)
+        if image is not None:
+            self._image.paste(image, (x + (side - image.width) // 2, y + (side - image.height) // 2))
+        if frame_color is not None:
+            self._draw.rectangle(square, outline=frame_color, width=3)
+        self._draw.text((x, y + side + 3), self._ellipsize(first_line), TEXT_COLOR, self._font)
+        self._draw.text((x, y + side + self._font_px + 7), self._ellipsize(second_line), MUTED_TEXT_COLOR, self._font)
+
+    def save(self, target: Path) -> None:
+        """Write the sheet, whole or not at all. Raises IndexdError when it cannot be written."""
+        save_png(self._image, target, "sheet")
+
+    def _ellipsize(self, text: str) -> str:
+        # A file's name may hold them, and what is measured must be one line.
+        text = text.replace("\n", " ")
+        keep = len(text)
+        shown = text
+        while keep > 8 and self._draw.textlength(shown, self._font) > self._cell_px:
+            keep -= 1
+            shown = f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
+        return shown
+
+
+def load_small_image(thumbnail: Path, path: str | None, size_px: int) -> Image.Image | None:
+    """The picture within `size_px` square: from its thumbnail, else from its file; None when neither can be opened."""
+    for source in (thumbnail, Path(path) if path else None):
+        if source is None or not source.is_file():
+            continue
+        try:
+            with Image.open(source, formats=SUPPORTED_FORMATS) as opened:
+                opened.draft("RGB", (size_px, size_px))
+                small = opened.convert("RGB")
+        except Exception:
+            # Pillow raises eight classes over broken files; the cell stays empty.
+            continue
+        small.thumbnail((size_px, size_px))
+        return small
+    return None
+
+
+def save_png(image: Image.Image, target: Path, description: str) -> None:
+    """Write a page as PNG, whole or not at all. Raises IndexdError naming `what` when it cannot be written."""
+    # The first part of the name is hidden and ends as temporary files do, so that a watched folder ignores it.
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        image.save(partial, "PNG")
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise IndexdError(f"cannot write the {description} {target}: {error.strerror or error}") from None

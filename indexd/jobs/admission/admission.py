@@ -1,0 +1,270 @@
+"""What became of a file of the inbox."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from indexd import model_roles
+from indexd.config import Config
+from indexd.errors import JobRefused, NotRegularFile, StoreUnavailable, is_transient_os_error
+from indexd.fs.paths import display
+from indexd.fs.safe_open import open_regular
+from indexd.jobs.admission.input_selection import InputSelector
+from indexd.jobs.admission.masks import MaskResolver
+from indexd.jobs.admission.planner import InputSources, JobLimits, JobPlanner, PlannedImage
+from indexd.jobs.admission.prompts import PromptResolver
+from indexd.jobs.admission.regenerate import ImageRecipeReader
+from indexd.jobs.admission.scoring import ScoreValidator
+from indexd.jobs.files.folders import JOB_FILE_SUFFIXES
+from indexd.jobs.files.output_names import (
+    INVISIBLE_CATEGORIES,
+    check_pattern,
+    complete_pattern,
+    placeholder_values,
+    resolve_output_folder,
+    unique_file_names,
+)
+from indexd.jobs.files.sync import JobFileSync
+from indexd.jobs.loras.registry import LoraRegistry
+from indexd.jobs.parsing import yaml_guard
+from indexd.jobs.parsing.validation import FieldError, build_refusal, parse_job
+from indexd.model_files import ModelCatalogue
+from indexd.registry import job_kinds
+from indexd.store.records import JobItemRow, JobRow, NewJob, NewJobItem
+from indexd.store.store import Store
+from indexd_schemas.jobs.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The file is a job in the ledger now (or was already, when the same file was seen before)."""
+
+    job: JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The file was moved to `failed/` with the reason beside it."""
+
+    reason: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The file is no job file: another ending, or not at the top of the inbox, or gone."""
+
+
+# A job file -> the ledger: guard, schema, names on disk, limits; seeds drawn and paths fixed; one transaction. The row comes first and holds the file's bytes; the move of the file follows and can be repeated. `admission_key` names the file that was dropped (inode, times, size, content), so admitting it again after a crash in between is harmless.
+
+MAX_NAME_CHARACTERS = 200
+RESERVED_NAMES_KEPT = 50_000
+"""So many names of pictures, and twice those of the jobs that were not over, are kept before they are gathered anew."""
+
+
+class Admission:
+    """Takes job files, from the inbox or as bytes."""
+
+    def __init__(
+        self,
+        store: Store,
+        file_sync: JobFileSync,
+        planner: JobPlanner,
+        kinds: Callable[[], Mapping[str, Callable[..., Any]]],
+        output: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        """`kinds` gives the handlers by job kind; `output` is the folder of jobs that name none."""
+        self._store = store
+        self._file_sync = file_sync
+        self._folders = file_sync.folders
+        self._planner = planner
+        self._kinds = kinds
+        self._output = output
+        self._clock = clock
+        self._reserved: dict[str, set[str]] | None = None
+        self._reserved_count = self._reserved_limit = 0
+
+    def admit_file(self, path: Path) -> Admitted | Declined | Ignored:
+        """Admit a file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
+        if path.suffix.lower() not in JOB_FILE_SUFFIXES or path.parent != self._folders.inbox:
+            return Ignored()
+        with self._folders.lock:
+            self._file_sync.settle_all()  # a file whose row is there already goes its way, and is not read again
+            try:
+                with open_regular(os.fsencode(path)) as file:
+                    stat = os.fstat(file.fileno())
+                    source = file.read(yaml_guard.MAX_BYTES + 1)
+            except (FileNotFoundError, NotRegularFile):
+                return Ignored()
+            except PermissionError:
+                return self._decline(path, "the file may not be read; change its permissions")
+            if stat.st_size > yaml_guard.MAX_BYTES:
+                return self._decline(
+                    path, f"the file has {stat.st_size} bytes; a job file has at most {yaml_guard.MAX_BYTES}"
+                )
+            key = f"{stat.st_ino}:{stat.st_mtime_ns}:{stat.st_size}:{path.name}:{blake3(source).hexdigest()}"
+            try:
+                path.name.encode()
+            except UnicodeEncodeError:
+                return self._decline(path, "the name of the file is not UTF-8; rename it")
+            try:
+                job = self._admit_once(self._plan_job(source, _printable_name(path.stem), key, path.name))
+            except JobRefused as refused:
+                return self._decline(path, str(refused))
+            self._file_sync.settle(job.id)
+            return Admitted(self._current_row(job))
+
+    def submit(self, source: bytes, name: str) -> JobRow:
+        """Admit a job that comes as bytes; `name` as a file name. Raises Refused."""
+        stem = Path(name.replace("\\", "/")).name
+        stem = stem.rpartition(".")[0] if stem.lower().endswith(JOB_FILE_SUFFIXES) else stem
+        with self._folders.lock:
+            job = self._store.jobs.admit(self._plan_job(source, _printable_name(stem), f"submit:{uuid.uuid4()}", None))
+            self._file_sync.settle(job.id)
+            return self._current_row(job)
+
+    def _current_row(self, job: JobRow) -> JobRow:
+        """The job as it stands now, or as it was admitted: that it was must be told even where the index fails now."""
+        try:
+            return self._store.jobs.get(job.id) or job
+        except StoreUnavailable:
+            return job
+
+    def _admit_once(self, new: NewJob) -> JobRow:
+        """The job of this very file. One that was moved away already makes room for a new file that looks the same."""
+        job = self._store.jobs.admit(new)
+        for number in itertools.count(2):
+            if job.file_location == "inbox":
+                break
+            job = self._store.jobs.admit(replace(new, admission_key=f"{new.admission_key}:{number}"))
+        return job
+
+    def _decline(self, path: Path, reason: str) -> Declined:
+        reason = "\n".join(f"{display(os.fsencode(path.name))}: {line}" for line in reason.splitlines())
+        return Declined(reason, self._folders.refuse(path, reason))
+
+    def _plan_job(self, source: bytes, name: str, key: str, inbox_name: str | None) -> NewJob:
+        document = yaml_guard.parse_yaml(source)
+        kinds = self._kinds()
+        job = parse_job(document, kinds)
+        try:
+            check_pattern(job.output.name)
+            folder = resolve_output_folder(job.output.folder, self._output)
+            drafts: list[PlannedImage] = kinds[job.kind](job, self._planner)
+            self._planner.check_image_count(len(drafts))
+            items = self._plan_items(job, drafts, folder, name)
+        except FieldError as problem:
+            raise build_refusal(document, [problem]) from None
+        return NewJob(name, job.kind, source, key, inbox_name, job.priority, items)
+
+    def _plan_items(self, job: Job, drafts: Sequence[PlannedImage], folder: Path, name: str) -> tuple[NewJobItem, ...]:
+        now = datetime.fromtimestamp(self._clock()).astimezone()
+        shared = {"name": name, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H%M%S}"}
+        words = [placeholder_values(draft.recipe, index, len(drafts), shared) for index, draft in enumerate(drafts)]
+        there = _existing_names(folder) | self._reserved_names(folder)
+        names = unique_file_names(complete_pattern(job.output.name, len(drafts)), words, there.__contains__)
+        items = tuple(
+            NewJobItem(index, draft.recipe.seed, os.fsencode(folder / file_name), _item_settings(draft, job))
+            for index, (draft, file_name) in enumerate(zip(drafts, names, strict=True))
+        )
+        self._reserve(items)
+        return items
+
+    def _reserved_names(self, folder: Path) -> set[str]:
+        """Names in `folder` that items not yet made will have, as far as this process knows; casefolded.
+
+        A name too many is harmless, and one too few is noticed when the picture is published.
+        """
+        if self._reserved is None or self._reserved_count > self._reserved_limit:
+            self._reserved, self._reserved_count = {}, 0
+            for job in self._store.jobs.unfinished():
+                self._reserve(self._store.jobs.items(job.id))
+            self._reserved_limit = 2 * self._reserved_count + RESERVED_NAMES_KEPT
+        return self._reserved.get(_folder_key(folder), set())
+
+    def _reserve(self, items: Iterable[NewJobItem | JobItemRow]) -> None:
+        if self._reserved is None:
+            return
+        for item in items:
+            folder, name = os.path.split(os.fsdecode(item.path))
+            self._reserved.setdefault(_folder_key(Path(folder)), set()).add(name.casefold())
+            self._reserved_count += 1
+
+
+def _folder_key(folder: Path) -> str:
+    return str(folder).casefold()
+
+
+def _item_settings(image: PlannedImage, job: Job) -> dict[str, Any]:
+    settings: dict[str, Any] = {"recipe": image.recipe.model_dump(mode="json")}
+    if image.input_path is not None:
+        settings["input_path"] = image.input_path
+    if image.mask_path is not None:
+        settings["mask_path"] = image.mask_path
+    for key in ("control_paths", "reference_paths"):
+        if paths := getattr(image, key):
+            settings[key] = list(paths)
+    if image.notes:
+        settings["notes"] = list(image.notes)
+    if job.keep is not None:
+        settings["keep"] = job.keep.model_dump(mode="json", exclude_none=True)
+    return settings
+
+
+def _existing_names(folder: Path) -> set[str]:
+    try:
+        return {name.casefold() for name in os.listdir(folder)}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        if is_transient_os_error(error):
+            raise
+        reason = error.strerror or type(error).__name__
+        raise FieldError(("output", "folder"), f"output.folder: {folder} cannot be listed: {reason}") from None
+
+
+def _printable_name(stem: str) -> str:
+    """The name of a job: what moves the cursor or turns the direction of a line becomes `_`, as in names of files."""
+    text = stem.encode("utf-8", "replace").decode()[:MAX_NAME_CHARACTERS]
+    return "".join("_" if unicodedata.category(sign) in INVISIBLE_CATEGORIES else sign for sign in text) or "job"
+
+
+# Everything that reads and judges job files, put together.
+
+
+def build_admission(
+    config: Config,
+    store: Store,
+    catalogue: ModelCatalogue,
+    file_sync: JobFileSync,
+    clock: Callable[[], float],
+    random_bits: Callable[[int], int],
+) -> Admission:
+    """What admits job files by these settings; `draw(bits)` gives random seeds."""
+    settings, places = config.settings.generate, config.paths
+    limits = JobLimits(settings.max_pictures_per_job, settings.max_megapixels)
+    words = PromptResolver(catalogue, LoraRegistry(places.lora_registry), settings.loras)
+    selector = InputSelector(store, places.inbox, limits.max_images)
+    looks = bool(config.settings.faces.detectors)
+    sources = InputSources(
+        selector, MaskResolver(store, selector, has_detectors=looks), ImageRecipeReader(store, catalogue)
+    )
+    judging = ScoreValidator(
+        partial(model_roles.require_role, config),
+        model_roles.aesthetic_head_path(config),
+        partial(model_roles.clip_h_dimension, config),
+    )
+    desk = JobPlanner(catalogue, words, sources, judging, limits, random_bits, model_roles.control_map_models(config))
+    return Admission(store, file_sync, desk, job_kinds.kinds, places.output, clock)

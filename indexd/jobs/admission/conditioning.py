@@ -1,0 +1,174 @@
+"""What a job says under `control:` and `reference:` -> entries of its recipes, and the paths of their pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.jobs.admission.inputs import FieldPath, InputImage
+from indexd.jobs.admission.prompts import did_you_mean
+from indexd.jobs.parsing.validation import FieldError
+from indexd.model_files import MODULE_CONFIG, ModelCatalogue, ModelFile, UnknownModel
+from indexd_schemas.control_types import CONTROL_TYPES, ControlType, is_union_name, matches_type
+from indexd_schemas.jobs.job import Job, JobControlNet
+from indexd_schemas.recipe import ControlRef, ModelRef, ReferenceRef
+
+_DEFAULT_UNION_TYPES = 6
+_MAX_HEADER_BYTES = 100 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConditioningRequest:
+    """Entries of the recipe; `paths` are those of the pictures: the controls' and the references'."""
+
+    control: tuple[ControlRef, ...]
+    reference: tuple[ReferenceRef, ...]
+    paths: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def resolve_conditioning(
+    job: Job,
+    catalogue: ModelCatalogue,
+    preprocessor_models: Mapping[str, str],
+    read_image: Callable[[str, FieldPath], InputImage],
+    source: InputImage | None,
+) -> ConditioningRequest:
+    """The wishes of a job, looked up. `makers` are the paths of the models that make maps, by type ("" = none is set);
+    `source` is the job's own picture. Raises FieldProblem.
+    """
+    controls, references, pictures = [], [], ([], [])  # type: ignore[var-annotated]
+    for index, wanted in enumerate(job.control):
+        at: FieldPath = ("control", index)
+        seen = _resolve_image(wanted.image, at, read_image, source)
+        kind = CONTROL_TYPES[wanted.type]
+        if wanted.preprocess:
+            _check_preprocessor(kind, preprocessor_models, at)
+        controls.append(_control_ref(wanted, kind, catalogue, seen, at))
+        pictures[0].append(seen.path)
+    for index, reference in enumerate(job.reference):
+        at = ("reference", index)
+        seen = _resolve_image(reference.image, at, read_image, source)
+        model = ModelRef(name=_find_ip_adapter(reference.model, catalogue, at).name)
+        references.append(
+            ReferenceRef(model=model, image=seen.content_hash, image_name=seen.name, weight=float(reference.weight))
+        )
+        pictures[1].append(seen.path)
+    return ConditioningRequest(tuple(controls), tuple(references), (tuple(pictures[0]), tuple(pictures[1])))
+
+
+def _resolve_image(
+    image: str | None, at: FieldPath, read_image: Callable[[str, FieldPath], InputImage], source: InputImage | None
+) -> InputImage:
+    if image is not None:
+        return read_image(image, (*at, "image"))
+    if source is None:
+        raise FieldError(at, f"{at[0]}[{at[1]}]: `image` is missing, and the job has no input; name a picture")
+    return source
+
+
+def _check_preprocessor(kind: ControlType, preprocessor_models: Mapping[str, str], at: FieldPath) -> None:
+    key = f"{at[0]}[{at[1]}]"
+    if kind.preprocessor is None:
+        raise FieldError(
+            (*at, "type"),
+            f"{key}.type: nothing here makes {kind.name} maps; give the map itself as image, with `preprocess: false`",
+        )
+    setting = f"{kind.name}_model"
+    if kind.preprocessor not in ("", "opencv"):
+        path = preprocessor_models.get(kind.name, "")
+        if not path or not Path(path).exists():
+            reason = f"there is nothing at {path}" if path else "none is set"
+            raise FieldError(
+                (*at, "type"),
+                f"{key}.type: {kind.name} maps need a model, and {reason} ([control] {setting}); "
+                "or give the map itself as image, with `preprocess: false`",
+            )
+
+
+def _control_ref(
+    wanted: JobControlNet, kind: ControlType, catalogue: ModelCatalogue, seen: InputImage, at: FieldPath
+) -> ControlRef:
+    canny = kind.name == "canny" and wanted.preprocess
+    return ControlRef(
+        type=kind.name,
+        model=ModelRef(name=_find_control_net(wanted.model, kind, catalogue, at).name),
+        image=seen.content_hash,
+        image_name=seen.name,
+        strength=float(wanted.strength),
+        start=float(wanted.start),
+        end=float(wanted.end),
+        preprocess=wanted.preprocess and kind.preprocessor != "",
+        low=wanted.low if canny else None,
+        high=wanted.high if canny else None,
+    )
+
+
+def _find_control_net(name: str | None, kind: ControlType, catalogue: ModelCatalogue, at: FieldPath) -> ModelFile:
+    """The ControlNet that a control names, or the one whose name says that it is for its type, else the union."""
+    key, place = f"{at[0]}[{at[1]}].model", (*at, "model")
+    if name is None:
+        return _default_control_net(kind, catalogue, at)
+    try:
+        found = catalogue.controlnet(name)
+    except UnknownModel as error:
+        raise FieldError(place, f"{key}: {error}{did_you_mean(name, error)}") from None
+    known = _union_type_count(found)
+    if known and (kind.union_index is None or kind.union_index >= known):
+        types = ", ".join(one.name for one in CONTROL_TYPES.values() if (one.union_index or 0) < known and one.words)
+        raise FieldError(
+            (*at, "type"), f"{at[0]}[{at[1]}].type: {found.name} is a union of {types}; it has no {kind.name}"
+        )
+    return found
+
+
+def _default_control_net(kind: ControlType, catalogue: ModelCatalogue, at: FieldPath) -> ModelFile:
+    there = catalogue.controlnets.list_files()
+    found = [file for file in there if matches_type(file.name, kind) and not is_union_name(file.name)]
+    if not found and kind.union_index is not None:
+        found = [file for file in there if _union_type_count(file) > kind.union_index]
+    place, key = at, f"{at[0]}[{at[1]}]"
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(file.name for file in found[:5])
+        raise FieldError(place, f"{key}: several ControlNets are for {kind.name}: {names}; choose one with `model`")
+    if not there:
+        raise FieldError(place, f"{key}: there is no ControlNet; name a folder of them with [control] folders")
+    names = ", ".join(file.name for file in there[:5])
+    raise FieldError(
+        place, f"{key}: no ControlNet's name says that it is for {kind.name}; name one with `model`: {names}"
+    )
+
+
+def _find_ip_adapter(name: str | None, catalogue: ModelCatalogue, at: FieldPath) -> ModelFile:
+    key = f"{at[0]}[{at[1]}]"
+    if name is not None:
+        try:
+            return catalogue.ip_adapter(name)
+        except UnknownModel as error:
+            raise FieldError((*at, "model"), f"{key}.model: {error}{did_you_mean(name, error)}") from None
+    there = catalogue.ip_adapters.list_files()
+    if len(there) == 1:
+        return there[0]
+    if there:
+        names = ", ".join(file.name for file in there[:5])
+        raise FieldError(at, f"{key}: there are several IP-Adapters: {names}; choose one with `model`")
+    raise FieldError(at, f"{key}: there is no IP-Adapter; name a folder of them with [control] reference_folders")
+
+
+def _union_type_count(file: ModelFile) -> int:
+    """How many types a ControlNet-union knows, from its configuration or the header of its file; 0 = it is none."""
+    try:
+        if file.path.is_dir():
+            config = json.loads((file.path / MODULE_CONFIG).read_text("utf-8"))
+            if "num_control_type" not in config and config.get("_class_name") != "ControlNetUnionModel":
+                return 0
+            return int(config.get("num_control_type", _DEFAULT_UNION_TYPES))
+        with file.path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if length <= _MAX_HEADER_BYTES else {}
+        return int(header["task_embedding"]["shape"][0]) if "task_embedding" in header else 0
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        return 0

@@ -1,0 +1,172 @@
+"""`input:` of a job -> the pictures it means now, in order. What is chosen here is fixed: a restart changes nothing.
+
+Adding a way of choosing = a function here and a row in `_WAYS`, beside the key in `indexd_schemas/selection.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from indexd.characters.sampling import take_sample
+from indexd.errors import IndexdError, raise_if_transient
+from indexd.jobs.admission.inputs import FieldPath, InputImage, check_inside_inbox, read_input_image, resolve_inbox_path
+from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
+from indexd.search.query.image_lookup import find_image_row
+from indexd.search.query.image_target import ImageTarget, format_target, parse_target_argument
+from indexd.search.search import Search
+from indexd.store.store import Store
+from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces
+from indexd_schemas.api.characters import SampleRequest
+from indexd_schemas.api.requests import SearchRequest, SearchTerm
+from indexd_schemas.jobs.input_selection import InputSelection
+
+INPUT_PATH = ("input",)
+SIMILAR_COUNT = 20
+SAMPLE_COUNT = 20
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+
+
+class InputSelector:
+    """Chooses pictures. Admission may not wait for a model, so likeness is asked of stored vectors alone."""
+
+    def __init__(self, store: Store, inbox: Path, limit: int) -> None:
+        self._store = store
+        self._search = Search(store, _NoModels())
+        self._inbox = inbox
+        self._limit = limit
+
+    def select(self, wanted: InputSelection) -> list[InputImage]:
+        """The pictures that are meant, each read now. Raises FieldProblem when there are none, or too many."""
+        assert wanted.method is not None  # the schema holds it
+        paths = _METHODS[wanted.method](self, wanted)
+        if not paths:
+            raise FieldError(INPUT_PATH, f"input: {_describe(wanted)} is no picture at all; nothing could be made")
+        if wanted.count is not None:
+            paths = paths[: wanted.count]
+        if len(paths) > self._limit:
+            raise FieldError(
+                INPUT_PATH,
+                f"input: {_describe(wanted)} is more than {self._limit} pictures ([generate] max_pictures_per_job); "
+                "take fewer with `count`",
+            )
+        return [read_input_image(path, INPUT_PATH) for path in paths]
+
+    def resolve_path(self, text: str, key: FieldPath = INPUT_PATH) -> Path:
+        """Where a picture lies that is named by path, `#id` or content hash. Raises FieldProblem."""
+        path = resolve_inbox_path(self._inbox, text, key)
+        target = parse_target_argument(text)
+        if os.path.lexists(path) or target.path is not None:
+            return path
+        return self._indexed_path(target, quote_value(text), key)
+
+    def _indexed_path(self, target: ImageTarget, what: str, key: FieldPath) -> Path:
+        row = find_image_row(self._store, target)
+        place = self._store.images.paths([row.id]).get(row.id) if row is not None else None
+        if place is None:
+            reason = "is not in the index" if row is None else "is in the index, and lies nowhere now"
+            raise FieldError(key, f"{format_path(key)}: {what} {reason}")
+        return Path(os.fsdecode(place))
+
+    def _select_files(self, wanted: InputSelection) -> list[Path]:
+        return [self.resolve_path(text) for text in wanted.files or ()]
+
+    def _select_folder(self, wanted: InputSelection) -> list[Path]:
+        folder = resolve_inbox_path(self._inbox, wanted.folder or "", INPUT_PATH)
+        if not folder.is_dir():
+            raise FieldError(INPUT_PATH, f"input: there is no folder {folder}")
+        found: list[Path] = []
+        for here, below, names in os.walk(folder, onerror=raise_if_transient):
+            below[:] = sorted(name for name in below if wanted.recursive and not name.startswith("."))
+            pictures = (
+                name for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+            )
+            found += [Path(here, name) for name in pictures]
+            if len(found) > self._limit:
+                break
+        for path in found:
+            check_inside_inbox(self._inbox, path, path.name, INPUT_PATH)
+        return found
+
+    def _select_query(self, wanted: InputSelection) -> list[Path]:
+        limit = min(wanted.count or self._limit + 1, self._limit + 1)
+        return self._run_search(SearchRequest(filters=(wanted.query or "",), sort=wanted.sort, limit=limit))
+
+    def _select_similar(self, wanted: InputSelection) -> list[Path]:
+        text = wanted.similar or ""
+        path = resolve_inbox_path(self._inbox, text, INPUT_PATH)
+        target = (
+            ImageTarget(path=os.fsencode(os.path.abspath(path)))
+            if os.path.lexists(path)
+            else parse_target_argument(text)
+        )
+        return self._run_search(
+            SearchRequest(
+                terms=(SearchTerm(kind="similar", value=format_target(target)),),
+                filters=(wanted.query,) if wanted.query else (),
+                limit=min(wanted.count or SIMILAR_COUNT, self._limit + 1),
+            )
+        )
+
+    def _select_character(self, wanted: InputSelection) -> list[Path]:
+        question = SampleRequest(
+            character=wanted.character,
+            filters=(wanted.query,) if wanted.query else (),
+            strategy=wanted.sample or "diverse",
+            count=min(wanted.count or SAMPLE_COUNT, self._limit + 1),
+        )
+        try:
+            ids = [picture.image_id for picture in take_sample(self._store, question).pictures]
+        except IndexdError as error:
+            raise FieldError(INPUT_PATH, f"input: {error}") from None
+        places = self._store.images.paths(ids)
+        return _to_paths(places[image_id] for image_id in ids if image_id in places)
+
+    def _run_search(self, question: SearchRequest) -> list[Path]:
+        try:
+            ids = [hit.image.id for hit in self._search.query(question).hits]
+        except IndexdError as error:
+            raise FieldError(INPUT_PATH, f"input: {error}") from None
+        places = self._store.images.paths(ids)
+        return _to_paths(places[image_id] for image_id in ids if image_id in places)
+
+
+_METHODS: Mapping[str, Callable[[InputSelector, InputSelection], list[Path]]] = {
+    "files": InputSelector._select_files,
+    "folder": InputSelector._select_folder,
+    "query": InputSelector._select_query,
+    "similar": InputSelector._select_similar,
+    "character": InputSelector._select_character,
+}
+
+
+class _NoModels:
+    """An embedder that has no models."""
+
+    def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
+        raise IndexdError(f"the look of this picture is not in the index yet ({call.role})")
+
+    def find_faces(self, _call: FindFaces) -> FacesFound:
+        raise IndexdError("faces are not looked for here")
+
+    def unavailable_reason(self, _role: str) -> str | None:
+        return None
+
+
+def _to_paths(places: Iterable[bytes]) -> list[Path]:
+    return [Path(os.fsdecode(place)) for place in places]
+
+
+def _describe(wanted: InputSelection) -> str:
+    """The selection as it is quoted in a sentence."""
+    if wanted.method == "files":
+        return "the list"
+    value = quote_value(getattr(wanted, wanted.method or ""))
+    ways = {
+        "folder": f"the folder {value}",
+        "query": f"what the query {value} finds",
+        "similar": f"what is similar to {value}",
+        "character": f"what shows the character {value}",
+    }
+    return ways[wanted.method or ""]

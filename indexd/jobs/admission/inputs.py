@@ -1,0 +1,76 @@
+"""A picture that a job names, as it is at admission: read once, its hash taken."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
+from indexd.fs.paths import is_inside, is_unc, is_url
+from indexd.fs.safe_open import open_regular
+from indexd.image_metadata.file_reader import read_image
+from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
+
+FieldPath = tuple[str | int, ...]
+"""Where a job names something: `("control", 0, "image")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputImage:
+    """A picture that a job names, as it was at admission."""
+
+    path: str
+    name: str
+    content_hash: str
+    width: int
+    height: int
+
+
+def read_input_image(path: Path, key: FieldPath) -> InputImage:
+    """The picture at `path`. Raises FieldProblem at `key`."""
+    where = format_path(key)
+    try:
+        with open_regular(os.fsencode(path)) as file:
+            facts = read_image(file, os.fstat(file.fileno()).st_size, path.name)
+    except FileNotFoundError:
+        raise FieldError(key, f"{where}: there is no file {path}") from None
+    except NotRegularFile:
+        raise FieldError(key, f"{where}: {path} is not a regular file") from None
+    except NotAnImage as error:
+        raise FieldError(key, f"{where}: {path} cannot be used: {error}") from None
+    except (OSError, ValueError) as error:
+        if is_transient_os_error(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FieldError(key, f"{where}: {path} cannot be read: {reason}") from None
+    # The name stands in the picture that is made, and text there is UTF-8.
+    name = path.name.encode("utf-8", "replace").decode()
+    return InputImage(str(path), name, facts.content_hash.hex(), facts.width, facts.height)
+
+
+def resolve_inbox_path(inbox: Path, text: str, key: FieldPath) -> Path:
+    """A path as a job file writes it: relative to the inbox, or absolute. Nothing is looked at that lies elsewhere.
+
+    Raises FieldProblem at `key`.
+    """
+    where = format_path(key)
+    if is_url(text):
+        raise FieldError(key, f"{where}: {quote_value(text)} is an address; nothing is fetched, name a file")
+    if is_unc(text):
+        raise FieldError(key, f"{where}: {quote_value(text)} is on another machine; copy the picture here first")
+    if "\0" in text or ".." in re.split(r"[/\\]", text):
+        raise FieldError(key, f"{where}: {quote_value(text)} is no path that can be used")
+    path = inbox / os.path.expanduser(text)
+    check_inside_inbox(inbox, path, text, key)
+    return path
+
+
+def check_inside_inbox(inbox: Path, path: Path, text: str, key: FieldPath) -> None:
+    """Raise FieldProblem at `key` where what lies in the inbox (`text`, as it is named) is a link that leads out of it."""
+    if path.is_relative_to(inbox) and not is_inside(inbox, path):
+        raise FieldError(
+            key,
+            f"{format_path(key)}: {quote_value(text)} leads out of the inbox by a link; name the file by its whole path",
+        )

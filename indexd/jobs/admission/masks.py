@@ -1,0 +1,86 @@
+"""`mask:` of an inpaint job -> what its recipe says of it: a file with its hash, or a box from the regions of the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from indexd.jobs.admission.input_selection import InputSelector
+from indexd.jobs.admission.inputs import InputImage, read_input_image
+from indexd.jobs.parsing.validation import FieldError, quote_value
+from indexd.store.records import RegionRow
+from indexd.store.store import Store
+from indexd_schemas.jobs.job import InpaintJob
+from indexd_schemas.recipe import MaskRef
+
+MASK_PATH = ("mask",)
+# A mask may be of another size, but hardly of another shape: what it covers would be somewhere else.
+SHAPE_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedMask:
+    """A mask of one picture; `path` is its file on this machine, None where it is none."""
+
+    ref: MaskRef
+    path: str | None = None
+
+
+class MaskResolver:
+    """Finds masks."""
+
+    def __init__(self, store: Store, selector: InputSelector, *, has_detectors: bool) -> None:
+        """`looks` = there are detectors, so that the worker can look where the index knows of no regions."""
+        self._store = store
+        self._selector = selector
+        self._has_detectors = has_detectors
+
+    def resolve(self, job: InpaintJob, image: InputImage) -> ResolvedMask:
+        """The mask of a job for one of its pictures. Raises FieldProblem."""
+        wanted = job.mask
+        stated = {
+            "invert": wanted.invert,
+            "blur": job.mask_blur,
+            "content": job.masked_content,
+            "only_masked": job.only_masked,
+            "only_masked_padding": job.only_masked_padding,
+        }
+        if wanted.file is not None:
+            file = self._file(wanted.file, image)
+            return ResolvedMask(
+                MaskRef.model_validate({**stated, "hash": file.content_hash, "name": file.name}), file.path
+            )
+        box = tuple(wanted.box) if wanted.box is not None else self._region(wanted.region or "", wanted.index, image)
+        of = {"region": wanted.region, "index": wanted.index, "box": box, "padding": wanted.padding}
+        return ResolvedMask(MaskRef.model_validate({**stated, **of}))
+
+    def _file(self, text: str, picture: InputImage) -> InputImage:
+        mask = read_input_image(self._selector.resolve_path(text, MASK_PATH), MASK_PATH)
+        across, down = mask.width * picture.height, mask.height * picture.width
+        if abs(across - down) > SHAPE_TOLERANCE * max(across, down):
+            raise FieldError(
+                MASK_PATH,
+                f"mask: {mask.name} has {mask.width}x{mask.height}, which is another shape than "
+                f"{picture.width}x{picture.height} of {picture.name}",
+            )
+        return mask
+
+    def _region(self, kind: str, index: int, picture: InputImage) -> tuple[float, float, float, float] | None:
+        """The box of a region that the index knows; None = the worker has to look."""
+        regions = self._indexed_regions(picture)
+        of_kind = [row for row in regions if row.region.kind.casefold() == kind.casefold()]
+        if index <= len(of_kind):
+            return of_kind[index - 1].region.box
+        if of_kind:
+            count = f"{len(of_kind)} {kind}" if len(of_kind) > 1 else f"one {kind}"
+            raise FieldError(("mask", "index"), f"mask.index: {index}, but {picture.name} has only {count}")
+        if not self._has_detectors:
+            raise FieldError(
+                ("mask", "region"),
+                f"mask.region: no {quote_value(kind)} is known of {picture.name}, and there are no detectors that could look "
+                "([[faces.detectors]])",
+            )
+        return None
+
+    def _indexed_regions(self, picture: InputImage) -> list[RegionRow]:
+        row = self._store.images.get_by_hash(bytes.fromhex(picture.content_hash))
+        return self._store.faces.of_image(row.id) if row is not None else []

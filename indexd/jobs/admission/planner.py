@@ -1,0 +1,282 @@
+"""What the handlers of job kinds work with: a job file's wishes -> one complete recipe a picture.
+
+A handler is `def kind(job: ItsJob, desk: Desk) -> list[Draft]`, registered with `@handles("kind")`. It reads the job and
+looks at files; it writes nothing, so running it twice is harmless. What is wrong it raises as FieldProblem.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from indexd.jobs.admission.conditioning import resolve_conditioning
+from indexd.jobs.admission.input_selection import InputSelector
+from indexd.jobs.admission.inputs import InputImage, read_input_image
+from indexd.jobs.admission.masks import MaskResolver, ResolvedMask
+from indexd.jobs.admission.prompts import PromptResolver, did_you_mean
+from indexd.jobs.admission.regenerate import ImageRecipeReader
+from indexd.jobs.admission.scoring import ScoreValidator
+from indexd.jobs.admission.stages import StageResolver
+from indexd.jobs.parsing.validation import FieldError
+from indexd.model_files import ModelCatalogue, UnknownModel
+from indexd_schemas import samplers
+from indexd_schemas.jobs.input_selection import InputSelection
+from indexd_schemas.jobs.job import MAX_SEED, Job
+from indexd_schemas.recipe import InputRef, ModelRef, Recipe, RecipeKind, RecipeVariation
+
+DEFAULT_SIDE_PX = 1024
+SIDE_STEP_PX = 8
+# Other programs draw and accept 32 bits, so a picture's seed can be carried over to them.
+RANDOM_SEED_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """One picture to make.
+
+    The paths are of pictures on this machine, which stay out of the recipe: the source, its mask, and those of the
+    controls and references in their order. `notes` say what a picture that is made again could not be taken at its
+    word for.
+    """
+
+    recipe: Recipe
+    input_path: str | None = None
+    mask_path: str | None = None
+    control_paths: tuple[str, ...] = ()
+    reference_paths: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """What the settings allow one job."""
+
+    max_images: int
+    max_megapixels: float
+
+
+@dataclass(frozen=True, slots=True)
+class InputSources:
+    """Where pictures come from that are there already: chosen, masked, read for their recipes."""
+
+    selector: InputSelector
+    masks: MaskResolver
+    recipes: ImageRecipeReader
+
+
+class JobPlanner:
+    """Looks up what a job names and draws its seeds."""
+
+    def __init__(
+        self,
+        catalogue: ModelCatalogue,
+        prompts: PromptResolver,
+        sources: InputSources,
+        score_validator: ScoreValidator,
+        limits: JobLimits,
+        random_bits: Callable[[int], int],
+        preprocessor_models: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`draw(bits)` gives a random number of that many bits; `makers` are the paths of models that make control maps."""
+        self._catalogue = catalogue
+        self._stages = StageResolver(catalogue, limits.max_megapixels)
+        self._prompts = prompts
+        self._selector = sources.selector
+        self.masks = sources.masks
+        self.recipes = sources.recipes
+        self._score_validator = score_validator
+        self._limits = limits
+        self._random_bits = random_bits
+        self._preprocessor_models = preprocessor_models
+
+    def plan(
+        self,
+        job: Job,
+        kind: RecipeKind,
+        image: InputImage | None = None,
+        denoise: float = 0.0,
+        *,
+        mask: ResolvedMask | None = None,
+        size: tuple[int, int] | None = None,
+        finished: bool = False,
+    ) -> list[PlannedImage]:
+        """One draft a seed with everything that all kinds share. `denoise` says how far `picture` is changed.
+
+        `mask` and `size` (of the work) are of inpaint. `finished` = the picture is as good as decoded: it keeps its size,
+        and only the stages after that work on it.
+        """
+        width, height = self._input_size(job, image) if finished and image else size or self.resolve_size(job, image)
+        # What is worked on alone is put back into the whole picture before the stages come.
+        sides = (image.width, image.height) if image and mask and mask.ref.only_masked else (width, height)
+        stages = self._stages.resolve(job, sides, finished=finished)
+        idle = finished and not stages["detail"] and "refine" not in stages
+        sampler = self.resolve_sampler(job)
+        words = self._prompts.resolve(job)
+        wishes = resolve_conditioning(job, self._catalogue, self._preprocessor_models, self.read_input, image)
+        shared = {
+            "kind": kind,
+            "prompt": words.prompt,
+            "negative_prompt": job.negative_prompt,
+            "prompt_syntax": job.prompt_syntax,
+            "width": width,
+            "height": height,
+            "steps": job.steps,
+            "cfg": float(job.cfg),
+            "cfg_rescale": job.cfg_rescale,
+            "sampler": sampler.sampler,
+            "schedule": sampler.schedule,
+            "clip_skip": job.clip_skip,
+            "model": None if idle else self.resolve_model(job),
+            "vae": None if idle else self.resolve_vae(job),
+            "loras": () if idle else words.loras,
+            "embeddings": () if idle else words.embeddings,
+            "input": image and InputRef(hash=image.content_hash, name=image.name, denoise=denoise),
+            "mask": mask and mask.ref,
+            "control": () if idle else wishes.control,
+            "reference": () if idle else wishes.reference,
+            **stages,
+            "score": self._score_validator.requested_scores(job, words.prompt),
+        }
+        path = image.path if image else None
+        seeds = self.resolve_seeds(job)
+        return [
+            PlannedImage(
+                Recipe.model_validate({**shared, "seed": seed, "variation": variation}),
+                path,
+                mask.path if mask else None,
+                *(() if idle else wishes.paths),
+            )
+            for seed, variation in zip(seeds, self.resolve_variations(job, len(seeds)), strict=True)
+        ]
+
+    def resolve_seeds(self, job: Job) -> list[int]:
+        """The seed of every picture, drawn here where the job names none. Raises FieldProblem over the limit."""
+        if job.seeds is not None:
+            seeds = self._listed_seeds(job, job.seeds)
+        else:
+            count = job.count or 1
+            self._check_count(count, "count")
+            if job.seed is None or job.seed < 0:
+                seeds = [self._random_bits(RANDOM_SEED_BITS) for _ in range(count)]
+            else:
+                seeds = list(range(job.seed, job.seed + count))
+            if job.variation is not None:
+                # As A1111 does: many variations of one picture, not one of many.
+                seeds = seeds[:1] * count
+        if seeds[-1] > MAX_SEED:
+            raise FieldError(("seed",), f"seed: counting up {job.count} pictures from there passes {MAX_SEED}")
+        return seeds
+
+    def resolve_variations(self, job: Job, count: int) -> list[RecipeVariation | None]:
+        """The second noise of every picture, its seed counted up. Raises FieldProblem when that passes the last seed."""
+        wanted = job.variation
+        if wanted is None:
+            return [None] * count
+        first = wanted.seed
+        if first is None or first < 0:
+            first = self._random_bits(RANDOM_SEED_BITS)
+        if first + count - 1 > MAX_SEED:
+            raise FieldError(
+                ("variation", "seed"), f"variation.seed: counting up {count} pictures from there passes {MAX_SEED}"
+            )
+        return [RecipeVariation(seed=first + index, strength=wanted.strength) for index in range(count)]
+
+    def _listed_seeds(self, job: Job, seeds: list[int]) -> list[int]:
+        if job.seed is not None:
+            raise FieldError(("seed",), "seed: `seeds` is there as well; keep one of the two")
+        if not seeds:
+            raise FieldError(("seeds",), "seeds: the list is empty")
+        if job.count is not None and job.count != len(seeds):
+            text = f"count: {job.count} pictures, but `seeds` has {len(seeds)}; leave `count` out"
+            raise FieldError(("count",), text)
+        self._check_count(len(seeds), "seeds")
+        return seeds
+
+    def _check_count(self, count: int, key: str) -> None:
+        if count > self._limits.max_images:
+            raise FieldError(
+                (key,),
+                f"{key}: {count} pictures; a job makes at most {self._limits.max_images} ([generate] max_pictures_per_job)",
+            )
+
+    def resolve_size(self, job: Job, image: InputImage | None = None) -> tuple[int, int]:
+        """Width and height in pixels; what is left out is taken from the source picture, else 1024."""
+        width, height, key = job.width, job.height, "height" if job.height else "width"
+        if job.size is not None:
+            if width is not None or height is not None:
+                raise FieldError(("size",), "size: `width` or `height` is there as well; keep one way")
+            width, height = (int(side) for side in job.size.split("x"))
+            key = "size"
+            if any(side % SIDE_STEP_PX or not 64 <= side <= 16_384 for side in (width, height)):
+                raise FieldError(
+                    ("size",), f"size: both sides must be multiples of 8 from 64 to 16384 (got {job.size})"
+                )
+        source = (image.width, image.height) if image else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
+        sides = (width or _round_down_to_step(source[0]), height or _round_down_to_step(source[1]))
+        self._check_megapixels(sides, key if job.size or job.width or job.height else "input")
+        return sides
+
+    def _check_megapixels(self, sides: tuple[int, int], key: str) -> None:
+        megapixels = sides[0] * sides[1] / 1e6
+        if megapixels > self._limits.max_megapixels:
+            raise FieldError(
+                (key,),
+                f"{key}: {sides[0]}x{sides[1]} are {megapixels:.1f} megapixels; "
+                f"at most {self._limits.max_megapixels:g} are allowed ([generate] max_megapixels)",
+            )
+
+    def _input_size(self, job: Job, image: InputImage) -> tuple[int, int]:
+        """The size of a finished picture, which a job does not choose."""
+        given = next((key for key in ("size", "width", "height") if getattr(job, key) is not None), None)
+        if given is not None:
+            raise FieldError((given,), f"{given}: {job.kind} starts with the size of its input; use `resize`")
+        self._check_megapixels((image.width, image.height), "input")
+        return image.width, image.height
+
+    def resolve_sampler(self, job: Job) -> samplers.SamplerChoice:
+        """The canonical sampler and schedule."""
+        try:
+            return samplers.resolve_sampler(job.sampler, job.schedule, job.steps)
+        except samplers.UnknownSampler as error:
+            key = "schedule" if "sampler" not in job.model_fields_set or "no schedule" in str(error) else "sampler"
+            raise FieldError((key,), f"{key}: {error}") from None
+
+    def resolve_model(self, job: Job) -> ModelRef:
+        """The checkpoint's name; the file is looked up again when the picture is made."""
+        try:
+            file = self._catalogue.checkpoint(job.model) if job.model else self._catalogue.default_checkpoint()
+        except UnknownModel as error:
+            raise FieldError(("model",), f"model: {error}{did_you_mean(job.model or '', error)}") from None
+        return ModelRef(name=file.name)
+
+    def resolve_vae(self, job: Job) -> ModelRef | None:
+        """The VAE's name; None = the checkpoint's own."""
+        if job.vae is None:
+            return None
+        try:
+            return ModelRef(name=self._catalogue.vae(job.vae).name)
+        except UnknownModel as error:
+            raise FieldError(("vae",), f"vae: {error}{did_you_mean(job.vae, error)}") from None
+
+    def select_inputs(self, selection: InputSelection) -> list[InputImage]:
+        """The pictures to start from, each with its hash taken now. Raises FieldProblem."""
+        return self._selector.select(selection)
+
+    def read_input(self, text: str, path: tuple[str | int, ...]) -> InputImage:
+        """The picture that a job names as `text` at the place `at`, its hash taken now. Raises FieldProblem."""
+        return read_input_image(self._selector.resolve_path(text, path), path)
+
+    def check_image_count(self, count: int) -> None:
+        """Raise FieldProblem where so many pictures are more than a job may make."""
+        if count > self._limits.max_images:
+            raise FieldError(
+                ("input",),
+                f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.max_images} "
+                "([generate] max_pictures_per_job)",
+            )
+
+
+def _round_down_to_step(side: int) -> int:
+    return max(64, math.floor(side / SIDE_STEP_PX) * SIDE_STEP_PX)

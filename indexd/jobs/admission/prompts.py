@@ -1,0 +1,202 @@
+"""What a job says in words -> prompt, LoRAs and embeddings of its recipes.
+
+`<lora:…>` is taken out of the prompt and becomes a use like those under `loras`; trigger words are put before the prompt;
+names of embeddings are found and the files' hashes kept, so that the picture can be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.errors import SettingsError, is_transient_os_error
+from indexd.jobs.admission.stage_prompts import stage_prompts
+from indexd.jobs.loras.registry import LoraRegistry
+from indexd.jobs.loras.rules import ResolvedLora, check_lora_rules
+from indexd.jobs.parsing.validation import FieldError, closest_names, format_path, quote_value
+from indexd.model_files import EMBEDDING_PICKLE_SUFFIXES, ModelCatalogue, ModelFile, UnknownModel
+from indexd.prompts.composition import split_at_and
+from indexd.prompts.emphasis import largest_weight
+from indexd.prompts.lora_tags import LoraTag, LoraTagError, extract_lora_tags, find_lora_tag
+from indexd.prompts.word_matching import NameMatcher, prepend_missing_triggers
+from indexd_schemas import lora_blocks
+from indexd_schemas.jobs.job import Job
+from indexd_schemas.recipe import EmbeddingRef, LoraRef
+from indexd_schemas.settings import LoraRuleSettings
+
+MAX_ATTENTION_WEIGHT = 100.0
+MAX_LORA_WEIGHT = 10.0
+MAX_AND_PARTS = 16
+EMBEDDING_HASH_DIGITS = 10
+EMBEDDING_KEYS = {"clip_l", "clip_g"}
+_EMBEDDING_HEADER_BYTES = 1 << 20
+FieldPath = tuple[str | int, ...]
+"""Where in the job file a text stands."""
+_ESCAPE = re.compile(r"\\(?=[()\[\]])")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedPrompt:
+    """The words of a recipe: the prompt without tags and with trigger words, and what they call upon."""
+
+    prompt: str
+    loras: tuple[LoraRef, ...]
+    embeddings: tuple[EmbeddingRef, ...]
+
+
+class PromptResolver:
+    """Reads the words of jobs."""
+
+    def __init__(self, catalogue: ModelCatalogue, registry: LoraRegistry, rules: LoraRuleSettings) -> None:
+        self._catalogue = catalogue
+        self._registry = registry
+        self._rules = rules
+
+    def resolve(self, job: Job) -> ResolvedPrompt:
+        """The wording of a job. Raises FieldProblem."""
+        prompt, tags = _split_lora_tags(job)
+        uses = self._resolve_loras(job, tags)
+        check_lora_rules(uses, self._rules, job.themes)
+        a1111 = job.prompt_syntax == "a1111"
+        if job.lora_triggers:
+            words = [word for use in uses if use.entry and use.lora.weight for word in use.entry.triggers]
+            prompt = prepend_missing_triggers(prompt, words, escaped=a1111)
+        texts: list[tuple[FieldPath, str]] = [(("prompt",), prompt), (("negative_prompt",), job.negative_prompt)]
+        texts += stage_prompts(job)
+        if a1111:
+            for place, text in texts:
+                _check_weights(place, text, 1 if place[-1] == "negative_prompt" else len(split_at_and(text)))
+        embeddings = {
+            ref.name: ref
+            for place, text in texts
+            for ref in self._find_embeddings(place, _ESCAPE.sub("", text) if a1111 else text)
+        }
+        return ResolvedPrompt(prompt, tuple(use.lora for use in uses), tuple(embeddings.values()))
+
+    def _resolve_loras(self, job: Job, tags: list[LoraTag]) -> list[ResolvedLora]:
+        uses: list[ResolvedLora] = []
+        for index, one in enumerate(job.loras):
+            weight = one.weight if "weight" in one.model_fields_set else None
+            lora = LoraTag(one.name, weight, one.text_weight)
+            uses.append(self._resolve_lora(lora, one.blocks, ("loras", index), f"loras[{index}]", uses))
+        for tag in tags:
+            uses.append(self._resolve_lora(tag, _parse_tag_blocks(tag), ("prompt",), "prompt", uses))
+        return uses
+
+    def _resolve_lora(
+        self,
+        tag: LoraTag,
+        blocks: dict[str, float] | None,
+        place: tuple[str | int, ...],
+        where: str,
+        before: list[ResolvedLora],
+    ) -> ResolvedLora:
+        try:
+            name = self._catalogue.lora(tag.name).name
+            entry = self._registry.find(name)
+        except UnknownModel as error:
+            raise FieldError(place, f"{where}: {error}{did_you_mean(tag.name, error)}") from None
+        except SettingsError as error:
+            raise FieldError(place, f"{where}: {error}") from None
+        same = next((use for use in before if use.lora.name == name), None)
+        if same is not None:
+            both = "stands here twice" if same.path[0] == place[0] else "stands under `loras` too"
+            raise FieldError(place, f"{where}: {quote_value(name)} {both}; keep one")
+        default = 1.0 if entry is None or entry.weight is None else entry.weight
+        weight = default if tag.weight is None else tag.weight
+        for value in (weight, tag.text_weight or 0.0):
+            if abs(value) > MAX_LORA_WEIGHT:
+                text = f"the weight of {quote_value(name)} must lie between -10 and 10 (got {value:g})"
+                raise FieldError(place, f"{where}: {text}")
+        return ResolvedLora(LoraRef(name=name, weight=weight, text_weight=tag.text_weight, blocks=blocks), entry, place)
+
+    def _find_embeddings(self, place: FieldPath, text: str) -> Iterator[EmbeddingRef]:
+        files = _by_short_name(self._catalogue.embeddings.list_files())
+        for word in NameMatcher(files).find_names(text):
+            file = files[word]
+            if file.path.suffix.lower() in EMBEDDING_PICKLE_SUFFIXES:
+                if not self._catalogue.allows_pickles:
+                    raise FieldError(
+                        place,
+                        f"{format_path(place)}: {quote_value(word)} names the embedding {file.path}, a file that can carry code; convert it to "
+                        ".safetensors, or set pickle_checkpoints under [generate]",
+                    )
+            elif not _is_sdxl_embedding(file.path):
+                continue
+            try:
+                digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
+            except OSError as error:
+                if is_transient_os_error(error):
+                    raise
+                raise FieldError(
+                    place, f"{format_path(place)}: the embedding {file.path} cannot be read: {error.strerror or error}"
+                ) from None
+            yield EmbeddingRef(name=file.name, hash=digest[:EMBEDDING_HASH_DIGITS])
+
+
+def did_you_mean(name: str, error: UnknownModel) -> str:
+    """The nearest names as the end of a sentence, nothing where there are none."""
+    close = closest_names(name, error.known)
+    return f"; did you mean {' or '.join(map(repr, close))}" if close and name not in close else ""
+
+
+def _split_lora_tags(job: Job) -> tuple[str, list[LoraTag]]:
+    elsewhere = "a LoRA works on the whole picture; write it into `prompt`"
+    unread: list[tuple[FieldPath, str, str]] = [(("negative_prompt",), job.negative_prompt, elsewhere)]
+    unread += [(place, text, elsewhere) for place, text in stage_prompts(job)]
+    if job.prompt_syntax == "plain":
+        unread.append((("prompt",), job.prompt, "a plain prompt names no LoRAs; write them under `loras`"))
+    for place, text, advice in unread:
+        if (tag := find_lora_tag(text)) is not None:
+            raise FieldError(place, f"{format_path(place)}: {quote_value(tag)} stands there; {advice}")
+    if job.prompt_syntax == "plain":
+        return job.prompt, []
+    try:
+        return extract_lora_tags(job.prompt)
+    except LoraTagError as error:
+        raise FieldError(("prompt",), f"prompt: {error}") from None
+
+
+def _parse_tag_blocks(tag: LoraTag) -> dict[str, float] | None:
+    try:
+        return None if tag.blocks is None else lora_blocks.blocks_from_text(tag.blocks)
+    except ValueError as error:
+        raise FieldError(("prompt",), f"prompt: <lora:{tag.name}:…>: {error}") from None
+
+
+def _check_weights(place: FieldPath, text: str, parts: int) -> None:
+    where = format_path(place)
+    if parts > MAX_AND_PARTS:
+        raise FieldError(place, f"{where}: AND joins {parts} texts; at most {MAX_AND_PARTS} are possible")
+    largest = max([largest_weight(text), *(abs(part.weight) for part in (split_at_and(text) if parts > 1 else ()))])
+    if not largest <= MAX_ATTENTION_WEIGHT:
+        raise FieldError(
+            place, f"{where}: brackets give a weight of {largest:g}; at most {MAX_ATTENTION_WEIGHT:g} are possible"
+        )
+
+
+def _by_short_name(files: list[ModelFile]) -> Mapping[str, ModelFile]:
+    """An embedding is called by the last part of its name, as A1111 does; of several the first counts."""
+    found: dict[str, ModelFile] = {}
+    seen: set[str] = set()
+    for file in files:
+        word = file.name.rpartition("/")[2]
+        if word.casefold() not in seen:
+            seen.add(word.casefold())
+            found[word] = file
+    return found
+
+
+def _is_sdxl_embedding(path: Path) -> bool:
+    """Whether the header of a safetensors file names vectors for both of SDXL's encoders; other files are no embeddings here."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= _EMBEDDING_HEADER_BYTES else {}
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and header.keys() >= EMBEDDING_KEYS

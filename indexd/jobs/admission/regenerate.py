@@ -1,0 +1,87 @@
+"""What a picture says of its own making, as the keys of a job: exactly where it is ours, as far as it goes where not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from indexd.errors import IndexdError
+from indexd.fs.safe_open import open_regular
+from indexd.image_metadata.file_reader import read_image
+from indexd.image_metadata.model import ImageFacts
+from indexd.images.sidecar_texts import read_sidecars
+from indexd.jobs.admission.inputs import InputImage
+from indexd.jobs.export.from_metadata import job_from_metadata
+from indexd.jobs.export.from_recipe import job_keys, recipe_inputs
+from indexd.jobs.export.job_file import JobFile
+from indexd.jobs.export.replay import parse_recipe
+from indexd.jobs.parsing.validation import FieldError
+from indexd.model_files import ModelCatalogue, UnknownModel
+from indexd.store.store import Store
+from indexd_schemas.recipe import Recipe
+
+INPUT_PATH = ("input",)
+
+
+class ImageRecipeReader:
+    """Reads pictures for their recipes."""
+
+    def __init__(self, store: Store, catalogue: ModelCatalogue) -> None:
+        self._store = store
+        self._catalogue = catalogue
+
+    def read_job(self, image: InputImage) -> JobFile:
+        """The job that makes this picture again. Raises FieldProblem when it does not say how it was made."""
+        try:
+            facts = _read_facts(image)
+            recipe = parse_recipe(facts.metadata, image.name)
+            if recipe is not None:
+                return self._from_own_recipe(recipe)
+            return job_from_metadata(
+                facts.metadata,
+                (facts.width, facts.height),
+                self._path_of(facts.metadata.input_hash),
+                lookup_problem(self._catalogue.checkpoint),
+                lookup_problem(self._catalogue.lora),
+            )
+        except (OSError, IndexdError) as error:
+            raise FieldError(INPUT_PATH, f"input: {image.name} cannot be made again: {error}") from None
+
+    def _from_own_recipe(self, recipe: Recipe) -> JobFile:
+        wanted = recipe_inputs(recipe).items()
+        return JobFile(job_keys(recipe, {content: self._require_image(what, content) for content, what in wanted}))
+
+    def _require_image(self, what: str, content: str) -> str:
+        place = self._path_of(content)
+        if place is None:
+            raise IndexdError(f"it was made with {what} ({content[:12]}…), which is not in the index")
+        return place
+
+    def _path_of(self, content: str | None) -> str | None:
+        """Where a picture lies now, found by its content."""
+        try:
+            row = self._store.images.get_by_hash(bytes.fromhex(content or ""))
+        except ValueError:
+            return None
+        place = self._store.images.paths([row.id]).get(row.id) if row is not None else None
+        return None if place is None else os.fsdecode(place)
+
+
+def lookup_problem(find: Callable[[str], Any]) -> Callable[[str], str | None]:
+    """Why a model file of a name cannot be found, from what raises UnknownModel; None where it can."""
+
+    def problem(name: str) -> str | None:
+        try:
+            find(name)
+        except UnknownModel as error:
+            return str(error)
+        return None
+
+    return problem
+
+
+def _read_facts(picture: InputImage) -> ImageFacts:
+    path = os.fsencode(picture.path)
+    with open_regular(path) as file:
+        return read_image(file, os.fstat(file.fileno()).st_size, picture.name, lambda: read_sidecars(path))

@@ -1,0 +1,208 @@
+"""What a picture's metadata says, whichever program wrote it, as a job: what job files can say becomes keys, all else a remark.
+
+Samplers go by every name that is known, LoRAs with their weights, model and LoRAs by name. The job always holds to the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from indexd.errors import IndexdError
+from indexd.image_metadata.model import ControlUse, ImageMetadata, SamplerPass
+from indexd.jobs.export.from_recipe import FINISHED_IMAGE_KINDS, SIDE_STEP_PX
+from indexd.jobs.export.job_file import JobFile, json_in_yaml, strip_invalid_characters
+from indexd_schemas.jobs.job import JOB_KINDS
+from indexd_schemas.jobs.stages import PROMPT_CHARACTERS
+from indexd_schemas.samplers import UnknownSampler, resolve_sampler
+
+_LORA_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
+# A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
+_MAX_QUOTED_CHARACTERS, _TRUNCATED_CHARACTERS = 30_000, 5_000
+
+ModelProblem = Callable[[str], str | None]
+
+
+def job_from_metadata(
+    made: ImageMetadata,
+    size: tuple[int, int],
+    source: str | None,
+    missing_checkpoint: ModelProblem,
+    missing_lora: ModelProblem,
+) -> JobFile:
+    """The job that makes a picture of `size` pixels like the one with this metadata.
+
+    `source` is where the picture of its img2img lies, as far as that is known. The `missing_` functions say why a model
+    file of a name cannot be used here, or None. Raises IndexdError when the picture does not say how it was made.
+    """
+    if made.prompt is None and made.seed is None:
+        raise IndexdError("it does not say with which prompt or seed it was made")
+    job = JobFile()
+    _set_kind(job, made, source)
+    for key, text in (("prompt", made.prompt), ("negative_prompt", made.negative_prompt)):
+        if text is not None or key == "prompt":
+            job.keys[key] = _clean_prompt(job, key, text or "")
+    if made.generator == "indexd":
+        # The recipe's prompt is complete: how it is read is said with it, and trigger words stand in it (see _loras).
+        job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"}
+    if made.seed is not None:
+        job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
+    if job.keys["kind"] not in FINISHED_IMAGE_KINDS:
+        _set_size(job, made, size)
+    job.keys |= _own_stage_keys(made)
+    _set_sampling(job, made)
+    if made.model_name:
+        job.keys["model"] = strip_invalid_characters(made.model_name)
+        job.remarks += _remark("model", missing_checkpoint(made.model_name))
+    _set_loras(job, made, missing_lora)
+    job.remarks += _remarks_on_dropped(made)
+    _drop_invalid_keys(job)
+    return job
+
+
+def _own_stage_keys(made: ImageMetadata) -> dict[str, Any]:
+    """The stages of a picture that this program made."""
+    said = next((value for key, value in made.extras if key == "stages" and made.generator == "indexd"), "{}")
+    keys: dict[str, Any] = json.loads(said)
+    return keys
+
+
+def _set_kind(job: JobFile, made: ImageMetadata, source: str | None) -> None:
+    changed = made.denoise is not None and made.denoise < 1 and len(made.passes) < 2
+    extras = dict(made.extras) if made.generator == "indexd" else {}
+    if extras.get("kind") in FINISHED_IMAGE_KINDS and source is not None:
+        job.keys |= {"kind": extras["kind"], "input": source}
+        return
+    if made.input_hash is not None and source is not None:
+        job.keys |= {"kind": "img2img", "input": source, "denoise": made.denoise}
+        return
+    job.keys["kind"] = "txt2img"
+    if made.input_hash is not None:
+        job.remarks.append(f"input: made from the picture {made.input_hash[:12]}…, which is not in the index")
+    elif changed:
+        job.remarks.append(f"input: made from another picture, with denoise {made.denoise:g}, and does not say which")
+
+
+def _clean_prompt(job: JobFile, key: str, text: str) -> str:
+    """The text without the tags of LoRAs, which stand under `loras`."""
+    text = strip_invalid_characters(text)
+    while tags := _LORA_TAG.findall(text):
+        text = _LORA_TAG.sub("", text).strip()
+        if "hypernet" in (tag.lower() for tag in tags):
+            job.remarks.append(f"{key}: it names a hypernetwork, and there are none here")
+    if len(text) > PROMPT_CHARACTERS or len(json_in_yaml(text)) > _MAX_QUOTED_CHARACTERS:
+        job.remarks.append(f"{key}: cut after {_TRUNCATED_CHARACTERS} of {len(text)} characters")
+        text = text[:_TRUNCATED_CHARACTERS]
+    if key == "prompt" and not text:
+        job.remarks.append("prompt: the picture states none")
+    return text
+
+
+def _set_size(job: JobFile, made: ImageMetadata, size: tuple[int, int]) -> None:
+    stated = (made.gen_width, made.gen_height)
+    width, height = size if None in stated else stated
+    assert width is not None
+    assert height is not None
+    for key, side in (("width", width), ("height", height)):
+        job.keys[key] = side - side % SIDE_STEP_PX
+        if side % SIDE_STEP_PX:
+            job.remarks.append(f"{key}: {side} is no multiple of {SIDE_STEP_PX}")
+    if (width, height) != size and not _own_stage_keys(made):
+        job.remarks.append(f"size: made at {width}x{height}, and the picture has {size[0]}x{size[1]}")
+
+
+def _set_sampling(job: JobFile, made: ImageMetadata) -> None:
+    job.keys |= {key: value for key, value in (("steps", made.steps), ("cfg", made.cfg)) if value is not None}
+    if made.sampler is not None:
+        _set_sampler(job, made.sampler, made.schedule, made.steps)
+    elif made.schedule is not None:
+        job.remarks.append(f"schedule: {made.schedule}, of a sampler that is not stated")
+    if made.clip_skip is not None:
+        job.keys["clip_skip"] = made.clip_skip
+
+
+def _set_sampler(job: JobFile, sampler: str, schedule: str | None, steps: int | None) -> None:
+    try:
+        choice = resolve_sampler(sampler, schedule, steps)
+    except UnknownSampler as error:
+        job.remarks.append(f"sampler: {sampler}{f' with {schedule}' if schedule else ''}: {error}")
+        try:
+            choice = resolve_sampler(sampler)
+        except UnknownSampler:
+            return
+    job.keys["sampler"] = choice.sampler
+    if choice.schedule is not None:
+        job.keys["schedule"] = choice.schedule
+
+
+def _set_loras(job: JobFile, made: ImageMetadata, missing: ModelProblem) -> None:
+    loras = []
+    ours = made.generator == "indexd"
+    blocks = dict(value.split(": ", 1) for key, value in made.extras if ours and key == "lora_blocks" and ": " in value)
+    for use in made.loras:
+        weights: dict[str, Any] = {"weight": use.weight, "text_weight": use.text_weight}
+        if use.name in blocks:
+            weights["blocks"] = json.loads(blocks[use.name])
+        loras.append(
+            {"name": strip_invalid_characters(use.name)}
+            | {key: value for key, value in weights.items() if value is not None}
+        )
+        job.remarks += _remark(f"loras: {use.name}", missing(use.name))
+    if loras:
+        job.keys["loras"] = loras
+        if ours:
+            job.keys["lora_triggers"] = False
+
+
+def _remarks_on_dropped(made: ImageMetadata) -> Iterable[str]:
+    """What is not taken over: job files have no words for it, or (a VAE) a missing one would cost the whole job."""
+    yield from (f"pass {number}: {_describe_pass(one)}" for number, one in enumerate(made.passes[1:], 2))
+    yield from (f"control: {_describe_control(one)}" for one in made.controls)
+    if made.vae:
+        yield f"vae: {made.vae}"
+
+
+def _describe_pass(one: SamplerPass) -> str:
+    stated: Mapping[str, object] = {
+        "sampler": one.sampler,
+        "schedule": one.schedule,
+        "steps": one.steps,
+        "cfg": one.cfg,
+        "denoise": one.denoise,
+        "model": one.model_name,
+    }
+    return ", ".join(f"{key} {value}" for key, value in stated.items() if value is not None) or "not described"
+
+
+def _describe_control(one: ControlUse) -> str:
+    weight = f" with weight {one.weight:g}" if one.weight is not None else ""
+    return f"{one.model or one.module or 'not described'}{weight}"
+
+
+def _remark(what: str, problem: str | None) -> list[str]:
+    return [] if problem is None else [f"{what}: {problem}"]
+
+
+def _drop_invalid_keys(job: JobFile) -> None:
+    """Take out what the schema refuses, with a remark; `kind` and `prompt` always pass."""
+    schema = JOB_KINDS[job.keys["kind"]]
+    while True:
+        try:
+            schema.model_validate(job.keys)
+            return
+        except ValidationError as error:
+            first = error.errors()[0]
+        key, *below = first["loc"]
+        place: Any = job.keys
+        # One wrong LoRA is no reason to lose the others.
+        if key == "loras" and below and isinstance(below[0], int):
+            place, key = job.keys["loras"], below[0]
+        shown = place[key] if isinstance(place[key], (str, int, float)) else json.dumps(place[key])
+        job.remarks.append(f"{first['loc'][0]}: {str(shown)[:80]}: {first['msg']}")
+        del place[key]
+        if job.keys.get("loras") == []:
+            del job.keys["loras"]

@@ -1,0 +1,85 @@
+"""A picture's own recipe: read from the picture, asked for again, and two pictures compared by their pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import ValidationError
+
+from indexd.errors import IndexdError, NotAnImage
+from indexd.fs.safe_open import open_regular
+from indexd.image_metadata.file_reader import read_image
+from indexd.image_metadata.model import ImageMetadata
+from indexd.jobs.export.job_file import json_in_yaml
+from indexd_schemas.api.responses import ReplayReport
+from indexd_schemas.recipe import Recipe
+
+RECIPE_CHUNK = "png:indexd"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe that a picture carries. Raises IndexdError when it carries none."""
+    try:
+        with open_regular(path.resolve()) as file:
+            facts = read_image(file, path.stat().st_size, path.name)
+    except (OSError, NotAnImage) as error:
+        raise IndexdError(f"{path} cannot be read: {error}") from None
+    recipe = parse_recipe(facts.metadata, str(path))
+    if recipe is None:
+        raise IndexdError(f"{path} carries no recipe of indexd; only pictures that indexd made can be made again")
+    return recipe
+
+
+def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
+    """The recipe in the metadata of the picture called `name`, None where it is none of ours. Raises IndexdError."""
+    text = next((chunk.text for chunk in made.raw if chunk.key == RECIPE_CHUNK), None)
+    if text is None:
+        return None
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise IndexdError(f"the recipe in {name} cannot be used: {where}: {first['msg']}") from None
+
+
+def replay_job_text(picture: Path, folder: Path, name: str) -> str:
+    """A job file that makes `picture` again as `folder/name.png`."""
+    job = {
+        "kind": "regenerate",
+        "input": str(picture.absolute()),
+        "output": {"folder": str(folder), "name": name},
+        "priority": "high",
+    }
+    return json_in_yaml(job, indent=1) + "\n"
+
+
+def compare_images(picture: Path, replayed: Path) -> ReplayReport:
+    """Compare two pictures pixel by pixel."""
+    first, second = _pixels(picture), _pixels(replayed)
+    same_bytes = picture.read_bytes() == replayed.read_bytes()
+    largest, count = None, None
+    if first.shape == second.shape:
+        difference = np.abs(first.astype(np.int16) - second.astype(np.int16))
+        largest, count = int(difference.max(initial=0)), int(np.any(difference, axis=-1).sum())
+    return ReplayReport(
+        picture=str(picture),
+        replayed=str(replayed),
+        equal=largest == 0,
+        same_bytes=same_bytes,
+        largest_difference=largest,
+        differing_pixels=count,
+    )
+
+
+def _pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """RGBA values (height, width, 4)."""
+    try:
+        with Image.open(path, formats=("PNG",)) as opened:
+            return np.asarray(opened.convert("RGBA"), dtype=np.uint8)
+    except Exception as error:
+        # Pillow raises eight classes over broken files.
+        raise IndexdError(f"{path} cannot be decoded: {error}") from None

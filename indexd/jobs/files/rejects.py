@@ -1,0 +1,152 @@
+"""The pictures of an ended job that are not kept -> `rejected/` beside them, wherever the process dies in between.
+
+Every picture was published in its place first, so that nothing waits for the best of many. When the last one is there
+the verdict and the new paths go to the ledger in one transaction; then each file is linked to its new name, loses its old
+one, and its row says so. After a death the same is done again: a file that has its new name already loses only the old
+one. A file that somebody changed or took away meanwhile is left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from indexd.errors import NotRegularFile, StorageFull, StoreUnavailable, raise_if_transient
+from indexd.images.decode import hash_file_hex
+from indexd.jobs.admission.scoring import items_to_reject
+from indexd.jobs.files.atomic import DISK_FULL_ERRNOS, FaultHook, fsync_folder, move_no_replace, no_fault
+from indexd.jobs.files.output_names import PNG_SUFFIX, free_file_name
+from indexd.store.records import JobItemRow
+from indexd_schemas.jobs.scoring import Keep
+
+log = logging.getLogger(__name__)
+
+REJECTED_FOLDER = "rejected"
+# Want of these passes, whatever file it is.
+_TRANSIENT_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+
+
+class RejectLedger(Protocol):
+    """What sifting asks of the ledger; each write is one synced transaction."""
+
+    def items(self, job_id: int) -> Sequence[JobItemRow]:
+        """The items of a job."""
+        ...
+
+    def reject(self, paths: dict[int, bytes]) -> None:
+        """These items are about to be moved to these paths."""
+        ...
+
+    def mark_reject_moved(self, item_id: int) -> None:
+        """The picture lies there."""
+        ...
+
+    def mark_reject_kept_in_place(self, item_id: int, reason: str) -> None:
+        """It cannot be moved."""
+        ...
+
+
+class RejectMover:
+    """Sets pictures aside. Running it twice for a job is harmless."""
+
+    def __init__(self, ledger: RejectLedger, fault: FaultHook = no_fault) -> None:
+        self._ledger = ledger
+        self._fault = fault
+
+    def move_rejects(self, job_id: int) -> int:
+        """Move what the job does not keep; how many that are. Raises StoreUnavailable (then it can be done again)."""
+        items = self._ledger.items(job_id)
+        keep = items[0].settings.get("keep") if items else None
+        if keep is None:
+            return 0
+        by = items[0].settings["recipe"]["score"][0]
+        fresh = [item for item in items_to_reject(items, Keep.model_validate(keep), by) if item.rejected_path is None]
+        if fresh:
+            self._ledger.reject(_reject_paths(fresh))
+            self._fault("verdict written")
+            items = self._ledger.items(job_id)
+        for item in items:
+            if item.rejected_path is not None and item.rejected_path != item.path:
+                self._move(item)
+        return sum(item.rejected_path is not None for item in items)
+
+    def _move(self, item: JobItemRow) -> None:
+        try:
+            self._try_move(item, Path(os.fsdecode(item.path)), Path(os.fsdecode(item.rejected_path or b"")))
+        except OSError as error:
+            if error.errno in DISK_FULL_ERRNOS:
+                raise StorageFull(f"the disk of {os.fsdecode(item.path)} is full; free some space") from None
+            if error.errno in _TRANSIENT_ERRNOS:
+                raise StoreUnavailable(f"{os.fsdecode(item.path)} cannot be set aside now: {error.strerror}") from None
+            self._leave_in_place(
+                item, f"it is not kept, and could not be moved to {REJECTED_FOLDER}/: {error.strerror or error}"
+            )
+
+    def _try_move(self, item: JobItemRow, old: Path, new: Path) -> None:
+        new.parent.mkdir(exist_ok=True)
+        while not _has_content_of(new, item):
+            if not _has_content_of(old, item):
+                self._leave_in_place(
+                    item, "it is not kept, and is left alone because it was changed or taken away since"
+                )
+                return
+            try:
+                move_no_replace(old, new, self._fault)
+            except FileExistsError:
+                [path] = _reject_paths([item]).values()
+                self._ledger.reject({item.id: path})
+                new = Path(os.fsdecode(path))
+        # The process may have ended between the two halves of a move.
+        if old != new and _same_file(old, new):
+            old.unlink()
+        fsync_folder(new.parent)
+        fsync_folder(old.parent)
+        self._fault("set aside")
+        self._ledger.mark_reject_moved(item.id)
+
+    def _leave_in_place(self, item: JobItemRow, reason: str) -> None:
+        log.warning("job %d, picture %d: %s", item.job_id, item.index + 1, reason)
+        self._ledger.mark_reject_kept_in_place(item.id, reason)
+
+
+def _reject_paths(items: Sequence[JobItemRow]) -> dict[int, bytes]:
+    """A free name in `rejected/` for each picture."""
+    taken: dict[Path, set[str]] = {}
+    paths = {}
+    for item in items:
+        old = Path(os.fsdecode(item.path))
+        folder = old.parent / REJECTED_FOLDER
+        names = taken.setdefault(folder, _existing_names(folder))
+        name = free_file_name(old.name.removesuffix(PNG_SUFFIX), names.__contains__)
+        names.add(name.casefold())
+        paths[item.id] = os.fsencode(folder / name)
+    return paths
+
+
+def _existing_names(folder: Path) -> set[str]:
+    try:
+        return {name.casefold() for name in os.listdir(folder)}
+    except OSError:
+        return set()
+
+
+def _has_content_of(path: Path, item: JobItemRow) -> bool:
+    """Whether the file holds exactly this picture."""
+    try:
+        return not path.is_symlink() and hash_file_hex(path) == (item.content_hash or b"").hex()
+    except OSError as error:
+        raise_if_transient(error)
+        return False
+    except NotRegularFile:
+        return False
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

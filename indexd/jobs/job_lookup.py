@@ -1,0 +1,19 @@
+"""Looking up the row of a job that must be in the ledger."""
+
+from __future__ import annotations
+
+from indexd.store.queue.job_ledger import JobLedger
+from indexd.store.records import JobRow
+
+
+def require_job(ledger: JobLedger, job_id: int) -> JobRow:
+    """The row of a job that is in the ledger."""
+    job = ledger.get(job_id)
+    if job is None:
+        raise LookupError(f"job {job_id} has left the ledger, where nothing is ever deleted")
+    return job
+
+
+def is_finished(ledger: JobLedger, job_id: int) -> bool:
+    """Whether the job has ended, in whichever way."""
+    return require_job(ledger, job_id).state not in ("queued", "running")

@@ -1,0 +1,173 @@
+"""Runs the command of `[notify]` when a job has ended: in a thread of its own, so that no queue ever waits for it.
+
+At most once for each end of a job. That it is to be told stands in the ledger, in the same transaction as the end; it is
+taken off there *before* the command is run. So a job that ended just before a crash is told of after it, and one whose
+command was begun is never told of twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from indexd.errors import StoreError
+from indexd.fs.paths import display
+from indexd.jobs.service import JobService
+from indexd.store.queue.job_ledger import JobLedger
+from indexd.store.records import JobRow
+from indexd_schemas.durations import parse_duration
+from indexd_schemas.settings import NotifySettings
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 2.0
+RETRY_SECONDS = 30.0
+OUTPUT_TAIL_BYTES = 500
+MAX_VALUE_CHARACTERS = 2000
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_SCRIPT_SUFFIXES = (".bat", ".cmd")
+
+
+class Notifier:
+    """Tells of ended jobs between `start` and `stop`; without a command it does nothing."""
+
+    def __init__(self, ledger: JobLedger, jobs: JobService, notify: NotifySettings) -> None:
+        self._ledger = ledger
+        self._command = notify.command
+        self._time_limit_seconds = parse_duration(notify.time_limit) or 30.0
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._last_warning = ""
+        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        jobs.on_finished(self._wake.set)
+
+    def start(self) -> None:
+        """Tell of what ended and was not told of, then of what ends."""
+        if not self._command:
+            self._ledger.clear_notifications()
+            return
+        self._wake.set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a command that runs gets STOP_SECONDS. What was not begun is told of after the next start."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_SECONDS)
+            self._kill()
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause: float | None = None
+        while True:
+            self._wake.wait(pause)
+            self._wake.clear()
+            pause = None
+            try:
+                for job in self._ledger.unnotified():
+                    if self._stopping.is_set():
+                        return
+                    self._notify(job)
+            except (StoreError, OSError) as error:
+                # A full disk: a command that would be run again and again is worse than one that comes late.
+                self._warn_once(f"jobs that ended are not told of now: {error}")
+                pause = RETRY_SECONDS
+            if self._stopping.is_set():
+                return
+
+    def _notify(self, job: JobRow) -> None:
+        """Raises StoreError or OSError where nothing was begun: then it is told of later."""
+        values = self._placeholders(job)
+        with tempfile.TemporaryFile() as said:
+            if not self._ledger.claim_notification(job.id):
+                return
+            problem = self._run_command(values, said)
+        if problem is None:
+            self._last_warning = ""
+        elif not self._stopping.is_set():
+            self._warn_once(f"the command of [notify] {problem}")
+
+    def _warn_once(self, text: str) -> None:
+        """Said once, until it goes well again or something else goes wrong."""
+        if text != self._last_warning:
+            log.warning("%s", text)
+        self._last_warning = text
+
+    def _placeholders(self, job: JobRow) -> dict[str, str]:
+        items = self._ledger.items(job.id)
+        return {
+            "job": job.name,
+            "id": str(job.id),
+            "state": job.state,
+            "pictures": str(job.item_counts.get("done", 0)),
+            "folder": display(os.path.dirname(items[0].path)) if items else "",
+            "reason": job.error or "",
+        }
+
+    def _run_command(self, values: Mapping[str, str], output: IO[bytes]) -> str | None:
+        """Run it, with what it says in `said`. What went wrong, or None."""
+        arguments = [self._command[0], *(fill_placeholders(part, values) for part in self._command[1:])]
+        if os.name == "nt" and Path(arguments[0]).suffix.lower() in _SCRIPT_SUFFIXES:
+            # Windows hands those to cmd.exe, which reads the arguments as commands (CVE-2024-24576 and its like).
+            return "is a script of cmd.exe, which cannot be given the name of a job safely; name a program"
+        environment = {**os.environ, **{_environment_name(name): _sanitize(text) for name, text in values.items()}}
+        # A group of its own, so that what the command started ends with it.
+        apart: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x08000000}
+        try:
+            self._process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, **apart
+            )
+            code = self._process.wait(self._time_limit_seconds)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return f"took longer than {self._time_limit_seconds:g} s and was ended"
+        except (OSError, ValueError) as error:
+            return f"cannot be run: {error}"
+        finally:
+            self._process = None
+        return None if code == 0 else f"ended with {code}{_output_tail(output)}"
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        try:
+            if os.name == "posix":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        except OSError:
+            return  # gone in this moment
+        process.wait()
+
+
+def fill_placeholders(part: str, values: Mapping[str, str]) -> str:
+    """An argument with its placeholders filled in. One that a value would turn into an option gets a space before it."""
+    text = _PLACEHOLDER.sub(lambda match: _sanitize(values[match[1]]), part)
+    return f" {text}" if text.startswith("-") and not part.startswith("-") else text
+
+
+def _environment_name(name: str) -> str:
+    return "INDEXD_JOB_NAME" if name == "job" else f"INDEXD_JOB_{name.upper()}"
+
+
+def _sanitize(text: str) -> str:
+    return text.replace("\0", "")[:MAX_VALUE_CHARACTERS].encode("utf-8", "replace").decode()
+
+
+def _output_tail(output: IO[bytes]) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - OUTPUT_TAIL_BYTES))
+    text = " ".join(output.read().decode("utf-8", "replace").split())
+    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return f": {shown}" if shown else ""

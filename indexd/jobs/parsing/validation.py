@@ -1,0 +1,194 @@
+"""A guarded document -> a typed job, or every mistake in it as a sentence with line, column and what to change."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from indexd.errors import JobRefused
+from indexd.jobs.parsing.yaml_guard import FieldPath, YamlDocument
+from indexd_schemas.jobs.job import SYNONYMS, Job
+
+MAX_MESSAGES = 10
+MAX_QUOTED_CHARACTERS = 60
+
+
+class FieldError(Exception):
+    """Something is wrong with the value at `path` of the job file; the text is the sentence without the place."""
+
+    def __init__(self, path: FieldPath, text: str) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+def parse_job(document: YamlDocument, kinds: Mapping[str, Callable[..., Any]]) -> Job:
+    """The job in `document` by the schema of its kind. Raises Refused, one sentence a line."""
+    kind = document.data.get("kind")
+    if "kind" not in document.data:
+        close = difflib.get_close_matches("kind", document.data, n=1) or [key for key in document.data if key == "type"]
+        hint = f"; did you mean it by {close[0]!r}" if close else ""
+        raise JobRefused(
+            f"{document.key_position(())}: `kind` is missing{hint}; write one of {', '.join(sorted(kinds))}"
+        )
+    if not isinstance(kind, str) or kind not in kinds:
+        raise build_refusal(
+            document, [FieldError(("kind",), f"there is no kind {quote_value(kind)}; {_suggestion(str(kind), kinds)}")]
+        )
+    model = job_schema(kinds[kind])
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise build_refusal(document, [_field_error(model, document, entry) for entry in error.errors()]) from None
+
+
+def job_schema(handler: Callable[..., Any]) -> type[Job]:
+    """The schema of a kind: the type of the first parameter of its handler."""
+    hints = typing.get_type_hints(handler)
+    first = next((hint for name, hint in hints.items() if name != "return"), None)
+    if not (isinstance(first, type) and issubclass(first, Job)):
+        raise TypeError(f"the first parameter of {handler.__module__}.{handler.__qualname__} must be a subclass of Job")
+    return first
+
+
+def build_refusal(document: YamlDocument, problems: Iterable[FieldError]) -> JobRefused:
+    """The problems as one error, in the order of the file."""
+    placed = sorted((_position(document, problem), str(problem)) for problem in problems)
+    lines = [f"{mark}: {text}" for mark, text in placed]
+    if len(lines) > MAX_MESSAGES:
+        lines[MAX_MESSAGES:] = [f"… and {len(lines) - MAX_MESSAGES} more"]
+    return JobRefused("\n".join(lines))
+
+
+def quote_value(value: object) -> str:
+    """A value as it is quoted in a sentence: short, on one line."""
+    if value is None:
+        return "nothing"
+    text = (
+        repr(value)
+        if isinstance(value, (str, int, float, bool))
+        else "a list"
+        if isinstance(value, list)
+        else "a mapping"
+    )
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…"
+
+
+def format_path(path: FieldPath) -> str:
+    """A place in a job file as it is written in a sentence: `loras[0].weight`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def closest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names that look most like `name`, best first; letter case and separators count little."""
+    names = {_folded(candidate): candidate for candidate in known}
+    close = difflib.get_close_matches(_folded(name)[:100], names, n=count, cutoff=0.55)
+    return [names[match] for match in close]
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-").replace(" ", "-")
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = closest_names(name[:100], known, 1)
+    return f"did you mean {close[0]!r}" if close else f"there are {', '.join(known)}"
+
+
+def _position(document: YamlDocument, problem: FieldError) -> Any:
+    at_key = isinstance(problem, _KeyFieldError)
+    return document.key_position(problem.path) if at_key else document.value_position(problem.path)
+
+
+class _KeyFieldError(FieldError):
+    """The key itself is wrong, not its value."""
+
+
+def _field_error(model: type[Job], document: YamlDocument, error: Any) -> FieldError:
+    path: FieldPath = tuple(error["loc"])
+    name = format_path(path)
+    if error["type"] == "extra_forbidden":
+        return _KeyFieldError(path, _unknown_key(model, path))
+    if error["type"] == "missing":
+        return _KeyFieldError(path[:-1], f"`{name}` is missing{_similar_key_hint(model, document, path)}")
+    return FieldError(path, f"{name}: {describe_error(error)}")
+
+
+def _unknown_key(model: type[Job], path: FieldPath) -> str:
+    key, fields = str(path[-1]), list(_model_at(model, path[:-1]).model_fields)
+    place = f" in {format_path(path[:-1])}" if len(path) > 1 else ""
+    synonym = SYNONYMS.get(key.casefold())
+    if synonym in fields:
+        return f"there is no key {quote_value(key)}{place}; here it is called `{synonym}`"
+    close = closest_names(key, fields, 1)
+    hint = f"did you mean `{close[0]}`" if close else f"there are {', '.join(fields)}"
+    return f"there is no key {quote_value(key)}{place}; {hint}"
+
+
+def _similar_key_hint(model: type[Job], document: YamlDocument, path: FieldPath) -> str:
+    around: Any = document.data
+    for part in path[:-1]:
+        around = around[part]
+    unknown = [key for key in around if key not in _model_at(model, path[:-1]).model_fields]
+    given = next((key for key in unknown if SYNONYMS.get(key.casefold()) == path[-1]), None)
+    close = [given] if given else closest_names(str(path[-1]), unknown, 1)
+    return f"; did you mean it by {quote_value(close[0])}" if close else ""
+
+
+def _model_at(model: type[BaseModel], path: FieldPath) -> type[BaseModel]:
+    """The model of the part at `path`: lists and optional parts are looked through."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        found = _model_in(model.model_fields[part].annotation)
+        if found is None:
+            break
+        model = found
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in typing.get_args(annotation) if (found := _model_in(inner)) is not None), None)
+
+
+_MESSAGES: Mapping[str, str] = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "list_type": "must be a list",
+    "model_type": "must be a name or a mapping of `key: value`",
+    "string_too_short": "must not be empty",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "literal_error": "must be {expected}",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} entries",
+}
+
+
+def describe_error(error: Any) -> str:
+    """What is wrong with a value, from an entry of pydantic's errors: `must be at most 2 (got 20)`."""
+    kind, value = error["type"], error.get("input")
+    if kind == "string_type":
+        quotes = "; put it in quotes" if isinstance(value, (int, float)) else ""
+        return f"must be text (got {quote_value(value)}){quotes}"
+    if kind == "value_error":
+        return f"{error['msg'].removeprefix('Value error, ')} (got {quote_value(value)})"
+    sentence = _MESSAGES.get(kind, error["msg"]).format_map(
+        {key: _whole_as_int(limit) for key, limit in error.get("ctx", {}).items()}
+    )
+    return f"{sentence} (got {quote_value(value)})"
+
+
+def _whole_as_int(limit: object) -> object:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

@@ -1,0 +1,155 @@
+"""Jobs as the rest of the program sees them: files in, and a person's wishes about them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from indexd.config import Config
+from indexd.errors import IndexdError, NothingFound, StoreUnavailable, UsageError
+from indexd.fs.paths import display, relative
+from indexd.jobs.admission.admission import Admitted, Declined, Ignored, build_admission
+from indexd.jobs.files.atomic import FaultHook, no_fault
+from indexd.jobs.files.folders import JobFolders
+from indexd.jobs.files.publish import Publisher
+from indexd.jobs.files.rejects import RejectMover
+from indexd.jobs.files.sync import JobFileSync
+from indexd.model_files import ModelCatalogue
+from indexd.store.records import JobRow
+from indexd.store.store import Store
+from indexd.watch.roots import watched_folders
+
+log = logging.getLogger(__name__)
+
+LEDGER_ID_KEY = "jobs.ledger_id"
+
+
+class JobService:
+    """Admits, cancels and retries jobs. Every method may be called from any thread.
+
+    `lock` is held while an item's end and its job's state are decided (a picture published, a job cancelled). Order of
+    locks: `lock` before the lock of the folders.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.time,
+        random_bits: Callable[[int], int] = secrets.randbits,
+        fault: FaultHook = no_fault,
+    ) -> None:
+        """`draw(bits)` gives random seeds; `fault` is called between the durable steps of publishing."""
+        self.lock = threading.RLock()
+        self.catalogue = ModelCatalogue.from_config(config)
+        self.file_sync = JobFileSync(store, JobFolders(config.paths.inbox))
+        self.publisher = Publisher(store.jobs, _ledger_id(store), config.paths.output, fault)
+        self.reject_mover = RejectMover(store.jobs, fault)
+        self._admission = build_admission(config, store, self.catalogue, self.file_sync, clock, random_bits)
+        self._store = store
+        self._watched_folders = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
+        self._listeners: list[Callable[[], None]] = []
+        notify = config.settings.notify
+        self.notify_on: frozenset[str] = frozenset(notify.on if notify.command else ())
+        self._finished_listener: Callable[[], None] = lambda: None
+
+    def on_changed(self, changed: Callable[[], None]) -> None:
+        """Call `changed()` after every admission, cancellation and retry; it must be quick."""
+        self._listeners.append(changed)
+
+    def on_finished(self, finished: Callable[[], None]) -> None:
+        """Call `has_ended()` when a job has ended of which is to be told; it must be quick."""
+        self._finished_listener = finished
+
+    def signal_finished(self) -> None:
+        """A job has ended."""
+        self._finished_listener()
+
+    def admit_file(self, path: Path) -> Admitted | Declined | Ignored:
+        """Admit a settled file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
+        outcome = self._admission.admit_file(path)
+        if isinstance(outcome, Admitted):
+            job = outcome.job
+            self._on_admitted(job)
+        elif isinstance(outcome, Declined):
+            log.warning("job file refused, it lies in %s now\n%s", outcome.path, outcome.reason)
+            # The reason lies beside the file; whoever brought it would bring it again for the note, and find it gone.
+            with contextlib.suppress(StoreUnavailable):
+                self._store.events.add("job_refused", outcome.reason)
+        return outcome
+
+    def submit(self, source: bytes, name: str) -> JobRow:
+        """Admit a job that comes as bytes. Raises Refused with line and column."""
+        job = self._admission.submit(source, name)
+        self._on_admitted(job)
+        return job
+
+    def cancel(self, job_id: int) -> JobRow:
+        """Stop a job: at once in the ledger, within a denoising step on the card. What is published stays."""
+        with self.lock:
+            job = self._require(job_id)
+            if job.state not in ("queued", "running"):
+                raise UsageError(f"job {job_id} is {job.state} already")
+            self._store.jobs.cancel(job_id, unnotified="cancelled" in self.notify_on)
+        log.info("job %d (%s) is cancelled", job.id, job.name)
+        self._signal_changed()
+        self.signal_finished()
+        return self._require(job_id)
+
+    def retry(self, job_id: int) -> JobRow:
+        """Queue the failed and cancelled pictures of an ended job again, with the same seeds."""
+        with self.lock:
+            job = self._require(job_id)
+            if job.state not in ("failed", "cancelled"):
+                raise UsageError(f"job {job_id} is {job.state}; only failed and cancelled ones can be tried again")
+            if not self.file_sync.settle(job_id):  # what it wrote when it ended is complete before it is taken back
+                raise StoreUnavailable(
+                    f"the file of job {job_id} cannot be moved yet; the log says why, try again then"
+                )
+            self._store.jobs.retry(job_id)
+        log.info("job %d (%s) is tried again", job.id, job.name)
+        self._signal_changed()
+        return self._require(job_id)
+
+    def _on_admitted(self, job: JobRow) -> None:
+        """It stands in the ledger, so nothing that follows may fail: who brought it would not find it a second time."""
+        log.info("job %d accepted: %s, %d pictures", job.id, job.name, sum(job.item_counts.values()))
+        self._signal_changed()
+        with contextlib.suppress(StoreUnavailable):
+            self._warn_unwatched_folders(job)
+
+    def _warn_unwatched_folders(self, job: JobRow) -> None:
+        for folder in sorted({os.path.dirname(item.path) for item in self._store.jobs.items(job.id)}):
+            if not any(relative(root, folder) is not None for root in self._watched_folders):
+                log.warning(
+                    "job %d: %s is in no watched folder; its pictures are made, not indexed", job.id, display(folder)
+                )
+
+    def _require(self, job_id: int) -> JobRow:
+        job = self._store.jobs.get(job_id)
+        if job is None:
+            raise NothingFound(f"there is no job {job_id}; `indexd jobs list` shows them")
+        return job
+
+    def _signal_changed(self) -> None:
+        try:
+            self.file_sync.settle_all()
+        except IndexdError as error:
+            log.warning("the folders of the jobs are behind: %s", error)
+        for changed in self._listeners:
+            changed()
+
+
+def _ledger_id(store: Store) -> str:
+    known = store.key_values.get(LEDGER_ID_KEY)
+    if known is None:
+        known = secrets.token_hex(4)
+        store.key_values.set(LEDGER_ID_KEY, known)
+    return known

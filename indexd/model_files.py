@@ -1,0 +1,262 @@
+"""The model files that jobs may name by the folders of the settings: checkpoints, LoRAs, VAEs, embeddings, upscalers,
+detectors, ControlNets and IP-Adapters.
+
+A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
+Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
+copied in is found and nothing is read in between.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.config import Config
+from indexd.errors import IndexdError, is_resource_shortage
+from indexd.model_roles import downloaded_model_folder
+
+WEIGHTS_SUFFIXES = (".safetensors",)
+PICKLE_SUFFIXES = (".ckpt", ".pt")
+EMBEDDING_PICKLE_SUFFIXES = (".pt", ".bin")
+UPSCALER_PICKLE_SUFFIXES = (".pth",)
+DETECTOR_SUFFIXES = (".pt",)
+DIFFUSERS_INDEX = "model_index.json"
+MODULE_CONFIG = "config.json"
+CHECKPOINT_NOUN = "checkpoint"
+
+
+class UnknownModel(IndexdError):
+    """No model file has this name; `known` are the names there are."""
+
+    def __init__(self, text: str, known: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.known = tuple(known)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A checkpoint (file or diffusers folder) or a LoRA file, and the name by which jobs and pictures call it."""
+
+    name: str
+    path: Path
+
+
+class ModelFolders:
+    """The model files below some folders, by name."""
+
+    def __init__(
+        self,
+        noun: str,
+        folders: Iterable[str | Path],
+        suffixes: Sequence[str],
+        extra_files: Sequence[Path] = (),
+        marker_file: str = "",
+        section: str = "generate",
+    ) -> None:
+        """`suffixes` are the endings of single files; `fixed` are more files or folders that are always known.
+
+        A folder with a file called `whole` is one model; `-name` = a folder with a file of that name holds none at all.
+        """
+        self._noun = noun
+        self._folders = [Path(folder) for folder in folders]
+        self._suffixes = tuple(suffixes)
+        self._extra_files = extra_files
+        self._marker_file = marker_file
+        self._section = section
+        self._files: dict[str, list[ModelFile]] = {}
+
+    def find(self, name: str) -> ModelFile:
+        """The file called `name`. Raises UnknownModel, also where several files have that name."""
+        found = self._lookup(name)
+        if len(found) != 1 or not found[0].path.exists():
+            self._refresh()
+            found = self._lookup(name)
+        if not found:
+            raise UnknownModel(f"there is no {self._noun} {name!r}{self._folders_text()}", self.names())
+        if len(found) > 1:
+            choices = " or ".join(repr(file.name) for file in found[:4])
+            raise UnknownModel(f"{self._noun} {name!r} could be {choices}; write one of these", [f.name for f in found])
+        return found[0]
+
+    def names(self) -> list[str]:
+        """Every name, as last listed."""
+        return sorted({file.name for files in self._files.values() for file in files})
+
+    def list_files(self) -> list[ModelFile]:
+        """Every file, listed anew, by name."""
+        self._refresh()
+        found = {file.path: file for files in self._files.values() for file in files}
+        return sorted(found.values(), key=lambda file: (file.name.casefold(), file.path))
+
+    def _lookup(self, name: str) -> list[ModelFile]:
+        key = _normalize_name(name)
+        for suffix in (*self._suffixes, ""):
+            if suffix == "" or key.endswith(suffix):
+                found = self._files.get(key.removesuffix(suffix), [])
+                exact = [file for file in found if _normalize_name(file.name) == key.removesuffix(suffix)]
+                if found:
+                    return exact if len(exact) == 1 else found
+        return []
+
+    def _refresh(self) -> None:
+        files: dict[str, list[ModelFile]] = {}
+        for file in self._walk():
+            for key in {_normalize_name(file.name), _normalize_name(file.name.rpartition("/")[2])}:
+                if all(known.path != file.path for known in files.setdefault(key, [])):
+                    files[key].append(file)
+        self._files = files
+
+    def _walk(self) -> Iterator[ModelFile]:
+        yield from (model_file_at(path) for path in self._extra_files if path.exists())
+        for folder in self._folders:
+            seen: set[str] = set()
+            for here, below, names in os.walk(folder, onerror=_raise_if_shortage, followlinks=True):
+                real = os.path.realpath(here)
+                if real in seen:  # a link that leads back
+                    below.clear()
+                    continue
+                seen.add(real)
+                if self._marker_file and self._marker_file.removeprefix("-") in names:
+                    below.clear()
+                    if not self._marker_file.startswith("-"):
+                        yield self._model_file(folder, Path(here), "")
+                    continue
+                below[:] = sorted(name for name in below if not name.startswith("."))
+                yield from self._files_in(folder, Path(here), names)
+
+    def _files_in(self, folder: Path, here: Path, names: Iterable[str]) -> Iterator[ModelFile]:
+        for name in sorted(names):
+            suffix = next((end for end in self._suffixes if name.lower().endswith(end)), None)
+            if suffix is not None and not name.startswith("."):
+                yield self._model_file(folder, here / name, suffix)
+
+    def _model_file(self, folder: Path, path: Path, suffix: str) -> ModelFile:
+        name = path.relative_to(folder).as_posix() if path != folder else path.name
+        return ModelFile(name[: len(name) - len(suffix)] if suffix else name, path)
+
+    def _folders_text(self) -> str:
+        folders = ", ".join(str(folder) for folder in self._folders)
+        return f" in {folders}" if folders else f"; no {self._noun} folder is named in the settings ([{self._section}])"
+
+
+class ModelCatalogue:
+    """All model files by name, and the checkpoint that a job gets which names none."""
+
+    def __init__(
+        self,
+        checkpoint_folders: Sequence[str | Path] = (),
+        lora_folders: Sequence[str | Path] = (),
+        default: Path | None = None,
+        allow_pickles: bool = False,
+        vae_folders: Sequence[str | Path] = (),
+        embedding_folders: Sequence[str | Path] = (),
+        upscaler_folders: Sequence[str | Path] = (),
+        detector_folders: Sequence[str | Path] = (),
+        detectors: Sequence[Path] = (),
+        control_folders: Sequence[str | Path] = (),
+        reference_folders: Sequence[str | Path] = (),
+    ) -> None:
+        """`default` is the file or folder of the `sdxl` role, None = the role has none; `detectors` are those of [faces]."""
+        suffixes = (*WEIGHTS_SUFFIXES, *PICKLE_SUFFIXES) if allow_pickles else WEIGHTS_SUFFIXES
+        self._default = default
+        self.checkpoints = ModelFolders(
+            CHECKPOINT_NOUN, checkpoint_folders, suffixes, () if default is None else (default,), DIFFUSERS_INDEX
+        )
+        self.loras = ModelFolders("LoRA", lora_folders, WEIGHTS_SUFFIXES)
+        self.vaes = ModelFolders("VAE", vae_folders, WEIGHTS_SUFFIXES)
+        # Pickles are listed whatever the setting: a prompt that names one is refused, which is better than a silent word.
+        self.embeddings = ModelFolders("embedding", embedding_folders, (*WEIGHTS_SUFFIXES, *EMBEDDING_PICKLE_SUFFIXES))
+        self.upscalers = ModelFolders(
+            "upscaler",
+            upscaler_folders,
+            (*WEIGHTS_SUFFIXES, *UPSCALER_PICKLE_SUFFIXES) if allow_pickles else WEIGHTS_SUFFIXES,
+        )
+        # Their files are read with weights only, whatever the setting (indexd/models/detector.py).
+        self.detectors = ModelFolders("detector", detector_folders, DETECTOR_SUFFIXES, detectors)
+        self.allows_pickles = allow_pickles
+        self.controlnets = ModelFolders("ControlNet", control_folders, WEIGHTS_SUFFIXES, (), MODULE_CONFIG, "control")
+        # The folders with a configuration are image encoders.
+        self.ip_adapters = ModelFolders(
+            "IP-Adapter", reference_folders, WEIGHTS_SUFFIXES, (), f"-{MODULE_CONFIG}", "control"
+        )
+
+    @classmethod
+    def from_config(cls, config: Config) -> ModelCatalogue:
+        """The catalogue of the settings."""
+        settings, role = config.settings.generate, config.settings.models.sdxl
+        default = Path(role.path) if role.path else None
+        if default is None and role.hub:
+            default = downloaded_model_folder(config, role.hub)
+        return cls(
+            settings.checkpoint_folders,
+            settings.lora_folders,
+            default,
+            settings.pickle_checkpoints,
+            settings.vae_folders,
+            settings.embedding_folders,
+            settings.upscaler_folders,
+            settings.detector_folders,
+            [Path(one.path) for one in config.settings.faces.detectors],
+            config.settings.control.folders,
+            config.settings.control.reference_folders,
+        )
+
+    def default_checkpoint(self) -> ModelFile:
+        """The checkpoint of the `sdxl` role, there or not. Raises UnknownModel when the role has none."""
+        if self._default is None:
+            raise UnknownModel("no model: set [models.sdxl] path in the settings, or name a checkpoint with `model:`")
+        return model_file_at(self._default)
+
+    def checkpoint(self, name: str) -> ModelFile:
+        """The checkpoint called `name`. Raises UnknownModel."""
+        if self._default is None or name != model_file_at(self._default).name:
+            return self.checkpoints.find(name)
+        if not self._default.exists():
+            raise UnknownModel(f"the checkpoint {self._default} of [models.sdxl] is not there")
+        return model_file_at(self._default)
+
+    def lora(self, name: str) -> ModelFile:
+        """The LoRA called `name`. Raises UnknownModel."""
+        return self.loras.find(name)
+
+    def embedding(self, name: str) -> ModelFile:
+        """The embedding called `name`. Raises UnknownModel."""
+        return self.embeddings.find(name)
+
+    def upscaler(self, name: str) -> ModelFile:
+        """The upscaler called `name`. Raises UnknownModel."""
+        return self.upscalers.find(name)
+
+    def detector(self, name: str) -> ModelFile:
+        """The detector called `name`. Raises UnknownModel."""
+        return self.detectors.find(name)
+
+    def vae(self, name: str) -> ModelFile:
+        """The VAE called `name`. Raises UnknownModel."""
+        return self.vaes.find(name)
+
+    def controlnet(self, name: str) -> ModelFile:
+        """The ControlNet called `name`. Raises UnknownModel."""
+        return self.controlnets.find(name)
+
+    def ip_adapter(self, name: str) -> ModelFile:
+        """The IP-Adapter called `name`. Raises UnknownModel."""
+        return self.ip_adapters.find(name)
+
+
+def model_file_at(path: Path) -> ModelFile:
+    """A model named by its own file or folder name."""
+    suffix = path.suffix if path.suffix.lower() in (*WEIGHTS_SUFFIXES, *PICKLE_SUFFIXES) else ""
+    return ModelFile(path.name.removesuffix(suffix), path)
+
+
+def _normalize_name(name: str) -> str:
+    return name.replace("\\", "/").strip("/").casefold()
+
+
+def _raise_if_shortage(error: OSError) -> None:
+    """A folder that is away has no files for now; that this process is short of handles or memory says nothing of files."""
+    if is_resource_shortage(error):
+        raise error

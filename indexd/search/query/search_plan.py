@@ -1,0 +1,200 @@
+"""A question into a plan: who may appear, and the vectors and words that the rest is measured by."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.errors import IndexdError, UsageError
+from indexd.indexing.stages import LAYERS
+from indexd.search.query.filter_language import parse_filters
+from indexd.search.query.image_lookup import find_image_id
+from indexd.search.query.image_target import ImageTarget, parse_target
+from indexd.search.query.query_embedder import QueryEmbedder
+from indexd.search.query.term_rules import TERM_RULES, TermRule, cli_option
+from indexd.store.library.fulltext import SEARCHED_COLUMNS
+from indexd.store.records import Filter
+from indexd.store.sqlite.id_set import IdSet
+from indexd.store.store import Store
+from indexd.worker.calls import EmbedImages, EmbedText, FindFaces
+from indexd_schemas.api.requests import SearchRequest, SearchTerm, SortOrder
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTerm:
+    """A vector (dim,) to compare one layer with; `asked` is the term as the command line has it."""
+
+    label: str
+    layer: str
+    weight: float
+    vector: NDArray[np.float32]
+    cli_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTerm:
+    """Words to look up in some columns of the full text; `asked` is the term as the command line has it."""
+
+    label: str
+    weight: float
+    text: str
+    columns: str = SEARCHED_COLUMNS
+    cli_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """What `Search` carries out. `among` None = everybody may appear. `notes` say what could not be used, and why.
+
+    `words_alone` = every term that attracts asks for words, so that a picture which holds them all fits by them.
+    """
+
+    vector_terms: tuple[VectorTerm, ...]
+    text_terms: tuple[TextTerm, ...]
+    allowed_ids: IdSet | None
+    include_missing: bool
+    sort: SortOrder
+    notes: tuple[str, ...]
+    text_terms_only: bool = False
+
+    @property
+    def has_positive_terms(self) -> bool:
+        """Whether anything is asked for, and not only pushed away."""
+        return any(one.weight > 0 for one in self.vector_terms) or any(one.weight > 0 for one in self.text_terms)
+
+
+@dataclass(slots=True)
+class SearchPlanner:
+    """Makes one plan. A term whose model is off becomes a note; a term that is wrong raises IndexdError."""
+
+    store: Store
+    embedder: QueryEmbedder
+    notes: list[str] = field(default_factory=list)
+    _label_counts: dict[str, int] = field(default_factory=dict)
+
+    def plan(self, request: SearchRequest) -> SearchPlan:
+        """The plan of a question. Raises when there are terms and none of them can be used."""
+        filters = parse_filters(request.filters)
+        # Filters first: a wrong word must not cost the loading of a model.
+        among = self.store.filters.ids(filters) if filters else None
+        probes, words = [], []
+        for term in request.terms:
+            rule = TERM_RULES[term.kind]
+            asked = _cli_text(term, rule)
+            if rule.fulltext_columns is not None:
+                label = self._unique_label(
+                    "fulltext" if rule.fulltext_columns == SEARCHED_COLUMNS else f"fulltext_{term.kind}"
+                )
+                words.append(TextTerm(label, term.weight, term.value, rule.fulltext_columns, asked))
+            vector = self._face_vector_of(term, rule) if rule.value_kind == "face" else self._vector_of(term, rule)
+            if vector is not None:
+                probes.append(VectorTerm(self._unique_label(rule.layer), rule.layer, term.weight, vector, asked))
+        if request.terms and not probes and not words:
+            raise IndexdError("this cannot be answered now: " + "; ".join(self.notes))
+        sort = request.sort or ("score" if request.terms else "newest")
+        return SearchPlan(
+            tuple(probes),
+            tuple(words),
+            among,
+            any(_is_missing_filter(one) for one in filters),
+            "newest" if sort == "score" and not request.terms else sort,
+            tuple(self.notes),
+            all(TERM_RULES[term.kind].fulltext_columns is not None for term in request.terms if term.weight > 0),
+        )
+
+    def _unique_label(self, layer: str) -> str:
+        count = self._label_counts[layer] = self._label_counts.get(layer, 0) + 1
+        return layer if count == 1 else f"{layer}#{count}"
+
+    def _vector_of(self, term: SearchTerm, rule: TermRule) -> NDArray[np.float32] | None:
+        """The vector of a term, or None with a note."""
+        target = parse_target(term.value) if rule.value_kind == "image" else None
+        known, path = self._stored_vector_or_path(target, rule.layer) if target else (None, None)
+        revision = self.store.vectors.active_revision(rule.layer)
+        if revision is None:
+            self._note_left_out(term, rule, self._unavailable_reason(rule))
+            return None
+        if known is not None:
+            return known
+        role = LAYERS[rule.layer].role
+        call = EmbedImages(role, (path,)) if path is not None else EmbedText(role, (term.value,), rule.as_query)
+        try:
+            embedded = self.embedder(call)
+        except IndexdError as error:
+            self._note_left_out(term, rule, str(error))
+            return None
+        if embedded.problems:
+            raise IndexdError(f"{target or term.kind} cannot be embedded: {embedded.problems[0]}")
+        if embedded.identity != revision.identity:
+            self._note_left_out(term, rule, f"the model of {role} was changed, and its work is not done yet")
+            return None
+        return np.ascontiguousarray(embedded.vectors[0], dtype=np.float32)
+
+    def _face_vector_of(self, term: SearchTerm, rule: TermRule) -> NDArray[np.float32] | None:
+        """The vector of the largest face in a picture, known or looked for now, or None with a note."""
+        target = parse_target(term.value)
+        revision = self.store.vectors.active_revision(rule.layer)
+        if revision is None:
+            self._note_left_out(term, rule, self._unavailable_reason(rule))
+            return None
+        image_id = find_image_id(self.store, target)
+        for row in self.store.faces.of_image(image_id) if image_id is not None else ():
+            known = self.store.vectors.get(rule.layer, row.id)
+            if known is not None:
+                return known
+        path = self._path_on_disk(target, image_id)
+        try:
+            found = self.embedder.find_faces(FindFaces((path,)))
+        except IndexdError as error:
+            self._note_left_out(term, rule, str(error))
+            return None
+        if found.problems:
+            raise IndexdError(f"{target} cannot be looked at: {found.problems[0]}")
+        if found.identity != revision.identity:
+            self._note_left_out(term, rule, "the models of faces were changed, and their work is not done yet")
+            return None
+        largest = max(found.regions[0], key=lambda one: (one.row is not None, one.width * one.height), default=None)
+        if largest is None or largest.row is None:
+            raise IndexdError(f"no face was found in {target}; --similar compares whole pictures")
+        return np.ascontiguousarray(found.vectors[largest.row], dtype=np.float32)
+
+    def _unavailable_reason(self, rule: TermRule) -> str:
+        return (
+            self.embedder.unavailable_reason(LAYERS[rule.layer].role)
+            or f"nothing has been computed for {rule.layer} yet"
+        )
+
+    def _note_left_out(self, term: SearchTerm, rule: TermRule, reason: str) -> None:
+        self.notes.append(f"{cli_option(term)} was left out of {rule.layer}: {reason}")
+
+    def _stored_vector_or_path(
+        self, target: ImageTarget, layer: str
+    ) -> tuple[NDArray[np.float32] | None, bytes | None]:
+        """The stored vector of a picture, or the path from which it can be made."""
+        image_id = find_image_id(self.store, target)
+        if image_id is not None:
+            vector = self.store.vectors.get(layer, image_id)
+            if vector is not None:
+                return np.asarray(vector, dtype=np.float32), None
+        return None, self._path_on_disk(target, image_id)
+
+    def _path_on_disk(self, target: ImageTarget, image_id: int | None) -> bytes:
+        """A file of a picture that lies on disk now."""
+        if target.path is not None and os.path.exists(target.path):
+            return target.path
+        places = self.store.images.paths([image_id]) if image_id is not None else {}
+        if image_id not in places:
+            raise UsageError(f"{target}: there is no such picture, neither in the index nor on disk")
+        return places[image_id]
+
+
+def _cli_text(term: SearchTerm, rule: TermRule) -> str:
+    value = str(parse_target(term.value)) if rule.value_kind in ("image", "face") else " ".join(term.value.split())
+    return f"{cli_option(term)} {value}"
+
+
+def _is_missing_filter(condition: Filter) -> bool:
+    return condition.key == "missing"

@@ -1,0 +1,111 @@
+"""Rows of the index as people and programs see them: text paths, hex hashes, the fields of the JSON contract."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from indexd.fs.paths import display
+from indexd.image_metadata.redact import redact_secrets
+from indexd.store.library.images import ImageDetails
+from indexd.store.records import FileRow, ImageRow, RegionRow
+from indexd_schemas.api.output import GenerationDetails, ImageFile, ImageLora, ImageRegion, ImageSummary
+
+
+def find_present_file(row: ImageRow) -> FileRow | None:
+    """One place where the picture lies now, or None when every one is missing."""
+    return next((file for file in row.files if file.missing_since is None), None)
+
+
+def serialize_image(row: ImageRow) -> ImageSummary:
+    """The picture as the JSON contract has it."""
+    file = find_present_file(row)
+    return ImageSummary(
+        id=row.id,
+        hash=row.content_hash.hex(),
+        path=display(file.path) if file else None,
+        format=row.format,
+        width=row.width,
+        height=row.height,
+        added_at=row.added_at,
+        created_at=row.created_at,
+        generator=row.generator,
+        generator_version=row.generator_version,
+        prompt=row.prompt,
+        negative_prompt=row.negative_prompt,
+        seed=row.seed,
+        steps=row.steps,
+        cfg=row.cfg,
+        sampler=row.sampler,
+        schedule=row.schedule,
+        denoise=row.denoise,
+        model=row.model_name,
+        model_hash=row.model_hash,
+        loras=[ImageLora(name=u.name, weight=u.weight, text_weight=u.text_weight, hash=u.hash) for u in row.loras],
+        scores={one.name: one.value for one in row.scores},
+        rating=row.rating,
+        tags=list(row.tags),
+        folder_tags=list(row.folder_tags),
+        note=row.note,
+        job=row.job,
+        is_ai=row.is_ai,
+        problem=row.decode_problem or row.parse_problem,
+    )
+
+
+def serialize_region(row: RegionRow) -> ImageRegion:
+    """A face or another thing found in a picture as the JSON contract has it."""
+    region = row.region
+    return ImageRegion(
+        id=row.id,
+        kind=region.kind,
+        left=round(region.left, 5),
+        top=round(region.top, 5),
+        width=round(region.width, 5),
+        height=round(region.height, 5),
+        confidence=round(region.confidence, 4),
+        size_px=region.size_px,
+        sharpness=round(region.sharpness, 2),
+        quality=round(region.quality, 4),
+        detector=region.detector,
+    )
+
+
+def serialize_file(row: FileRow) -> ImageFile:
+    """One place where a picture lies or lay."""
+    return ImageFile(
+        path=display(row.path),
+        size=row.stamp.size,
+        modified_at=row.stamp.mtime_ns / 1e9,
+        missing_since=row.missing_since,
+    )
+
+
+def serialize_generation(details: ImageDetails | None) -> GenerationDetails:
+    """How a picture was made as the JSON contract has it; nothing where the picture is gone meanwhile."""
+    if details is None:
+        return GenerationDetails()
+    fields = asdict(details)
+    fields["passes"] = [{**one, "model": one.pop("model_name")} for one in fields["passes"]]
+    return GenerationDetails.model_validate(_sanitize(fields))
+
+
+def serialize_extras(row: ImageRow) -> dict[str, str]:
+    """What no column is made for, by name; what is stated several times stands in lines below each other."""
+    found: dict[str, str] = {}
+    for key, value in row.extras:
+        found[key] = f"{found[key]}\n{sanitize_text(value)}" if key in found else sanitize_text(value)
+    return found
+
+
+def _sanitize(value: Any) -> Any:
+    if isinstance(value, str):
+        return sanitize_text(value)
+    if isinstance(value, dict):
+        return {key: _sanitize(inner) for key, inner in value.items()}
+    return [_sanitize(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def sanitize_text(text: str) -> str:
+    """Text of a file's metadata, fit for JSON, and with the signatures of its addresses taken off."""
+    return redact_secrets(text.encode("utf-8", "replace").decode())

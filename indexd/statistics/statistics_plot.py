@@ -1,0 +1,120 @@
+"""The tables of the statistics as bars in one PNG, drawn with Pillow, which is there anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from indexd.images.image_grid import save_png
+from indexd_schemas.api.library_reports import FiveStarRow, PromptTermRow, StatisticsReport
+
+WIDTH_PX = 1100
+LABEL_PX = 330
+NUMBER_PX = 150
+ROW_PX = 22
+TITLE_PX = 40
+MARGIN_PX = 24
+MAX_ROWS = 40
+BACKGROUND, INK, FAINT, LINE = "#ffffff", "#1d2129", "#6a7282", "#d9dde5"
+BLUE, GREEN, RED, GREY = "#3f78c9", "#3a9a63", "#c9553f", "#9aa4b5"
+VERDICTS = {"above": GREEN, "below": RED, "unclear": GREY}
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """`value` is drawn from `Chart.zero` on; `low` and `high` as a whisker over it."""
+
+    label: str
+    value: float
+    number: str
+    colour: str = BLUE
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Bars on a common scale; negative values go to the left."""
+
+    title: str
+    bars: Sequence[Bar]
+
+
+def write_plot(found: StatisticsReport, target: Path) -> None:
+    """Draw every table. The file is replaced atomically; raises IndexdError when it cannot be written."""
+    charts = list(_charts(found))
+    height = MARGIN_PX + sum(TITLE_PX + ROW_PX * len(chart.bars) + MARGIN_PX for chart in charts)
+    page = Image.new("RGB", (WIDTH_PX, max(height, 2 * MARGIN_PX)), BACKGROUND)
+    draw, y = ImageDraw.Draw(page), MARGIN_PX
+    for chart in charts:
+        y = _draw_chart(draw, chart, y) + MARGIN_PX
+    save_png(page, target, "plot")
+
+
+def _charts(found: StatisticsReport) -> list[Chart]:
+    charts = [
+        Chart(
+            f"Pictures by {table.key}",
+            [Bar(row.value, row.pictures, f"{row.pictures} ({row.share:.1%})") for row in table.rows[:MAX_ROWS]],
+        )
+        for table in found.tables
+    ]
+    if found.five_stars:
+        bars = [_five_star_bar(row) for row in found.five_stars[: 2 * MAX_ROWS]]
+        charts.append(Chart("Share of five stars, with its 95 % interval", bars))
+    terms = [*found.terms_for[: MAX_ROWS // 2], *reversed(found.terms_against[: MAX_ROWS // 2])]
+    charts.append(Chart("Prompt terms: with five stars to the right, with fewer to the left (z)", _term_bars(terms)))
+    return [chart for chart in charts if chart.bars]
+
+
+def _five_star_bar(row: FiveStarRow) -> Bar:
+    number = f"{row.five} of {row.compared} ({row.share:.0%})"
+    return Bar(f"{row.key} {row.value}", row.share, number, VERDICTS[row.verdict], row.low, row.high)
+
+
+def _term_bars(terms: Sequence[PromptTermRow]) -> list[Bar]:
+    return [Bar(row.term, row.z, f"{row.z:+.1f}", GREEN if row.z > 0 else RED) for row in terms]
+
+
+def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
+    """Draw one chart from `top` on; where it ends."""
+    font, title_font = ImageFont.load_default(13), ImageFont.load_default(17)
+    draw.text((MARGIN_PX, top), chart.title, INK, title_font)
+    low = min(0.0, *(bar.value for bar in chart.bars))
+    high = max(0.0, *(bar.high if bar.high is not None else bar.value for bar in chart.bars))
+    left = MARGIN_PX + LABEL_PX
+    scale = (WIDTH_PX - MARGIN_PX - NUMBER_PX - left) / ((high - low) or 1.0)
+
+    def x(value: float) -> float:
+        return left + (value - low) * scale
+
+    y = top + TITLE_PX
+    draw.line((x(0), y - 4, x(0), y + ROW_PX * len(chart.bars)), fill=LINE)
+    for bar in chart.bars:
+        label = _truncate(bar.label, LABEL_PX - 14, draw, font)
+        draw.text((left - 10 - draw.textlength(label, font), y + 2), label, INK, font)
+        draw.rectangle((min(x(0), x(bar.value)), y + 3, max(x(0), x(bar.value)), y + ROW_PX - 5), fill=bar.colour)
+        if bar.low is not None and bar.high is not None:
+            middle = y + ROW_PX // 2 - 1
+            draw.line((x(bar.low), middle, x(bar.high), middle), fill=INK)
+            for end in (bar.low, bar.high):
+                draw.line((x(end), middle - 4, x(end), middle + 4), fill=INK)
+        draw.text((WIDTH_PX - MARGIN_PX - NUMBER_PX + 12, y + 2), bar.number, FAINT, font)
+        y += ROW_PX
+    return y
+
+
+def _truncate(text: str, width: float, draw: ImageDraw.ImageDraw, font: Font) -> str:
+    # What a font has no glyph for is drawn as a box; a line break would run into the next row.
+    flat = " ".join(text.split())
+    if draw.textlength(flat, font) <= width:
+        return flat
+    keep = len(flat)
+    while keep > 1 and draw.textlength(flat[:keep] + "…", font) > width:
+        keep -= 1
+    return flat[:keep] + "…"

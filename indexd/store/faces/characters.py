@@ -1,0 +1,265 @@
+"""Characters and their faces: what is known, and what clustering and assignment make of it. Corrections: corrections.py."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.sqlite.adapters import ids_json, utf8_text
+from indexd.store.sqlite.database import Connection, Database
+
+MembershipSource = Literal["cluster", "assigned", "confirmed"]
+Ids = NDArray[np.int64]
+
+# A face that belongs to a character, and how it came there.
+_MEMBERSHIP_DTYPE = np.dtype(
+    [("region", np.int64), ("character", np.int64), ("confirmed", np.bool_), ("assigned", np.bool_)]
+)
+_AMONG = "(SELECT value FROM json_each(?))"
+_SELECT_CHARACTERS = """
+SELECT character.id, name, hidden, threshold, kept, merged_into, made_at, count(membership.region_id),
+       count(DISTINCT region.image_id), count(membership.region_id) FILTER (WHERE source = 'confirmed')
+FROM character LEFT JOIN membership ON membership.character_id = character.id
+LEFT JOIN region ON region.id = membership.region_id
+WHERE {where} GROUP BY character.id ORDER BY count(membership.region_id) DESC, character.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterRow:
+    """A character. `threshold` None = that of the settings; `kept`: a person had a hand in it; `made_at` seconds since
+    the epoch; `merged_into` names the one that has its faces now; `pictures` counts each picture once."""
+
+    id: int
+    name: str | None
+    hidden: bool
+    threshold: float | None
+    curated: bool
+    merged_into: int | None
+    created_at: float
+    faces: int
+    images: int
+    confirmed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FaceMembership:
+    """Whose face one is, and how it came there."""
+
+    region_id: int
+    character_id: int
+    source: MembershipSource
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAssignments:
+    """What is known of faces, in the order asked for: `character` 0 for none; `rejected` pairs (place, character)."""
+
+    character: Ids
+    confirmed: NDArray[np.bool_]
+    assigned: NDArray[np.bool_]
+    rejected: list[tuple[int, int]]
+    curated: set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusteringResult:
+    """What a clustering changed: how many faces came from nobody to a character, how many left the one they had, which
+    characters it made, and which it touched in all."""
+
+    joined: int
+    moved: int
+    created: tuple[int, ...]
+    touched: frozenset[int]
+
+
+class CharacterTables:
+    """Characters by id. `on_change` hears which characters have other faces now, after the commit, from any thread."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+        self._listeners: list[Callable[[Collection[int]], None]] = []
+
+    def subscribe(self, listener: Callable[[Collection[int]], None]) -> None:
+        """Have `listener` told of every change of faces or settings; it must be quick."""
+        self._listeners.append(listener)
+
+    def notify(self, characters: Collection[int]) -> None:
+        """Tell those who listen."""
+        for listener in self._listeners if characters else ():
+            listener(characters)
+
+    def rows(self, *, hidden: bool = False, empty: bool = False) -> list[CharacterRow]:
+        """Every character that has faces or a name, the largest first; `hidden` ones and `empty` ones when asked for."""
+        where = "merged_into IS NULL" + ("" if hidden else " AND NOT hidden")
+        with self._database.read() as connection:
+            found = [character_row(row) for row in connection.execute(_SELECT_CHARACTERS.format(where=where))]
+        return [row for row in found if empty or row.faces or row.name]
+
+    def get(self, character_id: int) -> CharacterRow | None:
+        """One character, merged and hidden ones too."""
+        with self._database.read() as connection:
+            row = connection.execute(_SELECT_CHARACTERS.format(where="character.id = ?"), (character_id,)).fetchone()
+        return character_row(row) if row else None
+
+    def find_by_name(self, name: str) -> CharacterRow | None:
+        """The character of this name, compared without case."""
+        with self._database.read() as connection:
+            row = connection.execute(_SELECT_CHARACTERS.format(where="name_key = ?"), (name_key(name),)).fetchone()
+        return character_row(row) if row else None
+
+    def names(self) -> dict[int, str]:
+        """The names by id, of those that have one."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT id, name FROM character WHERE name IS NOT NULL AND merged_into IS NULL"
+                ).fetchall()
+            )
+
+    def thresholds(self) -> dict[int, float]:
+        """The thresholds that were set for single characters."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute("SELECT id, threshold FROM character WHERE threshold IS NOT NULL").fetchall()
+            )
+
+    def members(self, characters: Collection[int] | None = None) -> list[FaceMembership]:
+        """The faces of these characters, or of all, by rising region id."""
+        where, bound = ("", ()) if characters is None else (f"WHERE character_id IN {_AMONG}", (ids_json(characters),))
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT region_id, character_id, source FROM membership {where} ORDER BY region_id", bound
+            )
+            return [FaceMembership(*row) for row in rows]
+
+    def memberships_by_region(self, regions: Collection[int]) -> dict[int, FaceMembership]:
+        """Whose faces these are; those of nobody are left out."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {_AMONG}",
+                (ids_json(regions),),
+            )
+            return {row[0]: FaceMembership(*row) for row in rows}
+
+    def rejections(self, regions: Collection[int]) -> dict[int, set[int]]:
+        """Which characters each of these faces is not, as a person said."""
+        found: dict[int, set[int]] = {}
+        with self._database.read() as connection:
+            for region_id, character_id in connection.execute(
+                f"SELECT region_id, character_id FROM face_word WHERE word = 'not' AND region_id IN {_AMONG}",
+                (ids_json(regions),),
+            ):
+                found.setdefault(region_id, set()).add(character_id)
+        return found
+
+    def separated_pairs(self) -> set[tuple[int, int]]:
+        """Pairs of characters, lower id first, of which a person said that they are two."""
+        with self._database.read() as connection:
+            return set(connection.execute("SELECT one_id, other_id FROM character_apart").fetchall())
+
+    def apply_clustering(self, regions: Ids, decide: Callable[[FaceAssignments], Ids]) -> ClusteringResult:
+        """Give these faces (rising ids) the characters that `decide` chooses: 0 none, -1, -2, ... new ones.
+
+        `decide` sees what is known in the same transaction, so that no correction made meanwhile is written over. Faces
+        that are no more are passed over.
+        """
+        with self._database.write() as connection:
+            known = read_face_assignments(connection, regions)
+            after = decide(known)
+            made = [self._create(connection) for _ in range(-int(after.min(initial=0)))]
+            fresh = after < 0
+            after = after.copy()
+            after[fresh] = np.array(made, np.int64)[-after[fresh] - 1]
+            there = np.isin(regions, _existing_regions(connection, regions))
+            moved = there & (after != known.character)
+            left = moved & (after == 0)
+            connection.executemany(
+                "DELETE FROM membership WHERE region_id = ?", [(one,) for one in regions[left].tolist()]
+            )
+            # A face that a group bore out is not a guess any more.
+            written = there & (after > 0) & ~known.confirmed & (moved | known.assigned)
+            connection.executemany(
+                "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'cluster')",
+                zip(regions[written].tolist(), after[written].tolist(), strict=True),
+            )
+        touched = frozenset({*known.character[moved].tolist(), *after[moved].tolist()} - {0})
+        self.notify(touched)
+        joined = moved & (known.character == 0)
+        return ClusteringResult(int(joined.sum()), int((moved & ~joined).sum()), tuple(made), touched)
+
+    def assign(self, given: Mapping[int, int]) -> int:
+        """Give faces (region -> character) that belong to nobody; returns how many were. Rejected pairs are passed over."""
+        with self._database.write() as connection:
+            existing = set(_existing_regions(connection, list(given)).tolist())
+            count = 0
+            for region_id, character_id in given.items():
+                if region_id not in existing:
+                    continue
+                connection.execute(
+                    "INSERT OR IGNORE INTO membership (region_id, character_id, source) SELECT ?, id, 'assigned'"
+                    " FROM character WHERE id = ? AND merged_into IS NULL AND NOT EXISTS"
+                    " (SELECT 1 FROM face_word WHERE region_id = ? AND character_id = ? AND word = 'not')",
+                    (region_id, character_id, region_id, character_id),
+                )
+                count += connection.changes()
+        return count
+
+    def _create(self, connection: Connection) -> int:
+        return create_character(connection, self._clock())
+
+
+def create_character(connection: Connection, now: float, *, curated: bool = False) -> int:
+    """A new character without faces; its id."""
+    connection.execute("INSERT INTO character (kept, made_at) VALUES (?, ?)", (int(curated), now))
+    return connection.last_insert_rowid()
+
+
+def character_row(row: Iterable[object]) -> CharacterRow:
+    """A row of _ROWS as a record."""
+    one, name, hidden, threshold, kept, *rest = row
+    return CharacterRow(one, name, bool(hidden), threshold, bool(kept), *rest)  # type: ignore[arg-type]
+
+
+def name_key(name: str) -> str:
+    """What two spellings of one name have in common."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", utf8_text(name)).casefold()).strip()
+
+
+def read_face_assignments(connection: Connection, regions: Ids) -> FaceAssignments:
+    """What is known of these faces, rising ids."""
+    character = np.zeros(len(regions), np.int64)
+    confirmed, assigned = np.zeros(len(regions), np.bool_), np.zeros(len(regions), np.bool_)
+    # Row by row into arrays: objects for each of a hundred thousand faces would keep their memory for good.
+    members = np.fromiter(
+        connection.execute("SELECT region_id, character_id, source = 'confirmed', source = 'assigned' FROM membership"),
+        _MEMBERSHIP_DTYPE,
+    )
+    at, there = _locate(regions, members["region"])
+    at, members = at[there], members[there]
+    character[at], confirmed[at], assigned[at] = members["character"], members["confirmed"], members["assigned"]
+    words = connection.execute("SELECT region_id, character_id FROM face_word WHERE word = 'not'").fetchall()
+    at, there = _locate(regions, np.array([region for region, _ in words], np.int64))
+    rejected = [(int(at[word]), words[word][1]) for word in np.flatnonzero(there)]
+    kept = {one for (one,) in connection.execute("SELECT id FROM character WHERE kept")}
+    return FaceAssignments(character, confirmed, assigned, rejected, kept)
+
+
+def _locate(regions: Ids, wanted: Ids) -> tuple[Ids, NDArray[np.bool_]]:
+    """Where each of the wanted lies among the rising regions, and whether it is there at all."""
+    if not len(regions):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
+    places = np.minimum(np.searchsorted(regions, wanted), len(regions) - 1)
+    return places, regions[places] == wanted
+
+
+def _existing_regions(connection: Connection, regions: Ids | list[int]) -> Ids:
+    listed = regions.tolist() if isinstance(regions, np.ndarray) else regions
+    rows = connection.execute(f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(listed),))
+    return np.fromiter((one for (one,) in rows), np.int64)

@@ -1,0 +1,139 @@
+"""How many pictures have which value, and how they are rated: counted in SQL, so that a million rows stay there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from indexd.store.sqlite.adapters import ids_json
+from indexd.store.sqlite.database import Database
+
+Stars = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCount:
+    """One value: how many pictures have it, and how many of them are rated 1, 2, 3, 4 and 5."""
+
+    value: str
+    images: int
+    stars: Stars
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTotals:
+    """All pictures in question. Times are seconds since the epoch, None when there is no picture."""
+
+    images: int
+    stars: Stars
+    first_at: float | None
+    last_at: float | None
+
+
+_FROM = "FROM image LEFT JOIN rating ON rating.image_id = image.id"
+_STARS = ", ".join(f"count(*) FILTER (WHERE rating.value = {stars})" for stars in range(1, 6))
+# Key: the value in SQL, and the table beside `image` that it needs.
+_VALUES: dict[str, tuple[str, str]] = {
+    "model": ("model_name", ""),
+    "sampler": ("sampler", ""),
+    "schedule": ("schedule", ""),
+    "generator": ("generator", ""),
+    "steps": ("CAST(steps AS TEXT)", ""),
+    "cfg": ("CAST(round(cfg, 1) AS TEXT)", ""),
+    "size": ("width || 'x' || height", ""),
+    "rating": ("CAST(rating.value AS TEXT)", ""),
+    "month": ("strftime('%Y-%m', created_at, 'unixepoch', 'localtime')", ""),
+    "year": ("strftime('%Y', created_at, 'unixepoch', 'localtime')", ""),
+    "tag": ("named.name", "JOIN tag AS named ON named.image_id = image.id"),
+    # A picture counts once for a LoRA, however often it is named in it.
+    "lora": (
+        "named.name",
+        "JOIN (SELECT DISTINCT image_id, name FROM lora_use) AS named ON named.image_id = image.id",
+    ),
+}
+_FILE_NAME_KEYS = frozenset(("model", "lora"))
+_PROMPTS_AT_A_TIME = 2000
+_ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf)$", re.IGNORECASE)
+
+
+class ImageStatistics:
+    """Every method takes the ids to count among; None = all pictures."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def totals(self, among: Collection[int] | None) -> ImageTotals:
+        """All of them together."""
+        where, bound = _where(among)
+        with self._database.read() as connection:
+            row = connection.execute(
+                f"SELECT count(*), {_STARS}, min(created_at), max(created_at) {_FROM} {where}", bound
+            ).fetchall()[0]
+        return ImageTotals(row[0], row[1:6], row[6], row[7])
+
+    def counts_by(self, key: str, among: Collection[int] | None) -> list[ValueCount]:
+        """The values of a key, the most frequent first; pictures without a value are left out.
+
+        Models and LoRAs are counted without folder and ending, however their files were named.
+        """
+        value, join = _VALUES[key]
+        where, bound = _where(among)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT {value} AS counted, count(*), {_STARS} {_FROM} {join} {where} GROUP BY counted", bound
+            ).fetchall()
+        merged: dict[str, list[int]] = {}
+        for name, *counts in rows:
+            if name is None or not name.strip():
+                continue
+            known = merged.setdefault(_bare_name(name) if key in _FILE_NAME_KEYS else name, [0] * 6)
+            known[:] = [one + other for one, other in zip(known, counts, strict=True)]
+        tallies = [ValueCount(name, counts[0], _stars(counts[1:])) for name, counts in merged.items()]
+        return sorted(tallies, key=lambda tally: (-tally.images, tally.value))
+
+    def count_with_value(self, key: str, among: Collection[int] | None) -> int:
+        """How many pictures have any value of the key; one with three LoRAs is one."""
+        value, join = _VALUES[key]
+        where, bound = _where(among)
+        given = f"{where} AND" if where else "WHERE"
+        with self._database.read() as connection:
+            count: int = connection.execute(
+                f"SELECT count(DISTINCT image.id) {_FROM} {join} {given} trim({value}) <> ''", bound
+            ).fetchall()[0][0]
+        return count
+
+    def prompts(self, among: Collection[int] | None, *, five_stars: bool, rated: bool, limit: int) -> Iterator[str]:
+        """The prompts of pictures with five stars, or of the others (`rated`: of those that are rated at all).
+
+        At most `most`, from all over the library.
+        """
+        where, bound = _where(among)
+        stars = "rating.value = 5" if five_stars else "rating.value < 5" if rated else "rating.value IS NOT 5"
+        where = f"{where} AND {stars}" if where else f"WHERE {stars}"
+        with self._database.read() as connection:
+            ids = [i for (i,) in connection.execute(f"SELECT image.id {_FROM} {where} ORDER BY image.id", bound)]
+        step = -(-len(ids) // limit) if ids else 1
+        chosen = ids[::step]
+        for start in range(0, len(chosen), _PROMPTS_AT_A_TIME):
+            with self._database.read() as connection:
+                rows = connection.execute(
+                    "SELECT prompt FROM image_text WHERE image_id IN (SELECT value FROM json_each(?)) AND prompt <> ''",
+                    (ids_json(chosen[start : start + _PROMPTS_AT_A_TIME]),),
+                ).fetchall()
+            yield from (prompt for (prompt,) in rows)
+
+
+def _where(among: Collection[int] | None) -> tuple[str, tuple[str, ...]]:
+    if among is None:
+        return "", ()
+    return "WHERE image.id IN (SELECT value FROM json_each(?))", (ids_json(among),)
+
+
+def _stars(counts: list[int]) -> Stars:
+    one, two, three, four, five = counts
+    return one, two, three, four, five
+
+
+def _bare_name(name: str) -> str:
+    return _ENDING.sub("", re.split(r"[\\/]", name)[-1]) or name

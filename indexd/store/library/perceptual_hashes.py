@@ -1,0 +1,105 @@
+"""What pictures look like, in a few bytes each: stored with the thumbnail's work, read whole for finding copies."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.sqlite.adapters import ids_json
+from indexd.store.sqlite.database import Database
+
+HASH_BYTES = 64
+NOT_STATED = -1
+_VERSION_KEY = "version of the picture hashes"
+
+
+@dataclass(frozen=True, slots=True)
+class HashedImages:
+    """Pictures that lie somewhere now and have a hash: row i of each array is of `ids[i]`.
+
+    `hashes` is uint8 (n, 64). `recipes` is int64 (n, 3): seed, steps and cfg as numbers that are only good for telling
+    whether two are equal, NOT_STATED where the metadata is silent.
+    """
+
+    ids: NDArray[np.int64]
+    hashes: NDArray[np.uint8]
+    recipes: NDArray[np.int64]
+
+
+class PerceptualHashes:
+    """One row a picture; an empty hash says that it is too plain to be recognised."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def activate(self, version: str, stage: str) -> int:
+        """Make `version` the one that is compared; harmless when it is already.
+
+        For a new version the old hashes go, and every picture that can be decoded waits in `stage` again. Returns how
+        many do.
+        """
+        with self._database.read() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = ?", (_VERSION_KEY,)).fetchone()
+        if row is not None and row[0] == version:
+            return 0
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM picture_hash")
+            connection.execute(
+                "INSERT OR IGNORE INTO work (stage, image_id) SELECT ?, id FROM image WHERE decode_problem IS NULL",
+                (stage,),
+            )
+            waiting = connection.changes()
+            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_VERSION_KEY, version))
+        return waiting
+
+    def put(self, stage: str, hashes: Mapping[int, bytes]) -> None:
+        """Store the hashes of images (64 bytes or none) and take their work in `stage` away: one transaction."""
+        wrong = next((one for one in hashes.values() if len(one) not in (0, HASH_BYTES)), None)
+        if wrong is not None:
+            raise ValueError(f"a picture hash has {HASH_BYTES} bytes or none (got {len(wrong)})")
+        with self._database.write() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO picture_hash (image_id, hash) VALUES (?, ?)", list(hashes.items())
+            )
+            connection.execute(
+                "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                (stage, ids_json(hashes)),
+            )
+
+    def counts(self) -> tuple[int, int]:
+        """How many pictures have a hash, and how many were looked at and are too plain for one."""
+        with self._database.read() as connection:
+            hashed, plain = connection.execute(
+                "SELECT count(*) FILTER (WHERE length(hash) > 0), count(*) FILTER (WHERE length(hash) = 0)"
+                " FROM picture_hash"
+            ).fetchall()[0]
+        return hashed, plain
+
+    def present(self, among: Collection[int] | None) -> HashedImages:
+        """Everything that can be compared, of all pictures or of `among`, by id."""
+        restricted = "" if among is None else "AND image_id IN (SELECT value FROM json_each(?))"
+        ids, recipes, hashes = array("q"), array("q"), bytearray()
+        seeds: dict[str, int] = {}
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT image_id, hash, seed, steps, cfg FROM picture_hash JOIN image ON image.id = image_id"
+                f" WHERE length(hash) > 0 {restricted}"
+                " AND EXISTS (SELECT 1 FROM file WHERE file.image_id = image.id AND missing_since IS NULL)"
+                " ORDER BY image_id",
+                () if among is None else (ids_json(among),),
+            )
+            for image_id, one, seed, steps, cfg in rows:
+                ids.append(image_id)
+                hashes += one
+                recipes.append(NOT_STATED if seed is None else seeds.setdefault(seed, len(seeds)))
+                recipes.append(NOT_STATED if steps is None else steps)
+                recipes.append(NOT_STATED if cfg is None or abs(cfg) > 1e6 else round(cfg * 1000))
+        return HashedImages(
+            np.array(ids, np.int64),
+            np.frombuffer(bytes(hashes), np.uint8).reshape(len(ids), HASH_BYTES),
+            np.array(recipes, np.int64).reshape(len(ids), 3),
+        )

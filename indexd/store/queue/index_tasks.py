@@ -1,0 +1,126 @@
+"""What is still to be done to pictures. Missing work is a query, not a queue in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from indexd.store.records import IndexTask, IndexTaskRow
+from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
+from indexd.store.sqlite.database import Database
+
+_OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
+
+
+class IndexTasks:
+    """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), away, and gone when done.
+
+    "away": no file of the picture is there. Whatever brings one back (see the schema's triggers) lets the row wait again.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, stage: str, limit: int, now: float) -> list[IndexTask]:
+        """Take up to `limit` pieces that are ready, oldest picture first.
+
+        The attempt is counted and committed before this returns, so that work which kills the worker (or this
+        process) is noticed.
+        """
+        with self._database.write() as connection:
+            rows = connection.execute(
+                "SELECT image_id, attempts + 1 FROM work"
+                " WHERE stage = ?1 AND state = 'waiting' AND (not_before <= ?2 OR not_before > ?2 + ?3)"
+                " ORDER BY image_id LIMIT ?4",
+                (stage, now, MAX_RETRY_DELAY_SECONDS, limit),
+            ).fetchall()
+            connection.execute(
+                f"UPDATE work SET state = 'running', attempts = attempts + 1 WHERE {_OF_STAGE}",
+                (stage, ids_json(image_id for image_id, _ in rows)),
+            )
+        return [IndexTask(image_id, stage, attempts) for image_id, attempts in rows]
+
+    def mark_done(self, stage: str, ids: Iterable[int]) -> None:
+        """The work is finished: its rows go."""
+        with self._database.write() as connection:
+            connection.execute(f"DELETE FROM work WHERE {_OF_STAGE}", (stage, ids_json(ids)))
+
+    def mark_failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
+        """The attempt failed: again not before `retry_at`, or set aside for good when that is None."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE work SET state = ?, not_before = ?, error = ? WHERE stage = ? AND image_id = ?",
+                ("failed" if retry_at is None else "waiting", retry_at or 0.0, utf8_text(error), stage, image_id),
+            )
+
+    def mark_blocked(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
+        """There was no file to work on, and the attempt does not count: the work waits for one to come back.
+
+        Where the index believes that one is there it cannot see it come back, and the work is tried again at `retry_at`.
+        """
+        with self._database.write() as connection:
+            connection.execute(
+                """
+                UPDATE work SET attempts = max(attempts - 1, 0), not_before = ?, error = ?, state = iif(EXISTS (
+                    SELECT 1 FROM file JOIN root ON root.id = root_id
+                    WHERE file.image_id = work.image_id AND missing_since IS NULL AND online
+                ), 'waiting', 'away') WHERE stage = ? AND image_id = ?
+                """,
+                (retry_at, utf8_text(error), stage, image_id),
+            )
+
+    def requeue(self, stage: str, ids: Iterable[int]) -> None:
+        """The machine's fault: the work waits again and the attempt does not count."""
+        with self._database.write() as connection:
+            connection.execute(
+                f"UPDATE work SET state = 'waiting', attempts = max(attempts - 1, 0) WHERE {_OF_STAGE} AND state = 'running'",
+                (stage, ids_json(ids)),
+            )
+
+    def reset_running(self) -> int:
+        """At start: what a killed process had in hand waits again. Returns how much that was.
+
+        The attempt does not count: pictures are worked on by workers, and cannot be what ended this process.
+        """
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE work SET state = 'waiting', attempts = max(attempts - 1, 0) WHERE state = 'running'"
+            )
+            return connection.changes()
+
+    def retry(self, stage: str | None = None) -> int:
+        """Take up again what was set aside, in one stage or in all. Returns how much that is."""
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE work SET state = 'waiting', attempts = 0, not_before = 0, error = NULL"
+                " WHERE state = 'failed' AND stage = coalesce(?, stage)",
+                (stage,),
+            )
+            return connection.changes()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How much work there is, by stage and state."""
+        found: dict[str, dict[str, int]] = {}
+        with self._database.read() as connection:
+            for stage, state, count in connection.execute(
+                "SELECT stage, state, count(*) FROM work GROUP BY stage, state"
+            ):
+                found.setdefault(stage, {})[state] = count
+        return found
+
+    def of_image(self, image_id: int) -> list[IndexTaskRow]:
+        """The open work of one image."""
+        with self._database.read() as connection:
+            # The stages are few: stepping from one to the next in the key is quicker than a second index is to keep.
+            rows = connection.execute(
+                """
+                WITH RECURSIVE stages (name) AS (
+                    SELECT min(stage) FROM work
+                    UNION ALL
+                    SELECT (SELECT min(stage) FROM work WHERE stage > name) FROM stages WHERE name IS NOT NULL
+                )
+                SELECT image_id, stage, state, attempts, not_before, error
+                FROM stages JOIN work ON stage = name AND image_id = ?
+                """,
+                (image_id,),
+            ).fetchall()
+        return [IndexTaskRow(*row) for row in rows]

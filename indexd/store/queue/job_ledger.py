@@ -1,0 +1,338 @@
+"""The job ledger: what was admitted, what became of each picture. Every commit has reached the disk when it returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
+
+from indexd.store.records import JobItemRow, JobItemState, JobRow, JobState, NewJob
+from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
+from indexd.store.sqlite.database import Connection, Database
+
+JobFileLocation = Literal["inbox", "accepted", "done", "failed"]
+JobRows = list[JobRow]
+
+_JOB_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, mirrored, created_at, finished_at"
+# The folder in which a job's file should lie, by the job's state.
+_EXPECTED_LOCATION = """
+CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
+"""
+NO_SCORES: Mapping[str, float] = MappingProxyType({})
+_PAUSED_KEY = "queue.paused"
+RawJob = tuple[int, str, str, bytes, str | None, JobState, str | None, int, str, float, float | None]
+
+
+class JobLedger:
+    """Jobs and their items. Attempts are counted before the work, so that a job which kills the worker is noticed."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def admit(self, job: NewJob) -> JobRow:
+        """Store a job with its bytes and its items. A job with the same admission key is returned as it stands."""
+        with self._database.write(durable=True) as connection:
+            known = connection.execute("SELECT id FROM job WHERE admission_key = ?", (job.admission_key,)).fetchone()
+            job_id = known[0] if known else self._insert(connection, job)
+            return _read_jobs(connection, "WHERE id = ?", (job_id,))[0]
+
+    def _insert(self, connection: Connection, job: NewJob) -> int:
+        connection.execute(
+            "INSERT INTO job (name, kind, source, admission_key, inbox_name, priority, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                utf8_text(job.name),
+                job.kind,
+                job.source,
+                job.admission_key,
+                utf8_text(job.inbox_name),
+                job.priority,
+                self._clock(),
+            ),
+        )
+        job_id = connection.last_insert_rowid()
+        connection.executemany(
+            "INSERT INTO job_item (job_id, position, seed, path, settings) VALUES (?, ?, ?, ?, ?)",
+            ((job_id, item.index, str(item.seed), item.path, json.dumps(item.settings)) for item in job.items),
+        )
+        return job_id
+
+    def next_item(self, now: float, excluded_jobs: Collection[int] = ()) -> JobItemRow | None:
+        """The item to make next: jobs of higher priority first, then older jobs, then by index. None while paused.
+
+        `without`: jobs that are passed over.
+        """
+        with self._database.read() as connection:
+            if _read_pause_reason(connection) is not None:
+                return None
+            rows: list[RawItem] = connection.execute(
+                f"""
+                SELECT {ITEM_COLUMNS} FROM job CROSS JOIN job_item AS item ON item.job_id = job.id
+                WHERE job.state IN ('queued', 'running') AND item.state = 'queued'
+                AND (item.not_before <= ?1 OR item.not_before > ?1 + ?2)
+                AND job.id NOT IN (SELECT value FROM json_each(?3))
+                ORDER BY job.priority DESC, job.id, item.position LIMIT 1
+                """,
+                (now, MAX_RETRY_DELAY_SECONDS, ids_json(excluded_jobs)),
+            ).fetchall()
+        return item_row(rows[0]) if rows else None
+
+    def next_ready_at(self, excluded_jobs: Collection[int] = ()) -> float | None:
+        """When the earliest queued item, but for those of the jobs `without`, may be tried (seconds since the epoch).
+
+        None when nothing is queued.
+        """
+        with self._database.read() as connection:
+            earliest: float | None = connection.execute(
+                "SELECT min(not_before) FROM job JOIN job_item AS item ON item.job_id = job.id"
+                " WHERE job.state IN ('queued', 'running') AND item.state = 'queued'"
+                " AND job.id NOT IN (SELECT value FROM json_each(?))",
+                (ids_json(excluded_jobs),),
+            ).fetchall()[0][0]
+        return earliest
+
+    def begin_attempt(self, item_id: int) -> int:
+        """Take a queued item in hand and count the attempt before the work. Returns the attempts, this one included.
+
+        Raises LookupError when the item is not queued (any more): it was cancelled, or somebody else has it.
+        """
+        with self._database.write(durable=True) as connection:
+            rows = connection.execute(
+                "UPDATE job_item SET state = 'running', attempts = attempts + 1 WHERE id = ? AND state = 'queued'"
+                " RETURNING attempts, job_id",
+                (item_id,),
+            ).fetchall()
+            if not rows:
+                raise LookupError(f"item {item_id} is not queued")
+            connection.execute("UPDATE job SET state = 'running' WHERE id = ? AND state = 'queued'", (rows[0][1],))
+        attempts: int = rows[0][0]
+        return attempts
+
+    def mark_published(
+        self,
+        item_id: int,
+        path: bytes,
+        content_hash: bytes,
+        seconds: float,
+        *,
+        report: Mapping[str, Any] | None = None,
+        scores: Mapping[str, float] = NO_SCORES,
+    ) -> None:
+        """The picture lies at `path`. True also of an item that was cancelled a moment ago: what is there is there."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, report = ?, scores = ?,"
+                " error = NULL WHERE id = ?",
+                (
+                    path,
+                    content_hash,
+                    seconds,
+                    json.dumps(report or {}),
+                    json.dumps(dict(scores)) if scores else None,
+                    item_id,
+                ),
+            )
+
+    def reject(self, paths: Mapping[int, bytes]) -> None:
+        """These items (by id) are not kept: they are about to be moved to these paths."""
+        with self._database.write(durable=True) as connection:
+            connection.executemany(
+                "UPDATE job_item SET rejected = ? WHERE id = ? AND state = 'done'",
+                ((path, item_id) for item_id, path in paths.items()),
+            )
+
+    def mark_reject_moved(self, item_id: int) -> None:
+        """The picture lies where `reject` said."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job_item SET path = rejected WHERE id = ? AND rejected IS NOT NULL", (item_id,))
+
+    def mark_reject_kept_in_place(self, item_id: int, reason: str) -> None:
+        """A picture that is not kept cannot be moved and stays where it is, for this reason."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET rejected = NULL, error = ? WHERE id = ?", (utf8_text(reason), item_id)
+            )
+
+    def change_path(self, item_id: int, path: bytes) -> None:
+        """The item will lie at `path` instead, because somebody else's file lies where it was to go."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job_item SET path = ? WHERE id = ? AND state <> 'done'", (path, item_id))
+
+    def mark_item_failed(self, item_id: int, error: str, *, retry_at: float | None) -> None:
+        """The attempt failed: again not before `retry_at`, or never when that is None. A cancelled item stays cancelled."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = ?, not_before = ?, error = ? WHERE id = ? AND state IN ('queued', 'running')",
+                ("failed" if retry_at is None else "queued", retry_at or 0.0, utf8_text(error), item_id),
+            )
+
+    def requeue_item(self, item_id: int) -> None:
+        """The machine's fault, or a stop: the item is queued again and the attempt does not count."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = 'queued', attempts = max(attempts - 1, 0) WHERE id = ? AND state = 'running'",
+                (item_id,),
+            )
+
+    def finish(self, job_id: int, state: JobState, error: str | None = None, *, unnotified: bool = False) -> None:
+        """The job has come to its end. A cancelled job stays cancelled. `untold`: it is to be told of, see `untold`."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ?, untold = ? WHERE id = ?",
+                (state, utf8_text(error), self._clock(), unnotified, job_id),
+            )
+
+    def cancel(self, job_id: int, *, unnotified: bool = False) -> bool:
+        """Cancel a job and every item that is not made yet. False when it had come to its end before."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job SET state = 'cancelled', finished_at = ?, untold = ?"
+                " WHERE id = ? AND state IN ('queued', 'running')",
+                (self._clock(), unnotified, job_id),
+            )
+            if not connection.changes():
+                return False
+            connection.execute(
+                "UPDATE job_item SET state = 'cancelled' WHERE job_id = ? AND state IN ('queued', 'running')", (job_id,)
+            )
+        return True
+
+    def retry(self, job_id: int) -> int:
+        """Queue the failed and cancelled items of a job again, from nothing. Returns how many."""
+        with self._database.write(durable=True) as connection:
+            connection.execute(
+                "UPDATE job_item SET state = 'queued', attempts = 0, not_before = 0, error = NULL"
+                " WHERE job_id = ? AND state IN ('failed', 'cancelled')",
+                (job_id,),
+            )
+            count = connection.changes()
+            if count:
+                connection.execute(
+                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL, untold = 0 WHERE id = ?",
+                    (job_id,),
+                )
+        return count
+
+    def unnotified(self) -> JobRows:
+        """The jobs that ended and are still to be told of."""
+        return self._select("WHERE untold = 1 ORDER BY id")
+
+    def claim_notification(self, job_id: int) -> bool:
+        """The job is told of now. False when somebody did, or when it was taken up again: then nothing is to be told."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job SET untold = 0 WHERE id = ? AND untold = 1", (job_id,))
+            return connection.changes() == 1
+
+    def clear_notifications(self) -> None:
+        """Of what has ended so far nobody is to be told."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE job SET untold = 0 WHERE untold = 1")
+
+    def get(self, job_id: int) -> JobRow | None:
+        """The job of this number."""
+        return next(iter(self._select("WHERE id = ?", (job_id,))), None)
+
+    def by_name(self, text: str) -> JobRow | None:
+        """The newest job of this name; a number names the job of that number if no job is called so."""
+        found = self._select("WHERE name = ? ORDER BY id DESC LIMIT 1", (utf8_text(text),))
+        if not found and text.isascii() and text.isdigit() and len(text) < 19:
+            found = self._select("WHERE id = ?", (int(text),))
+        return found[0] if found else None
+
+    def items(self, job_id: int) -> Sequence[JobItemRow]:
+        """The items of a job, by index."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE job_id = ? ORDER BY position", (job_id,)
+            ).fetchall()
+        return [item_row(row) for row in rows]
+
+    def item(self, item_id: int) -> JobItemRow | None:
+        """One item."""
+        with self._database.read() as connection:
+            row = connection.execute(f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE id = ?", (item_id,)).fetchone()
+        return item_row(row) if row else None
+
+    def unfinished(self) -> JobRows:
+        """The jobs that are queued or running, in the order in which they are made."""
+        return self._select("WHERE state IN ('queued', 'running') ORDER BY priority DESC, id")
+
+    def misplaced_files(self) -> JobRows:
+        """The jobs whose file does not lie where their state says: accepted, done, or failed (cancelled ones too)."""
+        return self._select(f"WHERE mirrored <> {_EXPECTED_LOCATION} ORDER BY id")
+
+    def set_file_location(self, job_id: int, location: JobFileLocation) -> None:
+        """The job's file was moved to this folder."""
+        with self._database.write(durable=True) as connection:
+            connection.execute("UPDATE job SET mirrored = ? WHERE id = ?", (location, job_id))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
+        with self._database.read() as connection:
+            return dict(connection.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
+
+    def pause(self, reason: str | None) -> None:
+        """Hand out no more items, because of `reason`; None goes on."""
+        with self._database.write(durable=True) as connection:
+            if reason is None:
+                connection.execute("DELETE FROM meta WHERE key = ?", (_PAUSED_KEY,))
+            else:
+                connection.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_PAUSED_KEY, utf8_text(reason))
+                )
+
+    def pause_reason(self) -> str | None:
+        """Why the queue is paused; None when it is not."""
+        with self._database.read() as connection:
+            return _read_pause_reason(connection)
+
+    def list(self, states: Collection[str] | None = None, limit: int = 100) -> JobRows:
+        """The newest jobs first, of these states (None = of all)."""
+        if states is None:
+            return self._select("ORDER BY id DESC LIMIT ?", (limit,))
+        wanted = json.dumps(sorted(states))
+        return self._select("WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT ?", (wanted, limit))
+
+    def _select(self, rest: str, bound: tuple[str | int, ...] = ()) -> JobRows:
+        with self._database.read() as connection:
+            return _read_jobs(connection, rest, bound)
+
+
+def _read_jobs(connection: Connection, rest: str, bound: tuple[str | int, ...]) -> JobRows:
+    rows: list[RawJob] = connection.execute(f"SELECT {_JOB_COLUMNS} FROM job {rest}", bound).fetchall()
+    counts: dict[int, dict[str, int]] = {}
+    for job_id, state, count in connection.execute(
+        "SELECT job_id, state, count(*) FROM job_item WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY job_id, state",
+        (json.dumps([row[0] for row in rows]),),
+    ):
+        counts.setdefault(job_id, {})[state] = count
+    return [JobRow(*row, item_counts=counts.get(row[0], {})) for row in rows]
+
+
+def _read_pause_reason(connection: Connection) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PAUSED_KEY,)).fetchone()
+    return row[0] if row else None
+
+
+# Items of jobs as records.
+
+ITEM_COLUMNS = (
+    "item.id, item.job_id, item.position, item.seed, item.path, item.settings, item.state, item.attempts, item.not_before,"
+    " item.error, item.content_hash, item.seconds, item.report, item.rejected, item.scores"
+)
+# fmt: off
+RawItem = tuple[
+    int, int, int, str, bytes, str, JobItemState, int, float, str | None, bytes | None, float | None, str, bytes | None, str | None
+]
+# fmt: on
+
+
+def item_row(row: RawItem) -> JobItemRow:
+    """The record of one row of ITEM_COLUMNS. Seeds reach 2^64 - 1 and are text in the table."""
+    item_id, job_id, position, seed, path, settings = row[:6]
+    report, rejected, scores = row[12:]
+    return JobItemRow(
+        item_id, job_id, position, int(seed), path, json.loads(settings), *row[6:12],
+        json.loads(report), rejected, json.loads(scores or "{}"),
+    )  # fmt: skip

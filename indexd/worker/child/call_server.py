@@ -1,0 +1,192 @@
+"""The worker process: receives calls, serves them one at a time in order of priority, and leaves when it is idle.
+
+It owns no durable state and may be killed at any moment. When the daemon is gone the pipe ends, and so does this process.
+Two threads: this one serves, another receives; what they share is guarded by one condition.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import threading
+import time
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from indexd.errors import CallCancelled
+from indexd.worker import protocol
+from indexd.worker.calls import CallProgress, ModelSpec, Priority, WorkerSettings
+from indexd.worker.child.bootstrap import forward_logs, prepare_process
+from indexd.worker.child.worker_session import WorkerSession
+from indexd.worker.routing import CPU, DECODE, serve
+
+if TYPE_CHECKING:
+    from indexd.models.model_pool import ModelPool
+
+log = logging.getLogger(__name__)
+
+IDLE_EXIT_SECONDS = {DECODE: 30.0}
+"""How long a lane stays without models and calls. A start costs the decode lane 0.2 s and the others seconds, but those
+hold the card; they leave as soon as their models have."""
+DEFAULT_IDLE_EXIT_SECONDS = 1.0
+
+BUSY_KEEP_ALIVE_SECONDS = 5.0
+"""How long a model stays at least while other calls are being served."""
+
+
+def main(connection: Connection, lane: str, settings: WorkerSettings) -> None:
+    """The whole life of a worker process; never returns."""
+    prepare_process(lane, settings)
+    child = CallServer(connection, lane, settings)
+    forward_logs(child.send, settings.log_level)
+    child.run()
+    # Not sys.exit: tearing torch down takes long, can crash, and there is nothing to save.
+    os._exit(0)
+
+
+class CallServer:
+    """Serves the calls that come through `connection`."""
+
+    def __init__(self, connection: Connection, lane: str, settings: WorkerSettings) -> None:
+        self.lane = lane
+        self.settings = settings
+        self._connection = connection
+        self._send_lock = threading.Lock()
+        self._condition = threading.Condition()
+        self._queue: list[tuple[int, int, protocol.RunCall]] = []
+        self._running: set[int] = set()
+        self._cancelled: set[int] = set()
+        self._stopping = False
+        self._pool: ModelPool | None = None
+        self._idle_since = time.monotonic()
+
+    @property
+    def pool(self) -> ModelPool:
+        """The resident models; asking for the pool is what loads torch."""
+        if self._pool is None:
+            from indexd.models.model_pool import ModelPool
+
+            self._pool = ModelPool()
+        return self._pool
+
+    def resolve_spec(self, spec: ModelSpec) -> ModelSpec:
+        """`spec` with the device and the number format that it has in this worker."""
+        from indexd.models.device import resolve_device, resolve_dtype
+
+        if self.lane == CPU and spec.device != "cpu":
+            # Here only for questions: the number format was chosen for the card.
+            return replace(spec, device="cpu", dtype=resolve_dtype("auto", "cpu"))
+        device = resolve_device(spec.device, spec.role)
+        return replace(spec, device=device, dtype=resolve_dtype(spec.dtype, device))
+
+    def run(self) -> None:
+        """Serve until told to stop or idle for long enough."""
+        threading.Thread(target=self._receive, name="receive", daemon=True).start()
+        while (do := self._next_call()) is not None:
+            self._serve(do)
+
+    def send(self, message: protocol.FromChild) -> None:
+        """Tell the daemon; from any thread."""
+        with self._send_lock:
+            try:
+                self._connection.send(message)
+            except OSError:
+                os._exit(1)
+
+    def serve_urgent(self) -> None:
+        """Serve every urgent call that waits, here and now, in the middle of another one."""
+        while True:
+            with self._condition:
+                if not self._queue or self._queue[0][0] > Priority.URGENT:
+                    return
+                do = heapq.heappop(self._queue)[2]
+                self._running.add(do.number)
+            self._serve(do)
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                message: protocol.ToChild = self._connection.recv()
+            except BaseException:
+                # The daemon is gone, and whatever this process is doing is wanted by nobody. (Or a message cannot be
+                # read, and without its receiver this process would only look alive.)
+                os._exit(1)
+            with self._condition:
+                match message:
+                    case protocol.RunCall(number, priority):
+                        heapq.heappush(self._queue, (priority, number, message))
+                    case protocol.CancelCall(number):
+                        self._cancel(number)
+                    case protocol.StopWorker():
+                        self._stopping = True
+                self._condition.notify_all()
+
+    def _cancel(self, number: int) -> None:
+        if number in self._running:
+            self._cancelled.add(number)
+        else:
+            self._queue = [entry for entry in self._queue if entry[1] != number]
+            heapq.heapify(self._queue)
+
+    def _next_call(self) -> protocol.RunCall | None:
+        """The next call; None when it is time to leave, which has been announced by then."""
+        with self._condition:
+            while not self._stopping:
+                if self._queue:
+                    do = heapq.heappop(self._queue)[2]
+                    self._running.add(do.number)
+                    return do
+                seconds = self._seconds_to_wait()
+                if seconds is not None and seconds <= 0:
+                    break
+                self._condition.wait(seconds)
+            # Under the lock: a call that arrives from here on is never begun, and the daemon hands it out again.
+            self.send(protocol.WorkerExiting())
+            return None
+
+    def _seconds_to_wait(self) -> float | None:
+        """Seconds until a model expires or this process may leave (<= 0: now); None = for ever. Drops expired models."""
+        now = time.monotonic()
+        if self._pool is not None:
+            if self._pool.drop_expired(now):
+                self._idle_since = now
+                self.send(protocol.ResidentRoles(self._pool.idle_seconds(now)))
+            if self._pool.idle_seconds(now):
+                expiry = self._pool.next_expiry()
+                return None if expiry is None else max(0.001, expiry - now)
+        return self._idle_since + IDLE_EXIT_SECONDS.get(self.lane, DEFAULT_IDLE_EXIT_SECONDS) - now
+
+    def _serve(self, message: protocol.RunCall) -> None:
+        self.send(protocol.CallStarted(message.number))
+        answer: protocol.CallFinished | protocol.CallFailed
+        try:
+            answer = protocol.CallFinished(message.number, serve(message.call, WorkerSession(self, message)))
+        except BaseException as error:
+            answer = protocol.CallFailed(message.number, protocol.picklable_error(error))
+        with self._condition:
+            self._running.discard(message.number)
+            self._cancelled.discard(message.number)
+            self._idle_since = time.monotonic()
+        if self._pool is not None:
+            # Between calls too, or a queue that never ends would keep what nobody uses. Not at once, though: with a
+            # keep-alive of 0 the next call of the same job would load the model again.
+            self._pool.drop_expired(time.monotonic(), at_least=BUSY_KEEP_ALIVE_SECONDS)
+            self.send(protocol.ResidentRoles(self._pool.idle_seconds(time.monotonic())))
+        self._send_result(message, answer)
+
+    def _send_result(self, message: protocol.RunCall, result: protocol.CallFinished | protocol.CallFailed) -> None:
+        try:
+            self.send(result)
+        except Exception as error:  # the result cannot be pickled: a defect of the serving function
+            self.send(protocol.CallFailed(message.number, protocol.picklable_error(error)))
+
+    def send_progress(self, number: int, progress: CallProgress) -> None:
+        """How far a call has come."""
+        self.send(protocol.ProgressMessage(number, progress))
+
+    def raise_if_cancelled(self, number: int) -> None:
+        """Raise CallCancelled if the call in hand is not wanted any more."""
+        if number in self._cancelled:
+            raise CallCancelled("cancelled while it was being worked on")

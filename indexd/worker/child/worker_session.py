@@ -1,0 +1,50 @@
+"""The session of a call in the worker's child: see session.py for what it promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indexd.errors import ModelUnavailable
+from indexd.worker import protocol
+from indexd.worker.calls import CallProgress, ModelSpec, Priority, WorkerSettings
+from indexd.worker.role_availability import NO_MODEL_REASON
+from indexd.worker.session import Pool
+
+if TYPE_CHECKING:
+    from indexd.worker.child.call_server import CallServer
+
+
+class WorkerSession:
+    """One call in hand in `child`."""
+
+    def __init__(self, server: CallServer, message: protocol.RunCall) -> None:
+        self._server = server
+        self._message = message
+
+    @property
+    def pool(self) -> Pool:
+        """The resident models of this process."""
+        return self._server.pool
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """What the worker was told when it started."""
+        return self._server.settings
+
+    def spec(self, role: str) -> ModelSpec:
+        """The settings of a role, with device and number format as they are in this worker."""
+        spec = self._server.settings.models.get(role)
+        if spec is None:
+            raise ModelUnavailable(role, NO_MODEL_REASON.format(role=role))
+        return self._server.resolve_spec(spec)
+
+    def poll(self) -> None:
+        """Serve what is urgent unless this call is urgent itself; raise CallCancelled if this call was cancelled."""
+        self._server.raise_if_cancelled(self._message.number)
+        if self._message.priority > Priority.URGENT:
+            self._server.serve_urgent()
+            self._server.raise_if_cancelled(self._message.number)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Tell the caller."""
+        self._server.send_progress(self._message.number, CallProgress(stage, done, total))

@@ -1,0 +1,93 @@
+"""A worker process as its lane has it: started, spoken to over a pipe, and ended."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import queue
+import signal
+import threading
+from multiprocessing.connection import Connection
+
+from indexd.worker.calls import WorkerSettings
+from indexd.worker.child import call_server
+
+
+class ChildProcess:
+    """A new process that serves the calls of `lane`; `connection` is what it says.
+
+    Sending has a thread of its own: a child that hangs does not read, and its time limit must still be kept.
+    """
+
+    def __init__(self, lane: str, settings: WorkerSettings) -> None:
+        """Raises OSError: no descriptors, no memory, no processes, no threads."""
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        with theirs:
+            self._process = spawn.Process(
+                target=call_server.main, args=(theirs, lane, settings), name=f"indexd-{lane}", daemon=True
+            )
+            try:
+                self._process.start()
+            except BaseException:
+                self.connection.close()
+                raise
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._sender = threading.Thread(
+            target=_send_all, args=(self.connection, self._outbox), name=f"lane-{lane}-send", daemon=True
+        )
+        try:
+            self._sender.start()
+        except RuntimeError as error:
+            self._process.kill()
+            self._process.join()
+            self.connection.close()
+            raise OSError(errno.EAGAIN, str(error)) from error
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._process.pid
+
+    def send(self, message: bytes) -> None:
+        """Send this when it reads; from any thread, never waits."""
+        self._outbox.put(message)
+
+    def kill(self) -> None:
+        """End the process now; from any thread."""
+        self._process.kill()
+
+    def kill_and_wait(self) -> int | None:
+        """End the process and close what belongs to it; its exit code."""
+        self._process.kill()
+        self._process.join()
+        self._outbox.put(None)
+        self._sender.join()
+        self.connection.close()
+        return self._process.exitcode
+
+
+def _send_all(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:
+    """Send until told None; a broken pipe means that the child is gone, which the listener notices as well."""
+    while (message := outbox.get()) is not None:
+        try:
+            connection.send_bytes(message)
+        except OSError:
+            return
+
+
+# How a process ended, in words.
+
+
+def describe_exit(exit_code: int | None) -> str:
+    """The end of the sentence "the worker …" for an exit code as `multiprocessing` gives it (negative = signal)."""
+    if exit_code is None:
+        return "is gone"
+    if exit_code >= 0:
+        return f"ended by itself with exit code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (killed from outside; often the system had run out of memory)" if name == "SIGKILL" else ""
+    return f"was ended by {name}{hint}"

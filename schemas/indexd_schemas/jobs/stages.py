@@ -1,0 +1,241 @@
+"""The stages of a render that a job switches on, as its parts: hires, detail, upscale, refine, resize (docs/stages.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from indexd_schemas.jobs.job_part import JobPart, Size
+from indexd_schemas.jobs.shorthand import TEXT_SCHEMA, ListShorthand, Shorthand
+
+PROMPT_CHARACTERS = 20_000
+MAX_TILE_PX = 4096
+MAX_SCALE = 16.0
+MAX_DETAILS = 20
+MAX_TILE_PROMPTS = 4096
+
+HIRES_UPSCALERS = (
+    "latent",
+    "latent_antialiased",
+    "latent_bicubic",
+    "latent_bicubic_antialiased",
+    "latent_nearest",
+    "latent_nearest_exact",
+    "latent_area",
+    "nearest",
+    "area",
+    "bilinear",
+    "bicubic",
+    "lanczos",
+)
+"""What enlarges without a model: latents as A1111 and ComfyUI do, or pixels."""
+
+
+class _DenoisingStage(JobPart):
+    """What every stage that denoises may say of its own; left out = as the picture itself is made."""
+
+    prompt: str | None = Field(
+        None,
+        max_length=PROMPT_CHARACTERS,
+        description="A prompt of its own; left out = the picture's.",
+        examples=["detailed skin, sharp eyes"],
+    )
+    negative_prompt: str | None = Field(
+        None,
+        max_length=PROMPT_CHARACTERS,
+        description="What it should not show; left out = the picture's.",
+        examples=["blurry"],
+    )
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=500,
+        description="Steps of a whole run, of which `denoise` makes the last part; left out = the picture's.",
+        examples=[20],
+    )
+    cfg: float | None = Field(None, ge=0, le=100, description="A cfg of its own.", examples=[5.0])
+    sampler: str | None = Field(
+        None, min_length=1, max_length=100, description="A sampler of its own.", examples=["DPM++ 2M"]
+    )
+    schedule: str | None = Field(
+        None, min_length=1, max_length=100, description="The schedule of that sampler.", examples=["karras"]
+    )
+
+
+class Hires(_DenoisingStage):
+    """A second pass at a larger size: the latents or the pixels are enlarged and denoised once more."""
+
+    scale: float | None = Field(
+        None, gt=1, le=8, description="How many times wider and higher; left out = 2, or `size`.", examples=[1.5]
+    )
+    size: Size | None = Field(None, description="Width x height instead of `scale`.", examples=["1536x1536"])
+    upscaler: str = Field(
+        "latent",
+        min_length=1,
+        max_length=400,
+        description="latent, latent_bicubic, …, nearest, lanczos, … (docs/stages.md), or the name of an upscaler model.",
+        examples=["latent_bicubic", "4x-UltraSharp"],
+    )
+    tile: int = Field(
+        512, ge=64, le=MAX_TILE_PX, description="Side of an upscaler model's tile, before enlarging.", examples=[512]
+    )
+    overlap: int = Field(
+        64, ge=8, le=1024, description="How far these tiles overlap; at most half a tile.", examples=[64]
+    )
+    denoise: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="How far the enlarged picture is changed; latent ones need 0.5 or more.",
+        examples=[0.5],
+    )
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        _check_overlap(self.tile, self.overlap)
+        return self
+
+
+class Upscale(JobPart):
+    """A model enlarges the finished picture in tiles; a bare text names the model."""
+
+    model: str = Field(
+        min_length=1,
+        max_length=400,
+        description="Upscaler by its name in the upscaler folders.",
+        examples=["4x-UltraSharp"],
+    )
+    scale: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_SCALE,
+        description="How many times wider and higher in the end; left out = what the model makes.",
+        examples=[2.0],
+    )
+    tile: int = Field(
+        512, ge=64, le=MAX_TILE_PX, description="Side of a tile in pixels, before enlarging.", examples=[512]
+    )
+    overlap: int = Field(
+        64, ge=8, le=1024, description="How far neighbouring tiles overlap; at most half a tile.", examples=[64]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        _check_overlap(self.tile, self.overlap)
+        return self
+
+
+class Detail(_DenoisingStage):
+    """What a detector finds (faces, hands, persons) is made anew at a resolution of its own; a bare text names the detector."""
+
+    detector: str = Field(
+        min_length=1,
+        max_length=400,
+        description="Detector by its file name: one of [faces], or of the detector folders.",
+        examples=["face_yolov8n"],
+    )
+    kinds: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(
+        default_factory=list, max_length=50, description="Which of its classes; left out = all.", examples=[["face"]]
+    )
+    confidence: float = Field(
+        0.4, ge=0.01, le=1, description="What it is less sure of than this is left alone.", examples=[0.5]
+    )
+    max: int = Field(10, ge=1, le=100, description="At most so many, the surest first.", examples=[1])
+    denoise: float = Field(0.4, gt=0, le=1, description="How far what was found is changed.", examples=[0.4])
+    padding: float = Field(
+        0.5, ge=0, le=4, description="Surroundings the model sees, as a share of the longer side.", examples=[0.5]
+    )
+    size: int = Field(
+        1024, ge=64, le=2048, multiple_of=8, description="Longer side in pixels at which it is made.", examples=[768]
+    )
+    feather: float = Field(
+        0.1, ge=0, le=1, description="Width of the soft rim around it, as a share of the longer side.", examples=[0.1]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"detector": value} if isinstance(value, str) else value
+
+
+class Refine(_DenoisingStage):
+    """The finished picture is denoised once more in tiles that overlap: detail at sizes the model was never trained for."""
+
+    denoise: float = Field(
+        0.3, ge=0, le=1, description="How far the picture is changed; 0 leaves every pixel as it is.", examples=[0.3]
+    )
+    tile: int = Field(
+        1024, ge=64, le=MAX_TILE_PX, multiple_of=8, description="Side of a tile in pixels.", examples=[1024]
+    )
+    overlap: int = Field(
+        256,
+        ge=16,
+        le=2048,
+        multiple_of=8,
+        description="How far neighbouring tiles overlap at least; at most half a tile.",
+        examples=[256],
+    )
+    prompts: list[Annotated[str, Field(max_length=PROMPT_CHARACTERS)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_TILE_PROMPTS,
+        description="One prompt a tile instead of `prompt`: row by row, from the left.",
+        examples=[["sky", "sky with a bird", "sea", "sea with a boat"]],
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_overlap(self.tile, self.overlap)
+        if self.prompt is not None and self.prompts is not None:
+            raise ValueError("has `prompt` and `prompts`; keep one of the two")
+        return self
+
+
+class Resize(JobPart):
+    """The very last step: exact size by Lanczos."""
+
+    size: Size | None = Field(
+        None, description="Width x height; the sides may change their ratio.", examples=["3840x2160"]
+    )
+    scale: float | None = Field(
+        None, gt=0, le=MAX_SCALE, description="How many times wider and higher.", examples=[0.5]
+    )
+    max_side: int | None = Field(
+        None, ge=8, le=65_535, description="Length of the longer side; the ratio stays.", examples=[3840]
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(value is not None for value in (self.size, self.scale, self.max_side)) != 1:
+            raise ValueError("needs exactly one of size, scale and max_side")
+        return self
+
+
+def _check_overlap(tile: int, overlap: int) -> None:
+    if overlap * 2 > tile:
+        raise ValueError(f"overlap must be at most half a tile: {tile // 2} (got {overlap})")
+
+
+UpscaleOrName = Annotated[Upscale, Shorthand(Upscale, TEXT_SCHEMA)]
+DetailList = Annotated[list[Detail], ListShorthand(Detail, TEXT_SCHEMA, max_items=MAX_DETAILS)]
+
+
+class Stages(JobPart):
+    """The stages that a job of any kind may switch on, in the order in which they work."""
+
+    hires: Hires | None = Field(None, description=Hires.__doc__, examples=[{"scale": 1.5, "upscaler": "latent"}])
+    detail: DetailList = Field(
+        default_factory=list,
+        max_length=MAX_DETAILS,
+        description="Detectors whose finds are made anew at their own resolution, one after the other.",
+        examples=[[{"detector": "face_yolov8n", "denoise": 0.4}]],
+    )
+    upscale: UpscaleOrName | None = Field(None, description=Upscale.__doc__, examples=["4x-UltraSharp"])
+    refine: Refine | None = Field(None, description=Refine.__doc__, examples=[{"denoise": 0.25}])
+    resize: Resize | None = Field(None, description=Resize.__doc__, examples=[{"max_side": 3840}])

@@ -1,0 +1,37 @@
+"""The table of layers, and which stages a picture needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.indexing.stages import LAYERS, STAGES, stages_for
+from indexd.model_roles import ALL_ROLES
+
+
+def facts(prompt: str | None, negative: str | None) -> ImageFacts:
+    return ImageFacts(b"h" * 32, 1, "PNG", 8, 8, 1, ImageMetadata(prompt=prompt, negative_prompt=negative))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "stages"),
+    [
+        ("a fox", "blurry", ("thumbnail", "bge_prompt", "bge_negative", "clip_l", "clip_g", "clip_h", "face")),
+        ("a fox", None, ("thumbnail", "bge_prompt", "clip_l", "clip_g", "clip_h", "face")),
+        (" \n", "", ("thumbnail", "clip_h", "face")),
+        (None, None, ("thumbnail", "clip_h", "face")),
+    ],
+)
+def test_a_picture_needs_what_it_has_something_for(
+    prompt: str | None, negative: str | None, stages: tuple[str, ...]
+) -> None:
+    assert stages_for(facts(prompt, negative)) == stages
+
+
+def test_nobody_waits_for_faces_without_a_detector() -> None:
+    assert stages_for(facts("a fox", "blurry"), faces=False) == stages_for(facts("a fox", "blurry"))[:-1]
+
+
+def test_every_layer_has_a_role_of_the_settings_and_its_own_stage() -> None:
+    assert {layer.role for layer in LAYERS.values()} == set(ALL_ROLES) - {"sdxl"}
+    assert len(STAGES) == len(set(STAGES)) == len(LAYERS) + 2

@@ -1,0 +1,181 @@
+"""Import layers: which package may import which, and that the daemon never loads torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# From low to high: a package imports only packages above it in this list, and itself.
+LAYERS = (
+    "indexd.reproducibility",
+    "indexd_schemas",
+    "indexd.errors",
+    "indexd.prompts",
+    "indexd.aesthetic_head",
+    "indexd.liveness",
+    "indexd.malloc",
+    "indexd.fs",
+    "indexd.config",
+    "indexd.instance_lock",
+    "indexd.registry",
+    "indexd.worker.calls",
+    "indexd.watch",
+    "indexd.image_metadata",
+    "indexd.images",
+    "indexd.vector_index",
+    "indexd.store",
+    "indexd.worker",
+    "indexd.model_roles",
+    "indexd.indexing",
+    "indexd.search",
+    "indexd.duplicates",
+    "indexd.statistics",
+    "indexd.characters",
+    "indexd.model_files",
+    "indexd.jobs",
+    "indexd.ingest",
+    "indexd.maintenance_scheduler",
+    "indexd.service",
+    "indexd.api",
+    "indexd_handlers",
+    "indexd.logging_setup",
+    "indexd.daemon",
+    "indexd.process_lifecycle",
+    "indexd.doctor",
+    "indexd_toyworld",
+    "indexd.demo",
+    "indexd.cli",
+)
+TORCH_SIDE = ("indexd.models", "indexd.control_maps", "indexd.generate")
+# Run by hand, by no daemon and no worker: they may import anything, and nothing imports them.
+BY_HAND = ("indexd_toyworld.train", "indexd_toyworld.evaluate")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "open_clip",
+    "sentence_transformers",
+    "ultralytics",
+    "peft",
+    "spandrel",
+    "accelerate",
+)
+# Modules outside TORCH_SIDE that may import torch: the worker process, and writers of the toy world's model files.
+MAY_IMPORT_TORCH = (
+    "indexd.worker.child.call_server",
+    "indexd_toyworld.original_layout",
+    "indexd_toyworld.single_file",
+    "indexd_toyworld.toy_tokenizer",
+)
+# What the torch side may use of the rest.
+SHARED_WITH_TORCH_SIDE = (
+    "indexd_schemas",
+    "indexd.errors",
+    "indexd.prompts",
+    "indexd.aesthetic_head",
+    "indexd.worker.calls",
+    "indexd.worker",
+    "indexd.images",
+)
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for source in (REPOSITORY, *(REPOSITORY / root for root in ("handlers", "schemas", "toyworld"))):
+        for package in source.glob("indexd*/"):
+            for file in package.rglob("*.py"):
+                yield ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__"), file
+
+
+@cache
+def _imports(file: Path) -> set[str]:
+    """The modules that `file` imports, those under `if TYPE_CHECKING:` left out."""
+    tree = ast.parse(file.read_text("utf-8"))
+    type_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in type_only:
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def _layer_of(module: str) -> str | None:
+    """The entry of the tables that holds `module`: the longest matching prefix."""
+    layers = [layer for layer in (*LAYERS, *TORCH_SIDE, *BY_HAND) if module == layer or module.startswith(layer + ".")]
+    return max(layers, key=len, default=None)
+
+
+MODULES = dict(_modules())
+
+
+def _may_import(module: str, imported: str) -> bool:
+    layer, other = _layer_of(module), _layer_of(imported)
+    if other is None or other == layer or layer in BY_HAND:
+        return True
+    if other in BY_HAND:
+        return False
+    if other in TORCH_SIDE:
+        return layer in TORCH_SIDE or module in MAY_IMPORT_TORCH
+    if layer in TORCH_SIDE:
+        return other in SHARED_WITH_TORCH_SIDE
+    return layer is None or LAYERS.index(other) < LAYERS.index(layer)
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    assert [name for name in MODULES if _layer_of(name) is None and name not in ("indexd", "indexd.__main__")] == []
+
+
+def test_modules_import_only_lower_layers() -> None:
+    wrong = [
+        f"{name} imports {imported}"
+        for name, file in MODULES.items()
+        for imported in _imports(file)
+        if not _may_import(name, imported)
+    ]
+    assert wrong == []
+
+
+def test_only_the_torch_side_imports_torch() -> None:
+    wrong = [
+        f"{name} imports {imported}"
+        for name, file in MODULES.items()
+        if _layer_of(name) not in (*TORCH_SIDE, *BY_HAND) and name not in MAY_IMPORT_TORCH
+        for imported in _imports(file)
+        if imported.split(".")[0] in HEAVY
+    ]
+    assert wrong == []
+
+
+def test_importing_the_daemon_and_its_handlers_loads_no_torch() -> None:
+    script = (
+        "import sys, indexd.daemon, indexd.cli\n"
+        "from indexd.registry import file_kinds, job_kinds; file_kinds.fill(), job_kinds.fill()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_sql_stays_in_the_store() -> None:
+    foreign = [
+        name
+        for name, file in MODULES.items()
+        if _layer_of(name) != "indexd.store" and "apsw" in {i.split(".")[0] for i in _imports(file)}
+    ]
+    assert foreign == []
