@@ -9,7 +9,8 @@ import sys
 FIRST_USE = """
 import json, sys, threading
 from pydantic import BaseModel
-from indexd_schemas import job, library, marks, output, replies
+from indexd_schemas.api import annotations, library_reports, output, responses
+from indexd_schemas.jobs import job
 from indexd_schemas.contract import Contract
 
 def all_below(model):

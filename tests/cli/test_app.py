@@ -29,20 +29,7 @@ HEAVY = (
     "huggingface_hub",
     "indexd.config",
 )
-NO_COMMANDS = {
-    "watching",
-    "correcting",
-    "app",
-    "session",
-    "printing",
-    "marking",
-    "dashes",
-    "question",
-    "checked",
-    "hits",
-    "emit_job",
-    "making",
-}
+NO_COMMANDS = {"characters_edit"}
 
 
 def test_help_imports_nothing_heavy() -> None:

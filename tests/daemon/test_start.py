@@ -13,13 +13,13 @@ WORK = """
 import json, os, pathlib, sys, time
 from indexd import config, daemon
 from indexd.api.connect import connect
-from indexd.search.query.image_target import Target
-from indexd_schemas.api.characters import CharactersQuestion
-from indexd_schemas.api.library_reports import DuplicatesQuestion, StatsQuestion
-from indexd_schemas.api.requests import Question
+from indexd.search.query.image_target import ImageTarget
+from indexd_schemas.api.characters import CharacterListRequest
+from indexd_schemas.api.library_reports import DuplicatesRequest, StatsRequest
+from indexd_schemas.api.requests import SearchRequest
 
 home = pathlib.Path(sys.argv[1])
-settings = config.load(home)
+settings = config.read_config(home)
 running = daemon.Daemon(settings)
 running.start()
 try:
@@ -31,10 +31,10 @@ try:
     remote = connect(settings, need_daemon=True)
     while not (refused.exists() and remote.status().images) and time.monotonic() < end:
         time.sleep(0.05)
-    target = Target(path=os.fsencode(home / "pictures" / "anna.png"))
-    done = [remote.rate([target], 4).changed, remote.show(target).image.rating, len(remote.query(Question(filters=("rating:4",))).hits)]
-    remote.metrics(), remote.jobs([], 10), remote.characters(CharactersQuestion()), remote.explain(target.path)
-    remote.duplicates(DuplicatesQuestion()), remote.stats(StatsQuestion())
+    target = ImageTarget(path=os.fsencode(home / "pictures" / "anna.png"))
+    done = [remote.rate([target], 4).changed, remote.show(target).image.rating, len(remote.query(SearchRequest(filters=("rating:4",))).hits)]
+    remote.metrics(), remote.jobs([], 10), remote.characters(CharacterListRequest()), remote.explain(target.path)
+    remote.duplicates(DuplicatesRequest()), remote.stats(StatsRequest())
     remote.close()
     later = sorted(name for name in set(sys.modules) - loaded if name.partition(".")[0].startswith("indexd"))
     print(json.dumps([refused.exists(), done, later]))

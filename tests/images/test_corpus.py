@@ -104,20 +104,20 @@ def test_hostile_pictures_have_facts_or_a_reason() -> None:
 
 DECODING = """
 import os, resource, sys
-from indexd.errors import NotAPicture
-from indexd.images.decode import open_picture
-from indexd.image_metadata.file_reader import read
+from indexd.errors import NotAnImage
+from indexd.images.decode import open_image
+from indexd.image_metadata.file_reader import read_image
 resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 shown = refused = 0
 for path in sys.stdin.buffer.read().split(b"\\0"):
     try:
         with open(path, "rb") as file:
-            read(file, os.path.getsize(path), "x")
-        open_picture(path)
+            read_image(file, os.path.getsize(path), "x")
+        open_image(path)
         shown += 1
         if os.path.basename(path).startswith(b"x") and b"pngsuite" in path:
             raise SystemExit("shown but must fail: " + os.fsdecode(path))
-    except NotAPicture as error:
+    except NotAnImage as error:
         refused += 1
         assert str(error)
 print(shown, refused)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from indexd import image_metadata as package
-from indexd.image_metadata import coerce, parse_metadata, registered_readers, registry
+from indexd.image_metadata import coerce, formats, parse_metadata, registered_readers, registry
 from indexd.image_metadata.model import ImageMetadata, RawChunk
 from indexd.image_metadata.redact import redact_secrets
 from indexd.registry import AlreadyRegistered
@@ -21,7 +21,7 @@ FORMATS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 
 
 def test_folder_registry_and_imports_agree() -> None:
-    folder = Path(package.__path__[0])
+    folder = Path(formats.__path__[0])
     with_reader = {
         file.stem
         for file in folder.glob("*.py")

@@ -106,8 +106,8 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Mon
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from indexd.config import load
-from indexd.jobs.service import Jobs
+from indexd.config import read_config
+from indexd.jobs.service import JobService
 from indexd.jobs.queue.runner import JobRunner
 from indexd.store.store import Store
 from indexd.worker.fake_workers import FakeWorkers
@@ -118,12 +118,12 @@ def fault(point):
         os.kill(os.getpid(), 9)
 
 seen = []
-config = load(Path(sys.argv[1]))
-store = Store.open(config.places.index)
-jobs = Jobs(store, config, fault=fault)
+config = read_config(Path(sys.argv[1]))
+store = Store.open(config.paths.index)
+jobs = JobService(store, config, fault=fault)
 runner = JobRunner(store, FakeWorkers(), jobs)
-runner.take_up()
-while runner.turn() == 0.0:
+runner.recover()
+while runner.run_once() == 0.0:
     runner._wake.clear()
 store.close()
 print(" ".join(point.replace(" ", "_") for point in seen))

@@ -213,7 +213,7 @@ AWAY = pytest.mark.parametrize(
 
 
 @AWAY
-@pytest.mark.parametrize("call", ["next_item", "begin"])
+@pytest.mark.parametrize("call", ["next_item", "begin_attempt"])
 def test_an_index_that_cannot_be_used_is_waited_for(
     room: Room, monkeypatch: pytest.MonkeyPatch, call: str, trouble: Exception
 ) -> None:
@@ -242,7 +242,7 @@ def test_what_ended_while_the_index_cannot_be_used_is_settled_when_it_can(
     room.work()
     room.workers.fail_next(WorkerDied("gone"))
     with monkeypatch.context() as patch:
-        for write in ("begin", "item_failed"):
+        for write in ("begin_attempt", "mark_item_failed"):
             patch.setattr(room.store.jobs, write, full)
         room.workers.release(2)
         room.work()
@@ -549,8 +549,8 @@ def test_the_thread_wakes_for_a_job_and_stops_with_nothing_in_hand(room: Room, m
     published = threading.Event()
     finish = room.store.jobs.finish
 
-    def told(job_id: int, state: JobState, error: str | None = None, *, untold: bool = False) -> None:
-        finish(job_id, state, error, unnotified=untold)
+    def told(job_id: int, state: JobState, error: str | None = None, *, unnotified: bool = False) -> None:
+        finish(job_id, state, error, unnotified=unnotified)
         published.set()
 
     monkeypatch.setattr(room.store.jobs, "finish", told)

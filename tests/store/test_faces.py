@@ -93,8 +93,8 @@ def test_what_a_person_spoke_of_stays_though_it_is_not_found_again(
     database = Database(tmp_path / "index.db")
     with database.write() as connection:
         connection.execute("CREATE TABLE said (region_id INTEGER PRIMARY KEY REFERENCES region (id)) STRICT")
-    for module in ("tables", "hanging"):
-        monkeypatch.setattr(f"indexd.store.{module}.HUMAN_TABLES", (*table_kinds.USER_DATA_TABLES, "said"))
+    for module in ("sqlite.table_kinds", "library.cascade"):
+        monkeypatch.setattr(f"indexd.store.{module}.USER_DATA_TABLES", (*table_kinds.USER_DATA_TABLES, "said"))
     image = library.add("a.png")
     revision = seen(store)
     put(store, revision, {image: [region(LEFT, 0), region(RIGHT, 1)]})

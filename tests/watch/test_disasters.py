@@ -23,10 +23,10 @@ FILES = 20_000
 # Watches argv[1]; writes a line of JSON to stdout whenever argv[2] files more were delivered or the mode changed.
 PROGRAM = """
 import json, os, sys, threading
-from indexd.watch.indexed_files import KnownInMemory
+from indexd.watch.indexed_files import InMemoryIndexedFiles
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
-known, seen, step, events = KnownInMemory(), {}, int(sys.argv[2]), []
+known, seen, step, events = InMemoryIndexedFiles(), {}, int(sys.argv[2]), []
 def say(**what): print(json.dumps(what), flush=True)
 def deliver(file):
     known.record(file.root_id, file.rel, file.stamp)

@@ -129,7 +129,7 @@ def test_a_listing_that_breaks_off_leaves_the_rest_as_it_is(folder: Path, monkey
 
 def test_where_inodes_do_not_last_they_do_not_count(folder: Path) -> None:
     known = {b"x.png": stamp_of(old_file(folder / "x.png"))._replace(inode=0)}
-    assert compare(folder, known, inodes=False)[0].report.unchanged == 1
+    assert compare(folder, known, stable_inodes=False)[0].report.unchanged == 1
 
 
 def test_a_shallow_pass_enters_only_folders_that_are_new(folder: Path) -> None:

@@ -430,12 +430,12 @@ def test_stop_does_not_wait_for_a_worker_that_cannot_start(
 def test_no_worker_outlives_a_killed_daemon(tmp_path: Path, action: str) -> None:
     script = f"""
         import sys, threading
-        from indexd.worker.calls import Drill, WorkerSettings
+        from indexd.worker.calls import SelfTest, WorkerSettings
         from indexd.worker.workers import Workers
         if __name__ == "__main__":
             workers = Workers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
             begun = threading.Event()
-            call = workers.submit(Drill({action!r}), on_progress=lambda _p: begun.set())
+            call = workers.submit(SelfTest({action!r}), on_progress=lambda _p: begun.set())
             begun.wait() if {action!r} == "hang" else call.result()
             print(workers.status()[0].pid, flush=True)
             threading.Event().wait()
@@ -464,11 +464,11 @@ def test_the_worker_is_not_stopped_by_the_signals_of_its_group(workers: Workers)
 
 def test_leaving_python_without_stop_ends_the_worker(tmp_path: Path) -> None:
     script = f"""
-        from indexd.worker.calls import Drill, WorkerSettings
+        from indexd.worker.calls import SelfTest, WorkerSettings
         from indexd.worker.workers import Workers
         if __name__ == "__main__":
             workers = Workers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
-            print(workers.submit(Drill("echo", payload="there")).result(), workers.status()[0].pid)
+            print(workers.submit(SelfTest("echo", payload="there")).result(), workers.status()[0].pid)
     """
     file = tmp_path / "short.py"
     file.write_text(textwrap.dedent(script), "utf-8")

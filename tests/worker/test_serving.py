@@ -147,7 +147,7 @@ def test_the_decode_lane_has_no_torch(workers: Workers, tmp_path: Path) -> None:
     jobs = tuple((os.fsencode(tmp_path / name), name.encode().ljust(32)) for name in ("a.png", "bad.png"))
     made = workers.submit(MakeThumbnails(jobs, str(tmp_path / "thumbnails"), 64)).result(WAIT)
     assert set(made.problems) == {1}
-    assert made.hashes == {0: b""}
+    assert made.perceptual_hashes == {0: b""}
     (thumbnail,) = (tmp_path / "thumbnails").rglob("*.webp")
     assert max(Image.open(thumbnail).size) == 64
     (lane,) = [status for status in workers.status() if status.lane == "decode"]

@@ -200,12 +200,12 @@ def test_a_thread_that_hangs_stops_the_feeding_and_one_that_goes_on_starts_it_ag
 # The command of launchd and of the Task Scheduler, which have no watchdog: the thread of the jobs hangs in its first turn.
 STUCK = """
 import sys, threading
-from indexd import pulse
-from indexd.jobs import runner
-from indexd.service import heart
-pulse.Pulse.__init__.__kwdefaults__["limit_seconds"] = 0.5
-heart.BEAT_SECONDS = 0.1
-runner.JobRunner.turn = lambda *_: threading.Event().wait()
+from indexd import liveness
+from indexd.jobs.queue import runner
+from indexd.service import watchdog
+liveness.Liveness.__init__.__kwdefaults__["limit_seconds"] = 0.5
+watchdog.CHECK_INTERVAL_SECONDS = 0.1
+runner.JobRunner.run_once = lambda *_: threading.Event().wait()
 from indexd.cli import main
 sys.argv[1:] = ["--home", sys.argv[1], "run", "--end-when-stuck"]
 sys.exit(main())

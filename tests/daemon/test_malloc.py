@@ -12,14 +12,14 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only 
 
 COMMON = """
 import ctypes, os, tempfile, threading
-from indexd import heap
+from indexd import malloc
 from indexd.api.metrics import resident_bytes
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 """
 AREAS = """
-heap.keep_together()
+malloc.limit_arenas()
 waiting = threading.Barrier(9)
 def allocate():
     libc.malloc(1000)
@@ -45,7 +45,7 @@ for place in full:
 held = resident_bytes(os.getpid())
 for place in full[:-1]:
     libc.free(place)
-heap.give_back()
+malloc.trim_heap()
 print(held - resident_bytes(os.getpid()))
 """
 
@@ -57,9 +57,9 @@ def _said(program: str) -> int:
 
 def test_all_threads_share_one_area() -> None:
     assert _said(AREAS) == 1
-    assert _said(AREAS.replace("heap.keep_together()", "")) > 1
+    assert _said(AREAS.replace("malloc.limit_arenas()", "")) > 1
 
 
 def test_what_is_free_below_something_in_use_goes_back() -> None:
     assert _said(HOLES) > 35_000_000
-    assert _said(HOLES.replace("heap.give_back()", "")) < 5_000_000
+    assert _said(HOLES.replace("malloc.trim_heap()", "")) < 5_000_000
