@@ -40,6 +40,7 @@ from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.query.term_rules import TERM_RULES
 from indexd.search.search import Search
 from indexd.store.store import Store
+from indexd.store.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.quantize import ROTATION_SEED, quantize
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Embedded
@@ -256,7 +257,7 @@ def _queries_while_importing(store: Store, images: int) -> None:
 @contextlib.contextmanager
 def _vector_cache(store: Store) -> Iterator[VectorCache]:
     """The codes of FUSED in memory."""
-    cache = VectorCache(store.vectors, FUSED, _print_failure)
+    cache = VectorCache(store.vectors, FUSED, classify_fill_failure, _print_failure)
     cache.start()
     cache.wait_until_filled()
     try:

@@ -33,6 +33,7 @@ from indexd.service.status_line import StatusSummary
 from indexd.store.records import IngestResult, RootRow, StageInput
 from indexd.store.recovery.recover import RecoveryReport, recover_index
 from indexd.store.store import Store
+from indexd.store.vectors.code_tables import classify_fill_failure
 from indexd.store.vectors.revisions import FACE_LAYER
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.watch.roots import ForeignRoot, RootStatus, WatchedFolder, WatchedRoot, WatchOptions, watched_folders
@@ -126,7 +127,7 @@ class Daemon:
         self.workers = Workers(worker_settings, self._on_event)
         thumbnails = ThumbnailTarget(str(places.thumbnails), config.settings.thumbnails.size_px)
         self.embedding_dispatcher = IndexDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)
-        self.vector_cache = VectorCache(self.store.vectors, LAYERS, self.fail)
+        self.vector_cache = VectorCache(self.store.vectors, LAYERS, classify_fill_failure, self.fail)
         self.jobs = JobService(self.store, config)
         self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
         self.notifier = Notifier(self.store.jobs, self.jobs, config.settings.notify)

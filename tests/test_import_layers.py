@@ -82,8 +82,11 @@ SHARED_WITH_TORCH_SIDE = (
     "indexd.aesthetic_head",
     "indexd.worker.calls",
     "indexd.worker",
+    "indexd.image_metadata",
     "indexd.images",
 )
+# Could be published on their own: they import nothing else of indexd.
+STANDALONE = ("indexd.vector_index",)
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
@@ -147,6 +150,17 @@ def test_modules_import_only_lower_layers() -> None:
         for name, file in MODULES.items()
         for imported in _imports(file)
         if not _may_import(name, imported)
+    ]
+    assert wrong == []
+
+
+def test_a_standalone_package_imports_nothing_else_of_indexd() -> None:
+    wrong = [
+        f"{name} imports {imported}"
+        for name, file in MODULES.items()
+        if (layer := _layer_of(name)) in STANDALONE
+        for imported in _imports(file)
+        if imported.startswith("indexd") and _layer_of(imported) != layer
     ]
     assert wrong == []
 

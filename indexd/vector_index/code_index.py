@@ -1,7 +1,7 @@
-"""What may answer for the tables of coarse codes, and how the codes of a layer are read in bulk to fill it.
+"""The types that a code index, its source and its callers share, and the two protocols between them.
 
-The index in memory lives in the room `search`; here stands only what it must offer, so that the store can ask it first
-and tell it of every write.
+A code set belongs to one embedding space (a layer), one model revision and one generation of codes. Only codes of the
+same code set may be compared.
 """
 
 from __future__ import annotations
@@ -9,41 +9,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.errors import StoreError
-from indexd.store.sqlite.database import Connection
-from indexd.store.sqlite.id_set import IdSet
-from indexd.store.vectors.revisions import Coding, VectorKey
 from indexd.vector_index.estimate import QueryCode
 
 Codes = NDArray[np.uint8]
 Ids = NDArray[np.int64]
 
-# 16 chunks of sqlite-vec hold 16 384 codes: 2 MB a step, which stay in the cache until they are compared. A million codes
-# are read and compared in 90 ms so, 64 chunks at a time in 140.
-CHUNKS_PER_SLICE = 16
-
-# Measured at a million cone-shaped vectors, 1000 wanted: among 32 000 by 512 signs are .995 of the true best 20 of a text;
-# of a picture, all among 2 000.
+# Measured at a million vectors in a cone, 1000 results: of an image query's true best 20, all are among the best 2 000 by
+# 512 signs; of a text query's, .995 are among the best 32 000.
 REFINE_FACTOR = 32
 MAX_REFINED = 32_000
 
 
 @dataclass(frozen=True, slots=True)
 class CodeSetId:
-    """Which codes: only those of one revision and one generation may be compared."""
+    """Identifies a code set. `key` names what its ids identify (a column such as image_id)."""
 
     layer: str
     revision_id: int
     generation: int
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class CodeSlice:
-    """Codes (n, code_bytes) of `ids` (images, or regions in the layer of faces). `last_chunk` is where the next slice goes on."""
+    """Codes (n, code_bytes) of `ids` (n,). Pass `last_chunk` to the source to get the next slice."""
 
     code_set: CodeSetId
     ids: Ids
@@ -53,8 +45,11 @@ class CodeSlice:
 
 @dataclass(frozen=True, slots=True)
 class CandidateLimits:
-    """At most the `count` nearest by code: those that may be among the best `sure`, and the nearest `least` (1 or more) in any
-    case. All in question when they are no more than `all_up_to`."""
+    """How many candidates a search by code returns.
+
+    It returns at most `max_candidates`: every id that may be among the true best `guaranteed_top_k`, and the nearest
+    `min_candidates` (at least 1) in any case. If `exhaustive_up_to` ids or fewer are searched, it returns all of them.
+    """
 
     max_candidates: int
     guaranteed_top_k: int
@@ -63,14 +58,14 @@ class CandidateLimits:
 
     @property
     def refine_limit(self) -> int:
-        """How many are looked at finely at most, of those that may roughly be among the best."""
+        """How many of the best coarse estimates are estimated again, finely."""
         return max(min(REFINE_FACTOR * self.max_candidates, MAX_REFINED), 4 * self.max_candidates)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What may be nearest, with estimates of the cosines, greatest first, and their standard deviation; no estimates = all
-    there are, in any order."""
+    """The ids that may be nearest. `estimates` are their estimated cosines, in descending order, and `noise` is the
+    standard deviation of those; without estimates, `ids` are everything that was searched, in any order."""
 
     ids: Ids
     estimates: NDArray[np.float32] | None = None
@@ -78,61 +73,38 @@ class Candidates:
 
 
 class CodeIndex(Protocol):
-    """Finds candidates by code and follows the writer. Called from any thread; the three that follow, in commit order.
+    """Finds candidates by code and follows the writes of its source. All methods may be called from any thread.
 
-    They are called after the commit and before the next write begins, so they must be quick and must not write.
+    The source calls `put`, `remove` and `invalidate` in the order of its commits: after the commit and before the next
+    write begins. They must return quickly and must not write to the source.
     """
 
     def find(
-        self, code_set: CodeSetId, query: QueryCode, limits: CandidateLimits, allowed_ids: IdSet | None
+        self, code_set: CodeSetId, query: QueryCode, limits: CandidateLimits, allowed_ids: Ids | None
     ) -> Candidates | None:
-        """The candidates of a question; None where these codes are not at hand: the caller asks the tables instead."""
+        """The candidates of a query among `allowed_ids` (sorted, each once; None = all).
+
+        None if the index does not hold this code set; the caller then scans the stored codes.
+        """
 
     def put(self, code_set: CodeSetId, ids: Ids, codes: Codes) -> None:
-        """Codes (n, bytes) of these were written, new or not."""
+        """Codes (n, code_bytes) of new or known ids were written."""
 
-    def remove(self, key: VectorKey, ids: Ids) -> None:
-        """These images (or regions) have no vector any more, in any layer that is kept by `key`."""
+    def remove(self, key: str, ids: Ids) -> None:
+        """The vectors of these ids were deleted from every layer whose ids are of the kind `key`."""
 
     def invalidate(self, layer: str) -> None:
-        """The layer compares other codes from now on: another model revision, or codes written anew."""
+        """The layer has another code set from now on: another model revision, or new codes."""
 
 
-def code_set_id(coding: Coding) -> CodeSetId:
-    """What names the codes that questions use."""
-    return CodeSetId(coding.revision.layer, coding.revision.id, coding.generation)
+class CodeSource(Protocol):
+    """Where a code index reads its codes."""
 
+    def attach(self, index: CodeIndex | None) -> None:
+        """Search with `index` and report every write to it; None detaches it."""
 
-def read_code_slice(connection: Connection, coding: Coding, after_chunk: int) -> CodeSlice | None:
-    """The codes of the chunks after this one, CHUNKS_A_SLICE at most; None after the last.
+    def active_codes(self, layer: str) -> tuple[CodeSetId, int] | None:
+        """The code set that queries of the layer use, and its bytes a code; None if the layer has none yet."""
 
-    sqlite-vec's own scan gives a million codes row by row in 5 s; its chunks, read as they lie, take a thirtieth. Their
-    layout (bits of validity, int64 ids, codes one after the other) is that of vec0 from 0.1.0 on, and a test compares.
-    """
-    table = coding.codes_table
-    try:
-        chunks = connection.execute(
-            f"SELECT chunk_id, validity, rowids FROM {table}_chunks WHERE chunk_id > ? ORDER BY chunk_id LIMIT ?",
-            (after_chunk, CHUNKS_PER_SLICE),
-        ).fetchall()
-        # Not joined: the planner would go through all the chunks for each slice.
-        vectors = connection.execute(
-            f"SELECT rowid, vectors FROM {table}_vector_chunks00 WHERE rowid > ? ORDER BY rowid LIMIT ?",
-            (after_chunk, CHUNKS_PER_SLICE),
-        ).fetchall()
-    except apsw.SQLError as error:
-        raise StoreError(f"this version of sqlite-vec keeps its codes in another way ({error})") from error
-    if [chunk[0] for chunk in chunks] != [chunk for chunk, _ in vectors]:
-        raise StoreError("this version of sqlite-vec keeps its codes in another way (chunks without codes)")
-    if not chunks:
-        return None
-    valid = np.unpackbits(_concat_bytes([chunk[1] for chunk in chunks]), bitorder="little").astype(bool)
-    ids = _concat_bytes([chunk[2] for chunk in chunks]).view(np.int64)
-    codes = _concat_bytes([codes for _, codes in vectors]).reshape(len(valid), -1)
-    if not valid.all():
-        ids, codes = ids[valid], codes[valid]
-    return CodeSlice(code_set_id(coding), ids, codes, chunks[-1][0])
-
-
-def _concat_bytes(blobs: list[bytes]) -> Codes:
-    return np.frombuffer(b"".join(blobs), dtype=np.uint8)
+    def code_slice(self, layer: str, after_chunk: int = 0) -> CodeSlice | None:
+        """The next slice of the active code set after a chunk; None after the last."""

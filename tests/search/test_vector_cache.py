@@ -15,8 +15,9 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import ScannedFile
 from indexd.store.store import Store
+from indexd.store.vectors import code_tables
 from indexd.store.vectors import vectors as vectors_module
-from indexd.vector_index import code_index as code_index_module
+from indexd.store.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.code_index import CandidateLimits, CodeSetId
 from indexd.vector_index.estimate import encode_query
 from indexd.vector_index.quantize import ROTATION_SEED
@@ -64,7 +65,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def cache(store: Store) -> Iterator[VectorCache]:
     bugs: list[BaseException] = []
-    made = VectorCache(store.vectors, [LAYER], bugs.append)
+    made = VectorCache(store.vectors, [LAYER], classify_fill_failure, bugs.append)
     yield made
     made.stop()
     assert bugs == []
@@ -230,7 +231,7 @@ def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
         take_vectors(store, ids[:100])
     with Store.open(tmp_path / "restarted.db") as store:
         bugs: list[BaseException] = []
-        cache = VectorCache(store.vectors, [LAYER], bugs.append)
+        cache = VectorCache(store.vectors, [LAYER], classify_fill_failure, bugs.append)
         cache.start()
         cache.wait_until_filled()
         counting = Counting(cache)
@@ -265,7 +266,7 @@ def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
 def test_it_is_filled_beside_writers_without_missing_any(
     store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(code_index_module, "CHUNKS_PER_SLICE", 1)
+    monkeypatch.setattr(code_tables, "CHUNKS_PER_SLICE", 1)
     ids, _ = _fill(store, 6000)
     revision = store.vectors.active_revision(LAYER)
     assert revision is not None
@@ -282,7 +283,7 @@ def test_it_is_filled_beside_writers_without_missing_any(
     cache.start()
     writer.join()
     cache.wait_until_filled()
-    of = CodeSetId(LAYER, revision.id, 0)
+    of = CodeSetId(LAYER, revision.id, 0, "image_id")
     everything = cache.find(
         of,
         encode_query(replaced[0], None, ROTATION_SEED),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.store.sqlite.id_set import IdSet
 from indexd.store.store import Store
+from indexd.store.vectors import code_tables
+from indexd.store.vectors.code_tables import iter_code_slices
 from indexd.store.vectors.revisions import active_coding
-from indexd.vector_index import code_index
 from indexd.vector_index.code_index import CandidateLimits
-from indexd.vector_index.code_scan import refine, scan_codes
+from indexd.vector_index.code_scan import refine, scan_slices
 from indexd.vector_index.estimate import encode_query
 from indexd.vector_index.quantize import quantize, split_codes
 from tests.store.made_up import Library, unit_vectors
@@ -23,7 +23,7 @@ def test_the_nearest_of_a_table(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, share: float | None
 ) -> None:
     # So that what is nearest is put together from several reads.
-    monkeypatch.setattr(code_index, "CHUNKS_PER_SLICE", 1)
+    monkeypatch.setattr(code_tables, "CHUNKS_PER_SLICE", 1)
     ids = np.array(library.add_many(COUNT))
     vectors = unit_vectors(COUNT, DIM)
     store.vectors.put("clip_h", store.vectors.activate("clip_h", "one", DIM, "image"), ids.tolist(), vectors)
@@ -32,8 +32,8 @@ def test_the_nearest_of_a_table(
         coding = active_coding(connection, "clip_h")
         assert coding is not None
         aim = encode_query(vectors[7], coding.mean, coding.rotation_seed)
-        among = None if share is None else IdSet(ids[chosen])
-        found = scan_codes(connection, coding, aim, CandidateLimits(WANTED, WANTED, WANTED), among)
+        among = None if share is None else ids[chosen]
+        found = scan_slices(iter_code_slices(connection, coding), aim, CandidateLimits(WANTED, WANTED, WANTED), among)
         signs, lengths = split_codes(quantize(vectors, coding.mean, coding.rotation_seed))
     estimates = refine(aim, signs, lengths)
     assert found.estimates is not None

@@ -16,6 +16,7 @@ from indexd.store.recovery.index_check import check_index
 from indexd.store.sqlite import table_kinds
 from indexd.store.sqlite.database import Database
 from indexd.store.store import Store
+from indexd.store.vectors.code_tables import classify_fill_failure
 from indexd.store.vectors.revisions import FACE_LAYER
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Box, FoundRegion
@@ -136,7 +137,7 @@ def test_other_detectors_or_another_model_ask_for_every_picture_again(store: Sto
 
 def test_forgetting_a_picture_takes_its_faces_along_and_no_others(store: Store, library: Library) -> None:
     bugs: list[BaseException] = []
-    cache = VectorCache(store.vectors, [FACE_LAYER], bugs.append)
+    cache = VectorCache(store.vectors, [FACE_LAYER], classify_fill_failure, bugs.append)
     cache.start()
     first, second = library.add("a.png"), library.add("b.png")
     vectors = put(store, seen(store), {first: [region(LEFT, 0), region(RIGHT, 1)], second: [region(LEFT, 2)]})

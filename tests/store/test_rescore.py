@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.store.sqlite.id_set import IdSet
 from indexd.store.store import Store
 from indexd.store.vectors import rescore
 from indexd.vector_index.code_index import CandidateLimits, Candidates, CodeSetId
@@ -27,7 +26,7 @@ class Ranked:
         self._ids, self._estimates = np.array(ids, dtype=np.int64)[order], estimates[order].astype(np.float32)
         self._noise = noise
 
-    def find(self, _of: CodeSetId, _aim: QueryCode, wanted: CandidateLimits, _among: IdSet | None) -> Candidates:
+    def find(self, _of: CodeSetId, _aim: QueryCode, wanted: CandidateLimits, _among: object) -> Candidates:
         return Candidates(self._ids[: wanted.max_candidates], self._estimates[: wanted.max_candidates], self._noise)
 
     def put(self, _of: CodeSetId, _ids: object, _codes: object) -> None: ...

@@ -23,10 +23,10 @@ from indexd.store.records import RegionRow
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.id_set import IdSet
+from indexd.store.vectors.code_tables import code_set_id
 from indexd.store.vectors.revisions import FACE_LAYER, Coding, active_coding, get_coding, requeue_all
 from indexd.store.vectors.rows import prepare_rows, write_rows
 from indexd.store.vectors.vectors import Floats, Ids, Vectors, require_unit_vectors
-from indexd.vector_index.code_index import code_set_id
 from indexd.worker.calls import FoundRegion
 
 # 4 000 half-precision vectors of 1024 are 8 MB: short reads, so that the log of the writer can be reused in between.

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.vector_index.code_scan import membership_mask
+
 # From one id in so many on, sorting is quicker than a list of all.
 MAX_SPARSITY = 200
 
@@ -33,11 +35,7 @@ class IdSet(Set[int]):
 
     def membership_mask(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these ids are in the set."""
-        if not len(self.array):
-            return np.zeros(len(ids), dtype=bool)
-        at = np.minimum(np.searchsorted(self.array, ids), len(self.array) - 1)
-        there: NDArray[np.bool_] = self.array[at] == ids
-        return there
+        return membership_mask(self.array, ids)
 
     def __contains__(self, image_id: object) -> bool:
         if not isinstance(image_id, int):

@@ -11,20 +11,13 @@ from indexd.store.records import Revision, StageInput
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.id_set import IdSet
+from indexd.store.vectors.code_tables import code_set_id, iter_code_slices, read_code_slice
 from indexd.store.vectors.requantize import requantize
 from indexd.store.vectors.rescore import rescore, rescore_adaptively
 from indexd.store.vectors.revisions import Coding, VectorKey, activate_revision, active_coding, get_coding
 from indexd.store.vectors.rows import has_at_most, prepare_rows, read_vectors, sample_vectors, write_rows
-from indexd.vector_index.code_index import (
-    CandidateLimits,
-    CodeIndex,
-    Codes,
-    CodeSetId,
-    CodeSlice,
-    code_set_id,
-    read_code_slice,
-)
-from indexd.vector_index.code_scan import scan_codes
+from indexd.vector_index.code_index import CandidateLimits, CodeIndex, Codes, CodeSetId, CodeSlice
+from indexd.vector_index.code_scan import scan_slices
 from indexd.vector_index.estimate import encode_query
 from indexd.vector_index.quantize import code_bytes
 
@@ -167,13 +160,14 @@ class Vectors:
         wanted = CandidateLimits(
             most, min(guaranteed_top_k, most), least, EXACT_LIBRARY_LIMIT if ids is None else EXACT_SUBSET_LIMIT
         )
+        allowed_ids = None if ids is None else ids.array
         near = None
         if self._index is not None:
-            near = self._index.find(code_set_id(coding), aim, wanted, ids)
+            near = self._index.find(code_set_id(coding), aim, wanted, allowed_ids)
         if near is None:
             if ids is None and has_at_most(connection, coding, max(EXACT_LIBRARY_LIMIT, MIN_CANDIDATE_FACTOR * k)):
                 return rescore(connection, coding, query, None)
-            near = scan_codes(connection, coding, aim, wanted, ids)
+            near = scan_slices(iter_code_slices(connection, coding), aim, wanted, allowed_ids)
         return rescore_adaptively(connection, coding, query, near, least, most, wanted.guaranteed_top_k)
 
     def get(self, layer: str, image_id: int) -> Floats | None:
