@@ -115,7 +115,7 @@ SAMPLERS: Mapping[str, SamplerInfo] = {
         _own_sampler("dpmpp_2m_cfg_pp", "DPM++ 2M CFG++", "karras"),
         _with_diffusers("dpmpp_2m_sde", "DPM++ 2M SDE", _SIGMAS, "exponential", ("dpmpp_2m_sde_gpu",)),
         _with_diffusers("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", _SIGMAS, "exponential", ("dpmpp_2m_sde_heun_gpu",)),
-        # Not by diffusers: its third-order SDE step has a constant of the wrong sign (docs/why.md).
+        # Not by diffusers: its third-order SDE step has a constant of the wrong sign (docs/decisions.md, D-182).
         _own_sampler("dpmpp_3m_sde", "DPM++ 3M SDE", "exponential", ("dpmpp_3m_sde_gpu",)),
         _with_diffusers("uni_pc", "UniPC", _SIGMAS),
         _with_diffusers("uni_pc_bh2", "UniPC bh2", _SIGMAS),
