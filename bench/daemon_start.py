@@ -37,7 +37,7 @@ def main() -> None:
             [
                 sys.executable,
                 "-c",
-                f"from indexd.store.store import Store; from pathlib import Path; Store.open(Path({str(config.read_config(home).paths.index)!r})).close()",
+                f"from indexd.store.sqlite.store import Store; from pathlib import Path; Store.open(Path({str(config.read_config(home).paths.index)!r})).close()",
             ]
         )
         daemon = DaemonProcess(home, homes.INSTALLED_ENVIRONMENT)

@@ -23,7 +23,7 @@ from indexd.indexing import stage_faces
 from indexd.models.detector import Detection
 from indexd.models.serve_faces import find_faces
 from indexd.models.token_windows import EmbeddingArray
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import CLIP_H, FACES, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 
 DIM = 1024

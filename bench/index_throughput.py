@@ -21,7 +21,7 @@ from indexd.indexing.task_batch import ThumbnailTarget
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import IngestResult, ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch.service import scan_roots_once
 from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.support.report import print_result
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch.scan.index_snapshot import IndexSnapshot
 from indexd.watch.scan.reconcile import TreeComparison
 from indexd.watch.watch_filter import WatchFilter

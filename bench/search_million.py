@@ -39,8 +39,8 @@ from indexd.process_lifecycle import SWITCH_INTERVAL_SECONDS
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.query.term_rules import TERM_RULES
 from indexd.search.search import Search
-from indexd.store.store import Store
-from indexd.store.vectors.code_tables import classify_fill_failure
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.quantize import ROTATION_SEED, quantize
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Embedded

@@ -26,7 +26,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.store.records import ScannedFile, StageInput
 from indexd.store.sqlite.database import PAGE_BYTES
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 IMAGES = 4096
 BATCH = 256

@@ -31,10 +31,10 @@ from indexd.registry import IngestContext, load_handlers
 from indexd.service.sd_notify import sd_notify
 from indexd.service.status_line import StatusSummary
 from indexd.store.records import IngestResult, RootRow, StageInput
-from indexd.store.recovery.recover import RecoveryReport, recover_index
-from indexd.store.store import Store
-from indexd.store.vectors.code_tables import classify_fill_failure
-from indexd.store.vectors.revisions import FACE_LAYER
+from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
+from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.watch.roots import ForeignRoot, RootStatus, WatchedFolder, WatchedRoot, WatchOptions, watched_folders
 from indexd.watch.service import WatchService

@@ -18,7 +18,7 @@ from indexd.fs.file_stamp import SettledFile
 from indexd.liveness import Liveness
 from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import IngestResult, ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 

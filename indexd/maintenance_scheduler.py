@@ -19,9 +19,9 @@ from indexd.characters.clustering_service import ClusteringService
 from indexd.config import Config
 from indexd.errors import IndexDamaged, StoreError
 from indexd.indexing.stages import LAYERS
-from indexd.store.recovery.backup import nightly_backup
-from indexd.store.recovery.backup_retention import is_backup_overdue
-from indexd.store.store import Store
+from indexd.store.sqlite.recovery.backup import nightly_backup
+from indexd.store.sqlite.recovery.backup_retention import is_backup_overdue
+from indexd.store.sqlite.store import Store
 from indexd_schemas.durations import parse_time_of_day
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from PIL import Image
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 DIM = 16
 SUBJECTS = ("cat", "dog", "house", "sea")

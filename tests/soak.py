@@ -33,7 +33,7 @@ from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.errors import IndexdError
 from indexd.search.query.image_target import ImageTarget
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.characters import ClusterRequest
 from tests.e2e.pictures import picture, write
 from tests.faults.agreement import disagreements

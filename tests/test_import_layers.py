@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,8 +76,6 @@ MAY_IMPORT_TORCH = (
     "indexd_toyworld.single_file",
     "indexd_toyworld.toy_tokenizer",
 )
-# Imports against the order that are being removed.
-CYCLES_TO_END = {("indexd.vector_index", "indexd.store")}
 # What the torch side may use of the rest.
 SHARED_WITH_TORCH_SIDE = (
     "indexd_schemas",
@@ -132,7 +131,7 @@ MODULES = dict(_modules())
 
 def _may_import(module: str, imported: str) -> bool:
     layer, other = _layer_of(module), _layer_of(imported)
-    if other is None or other == layer or layer in BY_HAND or (layer, other) in CYCLES_TO_END:
+    if other is None or other == layer or layer in BY_HAND:
         return True
     if other in BY_HAND:
         return False
@@ -189,11 +188,26 @@ def test_importing_the_daemon_and_its_handlers_loads_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_sql_stays_in_the_store() -> None:
+def test_only_the_sqlite_back_end_imports_apsw() -> None:
     foreign = [
         name
         for name, file in MODULES.items()
-        if (_layer_of(name), "indexd.store") not in {*CYCLES_TO_END, ("indexd.store", "indexd.store")}
-        and "apsw" in {i.split(".")[0] for i in _imports(file)}
+        if not name.startswith("indexd.store.sqlite") and "apsw" in {i.split(".")[0] for i in _imports(file)}
+    ]
+    assert foreign == []
+
+
+def test_only_the_sqlite_back_end_contains_sql() -> None:
+    statement = re.compile(
+        r"\bjson_each\b|\bcarray\b|\bvec0\b|\bPRAGMA\b|^\s*(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET"
+        r"|DELETE FROM|CREATE (VIRTUAL )?TABLE)\b",
+        re.DOTALL,
+    )
+    foreign = [
+        f"{name}: {node.value.strip()[:60]}"
+        for name, file in MODULES.items()
+        if not name.startswith("indexd.store.sqlite")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and statement.search(node.value)
     ]
     assert foreign == []

@@ -49,7 +49,7 @@ def test_the_wheel_holds_what_is_no_code(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     wanted = {
         str(path.relative_to(REPOSITORY).as_posix())
-        for folder in ("indexd/store/schema", "indexd/generate/sdxl/config")
+        for folder in ("indexd/store/sqlite/schema", "indexd/generate/sdxl/config")
         for path in (REPOSITORY / folder).rglob("*")
         if path.suffix in (".sql", ".json", ".txt")
     }

@@ -19,7 +19,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.images.perceptual_hash import HASH_VERSION
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 FILES_PER_FOLDER = 500
 BATCH = 1000

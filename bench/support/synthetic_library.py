@@ -18,7 +18,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.indexing.stages import LAYERS
 from indexd.store.records import Filter, ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 BATCH = 500
 FILES_PER_FOLDER = 400

@@ -56,7 +56,7 @@ def connect(config: Config, *, need_daemon: bool = False, write: bool = False) -
 
 def _open_read_only(config: Config) -> Operations:
     from indexd.api.operations.local import LocalOperations
-    from indexd.store.store import Store
+    from indexd.store.sqlite.store import Store
 
     store = Store.open(config.paths.index, read_only=True)
     return LocalOperations(config, store, at_end=store.close)
@@ -64,7 +64,7 @@ def _open_read_only(config: Config) -> Operations:
 
 def _open_writable(config: Config) -> Operations:
     from indexd.api.operations.local import LocalOperations
-    from indexd.store.store import Store
+    from indexd.store.sqlite.store import Store
 
     with ExitStack() as held:
         held.enter_context(instance_lock(config, wait_seconds=LOCK_WAIT_SECONDS, refusal=LOCK_HELD_MESSAGE))

@@ -14,7 +14,7 @@ from indexd.fs.paths import display
 from indexd.search.query.filter_language import parse_filters
 from indexd.search.serialization import find_present_file
 from indexd.store.records import Filter, ImageRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.characters import SampledImage, SampleRequest, SampleResult
 
 VISUAL_LAYER = "clip_h"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
-from indexd.store.recovery.backup_retention import is_backup_overdue, list_backups
-from indexd.store.recovery.index_check import check_index
-from indexd.store.store import Store
+from indexd.store.sqlite.recovery.backup_retention import is_backup_overdue, list_backups
+from indexd.store.sqlite.recovery.index_check import check_index
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import DoctorCheck
 
 LATE_BACKUP_SECONDS = 3 * 86400.0

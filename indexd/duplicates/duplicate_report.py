@@ -16,7 +16,7 @@ from indexd.indexing.stages import THUMBNAIL
 from indexd.search.query.filter_language import parse_filters
 from indexd.search.serialization import find_present_file
 from indexd.store.records import FileRow, ImageRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.library_reports import (
     DuplicateGroup,
     DuplicateKind,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.duplicates.star_groups import star_groups
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]

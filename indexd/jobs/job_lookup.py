@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from indexd.store.queue.job_ledger import JobLedger
 from indexd.store.records import JobRow
+from indexd.store.sqlite.queue.job_ledger import JobLedger
 
 
 def require_job(ledger: JobLedger, job_id: int) -> JobRow:

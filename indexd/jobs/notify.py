@@ -21,8 +21,8 @@ from typing import IO, Any
 from indexd.errors import StoreError
 from indexd.fs.paths import display
 from indexd.jobs.service import JobService
-from indexd.store.queue.job_ledger import JobLedger
 from indexd.store.records import JobRow
+from indexd.store.sqlite.queue.job_ledger import JobLedger
 from indexd_schemas.durations import parse_duration
 from indexd_schemas.settings import NotifySettings
 

@@ -22,7 +22,7 @@ from indexd.jobs.files.rejects import RejectMover
 from indexd.jobs.files.sync import JobFileSync
 from indexd.model_files import ModelCatalogue
 from indexd.store.records import JobRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch.roots import watched_folders
 
 log = logging.getLogger(__name__)

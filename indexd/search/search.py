@@ -20,7 +20,7 @@ from indexd.search.ranking.layer_similarity import exact_cosines, farthest_image
 from indexd.search.ranking.ranking import Ranking, ScoreColumn
 from indexd.search.serialization import find_present_file, serialize_image
 from indexd.store.records import ImageRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.vector_index.parallel import run_parallel
 from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults
 from indexd_schemas.api.requests import SearchRequest, SortOrder

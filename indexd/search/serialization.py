@@ -7,8 +7,8 @@ from typing import Any
 
 from indexd.fs.paths import display
 from indexd.image_metadata.redact import redact_secrets
-from indexd.store.library.images import ImageDetails
 from indexd.store.records import FileRow, ImageRow, RegionRow
+from indexd.store.sqlite.library.images import ImageDetails
 from indexd_schemas.api.output import GenerationDetails, ImageFile, ImageLora, ImageRegion, ImageSummary
 
 

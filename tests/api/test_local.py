@@ -19,7 +19,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageMetadata
 from indexd.search.query.image_target import ImageTarget, target_of_path
 from indexd.store.records import JobRow, NewJob, NewJobItem, ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch.roots import RootStatus
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, ModelVerified, Priority, VerifyModel

@@ -16,7 +16,7 @@ from indexd.api.operations.local import LocalOperations
 from indexd.config import Config, read_config
 from indexd.liveness import Liveness
 from indexd.store.records import NewJob, NewJobItem
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.api.test_local import Desk, Watching, Working
 from tests.sample_library import SampleLibrary, make_library
 

@@ -15,7 +15,7 @@ from indexd.api.operations.protocol import Operations
 from indexd.config import Config, read_config
 from indexd.errors import NothingFound
 from indexd.images.thumbnail import thumbnail_path
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.sample_library import SampleLibrary, make_library
 
 NAME = "cats/cat-0.png"

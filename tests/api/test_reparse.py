@@ -13,8 +13,8 @@ from indexd.api.operations import maintenance as reparse_module
 from indexd.api.operations.maintenance import reparse
 from indexd.image_metadata import PARSER_VERSION, parse_metadata
 from indexd.image_metadata.model import ImageMetadata, MetadataLora, RawChunk
-from indexd.store.library.image_writer import METADATA_LOST
-from indexd.store.store import Store
+from indexd.store.sqlite.library.image_writer import METADATA_LOST
+from indexd.store.sqlite.store import Store
 from tests.sample_library import DIM, SampleLibrary, normalize
 
 TEXT = "a red {what}\nNegative prompt: {negative}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {seed}, Size: 64x64"

@@ -9,7 +9,7 @@ import pytest
 
 from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.characters.library import Grown, HereWorkers
 from tests.store.made_up import Library
 

@@ -14,7 +14,7 @@ from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index,
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.characters.operations import suggest_corrections
 from indexd.errors import IndexdError
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import CallProgress, ClusterFaces, WorkerSettings
 from indexd.worker.workers import Workers
 from indexd_schemas.api.characters import Suggestions

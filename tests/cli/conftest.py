@@ -14,7 +14,7 @@ import pytest
 
 from indexd.cli.app import run
 from indexd.config import read_config
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.sample_library import SampleLibrary, make_library
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from indexd.config import read_config
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.cli.conftest import Indexd
 from tests.sample_library import SampleLibrary
 

@@ -12,7 +12,7 @@ from PIL import Image
 from indexd.characters.clustering.vector_file import normalize_rows
 from indexd.config import read_config
 from indexd.errors import EXIT_NO_DAEMON, EXIT_NOTHING_FOUND, EXIT_USAGE
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import FoundRegion
 from tests.cli.conftest import Indexd
 from tests.sample_library import DIM, SampleLibrary

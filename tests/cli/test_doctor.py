@@ -67,7 +67,7 @@ def test_an_index_that_is_none(indexd: Indexd, home: Path) -> None:
 
 def test_work_that_was_set_aside_is_named(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     from indexd.config import read_config
-    from indexd.store.store import Store
+    from indexd.store.sqlite.store import Store
 
     with Store.open(read_config(home).paths.index) as store:
         library.store = store

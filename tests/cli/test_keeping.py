@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from indexd.config import read_config
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.cli.conftest import Indexd
 from tests.sample_library import SampleLibrary
 

@@ -13,7 +13,7 @@ from indexd.config import read_config
 from indexd.fs.file_stamp import FileStamp
 from indexd.images.perceptual_hash import compute_perceptual_hash
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.cli.conftest import Indexd
 from tests.sample_library import SampleLibrary
 

@@ -11,7 +11,7 @@ import pytest
 from indexd.config import read_config
 from indexd.demo.settings_toml import model_tables
 from indexd.model_roles import worker_settings
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import EmbedImages
 from indexd.worker.workers import Workers
 from tests.cli.conftest import Indexd

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from indexd.cli.support.printing import sanitize_text
 from indexd.config import read_config
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.cli.conftest import Indexd
 from tests.sample_library import SampleLibrary
 

@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from indexd.config import read_config
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK, EXIT_USAGE
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.cli.conftest import Indexd
 from tests.sample_library import SampleLibrary
 

@@ -12,7 +12,7 @@ from indexd.config import read_config
 from indexd.daemon import Daemon, watched_roots
 from indexd.errors import SettingsError, StorageFull, StoreError
 from indexd.instance_lock import instance_lock
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 
 @pytest.fixture

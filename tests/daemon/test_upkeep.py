@@ -10,8 +10,8 @@ from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.config import read_config
 from indexd.maintenance_scheduler import MaintenanceScheduler
-from indexd.store.recovery.backup_retention import list_backups
-from indexd.store.store import Store
+from indexd.store.sqlite.recovery.backup_retention import list_backups
+from indexd.store.sqlite.store import Store
 from indexd.worker.fake_workers import FakeWorkers
 
 

@@ -17,7 +17,7 @@ from indexd.cli.app import run
 from indexd.config import read_config
 from indexd.jobs.parsing.yaml_guard import parse_yaml
 from indexd.search.query.query_embedder import FakeQueryEmbedder
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FoundRegion
 from indexd.worker.fake_workers import seeded_unit_vector as face_of
 from indexd_schemas.jobs.job import JOB_KINDS

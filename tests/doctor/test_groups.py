@@ -21,7 +21,7 @@ from indexd.errors import StoreError
 from indexd.service.installer import Installer
 from indexd.service.service_spec import build_service_spec
 from indexd.service.systemd import Systemd
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import DoctorCheck
 from tests.cli.conftest import home as home
 

@@ -23,7 +23,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.images.perceptual_hash import compute_perceptual_hash
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.library_reports import DuplicateGroup, DuplicatesRequest
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.store.recovery.backup import verify_backup
 from indexd.store.sqlite.database import PAGE_BYTES, suspect_marker
+from indexd.store.sqlite.recovery.backup import verify_backup
 from tests.e2e.conftest import QUICK
 from tests.e2e.pictures import picture, write
 

@@ -11,7 +11,7 @@ from indexd.api.connect import connect
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.store.records import NewJob, NewJobItem
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.e2e.pictures import picture, write
 
 

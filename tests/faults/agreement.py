@@ -8,8 +8,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from indexd.config import read_config
-from indexd.store.recovery.index_check import check_index
-from indexd.store.store import Store
+from indexd.store.sqlite.recovery.index_check import check_index
+from indexd.store.sqlite.store import Store
 from tests.faults.instant import POISON
 
 

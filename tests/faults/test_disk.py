@@ -15,7 +15,7 @@ from indexd.config import read_config
 from indexd.demo.daemon_process import is_settled
 from indexd.errors import IndexdError, StorageFull
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle, until_paused

@@ -14,7 +14,7 @@ import pytest
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.indexing.role_backoff import RoleBackoff
 from indexd.jobs.queue.retry import RETRY_SECONDS
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle
 from tests.faults.shim import Shim

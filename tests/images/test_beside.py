@@ -15,7 +15,7 @@ from indexd.image_metadata.formats import fooocus_log_entry
 from indexd.image_metadata.model import ImageMetadata, MetadataLora, ResourceUse
 from indexd.images import fooocus_log, sidecar_texts
 from indexd.registry import IngestContext
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch import sidecar_names
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings

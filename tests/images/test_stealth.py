@@ -21,7 +21,7 @@ from indexd.images.stealth_webp import read_stealth_webp
 from indexd.indexing.stages import THUMBNAIL
 from indexd.indexing.task_batch import ThumbnailTarget, build_batch, store_result
 from indexd.registry import IngestContext
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import MakeThumbnails
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings

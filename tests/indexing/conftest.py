@@ -15,7 +15,7 @@ from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages import stages_for
 from indexd.indexing.task_batch import ThumbnailTarget
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 

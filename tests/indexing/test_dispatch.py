@@ -23,7 +23,7 @@ from indexd.indexing.stage_replacement import MISSING_IMAGE_RETRY_SECONDS
 from indexd.indexing.stages import LAYERS, REPLACEMENT, stages_for
 from indexd.indexing.task_batch import NO_FILE_REASON, NO_FILE_RETRY_SECONDS, ThumbnailTarget
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import (
     AnyCall,
     CompareImages,

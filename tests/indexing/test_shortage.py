@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from indexd.indexing.dispatcher import IndexDispatcher
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 from tests.handle_shortage import HandleShortage, refuse_each, retry_until_done

@@ -16,7 +16,7 @@ from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext
 from indexd.store.records import IngestResult, ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.settings import Settings
 
 WAIT = 30.0

@@ -20,7 +20,7 @@ from indexd.images.sidecar_texts import read_sidecars
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext
 from indexd.store.records import IngestResult
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
 from tests.handle_shortage import HandleShortage, refuse_each

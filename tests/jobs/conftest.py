@@ -13,7 +13,7 @@ from indexd.config import Config, read_config
 from indexd.jobs.files.atomic import FaultHook, no_fault
 from indexd.jobs.queue.runner import JobRunner
 from indexd.jobs.service import JobService
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.fake_workers import FakeWorkers
 
 

@@ -109,7 +109,7 @@ from pathlib import Path
 from indexd.config import read_config
 from indexd.jobs.service import JobService
 from indexd.jobs.queue.runner import JobRunner
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.fake_workers import FakeWorkers
 
 def fault(point):

@@ -14,7 +14,7 @@ from indexd.errors import IndexdError, ModelUnavailable
 from indexd.search.query.image_target import ImageTarget, format_target, target_of_path
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.search import Search
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces, FoundRegion
 from indexd.worker.fake_workers import seeded_unit_vector
 from indexd_schemas.api.output import SearchResults

@@ -16,7 +16,7 @@ from indexd.search.query.filter_language import parse_filters
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.search import Search
 from indexd.store.records import Filter, ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Render
 from indexd.worker.fake_workers import fake_render
 from indexd_schemas.api.requests import SearchRequest

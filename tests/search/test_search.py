@@ -14,7 +14,7 @@ from indexd.search.query.image_target import ImageTarget, format_target, target_
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.ranking.background_samples import MIN_CACHED_SIZE
 from indexd.search.search import Search
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
 from indexd_schemas.api.output import SearchResults
 from indexd_schemas.api.requests import SearchRequest, SearchTerm

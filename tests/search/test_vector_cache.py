@@ -14,10 +14,10 @@ from indexd.errors import StoreError, StoreUnavailable
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
-from indexd.store.vectors import code_tables
-from indexd.store.vectors import vectors as vectors_module
-from indexd.store.vectors.code_tables import classify_fill_failure
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors import code_tables
+from indexd.store.sqlite.vectors import vectors as vectors_module
+from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.code_index import CandidateLimits, CodeSetId
 from indexd.vector_index.estimate import encode_query
 from indexd.vector_index.quantize import ROTATION_SEED

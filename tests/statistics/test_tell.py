@@ -15,7 +15,7 @@ from indexd.errors import IndexdError, UsageError
 from indexd.image_metadata.model import MetadataLora
 from indexd.statistics.statistics_plot import write_plot
 from indexd.statistics.statistics_report import compute_statistics
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.library_reports import FiveStarRow, StatisticsReport, StatsKey, StatsRequest
 from tests.store.made_up import Library
 

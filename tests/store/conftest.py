@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Clock, Library
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import NewJob, NewJobItem, RootRow, ScannedFile
-from indexd.store.store import Store
-from indexd.store.vectors.revisions import all_codings
-from indexd.store.vectors.rows import delete_rows
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors.revisions import all_codings
+from indexd.store.sqlite.vectors.rows import delete_rows
 
 
 class Clock:

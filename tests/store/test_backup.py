@@ -10,14 +10,14 @@ import apsw
 import pytest
 
 from indexd.errors import IndexDamaged, StorageFull, StoreError
-from indexd.store.recovery import backup as backup_module
-from indexd.store.recovery.backup import BackupStopped, nightly_backup, verify_backup, write_backup
-from indexd.store.recovery.index_swap import finish_swap, incoming_path, swap_index
-from indexd.store.recovery.restore import restore_backup
 from indexd.store.sqlite.database import suspect_marker
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
+from indexd.store.sqlite.recovery import backup as backup_module
+from indexd.store.sqlite.recovery.backup import BackupStopped, nightly_backup, verify_backup, write_backup
+from indexd.store.sqlite.recovery.index_swap import finish_swap, incoming_path, swap_index
+from indexd.store.sqlite.recovery.restore import restore_backup
+from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.table_kinds import LEDGER_TABLES, USER_DATA_TABLES, non_derived_tables
-from indexd.store.store import Store
 from tests.store.made_up import Library, new_job, unit_vectors
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.store.store import Store
-from indexd.store.vectors import code_tables
-from indexd.store.vectors.code_tables import iter_code_slices
-from indexd.store.vectors.revisions import active_coding
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors import code_tables
+from indexd.store.sqlite.vectors.code_tables import iter_code_slices
+from indexd.store.sqlite.vectors.revisions import active_coding
 from indexd.vector_index.code_index import CandidateLimits
 from indexd.vector_index.code_scan import refine, scan_slices
 from indexd.vector_index.estimate import encode_query

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexd.store.store import Store
-from indexd.store.vectors.rows import half_to_float32
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors.rows import half_to_float32
 from tests.store.made_up import Library, unit_vectors
 
 

@@ -10,11 +10,11 @@ import apsw
 import pytest
 
 from indexd.image_metadata import PARSER_VERSION
-from indexd.store.recovery import index_check as examine_module
-from indexd.store.recovery.backup import load_vector_extension
-from indexd.store.recovery.index_check import CheckFinding, check_index
 from indexd.store.sqlite.database import PAGE_BYTES, suspect_marker
-from indexd.store.store import Store
+from indexd.store.sqlite.recovery import index_check as examine_module
+from indexd.store.sqlite.recovery.backup import load_vector_extension
+from indexd.store.sqlite.recovery.index_check import CheckFinding, check_index
+from indexd.store.sqlite.store import Store
 from tests.sample_library import SampleLibrary, make_library
 from tests.store.made_up import new_job
 

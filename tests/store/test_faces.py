@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.search.query.filter_language import parse_filters
-from indexd.store.faces.faces import SLICE_FACES, FacesChanged
-from indexd.store.recovery.backup import write_backup
-from indexd.store.recovery.index_check import check_index
 from indexd.store.sqlite import table_kinds
 from indexd.store.sqlite.database import Database
-from indexd.store.store import Store
-from indexd.store.vectors.code_tables import classify_fill_failure
-from indexd.store.vectors.revisions import FACE_LAYER
+from indexd.store.sqlite.faces.faces import SLICE_FACES, FacesChanged
+from indexd.store.sqlite.recovery.backup import write_backup
+from indexd.store.sqlite.recovery.index_check import check_index
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
+from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Box, FoundRegion
 from tests.store.made_up import Library
@@ -94,8 +94,8 @@ def test_what_a_person_spoke_of_stays_though_it_is_not_found_again(
     database = Database(tmp_path / "index.db")
     with database.write() as connection:
         connection.execute("CREATE TABLE said (region_id INTEGER PRIMARY KEY REFERENCES region (id)) STRICT")
-    for module in ("sqlite.table_kinds", "library.cascade"):
-        monkeypatch.setattr(f"indexd.store.{module}.USER_DATA_TABLES", (*table_kinds.USER_DATA_TABLES, "said"))
+    for module in ("table_kinds", "library.cascade"):
+        monkeypatch.setattr(f"indexd.store.sqlite.{module}.USER_DATA_TABLES", (*table_kinds.USER_DATA_TABLES, "said"))
     image = library.add("a.png")
     revision = seen(store)
     put(store, revision, {image: [region(LEFT, 0), region(RIGHT, 1)]})

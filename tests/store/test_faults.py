@@ -9,7 +9,7 @@ import pytest
 from indexd.errors import StorageFull, StoreError
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library, new_job, unit_vectors
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.store.records import Filter
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library
 
 

@@ -16,10 +16,10 @@ from indexd.image_metadata.model import (
     MetadataLora,
     ResourceUse,
 )
-from indexd.store.filters.condition_builders import id_subquery
-from indexd.store.filters.conditions import build_condition
 from indexd.store.records import Filter, RootRow
-from indexd.store.store import Store
+from indexd.store.sqlite.filters.condition_builders import id_subquery
+from indexd.store.sqlite.filters.conditions import build_condition
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library, new_job
 
 BIG = 2**64 - 1

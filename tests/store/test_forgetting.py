@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from indexd.store.records import Filter
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library, unit_vectors
 
 

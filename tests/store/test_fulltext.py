@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.store.library import fulltext as fulltext_module
-from indexd.store.library.fulltext import match_expression
-from indexd.store.store import Store
+from indexd.store.sqlite.library import fulltext as fulltext_module
+from indexd.store.sqlite.library.fulltext import match_expression
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library
 
 

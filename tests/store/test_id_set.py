@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from indexd.store.id_set import IdSet
 from indexd.store.sqlite.adapters import ids_json
-from indexd.store.sqlite.id_set import IdSet
 
 
 def test_it_is_sorted_holds_each_once_and_equals_other_sets() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Clock, new_job
 
 

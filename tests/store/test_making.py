@@ -5,7 +5,7 @@ from __future__ import annotations
 from indexd.cli.support.generation_lines import generation_lines
 from indexd.image_metadata.model import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
 from indexd.search.serialization import serialize_extras, serialize_generation
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import GenerationDetails
 from tests.store.made_up import Library
 

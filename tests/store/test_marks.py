@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indexd.store.records import Filter, ImageRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library
 
 

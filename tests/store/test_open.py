@@ -11,7 +11,7 @@ import pytest
 from indexd.errors import StoreError
 from indexd.store.sqlite import migrate
 from indexd.store.sqlite.migrate import APPLICATION_ID, Migration, migrations, open_database
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 
 def _value(path: Path, sql: str) -> object:

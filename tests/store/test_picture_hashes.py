@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library
 
 ONE, OTHER = bytes(range(64)), bytes(64)

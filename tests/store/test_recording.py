@@ -9,7 +9,7 @@ import pytest
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ControlUse, MetadataLora, RawChunk, SamplerPass
 from indexd.store.records import Filter, IngestResult, ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library
 
 

@@ -13,15 +13,15 @@ from indexd.errors import IndexDamaged, StorageFull, StoreError
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, MetadataLora, RawChunk
 from indexd.store.records import ScannedFile, StageInput
-from indexd.store.recovery import recover as recover_module
-from indexd.store.recovery.backup import verify_backup, write_backup
-from indexd.store.recovery.backup_retention import backup_path
-from indexd.store.recovery.header_vfs import open_with_header, read_header_if_truncated
-from indexd.store.recovery.recover import RecoveryReport, recover_index
 from indexd.store.sqlite.database import PAGE_BYTES, suspect_marker
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
 from indexd.store.sqlite.migrate import open_database
-from indexd.store.store import Store
+from indexd.store.sqlite.recovery import recover as recover_module
+from indexd.store.sqlite.recovery.backup import verify_backup, write_backup
+from indexd.store.sqlite.recovery.backup_retention import backup_path
+from indexd.store.sqlite.recovery.header_vfs import open_with_header, read_header_if_truncated
+from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library, new_job, unit_vectors
 
 STAGES: dict[str, StageInput] = {"thumbnail": "image", "clip_h": "image", "bge_prompt": "prompt"}
@@ -396,7 +396,7 @@ def test_without_room_for_the_new_index_the_damaged_one_stays_where_it_is(
     home.spoil(home.page_of("image_text", 3))
     damaged = home.path.read_bytes()
     disk.fill_after(30)
-    from indexd.store.recovery import rebuild
+    from indexd.store.sqlite.recovery import rebuild
 
     monkeypatch.setattr(rebuild, "open_database", lambda path: open_database(path, vfs=disk.name))
     with pytest.raises(StorageFull):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from indexd.errors import UsageError
-from indexd.store.library.path_prefix import join_path, relative_to
-from indexd.store.store import Store
+from indexd.store.path_prefix import join_path, relative_to
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.store.store import Store
-from indexd.store.vectors import rescore
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors import rescore
 from indexd.vector_index.code_index import CandidateLimits, Candidates, CodeSetId
 from indexd.vector_index.estimate import QueryCode
 from tests.store.made_up import Library, take_vectors

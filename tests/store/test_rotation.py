@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.store.recovery.backup_retention import (
+from indexd.store.sqlite.recovery.backup_retention import (
     BackupFile,
     backup_path,
     delete_expired_backups,

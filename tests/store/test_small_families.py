@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.store.queue import events as events_module
 from indexd.store.records import EventRow, RootRow
-from indexd.store.store import Store
+from indexd.store.sqlite.queue import events as events_module
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Clock
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from indexd.errors import StoreError
 from indexd.store.sqlite import database as database_module
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library, new_job, unit_vectors
 
 

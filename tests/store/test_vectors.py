@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from indexd.store.store import Store
-from indexd.store.vectors import requantize as recode_module
-from indexd.store.vectors import vectors as vectors_module
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors import requantize as recode_module
+from indexd.store.sqlite.vectors import vectors as vectors_module
 from tests.store.made_up import Library, unit_vectors
 
 DIM = 64

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.store.store import Store
-from indexd.store.vectors import rows as walks
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors import rows as walks
 from tests.store.made_up import Library, unit_vectors
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from indexd.store.records import IndexTask
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.store.made_up import Library
 
 

@@ -20,7 +20,7 @@ from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.ranking.cutoff import DEFAULT_CUTOFF
 from indexd.search.search import Search
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
 from indexd_schemas.api.library_reports import DEFAULT_MIN_SIMILARITY
 from indexd_schemas.api.requests import SearchRequest, SearchTerm

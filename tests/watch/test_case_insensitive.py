@@ -13,7 +13,7 @@ import pytest
 from indexd.config import read_config
 from indexd.daemon import scan_once
 from indexd.jobs.files.atomic import write_new
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from tests.e2e.pictures import picture
 
 

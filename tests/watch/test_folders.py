@@ -10,7 +10,7 @@ from indexd.daemon import watched_roots
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import ScannedFile
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch.roots import watched_folders
 
 

@@ -12,7 +12,7 @@ from indexd.config import Config
 from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import display, relative
 from indexd.store.records import FileRow, RootRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch.roots import WatchedFolder, watched_folders
 from indexd_schemas.api.output import Explanation, PendingTask, RoleState
 

@@ -15,7 +15,7 @@ from indexd.fs.safe_open import open_regular
 from indexd.images.thumbnail import thumbnail_path
 from indexd.indexing.stages import LAYERS
 from indexd.store.records import FileRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.watch.roots import watched_folders
 from indexd_schemas.api.output import PendingTask, RoleState
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from indexd.jobs.job_report import item_report
 from indexd.store.records import JobRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import JobSummary, ShownJob
 
 

@@ -34,7 +34,7 @@ from indexd.search.serialization import (
 )
 from indexd.statistics.statistics_report import compute_statistics
 from indexd.store.records import JobRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.workers import Workers
 from indexd_schemas.api.annotations import (

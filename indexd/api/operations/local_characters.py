@@ -16,7 +16,7 @@ from indexd.characters.operations import (
 )
 from indexd.characters.sampling import take_sample
 from indexd.config import Config
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import WorkerBackend
 from indexd_schemas.api.characters import (
     CharacterList,

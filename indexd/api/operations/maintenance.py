@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from indexd.image_metadata import PARSER_VERSION, parse_metadata
 from indexd.indexing.stages import text_layers_by_input
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.responses import ReparseReport
 
 # What a reader of metadata adds to the problems of a picture; the others come from the file itself and stay.

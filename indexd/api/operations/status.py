@@ -12,7 +12,7 @@ from indexd.config import Config
 from indexd.errors import StoreError
 from indexd.fs.paths import display
 from indexd.model_roles import role_states
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import DaemonEvent, DaemonStatus, RoleState, RootState, WorkerState
 from indexd_schemas.api.responses import Readiness, ScanReport
 

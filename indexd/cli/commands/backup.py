@@ -22,8 +22,8 @@ def backup(file: Path | None, list_them: bool, as_json: bool) -> None:
     A backup is a whole index without vectors, which models make again. It is verified before it gets its name; a file
     that is there already is not overwritten. The daemon makes one every night (settings: [backup]).
     """
-    from indexd.store.recovery.backup import write_backup
-    from indexd.store.recovery.backup_retention import backup_path, list_backups
+    from indexd.store.sqlite.recovery.backup import write_backup
+    from indexd.store.sqlite.recovery.backup_retention import backup_path, list_backups
     from indexd_schemas.api.responses import BackupInfo, BackupList
 
     places = load_config().paths

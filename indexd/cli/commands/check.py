@@ -21,7 +21,7 @@ def check(full: bool, as_json: bool) -> int:
     What you entered and the job ledger are always read whole; the rest is sampled, or with --full read whole too.
     Exit code 1 when something is damaged; the text says what to do.
     """
-    from indexd.store.recovery.index_check import CheckFinding, check_index
+    from indexd.store.sqlite.recovery.index_check import CheckFinding, check_index
     from indexd_schemas.api.output import DoctorCheck, DoctorReport
 
     index = load_config().paths.index

@@ -21,7 +21,7 @@ def restore(file: Path, as_json: bool) -> None:
     and never deleted. `indexd backup --list` shows the backups.
     """
     from indexd.instance_lock import instance_lock
-    from indexd.store.recovery.restore import restore_backup as bring_back
+    from indexd.store.sqlite.recovery.restore import restore_backup as bring_back
     from indexd_schemas.api.responses import RestoreReport
 
     config = load_config()

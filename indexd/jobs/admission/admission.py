@@ -42,7 +42,7 @@ from indexd.jobs.parsing.validation import FieldError, build_refusal, parse_job
 from indexd.model_files import ModelCatalogue
 from indexd.registry import job_kinds
 from indexd.store.records import JobItemRow, JobRow, NewJob, NewJobItem
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.jobs.job import Job
 
 

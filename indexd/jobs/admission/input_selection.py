@@ -16,7 +16,7 @@ from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
 from indexd.search.query.image_lookup import find_image_row
 from indexd.search.query.image_target import ImageTarget, format_target, parse_target_argument
 from indexd.search.search import Search
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces
 from indexd_schemas.api.characters import SampleRequest
 from indexd_schemas.api.requests import SearchRequest, SearchTerm

@@ -8,7 +8,7 @@ from indexd.jobs.admission.input_selection import InputSelector
 from indexd.jobs.admission.inputs import InputImage, read_input_image
 from indexd.jobs.parsing.validation import FieldError, quote_value
 from indexd.store.records import RegionRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.jobs.job import InpaintJob
 from indexd_schemas.recipe import MaskRef
 

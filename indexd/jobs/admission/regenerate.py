@@ -18,7 +18,7 @@ from indexd.jobs.export.job_file import JobFile
 from indexd.jobs.export.replay import parse_recipe
 from indexd.jobs.parsing.validation import FieldError
 from indexd.model_files import ModelCatalogue, UnknownModel
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd_schemas.recipe import Recipe
 
 INPUT_PATH = ("input",)

@@ -10,7 +10,7 @@ from indexd.jobs.job_lookup import require_job
 from indexd.jobs.job_report import job_result
 from indexd.jobs.queue.retry import Blocked
 from indexd.store.records import JobRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import logging
 from indexd.jobs.job_lookup import require_job
 from indexd.jobs.service import JobService
 from indexd.store.records import JobRow, JobState
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import logging
 
 from indexd.errors import StoreUnavailable
 from indexd.jobs.queue.retry import Blocked
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 

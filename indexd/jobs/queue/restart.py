@@ -10,7 +10,7 @@ from indexd.jobs.files.publish import Publisher
 from indexd.jobs.job_report import recipe_with_job
 from indexd.jobs.queue.retry import MAX_INTERRUPTIONS
 from indexd.store.records import JobItemRow, JobRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from indexd.jobs.queue.render_request import InFlightRender
 from indexd.jobs.queue.retry import Blocked, OutputFolderGone, PermanentFailure, Retry, decide_retry, has_free_space
 from indexd.jobs.service import JobService
 from indexd.store.records import JobItemRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Rendered
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from indexd.jobs.queue.retry import Blocked, InputImageGone, has_free_space
 from indexd.jobs.service import JobService
 from indexd.liveness import Liveness
 from indexd.store.records import JobItemRow, JobRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.calls import Priority
 

@@ -11,7 +11,7 @@ from indexd.fs.paths import display, is_unc
 from indexd.fs.safe_open import open_regular
 from indexd.search.query.image_target import ImageTarget
 from indexd.store.records import ImageRow
-from indexd.store.store import Store
+from indexd.store.sqlite.store import Store
 
 HASH_BLOCK_BYTES = 1 << 20
 

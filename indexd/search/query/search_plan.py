@@ -15,10 +15,10 @@ from indexd.search.query.image_lookup import find_image_id
 from indexd.search.query.image_target import ImageTarget, parse_target
 from indexd.search.query.query_embedder import QueryEmbedder
 from indexd.search.query.term_rules import TERM_RULES, TermRule, cli_option
-from indexd.store.library.fulltext import SEARCHED_COLUMNS
+from indexd.store.id_set import IdSet
 from indexd.store.records import Filter
-from indexd.store.sqlite.id_set import IdSet
-from indexd.store.store import Store
+from indexd.store.sqlite.library.fulltext import SEARCHED_COLUMNS
+from indexd.store.sqlite.store import Store
 from indexd.worker.calls import EmbedImages, EmbedText, FindFaces
 from indexd_schemas.api.requests import SearchRequest, SearchTerm, SortOrder
 

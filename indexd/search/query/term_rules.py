@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from indexd.store.library.fulltext import SEARCHED_COLUMNS
+from indexd.store.sqlite.library.fulltext import SEARCHED_COLUMNS
 from indexd_schemas.api.requests import SearchTerm, TermKind
 
 

@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.sqlite.id_set import IdSet
-from indexd.store.store import Store
-from indexd.store.vectors.revisions import FACE_LAYER
+from indexd.store.id_set import IdSet
+from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 
 Vector = NDArray[np.float32]
 

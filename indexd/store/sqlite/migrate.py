@@ -27,7 +27,7 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """The steps shipped with this program: 1, 2, 3, … without a gap."""
-    files = sorted(resources.files("indexd.store").joinpath("schema").iterdir(), key=lambda file: file.name)
+    files = sorted(resources.files("indexd.store.sqlite").joinpath("schema").iterdir(), key=lambda file: file.name)
     steps = [
         Migration(int(match[1]), file.read_text("utf-8")) for file in files if (match := _NAME.fullmatch(file.name))
     ]

@@ -1,0 +1,133 @@
+"""Faces of named characters by content: as they leave in an export, and as they are taken in again.
+
+Inside the caller's transaction. Names are what two indexes have in common; numbers of characters and faces are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from indexd.store.sqlite.adapters import ids_json, utf8_text
+from indexd.store.sqlite.annotations.pending_face_labels import (
+    LabelVerdict,
+    PendingFaceLabel,
+    apply_pending_face_labels,
+    store_pending_labels,
+)
+from indexd.store.sqlite.database import Connection
+from indexd.store.sqlite.faces.characters import create_character, name_key
+from indexd.worker.calls import Box
+
+_SELECT_LABELS = """
+SELECT image_id, kind, left, top, width, height, name, 'member', 0, hidden, threshold
+FROM region JOIN membership ON membership.region_id = region.id JOIN character ON character.id = character_id
+WHERE name_key IS NOT NULL AND source <> 'confirmed' AND image_id IN (SELECT value FROM json_each(?))
+UNION ALL
+SELECT image_id, kind, left, top, width, height, name, word, said_at, hidden, threshold
+FROM region JOIN face_word ON face_word.region_id = region.id JOIN character ON character.id = character_id
+WHERE name_key IS NOT NULL AND image_id IN (SELECT value FROM json_each(?))
+"""
+HAS_FACE_LABEL_SQL = """
+EXISTS (SELECT 1 FROM region JOIN membership ON membership.region_id = region.id
+        JOIN character ON character.id = character_id AND name_key IS NOT NULL WHERE region.image_id = image.id)
+OR EXISTS (SELECT 1 FROM region JOIN face_word ON face_word.region_id = region.id
+           JOIN character ON character.id = character_id AND name_key IS NOT NULL WHERE region.image_id = image.id)
+"""
+"""The condition on an `image` that it has a face of a named character, or one of which it was said that it is not."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FaceLabel:
+    """A face and the name of its character. `word`: a person said is or not; member = a clustering put it there.
+
+    `said_at` is seconds since the epoch (0 for a member); `threshold` None = that of the settings.
+    """
+
+    kind: str
+    box: Box
+    name: str
+    verdict: LabelVerdict
+    labelled_at: float = 0.0
+    hidden: bool = False
+    threshold: float | None = None
+
+
+def read_face_labels(connection: Connection, images: Collection[int]) -> dict[int, list[FaceLabel]]:
+    """What is known of the faces of these images; images with no named one are left out."""
+    wanted = ids_json(images)
+    found: dict[int, list[FaceLabel]] = {}
+    for image_id, kind, left, top, width, height, name, word, at, hidden, threshold in connection.execute(
+        _SELECT_LABELS, (wanted, wanted)
+    ):
+        box = (left, top, width, height)
+        found.setdefault(image_id, []).append(FaceLabel(kind, box, name, word, at, bool(hidden), threshold))
+    return found
+
+
+def read_pending_face_labels(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, list[FaceLabel]]:
+    """The same of what waits for these contents."""
+    found: dict[bytes, list[FaceLabel]] = {}
+    for content_hash in hashes:
+        for kind, left, top, width, height, name, word, at, hidden, threshold in connection.execute(
+            "SELECT kind, left, top, width, height, name, word, said_at, hidden, threshold FROM waiting_face"
+            " JOIN character ON character.id = character_id WHERE name_key IS NOT NULL AND content_hash = ?",
+            (content_hash,),
+        ):
+            box = (left, top, width, height)
+            found.setdefault(content_hash, []).append(FaceLabel(kind, box, name, word, at, bool(hidden), threshold))
+    return found
+
+
+def import_face_labels(
+    connection: Connection, given: Mapping[bytes, Collection[FaceLabel]], ids: Mapping[bytes, int], now: float
+) -> tuple[set[bytes], set[int]]:
+    """Take faces in by content: those of known images (`ids`) at once, the others wait. Characters are made by name.
+
+    Returns the contents of which anything changed, and the characters. What was said here of a face stays.
+    """
+    changed: set[bytes] = set()
+    touched: set[int] = set()
+    for content_hash, faces in given.items():
+        before = _label_state(connection, content_hash, ids.get(content_hash))
+        store_pending_labels(
+            connection,
+            (
+                PendingFaceLabel(
+                    content_hash,
+                    one.kind,
+                    one.box,
+                    _character_for_label(connection, one, now),
+                    one.verdict,
+                    one.labelled_at,
+                )
+                for one in faces
+            ),
+        )
+        if content_hash in ids:
+            touched |= apply_pending_face_labels(connection, [ids[content_hash]])
+        if _label_state(connection, content_hash, ids.get(content_hash)) != before:
+            changed.add(content_hash)
+    return changed, touched
+
+
+def _label_state(connection: Connection, content_hash: bytes, image_id: int | None) -> object:
+    known = read_face_labels(connection, [image_id]) if image_id is not None else {}
+    waiting = read_pending_face_labels(connection, [content_hash])
+    return (
+        sorted(known.get(image_id or 0, []), key=repr),
+        sorted(waiting.get(content_hash, []), key=repr),
+    )
+
+
+def _character_for_label(connection: Connection, face: FaceLabel, now: float) -> int:
+    key = name_key(face.name)
+    row = connection.execute("SELECT id FROM character WHERE name_key = ?", (key,)).fetchone()
+    if row is not None:
+        return int(row[0])
+    made = create_character(connection, now, curated=True)
+    connection.execute(
+        "UPDATE character SET name = ?, name_key = ?, hidden = ?, threshold = ? WHERE id = ?",
+        (utf8_text(face.name).strip(), key, int(face.hidden), face.threshold, made),
+    )
+    return made

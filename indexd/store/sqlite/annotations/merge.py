@@ -1,0 +1,157 @@
+"""What people said of one content, as one record, and how two such records become one.
+
+The rules: a rating or a note that was given later wins; at the same time the higher rating, the longer note. Tags are
+added up. So merging again changes nothing, and it does not matter what is merged first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from indexd.store.sqlite.adapters import ids_json, utf8_text
+from indexd.store.sqlite.annotations.tags import TagSpelling, normalize_tag
+from indexd.store.sqlite.database import Connection
+from indexd.store.sqlite.library.fulltext import refresh_fulltext
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationSet:
+    """Rating 1 to 5, tags, note; times are seconds since the epoch, 0 where nobody knows."""
+
+    rating: int | None = None
+    rated_at: float = 0.0
+    tags: frozenset[str] = frozenset()
+    note: str | None = None
+    noted_at: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.rating is not None or bool(self.tags) or bool(self.note)
+
+
+def merge_annotations(one: AnnotationSet, other: AnnotationSet, *, prefer_other: bool = False) -> AnnotationSet:
+    """Both as one. `prefer_other`: what `other` states wins whenever it was given; tags are still added up."""
+    rating, note = one, one
+    if other.rating is not None and (
+        prefer_other or one.rating is None or (other.rated_at, other.rating) > (one.rated_at, one.rating)
+    ):
+        rating = other
+    if other.note and (prefer_other or not one.note or _note_rank(other) > _note_rank(one)):
+        note = other
+    tags = {tag.casefold(): tag for tag in sorted(other.tags)} | {tag.casefold(): tag for tag in sorted(one.tags)}
+    return AnnotationSet(rating.rating, rating.rated_at, frozenset(tags.values()), note.note, note.noted_at)
+
+
+def _note_rank(marks: AnnotationSet) -> tuple[float, int, str]:
+    note = marks.note or ""
+    return marks.noted_at, len(note), note
+
+
+def read_annotations(connection: Connection, ids: Iterable[int]) -> dict[int, AnnotationSet]:
+    """What is said of these images; those of which nothing is said are left out."""
+    wanted = ids_json(ids)
+    among = "WHERE image_id IN (SELECT value FROM json_each(?))"
+    found: dict[int, AnnotationSet] = {}
+    for image_id, value, rated_at in connection.execute(
+        f"SELECT image_id, value, rated_at FROM rating {among}", (wanted,)
+    ):
+        found[image_id] = AnnotationSet(rating=value, rated_at=rated_at)
+    for image_id, text, noted_at in connection.execute(f"SELECT image_id, text, noted_at FROM note {among}", (wanted,)):
+        found[image_id] = replace(found.get(image_id, AnnotationSet()), note=text, noted_at=noted_at)
+    tags: dict[int, list[str]] = {}
+    for image_id, name in connection.execute(f"SELECT image_id, name FROM tag {among}", (wanted,)):
+        tags.setdefault(image_id, []).append(name)
+    for image_id, names in tags.items():
+        found[image_id] = replace(found.get(image_id, AnnotationSet()), tags=frozenset(names))
+    return found
+
+
+def add_annotations(
+    connection: Connection, given: Mapping[int, Iterable[AnnotationSet]], *, prefer_given: bool = False
+) -> dict[int, bool]:
+    """Merge marks into those of images, in the caller's transaction; by id, whether that changed anything."""
+    spelling = TagSpelling(connection)
+    before = read_annotations(connection, given)
+    changed: dict[int, bool] = {}
+    for image_id, sets in given.items():
+        now = was = before.get(image_id, AnnotationSet())
+        for marks in sets:
+            spelled = frozenset(spelling.canonical(name) for name in map(normalize_tag, marks.tags) if name)
+            now = merge_annotations(now, replace(marks, tags=spelled), prefer_other=prefer_given)
+        changed[image_id] = now != was
+        if now != was:
+            _write_annotations(connection, image_id, now)
+    refresh_fulltext(connection, [image_id for image_id, differs in changed.items() if differs])
+    return changed
+
+
+def _write_annotations(connection: Connection, image_id: int, marks: AnnotationSet) -> None:
+    if marks.rating is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO rating (image_id, value, rated_at) VALUES (?, ?, ?)",
+            (image_id, marks.rating, marks.rated_at),
+        )
+    if marks.note:
+        connection.execute(
+            "INSERT OR REPLACE INTO note (image_id, text, noted_at) VALUES (?, ?, ?)",
+            (image_id, utf8_text(marks.note), marks.noted_at),
+        )
+    connection.executemany(
+        "INSERT OR IGNORE INTO tag (image_id, name) VALUES (?, ?)", [(image_id, name) for name in sorted(marks.tags)]
+    )
+
+
+def read_pending_annotations(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, AnnotationSet]:
+    """The marks that wait for these contents."""
+    found = {}
+    for content_hash in hashes:
+        row = connection.execute(
+            "SELECT rating, rated_at, tags, note, noted_at FROM waiting_mark WHERE content_hash = ?", (content_hash,)
+        ).fetchone()
+        if row is not None:
+            found[content_hash] = pending_annotation_row(row)
+    return found
+
+
+def pending_annotation_row(row: tuple[int | None, float, str, str | None, float]) -> AnnotationSet:
+    """A row of `waiting_mark` without its key."""
+    rating, rated_at, tags, note, noted_at = row
+    return AnnotationSet(rating, rated_at, frozenset(json.loads(tags)), note, noted_at)
+
+
+def defer_annotations(
+    connection: Connection, given: Mapping[bytes, AnnotationSet], *, prefer_given: bool = False
+) -> dict[bytes, bool]:
+    """Keep marks for contents that are not in the index; by hash, whether that changed anything."""
+    before = read_pending_annotations(connection, given)
+    changed: dict[bytes, bool] = {}
+    for content_hash, marks in given.items():
+        was = before.get(content_hash, AnnotationSet())
+        named = replace(marks, tags=frozenset(filter(None, map(normalize_tag, marks.tags))))
+        now = merge_annotations(was, named, prefer_other=prefer_given)
+        changed[content_hash] = now != was
+        if now != was:
+            connection.execute(
+                "INSERT OR REPLACE INTO waiting_mark (content_hash, rating, rated_at, tags, note, noted_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    content_hash,
+                    now.rating,
+                    now.rated_at,
+                    json.dumps(sorted(now.tags)),
+                    utf8_text(now.note),
+                    now.noted_at,
+                ),
+            )
+    return changed
+
+
+def apply_pending_annotations(connection: Connection, new_images: Mapping[bytes, int]) -> None:
+    """Put what waited for these contents on their images, which have just been made."""
+    if not new_images or connection.execute("SELECT 1 FROM waiting_mark LIMIT 1").fetchone() is None:
+        return
+    found = read_pending_annotations(connection, new_images)
+    if found:
+        add_annotations(connection, {new_images[content_hash]: (marks,) for content_hash, marks in found.items()})
+        connection.executemany("DELETE FROM waiting_mark WHERE content_hash = ?", [(one,) for one in found])

@@ -1,0 +1,137 @@
+"""What was said of faces whose picture is not in the index (any more, or yet), and its return when the face is found there.
+
+Inside the caller's transaction. A face is the same when it lies in the same content and its box overlaps as regions.matched
+asks for. The word "member" is weaker than "is": it came from a clustering that a person then named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from indexd.store.sqlite.adapters import ids_json
+from indexd.store.sqlite.database import Connection
+from indexd.store.sqlite.faces.regions import SAME_REGION_IOU, regions_by_image
+from indexd.worker.calls import Box, intersection_over_union
+
+LabelVerdict = Literal["is", "not", "member"]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFaceLabel:
+    """A word about the face in this box (left, top, width, height: shares of the upright picture) of a content."""
+
+    content_hash: bytes
+    kind: str
+    box: Box
+    character_id: int
+    verdict: LabelVerdict
+    labelled_at: float
+
+
+def defer_face_labels(connection: Connection, images: Collection[int]) -> None:
+    """Keep what was said of the faces of these images, which are about to be forgotten, for their contents."""
+    store_pending_labels(connection, _read_labels(connection, images))
+
+
+def inherit_face_labels(connection: Connection, heir: int, olds: Collection[int]) -> set[int]:
+    """Put what was said of the faces of `olds` on those of `heir`, which shows the same picture; what was said of it stays.
+
+    The old ones keep theirs. A face that is not found there yet gets its word when it is. Returns the characters touched.
+    """
+    said = _read_labels(connection, olds)
+    if not said:
+        return set()
+    (content_hash,) = connection.execute("SELECT content_hash FROM image WHERE id = ?", (heir,)).fetchall()[0]
+    store_pending_labels(connection, (replace(one, content_hash=content_hash) for one in said))
+    return apply_pending_face_labels(connection, [heir])
+
+
+def images_with_face_labels(connection: Connection, images: Collection[int]) -> set[int]:
+    """Those of these images of whose faces a person said something."""
+    return {
+        image_id
+        for (image_id,) in connection.execute(
+            "SELECT DISTINCT image_id FROM region JOIN face_word ON region_id = region.id"
+            " WHERE image_id IN (SELECT value FROM json_each(?))",
+            (ids_json(images),),
+        )
+    }
+
+
+def _read_labels(connection: Connection, images: Collection[int]) -> list[PendingFaceLabel]:
+    rows = connection.execute(
+        "SELECT content_hash, kind, left, top, region.width, region.height, character_id, word, said_at FROM face_word"
+        " JOIN region ON region.id = region_id JOIN image ON image.id = image_id"
+        " WHERE image_id IN (SELECT value FROM json_each(?))",
+        (ids_json(images),),
+    ).fetchall()
+    return [PendingFaceLabel(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:]) for row in rows]
+
+
+def store_pending_labels(connection: Connection, labels: Iterable[PendingFaceLabel]) -> None:
+    """Let these words wait."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO waiting_face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(one.content_hash, one.kind, *one.box, one.character_id, one.verdict, one.labelled_at) for one in labels],
+    )
+
+
+def apply_pending_face_labels(connection: Connection, images: Collection[int]) -> set[int]:
+    """Put what waited for the faces of these images on them; returns the characters whose faces that changed."""
+    if connection.execute("SELECT 1 FROM waiting_face LIMIT 1").fetchone() is None:
+        return set()
+    waiting: dict[int, list[PendingFaceLabel]] = {}
+    for image_id, *row in connection.execute(
+        "SELECT image.id, waiting_face.content_hash, kind, left, top, waiting_face.width, waiting_face.height,"
+        " character_id, word, said_at FROM image JOIN waiting_face USING (content_hash)"
+        " WHERE image.id IN (SELECT value FROM json_each(?))",
+        (ids_json(images),),
+    ):
+        waiting.setdefault(image_id, []).append(
+            PendingFaceLabel(row[0], row[1], (row[2], row[3], row[4], row[5]), *row[6:])
+        )
+    touched: set[int] = set()
+    known = regions_by_image(connection, waiting)
+    for image_id, words in waiting.items():
+        for said in words:
+            near = [
+                (intersection_over_union(said.box, row.region.box), row.id)
+                for row in known.get(image_id, [])
+                if row.region.kind == said.kind
+            ]
+            shared, region_id = max(near, default=(0.0, 0))
+            if shared >= SAME_REGION_IOU:
+                _apply_label(connection, region_id, said)
+                touched.add(said.character_id)
+    return touched
+
+
+def _apply_label(connection: Connection, region_id: int, said: PendingFaceLabel) -> None:
+    if said.verdict != "member":
+        # What was said of the face meanwhile stays.
+        connection.execute(
+            "INSERT OR IGNORE INTO face_word (region_id, character_id, word, said_at) VALUES (?, ?, ?, ?)",
+            (region_id, said.character_id, said.verdict, said.labelled_at),
+        )
+    if said.verdict == "not":
+        connection.execute(
+            "DELETE FROM membership WHERE region_id = ? AND character_id = ? AND source <> 'confirmed'",
+            (region_id, said.character_id),
+        )
+    else:
+        # A clustering's word gives way to a person's: a rejection, or a character of hers that has the face now.
+        connection.execute(
+            "INSERT INTO membership (region_id, character_id, source) SELECT ?1, ?2, ?3 WHERE ?3 = 'confirmed' OR NOT EXISTS"
+            " (SELECT 1 FROM face_word WHERE region_id = ?1 AND character_id = ?2 AND word = 'not')"
+            " ON CONFLICT (region_id) DO UPDATE SET character_id = excluded.character_id, source = excluded.source"
+            " WHERE source <> 'confirmed' AND (excluded.source = 'confirmed'"
+            "                                  OR membership.character_id NOT IN (SELECT id FROM character WHERE kept))",
+            (region_id, said.character_id, "confirmed" if said.verdict == "is" else "cluster"),
+        )
+    connection.execute(
+        "DELETE FROM waiting_face WHERE content_hash = ? AND kind = ? AND left = ? AND top = ? AND width = ?"
+        " AND height = ? AND character_id = ?",
+        (said.content_hash, said.kind, *said.box, said.character_id),
+    )

@@ -1,0 +1,313 @@
+"""Faces and other regions of pictures, the vectors of the faces, and word of every change to those who build on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexd.store.id_set import IdSet
+from indexd.store.records import RegionRow
+from indexd.store.sqlite.adapters import ids_json
+from indexd.store.sqlite.annotations.pending_face_labels import apply_pending_face_labels
+from indexd.store.sqlite.database import Connection, Database
+from indexd.store.sqlite.faces.regions import (
+    faces_off_since,
+    merge_detections,
+    region_row,
+    regions_by_id,
+    regions_by_image,
+    set_faces_off_since,
+)
+from indexd.store.sqlite.library.cascade import annotated_regions
+from indexd.store.sqlite.library.image_count import last_image_id
+from indexd.store.sqlite.vectors.code_tables import code_set_id
+from indexd.store.sqlite.vectors.revisions import FACE_LAYER, Coding, active_coding, get_coding, requeue_all
+from indexd.store.sqlite.vectors.rows import prepare_rows, write_rows
+from indexd.store.sqlite.vectors.vectors import Floats, Ids, Vectors, require_unit_vectors
+from indexd.worker.calls import FoundRegion
+
+# 4 000 half-precision vectors of 1024 are 8 MB: short reads, so that the log of the writer can be reused in between.
+SLICE_FACES = 4000
+# A picture rarely has more faces than this that are all near the one asked for.
+FACES_PER_IMAGE = 4
+_DETECTORS_KEY = "detectors of the regions"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceVectors:
+    """Row i of `vectors`, float16 (n, dim) of unit length, belongs to the region `ids[i]`; ids rise."""
+
+    ids: Ids
+    vectors: NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class FacesChanged:
+    """Regions that have a new vector now (new faces, or known ones seen again), and regions that are gone for good."""
+
+    put: tuple[int, ...]
+    removed: tuple[int, ...]
+
+
+class FaceTables:
+    """Regions by id. Only the vectors of the layer's active model revision are ever compared."""
+
+    def __init__(self, database: Database, vectors: Vectors) -> None:
+        self._database = database
+        self._vectors = vectors
+        self._listeners: list[Callable[[FacesChanged], None]] = []
+
+    def subscribe(self, listener: Callable[[FacesChanged], None]) -> None:
+        """Have `listener` called after every change: after the commit, in commit order, before the next write begins.
+
+        So it must be quick and must not write; what it misses while the program is down is found by `ids_after`.
+        """
+        self._listeners.append(listener)
+
+    def set_enabled(self, *, on: bool) -> None:
+        """Say whether pictures are looked at at all; harmless when repeated.
+
+        While off, new pictures do not wait for it. Switched on, those that came meanwhile do; what was known stays.
+        """
+        with self._database.read() as connection:
+            off_since = faces_off_since(connection)
+            # Vectors that were left out of a backup have to be made again.
+            nothing = active_coding(connection, FACE_LAYER) is None
+        if on == (off_since is None):
+            return
+        with self._database.write() as connection:
+            if on:
+                connection.execute(
+                    "INSERT OR IGNORE INTO work (stage, image_id) SELECT ?, id FROM image"
+                    " WHERE decode_problem IS NULL AND id > ?",
+                    (FACE_LAYER, 0 if nothing else off_since),
+                )
+            set_faces_off_since(connection, off_since=None if on else last_image_id(connection))
+
+    def activate(self, identity: str, dim: int, detectors: str) -> int:
+        """Make this the way in which faces are found and embedded; the id of the model revision. Harmless when repeated.
+
+        `identity` names what makes the vectors (of `dim`), `detectors` what finds the regions. With either changed,
+        every picture that can be decoded is looked at again; until then the old regions and vectors stay.
+        """
+        with self._database.read() as connection:
+            coding = active_coding(connection, FACE_LAYER)
+            same_eyes = _read_detectors(connection) == detectors
+        if coding is None or coding.revision.identity != identity or coding.revision.dim != dim:
+            revision_id = self._vectors.activate(FACE_LAYER, identity, dim, "faces")
+            again = False
+        else:
+            revision_id, again = coding.revision.id, not same_eyes
+        if not same_eyes:
+            with self._database.write() as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_DETECTORS_KEY, detectors)
+                )
+                if again:
+                    requeue_all(connection, FACE_LAYER, "faces")
+        return revision_id
+
+    def put(self, revision_id: int, found: Mapping[int, Sequence[FoundRegion]], vectors: Floats) -> None:
+        """Store what was found in each of these images, and take their work away: one transaction.
+
+        `vectors` float32 (n, dim), unit length; a region with `row` has vectors[row]. Known regions that were found
+        again keep their ids; see regions.lay_over. Results of a revision that is not active any more are dropped.
+        """
+        with self._database.read() as connection:
+            coding = get_coding(connection, revision_id)
+        require_unit_vectors(vectors, (len(vectors), coding.revision.dim))
+        rows = [one.row for many in found.values() for one in many if one.row is not None]
+        prepared = prepare_rows(coding, np.ascontiguousarray(vectors[rows]))
+        with self._database.outside_transaction():
+            with self._database.write() as connection:
+                if not get_coding(connection, revision_id).active:
+                    return
+                ids, gone = merge_detections(connection, found)
+                apply_pending_face_labels(connection, found)
+                with_vector = [
+                    region_id
+                    for image_id, many in found.items()
+                    for region_id, one in zip(ids[image_id], many, strict=True)
+                    if one.row is not None
+                ]
+                now, codes = write_rows(connection, with_vector, prepared)
+                connection.execute(
+                    "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                    (FACE_LAYER, ids_json(found)),
+                )
+            self._vectors.notify_written(code_set_id(now), with_vector, codes)
+            self.notify(FacesChanged(tuple(with_vector), tuple(gone)))
+
+    def notify(self, change: FacesChanged) -> None:
+        """Tell those who listen; with the writer's lock held, after the commit."""
+        if change.removed:
+            self._vectors.notify_removed("region_id", change.removed)
+        if change.put or change.removed:
+            for listener in self._listeners:
+                listener(change)
+
+    def of_image(self, image_id: int) -> list[RegionRow]:
+        """The regions of one image, largest first."""
+        return self.of_images([image_id]).get(image_id, [])
+
+    def of_images(self, images: Collection[int]) -> dict[int, list[RegionRow]]:
+        """The regions of these images, largest first; images without any are left out."""
+        with self._database.read() as connection:
+            found = regions_by_image(connection, images)
+        return {
+            image_id: sorted(rows, key=lambda row: (-row.region.width * row.region.height, row.id))
+            for image_id, rows in found.items()
+        }
+
+    def rows(self, ids: Collection[int]) -> dict[int, RegionRow]:
+        """These regions by id; ids that are none are left out."""
+        with self._database.read() as connection:
+            return regions_by_id(connection, ids)
+
+    def with_annotations(self, images: Collection[int]) -> dict[int, list[RegionRow]]:
+        """The regions of these images of which a person said something: they are kept, found again or not."""
+        with self._database.read() as connection:
+            found = regions_by_image(connection, images)
+            said = annotated_regions(connection, [row.id for rows in found.values() for row in rows])
+        kept = {image_id: [row for row in rows if row.id in said] for image_id, rows in found.items()}
+        return {image_id: rows for image_id, rows in kept.items() if rows}
+
+    def image_ids(self, ids: Collection[int]) -> dict[int, int]:
+        """The image of each of these regions."""
+        with self._database.read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT id, image_id FROM region WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
+                ).fetchall()
+            )
+
+    def face_ids(self, images: Collection[int] | None = None) -> IdSet:
+        """The ids of all faces, or of those in these images."""
+        restricted = "" if images is None else "AND image_id IN (SELECT value FROM json_each(?))"
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT id FROM region WHERE kind = ? {restricted}",
+                (FACE_LAYER,) if images is None else (FACE_LAYER, ids_json(images)),
+            )
+            return IdSet(np.fromiter((region_id for (region_id,) in rows), np.int64))
+
+    def regions_after(self, region_id: int, limit: int) -> list[RegionRow]:
+        """The next `limit` regions above this id, in order: what came since one last looked."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, image_id, kind, detector, left, top, width, height, confidence, size_px, sharpness, quality"
+                " FROM region WHERE id > ? ORDER BY id LIMIT ?",
+                (region_id, limit),
+            )
+            return [region_row(row) for row in rows]
+
+    def last_id(self) -> int:
+        """The highest id that a region has; 0 = there is none."""
+        with self._database.read() as connection:
+            last: int = connection.execute("SELECT coalesce(max(id), 0) FROM region").fetchall()[0][0]
+        return last
+
+    def counts(self) -> dict[str, int]:
+        """How many regions there are of each kind."""
+        with self._database.read() as connection:
+            return dict(connection.execute("SELECT kind, count(*) FROM region GROUP BY kind").fetchall())
+
+    def iter_vectors(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> Iterator[FaceVectors]:
+        """The vectors of all faces, or of these, in short reads by rising id; faces without a vector are left out.
+
+        `revision_id` None = the active one; without any, nothing comes.
+        """
+        wanted = None if ids is None else IdSet.of(ids).array
+        after, place = 0, 0
+        while True:
+            with self._database.read() as connection:
+                coding = (
+                    active_coding(connection, FACE_LAYER)
+                    if revision_id is None
+                    else get_coding(connection, revision_id)
+                )
+                if coding is None:
+                    return
+                # Vectors of two revisions must not come in one row of slices.
+                revision_id = coding.revision.id
+                some = None if wanted is None else wanted[place : place + SLICE_FACES]
+                read = _read_slice(connection, coding, after, some)
+            if len(read.ids):
+                yield read
+            place += SLICE_FACES
+            if wanted is None:
+                if len(read.ids) < SLICE_FACES:
+                    return
+                after = int(read.ids[-1])
+            elif place >= len(wanted):
+                return
+
+    def vectors(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> FaceVectors:
+        """The same in one matrix: 2 KB a face of 1024, with no second copy of it in memory at any time."""
+        with self._database.read() as connection:
+            coding = (
+                active_coding(connection, FACE_LAYER) if revision_id is None else get_coding(connection, revision_id)
+            )
+            if coding is None:
+                return FaceVectors(np.empty(0, np.int64), np.empty((0, 0), np.float16))
+            most = len(ids) if ids is not None else _vector_count(connection, coding)
+        matrix = np.empty((most, coding.revision.dim), np.float16)
+        all_ids = np.empty(most, np.int64)
+        filled = 0
+        for part in self.iter_vectors(ids, coding.revision.id):
+            room = min(len(part.ids), most - filled)  # what was added meanwhile comes another time
+            matrix[filled : filled + room], all_ids[filled : filled + room] = part.vectors[:room], part.ids[:room]
+            filled += room
+        return FaceVectors(all_ids[:filled], matrix[:filled])
+
+    def nearest_images(
+        self, query: Floats, k: int, among: Collection[int] | None = None, guaranteed_top_k: int | None = None
+    ) -> list[tuple[int, float]]:
+        """The `k` images with a face nearest to `query`, with the cosine of that face, best first; see Vectors.nearest."""
+        faces = None if among is None else self.face_ids(among)
+        wanted = None if guaranteed_top_k is None else FACES_PER_IMAGE * guaranteed_top_k
+        near = self._vectors.nearest(FACE_LAYER, query, FACES_PER_IMAGE * k, faces, wanted)
+        return self._best_per_image(near)[:k]
+
+    def scores(self, query: Floats, images: Collection[int]) -> dict[int, float]:
+        """The exact cosine of the nearest face in each of these images; images without a face are left out."""
+        near = self._vectors.scores(FACE_LAYER, query, self.face_ids(images))
+        return dict(self._best_per_image(sorted(near.items(), key=lambda one: -one[1])))
+
+    def _best_per_image(self, near: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+        image_of = self.image_ids([region_id for region_id, _ in near])
+        best: dict[int, float] = {}
+        for region_id, score in near:
+            if region_id in image_of:
+                best.setdefault(image_of[region_id], score)
+        return list(best.items())
+
+
+def _read_detectors(connection: Connection) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_DETECTORS_KEY,)).fetchone()
+    return row[0] if row else None
+
+
+def _vector_count(connection: Connection, coding: Coding) -> int:
+    # Counting the vectors would read them; the codes' own list of rows is small.
+    count: int = connection.execute(f"SELECT count(*) FROM {coding.codes_table}_rowids").fetchall()[0][0]
+    return count
+
+
+def _read_slice(connection: Connection, coding: Coding, after: int, wanted: Ids | None) -> FaceVectors:
+    table, key = coding.vectors_table, coding.key
+    if wanted is None:
+        rows = connection.execute(
+            f"SELECT {key}, vector FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?", (after, SLICE_FACES)
+        ).fetchall()
+    else:
+        rows = connection.execute(
+            f"SELECT {key}, vector FROM {table} WHERE {key} IN (SELECT value FROM json_each(?)) ORDER BY {key}",
+            (ids_json(wanted.tolist()),),
+        ).fetchall()
+    halves = np.frombuffer(b"".join(blob for _, blob in rows), np.float16)
+    ids = np.fromiter((one for one, _ in rows), np.int64, len(rows))
+    return FaceVectors(ids, halves.reshape(len(rows), coding.revision.dim))

@@ -1,0 +1,172 @@
+"""Where contents lie or lay: what a scan compares with, and what it changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from indexd.fs.file_stamp import FileStamp
+from indexd.fs.paths import absolute
+from indexd.store.records import FileRow
+from indexd.store.sqlite.adapters import display_path, to_signed64, to_unsigned64
+from indexd.store.sqlite.database import Connection, Database
+from indexd.store.sqlite.library.fulltext import refresh_fulltext
+from indexd.store.sqlite.library.replaced_files import record_replacements
+from indexd.watch.scan.index_snapshot import IndexedFileRow
+
+_SELECT_FILE = """
+SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
+FROM file JOIN root ON root.id = root_id
+"""
+_QUERY_BATCH = 500
+RawFile = tuple[int, int, bytes, bytes, int, int, int, int | None, str | None, float | None]
+
+
+class Files:
+    """Rows by root and relative path (bytes with `/`). A row is never dropped because a file is gone: it is marked missing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def present_stamps(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
+        """The stamps of every present file of a root (those with a problem too), or of `under` and what lies below it."""
+        return {rel: FileStamp(*stamp) for rel, *stamp in self.iter_present(root_id, under)}
+
+    def iter_present(self, root_id: int, under: bytes = b"") -> Iterator[IndexedFileRow]:
+        """The same one by one, in the order of their paths; a snapshot is open until the last is taken, so take them at once."""
+        where = "AND (rel = ? OR (rel > ? AND rel < ?))" if under else ""
+        bound = (root_id, under, *_descendant_range(under)) if under else (root_id,)
+        with self._database.read() as connection:
+            for row in connection.execute(
+                f"SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? {where} AND missing_since IS NULL"
+                " ORDER BY rel",
+                bound,
+            ):
+                yield row if row[3] >= 0 else (*row[:3], to_unsigned64(row[3]))
+
+    def missing_stamps(self, root_id: int) -> dict[bytes, FileStamp]:
+        """The stamps that the missing files of a root had."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? AND missing_since IS NOT NULL",
+                (root_id,),
+            ).fetchall()
+        return {rel: FileStamp(size, mtime_ns, to_unsigned64(inode)) for rel, size, mtime_ns, inode in rows}
+
+    def without_own_metadata(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+        """Those of these present files whose picture says nothing itself of how it was made, with the time of its first reading."""
+        found: dict[bytes, float] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(rels), _QUERY_BATCH):
+                some = rels[start : start + _QUERY_BATCH]
+                found.update(
+                    connection.execute(
+                        "SELECT rel, added_at FROM file JOIN image ON image.id = image_id"
+                        f" WHERE root_id = ? AND rel IN ({', '.join('?' * len(some))}) AND missing_since IS NULL"
+                        " AND (is_ai IS NULL OR source LIKE 'sidecar:%')",
+                        (root_id, *some),
+                    ).fetchall()
+                )
+        return found
+
+    def counts(self) -> tuple[int, int]:
+        """How many files are present (those with a problem too), and how many are missing."""
+        with self._database.read() as connection:
+            present, missing = connection.execute(
+                "SELECT count(*) FILTER (WHERE missing_since IS NULL), count(missing_since) FROM file"
+            ).fetchall()[0]
+        return present, missing
+
+    def mark_missing(self, root_id: int, rels: Iterable[bytes], now: float) -> int:
+        """Mark files as gone since `now` and return how many were there before."""
+        marked = 0
+        with self._database.write() as connection:
+            for rel in rels:
+                connection.execute(
+                    "UPDATE file SET missing_since = ? WHERE root_id = ? AND rel = ? AND missing_since IS NULL",
+                    (now, root_id, rel),
+                )
+                marked += connection.changes()
+        return marked
+
+    def update_stamps(self, root_id: int, stamps: Iterable[tuple[bytes, FileStamp]]) -> None:
+        """Same content, new stamp, or back from missing. Paths without a row are passed over."""
+        with self._database.write() as connection:
+            connection.executemany(
+                "UPDATE file SET size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE root_id = ? AND rel = ?",
+                ((stamp.size, stamp.mtime_ns, to_signed64(stamp.inode), root_id, rel) for rel, stamp in stamps),
+            )
+
+    def record_move(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
+        """The file at `old_rel` lies at `new_rel` now, unread. False when `old_rel` has no row (then it must be read)."""
+        with self._database.write() as connection:
+            old = connection.execute(
+                "SELECT id, image_id FROM file WHERE root_id = ? AND rel = ?", (root_id, old_rel)
+            ).fetchone()
+            if old is None:
+                return False
+            over = None
+            if new_rel != old_rel:
+                # What lay at the new path was written over by the move.
+                over = connection.execute(
+                    "SELECT coalesce(image_id, was_image_id) FROM file WHERE root_id = ? AND rel = ?",
+                    (root_id, new_rel),
+                ).fetchone()
+                connection.execute("DELETE FROM file WHERE root_id = ? AND rel = ?", (root_id, new_rel))
+            connection.execute(
+                "UPDATE file SET rel = ?, display = ?, size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE id = ?",
+                (new_rel, display_path(new_rel), stamp.size, stamp.mtime_ns, to_signed64(stamp.inode), old[0]),
+            )
+            if old[1] is not None:
+                refresh_fulltext(connection, [old[1]])
+                # Many programs save by writing another file and renaming it over the first.
+                if over is not None and over[0] is not None and over[0] != old[1]:
+                    record_replacements(connection, [(over[0], old[1])])
+        return True
+
+    def find(self, path: bytes) -> FileRow | None:
+        """The row of an absolute path, under the longest root that holds it and knows it."""
+        with self._database.read() as connection:
+            roots = connection.execute("SELECT id, path FROM root ORDER BY length(path) DESC").fetchall()
+            for root_id, root in roots:
+                rel = _relative(path, root)
+                if rel is None:
+                    continue
+                row = connection.execute(f"{_SELECT_FILE} WHERE root_id = ? AND rel = ?", (root_id, rel)).fetchone()
+                if row is not None:
+                    return file_row(row)
+        return None
+
+
+def files_by_image(connection: Connection, ids: str) -> dict[int, list[FileRow]]:
+    """The files of images (`ids` as a JSON list) by image, those that are there first."""
+    found: dict[int, list[FileRow]] = {}
+    rows = connection.execute(
+        f"{_SELECT_FILE} WHERE image_id IN (SELECT value FROM json_each(?))"
+        " ORDER BY missing_since IS NOT NULL, root.online DESC, file.id",
+        (ids,),
+    )
+    for row in rows:
+        found.setdefault(row[7], []).append(file_row(row))
+    return found
+
+
+def file_row(row: RawFile) -> FileRow:
+    """The record of one row of the query above."""
+    file_id, root_id, rel, root, size, mtime_ns, inode, image_id, problem, missing_since = row
+    stamp = FileStamp(size, mtime_ns, to_unsigned64(inode))
+    return FileRow(file_id, root_id, rel, absolute(root, rel), stamp, image_id, problem, missing_since)
+
+
+def _descendant_range(folder: bytes) -> tuple[bytes, bytes]:
+    """The open range of relative paths below a folder: `/` and its successor `0` bound it."""
+    folder = folder.rstrip(b"/")
+    return folder + b"/", folder + b"0"
+
+
+def _relative(path: bytes, root: bytes) -> bytes | None:
+    separator = os.fsencode(os.sep)
+    prefix = root.rstrip(separator) + separator
+    if not path.startswith(prefix):
+        return None
+    return path[len(prefix) :].replace(separator, b"/")

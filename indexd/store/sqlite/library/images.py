@@ -1,0 +1,298 @@
+"""Pictures by content: recorded in batches, read as whole rows."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from indexd.fs.paths import absolute
+from indexd.image_metadata.model import (
+    CharacterPrompt,
+    ControlUse,
+    DetailerUse,
+    EmbeddingUse,
+    ImageMetadata,
+    MetadataLora,
+    MetadataScore,
+    RawChunk,
+    ResourceUse,
+    SamplerPass,
+)
+from indexd.store.records import ImageRow, IngestResult, ScannedFile, StageInput
+from indexd.store.sqlite.adapters import ids_json, utf8_text
+from indexd.store.sqlite.database import Connection, Database
+from indexd.store.sqlite.library.files import files_by_image
+from indexd.store.sqlite.library.fulltext import refresh_fulltext
+from indexd.store.sqlite.library.image_count import image_count
+from indexd.store.sqlite.library.image_writer import (
+    ImageBatchWriter,
+    metadata_snapshot,
+    restore_lost_metadata,
+    update_from_sidecars,
+    update_metadata,
+)
+from indexd.store.sqlite.library.metadata_tables import (
+    CHARACTER_PROMPTS,
+    CONTROLS,
+    DETAILERS,
+    LORAS,
+    REFINEMENT,
+    RESOURCES,
+    SAMPLER_PASSES,
+    SCORES,
+    TEXTUAL_INVERSIONS,
+    ChildTable,
+    Row,
+)
+from indexd.store.sqlite.vectors.revisions import requeue_embedding
+
+_SELECT = """
+SELECT image.id, content_hash, byte_count, format, width, height, added_at, created_at, generator, generator_version,
+       prompt, negative_prompt, seed, steps, cfg, sampler, schedule, denoise, model_name, model_hash, job, is_ai,
+       rating.value, note.text, decode_problem, parse_problem, extras
+FROM image
+JOIN image_text ON image_text.image_id = image.id
+LEFT JOIN rating ON rating.image_id = image.id
+LEFT JOIN note ON note.image_id = image.id
+"""
+_TEXT_COLUMNS: dict[StageInput, str] = {"prompt": "prompt", "negative_prompt": "negative_prompt"}
+
+
+class Images:
+    """One row per content. Rows are made once; only `indexd forget` takes them away, and no id is given twice."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ingest(self, scanned_files: Sequence[ScannedFile], now: float) -> list[IngestResult]:
+        """Record a batch in one transaction; outcomes are in the order given.
+
+        A new content becomes an image with its work; a known one only gets the place it was seen at; a path whose
+        content changed points to the new content; a file that is no picture is kept as a place with its problem.
+        """
+        with self._database.write() as connection:
+            recorded = ImageBatchWriter(connection, now).write(scanned_files)
+            restore_lost_metadata(connection, scanned_files, recorded)
+            update_from_sidecars(connection, scanned_files, recorded)
+            return recorded
+
+    def get(self, image_id: int) -> ImageRow | None:
+        """The image of this id."""
+        return self.rows([image_id]).get(image_id)
+
+    def get_by_hash(self, content_hash: bytes) -> ImageRow | None:
+        """The image whose bytes have this blake3 hash (32 bytes)."""
+        image_id = self.find_id(content_hash)
+        return self.get(image_id) if image_id is not None else None
+
+    def find_id(self, content_hash: bytes) -> int | None:
+        """Its id alone."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT id FROM image WHERE content_hash = ?", (content_hash,)).fetchone()
+        return row[0] if row else None
+
+    def rows(self, ids: Iterable[int]) -> dict[int, ImageRow]:
+        """The images of these ids, by id; unknown ids are left out."""
+        with self._database.read() as connection:
+            return _image_rows(connection, ids)
+
+    def details(self, image_id: int) -> ImageDetails | None:
+        """What is known of how the picture was made beyond the columns of `get`."""
+        with self._database.read() as connection:
+            return read_details(connection, image_id)
+
+    def raw_chunks(self, image_id: int) -> list[RawChunk]:
+        """The metadata texts as they stood in the file, in their order."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT key, encoding, text FROM raw_chunk WHERE image_id = ? ORDER BY position", (image_id,)
+            ).fetchall()
+        return [
+            RawChunk(key, encoding, zlib.decompress(text).decode("utf-8", "surrogatepass"))
+            for key, encoding, text in rows
+        ]
+
+    def prompts(self, ids: Iterable[int], stage_input: StageInput) -> dict[int, str]:
+        """The prompts (or negative prompts) of these images; images without one are left out."""
+        column = _TEXT_COLUMNS[stage_input]
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT image_id, {column} FROM image_text"
+                f" WHERE image_id IN (SELECT value FROM json_each(?)) AND trim({column}) <> ''",
+                (ids_json(ids),),
+            ).fetchall()
+        return dict(rows)
+
+    def paths(self, ids: Iterable[int]) -> dict[int, bytes]:
+        """One absolute path for each image that lies somewhere now, on a root that is there if there is a choice."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT image_id, path, rel FROM file JOIN root ON root.id = root_id"
+                " WHERE image_id IN (SELECT value FROM json_each(?)) AND missing_since IS NULL ORDER BY online, file.id DESC",
+                (ids_json(ids),),
+            ).fetchall()
+        return {image_id: absolute(root, rel) for image_id, root, rel in rows}
+
+    def content_hashes(self, ids: Iterable[int]) -> dict[int, bytes]:
+        """The content hashes of these images."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
+            ).fetchall()
+        return dict(rows)
+
+    def raw_chunks_by_image(self, ids: Iterable[int]) -> dict[int, list[RawChunk]]:
+        """The metadata texts of these images, in their order; images without any are left out."""
+        found: dict[int, list[RawChunk]] = {}
+        with self._database.read() as connection:
+            for image_id, key, encoding, text in connection.execute(
+                "SELECT image_id, key, encoding, text FROM raw_chunk"
+                " WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, position",
+                (ids_json(ids),),
+            ):
+                chunk = RawChunk(key, encoding, zlib.decompress(text).decode("utf-8", "surrogatepass"))
+                found.setdefault(image_id, []).append(chunk)
+        return found
+
+    def find_outdated(self, parser_version: int, after: int, limit: int) -> tuple[list[int], int]:
+        """The next `limit` images above the id `after` that an older parser read, and how many there are from there on."""
+        # Below 0 are images whose texts were lost with a damaged index: only their files can say it again.
+        where = "WHERE parser_version >= 0 AND parser_version < ? AND id > ?"
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT id FROM image {where} ORDER BY id LIMIT ?", (parser_version, after, limit)
+            ).fetchall()
+            left = connection.execute(f"SELECT count(*) FROM image {where}", (parser_version, after)).fetchall()[0][0]
+        return [image_id for (image_id,) in rows], left
+
+    def parse_problems(self, ids: Iterable[int]) -> dict[int, str]:
+        """What could not be read of the metadata of these images, where there is something."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, parse_problem FROM image"
+                " WHERE parse_problem IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
+                (ids_json(ids),),
+            ).fetchall()
+        return dict(rows)
+
+    def update_metadata(
+        self, metadata_by_image: Mapping[int, ImageMetadata], layers_by_input: Mapping[StageInput, Sequence[str]]
+    ) -> int:
+        """Write what newer readers say of these images in the place of what older ones said: one transaction.
+
+        `stages` names the layers by the text that they embed: a text that changed is embedded again, and the vectors
+        of one that is gone go with it. Returns how many images are told of differently now.
+        """
+        changed = 0
+        with self._database.write() as connection:
+            for image_id, metadata in metadata_by_image.items():
+                before = metadata_snapshot(connection, image_id)
+                texts = update_metadata(connection, image_id, metadata)
+                changed += metadata_snapshot(connection, image_id) != before
+                for of, text in texts.items():
+                    requeue_embedding(connection, image_id, layers_by_input.get(of, ()), wanted=bool(text.strip()))
+            refresh_fulltext(connection, metadata_by_image)
+        return changed
+
+    def set_decode_problem(self, image_id: int, text: str | None) -> None:
+        """Note why the pixels cannot be decoded; None when they can after all."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE image SET decode_problem = ? WHERE id = ?", (utf8_text(text), image_id))
+
+    def count(self) -> int:
+        """How many images there are, those whose files are missing included."""
+        with self._database.read() as connection:
+            return image_count(connection)
+
+
+def _image_rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRow]:
+    chosen = list(ids)
+    wanted = ids_json(chosen)
+    rows = connection.execute(f"{_SELECT} WHERE image.id IN (SELECT value FROM json_each(?))", (wanted,)).fetchall()
+    tags = _tags_by_image(connection, wanted, "tag")
+    folder_tags = _tags_by_image(connection, wanted, "folder_tag")
+    loras = LORAS.read(connection, chosen)
+    files = files_by_image(connection, wanted)
+    scores = SCORES.read(connection, chosen)
+    found = {}
+    for row in rows:
+        image_id = row[0]
+        several = (
+            tuple(tags.get(image_id, ())),
+            tuple(MetadataLora(*use) for use in loras.get(image_id, ())),
+            tuple((name, value) for name, value in json.loads(row[-1] or "[]")),
+            tuple(files.get(image_id, ())),
+            tuple(folder_tags.get(image_id, ())),
+            tuple(MetadataScore(*one) for one in scores.get(image_id, ())),
+        )
+        found[image_id] = ImageRow(*(*row[:-1], *several))
+    return found
+
+
+def _tags_by_image(connection: Connection, ids: str, table: str) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for image_id, name in connection.execute(
+        f"SELECT image_id, name FROM {table} WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, name",
+        (ids,),
+    ):
+        found.setdefault(image_id, []).append(name)
+    return found
+
+
+# Everything else that a picture says of its making: what `indexd show` adds to the columns that lists and hits have.
+
+_DETAIL_COLUMNS = ("source", "raw_prompt", "gen_width", "gen_height", "clip_skip", "vae")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDetails:
+    """The fields of Metadata of the same names, as they are stored."""
+
+    source: str | None
+    raw_prompt: str | None
+    gen_width: int | None
+    gen_height: int | None
+    clip_skip: int | None
+    vae: str | None
+    variation_seed: str | None
+    variation_strength: float | None
+    guidance: float | None
+    refiner: str | None
+    hires_scale: float | None
+    hires_steps: int | None
+    hires_upscaler: str | None
+    hires_denoise: float | None
+    upscaler: str | None
+    passes: tuple[SamplerPass, ...]
+    controls: tuple[ControlUse, ...]
+    embeddings: tuple[EmbeddingUse, ...]
+    characters: tuple[CharacterPrompt, ...]
+    resources: tuple[ResourceUse, ...]
+    detailers: tuple[DetailerUse, ...]
+
+
+def read_details(connection: Connection, image_id: int) -> ImageDetails | None:
+    """The details of one picture; None when there is no such picture."""
+    row = connection.execute(
+        f"SELECT {', '.join(_DETAIL_COLUMNS)} FROM image JOIN image_text ON image_text.image_id = image.id WHERE image.id = ?",
+        (image_id,),
+    ).fetchone()
+    if row is None:
+        return None
+
+    def rows(part: ChildTable) -> list[Row]:
+        return part.read(connection, [image_id]).get(image_id, [])
+
+    refinement = next(iter(rows(REFINEMENT)), (None,) * len(REFINEMENT.columns))
+    columns = dict(zip((*_DETAIL_COLUMNS, *REFINEMENT.columns), (*row, *refinement), strict=True))
+    return ImageDetails(
+        **columns,
+        passes=tuple(SamplerPass(*values) for values in rows(SAMPLER_PASSES)),
+        controls=tuple(ControlUse(*values) for values in rows(CONTROLS)),
+        embeddings=tuple(EmbeddingUse(*values) for values in rows(TEXTUAL_INVERSIONS)),
+        characters=tuple(CharacterPrompt(*values) for values in rows(CHARACTER_PROMPTS)),
+        resources=tuple(ResourceUse(*values) for values in rows(RESOURCES)),
+        detailers=tuple(DetailerUse(*values) for values in rows(DETAILERS)),
+    )

@@ -1,0 +1,92 @@
+"""Edited files: which content took the place of one that had marks, and what became of it once the pictures were compared.
+
+The path alone is no evidence: `output.png` is written over with another picture each time. So a candidate waits here as
+work of the stage `succession` until a decode worker has compared what is seen; the marks are copied, never moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from indexd.store.sqlite.adapters import ids_json
+from indexd.store.sqlite.annotations.merge import add_annotations, read_annotations
+from indexd.store.sqlite.annotations.pending_face_labels import images_with_face_labels, inherit_face_labels
+from indexd.store.sqlite.database import Connection, Database
+from indexd.store.sqlite.faces.characters import CharacterTables
+
+REPLACEMENT_STAGE = "succession"
+
+
+class Replacements:
+    """Candidates by the content that came."""
+
+    def __init__(self, database: Database, characters: CharacterTables) -> None:
+        self._database = database
+        self._characters = characters
+
+    def candidates(self, new_ids: Iterable[int]) -> dict[int, list[int]]:
+        """The contents whose place each of these images took, and with which it is still to be compared."""
+        found: dict[int, list[int]] = {}
+        with self._database.read() as connection:
+            for new_id, old_id in connection.execute(
+                "SELECT new_id, old_id FROM succession WHERE new_id IN (SELECT value FROM json_each(?))",
+                (ids_json(new_ids),),
+            ):
+                found.setdefault(new_id, []).append(old_id)
+        return found
+
+    def settle(self, verdicts: Mapping[int, Mapping[int, bool]]) -> int:
+        """Take verdicts: by image, by each candidate, whether it is the same picture. Returns how many images got marks.
+
+        Where it is, the marks of the old content are merged into those of the new one, and what was said of its faces is
+        said of the same faces there; the old content keeps its own.
+        The candidates and the work that is then done go in the same transaction.
+        """
+        with self._database.write(durable=True) as connection:
+            same = {new: [old for old, is_same in olds.items() if is_same] for new, olds in verdicts.items()}
+            marks = read_annotations(connection, {old for olds in same.values() for old in olds})
+            given = {new: [marks[old] for old in olds if old in marks] for new, olds in same.items()}
+            changed = add_annotations(connection, {new: sets for new, sets in given.items() if sets})
+            touched = {one for new, olds in same.items() for one in inherit_face_labels(connection, new, olds)}
+            connection.executemany(
+                "DELETE FROM succession WHERE new_id = ? AND old_id = ?",
+                [(new, old) for new, olds in verdicts.items() for old in olds],
+            )
+            for new in verdicts:
+                # What was noted while the pictures were compared is compared next.
+                connection.execute(
+                    "UPDATE work SET state = 'waiting', attempts = 0 WHERE stage = ? AND image_id = ?",
+                    (REPLACEMENT_STAGE, new),
+                )
+                connection.execute(
+                    "DELETE FROM work WHERE stage = ? AND image_id = ?"
+                    " AND NOT EXISTS (SELECT 1 FROM succession WHERE new_id = ?)",
+                    (REPLACEMENT_STAGE, new, new),
+                )
+        self._characters.notify(touched)
+        return sum(changed.values())
+
+
+def record_replacements(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:
+    """Note (old, new): `new` lies where `old` lay. Inside the caller's transaction.
+
+    Only contents with marks matter, and those that are themselves still waiting for the marks of what they replaced:
+    who saves three times in a row leaves a chain, and the picture in its middle may never have been decoded.
+    """
+    if not pairs:
+        return
+    olds = {old for old, _ in pairs}
+    marked = read_annotations(connection, olds).keys() | images_with_face_labels(connection, olds)
+    for old, new in pairs:
+        before = connection.execute("SELECT old_id FROM succession WHERE new_id = ?", (old,)).fetchall()
+        candidates = {one for (one,) in before} | ({old} if old in marked else set())
+        candidates.discard(new)
+        for candidate in candidates:
+            connection.execute("INSERT OR IGNORE INTO succession (new_id, old_id) VALUES (?, ?)", (new, candidate))
+        if candidates:
+            connection.execute(
+                "INSERT INTO work (stage, image_id) VALUES (?, ?)"
+                " ON CONFLICT (stage, image_id) DO UPDATE SET not_before = 0, error = NULL,"
+                " state = iif(state = 'failed', 'waiting', state)",
+                (REPLACEMENT_STAGE, new),
+            )

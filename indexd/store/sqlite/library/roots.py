@@ -1,0 +1,68 @@
+"""The watched folders."""
+
+from __future__ import annotations
+
+from indexd.store.records import RootRow
+from indexd.store.sqlite.adapters import utf8_text
+from indexd.store.sqlite.database import Database
+from indexd.store.sqlite.library.fulltext import refresh_fulltext
+
+_COLUMNS = "id, path, purpose, online, identity, mode, reason, stranger, held, folder_tags"
+
+
+class Roots:
+    """One row a folder that is, or once was, watched. Rows stay: a folder that left the settings keeps its pictures."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ensure(self, path: bytes, purpose: str, folder_tags: bool | None = None) -> RootRow:
+        """The row of the folder `path` (absolute), made when it is new; `purpose` is "images" or "jobs".
+
+        `folder_tags`: whether the folders below count as tags (None = as it was). When that changes, the tags of
+        everything that lies or lay there are written anew.
+        """
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO root (path, purpose) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET purpose = excluded.purpose",
+                (path, purpose),
+            )
+            row = connection.execute(f"SELECT {_COLUMNS} FROM root WHERE path = ?", (path,)).fetchall()[0]
+            if folder_tags is not None and folder_tags != bool(row[-1]):
+                connection.execute("UPDATE root SET folder_tags = ? WHERE id = ?", (int(folder_tags), row[0]))
+                held = connection.execute(
+                    "SELECT DISTINCT image_id FROM file WHERE root_id = ? AND image_id IS NOT NULL", (row[0],)
+                )
+                refresh_fulltext(connection, [image_id for (image_id,) in held.fetchall()])
+                row = (*row[:-1], int(folder_tags))
+        return _root_row(row)
+
+    def all(self) -> list[RootRow]:
+        """Every root, in the order in which they were first seen."""
+        with self._database.read() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM root ORDER BY id").fetchall()
+        return [_root_row(row) for row in rows]
+
+    def set_state(
+        self,
+        root_id: int,
+        *,
+        online: bool,
+        identity: str | None,
+        mode: str,
+        reason: str,
+        foreign_root: tuple[str, int] | None = None,
+    ) -> None:
+        """Note how a root is watched now, and whether it is there or a stranger in its place."""
+        other, held = foreign_root or (None, 0)
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE root SET online = ?, identity = ?, mode = ?, reason = ?, stranger = ?, held = ? WHERE id = ?",
+                (int(online), identity, mode, utf8_text(reason), other, held, root_id),
+            )
+
+
+def _root_row(row: tuple[int, bytes, str, int, str | None, str, str, str | None, int, int]) -> RootRow:
+    root_id, path, purpose, online, identity, mode, reason, other, held, folder_tags = row
+    stranger = None if other is None else (other, held)
+    return RootRow(root_id, path, purpose, bool(online), identity, mode, reason, bool(folder_tags), stranger)

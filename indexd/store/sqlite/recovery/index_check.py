@@ -1,0 +1,295 @@
+"""Looking an index over without changing it: pages, references, words, vectors, the ledger, and the disk beside it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import apsw
+import numpy as np
+
+from indexd.errors import IndexDamaged, NotAnImage, NotRegularFile, StoreError
+from indexd.fs.paths import absolute
+from indexd.fs.safe_open import open_regular
+from indexd.image_metadata import PARSER_VERSION
+from indexd.image_metadata.byte_source import hash_and_open
+from indexd.store.sqlite.adapters import display_path
+from indexd.store.sqlite.database import BUSY_TIMEOUT_MS, Connection, suspect_marker, translate_errors
+from indexd.store.sqlite.migrate import APPLICATION_ID, migrations
+from indexd.store.sqlite.recovery.backup import load_vector_extension
+from indexd.store.sqlite.table_kinds import FULLTEXT_TABLE, LEDGER_TABLES, USER_DATA_TABLES, non_derived_tables
+from indexd.store.sqlite.vectors.revisions import VectorKey, vector_key
+from indexd.vector_index.quantize import code_bytes
+
+CheckState = Literal["ok", "warning", "failed"]
+
+SAMPLE_FILES = 50
+SAMPLE_FILES_FULL = 500
+SAMPLE_VECTORS = 200
+NAMED_FILES = 3
+_REBUILD_CURE = "restart the daemon: it sets a damaged index aside and makes it anew with everything that you entered"
+_RESCAN_CURE = "restart the daemon; `indexd scan` brings the index up to date"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFinding:
+    """One line of `check`: what was looked at, how it stands, and the cure where it is not well."""
+
+    name: str
+    state: CheckState
+    detail: str
+    cure: str | None = None
+
+
+def check_index(
+    index: Path, *, full: bool, on_step: Callable[[str], object] = lambda _: None
+) -> Iterator[CheckFinding]:
+    """Look over the index at `index`, beside a running daemon or without one. Nothing is changed.
+
+    Without `full`, what people entered and the ledger are read whole and the rest is sampled; with it, every page is
+    read, every vector is counted, and more files are compared, by content.
+    """
+    looks: tuple[tuple[str, Callable[[Connection, bool], Iterator[CheckFinding]]], ...] = (
+        ("form", _check_schema_version),
+        ("pages", _check_pages),
+        ("references", _check_references),
+        ("words", _check_fulltext),
+        ("vectors", _check_vectors),
+        ("ledger", _check_ledger),
+        ("readers", _check_parser_versions),
+        ("files", _check_files),
+    )
+    if not index.exists():
+        raise StoreError(f"there is no index at {index}")
+    try:
+        with translate_errors(index), closing(_open_read_only(index)) as connection:
+            if suspect_marker(index).exists():
+                yield CheckFinding("mark", "warning", "an earlier process met damage here", _REBUILD_CURE)
+            for name, look in looks:
+                on_step(name)
+                found = list(_run_check(name, look, connection, full, index))
+                yield from found
+                if name == "form" and found[0].state == "failed":
+                    return
+    except IndexDamaged as error:
+        yield CheckFinding("index", "failed", str(error.__cause__ or error), _REBUILD_CURE)
+
+
+def _open_read_only(index: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(index), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    load_vector_extension(connection)
+    return connection
+
+
+def _run_check(
+    name: str,
+    look: Callable[[Connection, bool], Iterator[CheckFinding]],
+    connection: apsw.Connection,
+    full: bool,
+    index: Path,
+) -> Iterator[CheckFinding]:
+    """One look in one snapshot; damage that it meets is a finding and does not hide the others."""
+    connection.execute("BEGIN").fetchall()
+    try:
+        with translate_errors(index):
+            yield from look(cast("Connection", connection), full)
+    except IndexDamaged as error:
+        yield CheckFinding(name, "failed", str(error.__cause__ or error), _REBUILD_CURE)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK").fetchall()
+
+
+def _check_schema_version(connection: Connection, _full: bool) -> Iterator[CheckFinding]:
+    version, newest = int(connection.pragma("user_version")), len(migrations())
+    if connection.pragma("application_id") != APPLICATION_ID:
+        yield CheckFinding("form", "failed", "the header does not say that this is an index of indexd", _REBUILD_CURE)
+    elif version > newest:
+        yield CheckFinding("form", "failed", f"made by a newer indexd (form {version} of {newest})", "update indexd")
+    elif version < newest:
+        yield CheckFinding(
+            "form", "warning", f"form {version} of {newest}", "start the daemon once: it brings it up to date"
+        )
+    else:
+        yield CheckFinding("form", "ok", f"form {version}")
+
+
+def _check_pages(connection: Connection, full: bool) -> Iterator[CheckFinding]:
+    tables = [table.name for table in non_derived_tables(connection)]
+    if full:
+        found = _integrity_errors(connection, "")
+        yield _finding("pages", found, f"every page is whole ({connection.pragma('page_count')} pages)")
+        return
+    for table in tables:
+        connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
+    for table in USER_DATA_TABLES + LEDGER_TABLES:
+        found = _integrity_errors(connection, table)
+        if found:
+            yield _finding("pages", [f"{table}: {text}" for text in found], "")
+            return
+    yield CheckFinding("pages", "ok", "what you entered and the job ledger are whole (--full reads every page)")
+
+
+def _integrity_errors(connection: Connection, table: str) -> list[str]:
+    what = f"PRAGMA integrity_check({table})" if table else "PRAGMA integrity_check(5)"
+    found = [str(text) for (text,) in connection.execute(what).fetchall()]
+    return [] if found == ["ok"] else found
+
+
+def _finding(name: str, found: list[str], well: str) -> CheckFinding:
+    if not found:
+        return CheckFinding(name, "ok", well)
+    return CheckFinding(name, "failed", " ".join("; ".join(found).split())[:300], _REBUILD_CURE)
+
+
+def _check_references(connection: Connection, full: bool) -> Iterator[CheckFinding]:
+    tables = ("",) if full else USER_DATA_TABLES + LEDGER_TABLES
+    for table in tables:
+        what = f"PRAGMA foreign_key_check({table})" if table else "PRAGMA foreign_key_check"
+        orphans = connection.execute(what).fetchall()
+        if orphans:
+            detail = f"{len(orphans)} rows of {orphans[0][0]} belong to nothing"
+            yield CheckFinding("references", "failed", detail, _REBUILD_CURE)
+            return
+    yield CheckFinding("references", "ok", "every row belongs to something that is there")
+
+
+def _check_fulltext(connection: Connection, full: bool) -> Iterator[CheckFinding]:
+    connection.execute(f"SELECT rowid FROM {FULLTEXT_TABLE} WHERE {FULLTEXT_TABLE} MATCH 'a' LIMIT 1").fetchall()
+    if not full:
+        yield CheckFinding("words", "ok", "the full text answers (--full compares it with the pictures)")
+        return
+    found = _integrity_errors(connection, FULLTEXT_TABLE)
+    missing = _count(connection, f"image_text WHERE image_id NOT IN (SELECT id FROM {FULLTEXT_TABLE}_docsize)")
+    if not found and missing:
+        found = [f"{missing} pictures have no words in the full text"]
+    yield _finding("words", found, "every picture has its words in the full text")
+
+
+def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]:
+    rows = connection.execute("SELECT id, layer, dim, generation FROM revision WHERE active ORDER BY layer").fetchall()
+    for revision, layer, dim, generation in rows:
+        vectors, codes = f"embedding_{revision}", f"coarse_{revision}_{generation}"
+        key = vector_key(layer)
+        wrong = _sampled_vector_problem(connection, vectors, codes, key, dim)
+        well = f"{layer}: a sample is whole"
+        if full and not wrong:
+            count = _count(connection, vectors)
+            without = _count(connection, f"{vectors} WHERE {key} NOT IN (SELECT {key} FROM {codes})")
+            lost = _count(connection, f"{codes} WHERE {key} NOT IN (SELECT {key} FROM {vectors})")
+            well = f"{layer}: {count} vectors, each with its code"
+            if without or lost:
+                wrong = f"{without} vectors have no code and {lost} codes no vector"
+        if wrong:
+            yield CheckFinding("vectors", "failed", f"{layer}: {wrong}", _REBUILD_CURE)
+        else:
+            yield CheckFinding("vectors", "ok", well)
+    if not rows:
+        yield CheckFinding("vectors", "ok", "there are none yet")
+
+
+def _sampled_vector_problem(connection: Connection, vectors: str, codes: str, key: VectorKey, dim: int) -> str | None:
+    last = connection.execute(f"SELECT coalesce(max({key}), 0) FROM {vectors}").fetchall()[0][0]
+    thing = "picture" if key == "image_id" else "region"
+    chance = random.Random(last)
+    for _ in range(min(SAMPLE_VECTORS, last)):
+        found = connection.execute(
+            f"SELECT {key}, vector FROM {vectors} WHERE {key} >= ? ORDER BY {key} LIMIT 1",
+            (chance.randint(1, last),),
+        ).fetchone()
+        if found is None:
+            return "the order of the vectors is lost"
+        one, blob = found
+        vector = np.frombuffer(blob, np.float16).astype(np.float32) if len(blob) == 2 * dim else None
+        if vector is None or not abs(float(np.linalg.norm(vector)) - 1.0) < 0.02:
+            return f"the vector of {thing} #{one} is none"
+        code = connection.execute(f"SELECT code FROM {codes} WHERE {key} = ?", (one,)).fetchone()
+        if code is None or len(code[0]) != code_bytes(dim):
+            return f"the vector of {thing} #{one} has no code"
+    return None
+
+
+def _check_ledger(connection: Connection, _full: bool) -> Iterator[CheckFinding]:
+    ended = "job.state IN ('done', 'failed', 'cancelled') AND item.state IN ('queued', 'running')"
+    open_items = _count(connection, f"job JOIN job_item AS item ON item.job_id = job.id WHERE {ended}")
+    empty = _count(connection, "job WHERE id NOT IN (SELECT job_id FROM job_item)")
+    nowhere = _count(connection, "job_item WHERE state = 'done' AND content_hash IS NULL")
+    wrong = []
+    if open_items:
+        wrong.append(f"{open_items} pictures wait in jobs that have ended")
+    if empty:
+        wrong.append(f"{empty} jobs have no pictures")
+    if nowhere:
+        wrong.append(f"{nowhere} pictures count as made but have no hash")
+    if wrong:
+        yield CheckFinding(
+            "ledger", "warning", "; ".join(wrong), "`indexd jobs retry JOB` takes up what is left of a job"
+        )
+    else:
+        yield CheckFinding("ledger", "ok", f"{_count(connection, 'job')} jobs, all in order")
+
+
+def _check_parser_versions(connection: Connection, _full: bool) -> Iterator[CheckFinding]:
+    old = _count(connection, f"image WHERE parser_version BETWEEN 0 AND {PARSER_VERSION - 1}")
+    if old:
+        yield CheckFinding(
+            "readers", "warning", f"{old} pictures were read by an older reader of metadata", "`indexd reparse`"
+        )
+    else:
+        yield CheckFinding("readers", "ok", "all metadata was read by the present readers")
+
+
+def _check_files(connection: Connection, full: bool) -> Iterator[CheckFinding]:
+    last = connection.execute("SELECT coalesce(max(id), 0) FROM file").fetchall()[0][0]
+    chance = random.Random()
+    wanted = {chance.randint(1, last) for _ in range(SAMPLE_FILES_FULL if full else SAMPLE_FILES)} if last else set()
+    looked, differing = 0, []
+    for file_id in sorted(wanted):
+        row = connection.execute(
+            "SELECT root.path, rel, size, mtime_ns, content_hash FROM file"
+            " JOIN root ON root.id = root_id JOIN image ON image.id = image_id"
+            " WHERE file.id = ? AND missing_since IS NULL AND root.online",
+            (file_id,),
+        ).fetchone()
+        if row is None:
+            continue
+        looked += 1
+        path = absolute(row[0], row[1])
+        said = _file_difference(path, row[2], row[3], row[4] if full else None)
+        if said:
+            differing.append(f"{display_path(path)} {said}")
+    if differing:
+        named = "; ".join(differing[:NAMED_FILES])
+        more = f" and {len(differing) - NAMED_FILES} more" if len(differing) > NAMED_FILES else ""
+        yield CheckFinding(
+            "files", "warning", f"{len(differing)} of {looked} files looked at: {named}{more}", _RESCAN_CURE
+        )
+    else:
+        by = "by their content" if full else "by size and time"
+        yield CheckFinding("files", "ok", f"{looked} files, chosen by chance, are as the index says ({by})")
+
+
+def _file_difference(path: bytes, size: int, mtime_ns: int, content_hash: bytes | None) -> str | None:
+    try:
+        with open_regular(path) as opened:
+            now = os.fstat(opened.fileno())
+            if (now.st_size, now.st_mtime_ns) != (size, mtime_ns):
+                return "changed since it was indexed"
+            if content_hash is not None and hash_and_open(opened, now.st_size)[0] != content_hash:
+                return "has the same size and time but other bytes than when it was indexed"
+    except FileNotFoundError:
+        return "is gone and not marked as missing yet"
+    except (OSError, NotRegularFile, NotAnImage) as error:
+        return f"cannot be read: {error}"
+    return None
+
+
+def _count(connection: Connection, rest: str) -> int:
+    found: int = connection.execute(f"SELECT count(*) FROM {rest}").fetchall()[0][0]
+    return found

@@ -1,0 +1,87 @@
+"""What happens to the index before it is opened at a start: a broken-off exchange is ended, a damaged file made anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexd.errors import StoreError
+from indexd.store.records import StageInput
+from indexd.store.sqlite.recovery.backup import ProgressCallback, fsync_folder, verify_backup
+from indexd.store.sqlite.recovery.backup_retention import BackupFile, list_backups
+from indexd.store.sqlite.recovery.corruption import find_damage
+from indexd.store.sqlite.recovery.index_swap import finish_swap, incoming_path, swap_index
+from indexd.store.sqlite.recovery.rebuild import RebuildReport, describe_row_counts, rebuild
+
+REASON_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """A damaged index was set aside at `aside`; `backup` filled what could not be read."""
+
+    reason: str
+    aside: Path | None
+    backup: BackupFile | None
+    rebuilt: RebuildReport
+
+    def summary(self) -> str:
+        """What happened, for the log and for `status`."""
+        parts = [
+            f"the index was damaged ({self.reason}); it was set aside as {self.aside} and made anew",
+            f"entries kept: {describe_row_counts(self.rebuilt.rows)}",
+        ]
+        filled = sum(self.rebuilt.filled.values())
+        if self.backup is not None and self.rebuilt.gaps:
+            parts.append(f"{filled} rows came from the backup of {self.backup.at:%Y-%m-%d %H:%M} UTC")
+        elif self.rebuilt.gaps:
+            parts.append("there was no good backup to fill what could not be read")
+        if self.rebuilt.dropped:
+            lost = ", ".join(f"{table} {count}" for table, count in self.rebuilt.dropped.items())
+            parts.append(f"without their picture or job, and so left in the set-aside file: {lost}")
+        if self.rebuilt.unread:
+            parts.append(f"{self.rebuilt.unread} pictures are read again")
+        parts.append("vectors are made again")
+        return "; ".join(parts)
+
+
+def recover_index(
+    index: Path,
+    backup_folder: Path,
+    now: float,
+    stages: Mapping[str, StageInput],
+    *,
+    on_step: ProgressCallback = lambda _: False,
+) -> RecoveryReport | None:
+    """Make sure that there is no damaged index at `index`. None when all was well, as it nearly always is.
+
+    The caller holds the instance lock and opens the index afterwards. Raises StoreError (StorageFull) when the new one
+    cannot be written; then the damaged one stays where it is.
+    """
+    index = index.absolute()
+    finish_swap(index, now)
+    kept = list_backups(backup_folder)
+    reason = find_damage(index, has_backups=bool(kept), on_step=on_step)
+    if reason is None:
+        return None
+    reason = " ".join(reason.split())[:REASON_CHARACTERS]
+    on_step(f"the index {index} is damaged ({reason}); it is made anew, which takes a while")
+    good = _newest_valid(kept)
+    ready = incoming_path(index)
+    unfinished = ready.with_name(f"{ready.name}.part")
+    rebuilt = rebuild(index, unfinished, good.path if good else None, stages, on_step)
+    os.replace(unfinished, ready)
+    fsync_folder(index.parent)
+    return RecoveryReport(reason, swap_index(index, "damaged", now), good, rebuilt)
+
+
+def _newest_valid(kept: list[BackupFile]) -> BackupFile | None:
+    for one in kept:
+        try:
+            verify_backup(one.path)
+        except StoreError:
+            continue
+        return one
+    return None

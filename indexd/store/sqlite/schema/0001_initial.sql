@@ -1,0 +1,450 @@
+-- The index, version 1. Times are seconds since the epoch; paths are bytes; seeds are decimal text (they reach 2^64 - 1).
+-- Vectors are not here: each model revision has two tables of its own, made when it is activated (store/sqlite/vectors/revisions.py).
+
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE root (
+    id       INTEGER PRIMARY KEY,
+    path     BLOB NOT NULL UNIQUE,
+    purpose  TEXT NOT NULL CHECK (purpose IN ('images', 'jobs')),
+    online   INTEGER NOT NULL DEFAULT 1,
+    identity TEXT,
+    stranger TEXT,                          -- the identity of a folder that took its place
+    held     INTEGER NOT NULL DEFAULT 0,    -- how many files were known then
+    mode     TEXT NOT NULL DEFAULT '',
+    reason   TEXT NOT NULL DEFAULT '',
+    folder_tags INTEGER NOT NULL DEFAULT 0  -- whether the folders below it count as tags
+) STRICT;
+
+-- One row per content. Kept narrow, so that a condition without an index is still a quick scan; texts are in image_text.
+CREATE TABLE image (
+    id                INTEGER PRIMARY KEY,
+    content_hash      BLOB NOT NULL UNIQUE,
+    byte_count        INTEGER NOT NULL,
+    format            TEXT NOT NULL,
+    width             INTEGER NOT NULL,
+    height            INTEGER NOT NULL,
+    frame_count       INTEGER NOT NULL,
+    added_at          REAL NOT NULL,
+    created_at        REAL NOT NULL,  -- as the metadata states it, else the modification time of the file first seen
+    generator         TEXT,
+    generator_version TEXT,
+    source            TEXT,
+    is_ai             TEXT,
+    seed              TEXT,
+    steps             INTEGER,
+    cfg               REAL,
+    sampler           TEXT,
+    schedule          TEXT,
+    denoise           REAL,
+    clip_skip         INTEGER,
+    model_name        TEXT,
+    model_hash        TEXT,
+    vae               TEXT,
+    gen_width         INTEGER,
+    gen_height        INTEGER,
+    job               TEXT,
+    input_hash        TEXT,
+    parser_version    INTEGER NOT NULL,
+    parse_problem     TEXT,
+    decode_problem    TEXT
+) STRICT;
+
+CREATE INDEX image_by_time ON image (created_at);
+CREATE INDEX image_by_model ON image (model_name);
+CREATE INDEX image_by_sampler ON image (sampler);
+CREATE INDEX image_by_schedule ON image (schedule);
+CREATE INDEX image_by_generator ON image (generator);
+CREATE INDEX image_by_steps ON image (steps);
+CREATE INDEX image_by_cfg ON image (cfg);
+CREATE INDEX image_by_size ON image (width, height);
+CREATE INDEX image_by_vae ON image (vae) WHERE vae IS NOT NULL;
+CREATE INDEX image_by_seed ON image (length(seed), seed);
+CREATE INDEX image_by_job ON image (job) WHERE job IS NOT NULL;
+
+CREATE TABLE image_text (
+    image_id        INTEGER PRIMARY KEY REFERENCES image (id),
+    prompt          TEXT,
+    negative_prompt TEXT,
+    raw_prompt      TEXT,
+    extras          TEXT  -- JSON list of [name, value]
+) STRICT;
+
+CREATE TABLE raw_chunk (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    key      TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    text     BLOB NOT NULL,  -- UTF-8 (surrogates passed through), deflated
+    PRIMARY KEY (image_id, position)
+) STRICT;
+
+CREATE TABLE lora_use (
+    image_id    INTEGER NOT NULL REFERENCES image (id),
+    position    INTEGER NOT NULL,
+    name        TEXT NOT NULL,
+    weight      REAL,
+    text_weight REAL,
+    hash        TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lora_use_by_name ON lora_use (name);
+
+-- How finished pictures were judged when they were made (`score:` of a job), as their own metadata says.
+CREATE TABLE score (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    name     TEXT NOT NULL,  -- clip, aesthetic, sharpness
+    value    REAL NOT NULL,
+    model    TEXT,  -- the model revision that gave it; values of different ones are not the same measure
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX score_by_value ON score (name, value);
+
+CREATE TABLE control_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    model    TEXT,
+    module   TEXT,
+    weight   REAL,
+    start_at REAL,  -- shares of the steps, 0 to 1
+    end_at   REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX control_use_by_model ON control_use (model);
+CREATE INDEX control_use_by_module ON control_use (module);
+
+CREATE TABLE sampler_pass (
+    image_id   INTEGER NOT NULL REFERENCES image (id),
+    position   INTEGER NOT NULL,
+    seed       TEXT,
+    steps      INTEGER,
+    cfg        REAL,
+    sampler    TEXT,
+    schedule   TEXT,
+    denoise    REAL,
+    model_name TEXT,
+    start_step INTEGER,  -- where it does only some of the steps
+    end_step   INTEGER,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+-- What few pictures state, so that `image` stays narrow; those that state none of it have no row.
+CREATE TABLE refinement (
+    image_id           INTEGER NOT NULL REFERENCES image (id),
+    position           INTEGER NOT NULL,  -- 0: like the other parts, though there is one at most
+    variation_seed     TEXT,
+    variation_strength REAL,
+    guidance           REAL,
+    refiner            TEXT,
+    hires_scale        REAL,
+    hires_steps        INTEGER,
+    hires_upscaler     TEXT,
+    hires_denoise      REAL,
+    upscaler           TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX refinement_by_refiner ON refinement (refiner) WHERE refiner IS NOT NULL;
+CREATE INDEX refinement_by_upscaler ON refinement (upscaler) WHERE upscaler IS NOT NULL;
+CREATE INDEX refinement_by_hires ON refinement (hires_upscaler) WHERE hires_upscaler IS NOT NULL;
+
+-- Textual inversions.
+CREATE TABLE inversion_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    name     TEXT NOT NULL,
+    hash     TEXT,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX inversion_use_by_name ON inversion_use (name);
+
+CREATE TABLE character_prompt (
+    image_id      INTEGER NOT NULL REFERENCES image (id),
+    position      INTEGER NOT NULL,
+    text          TEXT NOT NULL,
+    negative_text TEXT,
+    x             REAL,  -- shares of the picture, 0 to 1
+    y             REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE resource_use (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    position INTEGER NOT NULL,
+    address  TEXT NOT NULL,  -- Civitai's version number, or urn:air:...
+    kind     TEXT,
+    name     TEXT,
+    version  TEXT,
+    weight   REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX resource_use_by_address ON resource_use (address);
+CREATE INDEX resource_use_by_name ON resource_use (name);
+
+CREATE TABLE detailer_use (
+    image_id        INTEGER NOT NULL REFERENCES image (id),
+    position        INTEGER NOT NULL,
+    model           TEXT,
+    prompt          TEXT,
+    negative_prompt TEXT,
+    denoise         REAL,
+    PRIMARY KEY (image_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX detailer_use_by_model ON detailer_use (model);
+
+-- Where a content lies or lay. A row without image_id is a file that is no picture, and `problem` says why.
+CREATE TABLE file (
+    id            INTEGER PRIMARY KEY,
+    root_id       INTEGER NOT NULL REFERENCES root (id),
+    rel           BLOB NOT NULL,
+    display       TEXT NOT NULL,
+    size          INTEGER NOT NULL,
+    mtime_ns      INTEGER NOT NULL,
+    inode         INTEGER NOT NULL,  -- unsigned 64-bit, stored as signed
+    image_id      INTEGER REFERENCES image (id),
+    problem       TEXT,
+    missing_since REAL,
+    was_image_id  INTEGER,  -- what lay there before; no reference, because that content may be forgotten
+    UNIQUE (root_id, rel)
+) STRICT;
+-- Files of a folder, whatever the case of its letters (conditions on paths).
+CREATE INDEX file_by_path ON file (root_id, display COLLATE NOCASE, image_id);
+CREATE INDEX file_of_image ON file (image_id);
+CREATE INDEX file_missing ON file (root_id) WHERE missing_since IS NOT NULL;
+
+-- What people say of a picture hangs on its content, wherever that moves.
+CREATE TABLE rating (
+    image_id INTEGER PRIMARY KEY REFERENCES image (id),
+    value    INTEGER NOT NULL CHECK (value BETWEEN 1 AND 5),
+    rated_at REAL NOT NULL
+) STRICT;
+CREATE INDEX rating_by_value ON rating (value);
+
+CREATE TABLE tag (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    name     TEXT NOT NULL,
+    PRIMARY KEY (image_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tag_by_name ON tag (name);
+
+CREATE TABLE note (
+    image_id INTEGER PRIMARY KEY REFERENCES image (id),
+    text     TEXT NOT NULL,
+    noted_at REAL NOT NULL DEFAULT 0
+) STRICT;
+
+-- Tags that follow from where files lie or lay, for roots with `folder_tags`: derived, so kept apart from what people put in.
+CREATE TABLE folder_tag (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    name     TEXT NOT NULL,
+    PRIMARY KEY (image_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX folder_tag_by_name ON folder_tag (name);
+
+-- What people said of contents that are not in the index (yet, or any more); it is put on the picture when that appears.
+CREATE TABLE waiting_mark (
+    content_hash BLOB PRIMARY KEY,
+    rating       INTEGER CHECK (rating BETWEEN 1 AND 5),
+    rated_at     REAL NOT NULL DEFAULT 0,
+    tags         TEXT NOT NULL DEFAULT '[]',  -- JSON list
+    note         TEXT,
+    noted_at     REAL NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- A content that took the place of one with marks, until the pictures are compared (the stage `succession`).
+CREATE TABLE succession (
+    new_id INTEGER NOT NULL REFERENCES image (id),
+    old_id INTEGER NOT NULL REFERENCES image (id),
+    PRIMARY KEY (new_id, old_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX succession_of ON succession (old_id);
+
+-- Contentless: the texts are in image_text, character_prompt, tag and file, and are written here a second time only as an index.
+CREATE VIRTUAL TABLE prompt_fts USING fts5 (
+    prompt, negative, tags, captions, file_name, raw_prompt,
+    content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+
+-- What a picture looks like (images/perceptual_hash.py): 64 bytes, or none where it is too plain to be recognised. The
+-- version of the hash that all rows have is in `meta`.
+CREATE TABLE picture_hash (
+    image_id INTEGER PRIMARY KEY REFERENCES image (id),
+    hash     BLOB NOT NULL
+) STRICT;
+
+-- Faces and other things found in pictures (indexing/stage_faces.py); the vectors of faces are kept by region id, which is told to
+-- people and never given twice. Places are shares, 0 to 1, of the upright picture.
+CREATE TABLE region (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    image_id   INTEGER NOT NULL REFERENCES image (id),
+    kind       TEXT NOT NULL,  -- face, person, hand, ...
+    detector   TEXT NOT NULL,  -- which detector saw it: a hash of its file
+    left       REAL NOT NULL,
+    top        REAL NOT NULL,
+    width      REAL NOT NULL,
+    height     REAL NOT NULL,
+    confidence REAL NOT NULL,  -- 0 to 1
+    size_px    INTEGER NOT NULL,  -- its shorter side
+    sharpness  REAL NOT NULL,  -- the variance of the Laplacian
+    quality    REAL NOT NULL  -- 0 to 1, of size, sharpness and confidence
+) STRICT;
+CREATE INDEX region_of_image ON region (image_id);
+CREATE INDEX region_by_kind ON region (kind, image_id);
+
+-- Who is in the pictures. A row is never deleted, so no id is given twice; what was merged names where its faces went.
+-- `kept`: a person had a hand in it (named, merged, split, confirmed), so no clustering takes it apart.
+CREATE TABLE character (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    name        TEXT,
+    name_key    TEXT UNIQUE,  -- the name without case
+    hidden      INTEGER NOT NULL DEFAULT 0,
+    threshold   REAL CHECK (threshold BETWEEN 0 AND 1),  -- NULL = that of the settings
+    kept        INTEGER NOT NULL DEFAULT 0,
+    merged_into INTEGER REFERENCES character (id),
+    made_at     REAL NOT NULL
+) STRICT;
+
+-- Whose face it is now: derived from clustering and assignment but for the confirmed ones, which face_word holds as well.
+CREATE TABLE membership (
+    region_id    INTEGER PRIMARY KEY REFERENCES region (id),
+    character_id INTEGER NOT NULL REFERENCES character (id),
+    source       TEXT NOT NULL CHECK (source IN ('cluster', 'assigned', 'confirmed'))
+) STRICT;
+CREATE INDEX membership_of ON membership (character_id);
+
+-- What a person said of a face: it is this character's, or it is not. A face is at most one character's.
+CREATE TABLE face_word (
+    region_id    INTEGER NOT NULL REFERENCES region (id),
+    character_id INTEGER NOT NULL REFERENCES character (id),
+    word         TEXT NOT NULL CHECK (word IN ('is', 'not')),
+    said_at      REAL NOT NULL,
+    PRIMARY KEY (region_id, character_id)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX face_word_is ON face_word (region_id) WHERE word = 'is';
+
+-- The same for contents that are not in the index (any more, or yet): put on the face that is found there.
+CREATE TABLE waiting_face (
+    content_hash BLOB NOT NULL,
+    kind         TEXT NOT NULL,
+    left         REAL NOT NULL,
+    top          REAL NOT NULL,
+    width        REAL NOT NULL,
+    height       REAL NOT NULL,
+    character_id INTEGER NOT NULL REFERENCES character (id),
+    word         TEXT NOT NULL CHECK (word IN ('is', 'not', 'member')),
+    said_at      REAL NOT NULL,
+    PRIMARY KEY (content_hash, kind, left, top, width, height, character_id)
+) STRICT, WITHOUT ROWID;
+
+-- Characters of which a person said that they are two, the lower id first.
+CREATE TABLE character_apart (
+    one_id   INTEGER NOT NULL REFERENCES character (id),
+    other_id INTEGER NOT NULL REFERENCES character (id),
+    PRIMARY KEY (one_id, other_id)
+) STRICT, WITHOUT ROWID;
+
+-- What people put right, with what is needed to undo it (JSON: rows as they were before).
+CREATE TABLE correction (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at        REAL NOT NULL,
+    kind      TEXT NOT NULL,
+    text      TEXT NOT NULL,
+    undone_at REAL,
+    before    TEXT NOT NULL
+) STRICT;
+
+-- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
+CREATE TABLE work (
+    stage      TEXT NOT NULL,
+    image_id   INTEGER NOT NULL,  -- no reference: each image that is forgotten would cost a walk over all work
+    state      TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'failed', 'away')),
+    attempts   INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    error      TEXT,
+    PRIMARY KEY (stage, image_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX work_away ON work (image_id) WHERE state = 'away';
+
+-- Work on a picture that has no file at the moment waits without a time, until whatever brings a file back wakes it.
+CREATE TRIGGER file_came AFTER INSERT ON file WHEN NEW.missing_since IS NULL BEGIN
+    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id = NEW.image_id;
+END;
+CREATE TRIGGER file_back AFTER UPDATE ON file WHEN NEW.missing_since IS NULL BEGIN
+    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id = NEW.image_id;
+END;
+CREATE TRIGGER root_back AFTER UPDATE OF online ON root WHEN NEW.online AND NOT OLD.online BEGIN
+    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id IN (
+        SELECT image_id FROM file WHERE file.image_id = work.image_id AND root_id = NEW.id AND missing_since IS NULL);
+END;
+
+-- A model revision of a layer. `generation` names the table of coarse codes that questions use; while codes are written
+-- anew, `next_mean` is set and the table of generation + 1 is filled up to `recoded_up_to`.
+CREATE TABLE revision (
+    id            INTEGER PRIMARY KEY,
+    layer         TEXT NOT NULL,
+    identity      TEXT NOT NULL,
+    dim           INTEGER NOT NULL CHECK (dim > 0),
+    active        INTEGER NOT NULL DEFAULT 0,
+    rotation_seed INTEGER NOT NULL,
+    generation    INTEGER NOT NULL DEFAULT 0,
+    mean          BLOB,  -- float32
+    next_mean     BLOB,
+    recoded_up_to INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (layer, identity)
+) STRICT;
+CREATE UNIQUE INDEX revision_active ON revision (layer) WHERE active;
+
+CREATE TABLE job (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,  -- a number that was told to somebody is never given twice
+    name          TEXT NOT NULL,
+    kind          TEXT NOT NULL,
+    admission_key TEXT NOT NULL UNIQUE,
+    inbox_name    TEXT,
+    priority      INTEGER NOT NULL,
+    state         TEXT NOT NULL DEFAULT 'queued'
+                  CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    error         TEXT,
+    mirrored      TEXT NOT NULL DEFAULT 'inbox' CHECK (mirrored IN ('inbox', 'accepted', 'done', 'failed')),
+    created_at    REAL NOT NULL,
+    finished_at   REAL,
+    untold        INTEGER NOT NULL DEFAULT 0,  -- 1: it has ended, and the command of [notify] was not run for it yet
+    source        BLOB NOT NULL  -- last: what stands behind a long value is reached only through all its pages
+) STRICT;
+CREATE INDEX job_by_name ON job (name);
+CREATE INDEX job_untold ON job (id) WHERE untold = 1;
+CREATE INDEX job_open ON job (priority DESC, id) WHERE state IN ('queued', 'running');
+
+CREATE TABLE job_item (
+    id           INTEGER PRIMARY KEY,
+    job_id       INTEGER NOT NULL REFERENCES job (id),
+    position     INTEGER NOT NULL,
+    seed         TEXT NOT NULL,
+    path         BLOB NOT NULL,
+    state        TEXT NOT NULL DEFAULT 'queued'
+                 CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    not_before   REAL NOT NULL DEFAULT 0,
+    error        TEXT,
+    content_hash BLOB,
+    seconds      REAL,
+    scores       TEXT,  -- JSON: score -> value
+    rejected     BLOB,  -- where it goes because it is not kept; it is there when `path` says the same
+    settings     TEXT NOT NULL,  -- JSON
+    report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
+    UNIQUE (job_id, position)
+) STRICT;
+CREATE INDEX job_item_queued ON job_item (job_id, position) WHERE state = 'queued';
+
+CREATE TABLE event (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      REAL NOT NULL,
+    kind    TEXT NOT NULL,
+    text    TEXT NOT NULL,
+    root_id INTEGER
+) STRICT;
+CREATE INDEX event_by_kind ON event (kind);

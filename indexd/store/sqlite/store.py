@@ -1,0 +1,107 @@
+"""The index as the rest of the program sees it: one object, one attribute a table family."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+
+from indexd.errors import IndexDamaged
+from indexd.store.sqlite.annotations.annotations import Annotations
+from indexd.store.sqlite.annotations.exchange import AnnotationExchange
+from indexd.store.sqlite.database import Database
+from indexd.store.sqlite.faces.characters import CharacterTables
+from indexd.store.sqlite.faces.corrections import Corrections
+from indexd.store.sqlite.faces.faces import FacesChanged, FaceTables
+from indexd.store.sqlite.filters.filters import Filters
+from indexd.store.sqlite.key_values import KeyValueTable
+from indexd.store.sqlite.library.files import Files
+from indexd.store.sqlite.library.forget import Forgetter
+from indexd.store.sqlite.library.fulltext import Fulltext
+from indexd.store.sqlite.library.image_statistics import ImageStatistics
+from indexd.store.sqlite.library.images import Images
+from indexd.store.sqlite.library.perceptual_hashes import PerceptualHashes
+from indexd.store.sqlite.library.relocate import Relocation
+from indexd.store.sqlite.library.replaced_files import Replacements
+from indexd.store.sqlite.library.roots import Roots
+from indexd.store.sqlite.migrate import open_database
+from indexd.store.sqlite.queue.events import Events
+from indexd.store.sqlite.queue.index_metrics import MetricsReader
+from indexd.store.sqlite.queue.index_tasks import IndexTasks
+from indexd.store.sqlite.queue.job_ledger import JobLedger
+from indexd.store.sqlite.vectors.rows import BulkReader
+from indexd.store.sqlite.vectors.vectors import Vectors
+
+
+class Store:
+    """An open index. Every method of every family may be called from any thread, and is one transaction.
+
+    Errors are StoreError (StorageFull when the disk is full: nothing of that transaction was kept, and the same store
+    goes on working once there is room).
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self.key_values = KeyValueTable(database)
+        self.roots = Roots(database)
+        self.files = Files(database)
+        self.images = Images(database)
+        self.annotations = Annotations(database, clock)
+        self.relocation = Relocation(database)
+        self.index_tasks = IndexTasks(database)
+        self.vectors = Vectors(database)
+        self.faces = FaceTables(database, self.vectors)
+        self.characters = CharacterTables(database, clock)
+        self.replacements = Replacements(database, self.characters)
+        self.annotation_exchange = AnnotationExchange(database, clock, self.characters.notify)
+        self.corrections = Corrections(database, self.characters, clock)
+        self.forgetter = Forgetter(database, self._on_forgotten)
+        self.bulk_reader = BulkReader(database)
+        self.perceptual_hashes = PerceptualHashes(database)
+        self.statistics = ImageStatistics(database)
+        self.fulltext = Fulltext(database)
+        self.filters = Filters(database)
+        self.jobs = JobLedger(database, clock)
+        self.events = Events(database, clock)
+        self.metrics = MetricsReader(database)
+
+    @classmethod
+    def open(
+        cls, path: Path, *, read_only: bool = False, clock: Callable[[], float] = time.time, vfs: str | None = None
+    ) -> Store:
+        """Open the index at `path`, making or migrating it first (not when `read_only`).
+
+        Raises StoreError with a sentence when the file is newer than this program, is no index, lies on a network file
+        system, or (read-only) is not there. `vfs` names an apsw VFS for fault injection.
+        """
+        return cls(open_database(path, read_only=read_only, vfs=vfs), clock)
+
+    def _on_forgotten(self, images: Collection[int], regions: Collection[int]) -> None:
+        self.vectors.notify_removed("image_id", images)
+        self.faces.notify(FacesChanged((), tuple(regions)))
+
+    @property
+    def path(self) -> Path:
+        """The file of the index."""
+        return self._database.path
+
+    def set_damage_listener(self, notify: Callable[[IndexDamaged], None]) -> None:
+        """Have `tell` called, in the thread that met it, when a page of the index cannot be read."""
+        self._database.on_damage = notify
+
+    def release_memory(self) -> None:
+        """Let go of memory that only makes the next question a little faster."""
+        self._database.release_memory()
+
+    def close(self) -> None:
+        """Close every connection; the index is one file again afterwards. Harmless when called twice."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
