@@ -39,7 +39,7 @@ print(time.perf_counter() - begin, time.process_time() - cpu)
 SETTINGS = """\
 [watch]
 settle_seconds = 0.3
-[models.sdxl]
+[models.generator]
 path = "{sdxl}"
 keep_alive = "never"
 [generate]

@@ -158,7 +158,7 @@ class ModelCatalogue:
         control_folders: Sequence[str | Path] = (),
         reference_folders: Sequence[str | Path] = (),
     ) -> None:
-        """`default` is the file or folder of the `sdxl` role, None = the role has none; `detectors` are those of [faces]."""
+        """`default` is the file or folder of the `generator` role, None = the role has none; `detectors` are those of [faces]."""
         suffixes = (*WEIGHTS_SUFFIXES, *PICKLE_SUFFIXES) if allow_pickles else WEIGHTS_SUFFIXES
         self._default = default
         self.checkpoints = ModelFolders(
@@ -185,7 +185,7 @@ class ModelCatalogue:
     @classmethod
     def from_config(cls, config: Config) -> ModelCatalogue:
         """The catalogue of the settings."""
-        settings, role = config.settings.generate, config.settings.models.sdxl
+        settings, role = config.settings.generate, config.settings.models.generator
         default = Path(role.path) if role.path else None
         if default is None and role.hub:
             default = downloaded_model_folder(config, role.hub)
@@ -204,9 +204,11 @@ class ModelCatalogue:
         )
 
     def default_checkpoint(self) -> ModelFile:
-        """The checkpoint of the `sdxl` role, there or not. Raises UnknownModel when the role has none."""
+        """The checkpoint of the `generator` role, there or not. Raises UnknownModel when the role has none."""
         if self._default is None:
-            raise UnknownModel("no model: set [models.sdxl] path in the settings, or name a checkpoint with `model:`")
+            raise UnknownModel(
+                "no model: set [models.generator] path in the settings, or name a checkpoint with `model:`"
+            )
         return model_file_at(self._default)
 
     def checkpoint(self, name: str) -> ModelFile:
@@ -214,7 +216,7 @@ class ModelCatalogue:
         if self._default is None or name != model_file_at(self._default).name:
             return self.checkpoints.find(name)
         if not self._default.exists():
-            raise UnknownModel(f"the checkpoint {self._default} of [models.sdxl] is not there")
+            raise UnknownModel(f"the checkpoint {self._default} of [models.generator] is not there")
         return model_file_at(self._default)
 
     def lora(self, name: str) -> ModelFile:

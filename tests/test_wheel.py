@@ -91,5 +91,5 @@ def test_the_installed_wheel_runs_from_another_folder(wheel: Path, tmp_path: Pat
     assert '"image"' in told
     assert '"detector": true' in told
     assert run("-m", "indexd", "--version").startswith("indexd ")
-    assert "[models.sdxl]" in run("-m", "indexd", "config", "sample")
+    assert "[models.generator]" in run("-m", "indexd", "config", "sample")
     assert "INDEXD" in run("-m", "indexd", "--help")

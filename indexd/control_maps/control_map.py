@@ -21,7 +21,7 @@ from indexd.control_maps import edge_maps
 from indexd.control_maps.map_cache import ControlMapCache
 from indexd.errors import IndexdError, ModelUnavailable, NotAnImage, NotRegularFile
 from indexd.images.decode import hash_file_hex, open_image
-from indexd.worker.calls import ControlMapMade, MakeControlMap
+from indexd.worker.calls import GENERATOR, ControlMapMade, MakeControlMap
 from indexd.worker.session import CallSession
 from indexd_schemas.control_types import ControlType, find_control_type
 
@@ -180,7 +180,7 @@ def _device(session: CallSession) -> str:
     from indexd.models.device import resolve_device
 
     try:
-        wanted = session.spec("sdxl").device
+        wanted = session.spec(GENERATOR).device
     except ModelUnavailable:
         wanted = "auto"
     return resolve_device(wanted, STAGE)

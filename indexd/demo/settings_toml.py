@@ -30,7 +30,7 @@ def model_tables(**paths: Path) -> str:
 
 def pipeline_tables(sdxl: Path, *, bge: Path, clip_h: Path) -> str:
     """The same for every role, where the pipeline's own text encoders are clip_l and clip_g."""
-    return model_tables(sdxl=sdxl, clip_l=sdxl, clip_g=sdxl, bge=bge, clip_h=clip_h)
+    return model_tables(generator=sdxl, clip_l=sdxl, clip_g=sdxl, bge=bge, clip_h=clip_h)
 
 
 def toy_settings(models: ToyModels) -> str:

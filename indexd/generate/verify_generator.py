@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from indexd.generate.render import render
-from indexd.generate.sdxl.pipeline import GENERATOR_ROLE
-from indexd.worker.calls import ModelVerified, Render
+from indexd.worker.calls import GENERATOR, ModelVerified, Render
 from indexd.worker.session import RenderSession
 
 _SIDE_PX = 64
@@ -14,7 +13,7 @@ _SIDE_PX = 64
 
 def verify_generator(session: RenderSession) -> ModelVerified:
     """Raises what `render` raises: ModelOff, RenderFailed, OutOfMemory."""
-    spec = session.spec(GENERATOR_ROLE)
+    spec = session.spec(GENERATOR)
     recipe = {
         "kind": "txt2img",
         "prompt": "a picture of a cat",
@@ -28,4 +27,4 @@ def verify_generator(session: RenderSession) -> ModelVerified:
     }
     made = render(Render(recipe, spec.path), session)
     detail = f"{_SIDE_PX}x{_SIDE_PX} in {made.seconds['denoise']:.1f} s, {made.recipe['dtype']} on {spec.device}, {spec.path}"
-    return ModelVerified(f"{GENERATOR_ROLE}/{made.recipe['model']['hash']}", detail)
+    return ModelVerified(f"{GENERATOR}/{made.recipe['model']['hash']}", detail)

@@ -59,6 +59,8 @@ class DetectorSpec:
     min_size_px: int = 32
 
 
+GENERATOR = "generator"
+"""The role of the model that renders."""
 FACES = "faces"
 """The role that detectors and face embedder fill together."""
 CLIP_H = "clip_h"

@@ -26,6 +26,7 @@ from indexd.worker import result_validation
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import (
     FACES,
+    GENERATOR,
     AnyCall,
     CallProgress,
     CompareImages,
@@ -202,7 +203,7 @@ class FakeWorkers:
             case MakeControlMap():
                 raise ModelUnavailable("control map", "a fake makes none")
             case Render():
-                self._raise_if_disabled("sdxl")
+                self._raise_if_disabled(GENERATOR)
                 return fake_render(call)
             case SelfTest():
                 return call.payload

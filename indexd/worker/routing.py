@@ -15,6 +15,7 @@ from typing import Any, cast
 from indexd.worker.calls import (
     CLIP_H,
     FACES,
+    GENERATOR,
     AnyCall,
     ClusterFaces,
     CompareImages,
@@ -75,13 +76,13 @@ def lane_of_role(role: str, settings: WorkerSettings) -> str:
 
 
 def _lane_of_generator(_call: Render, settings: WorkerSettings) -> str:
-    return lane_of_role("sdxl", settings)
+    return lane_of_role(GENERATOR, settings)
 
 
 def _lane_by_map_type(call: MakeControlMap, settings: WorkerSettings) -> str:
     """What OpenCV makes alone need not wait behind a render."""
     made_by_model = call.type in CONTROL_TYPES and CONTROL_TYPES[call.type].preprocessor not in ("", "opencv", None)
-    return lane_of_role("sdxl", settings) if made_by_model else DECODE
+    return lane_of_role(GENERATOR, settings) if made_by_model else DECODE
 
 
 ROUTES: Mapping[type, Route] = MappingProxyType(

@@ -64,4 +64,4 @@ class CallSession(Protocol):
 
 
 class RenderSession(CallSession, Protocol):
-    """The session of a Render: the same as any other's; `spec("sdxl")` gives device, dtype and keep-alive."""
+    """The session of a Render: the same as any other's; `spec(GENERATOR)` gives device, dtype and keep-alive."""

@@ -19,7 +19,7 @@ from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
 from indexd_schemas.local_paths import LocalPath
 
 NOTIFY_PLACEHOLDERS = ("job", "id", "state", "pictures", "folder", "reason")
-ROLES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
+ROLES = ("generator", "bge", "clip_l", "clip_g", "clip_h")
 
 
 class SettingsSection(Contract):
@@ -124,9 +124,9 @@ class ModelSettings(SettingsSection):
 
 
 class ModelRoleSettings(SettingsSection):
-    """One table a role: [models.sdxl], [models.bge], [models.clip_l], [models.clip_g], [models.clip_h]."""
+    """One table a role: [models.generator], [models.bge], [models.clip_l], [models.clip_g], [models.clip_h]."""
 
-    sdxl: ModelSettings = Field(
+    generator: ModelSettings = Field(
         ModelSettings(), description="The generator: a diffusers folder or a single .safetensors file."
     )
     bge: ModelSettings = Field(ModelSettings(), description="Embeds prompts and negative prompts (BGE-large-en-v1.5).")

@@ -19,7 +19,7 @@ LINE_CHARACTERS = 100
 
 # What `hub` of each role may name; the settings' own example is that of one role only.
 HUB_EXAMPLES = {
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "generator": "stabilityai/stable-diffusion-xl-base-1.0",
     "bge": "BAAI/bge-large-en-v1.5",
     "clip_l": "stabilityai/stable-diffusion-xl-base-1.0",
     "clip_g": "stabilityai/stable-diffusion-xl-base-1.0",

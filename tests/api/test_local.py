@@ -83,7 +83,7 @@ class Working:
         return handle
 
     def status(self) -> list[LaneStatus]:
-        return [LaneStatus("card", 42, True, 1, 2, 0, {"sdxl": 3.0})]
+        return [LaneStatus("card", 42, True, 1, 2, 0, {"generator": 3.0})]
 
     def stop(self, deadline: float) -> None:
         raise AssertionError("the daemon's workers are not ours to stop")
@@ -276,7 +276,11 @@ def test_status_within_the_daemon(within: LocalOperations) -> None:
     assert status.running
     assert status.pid == os.getpid()
     assert (status.roots[0].mode, status.roots[0].pending, status.roots[0].lost_events) == ("native", 3, 4)
-    assert (status.workers[0].lane, status.workers[0].deaths, status.workers[0].models) == ("card", 1, {"sdxl": 3.0})
+    assert (status.workers[0].lane, status.workers[0].deaths, status.workers[0].models) == (
+        "card",
+        1,
+        {"generator": 3.0},
+    )
 
 
 def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: SampleLibrary) -> None:

@@ -104,7 +104,7 @@ def test_the_numbers_of_the_daemon(config: Config, library: SampleLibrary) -> No
     assert told['indexd_worker_calls{lane="card",state="waiting"}'] == 2
     assert told['indexd_worker_calls{lane="card",state="running"}'] == 0
     assert told['indexd_worker_deaths_total{lane="card"}'] == 1
-    assert told['indexd_worker_model_idle_seconds{lane="card",role="sdxl"}'] == 3
+    assert told['indexd_worker_model_idle_seconds{lane="card",role="generator"}'] == 3
     assert told['indexd_root_online{path="/pi\\"c\\n\\\\",purpose="images"}'] == 1
     assert told['indexd_root_lost_events_total{path="/pi\\"c\\n\\\\"}'] == 4
 

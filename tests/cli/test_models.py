@@ -43,7 +43,7 @@ def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
 def test_list_says_why_a_role_is_off(indexd: Indexd, hub: FakeHub, home: Path, tmp_path: Path) -> None:
     (home / "indexd.toml").write_text(f'{HUB}[models.clip_h]\npath = "{tmp_path.as_posix()}"\n', "utf-8")
     lines = {line.split()[0]: line for line in indexd("models", "list").out.splitlines()}
-    assert "no model is set" in lines["sdxl"]
+    assert "no model is set" in lines["generator"]
     assert "indexd models pull bge" in lines["bge"]
     assert lines["clip_h"].split()[1] == "on"
     document = indexd("models", "list", "--json").json
@@ -71,7 +71,7 @@ def test_pull_brings_each_hub_model_once_and_whole(indexd: Indexd, hub: FakeHub,
 
 
 def test_what_two_roles_read_of_one_model_is_fetched_for_both(indexd: Indexd, hub: FakeHub, home: Path) -> None:
-    (home / "indexd.toml").write_text(HUB + '[models.sdxl]\nhub = "a/sdxl"\n', "utf-8")
+    (home / "indexd.toml").write_text(HUB + '[models.generator]\nhub = "a/sdxl"\n', "utf-8")
     indexd("models", "pull", "clip_l")
     assert [name for name, _ in hub.asked] == ["a/sdxl"]
     assert {"unet/*", "text_encoder/*"} <= set(hub.asked[0][1])
@@ -95,7 +95,7 @@ def test_a_model_without_safe_weights_is_refused(indexd: Indexd, hub: FakeHub) -
 
 
 def test_pull_put_wrongly(indexd: Indexd, hub: FakeHub, home: Path) -> None:
-    assert indexd("models", "pull", "sdxl").code == 2
+    assert indexd("models", "pull", "generator").code == 2
     assert indexd("models", "pull", "nose").code == 2
     (home / "indexd.toml").unlink()
     assert indexd("models", "pull").code == 0

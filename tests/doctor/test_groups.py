@@ -250,8 +250,8 @@ def test_the_detectors_of_faces_are_looked_at_too(home: Path, tmp_path: Path) ->
     [
         ({"version": "2.15", "built_for": "12.8", "cards": ["RTX"]}, [], "ok", "sees RTX"),
         ({"version": "2.15", "built_for": None, "cards": []}, [], "warning", "for the CPU alone"),
-        ({"version": "2.15", "built_for": None, "cards": []}, ["sdxl"], "failed", "for the CPU alone"),
-        ({"version": "2.15", "built_for": "13.0", "cards": []}, ["sdxl"], "failed", "too old"),
+        ({"version": "2.15", "built_for": None, "cards": []}, ["generator"], "failed", "for the CPU alone"),
+        ({"version": "2.15", "built_for": "13.0", "cards": []}, ["generator"], "failed", "too old"),
     ],
 )
 def test_driver_and_torch_are_asked(torch: dict[str, object], wanted: list[str], state: str, said: str) -> None:

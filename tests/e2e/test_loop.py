@@ -106,8 +106,8 @@ def test_metadata_search_needs_no_model(bare_home: Path) -> None:
         found = indexd(bare_home, "query", "--prompt", "lighthouse", "--paths")
         assert found.stdout.splitlines() == [str(path)], found.stderr
         off = {role.role: role.detail for role in status.roles if not role.on}
-        assert set(off) == {"sdxl", "bge", "clip_l", "clip_g", "clip_h", "faces"}
-        assert "models.sdxl" in off["sdxl"]
+        assert set(off) == {"generator", "bge", "clip_l", "clip_g", "clip_h", "faces"}
+        assert "models.generator" in off["generator"]
 
 
 def test_two_daemons_on_one_index_are_refused(bare_home: Path) -> None:

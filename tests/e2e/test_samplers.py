@@ -41,7 +41,7 @@ def pixels(path: str) -> Any:
 def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path, tiny_models: TinyModels) -> None:
     home = bare_home
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
-        settings.write(model_tables(sdxl=tiny_models.sdxl) + "[generate]\nthreads = 1\n")
+        settings.write(model_tables(generator=tiny_models.sdxl) + "[generate]\nthreads = 1\n")
     jobs: dict[str, tuple[str, str | None]] = {f"sampler-{name}": (one.label, None) for name, one in SAMPLERS.items()}
     jobs |= {f"schedule-{name}": ("Euler", one.label) for name, one in SCHEDULES.items()}
     with DaemonProcess(home) as daemon:

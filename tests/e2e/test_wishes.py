@@ -73,7 +73,7 @@ def test_wishes_become_pictures_that_are_made_again(bare_home: Path, tiny_models
     home = bare_home
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(
-            model_tables(sdxl=tiny_models.sdxl, clip_h=tiny_models.clip_h)
+            model_tables(generator=tiny_models.sdxl, clip_h=tiny_models.clip_h)
             + f"""[score]
 aesthetic = "{(home / "head.safetensors").as_posix()}"
 [generate]

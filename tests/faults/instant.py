@@ -85,7 +85,7 @@ def make_home(home: Path, *, pictures: Path | None = None, more: str = "") -> Pa
         folder.mkdir(parents=True, exist_ok=True)
     base = models / "base.safetensors"
     base.write_bytes(b"a model that is never opened")
-    roles = model_tables(sdxl=base, bge=base, clip_h=base)
+    roles = model_tables(generator=base, bge=base, clip_h=base)
     settings = SETTINGS.format(roles=roles, base=base.as_posix(), pictures=pictures.as_posix())
     (home / "indexd.toml").write_text(settings + more, "utf-8")
     return home

@@ -70,7 +70,7 @@ def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarra
     """The picture of diffusers' own pipeline from the same modules and the same noise."""
     base = studio.resident().text_to_image
     pipeline = kind(**base.components, controlnet=net, add_watermarker=False)
-    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().noise)
+    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().trained_noise)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn((1, 4, SIDE // 8, SIDE // 8), generator=torch.Generator().manual_seed(7))
     made = pipeline(

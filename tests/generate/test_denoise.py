@@ -41,7 +41,7 @@ def prepared(studio: Any) -> Any:
         model = studio.resident()
         plain = studio.recipe(width=64, height=32, steps=4, sampler=sampler, schedule=schedule, **fields)
         recipe = Recipe.model_validate(plain)
-        conditioning = model.encoders.condition(
+        conditioning = model.encoders.build_conditioning(
             recipe.prompt, recipe.negative_prompt, guided=recipe.cfg > 1, clip_skip=None, adapters=()
         )
         return DenoiseTask(recipe, resolve_sampler(sampler, schedule), model, studio.session), conditioning
@@ -116,10 +116,10 @@ def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str, schedul
 def test_both_ways_of_taking_steps_agree(prepared: Any) -> None:
     """Euler on the same levels: by the scheduler, and by the sampler of ours with the real UNet behind it."""
     task, conditioning = prepared("euler", "karras")
-    levels = noise_levels_for(task.model.noise)
+    levels = noise_levels_for(task.model.trained_noise)
     guided = GuidedUnet(task.model.text_to_image.unet, conditioning, task.recipe.cfg, 0.0, (32, 64))
     ours = SigmaRun(REGISTRY["euler"], "karras", 4, 0.75, levels)
-    theirs = SchedulerRun(build_scheduler(task.choice, task.model.noise), 4, 0.75, task.model.device)
+    theirs = SchedulerRun(build_scheduler(task.choice, task.model.trained_noise), 4, 0.75, task.model.device)
     made = [
         list(run.run(guided, run.initial_latents(unit(9), unit(3)), unit(3), seeded_generator(5), None))[-1]
         for run in (ours, theirs)
@@ -170,7 +170,7 @@ def test_rescale_and_cfg_pp_change_the_picture_and_are_written_down(studio: Any)
 
 def test_v_prediction_by_both_ways_agrees(prepared: Any) -> None:
     task, conditioning = prepared("euler", "karras")
-    noise = replace(task.model.noise, prediction_type="v_prediction", zero_terminal_snr=True)
+    noise = replace(task.model.trained_noise, prediction_type="v_prediction", zero_terminal_snr=True)
     guided = GuidedUnet(task.model.text_to_image.unet, conditioning, task.recipe.cfg, 0.5, (32, 64))
     runs = (
         SigmaRun(REGISTRY["euler"], "karras", 4, 0.5, noise_levels_for(noise)),

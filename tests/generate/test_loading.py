@@ -93,7 +93,7 @@ def test_v_prediction_is_seen_in_the_file(
     save_file(weights | {mark: torch.zeros(0) for mark in marks}, path, metadata)
     shutil.copytree(fresh_studio.models.single_file_config, tmp_path / "model.config")
     fresh_studio(checkpoint=path, steps=1)
-    noise = fresh_studio.resident().noise
+    noise = fresh_studio.resident().trained_noise
     assert (noise.prediction_type, noise.zero_terminal_snr) == expected
 
 
@@ -119,7 +119,9 @@ def test_a_replaced_file_is_loaded_again(fresh_studio: Any, tmp_path: Path) -> N
 
 
 def test_no_checkpoint_at_the_path_is_a_model_that_is_off(studio: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"sdxl is off, because .*is no checkpoint file and no diffusers folder"):
+    with pytest.raises(
+        ModelUnavailable, match=r"generator is off, because .*is no checkpoint file and no diffusers folder"
+    ):
         studio(checkpoint=tmp_path / "gone.safetensors")
 
 

@@ -95,7 +95,7 @@ def test_two_references_are_what_diffusers_makes(
     pipeline = StableDiffusionXLPipeline.from_pretrained(studio.models.sdxl, dtype=torch.float32, add_watermarker=False)
     pipeline.load_ip_adapter(str(adapter.parent), subfolder="", weight_name=[adapter.name] * 2, local_files_only=True)
     pipeline.set_ip_adapter_scale(weights)
-    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().noise)
+    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().trained_noise)
     pipeline.set_progress_bar_config(disable=True)
     opened = [Image.open(path).convert("RGB") for path in pictures]
     noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))

@@ -152,7 +152,9 @@ def test_urgent_work_between_steps_leaves_the_picture_alone(studio: Any) -> None
     def somebody_asks(_pause: int) -> None:
         torch.manual_seed(1)
         torch.randn(10)
-        studio.resident().encoders.condition("urgent", "", guided=False, clip_skip=None, adapters=()).prepare(1)
+        studio.resident().encoders.build_conditioning(
+            "urgent", "", guided=False, clip_skip=None, adapters=()
+        ).encode_ahead(1)
         inner.append(b"")
 
     studio.session.on_pause = somebody_asks
@@ -272,5 +274,5 @@ def test_verify_makes_a_picture(fresh_studio: Any, monkeypatch: pytest.MonkeyPat
         fresh_studio.session, "spec", lambda role: ModelSpec(role, path, device="cpu", dtype="float32"), raising=True
     )
     verified = verify_generator(fresh_studio.session)
-    assert verified.identity.startswith("sdxl/")
+    assert verified.identity.startswith("generator/")
     assert "float32 on cpu" in verified.detail

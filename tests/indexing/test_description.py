@@ -33,5 +33,5 @@ def test_nobody_waits_for_faces_without_a_detector() -> None:
 
 
 def test_every_layer_has_a_role_of_the_settings_and_its_own_stage() -> None:
-    assert {layer.role for layer in LAYERS.values()} == set(ALL_ROLES) - {"sdxl"}
+    assert {layer.role for layer in LAYERS.values()} == set(ALL_ROLES) - {"generator"}
     assert len(STAGES) == len(set(STAGES)) == len(LAYERS) + 2

@@ -88,7 +88,7 @@ def home(tmp_path: Path) -> Path:
         (home / folder).mkdir(parents=True)
     (home / "indexd.toml").write_text(
         f"""
-[models.sdxl]
+[models.generator]
 path = "{(models / "base.safetensors").as_posix()}"
 [generate]
 checkpoint_folders = ["{(models / "checkpoints").as_posix()}"]

@@ -441,7 +441,7 @@ def test_without_any_model_a_job_is_refused(home: Path, open_room: Open) -> None
 
     room = open_room()
     jobs = JobService(room.store, read_config(home))
-    with pytest.raises(JobRefused, match=r"line 1, column 1: model: no model: set \[models.sdxl\] path"):
+    with pytest.raises(JobRefused, match=r"line 1, column 1: model: no model: set \[models.generator\] path"):
         jobs.submit(SMALL.encode(), "x.yaml")
 
 

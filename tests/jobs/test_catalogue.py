@@ -91,7 +91,7 @@ def test_a_link_that_leads_back_is_walked_once(catalogue: ModelCatalogue, models
 def test_a_default_that_is_not_there_is_named_all_the_same(models: Path) -> None:
     catalogue = ModelCatalogue(default=models / "later.safetensors")
     assert catalogue.default_checkpoint().name == "later"
-    with pytest.raises(UnknownModel, match=r"later.safetensors of \[models.sdxl\] is not there"):
+    with pytest.raises(UnknownModel, match=r"later.safetensors of \[models.generator\] is not there"):
         catalogue.checkpoint("later")
     with pytest.raises(UnknownModel, match="no model: set"):
         ModelCatalogue().default_checkpoint()

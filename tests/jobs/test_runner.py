@@ -378,14 +378,14 @@ def test_cancelling_the_job_that_waits_for_a_model_lets_the_queue_go_on(room: Ro
 
 
 def test_a_role_that_is_off_is_tried_again_ever_more_seldom(room: Room) -> None:
-    room.workers.disabled_roles["sdxl"] = "it is not verified"
+    room.workers.disabled_roles["generator"] = "it is not verified"
     _submit(room)
     for seconds in retry.CHECK_SECONDS:
         room.work()
         assert "sdxl is off, because it is not verified" in (room.store.jobs.pause_reason() or "")
         assert room.runner.run_once() == pytest.approx(seconds)
         room.clock.now += seconds
-    del room.workers.disabled_roles["sdxl"]
+    del room.workers.disabled_roles["generator"]
     room.work()
     assert _job_state(room, 1) == "done"
 

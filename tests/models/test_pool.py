@@ -78,13 +78,13 @@ def test_never_and_zero(pool: ModelPool, clock: Clock) -> None:
 
 
 def test_a_model_in_use_neither_expires_nor_is_evicted(pool: ModelPool, clock: Clock) -> None:
-    with pool.lease("sdxl", "sdxl", lambda: Model("sdxl"), 0.0):
+    with pool.lease("generator", "generator", lambda: Model("generator"), 0.0):
         clock.now += 100.0
         assert pool.drop_expired(clock.now) == []
-        assert pool.idle_seconds(clock.now) == {"sdxl": 0.0}
+        assert pool.idle_seconds(clock.now) == {"generator": 0.0}
         with pytest.raises(OutOfMemory):
             pool.run_with_eviction(no_room)
-    assert pool.idle_seconds(clock.now) == {"sdxl": 0.0}
+    assert pool.idle_seconds(clock.now) == {"generator": 0.0}
 
 
 def no_room() -> None:
@@ -111,7 +111,10 @@ def test_out_of_memory_evicts_the_least_recently_used_until_there_is_room(pool: 
 
 
 def test_loading_without_room_says_so(pool: ModelPool) -> None:
-    with pytest.raises(OutOfMemory, match=r"Tried to allocate 2 GiB$"), pool.lease("sdxl", "sdxl", no_room, 10.0):
+    with (
+        pytest.raises(OutOfMemory, match=r"Tried to allocate 2 GiB$"),
+        pool.lease("generator", "generator", no_room, 10.0),
+    ):
         pass
     assert pool.idle_seconds(0.0) == {}
 

@@ -67,7 +67,10 @@ def test_a_role_is_off_with_the_reason_and_on_once_its_model_is_there(tmp_path: 
     assert role_problem(settings, "bge") == (
         f"there is nothing at {tmp_path / 'bge'}; mount it or change [models.bge] path"
     )
-    assert role_problem(settings, "sdxl") == "no model is set for it; name one under [models.sdxl] in the settings"
+    assert (
+        role_problem(settings, "generator")
+        == "no model is set for it; name one under [models.generator] in the settings"
+    )
     (tmp_path / "bge").mkdir()
     assert role_problem(settings, "bge") is None
     states = role_states(config.read_config(tmp_path))
@@ -151,7 +154,7 @@ def test_faces_need_a_detector_and_what_embeds_them(tmp_path: Path) -> None:
 
 
 def test_every_call_has_its_lane() -> None:
-    settings = WorkerSettings({"clip_h": spec("clip_h", "cpu"), "sdxl": spec("sdxl", "cuda:1")}, "")
+    settings = WorkerSettings({"clip_h": spec("clip_h", "cpu"), "generator": spec("generator", "cuda:1")}, "")
     assert lane_of_call(EmbedImages("clip_h", ()), settings) == "cpu"
     assert lane_of_call(EmbedImages("unknown", ()), settings) == "card"
     assert lane_of_call(FindFaces(()), settings) == lane_of_call(VerifyModel("faces"), settings) == "cpu"

@@ -35,7 +35,7 @@ MANY_STEPS = 1000
 
 @pytest.fixture(scope="module")
 def settings(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> WorkerSettings:
-    paths = {"sdxl": tiny_models.sdxl, "bge": tiny_models.bge, "clip_h": tiny_models.clip_h}
+    paths = {"generator": tiny_models.sdxl, "bge": tiny_models.bge, "clip_h": tiny_models.clip_h}
     specs = {role: ModelSpec(role, str(path), keep_alive_seconds=None) for role, path in paths.items()}
     specs["bge"] = replace(specs["bge"], query_device="cpu", keep_alive_seconds=0.5)
     specs["clip_l"] = ModelSpec("clip_l", "/nowhere")
@@ -83,7 +83,7 @@ def test_embedding_and_rendering_share_the_card_process(
     assert first.png.startswith(b"\x89PNG")
     assert workers.submit(render(tiny_models)).result(WAIT).png == first.png
     (lane,) = [status for status in workers.status() if status.lane == "card"]
-    assert {"clip_h", "sdxl"} <= set(lane.models)
+    assert {"clip_h", "generator"} <= set(lane.models)
 
 
 def test_an_urgent_question_is_answered_in_the_middle_of_a_render(workers: Workers, tiny_models: TinyModels) -> None:
@@ -138,7 +138,7 @@ def test_a_role_whose_model_is_missing_is_off_with_a_sentence(workers: Workers) 
 
 def test_verify_names_the_revision(workers: Workers) -> None:
     assert workers.submit(VerifyModel("bge")).result(WAIT).identity.startswith("bge/")
-    assert workers.submit(VerifyModel("sdxl")).result(WAIT).identity.startswith("sdxl/")
+    assert workers.submit(VerifyModel("generator")).result(WAIT).identity.startswith("generator/")
 
 
 def test_the_decode_lane_has_no_torch(workers: Workers, tmp_path: Path) -> None:

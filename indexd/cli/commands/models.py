@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indexd.config import Config
     from indexd_schemas.api.responses import VerifiedModel
 
-ROLE_NAMES = ("sdxl", "bge", "clip_l", "clip_g", "clip_h")
+ROLE_NAMES = ("generator", "bge", "clip_l", "clip_g", "clip_h")
 roles_argument = click.argument("roles", nargs=-1, type=click.Choice(ROLE_NAMES), metavar="[ROLE]...")
 # The detectors of [faces] are local files: nothing to pull.
 verify_roles_argument = click.argument(
@@ -30,7 +30,7 @@ verify_roles_argument = click.argument(
 # Hub folders hold the same weights several times over (half precision, ONNX, other frameworks); this is what is read.
 _TEXT_ENCODER_PATTERNS = ("model_index.json", "text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*")
 _DOWNLOAD_PATTERNS: dict[str, tuple[str, ...]] = {
-    "sdxl": (*_TEXT_ENCODER_PATTERNS, "unet/*", "vae/*", "scheduler/*"),
+    "generator": (*_TEXT_ENCODER_PATTERNS, "unet/*", "vae/*", "scheduler/*"),
     "clip_l": _TEXT_ENCODER_PATTERNS,
     "clip_g": _TEXT_ENCODER_PATTERNS,
     "bge": ("*.json", "*.txt", "*.safetensors", "1_Pooling/*"),

@@ -22,12 +22,11 @@ from indexd.generate.sdxl.single_file import load_single_file
 from indexd.generate.sdxl.text_encoding import TextEncoders
 from indexd.models.device import is_out_of_memory, resolve_device, resolve_dtype, torch_dtype
 from indexd.models.model_identity import model_identity, short_hash
-from indexd.worker.calls import ModelSpec, WorkerSettings
+from indexd.worker.calls import GENERATOR, ModelSpec, WorkerSettings
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
 
-GENERATOR_ROLE = "sdxl"
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -54,22 +53,22 @@ def lease_pipeline(session: RenderSession, checkpoint: str, dtype: str | None) -
     """
     spec = generator_spec(session, checkpoint)
     path = Path(checkpoint)
-    device = resolve_device(spec.device, GENERATOR_ROLE)
+    device = resolve_device(spec.device, GENERATOR)
     dtype_name = resolve_dtype(dtype or spec.dtype, device)
     if dtype_name not in DTYPES:
         raise RenderFailed(f"there is no number format {dtype_name!r}; there are auto, {', '.join(DTYPES)}")
-    key = f"{GENERATOR_ROLE}|{path}|{_latest_mtime(path)}|{device}|{dtype_name}"
+    key = f"{GENERATOR}|{path}|{_latest_mtime(path)}|{device}|{dtype_name}"
     load = partial(_load_pipeline, path, torch.device(device), dtype_name, session.settings)
-    with session.pool.lease(GENERATOR_ROLE, key, load, spec.keep_alive_seconds) as model:
+    with session.pool.lease(GENERATOR, key, load, spec.keep_alive_seconds) as model:
         yield model
 
 
 def generator_spec(session: RenderSession, checkpoint: str = "") -> ModelSpec:
     """Device, number format and keep-alive of everything that makes pictures. A job may name a checkpoint from the catalogue where the role itself has no model."""
     try:
-        return session.spec(GENERATOR_ROLE)
+        return session.spec(GENERATOR)
     except ModelUnavailable:
-        return ModelSpec(GENERATOR_ROLE, checkpoint)
+        return ModelSpec(GENERATOR, checkpoint)
 
 
 def _latest_mtime(path: Path) -> int:
@@ -79,7 +78,7 @@ def _latest_mtime(path: Path) -> int:
         return max(file.stat().st_mtime_ns for file in files)
     except OSError as error:
         raise ModelUnavailable(
-            GENERATOR_ROLE, f"{path} is no checkpoint file and no diffusers folder ({error.strerror})"
+            GENERATOR, f"{path} is no checkpoint file and no diffusers folder ({error.strerror})"
         ) from error
 
 
@@ -125,7 +124,7 @@ def _model_hash(path: Path, cache_folder: str) -> str:
     """A1111's model hash: ten digits of the SHA-256, for a folder of the hashes of its weights."""
     if path.is_file():
         return short_hash(path, cache_folder)
-    return model_identity(GENERATOR_ROLE, 1, path.glob("*/*.safetensors"), path, cache_folder).rpartition("/")[2][:10]
+    return model_identity(GENERATOR, 1, path.glob("*/*.safetensors"), path, cache_folder).rpartition("/")[2][:10]
 
 
 def _build_resident(pipeline: Any, device: torch.device, dtype_name: str, model_hash: str) -> ResidentPipeline:

@@ -15,9 +15,10 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline
 
 from indexd.errors import RenderFailed
-from indexd.generate.sdxl.pipeline import GENERATOR_ROLE, ResidentPipeline
+from indexd.generate.sdxl.pipeline import ResidentPipeline
 from indexd.models.device import is_out_of_memory
 from indexd.models.model_identity import short_hash
+from indexd.worker.calls import GENERATOR
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,9 @@ def with_vae(
     except OSError as error:
         raise RenderFailed(f"VAE {path.name} cannot be read: {error.strerror}") from error
     # The model's hash is in the key: the sizes and the scaling factor are those of its own VAE.
-    key = f"{GENERATOR_ROLE} vae|{path}|{stamp}|{model.model_hash}|{model.device}|{own.dtype}"
+    key = f"{GENERATOR} vae|{path}|{stamp}|{model.model_hash}|{model.device}|{own.dtype}"
     load = partial(_load_vae, path, own, model.device, session.settings.cache_folder)
-    with session.pool.lease(f"{GENERATOR_ROLE} vae", key, load, _KEEP_ALIVE_SECONDS) as vae:
+    with session.pool.lease(f"{GENERATOR} vae", key, load, _KEEP_ALIVE_SECONDS) as vae:
         yield _with_replaced_vae(model, vae.module), vae.hash
 
 

@@ -23,12 +23,12 @@ from indexd.generate.context import (
 from indexd.generate.diffusion import vae_decode
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
 from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_generator
-from indexd.generate.sdxl.pipeline import GENERATOR_ROLE, generator_spec
+from indexd.generate.sdxl.pipeline import generator_spec
 from indexd.generate.sdxl.text_encoding import TextConditioning
 from indexd.images.face_crop import box_to_pixels
 from indexd.models.detector import Detection, lease_detector, suppress_overlaps
 from indexd.models.device import resolve_device
-from indexd.worker.calls import DetectorSpec
+from indexd.worker.calls import GENERATOR, DetectorSpec
 from indexd_schemas.recipe import DetailRecipe
 
 STAGE = "detail"
@@ -78,7 +78,7 @@ def _detect(
     )
     spec = DetectorSpec(str(path), {kind: kind for kind in detail_recipe.kinds}, detail_recipe.confidence, MIN_SIZE_PX)
     generator_of = generator_spec(context.session)
-    device = resolve_device(generator_of.device, GENERATOR_ROLE)
+    device = resolve_device(generator_of.device, GENERATOR)
     try:
         with lease_detector(spec, device, generator_of.keep_alive_seconds, context.session) as eyes:
             seen = eyes.detect([image])[0]

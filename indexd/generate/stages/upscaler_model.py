@@ -16,9 +16,10 @@ from PIL import Image
 
 from indexd.errors import IndexdError, OutOfMemory, RenderFailed
 from indexd.generate.diffusion.tiling import blend_tiles
-from indexd.generate.sdxl.pipeline import GENERATOR_ROLE, generator_spec
+from indexd.generate.sdxl.pipeline import generator_spec
 from indexd.images.geometry import Tile, scale_size, split_into_tiles
 from indexd.models.device import is_out_of_memory, resolve_device
+from indexd.worker.calls import GENERATOR
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class TileSize:
 def lease_upscaler(session: RenderSession, path: Path) -> AbstractContextManager[UpscalerModel]:
     """A lease of the upscaler at `path`. Raises RenderFailed when it is none."""
     spec = generator_spec(session)
-    device = resolve_device(spec.device, GENERATOR_ROLE)
+    device = resolve_device(spec.device, GENERATOR)
     key = f"upscaler|{path}|{path.stat().st_mtime_ns}|{device}"
     load = partial(_load_upscaler, path, torch.device(device), pickle_allowed=session.settings.pickle_checkpoints)
     return session.pool.lease("upscaler", key, load, spec.keep_alive_seconds)

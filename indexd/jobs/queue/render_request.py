@@ -17,9 +17,7 @@ from indexd.jobs.queue.retry import InputImageGone
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.call_handle import CallHandle
-from indexd.worker.calls import ConditioningFiles, Render
-
-GENERATOR_ROLE = "sdxl"
+from indexd.worker.calls import GENERATOR, ConditioningFiles, Render
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def build_render_request(job: JobRow, item: JobItemRow, catalogue: ModelCatalogu
         upscalers = {name: catalogue.upscaler(name).path for name in _upscaler_names(named)}
         detectors = {name: catalogue.detector(name).path for name in _detector_names(named)}
     except UnknownModel as error:
-        raise ModelUnavailable(GENERATOR_ROLE, str(error)) from None
+        raise ModelUnavailable(GENERATOR, str(error)) from None
     input_path: str | None = item.settings.get("input_path")
     if input_path is not None:
         _check_input(input_path, named["input"]["hash"], "the source picture")

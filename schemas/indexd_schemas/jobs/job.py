@@ -314,7 +314,7 @@ class RenderOptions(JobPart):
         None,
         min_length=1,
         max_length=400,
-        description="Checkpoint by its name in the checkpoint folders; left out = the one of [models.sdxl].",
+        description="Checkpoint by its name in the checkpoint folders; left out = the one of [models.generator].",
         examples=["juggernautXL_v9"],
     )
     vae: str | None = Field(
