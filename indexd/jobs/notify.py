@@ -109,7 +109,7 @@ class Notifier:
             "job": job.name,
             "id": str(job.id),
             "state": job.state,
-            "pictures": str(job.item_counts.get("done", 0)),
+            "images": str(job.item_counts.get("done", 0)),
             "folder": display(os.path.dirname(items[0].path)) if items else "",
             "reason": job.error or "",
         }

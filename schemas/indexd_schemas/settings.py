@@ -18,51 +18,60 @@ from indexd_schemas.contract import Contract
 from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
 from indexd_schemas.local_paths import LocalPath
 
-NOTIFY_PLACEHOLDERS = ("job", "id", "state", "pictures", "folder", "reason")
+NOTIFY_PLACEHOLDERS = ("job", "id", "state", "images", "folder", "reason")
 ROLES = ("generator", "bge", "clip_l", "clip_g", "clip_h")
 
 
 class SettingsSection(Contract):
-    """A part of the settings; unknown keys are errors."""
+    """A table of the settings file. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PathSettings(SettingsSection):
-    """Where things live. Empty = the usual place of the system, or inside --home when that is given."""
+    """Locations of files. Empty = the standard location of the operating system, or inside --home."""
 
     inbox: LocalPath = Field(
-        "", description="Folder into which job files (YAML) are dropped.", examples=["~/indexd/inbox"]
+        "", description="Folder in which indexd looks for job files (YAML).", examples=["~/indexd/inbox"]
     )
     output: LocalPath = Field(
-        "", description="Folder for pictures of jobs that name no folder; it is watched.", examples=["~/indexd/output"]
+        "",
+        description="Folder for images of jobs without `output.folder`. indexd watches it.",
+        examples=["~/indexd/output"],
     )
     index: LocalPath = Field(
-        "", description="The index file. Not on a network share.", examples=["~/.local/share/indexd/index.db"]
+        "",
+        description="The index database. It must not be on a network share.",
+        examples=["~/.local/share/indexd/index.db"],
     )
-    thumbnails: LocalPath = Field("", description="Folder of the thumbnails.", examples=["~/.cache/indexd/thumbnails"])
+    thumbnails: LocalPath = Field("", description="Folder for thumbnails.", examples=["~/.cache/indexd/thumbnails"])
 
 
 class RootSettings(SettingsSection):
-    """One watched folder of pictures."""
+    """A watched folder of images."""
 
     path: LocalPath = Field(
-        description="The folder; `~` is understood. On Windows use UNC paths for shares.", examples=["~/ComfyUI/output"]
+        description="The folder to watch. `~` is expanded. On Windows, use UNC paths for shares.",
+        examples=["~/ComfyUI/output"],
     )
     mode: Literal["auto", "native", "poll"] = Field(
         "auto",
-        description="How changes are noticed: by events (native), by looking (poll), or whichever works (auto).",
+        description="How indexd notices changes: file system events (native), polling (poll), or whichever works (auto).",
         examples=["auto"],
     )
     include: tuple[str, ...] = Field(
-        (), description="Globs, relative to the folder; when given, only these are indexed.", examples=[["**/*.png"]]
+        (),
+        description="Globs relative to the folder. When set, indexd indexes only files that match one.",
+        examples=[["**/*.png"]],
     )
     exclude: tuple[str, ...] = Field(
-        (), description="Globs, relative to the folder, that are never indexed.", examples=[["tmp/**"]]
+        (),
+        description="Globs relative to the folder. indexd never indexes files that match one.",
+        examples=[["tmp/**"]],
     )
     folder_tags: bool = Field(
         False,
-        description="Sub-folders count as tags: `portraits/red/x.png` is found by tag:portraits and tag:portraits/red.",
+        description="Derive tags from sub-folders: `portraits/red/x.png` matches tag:portraits and tag:portraits/red.",
         examples=[True],
     )
 
@@ -74,53 +83,57 @@ class WatchSettings(SettingsSection):
         0.5,
         ge=0,
         le=600,
-        description="A file counts as finished when size and time were still for this long (where the system cannot tell).",
+        description="A file is finished after its size and time did not change for this long. Used where the system cannot tell.",
         examples=[0.5],
     )
     reconcile: Duration = Field(
-        "1h", description="How often every folder is compared with the index, whatever events said.", examples=["1h"]
+        "1h", description="Interval of the full comparison of every folder with the index.", examples=["1h"]
     )
-    poll: Duration = Field("10s", description="How often a folder without events is looked at.", examples=["10s"])
+    poll: Duration = Field("10s", description="Interval of scans in folders without events.", examples=["10s"])
     sweep: Duration = Field(
-        "20s", description="How often folder times alone are compared, to find what events missed.", examples=["20s"]
+        "20s",
+        description="Interval of the quick scan that compares only folder times, to find missed events.",
+        examples=["20s"],
     )
     ignore: tuple[str, ...] = Field(
-        (), description="Names or globs ignored everywhere, besides the built-in ones.", examples=[["*.bak", "Trash"]]
+        (),
+        description="Names or globs to ignore everywhere, in addition to the built-in list.",
+        examples=[["*.bak", "Trash"]],
     )
 
 
 class ModelSettings(SettingsSection):
-    """The model that fills a role. Without `path` and `hub` the role is off: its work waits, everything else goes on."""
+    """The model of a role. Without `path` and `hub` the role is off: its index tasks wait, everything else works."""
 
-    path: LocalPath = Field("", description="Local folder or file of the model.", examples=["~/models/sdxl-base"])
+    path: LocalPath = Field("", description="Local file or folder of the model.", examples=["~/models/sdxl-base"])
     hub: str = Field(
-        "", description="Hub name; only `indexd models pull` ever downloads it.", examples=["BAAI/bge-large-en-v1.5"]
+        "",
+        description="Name on the Hugging Face hub. Only `indexd models pull` downloads it.",
+        examples=["BAAI/bge-large-en-v1.5"],
     )
-    device: str = Field("auto", description="auto (card if there is one), cpu, cuda, cuda:1.", examples=["auto"])
+    device: str = Field("auto", description="Device: auto (GPU if there is one), cpu, cuda, cuda:1.", examples=["auto"])
     query_device: str = Field(
         "",
-        description="Device for the texts of questions; `cpu` keeps asking away from the card. Empty = same as device.",
+        description="Device that embeds query texts. `cpu` keeps searches off the GPU. Empty = same as `device`.",
         examples=["cpu"],
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="Number format; auto = half precision on a card, float32 on the CPU.", examples=["auto"]
+        "auto", description="Number format. auto = half precision on a GPU, float32 on the CPU.", examples=["auto"]
     )
     keep_alive: Duration = Field(
         "5m",
-        description="How long the model stays loaded after its last use: 5m, 0 (leave at once), never.",
+        description="Time from the last use of the model until it is unloaded: 5m, 0 (at once), never.",
         examples=["5m"],
     )
     query_prefix: str | None = Field(
         None,
-        description="Text put before questions (bge only). Unset = the model's own.",
+        description="Text that precedes each query (bge only). Unset = the model's own.",
         examples=["Represent this sentence for searching relevant passages: "],
     )
     architecture: str = Field(
-        "", description="open_clip architecture, when path is a bare weights file.", examples=["ViT-H-14"]
+        "", description="open_clip architecture. Needed when `path` is a bare weights file.", examples=["ViT-H-14"]
     )
-    batch_size: int = Field(
-        32, ge=1, le=4096, description="How many texts or pictures go to the model at once.", examples=[32]
-    )
+    batch_size: int = Field(32, ge=1, le=4096, description="Texts or images in one batch.", examples=[32])
 
 
 class ModelRoleSettings(SettingsSection):
@@ -130,10 +143,14 @@ class ModelRoleSettings(SettingsSection):
         ModelSettings(), description="The generator: a diffusers folder or a single .safetensors file."
     )
     bge: ModelSettings = Field(ModelSettings(), description="Embeds prompts and negative prompts (BGE-large-en-v1.5).")
-    clip_l: ModelSettings = Field(ModelSettings(), description="SDXL's text_encoder; an SDXL diffusers folder.")
-    clip_g: ModelSettings = Field(ModelSettings(), description="SDXL's text_encoder_2; an SDXL diffusers folder.")
+    clip_l: ModelSettings = Field(
+        ModelSettings(), description="Embeds prompts with SDXL's text_encoder. An SDXL diffusers folder."
+    )
+    clip_g: ModelSettings = Field(
+        ModelSettings(), description="Embeds prompts with SDXL's text_encoder_2. An SDXL diffusers folder."
+    )
     clip_h: ModelSettings = Field(
-        ModelSettings(), description="Embeds pictures, and words against pictures (OpenCLIP ViT-H/14)."
+        ModelSettings(), description="Embeds images, and texts for comparison with images (OpenCLIP ViT-H/14)."
     )
 
     def role(self, name: str) -> ModelSettings:
@@ -143,212 +160,216 @@ class ModelRoleSettings(SettingsSection):
 
 
 class LoraRuleSettings(SettingsSection):
-    """How LoRAs may be put together; what type a LoRA has says the registry (docs/loras.md)."""
+    """Limits on LoRAs of one job. The registry states the type of a LoRA (docs/loras.md)."""
 
-    max_count: int = Field(5, ge=0, le=50, description="So many LoRAs work together at most.", examples=[5])
-    max_weight_sum: float = Field(
-        3.5, ge=0, le=500, description="What their weights may add up to, without signs.", examples=[3.5]
-    )
-    max_character: int = Field(2, ge=0, le=50, description="At most so many of type character.", examples=[2])
-    max_style: int = Field(2, ge=0, le=50, description="At most so many of type style.", examples=[2])
-    max_detail: int = Field(3, ge=0, le=50, description="At most so many of type detail.", examples=[3])
-    max_background: int = Field(1, ge=0, le=50, description="At most so many of type background.", examples=[1])
+    max_count: int = Field(5, ge=0, le=50, description="Maximum number of LoRAs in a job.", examples=[5])
+    max_weight_sum: float = Field(3.5, ge=0, le=500, description="Maximum sum of the absolute weights.", examples=[3.5])
+    max_character: int = Field(2, ge=0, le=50, description="Maximum number of LoRAs of type character.", examples=[2])
+    max_style: int = Field(2, ge=0, le=50, description="Maximum number of LoRAs of type style.", examples=[2])
+    max_detail: int = Field(3, ge=0, le=50, description="Maximum number of LoRAs of type detail.", examples=[3])
+    max_background: int = Field(1, ge=0, le=50, description="Maximum number of LoRAs of type background.", examples=[1])
 
 
 class DetectorSettings(SettingsSection):
-    """A model file that finds faces (or hands, persons, …): an ultralytics detector (.pt)."""
+    """A detector of faces, hands, persons or other regions: an ultralytics model (.pt)."""
 
     path: LocalPath = Field(description="Local file of the detector.", examples=["~/models/face_yolov8n.pt"])
     kinds: tuple[str, ...] = Field(
         (),
-        description="Which of its classes are kept; `class=kind` calls one by another name. Empty = all, as it names them.",
+        description="Classes to keep. `class=kind` renames one. Empty = all classes under their own names.",
         examples=[["face", "anime_face=face"]],
     )
-    confidence: float = Field(
-        0.4, ge=0.01, le=1, description="What it is less sure of than this is not kept.", examples=[0.4]
-    )
+    confidence: float = Field(0.4, ge=0.01, le=1, description="Minimum confidence of a detection.", examples=[0.4])
     min_size_px: int = Field(
-        32, ge=4, le=4096, description="What is smaller than this (shorter side) is not kept.", examples=[32]
+        32, ge=4, le=4096, description="Minimum length of the shorter side of a region, in pixels.", examples=[32]
     )
 
 
 class FaceSettings(SettingsSection):
-    """Who is in the picture: detectors find faces, an embedder makes a vector of each. Without detectors this is off."""
+    """Face recognition: detectors find faces, an embedder computes a vector of each. Off without detectors."""
 
     detectors: tuple[DetectorSettings, ...] = Field(
         (),
-        description="Several may look at every picture: one for photographs, one for drawings.",
+        description="Detectors. All of them examine every image, for example one for photographs and one for drawings.",
         examples=[[{"path": "~/models/face_yolov8n.pt"}]],
     )
     embedder: str = Field(
         "clip_h",
-        description="What makes the vectors: clip_h, or the name of an installed face embedder (see docs/faces.md).",
+        description="The model of face vectors: clip_h, or the name of an installed face embedder (docs/faces.md).",
         examples=["clip_h"],
     )
     embedder_path: LocalPath = Field(
-        "", description="Model file or folder for an installed face embedder.", examples=["~/models/identity.onnx"]
+        "", description="Model file or folder of the installed face embedder.", examples=["~/models/identity.onnx"]
     )
     padding: float = Field(
-        0.25, ge=0, le=2, description="Room around a face on each side, as a share of its longer side.", examples=[0.25]
+        0.25,
+        ge=0,
+        le=2,
+        description="Margin around a face on each side, as a share of its longer side.",
+        examples=[0.25],
     )
     background: Literal["keep", "grey"] = Field(
-        "keep", description="What lies around the face: kept in the vector, or painted grey.", examples=["keep"]
+        "keep", description="What the embedder sees around the face: the image (keep), or grey.", examples=["keep"]
     )
-    batch_size: int = Field(16, ge=1, le=1024, description="How many pictures are looked at at once.", examples=[16])
+    batch_size: int = Field(16, ge=1, le=1024, description="Images in one batch.", examples=[16])
     keep_alive: Duration = Field(
-        "5m", description="How long the detectors stay loaded after their last use.", examples=["5m"]
+        "5m", description="Time from the last use of the detectors until they are unloaded.", examples=["5m"]
     )
 
 
 class GenerateSettings(SettingsSection):
-    """What jobs may use."""
+    """Models and limits for jobs."""
 
     checkpoint_folders: tuple[LocalPath, ...] = Field(
-        (), description="Folders with checkpoints that jobs name under `model:`.", examples=[["~/models/checkpoints"]]
+        (), description="Folders with checkpoints for `model:`.", examples=[["~/models/checkpoints"]]
     )
     lora_folders: tuple[LocalPath, ...] = Field(
-        (), description="Folders with LoRA files that jobs name under `loras:`.", examples=[["~/models/loras"]]
+        (), description="Folders with LoRA files for `loras:`.", examples=[["~/models/loras"]]
     )
     vae_folders: tuple[LocalPath, ...] = Field(
-        (), description="Folders with VAE files that jobs name under `vae:`.", examples=[["~/models/vae"]]
+        (), description="Folders with VAE files for `vae:`.", examples=[["~/models/vae"]]
     )
     lora_registry: LocalPath = Field(
         "",
-        description="What is known of LoRAs (types, weights, trigger words). Empty = `loras.yaml` beside the settings.",
+        description="Registry file of LoRA types, weights and trigger words. Empty = `loras.yaml` beside the settings file.",
         examples=["~/models/loras.yaml"],
     )
     embedding_folders: tuple[LocalPath, ...] = Field(
         (),
-        description="Folders with SDXL embeddings (textual inversion) that prompts name by their file names.",
+        description="Folders with SDXL embeddings (textual inversion). A prompt uses one by its file name.",
         examples=[["~/models/embeddings"]],
     )
     upscaler_folders: tuple[LocalPath, ...] = Field(
         (),
-        description="Folders with upscaler models that jobs name under `upscale:` and `hires:`.",
+        description="Folders with upscaler models for `upscale:` and `hires:`.",
         examples=[["~/models/upscalers"]],
     )
     detector_folders: tuple[LocalPath, ...] = Field(
         (),
-        description="Folders with detectors (.pt) that jobs name under `detail:`, besides those of [faces].",
+        description="Folders with detectors (.pt) for `detail:`, in addition to those of [faces].",
         examples=[["~/models/detectors"]],
     )
     pickle_checkpoints: bool = Field(
         False,
-        description="Also load .ckpt/.pt/.pth files (they can carry code; loaded with weights only).",
+        description="Also load .ckpt, .pt and .pth files. They can contain code; indexd loads only their weights.",
         examples=[False],
     )
-    max_pictures_per_job: int = Field(
-        1000, ge=1, le=100_000, description="A job that asks for more is refused.", examples=[1000]
+    max_images_per_job: int = Field(
+        1000, ge=1, le=100_000, description="Maximum number of images of a job.", examples=[1000]
     )
     max_megapixels: float = Field(
-        67.2, gt=0, le=1000, description="A picture larger than this is refused.", examples=[67.2]
+        67.2, gt=0, le=1000, description="Maximum size of an image at any stage, in megapixels.", examples=[67.2]
     )
     threads: int = Field(
-        0, ge=0, le=512, description="CPU threads of a worker; 0 = the library's own choice.", examples=[0]
+        0, ge=0, le=512, description="CPU threads of a worker. 0 = the default of torch.", examples=[0]
     )
     loras: LoraRuleSettings = Field(LoraRuleSettings(), description=LoraRuleSettings.__doc__)
 
 
 class ScoreSettings(SettingsSection):
-    """How jobs judge pictures (`score:`)."""
+    """How jobs score images (`score:`)."""
 
     aesthetic: LocalPath = Field(
         "",
-        description="A head over the picture vectors of clip_h: a .safetensors file of linear layers (docs/jobs.md).",
+        description="An aesthetic head over clip_h vectors: a .safetensors file of linear layers (docs/jobs.md).",
         examples=["~/models/aesthetic-vit-h.safetensors"],
     )
 
 
 class CharacterSettings(SettingsSection):
-    """Faces put together: who is in the pictures."""
+    """Characters: faces of one person, grouped."""
 
     threshold: float = Field(
         0.75,
         ge=0,
         le=1,
-        description="How near (cosine) a new face must be to a character to be given to it at once.",
+        description="Minimum cosine similarity for assigning a new face to a character at once.",
         examples=[0.75],
     )
     margin: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="How much nearer than to any other character; else it is left for the next clustering.",
+        description="Minimum lead over the next best character. With less, the face waits for the next clustering.",
         examples=[0.05],
     )
     min_faces: int = Field(
-        10, ge=2, le=10_000, description="So many faces that belong together are a character.", examples=[10]
+        10, ge=2, le=10_000, description="Minimum number of similar faces that form a character.", examples=[10]
     )
     cluster_at: TimeOfDay = Field(
         "04:30",
-        description="When all faces are clustered anew, in local time; `never` = only by `indexd characters cluster`.",
+        description="Local time of the daily clustering of all faces. `never` = only on `indexd characters cluster`.",
         examples=["04:30"],
     )
 
 
 class ControlSettings(SettingsSection):
-    """What steers pictures beside words: ControlNets, pictures as references, and the models that make control maps."""
+    """ControlNets, IP-Adapters and the models that make control maps."""
 
     folders: tuple[LocalPath, ...] = Field(
         (),
-        description="Folders with ControlNets that jobs name under `control:` (files, or folders of diffusers).",
+        description="Folders with ControlNets for `control:` (files or diffusers folders).",
         examples=[["~/models/controlnet"]],
     )
     reference_folders: tuple[LocalPath, ...] = Field(
         (),
-        description="Folders with IP-Adapter files that jobs name under `reference:`, image encoders beside them.",
+        description="Folders with IP-Adapter files for `reference:`, with their image encoders beside them.",
         examples=[["~/models/ipadapter"]],
     )
     image_encoder: LocalPath = Field(
         "",
-        description="Folder of the image encoder of IP-Adapters that have none beside them.",
+        description="Image encoder folder for IP-Adapters without one beside them.",
         examples=["~/models/ipadapter/image_encoder"],
     )
     depth_model: LocalPath = Field(
         "",
-        description="Folder of the model that makes depth maps (transformers, depth estimation).",
+        description="Model folder for depth maps (transformers, depth estimation).",
         examples=["~/models/depth-anything-small"],
     )
     pose_model: LocalPath = Field(
-        "", description="Model that finds poses: an ultralytics pose file (.pt).", examples=["~/models/yolo11n-pose.pt"]
+        "", description="Model file for poses: an ultralytics pose model (.pt).", examples=["~/models/yolo11n-pose.pt"]
     )
     keep_alive: Duration = Field(
-        "5m", description="How long these models stay loaded after their last use.", examples=["5m"]
+        "5m", description="Time from the last use of these models until they are unloaded.", examples=["5m"]
     )
     cache_megabytes: int = Field(
-        1024, ge=0, le=1_000_000, description="Room for control maps in the cache folder.", examples=[1024]
+        1024, ge=0, le=1_000_000, description="Maximum size of the cached control maps, in megabytes.", examples=[1024]
     )
 
 
 class ThumbnailSettings(SettingsSection):
-    """Small pictures kept beside the index."""
+    """Thumbnails of indexed images."""
 
-    size_px: int = Field(384, ge=32, le=2048, description="Longest side in pixels.", examples=[384])
+    size_px: int = Field(384, ge=32, le=2048, description="Length of the longer side in pixels.", examples=[384])
 
 
 class BackupSettings(SettingsSection):
-    """Backups of the index, made by the daemon while it runs: everything but vectors, which models make again."""
+    """Nightly backups of the index. They omit vectors, which models recompute."""
 
     folder: LocalPath = Field(
         "",
-        description="Folder of the backups; best on another disk. Empty = `backups` beside the index.",
+        description="Folder for backups, preferably on another disk. Empty = `backups` beside the index.",
         examples=["/mnt/nas/indexd"],
     )
-    keep_daily: int = Field(7, ge=1, le=1000, description="Of so many days the newest backup is kept.", examples=[7])
-    keep_weekly: int = Field(4, ge=0, le=1000, description="Of so many weeks the newest backup is kept.", examples=[4])
+    keep_daily: int = Field(
+        7, ge=1, le=1000, description="Number of days of which indexd keeps the newest backup.", examples=[7]
+    )
+    keep_weekly: int = Field(
+        4, ge=0, le=1000, description="Number of weeks of which indexd keeps the newest backup.", examples=[4]
+    )
     at: TimeOfDay = Field(
         "03:30",
-        description="When the nightly backup is made, in local time; `never` = not at all. One that was missed is made up for.",
+        description="Local time of the nightly backup. `never` = none. The daemon catches up on a missed one.",
         examples=["03:30"],
     )
 
 
 class ApiSettings(SettingsSection):
-    """The local door for the command line and other programs."""
+    """The HTTP API for the command line and other programs."""
 
     listen: Literal["auto", "unix", "tcp"] = Field(
         "auto",
-        description="auto = a Unix socket where there are any, else loopback with a token file.",
+        description="auto = a Unix socket where the platform has them, else TCP on loopback with a token file.",
         examples=["auto"],
     )
     address: str = Field(
@@ -360,29 +381,29 @@ class ApiSettings(SettingsSection):
         0,
         ge=0,
         le=65535,
-        description="TCP port; 0 = any free one, written beside the token.",
+        description="TCP port. 0 = any free port, which is stored beside the token.",
         examples=[0],
     )
     allow_remote: bool = Field(
         False,
-        description="Other machines may ask, with the token. What they send is not encrypted: put a TLS proxy or a tunnel before it.",
+        description="Accept requests of other machines with the token. Requests are not encrypted: use a TLS proxy or a tunnel.",
         examples=[False],
     )
     token_file: LocalPath = Field(
         "",
-        description="File with a token of your own, mode 0600, one line of 32 characters or more. Empty = a new token at each start.",
+        description="File with your own token: mode 0600, one line, at least 32 characters. Empty = a new token at each start.",
         examples=["~/.config/indexd/token"],
     )
     hosts: tuple[str, ...] = Field(
         (),
-        description="Further names (Host) to which the TCP door answers, with the port where it is not 80.",
+        description="Additional Host headers that the TCP server accepts, with the port unless it is 80.",
         examples=[["studio.lan:8420"]],
     )
     requests_per_second: int = Field(
         300,
         ge=1,
         le=100_000,
-        description="More is answered with 429; twice as many may come at once.",
+        description="Rate limit; bursts may be twice as large. The server answers 429 above it.",
         examples=[300],
     )
 
@@ -393,7 +414,7 @@ class ApiSettings(SettingsSection):
             ip_address(text)
         except ValueError:
             raise ValueError(
-                f"{text!r} is no IP address; write 127.0.0.1, ::1, or an address of this machine"
+                f"{text!r} is not an IP address; write 127.0.0.1, ::1, or an address of this machine"
             ) from None
         return text
 
@@ -407,80 +428,82 @@ class ApiSettings(SettingsSection):
             )
         if not self.allow_remote or not self.token_file:
             raise ValueError(
-                f"at {self.address} other machines could come in; set both `allow_remote = true` and `token_file`,"
+                f"at {self.address} other machines could connect; set both `allow_remote = true` and `token_file`,"
                 " or leave address out"
             )
         return self
 
 
 class NotifySettings(SettingsSection):
-    """A command that is run when a job ends: a message, a sound, a mail."""
+    """A command to run when a job ends, for example a desktop message or a mail."""
 
     command: tuple[str, ...] = Field(
         (),
-        description="Program and arguments, run without a shell; {job}, {id}, {state}, {pictures}, {folder}, {reason} are filled in."
-        " Empty = nothing is run.",
-        examples=[["notify-send", "indexd", "{job}: {state}, {pictures} pictures"]],
+        description="Program and arguments, run without a shell. {job}, {id}, {state}, {images}, {folder} and {reason} are replaced."
+        " Empty = no command.",
+        examples=[["notify-send", "indexd", "{job}: {state}, {images} images"]],
     )
     on: tuple[Literal["done", "failed", "cancelled"], ...] = Field(
-        ("done", "failed"), description="Ends of jobs that are told.", examples=[["done", "failed"]]
+        ("done", "failed"), description="Final job states that run the command.", examples=[["done", "failed"]]
     )
-    time_limit: Duration = Field("30s", description="A command that takes longer is ended.", examples=["30s"])
+    time_limit: Duration = Field("30s", description="The daemon kills a command that runs longer.", examples=["30s"])
 
     @field_validator("command")
     @classmethod
     def _is_known(cls, command: tuple[str, ...]) -> tuple[str, ...]:
         if command and not command[0].strip():
-            raise ValueError("the first part is the program; it is empty")
+            raise ValueError("the program name is empty")
         for part in command:
             if "\0" in part:
-                raise ValueError("a NUL cannot be handed to a program")
+                raise ValueError("an argument cannot contain NUL")
             for word in re.findall(r"\{(\w+)\}", part):
                 if word not in NOTIFY_PLACEHOLDERS:
                     near = difflib.get_close_matches(word, NOTIFY_PLACEHOLDERS, 1)
-                    hint = f"did you mean {{{near[0]}}}" if near else f"there are {', '.join(NOTIFY_PLACEHOLDERS)}"
-                    raise ValueError(f"there is no {{{word}}}; {hint}")
+                    hint = f"did you mean {{{near[0]}}}" if near else f"known are {', '.join(NOTIFY_PLACEHOLDERS)}"
+                    raise ValueError(f"unknown placeholder {{{word}}}; {hint}")
         if command and re.search(r"\{\w+\}", command[0]):
-            raise ValueError("the program itself is named as it is, without {}")
+            raise ValueError("the program name cannot contain a placeholder")
         return command
 
     @field_validator("time_limit")
     @classmethod
     def _is_a_limit(cls, text: str) -> str:
         if not parse_duration(text):
-            raise ValueError("a command needs some time, and an end; write 30s")
+            raise ValueError("the time limit must be finite and above 0; write 30s")
         return text
 
 
 class LogSettings(SettingsSection):
-    """What the daemon says."""
+    """The daemon's log."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="How much is said.", examples=["INFO"]
+        "INFO", description="Lowest level to log.", examples=["INFO"]
     )
     format: Literal["text", "json"] = Field(
         "text",
-        description="Sentences for a person (text), or one JSON object a line for a collector.",
+        description="Sentences (text), or one JSON object a line (json).",
         examples=["json"],
     )
     file: LocalPath = Field(
         "",
-        description="Write the log to this file as well. Empty = none, but on Windows `indexd.log` beside the index.",
+        description="Also write the log to this file. Empty = none; on Windows `indexd.log` beside the index.",
         examples=["~/indexd.log"],
     )
-    file_mib: int = Field(10, ge=1, le=10_000, description="A log file of this size (MiB) is set aside.", examples=[10])
-    file_keep: int = Field(5, ge=1, le=100, description="So many log files that were set aside are kept.", examples=[5])
+    file_mib: int = Field(
+        10, ge=1, le=10_000, description="Size in MiB at which the log file is rotated.", examples=[10]
+    )
+    file_keep: int = Field(5, ge=1, le=100, description="Number of rotated log files to keep.", examples=[5])
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix="INDEXD_", env_nested_delimiter="__", defer_build=True
     )
 
     paths: PathSettings = Field(PathSettings(), description=PathSettings.__doc__)
-    roots: tuple[RootSettings, ...] = Field((), description="The watched folders: one [[roots]] table each.")
+    roots: tuple[RootSettings, ...] = Field((), description="Watched folders: one [[roots]] table each.")
     watch: WatchSettings = Field(WatchSettings(), description=WatchSettings.__doc__)
     models: ModelRoleSettings = Field(ModelRoleSettings(), description=ModelRoleSettings.__doc__)
     faces: FaceSettings = Field(FaceSettings(), description=FaceSettings.__doc__)

@@ -1,6 +1,6 @@
 """The commented settings file, generated from the settings' own schema: every option with description and example.
 
-Every option stands as a comment with its default, so that the file as written changes nothing and shows everything.
+Every option is a comment with its default, so the file as written changes nothing.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ HUB_EXAMPLES = {
 }
 
 HEADER = """\
-# Settings of indexd. Every option stands here with its default, as a comment: take the leading "# " away to change one.
-# Order: command-line flag, environment (INDEXD_WATCH__SETTLE_SECONDS=1), this file, default.
-# Paths: `~` is understood, and a relative one means the folder of this file.
-# `indexd config validate` checks this file, `indexd config show` prints what is in force.
+# Settings of indexd. Every option is listed with its default, as a comment. Remove the leading "# " to change one.
+# Precedence: command-line flag, environment (INDEXD_WATCH__SETTLE_SECONDS=1), this file, default.
+# Paths: `~` is expanded; relative paths start at the folder of this file.
+# `indexd config validate` checks this file, `indexd config show` prints the effective settings.
 """
 
 

@@ -94,7 +94,7 @@ path = "{(models / "base.safetensors").as_posix()}"
 checkpoint_folders = ["{(models / "checkpoints").as_posix()}"]
 lora_folders = ["{(models / "loras").as_posix()}"]
 vae_folders = ["{(models / "vae").as_posix()}"]
-max_pictures_per_job = 50
+max_images_per_job = 50
 max_megapixels = 4.5
 """,
         "utf-8",

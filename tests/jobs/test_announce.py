@@ -72,7 +72,7 @@ def until(what: Callable[[], object]) -> None:
 
 
 def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(told: Opens, room: Room) -> None:
-    here = told("{job}: {state}", "{pictures} in {folder}", "$(touch pwned); `id` && {id}")
+    here = told("{job}: {state}", "{images} in {folder}", "$(touch pwned); `id` && {id}")
     here.announcer.start()
     job = here.make("-rf $(touch x) ;ä.yaml")
     until(here.calls)
@@ -83,7 +83,7 @@ def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(t
     folder = str(room.config.paths.output)
     assert arguments == [f" {name}: done", f"2 in {folder}", f"$(touch pwned); `id` && {job}"]
     assert environment == {
-        "INDEXD_JOB_NAME": name, "INDEXD_JOB_ID": str(job), "INDEXD_JOB_STATE": "done", "INDEXD_JOB_PICTURES": "2",
+        "INDEXD_JOB_NAME": name, "INDEXD_JOB_ID": str(job), "INDEXD_JOB_STATE": "done", "INDEXD_JOB_IMAGES": "2",
         "INDEXD_JOB_FOLDER": folder, "INDEXD_JOB_REASON": "",
     }  # fmt: skip
 
@@ -227,8 +227,8 @@ def test_values_cannot_become_options_or_break_the_call() -> None:
     ("command", "part"),
     [
         ('["notify-send", "{jbo}"]', "did you mean {job}"),
-        ('["{job}"]', "the program itself"),
-        ('["", "x"]', "it is empty"),
+        ('["{job}"]', "the program name"),
+        ('["", "x"]', "program name is empty"),
         ('"notify-send"', "tuple"),
     ],
 )
@@ -237,5 +237,5 @@ def test_a_command_that_cannot_be_is_refused_with_the_settings(tmp_path: Path, c
     with pytest.raises(SettingsError, match=part):
         read_config(tmp_path)
     (tmp_path / "indexd.toml").write_text('[notify]\ntime_limit = "never"\n')
-    with pytest.raises(SettingsError, match="an end"):
+    with pytest.raises(SettingsError, match="finite"):
         read_config(tmp_path)

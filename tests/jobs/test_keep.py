@@ -74,7 +74,7 @@ def test_limits_and_shares() -> None:
         ("score: [sharpness]\nkeep: {top: 0}", "keep.top: must be at least 1"),
         ("score: [sharpness]\nkeep: {top: 120%}", "a share such as 10%"),
         ("score: [sharpness]\nkeep: {sharpness: big}", "must be a limit such as"),
-        ("score: [sharpness]\nkeep: {}", "keep: must say what is kept"),
+        ("score: [sharpness]\nkeep: {}", "keep: needs `top`"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(room: Room, text: str, sentence: str) -> None:

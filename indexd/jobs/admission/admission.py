@@ -254,7 +254,7 @@ def build_admission(
 ) -> Admission:
     """What admits job files by these settings; `draw(bits)` gives random seeds."""
     settings, places = config.settings.generate, config.paths
-    limits = JobLimits(settings.max_pictures_per_job, settings.max_megapixels)
+    limits = JobLimits(settings.max_images_per_job, settings.max_megapixels)
     words = PromptResolver(catalogue, LoraRegistry(places.lora_registry), settings.loras)
     selector = InputSelector(store, places.inbox, limits.max_images)
     looks = bool(config.settings.faces.detectors)

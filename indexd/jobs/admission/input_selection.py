@@ -48,7 +48,7 @@ class InputSelector:
         if len(paths) > self._limit:
             raise FieldError(
                 INPUT_PATH,
-                f"input: {_describe(wanted)} is more than {self._limit} pictures ([generate] max_pictures_per_job); "
+                f"input: {_describe(wanted)} is more than {self._limit} pictures ([generate] max_images_per_job); "
                 "take fewer with `count`",
             )
         return [read_input_image(path, INPUT_PATH) for path in paths]

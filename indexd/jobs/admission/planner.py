@@ -198,7 +198,7 @@ class JobPlanner:
         if count > self._limits.max_images:
             raise FieldError(
                 (key,),
-                f"{key}: {count} pictures; a job makes at most {self._limits.max_images} ([generate] max_pictures_per_job)",
+                f"{key}: {count} pictures; a job makes at most {self._limits.max_images} ([generate] max_images_per_job)",
             )
 
     def resolve_size(self, job: Job, image: InputImage | None = None) -> tuple[int, int]:
@@ -274,7 +274,7 @@ class JobPlanner:
             raise FieldError(
                 ("input",),
                 f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.max_images} "
-                "([generate] max_pictures_per_job)",
+                "([generate] max_images_per_job)",
             )
 
 

@@ -1,6 +1,6 @@
-"""Which pictures a job starts from: a file, several, a folder, what a query finds, or a character.
+"""Selects the input images of a job: files, a folder, a query, a similar image, or a character.
 
-Adding a way of choosing = a key of `Selection`, its name in WAYS, and a function in indexd/jobs/admission/input_selection.py.
+Adding a method: a key of `InputSelection`, its name in SELECTION_METHODS, and a function in indexd/jobs/admission/input_selection.py.
 """
 
 from __future__ import annotations
@@ -21,49 +21,53 @@ InputPathText = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class InputSelection(JobPart):
-    """The pictures to start from, fixed when the job is accepted; a bare text is one file, a list several."""
+    """Input images, chosen at admission. A bare text is one file, a list several files."""
 
     files: list[InputPathText] | None = Field(
         None,
         min_length=1,
         max_length=MAX_FILES,
-        description="Pictures by path (relative to the inbox, or absolute), by id (`#12`) or by content hash.",
+        description="Images by path (absolute or relative to the inbox), by id (`#12`) or by content hash.",
         examples=[["a.png", "#12"]],
     )
     folder: str | None = Field(
-        None, min_length=1, max_length=4000, description="All pictures of a folder, by name.", examples=["sketches"]
+        None,
+        min_length=1,
+        max_length=4000,
+        description="All images of a folder, in order of name.",
+        examples=["sketches"],
     )
-    recursive: bool = Field(False, description="With `folder`: those in the folders below it too.", examples=[True])
+    recursive: bool = Field(False, description="With `folder`: include its sub-folders.", examples=[True])
     query: str | None = Field(
         None,
         min_length=1,
         max_length=4096,
-        description="What a query finds, in the filters of `indexd query`; with `similar` or `character` it says which may appear.",
+        description="Images that match the filters of `indexd query`. Limits the candidates of `similar` and `character`.",
         examples=["rating:5 model:pony"],
     )
     similar: str | None = Field(
         None,
         min_length=1,
         max_length=4000,
-        description="What looks like this picture (path, `#12` or content hash), the most similar first.",
+        description="Images similar to this one (path, `#12` or content hash), the most similar first.",
         examples=["#12"],
     )
     character: CharacterSelector | None = Field(
-        None, description="Pictures of a character, by name or number.", examples=["Luna"]
+        None, description="Images of a character, by name or number.", examples=["Luna"]
     )
     sample: SampleStrategy | None = Field(
         None,
-        description="With `character`: which of its pictures (random, diverse, best, typical); left out = diverse.",
+        description="With `character`: which of its images (random, diverse, best, typical). Default: diverse.",
         examples=["diverse"],
     )
     sort: SortOrder | None = Field(
-        None, description="Order of what a query finds; left out = newest first.", examples=["rating"]
+        None, description="Order of the query results. Default: newest first.", examples=["rating"]
     )
     count: int | None = Field(
         None,
         ge=1,
         le=100_000,
-        description="The first so many; left out = all of them (of similar ones and of a character 20).",
+        description="Maximum number of images. Default: all; 20 with `similar` and `character`.",
         examples=[20],
     )
 
@@ -85,23 +89,23 @@ class InputSelection(JobPart):
     @model_validator(mode="after")
     def _one_method(self) -> InputSelection:
         if self.method is None:
-            raise ValueError(f"must say which pictures: {', '.join(f'`{way}`' for way in SELECTION_METHODS)}")
+            raise ValueError(f"must name a method: {', '.join(f'`{way}`' for way in SELECTION_METHODS)}")
         given = [way for way in SELECTION_METHODS if getattr(self, way) is not None]
         if len(given) > 1 and given not in (["query", "similar"], ["query", "character"]):
-            raise ValueError(f"`{given[0]}` and `{given[1]}` do not go together; keep one")
+            raise ValueError(f"`{given[0]}` and `{given[1]}` cannot be combined; keep one")
         if self.recursive and self.folder is None:
-            raise ValueError("`recursive` goes with `folder`")
+            raise ValueError("`recursive` needs `folder`")
         if self.sample is not None and self.character is None:
-            raise ValueError("`sample` goes with `character`")
+            raise ValueError("`sample` needs `character`")
         if self.sort is not None and self.method != "query":
-            raise ValueError("`sort` goes with `query`")
+            raise ValueError("`sort` needs `query`")
         if self.sort == "score":
-            raise ValueError("`sort: score` is the order of `similar`, which needs none; use newest, oldest or rating")
+            raise ValueError("`sort: score` is only the order of `similar`; use newest, oldest or rating")
         return self
 
     @property
     def method(self) -> str | None:
-        """The key that says which pictures; `query` only where it stands alone."""
+        """The method in use; `query` only when it is the only one."""
         return next((way for way in reversed(SELECTION_METHODS) if getattr(self, way) is not None), None)
 
 

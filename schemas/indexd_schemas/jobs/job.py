@@ -1,7 +1,7 @@
 """Job files (YAML) as typed models: every key with its description and an example.
 
-One model a kind; all share `Job`. Checks of one key stand here. What needs the models on disk, the other keys or the
-settings (does this LoRA exist, is the picture too large) is checked at admission.
+One model a kind; all share `Job`. The models check single keys. Admission checks what depends on model files, on
+other keys or on the settings: whether a LoRA exists, whether the image is too large.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ LoraBlocks = Annotated[
 
 
 class JobLora(JobPart):
-    """A LoRA by its name in the LoRA folders; a bare name means weight 1, or the registry's."""
+    """A LoRA from the LoRA folders. A bare name uses weight 1, or the weight in the registry."""
 
     name: str = Field(min_length=1, max_length=400, description="Name of the LoRA file.", examples=["detail-tweaker"])
-    weight: float = Field(1.0, ge=-10, le=10, description="Weight for the picture model.", examples=[0.8])
+    weight: float = Field(1.0, ge=-10, le=10, description="Weight for the UNet.", examples=[0.8])
     text_weight: float | None = Field(
-        None, ge=-10, le=10, description="Weight for the text encoders; left out = the same as weight.", examples=[0.5]
+        None, ge=-10, le=10, description="Weight for the text encoders. Default: the same as `weight`.", examples=[0.5]
     )
     blocks: LoraBlocks | None = Field(
         None,
-        description="Factors by block of the model: base, in0 to in8, mid, out0 to out8, other; or a list (docs/loras.md).",
+        description="Factors by UNet block: base, in0 to in8, mid, out0 to out8, other; or a list (docs/loras.md).",
         examples=[{"in": 0.5, "out4-8": 0}],
     )
 
@@ -90,31 +90,31 @@ ControlTypeName = Annotated[
 
 
 class JobControlNet(JobPart):
-    """One ControlNet and the picture that it goes by; a bare text means the type."""
+    """A ControlNet and its image. A bare text sets the type."""
 
     type: ControlTypeName = Field(
-        description="What the picture says: canny, depth, pose, lineart, softedge, scribble, tile, … (docs/control.md).",
+        description="What the control map shows: canny, depth, pose, lineart, softedge, scribble, tile, … (docs/control.md).",
         examples=["canny"],
     )
     model: str | None = Field(
         None,
         min_length=1,
         max_length=400,
-        description="ControlNet by its name in the control folders; left out = the one that fits the type.",
+        description="Name of a ControlNet in the control folders. Default: the one that fits the type.",
         examples=["controlnet-canny-sdxl"],
     )
     image: str | None = Field(
         None,
         min_length=1,
         max_length=4000,
-        description="The picture: relative to the inbox, or absolute; left out = the job's input.",
+        description="Path of the image, absolute or relative to the inbox. Default: the job's input.",
         examples=["pose.png"],
     )
-    strength: float = Field(1.0, ge=0, le=10, description="How strongly it bears on the picture.", examples=[0.8])
-    start: float = Field(0.0, ge=0, le=1, description="From which share of the steps it works.", examples=[0.1])
-    end: float = Field(1.0, ge=0, le=1, description="Up to which share of the steps it works.", examples=[0.7])
+    strength: float = Field(1.0, ge=0, le=10, description="Strength of the control. 0 = no effect.", examples=[0.8])
+    start: float = Field(0.0, ge=0, le=1, description="Start of the control, as a share of the steps.", examples=[0.1])
+    end: float = Field(1.0, ge=0, le=1, description="End of the control, as a share of the steps.", examples=[0.7])
     preprocess: bool = Field(
-        True, description="Make a map of the picture; false = the picture is the map already.", examples=[False]
+        True, description="Compute a control map from the image. false = the image is the map.", examples=[False]
     )
     low: int = Field(CANNY_LOW, ge=0, le=1000, description="Lower threshold of canny.", examples=[80])
     high: int = Field(CANNY_HIGH, ge=0, le=1000, description="Upper threshold of canny.", examples=[160])
@@ -134,21 +134,21 @@ class JobControlNet(JobPart):
 
 
 class JobReference(JobPart):
-    """A picture that an IP-Adapter goes by; a bare text means the picture."""
+    """A reference image for an IP-Adapter. A bare text is the path of the image."""
 
     image: str | None = Field(
         None,
         min_length=1,
         max_length=4000,
-        description="The picture: relative to the inbox, or absolute; left out = the job's input.",
+        description="Path of the image, absolute or relative to the inbox. Default: the job's input.",
         examples=["style.png"],
     )
-    weight: float = Field(1.0, ge=0, le=10, description="How strongly it bears on the picture.", examples=[0.6])
+    weight: float = Field(1.0, ge=0, le=10, description="Strength of the reference. 0 = no effect.", examples=[0.6])
     model: str | None = Field(
         None,
         min_length=1,
         max_length=400,
-        description="IP-Adapter by its name in the reference folders; left out = the only one there is.",
+        description="Name of an IP-Adapter in the reference folders. Default: the only one.",
         examples=["ip-adapter_sdxl"],
     )
 
@@ -159,33 +159,33 @@ class JobReference(JobPart):
 
 
 class JobVariation(JobPart):
-    """A second noise mixed into the first, as A1111's variation seed."""
+    """Mixes a second noise into the first, like A1111's variation seed."""
 
     seed: int | None = Field(
         None,
         ge=-1,
         le=MAX_SEED,
-        description="Seed of the second noise; counts up from picture to picture. Left out or -1 = drawn at random.",
+        description="Seed of the second noise; each further image adds 1. Default or -1: random.",
         examples=[99],
     )
     strength: float = Field(
-        0.1, ge=0, le=1, description="Share of the second noise: 0 none of it, 1 it alone.", examples=[0.2]
+        0.1, ge=0, le=1, description="Share of the second noise: 0 = none, 1 = only the second.", examples=[0.2]
     )
 
 
 class JobOutput(JobPart):
-    """Where the pictures go; a bare text means the folder."""
+    """Where images are saved. A bare text is the folder."""
 
     folder: str = Field(
         "",
         max_length=1000,
-        description="Folder: relative to the output folder of the settings, or absolute (it or its parent must exist).",
+        description="Folder, relative to the output folder of the settings, or absolute. The folder or its parent must exist.",
         examples=["portraits/june"],
     )
     name: str = Field(
         "",
         max_length=400,
-        description="File name without ending, from {name} {index} {seed} {date} {time} {kind} {model} {prompt}.",
+        description="File name without extension; may contain {name} {index} {seed} {date} {time} {kind} {model} {prompt}.",
         examples=["{name}-{seed}"],
     )
 
@@ -243,39 +243,39 @@ JobReferences = Annotated[list[JobReference], ListShorthand(JobReference, {"type
 
 
 class RenderOptions(JobPart):
-    """What every kind of job says of the picture, of how it is sampled and where it goes."""
+    """Keys of every kind of job: prompt, sampling, models, scores and output."""
 
-    kind: str = Field(description="What is to be made.", examples=["txt2img"])
+    kind: str = Field(description="The kind of job.", examples=["txt2img"])
     prompt: str = Field(
         max_length=PROMPT_CHARACTERS,
-        description="What the picture shows; of any length, with A1111's `(word:1.2)` and its like (docs/prompts.md).",
+        description="What the image shows. Any length, in A1111's syntax such as `(word:1.2)` (docs/prompts.md).",
         examples=["a lighthouse at dusk, oil painting"],
     )
     negative_prompt: str = Field(
-        "", max_length=PROMPT_CHARACTERS, description="What it should not show.", examples=["blurry, text"]
+        "", max_length=PROMPT_CHARACTERS, description="What the image must not show.", examples=["blurry, text"]
     )
     prompt_syntax: PromptSyntax = Field(
         "a1111",
-        description="How prompts are read: a1111 = weights, switches, AND, BREAK, <lora:…>; plain = as they stand.",
+        description="Prompt syntax: a1111 = weights, switches, AND, BREAK, <lora:…>; plain = literal text.",
         examples=["plain"],
     )
     seed: int | None = Field(
         None,
         ge=-1,
         le=MAX_SEED,
-        description="Seed of the first picture; the next ones count up from it. Left out or -1 = drawn at random.",
+        description="Seed of the first image; each further image adds 1. Default or -1: random.",
         examples=[1234],
     )
     seeds: Seeds | None = Field(
-        None, description="One picture for each of these seeds: a list or a range.", examples=["100..119", [1, 5, 9]]
+        None, description="One image for each of these seeds: a list or a range.", examples=["100..119", [1, 5, 9]]
     )
     variation: JobVariation | None = Field(
         None,
-        description="Variations of one picture: the seed stays, and a second noise is mixed in.",
+        description="Variations of one image: the seed stays, and a second noise is mixed in.",
         examples=[{"seed": 99, "strength": 0.2}],
     )
     count: int | None = Field(
-        None, ge=1, le=MAX_IMAGES, description="How many pictures; left out = one, or one a seed.", examples=[4]
+        None, ge=1, le=MAX_IMAGES, description="Number of images. Default: 1, or one for each seed.", examples=[4]
     )
     width: int | None = Field(
         None, ge=64, le=MAX_SIDE_PX, multiple_of=8, description="Width in pixels.", examples=[832]
@@ -283,200 +283,220 @@ class RenderOptions(JobPart):
     height: int | None = Field(
         None, ge=64, le=MAX_SIDE_PX, multiple_of=8, description="Height in pixels.", examples=[1216]
     )
-    size: Size | None = Field(None, description="Width x height in one, instead of the two.", examples=["832x1216"])
+    size: Size | None = Field(
+        None, description="Width x height, instead of `width` and `height`.", examples=["832x1216"]
+    )
     steps: int = Field(30, ge=1, le=500, description="Denoising steps.", examples=[30])
-    cfg: float = Field(7.0, ge=0, le=100, description="How strictly the prompt is followed.", examples=[6.5])
+    cfg: float = Field(
+        7.0, ge=0, le=100, description="Guidance scale: how strictly the image follows the prompt.", examples=[6.5]
+    )
     cfg_rescale: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="How much of the contrast that cfg adds is taken back (for v-prediction models about 0.7).",
+        description="Share of the contrast added by cfg that is removed again (about 0.7 for v-prediction models).",
         examples=[0.7],
     )
     sampler: str = Field(
         "dpmpp_2m",
         min_length=1,
         max_length=100,
-        description="Sampler, as A1111 or ComfyUI name it.",
+        description="Sampler, by its name in A1111 or ComfyUI.",
         examples=["DPM++ 2M", "euler_ancestral"],
     )
     schedule: str | None = Field(
         None,
         min_length=1,
         max_length=100,
-        description="Spacing of the noise levels; left out = the sampler's own.",
+        description="Spacing of the noise levels. Default: the sampler's own.",
         examples=["karras"],
     )
     clip_skip: int | None = Field(
-        None, ge=1, le=12, description="Text layers left out, counted as A1111 does.", examples=[2]
+        None, ge=1, le=12, description="Skipped layers of the text encoders, counted as in A1111.", examples=[2]
     )
     model: str | None = Field(
         None,
         min_length=1,
         max_length=400,
-        description="Checkpoint by its name in the checkpoint folders; left out = the one of [models.generator].",
+        description="Name of a checkpoint in the checkpoint folders. Default: the one of [models.generator].",
         examples=["juggernautXL_v9"],
     )
     vae: str | None = Field(
         None,
         min_length=1,
         max_length=400,
-        description="VAE by its name in the VAE folders; left out = the checkpoint's own.",
+        description="Name of a VAE in the VAE folders. Default: the checkpoint's own.",
         examples=["sdxl_vae"],
     )
     loras: JobLoras = Field(
         default_factory=list,
         max_length=50,
-        description="LoRAs: names, or name with weight and text_weight.",
+        description="LoRAs: names, or objects with name, weight and text_weight.",
         examples=[["film-grain", {"name": "detail-tweaker", "weight": 0.6}]],
     )
     lora_triggers: bool = Field(
         True,
-        description="Put the trigger words that the registry knows of the LoRAs before the prompt, where it lacks them.",
+        description="Add missing trigger words of the LoRAs, as listed in the registry, before the prompt.",
         examples=[False],
     )
     themes: list[str] = Field(
         default_factory=list,
         max_length=50,
-        description="Themes of the picture; a LoRA that the registry says not to fit them is refused.",
+        description="Themes of the image. indexd refuses a LoRA whose registry entry does not fit them.",
         examples=[["noir"]],
     )
     control: JobControlNets = Field(
         default_factory=list,
         max_length=10,
-        description="ControlNets, each with the picture that it goes by; several work together.",
+        description="ControlNets with their images. Several can be combined.",
         examples=[[{"type": "canny", "image": "house.png", "strength": 0.8}]],
     )
     reference: JobReferences = Field(
         default_factory=list,
         max_length=10,
-        description="Pictures whose look is taken up by an IP-Adapter, with weights.",
+        description="Reference images for IP-Adapters, with weights.",
         examples=[[{"image": "style.png", "weight": 0.6}]],
     )
     score: list[ScoreName] = Field(
         default_factory=list,
         max_length=3,
-        description="How finished pictures are judged: clip (fits its prompt), aesthetic (needs [score] aesthetic), sharpness.",
+        description="Scores to compute: clip (similarity to the prompt), aesthetic (needs [score] aesthetic), sharpness.",
         examples=[["clip", "sharpness"]],
     )
     keep: Keep | None = Field(
         None,
-        description="Which pictures stay by their scores; the others go to `rejected/` beside them, never away.",
+        description="Which images to keep, by score. indexd moves the others to `rejected/` and deletes none.",
         examples=[{"top": "10%"}],
     )
     output: JobOutput = Field(
         default_factory=JobOutput,
-        description="Where the pictures go and how they are named.",
+        description="Where images are saved and how they are named.",
         examples=[{"folder": "june"}],
     )
     priority: PriorityNumber = Field(
-        0, ge=-100, le=100, description="low, normal, high or a number; higher goes first.", examples=["high", 5]
+        0, ge=-100, le=100, description="low, normal, high or a number. Higher runs first.", examples=["high", 5]
     )
 
 
 class Job(Stages, RenderOptions):
-    """What every kind of job understands."""
+    """Keys of every kind of job, render stages included."""
 
 
 class Txt2ImgJob(Job):
-    """Pictures from a prompt."""
+    """Renders images from a prompt."""
 
-    kind: Literal["txt2img"] = Field(description="Pictures from a prompt.", examples=["txt2img"])
+    kind: Literal["txt2img"] = Field(description="Renders images from a prompt.", examples=["txt2img"])
 
 
 class Img2ImgJob(Job):
-    """Pictures from a prompt and pictures: one for each input and seed."""
+    """Renders images from a prompt and input images: one for each input and seed."""
 
-    kind: Literal["img2img"] = Field(description="Pictures from a prompt and pictures.", examples=["img2img"])
+    kind: Literal["img2img"] = Field(description="Renders images from a prompt and input images.", examples=["img2img"])
     input: Input = Field(
-        description="The pictures to start from: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        description="Input images: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
         examples=["sketch.png", {"query": "rating:5 model:pony", "count": 20}],
     )
     denoise: float = Field(
-        0.5, gt=0, le=1, description="How far the input is changed: near 0 hardly, 1 entirely.", examples=[0.5]
+        0.5,
+        gt=0,
+        le=1,
+        description="How much of the input changes: near 0 = hardly anything, 1 = everything.",
+        examples=[0.5],
     )
 
 
 class InpaintJob(Job):
-    """Pictures of which one part is made anew; every pixel outside the mask stays as it is."""
+    """Renders one part of an image again. Pixels outside the mask do not change."""
 
-    kind: Literal["inpaint"] = Field(description="Parts of pictures made anew.", examples=["inpaint"])
+    kind: Literal["inpaint"] = Field(description="Renders parts of images again.", examples=["inpaint"])
     input: Input = Field(
-        description="The pictures to change: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        description="Input images: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
         examples=["portrait.png"],
     )
     mask: MaskField = Field(
-        description="What is made anew: a mask file (white), {region: face} or {box: [left, top, width, height]}.",
+        description="The part to render: a mask file (white), {region: face} or {box: [left, top, width, height]}.",
         examples=["mask.png", {"region": "face", "padding": 0.2}],
     )
     mask_blur: int = Field(
-        4, ge=0, le=256, description="How softly the mask ends, in pixels of the input.", examples=[8]
+        4, ge=0, le=256, description="Blur radius of the mask edge, in pixels of the input.", examples=[8]
     )
     masked_content: MaskedContent = Field(
         "original",
-        description="What lies under the mask at the start: the original, noise, or a fill from around it.",
+        description="Initial content under the mask: the original, noise, or colours from around it (fill).",
         examples=["fill"],
     )
     only_masked: bool = Field(
         False,
-        description="Work on the masked part alone, at width x height (1024x1024), and put it back scaled.",
+        description="Render only the masked part, at width x height (1024x1024), and scale it back.",
         examples=[True],
     )
     only_masked_padding: int = Field(
-        32, ge=0, le=1024, description="With only_masked: pixels of the input taken in around the mask.", examples=[64]
+        32,
+        ge=0,
+        le=1024,
+        description="With only_masked: context around the mask, in pixels of the input.",
+        examples=[64],
     )
     denoise: float = Field(
-        0.75, gt=0, le=1, description="How far the masked part is changed: near 0 hardly, 1 entirely.", examples=[0.75]
+        0.75,
+        gt=0,
+        le=1,
+        description="How much of the masked part changes: near 0 = hardly anything, 1 = everything.",
+        examples=[0.75],
     )
 
 
 class RegenerateJob(Job):
-    """Pictures made again by what they say of themselves, with changes: any key of the picture's own kind."""
+    """Renders images again from their own metadata, with changes. Accepts every key of the image's own kind."""
 
-    kind: Literal["regenerate"] = Field(description="Pictures made again, with changes.", examples=["regenerate"])
+    kind: Literal["regenerate"] = Field(description="Renders images again, with changes.", examples=["regenerate"])
     prompt: str = Field(
         "",
         max_length=PROMPT_CHARACTERS,
-        description="What the picture shows; left out = as the picture says.",
+        description="What the image shows. Default: the image's own prompt.",
         examples=["a lighthouse at dawn"],
     )
     input: Input = Field(
-        description="The pictures to make again: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        description="Images to render again: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
         examples=["old.png", {"query": "rating:5 steps:..25"}],
     )
     denoise: float | None = Field(
-        None, gt=0, le=1, description="How far a picture's own input is changed; left out = as it says.", examples=[0.5]
+        None,
+        gt=0,
+        le=1,
+        description="How much of the image's own input changes. Default: the image's own value.",
+        examples=[0.5],
     )
 
 
 class _FinishedImageJob(Job):
-    """What the kinds that change finished pictures share: each keeps its size until a stage changes that."""
+    """Keys of the kinds that change finished images. An image keeps its size until a stage changes it."""
 
     prompt: str = Field(
         "",
         max_length=PROMPT_CHARACTERS,
-        description="What the picture shows; for stages that denoise.",
+        description="What the image shows; for stages that denoise.",
         examples=["a lake"],
     )
     input: Input = Field(
-        description="The pictures to change: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
+        description="Input images: a path, a list of paths, {folder: …}, {query: …}, {similar: …} or {character: …}.",
         examples=["lake.png", {"folder": "lakes"}],
     )
 
 
 class UpscaleJob(_FinishedImageJob):
-    """Finished pictures enlarged by a model; the other stages work on them too where the job says so."""
+    """Enlarges finished images with a model. A job may add other stages."""
 
-    kind: Literal["upscale"] = Field(description="Finished pictures, enlarged.", examples=["upscale"])
+    kind: Literal["upscale"] = Field(description="Enlarges finished images.", examples=["upscale"])
     upscale: UpscaleOrName = Field(
-        description="The model, or model, scale, tile and overlap.", examples=["4x-UltraSharp"]
+        description="Name of the model, or an object with model, scale, tile and overlap.", examples=["4x-UltraSharp"]
     )
 
 
 class RefineJob(_FinishedImageJob):
-    """Finished pictures denoised once more in tiles; the other stages work on them too where the job says so."""
+    """Denoises finished images again in tiles. A job may add other stages."""
 
-    kind: Literal["refine"] = Field(description="Finished pictures, refined in tiles.", examples=["refine"])
+    kind: Literal["refine"] = Field(description="Refines finished images in tiles.", examples=["refine"])
     refine: Refine = Field(description=Refine.__doc__, examples=[{"denoise": 0.25}])
 
 
@@ -488,7 +508,7 @@ JOB_KINDS: Mapping[str, type[Job]] = {
     "refine": RefineJob,
     "regenerate": RegenerateJob,
 }
-"""The kinds that come with the program; other packages' kinds are known by their handlers."""
+"""The built-in kinds. Handlers of other packages register theirs."""
 
 SYNONYMS: Mapping[str, str] = {
     "negative": "negative_prompt",
@@ -547,4 +567,4 @@ SYNONYMS: Mapping[str, str] = {
     "upscale_model": "model",
     "tile_size": "tile",
 }
-"""Keys as other programs name them -> ours, for suggestions."""
+"""Keys of other programs -> our keys, for suggestions."""

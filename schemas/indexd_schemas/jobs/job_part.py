@@ -1,4 +1,4 @@
-"""What all parts of a job file share: the base of their models, and a size written as one text."""
+"""Base model of all parts of a job file, and the `832x1216` form of a size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
 
 
 class JobPart(Contract):
-    """Base of all parts of a job file: unknown keys refused, a number is not text and text is not a number."""
+    """Base of all parts of a job file. Refuses unknown keys and does not convert between numbers and text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -31,6 +31,6 @@ Size = Annotated[
 
 
 def parse_sides(size: str) -> tuple[int, int]:
-    """Width and height of a read Size."""
+    """Width and height of a validated Size."""
     width, _, height = size.partition("x")
     return int(width), int(height)

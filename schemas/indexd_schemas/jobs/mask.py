@@ -1,4 +1,4 @@
-"""What part of a picture `inpaint` makes anew."""
+"""The mask of an `inpaint` job."""
 
 from __future__ import annotations
 
@@ -13,43 +13,41 @@ UnitFraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Mask(JobPart):
-    """Where the picture is made anew: a mask file (white = anew), a region that a detector found, or a box.
+    """The part to render again: a mask file (white), a detected region, or a box.
 
-    A bare text is a file.
+    A bare text is a mask file.
     """
 
     file: str | None = Field(
         None,
         min_length=1,
         max_length=4000,
-        description="A picture: white is made anew, black stays. Of the input's shape; it is scaled to its size.",
+        description="A mask image: white is rendered, black stays. It needs the input's aspect ratio; indexd scales it.",
         examples=["mask.png"],
     )
     region: str | None = Field(
         None,
         min_length=1,
         max_length=100,
-        description="A kind of region (face, hand, …) as `indexd show` lists them, or as the detectors find it.",
+        description="A kind of region (face, hand, …), as listed by `indexd show` or found by the detectors.",
         examples=["face"],
     )
-    index: int = Field(1, ge=1, le=1000, description="Which of the regions: 1 is the largest.", examples=[2])
+    index: int = Field(1, ge=1, le=1000, description="Which region of the kind: 1 is the largest.", examples=[2])
     box: list[UnitFraction] | None = Field(
         None,
         min_length=4,
         max_length=4,
-        description="A box: left, top, width and height as shares of the picture, 0 to 1.",
+        description="A box: left, top, width and height as shares of the image, 0 to 1.",
         examples=[[0.25, 0.1, 0.5, 0.4]],
     )
     padding: float = Field(
         0.1,
         ge=0,
         le=2,
-        description="Room around a region or box, as a share of its longer side.",
+        description="Margin around a region or box, as a share of its longer side.",
         examples=[0.2],
     )
-    invert: bool = Field(
-        False, description="Make anew what the mask leaves, and leave what it covers.", examples=[True]
-    )
+    invert: bool = Field(False, description="Invert the mask.", examples=[True])
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""How finished pictures are judged, and which of them are kept."""
+"""Scores of finished images, and the rule that keeps or rejects them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _parse_top(value: Any) -> Any:
         return value
     match = _SHARE.fullmatch(value) if isinstance(value, str) else None
     if match is None or not 0 < float(match[1]) <= 100:
-        raise ValueError("must be a number of pictures such as 3, or a share such as 10%")
+        raise ValueError("must be a number of images such as 3, or a share such as 10%")
     return f"{match[1]}%"
 
 
@@ -59,41 +59,41 @@ KeepTop = Annotated[
 
 
 class Keep(JobPart):
-    """Which pictures stay; the others go to `rejected/` beside them when the job ends. Limits come first, then `top`."""
+    """Which images to keep. The others move to `rejected/` when the job ends. Limits apply before `top`."""
 
     top: KeepTop | None = Field(
-        None, description="The best so many, or the best share (rounded up).", examples=["10%", 3]
+        None, description="Number of best images to keep, or their share (rounded up).", examples=["10%", 3]
     )
     by: ScoreName | None = Field(
-        None, description="The score by which `top` ranks; left out = the first of `score`.", examples=["aesthetic"]
+        None, description="The score that `top` ranks by. Default: the first of `score`.", examples=["aesthetic"]
     )
-    clip: ScoreLimit | None = Field(None, description="Limit of the CLIP score.", examples=[">=0.25"])
-    aesthetic: ScoreLimit | None = Field(None, description="Limit of the aesthetic score.", examples=[">6"])
-    sharpness: ScoreLimit | None = Field(None, description="Limit of the sharpness.", examples=[">=100"])
+    clip: ScoreLimit | None = Field(None, description="Limit for the CLIP score.", examples=[">=0.25"])
+    aesthetic: ScoreLimit | None = Field(None, description="Limit for the aesthetic score.", examples=[">6"])
+    sharpness: ScoreLimit | None = Field(None, description="Limit for the sharpness.", examples=[">=100"])
 
     @model_validator(mode="after")
     def _not_empty(self) -> Keep:
         if self.top is None and not self.limits:
-            raise ValueError("must say what is kept: `top`, or a limit for clip, aesthetic or sharpness")
+            raise ValueError("needs `top`, or a limit for clip, aesthetic or sharpness")
         if self.by is not None and self.top is None:
-            raise ValueError("`by` goes with `top`")
+            raise ValueError("`by` needs `top`")
         return self
 
     @property
     def limits(self) -> dict[ScoreName, str]:
-        """The limits that are set, by score."""
+        """The given limits by score."""
         values = {name: getattr(self, name) for name in SCORES}
         return {name: limit for name, limit in values.items() if limit is not None}
 
 
 def is_within_limit(value: float, limit: str) -> bool:
-    """Whether a value is within a limit as `Keep` holds it (`>=0.25`)."""
+    """Compares a value with a limit such as `>=0.25`."""
     sign = next(sign for sign in COMPARISONS if limit.startswith(sign))
     return COMPARISONS[sign](value, float(limit.removeprefix(sign)))
 
 
 def keep_count(top: int | str, count: int) -> int:
-    """How many of `count` pictures `top` keeps; a share is rounded up."""
+    """How many of `count` images `top` keeps; rounds a share up."""
     if isinstance(top, int):
         return min(top, count)
     return min(count, -int(-float(top.removesuffix("%")) * count // 100))

@@ -1,4 +1,4 @@
-"""The stages of a recipe as the keys of a job that asks for the same again."""
+"""Converts the render stages of a recipe into job keys that reproduce them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from indexd_schemas.recipe import HiresRecipe, Recipe, RecipePart, UpscaleRecipe
 
 
 def stage_keys(recipe: Recipe) -> dict[str, Any]:
-    """`hires`, `detail`, `upscale`, `refine` and `resize` of a job, as far as the recipe has them."""
+    """The keys `hires`, `detail`, `upscale`, `refine` and `resize`, for the stages in the recipe."""
     keys: dict[str, Any] = {}
     if recipe.hires is not None:
         hires = _dump(recipe.hires, "width", "height", "model", "tile", "overlap", "tile_used")
@@ -32,7 +32,7 @@ def stage_keys(recipe: Recipe) -> dict[str, Any]:
 
 
 def _tile_keys(part: HiresRecipe | UpscaleRecipe) -> dict[str, int]:
-    """The tiles that were really used, where memory allowed only smaller ones than were asked for."""
+    """The tile size in use: smaller than requested where GPU memory was short."""
     tile = part.tile if part.tile_used is None else part.tile_used
     return {"tile": tile, "overlap": min(part.overlap, tile // 2)}
 

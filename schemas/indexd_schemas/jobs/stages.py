@@ -1,4 +1,4 @@
-"""The stages of a render that a job switches on, as its parts: hires, detail, upscale, refine, resize (docs/stages.md)."""
+"""Options of the render stages: hires, detail, upscale, refine, resize (docs/stages.md)."""
 
 from __future__ import annotations
 
@@ -29,47 +29,51 @@ HIRES_UPSCALERS = (
     "bicubic",
     "lanczos",
 )
-"""What enlarges without a model: latents as A1111 and ComfyUI do, or pixels."""
+"""Upscalers without a model: latent ones as in A1111 and ComfyUI, or pixel filters."""
 
 
 class _DenoisingStage(JobPart):
-    """What every stage that denoises may say of its own; left out = as the picture itself is made."""
+    """Options of stages that denoise. Default: the values of the image."""
 
     prompt: str | None = Field(
         None,
         max_length=PROMPT_CHARACTERS,
-        description="A prompt of its own; left out = the picture's.",
+        description="Prompt of this stage. Default: the image's.",
         examples=["detailed skin, sharp eyes"],
     )
     negative_prompt: str | None = Field(
         None,
         max_length=PROMPT_CHARACTERS,
-        description="What it should not show; left out = the picture's.",
+        description="Negative prompt of this stage. Default: the image's.",
         examples=["blurry"],
     )
     steps: int | None = Field(
         None,
         ge=1,
         le=500,
-        description="Steps of a whole run, of which `denoise` makes the last part; left out = the picture's.",
+        description="Steps of a full run; `denoise` runs the last part of them. Default: the image's.",
         examples=[20],
     )
-    cfg: float | None = Field(None, ge=0, le=100, description="A cfg of its own.", examples=[5.0])
+    cfg: float | None = Field(
+        None, ge=0, le=100, description="Guidance scale of this stage. Default: the image's.", examples=[5.0]
+    )
     sampler: str | None = Field(
-        None, min_length=1, max_length=100, description="A sampler of its own.", examples=["DPM++ 2M"]
+        None,
+        min_length=1,
+        max_length=100,
+        description="Sampler of this stage. Default: the image's.",
+        examples=["DPM++ 2M"],
     )
     schedule: str | None = Field(
-        None, min_length=1, max_length=100, description="The schedule of that sampler.", examples=["karras"]
+        None, min_length=1, max_length=100, description="Schedule of this stage's sampler.", examples=["karras"]
     )
 
 
 class Hires(_DenoisingStage):
-    """A second pass at a larger size: the latents or the pixels are enlarged and denoised once more."""
+    """Second pass at a larger size: enlarges latents or pixels, and denoises them again."""
 
-    scale: float | None = Field(
-        None, gt=1, le=8, description="How many times wider and higher; left out = 2, or `size`.", examples=[1.5]
-    )
-    size: Size | None = Field(None, description="Width x height instead of `scale`.", examples=["1536x1536"])
+    scale: float | None = Field(None, gt=1, le=8, description="Scale factor. Default: 2, or `size`.", examples=[1.5])
+    size: Size | None = Field(None, description="Width x height, instead of `scale`.", examples=["1536x1536"])
     upscaler: str = Field(
         "latent",
         min_length=1,
@@ -78,16 +82,20 @@ class Hires(_DenoisingStage):
         examples=["latent_bicubic", "4x-UltraSharp"],
     )
     tile: int = Field(
-        512, ge=64, le=MAX_TILE_PX, description="Side of an upscaler model's tile, before enlarging.", examples=[512]
+        512,
+        ge=64,
+        le=MAX_TILE_PX,
+        description="Tile side of an upscaler model in pixels, before enlarging.",
+        examples=[512],
     )
     overlap: int = Field(
-        64, ge=8, le=1024, description="How far these tiles overlap; at most half a tile.", examples=[64]
+        64, ge=8, le=1024, description="Overlap of these tiles in pixels; at most half a tile.", examples=[64]
     )
     denoise: float = Field(
         0.7,
         ge=0,
         le=1,
-        description="How far the enlarged picture is changed; latent ones need 0.5 or more.",
+        description="How much the enlarged image changes. Latent upscalers need 0.5 or more.",
         examples=[0.5],
     )
 
@@ -98,26 +106,24 @@ class Hires(_DenoisingStage):
 
 
 class Upscale(JobPart):
-    """A model enlarges the finished picture in tiles; a bare text names the model."""
+    """Enlarges the finished image with a model, in tiles. A bare text names the model."""
 
     model: str = Field(
         min_length=1,
         max_length=400,
-        description="Upscaler by its name in the upscaler folders.",
+        description="Name of an upscaler model in the upscaler folders.",
         examples=["4x-UltraSharp"],
     )
     scale: float | None = Field(
         None,
         gt=0,
         le=MAX_SCALE,
-        description="How many times wider and higher in the end; left out = what the model makes.",
+        description="Final scale factor. Default: the factor of the model.",
         examples=[2.0],
     )
-    tile: int = Field(
-        512, ge=64, le=MAX_TILE_PX, description="Side of a tile in pixels, before enlarging.", examples=[512]
-    )
+    tile: int = Field(512, ge=64, le=MAX_TILE_PX, description="Tile side in pixels, before enlarging.", examples=[512])
     overlap: int = Field(
-        64, ge=8, le=1024, description="How far neighbouring tiles overlap; at most half a tile.", examples=[64]
+        64, ge=8, le=1024, description="Overlap of neighbouring tiles in pixels; at most half a tile.", examples=[64]
     )
 
     @model_validator(mode="before")
@@ -132,30 +138,28 @@ class Upscale(JobPart):
 
 
 class Detail(_DenoisingStage):
-    """What a detector finds (faces, hands, persons) is made anew at a resolution of its own; a bare text names the detector."""
+    """Renders detected regions (faces, hands, persons) again at a higher resolution. A bare text names the detector."""
 
     detector: str = Field(
         min_length=1,
         max_length=400,
-        description="Detector by its file name: one of [faces], or of the detector folders.",
+        description="File name of a detector: one of [faces], or of the detector folders.",
         examples=["face_yolov8n"],
     )
     kinds: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(
-        default_factory=list, max_length=50, description="Which of its classes; left out = all.", examples=[["face"]]
+        default_factory=list, max_length=50, description="Classes to use. Default: all.", examples=[["face"]]
     )
-    confidence: float = Field(
-        0.4, ge=0.01, le=1, description="What it is less sure of than this is left alone.", examples=[0.5]
-    )
-    max: int = Field(10, ge=1, le=100, description="At most so many, the surest first.", examples=[1])
-    denoise: float = Field(0.4, gt=0, le=1, description="How far what was found is changed.", examples=[0.4])
+    confidence: float = Field(0.4, ge=0.01, le=1, description="Minimum confidence of a detection.", examples=[0.5])
+    max: int = Field(10, ge=1, le=100, description="Maximum number of regions, in order of confidence.", examples=[1])
+    denoise: float = Field(0.4, gt=0, le=1, description="How much a region changes.", examples=[0.4])
     padding: float = Field(
-        0.5, ge=0, le=4, description="Surroundings the model sees, as a share of the longer side.", examples=[0.5]
+        0.5, ge=0, le=4, description="Context around the region, as a share of its longer side.", examples=[0.5]
     )
     size: int = Field(
-        1024, ge=64, le=2048, multiple_of=8, description="Longer side in pixels at which it is made.", examples=[768]
+        1024, ge=64, le=2048, multiple_of=8, description="Longer side of the rendered region in pixels.", examples=[768]
     )
     feather: float = Field(
-        0.1, ge=0, le=1, description="Width of the soft rim around it, as a share of the longer side.", examples=[0.1]
+        0.1, ge=0, le=1, description="Width of the blended edge, as a share of the longer side.", examples=[0.1]
     )
 
     @model_validator(mode="before")
@@ -165,27 +169,25 @@ class Detail(_DenoisingStage):
 
 
 class Refine(_DenoisingStage):
-    """The finished picture is denoised once more in tiles that overlap: detail at sizes the model was never trained for."""
+    """Denoises the finished image again in overlapping tiles. Adds detail at sizes beyond the model's training."""
 
     denoise: float = Field(
-        0.3, ge=0, le=1, description="How far the picture is changed; 0 leaves every pixel as it is.", examples=[0.3]
+        0.3, ge=0, le=1, description="How much the image changes. 0 changes no pixel.", examples=[0.3]
     )
-    tile: int = Field(
-        1024, ge=64, le=MAX_TILE_PX, multiple_of=8, description="Side of a tile in pixels.", examples=[1024]
-    )
+    tile: int = Field(1024, ge=64, le=MAX_TILE_PX, multiple_of=8, description="Tile side in pixels.", examples=[1024])
     overlap: int = Field(
         256,
         ge=16,
         le=2048,
         multiple_of=8,
-        description="How far neighbouring tiles overlap at least; at most half a tile.",
+        description="Minimum overlap of neighbouring tiles in pixels; at most half a tile.",
         examples=[256],
     )
     prompts: list[Annotated[str, Field(max_length=PROMPT_CHARACTERS)]] | None = Field(
         None,
         min_length=1,
         max_length=MAX_TILE_PROMPTS,
-        description="One prompt a tile instead of `prompt`: row by row, from the left.",
+        description="One prompt for each tile instead of `prompt`: row by row, from the left.",
         examples=[["sky", "sky with a bird", "sea", "sea with a boat"]],
     )
 
@@ -198,16 +200,16 @@ class Refine(_DenoisingStage):
 
 
 class Resize(JobPart):
-    """The very last step: exact size by Lanczos."""
+    """Last stage: resizes the image by Lanczos."""
 
-    size: Size | None = Field(
-        None, description="Width x height; the sides may change their ratio.", examples=["3840x2160"]
-    )
-    scale: float | None = Field(
-        None, gt=0, le=MAX_SCALE, description="How many times wider and higher.", examples=[0.5]
-    )
+    size: Size | None = Field(None, description="Width x height. The aspect ratio may change.", examples=["3840x2160"])
+    scale: float | None = Field(None, gt=0, le=MAX_SCALE, description="Scale factor.", examples=[0.5])
     max_side: int | None = Field(
-        None, ge=8, le=65_535, description="Length of the longer side; the ratio stays.", examples=[3840]
+        None,
+        ge=8,
+        le=65_535,
+        description="Length of the longer side in pixels. Keeps the aspect ratio.",
+        examples=[3840],
     )
 
     @model_validator(mode="after")
@@ -227,13 +229,13 @@ DetailList = Annotated[list[Detail], ListShorthand(Detail, TEXT_SCHEMA, max_item
 
 
 class Stages(JobPart):
-    """The stages that a job of any kind may switch on, in the order in which they work."""
+    """The optional render stages of every kind of job, in the order in which they run."""
 
     hires: Hires | None = Field(None, description=Hires.__doc__, examples=[{"scale": 1.5, "upscaler": "latent"}])
     detail: DetailList = Field(
         default_factory=list,
         max_length=MAX_DETAILS,
-        description="Detectors whose finds are made anew at their own resolution, one after the other.",
+        description="Detectors whose regions are rendered again at a higher resolution, one detector after the other.",
         examples=[[{"detector": "face_yolov8n", "denoise": 0.4}]],
     )
     upscale: UpscaleOrName | None = Field(None, description=Upscale.__doc__, examples=["4x-UltraSharp"])
