@@ -19,12 +19,13 @@ from PIL import Image
 
 from bench.support import homes, report
 from indexd.images.decode import open_image
-from indexd.indexing import stage_faces
+from indexd.indexing.stages.faces import FaceStage
+from indexd.indexing.stages.index_stage import StageContext, ThumbnailTarget
 from indexd.models.detector import Detection
 from indexd.models.serve_faces import find_faces
 from indexd.models.token_windows import EmbeddingArray
 from indexd.store.sqlite.store import Store
-from indexd.worker.calls import CLIP_H, FACES, DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
+from indexd.worker.calls import CLIP_H, FACES, DetectorSpec, FacesSpec, FindFaces, ModelSpec, WorkerSettings
 
 DIM = 1024
 DISTINCT_IMAGES = 20
@@ -104,11 +105,14 @@ def main() -> None:
         spec = FacesSpec((DetectorSpec("none"),), batch_size=options.batch)
         session = InstantModelSession(WorkerSettings({CLIP_H: ModelSpec(CLIP_H, "")}, str(home), spec), options.faces)
 
+        stage = FaceStage()
+        context = StageContext(store, session.settings, ThumbnailTarget("", 0), time.time())
+
         def everything() -> None:
             while items := store.index_tasks.claim("face", options.batch, time.time()):
-                ids = [item.image_id for item in items]
-                call = stage_faces.build_call(store, ids, store.images.paths(ids))
-                stage_faces.store_result(store, ids, find_faces(call, session))
+                batch = stage.build(items, context)
+                assert batch is not None and isinstance(batch.call, FindFaces)
+                stage.store(batch, find_faces(batch.call, session), context)
 
         whole = report.per_second(len(paths), everything)
         found = len(store.faces.face_ids())

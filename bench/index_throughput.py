@@ -17,7 +17,7 @@ from bench.support import homes, report
 from indexd import config, daemon
 from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.indexing.dispatcher import IndexDispatcher
-from indexd.indexing.task_batch import ThumbnailTarget
+from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import IngestResult, ScannedFile

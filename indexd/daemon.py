@@ -18,8 +18,8 @@ from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StoreError
 from indexd.images import perceptual_hash
 from indexd.indexing.dispatcher import IndexDispatcher
-from indexd.indexing.stages import LAYERS, THUMBNAIL
-from indexd.indexing.task_batch import ThumbnailTarget
+from indexd.indexing.stages import LAYERS, THUMBNAIL, enabled_stages, stage_inputs
+from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.ingest import IngestPipeline
 from indexd.instance_lock import instance_lock
 from indexd.jobs.notify import Notifier
@@ -30,11 +30,10 @@ from indexd.maintenance_scheduler import MaintenanceScheduler
 from indexd.registry import IngestContext, load_handlers
 from indexd.service.sd_notify import sd_notify
 from indexd.service.status_line import StatusSummary
-from indexd.store.records import IngestResult, RootRow, StageInput
+from indexd.store.records import IngestResult, RootRow
 from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.watch.roots import ForeignRoot, RootStatus, WatchedFolder, WatchedRoot, WatchOptions, watched_folders
 from indexd.watch.service import WatchService
@@ -93,9 +92,7 @@ def recover_damaged_index(config: Config) -> RecoveryReport | None:
             )
         return False
 
-    stages: dict[str, StageInput] = {THUMBNAIL: "image", **{name: layer.stage_input for name, layer in LAYERS.items()}}
-    if not config.settings.faces.detectors:
-        del stages[FACE_LAYER]
+    stages = stage_inputs(enabled_stages(config.settings))
     return recover_index(config.paths.index, config.paths.backups, time.time(), stages, on_step=on_step)
 
 

@@ -47,9 +47,7 @@ class BuildTimes:
 def build(store: Store, images: int, layers: tuple[str, ...], five: int) -> BuildTimes:
     """Fill an empty index with `images` pictures with vectors in `layers`, the first `five` of them in all five layers."""
     root = store.roots.ensure(b"/pictures", "images")
-    revisions = {
-        name: store.vectors.activate(name, "bench", dim, LAYERS[name].stage_input) for name, dim in DIMS.items()
-    }
+    revisions = {name: store.vectors.activate(name, "bench", dim, LAYERS[name].needs) for name, dim in DIMS.items()}
     record_seconds = five_seconds = 0.0
     five_images = 0
     recoded = False

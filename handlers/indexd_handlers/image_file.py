@@ -14,7 +14,7 @@ from indexd.fs.paths import absolute, display
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.file_reader import read_image
 from indexd.images.sidecar_texts import is_from_sidecar, read_sidecars
-from indexd.indexing.stages import stages_for, text_layers_by_input
+from indexd.indexing.stages import enabled_stages, stages_for, text_layers_by_input
 from indexd.registry import IngestContext, handles_file
 from indexd.store.records import ScannedFile
 
@@ -44,7 +44,7 @@ def scan_image(file: SettledFile, context: IngestContext) -> ScannedFile:
         file.rel,
         file.stamp,
         facts,
-        stages=stages_for(facts, faces=bool(context.settings.faces.detectors)),
+        stages=stages_for(facts, enabled_stages(context.settings)),
         layers_by_input=text_layers_by_input() if is_from_sidecar(facts.metadata) else {},
     )
 

@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from indexd.errors import CallCancelled, ModelUnavailable, OutOfMemory
-from indexd.indexing.task_batch import TaskBatch
+from indexd.indexing.stages.index_stage import TaskBatch
 
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 30.0

@@ -1,6 +1,6 @@
-"""Hands the work that the index holds to the workers, in batches, and puts the results back.
+"""Sends index tasks to the workers in batches and stores the results.
 
-One thread. It sleeps until work is announced, a batch comes back, or the clock says that something may be tried again.
+One thread. It sleeps until new work is signalled, a batch comes back, or a retry is due.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from indexd.errors import StoreError, is_transient
 from indexd.indexing.batch_failures import (
@@ -25,28 +26,33 @@ from indexd.indexing.batch_failures import (
 from indexd.indexing.batch_scheduler import BatchScheduler
 from indexd.indexing.model_changes import ModelChanges
 from indexd.indexing.role_backoff import RoleBackoff
-from indexd.indexing.stages import LAYERS, THUMBNAIL, role_of_stage
-from indexd.indexing.task_batch import DimensionMismatch, TaskBatch, ThumbnailTarget, build_batch, store_result
+from indexd.indexing.stages import THUMBNAIL
+from indexd.indexing.stages.index_stage import (
+    DimensionMismatch,
+    IndexStage,
+    StageContext,
+    TaskBatch,
+    ThumbnailTarget,
+    settle_problems,
+)
+from indexd.indexing.stages.registry import all_stages
 from indexd.liveness import Liveness
 from indexd.store.protocols import IndexStorage
 from indexd.worker.call_handle import CallHandle, WorkerBackend
-from indexd.worker.calls import FACES, EmbedText, FindFaces, Priority, WorkerSettings
+from indexd.worker.calls import Priority, WorkerSettings
 from indexd.worker.role_availability import role_fingerprint, role_problem
-from indexd.worker.routing import DECODE, lane_of_role
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 30.0
-"""How often the ledger is looked at when nothing was announced: work whose time to be retried has come."""
+"""How often tasks are looked for when nothing was signalled: a retry may be due."""
 MAX_BATCHES_PER_LANE = 2
 """Batches given to a lane at once, so that it never waits while a result is being stored."""
-STAGE_TIMEOUT_SECONDS = {THUMBNAIL: 120.0}
-DEFAULT_STAGE_TIMEOUT_SECONDS = 900.0
-"""A first batch may load gigabytes from a slow disk without a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
 class _InFlightBatch:
+    stage: IndexStage
     batch: TaskBatch
     lane: str
     call: CallHandle
@@ -54,7 +60,7 @@ class _InFlightBatch:
 
 
 class IndexDispatcher:
-    """Drives thumbnails and layers. `now` is seconds since the epoch, like the ledger's own times."""
+    """Runs every index stage. `now` is seconds since the epoch, like the times in the index."""
 
     def __init__(
         self,
@@ -65,7 +71,7 @@ class IndexDispatcher:
         on_failure: Callable[[BaseException], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`on_failure` hears of a defect that ended the thread."""
+        """`on_failure` is called with the defect that ended the thread."""
         self._store = store
         self._workers = workers
         self._settings = settings
@@ -85,52 +91,53 @@ class IndexDispatcher:
         self.liveness = Liveness("layers", wake=self.signal_new_work)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def signal_new_work(self) -> None:
-        """There is new work, or a model has appeared; from any thread, cheap."""
+        """Wake the dispatcher: there are new tasks, or a model has appeared. From any thread, cheap."""
         with self._condition:
             self._notified = True
             self._condition.notify_all()
 
     def mark_role_working(self, role: str) -> None:
-        """The model of `role` was just tried and works: what waits for it need not wait longer. From any thread."""
+        """The model of `role` was just run and works: end its back-off. From any thread."""
         self._backoff.mark_working(role)
         self.signal_new_work()
 
     def drain(self) -> None:
-        """Wait until nothing is left that could be done now; what waits for a model or for its time is left waiting."""
+        """Wait until no task is left that could run now; tasks that wait for a model or for a retry stay."""
         with self._condition:
             self._condition.wait_for(lambda: self._stopping or (self._idle and not self._notified))
 
     def stop(self, deadline: float = 10.0) -> None:
-        """Take nothing more, cancel what is in hand and give it back; wait at most `deadline` seconds for that.
+        """Send nothing more, cancel the batches in flight and requeue their tasks; wait at most `deadline` seconds.
 
-        What a hung worker keeps longer than that is found again by the ledger at the next start.
+        What a hung worker keeps longer than that is requeued at the next start.
         """
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
-            in_hand = list(self._in_flight)
-        for one in in_hand:
+            in_flight = list(self._in_flight)
+        for one in in_flight:
             one.call.cancel()
         if self._thread.is_alive():
             self._thread.join(deadline)
 
     def blocked_roles(self) -> dict[str, str]:
-        """Every role whose work waits, with the reason: no model, or it failed when it was last tried."""
-        off = {role: reason for role in _layer_roles() if (reason := role_problem(self._settings, role)) is not None}
+        """Every role whose tasks wait, with the reason: no model, or it failed when it was last tried."""
+        roles = sorted({stage.role for stage in all_stages() if stage.role is not None})
+        off = {role: reason for role in roles if (reason := role_problem(self._settings, role)) is not None}
         return {**self._backoff.reasons(), **off}
 
     def step(self) -> bool:
-        """Store what came back and hand out what is ready; answers whether anything happened. Never waits."""
+        """Store finished batches and send what is ready; return whether anything happened. Never waits."""
         self.liveness.beat()
         self._backoff.clear_repaired(self._now(), POLL_SECONDS)
         finished = [one for one in self._in_flight if one.call.done()]
         for one in finished:
             self._store_finished(one)
-            # Only now: when the index could not take the result, it is offered again.
+            # Only now: when the index could not store the result, it is stored again at the next step.
             with self._condition:
                 self._in_flight.remove(one)
         sent = False
@@ -145,11 +152,11 @@ class IndexDispatcher:
             self._scheduler.requeue_all()
         except Exception as error:
             if self._stopping and isinstance(error, StoreError):
-                log.warning("the index could not take back what was in hand; it is found again at the next start")
+                log.warning("tasks in flight could not be requeued in the index; they are requeued at the next start")
                 return
-            log.exception("the thread of thumbnails and layers broke down")
+            log.exception("the index dispatcher ended with an error")
             with self._condition:
-                self._stopping = True  # nobody waits for what will not be done any more
+                self._stopping = True  # `drain` must not wait for tasks that will not be done
                 self._condition.notify_all()
             if self._on_failure is not None:
                 self._on_failure(error)
@@ -168,7 +175,7 @@ class IndexDispatcher:
         except (StoreError, OSError) as error:
             if self._stopping or not (isinstance(error, StoreError) or is_transient(error)):
                 raise
-            log.error("thumbnails and layers wait for the index, looking again in %g s: %s", POLL_SECONDS, error)
+            log.error("indexing waits for the database, next try in %g s: %s", POLL_SECONDS, error)
             with self._condition:
                 self._condition.wait_for(lambda: self._stopping, POLL_SECONDS)
             return
@@ -187,40 +194,40 @@ class IndexDispatcher:
     def _send_next_batch(self) -> bool:
         now = self._now()
         for stage, lane in self._ready_stages(now):
-            if self._model_changes.needs_identity_check(stage):
-                role = LAYERS[stage].role
-                self._send(TaskBatch(stage, (), FindFaces(()) if role == FACES else EmbedText(role, ())), lane)
+            if self._model_changes.needs_identity_check(stage) and (call := stage.identity_call()) is not None:
+                self._send(stage, TaskBatch(stage.name, (), call), lane)
                 self._model_changes.mark_check_sent(stage)
                 return True
-            items = self._scheduler.take(stage, now)
-            if not items:
+            tasks = self._scheduler.take(stage, now)
+            if not tasks:
                 continue
-            batch = build_batch(self._store, stage, items, self._thumbnails, now)
+            batch = stage.build(tasks, self._context())
             if batch is not None:
-                self._send(batch, lane)
+                self._send(stage, batch, lane)
             self._scheduler.mark_sent(stage)
             return True
         return False
 
-    def _ready_stages(self, now: float) -> Iterator[tuple[str, str]]:
-        """The stages that could be sent now, each with its lane, in the order in which they have their turn."""
+    def _context(self) -> StageContext:
+        return StageContext(self._store, self._settings, self._thumbnails, self._now())
+
+    def _ready_stages(self, now: float) -> Iterator[tuple[IndexStage, str]]:
+        """The stages that could send a batch now, each with its lane, in the order of their turns."""
         busy: dict[str, int] = {}
         for one in self._in_flight:
             busy[one.lane] = busy.get(one.lane, 0) + 1
         for stage in self._scheduler.stage_order():
-            role = role_of_stage(stage)
-            lane = DECODE if role is None else lane_of_role(role, self._settings)
-            if busy.get(lane, 0) >= MAX_BATCHES_PER_LANE or self._backoff.is_backed_off(role or THUMBNAIL, now):
+            lane = stage.lane(self._settings)
+            if busy.get(lane, 0) >= MAX_BATCHES_PER_LANE or self._backoff.is_backed_off(_backoff_key(stage), now):
                 continue
-            if role is None or role_problem(self._settings, role) is None:
+            if stage.role is None or role_problem(self._settings, stage.role) is None:
                 yield stage, lane
 
-    def _send(self, batch: TaskBatch, lane: str) -> None:
-        silence = STAGE_TIMEOUT_SECONDS.get(batch.stage, DEFAULT_STAGE_TIMEOUT_SECONDS)
-        stamp = self._model_changes.take_fingerprint(batch.stage)
-        call = self._workers.submit(batch.call, priority=Priority.BACKGROUND, timeout_seconds=silence)
+    def _send(self, stage: IndexStage, batch: TaskBatch, lane: str) -> None:
+        fingerprint = self._model_changes.take_fingerprint(stage)
+        call = self._workers.submit(batch.call, priority=Priority.BACKGROUND, timeout_seconds=stage.timeout_seconds)
         with self._condition:
-            self._in_flight.append(_InFlightBatch(batch, lane, call, stamp))
+            self._in_flight.append(_InFlightBatch(stage, batch, lane, call, fingerprint))
         call.future.add_done_callback(lambda _future: self._wake())
 
     def _wake(self) -> None:
@@ -228,35 +235,39 @@ class IndexDispatcher:
             self._condition.notify_all()
 
     def _store_finished(self, in_flight: _InFlightBatch) -> None:
+        stage, batch = in_flight.stage, in_flight.batch
         error = in_flight.call.future.exception()
         if error is not None:
-            self._handle_failure(in_flight.batch, error)
+            self._handle_failure(stage, batch, error)
             return
         try:
-            store_result(self._store, in_flight.batch, in_flight.call.result(), self._now())
+            self._store_result(stage, batch, in_flight.call.result())
         except DimensionMismatch as wrong:
-            self._handle_failure(in_flight.batch, wrong)
+            self._handle_failure(stage, batch, wrong)
             return
-        role = role_of_stage(in_flight.batch.stage)
-        self._backoff.clear(role or THUMBNAIL)
-        if role is not None and in_flight.fingerprint is not None:
-            self._model_changes.store_fingerprint(in_flight.batch.stage, in_flight.fingerprint)
+        self._backoff.clear(_backoff_key(stage))
+        if in_flight.fingerprint is not None:
+            self._model_changes.store_fingerprint(stage.name, in_flight.fingerprint)
 
-    def _handle_failure(self, batch: TaskBatch, error: BaseException) -> None:
-        """Do what the verdict on a failed batch says."""
+    def _store_result(self, stage: IndexStage, batch: TaskBatch, result: Any) -> None:
+        context = self._context()
+        settle_problems(batch, stage.store(batch, result, context), context)
+
+    def _handle_failure(self, index_stage: IndexStage, batch: TaskBatch, error: BaseException) -> None:
+        """Carry out what `decide_on_failure` says."""
         work, now, stage = self._store.index_tasks, self._now(), batch.stage
         self._model_changes.discard_fingerprint(stage)
         if not batch.tasks:
             self._model_changes.check_again(stage)
-        match decide_on_failure(batch, role_of_stage(stage), error):
+        match decide_on_failure(batch, index_stage.role, error):
             case Requeue():
                 work.requeue(stage, batch.image_ids)
-                if not self._stopping:  # the workers stop before we do: no use in asking them again and again
-                    self._backoff.back_off(role_of_stage(stage) or THUMBNAIL, str(error), now)
+                if not self._stopping:  # workers that stop first would refuse the same batch again and again
+                    self._backoff.back_off(_backoff_key(index_stage), str(error), now)
             case BackOffRole(role, reason):
                 work.requeue(stage, batch.image_ids)
                 if self._backoff.back_off(role, reason, now):
-                    log.warning("work for %s waits: %s", role, reason)
+                    log.warning("index tasks of %s wait: %s", role, reason)
             case HalveBatch():
                 work.requeue(stage, batch.image_ids)
                 largest = self._scheduler.halve_batch_size(stage, len(batch.tasks))
@@ -272,5 +283,5 @@ class IndexDispatcher:
                 work.mark_failed(stage, batch.image_ids[0], str(error), retry_at=None)
 
 
-def _layer_roles() -> list[str]:
-    return sorted({layer.role for layer in LAYERS.values()})
+def _backoff_key(stage: IndexStage) -> str:
+    return stage.role or THUMBNAIL

@@ -1,18 +1,19 @@
-"""Notices that the model files of a layer were replaced since its vectors were made."""
+"""Notices that the model files of a stage were replaced since its results were made."""
 
 from __future__ import annotations
 
-from indexd.indexing.stages import LAYERS
+from indexd.indexing.stages.index_stage import IndexStage
+from indexd.indexing.stages.registry import all_stages
 from indexd.store.protocols import IndexStorage
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.role_availability import role_fingerprint
 
 
 class ModelChanges:
-    """Which layers' models have to be asked who they are.
+    """Which stages have to ask their model for its identity.
 
-    Without that a replaced model would go unnoticed until the next picture arrives, and questions would be compared with
-    the vectors of the old one. Names, sizes and times of the files are compared, so that no model is loaded for nothing.
+    Without that a replaced model would go unnoticed until the next image arrives, and queries would be compared with
+    the embeddings of the old one. Names, sizes and times of the files are compared, so that no model is loaded in vain.
     """
 
     def __init__(self, store: IndexStorage, settings: WorkerSettings) -> None:
@@ -22,44 +23,46 @@ class ModelChanges:
         self._fingerprinted: set[str] = set()
 
     def compare_files(self) -> None:
-        """Compare every layer that has vectors with the files of its model."""
-        for stage, layer in LAYERS.items():
-            stamp = role_fingerprint(self._settings, layer.role)
-            if stamp is None or self._store.vectors.active_revision(stage) is None:
+        """Compare the model files of every stage that has results with those that made them."""
+        for stage in all_stages():
+            fingerprint = self._fingerprint(stage)
+            if fingerprint is None or not stage.needs_identity(self._store):
                 continue
-            if self._store.key_values.get(_fingerprint_key(stage)) != stamp:
-                self._unchecked.add(stage)
+            if self._store.key_values.get(_fingerprint_key(stage.name)) != fingerprint:
+                self._unchecked.add(stage.name)
 
-    def needs_identity_check(self, stage: str) -> bool:
-        """Whether the model of `stage` is to be asked now."""
-        return stage in self._unchecked
+    def needs_identity_check(self, stage: IndexStage) -> bool:
+        """Whether the model of `stage` is to be asked for its identity now."""
+        return stage.name in self._unchecked
 
-    def mark_check_sent(self, stage: str) -> None:
-        """The question is on its way."""
-        self._unchecked.discard(stage)
+    def mark_check_sent(self, stage: IndexStage) -> None:
+        """The identity call was sent."""
+        self._unchecked.discard(stage.name)
 
     def check_again(self, stage: str) -> None:
-        """The question was not answered."""
+        """The identity call failed."""
         self._unchecked.add(stage)
         self._fingerprinted.discard(stage)
 
-    def take_fingerprint(self, stage: str) -> str | None:
-        """How the files look before a batch is sent, the first time only; to be given to `note` when it came back."""
-        layer = LAYERS.get(stage)
-        if layer is None or stage in self._fingerprinted:
+    def take_fingerprint(self, stage: IndexStage) -> str | None:
+        """The fingerprint of the model files before the first batch is sent; to be stored when that has succeeded."""
+        if stage.name in self._fingerprinted:
             return None
-        stamp = role_fingerprint(self._settings, layer.role)
-        if stamp is not None:
-            self._fingerprinted.add(stage)
-        return stamp
+        fingerprint = self._fingerprint(stage)
+        if fingerprint is not None:
+            self._fingerprinted.add(stage.name)
+        return fingerprint
 
     def store_fingerprint(self, stage: str, fingerprint: str) -> None:
-        """The vectors of `stage` are of the model whose files look like `stamp`."""
+        """The results of `stage` were made by the model whose files have this fingerprint."""
         self._store.key_values.set(_fingerprint_key(stage), fingerprint)
 
     def discard_fingerprint(self, stage: str) -> None:
-        """The batch failed: take the stamp again with the next one."""
+        """The batch failed: take the fingerprint again with the next one."""
         self._fingerprinted.discard(stage)
+
+    def _fingerprint(self, stage: IndexStage) -> str | None:
+        return None if stage.role is None else role_fingerprint(self._settings, stage.role)
 
 
 def _fingerprint_key(stage: str) -> str:

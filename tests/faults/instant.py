@@ -94,14 +94,15 @@ def make_home(home: Path, *, pictures: Path | None = None, more: str = "") -> Pa
 def wait_less() -> None:
     """In the daemon: shorter pauses, each of them one that a fault brings about."""
     from indexd import ingest
-    from indexd.indexing import batch_failures, dispatcher, role_backoff, task_batch
+    from indexd.indexing import batch_failures, dispatcher, role_backoff
+    from indexd.indexing.stages import index_stage
     from indexd.jobs.queue import retry
     from indexd.store.sqlite import database
     from indexd.worker.supervisor import lane
 
     database.BUSY_TIMEOUT_MS = 1000
     dispatcher.POLL_SECONDS = 1.0
-    task_batch.NO_FILE_RETRY_SECONDS = 1.0
+    index_stage.NO_FILE_RETRY_SECONDS = 1.0
     batch_failures.RETRY_SECONDS, role_backoff.FIRST_BACKOFF_SECONDS, role_backoff.MAX_BACKOFF_SECONDS = 0.5, 1.0, 5.0
     retry.RETRY_SECONDS, retry.CHECK_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
     ingest.RETRY_SECONDS, ingest.MAX_RETRY_SECONDS = 0.5, 5.0

@@ -19,7 +19,7 @@ from PIL import Image
 from indexd.errors import OutOfMemory, WorkerDied
 from indexd.indexing.batch_failures import MAX_ATTEMPTS, RETRY_SECONDS
 from indexd.indexing.dispatcher import IndexDispatcher
-from indexd.indexing.task_batch import ThumbnailTarget
+from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.store.sqlite.store import Store
 from indexd.worker import result_validation
 from indexd.worker.calls import (

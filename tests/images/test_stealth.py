@@ -18,11 +18,11 @@ from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.image_metadata.containers import stealth, stealth_png
 from indexd.images.decode import make_thumbnails
 from indexd.images.stealth_webp import read_stealth_webp
-from indexd.indexing.stages import THUMBNAIL
-from indexd.indexing.task_batch import ThumbnailTarget, build_batch, store_result
+from indexd.indexing.stages.index_stage import StageContext, ThumbnailTarget
+from indexd.indexing.stages.thumbnail import THUMBNAIL, ThumbnailStage
 from indexd.registry import IngestContext
 from indexd.store.sqlite.store import Store
-from indexd.worker.calls import MakeThumbnails
+from indexd.worker.calls import MakeThumbnails, WorkerSettings
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
 from tests.images.writers import SIGNATURE, chunk, facts, text
@@ -178,12 +178,11 @@ def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> N
         image_id = store.images.ingest([scan_image(settled, IngestContext(Settings()))], 1.0)[0].image_id
         assert image_id is not None
         assert store.images.rows([image_id])[image_id].seed is None
-        batch = build_batch(
-            store, THUMBNAIL, store.index_tasks.claim(THUMBNAIL, 5, 2.0), ThumbnailTarget(str(tmp_path / "t"), 64), 2.0
-        )
+        context = StageContext(store, WorkerSettings({}, ""), ThumbnailTarget(str(tmp_path / "t"), 64), 2.0)
+        batch = ThumbnailStage().build(store.index_tasks.claim(THUMBNAIL, 5, 2.0), context)
         assert batch is not None
         assert isinstance(batch.call, MakeThumbnails)
-        store_result(store, batch, make_thumbnails(batch.call), 3.0)
+        assert ThumbnailStage().store(batch, make_thumbnails(batch.call), context) == {}
         row = store.images.rows([image_id])[image_id]
         assert (row.prompt, row.seed, row.generator) == ("a duck, テスト", "5", "a1111")
         assert [chunk.key for chunk in store.images.raw_chunks(image_id)] == ["stealth:parameters"]

@@ -13,7 +13,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages import stages_for
-from indexd.indexing.task_batch import ThumbnailTarget
+from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.store.records import ScannedFile
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
@@ -76,7 +76,7 @@ def add(store: Store, tmp_path: Path) -> Callable[..., list[int]]:
                 ImageMetadata(prompt=prompt, negative_prompt=negative),
             )
             stamp = FileStamp.from_stat(os.stat(folder / name))
-            sightings.append(ScannedFile(root.id, name.encode(), stamp, facts, stages=stages_for(facts)))
+            sightings.append(ScannedFile(root.id, name.encode(), stamp, facts, stages=stages_for(facts, {"face"})))
         return [recorded.image_id or 0 for recorded in store.images.ingest(sightings, 1.0)]
 
     return add

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
-from indexd.indexing.stages import LAYERS, STAGES, stages_for
+from indexd.indexing.stages import LAYERS, stages_for
+from indexd.indexing.stages.registry import all_stages
 from indexd.model_roles import ALL_ROLES
 
 
@@ -25,13 +26,13 @@ def facts(prompt: str | None, negative: str | None) -> ImageFacts:
 def test_a_picture_needs_what_it_has_something_for(
     prompt: str | None, negative: str | None, stages: tuple[str, ...]
 ) -> None:
-    assert stages_for(facts(prompt, negative)) == stages
+    assert stages_for(facts(prompt, negative), {"face"}) == stages
 
 
 def test_nobody_waits_for_faces_without_a_detector() -> None:
-    assert stages_for(facts("a fox", "blurry"), faces=False) == stages_for(facts("a fox", "blurry"))[:-1]
+    assert "face" not in stages_for(facts("a fox", "blurry"), ())
 
 
 def test_every_layer_has_a_role_of_the_settings_and_its_own_stage() -> None:
     assert {layer.role for layer in LAYERS.values()} == set(ALL_ROLES) - {"generator"}
-    assert len(STAGES) == len(set(STAGES)) == len(LAYERS) + 2
+    assert [stage.name for stage in all_stages()] == ["succession", "thumbnail", *LAYERS]

@@ -19,9 +19,9 @@ from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.indexing.batch_failures import RETRY_SECONDS
 from indexd.indexing.dispatcher import MAX_BATCHES_PER_LANE, POLL_SECONDS, IndexDispatcher
 from indexd.indexing.role_backoff import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, RoleBackoff
-from indexd.indexing.stage_replacement import MISSING_IMAGE_RETRY_SECONDS
 from indexd.indexing.stages import LAYERS, REPLACEMENT, stages_for
-from indexd.indexing.task_batch import NO_FILE_REASON, NO_FILE_RETRY_SECONDS, ThumbnailTarget
+from indexd.indexing.stages.index_stage import NO_FILE_REASON, NO_FILE_RETRY_SECONDS, ThumbnailTarget
+from indexd.indexing.stages.replacement import MISSING_IMAGE_RETRY_SECONDS
 from indexd.store.records import ScannedFile
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import (
@@ -481,6 +481,6 @@ def _written_over(store: Store, image_id: int) -> list[int]:
     Path(os.fsdecode(file.path)).write_bytes(content)
     facts = ImageFacts(hashlib.sha256(content).digest(), 16, "PNG", 8, 8, 1, ImageMetadata())
     sighting = ScannedFile(
-        file.root_id, file.rel, FileStamp.from_stat(os.stat(file.path)), facts, stages=stages_for(facts)
+        file.root_id, file.rel, FileStamp.from_stat(os.stat(file.path)), facts, stages=stages_for(facts, {"face"})
     )
     return [recorded.image_id or 0 for recorded in store.images.ingest([sighting], 2.0)]

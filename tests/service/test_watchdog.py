@@ -16,6 +16,7 @@ import pytest
 from indexd.config import read_config
 from indexd.daemon import Daemon
 from indexd.errors import StoreError
+from indexd.indexing.stages.thumbnail import ThumbnailStage
 from indexd.liveness import Liveness
 from indexd.process_lifecycle import EXIT_STUCK
 from indexd.service.status_line import MAX_LINE_CHARACTERS, StatusSummary
@@ -153,7 +154,7 @@ def hang(daemon: Daemon, thread: str, until: threading.Event) -> None:
         daemon.runner._ledger.next_item = never  # type: ignore[method-assign,assignment]
     elif thread == "layers":
         daemon.store.index_tasks.claim = nothing  # type: ignore[method-assign,assignment]
-        daemon.embedding_dispatcher._ready_stages = lambda now: iter([("thumbnail", "decode")])  # type: ignore[method-assign]
+        daemon.embedding_dispatcher._ready_stages = lambda now: iter([(ThumbnailStage(), "decode")])  # type: ignore[method-assign]
     elif thread == "door":
         server = daemon.server._server
         assert server is not None

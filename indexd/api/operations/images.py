@@ -13,7 +13,7 @@ from indexd.errors import IndexdError, NothingFound, NotRegularFile
 from indexd.fs.paths import is_inside
 from indexd.fs.safe_open import open_regular
 from indexd.images.thumbnail import thumbnail_path
-from indexd.indexing.stages import LAYERS
+from indexd.indexing.stages.registry import find_stage
 from indexd.store.records import FileRow
 from indexd.store.sqlite.store import Store
 from indexd.watch.roots import watched_folders
@@ -85,8 +85,8 @@ def pending_index_tasks(store: Store, roles: Sequence[RoleState], image_id: int)
     off = {state.role: state.detail for state in roles if not state.on}
     pending = []
     for row in rows:
-        layer = LAYERS.get(row.stage)
-        waits_for = f"{layer.role} is off, because {off[layer.role]}" if layer and layer.role in off else None
+        stage = find_stage(row.stage)
+        waits_for = f"{stage.role} is off, because {off[stage.role]}" if stage and stage.role in off else None
         pending.append(
             PendingTask(stage=row.stage, state=row.state, attempts=row.attempts, error=row.error, waits_for=waits_for)
         )

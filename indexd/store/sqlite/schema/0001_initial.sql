@@ -277,7 +277,7 @@ CREATE TABLE picture_hash (
     hash     BLOB NOT NULL
 ) STRICT;
 
--- Faces and other things found in pictures (indexing/stage_faces.py); the vectors of faces are kept by region id, which is told to
+-- Faces and other things found in pictures (indexing/stages/faces.py); the vectors of faces are kept by region id, which is told to
 -- people and never given twice. Places are shares, 0 to 1, of the upright picture.
 CREATE TABLE region (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,

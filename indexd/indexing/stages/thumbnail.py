@@ -1,0 +1,65 @@
+"""Thumbnail, perceptual hash and the metadata hidden in the pixels: all that decoding an image gives without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from indexd.image_metadata import parse_metadata
+from indexd.image_metadata.containers.stealth import STEALTH_CHUNK_KEY
+from indexd.image_metadata.model import RawChunk
+from indexd.indexing.stages.index_stage import IndexStage, StageContext, TaskBatch, present_files
+from indexd.indexing.stages.registry import register_stage, text_layers_by_input
+from indexd.store.protocols import IndexStorage
+from indexd.store.records import IndexTask
+from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
+
+THUMBNAIL = "thumbnail"
+
+
+@register_stage
+class ThumbnailStage(IndexStage):
+    """Decodes the image in the decode lane."""
+
+    name = THUMBNAIL
+    order = 10  # what people see first
+    timeout_seconds = 120.0
+
+    def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:
+        ready, paths = present_files(self, tasks, context)
+        if not ready:
+            return None
+        hashes = context.store.images.content_hashes([task.image_id for task in ready])
+        sources = tuple((path, hashes[task.image_id]) for task, path in zip(ready, paths, strict=True))
+        target = context.thumbnails
+        return TaskBatch(self.name, ready, MakeThumbnails(sources, target.folder, target.size_px), paths)
+
+    def store(self, batch: TaskBatch, result: Any, context: StageContext) -> Mapping[int, str]:
+        made: ThumbnailsMade = result
+        hashes = {
+            image_id: made.perceptual_hashes[place]
+            for place, image_id in enumerate(batch.image_ids)
+            if place not in made.problems
+        }
+        if hashes:
+            context.store.perceptual_hashes.put(self.name, hashes)
+        texts = {batch.image_ids[place]: text for place, text in made.stealth_texts.items()}
+        _store_stealth_metadata(context.store, texts)
+        return made.problems
+
+
+def _store_stealth_metadata(store: IndexStorage, texts: Mapping[int, str]) -> None:
+    """Store what these hidden texts (by image) state, for images whose files state nothing themselves."""
+    if not texts:
+        return
+    rows, raws = store.images.rows(texts), store.images.raw_chunks_by_image(texts)
+    stated = {}
+    for image_id, text in texts.items():
+        row = rows.get(image_id)
+        if row is None or row.is_ai is not None:
+            continue
+        metadata = parse_metadata((*raws.get(image_id, ()), RawChunk(STEALTH_CHUNK_KEY, "utf-8", text)))
+        if metadata.is_ai is not None:
+            stated[image_id] = metadata
+    if stated:
+        store.images.update_metadata(stated, text_layers_by_input())
