@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.support.report import p50_p95, print_result
 from indexd.fs.file_stamp import SettledFile
 from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.service import WatchService
 from indexd.watch.watchers.watcher import FolderPredicate, Watcher, WatcherFactory, open_watcher
@@ -75,9 +76,8 @@ def latencies(opener: WatcherFactory, write: Callable[[Path, str, bytes], float]
     arrivals, data = DeliveryTimes(), os.urandom(SIZE_BYTES)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        service = WatchService(
-            [WatchedRoot(1, os.fsencode(folder))], arrivals.known, arrivals.deliver, lambda *_: None, opener=opener
-        )
+        context = RootContext(arrivals.known, arrivals.deliver, lambda *_: None, open_watcher=opener)
+        service = WatchService([WatchedRoot(1, os.fsencode(folder))], context)
         service.start()
         service.scan(wait=True)
         found = []
@@ -100,7 +100,7 @@ def idle_cpu_percent() -> float:
                 (folder / f"{file}.png").write_bytes(b"x")
             roots.append(WatchedRoot(number, os.fsencode(folder)))
         arrivals = DeliveryTimes()
-        service = WatchService(roots, arrivals.known, arrivals.deliver, lambda *_: None)
+        service = WatchService(roots, RootContext(arrivals.known, arrivals.deliver, lambda *_: None))
         service.start()
         service.scan(wait=True)
         before, started = _cpu_seconds(), time.monotonic()

@@ -22,6 +22,7 @@ from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import IngestResult, ScannedFile
 from indexd.store.sqlite.store import Store
+from indexd.watch.root_context import RootContext
 from indexd.watch.service import scan_roots_once
 from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
@@ -115,7 +116,7 @@ def _whole_rates(loaded: config.Config, count: int) -> tuple[float, float]:
     roots = daemon.watched_roots(loaded, store)
     begin = time.perf_counter()
     intake.start()
-    scan_roots_once(roots, store.files, intake.deliver, lambda *_event: None)
+    scan_roots_once(roots, RootContext(store.files, intake.deliver, lambda *_event: None))
     all_recorded.wait(600)
     metadata = count / (time.perf_counter() - begin)
     specs = {role: ModelSpec(role, str(loaded.paths.home)) for role in ROLES}

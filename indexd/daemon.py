@@ -35,9 +35,9 @@ from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.vector_cache import VectorCache
+from indexd.watch.root_context import RootContext
 from indexd.watch.roots import ForeignRoot, RootStatus, WatchedFolder, WatchedRoot, WatchOptions, watched_folders
-from indexd.watch.service import WatchService
-from indexd.watch.service import scan_roots_once as scan_roots
+from indexd.watch.service import WatchService, scan_roots_once
 from indexd.worker.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -131,15 +131,14 @@ class Daemon:
         self.ingest = IngestPipeline(
             self.store, IngestContext(config.settings, self.jobs), self._on_recorded, self.fail
         )
-        self.watch_options = WatchOptions.from_settings(config.settings.watch)
-        self.watch_service = WatchService(
-            self.roots,
-            self.store.files,
-            self.ingest.deliver,
-            self._on_event,
-            options=self.watch_options,
+        self.root_context = RootContext(
+            indexed_files=self.store.files,
+            deliver=self.ingest.deliver,
+            on_event=self._on_event,
+            options=WatchOptions.from_settings(config.settings.watch),
             on_state=self._on_root_state,
         )
+        self.watch_service = WatchService(self.roots, self.root_context)
         wanted = config.settings.characters
         self.character_assigner = FaceAssigner(self.store, wanted.threshold, wanted.margin, self.fail)
         self.clusterer = ClusteringService(
@@ -222,8 +221,7 @@ class Daemon:
 
     def scan_in_caller_thread(self) -> None:
         """Compare every root with the index once, in this thread, without watching."""
-        deliver, files = self.ingest.deliver, self.store.files
-        scan_roots(self.roots, files, deliver, self._on_event, self.watch_options, on_state=self._on_root_state)
+        scan_roots_once(self.roots, self.root_context)
 
     def _on_recorded(self, recorded: list[IngestResult]) -> None:
         # A content that was known may have come back over an edited one, which is work as well.

@@ -37,18 +37,18 @@ class BackgroundService(ABC):
         *,
         on_failure: Callable[[BaseException], object] | None = None,
         retry: Backoff | None = None,
-        is_busy: Callable[[], bool] | None = None,
+        liveness: Liveness | None = None,
         condition: threading.Condition | None = None,
     ) -> None:
         """`on_failure` is called in the thread with the bug that ended it.
 
         With `retry`, a retryable error of `run_once` does not end the thread: it pauses, and calls `run_once` again. Its
-        pauses must be shorter than the limit of `liveness`. `is_busy`: whether a turn is owed (None = after each wake).
+        pauses must be shorter than the limit of `liveness`. `liveness` defaults to one that owes a turn after each wake.
         """
         self.name = name
         self.condition = condition or threading.Condition()
         self.failure: BaseException | None = None
-        self.liveness = Liveness(name, wake=self.wake, busy=is_busy)
+        self.liveness = liveness or Liveness(name, wake=self.wake)
         self._on_failure = on_failure
         self._retry = retry
         self._wake_requested = False
@@ -67,8 +67,8 @@ class BackgroundService(ABC):
         """Whether `run_once` may be tried again after this error."""
         return is_transient(error)
 
-    def log_retry(self, error: Exception, pause_seconds: float) -> None:
-        """Log that `run_once` failed and is tried again."""
+    def on_retry(self, error: Exception, pause_seconds: float) -> None:
+        """Called before the pause after a retryable error; logs it."""
         log.error("%s: %s; trying again in %g s", self.name, error, pause_seconds)
 
     def start(self) -> None:
@@ -143,7 +143,7 @@ class BackgroundService(ABC):
         if self._retry is None:
             return False
         pause = self._retry.fail()
-        self.log_retry(error, pause)
+        self.on_retry(error, pause)
         with self.condition:
             self.condition.wait_for(lambda: self._stop_requested, pause)
         return True

@@ -1,4 +1,4 @@
-"""The last step before the handler: each content of a file is handed over once, and a moved file not at all."""
+"""The last step before the handler: each content of a file is delivered once, and a moved file not at all."""
 
 from __future__ import annotations
 
@@ -7,57 +7,51 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from indexd.fs.file_stamp import FileStamp, SettledFile, is_relocated
 from indexd.fs.paths import absolute, display
-from indexd.watch.indexed_files import IndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.scan.reconcile import is_gone
 
 log = logging.getLogger(__name__)
 
-# A file on its way to the index is remembered, so that a scan does not hand it over again; so many and so long.
+# A delivered file is remembered until the index has it, so that a scan does not deliver it again.
 _REMEMBERED_FILES_MAX = 50_000
 _REMEMBERED_SECONDS = 600.0
 _REMEMBERED_JOB_SECONDS = 30.0
 _EXPIRE_INTERVAL_SECONDS = 60.0
 _MARK_BATCH = 500
-# Above this, one list of all known files is quicker than a question for each path.
+# Above this, listing all indexed files is quicker than one lookup per path.
 _SINGLE_LOOKUPS_MAX = 200
 
 
 class Delivery:
-    """Hands settled files of one root over, and tells the index what moved, came back or is gone.
+    """Delivers the settled files of one root, and records in the index what moved, came back or is gone.
 
-    `wall` gives seconds since the epoch. Used by one thread.
+    Used by one thread.
     """
 
-    def __init__(
-        self,
-        root: WatchedRoot,
-        known: IndexedFiles,
-        deliver: Callable[[SettledFile], None],
-        wall: Callable[[], float],
-    ) -> None:
+    def __init__(self, root: WatchedRoot, context: RootContext) -> None:
         self._root = root
-        self._known = known
-        self._deliver = deliver
-        self._wall = wall
+        self._indexed = context.indexed_files
+        self._deliver = context.deliver
+        self._wall = context.wall
         self._delivered: dict[bytes, tuple[FileStamp, float]] = {}
-        self._expired_at = wall()
+        self._expired_at = self._wall()
         self._missing: dict[bytes, FileStamp] | None = None
         self._missing_by_stamp: dict[FileStamp, bytes] = {}
 
     def is_in_flight(self, rel: bytes, stamp: FileStamp) -> bool:
-        """Whether this content was handed over a while ago; the index may not know it yet."""
+        """Whether this content was delivered lately; the index may not have it yet."""
         sent = self._delivered.get(rel)
         return sent is not None and sent[0] == stamp
 
     def is_indexed(self, rel: bytes, stamp: FileStamp) -> bool:
         """Whether the index has the file with this very stamp."""
-        return self._root.purpose != "jobs" and self._known.present_stamps(self._root.id, rel).get(rel) == stamp
+        return self._root.purpose != "jobs" and self._indexed.present_stamps(self._root.id, rel).get(rel) == stamp
 
     def expire_deliveries(self) -> None:
-        """Forget what was handed over long ago: if the index still lacks it, its handler failed, and it gets it again."""
+        """Forget deliveries of long ago: if the index still lacks the file, its handler failed, and it is delivered again."""
         if self._root.purpose == "jobs":
-            # A job file leaves the inbox when it is taken, and the same file may be put back: refused, and now right.
+            # A job file leaves the inbox when it is admitted. It may be put back unchanged, when what it needs is there now.
             limit = self._wall() - _REMEMBERED_JOB_SECONDS
             self._delivered = {
                 rel: sent
@@ -66,7 +60,7 @@ class Delivery:
             }
             return
         self._expire_by_age(self._wall())
-        # What is missing may have been relocated or forgotten by a command since.
+        # A command may have relocated or forgotten missing files since.
         self._missing = None
 
     def _expire_by_age(self, now: float) -> None:
@@ -74,22 +68,22 @@ class Delivery:
         self._expired_at = now
 
     def forget_deliveries(self) -> None:
-        """The folder was away: what was handed over meanwhile may not have been found there, and is handed over again."""
+        """Forget all deliveries: the folder was away, so the handler may not have found the files."""
         self._delivered.clear()
 
     def record_if_moved(
         self, rel: bytes, stamp: FileStamp, find_by_stamp: Callable[[FileStamp], bytes | None] | None = None
     ) -> bool:
-        """Whether the file is one that the index had as missing or under another name; the index is told.
+        """Record in the index that a missing file is back or that a file has a new name; returns whether it is either.
 
-        `elsewhere` looks a stamp up among files known as present: one that is no longer at its place has moved here.
+        `find_by_stamp` finds a present file of that stamp; if it is gone from its path, it has moved here.
         """
         if self._root.purpose == "jobs":
             return False
         missing = self._missing_files()
         was = missing.get(rel)
         if was is not None and (was == stamp or is_relocated(was, stamp)):
-            self._known.update_stamps(self._root.id, [(rel, stamp)])
+            self._indexed.update_stamps(self._root.id, [(rel, stamp)])
             self._forget_missing(rel, stamp)
             return True
         if not stamp.inode or not stamp.size:
@@ -99,14 +93,14 @@ class Delivery:
             old = find_by_stamp(stamp)
         if old is None or old == rel or not is_gone(absolute(self._root.path, old)):
             return False
-        if not self._known.record_move(self._root.id, old, rel, stamp):
+        if not self._indexed.record_move(self._root.id, old, rel, stamp):
             return False
         self._forget_missing(old, stamp)
         log.debug("%s is %s under a new name", display(rel), display(old))
         return True
 
     def deliver(self, rel: bytes, stamp: FileStamp) -> bool:
-        """Give the file to its handler, which may take its time; False if the handler failed, and the scan tries again."""
+        """Pass the file to its handler, which may block. False if the handler failed; the next scan tries again."""
         root = self._root
         self._delivered.pop(rel, None)
         try:
@@ -119,25 +113,25 @@ class Delivery:
         if len(self._delivered) > _REMEMBERED_FILES_MAX:
             for old in list(self._delivered)[: _REMEMBERED_FILES_MAX // 2]:
                 del self._delivered[old]
-        # Between two comparisons, which may lie far apart, some 500 bytes a file would add up. The clock may jump back.
+        # Scans may lie far apart, and each delivery holds about 500 bytes. The wall clock may jump back.
         if abs(now - self._expired_at) > _EXPIRE_INTERVAL_SECONDS:
             self._expire_by_age(now)
         return True
 
     def indexed_at_or_below(self, rels: Sequence[bytes]) -> Iterator[bytes]:
-        """The paths themselves and every known file below those of them that were folders."""
+        """The paths themselves, and every indexed file below those of them that were folders."""
         yield from rels
         if self._root.purpose == "jobs":
             return
         if len(rels) <= _SINGLE_LOOKUPS_MAX:
             for rel in rels:
-                yield from self._known.present_stamps(self._root.id, rel)
+                yield from self._indexed.present_stamps(self._root.id, rel)
             return
         gone = frozenset(rels)
-        yield from [rel for rel, *_ in self._known.iter_present(self._root.id) if _is_below_any(rel, gone)]
+        yield from [rel for rel, *_ in self._indexed.iter_present(self._root.id) if _is_below_any(rel, gone)]
 
     def mark_missing(self, rels: Iterable[bytes], is_indexed_root: Callable[[], bool]) -> int:
-        """Mark files missing that are surely gone. `may_mark` is asked before each batch: is the root still the root?"""
+        """Mark files missing that are surely gone, after `is_indexed_root` has confirmed each batch; returns how many."""
         marked = 0
         batch: list[bytes] = []
         for rel in rels:
@@ -155,14 +149,14 @@ class Delivery:
             self._delivered.pop(rel, None)
         if self._root.purpose == "jobs" or not is_indexed_root():
             return 0
-        marked = self._known.mark_missing(self._root.id, rels, self._wall())
+        marked = self._indexed.mark_missing(self._root.id, rels, self._wall())
         if marked:
             self._missing = None
         return marked
 
     def _missing_files(self) -> dict[bytes, FileStamp]:
         if self._missing is None:
-            self._missing = self._known.missing_stamps(self._root.id)
+            self._missing = self._indexed.missing_stamps(self._root.id)
             self._missing_by_stamp = {stamp: rel for rel, stamp in self._missing.items()}
         return self._missing
 

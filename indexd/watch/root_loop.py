@@ -1,4 +1,4 @@
-"""What one watched folder needs done, round by round: place, events, requests, timers, scans, settling files."""
+"""One watched folder, round by round: identity, events, requests, timers, scans, settling files."""
 
 from __future__ import annotations
 
@@ -6,71 +6,56 @@ import logging
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable, Sequence
 
-from indexd.fs.file_stamp import SettledFile
 from indexd.fs.mounts import Mount, find_mount
 from indexd.fs.paths import absolute, display
 from indexd.watch.delivery import Delivery
-from indexd.watch.indexed_files import IndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.root_identity import IdentityCheck, RootIdentity
-from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
+from indexd.watch.roots import RootStatus, WatchedRoot
 from indexd.watch.scan.scan_scheduler import ScanScheduler
 from indexd.watch.settle import NoticeSource, SettledEntry, Settler
 from indexd.watch.settle_probe import FileProbe, probe_file
 from indexd.watch.sidecar_names import find_images_of_sidecar, is_sidecar
-from indexd.watch.watchers.watcher import Hint, WatcherFactory, WatcherFailed, open_watcher
+from indexd.watch.watchers.watcher import Hint, WatcherFailed
 from indexd.watch.watchers.watcher_lifecycle import WatcherLifecycle
 
 log = logging.getLogger(__name__)
 
-EventCallback = Callable[[str, str, int | None], None]
-
-# Scans wait while so many files are to be looked at, so that memory stays bounded.
+# Scans wait while so many files are unsettled, so that memory stays bounded.
 _PENDING_MAX = 5000
-# Of the time, a pass that nothing asked for takes at most one part in so many.
+# A periodic sweep or poll may take at most one part in so many of the time.
 _SWEEP_SHARE = 200
 _POLL_SHARE = 20
 _IDENTITY_CHECK_SECONDS = 20.0
-# An event may still be on its way when a scan finds the file; younger files are not counted as lost.
+# An event may still be on its way when a scan finds the file, so younger files are not counted as lost.
 _EVENT_DELAY_SECONDS = 2.0
-# Who waits for a scan does not wait for a file that grows for ever.
+# A caller of `scan(wait=True)` does not wait longer than this for a file that keeps growing.
 _SCAN_WAIT_SECONDS = 5.0
 
 
 class RootLoop:
-    """The state of one root; `turn` does one round. Nothing here sleeps or waits, but `deliver` may.
+    """The state of one root; `run_once` does one round. Nothing here sleeps or waits, but `deliver` may.
 
-    `wake` is notified when a watcher has news. `clock` never goes back, `wall` is seconds since the epoch. One thread
-    calls `turn`; `request` and `status` may be called from any.
+    `wake` is called when a watcher has hints or a scan is requested. One thread calls `run_once`; `request_scan` and
+    `status` may be called from any.
     """
 
-    def __init__(
-        self,
-        root: WatchedRoot,
-        known: IndexedFiles,
-        deliver: Callable[[SettledFile], None],
-        on_event: EventCallback,
-        options: WatchOptions,
-        wake: threading.Condition,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        opener: WatcherFactory = open_watcher,
-    ) -> None:
+    def __init__(self, root: WatchedRoot, context: RootContext, wake: Callable[[], None]) -> None:
         self.root = root
-        self._options = options
-        self._on_event = on_event
-        self._clock = clock
-        self._wall = wall
+        self._options = context.options
+        self._on_event = context.on_event
+        self._clock = context.clock
+        self._wall = context.wall
         self._wake = wake
+        self._lock = threading.Lock()
         self._mount = Mount()
         self._identity = RootIdentity(root.path, root.identity, root.foreign_root)
-        self._watcher = WatcherLifecycle(root, opener, wake)
-        self._settler = Settler(self._probe, options.settle_seconds)
-        self._delivery = Delivery(root, known, deliver, wall)
-        self._scans = ScanScheduler(root, known, self._identity, self._settler, self._delivery, clock=clock, wall=wall)
+        self._watcher = WatcherLifecycle(root, context.open_watcher, wake)
+        self._settler = Settler(self._probe, context.options.settle_seconds)
+        self._delivery = Delivery(root, context)
+        self._scans = ScanScheduler(root, context, self._identity, self._settler, self._delivery)
         self._requests: list[tuple[str, NoticeSource, threading.Event]] = []
         self._tickets: list[tuple[float, threading.Event]] = []
         self._is_first_check = True
@@ -79,19 +64,15 @@ class RootLoop:
         self._foreign_root_reported = False
 
     def request_scan(self, reason: str, source: NoticeSource) -> threading.Event:
-        """Compare the whole folder with the index; the event is set when that is done and what it found is settled."""
+        """Scan the whole folder; the event is set when that is done and the files it found are settled."""
         ticket = threading.Event()
-        with self._wake:
+        with self._lock:
             self._requests.append((reason, source, ticket))
-            self._wake.notify()
+        self._wake()
         return ticket
 
-    def has_pending_events(self) -> bool:
-        """Whether a turn would find something new; call with `wake` held."""
-        return bool(self._requests) or self._watcher.has_pending_events()
-
     def status(self) -> RootStatus:
-        """How the root stands now."""
+        """The status of the root now."""
         online = self._identity.is_online
         return RootStatus(
             root_id=self.root.id,
@@ -109,7 +90,7 @@ class RootLoop:
         )
 
     def run_once(self) -> float:
-        """One round; the time at which the next one is due if nothing happens before."""
+        """Do one round; returns the time on `clock` at which the next one is due if nothing happens before."""
         now = self._clock()
         if now >= self._identity_check_due:
             self._check_identity(now)
@@ -121,8 +102,8 @@ class RootLoop:
         self._run_timers(now)
         if len(self._settler) < _PENDING_MAX:
             self._scans.run_slice()
-            late, self._scans.outdated_images = self._scans.outdated_images, []
-            self._redeliver(late, "a text beside it")
+            outdated, self._scans.outdated_images = self._scans.outdated_images, []
+            self._redeliver(outdated, "a sidecar file")
             if self._scans.root_replaced:
                 self._scans.root_replaced = False
                 self._delivery.forget_deliveries()
@@ -133,15 +114,15 @@ class RootLoop:
         return self._next_due(self._clock())
 
     def recover_from_error(self) -> None:
-        """After an exception in `turn`: what was under way is forgotten, and everything is compared again."""
+        """After an exception in `run_once`: drop the scans under way, and scan everything again."""
         self._scans.cancel_all()
         self._scans.request_full("missed")
 
     def close(self) -> None:
-        """Stop the watcher; nobody waits for a scan any longer."""
+        """Stop the watcher, and release everyone who waits for a scan."""
         self._watcher.close()
         self._scans.cancel_all()
-        with self._wake:
+        with self._lock:
             waiting = [ticket for _, _, ticket in self._requests]
         for ticket in (*waiting, *self._scans.finished_tickets, *(ticket for _, ticket in self._tickets)):
             ticket.set()
@@ -155,18 +136,18 @@ class RootLoop:
 
     def _check_identity(self, now: float) -> IdentityCheck:
         was_there, first = self._identity.is_present, self._is_first_check
-        verdict = self._identity.check()
+        result = self._identity.check()
         self._is_first_check = False
-        if verdict != "same":
+        if result != "same":
             self._delivery.forget_deliveries()
-        look_again = min(_IDENTITY_CHECK_SECONDS, self._options.sweep_seconds or _IDENTITY_CHECK_SECONDS)
-        self._identity_check_due = now + (look_again if self._identity.is_present else self._options.poll_seconds)
+        check_again = min(_IDENTITY_CHECK_SECONDS, self._options.sweep_seconds or _IDENTITY_CHECK_SECONDS)
+        self._identity_check_due = now + (check_again if self._identity.is_present else self._options.poll_seconds)
         path = display(self.root.path)
-        if verdict == "offline" and (was_there or first):
+        if result == "offline" and (was_there or first):
             self._on_event("offline", f"{path}: {self._identity.reason}", self.root.id)
             self._watcher.close()
             self._scans.cancel_all()
-        elif verdict == "replaced":
+        elif result == "replaced":
             self._read_mount(first)
             if not first:
                 what = "is another folder now" if was_there else "is there again"
@@ -174,26 +155,26 @@ class RootLoop:
             self._watcher.open(now)
             self._scans.restart_full("scan")
             self._request_full_scan("scan", now)
-        return verdict
+        return result
 
     def _read_mount(self, first: bool) -> None:
         try:
             self._mount = self._watcher.mount = find_mount(self.root.path)
         except OSError:
-            # Without that it must not be watched, and the next look must see it come once more.
+            # Without the mount the folder must not be watched, and the next check must report it as new once more.
             self._identity.reset()
             self._is_first_check = first
             raise
         self._scans.has_stable_inodes = self._mount.has_stable_inodes
 
     def _report_foreign_root(self) -> None:
-        """Say once when a scan found another folder in the place of the indexed one, and when it is the right one again."""
-        stranger = self._identity.is_present and not self._identity.is_online
-        if stranger == self._foreign_root_reported:
+        """Report once when a scan found another folder in the place of the indexed one, and once when the right one is back."""
+        is_foreign = self._identity.is_present and not self._identity.is_online
+        if is_foreign == self._foreign_root_reported:
             return
-        self._foreign_root_reported = stranger
+        self._foreign_root_reported = is_foreign
         path = display(self.root.path)
-        if stranger:
+        if is_foreign:
             self._on_event("offline", f"{path}: {self._identity.reason}", self.root.id)
         elif self._identity.is_present:
             self._on_event("online", f"{path} holds the indexed files", self.root.id)
@@ -203,34 +184,34 @@ class RootLoop:
             text = f"{display(self.root.path)}: {failure.reason}; it is compared with the index"
             self._on_event("watcher", text, self.root.id)
             self._watcher.recover(failure, now)
-            # It may have been moved away and back again.
+            # The folder may have been moved away and back again.
             self._delivery.forget_deliveries()
             self._request_full_scan("missed", now)
 
     def _start_requested_scans(self) -> None:
-        with self._wake:
-            asked, self._requests = self._requests, []
-        for why, source, ticket in asked:
+        with self._lock:
+            requests, self._requests = self._requests, []
+        for reason, source, ticket in requests:
             if self._identity.is_present:
-                log.info("comparing %s with the index: %s", display(self.root.path), why)
+                log.info("comparing %s with the index: %s", display(self.root.path), reason)
                 self._scans.request_full(source, [ticket])
             else:
                 ticket.set()
 
     def _handle_hints(self, hints: dict[bytes, Hint], now: float) -> None:
-        # What is gone first, so that a file under a new name is recognised as one that has just lost its old one.
+        # Removals first, so that a renamed file is recognised by the loss of its old name.
         self._handle_gone([hint.rel for hint in hints.values() if hint.change == "gone"])
         for hint in hints.values():
             if hint.change != "gone":
                 self._handle_hint(hint, now)
 
     def _handle_hint(self, hint: Hint, now: float) -> None:
-        selection = self.root.watch_filter
+        watch_filter = self.root.watch_filter
         if self._is_folder(hint):
-            # A folder that only "changed" is the sweep's business: its time says so.
-            if hint.change != "changed" and selection.enters(hint.rel):
+            # The sweep handles a folder that only "changed": it compares modification times.
+            if hint.change != "changed" and watch_filter.enters(hint.rel):
                 self._scans.request_folder(hint.rel)
-        elif selection.includes_path(hint.rel) or (self.root.purpose == "images" and is_sidecar(hint.rel)):
+        elif watch_filter.includes_path(hint.rel) or (self.root.purpose == "images" and is_sidecar(hint.rel)):
             self._settler.notice(hint.rel, now, finished=hint.change == "renamed")
 
     def _is_folder(self, hint: Hint) -> bool:
@@ -276,16 +257,16 @@ class RootLoop:
         return max(self._options.sweep_seconds or float("inf"), self._scans.sweep_seconds * _SWEEP_SHARE)
 
     def _deliver_settled(self, now: float) -> None:
-        ready = self._settler.check_due(now)
-        self._handle_gone(ready.gone)
-        for settled in ready.settled:
+        result = self._settler.check_due(now)
+        self._handle_gone(result.gone)
+        for settled in result.settled:
             self._deliver(settled)
         if self._missed_events > self._missed_events_reported and not self._scans.is_busy and not self._settler:
             count, self._missed_events_reported = (
                 self._missed_events - self._missed_events_reported,
                 self._missed_events,
             )
-            text = f"{display(self.root.path)}: a scan found {count} files of which no event had told"
+            text = f"{display(self.root.path)}: a scan found {count} files that no event had reported"
             self._on_event("lost", text, self.root.id)
 
     def _deliver(self, settled: SettledEntry) -> None:
@@ -303,15 +284,15 @@ class RootLoop:
         self._delivery.deliver(rel, stamp)
 
     def _redeliver_for_sidecar(self, sidecar: bytes) -> None:
-        """Something was written beside pictures: they are read once more, though they are known as they are."""
+        """A sidecar file was written: read its images once more, although they did not change."""
         self._redeliver(find_images_of_sidecar(self.root.path, sidecar), display(sidecar))
 
     def _redeliver(self, rels: Sequence[bytes], reason: str) -> None:
         for rel in rels:
             stamp = self._probe(rel).stamp
-            # What is not known yet is brought by its own event, and under its own name where case does not count.
+            # A file that is not indexed yet comes with its own event, and under its own name where case does not count.
             if stamp is not None and (self._delivery.is_indexed(rel, stamp) or self._delivery.is_in_flight(rel, stamp)):
-                log.debug("%s is read again, because of %s", display(rel), reason)
+                log.debug("%s is read again because of %s", display(rel), reason)
                 self._delivery.deliver(rel, stamp)
 
     def _finish_tickets(self, now: float) -> None:

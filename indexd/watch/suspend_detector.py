@@ -1,53 +1,44 @@
-"""Did the machine sleep, or was the process stopped? Then events were lost, and nobody says so."""
+"""Detects that the machine slept or the process was stopped: events were lost then, without an error."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 
+from indexd.background.background_service import BackgroundService
+
 _CHECK_SECONDS = 2.0
-# A busy machine may let a thread wait for some seconds; a needless comparison is the price of a shorter one.
+# A busy machine may delay a thread for some seconds; a shorter slack would cost needless scans.
 _SLACK_SECONDS = 3.0
 
 
 def suspend_aware_seconds() -> float:
-    """A clock that goes on while the machine sleeps and, where the system has such a one, is never set."""
+    """A clock that advances while the machine sleeps and, where the system has such a clock, is never set."""
     boot_clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
     if boot_clock is not None:
         return time.clock_gettime(boot_clock)
     return time.monotonic() if os.name == "nt" else time.time()
 
 
-class SuspendDetector:
-    """Calls `on_gap` with the seconds that were lost whenever a beat comes much too late."""
+class SuspendDetector(BackgroundService):
+    """Calls `on_gap` with the seconds between two checks whenever the second one comes much too late."""
 
     def __init__(self, on_gap: Callable[[float], None], clock: Callable[[], float] = suspend_aware_seconds) -> None:
+        super().__init__("suspend-detector")
         self._on_gap = on_gap
         self._clock = clock
-        self._last = clock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def check(self) -> None:
-        """One beat, due two seconds after the one before."""
-        now = self._clock()
-        gap, self._last = now - self._last, now
-        if gap > _CHECK_SECONDS + _SLACK_SECONDS:
-            self._on_gap(gap)
+        self._checked_at = clock()
 
     def start(self) -> None:
-        """Beat in a thread."""
-        self._last = self._clock()
-        self._thread.start()
+        """Start checking; the time before counts as no gap."""
+        self._checked_at = self._clock()
+        super().start()
 
-    def stop(self) -> None:
-        """Stop beating."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(_CHECK_SECONDS):
-            self.check()
+    def run_once(self) -> float:
+        """Check once; the next check is due in two seconds."""
+        now = self._clock()
+        gap, self._checked_at = now - self._checked_at, now
+        if gap > _CHECK_SECONDS + _SLACK_SECONDS:
+            self._on_gap(gap)
+        return _CHECK_SECONDS

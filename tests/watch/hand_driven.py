@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 
 from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.root_loop import RootLoop
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.watchers.cookie import COOKIE_NAME
@@ -40,13 +40,15 @@ class HandDriven:
         self.watchers = FakeWatcherFactory(*refusals)
         self.rounds = RootLoop(
             root or WatchedRoot(ROOT_ID, os.fsencode(self.path)),
-            self.known,
-            self.deliver,
-            lambda kind, text, root_id: self.events.append((kind, text)),
-            options or WatchOptions(),
-            threading.Condition(),
-            clock=lambda: self.now,
-            opener=self.watchers,
+            RootContext(
+                self.known,
+                self.deliver,
+                lambda kind, text, root_id: self.events.append((kind, text)),
+                options or WatchOptions(),
+                open_watcher=self.watchers,
+                clock=lambda: self.now,
+            ),
+            lambda: None,
         )
         self.run()
         return self

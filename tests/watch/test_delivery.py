@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.watch.delivery import _REMEMBERED_SECONDS, Delivery
 from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.roots import WatchedRoot
 
 STAMP = FileStamp(1, 2, 3)
 
 
+def delivery_of(folder: Path, deliver: Callable[[SettledFile], None], now: list[float]) -> Delivery:
+    context = RootContext(InMemoryIndexedFiles(), deliver, lambda *_event: None, wall=lambda: now[0])
+    return Delivery(WatchedRoot(1, os.fsencode(folder)), context)
+
+
 def test_what_was_handed_over_long_ago_is_forgotten_between_comparisons_too(folder: Path) -> None:
     now = [1000.0]
     delivered: list[SettledFile] = []
-    delivery = Delivery(WatchedRoot(1, os.fsencode(folder)), InMemoryIndexedFiles(), delivered.append, lambda: now[0])
+    delivery = delivery_of(folder, delivered.append, now)
     for number in range(20):
         delivery.deliver(b"%d.png" % number, STAMP)
         now[0] += _REMEMBERED_SECONDS / 10
@@ -28,7 +35,7 @@ def test_what_was_handed_over_long_ago_is_forgotten_between_comparisons_too(fold
 
 def test_a_clock_that_jumps_back_makes_nobody_forget(folder: Path) -> None:
     now = [1_000_000.0]
-    delivery = Delivery(WatchedRoot(1, os.fsencode(folder)), InMemoryIndexedFiles(), lambda file: None, lambda: now[0])
+    delivery = delivery_of(folder, lambda _file: None, now)
     delivery.deliver(b"a.png", STAMP)
     now[0] -= 90_000
     delivery.deliver(b"b.png", STAMP)

@@ -24,6 +24,7 @@ FILES = 20_000
 PROGRAM = """
 import json, os, sys, threading
 from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService
 known, seen, step, events = InMemoryIndexedFiles(), {}, int(sys.argv[2]), []
@@ -36,8 +37,9 @@ def deliver(file):
 def on_state(status):
     if status.last_reconcile is not None: say(mode=status.mode, reason=status.reason)
 service = WatchService(
-    [WatchedRoot(1, os.fsencode(sys.argv[1]))], known, deliver, lambda kind, text, root: events.append(kind),
-    options=WatchOptions(settle_seconds=0.1, poll_seconds=0.2, sweep_seconds=3600.0), on_state=on_state)
+    [WatchedRoot(1, os.fsencode(sys.argv[1]))],
+    RootContext(known, deliver, lambda kind, text, root: events.append(kind),
+                WatchOptions(settle_seconds=0.1, poll_seconds=0.2, sweep_seconds=3600.0), on_state))
 service.start()
 sys.stdin.read()
 service.stop()

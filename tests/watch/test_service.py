@@ -1,4 +1,4 @@
-"""The whole room on real folders, with the system's own watcher."""
+"""WatchService on real folders, with the watcher of the system."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from indexd.errors import StorageFull
 from indexd.fs.file_stamp import SettledFile
 from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
 from indexd.watch.service import WatchService, scan_roots_once
 from indexd.watch.watch_filter import WatchFilter
@@ -43,6 +46,9 @@ class Library:
     def on_event(self, kind: str, text: str, root_id: int | None) -> None:
         self.events.append((kind, text, root_id))
 
+    def context(self, **changes: Any) -> RootContext:
+        return replace(RootContext(self.known, self.deliver, self.on_event), **changes)
+
 
 @pytest.fixture
 def library() -> Library:
@@ -57,12 +63,11 @@ def portable(root: bytes, enters: FolderPredicate) -> Watcher:
 def service(request: pytest.FixtureRequest, folder: Path, library: Library) -> Iterator[WatchService]:
     made = WatchService(
         [WatchedRoot(1, os.fsencode(folder))],
-        library.known,
-        library.deliver,
-        library.on_event,
-        options=WatchOptions(settle_seconds=0.1, poll_seconds=0.2, sweep_seconds=0.5),
-        on_state=library.states.append,
-        opener=open_watcher if request.param == "own" else portable,
+        library.context(
+            options=WatchOptions(settle_seconds=0.1, poll_seconds=0.2, sweep_seconds=0.5),
+            on_state=library.states.append,
+            open_watcher=open_watcher if request.param == "own" else portable,
+        ),
     )
     made.start()
     yield made
@@ -157,10 +162,7 @@ def test_a_pause_of_the_process_leads_to_a_scan(library: Library, folder: Path, 
     now = [0.0]
     service = WatchService(
         [WatchedRoot(1, os.fsencode(folder), mode="poll")],
-        library.known,
-        library.deliver,
-        library.on_event,
-        options=WatchOptions(poll_seconds=3600),
+        library.context(options=WatchOptions(poll_seconds=3600)),
         suspend_aware_clock=lambda: now[0],
     )
     service.start()
@@ -178,9 +180,7 @@ def test_stopping_leaves_no_thread_and_no_file(library: Library, folder: Path, e
     before = set(threading.enumerate())
     service = WatchService(
         [WatchedRoot(1, os.fsencode(folder)), WatchedRoot(2, os.fsencode(folder / "none"))],
-        library.known,
-        library.deliver,
-        library.on_event,
+        library.context(),
     )
     service.start()
     eventually(lambda: service.status()[0].last_reconcile is not None and len(library.events) == 1)
@@ -200,7 +200,7 @@ def test_scan_once_finds_everything_without_watching(library: Library, folder: P
     ]
     for expected in (2, 0):
         library.delivered.clear()
-        statuses = scan_roots_once(roots, library.known, library.deliver, library.on_event)
+        statuses = scan_roots_once(roots, library.context())
         assert len(library.delivered) == expected
         assert [status.online for status in statuses] == [True, False]
 
@@ -219,7 +219,7 @@ def test_how_a_folder_stands_is_told_again_when_there_was_no_room_to_note_it(
 
     options = WatchOptions(settle_seconds=0.1, poll_seconds=0.1, sweep_seconds=0.1)
     roots = [WatchedRoot(1, os.fsencode(folder))]
-    service = WatchService(roots, library.known, library.deliver, library.on_event, options=options, on_state=note)
+    service = WatchService(roots, library.context(options=options, on_state=note))
     service.start()
     try:
         eventually(lambda: any(state.online and state.identity for state in library.states))

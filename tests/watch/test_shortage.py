@@ -16,6 +16,7 @@ import pytest
 from indexd.errors import IndexdError, is_transient
 from indexd.watch import sidecar_names
 from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.service import scan_roots_once
 from indexd.watch.watchers.inotify_watcher import InotifyWatcher
@@ -162,7 +163,7 @@ def test_one_scan_without_handles_is_one_sentence(folder: Path, monkeypatch: pyt
     root = WatchedRoot(ROOT_ID, os.fsencode(folder))
     HandleShortage(monkeypatch).refuse(0, 1)
     with pytest.raises(IndexdError, match="Too many open files"):
-        scan_roots_once([root], InMemoryIndexedFiles(), lambda _file: None, lambda *_event: None)
+        scan_roots_once([root], RootContext(InMemoryIndexedFiles(), lambda _file: None, lambda *_event: None))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The scans of one root: full comparisons, new folders, the cheap sweep; one after the other, a slice at a time."""
+"""The scans of one root (full, new folder, sweep), one after the other and a slice at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.watch.delivery import Delivery
-from indexd.watch.indexed_files import IndexedFiles
+from indexd.watch.root_context import RootContext
 from indexd.watch.root_identity import RootIdentity
 from indexd.watch.roots import WatchedRoot
 from indexd.watch.scan.index_snapshot import IndexSnapshot
@@ -18,7 +18,7 @@ from indexd.watch.scan.reconcile import SIDECARS_MAX, ChangedFiles, TreeComparis
 from indexd.watch.settle import NoticeSource, Settler
 from indexd.watch.sidecar_names import find_images_of_sidecar
 
-# A file whose last change lies this far back needs no more watching before it counts as finished.
+# A file whose last change lies this far back counts as finished at once.
 _SURELY_SETTLED_SECONDS = 2.0
 _GONE_BATCH = 500
 _SIDECAR_BATCH = 50
@@ -31,31 +31,27 @@ class _FullScan:
 
 
 class ScanScheduler:
-    """What is still to be scanned, and the scan under way. Findings go to the settler, moves and losses to the delivery.
+    """The requested scans and the one under way. New files go to the settler, moves and removals to the delivery.
 
-    `inodes`: they last on this file system. `exchanged`: another folder came while one was compared; it is for the caller to
-    look which, and to set it back. `late`: pictures beside which something was written after they were read, to be read again
-    by the caller. `clock` never goes back, `wall` is seconds since the epoch. Used by one thread.
+    `root_replaced`: another folder came during a scan; the caller checks which, and resets it. `outdated_images`: images
+    whose sidecar file was written after they were read; the caller reads them again. Used by one thread.
     """
 
     def __init__(
         self,
         root: WatchedRoot,
-        known: IndexedFiles,
+        context: RootContext,
         identity: RootIdentity,
         settler: Settler,
         delivery: Delivery,
-        *,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
     ) -> None:
         self._root = root
-        self._known = known
+        self._indexed = context.indexed_files
         self._identity = identity
         self._settler = settler
         self._delivery = delivery
-        self._clock = clock
-        self._wall = wall
+        self._clock = context.clock
+        self._wall = context.wall
         self._requested_full: _FullScan | None = None
         self._running_full: _FullScan | None = None
         self._folder_queue: deque[bytes] = deque()
@@ -82,13 +78,13 @@ class ScanScheduler:
         )
 
     def request_full(self, source: NoticeSource, tickets: Iterable[threading.Event] = ()) -> None:
-        """Compare the whole root, after the scan that is under way, whose eyes may be past what this one must see."""
+        """Scan the whole root after the scan under way, which may already be past a change that this one must see."""
         if self._requested_full is None:
             self._requested_full = _FullScan(source)
         self._requested_full.tickets.extend(tickets)
 
     def restart_full(self, source: NoticeSource) -> None:
-        """Another folder lies there: what was seen of the one before says nothing of it. Who waits for a scan waits on."""
+        """Scan anew because another folder came: drop what was seen of the one before. Callers that wait for a scan wait on."""
         tickets: list[threading.Event] = []
         if self._running_full is not None:
             tickets, self._running_full.tickets = self._running_full.tickets, []
@@ -103,11 +99,11 @@ class ScanScheduler:
             self._folder_queue.append(rel)
 
     def request_sweep(self) -> None:
-        """Look at the folders' own times, and into those that changed."""
+        """Scan the folders whose modification time has changed."""
         self._sweep_requested = True
 
     def cancel_all(self) -> None:
-        """Forget everything: the root is not there. Who waits for a scan waits no longer."""
+        """Drop all scans because the root is not there, and release the callers that wait for one."""
         if self._requested_full is not None:
             self.finished_tickets.extend(self._requested_full.tickets)
         self._requested_full, self._running, self._sweep_requested = None, None, False
@@ -122,7 +118,7 @@ class ScanScheduler:
             self._running = None
 
     def _next_scan(self) -> Iterator[None] | None:
-        # New folders first: they are small and somebody waits for what is in them.
+        # New folders first: they are small, and a person may wait for their files.
         if self._folder_queue:
             return self._scan_folder(self._folder_queue.popleft())
         if self._requested_full is not None:
@@ -191,7 +187,7 @@ class ScanScheduler:
         return (
             IndexSnapshot()
             if self._root.purpose == "jobs"
-            else IndexSnapshot(self._known.iter_present(self._root.id, rel))
+            else IndexSnapshot(self._indexed.iter_present(self._root.id, rel))
         )
 
     def _restart_for_replaced_root(self, source: NoticeSource) -> None:
@@ -201,7 +197,7 @@ class ScanScheduler:
     def _process_changes(
         self, comparison: TreeComparison, known: IndexSnapshot, source: NoticeSource
     ) -> Generator[None, None, bool]:
-        """Take what is found. False: another folder came meanwhile, nothing more may be said of this one."""
+        """Process the changes. False: another folder came meanwhile, so the comparison is void."""
         for found in comparison.iter_changes():
             if not self._identity.is_unchanged():
                 self._restart_for_replaced_root(source)
@@ -213,14 +209,16 @@ class ScanScheduler:
         return True
 
     def _process_sidecars(self, comparison: TreeComparison) -> Iterator[None]:
-        """Texts that were written after the pictures beside them were read, unseen: each is taken once."""
+        """Find images whose sidecar file was written after they were read; each sidecar change counts once."""
         fresh = [(rel, mtime_ns) for rel, mtime_ns in comparison.sidecars if self._sidecars_seen.get(rel) != mtime_ns]
         if len(self._sidecars_seen) + len(fresh) > 2 * SIDECARS_MAX:
             self._sidecars_seen.clear()
         for start in range(0, len(fresh), _SIDECAR_BATCH):
             some = fresh[start : start + _SIDECAR_BATCH]
             beside = {rel: find_images_of_sidecar(self._root.path, rel) for rel, _ in some}
-            read_at = self._known.without_own_metadata(self._root.id, [rel for rels in beside.values() for rel in rels])
+            read_at = self._indexed.without_own_metadata(
+                self._root.id, [rel for rels in beside.values() for rel in rels]
+            )
             self._sidecars_seen.update(some)
             for text, mtime_ns in some:
                 self.outdated_images += [rel for rel in beside[text] if mtime_ns / 1e9 > read_at.get(rel, float("inf"))]
@@ -235,7 +233,7 @@ class ScanScheduler:
         now, wall = self._clock(), self._wall()
         relocated = [(one.rel, one.stamp) for one in found if one.is_relocated]
         if relocated:
-            self._known.update_stamps(self._root.id, relocated)
+            self._indexed.update_stamps(self._root.id, relocated)
         for rel, stamp, new, is_settled in found:
             if is_settled or self._delivery.is_in_flight(rel, stamp):
                 continue

@@ -1,38 +1,41 @@
-"""The event side of one root over its life: opened, tested by a cookie, lost, opened again; and the mode that follows."""
+"""The watcher of one root over its life: opened, tested with a cookie file, lost and opened again."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
+from indexd.background.backoff import Backoff
 from indexd.fs.mounts import Mount
 from indexd.watch.roots import WatchedRoot, WatchMode
 from indexd.watch.watchers.cookie import COOKIE_NAME, drop_cookie
 from indexd.watch.watchers.watcher import Hint, Watcher, WatcherFactory, WatcherFailed
 
 _COOKIE_SECONDS = 10.0
-# A watcher that fails again and again is restarted after these pauses; one that held for a minute, at once.
+# A watcher that fails again and again is restarted after these pauses; one that worked for a minute, at once.
 _FIRST_BACKOFF_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 60.0
 _STABLE_SECONDS = 60.0
-# What fails for lasting reasons (a limit, a dead event source) is tried again this seldom.
+# After a permanent failure (a system limit, a dead event source).
 _PERMANENT_FAILURE_RETRY_SECONDS = 900.0
 
 
 class WatcherLifecycle:
-    """Hints of one root, collected until they are taken. `wake` is notified when there are some.
+    """Collects the hints of one root until they are taken, and chooses between events and polling.
 
-    Lock order: a watcher's thread takes `wake` alone; `open` and `close` must be called without it.
+    `wake` is called from the watcher's thread when there are hints; all other methods are called by one thread.
     """
 
-    def __init__(self, root: WatchedRoot, open_watcher: WatcherFactory, wake: threading.Condition) -> None:
+    def __init__(self, root: WatchedRoot, open_watcher: WatcherFactory, wake: Callable[[], None]) -> None:
         self._root = root
         self._open_watcher = open_watcher
         self._wake = wake
+        self._lock = threading.Lock()
         self._watcher: Watcher | None = None
         self._hints: dict[bytes, Hint] = {}
         self._failure: WatcherFailed | None = None
         self._opened_at = float("-inf")
-        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        self._backoff = Backoff(_FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
         self._cookie_due: float | None = None
         self.mount = Mount()
         self.retry_at: float | None = None
@@ -40,7 +43,7 @@ class WatcherLifecycle:
         self.reason = "as the settings say"
 
     def open(self, now: float) -> bool:
-        """Start a watcher where the settings want one; whether there is one now. A scan must follow."""
+        """Start a watcher where the settings ask for one; returns whether there is one now. A scan must follow."""
         self.close()
         if self._root.mode == "poll":
             return False
@@ -59,16 +62,16 @@ class WatcherLifecycle:
         return True
 
     def close(self) -> None:
-        """Stop the watcher, if there is one, and drop what it said."""
+        """Stop the watcher, if there is one, and drop its hints."""
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.close()
-        with self._wake:
+        with self._lock:
             self._hints, self._failure = {}, None
         self._cookie_due = self.retry_at = None
 
     def send_cookie(self, now: float) -> None:
-        """Write the cookie; it is expected back as an event."""
+        """Write the cookie file; the watcher must report it."""
         if self._watcher is None:
             return
         dropped = drop_cookie(self._root.path)
@@ -81,8 +84,8 @@ class WatcherLifecycle:
             self.reason = f"events by {self._watcher.name}; untested, because the folder is {why}"
 
     def take_hints(self, now: float) -> tuple[dict[bytes, Hint], WatcherFailed | None]:
-        """The hints since the last call, and the failure after which there come no more."""
-        with self._wake:
+        """The hints since the last call, and the failure that ended the watcher, if any."""
+        with self._lock:
             hints, self._hints = self._hints, {}
             failure, self._failure = self._failure, None
         if hints.pop(COOKIE_NAME, None) is not None:
@@ -92,21 +95,17 @@ class WatcherLifecycle:
             failure = WatcherFailed("no event came back for a file written as a test", permanent=True)
         return hints, failure
 
-    def has_pending_events(self) -> bool:
-        """Whether `take` would give something; call with `wake` held."""
-        return bool(self._hints) or self._failure is not None
-
     def next_due(self) -> float | None:
-        """When `take` or a new try is due without any hint."""
+        """When `take_hints` or a new try to open is due although no hint came."""
         return min((due for due in (self._cookie_due, self.retry_at) if due is not None), default=None)
 
     def recover(self, failure: WatcherFailed, now: float) -> bool:
-        """After a failure: a new watcher at once, or polling for a while. Whether there is a watcher."""
+        """After a failure: open a new watcher now, or poll for a while. Returns whether there is a watcher."""
         self.close()
         if failure.permanent or now - self._opened_at < _STABLE_SECONDS:
             self._fall_back_to_polling(failure, now)
             return False
-        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        self._backoff.reset()
         return self.open(now)
 
     def _fall_back_to_polling(self, failure: WatcherFailed, now: float) -> None:
@@ -114,15 +113,14 @@ class WatcherLifecycle:
         if failure.permanent:
             self.retry_at = now + _PERMANENT_FAILURE_RETRY_SECONDS
         else:
-            self.retry_at = now + self._backoff_seconds
-            self._backoff_seconds = min(self._backoff_seconds * 2, _MAX_BACKOFF_SECONDS)
+            self.retry_at = now + self._backoff.fail()
 
     def _on_hints(self, hints: dict[bytes, Hint]) -> None:
-        with self._wake:
+        with self._lock:
             self._hints.update(hints)
-            self._wake.notify()
+        self._wake()
 
     def _on_failure(self, failure: WatcherFailed) -> None:
-        with self._wake:
+        with self._lock:
             self._failure = failure
-            self._wake.notify()
+        self._wake()
