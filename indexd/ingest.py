@@ -1,7 +1,7 @@
-"""Settled files in, recorded sightings out: a few reader threads, one recorder that commits in batches.
+"""Settled files in, recorded files out: a few reader threads, and one recorder that commits in batches.
 
-Reading is I/O and hashing (both release the interpreter), so threads serve; decoding pixels is not done here but in
-the decode worker. The queues are bounded: a scan of a million files waits for the index instead of filling memory.
+Reading is I/O and hashing, which release the interpreter lock, so threads suffice; the decode worker decodes the pixels.
+The queues are bounded: a scan of a million files waits for the index instead of filling memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
+from indexd.background.background_service import BackgroundService
+from indexd.background.backoff import Backoff
 from indexd.errors import IndexdError, StoreUnavailable, is_transient
 from indexd.fs.file_stamp import SettledFile
 from indexd.liveness import Liveness
@@ -27,12 +30,12 @@ BATCH_IMAGES = 256
 RETRY_SECONDS = 10.0
 MAX_RETRY_SECONDS = 600.0
 RETRY_FILES_MAX = 10_000
-"""So many files that could not be read are brought again from here; what is beyond, the next comparison finds."""
+"""At most so many files are kept for a retry; the next scan finds the others."""
 HANDLER_OF_PURPOSE = {"images": "image", "jobs": "job"}
 
 
 class IngestPipeline:
-    """Reads and records what the watchers deliver. `on_recorded` hears each committed batch."""
+    """Reads and records the files that the watchers deliver. `on_recorded` gets each committed batch."""
 
     def __init__(
         self,
@@ -52,14 +55,14 @@ class IngestPipeline:
         self._has_failed = threading.Event()
         self._retries = RetryQueue(RETRY_SECONDS, MAX_RETRY_SECONDS, RETRY_FILES_MAX)
         self._retrying_threads: set[int] = set()
-        self._readers = [
-            threading.Thread(target=self._run_guarded, args=(self._run_reader,), name=f"read-{i}")
-            for i in range(readers)
-        ]
-        self._recorder = threading.Thread(target=self._run_guarded, args=(self._run_recorder,), name="record")
         self._reader_liveness = Liveness("reading", busy=self._is_reading)
         self._recorder_liveness = Liveness("recording", busy=lambda: bool(self._scanned_files.unfinished_tasks))
         self.thread_liveness = (self._reader_liveness, self._recorder_liveness)
+        self._readers = [
+            QueueWorker(f"read-{i}", self._read_next, self._on_thread_failure, self._reader_liveness)
+            for i in range(readers)
+        ]
+        self._recorder = QueueWorker("record", self._record_next, self._on_thread_failure, self._recorder_liveness)
 
     def start(self) -> None:
         """Start the threads."""
@@ -67,7 +70,7 @@ class IngestPipeline:
             thread.start()
 
     def deliver(self, file: SettledFile) -> None:
-        """Take one file; blocks while the queue is full, and drops it once stopping (the next scan finds it again)."""
+        """Queue one file; blocks while the queue is full, and drops it once stopping (the next scan finds it again)."""
         while not self._stopping.is_set():
             try:
                 self._files.put(file, timeout=0.5)
@@ -76,17 +79,17 @@ class IngestPipeline:
             return
 
     def pending_count(self) -> int:
-        """How many files are being read or wait for it."""
+        """How many files are queued or being read."""
         return self._files.unfinished_tasks + len(self._retrying_threads)
 
     def drain(self) -> None:
-        """Wait until everything delivered so far is recorded, or the intake stops."""
-        for waiting in (self._files, self._scanned_files):
-            with waiting.all_tasks_done:
-                waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks or self._stopping.is_set())  # noqa: B023
+        """Return when everything delivered so far is recorded, or the pipeline stops."""
+        for pending in (self._files, self._scanned_files):
+            with pending.all_tasks_done:
+                pending.all_tasks_done.wait_for(lambda: not pending.unfinished_tasks or self._stopping.is_set())  # noqa: B023
 
     def stop(self) -> None:
-        """Finish what is being read, record it, and end the threads; files still queued are left to the next scan."""
+        """Finish the files being read, record them, and end the threads; the next scan finds the files still queued."""
         self._stop_accepting()
         while True:
             try:
@@ -96,32 +99,27 @@ class IngestPipeline:
             self._files.task_done()
         for _ in self._readers:
             self._files.put(None)
-        for thread in self._readers:
-            thread.join()
+        for reader in self._readers:
+            reader.join()
         self._enqueue_for_recording(None)
         self._recorder.join()
 
-    def _run_guarded(self, body: Callable[[], None]) -> None:
-        # A side task that dies takes the daemon down loudly: a silent one would look like "nothing new".
-        try:
-            body()
-        except BaseException as error:
-            self._has_failed.set()
-            self._stop_accepting()
-            self._on_failure(error)
-            raise
+    def _on_thread_failure(self, error: BaseException) -> None:
+        self._has_failed.set()
+        self._stop_accepting()
+        self._on_failure(error)
 
     def _stop_accepting(self) -> None:
         self._stopping.set()
-        for waiting in (self._files, self._scanned_files):
-            with waiting.all_tasks_done:
-                waiting.all_tasks_done.notify_all()
+        for pending in (self._files, self._scanned_files):
+            with pending.all_tasks_done:
+                pending.all_tasks_done.notify_all()
 
-    def _enqueue_for_recording(self, sighting: ScannedFile | None) -> None:
-        """Give it to the recorder, unless a thread died: then nobody may be there to take it, and the next scan will."""
+    def _enqueue_for_recording(self, scanned: ScannedFile | None) -> None:
+        """Queue it for the recorder. After a thread has failed it is dropped; the next scan finds it again."""
         while not self._has_failed.is_set():
             try:
-                self._scanned_files.put(sighting, timeout=0.5)
+                self._scanned_files.put(scanned, timeout=0.5)
             except queue.Full:
                 self._reader_liveness.beat()  # it is the recorder that is slow
                 continue
@@ -130,22 +128,23 @@ class IngestPipeline:
     def _is_reading(self) -> bool:
         return bool(self.pending_count())
 
-    def _run_reader(self) -> None:
-        while True:
-            self._retry_one()
-            try:
-                file = self._files.get(timeout=self._retries.seconds_until_due())
-            except queue.Empty:
-                continue
-            if file is None:
-                return
-            try:
-                self._read_and_enqueue(file)
-            finally:
-                self._files.task_done()
+    def _read_next(self) -> bool:
+        """Read one file of the queue; False when it held the end mark."""
+        self._retry_one()
+        try:
+            file = self._files.get(timeout=self._retries.seconds_until_due())
+        except queue.Empty:
+            return True
+        if file is None:
+            return False
+        try:
+            self._read_and_enqueue(file)
+        finally:
+            self._files.task_done()
+        return True
 
     def _retry_one(self) -> None:
-        """One that could not be read before, where its time has come; those of a slow share leave new files their turn."""
+        """Read one file whose retry is due. Only one, so that the files of a slow share leave new files their turn."""
         if self._stopping.is_set() or (file := self._retries.take_due()) is None:
             return
         self._retrying_threads.add(threading.get_ident())
@@ -156,37 +155,34 @@ class IngestPipeline:
 
     def _read_and_enqueue(self, file: SettledFile) -> None:
         self._reader_liveness.beat()
-        sighting = self._read(file)
-        if sighting is not None:
-            self._enqueue_for_recording(sighting)
+        scanned = self._read(file)
+        if scanned is not None:
+            self._enqueue_for_recording(scanned)
 
     def _read(self, file: SettledFile) -> ScannedFile | None:
         handler = file_kinds.get(HANDLER_OF_PURPOSE[file.purpose])
         if handler is None:
             raise RuntimeError(f"no handler takes files of purpose {file.purpose}")
         try:
-            sighting: ScannedFile | None = handler(file, self._context)
+            scanned: ScannedFile | None = handler(file, self._context)
         except FileNotFoundError:
             log.debug("gone before it was read: %r", file.rel)
-            sighting = None
+            scanned = None
         except (IndexdError, OSError) as error:
             if file.purpose == "jobs" or is_transient(error):
                 self._schedule_retry(file, error)
                 return None
-            sighting = self._unreadable_file(file, str(error))
+            scanned = self._unreadable_file(file, str(error))
         except Exception as error:
-            log.exception("bug while reading %r; the file is set aside and the rest goes on", file.rel)
-            sighting = self._unreadable_file(file, f"could not be read: {type(error).__name__}: {error}")
+            log.exception("bug while reading %r; the file is recorded as unreadable and the others are read", file.rel)
+            scanned = self._unreadable_file(file, f"could not be read: {type(error).__name__}: {error}")
         self._retries.reset_backoff(file)
-        return sighting
+        return scanned
 
     def _schedule_retry(self, file: SettledFile, error: Exception) -> None:
-        """A job file that could not be taken (the disk is full, its folder cannot be written) lies there and waits.
-
-        So does a picture whose disk fails. It was delivered, so no scan brings it again soon.
-        """
-        when = "soon" if self._retries.schedule(file) else "when its folder is compared"
-        log.error("%r cannot be taken yet and is tried again %s: %s", file.rel, when, error)
+        # The file was delivered, so no scan delivers it again soon.
+        when = "soon" if self._retries.schedule(file) else "at the next scan of its folder"
+        log.error("%r cannot be read yet and is tried again %s: %s", file.rel, when, error)
 
     def _unreadable_file(self, file: SettledFile, text: str) -> ScannedFile | None:
         if file.purpose != "images":
@@ -195,26 +191,27 @@ class IngestPipeline:
         log.warning("skipping %r: %s", file.rel, text)
         return ScannedFile(file.root_id, file.rel, file.stamp, None, text)
 
-    def _run_recorder(self) -> None:
-        while (first := self._scanned_files.get()) is not None:
-            batch = [first]
-            stop = False
-            while len(batch) < BATCH_IMAGES:
-                try:
-                    more = self._scanned_files.get_nowait()
-                except queue.Empty:
-                    break
-                if more is None:
-                    stop = True
-                    break
-                batch.append(more)
+    def _record_next(self) -> bool:
+        """Record one batch of the queue; False when it held the end mark."""
+        first = self._scanned_files.get()
+        if first is None:
+            return False
+        batch, is_last = [first], False
+        while len(batch) < BATCH_IMAGES and not is_last:
             try:
-                self._record_batch(batch)
-            finally:
-                for _ in range(len(batch) + stop):
-                    self._scanned_files.task_done()
-            if stop:
-                return
+                scanned = self._scanned_files.get_nowait()
+            except queue.Empty:
+                break
+            if scanned is None:
+                is_last = True
+            else:
+                batch.append(scanned)
+        try:
+            self._record_batch(batch)
+        finally:
+            for _ in range(len(batch) + is_last):
+                self._scanned_files.task_done()
+        return not is_last
 
     def _record_batch(self, batch: list[ScannedFile]) -> None:
         while True:
@@ -232,16 +229,33 @@ class IngestPipeline:
             return
 
 
-# Files that could not be read at their first try, each with the time of its next one: ever more seldom.
+class QueueWorker(BackgroundService):
+    """A thread that calls `take_next`, which blocks on a queue, until that returns False."""
+
+    def __init__(
+        self,
+        name: str,
+        take_next: Callable[[], bool],
+        on_failure: Callable[[BaseException], None],
+        liveness: Liveness,
+    ) -> None:
+        super().__init__(name, on_failure=on_failure, liveness=liveness)
+        self._take_next = take_next
+
+    def run_once(self) -> float:
+        """Take one element of the queue."""
+        if not self._take_next():
+            self.request_stop()
+        return 0.0
+
 
 FileKey = tuple[int, bytes]
 
 
 class RetryQueue:
-    """What waits for its next try, by place. Every method may be called from any thread.
+    """Files whose read failed, each with its own Backoff, so that one that never works delays no other.
 
-    The pause after a try begins at `first_seconds`, and is doubled with each that fails, up to `longest_seconds`; it is each
-    file's own, so that one which never works keeps no other waiting. `clock` never goes back.
+    Every method may be called from any thread. `clock` never goes back.
     """
 
     def __init__(
@@ -251,38 +265,34 @@ class RetryQueue:
         limit: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Of other files than jobs, at most `limit` are kept."""
-        self._first_seconds = first_seconds
-        self._max_seconds = max_seconds
+        """At most `limit` files are kept; job files are kept always."""
+        self._make_backoff = partial(Backoff, first_seconds, max_seconds, clock=clock)
         self._limit = limit
         self._clock = clock
         self._lock = threading.Lock()
-        self._tries: dict[FileKey, int] = {}
+        self._backoffs: dict[FileKey, Backoff] = {}
         self._pending: dict[FileKey, tuple[float, SettledFile]] = {}
         self._due: list[tuple[float, FileKey]] = []
 
     def schedule(self, file: SettledFile) -> bool:
-        """It could not be read. Whether it is kept and comes back."""
+        """Count a failed read; returns whether the file is kept for a retry."""
         key = (file.root_id, file.rel)
         with self._lock:
             if file.purpose != "jobs" and key not in self._pending and len(self._pending) >= self._limit:
-                self._tries.pop(key, None)
+                self._backoffs.pop(key, None)
                 return False
-            tries = self._tries.get(key, 0)
-            self._tries[key] = tries + 1
-            # A number of tries that no pause needs would be too large for a float one day.
-            due = self._clock() + min(self._max_seconds, self._first_seconds * 2 ** min(tries, 30))
+            due = self._clock() + self._backoffs.setdefault(key, self._make_backoff()).fail()
             self._pending[key] = (due, file)
             heapq.heappush(self._due, (due, key))
             return True
 
     def reset_backoff(self, file: SettledFile) -> None:
-        """It was read, or there is nothing to read: should it fail once more, it begins anew."""
+        """Forget the failures of a file that was read or is gone."""
         with self._lock:
-            self._tries.pop((file.root_id, file.rel), None)
+            self._backoffs.pop((file.root_id, file.rel), None)
 
     def take_due(self) -> SettledFile | None:
-        """One whose time has come; it waits no longer."""
+        """Remove and return one file whose retry is due."""
         with self._lock:
             due = self._next_due()
             if due is None or due > self._clock():
@@ -291,7 +301,7 @@ class RetryQueue:
             return self._pending.pop(key)[1]
 
     def seconds_until_due(self) -> float | None:
-        """Until `take` would give one; None = nothing waits."""
+        """Seconds until `take_due` returns a file; None when none is pending."""
         with self._lock:
             due = self._next_due()
             return None if due is None else max(0.0, due - self._clock())

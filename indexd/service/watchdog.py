@@ -1,7 +1,7 @@
-"""The loop that feeds the service manager's watchdog, and stops feeding when a queue does not move any more.
+"""Sends the keep-alive of the service manager's watchdog, and stops sending when a queue does not move any more.
 
-systemd restarts the daemon when it was not fed for `WatchdogSec`. What is fed on is not that the process breathes but
-that every thread which moves a queue has taken a turn lately; see `indexd.liveness`.
+systemd restarts the daemon when no keep-alive came for `WatchdogSec`. A running process is not enough for one: every
+thread that moves a queue must have taken a turn lately; see `indexd.liveness`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import faulthandler
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from indexd.background.background_service import BackgroundService
 from indexd.errors import IndexdError
 from indexd.liveness import Liveness
 from indexd.service.sd_notify import sd_notify
@@ -21,22 +21,22 @@ from indexd.service.sd_notify import sd_notify
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL_SECONDS = 15.0
-# Counting what waits takes long in a large index that is being filled; of the time it takes at most one part in so many.
+# Counting pending work is slow in a large index that is being filled; it may take one part in so many of the time.
 STATUS_SHARE = 200
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:
-    """The time within which the manager wants to be fed, or None where none watches us; see sd_watchdog_enabled(3)."""
+    """The interval in which the manager expects keep-alives; None where it has no watchdog. See sd_watchdog_enabled(3)."""
     microseconds, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
     if not microseconds.isdecimal() or int(microseconds) <= 0 or (pid and pid != str(os.getpid())):
         return None
     return int(microseconds) / 1e6
 
 
-class Watchdog:
-    """Beats in a thread of its own between `start` and `stop`.
+class Watchdog(BackgroundService):
+    """Checks the threads' liveness in a thread of its own.
 
-    `status` gives the line to show. `give_up` is called when a queue stands still and no watchdog is there to act on it.
+    `status` gives the status line to show. `on_stuck` is called when a queue stands still and the manager has no watchdog.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Watchdog:
         on_stuck: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("watchdog")
         self._thread_liveness = thread_liveness
         self._status = status
         self._watchdog_seconds = watchdog_seconds()
@@ -54,24 +55,19 @@ class Watchdog:
         self._shown_status = ""
         self._status_due = float("-inf")
         self._stuck: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; harmless when it never began."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+    def run_once(self) -> float:
+        """Check once; returns the seconds until the next check."""
+        self.check()
+        if self._watchdog_seconds is None:
+            return CHECK_INTERVAL_SECONDS
+        return min(CHECK_INTERVAL_SECONDS, self._watchdog_seconds / 4)
 
     def check(self) -> bool:
-        """Look at every pulse, and feed the watchdog when all is well. Whether it was."""
-        late = {pulse.name: owed for pulse in self._thread_liveness if (owed := pulse.check_overdue()) is not None}
+        """Check every thread, and send the keep-alive when none is overdue; returns whether that is so."""
+        late = {one.name: owed for one in self._thread_liveness if (owed := one.check_overdue()) is not None}
         for name in sorted(set(late) - self._stuck):
-            log.critical("%s has not moved for %.0f s; where every thread stands:", name, late[name])
+            log.critical("%s has not moved for %.0f s; the stacks of all threads:", name, late[name])
         if set(late) - self._stuck:
             faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
         for name in sorted(self._stuck - set(late)):
@@ -100,14 +96,3 @@ class Watchdog:
         if line != self._shown_status:
             sd_notify(STATUS=line)
             self._shown_status = line
-
-    def _run(self) -> None:
-        every = (
-            CHECK_INTERVAL_SECONDS
-            if self._watchdog_seconds is None
-            else min(CHECK_INTERVAL_SECONDS, self._watchdog_seconds / 4)
-        )
-        while True:
-            self.check()
-            if self._stopping.wait(every):
-                return
