@@ -1,4 +1,4 @@
-"""Whether an answer has the form that its call promises: what comes from a model is checked before anybody stores it."""
+"""Checks that a result has the form that its call promises, before the daemon stores it."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ RESULT_TYPES: Mapping[type, type] = {
     Render: Rendered,
     VerifyModel: ModelVerified,
 }
-"""Call -> what answers it."""
+"""Call type -> result type."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UNIT_LENGTH_TOLERANCE = 1e-2
 
 
 def find_result_error(call: AnyCall, result: Any) -> str | None:
-    """What is wrong with `result` as the answer to `call`; None = nothing."""
+    """What is wrong with `result` as the result of `call`; None = nothing."""
     if isinstance(call, SelfTest):
         return None
     wanted = RESULT_TYPES[type(call)]
     if not isinstance(result, wanted):
-        return f"a {type(result).__name__} where {wanted.__name__} was wanted"
+        return f"a {type(result).__name__} where a {wanted.__name__} was expected"
     match call, result:
         case EmbedText(_, texts), Embedded(vectors, _, problems):
             return _embedding_error(vectors, len(texts), problems)
@@ -63,10 +63,10 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
         case CompareImages(pairs), ImagesCompared(verdicts):
             return _count_error("verdicts", len(verdicts), len(pairs))
         case MakeThumbnails(jobs), ThumbnailsMade(problems, hashes, hidden):
-            told = {*problems, *hashes}
-            if not told >= set(hidden):
-                return f"hidden texts of pictures {sorted(set(hidden) - told)}, of which nothing else was told"
-            return None if told == set(range(len(jobs))) else f"pictures {sorted(told)} of {len(jobs)} were told of"
+            answered = {*problems, *hashes}
+            if not answered >= set(hidden):
+                return f"hidden texts of images {sorted(set(hidden) - answered)}, which have no other result"
+            return None if answered == set(range(len(jobs))) else f"images {sorted(answered)} of {len(jobs)} are in it"
         case Render(), Rendered(png):
             return None if png.startswith(_PNG_SIGNATURE) else f"{len(png)} bytes that are no PNG"
     return None
@@ -92,9 +92,9 @@ def _faces_error(count: int, result: FacesFound) -> str | None:
         return wrong
     rows = [region.row for regions in result.regions for region in regions if region.row is not None]
     if any(not 0 <= row < len(result.vectors) for row in rows):
-        return f"a region with a vector beyond the {len(result.vectors)} that came"
+        return f"a region with a vector beyond the {len(result.vectors)} it holds"
     if any(not 0 <= place < count for place in result.problems):
-        return f"a problem with a picture beyond the {count} that were sent"
+        return f"a problem with an image beyond the {count} that were sent"
     return _unit_length_error(result.vectors[rows])
 
 
@@ -107,7 +107,7 @@ def _matrix_error(vectors: Any) -> str | None:
 
 def _unit_length_error(vectors: NDArray[np.float32]) -> str | None:
     lengths = np.linalg.norm(vectors, axis=1)
-    # Written so that what is no number is found as well.
+    # Negated, so that NaN is found as well.
     wrong = np.flatnonzero(~(np.abs(lengths - 1.0) < _UNIT_LENGTH_TOLERANCE))
     return f"a vector of length {lengths[wrong[0]]:g} in row {wrong[0]}" if wrong.size else None
 

@@ -75,7 +75,7 @@ class Workers:
         for lane in lanes:
             lane.begin_stop()
         for lane in lanes:
-            lane.join(until - time.monotonic())
+            lane.finish_stop(until - time.monotonic())
 
     def kill(self) -> None:
         """End every process now; their calls fail and what was not begun is handed out again."""

@@ -86,7 +86,7 @@ def test_a_worker_that_hangs_before_it_begins_anything_is_replaced_and_no_call_i
     finally:
         workers.stop(0.0)
     assert len(events) == 1
-    assert "began nothing" in events[0]
+    assert "started no call" in events[0]
     assert "calls lost: 0" in events[0]
 
 
@@ -126,7 +126,7 @@ def test_an_answer_of_the_wrong_form_fails_its_call_at_the_seam(
     workers = Workers(settings, lambda _kind, _text: None)
     try:
         call = workers.submit(MakeThumbnails(((b"/x.png", b"hash"),), str(tmp_path), 64))
-        with pytest.raises(WorkerBug, match=r"wrong answer to MakeThumbnails: pictures \[7\] of 1 were told of"):
+        with pytest.raises(WorkerBug, match=r"wrong result for MakeThumbnails: images \[7\] of 1 are in it"):
             call.result(WAIT)
         # The worker and its lane live on.
         assert isinstance(workers.submit(SelfTest("echo")).result(WAIT), ThumbnailsMade)

@@ -151,7 +151,7 @@ def test_kill_9_of_an_idle_worker_costs_no_call(workers: Workers) -> None:
 def test_a_hung_call_is_ended_after_its_limit_and_others_go_on(workers: Workers) -> None:
     hung = workers.submit(SelfTest("hang"), timeout_seconds=0.2)
     after = workers.submit(SelfTest("echo", payload=4))
-    with pytest.raises(CallTimedOut, match=r"no sign of life for 0\.2 s"):
+    with pytest.raises(CallTimedOut, match=r"no progress for 0\.2 s"):
         hung.result(WAIT)
     assert after.result(WAIT) == 4
 
