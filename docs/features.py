@@ -1,6 +1,6 @@
-"""What the sheets of docs/features.md show: one `Feature` for each thing that a job file can ask for.
+"""Contents of docs/features.md: one `Feature` for each feature of job files.
 
-A cell is a job, said as the keys that it adds to its feature's. Adding a feature: one entry of FEATURES, then
+A cell is a job: the keys that it adds to the job of its feature. Adding a feature: one entry in FEATURES, then
 `python docs/sheets.py NAME`.
 """
 
@@ -18,11 +18,11 @@ Keys = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place of a sheet, with the line below it.
+    """One cell of a contact sheet, with its label.
 
-    `keys` are laid over the feature's job, and None takes a key out; each picture of the job is a place of its own, where
-    {seed}, {kept} and its scores may stand in the label. `{made}` in a value is the picture of the feature's first cell.
-    `shows` is a drawing that is shown as it is, with `map` as that control map of it (DRAWING-MAP.png for jobs).
+    `keys` override the feature's job, and None removes a key. Each image of the job gets its own cell;
+    the label may contain {seed}, {kept} and scores. `{made}` in a value is the image of the feature's first cell.
+    `shows` names a drawing to show unchanged, or its control map `map` (DRAWING-MAP.png for jobs).
     """
 
     label: str
@@ -33,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One sheet: its job, what differs from cell to cell, and in how many columns of how many pixels they stand."""
+    """One contact sheet: its job and its cells, in `across` columns of `cell_px` pixels."""
 
     name: str
     title: str
@@ -67,7 +67,7 @@ DRAWINGS: dict[str, tuple[tuple[Scene, ...], int]] = {
         56,
     ),
 }
-"""The pictures that jobs begin with, drawn by the toy world's own code: one scene or four in a square, of that many pixels each."""
+"""Input images of jobs, drawn by the toy world: one scene, or four in a square, and the side of a scene in pixels."""
 
 STAR: Keys = {"kind": "txt2img", "prompt": "a big red star on a cyan background", "seed": 4, "cfg": 4, "steps": 20}
 ADA: Keys = {"kind": "txt2img", "prompt": "a portrait of ada on a gray background", "seed": 2, "cfg": 4, "steps": 20}
@@ -95,7 +95,7 @@ def _by(name: str, weight: float) -> Keys:
 
 
 def _sampled(name: str) -> Keys:
-    """A sampler with what it is made for: those of CFG++ and LCM take a cfg of little more than 1, A1111's DDIM CFG++ its usual."""
+    """Keys of a sampler with its usual cfg: about 1 for CFG++ and LCM samplers, the normal one for A1111's DDIM CFG++."""
     if name == "ddim_cfg_pp":
         return {"sampler": name, "cfg": 7}
     if name.endswith("_cfg_pp") or name == "lcm":
@@ -104,15 +104,15 @@ def _sampled(name: str) -> Keys:
 
 
 _FAR_SIGHTED = ("lms", "ipndm", "ipndm_v", "plms", "res_multistep_ancestral")
-"""They carry the last steps on over the next, and 20 of these lie too far apart for this small model."""
+"""Linear multistep samplers extrapolate from earlier steps; 20 steps are too coarse for this small model."""
 
 
 FEATURES: tuple[Feature, ...] = (
     Feature(
         "samplers",
         "Samplers",
-        "All names, one seed, each with the schedule that A1111 calls Automatic. Those of CFG++ and LCM have a cfg of 1.2, the "
-        "linear multistep ones (LMS, IPNDM, PLMS, Res Multistep a) 40 steps instead of 20.",
+        "Every sampler with one seed and the schedule that A1111 calls Automatic. CFG++ and LCM samplers use a cfg of 1.2. Linear "
+        "multistep samplers (LMS, IPNDM, PLMS, Res Multistep a) use 40 steps instead of 20.",
         ADA | {"size": "64x64", "schedule": "automatic"},
         tuple(Cell(one.label, _sampled(name)) for name, one in SAMPLERS.items()),
         across=8,
@@ -121,7 +121,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "schedules",
         "Schedules",
-        "The same sampler over every spacing of the noise levels, in 20 steps.",
+        "One sampler with every spacing of the noise levels, in 20 steps.",
         ADA | {"size": "64x64", "sampler": "Euler"},
         tuple(Cell(one.label, {"schedule": name}) for name, one in SCHEDULES.items()),
         across=8,
@@ -143,7 +143,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "seeds",
         "Seeds and variations",
-        "`seeds: 1..6`, and one picture whose noise is turned towards that of a second seed.",
+        "`seeds: 1..6`, and one image whose noise is rotated towards that of a second seed.",
         {"kind": "txt2img", "prompt": "a purple ring on a striped background", "cfg": 4, "steps": 20, "size": "64x64"},
         (
             Cell("seed {seed}", {"seeds": "1..6"}),
@@ -156,7 +156,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "prompts",
         "Prompts",
-        "A1111's brackets: weights, one text after another, two by turns, texts that guide together.",
+        "A1111's syntax: weights, switching texts, alternating texts, and texts combined with AND.",
         {"kind": "txt2img", "seed": 4, "cfg": 4, "steps": 20, "size": "64x64"},
         tuple(
             Cell(prompt, {"prompt": prompt})
@@ -179,7 +179,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "loras",
         "LoRAs",
-        "The toy LoRA knows kira, whom the model was never shown: by weight, by block, in both files' forms, in the prompt.",
+        "The toy LoRA adds kira, a character unknown to the model: by weight, by block, from both file formats, and in the prompt.",
         KIRA | {"size": "64x64"},
         (
             Cell("without"),
@@ -196,7 +196,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "img2img",
         "img2img",
-        "`denoise` says how far a picture is changed.",
+        "`denoise` sets how much an image changes.",
         {"kind": "img2img", "prompt": "a green heart on a cyan background", "seed": 4, "cfg": 2, "steps": 20}
         | _input("star"),
         (_given("star"), *(Cell(f"denoise {share:g}", {"denoise": share}) for share in (0.1, 0.3, 0.5, 0.7, 1))),
@@ -204,7 +204,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "inpaint",
         "Inpaint",
-        "What lies outside the mask stays to the pixel; the mask is a file, a box, or a region that a detector finds.",
+        "Pixels outside the mask do not change. The mask is a file, a box, or a detected region.",
         {"kind": "inpaint", "prompt": "a portrait of juri on a gray background", "seed": 4, "cfg": 4, "steps": 20}
         | _input("ada"),
         (
@@ -226,7 +226,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "control",
         "Control",
-        "A ControlNet holds the edges of a picture, as strongly and as long as it is told. Maps of every kind can be had alone.",
+        "A ControlNet keeps the edges of an image, with a strength and a range of steps. `indexd control` makes maps of every kind.",
         {"kind": "txt2img", "prompt": "a big orange star on a striped background", "seed": 4, "cfg": 4, "steps": 20}
         | {"size": "64x64"},
         (
@@ -245,7 +245,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "references",
         "References",
-        "An IP-Adapter goes by pictures: what the words leave out comes from them.",
+        "An IP-Adapter uses images as prompts: they supply what the text leaves out.",
         {"kind": "txt2img", "prompt": "", "seed": 4, "cfg": 4, "steps": 20, "size": "64x64"},
         (
             _given("ada"),
@@ -263,7 +263,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "hires",
         "Hires",
-        "A second pass at a larger size: 64 to 96 pixels, latents or pixels enlarged, or by a model.",
+        "A second pass at a larger size, from 64 to 96 pixels: enlarges latents or pixels, or uses a model.",
         {"kind": "txt2img", "prompt": "a yellow moon on a navy background", "seed": 4, "cfg": 4, "steps": 20}
         | {"size": "64x64"},
         (
@@ -285,7 +285,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "detail",
         "Detail",
-        "A detector finds the faces of a picture; each is cut out, made anew at its own size, and blended back.",
+        "A detector finds the faces of an image. Each is cropped, rendered again at a larger size, and blended back.",
         {"kind": "upscale", "prompt": "", "seed": 4, "cfg": 4, "steps": 20, "upscale": {"model": "x2", "scale": 1}}
         | _input("pair"),
         (
@@ -318,7 +318,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "upscale",
         "Upscale and resize",
-        "The toy upscaler (x2, any architecture of spandrel would do), Lanczos beside it, and sizes made exact.",
+        "The toy upscaler (x2; any architecture of spandrel works), Lanczos for comparison, and exact sizes.",
         {"kind": "upscale", "upscale": "x2"} | _input("ada"),
         (
             _given("ada"),
@@ -333,7 +333,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "refine",
         "Refine",
-        "img2img over a larger picture in overlapping tiles that are mixed at every step; one prompt, or one a tile.",
+        "img2img over a larger image in overlapping tiles that are blended at every step; one prompt, or one for each tile.",
         {"kind": "refine", "prompt": "on a pink background", "seed": 4, "cfg": 1, "steps": 20} | _input("four"),
         (
             _given("four"),
@@ -363,7 +363,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "score",
         "Score and keep",
-        "Twelve seeds of one prompt; the third of them that fits it best stays (rounded up), the rest goes to `rejected/`.",
+        "Twelve seeds of one prompt. The best third stays (rounded up), and the rest moves to `rejected/`.",
         {"kind": "txt2img", "prompt": "a small white heart at the top on a dotted background", "cfg": 4, "steps": 12}
         | {"size": "64x64", "score": ["clip", "sharpness"]},
         (Cell("clip {clip:.3f} {kept}", {"seeds": "1..12", "keep": {"top": "34%"}}),),
@@ -371,7 +371,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "regenerate",
         "Regenerate",
-        "A picture by its own recipe, with changes laid over it.",
+        "An image rendered again from its own recipe, with changes.",
         {"kind": "regenerate", "input": "{made}"},
         (
             Cell("a picture", ADA | {"size": "64x64", "input": None}),
