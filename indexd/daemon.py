@@ -18,8 +18,9 @@ from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StoreError
 from indexd.images import perceptual_hash
 from indexd.indexing.dispatcher import IndexDispatcher
-from indexd.indexing.stages import LAYERS, THUMBNAIL, enabled_stages, stage_inputs
+from indexd.indexing.stages import LAYERS, THUMBNAIL, attribute_stages, enabled_stages, stage_inputs
 from indexd.indexing.stages.index_stage import ThumbnailTarget
+from indexd.indexing.stages.registry import find_stage
 from indexd.ingest import IngestPipeline
 from indexd.instance_lock import instance_lock
 from indexd.jobs.notify import Notifier
@@ -120,6 +121,11 @@ class Daemon:
         self.store.index_tasks.reset_running()
         self.store.perceptual_hashes.activate(perceptual_hash.HASH_VERSION, THUMBNAIL)
         self.store.faces.set_enabled(on=bool(config.settings.faces.detectors))
+        for stage in attribute_stages():
+            self.store.attributes.set_enabled(stage.name, on=stage.name in config.settings.stages)
+        for name in config.settings.stages:
+            if find_stage(name) is None:
+                log.warning("the settings have [stages.%s], but no installed package registers such a stage", name)
         worker_settings = model_roles.worker_settings(config)
         self.workers = Workers(worker_settings, self._on_event)
         thumbnails = ThumbnailTarget(str(places.thumbnails), config.settings.thumbnails.size_px)

@@ -23,7 +23,7 @@ def downloaded_model_folder(config: Config, hub: str) -> Path:
 
 def worker_settings(config: Config) -> WorkerSettings:
     """What every worker is told: each role that names a model, whether that lies on disk yet or not."""
-    specs = {role: _model_spec(config, role) for role in ROLES}
+    specs = {role: _model_spec(config, role) for role in (*ROLES, *config.settings.stages)}
     generate = config.settings.generate
     return WorkerSettings(
         models={role: spec for role, spec in specs.items() if spec is not None},
@@ -65,7 +65,7 @@ def role_states(config: Config) -> list[RoleState]:
     """Every role: on with its path, or off with the reason."""
     settings = worker_settings(config)
     states = []
-    for role in ALL_ROLES:
+    for role in (*ALL_ROLES, *config.settings.stages):
         problem = role_problem(settings, role)
         states.append(RoleState(role=role, on=problem is None, detail=problem or _role_location(settings, role)))
     return states
@@ -119,7 +119,7 @@ def control_map_models(config: Config) -> dict[str, str]:
 
 
 def _model_spec(config: Config, role: str) -> ModelSpec | None:
-    model = config.settings.models.role(role)
+    model = config.settings.stages.get(role) or config.settings.models.role(role)
     if model.path:
         path = Path(model.path)
     elif model.hub:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from indexd.fs.paths import display
 from indexd.image_metadata.redact import redact_secrets
-from indexd.store.records import FileRow, ImageRow, RegionRow
+from indexd.store.records import AttributeRow, FileRow, ImageRow, RegionRow
 from indexd.store.sqlite.library.images import ImageDetails
-from indexd_schemas.api.output import GenerationDetails, ImageFile, ImageLora, ImageRegion, ImageSummary
+from indexd_schemas.api.output import (
+    GenerationDetails,
+    ImageFile,
+    ImageLora,
+    ImageRegion,
+    ImageSummary,
+    StatedAttribute,
+)
 
 
 def find_present_file(row: ImageRow) -> FileRow | None:
@@ -69,6 +77,14 @@ def serialize_region(row: RegionRow) -> ImageRegion:
         quality=round(region.quality, 4),
         detector=region.detector,
     )
+
+
+def serialize_attributes(rows: Iterable[AttributeRow]) -> list[StatedAttribute]:
+    """What index stages state of an image as the JSON contract has it."""
+    return [
+        StatedAttribute(source=row.source, key=sanitize_text(row.key), value=sanitize_text(row.value), score=row.score)
+        for row in rows
+    ]
 
 
 def serialize_file(row: FileRow) -> ImageFile:

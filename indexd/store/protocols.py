@@ -7,7 +7,7 @@ from typing import Protocol
 
 from indexd.image_metadata.model import ImageMetadata, RawChunk
 from indexd.store.records import ImageRow, IndexTask, RegionRow, Revision, StageInput
-from indexd.worker.calls import FloatVectors, FoundRegion
+from indexd.worker.calls import FloatVectors, FoundRegion, ImageAttribute
 
 
 class IndexTaskStorage(Protocol):
@@ -128,6 +128,22 @@ class FaceStorage(Protocol):
         ...
 
 
+class AttributeStorage(Protocol):
+    """What index stages state of images."""
+
+    def identity(self, stage: str) -> str | None:
+        """The model revision that stated the attributes of `stage`; None = nothing was stated yet."""
+        ...
+
+    def activate(self, stage: str, identity: str, needs: StageInput) -> None:
+        """Make `identity` the model revision of `stage`; for another than before, every image is queued again."""
+        ...
+
+    def put(self, stage: str, stated: Mapping[int, Sequence[ImageAttribute]]) -> None:
+        """Replace what `stage` states of these images and delete their tasks, in one transaction."""
+        ...
+
+
 class KeyValueStorage(Protocol):
     """Single facts by key."""
 
@@ -176,6 +192,11 @@ class IndexStorage(Protocol):
     @property
     def faces(self) -> FaceStorage:
         """What is found in pictures."""
+        ...
+
+    @property
+    def attributes(self) -> AttributeStorage:
+        """What stages state of images."""
         ...
 
     @property

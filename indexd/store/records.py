@@ -109,6 +109,16 @@ class ImageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeRow:
+    """One statement of an index stage (`source`) about an image."""
+
+    source: str
+    key: str
+    value: str
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class IndexTask:
     """One piece of work taken in hand: `attempts` counts this one already."""
 

@@ -203,6 +203,40 @@ class FacesFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageAttribute:
+    """One statement about an image: a caption, a tag, a score. `score` is the model's confidence, None = not given."""
+
+    key: str
+    value: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyseImages:
+    """State attributes of images with the model of `role`.
+
+    `function` is the "module:function" that serves the call in the worker, as function(call, session). Without images
+    it only answers its identity.
+    """
+
+    role: str
+    function: str
+    paths: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesAnalysed:
+    """The attributes of each image, in order; `problems` maps the place of an image without result to the reason.
+
+    `identity` names the model revision.
+    """
+
+    attributes: tuple[tuple[ImageAttribute, ...], ...]
+    identity: str
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class MakeThumbnails:
     """Decode pictures, write a bounded WebP for each and take its picture hash; `jobs` are (source path, content hash)."""
 
@@ -373,6 +407,7 @@ AnyCall = (
     EmbedText
     | EmbedImages
     | FindFaces
+    | AnalyseImages
     | ClusterFaces
     | MakeThumbnails
     | CompareImages

@@ -27,6 +27,7 @@ from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import (
     FACES,
     GENERATOR,
+    AnalyseImages,
     AnyCall,
     CallProgress,
     CompareImages,
@@ -37,6 +38,8 @@ from indexd.worker.calls import (
     FindFaces,
     FloatVectors,
     FoundRegion,
+    ImageAttribute,
+    ImagesAnalysed,
     ImagesCompared,
     MakeControlMap,
     MakeThumbnails,
@@ -87,6 +90,7 @@ class FakeWorkers:
         self.identity = identity
         self.dim = dim
         self.faces: dict[bytes, Sequence[bytes | Sequence[float]]] = {}
+        self.attributes: dict[bytes, tuple[ImageAttribute, ...]] = {}
         self.detector_identity = "fake eyes/1"
         self.calls: list[AnyCall] = []
         self.call_counts: Counter[type] = Counter()
@@ -187,6 +191,9 @@ class FakeWorkers:
                 vectors = [self._image_vector(path) for path in paths]
                 problems = {place: "cannot be read" for place, vector in enumerate(vectors) if np.isnan(vector).any()}
                 return self._embedded(role, vectors, problems)
+            case AnalyseImages(role, _, paths):
+                self._raise_if_disabled(role)
+                return ImagesAnalysed(tuple(self._attributes_of(role, path) for path in paths), self.identity)
             case FindFaces(paths):
                 return self._found_faces(paths)
             case MakeThumbnails(jobs):
@@ -216,6 +223,9 @@ class FakeWorkers:
         self._raise_if_disabled(role)
         stacked = np.stack(vectors) if vectors else np.zeros((0, self.dim), np.float32)
         return Embedded(stacked, self.identity, problems)
+
+    def _attributes_of(self, role: str, path: bytes) -> tuple[ImageAttribute, ...]:
+        return self.attributes.get(path, (ImageAttribute(role, f"a fake {role} of {os.path.basename(path)!r}", 0.5),))
 
     def _found_faces(self, paths: Sequence[bytes]) -> FacesFound:
         self._raise_if_disabled(FACES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.worker.calls import (
+    AnalyseImages,
     AnyCall,
     ClusterFaces,
     CompareImages,
@@ -19,6 +21,8 @@ from indexd.worker.calls import (
     FacesClustered,
     FacesFound,
     FindFaces,
+    ImageAttribute,
+    ImagesAnalysed,
     ImagesCompared,
     MakeControlMap,
     MakeThumbnails,
@@ -34,6 +38,7 @@ RESULT_TYPES: Mapping[type, type] = {
     EmbedText: Embedded,
     EmbedImages: Embedded,
     FindFaces: FacesFound,
+    AnalyseImages: ImagesAnalysed,
     ClusterFaces: FacesClustered,
     MakeThumbnails: ThumbnailsMade,
     CompareImages: ImagesCompared,
@@ -44,6 +49,9 @@ RESULT_TYPES: Mapping[type, type] = {
 """Call type -> result type."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UNIT_LENGTH_TOLERANCE = 1e-2
+MAX_ATTRIBUTES = 1000
+MAX_ATTRIBUTE_CHARACTERS = 8192
+"""Per image, and per key or value: a stage cannot fill the index."""
 
 
 def find_result_error(call: AnyCall, result: Any) -> str | None:
@@ -60,6 +68,8 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
             return _embedding_error(vectors, len(paths), problems)
         case FindFaces(paths), FacesFound():
             return _faces_error(len(paths), result)
+        case AnalyseImages(paths=paths), ImagesAnalysed():
+            return _attributes_error(len(paths), result)
         case CompareImages(pairs), ImagesCompared(verdicts):
             return _count_error("verdicts", len(verdicts), len(pairs))
         case MakeThumbnails(jobs), ThumbnailsMade(problems, hashes, hidden):
@@ -96,6 +106,28 @@ def _faces_error(count: int, result: FacesFound) -> str | None:
     if any(not 0 <= place < count for place in result.problems):
         return f"a problem with an image beyond the {count} that were sent"
     return _unit_length_error(result.vectors[rows])
+
+
+def _attributes_error(count: int, result: ImagesAnalysed) -> str | None:
+    if (wrong := _count_error("lists of attributes", len(result.attributes), count)) is not None:
+        return wrong
+    if any(not 0 <= place < count for place in result.problems):
+        return f"a problem with an image beyond the {count} that were sent"
+    for attributes in result.attributes:
+        if len(attributes) > MAX_ATTRIBUTES:
+            return f"{len(attributes)} attributes of one image where {MAX_ATTRIBUTES} are the limit"
+        for one in attributes:
+            if not _is_valid_attribute(one):
+                return f"an attribute without text, with more than {MAX_ATTRIBUTE_CHARACTERS} characters or a bad score"
+    return None
+
+
+def _is_valid_attribute(one: Any) -> bool:
+    return (
+        isinstance(one, ImageAttribute)
+        and all(isinstance(text, str) and 0 < len(text) <= MAX_ATTRIBUTE_CHARACTERS for text in (one.key, one.value))
+        and (one.score is None or (isinstance(one.score, int | float) and math.isfinite(one.score)))
+    )
 
 
 def _matrix_error(vectors: Any) -> str | None:

@@ -16,6 +16,7 @@ from indexd.worker.calls import (
     CLIP_H,
     FACES,
     GENERATOR,
+    AnalyseImages,
     AnyCall,
     ClusterFaces,
     CompareImages,
@@ -29,7 +30,7 @@ from indexd.worker.calls import (
     VerifyModel,
     WorkerSettings,
 )
-from indexd.worker.session import RenderSession
+from indexd.worker.session import CallSession, RenderSession
 from indexd_schemas.control_types import CONTROL_TYPES
 
 GPU = "card"
@@ -65,7 +66,7 @@ def _lane_by_text_device(call: EmbedText, settings: WorkerSettings) -> str:
     return lane_of_device(spec.query_device if call.as_query and spec.query_device else spec.device)
 
 
-def _lane_by_device(call: EmbedImages | VerifyModel, settings: WorkerSettings) -> str:
+def _lane_by_device(call: EmbedImages | AnalyseImages | VerifyModel, settings: WorkerSettings) -> str:
     return lane_of_role(call.role, settings)
 
 
@@ -90,6 +91,7 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         EmbedText: Route(_lane_by_text_device, "indexd.models.serve_embed:embed_text"),
         EmbedImages: Route(_lane_by_device, "indexd.models.serve_embed:embed_images"),
         FindFaces: Route(lambda _call, settings: lane_of_role(FACES, settings), "indexd.models.serve_faces:find_faces"),
+        AnalyseImages: Route(_lane_by_device, "indexd.worker.routing:serve_named_function"),
         VerifyModel: Route(_lane_by_device, "indexd.models.serve_verify:verify_model"),
         Render: Route(_lane_of_generator, "indexd.generate.render:render"),
         MakeControlMap: Route(_lane_by_map_type, "indexd.control_maps.control_map:make_map"),
@@ -115,6 +117,15 @@ def lane_of_call(call: AnyCall, settings: WorkerSettings) -> str:
 def serve(call: AnyCall, session: RenderSession) -> Any:
     """Serve `call` here; the first call of a kind imports its module. Called in a worker's child only."""
     route = ROUTES[type(call)]
-    module, _, name = route.function.partition(":")
-    function = cast("Callable[..., Any]", getattr(importlib.import_module(module), name))
+    function = _load_function(route.function)
     return function(call, session) if route.takes_session else function(call)
+
+
+def serve_named_function(call: AnalyseImages, session: CallSession) -> Any:
+    """Serve a call with the function that it names."""
+    return _load_function(call.function)(call, session)
+
+
+def _load_function(reference: str) -> Callable[..., Any]:
+    module, _, name = reference.partition(":")
+    return cast("Callable[..., Any]", getattr(importlib.import_module(module), name))

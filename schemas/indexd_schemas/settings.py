@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 from ipaddress import ip_address
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from indexd_schemas.contract import Contract
@@ -157,6 +157,9 @@ class ModelRoleSettings(SettingsSection):
         """The settings of one role."""
         model: ModelSettings = getattr(self, name)
         return model
+
+
+StageName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,39}$")]
 
 
 class LoraRuleSettings(SettingsSection):
@@ -506,6 +509,11 @@ class Settings(BaseSettings):
     roots: tuple[RootSettings, ...] = Field((), description="Watched folders: one [[roots]] table each.")
     watch: WatchSettings = Field(WatchSettings(), description=WatchSettings.__doc__)
     models: ModelRoleSettings = Field(ModelRoleSettings(), description=ModelRoleSettings.__doc__)
+    stages: dict[StageName, ModelSettings] = Field(
+        {},
+        description="Index stages of installed packages: one [stages.NAME] table switches the stage NAME on and names"
+        " its model, with the keys of [models.clip_h].",
+    )
     faces: FaceSettings = Field(FaceSettings(), description=FaceSettings.__doc__)
     generate: GenerateSettings = Field(GenerateSettings(), description=GenerateSettings.__doc__)
     characters: CharacterSettings = Field(CharacterSettings(), description=CharacterSettings.__doc__)
@@ -516,3 +524,11 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(ApiSettings(), description=ApiSettings.__doc__)
     notify: NotifySettings = Field(NotifySettings(), description=NotifySettings.__doc__)
     log: LogSettings = Field(LogSettings(), description=LogSettings.__doc__)
+
+    @field_validator("stages")
+    @classmethod
+    def _stage_is_no_role(cls, stages: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        for name in stages:
+            if name in (*ROLES, "faces"):
+                raise ValueError(f"{name} is a built-in role; use [models.{name}] or [faces]")
+        return stages

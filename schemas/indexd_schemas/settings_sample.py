@@ -40,6 +40,8 @@ def sample_toml() -> str:
     for name, field in Settings.model_fields.items():
         if name == "roots":
             parts.append(_roots(field))
+        elif name == "stages":
+            parts.append(_comment(field.description or ""))
         else:
             parts.extend(_tables(name, field.annotation, field.description or ""))
     return "\n".join(parts)

@@ -45,14 +45,15 @@ def test_the_sample_changes_nothing() -> None:
 def test_the_sample_has_every_option_with_description_and_example_and_is_valid_uncommented() -> None:
     text = sample_toml()
     data = tomllib.loads(_COMMENTED.sub("", text))
-    assert flat(data) - {"roots"} == {path for path, _ in options(Settings)}
+    fixed = [option for option in options(Settings) if option[0] != "stages"]
+    assert flat(data) - {"roots"} == {path for path, _ in fixed}
     assert set(data["roots"][0]) == set(RootSettings.model_fields)
     assert Settings(**data).watch == Settings().watch
     joined = " ".join(line.lstrip("# ") for line in text.splitlines())
     for path, description in options(Settings) + options(RootSettings):
         assert description, f"{path} has no description"
         assert " ".join(description.split()) in joined
-    assert text.count("Example:") == len(options(Settings)) + len(RootSettings.model_fields)
+    assert text.count("Example:") == len(fixed) + len(RootSettings.model_fields)
     assert max(map(len, text.splitlines())) <= 125
 
 

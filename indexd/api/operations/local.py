@@ -27,6 +27,7 @@ from indexd.search.query.query_embedder import WorkerQueryEmbedder
 from indexd.search.search import Search
 from indexd.search.serialization import (
     sanitize_text,
+    serialize_attributes,
     serialize_extras,
     serialize_file,
     serialize_generation,
@@ -105,6 +106,7 @@ class LocalOperations(LocalCharacterOperations):
             files=[serialize_file(file) for file in row.files],
             work=pending_index_tasks(self._store, current_role_states(self._config, self._live), row.id),
             regions=serialize_regions(self._store, self._store.faces.of_image(row.id)),
+            attributes=serialize_attributes(self._store.attributes.of_images([row.id]).get(row.id, ())),
             making=serialize_generation(self._store.images.details(row.id)),
             extras=serialize_extras(row),
             raw=raw,

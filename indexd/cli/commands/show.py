@@ -73,6 +73,9 @@ def _print(shown: ShownImage, raw: bool) -> None:
         sure = f"{region.size_px} px, sure {region.confidence:.2f}, quality {region.quality:.2f}"
         whose = region.character_name or (f"character {region.character}" if region.character else "")
         print_text(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}{', ' + whose if whose else ''}")
+    for one in shown.attributes:
+        score = f"  ({one.score:.2f})" if one.score is not None else ""
+        print_text(f"{one.key[:16]:>16}  {one_line(one.value)}{score}")
     for work in shown.work:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
         print_text(f"{'pending':>16}  {work.stage} {work.state}{waits}")

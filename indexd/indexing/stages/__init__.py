@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from indexd.image_metadata.model import ImageFacts
+from indexd.indexing.stages.attributes import AttributeStage
 from indexd.indexing.stages.embedding import EmbeddingStage
 from indexd.indexing.stages.faces import FaceStage
 from indexd.indexing.stages.registry import all_stages, text_layers_by_input
@@ -19,7 +20,16 @@ from indexd.indexing.stages.thumbnail import THUMBNAIL
 from indexd.store.records import StageInput
 from indexd_schemas.settings import Settings
 
-__all__ = ["LAYERS", "REPLACEMENT", "THUMBNAIL", "enabled_stages", "stage_inputs", "stages_for", "text_layers_by_input"]
+__all__ = [
+    "LAYERS",
+    "REPLACEMENT",
+    "THUMBNAIL",
+    "attribute_stages",
+    "enabled_stages",
+    "stage_inputs",
+    "stages_for",
+    "text_layers_by_input",
+]
 
 # At import and not later: the daemon may have no file handle left when it needs a stage.
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
@@ -33,7 +43,12 @@ LAYERS: Mapping[str, EmbeddingStage | FaceStage] = MappingProxyType(
 
 def enabled_stages(settings: Settings) -> frozenset[str]:
     """The optional stages that the settings switch on."""
-    return frozenset({FaceStage.name} if settings.faces.detectors else ())
+    return frozenset(settings.stages) | ({FaceStage.name} if settings.faces.detectors else set())
+
+
+def attribute_stages() -> list[AttributeStage]:
+    """The stages that state attributes."""
+    return [stage for stage in all_stages() if isinstance(stage, AttributeStage)]
 
 
 def stages_for(facts: ImageFacts, enabled: Collection[str]) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ FILTER_KEYS = {
     "job": FilterKey("name or number, * as wildcard"),
     "tag": FilterKey("name, * as wildcard; style finds style/anime too"),
     "character": FilterKey("name or number, * as wildcard; 2.. or 1..3 for how many there are in the picture"),
+    "auto": FilterKey('what an index stage states: "blue eyes", caption=*fox*, "blue eyes">0.5'),
     "note": FilterKey("part of a note, * as wildcard"),
     "path": FilterKey("path, * as wildcard"),
     "prompt": FilterKey("words"),
@@ -81,6 +82,7 @@ FILTER_KEYS = {
 }
 # A character may be named `5..7`; nobody has done it yet.
 _COUNT_RANGE = re.compile(r"\d*\.\.\d*")
+_ATTRIBUTE = re.compile(r"(?:([A-Za-z_][A-Za-z0-9_]*)=)?(.*?)(?:\s*(>=?|<=?)\s*([^<>=]*))?", re.DOTALL)
 _KEYS_WITHOUT_HAS = frozenset({"has", "missing", "size", "path", "width", "height"})
 
 
@@ -127,6 +129,8 @@ def _filters_of_token(token: FilterToken) -> list[Filter]:
     if key == "character" and _COUNT_RANGE.fullmatch(value):
         ends = _parse_range(value, canonical_integer)
         return [Filter(key, "..", low=ends[0], high=ends[1], negate=negate)]
+    if key == "auto":
+        return [_attribute_filter(value, negate)]
     known = FILTER_KEYS[key]
     if known.allows_range and value[0] in "<>":
         low, high = _parse_comparison(value, known.canonicalize)
@@ -135,6 +139,19 @@ def _filters_of_token(token: FilterToken) -> list[Filter]:
         ends = _parse_range(value, known.canonicalize)
         return [Filter(key, "..", low=ends[0], high=ends[1], negate=negate)]
     return [Filter(key, "=", known.canonicalize(value) if known.canonicalize else value, negate=negate)]
+
+
+def _attribute_filter(text: str, negate: bool) -> Filter:
+    """`[key=]value[>score]` as a filter whose value is `key=value`, the key empty for any."""
+    match = _ATTRIBUTE.fullmatch(text)
+    key, value, sign, number = match.groups() if match else (None, "", None, None)
+    if not value:
+        raise FilterValueError("the value is missing")
+    wanted = f"{key or ''}={value}"
+    if not sign:
+        return Filter("auto", "=", wanted, negate=negate)
+    low, high = _parse_comparison(f"{sign}{number}", canonical_number)
+    return Filter("auto", "..", wanted, low, high, negate)
 
 
 def _parse_range(value: str, canonicalize: Callable[[str], str] | None) -> RangeEnds:

@@ -16,6 +16,7 @@ from indexd.store.sqlite.faces.corrections import Corrections
 from indexd.store.sqlite.faces.faces import FacesChanged, FaceTables
 from indexd.store.sqlite.filters.filters import Filters
 from indexd.store.sqlite.key_values import KeyValueTable
+from indexd.store.sqlite.library.attributes import Attributes
 from indexd.store.sqlite.library.files import Files
 from indexd.store.sqlite.library.forget import Forgetter
 from indexd.store.sqlite.library.fulltext import Fulltext
@@ -47,6 +48,7 @@ class Store:
         self.roots = Roots(database)
         self.files = Files(database)
         self.images = Images(database)
+        self.attributes = Attributes(database)
         self.annotations = Annotations(database, clock)
         self.relocation = Relocation(database)
         self.index_tasks = IndexTasks(database)

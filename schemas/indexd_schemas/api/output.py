@@ -190,6 +190,15 @@ class ImageRegion(Contract):
     character_name: str | None = None
 
 
+class StatedAttribute(Contract):
+    """What an index stage (`source`) states of an image: a caption, a tag, a score. `score` is the model's confidence."""
+
+    source: str
+    key: str
+    value: str
+    score: float | None = None
+
+
 class ScoreContribution(Contract):
     """What one term adds to a hit's score: `term` as it was asked, `layer` it was compared in, its `plain` score there
     (cosine, bm25; null = the picture has no vector, or does not match), and that score calibrated (`z`)."""
@@ -237,6 +246,7 @@ class ShownImage(OutputDocument):
     files: list[ImageFile]
     work: list[PendingTask]
     regions: list[ImageRegion] = Field(default_factory=list)
+    attributes: list[StatedAttribute] = Field(default_factory=list)
     making: GenerationDetails = Field(default_factory=GenerationDetails)
     extras: dict[str, str] = Field(default_factory=dict)
     raw: dict[str, str] = Field(default_factory=dict)

@@ -71,6 +71,7 @@ _HAS_VALUE_SQL = {
     "negative": "image.id IN (SELECT image_id FROM image_text WHERE trim(negative_prompt) <> '')",
     "raw_prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(raw_prompt) <> '')",
     **{key: f"image.id IN (SELECT image_id FROM score WHERE score.name = '{name}')" for key, name in _SCORES.items()},
+    "auto": "image.id IN (SELECT image_id FROM image_attribute)",
     "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE_LAYER}')",
     "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
 }
@@ -202,6 +203,24 @@ def _note(_: Connection, wanted: Filter) -> Condition:
     return (r"image.id IN (SELECT image_id FROM note WHERE text LIKE ? ESCAPE '\')", (f"%{like}%",))
 
 
+def _attribute(_: Connection, wanted: Filter) -> Condition:
+    """`key=value` of a stage (no key = any), without the case of ASCII letters, with its score in the range."""
+    key, _equals, value = utf8_text(wanted.value or "").partition("=")
+    if not value or "\0" in value:
+        return NO_MATCH
+    like = re.sub(r"([\\%_])", r"\\\1", value).replace("*", "%")
+    clauses = [r"value LIKE ? ESCAPE '\'" if "*" in value else "value = ? COLLATE NOCASE"]
+    bound: list[str | int | float] = [like if "*" in value else value]
+    if key:
+        clauses.append("key = ? COLLATE NOCASE")
+        bound.append(key)
+    if wanted.low is not None or wanted.high is not None:
+        sql, ends = number_within("score", wanted)
+        clauses.append(sql)
+        bound += ends
+    return f"image.id IN (SELECT image_id FROM image_attribute WHERE {' AND '.join(clauses)})", tuple(bound)
+
+
 def _matches_fulltext(wanted: Filter, columns: str) -> Condition:
     expression = match_expression(wanted.value or "", columns)
     return (
@@ -240,6 +259,7 @@ _BUILDERS: dict[str, Callable[[Connection, Filter], Condition]] = {
     "missing": _missing,
     "path": path_condition,
     "job": _job,
+    "auto": _attribute,
     "faces": faces_condition,
     "region": region_condition,
 }

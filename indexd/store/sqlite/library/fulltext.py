@@ -150,23 +150,26 @@ def refresh_fulltext(connection: Connection, ids: Iterable[int]) -> None:
                (SELECT coalesce(group_concat(name, ' , '), '') FROM (
                     SELECT name FROM tag WHERE tag.image_id = image_text.image_id
                     UNION SELECT name FROM folder_tag WHERE folder_tag.image_id = image_text.image_id)),
+               (SELECT coalesce(group_concat(value, ' , '), '') FROM image_attribute
+                WHERE image_attribute.image_id = image_text.image_id),
                (SELECT json_group_array(display) FROM file WHERE file.image_id = image_text.image_id)
         FROM image_text WHERE image_id IN (SELECT value FROM json_each(?))
         """,
         (ids_json(wanted),),
     ).fetchall()
     characters = CHARACTER_PROMPTS.read(connection, wanted)
-    for image_id, prompt, negative, raw_prompt, tags, displays in rows:
+    for image_id, prompt, negative, raw_prompt, tags, captions, displays in rows:
         spoken = characters.get(image_id, ())
         connection.execute(
             "INSERT OR REPLACE INTO prompt_fts (rowid, prompt, negative, raw_prompt, tags, captions, file_name)"
-            " VALUES (?, ?, ?, ?, ?, '', ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 image_id,
                 _join_texts((prompt, *(row[0] for row in spoken))),
                 _join_texts((negative, *(row[1] for row in spoken))),
                 raw_prompt,
                 tags,
+                captions,
                 _file_names(displays),
             ),
         )

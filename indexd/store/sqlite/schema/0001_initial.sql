@@ -93,6 +93,18 @@ CREATE TABLE lora_use (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lora_use_by_name ON lora_use (name);
 
+-- What index stages state of an image (captions, automatic tags, scores); `source` is the stage.
+CREATE TABLE image_attribute (
+    image_id INTEGER NOT NULL REFERENCES image (id),
+    source   TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    key      TEXT NOT NULL,
+    value    TEXT NOT NULL,
+    score    REAL,
+    PRIMARY KEY (image_id, source, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX image_attribute_by_value ON image_attribute (value COLLATE NOCASE, score);
+
 -- How finished pictures were judged when they were made (`score:` of a job), as their own metadata says.
 CREATE TABLE score (
     image_id INTEGER NOT NULL REFERENCES image (id),
