@@ -1,4 +1,4 @@
-"""The examples of docs/search.md, run as they stand there: commands, what they print, and their exit codes."""
+"""Runs the examples of docs/search.md and compares output and exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXIT = re.compile(r"\(exit code (\d)\)")
 
 @dataclass(frozen=True)
 class Example:
-    """A command and the lines that it prints; `…` stands for more of them."""
+    """A command and its output lines; `…` matches any number of lines."""
 
     words: tuple[str, ...]
     lines: tuple[str, ...]
@@ -49,7 +49,7 @@ def examples() -> list[Example]:
 
 
 def toy(call: EmbedText | EmbedImages) -> Embedded:
-    """A model that knows the four subjects by their names."""
+    """A fake model that knows the four subjects by name."""
     assert isinstance(call, EmbedText)
     vector = sum((subject_vector(subject) for subject in SUBJECTS if subject in call.texts[0].split()), np.zeros(DIM))
     return Embedded(normalize(vector + 0.01)[None, :], "toy")
@@ -57,7 +57,7 @@ def toy(call: EmbedText | EmbedImages) -> Embedded:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """120 pictures: cats, dogs, houses and seas, thirty of each, with vectors in every layer."""
+    """A home with 120 images: thirty cats, dogs, houses and seas, with vectors in every layer."""
     folder = Path(tempfile.mkdtemp(prefix="ixd-"))
     with Store.open(read_config(folder).paths.index) as store:
         library = make_library(store, folder / "pictures", images_per_subject=30)
@@ -78,17 +78,17 @@ def home() -> Iterator[Path]:
 
 
 def give_faces(library: SampleLibrary) -> None:
-    """Everybody has a face of their own, but for two cats, which are one."""
+    """Give each image its own face, except two cats that share one."""
     library.store.faces.set_enabled(on=True)
     revision = library.store.faces.activate("toy", 64, "toy")
     for name, image_id in library.ids.items():
-        who = "one" if name in ("cats/cat-3.png", "cats/cat-4.png") else name
+        person = "one" if name in ("cats/cat-3.png", "cats/cat-4.png") else name
         face = FoundRegion("face", "toy", 0.2, 0.2, 0.5, 0.5, 0.9, 40, 50.0, 0.7, row=0)
-        library.store.faces.put(revision, {image_id: [face]}, face_of(who.encode(), 64)[None, :])
+        library.store.faces.put(revision, {image_id: [face]}, face_of(person.encode(), 64)[None, :])
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: shlex.join(example.words)[:80])
-def test_an_example(
+def test_an_example_prints_what_the_page_shows(
     example: Example, home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("INDEXD_HOME", raising=False)
@@ -110,7 +110,7 @@ def test_an_example(
 
 
 def assert_printed(lines: list[str], wanted: tuple[str, ...]) -> None:
-    """The lines are the wanted ones; a `…` alone on a line stands for any number of them."""
+    """Compare lines; a line `…` matches any number of lines."""
     if "…" not in wanted:
         assert lines == list(wanted)
         return
@@ -121,11 +121,11 @@ def assert_printed(lines: list[str], wanted: tuple[str, ...]) -> None:
     assert tuple(lines[len(lines) - len(after) :]) == after
 
 
-def test_there_are_examples_of_every_option() -> None:
+def test_every_option_has_an_example() -> None:
     from indexd.cli.commands.query import query
 
     used = {word for example in examples() for word in example.words}
     names = {parameter.opts[0] for parameter in query.params if parameter.param_type_name == "option"}
     assert len(examples()) >= 15
-    # These open windows, or are the plain forms of what another example shows.
+    # These open windows, or differ from another example only in the output format.
     assert names - used <= {"--open", "--jsonl", "--json", "--null", "-0", "--not-negative-prompt", "--help"}
