@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …]`: run every benchmark of this folder, or the named ones, each in a process of its own."""
+"""`python -m bench [NAME …]`: runs every benchmark in this folder, or the named ones, each in its own process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HELPERS = {"__init__", "__main__", "report", "homes", "drawn", "cone", "million_
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks one after the other; the exit code is the number that failed to run."""
+    """Run the benchmarks one after the other. The exit code is the number of failed ones."""
     known = sorted(file.stem for file in HERE.glob("*.py") if file.stem not in HELPERS)
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -1,7 +1,7 @@
-"""Characters as a library grows: identity over ten clusterings, assignment of new faces, and what it costs a face.
+"""Characters in a growing library: stable identity over ten clusterings, assignment of new faces, and cost per face.
 
-Made-up faces of known truth unless `--vectors FILE.npz` is given (arrays `vectors` (n, dim) and `truth` (n,), -1 = nobody's:
-the toy world's drawn characters through its own detector and embedder, or your own); then only the grouping is measured.
+Uses synthetic faces with known truth. `--vectors FILE.npz` measures only the clustering of your own faces: arrays `vectors`
+(n, dim) and `truth` (n,), -1 = no character.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INDIVIDUAL_SHARE = 0.25
 
 
 def measure_clustering(faces: SyntheticFaces, what: str) -> None:
-    """How well one clustering puts these faces together."""
+    """Print how well one clustering groups these faces."""
     start = time.perf_counter()
     labels = cluster(faces.rows)
     seconds = time.perf_counter() - start
@@ -39,7 +39,7 @@ def measure_clustering(faces: SyntheticFaces, what: str) -> None:
 
 
 def measure_growing_library() -> None:
-    """Ten times a tenth of new faces: assigned as they come, then all clustered again."""
+    """Add a tenth of new faces ten times: assign them on arrival, then cluster all faces."""
     first = make_faces(FACES, DIM, characters=CHARACTERS, individual_share=INDIVIDUAL_SHARE)
     library = GrowingLibrary(first.rows, first.truth)
     grown = [library.grow(part.rows, part.truth) for part in _growth_parts(library)]
@@ -60,7 +60,7 @@ def _growth_parts(library: GrowingLibrary) -> Iterator[SyntheticFaces]:
 
 
 def measure_assignment() -> None:
-    """What it costs to give one face to one of a thousand characters."""
+    """Print the cost of assigning one face to one of a thousand characters."""
     faces = make_faces(
         ASSIGNED_CHARACTERS * 20,
         DIM,
@@ -95,7 +95,6 @@ def _build_prototypes(rows: NDArray[np.float32], character: NDArray[np.int64]) -
 
 
 def main() -> None:
-    """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vectors", type=Path, help="measure the grouping of these instead")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How long a person waits for `indexd --help` and `indexd status`, beside the bare interpreter."""
+"""Duration of `indexd --help` and `indexd status`, compared with the plain interpreter."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ RUNS = 15
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     bare = _median([sys.executable, "-c", "pass"])
-    report.print_result("indexd --help", _median(_indexd("--help")), "s", bare, "bare python", "<= 0.3 s")
+    report.print_result("indexd --help", _median(_indexd("--help")), "s", bare, "plain python", "<= 0.3 s")
     with homes.temporary_home() as home, DaemonProcess(home):
         report.print_result(
-            "indexd status, of a daemon", _median(_indexd("--home", home, "status")), "s", bare, "bare python"
+            "indexd status, of a daemon", _median(_indexd("--home", home, "status")), "s", bare, "plain python"
         )
 
 

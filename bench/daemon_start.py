@@ -1,6 +1,6 @@
-"""The daemon with a library of 100 000 pictures: start to ready, then CPU and memory while nothing happens.
+"""The daemon with a library of 100 000 images: start to ready, then CPU and memory while idle.
 
-Limits in the same run: a Python that imports nothing, and one that only opens the index.
+Limits from the same run: a Python process without imports, and one that only opens the index.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ SETTLING_SECONDS = 45.0
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--start-alone", action="store_true", help="not the minutes of doing nothing")
     options = parser.parse_args()
-    count = options.pictures
+    count = options.images
     with homes.temporary_home() as home:
-        pictures = home / "pictures"
-        (home / "indexd.toml").write_text(f'[[roots]]\npath = "{pictures.as_posix()}"\n', "utf-8")
-        homes.index_files(config.read_config(home).paths.index, pictures, homes.write_files(pictures, count))
+        images = home / "images"
+        (home / "indexd.toml").write_text(f'[[roots]]\npath = "{images.as_posix()}"\n', "utf-8")
+        homes.index_files(config.read_config(home).paths.index, images, homes.write_files(images, count))
 
         bare = _seconds([sys.executable, "-c", "pass"])
         opened = _seconds(
@@ -42,7 +41,7 @@ def main() -> None:
         )
         daemon = DaemonProcess(home, homes.INSTALLED_ENVIRONMENT)
         with daemon:
-            pass  # what is compiled now lies on the disk from the next start on
+            pass  # this start writes the compiled modules that the next ones load
         ready = []
         for _ in range(5):
             begin = time.perf_counter()
@@ -51,7 +50,7 @@ def main() -> None:
                 time.sleep(0.005)
             ready.append(time.perf_counter() - begin)
             daemon.stop()
-        report.print_result(f"start to ready, {count} pictures", sorted(ready)[2], "s", bare, "bare python", "<= 1 s")
+        report.print_result(f"start to ready, {count} images", sorted(ready)[2], "s", bare, "plain python", "<= 1 s")
         report.print_result(
             "  against a process that only opens the index", sorted(ready)[2], "s", opened, "open the index"
         )
@@ -62,7 +61,7 @@ def main() -> None:
             daemon.wait_until(
                 "the first reconcile", lambda status: all(root.last_reconcile for root in status.roots), 120
             )
-            # Files that are seconds old are looked at once more by the next sweeps; after those it is idle.
+            # The next sweeps check files that are seconds old once more; the daemon is idle after them.
             time.sleep(SETTLING_SECONDS)
             process = psutil.Process(daemon.pid)
             before = process.cpu_times()

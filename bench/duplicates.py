@@ -1,4 +1,4 @@
-"""Grouping picture hashes and vectors: through the index, beside comparing all pairs on a size where that is bearable."""
+"""Grouping of perceptual hashes and vectors by index, compared with all pairs at a feasible size."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ THRESHOLD = 0.93
 
 
 def make_hashes(count: int, seed: int = 1) -> HashedImages:
-    """Hashes as a library has them: fifty pictures a prompt that share a layout, every twentieth a copy of another.
+    """Hashes like those of a real library: fifty images a prompt with one layout, every twentieth a copy of another.
 
-    Signs of frequencies, half of their strength from the prompt: pictures of one prompt differ in about 90 of 256 bits.
+    The bits are signs of frequencies; the prompt contributes half of their strength. Images of one prompt differ in about 90
+    of 256 bits.
     """
     chance = np.random.default_rng(seed)
     prompts = chance.standard_normal((count // IMAGES_PER_PROMPT + 1, 256), np.float32)
@@ -44,7 +45,7 @@ def make_hashes(count: int, seed: int = 1) -> HashedImages:
 
 
 def count_near_pairs(looks: HashArrays) -> int:
-    """How many pairs are near, by comparing each with each."""
+    """Count near pairs by comparing all pairs."""
     count, found = len(looks.one_counts), 0
     everyone = np.arange(count)
     for row in range(count - 1):
@@ -54,7 +55,7 @@ def count_near_pairs(looks: HashArrays) -> int:
 
 
 def make_vectors(count: int, seed: int = 2) -> NDArray[np.float32]:
-    """Unit vectors in a narrow cone, in clusters, every twentieth near the one before it."""
+    """Unit vectors in clusters inside a narrow cone; every twentieth is near the previous one."""
     chance = np.random.default_rng(seed)
     decay = (np.arange(1, DIM + 1) ** -0.5).astype(np.float32)
     cone = chance.standard_normal(DIM, np.float32)
@@ -68,9 +69,9 @@ def make_vectors(count: int, seed: int = 2) -> NDArray[np.float32]:
 
 
 def filled_store(folder: str, rows: NDArray[np.float32]) -> Store:
-    """An index whose pictures have these vectors."""
+    """An index whose images have these vectors."""
     store = Store.open(Path(folder) / "index.db")
-    root = store.roots.ensure(b"/pictures", "images").id
+    root = store.roots.ensure(b"/images", "images").id
     revision = store.vectors.activate("clip_h", "bench", DIM, "image")
     for start in range(0, len(rows), 2000):
         few = rows[start : start + 2000]
@@ -89,7 +90,6 @@ def filled_store(folder: str, rows: NDArray[np.float32]) -> Store:
 
 
 def main() -> None:
-    """Print every figure."""
     few = HashArrays.from_rows(make_hashes(HASHES_FOR_ALL_PAIRS))
     began = time.perf_counter()
     pairs = len(near_duplicate_pairs(few)[0])
@@ -100,11 +100,11 @@ def main() -> None:
         f"near pairs of {HASHES_FOR_ALL_PAIRS} hashes", ours, "s", time.perf_counter() - began, "all pairs (popcount)"
     )
     print_result("  pairs found", pairs, "", expected, "all pairs")
-    pictures = make_hashes(HASHES)
+    images = make_hashes(HASHES)
     began = time.perf_counter()
-    groups = near_duplicate_groups(pictures)
+    groups = near_duplicate_groups(images)
     print_result(f"{HASHES} hashes grouped ({len(groups)} groups)", time.perf_counter() - began, "s", bar="seconds")
-    print_result("  largest group", max(map(len, groups)), "pictures")
+    print_result("  largest group", max(map(len, groups)), "images")
     rows = make_vectors(VECTOR_COUNT)
     with tempfile.TemporaryDirectory(prefix="indexd-bench-") as folder, filled_store(folder, rows) as store:
         began = time.perf_counter()

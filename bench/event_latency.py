@@ -1,4 +1,4 @@
-"""From the close (or the rename) of a file to its delivery by the watch room, and what watching costs while idle."""
+"""Time from closing (or renaming) a file to its delivery by the watcher, and idle cost of watching."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ IDLE_ROOTS = 5
 
 
 def open_portable_watcher(root: bytes, enters: FolderPredicate) -> Watcher:  # noqa: ARG001 - the shape of OpenWatcher
-    """The watcher of systems without inotify."""
+    """The watcher for systems without inotify."""
     return WatchfilesWatcher(os.fsdecode(root))
 
 
 class DeliveryTimes:
-    """Remembers when each file was delivered."""
+    """Records the delivery time of each file."""
 
     def __init__(self) -> None:
         self.known = InMemoryIndexedFiles()
@@ -54,7 +54,7 @@ class DeliveryTimes:
 
 
 def write_and_rename(folder: Path, name: str, data: bytes) -> float:
-    """Write under another name, rename into place; the moment before that."""
+    """Write to a temporary name and rename. Returns the time before the rename."""
     (folder / f"{name}.tmp").write_bytes(data)
     done = time.perf_counter()
     os.replace(folder / f"{name}.tmp", folder / name)
@@ -62,7 +62,7 @@ def write_and_rename(folder: Path, name: str, data: bytes) -> float:
 
 
 def write_in_place(folder: Path, name: str, data: bytes) -> float:
-    """Write in ten pieces over some time; the moment before it was closed."""
+    """Write in ten pieces over some time. Returns the time before closing."""
     with (folder / name).open("wb") as file:
         for piece in range(10):
             file.write(data[piece * len(data) // 10 : (piece + 1) * len(data) // 10])
@@ -72,7 +72,7 @@ def write_in_place(folder: Path, name: str, data: bytes) -> float:
 
 
 def latencies(opener: WatcherFactory, write: Callable[[Path, str, bytes], float]) -> list[float]:
-    """Milliseconds of each file."""
+    """Latency of each file in milliseconds."""
     arrivals, data = DeliveryTimes(), os.urandom(SIZE_BYTES)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -90,7 +90,7 @@ def latencies(opener: WatcherFactory, write: Callable[[Path, str, bytes], float]
 
 
 def idle_cpu_percent() -> float:
-    """Per cent of a core that this process uses while five folders of a hundred files are watched and quiet."""
+    """CPU use of this process in percent of a core, while it watches five quiet folders of a hundred files."""
     with tempfile.TemporaryDirectory() as name:
         roots = []
         for number in range(IDLE_ROOTS):
@@ -116,7 +116,7 @@ def _cpu_seconds() -> float:
 
 
 def main() -> None:
-    """Both ways of writing, with this system's watcher and with the portable one."""
+    """Measure both ways of writing with the system's watcher and with the portable one."""
     for label, opener in (("own watcher", open_watcher), ("portable watcher", open_portable_watcher)):
         for what, write in (("rename-in", write_and_rename), ("write-in-place", write_in_place)):
             p50, p95 = p50_p95(latencies(opener, write))

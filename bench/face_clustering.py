@@ -1,8 +1,7 @@
-"""Clustering faces of known truth: ours at 10 000, 50 000 and 100 000 x 1024, plain hdbscan and scikit-learn's where they can.
+"""Clustering of faces with known truth: ours at 10 000, 50 000 and 100 000 x 1024, hdbscan and scikit-learn where feasible.
 
-Each runs in a process of its own on two threads, so that the memory printed is that of the clustering alone: the vectors
-are read from a file of half precision, as the worker reads them. `python -m bench.face_clustering 10000 50000` takes
-other sizes.
+Each method runs in its own process on two threads, so the printed memory is that of the clustering alone. It reads
+half-precision vectors from a file, as the worker does. `python -m bench.face_clustering 10000 50000` sets other sizes.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from bench.support.synthetic_faces import make_faces
 DIM = 1024
 SIZES = (10_000, 50_000, 100_000)
 SECONDS_BAR = {50_000: "<= 30 s", 100_000: "<= 90 s"}
-# Raw vectors of 1024 take these minutes beyond a few thousand, and so do reduced ones beyond ten.
+# Beyond these sizes the methods take minutes: a few thousand raw vectors of 1024 dimensions, ten thousand reduced ones.
 RAW_SIZES, REDUCED_SIZES = (2_000, 5_000), (5_000, 10_000)
 THREADS = 2
-# Beside the generator's own: faces of one character at a cosine of about .75, as drawn ones have it.
+# Replaces the generator's default: faces of one character have a cosine of about .75, like drawn ones.
 INDIVIDUAL_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class ClusteringRun:
-    """What a method did: seconds, peak memory of its process in MB, the labels."""
+    """Result of one method: duration, peak memory of its process in MB, and labels."""
 
     seconds: float
     megabytes: float
@@ -40,7 +39,7 @@ class ClusteringRun:
 
 
 def run_method(method: str, path: Path) -> ClusteringRun:
-    """Cluster the vectors in this file by the named method, in a process of its own."""
+    """Cluster the vectors of a file by the named method, in a separate process."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(1) as pool:
         return pool.apply(_run_in_process, (method, str(path)))
@@ -76,7 +75,7 @@ def _run_in_process(method: str, path: str) -> ClusteringRun:
 
 
 def main(sizes: tuple[int, ...]) -> None:
-    """Print seconds, peak memory, agreement with the truth and pairs wrongly together, size by size."""
+    """Print duration, peak memory, agreement with the truth and wrongly joined pairs for each size."""
     from indexd.characters.clustering.vector_file import write_vector_file
     from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate
 

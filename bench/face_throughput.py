@@ -1,7 +1,7 @@
-"""How many faces a second go from pictures on the disk into the index, with the models faked, and what bounds it.
+"""Faces indexed per second with fake models, compared with the limit.
 
-Decoding, cutting out, measuring, the codes and the index are the real ones; detectors and embedder answer at once. Decoding
-the same pictures alone is the bound.
+Decoding, cropping, quality, codes and index are real; detector and embedder return at once. The limit is decoding the
+same images alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DISTINCT_IMAGES = 20
 
 
 class InstantDetector:
-    """Sees `count` faces in every picture, side by side."""
+    """Finds `count` faces side by side in every image."""
 
     identity = "none"
 
@@ -40,14 +40,14 @@ class InstantDetector:
         self._count = count
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        """The same boxes in every picture."""
+        """Return the same boxes for every image."""
         boxes = [(n / self._count, 0.3, 0.8 / self._count, 0.3) for n in range(self._count)]
         sizes = [int(min(0.3 * one.height, 0.8 / self._count * one.width)) for one in images]
         return [[Detection("face", "none", box, 0.9, size) for box in boxes] for size in sizes]
 
 
 class InstantFaceEmbedder:
-    """Answers vectors that were made before."""
+    """Returns precomputed vectors."""
 
     identity, dim = "none", DIM
 
@@ -56,12 +56,12 @@ class InstantFaceEmbedder:
         self._rows = np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
     def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
-        """One of them a picture."""
+        """Return one vector for each image."""
         return self._rows[np.arange(len(images)) % len(self._rows)]
 
 
 class InstantModelSession:
-    """A session whose pool holds both, and which nobody waits for."""
+    """A session whose pool holds both fakes and that nobody cancels."""
 
     def __init__(self, settings: WorkerSettings, faces_each: int) -> None:
         self.settings = settings
@@ -70,36 +70,34 @@ class InstantModelSession:
 
     @contextmanager
     def lease(self, role: str, _key: str, _load: Callable[[], Any], _keep_alive_seconds: float | None) -> Iterator[Any]:
-        """The fake of the role."""
+        """The fake model of the role."""
         yield self._models[role]
 
     def run_with_eviction(self, work: Callable[[], Any]) -> Any:
-        """There is always room."""
+        """Run without evicting anything."""
         return work()
 
     def spec(self, role: str) -> ModelSpec:
-        """On the CPU."""
         return ModelSpec(role, "", device="cpu", dtype="float32")
 
     def poll(self) -> None:
-        """Nobody is urgent."""
+        """No urgent calls."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Nobody asks."""
+        """No listener."""
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--faces", type=int, default=2, help="faces a picture")
+    parser.add_argument("--faces", type=int, default=2, help="faces a image")
     parser.add_argument("--batch", type=int, default=16)
     options = parser.parse_args()
     with homes.temporary_home() as home:
-        paths = _write_images(home / "pictures", options.pictures, options.size)
+        paths = _write_images(home / "images", options.images, options.size)
         decoding = report.per_second(len(paths), lambda: [open_image(path).size for path in paths])
-        homes.index_files(home / "index.db", home / "pictures", paths)
+        homes.index_files(home / "index.db", home / "images", paths)
         store = Store.open(home / "index.db")
         store.faces.set_enabled(on=True)
         spec = FacesSpec((DetectorSpec("none"),), batch_size=options.batch)
@@ -122,7 +120,7 @@ def main() -> None:
         reading = len(matrix.ids) / (time.perf_counter() - began)
         store.close()
     report.print_result(
-        f"faces into the index, models faked ({options.size} px)",
+        f"faces indexed, fake models ({options.size} px)",
         whole * options.faces,
         "faces/s",
         decoding * options.faces,

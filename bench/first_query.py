@@ -1,7 +1,7 @@
-"""The first answer to a question in words: the worker cold (no process, no model) and warm, beside the bare library.
+"""First answer to a text query, with the worker not running and running, compared with the plain library.
 
-The bare library is a fresh process that imports open_clip, loads the same model and encodes the same words: what a
-script without a daemon pays each time. Its second encoding in the same process is the limit of the warm answer.
+The plain library is a new process that imports open_clip, loads the same model and encodes the same text: the cost of a
+script without a daemon. Its second encoding is the limit of the running worker.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ threads = 1
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     with homes.temporary_home() as home:
         clip_h = homes.tiny_model(home / "models", "clip_h")
         (home / "indexd.toml").write_text(SETTINGS.format(clip_h=clip_h), "utf-8")
@@ -63,14 +62,14 @@ def main() -> None:
             warm = sorted(_query_seconds(asker, f"a red star number {number}") for number in range(RUNS))
         bare = homes.run_python(BARE_PROGRAM, clip_h).split()
         report.print_result(
-            "first answer in words, worker cold", cold, "s", float(bare[0]), "bare library, fresh process"
+            "first text query, worker not running", cold, "s", float(bare[0]), "plain library, new process"
         )
         report.print_result(
-            "first answer in words, worker warm, p50",
+            "first text query, worker running, p50",
             1000 * warm[RUNS // 2],
             "ms",
             1000 * float(bare[1]),
-            "bare encoding",
+            "plain encoding",
         )
 
 

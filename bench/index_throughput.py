@@ -1,7 +1,7 @@
-"""How many pictures a second go from the disk into the index, with the models faked to nothing, and what bounds it.
+"""Images indexed per second with models that do nothing, compared with the limit.
 
-Each stage is also run alone on the same files: the walk, reading the bytes, the facts (hash, header, metadata), the
-index. The slowest of them is the bound; the whole run stands beside it.
+Each step also runs alone on the same files: directory walk, reading bytes, parsing (hash, header, metadata), and index. The
+slowest is the limit.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ DISTINCT_IMAGES = 50
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--size", type=int, default=512)
     options = parser.parse_args()
     with homes.temporary_home() as home:
         output = home / "output"
-        paths = _write_images(output, options.pictures, options.size)
+        paths = _write_images(output, options.images, options.size)
         loaded = config.read_config(home)
         rates = {
             "walk and stat": report.per_second(len(paths), lambda: [path.stat() for path in output.rglob("*.png")]),
@@ -69,19 +68,19 @@ def main() -> None:
         whole, layers = _whole_rates(loaded, len(paths))
         bound = min(rates, key=lambda name: rates[name])
         for name, rate in rates.items():
-            report.print_result(f"alone: {name}", rate, "pictures/s")
+            report.print_result(f"alone: {name}", rate, "images/s")
         report.print_result(
             f"whole: folder to metadata in the index ({options.size} px)",
             whole,
-            "pictures/s",
+            "images/s",
             rates[bound],
             f"bound by: {bound},",
         )
-        report.print_result("whole: and every layer, models faked to nothing", layers, "pictures/s")
+        report.print_result("whole: and every layer, fake models", layers, "images/s")
 
 
 def _write_images(folder: Path, count: int, size: int) -> list[Path]:
-    """Pictures of real size whose pixels repeat (encoding takes long) and whose text does not."""
+    """Write images of realistic size with repeated pixels (encoding is slow) and unique texts."""
     kinds = []
     for number in range(DISTINCT_IMAGES):
         image = Image.effect_noise((size, size), 40 + number).convert("RGB")

@@ -1,8 +1,8 @@
-"""What the daemon adds to a job: a dropped 20-picture job against the same 20 calls of the bare pipeline in one process.
+"""Overhead of the daemon: a job of 20 images against the same 20 calls of the plain pipeline in one process.
 
-Both have the model loaded before the clock starts, run on the CPU with the same number of threads, and make the same
-pictures (same prompt, seeds, sampler). The daemon's time runs from the drop of the YAML to its result file: settling,
-admission, the ledger, PNG with metadata, publishing with fsync, and the indexing that goes on beside it are all in it.
+Both load the model before the clock starts, use the same number of CPU threads, and render the same images (prompt, seeds,
+sampler). The daemon's time runs from the job file to its result file. It includes settling, admission, ledger, PNG with
+metadata, publishing with fsync, and concurrent indexing.
 """
 
 from __future__ import annotations
@@ -48,15 +48,14 @@ threads = {threads}
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    what = f"{options.pictures} pictures of {options.size} px, {options.steps} steps"
+    what = f"{options.images} images of {options.size} px, {options.steps} steps"
     with homes.temporary_home() as home:
         sdxl = homes.tiny_model(home / "models", "sdxl")
         (home / "indexd.toml").write_text(SETTINGS.format(sdxl=sdxl, threads=options.threads), "utf-8")
@@ -65,14 +64,14 @@ def main() -> None:
             pairs = []
             for number in range(options.rounds):
                 cpu = _cpu_seconds(daemon)
-                wall = _run_job(daemon, home, f"round{number}", options, seeds=f"0..{options.pictures - 1}")
+                wall = _run_job(daemon, home, f"round{number}", options, seeds=f"0..{options.images - 1}")
                 ours = wall, _cpu_seconds(daemon) - cpu
-                arguments = [sdxl, *map(str, (options.size, options.steps, options.pictures, options.threads))]
+                arguments = [sdxl, *map(str, (options.size, options.steps, options.images, options.threads))]
                 bare = tuple(map(float, homes.run_python(BARE_PROGRAM, *arguments).splitlines()[-1].split()))
-                report.print_result(f"{what}, wall", ours[0], "s", bare[0], "bare pipeline")
-                report.print_result(f"{what}, CPU of daemon and worker", ours[1], "s", bare[1], "bare pipeline")
+                report.print_result(f"{what}, wall", ours[0], "s", bare[0], "plain pipeline")
+                report.print_result(f"{what}, CPU of daemon and worker", ours[1], "s", bare[1], "plain pipeline")
                 pairs.append((ours[0] / bare[0], ours[1] / bare[1]))
-        # The machine's speed drifts between rounds, so the pairs are compared and not the totals.
+        # The machine's speed drifts between rounds, so compare pairs, not totals.
         report.print_result(
             "median of the pairs' wall ratios", statistics.median(wall for wall, _ in pairs), "x", bar="<= 1.05"
         )
@@ -80,7 +79,7 @@ def main() -> None:
 
 
 def _cpu_seconds(daemon: DaemonProcess) -> float:
-    """CPU seconds of the daemon and its workers so far; those of a worker that has gone since are not in it."""
+    """CPU seconds of the daemon and its running workers; exited workers are not included."""
     whole = psutil.Process(daemon.pid)
     times = [process.cpu_times() for process in (whole, *whole.children(recursive=True))]
     return sum(one.user + one.system for one in times)
@@ -107,7 +106,7 @@ def _run_job(daemon: DaemonProcess, home: Path, name: str, options: argparse.Nam
             raise SystemExit(f"{name} did not end; see {daemon.log}")
         time.sleep(0.01)
     seconds = time.perf_counter() - begin
-    # What the pictures lead to (thumbnails, no embeddings here) must not run into the next round.
+    # Thumbnails of these images must not overlap the next round.
     daemon.wait_until(
         "quiet",
         lambda status: (

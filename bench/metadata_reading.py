@@ -1,7 +1,7 @@
-"""Reading one picture whole (hash, header, texts, metadata), beside the bare read of its bytes and blake3.
+"""Reading one image completely (hash, header, texts, metadata), compared with reading its bytes and blake3.
 
-Takes the corpus of real files where it lies beside the checkout, else pictures of a usual size that it makes itself.
-Each file is read several times and counts with its median; the page cache is warm in both columns.
+Uses the corpus of real files beside the checkout if present, else generated images of a usual size. Each file counts with
+its median over several reads, with a warm page cache in both columns.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ COMFY_GRAPH = json.dumps(
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=CORPUS, help="the pictures to read")
     parser.add_argument("--rounds", type=int, default=9)
@@ -103,7 +102,7 @@ def _read_bytes(path: Path) -> None:
 
 
 def _make_images(folder: Path) -> list[Path]:
-    """Pictures of 1024x1024 as programs write them: noise over colours, so that they compress like photographs."""
+    """Images of 1024x1024 like real ones: noise over colours, so that they compress like photographs."""
     rough = np.random.default_rng(1).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     picture = Image.fromarray(rough).resize((1024, 1024), Image.Resampling.BICUBIC)
     for number in range(8):

@@ -1,4 +1,4 @@
-"""What the picture hash catches and what it lets through: copies of drawn pictures against other seeds and plain ones."""
+"""Recall and precision of the perceptual hash: copies of drawn images against other seeds and plain images."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ COPY_METHODS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def hashes(pictures: Sequence[Image.Image]) -> NDArray[np.uint8]:
-    """One row a picture; zeros where it is too plain."""
-    rows = [compute_perceptual_hash(shrink_image(one, THUMBNAIL_PX)) or bytes(HASH_BYTES) for one in pictures]
+def hashes(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
+    """One row for each image; zeros where the image is too plain."""
+    rows = [compute_perceptual_hash(shrink_image(one, THUMBNAIL_PX)) or bytes(HASH_BYTES) for one in images]
     return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), HASH_BYTES)
 
 
 def are_rows_near(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether row i of the one is near row i of the other; too plain pictures are near nothing."""
+    """Whether row i of one is near row i of the other. Too plain images are near nothing."""
     both = np.vstack([first, second])
     looks = HashArrays.from_rows(HashedImages(np.arange(len(both)), both, np.full((len(both), 3), -1)))
     rows = np.arange(len(first))
@@ -58,13 +58,13 @@ def are_rows_near(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArra
 
 
 def main() -> None:
-    """Print the share of copies caught and of strangers mistaken."""
+    """Print the share of copies found and of false matches."""
     plates = {
         "scene": [scene_image(prompt, 0) for prompt in range(PROMPTS)],
         "portrait": [portrait_image(number) for number in range(UNRELATED)],
         "disc": [circle_image(number) for number in range(UNRELATED)],
     }
-    originals = [one for pictures in plates.values() for one in pictures]
+    originals = [one for images in plates.values() for one in images]
     own = hashes(originals)
     for name, copy in COPY_METHODS.items():
         caught = are_rows_near(own, hashes([copy(one) for one in originals]))
@@ -73,14 +73,14 @@ def main() -> None:
     pairs = [(rows[a], rows[b]) for rows in seeds for a, b in combinations(range(SEEDS), 2)]
     _print_false_matches("other seeds of one prompt", np.array([a for a, _ in pairs]), np.array([b for _, b in pairs]))
     families = {
-        **{name: hashes(pictures) for name, pictures in plates.items()},
+        **{name: hashes(images) for name, images in plates.items()},
         "gradient": hashes([gradient_image(number) for number in range(UNRELATED)]),
         "flat": hashes([flat_image(number) for number in range(20)]),
         "dark frame": hashes([dark_image(number) for number in range(20)]),
     }
     for name, rows in families.items():
         left, right = np.triu_indices(len(rows), 1)
-        _print_false_matches(f"different pictures: {name}", rows[left], rows[right])
+        _print_false_matches(f"different images: {name}", rows[left], rows[right])
         print_result(f"  too plain to be compared: {name}", 100 * float((~rows.any(axis=1)).mean()), "%")
     small = [shrink_image(one, THUMBNAIL_PX) for one in originals]
     began = time.perf_counter()
@@ -90,8 +90,8 @@ def main() -> None:
 
 
 def _print_false_matches(name: str, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
-    mistaken = int(are_rows_near(first, second).sum())
-    print_result(f"mistaken for the same, of {len(first)}: {name}", 100 * mistaken / len(first), "%")
+    matches = int(are_rows_near(first, second).sum())
+    print_result(f"false matches of {len(first)}: {name}", 100 * matches / len(first), "%")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a render costs above the bare diffusers pipeline: 20 pictures each, tiny model, one process, one thread.
+"""Overhead of a render over the plain diffusers pipeline: 20 images each, tiny model, one process, one thread.
 
-`python bench/render_overhead.py [PICTURES]`. The bare side is what a script would do: one call a picture, and saving the
-picture as PNG. The two sides take turns picture by picture, each going first every other time: in blocks, the load of
-other programs fell on one side only and the ratio read anything from 0.96 to 1.49. Wall time is what is promised; CPU time
-says whether a bad wall time is ours or the neighbours' (it cannot see waiting). Only a run on an idle machine decides.
+`python bench/render_overhead.py [IMAGES]`. The plain side does what a script would do: one call for each image, and saving a
+PNG. Both sides alternate, and each goes first every other time. In blocks, the load of other programs hit one side only, and
+the ratio varied from 0.96 to 1.49. The claim concerns wall time. CPU time shows whether we or other programs caused a bad wall
+time, but it cannot see waiting. Only a run on an idle machine decides.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIDE_PX = 64
 
 
 class BenchSession:
-    """The surroundings of a call, with nothing urgent and nobody listening."""
+    """A session without urgent calls and without listeners."""
 
     def __init__(self, checkpoint: Path, cache: Path) -> None:
         self.pool = ModelPool()
@@ -41,18 +41,17 @@ class BenchSession:
         self._checkpoint = str(checkpoint)
 
     def spec(self, role: str) -> ModelSpec:
-        """The tiny model on the CPU."""
         return ModelSpec(role, self._checkpoint, device="cpu", dtype="float32", keep_alive_seconds=None)
 
     def poll(self) -> None:
-        """Nothing waits."""
+        """No urgent calls."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Nobody listens."""
+        """No listener."""
 
 
-def main(pictures: int) -> None:
-    """Print seconds of both sides and their ratios."""
+def main(images: int) -> None:
+    """Print the seconds of both sides and their ratios."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         models = build_models(Path(folder) / "models")
@@ -66,7 +65,7 @@ def main(pictures: int) -> None:
             render(Render(recipe, str(models.sdxl)), session)
 
         def by_bare(seed: int) -> None:
-            picture = bare(
+            image = bare(
                 prompt="a cat",
                 negative_prompt="blurry",
                 width=SIDE_PX,
@@ -75,30 +74,28 @@ def main(pictures: int) -> None:
                 guidance_scale=5.0,
                 generator=torch.Generator("cpu").manual_seed(seed),
             ).images[0]
-            picture.save(io.BytesIO(), "PNG")
+            image.save(io.BytesIO(), "PNG")
 
         by_render(0)
         by_bare(0)
-        sides = {"bare pipeline": by_bare, "render()": by_render}
+        sides = {"plain pipeline": by_bare, "render()": by_render}
         timed: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-        for seed in range(pictures):
+        for seed in range(images):
             for name in sides if seed % 2 else reversed(sides):
                 timed[name].append(_seconds(sides[name], seed))
     for place, kind in enumerate(("wall", "cpu")):
         total = {name: sum(pair[place] for pair in pairs) for name, pairs in timed.items()}
         middle = {name: statistics.median(pair[place] for pair in pairs) for name, pairs in timed.items()}
         for name in sides:
-            print(
-                f"{kind:4}  {name:13}  {pictures} pictures  {total[name]:7.3f} s  median {middle[name] * 1000:6.1f} ms"
-            )
-        ratios = [values["render()"] / values["bare pipeline"] for values in (total, middle)]
+            print(f"{kind:4}  {name:13}  {images} images  {total[name]:7.3f} s  median {middle[name] * 1000:6.1f} ms")
+        ratios = [values["render()"] / values["plain pipeline"] for values in (total, middle)]
         print(f"{kind:4}  ratio          totals {ratios[0]:.3f}  medians {ratios[1]:.3f}  (limit 1.05)")
     if hasattr(os, "getloadavg"):
         print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 def _seconds(make: Callable[[int], None], seed: int) -> tuple[float, float]:
-    """Wall and CPU seconds of one picture."""
+    """Wall and CPU seconds of one image."""
     wall, cpu = time.perf_counter(), time.process_time()
     make(seed)
     return time.perf_counter() - wall, time.process_time() - cpu

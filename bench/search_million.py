@@ -1,7 +1,7 @@
-"""Questions to a large library: from the codes in memory, through sqlite-vec, and beside the bare scans.
+"""Queries to a large library: from codes in memory, through sqlite-vec, and by brute force.
 
-The library is made up but shaped as real ones are (bench/support/synthetic_vectors.py, bench/support/synthetic_library.py). Beside ours in the same run,
-over the same vectors: sqlite-vec's own scan of the bits, numpy brute force and faiss flat over float32. One thread each.
+The library is synthetic in the shape of real ones (bench/support/synthetic_vectors.py, bench/support/synthetic_library.py). The same run
+measures sqlite-vec's scan of the bits, numpy brute force and faiss flat over float32 on the same vectors, one thread each.
 
     python -m bench.search_million --images 1000000 --folder /somewhere/with/12/GB
 """
@@ -80,18 +80,18 @@ def _measure(index: Path, images: int) -> None:
         if not there:
             built = synthetic_library.build(store, images, FUSED, ALL_LAYER_IMAGES)
             five = built.five_images / built.five_seconds
-            print_result("pictures with five vectors put in", five, "images/s", bar=">= 2000")
+            print_result("images with five vectors inserted", five, "images/s", bar=">= 2000")
             print_result("records alone", images / built.record_seconds, "images/s")
         images = min(images, store.images.count())
     bytes_on_disk = sum(file.stat().st_size for file in index.parent.glob(index.name + "*"))
-    print_result(f"file of {images} pictures, {len(FUSED)} layers", bytes_on_disk / 1e9, "GB")
-    # First what the daemon does, while the process is as small as a daemon: the library as float32 takes the memory of ten.
+    print_result(f"file of {images} images, {len(FUSED)} layers", bytes_on_disk / 1e9, "GB")
+    # Measure the daemon's part first, while the process is small: the float32 library takes ten times the memory.
     with Store.open(index) as store:
         _whole_queries(store)
         _fulltext(store)
     library = np.empty((images, synthetic_library.DIMS[LAYER]), dtype=np.float32)
     _fill_library(library)
-    print_result("mean cosine of two pictures", mean_cosine(library[:20_000]), "")
+    print_result("mean cosine of two images", mean_cosine(library[:20_000]), "")
     with Store.open(index) as store:
         _single_layer(store, library)
         _filtered(store, library)
@@ -100,7 +100,7 @@ def _measure(index: Path, images: int) -> None:
 
 
 def _fill_library(library: QueryVectors) -> None:
-    """The rows of LAYER as million_library.build put them: row i is image i + 1."""
+    """The rows of LAYER in the order of synthetic_library.build: row i is image i + 1."""
     step = synthetic_library.BATCH
     cone = SyntheticLayer(library.shape[1])
     for start in range(0, len(library), step):
@@ -110,15 +110,15 @@ def _fill_library(library: QueryVectors) -> None:
 
 def _single_layer(store: Store, library: QueryVectors) -> None:
     cone = SyntheticLayer(library.shape[1])
-    pictures, texts = cone.image_queries(QUERIES), cone.text_queries(QUERIES)
-    truth, brute = _numpy_nearest(library, pictures[:SLOW_QUERIES])
-    _, flat = _faiss_nearest(library, pictures[:SLOW_QUERIES])
-    exact = {"pictures": _exact_nearest(library, pictures), "texts": _exact_nearest(library, texts)}
+    image_queries, text_queries = cone.image_queries(QUERIES), cone.text_queries(QUERIES)
+    truth, brute = _numpy_nearest(library, image_queries[:SLOW_QUERIES])
+    _, flat = _faiss_nearest(library, image_queries[:SLOW_QUERIES])
+    exact = {"images": _exact_nearest(library, image_queries), "texts": _exact_nearest(library, text_queries)}
     print_result("numpy brute force over float32", 1e3 * brute, "ms", 1e3 * flat, "faiss flat")
 
-    bits, _ = _time_calls(_sqlite_vec_scan(store), pictures[:SLOW_QUERIES])
+    bits, _ = _time_calls(_sqlite_vec_scan(store), image_queries[:SLOW_QUERIES])
     _print_percentiles("sqlite-vec's own scan of the bits, without exact scores", bits)
-    tables, found = _time_calls(lambda one: store.vectors.nearest(LAYER, one, K), pictures[:SLOW_QUERIES])
+    tables, found = _time_calls(lambda one: store.vectors.nearest(LAYER, one, K), image_queries[:SLOW_QUERIES])
     _print_percentiles("without the daemon, through the codes of vec0", tables, flat, "faiss flat", "<= 400 ms")
     print_result("  recall@20", _recall(found, truth), "", bar=">= 0.99")
 
@@ -127,14 +127,14 @@ def _single_layer(store: Store, library: QueryVectors) -> None:
     with _vector_cache(store) as cache:
         print_result("codes of three layers read into memory", time.perf_counter() - began, "s")
         print_result("  they take", cache.nbytes / 1e6, "MB", (_resident_bytes() - before) / 1e6, "resident grew by")
-        for name, questions, bar in (("pictures", pictures, "p50 <= 9, p95 <= 15 ms"), ("texts", texts, "")):
-            seconds, found = _time_calls(lambda one: store.vectors.nearest(LAYER, one, K), questions)
+        for name, queries, bar in (("images", image_queries, "p50 <= 9, p95 <= 15 ms"), ("texts", text_queries, "")):
+            seconds, found = _time_calls(lambda one: store.vectors.nearest(LAYER, one, K), queries)
             _print_percentiles(f"one layer, {name}", seconds, flat, "faiss flat", bar)
             print_result("  recall@20", _recall(found, exact[name]), "", bar=">= 0.99" if bar else "")
 
 
 def _sqlite_vec_scan(store: Store) -> Callable[[QueryVectors], list[Any]]:
-    """The K nearest codes as sqlite-vec's own `MATCH` finds them."""
+    """The K nearest codes found by sqlite-vec's `MATCH`."""
     in_use = store.vectors.active_codes(LAYER)
     assert in_use is not None
     connection = apsw.Connection(str(store.path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -146,23 +146,23 @@ def _sqlite_vec_scan(store: Store) -> Callable[[QueryVectors], list[Any]]:
 
 
 def _filtered(store: Store, library: QueryVectors) -> None:
-    """Filters of every selectivity lose nothing."""
-    questions = SyntheticLayer(library.shape[1]).image_queries(QUERIES)
+    """Check that filters of every selectivity lose no hits."""
+    queries = SyntheticLayer(library.shape[1]).image_queries(QUERIES)
     with _vector_cache(store):
         for name, filters in synthetic_library.FILTERS_BY_SHARE.items():
             seconds, found = _time_calls(store.filters.ids, [filters] * SLOW_QUERIES)
             _print_percentiles(f"filter that leaves {name}", seconds)
             ids = found[0]
             left = ids.array[ids.array <= len(library)]
-            rows = _exact_nearest(library[left - 1], questions)[:, : len(left)] - 1
+            rows = _exact_nearest(library[left - 1], queries)[:, : len(left)] - 1
             exact = left[rows]
-            seconds, found = _time_calls(lambda one, ids=ids: store.vectors.nearest(LAYER, one, K, ids), questions)  # type: ignore[misc]
+            seconds, found = _time_calls(lambda one, ids=ids: store.vectors.nearest(LAYER, one, K, ids), queries)  # type: ignore[misc]
             _print_percentiles(f"  one layer among {len(left)}", seconds)
             print_result("  recall@20", _recall(found, exact), "", bar=">= 0.99")
 
 
 def _whole_queries(store: Store) -> None:
-    """Whole questions as the daemon answers them: filters, probes, calibration, fusion, rows."""
+    """Complete queries as in the daemon: filters, candidates, calibration, fusion, rows."""
     ids = np.random.default_rng(3).integers(1, store.images.count(), QUERIES).tolist()
     with _vector_cache(store):
         search = Search(store, _embedder())
@@ -184,7 +184,7 @@ def _whole_queries(store: Store) -> None:
 
 
 def _three_kinds() -> list[TermKind]:
-    """One kind of term for each layer of FUSED that has one, and as many more as make three."""
+    """One kind of term for each layer of FUSED that has one, filled up to three."""
     by_layer: dict[str, TermKind] = {}
     for kind, rule in TERM_RULES.items():
         if rule.layer in FUSED:
@@ -194,7 +194,7 @@ def _three_kinds() -> list[TermKind]:
 
 
 def _embedder() -> FakeQueryEmbedder:
-    """Gives every text the same vector in a layer: a model's own time is not what is measured here."""
+    """Returns the same vector for every text of a layer, because model time is not measured here."""
     cones = {LAYERS[name].role: (name, SyntheticLayer(synthetic_library.DIMS[name])) for name in FUSED}
     known = {
         role: cone.text_queries(1) if name == LAYER else cone.image_queries(1) for role, (name, cone) in cones.items()
@@ -210,8 +210,8 @@ def _fulltext(store: Store) -> None:
 
 
 def _queries_while_importing(store: Store, images: int) -> None:
-    """The same questions quiet, and beside a thread that brings in pictures with vectors as fast as it can."""
-    questions = SyntheticLayer(synthetic_library.DIMS[LAYER]).image_queries(QUERIES)
+    """The same queries while idle, and beside a thread that inserts images with vectors at full speed."""
+    queries = SyntheticLayer(synthetic_library.DIMS[LAYER]).image_queries(QUERIES)
     root = store.roots.ensure(b"/pictures", "images").id
     revisions = {name: revision.id for name in FUSED if (revision := store.vectors.active_revision(name)) is not None}
     batch = synthetic_library.BATCH
@@ -234,12 +234,12 @@ def _queries_while_importing(store: Store, images: int) -> None:
         return store.vectors.nearest(LAYER, one, K)
 
     with _vector_cache(store):
-        quiet, _ = _time_calls(ask, questions)
+        quiet, _ = _time_calls(ask, queries)
         thread = threading.Thread(target=bring)
         thread.start()
         time.sleep(1.0)
         began, before = time.perf_counter(), len(brought)
-        busy, _ = _time_calls(ask, np.concatenate([questions] * 3))
+        busy, _ = _time_calls(ask, np.concatenate([queries] * 3))
         rate = (len(brought) - before) / (time.perf_counter() - began)
         enough.set()
         thread.join()
@@ -272,14 +272,14 @@ def _print_failure(error: BaseException) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CallSeconds:
-    """How long each call took on the clock, and of this thread's processor time."""
+    """Wall time of each call, and CPU time of this thread."""
 
     wall: list[float]
     cpu: list[float]
 
 
 def _time_calls(call: Callable[[Any], Any], asked: Sequence[Any] | QueryVectors) -> tuple[CallSeconds, list[Any]]:
-    """Seconds and answers of each; the first is asked once more beforehand, to leave out what happens only once."""
+    """Durations and results of each call. An extra first call excludes one-time costs."""
     call(asked[0])
     seconds, answers = CallSeconds([], []), []
     for one in asked:
@@ -293,7 +293,7 @@ def _time_calls(call: Callable[[Any], Any], asked: Sequence[Any] | QueryVectors)
 def _print_percentiles(
     what: str, seconds: CallSeconds, limit: float | None = None, name: str = "", bar: str = ""
 ) -> None:
-    """Both percentiles on the clock, and the processor's: on a machine that does other things they lie far apart."""
+    """Print both percentiles of wall time, and CPU time; they differ widely on a busy machine."""
     for label, value in zip(("p50", "p95"), p50_p95(seconds.wall), strict=True):
         print_result(f"{what}, {label}", 1e3 * value, "ms", None if limit is None else 1e3 * limit, name, bar)
     p50, p95 = p50_p95(seconds.cpu)
@@ -301,37 +301,37 @@ def _print_percentiles(
 
 
 def _recall(found: Sequence[Sequence[tuple[int, float]]], exact: NDArray[np.int64]) -> float:
-    """The mean share of the exact rows that were found."""
+    """Mean share of the exact rows that were found."""
     shares = [len({i for i, _ in hits} & set(row.tolist())) / len(row) for hits, row in zip(found, exact, strict=True)]
     return float(np.mean(shares))
 
 
-def _faiss_nearest(library: QueryVectors, questions: QueryVectors) -> tuple[NDArray[np.int64], float]:
-    """The ids (row + 1) of the K nearest by faiss's flat scan of float32, and seconds a question, asked one by one."""
+def _faiss_nearest(library: QueryVectors, queries: QueryVectors) -> tuple[NDArray[np.int64], float]:
+    """Ids (row + 1) of the K nearest by faiss's flat float32 scan, and seconds per query, one query at a time."""
     began = time.perf_counter()
-    rows = [_exact_nearest(library, one[None, :])[0] for one in questions]
-    return np.stack(rows), (time.perf_counter() - began) / len(questions)
+    rows = [_exact_nearest(library, one[None, :])[0] for one in queries]
+    return np.stack(rows), (time.perf_counter() - began) / len(queries)
 
 
-def _exact_nearest(library: QueryVectors, questions: QueryVectors) -> NDArray[np.int64]:
-    """The ids (row + 1) of the K nearest of each question, exactly."""
-    found: NDArray[np.int64] = faiss.knn(questions, library, K, metric=faiss.METRIC_INNER_PRODUCT)[1] + 1
+def _exact_nearest(library: QueryVectors, queries: QueryVectors) -> NDArray[np.int64]:
+    """Exact ids (row + 1) of the K nearest of each query."""
+    found: NDArray[np.int64] = faiss.knn(queries, library, K, metric=faiss.METRIC_INNER_PRODUCT)[1] + 1
     return found
 
 
-def _numpy_nearest(library: QueryVectors, questions: QueryVectors) -> tuple[NDArray[np.int64], float]:
+def _numpy_nearest(library: QueryVectors, queries: QueryVectors) -> tuple[NDArray[np.int64], float]:
     """The same by numpy's matrix product."""
     began = time.perf_counter()
     rows = []
-    for one in questions:
+    for one in queries:
         scores = library @ one
         best = np.argpartition(-scores, K)[:K]
         rows.append(best[np.argsort(-scores[best])])
-    return np.stack(rows) + 1, (time.perf_counter() - began) / len(questions)
+    return np.stack(rows) + 1, (time.perf_counter() - began) / len(queries)
 
 
 def _resident_bytes() -> float:
-    """The memory of this process, in bytes."""
+    """Resident memory of this process in bytes."""
     return float(psutil.Process().memory_info().rss)
 
 

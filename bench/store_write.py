@@ -1,8 +1,8 @@
-"""Pictures written a second: image row, full text, work, file and five vectors each, beside the bare inserts.
+"""Images written per second (image row, full text, index tasks, file and five vectors each), compared with plain inserts.
 
-The limit is plain SQLite in the same file settings (WAL, the same pages, the same batches) inserting the same bytes: a
-row of the same texts and five blobs of the same length into two tables without any index. Time spent on codes, full
-text, indexes and the work table is what lies between the two.
+The limit is plain SQLite with the same settings (WAL, page size, batch size) that inserts the same bytes: a row of the same
+texts, and five blobs of the same length into two tables without an index. Codes, full text, indexes and index tasks explain
+the difference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# As in the daemon: with two threads OpenBLAS was seen to take three times as long on a busy machine.
+# As in the daemon: on a busy machine OpenBLAS took three times as long with two threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import apsw
@@ -40,7 +40,7 @@ LAYERS: dict[str, tuple[int, StageInput]] = {
 
 
 def scanned_files(count: int, root_id: int) -> list[ScannedFile]:
-    """Pictures with prompts of 40 words out of 5000."""
+    """Images with prompts of 40 words out of 5000."""
     chance = np.random.default_rng(1)
     made = []
     for number in range(count):
@@ -72,14 +72,14 @@ def make_vectors(count: int, dim: int) -> NDArray[np.float32]:
 
 
 def measure_store(folder: Path, count: int) -> tuple[float, float]:
-    """Seconds for the records, and for the vectors."""
+    """Seconds for the records and for the vectors."""
     with Store.open(folder / "ours.db") as store:
-        root = store.roots.ensure(b"/pictures", "images")
+        root = store.roots.ensure(b"/images", "images")
         revisions = {name: store.vectors.activate(name, "bench", dim, of) for name, (dim, of) in LAYERS.items()}
-        pictures = scanned_files(count, root.id)
-        batches = [pictures[start : start + BATCH] for start in range(0, count, BATCH)]
+        images = scanned_files(count, root.id)
+        batches = [images[start : start + BATCH] for start in range(0, count, BATCH)]
         unit = {name: make_vectors(BATCH, dim) for name, (dim, _) in LAYERS.items()}
-        # What happens once in the life of a process is left out: the first batch pays for it here.
+        # An unmeasured first batch pays the one-time costs of the process.
         warm = ScannedFile(
             root.id, b"warm.png", FileStamp(1, 1, 1), ImageFacts(b"w", 1, "PNG", 1, 1, 1, ImageMetadata())
         )
@@ -99,11 +99,11 @@ def measure_store(folder: Path, count: int) -> tuple[float, float]:
 
 
 def measure_plain_inserts(folder: Path, count: int) -> float:
-    """Seconds for the same bytes without anything else."""
+    """Seconds for plain inserts of the same bytes."""
     connection = apsw.Connection(str(folder / "bare.db"))
     for pragma in (f"page_size = {PAGE_BYTES}", "journal_mode = WAL", "synchronous = NORMAL"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
-    connection.execute("CREATE TABLE picture (id INTEGER PRIMARY KEY, hash BLOB, path BLOB, texts TEXT)")
+    connection.execute("CREATE TABLE image (id INTEGER PRIMARY KEY, hash BLOB, path BLOB, texts TEXT)")
     connection.execute("CREATE TABLE vector (id INTEGER PRIMARY KEY, half BLOB)")
     rows = [
         (one.facts.content_hash, one.rel, f"{one.facts.metadata.prompt} {one.facts.metadata.negative_prompt}")
@@ -115,7 +115,7 @@ def measure_plain_inserts(folder: Path, count: int) -> float:
     for start in range(0, count, BATCH):
         batch = rows[start : start + BATCH]
         with connection:
-            connection.executemany("INSERT INTO picture (hash, path, texts) VALUES (?, ?, ?)", batch)
+            connection.executemany("INSERT INTO image (hash, path, texts) VALUES (?, ?, ?)", batch)
         for half in halves:
             with connection:
                 connection.executemany("INSERT INTO vector (half) VALUES (?)", [(half,)] * len(batch))
@@ -132,7 +132,7 @@ def main(count: int = IMAGES) -> None:
         limit = count / measure_plain_inserts(folder, count)
     print_result("metadata, full text and work recorded", count / recording, "images/s")
     print_result("five vectors with codes put", count / embedding, "images/s")
-    print_result("both", count / (recording + embedding), "images/s", limit, "bare inserts of the same bytes")
+    print_result("both", count / (recording + embedding), "images/s", limit, "plain inserts of the same bytes")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""From the file on the disk to the answer: how long until a picture is found by its metadata in the running daemon.
+"""Time from a finished file to a search hit: until the running daemon finds an image by its metadata.
 
-Two ways of writing: renamed into place, and written in place in two pieces. The limit beside it is a watcher that does
-nothing but report the event (the same library, the same settings).
+Two ways of writing: renamed into place, and written in place in two pieces. The limit is a watcher of the same library and
+settings that only reports the event.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ IMAGES = 100
 
 
 def main() -> None:
-    """Run the benchmark and print its lines."""
     with homes.temporary_home() as home:
-        pictures = home / "pictures"
-        pictures.mkdir()
-        (home / "indexd.toml").write_text(f'[[roots]]\npath = "{pictures.as_posix()}"\n', "utf-8")
-        limit = _bare_event_latency(pictures)
+        images = home / "images"
+        images.mkdir()
+        (home / "indexd.toml").write_text(f'[[roots]]\npath = "{images.as_posix()}"\n', "utf-8")
+        limit = _bare_event_latency(images)
         with DaemonProcess(home) as daemon:
             daemon.wait_until("the first scan", lambda status: all(root.last_reconcile for root in status.roots), 30)
             asker = connect(config.read_config(home), need_daemon=True)
@@ -36,7 +35,7 @@ def main() -> None:
                 waits = []
                 for number in range(IMAGES):
                     seed = len(name) * 1_000_000 + number
-                    write(pictures / f"{name[:3]}{number}.png", homes.tiny_png(seed))
+                    write(images / f"{name[:3]}{number}.png", homes.tiny_png(seed))
                     closed = time.perf_counter()
                     while not asker.query(SearchRequest(filters=(f"seed:{seed}",))).hits:
                         time.sleep(0.002)
@@ -48,7 +47,7 @@ def main() -> None:
                         1000 * value,
                         "ms",
                         1000 * floor,
-                        "bare event",
+                        "plain event",
                         "<= 1000 ms",
                     )
 

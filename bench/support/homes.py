@@ -1,4 +1,4 @@
-"""Homes for benchmarks: a folder of its own, a library of any size that is really on the disk, settings to taste."""
+"""Home folders for benchmarks: a library of any size on the disk, with chosen settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INSTALLED_ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": ""}
 
 @contextlib.contextmanager
 def temporary_home(settings: str = "") -> Iterator[Path]:
-    """A throw-away home with this settings file."""
+    """A temporary home with this settings file."""
     folder = Path(tempfile.mkdtemp(prefix="indexd-bench-"))
     (folder / "indexd.toml").write_text(settings, "utf-8")
     try:
@@ -39,14 +39,14 @@ def temporary_home(settings: str = "") -> Iterator[Path]:
 
 
 def run_python(program: str, *arguments: str) -> str:
-    """What a program prints that runs in a fresh Python: nothing of it, torch least of all, is loaded into this one."""
+    """Output of a program in a new Python process, so that this process loads none of its modules."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
     ).stdout
 
 
 def tiny_model(folder: Path, which: str) -> str:
-    """Where one of the tests' tiny models lies, by its name in TinyModels; all of them are built into `folder`."""
+    """Path of one of the tests' tiny models, by its name in TinyModels. Builds all of them in `folder`."""
     program = """
 import pathlib, sys
 from tests.tiny_models.models import build_models
@@ -56,7 +56,7 @@ print(getattr(build_models(pathlib.Path(sys.argv[1])), sys.argv[2]))
 
 
 def write_files(folder: Path, count: int) -> list[Path]:
-    """`count` small files (each a valid one-pixel PNG with its own text), FILES_A_FOLDER to a folder."""
+    """Write `count` small files (each a valid one-pixel PNG with its own text), FILES_A_FOLDER to a folder."""
     paths = []
     for number in range(count):
         parent = folder / f"{number // FILES_PER_FOLDER:05}"
@@ -84,9 +84,9 @@ def tiny_png(number: int) -> bytes:
 
 
 def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "images") -> None:
-    """Put files into the index as if they had been read, without stages of work: a library that is all done."""
+    """Record files as already read and without index tasks: a completely indexed library."""
     store = Store.open(index)
-    # Before the pictures come: the daemon would make the thumbnails of a library whose hashes are of no known version.
+    # Set before the images are recorded: the daemon would recompute the thumbnails of a library with an unknown hash version.
     store.perceptual_hashes.activate(HASH_VERSION, "thumbnail")
     root_id = store.roots.ensure(os.fsencode(root), purpose).id
     for start in range(0, len(paths), BATCH):

@@ -1,4 +1,4 @@
-"""How every benchmark prints: our figure, the peer's or the physical limit's from the same run, the ratio, the bar."""
+"""Output of all benchmarks: our figure, the peer's or the physical limit's from the same run, the ratio, the bar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def print_result(
 
 
 def per_second(count: int, work: Callable[[], object]) -> float:
-    """How many a second, when `work` does `count` of them."""
+    """Rate of `work`, which processes `count` items."""
     begin = time.perf_counter()
     work()
     return count / (time.perf_counter() - begin)

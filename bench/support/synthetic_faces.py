@@ -1,7 +1,7 @@
-"""Made-up face vectors of known truth: characters of very unequal sizes in a narrow cone, and faces that belong to nobody.
+"""Synthetic face vectors with known truth: characters of very unequal sizes in a narrow cone, and faces without a character.
 
-The cone is that of `bench.support.synthetic_vectors` (a common direction, variance that falls off as 1/sqrt(rank)); a face is the common
-direction, its character, and something of its own, which is what real embeddings of drawn characters look like.
+The cone is that of `bench.support.synthetic_vectors` (a common direction, variance that falls as 1/sqrt(rank)). A face is the sum of the
+common direction, its character and an individual part, like real embeddings of drawn characters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.support.synthetic_vectors import SyntheticVectors, normalize_rows
 
-# Shares of the squared length. Two faces of one character have a cosine around .85, of two characters around .5.
+# Shares of the squared norm. Two faces of one character have a cosine of about .85, of two characters about .5.
 COMMON_SHARE, CHARACTER_SHARE, INDIVIDUAL_SHARE = 0.5, 0.35, 0.15
 SMALLEST_CHARACTER = 15
 NOISE_SHARE = 0.1
@@ -21,7 +21,7 @@ NOISE_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class SyntheticFaces:
-    """`rows` float32 (n, dim) of unit length; `truth` (n,) names the character of each, -1 = nobody's."""
+    """`rows` float32 (n, dim) of unit length; `truth` (n,) is the character of each, -1 = none."""
 
     rows: SyntheticVectors
     truth: NDArray[np.int64]
@@ -38,14 +38,17 @@ def make_faces(
     individual_share: float = INDIVIDUAL_SHARE,
     smallest_character: int = SMALLEST_CHARACTER,
 ) -> SyntheticFaces:
-    """`count` faces; `part` gives other faces of the same characters. One character to 250 faces unless said."""
+    """`count` faces, by default one character for 250 faces.
+
+    Another `part` gives other faces of the same characters.
+    """
     fixed = np.random.default_rng((seed, dim, 0))
     chance = np.random.default_rng((seed, dim, 1, part))
     many = characters if characters is not None else max(count // 250, 4)
     spectrum = np.sqrt(dim) / np.sqrt(np.arange(1, dim + 1)) / np.linalg.norm(1 / np.sqrt(np.arange(1, dim + 1)))
     fall = spectrum.astype(np.float32)
     common = normalize_rows(fixed.standard_normal((1, dim), dtype=np.float32))[0]
-    # Which axes a character's own look varies along differs from what tells characters apart: no axis is pure noise.
+    # A character varies along other axes than those that separate characters, so no axis is pure noise.
     middles = normalize_rows(fixed.standard_normal((many, dim), dtype=np.float32) * fall)
     weights = fixed.pareto(1.2, many) + 0.3
     nobody = int(count * noise_share)

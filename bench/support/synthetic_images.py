@@ -1,4 +1,7 @@
-"""Pictures drawn from numbers: scenes of a prompt in several seeds, portraits on a plain ground, and what is too plain."""
+"""Images drawn from numbers:
+
+scenes of a prompt in several seeds, portraits on a plain background, and too plain ones.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ Rng = np.random.Generator
 
 
 def scene_image(prompt: int, seed: int) -> Image.Image:
-    """What the prompt shows (ground, horizon, things), where and with which texture the seed puts it."""
+    """A scene: the prompt decides its content (background, horizon, things), the seed positions and texture."""
     what, where = np.random.default_rng(prompt), np.random.default_rng((prompt, seed))
     sky, ground = what.integers(0, 255, 3), what.integers(0, 255, 3)
     horizon = int(SIDE * (what.uniform(0.35, 0.7) + where.normal(0, 0.03)))
@@ -22,8 +25,8 @@ def scene_image(prompt: int, seed: int) -> Image.Image:
     for octave in range(2, 7):
         noise = where.normal(0, 40 / octave, (2**octave, 2**octave)).astype(np.float32)
         levels += np.asarray(Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BICUBIC))[..., None]
-    picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
     for _ in range(int(what.integers(2, 6))):
         x = (what.uniform(0.15, 0.85) + where.normal(0, 0.06)) * SIDE
         y = (what.uniform(0.2, 0.85) + where.normal(0, 0.06)) * SIDE
@@ -33,34 +36,34 @@ def scene_image(prompt: int, seed: int) -> Image.Image:
             draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
         else:
             draw.polygon([(x, y - r), (x - r, y + r), (x + r, y + r)], fill=colour)
-    return picture.filter(ImageFilter.GaussianBlur(0.7))
+    return image.filter(ImageFilter.GaussianBlur(0.7))
 
 
 def portrait_image(number: int) -> Image.Image:
-    """Head and shoulders in the middle of a plain ground: what many pictures have in common."""
+    """Head and shoulders in the centre of a plain background: a layout that many images share."""
     chance = np.random.default_rng((7, number))
-    picture = Image.new("RGB", (SIDE, SIDE), _random_colour(chance, 150, 255))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (SIDE, SIDE), _random_colour(chance, 150, 255))
+    draw = ImageDraw.Draw(image)
     middle, down = SIDE / 2 + chance.normal(0, 12), chance.normal(0, 12)
     draw.ellipse((middle - 90, 120 + down, middle + 90, 340 + down), fill=_random_colour(chance, 120, 240))
     shoulders = [(middle - 170, 512), (middle - 110, 360 + down), (middle + 110, 360 + down), (middle + 170, 512)]
     draw.polygon(shoulders, fill=_random_colour(chance, 0, 200))
     draw.ellipse((middle - 100, 90 + down, middle + 100, 200 + down), fill=_random_colour(chance, 0, 120))
-    return picture
+    return image
 
 
 def circle_image(number: int) -> Image.Image:
-    """One disc on a grey ground."""
+    """One disc on a grey background."""
     chance = np.random.default_rng((8, number))
-    picture = Image.new("RGB", (SIDE, SIDE), (240, 240, 240))
+    image = Image.new("RGB", (SIDE, SIDE), (240, 240, 240))
     x, y = chance.uniform(0.2, 0.8, 2) * SIDE
     r = chance.uniform(0.05, 0.2) * SIDE
-    ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=_random_colour(chance, 0, 200))
-    return picture
+    ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=_random_colour(chance, 0, 200))
+    return image
 
 
 def gradient_image(number: int) -> Image.Image:
-    """A straight run of grey in some direction."""
+    """A linear grey gradient in some direction."""
     chance = np.random.default_rng((9, number))
     angle, depth = chance.uniform(0, 6.28), chance.uniform(60, 195)
     down, across = np.mgrid[0:SIDE, 0:SIDE] / SIDE
@@ -69,33 +72,33 @@ def gradient_image(number: int) -> Image.Image:
 
 
 def flat_image(number: int) -> Image.Image:
-    """One colour, the first black; what an encoder makes of it."""
+    """One colour (the first is black) with encoder noise."""
     return reencode(
         Image.new("RGB", (SIDE, SIDE), (number * 37 % 256, number * 91 % 256, number * 11 % 256)), "JPEG", 60
     )
 
 
 def dark_image(number: int) -> Image.Image:
-    """A frame gone black, with a little noise."""
+    """An almost black frame with a little noise."""
     levels = np.abs(np.random.default_rng((10, number)).normal(0, 2, (SIDE, SIDE, 3)))
     return Image.fromarray(levels.astype(np.uint8))
 
 
 def reencode(image: Image.Image, kind: str, quality: int) -> Image.Image:
-    """The picture written in a lossy format and read again."""
+    """The image after lossy encoding."""
     file = io.BytesIO()
     image.convert("RGB").save(file, kind, quality=quality)
     return Image.open(io.BytesIO(file.getvalue())).convert("RGB")
 
 
 def rescale(image: Image.Image, factor: float) -> Image.Image:
-    """The picture at another size."""
+    """The image at another size."""
     size = (round(image.width * factor), round(image.height * factor))
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def crop_edges(image: Image.Image, share: float) -> Image.Image:
-    """The picture without half of `share` of its width and height at each edge."""
+    """The image without half of `share` of its width and height at each edge."""
     x, y = round(image.width * share / 2), round(image.height * share / 2)
     return image.crop((x, y, image.width - x, image.height - y))
 

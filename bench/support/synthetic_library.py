@@ -1,7 +1,7 @@
-"""An index of any size as a big library would leave it: names, dates, folders, prompts, marks and cone-shaped vectors.
+"""An index of any size in the shape of a real one: names, dates, folders, prompts, annotations and cone-shaped vectors.
 
-Which share of the pictures a filter leaves is known beforehand: see SHARES. Built through the index's own functions, so
-that building it is also the measure of how fast pictures and vectors go in.
+SHARES states which share of the images a filter keeps. The index's own functions build the library, so building it also
+measures the insert rate of images and vectors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FILTERS_BY_SHARE: dict[str, tuple[Filter, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class BuildTimes:
-    """What building took: seconds for the records, and seconds and pictures for those that got all five vectors."""
+    """Build durations: seconds for the records, and seconds and number of images with all five vectors."""
 
     record_seconds: float
     five_seconds: float
@@ -45,7 +45,7 @@ class BuildTimes:
 
 
 def build(store: Store, images: int, layers: tuple[str, ...], five: int) -> BuildTimes:
-    """Fill an empty index with `images` pictures with vectors in `layers`, the first `five` of them in all five layers."""
+    """Fill an empty index with `images` images with vectors in `layers`; the first `five` have all five layers."""
     root = store.roots.ensure(b"/pictures", "images")
     revisions = {name: store.vectors.activate(name, "bench", dim, LAYERS[name].needs) for name, dim in DIMS.items()}
     record_seconds = five_seconds = 0.0
@@ -66,7 +66,7 @@ def build(store: Store, images: int, layers: tuple[str, ...], five: int) -> Buil
             five_seconds += time.perf_counter() - began
             five_images += count
         if not recoded and start >= 4000:
-            # As the daemon would have done in time: once there is enough to learn the mean from.
+            # The daemon does this once a layer has enough vectors to learn its mean.
             for name in wanted:
                 store.vectors.requantize_layer(name)
             recoded = True
@@ -74,7 +74,7 @@ def build(store: Store, images: int, layers: tuple[str, ...], five: int) -> Buil
 
 
 def scanned_files(root_id: int, start: int, count: int) -> Iterator[ScannedFile]:
-    """The pictures from number `start` on, as if they had been read."""
+    """Images from number `start` on, as if they had been read."""
     chance = np.random.default_rng((5, start))
     words = np.minimum(chance.zipf(1.25, (count, WORDS_PER_PROMPT)), VOCABULARY_SIZE)
     for at, number in enumerate(range(start, start + count)):
