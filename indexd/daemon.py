@@ -1,4 +1,4 @@
-"""The daemon: starts every room, wires them together, drains and stops them. The only file that knows every room."""
+"""The daemon: builds every service, connects them, starts and stops them. The only module that imports every package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
 from indexd import model_roles
 from indexd.api.context import DaemonContext
@@ -16,13 +18,14 @@ from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StoreError
+from indexd.fs.private_files import make_private_folder
 from indexd.images import perceptual_hash
 from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages import LAYERS, THUMBNAIL, attribute_stages, enabled_stages, stage_inputs
 from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.indexing.stages.registry import find_stage
 from indexd.ingest import IngestPipeline
-from indexd.instance_lock import instance_lock
+from indexd.instance_lock import InstanceLock, instance_lock
 from indexd.jobs.notify import Notifier
 from indexd.jobs.queue.runner import JobRunner
 from indexd.jobs.service import JobService
@@ -31,25 +34,35 @@ from indexd.maintenance_scheduler import MaintenanceScheduler
 from indexd.registry import IngestContext, load_handlers
 from indexd.service.sd_notify import sd_notify
 from indexd.service.status_line import StatusSummary
+from indexd.state_file_monitor import StateFileMonitor
 from indexd.store.records import IngestResult, RootRow
-from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
+from indexd.store.sqlite.recovery.recover import RecoveryReport, describe_missing_index, recover_index
+from indexd.store.sqlite.recovery.rescue import place_rescued_index
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.watch.root_context import RootContext
 from indexd.watch.roots import ForeignRoot, RootStatus, WatchedFolder, WatchedRoot, WatchOptions, watched_folders
 from indexd.watch.service import WatchService, scan_roots_once
-from indexd.worker.workers import Workers
+from indexd.worker.local_workers import LocalWorkers
 
 log = logging.getLogger(__name__)
 
-# By then the queue and the layers have given back what they want to keep, and a worker owns nothing.
+# The job queue and the dispatcher have stopped by then and need no result any more.
 DRAIN_SECONDS = 3.0
 RECOVERY_TIMEOUT_SECONDS = 900
 
 
+class StartStop(Protocol):
+    """A service of the daemon."""
+
+    def start(self) -> object: ...
+
+    def stop(self) -> object: ...
+
+
 def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
-    """Every watched folder as the index knows it. Our own folders are made; the user's may be offline."""
+    """Every watched folder with its row in the index. Our own folders are made; the user's may be offline."""
     ours = {os.fsencode(own) for own in (config.paths.output, config.paths.inbox)}
     roots = []
     for folder in watched_folders(config):
@@ -57,25 +70,25 @@ def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
         if folder.path in ours:
             _make_own_folder(Path(os.fsdecode(folder.path)), known=row.identity is not None)
         roots.append(_root_from_row(row, folder))
-    passed = store.relocation.assign_to_innermost_roots(
+    moved = store.relocation.assign_to_innermost_roots(
         {root.id: root.path for root in roots if root.purpose == "images"}
     )
-    if passed.files or passed.dropped:
-        log.info("%d files belong to another watched folder now, the innermost that holds them", passed.files)
+    if moved.files or moved.dropped:
+        log.info("%d files were assigned to the innermost watched folder that holds them", moved.files)
     return roots
 
 
 def _root_from_row(row: RootRow, folder: WatchedFolder) -> WatchedRoot:
-    stranger = None if row.foreign_root is None else ForeignRoot(*row.foreign_root)
-    return WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.watch_filter, row.identity, stranger)
+    foreign_root = None if row.foreign_root is None else ForeignRoot(*row.foreign_root)
+    return WatchedRoot(row.id, row.path, row.purpose, folder.mode, folder.watch_filter, row.identity, foreign_root)
 
 
 def _make_own_folder(folder: Path, *, known: bool) -> None:
-    """Make a folder of ours. One that was there and lost its parent too lay on a disk that is not mounted: it is offline."""
+    """Make a folder of ours. A known one whose parent is missing too is on a disk that is not mounted: it is offline."""
     if known and not folder.parent.is_dir():
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise SettingsError(
             f"the folder {folder} cannot be made: {error.strerror or error}; correct [paths] in the settings"
@@ -83,13 +96,13 @@ def _make_own_folder(folder: Path, *, known: bool) -> None:
 
 
 def recover_damaged_index(config: Config) -> RecoveryReport | None:
-    """See that the index can be opened: one that is damaged is set aside and made anew. None when all was well."""
+    """Set a damaged index aside and rebuild it; None when the index is sound."""
 
     def on_step(text: str) -> bool:
         if text:
-            log.warning("mending the index: %s", text)
+            log.warning("repairing the index: %s", text)
             sd_notify(
-                STATUS=f"mending the index: {text}", EXTEND_TIMEOUT_USEC=str(RECOVERY_TIMEOUT_SECONDS * 1_000_000)
+                STATUS=f"repairing the index: {text}", EXTEND_TIMEOUT_USEC=str(RECOVERY_TIMEOUT_SECONDS * 1_000_000)
             )
         return False
 
@@ -100,21 +113,54 @@ def recover_damaged_index(config: Config) -> RecoveryReport | None:
 class Daemon:
     """Everything that runs, from `start` to `stop`. The caller holds the instance lock."""
 
-    def __init__(self, config: Config, on_failure: Callable[[], None] = lambda: None) -> None:
-        """`on_failure` hears, from any thread, that a side task died; `failure` is then what it died of."""
+    store: Store
+    roots: list[WatchedRoot]
+    workers: LocalWorkers
+    embedding_dispatcher: IndexDispatcher
+    jobs: JobService
+    ingest: IngestPipeline
+    root_context: RootContext
+    vector_cache: VectorCache
+    runner: JobRunner
+    notifier: Notifier
+    watch_service: WatchService
+    character_assigner: FaceAssigner
+    clusterer: ClusteringService
+    server: ApiServer
+    maintenance: MaintenanceScheduler
+    state_files: StateFileMonitor
+
+    def __init__(
+        self, config: Config, on_change: Callable[[], None] = lambda: None, lock: InstanceLock | None = None
+    ) -> None:
+        """`on_change` is called, from any thread, when a thread failed (`failure`) or a restart is due (`must_restart`).
+
+        With `lock`, its file is restored when it is deleted.
+        """
         self.config = config
         self.failure: BaseException | None = None
-        self._on_failure = on_failure
+        self.must_restart = False
+        self._on_change = on_change
+        self._lock = lock
+        self._started = ExitStack()
+
+    def open(self) -> None:
+        """Open the index (a damaged one is recovered first) and build what fills it; no thread is started yet.
+
+        Raises IndexdError.
+        """
+        config, paths = self.config, self.config.paths
         load_handlers()
-        places = config.paths
+        missing = describe_missing_index(paths.index, paths.backups)
         recovered = recover_damaged_index(config)
-        self.store = Store.open(places.index)
-        try:
-            self.roots = watched_roots(config, self.store)
-        except BaseException:
-            self.store.close()
-            raise
+        self.store = Store.open(paths.index)
+        self._started.callback(self._close_store)
+        self.store.guard_files()
+        self.roots = watched_roots(config, self.store)
         self.store.set_damage_listener(self.fail)
+        if missing is not None:
+            log.error("%s", missing)
+            self.store.events.add("index missing", missing)
         if recovered is not None:
             log.error("%s", recovered.summary())
             self.store.events.add("index damaged", recovered.summary())
@@ -127,13 +173,10 @@ class Daemon:
             if find_stage(name) is None:
                 log.warning("the settings have [stages.%s], but no installed package registers such a stage", name)
         worker_settings = model_roles.worker_settings(config)
-        self.workers = Workers(worker_settings, self._on_event)
-        thumbnails = ThumbnailTarget(str(places.thumbnails), config.settings.thumbnails.size_px)
+        self.workers = LocalWorkers(worker_settings, self._on_event)
+        thumbnails = ThumbnailTarget(str(paths.thumbnails), config.settings.thumbnails.size_px)
         self.embedding_dispatcher = IndexDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)
-        self.vector_cache = VectorCache(self.store.vectors, LAYERS, classify_fill_failure, self.fail)
         self.jobs = JobService(self.store, config)
-        self.runner = JobRunner(self.store, self.workers, self.jobs, self.fail)
-        self.notifier = Notifier(self.store.jobs, self.jobs, config.settings.notify)
         self.ingest = IngestPipeline(
             self.store, IngestContext(config.settings, self.jobs), self._on_recorded, self.fail
         )
@@ -144,63 +187,63 @@ class Daemon:
             options=WatchOptions.from_settings(config.settings.watch),
             on_state=self._on_root_state,
         )
-        self.watch_service = WatchService(self.roots, self.root_context)
-        wanted = config.settings.characters
-        self.character_assigner = FaceAssigner(self.store, wanted.threshold, wanted.margin, self.fail)
-        self.clusterer = ClusteringService(
-            self.store, lambda: self.workers, self.character_assigner, places.cache, wanted.min_faces, self._on_event
-        )
-        live = DaemonContext(
-            self.watch_service,
-            self.workers,
-            self.jobs,
-            time.time(),
-            self.ingest.drain,
-            blocked_roles=self.embedding_dispatcher.blocked_roles,
-            signal_new_work=self.embedding_dispatcher.signal_new_work,
-            on_model_verified=self.embedding_dispatcher.mark_role_working,
-            clusterer=self.clusterer,
-            thread_liveness=self.thread_liveness,
-        )
-        self.server = ApiServer(config, LocalOperations(config, self.store, live), self.fail)
-        self.maintenance = MaintenanceScheduler(self.store, config, self._on_event, self.fail, self.clusterer)
 
     def start(self) -> None:
-        """Bring everything up; the local door opens last but for the first scan, which runs in the background."""
-        self.vector_cache.start()
-        self.character_assigner.start()
-        self.ingest.start()
-        self.embedding_dispatcher.start()
-        self.notifier.start()
-        self.runner.start()
-        self.server.start()
-        self.watch_service.start()
-        self.maintenance.start()
+        """Open the index and start everything. The HTTP API answers when this returns; the first scan goes on.
+
+        Raises IndexdError or OSError; `stop` is due then as well.
+        """
+        self.open()
+        config, store = self.config, self.store
+        characters = config.settings.characters
+        self.vector_cache = VectorCache(store.vectors, LAYERS, classify_fill_failure, self.fail)
+        self.character_assigner = FaceAssigner(store, characters.threshold, characters.margin, self.fail)
+        self.notifier = Notifier(store.jobs, self.jobs, config.settings.notify)
+        self.runner = JobRunner(store, self.workers, self.jobs, self.fail)
+        self.watch_service = WatchService(self.roots, self.root_context)
+        self.clusterer = ClusteringService(
+            store,
+            lambda: self.workers,
+            self.character_assigner,
+            config.paths.cache,
+            characters.min_faces,
+            self._on_event,
+        )
+        self.server = ApiServer(config, LocalOperations(config, store, self._context()), self.fail)
+        self.maintenance = MaintenanceScheduler(store, config, self._on_event, self.fail, self.clusterer)
+        self.state_files = StateFileMonitor(store, self.server, self._lock, self._on_event, self.restart, self.fail)
+        # Stopped in the reverse order.
+        self._start(self.vector_cache)
+        self._start(self.character_assigner)
+        self._start(self.ingest)
+        self._started.callback(lambda: self.workers.stop(DRAIN_SECONDS))
+        self._start(self.embedding_dispatcher)
+        self._start(self.notifier)
+        self._start(self.runner)
+        self._started.callback(self.clusterer.stop)
+        self._start(self.maintenance)
+        self._start(self.watch_service)
+        self._start(self.server)
+        self._start(self.state_files)
 
     def stop(self) -> None:
-        """Take nothing new, hand back what is in hand, close the index."""
-        self.server.stop()
-        self.watch_service.stop()
-        self.maintenance.stop()
-        self.clusterer.stop()
-        self.runner.stop()
-        self.notifier.stop()
-        self.embedding_dispatcher.stop()
-        self.workers.stop(DRAIN_SECONDS)
-        self.ingest.stop()
-        self.character_assigner.stop()
-        self.vector_cache.stop()
-        self.store.close()
+        """Stop what was started in the reverse order: no new work, unfinished work handed back, the index closed."""
+        self._started.close()
+
+    def restart(self) -> None:
+        """Have the process stop this daemon and start a new one."""
+        self.must_restart = True
+        self._on_change()
 
     def fail(self, error: BaseException) -> None:
-        """A side task died of a bug: the daemon goes down with it, loudly."""
+        """Report the bug that ended a thread: the daemon stops because of it."""
         self.failure = self.failure or error
-        self._on_failure()
+        self._on_change()
 
     def thread_liveness(self) -> list[Liveness]:
-        """Signs of life of everything that moves a queue.
+        """The liveness of every thread that moves a queue.
 
-        The threads of the watched folders are not among them: one share that hangs must not take the others down.
+        The threads of the watched folders are left out: one share that hangs must not restart the daemon.
         """
         return [
             *self.ingest.thread_liveness,
@@ -210,7 +253,7 @@ class Daemon:
         ]
 
     def status_summary(self) -> StatusSummary:
-        """How the queues stand now, for one line."""
+        """The lengths of all queues, for the status line."""
         roots = self.watch_service.status()
         return StatusSummary(
             folders=len(roots),
@@ -225,22 +268,55 @@ class Daemon:
             paused=self.store.jobs.pause_reason(),
         )
 
-    def scan_in_caller_thread(self) -> None:
-        """Compare every root with the index once, in this thread, without watching."""
+    def scan_once(self, *, models: bool) -> None:
+        """Scan every root in the caller's thread and do what follows from it, without watching."""
+        self.open()
+        self._start(self.ingest)
         scan_roots_once(self.roots, self.root_context)
+        self.ingest.drain()
+        if models and self.failure is None:
+            self._started.callback(lambda: self.workers.stop(DRAIN_SECONDS))
+            self._start(self.embedding_dispatcher)
+            self.embedding_dispatcher.drain()
+
+    def _start(self, service: StartStop) -> None:
+        # Registered first, so that a start that fails half-way is undone: every stop is harmless.
+        self._started.callback(service.stop)
+        service.start()
+
+    def _close_store(self) -> None:
+        self.store.close()
+        if self.must_restart:
+            replaced = place_rescued_index(self.config.paths.index, time.time())
+            if replaced is not None:
+                log.error("the file that had replaced the index is now %s", replaced)
+
+    def _context(self) -> DaemonContext:
+        return DaemonContext(
+            self.watch_service,
+            self.workers,
+            self.jobs,
+            time.time(),
+            self.ingest.drain,
+            blocked_roles=self.embedding_dispatcher.blocked_roles,
+            signal_new_work=self.embedding_dispatcher.signal_new_work,
+            on_model_verified=self.embedding_dispatcher.mark_role_working,
+            clusterer=self.clusterer,
+            thread_liveness=self.thread_liveness,
+        )
 
     def _on_recorded(self, recorded: list[IngestResult]) -> None:
-        # A content that was known may have come back over an edited one, which is work as well.
+        # A known content may have replaced an edited one, which leaves index tasks as well.
         if any(record.outcome != "problem" for record in recorded):
             self.embedding_dispatcher.signal_new_work()
 
     def _on_event(self, kind: str, text: str, root_id: int | None = None) -> None:
         log.info("%s: %s", kind, text)
-        # Told by threads that must live on (a lane's, a root's), so a full disk may cost the note and nothing else.
+        # Called by threads that must survive (a lane's, a root's), so a full disk costs only the event.
         try:
             self.store.events.add(kind, text, root_id)
         except StoreError as error:
-            log.warning("that could not be noted in the index: %s", error)
+            log.warning("the event could not be stored: %s", error)
 
     def _on_root_state(self, state: RootStatus) -> None:
         self.store.roots.set_state(
@@ -252,22 +328,20 @@ class Daemon:
             foreign_root=state.foreign_root,
         )
         if state.online:
-            # What its pictures still needed has waited for them.
+            # Index tasks of its images waited for the files.
             self.embedding_dispatcher.signal_new_work()
 
 
 def scan_once(config: Config, *, models: bool = True) -> None:
-    """One full scan, then everything it leads to, without watching. `models` False leaves the embeddings waiting."""
+    """One full scan and what follows from it, without watching. Without `models`, embeddings stay pending.
+
+    Raises IndexdError.
+    """
     with instance_lock(config):
         daemon = Daemon(config)
         try:
-            daemon.ingest.start()
-            daemon.scan_in_caller_thread()
-            daemon.ingest.drain()
-            if models and daemon.failure is None:
-                daemon.embedding_dispatcher.start()
-                daemon.embedding_dispatcher.drain()
+            daemon.scan_once(models=models)
         finally:
             daemon.stop()
     if daemon.failure is not None:
-        raise IndexdError(f"the scan broke off: {daemon.failure}") from daemon.failure
+        raise IndexdError(f"the scan failed: {daemon.failure}") from daemon.failure

@@ -1,7 +1,7 @@
-"""The life of the process: hold the lock, run the daemon, do what is asked from outside (stop, reload), end.
+"""The life of the process: hold the lock, run the daemon, react to signals (stop, reload), end.
 
-A reload reads the settings again. Nothing is half in force: what concerns the log alone is taken over at once; for all else
-the rooms are drained and started anew in this same process. Settings that cannot be used leave the old ones in force.
+A reload reads the settings again. Changed log settings take effect at once; for any other change the daemon is stopped and
+a new one started in this process, so that settings are never half in force. Unusable settings leave the old ones in force.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from indexd.service.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-# How long a busy thread keeps the interpreter to itself. A question gives it up and wants it back some hundred times
-# (for every row that SQLite brings), which beside a busy thread took 60 ms at Python's 5 ms, and 1 ms at this.
+# How long a busy thread keeps the interpreter lock. A query releases and takes it some hundred times (for every row that
+# SQLite returns), which beside a busy thread took 60 ms with Python's default of 5 ms, and 1 ms with this.
 SWITCH_INTERVAL_SECONDS = 0.0005
 EXIT_STUCK = 70
 
 
 class ProcessControl:
-    """What is asked of the running process. Every method may be called from any thread and from a signal handler.
+    """The requests to the running process. Every method may be called from any thread and from a signal handler.
 
-    It waits on a socket and not on a lock: the kernel may hand a signal to any thread (it does after SIGSTOP), Python
-    runs the handler in the main thread, and only a byte in a socket (`signal.set_wakeup_fd`) wakes that one up for it.
+    It waits on a socket and not on a lock: the kernel may deliver a signal to any thread (it does after SIGSTOP), Python
+    runs the handler in the main thread, and only a byte in a socket (`signal.set_wakeup_fd`) wakes the main thread.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class ProcessControl:
         self.stopping = False
 
     def stop(self) -> None:
-        """Drain and end."""
+        """Stop in good order."""
         self.stopping = True
         self.wake()
 
@@ -58,32 +58,32 @@ class ProcessControl:
         self.wake()
 
     def wake(self) -> None:
-        """Something happened inside; look."""
-        # Full: then it has been woken often enough.
+        """Have `wait` return."""
+        # A full buffer wakes as well.
         with contextlib.suppress(BlockingIOError):
             self._writer.send(b"!")
 
     def wait(self) -> None:
-        """Return when something was asked or has happened."""
+        """Return after a request or a call of `wake`."""
         select.select([self._reader], [], [])
         with contextlib.suppress(BlockingIOError):
             while self._reader.recv(4096):
                 pass
 
     def wake_on_signals(self) -> None:
-        """Have every signal wake up whoever waits; from the main thread."""
+        """Have every signal end `wait`; call it in the main thread."""
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def take_reload_request(self) -> bool:
-        """Whether a reload was asked for since the last look."""
-        asked, self._reload = self._reload, False
-        return asked
+        """Whether a reload was requested since the last call."""
+        requested, self._reload = self._reload, False
+        return requested
 
 
 def install_signal_handlers(control: ProcessControl) -> None:
-    """SIGTERM, SIGINT: the first drains, a second ends at once. SIGHUP reloads, or, when a terminal was closed, stops."""
+    """SIGTERM, SIGINT: the first stops in good order, the second at once. SIGHUP reloads; on a closed terminal it stops."""
     seen = 0
-    of_a_terminal = sys.stderr is not None and sys.stderr.isatty()
+    has_terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def on_stop(number: int, _frame: object) -> None:
         nonlocal seen
@@ -93,7 +93,7 @@ def install_signal_handlers(control: ProcessControl) -> None:
         control.stop()
 
     def on_hangup(number: int, frame: object) -> None:
-        if of_a_terminal:
+        if has_terminal:
             on_stop(number, frame)
         else:
             control.reload()
@@ -112,94 +112,99 @@ def run_daemon(
     *,
     end_when_stuck: bool = False,
 ) -> None:
-    """Run the daemon until `control` says stop. Raises IndexdError, or what a side task died of.
+    """Run the daemon until `control` requests the stop. Raises IndexdError, or the error that ended a thread.
 
-    `reread` gives the settings as they are now (or raises SettingsError), `set_up_log` takes their part for the log over.
-    `end_when_stuck`: where nobody feeds on a watchdog, a queue that stands still ends the process, to be started again.
+    `reload_config` reads the settings (or raises SettingsError), `set_up_log` applies their log section. `end_when_stuck`:
+    without a watchdog of the service manager, a queue that stands still ends the process, which is then started again.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     malloc.limit_arenas()
     before: Config | None = None
     while True:
-        life = _DaemonRun(config, control, reload_config, set_up_log, end_when_stuck)
+        daemon_run = _DaemonRun(config, control, reload_config, set_up_log, end_when_stuck)
         try:
-            following = life.run()
+            next_config = daemon_run.run()
         except IndexdError as error:
-            if life.started or before is None:
+            if daemon_run.started or before is None:
                 raise
             log.error("the new settings cannot be used, the old ones are in force again: %s", error)
             config, before = before, None
             set_up_log(config)
             continue
-        if following is None:
+        if next_config is None:
             return
-        before, config = config, following
+        before, config = config, next_config
         set_up_log(config)
 
 
 @contextlib.contextmanager
 def _as_indexd_error() -> Iterator[None]:
-    """What the machine refuses a daemon that begins is told as what it is, and not as a bug of ours."""
+    """Reports what the system refuses at the start as an error, not as a bug."""
     try:
         yield
     except OSError as error:
-        raise IndexdError(f"the daemon cannot begin: {error}; it can be started again when that is over") from error
+        raise IndexdError(f"the daemon cannot start: {error}; start it again when that is over") from error
 
 
 class _DaemonRun:
-    """From one start of the rooms to their stop."""
+    """One daemon, from its start to its stop."""
 
     def __init__(
         self,
         config: Config,
         control: ProcessControl,
-        reread: Callable[[], Config],
+        reload_config: Callable[[], Config],
         set_up_log: Callable[[Config], None],
         end_when_stuck: bool,
     ) -> None:
         self._config = config
         self._control = control
-        self._reload_config = reread
+        self._reload_config = reload_config
         self._set_up_log = set_up_log
         self._on_stuck = self._exit_stuck if end_when_stuck else None
         self.started = False
 
     def run(self) -> Config | None:
-        """The settings with which to begin anew, or None: it is over."""
-        following: Config | None = None
-        with instance_lock(self._config):
-            with _as_indexd_error():
-                daemon = Daemon(self._config, self._control.wake)
-            heart = Watchdog(daemon.thread_liveness(), lambda: daemon.status_summary().format_line(), self._on_stuck)
+        """Run one daemon; returns the settings of the next one, or None when the process ends."""
+        next_config: Config | None = None
+        with instance_lock(self._config) as lock:
+            daemon = Daemon(self._config, self._control.wake, lock)
+            watchdog: Watchdog | None = None
             try:
                 with _as_indexd_error():
                     daemon.start()
                 self.started = True
+                watchdog = Watchdog(
+                    daemon.thread_liveness(), lambda: daemon.status_summary().format_line(), self._on_stuck
+                )
                 log.info("ready: %s", self._config.paths.index)
                 sd_notify(READY="1", STATUS=f"watching; index {self._config.paths.index}")
-                heart.start()
-                following = self._wait_until_stopped(daemon)
+                watchdog.start()
+                next_config = self._wait_until_stopped(daemon)
             finally:
-                heart.stop()
-                if following is None:
-                    log.info("stopping; once more stops at once")
-                    sd_notify(STOPPING="1", STATUS="stopping: what is in hand is finished or handed back")
+                if watchdog is not None:
+                    watchdog.stop()
+                if next_config is None:
+                    log.info("stopping; a second signal stops at once")
+                    sd_notify(STOPPING="1", STATUS="stopping: running work is finished or handed back")
                 daemon.stop()
         if daemon.failure is not None:
             raise daemon.failure
-        return None if self._control.stopping else following
+        return None if self._control.stopping else next_config
 
     def _wait_until_stopped(self, daemon: Daemon) -> Config | None:
         while not self._control.stopping and daemon.failure is None:
+            if daemon.must_restart:
+                return self._config
             if self._control.take_reload_request():
-                following = self._reload(daemon)
-                if following is not None:
-                    return following
+                next_config = self._reload(daemon)
+                if next_config is not None:
+                    return next_config
             self._control.wait()
         return None
 
     def _reload(self, daemon: Daemon) -> Config | None:
-        """Take over what can be at once. The settings for which everything must be started anew, or None."""
+        """Apply changed log settings at once; returns settings that need a restart of the daemon, or None."""
         sd_notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000), STATUS="reading the settings again")
         try:
             new = self._reload_config()
@@ -216,7 +221,7 @@ class _DaemonRun:
             log.info("the settings are read again; changed: %s", ", ".join(changed))
             self._record_event(daemon, "settings", f"read again; changed: {', '.join(changed)}")
         if not set(changed) <= {"log"}:
-            sd_notify(WATCHDOG="1", STATUS="starting anew with the changed settings")
+            sd_notify(WATCHDOG="1", STATUS="restarting with the changed settings")
             return new
         self._config = new
         self._set_up_log(new)
@@ -227,7 +232,7 @@ class _DaemonRun:
         try:
             daemon.store.events.add(kind, text)
         except IndexdError as error:
-            log.warning("that could not be noted in the index: %s", error)
+            log.warning("the event could not be stored: %s", error)
 
     def _exit_stuck(self) -> None:
         log.critical("this process ends, so that the service manager starts it again")

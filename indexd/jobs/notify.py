@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from indexd.errors import StoreError
 from indexd.fs.paths import display
+from indexd.fs.private_files import user_umask
 from indexd.jobs.service import JobService
 from indexd.store.records import JobRow
 from indexd.store.sqlite.queue.job_ledger import JobLedger
@@ -125,7 +126,13 @@ class Notifier:
         apart: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x08000000}
         try:
             self._process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, **apart
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                umask=user_umask(),
+                **apart,
             )
             code = self._process.wait(self._time_limit_seconds)
         except subprocess.TimeoutExpired:

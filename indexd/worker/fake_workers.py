@@ -1,4 +1,4 @@
-"""A worker without processes and models, for tests and for measuring everything else: the same protocol as Workers.
+"""A worker without processes and models, for tests and for measuring everything else: the same protocol as LocalWorkers.
 
 Vectors are known: a text is the sum of its words' own directions, a picture that of its bytes, so that equal input is
 equal, and texts that share words are near. Renders are instant. Deaths and errors happen when they were scripted.

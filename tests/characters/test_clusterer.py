@@ -16,7 +16,7 @@ from indexd.characters.operations import suggest_corrections
 from indexd.errors import IndexdError
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import CallProgress, ClusterFaces, WorkerSettings
-from indexd.worker.workers import Workers
+from indexd.worker.local_workers import LocalWorkers
 from indexd_schemas.api.characters import Suggestions
 from tests.characters.library import Grown, HereWorkers
 from tests.characters.truth import faces, names_of
@@ -175,7 +175,7 @@ def test_the_worker_clusters_in_a_process_without_torch(
 ) -> None:
     import psutil
 
-    workers = Workers(WorkerSettings({}, str(tmp_path)))
+    workers = LocalWorkers(WorkerSettings({}, str(tmp_path)))
     try:
         grown.add(faces(200))
         clusterer = ClusteringService(store, lambda: workers, keeper, tmp_path, 10)
@@ -209,7 +209,7 @@ def test_the_worker_clusters_in_a_process_without_torch(
 def test_a_clustering_is_cancelled_in_the_middle_of_its_work(
     grown: Grown, keeper: FaceAssigner, store: Store, tmp_path: Path
 ) -> None:
-    workers = Workers(WorkerSettings({}, str(tmp_path)))
+    workers = LocalWorkers(WorkerSettings({}, str(tmp_path)))
     stages: list[str] = []
     submit = workers.submit
     clusterer = ClusteringService(store, lambda: workers, keeper, tmp_path, 10)

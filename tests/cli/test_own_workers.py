@@ -13,7 +13,7 @@ from indexd.demo.settings_toml import model_tables
 from indexd.model_roles import worker_settings
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import EmbedImages
-from indexd.worker.workers import Workers
+from indexd.worker.local_workers import LocalWorkers
 from tests.cli.conftest import Indexd
 from tests.sample_library import SampleLibrary
 from tests.tiny_models.models import TinyModels
@@ -25,7 +25,7 @@ def embedded(home: Path, library: SampleLibrary, tiny_models: TinyModels) -> Sam
     roles = model_tables(clip_h=tiny_models.clip_h, bge=tiny_models.bge)
     (home / "indexd.toml").write_text(f"{roles}[generate]\nthreads = 1\n", "utf-8")
     config = read_config(home)
-    workers = Workers(worker_settings(config))
+    workers = LocalWorkers(worker_settings(config))
     try:
         paths = tuple(os.fsencode(library.path(name)) for name in library.ids)
         made = workers.submit(EmbedImages("clip_h", paths)).result(300)

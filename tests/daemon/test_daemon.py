@@ -60,9 +60,10 @@ def test_a_full_disk_costs_the_note_and_not_the_thread_that_tells(
         raise StorageFull("the disk is full")
 
     daemon = Daemon(read_config(tmp_path / "home"))
+    daemon.open()
     monkeypatch.setattr(daemon.store.events, "add", full)
     daemon._on_event("worker_died", "the card worker ended with signal 9")
-    daemon.store.close()
+    daemon.stop()
 
 
 def test_one_daemon_an_index_also_from_two_homes(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ from indexd.worker.calls import (
 )
 from indexd.worker.child import call_server
 from indexd.worker.fake_workers import FakeWorkers
+from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.protocol import WorkerBug
 from indexd.worker.supervisor import lane
-from indexd.worker.workers import Workers
 from tests.store.made_up import Library, unit_vectors
 
 WAIT = 120.0
@@ -79,7 +79,7 @@ def test_a_worker_that_hangs_before_it_begins_anything_is_replaced_and_no_call_i
 
     monkeypatch.setattr("indexd.worker.child.call_server.main", hangs_at_first)
     monkeypatch.setattr(lane, "FIRST_MESSAGE_TIMEOUT_SECONDS", 0.2)
-    workers = Workers(settings, on_event)
+    workers = LocalWorkers(settings, on_event)
     try:
         calls = [workers.submit(SelfTest("echo", payload=number)) for number in range(3)]
         assert [call.result(WAIT) for call in calls] == [0, 1, 2]
@@ -96,7 +96,7 @@ def test_an_idle_worker_that_froze_is_replaced_when_a_call_comes(
 ) -> None:
     # Short for the test; where a start takes longer than this it is tried again until one is quick enough.
     monkeypatch.setattr(lane, "FIRST_MESSAGE_TIMEOUT_SECONDS", 8.0)
-    workers = Workers(settings, lambda _kind, _text: None)
+    workers = LocalWorkers(settings, lambda _kind, _text: None)
     try:
         first = workers.submit(SelfTest("echo", payload=os.getpid()))
         assert first.result(WAIT)
@@ -123,7 +123,7 @@ def test_an_answer_of_the_wrong_form_fails_its_call_at_the_seam(
     settings: WorkerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexd.worker.child.call_server.main", answers_wrongly)
-    workers = Workers(settings, lambda _kind, _text: None)
+    workers = LocalWorkers(settings, lambda _kind, _text: None)
     try:
         call = workers.submit(MakeThumbnails(((b"/x.png", b"hash"),), str(tmp_path), 64))
         with pytest.raises(WorkerBug, match=r"wrong result for MakeThumbnails: images \[7\] of 1 are in it"):
@@ -268,7 +268,7 @@ def test_a_worker_at_the_end_of_its_memory_says_so_and_lives(settings: WorkerSet
         return MakeThumbnails(((os.fsencode(path), name * 32),), str(tmp_path / "thumbnails"), 128)
 
     deaths: list[str] = []
-    workers = Workers(settings, lambda _kind, text: deaths.append(text))
+    workers = LocalWorkers(settings, lambda _kind, text: deaths.append(text))
     try:
         assert workers.submit(thumbnails(small, b"a")).result(WAIT).problems == {}
         (status,) = [one for one in workers.status() if one.pid]

@@ -13,13 +13,13 @@ from indexd.errors import CallCancelled, ModelUnavailable, WorkerDied
 from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.calls import CallProgress, EmbedImages, EmbedText, MakeThumbnails, Priority, Render
 from indexd.worker.fake_workers import FakeWorkers, text_vector
-from indexd.worker.workers import Workers
+from indexd.worker.local_workers import LocalWorkers
 
 RECIPE = {"prompt": "a fox", "width": 16, "height": 8, "seed": 1}
 
 
 def test_both_offer_the_same() -> None:
-    both: list[type[WorkerBackend]] = [FakeWorkers, Workers]
+    both: list[type[WorkerBackend]] = [FakeWorkers, LocalWorkers]
     for name in ("submit", "status", "stop"):
         assert all(callable(getattr(one, name)) for one in both)
 

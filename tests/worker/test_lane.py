@@ -29,8 +29,8 @@ from indexd.errors import (
 from indexd.worker.call_handle import OnProgress
 from indexd.worker.calls import CallProgress, Priority, SelfTest, WorkerSettings
 from indexd.worker.child import call_server
+from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.protocol import WorkerBug, picklable_error
-from indexd.worker.workers import Workers
 
 LONG = 100_000
 WAIT = 60.0
@@ -47,8 +47,8 @@ def events() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def workers(settings: WorkerSettings, events: list[tuple[str, str]]) -> Iterator[Workers]:
-    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+def workers(settings: WorkerSettings, events: list[tuple[str, str]]) -> Iterator[LocalWorkers]:
+    workers = LocalWorkers(settings, lambda kind, text: events.append((kind, text)))
     yield workers
     workers.stop(0.0)
 
@@ -72,7 +72,7 @@ class Begun:
         assert self.event.wait(WAIT)
 
 
-def test_a_call_is_answered_from_another_process(workers: Workers) -> None:
+def test_a_call_is_answered_from_another_process(workers: LocalWorkers) -> None:
     assert workers.submit(SelfTest("echo", payload={"a": (1, b"\xff")})).result(WAIT) == {"a": (1, b"\xff")}
     (lane,) = workers.status()
     assert lane.alive
@@ -80,40 +80,40 @@ def test_a_call_is_answered_from_another_process(workers: Workers) -> None:
     assert (lane.lane, lane.deaths, lane.queued, lane.running) == ("decode", 0, 0, 0)
 
 
-def test_lanes_are_processes_of_their_own(workers: Workers) -> None:
+def test_lanes_are_processes_of_their_own(workers: LocalWorkers) -> None:
     for lane in ("decode", "cpu", "card"):
         workers.submit(SelfTest("echo", lane=lane)).result(WAIT)
     assert [status.lane for status in workers.status()] == ["card", "cpu", "decode"]
 
 
-def test_progress_is_told_in_order(workers: Workers) -> None:
+def test_progress_is_told_in_order(workers: LocalWorkers) -> None:
     begun = Begun()
     workers.submit(steps(5), on_progress=begun).result(WAIT)
     assert [(told.done, told.total) for told in begun.seen] == [(n, 5) for n in range(1, 6)]
 
 
-def test_a_listener_that_raises_does_not_hurt_the_call(workers: Workers) -> None:
+def test_a_listener_that_raises_does_not_hurt_the_call(workers: LocalWorkers) -> None:
     def broken(_progress: CallProgress) -> None:
         raise RuntimeError("broken listener")
 
     assert workers.submit(steps(2, "fine"), on_progress=broken).result(WAIT) == "fine"
 
 
-def test_an_error_of_the_call_comes_back_and_the_worker_lives(workers: Workers) -> None:
+def test_an_error_of_the_call_comes_back_and_the_worker_lives(workers: LocalWorkers) -> None:
     with pytest.raises(WorkerBug, match="told to fail: so"):
         workers.submit(SelfTest("fail", payload="so")).result(WAIT)
     assert workers.submit(SelfTest("echo", payload=1)).result(WAIT) == 1
     assert workers.status()[0].deaths == 0
 
 
-def test_a_result_that_cannot_cross_fails_that_call_only(workers: Workers) -> None:
+def test_a_result_that_cannot_cross_fails_that_call_only(workers: LocalWorkers) -> None:
     with pytest.raises((TypeError, AttributeError)):
         workers.submit(SelfTest("echo", payload=lambda: None))
     assert workers.submit(SelfTest("echo", payload=1)).result(WAIT) == 1
 
 
 def test_a_death_fails_the_call_in_hand_only_and_the_rest_is_done(
-    workers: Workers, events: list[tuple[str, str]]
+    workers: LocalWorkers, events: list[tuple[str, str]]
 ) -> None:
     begun = Begun()
     workers.submit(steps(1), on_progress=begun).result(WAIT)
@@ -126,7 +126,7 @@ def test_a_death_fails_the_call_in_hand_only_and_the_rest_is_done(
     assert [kind for kind, _ in events] == ["worker_died"]
 
 
-def test_kill_9_at_any_moment_is_noticed(workers: Workers) -> None:
+def test_kill_9_at_any_moment_is_noticed(workers: LocalWorkers) -> None:
     for _ in range(3):
         begun = Begun()
         call = workers.submit(steps(), on_progress=begun)
@@ -140,7 +140,7 @@ def test_kill_9_at_any_moment_is_noticed(workers: Workers) -> None:
     assert workers.status()[0].deaths == 3
 
 
-def test_kill_9_of_an_idle_worker_costs_no_call(workers: Workers) -> None:
+def test_kill_9_of_an_idle_worker_costs_no_call(workers: LocalWorkers) -> None:
     workers.submit(SelfTest("echo")).result(WAIT)
     pid = workers.status()[0].pid
     assert pid is not None
@@ -148,7 +148,7 @@ def test_kill_9_of_an_idle_worker_costs_no_call(workers: Workers) -> None:
     assert workers.submit(SelfTest("echo", payload=3)).result(WAIT) == 3
 
 
-def test_a_hung_call_is_ended_after_its_limit_and_others_go_on(workers: Workers) -> None:
+def test_a_hung_call_is_ended_after_its_limit_and_others_go_on(workers: LocalWorkers) -> None:
     hung = workers.submit(SelfTest("hang"), timeout_seconds=0.2)
     after = workers.submit(SelfTest("echo", payload=4))
     with pytest.raises(CallTimedOut, match=r"no progress for 0\.2 s"):
@@ -156,7 +156,7 @@ def test_a_hung_call_is_ended_after_its_limit_and_others_go_on(workers: Workers)
     assert after.result(WAIT) == 4
 
 
-def test_a_stopped_process_is_a_hung_one(workers: Workers) -> None:
+def test_a_stopped_process_is_a_hung_one(workers: LocalWorkers) -> None:
     begun = Begun()
     call = workers.submit(steps(), on_progress=begun, timeout_seconds=3.0)
     begun.wait()
@@ -170,11 +170,11 @@ def test_a_stopped_process_is_a_hung_one(workers: Workers) -> None:
     assert all(len(one.result(WAIT)) == 500_000 for one in big)
 
 
-def test_progress_holds_the_limit_off(workers: Workers) -> None:
+def test_progress_holds_the_limit_off(workers: LocalWorkers) -> None:
     assert workers.submit(SelfTest("steps", steps=30, seconds=0.1), timeout_seconds=2.5).result(WAIT) is None
 
 
-def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: Workers) -> None:
+def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: LocalWorkers) -> None:
     begun = Begun()
     call = workers.submit(steps(), on_progress=begun)
     begun.wait()
@@ -185,7 +185,7 @@ def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: Workers) -> None:
     assert workers.submit(SelfTest("echo", payload=5)).result(WAIT) == 5
 
 
-def test_a_waiting_call_is_cancelled_at_once(workers: Workers) -> None:
+def test_a_waiting_call_is_cancelled_at_once(workers: LocalWorkers) -> None:
     begun = Begun()
     first = workers.submit(steps(), on_progress=begun)
     begun.wait()
@@ -198,7 +198,7 @@ def test_a_waiting_call_is_cancelled_at_once(workers: Workers) -> None:
     first.cancel()
 
 
-def test_urgent_calls_are_served_between_the_steps_of_another(workers: Workers) -> None:
+def test_urgent_calls_are_served_between_the_steps_of_another(workers: LocalWorkers) -> None:
     begun = Begun()
     render = workers.submit(steps(), on_progress=begun)
     begun.wait()
@@ -208,7 +208,7 @@ def test_urgent_calls_are_served_between_the_steps_of_another(workers: Workers) 
     render.cancel()
 
 
-def test_waiting_calls_are_begun_in_order_of_priority(workers: Workers) -> None:
+def test_waiting_calls_are_begun_in_order_of_priority(workers: LocalWorkers) -> None:
     begun, order = Begun(), list[str]()
 
     def noting(name: str) -> OnProgress:
@@ -229,7 +229,7 @@ def test_waiting_calls_are_begun_in_order_of_priority(workers: Workers) -> None:
 def test_an_idle_worker_leaves_and_comes_back_without_a_death(
     settings: WorkerSettings, events: list[tuple[str, str]]
 ) -> None:
-    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+    workers = LocalWorkers(settings, lambda kind, text: events.append((kind, text)))
     workers.submit(SelfTest("echo", lane="cpu")).result(WAIT)
     pid = workers.status()[0].pid
     assert pid is not None
@@ -246,7 +246,7 @@ def test_calls_that_meet_a_leaving_worker_are_handed_to_the_next(
 ) -> None:
     """The race of the idle leave, over and over: a worker that leaves at once, and calls that come just then."""
     monkeypatch.setattr("indexd.worker.child.call_server.main", leaves_at_once)
-    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+    workers = LocalWorkers(settings, lambda kind, text: events.append((kind, text)))
     for number in range(8):
         assert workers.submit(SelfTest("echo", lane="cpu", payload=number)).result(WAIT) == number
     assert events == []
@@ -259,7 +259,7 @@ def leaves_at_once(connection: object, lane: str, settings: WorkerSettings) -> N
     call_server.main(connection, lane, settings)  # type: ignore[arg-type]
 
 
-def test_stop_lets_the_call_in_hand_finish_and_gives_the_rest_back(workers: Workers) -> None:
+def test_stop_lets_the_call_in_hand_finish_and_gives_the_rest_back(workers: LocalWorkers) -> None:
     begun = Begun()
     in_hand = workers.submit(steps(60, "finished"), on_progress=begun)
     begun.wait()
@@ -273,7 +273,7 @@ def test_stop_lets_the_call_in_hand_finish_and_gives_the_rest_back(workers: Work
     assert not workers.status()[0].alive
 
 
-def test_stop_ends_a_call_that_takes_too_long(workers: Workers) -> None:
+def test_stop_ends_a_call_that_takes_too_long(workers: LocalWorkers) -> None:
     begun = Begun()
     call = workers.submit(SelfTest("hang"), on_progress=begun)
     begun.wait()
@@ -296,7 +296,7 @@ def test_a_worker_that_dies_at_its_start_is_started_again_and_no_call_is_lost(
 ) -> None:
     monkeypatch.setattr("indexd.worker.child.call_server.main", dies_at_first)
     monkeypatch.setattr("indexd.worker.supervisor.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
-    workers = Workers(settings, lambda kind, text: events.append((kind, text)))
+    workers = LocalWorkers(settings, lambda kind, text: events.append((kind, text)))
     calls = [workers.submit(SelfTest("echo", payload=n)) for n in range(3)]
     assert [call.result(WAIT) for call in calls] == [0, 1, 2]
     assert len(events) == 3
@@ -305,7 +305,7 @@ def test_a_worker_that_dies_at_its_start_is_started_again_and_no_call_is_lost(
 
 
 def test_a_lane_without_descriptors_for_a_moment_starts_its_worker_later(
-    workers: Workers, events: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+    workers: LocalWorkers, events: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, tries = SpawnContext.Pipe, []
 
@@ -335,7 +335,7 @@ def test_a_lane_that_gets_no_thread_says_so_or_begins_later_and_is_not_deaf_for_
     monkeypatch.setattr(threading.Thread, "start", start)
     monkeypatch.setattr("indexd.worker.supervisor.lane.FIRST_RESTART_DELAY_SECONDS", 0.01)
     events: list[str] = []
-    workers = Workers(settings, lambda _kind, text: events.append(text))
+    workers = LocalWorkers(settings, lambda _kind, text: events.append(text))
     first = workers.submit(SelfTest("echo", payload=1))
     if name == "lane-decode":
         error = first.future.exception(WAIT)
@@ -364,7 +364,7 @@ def _readable_elsewhere(here: int) -> Unreadable:
     return Unreadable(here)
 
 
-def test_an_answer_that_cannot_be_read_fails_its_call_and_the_lane_lives(workers: Workers) -> None:
+def test_an_answer_that_cannot_be_read_fails_its_call_and_the_lane_lives(workers: LocalWorkers) -> None:
     with pytest.raises(WorkerDied):
         workers.submit(SelfTest("echo", payload=Unreadable(os.getpid()))).result(WAIT)
     assert workers.submit(SelfTest("echo", payload=8)).result(WAIT) == 8
@@ -374,7 +374,7 @@ def test_an_event_that_cannot_be_told_does_not_end_the_lane(settings: WorkerSett
     def deaf(_kind: str, _text: str) -> None:
         raise StorageFull("the disk is full")
 
-    workers = Workers(settings, deaf)
+    workers = LocalWorkers(settings, deaf)
     with pytest.raises(WorkerDied):
         workers.submit(SelfTest("die")).result(WAIT)
     assert workers.submit(SelfTest("echo", payload=9)).result(WAIT) == 9
@@ -417,7 +417,7 @@ def test_stop_does_not_wait_for_a_worker_that_cannot_start(
     monkeypatch.setattr("indexd.worker.supervisor.lane.FIRST_RESTART_DELAY_SECONDS", 1000.0)
     monkeypatch.setattr("indexd.worker.supervisor.lane.MAX_RESTART_DELAY_SECONDS", 1000.0)
     died = threading.Event()
-    workers = Workers(settings, lambda _kind, _text: died.set())
+    workers = LocalWorkers(settings, lambda _kind, _text: died.set())
     call = workers.submit(SelfTest("echo"))
     assert died.wait(WAIT)
     workers.stop(0.0)
@@ -431,9 +431,9 @@ def test_no_worker_outlives_a_killed_daemon(tmp_path: Path, action: str) -> None
     script = f"""
         import sys, threading
         from indexd.worker.calls import SelfTest, WorkerSettings
-        from indexd.worker.workers import Workers
+        from indexd.worker.local_workers import LocalWorkers
         if __name__ == "__main__":
-            workers = Workers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
+            workers = LocalWorkers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
             begun = threading.Event()
             call = workers.submit(SelfTest({action!r}), on_progress=lambda _p: begun.set())
             begun.wait() if {action!r} == "hang" else call.result()
@@ -451,7 +451,7 @@ def test_no_worker_outlives_a_killed_daemon(tmp_path: Path, action: str) -> None
     worker.wait(WAIT)
 
 
-def test_the_worker_is_not_stopped_by_the_signals_of_its_group(workers: Workers) -> None:
+def test_the_worker_is_not_stopped_by_the_signals_of_its_group(workers: LocalWorkers) -> None:
     begun = Begun()
     call = workers.submit(steps(40, "whole"), on_progress=begun)
     begun.wait()
@@ -465,9 +465,9 @@ def test_the_worker_is_not_stopped_by_the_signals_of_its_group(workers: Workers)
 def test_leaving_python_without_stop_ends_the_worker(tmp_path: Path) -> None:
     script = f"""
         from indexd.worker.calls import SelfTest, WorkerSettings
-        from indexd.worker.workers import Workers
+        from indexd.worker.local_workers import LocalWorkers
         if __name__ == "__main__":
-            workers = Workers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
+            workers = LocalWorkers(WorkerSettings(models={{}}, cache_folder={str(tmp_path)!r}))
             print(workers.submit(SelfTest("echo", payload="there")).result(), workers.status()[0].pid)
     """
     file = tmp_path / "short.py"

@@ -26,7 +26,7 @@ from indexd.worker.calls import (
     VerifyModel,
     WorkerSettings,
 )
-from indexd.worker.workers import Workers
+from indexd.worker.local_workers import LocalWorkers
 from tests.tiny_models.models import TinyModels
 
 WAIT = 300.0
@@ -43,9 +43,9 @@ def settings(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def workers(settings: WorkerSettings) -> Iterator[Workers]:
+def workers(settings: WorkerSettings) -> Iterator[LocalWorkers]:
     """One for the whole module: importing torch in a child takes seconds."""
-    workers = Workers(settings)
+    workers = LocalWorkers(settings)
     yield workers
     workers.stop(0.0)
 
@@ -71,7 +71,7 @@ def in_hand() -> tuple[threading.Event, Callable[[CallProgress], None]]:
 
 
 def test_embedding_and_rendering_share_the_card_process(
-    workers: Workers, tiny_models: TinyModels, tmp_path: Path
+    workers: LocalWorkers, tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     texts = workers.submit(EmbedText("bge", ("a fox", "a cat"))).result(WAIT)
@@ -86,7 +86,9 @@ def test_embedding_and_rendering_share_the_card_process(
     assert {"clip_h", "generator"} <= set(lane.models)
 
 
-def test_an_urgent_question_is_answered_in_the_middle_of_a_render(workers: Workers, tiny_models: TinyModels) -> None:
+def test_an_urgent_question_is_answered_in_the_middle_of_a_render(
+    workers: LocalWorkers, tiny_models: TinyModels
+) -> None:
     begun, listener = in_hand()
     long = workers.submit(render(tiny_models, steps=MANY_STEPS), on_progress=listener)
     assert begun.wait(WAIT)
@@ -98,7 +100,7 @@ def test_an_urgent_question_is_answered_in_the_middle_of_a_render(workers: Worke
         long.result(WAIT)
 
 
-def test_cancel_takes_effect_within_one_step(workers: Workers, tiny_models: TinyModels) -> None:
+def test_cancel_takes_effect_within_one_step(workers: LocalWorkers, tiny_models: TinyModels) -> None:
     told: list[CallProgress] = []
     begun, listener = in_hand()
 
@@ -114,7 +116,9 @@ def test_cancel_takes_effect_within_one_step(workers: Workers, tiny_models: Tiny
     assert told[-1].done < MANY_STEPS / 2
 
 
-def test_questions_on_the_cpu_neither_wake_nor_wait_for_the_card(workers: Workers, tiny_models: TinyModels) -> None:
+def test_questions_on_the_cpu_neither_wake_nor_wait_for_the_card(
+    workers: LocalWorkers, tiny_models: TinyModels
+) -> None:
     asked = workers.submit(EmbedText("bge", ("a fox",), as_query=True), priority=Priority.URGENT).result(WAIT)
     plain = workers.submit(EmbedText("bge", ("a fox",))).result(WAIT)
     assert asked.identity == plain.identity
@@ -122,7 +126,7 @@ def test_questions_on_the_cpu_neither_wake_nor_wait_for_the_card(workers: Worker
     assert lanes["cpu"].pid != lanes["card"].pid
 
 
-def test_a_lane_leaves_when_its_models_have_outlived_their_keep_alive(workers: Workers) -> None:
+def test_a_lane_leaves_when_its_models_have_outlived_their_keep_alive(workers: LocalWorkers) -> None:
     workers.submit(EmbedText("bge", ("a fox",), as_query=True)).result(WAIT)
     (lane,) = [status for status in workers.status() if status.lane == "cpu"]
     assert lane.pid is not None
@@ -130,18 +134,18 @@ def test_a_lane_leaves_when_its_models_have_outlived_their_keep_alive(workers: W
     assert [status.deaths for status in workers.status() if status.lane == "cpu"] == [0]
 
 
-def test_a_role_whose_model_is_missing_is_off_with_a_sentence(workers: Workers) -> None:
+def test_a_role_whose_model_is_missing_is_off_with_a_sentence(workers: LocalWorkers) -> None:
     for role, reason in (("clip_l", "there is nothing at /nowhere"), ("clip_g", "no model is set for it")):
         with pytest.raises(ModelUnavailable, match=f"{role} is off, because {reason}"):
             workers.submit(EmbedText(role, ("x",))).result(WAIT)
 
 
-def test_verify_names_the_revision(workers: Workers) -> None:
+def test_verify_names_the_revision(workers: LocalWorkers) -> None:
     assert workers.submit(VerifyModel("bge")).result(WAIT).identity.startswith("bge/")
     assert workers.submit(VerifyModel("generator")).result(WAIT).identity.startswith("generator/")
 
 
-def test_the_decode_lane_has_no_torch(workers: Workers, tmp_path: Path) -> None:
+def test_the_decode_lane_has_no_torch(workers: LocalWorkers, tmp_path: Path) -> None:
     Image.new("RGB", (640, 320), "blue").save(tmp_path / "a.png")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     jobs = tuple((os.fsencode(tmp_path / name), name.encode().ljust(32)) for name in ("a.png", "bad.png"))
@@ -157,7 +161,7 @@ def test_the_decode_lane_has_no_torch(workers: Workers, tmp_path: Path) -> None:
 
 
 def test_a_killed_card_process_is_replaced_and_gives_the_same_picture(
-    workers: Workers, tiny_models: TinyModels
+    workers: LocalWorkers, tiny_models: TinyModels
 ) -> None:
     before = workers.submit(render(tiny_models, seed=5)).result(WAIT).png
     begun, listener = in_hand()

@@ -52,6 +52,13 @@ class ApiListener:
     path: Path
     file_identity: tuple[int, int]
 
+    def is_in_place(self) -> bool:
+        """Whether the socket or token file is still the one that was made."""
+        try:
+            return _file_identity(self.path) == self.file_identity
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Stop listening and take the socket or token file away, if it is still ours."""
         self.socket.close()

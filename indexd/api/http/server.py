@@ -71,8 +71,13 @@ class ApiServer:
         assert self._listener is not None
         return self._listener
 
+    def is_reachable(self) -> bool:
+        """Whether the socket (or, for TCP, the token file) is still where clients look for it."""
+        return self._listener is not None and self._listener.is_in_place()
+
     def start(self) -> None:
         """Open the door and return when it answers. Raises IndexdError when it cannot be opened."""
+        self._ready.clear()
         self._listener = open_listener(self._config)
         pool = ThreadPoolExecutor(OPERATION_THREADS, thread_name_prefix="door")
         limits = RequestLimits(rate=self._config.settings.api.requests_per_second)

@@ -37,7 +37,7 @@ from indexd.statistics.statistics_report import compute_statistics
 from indexd.store.records import JobRow
 from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import WorkerBackend
-from indexd.worker.workers import Workers
+from indexd.worker.local_workers import LocalWorkers
 from indexd_schemas.api.annotations import (
     AnnotateMatchingRequest,
     AnnotationPage,
@@ -83,7 +83,7 @@ class LocalOperations(LocalCharacterOperations):
         super().__init__(config, store, self._workers, live.clusterer if live is not None else None)
         self._live = live
         self._at_end = at_end
-        self._own_workers: Workers | None = None
+        self._own_workers: LocalWorkers | None = None
         self._search = Search(
             store, WorkerQueryEmbedder(self._workers, lambda role: model_roles.require_role(config, role))
         )
@@ -263,7 +263,7 @@ class LocalOperations(LocalCharacterOperations):
         if self._live is not None:
             return self._live.workers
         if self._own_workers is None:
-            self._own_workers = Workers(model_roles.worker_settings(self._config))
+            self._own_workers = LocalWorkers(model_roles.worker_settings(self._config))
         return self._own_workers
 
     def _job(self, which: str) -> JobRow:

@@ -171,13 +171,13 @@ def _verifier(config: Config) -> Iterator[Callable[[str], VerifiedModel]]:
     from indexd.api.connect import find_daemon
     from indexd.api.operations.models import verify_model
     from indexd.model_roles import worker_settings
-    from indexd.worker.workers import Workers
+    from indexd.worker.local_workers import LocalWorkers
 
     remote = find_daemon(config)
     if remote is not None:
         yield remote.verify_model
         return
-    workers = Workers(worker_settings(config))
+    workers = LocalWorkers(worker_settings(config))
     try:
         yield lambda role: verify_model(config, workers, role)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,6 @@ def run(log_format: str | None, log_file: str | None, end_when_stuck: bool, wind
     handed back within one step. The second stops at once; nothing that was accepted is lost either way. SIGHUP reads the
     settings again. Says what it does on stderr; under systemd it tells the manager when it is ready.
     """
-    # Who asks for a reload while this is still being imported is right: the settings are read after that.
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
     # What is imported now stays as long as the process: looking through it for garbage, again and again as it grows, took
     # a tenth of the start, and would take as long each time later on.
     gc.disable()

@@ -19,6 +19,8 @@ BUSY_TIMEOUT_MS = 10_000
 # Half-precision vectors of 1024 numbers are 2 KiB: pages of 4 KiB hold one and waste the rest, these hold seven.
 PAGE_BYTES = 16_384
 WAL_SIZE_LIMIT_BYTES = 64 << 20
+# What SQLite keeps beside a file in WAL mode. The log belongs to its index: beside another it would be read as changes.
+WAL_SUFFIXES = ("-wal", "-shm")
 # Four times that saves a picture 0.8 reads of a page (a library of 100 000; some 10 us), and takes an hour of new pictures to fill.
 WRITER_CACHE_KIB = 4_096
 READER_CACHE_KIB = 4_096
@@ -64,6 +66,7 @@ class Database:
         # Set once the file is known to be an index: beside somebody's diary no mark is left.
         self.is_index = False
         self.on_damage: Callable[[IndexDamaged], None] | None = None
+        self._file_identities: dict[Path, tuple[int, int]] = {}
         with translate_errors(path):
             self._writer = self._connect(writing=not read_only)
 
@@ -99,6 +102,7 @@ class Database:
             raise StoreError(f"the index {self.path} was opened for reading only")
         with self._write_lock, self._reporting_damage():
             connection = self._open_writer()
+            self._refuse_lost_files()
             if durable != self._is_sync_full:
                 connection.execute(_SYNC_FULL if durable else _SYNC_NORMAL).fetchall()
                 self._is_sync_full = durable
@@ -149,6 +153,26 @@ class Database:
                 self.on_damage(error)
             raise
 
+    def guard_files(self) -> None:
+        """From now on refuse writes when the index, its log or its shared memory is deleted or replaced."""
+        files = (self.path, *(self.path.with_name(f"{self.path.name}{suffix}") for suffix in WAL_SUFFIXES))
+        self._file_identities = {file: found for file in files if (found := _file_identity(file)) is not None}
+
+    def lost_files(self) -> str | None:
+        """Which guarded files were deleted or replaced, as a sentence; None when all are in place."""
+        lost = [file.name for file, identity in self._file_identities.items() if _file_identity(file) != identity]
+        if not lost:
+            return None
+        return f"{' and '.join(lost)} in {self.path.parent} was deleted or replaced while indexd runs"
+
+    def is_index_in_place(self) -> bool:
+        """Whether the file at the path of the index is the open one."""
+        return _file_identity(self.path) == self._file_identities.get(self.path)
+
+    def _refuse_lost_files(self) -> None:
+        if (lost := self.lost_files()) is not None:
+            raise StoreUnavailable(f"{lost}; nothing is written until its content is saved. Try again in some seconds")
+
     def _open_writer(self) -> apsw.Connection:
         if self._closed:
             raise StoreError(f"the index {self.path} is closed")
@@ -159,6 +183,8 @@ class Database:
             self._open_writer()
             if self._readers:
                 return self._readers.pop()
+        # SQLite opens the log by its path, so a new connection would not read the log of the others.
+        self._refuse_lost_files()
         return self._connect(writing=False)
 
     def _release_reader(self, connection: apsw.Connection) -> None:
@@ -207,6 +233,14 @@ class Database:
             self._writer.execute("PRAGMA optimize").fetchall()
         except apsw.Error:
             return
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def suspect_marker(path: Path) -> Path:

@@ -31,6 +31,7 @@ from indexd.store.sqlite.queue.events import Events
 from indexd.store.sqlite.queue.index_metrics import MetricsReader
 from indexd.store.sqlite.queue.index_tasks import IndexTasks
 from indexd.store.sqlite.queue.job_ledger import JobLedger
+from indexd.store.sqlite.recovery.rescue import rescue_index
 from indexd.store.sqlite.vectors.rows import BulkReader
 from indexd.store.sqlite.vectors.vectors import Vectors
 
@@ -91,6 +92,18 @@ class Store:
     def set_damage_listener(self, notify: Callable[[IndexDamaged], None]) -> None:
         """Have `tell` called, in the thread that met it, when a page of the index cannot be read."""
         self._database.on_damage = notify
+
+    def guard_files(self) -> None:
+        """From now on refuse writes when a file of the index is deleted or replaced; see `lost_files` and `rescue`."""
+        self._database.guard_files()
+
+    def lost_files(self) -> str | None:
+        """Which files of the index were deleted or replaced, as a sentence; None when all are in place."""
+        return self._database.lost_files()
+
+    def rescue(self) -> Path:
+        """Save the content of an index whose files are lost; see `rescue_index`."""
+        return rescue_index(self._database)
 
     def release_memory(self) -> None:
         """Let go of memory that only makes the next question a little faster."""

@@ -32,7 +32,7 @@ from indexd.worker.calls import (
     ModelSpec,
     WorkerSettings,
 )
-from indexd.worker.workers import Workers
+from indexd.worker.local_workers import LocalWorkers
 from indexd_toyworld.drawing import SMALLEST_FACE_PX
 from indexd_toyworld.evaluate.contact_sheet import make_sheet
 from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
@@ -126,7 +126,7 @@ def find_faces(weights: Path, drawn: Sequence[GroupImage], background: FaceBackg
             scratch,
             FacesSpec((DetectorSpec(str(models.detector), min_size_px=SMALLEST_FACE_PX),), background=background),
         )
-        workers = Workers(settings)
+        workers = LocalWorkers(settings)
         try:
             found: FacesFound = workers.submit(FindFaces(tuple(paths))).result()
         finally:

@@ -10,12 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from indexd.errors import StoreError
-from indexd.store.sqlite.database import suspect_marker
+from indexd.store.sqlite.database import WAL_SUFFIXES, suspect_marker
 from indexd.store.sqlite.recovery.backup import fsync_folder
 from indexd.store.sqlite.recovery.backup_retention import timestamp
-
-# What SQLite keeps beside a file in WAL mode. The log belongs to its index: beside another it would be read as changes.
-_WAL_SUFFIXES = ("-wal", "-shm")
 
 
 def incoming_path(index: Path) -> Path:
@@ -62,13 +59,13 @@ def finish_swap(index: Path, now: float) -> bool:
 
 def delete_index_files(path: Path) -> None:
     """Take an unfinished index of ours away, with what lies beside it."""
-    for part in (path, *(path.with_name(path.name + suffix) for suffix in (*_WAL_SUFFIXES, "-journal"))):
+    for part in (path, *(path.with_name(path.name + suffix) for suffix in (*WAL_SUFFIXES, "-journal"))):
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
 def _move_wal_files(index: Path, aside: Path) -> None:
-    for suffix in _WAL_SUFFIXES:
+    for suffix in WAL_SUFFIXES:
         beside = index.with_name(index.name + suffix)
         if beside.exists():
             beside.rename(aside.with_name(aside.name + suffix))

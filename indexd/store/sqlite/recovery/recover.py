@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,3 +86,16 @@ def _newest_valid(kept: list[BackupFile]) -> BackupFile | None:
             continue
         return one
     return None
+
+
+def describe_missing_index(index: Path, backup_folder: Path) -> str | None:
+    """What to say where there is no index although backups of one exist; None otherwise."""
+    if index.exists() or incoming_path(index).exists():
+        return None
+    newest = next(iter(list_backups(backup_folder)), None)
+    if newest is None:
+        return None
+    return (
+        f"there is no index at {index}, so an empty one was made, but there is a backup of {newest.at:%Y-%m-%d %H:%M}"
+        f" UTC; to bring back what you entered, stop indexd and run: indexd restore {shlex.quote(str(newest.path))}"
+    )

@@ -20,7 +20,7 @@ def _ignore_event(_kind: str, _text: str) -> None:
     """The listener of those who want to hear nothing."""
 
 
-class Workers:
+class LocalWorkers:
     """Serves calls in child processes that come when they are needed and go when they are idle.
 
     `on_event(kind, text)` hears of every death ("worker_died"); it is called from the lane's thread and must be quick.
@@ -85,7 +85,7 @@ class Workers:
             lane.kill()
 
 
-def _kill_remaining(reference: weakref.ref[Workers]) -> None:
+def _kill_remaining(reference: weakref.ref[LocalWorkers]) -> None:
     workers = reference()
     if workers is not None:
         workers.kill()
