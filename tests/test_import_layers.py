@@ -42,6 +42,7 @@ LAYERS = (
     "indexd.model_files",
     "indexd.jobs",
     "indexd.ingest",
+    "indexd.state_file_monitor",
     "indexd.maintenance_scheduler",
     "indexd.service",
     "indexd.api",

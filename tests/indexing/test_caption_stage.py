@@ -30,8 +30,8 @@ from indexd.search.query.image_target import parse_target_argument
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import AnalyseImages, ImageAttribute, ImagesAnalysed, ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
+from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.session import CallSession
-from indexd.worker.workers import Workers
 from indexd_handlers.image_file import scan_image
 from tests.indexing.conftest import Clock
 
@@ -97,7 +97,7 @@ def index_images(store: Store, loaded: config.Config) -> dict[str, int]:
 
 
 def caption_all(store: Store, loaded: config.Config) -> None:
-    workers = Workers(model_roles.worker_settings(loaded))
+    workers = LocalWorkers(model_roles.worker_settings(loaded))
     thumbnails = ThumbnailTarget(str(loaded.paths.thumbnails), 64)
     dispatcher = IndexDispatcher(store, workers, model_roles.worker_settings(loaded), thumbnails)
     dispatcher.start()
