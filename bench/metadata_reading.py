@@ -20,7 +20,7 @@ from blake3 import blake3
 from PIL import Image, PngImagePlugin
 
 from bench.support import report
-from indexd.errors import NotAnImage
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.file_reader import read_image
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "metadata"
@@ -92,7 +92,7 @@ def _read_metadata(path: Path) -> None:
     with open(path, "rb") as file:
         try:
             read_image(file, path.stat().st_size, path.name)
-        except NotAnImage:
+        except UnreadableImage:
             return
 
 

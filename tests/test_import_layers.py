@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # From low to high: a package imports only packages above it in this list, and itself.
 LAYERS = (
+    "indexd.image_metadata",
     "indexd.reproducibility",
     "indexd_schemas",
     "indexd.errors",
@@ -28,7 +29,6 @@ LAYERS = (
     "indexd.registry",
     "indexd.worker.calls",
     "indexd.watch",
-    "indexd.image_metadata",
     "indexd.images",
     "indexd.vector_index",
     "indexd.store",
@@ -77,6 +77,8 @@ MAY_IMPORT_TORCH = (
     "indexd_toyworld.single_file",
     "indexd_toyworld.toy_tokenizer",
 )
+# Packages that import nothing else of this repository, so that they could be published alone.
+STANDALONE = ("indexd.image_metadata",)
 # What the torch side may use of the rest.
 SHARED_WITH_TORCH_SIDE = (
     "indexd_schemas",
@@ -212,3 +214,14 @@ def test_only_the_sqlite_back_end_contains_sql() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and statement.search(node.value)
     ]
     assert foreign == []
+
+
+def test_standalone_packages_import_nothing_else_of_this_repository() -> None:
+    wrong = [
+        f"{name} imports {imported}"
+        for name, file in MODULES.items()
+        if (layer := _layer_of(name)) in STANDALONE
+        for imported in _imports(file)
+        if imported in MODULES and imported != "indexd" and not f"{imported}.".startswith(f"{layer}.")
+    ]
+    assert wrong == []

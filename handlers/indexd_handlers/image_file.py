@@ -12,7 +12,7 @@ from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
 from indexd.fs.file_stamp import SettledFile
 from indexd.fs.paths import absolute, display
 from indexd.fs.safe_open import open_regular
-from indexd.image_metadata.file_reader import read_image
+from indexd.images.image_reader import read_image
 from indexd.images.sidecar_texts import is_from_sidecar, read_sidecars
 from indexd.indexing.stages import enabled_stages, stages_for, text_layers_by_input
 from indexd.registry import IngestContext, handles_file

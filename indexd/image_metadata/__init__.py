@@ -1,7 +1,7 @@
-"""What the texts of a picture say: one reader a format, one registry, one way in.
+"""Reads the generation metadata of image files. Imports no other package of indexd; see README.md.
 
-To add a format: a new file here with a function under `@reads("name", rank=N)`, its name in the import below, its line
-in docs/formats.md. Reading again with a newer parser needs the raw texts only, not the files.
+To add a format: a file in `formats/` with a function under `@register_reader("name", rank=N)`, its name in the import
+below, and a line in docs/formats.md.
 """
 
 from indexd.image_metadata.formats import (
@@ -12,7 +12,6 @@ from indexd.image_metadata.formats import (
     easy_diffusion,
     fooocus,
     hf_space,
-    indexd_recipe,
     invokeai,
     koboldcpp,
     midjourney,
@@ -40,7 +39,6 @@ __all__ = [
     "easy_diffusion",
     "fooocus",
     "hf_space",
-    "indexd_recipe",
     "invokeai",
     "koboldcpp",
     "midjourney",

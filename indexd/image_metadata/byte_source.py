@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from indexd.errors import NotAnImage
+from indexd.image_metadata.errors import UnreadableImage
 
 IN_MEMORY_BYTES_MAX = 32 << 20
 """Files up to this size are read once and kept; larger ones are hashed in blocks and read again where needed."""
@@ -47,7 +47,7 @@ class ByteSource:
 def hash_and_open(file: BinaryIO, size: int) -> tuple[bytes, ByteSource]:
     """The blake3 of a whole file (32 bytes) and a source over it. The file is read once from where it stands.
 
-    Raises NotAPicture when the file has another length than `size`: somebody is writing to it.
+    Raises UnreadableImage when the file has another length than `size`: somebody is writing to it.
     """
     if size <= IN_MEMORY_BYTES_MAX:
         data = file.read(size + 1)
@@ -63,4 +63,4 @@ def hash_and_open(file: BinaryIO, size: int) -> tuple[bytes, ByteSource]:
 
 def _check_size(found: int, expected: int) -> None:
     if found != expected:
-        raise NotAnImage(f"the file changed while it was read ({expected} bytes expected, {found} or more found)")
+        raise UnreadableImage(f"the file changed while it was read ({expected} bytes expected, {found} or more found)")

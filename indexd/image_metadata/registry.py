@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from indexd.image_metadata import coerce
+from indexd.image_metadata.errors import DuplicateReader
 from indexd.image_metadata.model import ImageMetadata, RawChunk
-from indexd.registry import AlreadyRegistered
 
 log = logging.getLogger(__name__)
 
@@ -136,12 +136,12 @@ _readers: dict[str, FormatReader] = {}
 
 
 def register_reader(name: str, *, rank: int, fills_gaps: bool = False) -> Callable[[ReadFunction], ReadFunction]:
-    """A decorator that makes the function the one reader of a format. Raises AlreadyRegistered naming both."""
+    """A decorator that makes the function the one reader of a format. Raises DuplicateReader naming both."""
 
     def add(read: ReadFunction) -> ReadFunction:
         known = _readers.get(name)
         if known is not None and known.read.__module__ != read.__module__:
-            raise AlreadyRegistered(f"format {name!r} is read by {known.read.__module__} and by {read.__module__}")
+            raise DuplicateReader(f"format {name!r} is read by {known.read.__module__} and by {read.__module__}")
         _readers[name] = FormatReader(name, rank, read, fills_gaps)
         return read
 

@@ -153,8 +153,8 @@ def test_show_has_everything_but_secrets(alone: LocalOperations, library: Sample
 def test_signatures_are_taken_off_every_text_that_is_shown(
     alone: LocalOperations, library: SampleLibrary, key: str, text: str
 ) -> None:
-    from indexd.image_metadata import parse_metadata
     from indexd.image_metadata.model import RawChunk
+    from indexd.images.image_reader import parse_metadata
 
     library.add("signed.png", parse_metadata([RawChunk(key, "utf-8", text)]))
     shown = alone.show(target_of_path(library.path("signed.png")))

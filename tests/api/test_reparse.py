@@ -11,8 +11,8 @@ import pytest
 
 from indexd.api.operations import maintenance as reparse_module
 from indexd.api.operations.maintenance import reparse
-from indexd.image_metadata import PARSER_VERSION, parse_metadata
 from indexd.image_metadata.model import ImageMetadata, MetadataLora, RawChunk
+from indexd.images.image_reader import PARSER_VERSION, parse_metadata
 from indexd.store.sqlite.library.image_writer import METADATA_LOST
 from indexd.store.sqlite.store import Store
 from tests.sample_library import DIM, SampleLibrary, normalize

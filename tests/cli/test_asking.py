@@ -277,7 +277,7 @@ def made_here(library: SampleLibrary, home: Path, name: str, **recipe: Any) -> N
     from PIL.PngImagePlugin import PngInfo
 
     from indexd.fs.file_stamp import FileStamp
-    from indexd.image_metadata.file_reader import read_image as read_picture
+    from indexd.images.image_reader import read_image as read_picture
     from indexd.store.records import ScannedFile
     from indexd_schemas.recipe import Recipe
 

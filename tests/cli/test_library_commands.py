@@ -26,7 +26,7 @@ def copied(home: Path, library: SampleLibrary) -> SampleLibrary:
         shutil.copy(source, target)
         row = store.images.get(library.ids["cats/cat-0.png"])
         assert row is not None
-        from indexd.image_metadata.file_reader import read_image
+        from indexd.images.image_reader import read_image
 
         with target.open("rb") as file:
             facts = read_image(file, target.stat().st_size, "copy.png")

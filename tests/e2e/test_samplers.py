@@ -11,7 +11,7 @@ from PIL import Image
 
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.demo.settings_toml import model_tables
-from indexd.image_metadata.file_reader import read_image
+from indexd.images.image_reader import read_image
 from indexd.jobs.export.replay import parse_recipe
 from indexd_schemas.samplers import SAMPLERS, SCHEDULES, SamplerChoice, resolve_sampler
 from tests.tiny_models.models import TinyModels

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from indexd.errors import IndexdError, JobRefused, NotAnImage, UsageError
+from indexd.errors import IndexdError, JobRefused, UsageError
 from indexd.image_metadata import parse_metadata
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.formats import infotext
 from indexd.image_metadata.model import RawChunk
 from indexd.jobs.parsing import yaml_guard
@@ -28,7 +29,7 @@ from indexd.prompts.step_prompts import PromptScript
 from indexd.registry import job_kinds
 from indexd.search.query.filter_language import FILTER_KEYS, parse_filters
 from indexd_schemas.jobs.job import Txt2ImgJob
-from tests.images.writers import SIGNATURE, chunk, facts, itxt, png, text, ztxt
+from tests.image_metadata.writers import SIGNATURE, chunk, facts, itxt, png, text, ztxt
 
 CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
 
@@ -160,7 +161,7 @@ def test_infotext_of_any_text(written: str) -> None:
 def _survives(data: bytes) -> None:
     try:
         found = facts(data)
-    except NotAnImage as error:
+    except UnreadableImage as error:
         _sentence(error)
         assert "failed" not in str(error)
     else:

@@ -158,7 +158,7 @@ def test_the_recipe_says_what_was_used_and_makes_it_again(
 def test_the_infotext_has_a1111s_unit(
     studio: Studio, tiny_guides: TinyConditioningModels, picture: Path, tmp_path: Path
 ) -> None:
-    from indexd.image_metadata.file_reader import read_image
+    from indexd.images.image_reader import read_image
 
     made = steered(studio, control(picture, tiny_guides.canny, strength=0.5, end=0.8))
     path = tmp_path / "made.png"

@@ -19,7 +19,7 @@ from indexd.store.sqlite.store import Store
 from indexd.watch import sidecar_names
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
-from tests.images.writers import png, text
+from tests.image_metadata.writers import png, text
 
 INFOTEXT = "a duck\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"
 ROWS = {

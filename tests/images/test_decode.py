@@ -19,7 +19,7 @@ from indexd.images.decode import create_thumbnail, make_thumbnails, open_image
 from indexd.images.perceptual_hash import HASH_BYTES
 from indexd.images.thumbnail import thumbnail_path
 from indexd.worker.calls import MakeThumbnails
-from tests.images.writers import SIGNATURE, chunk, png, text
+from tests.image_metadata.writers import SIGNATURE, chunk, png, text
 
 HASH = bytes(range(32))
 

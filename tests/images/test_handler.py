@@ -12,7 +12,7 @@ from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import ScannedFile
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
-from tests.images.writers import png, text
+from tests.image_metadata.writers import png, text
 
 INFOTEXT = "a duck\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"
 

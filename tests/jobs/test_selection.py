@@ -11,7 +11,7 @@ from PIL import Image
 
 from indexd.errors import JobRefused
 from indexd.fs.file_stamp import FileStamp
-from indexd.image_metadata.file_reader import read_image
+from indexd.images.image_reader import read_image
 from indexd.store.records import ScannedFile
 from indexd.worker.calls import FoundRegion
 from tests.jobs.conftest import Room

@@ -11,7 +11,7 @@ import pytest
 
 from indexd.errors import UsageError
 from indexd.fs.file_stamp import FileStamp
-from indexd.image_metadata.file_reader import read_image
+from indexd.images.image_reader import read_image
 from indexd.search.query.filter_language import parse_filters
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.search import Search

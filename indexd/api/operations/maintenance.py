@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from indexd.image_metadata import PARSER_VERSION, parse_metadata
+from indexd.images.image_reader import PARSER_VERSION, parse_metadata
 from indexd.indexing.stages import text_layers_by_input
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.responses import ReparseReport

@@ -109,8 +109,8 @@ def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
 def _read_metadata(image: ImageSummary) -> ImageMetadata:
     """All that the picture says; what the index knows of it where the file is gone, was changed, or says nothing now."""
     from indexd.fs.safe_open import open_regular
-    from indexd.image_metadata.file_reader import read_image
     from indexd.image_metadata.model import ImageMetadata, MetadataLora
+    from indexd.images.image_reader import read_image
     from indexd.images.sidecar_texts import read_sidecars
 
     if image.path is not None:

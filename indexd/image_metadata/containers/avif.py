@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
 from indexd.image_metadata.containers.exif import add_exif
 from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Container, TextCollector, build_container
+from indexd.image_metadata.errors import UnreadableImage
 
 BRANDS = frozenset((b"avif", b"avis"))
 
@@ -39,7 +39,7 @@ def is_avif(head: bytes) -> bool:
 
 
 def read_avif(source: ByteSource) -> Container:
-    """Size and texts of an AVIF. Raises NotAPicture where the picture has no stated size."""
+    """Size and texts of an AVIF. Raises UnreadableImage where the picture has no stated size."""
     texts = TextCollector()
     size: tuple[int, int] | None = None
     for kind, offset, length in _iter_boxes(source, 0, source.size):
@@ -50,7 +50,7 @@ def read_avif(source: ByteSource) -> Container:
         elif kind == b"uuid" and length <= TEXT_BYTES_MAX and source.read_at(offset, 16) == _C2PA_UUID:
             add_manifest(texts, source.read_at(offset + 16, length - 16))
     if size is None:
-        raise NotAnImage("the AVIF ends before it states its size")
+        raise UnreadableImage("the AVIF ends before it states its size")
     return build_container("AVIF", size[0], size[1], 1, texts)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers import avif, bmp, gif, jpeg, png, tiff, webp
 from indexd.image_metadata.containers.text_collector import Container
+from indexd.image_metadata.errors import UnreadableImage
 
 SUPPORTED_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Everything else stays closed: exotic decoders are where the memory bombs were seen."""
@@ -42,10 +42,10 @@ _READERS = {
 
 
 def read_container(source: ByteSource) -> Container:
-    """Size and texts of a picture. Raises NotAPicture(reason) for everything that is none of FORMATS or is damaged."""
+    """Size and texts of a picture. Raises UnreadableImage(reason) for everything that is none of FORMATS or is damaged."""
     if source.size == 0:
-        raise NotAnImage("the file is empty")
+        raise UnreadableImage("the file is empty")
     name = detect_format(source.read_at(0, HEAD_BYTES))
     if name is None:
-        raise NotAnImage("the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF")
+        raise UnreadableImage("the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF")
     return _READERS[name](source)

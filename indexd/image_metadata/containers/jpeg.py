@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
 from indexd.image_metadata.containers.exif import add_exif
 from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Container, TextCollector, build_container
+from indexd.image_metadata.errors import UnreadableImage
 
 SIGNATURE = b"\xff\xd8\xff"
 
@@ -25,7 +25,7 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def read_jpeg(source: ByteSource) -> Container:
-    """Size and texts of a JPEG. Raises NotAPicture where no frame header comes before the end."""
+    """Size and texts of a JPEG. Raises UnreadableImage where no frame header comes before the end."""
     texts = TextCollector()
     size: tuple[int, int] | None = None
     manifest: list[bytes] = []
@@ -59,7 +59,7 @@ def read_jpeg(source: ByteSource) -> Container:
             _add_segment(texts, kind, data)
         offset += 2 + length
     if size is None:
-        raise NotAnImage("the JPEG ends before it states its size")
+        raise UnreadableImage("the JPEG ends before it states its size")
     if manifest:
         _add_manifest(texts, manifest)
     return build_container("JPEG", size[0], size[1], 1, texts)

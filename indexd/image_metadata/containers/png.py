@@ -8,11 +8,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
 from indexd.image_metadata.containers.exif import add_exif
 from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Container, TextCollector, build_container
+from indexd.image_metadata.errors import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -26,7 +26,7 @@ _PROFILE = re.compile(r"Raw profile type (exif|app1|xmp)", re.IGNORECASE)
 
 
 def read_png(source: ByteSource) -> Container:
-    """Size, frames and texts of a PNG. Raises NotAPicture where the header is damaged or there is no picture data."""
+    """Size, frames and texts of a PNG. Raises UnreadableImage where the header is damaged or there is no picture data."""
     width, height = read_header(source)[:2]
     texts = TextCollector()
     frame_count, has_pixels = 1, False
@@ -43,20 +43,20 @@ def read_png(source: ByteSource) -> Container:
             else:
                 _add_chunk(texts, kind, data)
     if not has_pixels:
-        raise NotAnImage("the PNG ends before its picture data")
+        raise UnreadableImage("the PNG ends before its picture data")
     return build_container("PNG", width, height, frame_count, texts)
 
 
 def read_header(source: ByteSource) -> tuple[int, int, int, int, int]:
-    """Width, height, bit depth, colour type and interlace method. Raises NotAPicture where they make no sense."""
+    """Width, height, bit depth, colour type and interlace method. Raises UnreadableImage where they make no sense."""
     head = source.read_at(0, 33)
     if len(head) < 33 or head[12:16] != b"IHDR":
-        raise NotAnImage("the PNG ends before its header is complete")
+        raise UnreadableImage("the PNG ends before its header is complete")
     if binascii.crc32(head[12:29]) != int.from_bytes(head[29:33], "big"):
-        raise NotAnImage("the PNG header is damaged: its checksum is wrong")
+        raise UnreadableImage("the PNG header is damaged: its checksum is wrong")
     width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", head[16:29])
     if depth not in BIT_DEPTHS.get(colour, ()):
-        raise NotAnImage(f"the PNG header states colour type {colour} with {depth} bits, which does not exist")
+        raise UnreadableImage(f"the PNG header states colour type {colour} with {depth} bits, which does not exist")
     return width, height, depth, colour, interlace
 
 

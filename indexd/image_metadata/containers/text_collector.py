@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata.containers.encodings import decode_text, decode_user_comment
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.model import RawChunk
 
 TEXT_BYTES_MAX = 16 << 20
@@ -76,9 +76,9 @@ class TextCollector:
 
 
 def build_container(format_name: str, width: int, height: int, frame_count: int, collector: TextCollector) -> Container:
-    """The finished container. Raises NotAPicture when it states no size."""
+    """The finished container. Raises UnreadableImage when it states no size."""
     if width <= 0 or height <= 0:
-        raise NotAnImage(f"the {format_name} header states a size of {width}x{height} pixels")
+        raise UnreadableImage(f"the {format_name} header states a size of {width}x{height} pixels")
     return Container(
         format_name, width, height, max(1, frame_count), tuple(collector.chunks), tuple(collector.problems)
     )

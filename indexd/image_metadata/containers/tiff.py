@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.exif import EXIF_DIRECTORY, TiffDirectories, add_entry
 from indexd.image_metadata.containers.text_collector import Container, TextCollector, build_container
+from indexd.image_metadata.errors import UnreadableImage
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -15,17 +15,17 @@ _WIDTH, _HEIGHT, _DNG_VERSION = 256, 257, 0xC612
 
 
 def read_tiff(source: ByteSource) -> Container:
-    """Size, pages and texts of a TIFF. Raises NotAPicture for camera raw files and where no size is stated."""
+    """Size, pages and texts of a TIFF. Raises UnreadableImage for camera raw files and where no size is stated."""
     directories = TiffDirectories.parse(source)
     if directories is None:
-        raise NotAnImage("the TIFF header is damaged")
+        raise UnreadableImage("the TIFF header is damaged")
     texts = TextCollector()
     entries, following = directories.read_entries(directories.first_offset)
     tags = {entry.tag: entry for entry in entries}
     if _DNG_VERSION in tags or source.read_at(8, 2) == b"CR":
-        raise NotAnImage("camera raw files are not opened")
+        raise UnreadableImage("camera raw files are not opened")
     if _WIDTH not in tags or _HEIGHT not in tags:
-        raise NotAnImage("the TIFF ends before it states its size")
+        raise UnreadableImage("the TIFF ends before it states its size")
     for entry in entries:
         add_entry(texts, directories, entry)
         if entry.tag == EXIF_DIRECTORY:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
 from indexd.image_metadata.containers.exif import add_exif
 from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Container, TextCollector, build_container
+from indexd.image_metadata.errors import UnreadableImage
 
 CHUNKS_WALKED_MAX = 200_000
 
@@ -19,7 +19,7 @@ def is_webp(head: bytes) -> bool:
 
 
 def read_webp(source: ByteSource) -> Container:
-    """Size, frames and texts of a WebP. Raises NotAPicture where no size is stated."""
+    """Size, frames and texts of a WebP. Raises UnreadableImage where no size is stated."""
     texts = TextCollector()
     size: tuple[int, int] | None = None
     frame_count = 0
@@ -37,7 +37,7 @@ def read_webp(source: ByteSource) -> Container:
             size = _canvas_size(kind, source.read_at(offset + 8, 10))
         offset += 8 + length + (length & 1)
     if size is None:
-        raise NotAnImage("the WebP ends before it states its size")
+        raise UnreadableImage("the WebP ends before it states its size")
     return build_container("WEBP", size[0], size[1], frame_count, texts)
 
 

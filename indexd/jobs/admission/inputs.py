@@ -10,7 +10,7 @@ from pathlib import Path
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
 from indexd.fs.paths import is_inside, is_unc, is_url
 from indexd.fs.safe_open import open_regular
-from indexd.image_metadata.file_reader import read_image
+from indexd.images.image_reader import read_image
 from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
 
 FieldPath = tuple[str | int, ...]

@@ -8,8 +8,8 @@ from typing import Any
 
 from indexd.errors import IndexdError
 from indexd.fs.safe_open import open_regular
-from indexd.image_metadata.file_reader import read_image
 from indexd.image_metadata.model import ImageFacts
+from indexd.images.image_reader import read_image
 from indexd.images.sidecar_texts import read_sidecars
 from indexd.jobs.admission.inputs import InputImage
 from indexd.jobs.export.from_metadata import job_from_metadata

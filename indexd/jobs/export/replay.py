@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from indexd.errors import IndexdError, NotAnImage
 from indexd.fs.safe_open import open_regular
-from indexd.image_metadata.file_reader import read_image
 from indexd.image_metadata.model import ImageMetadata
+from indexd.images.image_reader import read_image
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd_schemas.api.responses import ReplayReport
 from indexd_schemas.recipe import Recipe

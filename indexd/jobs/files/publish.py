@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from indexd.errors import NotAnImage, NotRegularFile, raise_if_transient
 from indexd.fs.safe_open import open_regular
-from indexd.image_metadata.file_reader import read_image
+from indexd.images.image_reader import read_image
 from indexd.jobs.files.atomic import FaultHook, fsync_folder, no_fault, write_new
 from indexd.jobs.files.output_names import PNG_SUFFIX, free_file_name
 from indexd.jobs.job_report import render_report

@@ -13,11 +13,12 @@ from typing import Literal, cast
 import apsw
 import numpy as np
 
-from indexd.errors import IndexDamaged, NotAnImage, NotRegularFile, StoreError
+from indexd.errors import IndexDamaged, NotRegularFile, StoreError
 from indexd.fs.paths import absolute
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata import PARSER_VERSION
 from indexd.image_metadata.byte_source import hash_and_open
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.store.sqlite.adapters import display_path
 from indexd.store.sqlite.database import BUSY_TIMEOUT_MS, Connection, suspect_marker, translate_errors
 from indexd.store.sqlite.migrate import APPLICATION_ID, migrations
@@ -285,7 +286,7 @@ def _file_difference(path: bytes, size: int, mtime_ns: int, content_hash: bytes 
                 return "has the same size and time but other bytes than when it was indexed"
     except FileNotFoundError:
         return "is gone and not marked as missing yet"
-    except (OSError, NotRegularFile, NotAnImage) as error:
+    except (OSError, NotRegularFile, UnreadableImage) as error:
         return f"cannot be read: {error}"
     return None
 

@@ -1,4 +1,4 @@
-"""Reading never raises anything but NotAPicture, and never runs away: pictures cut, scrambled and made to hurt."""
+"""Reading never raises anything but UnreadableImage, and never runs away: pictures cut, scrambled and made to hurt."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import zlib
 import pytest
 from PIL import Image
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata import coerce, parse_metadata
 from indexd.image_metadata import file_reader as reading
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.formats import infotext
 from indexd.image_metadata.model import RawChunk
-from tests.images.writers import SIGNATURE, chunk, facts, itxt, jpeg, png, text, tiff, user_comment, webp, ztxt
+from tests.image_metadata.writers import SIGNATURE, chunk, facts, itxt, jpeg, png, text, tiff, user_comment, webp, ztxt
 
 GRAPH = json.dumps(
     {
@@ -53,7 +53,7 @@ SAMPLES = {
 def survives(data: bytes) -> None:
     try:
         found = facts(data)
-    except NotAnImage as error:
+    except UnreadableImage as error:
         assert str(error)
         assert "failed" not in str(error), "an exception that the container reader did not foresee"
     else:
@@ -241,5 +241,5 @@ def test_a_bug_in_a_container_reader_costs_one_file(monkeypatch: pytest.MonkeyPa
         raise ZeroDivisionError
 
     monkeypatch.setattr(reading, "read_container", broken)
-    with pytest.raises(NotAnImage, match="ZeroDivisionError"):
+    with pytest.raises(UnreadableImage, match="ZeroDivisionError"):
         facts(png())

@@ -25,7 +25,7 @@ from indexd.store.sqlite.store import Store
 from indexd.worker.calls import MakeThumbnails, WorkerSettings
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
-from tests.images.writers import SIGNATURE, chunk, facts, text
+from tests.image_metadata.writers import SIGNATURE, chunk, facts, text
 
 WORDS = "a duck, テスト\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata import coerce
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.file_reader import read_image
 from indexd.image_metadata.model import ImageMetadata
 
@@ -41,7 +41,7 @@ def test_all_seven_fields(case: dict[str, Any]) -> None:
     if case["generator"] == "none":
         try:
             found = metadata_of(PICTURES / case["file"])
-        except NotAnImage:
+        except UnreadableImage:
             return
         assert (found.is_ai, found.generator, found.prompt) == (None, None, None)
         return
@@ -93,7 +93,7 @@ def test_hostile_pictures_have_facts_or_a_reason() -> None:
         try:
             with open(path, "rb") as file:
                 found = read_image(file, path.stat().st_size, path.name)
-        except NotAnImage as error:
+        except UnreadableImage as error:
             assert str(error), path
             assert "failed" not in str(error), path
         else:
@@ -106,7 +106,7 @@ DECODING = """
 import os, resource, sys
 from indexd.errors import NotAnImage
 from indexd.images.decode import open_image
-from indexd.image_metadata.file_reader import read_image
+from indexd.images.image_reader import read_image
 resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))
 shown = refused = 0
 for path in sys.stdin.buffer.read().split(b"\\0"):

@@ -29,7 +29,7 @@ from indexd_schemas.recipe import (
     RecipeVariation,
     UpscaleRecipe,
 )
-from tests.images.writers import chunk, facts, itxt, jpeg, png, text, user_comment, webp, ztxt
+from tests.image_metadata.writers import chunk, facts, itxt, jpeg, png, text, user_comment, webp, ztxt
 
 LINE = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768, Model: some"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from indexd.image_metadata.model import DetailerUse, EmbeddingUse, ImageMetadata, MetadataLora, ResourceUse
-from tests.images.test_comfyui import SAMPLER, Nodes, base, read
+from tests.image_metadata.test_comfyui import SAMPLER, Nodes, base, read
 
 Node = tuple[str, dict[str, Any]]
 SPLIT = {"noise": ["n", 0], "guider": ["g", 0], "sampler": ["s", 0], "sigmas": ["t", 0], "latent_image": ["empty", 0]}

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from indexd.errors import NotAnImage
 from indexd.image_metadata import byte_source
 from indexd.image_metadata.containers import text_collector as limits
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.file_reader import read_image
-from tests.images.writers import (
+from tests.image_metadata.writers import (
     SIGNATURE,
     chunk,
     facts,
@@ -77,7 +77,7 @@ def test_a_file_that_is_read_in_blocks_has_the_same_facts(monkeypatch: pytest.Mo
 def test_a_file_that_grows_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr(byte_source, "IN_MEMORY_BYTES_MAX", limit)
     data = png()
-    with pytest.raises(NotAnImage, match="changed while it was read"):
+    with pytest.raises(UnreadableImage, match="changed while it was read"):
         read_image(io.BytesIO(data + b"more"), len(data), "growing.png")
 
 
@@ -100,19 +100,19 @@ def test_a_file_that_grows_while_it_is_read_is_refused(monkeypatch: pytest.Monke
     ],
 )
 def test_what_is_no_picture_has_its_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(NotAnImage, match=reason):
+    with pytest.raises(UnreadableImage, match=reason):
         facts(data)
 
 
 def test_a_png_header_must_make_sense() -> None:
     good = png()
-    with pytest.raises(NotAnImage, match="checksum"):
+    with pytest.raises(UnreadableImage, match="checksum"):
         facts(good[:16] + b"\1" + good[17:])
     nonsense = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 3, 2, 0, 0, 0))
-    with pytest.raises(NotAnImage, match="colour type 2 with 3 bits"):
+    with pytest.raises(UnreadableImage, match="colour type 2 with 3 bits"):
         facts(SIGNATURE + nonsense + good[33:])
     empty = chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 9, 8, 2, 0, 0, 0))
-    with pytest.raises(NotAnImage, match="0x9 pixels"):
+    with pytest.raises(UnreadableImage, match="0x9 pixels"):
         facts(SIGNATURE + empty + good[33:])
 
 
@@ -260,7 +260,7 @@ def test_tiff_texts_and_raw_files_of_cameras() -> None:
     Image.new("L", (9, 9)).save(out, "TIFF", tiffinfo=tags)
     assert facts(out.getvalue()).metadata.seed == "5"
     raw = tiff({256: b"\0\0\0\x09", 257: b"\0\0\0\x09", 0xC612: b"\1\4\0\0"}, kinds={256: 4, 257: 4, 0xC612: 1})
-    with pytest.raises(NotAnImage, match="camera raw"):
+    with pytest.raises(UnreadableImage, match="camera raw"):
         facts(raw)
 
 

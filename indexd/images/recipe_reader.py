@@ -1,4 +1,4 @@
-"""Our own pictures: the recipe as JSON in the chunk `indexd` (indexd_schemas.recipe), which says everything exactly."""
+"""Metadata of images that indexd rendered: the recipe (indexd_schemas.recipe) as JSON in the text chunk `indexd`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNKS = ("png:indexd", "stealth:indexd")
 
 @register_reader("indexd", rank=10)
 def read_indexd_recipe(texts: MetadataTexts) -> ImageMetadata | None:
-    """The recipe of a picture that this program made; None where the chunk is not one of ours."""
+    """Return the metadata of a recipe, or None where there is no valid one."""
     for key in CHUNKS:
         text = texts.get(key)
         if text is None:
@@ -35,7 +35,7 @@ def read_indexd_recipe(texts: MetadataTexts) -> ImageMetadata | None:
         try:
             return _metadata(Recipe.model_validate_json(text), key)
         except (ValidationError, ValueError, RecursionError):
-            continue  # the A1111 text beside it still tells most of it
+            continue  # the A1111 text in the same file states most of it
     return None
 
 
@@ -111,7 +111,7 @@ def _denoise(recipe: Recipe) -> float | None:
 
 
 def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """What no column is made for."""
+    """Yield the fields that have no column."""
     yield "kind", recipe.kind
     yield "prompt_syntax", recipe.prompt_syntax
     if recipe.dtype:
