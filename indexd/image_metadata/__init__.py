@@ -6,6 +6,7 @@ below, and a line in docs/formats.md.
 
 from indexd.image_metadata.formats import (
     a1111,
+    bare_prompt,
     civitai,
     comfyui,
     draw_things,
@@ -14,6 +15,7 @@ from indexd.image_metadata.formats import (
     hf_space,
     invokeai,
     koboldcpp,
+    labelled_text,
     midjourney,
     novelai,
     provenance,
@@ -33,6 +35,7 @@ __all__ = [
     "PARSER_VERSION",
     "MetadataTexts",
     "a1111",
+    "bare_prompt",
     "civitai",
     "comfyui",
     "draw_things",
@@ -41,6 +44,7 @@ __all__ = [
     "hf_space",
     "invokeai",
     "koboldcpp",
+    "labelled_text",
     "midjourney",
     "novelai",
     "parse_metadata",

@@ -1,4 +1,4 @@
-"""Turning what a file states into values that can be kept: bounded, exact, and None for everything else."""
+"""Turn what a file states into values that can be kept: bounded, exact, and None for everything else."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from indexd.image_metadata.budget import ReadBudget
 from indexd.image_metadata.redact import redact_secrets
 
 SEED_END = 1 << 64
@@ -18,7 +19,15 @@ TEXT_MAX = 1 << 20
 """Characters of one prompt that are kept; the raw chunk keeps the rest."""
 
 EXTRA_MAX = 4000
+NUMBER_CHARACTERS_MAX = 60
+FLOAT_DECIMALS = 6
 
+_PLACEHOLDERS = frozenset(
+    (
+        *("none", "null", "undefined", "default", "unknown", "n/a", "default (model)", "use default", "auto"),
+        *("baked vae", "baked-in", "baked in", "baked", "built-in", "from checkpoint", "same as model", "use same"),
+    )
+)
 _EXACT_FLOAT_MAX = 1 << 53
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _SIZE = re.compile(r"(\d{1,6})\s*[xX×]\s*(\d{1,6})")
@@ -41,14 +50,16 @@ def parse_seed(value: object) -> str | None:
 
 
 def parse_float(value: object) -> float | None:
-    """A finite number, also from text."""
+    """A finite number, also from text. Numbers of 32 bits lose the digits that they never had (0.8109999895 is 0.811)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and len(value) > NUMBER_CHARACTERS_MAX:
         return None
     try:
         found = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return round(found, FLOAT_DECIMALS) if math.isfinite(found) else None
 
 
 def parse_int(value: object) -> int | None:
@@ -63,16 +74,21 @@ def clean_text(value: object) -> str | None:
 
 
 def nonempty_text(value: object) -> str | None:
-    """A text that says something: like `text`, but None where it is empty."""
+    """Like `clean_text`, but None where the text is empty."""
     return clean_text(value) or None
 
 
 def parse_model_name(value: object) -> str | None:
-    """The name of a model from a path on anybody's disk: last part, without the suffix of a weight file."""
+    """The name of a model from a path: the last part, without the suffix of a weight file. None for placeholders."""
     name = nonempty_text(value)
-    if name is None or name.lower() in ("none", "null", "undefined"):
+    if name is None or is_placeholder(name):
         return None
     return _MODEL_SUFFIX.sub("", re.split(r"[\\/]", name)[-1].strip()) or None
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether a choice says that nothing was chosen ("None", "Baked VAE", "Default (model)")."""
+    return name.strip().lower() in _PLACEHOLDERS
 
 
 def parse_size(value: object) -> tuple[int, int] | None:
@@ -83,10 +99,13 @@ def parse_size(value: object) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def parse_json(value: str) -> Any:
-    """The JSON value of a text, or None. NaN, padding and trailing NULs are taken; depth and digits are bounded by Python."""
+def parse_json(value: str, budget: ReadBudget | None = None) -> Any:
+    """The JSON value of a text, or None. NaN, padding and trailing NULs are taken.
+
+    The number of values is bounded by `budget`; depth and digits are bounded by Python.
+    """
     stripped = value.strip("\0 \t\r\n\ufeff")
-    if stripped[:1] not in ("{", "[", '"'):
+    if stripped[:1] not in ("{", "[", '"') or not (budget or ReadBudget()).take_json(stripped):
         return None
     try:
         return json.loads(stripped)
@@ -95,7 +114,7 @@ def parse_json(value: str) -> Any:
 
 
 def unmapped_pairs(settings: Mapping[str, Any], mapped_keys: Collection[str]) -> tuple[tuple[str, str], ...]:
-    """Every pair that no column is made for and that says something, as it is shown."""
+    """Every non-empty pair that has no column, as it is shown."""
     return tuple(
         (key, display_text(value))
         for key, value in settings.items()
@@ -114,6 +133,6 @@ def as_objects(value: object) -> list[dict[str, Any]]:
 
 
 def display_text(value: object) -> str:
-    """Any stated value as a short text fit to be shown, for the pairs that no column is made for."""
+    """Any stated value as a short text without secrets, for the pairs that have no column."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return redact_secrets(text[:EXTRA_MAX])

@@ -53,9 +53,10 @@ def _parse_texts(
     source: ByteSource, container: Container, read_sidecars: Callable[[], Sequence[RawChunk]]
 ) -> ImageMetadata:
     """Parse the texts of the file, then the text hidden in its pixels, then its sidecars, until one names an AI origin."""
-    metadata = parse_metadata(container.chunks, container.problems)
+    size = (container.width, container.height)
+    metadata = parse_metadata(container.chunks, container.problems, size)
     if metadata.is_ai is None and container.format == "PNG" and (hidden := read_stealth_png(source)) is not None:
-        metadata = parse_metadata((*container.chunks, hidden), container.problems)
+        metadata = parse_metadata((*container.chunks, hidden), container.problems, size)
     if metadata.is_ai is None and (more := read_sidecars()):
-        metadata = parse_metadata((*container.chunks, *more), container.problems)
+        metadata = parse_metadata((*container.chunks, *more), container.problems, size)
     return metadata

@@ -14,16 +14,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from indexd.image_metadata import coerce
+from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, ReadBudget, add_problem
 from indexd.image_metadata.errors import DuplicateReader
 from indexd.image_metadata.model import ImageMetadata, RawChunk
+from indexd.image_metadata.sanitize import sanitize
 
 log = logging.getLogger(__name__)
 
-PARSER_VERSION = 1
-"""Raise it when a reader answers better than before: pictures read by an older version can be read again from their texts."""
-
-EXTRAS_MAX = 200
-
+PARSER_VERSION = 2
+"""Raise it when a reader gives better answers: images read by an older version can be read again from their texts."""
 
 WRAPPER_KEYS = ("exif:UserComment", "jpeg:comment", "stealth:parameters", "exif:ImageDescription", "gif:comment")
 """Where programs without named chunks (JPEG, WebP, stealth) put one JSON object with what PNG keeps in several chunks."""
@@ -57,13 +56,16 @@ _CANONICAL_KEYS = {
 
 
 class MetadataTexts:
-    """The raw texts of one file by key, each parsed as JSON at most once.
+    """The raw texts of one file by key, each parsed as JSON at most once, within one budget.
 
-    What a JSON object in one of WRAPPERS holds under the name of a PNG chunk is found as if it were that chunk.
+    What a JSON object under one of WRAPPER_KEYS holds under the name of a PNG chunk is found as if it were that chunk.
+    `image_size` is (width, height) of the file in pixels, None where it is not known.
     """
 
-    def __init__(self, chunks: Sequence[RawChunk]) -> None:
+    def __init__(self, chunks: Sequence[RawChunk], image_size: tuple[int, int] | None = None) -> None:
         self.chunks = tuple(chunks)
+        self.image_size = image_size
+        self._budget = ReadBudget()
         self._by_key: dict[str, str] = {}
         for chunk in self.chunks:
             self._by_key.setdefault(chunk.key, chunk.text)
@@ -87,8 +89,12 @@ class MetadataTexts:
     def parsed_json(self, key: str) -> Any:
         """The JSON value of the text under this key, or None."""
         if key not in self._parsed:
-            self._parsed[key] = coerce.parse_json(self._by_key.get(key, ""))
+            self._parsed[key] = self.parse(self._by_key.get(key, ""))
         return self._parsed[key]
+
+    def parse(self, text: str) -> Any:
+        """The JSON value of a part of a text, or None; not remembered."""
+        return coerce.parse_json(text, self._budget)
 
     def json_object(self, *keys: str) -> dict[str, Any]:
         """The first JSON object among the texts under these keys; empty where there is none."""
@@ -153,30 +159,40 @@ def registered_readers() -> tuple[FormatReader, ...]:
     return tuple(sorted(_readers.values(), key=lambda reader: (reader.rank, reader.name)))
 
 
-def parse_metadata(chunks: Sequence[RawChunk], problems: Sequence[str] = ()) -> ImageMetadata:
-    """The metadata that the raw texts of a file state. Never raises; what could not be read is named in `problem`."""
-    texts = MetadataTexts(chunks)
+def parse_metadata(
+    chunks: Sequence[RawChunk], problems: Sequence[str] = (), image_size: tuple[int, int] | None = None
+) -> ImageMetadata:
+    """Return the metadata that the raw texts of a file state.
+
+    `image_size` is (width, height) of the file in pixels. Never raises; what could not be read is named in `problem`.
+    """
+    texts = MetadataTexts(chunks, image_size)
     found: ImageMetadata | None = None
-    troubles = list(problems)
+    all_problems: list[str] = []
+    for problem in problems:
+        add_problem(all_problems, problem)
     for reader in registered_readers() if chunks else ():
         if found is not None and not reader.fills_gaps:
             continue
         try:
             answer = reader.read(texts)
         except Exception as error:
-            # One file must never stop the daemon, and the traceback is what repairs the reader.
+            # A bug in one reader costs one answer; the traceback is what repairs it.
             log.exception("the reader of %s failed", reader.name)
-            troubles.append(f"the reader of {reader.name} failed: {type(error).__name__}")
+            add_problem(all_problems, f"the reader of {reader.name} failed: {type(error).__name__}")
             continue
         if answer is not None:
-            found = answer if found is None else _fill_gaps(found, answer)
-    metadata = found or ImageMetadata()
-    cleaned: ImageMetadata = _sanitize(metadata)
-    return replace(cleaned, raw=texts.chunks, problem="; ".join(troubles) or None, parser_version=PARSER_VERSION)
+            found = answer if found is None else fill_gaps(found, answer)
+    return replace(
+        sanitize(found or ImageMetadata()),
+        raw=texts.chunks,
+        problem="; ".join(all_problems)[:PROBLEM_CHARACTERS_MAX] or None,
+        parser_version=PARSER_VERSION,
+    )
 
 
-def _fill_gaps(primary: ImageMetadata, secondary: ImageMetadata) -> ImageMetadata:
-    """The first answer with its gaps filled from the second; who made the picture stays as the first says."""
+def fill_gaps(primary: ImageMetadata, secondary: ImageMetadata) -> ImageMetadata:
+    """The first answer with its gaps filled from the second; the generator stays as the first says."""
     gaps: dict[str, Any] = {}
     for field in dataclasses.fields(ImageMetadata):
         if field.name not in ("generator", "generator_version", "source", "extras", "raw", "problem"):
@@ -184,20 +200,3 @@ def _fill_gaps(primary: ImageMetadata, secondary: ImageMetadata) -> ImageMetadat
             if stated is None or stated == ():
                 gaps[field.name] = getattr(secondary, field.name)
     return replace(primary, **gaps)
-
-
-def _sanitize(value: Any) -> Any:
-    """The same record with every text storable: no lone surrogates, no NULs (JSON escapes can make both)."""
-    if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            value = value.encode("utf-8", "replace").decode("utf-8")
-        return value.replace("\0", "") if "\0" in value else value
-    if isinstance(value, tuple):
-        return tuple(_sanitize(item) for item in value[:EXTRAS_MAX])
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{field.name: _sanitize(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        )
-    return value

@@ -13,15 +13,20 @@ _PREFIX = re.compile(r"(<?)([\w.-]+)$")
 _TAG = re.compile(r"<[^<>]{0,2000}>")
 
 
-def find_xmp_property(packet: str | None, name: str) -> str | None:
-    """The text of the first property with this local name (`DigitalSourceType`), as an element or as an attribute."""
+def find_xmp_property(packet: str | None, name: str, prefixes: tuple[str, ...] = ()) -> str | None:
+    """The text of the first property with this local name (`DigitalSourceType`), as an element or as an attribute.
+
+    Where `prefixes` are given, only properties with one of these namespace prefixes count.
+    """
     if not packet:
         return None
     packet = packet[:PACKET_CHARACTERS_MAX]
-    match = re.search(rf":{re.escape(name)}(?=[\s=>/])", packet)
+    wanted = rf"(?<![\w.-])(?:{'|'.join(map(re.escape, prefixes))})" if prefixes else ""
+    match = re.search(rf"{wanted}:{re.escape(name)}(?=[\s=>/])", packet)
     if match is None:
         return None
-    prefix = _PREFIX.search(packet[max(0, match.start() - PREFIX_CHARACTERS_MAX) : match.start()])
+    colon = match.end() - len(name) - 1
+    prefix = _PREFIX.search(packet[max(0, colon - PREFIX_CHARACTERS_MAX) : colon])
     rest = packet[match.end() :]
     if prefix is None or prefix[1] != "<":
         attribute = re.match(r"\s{0,20}=\s{0,20}([\"'])", rest)

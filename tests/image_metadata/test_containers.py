@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from indexd.image_metadata import byte_source
-from indexd.image_metadata.containers import text_collector as limits
+from indexd.image_metadata import budget, byte_source
 from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.file_reader import read_image
 from tests.image_metadata.writers import (
@@ -156,7 +155,7 @@ def test_exif_inside_png_and_imagemagicks_hex_profile() -> None:
 
 
 def test_compressed_bombs_stop_at_the_limit_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "TEXT_BYTES_MAX", 1000)
+    monkeypatch.setattr(budget, "TEXT_BYTES_MAX", 1000)
     metadata = facts(png(ztxt("bomb", bytes(50_000_000)), ztxt("small", b"kept"))).metadata
     assert [item.key for item in metadata.raw] == ["png:small"]
     assert metadata.problem is not None
@@ -169,11 +168,25 @@ def test_a_damaged_text_is_named_and_the_picture_kept() -> None:
     assert metadata.raw[0].text == "yes"
 
 
-def test_all_texts_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "TEXTS_BYTES_MAX", 25)
-    assert set(texts(png(*(text(f"k{number}", "0123456789") for number in range(5))))) == {"png:k0", "png:k1"}
-    many = facts(png(*(text(f"k{number}", "x") for number in range(limits.CHUNK_COUNT_MAX + 50)))).metadata
-    assert len(many.raw) <= limits.CHUNK_COUNT_MAX
+def test_all_texts_together_are_bounded() -> None:
+    fifth = "x" * (budget.TEXTS_BYTES_MAX // 5 * 2)
+    assert set(texts(png(*(text(f"k{number}", fifth) for number in range(5))))) == {"png:k0", "png:k1"}
+    many = facts(png(*(text(f"k{number}", "x") for number in range(budget.CHUNK_COUNT_MAX + 50)))).metadata
+    assert len(many.raw) == budget.CHUNK_COUNT_MAX
+
+
+def test_text_chunks_after_the_end_of_a_png_are_read() -> None:
+    assert texts(png() + text("parameters", "appended")) == {"png:parameters": "appended"}
+
+
+def test_the_comf_chunks_of_animated_pngs_are_read() -> None:
+    assert texts(png(after=[chunk(b"comf", b'prompt\0{"3": 1}')])) == {"png:prompt": '{"3": 1}'}
+
+
+def test_a_graph_is_found_in_any_text_tag_of_exif_and_other_texts_there_are_not_kept() -> None:
+    graph = b'Workflow: {"nodes": []}   '
+    assert texts(webp(tiff({0x8298: graph}))) == {"exif:0x8298": graph.decode()}
+    assert texts(webp(tiff({0x8298: b"(c) 2024 somebody who takes photographs"}))) == {}
 
 
 WORDS = "1girl, テスト\nSteps: 20, Seed: 1"

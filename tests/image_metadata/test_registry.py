@@ -16,6 +16,7 @@ from indexd.image_metadata import coerce, parse_metadata, registered_readers, re
 from indexd.image_metadata.errors import DuplicateReader
 from indexd.image_metadata.model import ImageMetadata, RawChunk
 from indexd.image_metadata.redact import redact_secrets
+from indexd.image_metadata.sanitize import LIST_ITEMS_MAX
 
 FORMATS = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 
@@ -134,7 +135,7 @@ def test_what_comes_out_can_be_stored() -> None:
 def test_extras_are_bounded() -> None:
     line = "a\nSteps: 1, Seed: 1, " + ", ".join(f"Key{number}: {'v' * 9000}" for number in range(400))
     answer = parse_metadata([RawChunk("png:parameters", "utf-8", line)])
-    assert len(answer.extras) <= registry.EXTRAS_MAX
+    assert len(answer.extras) <= LIST_ITEMS_MAX
     assert all(len(value) <= 4000 for _, value in answer.extras)
 
 

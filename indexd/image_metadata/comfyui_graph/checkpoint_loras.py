@@ -12,6 +12,7 @@ from indexd.image_metadata.model import MetadataLora
 _CHECKPOINT_INPUTS = (
     "ckpt_name",
     "base_ckpt_name",
+    "base_checkpoint",
     "unet_name",
     "checkpoint",
     "checkpoint_name",
@@ -20,7 +21,23 @@ _CHECKPOINT_INPUTS = (
     "gguf_name",
 )
 _MODEL_INPUTS = ("model", "model1", "base_model", "unet", "model_a", "model_opt", "MODEL")
-_PIPE_INPUTS = ("pipe", "basic_pipe", "detailer_pipe", "base_ctx", "context", "guider", "sdxl_tuple")
+_OTHER_INPUTS = frozenset(
+    [
+        "clip",
+        "vae",
+        "positive",
+        "negative",
+        "conditioning",
+        "control_net",
+        "image",
+        "images",
+        "pixels",
+        "latent",
+        "latent_image",
+        "samples",
+        "mask",
+    ]
+)
 _LORA_NAME = re.compile(r"lora_name(?:_?(\d+))?|lora_(\d+)(?:_name)?|lora(\d*)")
 _WEIGHT_INPUTS = (
     "strength_model",
@@ -55,7 +72,7 @@ def find_checkpoint_and_loras(graph: NodeGraph, sampler: GraphNode) -> tuple[str
             for member in (graph.nodes[stack.source], *graph.iter_upstream([stack.source])):
                 for use in loras_on_node(graph, member):
                     uses.setdefault(use.name, use)
-        name = name or _checkpoint_name(graph, node)
+        name = name or checkpoint_name(graph, node)
         if name is not None:
             break
         queue = [*_next_links(graph, node), *queue]
@@ -74,11 +91,13 @@ def loras_on_node(graph: NodeGraph, node: GraphNode) -> list[MetadataLora]:
 
 
 def _next_links(graph: NodeGraph, node: GraphNode) -> list[NodeLink]:
-    links = [link for name in (*_MODEL_INPUTS, *_PIPE_INPUTS) if (link := graph.link_at(node, name)) is not None]
-    return links or [link for _, link in graph.iter_links(node)]
+    named = [link for name in (*_MODEL_INPUTS, "guider") if (link := graph.link_at(node, name)) is not None]
+    links = [*named, *graph.iter_pipe_links(node)]
+    # An unknown node may name its model input in its own way; conditionings and images lead to other models.
+    return links or [link for name, link in graph.iter_links(node) if name.lower() not in _OTHER_INPUTS]
 
 
-def _checkpoint_name(graph: NodeGraph, node: GraphNode) -> str | None:
+def checkpoint_name(graph: NodeGraph, node: GraphNode) -> str | None:
     if node.kind_contains("upscale", "clipvision", "ipadapter", "controlnet"):
         return None
     for key in _CHECKPOINT_INPUTS:
@@ -105,7 +124,7 @@ def _loras_by_input_name(graph: NodeGraph, node: GraphNode, key: str) -> list[Me
 
 def _weight(graph: NodeGraph, node: GraphNode, names: tuple[str, ...], number: str) -> float | None:
     for name in names:
-        for key in (f"{name}_{number}", f"{name}{number}") if number else (name,):
+        for key in (f"{name}_{number}", f"{name}{number}", f"lora_{number}_{name}") if number else (name,):
             if (found := coerce.parse_float(resolve_input(graph, node, key))) is not None:
                 return found
     return None

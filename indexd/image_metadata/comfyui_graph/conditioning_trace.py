@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,22 +27,11 @@ _CONDITIONING_INPUTS = (
     "cond2",
     "base_conditioning",
 )
-_OTHER_INPUTS = frozenset(
-    (
-        "clip",
-        "model",
-        "vae",
-        "control_net",
-        "image",
-        "pixels",
-        "mask",
-        "latent",
-        "latent_image",
-        "samples",
-        "clip_vision",
-        "clip_vision_output",
-    )
+_OTHER_INPUT = re.compile(
+    r"model|unet|^clip(?!_region)|vae|image|pixel|mask|latent|samples|control_net|lora|style|noise|sigmas|sampler",
+    re.IGNORECASE,
 )
+_FOLLOWED_TYPES = ("CONDITIONING", "*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +64,44 @@ class ConditioningTracer:
         self._collect_control_and_guidance(node)
         role = self._side_of_output(node, link, role)
         own = self.graph.link_at(node, role)
-        if own is not None and (found := self.trace_passages(own, role, depth + 1, seen)):
-            return found
+        if own is not None:
+            return self.trace_passages(own, role, depth + 1, seen)
         linked = [inner for name in _CONDITIONING_INPUTS if (inner := self.graph.link_at(node, name)) is not None]
         if linked:
             # GLIGEN labels and area texts name a part of the picture: what they are laid over is the prompt.
             merged = [found for inner in linked for found in self.trace_passages(inner, role, depth + 1, seen)]
             return self._merge_passages(node, merged)
-        text = self._text_on_node(node, role, depth)
+        text = self._text_on_node(node, role, depth, link.slot)
         if text is not None:
             return [PromptPassage(text)]
         for name, inner in self.graph.iter_links(node):
-            if name not in _OTHER_INPUTS and (found := self.trace_passages(inner, role, depth + 1, seen)):
+            if self._may_follow(node, name, role) and (found := self.trace_passages(inner, role, depth + 1, seen)):
                 return found
         return []
 
+    def _may_follow(self, node: GraphNode, name: str, role: PromptSide) -> bool:
+        """Whether an input of an unknown node may bring this side's conditioning."""
+        if ("negative" if role == "positive" else "positive") in name.lower():
+            return False
+        declared = self.graph.input_type(node, name)
+        if declared in _FOLLOWED_TYPES:
+            return True
+        return _OTHER_INPUT.search(name) is None and declared not in (
+            "MODEL",
+            "IMAGE",
+            "LATENT",
+            "CLIP",
+            "VAE",
+            "STRING",
+        )
+
     def _side_of_output(self, node: GraphNode, link: NodeLink, role: PromptSide) -> PromptSide:
-        """Nodes that take both sides give the positive one out first; pipes keep their own order."""
+        """Nodes that take both sides give the positive one out first; the slots of pipes have names."""
         takes_both = self._is_linked(node, "positive") and self._is_linked(node, "negative")
+        if takes_both or any(self.graph.iter_pipe_links(node)) or node.kind_contains("pipe", "context", "loader"):
+            slot_name = self.graph.output_name(node, link.slot)
+            if slot_name in ("positive", "negative"):
+                return "positive" if slot_name == "positive" else "negative"
         if not takes_both or node.kind_contains("pipe", "context", "loader"):
             return role
         if link.slot > 1:
@@ -107,14 +117,16 @@ class ConditioningTracer:
         if node.kind_contains("concat") and len(found) > 1:
             # The tokens of a concatenation stand one behind the other: together they are the prompt.
             text = "\n".join(passage.text.strip() for passage in found if passage.text)
+            if not self.budget.take_characters(len(text)):
+                return found
             return [PromptPassage(text[: coerce.TEXT_MAX], all(passage.is_regional for passage in found))]
         return found
 
-    def _text_on_node(self, node: GraphNode, role: PromptSide, depth: int) -> str | None:
+    def _text_on_node(self, node: GraphNode, role: PromptSide, depth: int, slot: int) -> str | None:
         strings = TextResolver(self.graph, self.budget)
-        if not any(name in node.inputs for name in (*TEXT_INPUTS, role, f"text_{role}", f"{role}_prompt")):
+        if not any(name in node.inputs for name in (*TEXT_INPUTS, role, f"text_{role}", f"{role}_prompt", f"{role}_g")):
             return None
-        return strings.text_of_node(node, role, depth + 1)
+        return strings.text_of_node(node, role, depth + 1, slot)
 
     def _collect_control_and_guidance(self, node: GraphNode) -> None:
         if "guidance" in node.inputs and self.guidance is None:

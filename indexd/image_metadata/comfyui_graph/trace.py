@@ -1,7 +1,7 @@
-"""The trace of one graph: which samplers made the picture, in which order, from which texts and models.
+"""The trace of one graph: from which texts, models and settings the saved image was made.
 
-It starts at the node that saved the picture and walks back. The primary pass is the first one on that way: the sampler
-whose latent comes from no other sampler (an empty latent, or an encoded picture).
+It starts at the node that saved the image and walks back. The primary pass is the first one on that way: the sampler
+whose latent comes from no other sampler (an empty latent, or an encoded image).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from indexd.image_metadata import coerce
 from indexd.image_metadata.comfyui_graph.checkpoint_loras import find_checkpoint_and_loras
 from indexd.image_metadata.comfyui_graph.conditioning_trace import ConditioningTracer, select_main_text
-from indexd.image_metadata.comfyui_graph.input_values import find_setting, resolve_input, settings_nodes
+from indexd.image_metadata.comfyui_graph.input_values import SEED_INPUTS, find_setting, resolve_input, settings_nodes
 from indexd.image_metadata.comfyui_graph.node_graph import GraphNode, NodeGraph, NodeLink, TraceBudget
 from indexd.image_metadata.comfyui_graph.other_fields import (
     find_detailers,
@@ -20,32 +20,15 @@ from indexd.image_metadata.comfyui_graph.other_fields import (
     find_resources,
     find_upscaling,
 )
+from indexd.image_metadata.comfyui_graph.sampler_order import (
+    NON_LATENT_INPUTS,
+    PASSES_MAX,
+    ordered_passes,
+    stated_size,
+)
+from indexd.image_metadata.comfyui_graph.without_sampler import trace_without_sampler
 from indexd.image_metadata.model import ImageMetadata, SamplerPass
 
-PASSES_MAX = 20
-OUTPUTS_MAX = 50
-
-_SEED_INPUTS = ("seed", "noise_seed", "seed_value", "seed_num")
-_MODEL_INPUTS = ("model", "guider", "basic_pipe", "pipe", "detailer_pipe", "base_ctx", "context", "sdxl_tuple")
-_NON_LATENT_INPUTS = frozenset(
-    [
-        "model",
-        "clip",
-        "vae",
-        "positive",
-        "negative",
-        "conditioning",
-        "guider",
-        "noise",
-        "sigmas",
-        "sampler",
-        "control_net",
-        "upscale_model",
-        "basic_pipe",
-        "mask",
-    ]
-)
-_OUTPUT_KINDS = ("save", "preview", "output", "combine", "websocket", "export")
 _NAMED_SCHEDULES = {
     "karrasscheduler": "karras",
     "exponentialscheduler": "exponential",
@@ -58,22 +41,19 @@ _NAMED_SCHEDULES = {
 }
 
 
-def trace_metadata(graph: NodeGraph, source: str) -> ImageMetadata | None:
-    """The metadata that a graph states; None where no sampler is in it."""
-    passes = _ordered_passes(graph)
+def trace_metadata(graph: NodeGraph, source: str, image_size: tuple[int, int] | None = None) -> ImageMetadata | None:
+    """The metadata that a graph states; None where nothing in it generates an image.
+
+    `image_size` is the size of the file in pixels; it tells which of several outputs the file is.
+    """
+    passes = ordered_passes(graph, image_size)
     if not passes:
-        return None
+        return trace_without_sampler(graph, source)
     primary = passes[0]
     conditionings = ConditioningTracer(graph, TraceBudget())
-    prompt, others = select_main_text(
-        conditionings.trace_passages(_conditioning_link(graph, primary, "positive"), "positive")
-    )
+    prompt, others = _prompt(graph, conditionings, passes)
     controls = tuple(conditionings.controls)
-    negative_link = _conditioning_link(graph, primary, "negative")
-    negatives = conditionings.trace_passages(negative_link, "negative")
-    negative = select_main_text(negatives)[0] if negative_link is not None else ""
-    if prompt is None and negative_link is None:
-        negative = None
+    negative, negatives = _negative(graph, conditionings, primary, prompt)
     model, loras = find_checkpoint_and_loras(graph, primary)
     size = _latent_size(graph, primary)
     described = tuple(_describe_pass(graph, node) for node in passes[:PASSES_MAX])
@@ -101,7 +81,7 @@ def trace_metadata(graph: NodeGraph, source: str) -> ImageMetadata | None:
         loras=loras,
         controls=controls,
         passes=described,
-        embeddings=find_embeddings(prompt, *others, *(passage.text for passage in negatives)),
+        embeddings=find_embeddings(prompt, *others, *negatives),
         detailers=tuple(find_detailers(graph, passes)),
         resources=tuple(find_resources(graph)),
         extras=(
@@ -111,73 +91,37 @@ def trace_metadata(graph: NodeGraph, source: str) -> ImageMetadata | None:
     )
 
 
-def _is_sampler(graph: NodeGraph, node: GraphNode) -> bool:
-    """A node that is driven by a model (or a guider, or a pipe) and has steps or sigmas: KSampler and all its kin."""
-    inputs = node.inputs
-    has_steps = "steps" in inputs or "sigmas" in inputs or "sampler_name" in inputs or node.kind_contains("ksampler")
-    if not has_steps or node.kind_contains("scheduler", "presampling", "selector", "sigmas"):
-        return False
-    starts = any(name in inputs for name in (*_SEED_INPUTS, "noise")) or node.kind_contains("ksampler")
-    return starts and any(graph.link_at(node, name) is not None for name in _MODEL_INPUTS)
+def _prompt(
+    graph: NodeGraph, conditionings: ConditioningTracer, passes: list[GraphNode]
+) -> tuple[str | None, list[str]]:
+    """The prompt of the first pass that has one, and its other texts."""
+    for node in passes:
+        link = _conditioning_link(graph, node, "positive")
+        prompt, others = select_main_text(conditionings.trace_passages(link, "positive"))
+        if prompt is not None:
+            return prompt, others
+    return None, []
 
 
-def _ordered_passes(graph: NodeGraph) -> list[GraphNode]:
-    """The samplers behind the saved picture, first pass first."""
-    samplers = {node.id: node for node in graph.nodes.values() if _is_sampler(graph, node)}
-    reached = _reachable_samplers(graph, samplers) or list(samplers.values())
-    # Further from the output is earlier; a pass whose latent comes from another sampler is never the first.
-    before = {node.id: _samplers_before(graph, node, samplers) for node in reached[:PASSES_MAX]}
-    ordered = sorted(
-        enumerate(reached[:PASSES_MAX]),
-        key=lambda item: (len(before[item[1].id]), not _starts_from_empty_latent(graph, item[1]), -item[0]),
-    )
-    return [node for _, node in ordered]
-
-
-def _reachable_samplers(graph: NodeGraph, samplers: dict[str, GraphNode]) -> list[GraphNode]:
-    """The samplers behind the output with the longest way, nearest to it first; saved pictures before previews.
-
-    A graph that saves each of its passes is embedded in every one of the files, and nothing tells them apart.
-    """
-    best: list[GraphNode] = []
-    best_rank = 0
-    for rank, output in _output_nodes(graph)[:OUTPUTS_MAX]:
-        if best and rank > best_rank:
-            break
-        found = [node for node in (output, *graph.iter_upstream([output.id])) if node.id in samplers]
-        if len(found) > len(best):
-            best, best_rank = found, rank
-    return best
-
-
-def _output_nodes(graph: NodeGraph) -> list[tuple[int, GraphNode]]:
-    """The nodes that nobody takes anything from with their rank: 0 saves a file, 1 shows one, 2 anything else."""
-    taken = {link.source for node in graph.nodes.values() for _, link in graph.iter_links(node)}
-    ends = [node for node in graph.nodes.values() if node.id not in taken and any(True for _ in graph.iter_links(node))]
-    ranked = [
-        (0 if node.kind_contains("save") else 1 if node.kind_contains(*_OUTPUT_KINDS) else 2, node) for node in ends
-    ]
-    return sorted(ranked, key=lambda item: item[0])
-
-
-def _samplers_before(graph: NodeGraph, node: GraphNode, samplers: dict[str, GraphNode]) -> set[str]:
-    return {
-        found.id for found in graph.iter_upstream([node.id], skip_inputs=_NON_LATENT_INPUTS) if found.id in samplers
-    } - {node.id}
-
-
-def _starts_from_empty_latent(graph: NodeGraph, node: GraphNode) -> bool:
-    return any(found.kind_contains("empty") for found in graph.iter_upstream([node.id], skip_inputs=_NON_LATENT_INPUTS))
+def _negative(
+    graph: NodeGraph, conditionings: ConditioningTracer, primary: GraphNode, prompt: str | None
+) -> tuple[str | None, list[str]]:
+    """The negative prompt and all texts on its side; empty where the sampler takes none."""
+    link = _conditioning_link(graph, primary, "negative")
+    if link is None:
+        return (None if prompt is None else ""), []
+    passages = conditionings.trace_passages(link, "negative")
+    return select_main_text(passages)[0], [passage.text for passage in passages]
 
 
 def _describe_pass(graph: NodeGraph, node: GraphNode) -> SamplerPass:
     return SamplerPass(
         _seed(graph, node),
-        coerce.parse_int(find_setting(graph, node, "steps")),
-        coerce.parse_float(find_setting(graph, node, "cfg", "cfg_scale", "cfg_conds")),
+        coerce.parse_int(find_setting(graph, node, "steps", "base_steps")),
+        coerce.parse_float(find_setting(graph, node, "cfg", "cfg_scale", "cfg_conds", "base_cfg")),
         _sampler_name(graph, node),
         _schedule(graph, node),
-        coerce.parse_float(find_setting(graph, node, "denoise")),
+        coerce.parse_float(find_setting(graph, node, "denoise", "base_denoise")),
         find_checkpoint_and_loras(graph, node)[0],
         coerce.parse_int(resolve_input(graph, node, "start_at_step")),
         coerce.parse_int(resolve_input(graph, node, "end_at_step")),
@@ -185,7 +129,7 @@ def _describe_pass(graph: NodeGraph, node: GraphNode) -> SamplerPass:
 
 
 def _seed(graph: NodeGraph, node: GraphNode) -> str | None:
-    return coerce.parse_seed(find_setting(graph, node, *_SEED_INPUTS))
+    return coerce.parse_seed(find_setting(graph, node, *SEED_INPUTS))
 
 
 def _sampler_name(graph: NodeGraph, node: GraphNode) -> str | None:
@@ -215,44 +159,38 @@ def _schedule(graph: NodeGraph, node: GraphNode) -> str | None:
 def _conditioning_link(graph: NodeGraph, sampler: GraphNode, side: str) -> NodeLink | None:
     """The link that brings a sampler its positive or negative conditioning, on itself, its guider or its pipe."""
     names = ("positive", "conditioning", "cond1", "text_embeds") if side == "positive" else ("negative", "text_embeds")
+    texts = (side, f"{side}_g", f"{side}_prompt")
     for node in (sampler, *settings_nodes(graph, sampler)):
         for name in names:
             if (link := graph.link_at(node, name)) is not None:
                 return link
-            # "Efficient" loaders hold the text itself where others have a link.
-            if isinstance(node.inputs.get(name), str) and node is not sampler:
-                return NodeLink(node.id, 0 if side == "positive" else 1)
+        # "Efficient" loaders hold the text itself where others have a link.
+        if node is not sampler and any(isinstance(node.inputs.get(name), str) for name in texts):
+            return NodeLink(node.id, 0 if side == "positive" else 1)
     return None
 
 
 def _latent_size(graph: NodeGraph, sampler: GraphNode) -> tuple[int, int] | None:
     """Width and height in pixels of the latent that the first pass began with."""
     # A pipe brings the size along with everything else.
-    for node in (*graph.iter_upstream([sampler.id], skip_inputs=_NON_LATENT_INPUTS), *settings_nodes(graph, sampler)):
-        for prefix in ("", "empty_latent_"):
-            width, height = (
-                coerce.parse_int(resolve_input(graph, node, f"{prefix}{name}")) for name in ("width", "height")
-            )
-            if width and height:
-                return width, height
-        for name in ("dimensions", "resolution", "size"):
-            if (found := coerce.parse_size(node.inputs.get(name))) is not None:
-                return found
-    return None
+    nodes = (*graph.iter_upstream([sampler.id], skip_inputs=NON_LATENT_INPUTS), *settings_nodes(graph, sampler))
+    return next((size for node in nodes if (size := stated_size(graph, node)) is not None), None)
 
 
 def _source_images(graph: NodeGraph, sampler: GraphNode) -> list[str]:
     """The names of the pictures that the first pass began with (img2img)."""
-    behind = graph.iter_upstream([sampler.id], skip_inputs=_NON_LATENT_INPUTS)
+    behind = graph.iter_upstream([sampler.id], skip_inputs=NON_LATENT_INPUTS)
     names = (coerce.nonempty_text(node.inputs.get("image")) for node in behind if node.kind_contains("loadimage"))
     return [name for name in names if name is not None]
 
 
 def _clip_skip(graph: NodeGraph, sampler: GraphNode) -> int | None:
+    """The number of the CLIP layer that is used, counted from the last one (1)."""
     for node in graph.iter_upstream([sampler.id]):
-        last = coerce.parse_int(node.inputs.get("stop_at_clip_layer"))
-        if last is not None:
-            return -last
+        for name in ("stop_at_clip_layer", "clip_skip", "base_clip_skip"):
+            last = coerce.parse_int(resolve_input(graph, node, name))
+            if last is not None:
+                return abs(last) or None
     return None
 
 

@@ -15,6 +15,8 @@ BRANDS = frozenset((b"avif", b"avis"))
 
 BOXES_MAX = 10_000
 META_BYTES_MAX = 4 << 20
+EXTENTS_MAX = 4_000
+"""Pieces of all items together; an image of 16K in tiles has about 1 000."""
 
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 
@@ -129,15 +131,20 @@ def _read_item_locations(body: bytes, meta: _MetaBox) -> None:
     offset_bytes, length_bytes = body[4] >> 4, body[4] & 15
     base_bytes, index_bytes = body[5] >> 4, body[5] & 15 if version else 0
     numbers = _IntegerReader(body, 6)
+    extents_left = EXTENTS_MAX
     for _ in range(min(numbers.take(4 if version == 2 else 2), BOXES_MAX)):
+        if numbers.is_exhausted:
+            return
         item = numbers.take(4 if version == 2 else 2)
         method = numbers.take(2) & 15 if version else 0
         numbers.take(2)
         base = numbers.take(base_bytes)
         places = []
         for _ in range(numbers.take(2)):
-            if numbers.is_exhausted:
+            # With fields of no width an extent takes no bytes, so the end of the box alone is no bound.
+            if numbers.is_exhausted or extents_left <= 0:
                 break
+            extents_left -= 1
             numbers.take(index_bytes)
             places.append((base + numbers.take(offset_bytes), numbers.take(length_bytes)))
         if method == 0:  # 1 = inside `meta`, 2 = inside another item: no encoder was seen to do so for texts
@@ -174,7 +181,7 @@ def _primary_size(meta: _MetaBox) -> tuple[int, int] | None:
 def _add_text_items(source: ByteSource, meta: _MetaBox, texts: TextCollector) -> None:
     for item, kind in meta.item_types.items():
         places = meta.item_locations.get(item, [])
-        if kind not in (b"Exif", b"xmp") or sum(length for _, length in places) > TEXT_BYTES_MAX:
+        if kind not in (b"Exif", b"xmp") or not texts.has_room(kind.decode(), sum(length for _, length in places)):
             continue
         data = b"".join(source.read_at(offset, length) for offset, length in places)
         if kind == b"xmp":

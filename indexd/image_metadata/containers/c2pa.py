@@ -14,6 +14,7 @@ from indexd.image_metadata.containers.text_collector import TextCollector
 _TEXT_BYTES_MAX = 400
 _KEYS = ("digitalSourceType", "softwareAgent", "claim_generator")
 _NAME_WINDOW = 64
+_VALUES_MAX = 8
 
 
 def add_manifest(texts: TextCollector, data: bytes) -> None:
@@ -29,7 +30,9 @@ def _find_texts(data: bytes, key: bytes) -> list[str]:
         text = _text_at(data, match.end()) or _name_in_map(data, match.end())
         if text and text not in values:
             values.append(text)
-    return values[:8]
+            if len(values) == _VALUES_MAX:
+                break
+    return values
 
 
 def _name_in_map(data: bytes, offset: int) -> str | None:

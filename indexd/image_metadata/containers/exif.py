@@ -1,4 +1,4 @@
-"""EXIF and TIFF directories: the text tags that picture generators use, and nothing else (TIFF 6.0, Exif 2.32)."""
+"""EXIF and TIFF directories: the text tags that image generators use (TIFF 6.0, Exif 2.32)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from indexd.image_metadata.budget import ReadBudget
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.encodings import detect_utf16
-from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, TextCollector
+from indexd.image_metadata.containers.text_collector import TextCollector
 
 ENTRIES_MAX = 1000
 """Entries of one directory that are looked at."""
@@ -35,6 +36,7 @@ TEXT_TAGS = {
 """The tags whose text is kept, with the name under which it is kept (`exif:<name>`)."""
 
 _MAKER_NOTE_MAX = 64
+_GRAPH_BYTES_MIN = 20
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 18: 8, 129: 1}
 
 
@@ -58,12 +60,13 @@ class TiffDirectories:
     """A TIFF structure: its byte order (`<` or `>`) and whether it is a BigTIFF (8-byte offsets)."""
 
     source: ByteSource
+    budget: ReadBudget
     byte_order: str
     is_bigtiff: bool
     first_offset: int
 
     @classmethod
-    def parse(cls, source: ByteSource) -> TiffDirectories | None:
+    def parse(cls, source: ByteSource, budget: ReadBudget) -> TiffDirectories | None:
         """The structure, or None when these bytes are no TIFF."""
         head = source.read_at(0, 16)
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -71,16 +74,16 @@ class TiffDirectories:
             return None
         version = struct.unpack(f"{order}H", head[2:4])[0]
         if version == 42:
-            return cls(source, order, False, int(struct.unpack(f"{order}I", head[4:8])[0]))
+            return cls(source, budget, order, False, int(struct.unpack(f"{order}I", head[4:8])[0]))
         if version == 43 and len(head) == 16:
-            return cls(source, order, True, int(struct.unpack(f"{order}Q", head[8:16])[0]))
+            return cls(source, budget, order, True, int(struct.unpack(f"{order}Q", head[8:16])[0]))
         return None
 
     def read_entries(self, offset: int) -> tuple[list[TiffEntry], int]:
         """The entries of the directory at `offset`, and the offset of the next directory (0 = none)."""
         count_bytes, entry_bytes, value_bytes = (8, 20, 8) if self.is_bigtiff else (2, 12, 4)
         count = self._read_uint(offset, count_bytes)
-        kept = min(count, ENTRIES_MAX)
+        kept = self.budget.take_directory_entries(min(count, ENTRIES_MAX))
         base = offset + count_bytes
         data = self.source.read_at(base, kept * entry_bytes)
         entries = []
@@ -92,15 +95,23 @@ class TiffDirectories:
             if entry.byte_count > value_bytes:
                 entry = TiffEntry(tag, kind, values, self._read_uint(place, value_bytes))
             entries.append(entry)
-        return entries, self._read_uint(base + count * entry_bytes, value_bytes) if count <= ENTRIES_MAX else 0
+        return entries, self.read_next_offset(offset)
+
+    def read_next_offset(self, offset: int) -> int:
+        """The offset of the directory after the one at `offset` (0 = none). Its entries are not read."""
+        count_bytes, entry_bytes, value_bytes = (8, 20, 8) if self.is_bigtiff else (2, 12, 4)
+        count = self._read_uint(offset, count_bytes)
+        if not count or count > ENTRIES_MAX:
+            return 0
+        return self._read_uint(offset + count_bytes + count * entry_bytes, value_bytes)
 
     def read_integer(self, entry: TiffEntry) -> int:
         """The first value of an entry as a whole number; 0 where it is none."""
         return self._read_uint(entry.offset, min(_TYPE_BYTES.get(entry.kind, 0), 8)) if entry.count else 0
 
     def read_value(self, entry: TiffEntry) -> bytes:
-        """The bytes of a value; empty where it is longer than any text that is kept."""
-        return self.source.read_at(entry.offset, entry.byte_count) if entry.byte_count <= TEXT_BYTES_MAX else b""
+        """The bytes of a value. Whether there is room for them is asked before (TextCollector.has_room)."""
+        return self.source.read_at(entry.offset, entry.byte_count)
 
     def _read_uint(self, offset: int, count: int) -> int:
         data = self.source.read_at(offset, count)
@@ -110,9 +121,9 @@ class TiffDirectories:
 def add_exif(texts: TextCollector, data: bytes) -> None:
     """Keep the texts of an EXIF block, with or without the `Exif` prefix that JPEG puts before it."""
     start = 6 if data[:6] == b"Exif\0\0" else 0
-    directories = TiffDirectories.parse(ByteSource.from_bytes(data[start:]))
+    directories = TiffDirectories.parse(ByteSource.from_bytes(data[start:]), texts.budget)
     if directories is None:
-        texts.problems.append("the EXIF block is damaged")
+        texts.add_problem("the EXIF block is damaged")
         return
     for entry in _iter_entries(directories, directories.first_offset):
         add_entry(texts, directories, entry)
@@ -121,13 +132,19 @@ def add_exif(texts: TextCollector, data: bytes) -> None:
 def add_entry(texts: TextCollector, directories: TiffDirectories, entry: TiffEntry) -> None:
     """Keep the text of one tag, when it is one of those that hold texts."""
     if entry.tag == XMP_PACKET:
-        texts.add("xmp", directories.read_value(entry))
+        if texts.has_room("xmp", entry.byte_count):
+            texts.add("xmp", directories.read_value(entry))
         return
     name = TEXT_TAGS.get(entry.tag)
-    if name is None or entry.kind not in (1, 2, 7, 129):
+    if entry.kind not in (1, 2, 7, 129):
+        return
+    if name is None:
+        _add_graph(texts, directories, entry)
         return
     # Cameras put kilobytes of binary there; Fooocus puts the name of its scheme there.
     if name == "MakerNote" and entry.byte_count > _MAKER_NOTE_MAX:
+        return
+    if not texts.has_room(f"exif:{name}", entry.byte_count):
         return
     raw = directories.read_value(entry)
     if name == "UserComment":
@@ -137,6 +154,16 @@ def add_entry(texts: TextCollector, directories: TiffDirectories, entry: TiffEnt
     else:
         # NovelAI's WebP has four NULs before its ImageDescription.
         texts.add(f"exif:{name}", raw.strip(b"\0"))
+
+
+def _add_graph(texts: TextCollector, directories: TiffDirectories, entry: TiffEntry) -> None:
+    """Keep a ComfyUI graph that a saver put into a tag made for something else (0x8298 Copyright among them)."""
+    if entry.kind != 2 or entry.byte_count < _GRAPH_BYTES_MIN:
+        return
+    head = directories.source.read_at(entry.offset, 32).lstrip(b"\0").lower()
+    key = f"exif:0x{entry.tag:04x}"
+    if head.startswith((b"prompt:", b"workflow:")) and texts.has_room(key, entry.byte_count):
+        texts.add(key, directories.read_value(entry).strip(b"\0"))
 
 
 def _iter_entries(directories: TiffDirectories, offset: int) -> Iterator[TiffEntry]:

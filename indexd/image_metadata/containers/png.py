@@ -1,11 +1,10 @@
-"""PNG: every chunk from the signature to IEND, the ones after the picture data included (PNG specification, third edition)."""
+"""PNG: every chunk, those after the image data and after IEND included (PNG specification, third edition)."""
 
 from __future__ import annotations
 
 import binascii
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 
 from indexd.image_metadata.byte_source import ByteSource
@@ -16,12 +15,12 @@ from indexd.image_metadata.errors import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-CHUNKS_WALKED_MAX = 1_000_000
+CHUNKS_WALKED_MAX = 200_000
 
 BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """The bit depths that each colour type allows (section 11.2.1)."""
 
-_TEXT_KINDS = frozenset((b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX", b"acTL"))
+_TEXT_KINDS = frozenset((b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX", b"acTL", b"comf"))
 _PROFILE = re.compile(r"Raw profile type (exif|app1|xmp)", re.IGNORECASE)
 
 
@@ -30,12 +29,13 @@ def read_png(source: ByteSource) -> Container:
     width, height = read_header(source)[:2]
     texts = TextCollector()
     frame_count, has_pixels = 1, False
-    for kind, offset, length in iter_chunks(source):
+    for kind, offset, length in iter_chunks(source, after_end=True):
         if kind == b"IDAT":
             has_pixels = True
         elif kind in _TEXT_KINDS:
+            # A compressed text may be small in the file: what comes out of it takes room, not what goes in.
             if length > TEXT_BYTES_MAX:
-                texts.problems.append(f"the {kind.decode('ascii')} chunk of {length} bytes is left out")
+                texts.add_problem(f"the {kind.decode('ascii')} chunk of {length} bytes is left out")
                 continue
             data = source.read_at(offset, length)
             if kind == b"acTL" and len(data) == 8:
@@ -60,17 +60,21 @@ def read_header(source: ByteSource) -> tuple[int, int, int, int, int]:
     return width, height, depth, colour, interlace
 
 
-def iter_chunks(source: ByteSource) -> Iterator[tuple[bytes, int, int]]:
-    """Every chunk as (kind, offset of its data, length of its data); ends at IEND, at the end, or at nonsense."""
+def iter_chunks(source: ByteSource, *, after_end: bool = False) -> Iterator[tuple[bytes, int, int]]:
+    """Every chunk as (kind, offset of its data, length of its data); ends at IEND, at the end, or at nonsense.
+
+    `after_end` goes on after IEND: some tools append text chunks to a finished file.
+    """
     offset = len(SIGNATURE)
     for _ in range(CHUNKS_WALKED_MAX):
         head = source.read_at(offset, 8)
         if len(head) < 8:
             return
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if not kind.isalpha() or kind == b"IEND":
+        if not kind.isalpha() or (kind == b"IEND" and not after_end):
             return
-        yield kind, offset + 8, length
+        if kind != b"IEND":
+            yield kind, offset + 8, length
         offset += 12 + length
 
 
@@ -111,11 +115,13 @@ def _add_raw_profile(texts: TextCollector, key: str, deflated: bytes) -> bool:
     match = _PROFILE.fullmatch(key)
     if match is None:
         return False
+    inflated = texts.inflate(key, deflated)
+    if inflated is None:
+        return True
     try:
-        lines = zlib.decompressobj().decompress(deflated, TEXT_BYTES_MAX).split(b"\n", 3)
-        profile = binascii.unhexlify(b"".join(lines[-1].split()))
-    except (zlib.error, ValueError):
-        texts.problems.append(f"the text {key!r} is damaged")
+        profile = binascii.unhexlify(inflated.split(b"\n", 3)[-1].translate(None, b" \t\r\n\v\f"))
+    except ValueError:
+        texts.add_problem(f"the text {key!r} is damaged")
         return True
     if match[1].lower() == "xmp":
         texts.add("xmp", profile)

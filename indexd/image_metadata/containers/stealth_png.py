@@ -1,4 +1,4 @@
-"""Text hidden in the lowest bits of a PNG's pixels ("stealth pnginfo"), read without decoding the picture.
+"""Text hidden in the lowest bits of a PNG's pixels ("stealth pnginfo"), read without decoding the image.
 
 The bits run down the columns from the left (`stealth.py`), so only the left edge of each row is needed. PNG's filters look
 left, up and up-left: the edge can be unfiltered alone, and of each row only that edge is kept.
@@ -17,15 +17,21 @@ from indexd.image_metadata.containers import png, stealth
 from indexd.image_metadata.model import RawChunk
 
 EDGE_BYTES_MAX = 8 << 20
-"""Bytes of the left edge that are unfiltered in Python: a text of a megabyte in a common picture."""
+"""Bytes of the left edge that are unfiltered in Python: a text of a megabyte in a common image."""
+
+ROW_PIXELS_MAX = 1 << 17
+"""Wider images are not searched: each row would have to be decompressed whole."""
+
+INFLATED_BYTES_MAX = 512 << 20
+"""Decompressed at most; an image of 8192 x 8192 with alpha has 256 MiB."""
 
 _INFLATE_BYTES = 1 << 16
 
 
 def read_stealth_png(source: ByteSource) -> RawChunk | None:
-    """The text hidden in the pixels, or None. Looks at a few rows first: nearly every picture is done after them."""
+    """The text hidden in the pixels, or None. Looks at a few rows first: nearly every image is done after them."""
     width, height, depth, colour, interlace = png.read_header(source)
-    if depth != 8 or colour not in (2, 6) or interlace:
+    if depth != 8 or colour not in (2, 6) or interlace or width > ROW_PIXELS_MAX:
         return None
     for kind in ("alpha", "rgb") if colour == 6 else ("rgb",):
         text = _LeftEdge(source, width, height, 4 if colour == 6 else 3, kind).text()
@@ -35,7 +41,7 @@ def read_stealth_png(source: ByteSource) -> RawChunk | None:
 
 
 class _LeftEdge:
-    """The left edge of one picture, for one of the two ways to hide a text."""
+    """The left edge of one image, for one of the two ways to hide a text."""
 
     def __init__(self, source: ByteSource, width: int, height: int, pixel_bytes: int, kind: str) -> None:
         self._source = source
@@ -48,7 +54,7 @@ class _LeftEdge:
         return stealth.read_stealth_payload(self._kind, self._read_bits)
 
     def _read_bits(self, bit_count: int) -> bytes | None:
-        """The first bits of the picture as bytes; None where it does not hold as many or the edge is too large."""
+        """The first bits of the image as bytes; None where it does not hold as many or the edge is too large."""
         pixels = -(-bit_count // len(self._planes))
         columns = -(-pixels // self._height)
         rows = self._height if columns > 1 else pixels
@@ -77,20 +83,25 @@ class _LeftEdge:
         """The first rows with their filter byte, still filtered; fewer where the data is damaged."""
         row_bytes = 1 + self._width * self._pixel_bytes
         inflater = zlib.decompressobj()
-        waiting = bytearray()
+        pending = bytearray()
+        inflated = 0
         for kind, offset, length in png.iter_chunks(self._source):
             if kind != b"IDAT":
                 continue
             data = self._source.read_at(offset, length)
             while data:
                 try:
-                    waiting += inflater.decompress(data, max(_INFLATE_BYTES, row_bytes))
+                    piece = inflater.decompress(data, max(_INFLATE_BYTES, row_bytes))
                 except zlib.error:
                     return
+                pending += piece
+                inflated += len(piece)
+                if inflated > INFLATED_BYTES_MAX:
+                    return
                 data = inflater.unconsumed_tail
-                while len(waiting) >= row_bytes:
-                    yield bytes(waiting[:row_bytes])
-                    del waiting[:row_bytes]
+                while len(pending) >= row_bytes:
+                    yield bytes(pending[:row_bytes])
+                    del pending[:row_bytes]
                     count -= 1
                     if count == 0:
                         return

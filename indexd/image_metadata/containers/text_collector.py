@@ -5,17 +5,16 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from indexd.image_metadata.budget import TEXT_BYTES_MAX, TEXTS_BYTES_MAX, ReadBudget, add_problem
 from indexd.image_metadata.containers.encodings import decode_text, decode_user_comment
 from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.model import RawChunk
 
-TEXT_BYTES_MAX = 16 << 20
-"""One text; a ComfyUI workflow with embedded pictures reaches megabytes, and this is more than any seen."""
+__all__ = ["TEXTS_BYTES_MAX", "TEXT_BYTES_MAX", "Container", "TextCollector", "build_container"]
 
-TEXTS_BYTES_MAX = 32 << 20
-"""All texts of one file together."""
 
-CHUNK_COUNT_MAX = 512
+KEY_CHARACTERS_MAX = 100
+"""Keywords of PNG have at most 79 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,11 @@ class TextCollector:
     def __init__(self) -> None:
         self.chunks: list[RawChunk] = []
         self.problems: list[str] = []
-        self._bytes_left = TEXTS_BYTES_MAX
+        self.budget = ReadBudget()
+
+    def add_problem(self, text: str) -> None:
+        """Note what could not be read."""
+        add_problem(self.problems, text)
 
     def add(self, key: str, raw: bytes, encoding: str | None = None) -> None:
         """Keep one text. Without a stated encoding it is UTF-8 where it can be, else Latin-1.
@@ -55,24 +58,35 @@ class TextCollector:
 
     def add_compressed(self, key: str, raw: bytes, encoding: str | None = None) -> None:
         """Keep one deflated text; a bomb is stopped at the limit, a damaged stream is named."""
-        inflater = zlib.decompressobj()
+        if (text := self.inflate(key, raw)) is not None:
+            self.add(key, text, encoding)
+
+    def inflate(self, key: str, raw: bytes) -> bytes | None:
+        """The decompressed bytes of a stream, at most one byte more than is kept; None where it is damaged."""
+        limit = self.budget.inflatable_bytes
         try:
-            text = inflater.decompress(raw, min(TEXT_BYTES_MAX, self._bytes_left) + 1)
+            text = zlib.decompressobj().decompress(raw, limit)
         except zlib.error:
-            self.problems.append(f"the compressed text {key} is damaged")
-            return
-        self.add(key, text, encoding)
+            # How much came out before the fault is not known.
+            self.budget.take_inflated(limit)
+            self.add_problem(f"the compressed text {key[:80]} is damaged")
+            return None
+        self.budget.take_inflated(len(text))
+        return text
+
+    def has_room(self, key: str, byte_count: int) -> bool:
+        """Whether a text of so many bytes can be kept; a text that cannot is named. Ask before its bytes are read."""
+        if self.budget.has_room_for_text(byte_count):
+            return True
+        self.add_problem(f"the text {key[:80]} is left out, because the file has more text than is kept")
+        return False
 
     def _append(self, key: str, text: str, encoding: str) -> None:
         if text := text.rstrip("\0"):
-            self.chunks.append(RawChunk(key, encoding, text))
+            self.chunks.append(RawChunk(key[:KEY_CHARACTERS_MAX], encoding, text))
 
     def _reserve_bytes(self, key: str, count: int) -> bool:
-        if count > TEXT_BYTES_MAX or count > self._bytes_left or len(self.chunks) >= CHUNK_COUNT_MAX:
-            self.problems.append(f"the text {key} is left out, because the file has more text than is kept")
-            return False
-        self._bytes_left -= count
-        return True
+        return self.has_room(key, count) and self.budget.take_text(count)
 
 
 def build_container(format_name: str, width: int, height: int, frame_count: int, collector: TextCollector) -> Container:

@@ -16,10 +16,10 @@ _WIDTH, _HEIGHT, _DNG_VERSION = 256, 257, 0xC612
 
 def read_tiff(source: ByteSource) -> Container:
     """Size, pages and texts of a TIFF. Raises UnreadableImage for camera raw files and where no size is stated."""
-    directories = TiffDirectories.parse(source)
+    texts = TextCollector()
+    directories = TiffDirectories.parse(source, texts.budget)
     if directories is None:
         raise UnreadableImage("the TIFF header is damaged")
-    texts = TextCollector()
     entries, following = directories.read_entries(directories.first_offset)
     tags = {entry.tag: entry for entry in entries}
     if _DNG_VERSION in tags or source.read_at(8, 2) == b"CR":
@@ -39,5 +39,5 @@ def _count_pages(directories: TiffDirectories, following: int) -> int:
     seen: set[int] = set()
     while following and following not in seen and len(seen) < PAGES_MAX:
         seen.add(following)
-        following = directories.read_entries(following)[1]
+        following = directories.read_next_offset(following)
     return 1 + len(seen)

@@ -98,8 +98,10 @@ def metadata_from_infotext(parts: infotext.Infotext, source: str) -> ImageMetada
         source=source,
         is_ai="metadata",
         # Fooocus writes the styled and expanded prompt first; what the person typed stands in its settings.
-        prompt=coerce.clean_text(given.get("Raw prompt", parts.prompt)),
-        negative_prompt=coerce.clean_text(given.get("Raw negative prompt", parts.negative_prompt)),
+        prompt=coerce.clean_text(parts.prompt or given.get("Raw prompt", "")),
+        negative_prompt=coerce.clean_text(
+            parts.negative_prompt or given.get("Raw negative prompt", parts.negative_prompt)
+        ),
         raw_prompt=coerce.nonempty_text(given.get("Raw prompt")) or parts.template,
         seed=seed,
         steps=steps,
@@ -109,7 +111,7 @@ def metadata_from_infotext(parts: infotext.Infotext, source: str) -> ImageMetada
         denoise=denoise,
         clip_skip=coerce.parse_int(given.get("Clip skip")),
         model_name=model,
-        model_hash=coerce.nonempty_text(given.get("Model hash")),
+        model_hash=coerce.nonempty_text(given.get("Model hash")) or infotext_resources.model_in_hashes(given)[1],
         vae=coerce.parse_model_name(given.get("VAE")),
         variation_seed=coerce.parse_seed(given.get("Variation seed")),
         variation_strength=coerce.parse_float(given.get("Variation seed strength")),
@@ -129,7 +131,7 @@ def metadata_from_infotext(parts: infotext.Infotext, source: str) -> ImageMetada
         resources=tuple(infotext_resources.collect_resources(resources)),
         detailers=detailers,
         extras=(
-            *((("full prompt", parts.prompt),) if "Raw prompt" in given else ()),
+            *((("raw negative prompt", text),) if (text := given.get("Raw negative prompt")) else ()),
             *(
                 (key, coerce.display_text(value))
                 for key, value in given.items()
@@ -169,8 +171,10 @@ def _detect_generator(given: dict[str, str]) -> tuple[str, str | None]:
 
 
 def _find_model_name(given: dict[str, str], resources: list[dict[str, object]]) -> str | None:
-    """`Model`; stable-diffusion.cpp leaves it empty and fills `Unet`; Civitai names it among its resources."""
+    """`Model`; stable-diffusion.cpp fills `Unet` instead; ComfyUI savers name it in `Hashes`, Civitai among its resources."""
     name = coerce.parse_model_name(given.get("Model")) or coerce.parse_model_name(given.get("Unet"))
+    if name is None:
+        name = infotext_resources.model_in_hashes(given)[0]
     if name is None:
         kinds = ("checkpoint", "model")
         name = next(

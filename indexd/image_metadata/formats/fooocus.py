@@ -17,8 +17,10 @@ from indexd.image_metadata.registry import MetadataTexts, register_reader
 CHUNKS = ("png:parameters", "exif:UserComment", "png:Comment", "jpeg:comment", "sidecar:json")
 
 _MODELS = ("base_model", "Base Model", "base_model_name")
-_PROMPTS = ("prompt", "Prompt", "full_prompt", "real_prompt")
-_NEGATIVES = ("negative_prompt", "Negative Prompt", "Negative", "full_negative_prompt", "real_negative_prompt")
+_RAW_PROMPTS = ("prompt", "Prompt")
+_PROMPTS = ("full_prompt", "real_prompt", *_RAW_PROMPTS)
+_RAW_NEGATIVES = ("negative_prompt", "Negative Prompt", "Negative")
+_NEGATIVES = ("full_negative_prompt", "real_negative_prompt", *_RAW_NEGATIVES)
 _SEEDS = ("seed", "Seed")
 _STEPS = ("steps", "Steps")
 _SCALES = ("guidance_scale", "Guidance Scale", "cfg", "cfg_scale")
@@ -73,7 +75,7 @@ def _metadata(given: dict[str, Any], source: str, software: str | None) -> Image
         is_ai="metadata",
         prompt=_prompt_text(given, _PROMPTS),
         negative_prompt=_prompt_text(given, _NEGATIVES),
-        raw_prompt=_prompt_text(given, _PROMPTS[:2]),
+        raw_prompt=_prompt_text(given, _RAW_PROMPTS) or None,
         seed=coerce.parse_seed(_first_value(given, _SEEDS)),
         steps=coerce.parse_int(_first_value(given, _STEPS)),
         cfg=coerce.parse_float(_first_value(given, _SCALES)),
@@ -105,11 +107,15 @@ def _first_value(given: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _prompt_text(given: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    """The text as the user typed it; the expanded prompt is a list and only stands in where nothing else is stated."""
-    found = _first_value(given, names)
-    if isinstance(found, list):
-        return coerce.clean_text("\n".join(str(part) for part in found))
-    return coerce.clean_text(found)
+    """The first text that is not empty: what the model was given (a list of parts) before what the user typed."""
+    found = None
+    for name in names:
+        value = given.get(name)
+        text = coerce.clean_text(", ".join(str(part) for part in value) if isinstance(value, list) else value)
+        if text:
+            return text
+        found = text if found is None else found
+    return found
 
 
 def _size(given: dict[str, Any]) -> tuple[int | None, int | None]:
@@ -136,7 +142,8 @@ def _loras(given: dict[str, Any]) -> tuple[MetadataLora, ...]:
             name = coerce.parse_model_name(parts[0]) if not value.startswith("False") else None
             if name:
                 uses.append(MetadataLora(name, coerce.parse_float(parts[-1]) if len(parts) > 1 else None))
-    return tuple(uses)
+    # The same LoRA stands in `loras` and under a key of its own.
+    return tuple({use.name: use for use in reversed(uses)}.values())[::-1]
 
 
 def _parse_lora(item: object) -> MetadataLora | None:

@@ -49,8 +49,10 @@ def split_infotext(text: str) -> Infotext | None:
     if match := _TEMPLATE.search(tail):
         tail, rest = tail[: match.start()], tail[match.start() :]
         template = rest.partition("Negative Template:")[0].removeprefix("Template:").strip() or None
-    prompt, negative = _split_negative(head)
-    return Infotext(prompt.strip(), negative, parse_settings(tail), template)
+    settings = parse_settings(tail)
+    head, template_in_head = _cut_template(head, is_sdnext=settings.get("App") == "SD.Next")
+    prompt, negative = split_negative(head)
+    return Infotext(prompt.strip(), negative, settings, template or template_in_head)
 
 
 def _settings_start(text: str) -> int | None:
@@ -67,7 +69,19 @@ def _settings_start(text: str) -> int | None:
     return start if len(_SETTINGS_SHAPE.findall(text[start : start + 4000].replace(",", "\n"))) >= 2 else None
 
 
-def _split_negative(head: str) -> tuple[str, str | None]:
+def _cut_template(head: str, *, is_sdnext: bool) -> tuple[str, str | None]:
+    """Cut off the template that SD.Next writes between the negative prompt and the settings; it may have many lines."""
+    negative = max((match.end() for match in _NEGATIVE.finditer(head)), default=None)
+    if negative is None and not is_sdnext:
+        return head, None  # a prompt may have such a line itself
+    match = _TEMPLATE.search(head, negative or 0)
+    if match is None:
+        return head, None
+    stated = head[match.start() :].partition("Negative Template:")[0].removeprefix("Template:").strip()
+    return head[: match.start()], stated or None
+
+
+def split_negative(head: str) -> tuple[str, str | None]:
     last = None
     for match in _NEGATIVE.finditer(head):
         last = match

@@ -1,6 +1,6 @@
 """What an infotext lists: LoRAs, embeddings, Civitai's resources, ControlNets, detailers.
 
-The functions that also say under which keys they found what they give spare the others from being told twice.
+Functions that return keys as well name the settings that they used.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _CONTROL_KEY = re.compile(
     r"ControlNet(?:[ -](\d+))? (Enabled|Preprocessor|Module|Model|Weight|(?:Starting|Ending) Step|Guidance (?:Start|End))"
 )
 _DETAILER = re.compile(r"ADetailer (model|prompt|negative prompt|denoising strength)(?: (\d+)(?:st|nd|rd|th))?")
-_HASHED = re.compile(r" \[[0-9a-fA-F]{6,64}\]$")
+_HASHED = re.compile(r" ?(?:\[[0-9a-fA-F]{6,64}\]|\([0-9a-fA-F]{6,64}\))$")
 
 
 def strip_model_hash(name: str | None) -> str | None:
-    """A model as `name [hash]` has it, without the hash."""
+    """The name of a model without the hash that follows it: `name [hash]`, `name(hash)`."""
     return coerce.parse_model_name(_HASHED.sub("", name.strip())) if name else None
 
 
@@ -43,6 +43,14 @@ def _hashes_of_kind(settings: dict[str, str], kind: str) -> dict[str, str]:
     """The entries of `Hashes` whose key begins so: `lora:name`, `embed:name`."""
     listed = coerce.as_object(coerce.parse_json(settings.get("Hashes", "")))
     return {key[len(kind) :]: str(digest) for key, digest in listed.items() if key.lower().startswith(kind)}
+
+
+def model_in_hashes(settings: dict[str, str]) -> tuple[str | None, str | None]:
+    """Name and hash of the checkpoint in `Hashes`: `{"Model:name": hash}`, or `{"model": hash}` without a name."""
+    listed = coerce.as_object(coerce.parse_json(settings.get("Hashes", "")))
+    named = next(iter(_hashes_of_kind(settings, "model:").items()), (None, None))
+    stated = listed.get("model")
+    return coerce.parse_model_name(named[0]), named[1] or coerce.nonempty_text(stated)
 
 
 def collect_embeddings(settings: dict[str, str], resources: list[dict[str, object]]) -> tuple[EmbeddingUse, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 from indexd.image_metadata import coerce
 from indexd.image_metadata.formats.invokeai_graph import metadata_from_graph
 from indexd.image_metadata.model import ControlUse, ImageMetadata, MetadataLora
-from indexd.image_metadata.registry import MetadataTexts, register_reader
+from indexd.image_metadata.registry import MetadataTexts, fill_gaps, register_reader
 
 COMMAND_MAX = 50_000
 """Characters of a `Dream` command line that are looked at."""
@@ -53,13 +53,17 @@ _OPTIONS_1 = frozenset("SsCAfWHV")
 def read_invokeai(texts: MetadataTexts) -> ImageMetadata | None:
     """The newest of the three forms that the file holds."""
     if given := texts.json_object("png:invokeai_metadata"):
-        return _from_invokeai_metadata(given)
+        stated = _from_invokeai_metadata(given)
+        if stated.steps is not None and stated.sampler is not None and stated.seed is not None:
+            return stated
+        # Metadata nodes write what is wired to them; the rest stands in the workflow.
+        return fill_gaps(stated, metadata_from_graph(texts) or ImageMetadata())
     if given := texts.json_object("png:sd-metadata"):
         return _from_sd_metadata(given)
     match = _DREAM.match((texts.get("png:Dream") or "")[:COMMAND_MAX])
     if match:
         return _from_dream_command(match[1], dict(_OPTION.findall(match[2])))
-    # Pictures of the workflow editor have a graph, and no metadata where nobody wired it up.
+    # Images of the workflow editor have a graph, and metadata only where it is wired up.
     return metadata_from_graph(texts)
 
 

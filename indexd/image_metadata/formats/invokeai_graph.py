@@ -13,6 +13,7 @@ from indexd.image_metadata.registry import MetadataTexts
 
 NODES_MAX = 2_000
 WALK_MAX = 300
+HOPS_MAX = 20
 
 InvokeNodes = dict[str, dict[str, Any]]
 InvokeEdges = dict[tuple[str, str], str]
@@ -36,7 +37,8 @@ def metadata_from_graph(texts: MetadataTexts) -> ImageMetadata | None:
 
 def _metadata(nodes: InvokeNodes, edges: InvokeEdges, denoiser: str, source: str) -> ImageMetadata:
     node = nodes[denoiser]
-    behind = [nodes[name] for name in _upstream(edges, denoiser) if name in nodes]
+    order = [denoiser, *(name for name in _upstream(edges, denoiser) if name in nodes)]
+    behind = [nodes[name] for name in order[1:]]
     # A model that was chosen by a node in between is still the only one there.
     model = next(
         (found for one in (*behind, *nodes.values()) if (found := _model_name(one.get("model"))) is not None), None
@@ -52,15 +54,16 @@ def _metadata(nodes: InvokeNodes, edges: InvokeEdges, denoiser: str, source: str
         is_ai="metadata",
         prompt=_find_text(nodes, edges, denoiser, ("positive_conditioning", "positive_text_conditioning")),
         negative_prompt=_find_text(nodes, edges, denoiser, ("negative_conditioning", "negative_text_conditioning")),
-        seed=coerce.parse_seed(_field_value(nodes, edges, denoiser, "seed"))
-        or next((seed for one in behind if (seed := coerce.parse_seed(one.get("seed")))), None),
-        steps=coerce.parse_int(node.get("steps") if "steps" in node else node.get("num_steps")),
-        cfg=coerce.parse_float(node.get("cfg_scale")),
-        guidance=coerce.parse_float(node.get("guidance")),
-        sampler=coerce.nonempty_text(node.get("scheduler")),
+        seed=next(
+            (seed for name in order if (seed := coerce.parse_seed(_field_value(nodes, edges, name, "seed")))), None
+        ),
+        steps=coerce.parse_int(_field_value(nodes, edges, denoiser, "steps" if "steps" in node else "num_steps")),
+        cfg=coerce.parse_float(_field_value(nodes, edges, denoiser, "cfg_scale")),
+        guidance=coerce.parse_float(_field_value(nodes, edges, denoiser, "guidance")),
+        sampler=coerce.nonempty_text(_field_value(nodes, edges, denoiser, "scheduler")),
         model_name=model,
-        gen_width=next((side for one in (node, *behind) if (side := coerce.parse_int(one.get("width")))), None),
-        gen_height=next((side for one in (node, *behind) if (side := coerce.parse_int(one.get("height")))), None),
+        gen_width=_side(nodes, edges, order, "width"),
+        gen_height=_side(nodes, edges, order, "height"),
         loras=tuple(loras),
     )
 
@@ -118,8 +121,17 @@ def _find_text(nodes: InvokeNodes, edges: InvokeEdges, node: str, fields: tuple[
 
 
 def _field_value(nodes: InvokeNodes, edges: InvokeEdges, node: str, field: str) -> object:
-    source = edges.get((node, field))
-    return nodes[node].get(field) if source is None else nodes.get(source, {}).get("value")
+    """The value of a field, or of the constant that it is linked to. What stands under a link was not used."""
+    for _ in range(HOPS_MAX):
+        source = edges.get((node, field))
+        if source is None:
+            return nodes.get(node, {}).get(field)
+        node, field = source, "value"
+    return None
+
+
+def _side(nodes: InvokeNodes, edges: InvokeEdges, order: list[str], field: str) -> int | None:
+    return next((side for name in order if (side := coerce.parse_int(_field_value(nodes, edges, name, field)))), None)
 
 
 def _model_name(model: object) -> str | None:

@@ -18,7 +18,7 @@ _COLUMNS = frozenset(
 )
 
 
-@register_reader("koboldcpp", rank=59)
+@register_reader("koboldcpp", rank=57)
 def read_koboldcpp(texts: MetadataTexts) -> ImageMetadata | None:
     """The settings of a text that begins with the prompt and ends with the program's name."""
     for key in CHUNKS:

@@ -33,7 +33,7 @@ def read_novelai(texts: MetadataTexts) -> ImageMetadata | None:
     """The settings in `Comment`; the prompt of the first generations stands in `Description`."""
     given = texts.json_object("png:Comment")
     if len(_SIGNATURE_KEYS & given.keys()) < (1 if _names_novelai(texts) else 2):
-        return None
+        return _from_director_tool(texts, given)
     described = texts.get("png:Description") or texts.get("exif:ImageDescription")
     caption = _caption(given.get("v4_prompt"))
     negative = _caption(given.get("v4_negative_prompt"))
@@ -70,6 +70,20 @@ def read_novelai(texts: MetadataTexts) -> ImageMetadata | None:
             for key, value in given.items()
             if key not in _COLUMNS and _is_meaningful(value)
         ),
+    )
+
+
+def _from_director_tool(texts: MetadataTexts, given: dict[str, Any]) -> ImageMetadata | None:
+    """NovelAI's director tools change an image (line art, sketch, emotion) and state only which of them was used."""
+    tool = coerce.nonempty_text(given.get("req_type"))
+    if texts.get("png:Software") != "NovelAI" or tool is None:
+        return None
+    return ImageMetadata(
+        generator="novelai",
+        source="png:Comment",
+        is_ai="metadata",
+        prompt=coerce.nonempty_text(given.get("prompt")),
+        extras=coerce.unmapped_pairs(given, ("prompt",)),
     )
 
 
