@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from indexd.image_metadata import parse_metadata
 from indexd.image_metadata.containers.stealth import STEALTH_CHUNK_KEY
 from indexd.image_metadata.model import RawChunk
+from indexd.images.image_reader import parse_metadata
 from indexd.indexing.stages.index_stage import IndexStage, StageContext, TaskBatch, present_files
 from indexd.indexing.stages.registry import register_stage, text_layers_by_input
 from indexd.store.protocols import IndexStorage
