@@ -261,7 +261,7 @@ class Daemon:
             scanning=sum(root.scanning for root in roots),
             unread_files=self.ingest.pending_count() + sum(root.pending for root in roots),
             index_tasks=sum(
-                states.get("waiting", 0) + states.get("running", 0)
+                states.get("pending", 0) + states.get("running", 0)
                 for states in self.store.index_tasks.counts().values()
             ),
             jobs=self.store.jobs.counts(),

@@ -63,7 +63,7 @@ def _index_task_metrics(
         "indexd_work_items", "gauge", "Work on pictures that is not done, by stage; failed = set aside, away = no file."
     )
     for stage, states in sorted(status_now.pending.items()):
-        for state in ("waiting", "running", "failed", "away"):
+        for state in ("pending", "running", "failed", "blocked"):
             out.sample("indexd_work_items", states.get(state, 0), {"stage": stage, "state": state})
     out.family("indexd_work_oldest_age_seconds", "gauge", "How long the oldest picture that waits is in the index.")
     for stage, since in sorted(gauges.oldest_task_at_by_stage.items()):

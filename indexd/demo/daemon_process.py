@@ -126,7 +126,7 @@ def is_settled(status: DaemonStatus) -> bool:
         count
         for stage, states in status.pending.items()
         for state, count in states.items()
-        if state not in ("failed", "away") and not (stage.startswith("bge") and "bge" in off) and stage not in off
+        if state not in ("failed", "blocked") and not (stage.startswith("bge") and "bge" in off) and stage not in off
     )
     return (
         not jobs

@@ -73,7 +73,7 @@ def _near_groups(
     pictures = store.perceptual_hashes.present(among)
     groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_duplicate_groups(pictures)]
     states = store.index_tasks.counts().get(THUMBNAIL, {})
-    if waiting := states.get("waiting", 0) + states.get("running", 0):
+    if waiting := states.get("pending", 0) + states.get("running", 0):
         notes.append(f"{waiting} pictures of the library have no hash yet, and were not compared by look")
     if plain := store.perceptual_hashes.counts()[1]:
         notes.append(

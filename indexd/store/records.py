@@ -133,7 +133,7 @@ class IndexTaskRow:
 
     image_id: int
     stage: str
-    state: Literal["waiting", "running", "failed", "away"]
+    state: Literal["pending", "running", "failed", "blocked"]
     attempts: int
     not_before: float
     error: str | None

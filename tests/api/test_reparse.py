@@ -94,7 +94,7 @@ def test_only_texts_that_changed_are_embedded_again(library: SampleLibrary) -> N
     store.vectors.activate("clip_l", "old model", DIM, "prompt")
     assert store.vectors.get("clip_l", 1) is None
     assert store.vectors.get("clip_l", 2) is not None
-    assert [row.state for row in store.index_tasks.of_image(1) if row.stage == "clip_l"] == ["waiting"]
+    assert [row.state for row in store.index_tasks.of_image(1) if row.stage == "clip_l"] == ["pending"]
 
 
 def test_slices_go_on_where_the_last_one_ended(library: SampleLibrary) -> None:

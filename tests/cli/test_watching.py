@@ -101,7 +101,7 @@ def test_the_line_of_a_daemon() -> None:
     root = RootState(path="/p", purpose="images", mode="native", reason="", online=True, pending=3)
     now = DaemonStatus(
         running=True, version="1", home="/h", index="/i", index_bytes=1, images=5, files=5, missing_files=0, roots=[root],
-        pending={"clip_h": {"waiting": 2, "failed": 9}}, jobs={"queued": 1, "done": 4},
+        pending={"clip_h": {"pending": 2, "failed": 9}}, jobs={"queued": 1, "done": 4},
     )  # fmt: skip
     assert status_watch.to_status_line(now).format_line() == (
         "watching 1 folder; comparing 1 with the index; 3 files to read; 2 pieces of work for models; 1 job waiting"

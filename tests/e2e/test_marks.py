@@ -41,7 +41,7 @@ def wait_settled(daemon: DaemonProcess, images: int) -> None:
 
 def _done(status: Any) -> bool:
     # The models are off here: their layers wait, and only what needs none must be done.
-    open_work = {stage: states for stage, states in status.pending.items() if stage in ("thumbnail", "succession")}
+    open_work = {stage: states for stage, states in status.pending.items() if stage in ("thumbnail", "replacement")}
     return is_settled(status) or not any(sum(states.values()) for states in open_work.values())
 
 

@@ -172,7 +172,7 @@ def test_images_that_came_while_the_stage_was_off_are_captioned_when_it_is_on(
 ) -> None:
     add(None)
     store.attributes.set_enabled("caption", on=True)
-    assert store.index_tasks.counts()["caption"] == {"waiting": 1}, "what was indexed before there was such a stage"
+    assert store.index_tasks.counts()["caption"] == {"pending": 1}, "what was indexed before there was such a stage"
     store.index_tasks.mark_done("caption", [1])
     store.attributes.set_enabled("caption", on=False)
     add(None, None)
@@ -181,7 +181,7 @@ def test_images_that_came_while_the_stage_was_off_are_captioned_when_it_is_on(
         store.attributes.set_enabled("caption", on=False)
     for _ in range(2):
         store.attributes.set_enabled("caption", on=True)
-        assert store.index_tasks.counts()["caption"] == {"waiting": 2}
+        assert store.index_tasks.counts()["caption"] == {"pending": 2}
 
 
 def test_only_a_table_of_the_settings_switches_a_stage_on(loaded: config.Config, tmp_path: Path) -> None:

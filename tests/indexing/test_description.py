@@ -35,4 +35,4 @@ def test_nobody_waits_for_faces_without_a_detector() -> None:
 
 def test_every_layer_has_a_role_of_the_settings_and_its_own_stage() -> None:
     assert {layer.role for layer in LAYERS.values()} == set(ALL_ROLES) - {"generator"}
-    assert [stage.name for stage in all_stages()] == ["succession", "thumbnail", *LAYERS]
+    assert [stage.name for stage in all_stages()] == ["replacement", "thumbnail", *LAYERS]

@@ -217,7 +217,7 @@ def test_a_file_that_is_marked_missing_waits_as_well(
     drain(dispatcher_of(workers))
     assert workers.calls == []
     assert {(row.state, row.attempts, row.error) for row in store.index_tasks.of_image(image_id)} == {
-        ("away", 0, NO_FILE_REASON)
+        ("blocked", 0, NO_FILE_REASON)
     }
     # It need not wait for a time: what brings the file back wakes it.
     store.files.update_stamps(row.files[0].root_id, [(row.files[0].rel, row.files[0].stamp)])
@@ -240,7 +240,7 @@ def test_work_on_an_offline_folder_goes_on_when_it_is_back(
     is_online(False)
     dispatcher = dispatcher_of(FakeWorkers())
     drain(dispatcher)
-    assert {one.state for one in store.index_tasks.of_image(image_id)} == {"away"}
+    assert {one.state for one in store.index_tasks.of_image(image_id)} == {"blocked"}
     path.with_name("away").rename(path)
     is_online(True)
     drain(dispatcher)
@@ -347,7 +347,7 @@ def test_stop_gives_back_what_is_in_hand(
     while len(workers.calls) < 2 * MAX_BATCHES_PER_LANE:
         threading.Event().wait(0.01)
     dispatcher.stop()
-    assert {row.state for image_id in ids for row in store.index_tasks.of_image(image_id)} == {"waiting"}
+    assert {row.state for image_id in ids for row in store.index_tasks.of_image(image_id)} == {"pending"}
     assert {row.attempts for image_id in ids for row in store.index_tasks.of_image(image_id)} == {0}
 
 
@@ -463,7 +463,7 @@ def test_a_new_picture_that_is_away_is_compared_later(
     workers.same_image_verdict = "unseen new"
     dispatcher = dispatcher_of(workers)
     drain(dispatcher)
-    assert store.index_tasks.counts()["succession"] == {"waiting": 1}
+    assert store.index_tasks.counts()["replacement"] == {"pending": 1}
     workers.same_image_verdict = True
     clock.now += MISSING_IMAGE_RETRY_SECONDS
     drain(dispatcher)

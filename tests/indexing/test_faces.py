@@ -60,7 +60,7 @@ def test_without_a_detector_the_work_waits_and_everything_else_is_done(
     workers = FakeWorkers()
     dispatcher = dispatcher_of(workers, replace(settings, faces=FacesSpec()))
     drain(dispatcher)
-    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 1}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"pending": 1}}
     assert looks(workers) == []
     assert "no detector is set" in dispatcher.blocked_roles()["faces"]
 
@@ -147,7 +147,7 @@ def test_a_detector_that_is_gone_waits_until_it_is_back(
     file.unlink()
     dispatcher = dispatcher_of(FakeWorkers())
     drain(dispatcher)
-    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 1}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"pending": 1}}
     assert dispatcher.blocked_roles()["faces"].startswith(f"there is nothing at {file}")
     file.write_bytes(data)
     drain(dispatcher)
@@ -166,7 +166,7 @@ def test_a_picture_that_is_away_is_looked_at_when_it_is_back(
     if missing:
         store.files.mark_missing(store.roots.all()[0].id, [os.fsencode(path.name)], 1.0)
     drain(dispatcher)
-    assert store.index_tasks.counts()[FACE_LAYER] == {"away" if missing else "waiting": 1}
+    assert store.index_tasks.counts()[FACE_LAYER] == {"blocked" if missing else "pending": 1}
     path.write_bytes(data)
     if missing:
         (row,) = store.images.rows([image_id])[image_id].files

@@ -68,4 +68,4 @@ def test_what_was_taken_and_never_sent_is_given_back_at_the_end(
     dispatcher.start()
     dispatcher.stop()
     with shortage.paused():
-        assert {(row.state, row.attempts) for row in store.index_tasks.of_image(image_id)} == {("waiting", 0)}
+        assert {(row.state, row.attempts) for row in store.index_tasks.of_image(image_id)} == {("pending", 0)}

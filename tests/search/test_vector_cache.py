@@ -258,7 +258,7 @@ def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
         read.update((image_id, code.tobytes()) for image_id, code in zip(piece.ids.tolist(), piece.codes, strict=True))
         chunk = piece.last_chunk
     with store._database.read() as connection:
-        table = f"coarse_{of.revision_id}_{of.generation}"
+        table = f"codes_{of.revision_id}_{of.generation}"
         assert read == dict(connection.execute(f"SELECT image_id, code FROM {table}").fetchall())
     assert len(read) == 2400
 

@@ -48,12 +48,12 @@ def test_a_backup_opens_as_the_index_it_was_with_vectors_waiting_as_work(store: 
         assert copy.jobs.items(job.id) == store.jobs.items(job.id)
         assert copy.fulltext.match("lighthouse sea", 50) == store.fulltext.match("lighthouse sea", 50)
         assert copy.events.recent(5) == store.events.recent(5)
-        assert store.index_tasks.counts() == {"bge_prompt": {"waiting": 40}}
-        assert copy.index_tasks.counts() == {"bge_prompt": {"waiting": 40}, "clip_h": {"waiting": 40}}
+        assert store.index_tasks.counts() == {"bge_prompt": {"pending": 40}}
+        assert copy.index_tasks.counts() == {"bge_prompt": {"pending": 40}, "clip_h": {"pending": 40}}
         assert copy.vectors.active_revision("clip_h") is None
         revision = copy.vectors.activate("clip_h", "model", 32, "image")
         copy.vectors.put("clip_h", revision, ids, unit_vectors(40, 32))
-        assert copy.index_tasks.counts() == {"bge_prompt": {"waiting": 40}}
+        assert copy.index_tasks.counts() == {"bge_prompt": {"pending": 40}}
 
 
 def test_a_number_of_a_job_is_not_given_twice_after_a_restore(store: Store, tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_a_backup_and_a_mended_index_have_everything_that_was_said(store: Store,
     store.corrections.merge(one, [three])
     whose = faces.whose()
     made = write_backup(store.path, tmp_path / "backup.db")
-    assert (made.rows["character"], made.rows["face_word"], made.rows["correction"]) == (3, 2, 4)
+    assert (made.rows["character"], made.rows["face_label"], made.rows["correction"]) == (3, 2, 4)
     rebuild(store.path, tmp_path / "mended.db", None, {}, lambda _: False)
     for path in (tmp_path / "backup.db", tmp_path / "mended.db"):
         with Store.open(path) as again:

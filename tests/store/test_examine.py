@@ -100,7 +100,7 @@ def test_vectors_that_are_none_or_have_no_code(index: Path) -> None:
         "SELECT id, generation FROM revision WHERE active AND layer = 'clip_h'"
     ).fetchall()[0]
     connection.close()
-    change(index, f"DELETE FROM coarse_{revision}_{generation} WHERE image_id = 1")
+    change(index, f"DELETE FROM codes_{revision}_{generation} WHERE image_id = 1")
     assert "no code" in findings(index, full=True)["vectors"].detail
     change(index, f"UPDATE embedding_{revision} SET vector = zeroblob(length(vector))")
     assert findings(index)["vectors"].state == "failed"

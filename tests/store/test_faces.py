@@ -125,11 +125,11 @@ def test_other_detectors_or_another_model_ask_for_every_picture_again(store: Sto
     seen(store)
     assert store.index_tasks.counts() == {}
     revision = store.faces.activate("model/1", DIM, "eyes/2")
-    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 2}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"pending": 2}}
     assert len(store.faces.vectors().ids) == 1, "the old vectors answer until then"
     put(store, revision, {image: [region()], faceless: []})
     store.faces.activate("model/2", DIM, "eyes/2")
-    assert store.index_tasks.counts() == {FACE_LAYER: {"waiting": 2}}
+    assert store.index_tasks.counts() == {FACE_LAYER: {"pending": 2}}
     assert len(store.faces.vectors().ids) == 0
     store.faces.put(revision, {image: []}, unit(0))
     assert len(store.faces.of_image(image)) == 1, "a late result of the old model changes nothing"
@@ -194,7 +194,7 @@ def test_a_backup_keeps_regions_and_asks_for_their_vectors(store: Store, library
     (before,) = store.faces.of_image(image)
     write_backup(store.path, tmp_path / "copy.db")
     with Store.open(tmp_path / "copy.db") as copy:
-        assert copy.index_tasks.counts()[FACE_LAYER] == {"waiting": 1}
+        assert copy.index_tasks.counts()[FACE_LAYER] == {"pending": 1}
         put(copy, seen(copy), {image: [region()]})
         assert [row.id for row in copy.faces.of_image(image)] == [before.id]
 

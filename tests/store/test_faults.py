@@ -33,7 +33,7 @@ def test_a_disk_that_fills_up_at_any_write_keeps_batches_whole(tmp_path: Path, d
                 assert store.images.count() == before
                 assert store.files.present_stamps(library.root.id, f"{writes}".encode()) == {}
                 assert store.fulltext.match(f"word{writes}", 50) == []
-                assert store.index_tasks.counts().get("clip_h", {}).get("waiting", 0) == before
+                assert store.index_tasks.counts().get("clip_h", {}).get("pending", 0) == before
                 continue
             disk.repair()
             assert store.images.count() == before + 20
@@ -53,7 +53,7 @@ def test_vectors_and_their_work_go_together_when_the_disk_is_full(tmp_path: Path
                 store.vectors.put("clip_h", revision, ids, vectors)
             except StorageFull:
                 disk.repair()
-                assert store.index_tasks.counts() == {"clip_h": {"waiting": 20}}
+                assert store.index_tasks.counts() == {"clip_h": {"pending": 20}}
                 assert store.vectors.nearest("clip_h", vectors[0], 5) == []
                 continue
             break

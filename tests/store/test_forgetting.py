@@ -43,7 +43,7 @@ def test_every_trace_goes_and_no_id_is_given_twice(store: Store, library: Librar
     assert {hit for hit, _ in store.vectors.nearest("clip_h", unit_vectors(5, 16)[4], 5)} == set(ids[:3])
     assert store.vectors.get("clip_h", ids[4]) is None
     assert store.filters.ids([Filter("rating", "=", "3")]) == set(ids[:3])
-    assert store.index_tasks.counts() == {"thumbnail": {"waiting": 3}}
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 3}}
     assert library.add("new.png") == ids[-1] + 1
     assert store.images.count() == 4
 

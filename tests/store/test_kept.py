@@ -154,8 +154,8 @@ def test_an_edited_file_is_a_candidate_only_where_something_was_said(store: Stor
     library.add("plain.png", "3")
     new = library.add("rated.png", "4")
     assert store.replacements.candidates([new, plain]) == {new: [rated]}
-    assert store.index_tasks.counts()["succession"] == {"waiting": 1}
-    taken = store.index_tasks.claim("succession", 5, 0.0)
+    assert store.index_tasks.counts()["replacement"] == {"pending": 1}
+    taken = store.index_tasks.claim("replacement", 5, 0.0)
     assert [item.image_id for item in taken] == [new]
 
 

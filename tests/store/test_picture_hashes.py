@@ -13,7 +13,7 @@ ONE, OTHER = bytes(range(64)), bytes(64)
 def test_a_hash_takes_the_work_away(store: Store, library: Library) -> None:
     ids = library.add_many(3, stages=("thumbnail",))
     store.perceptual_hashes.put("thumbnail", {ids[0]: ONE, ids[1]: b""})
-    assert store.index_tasks.counts() == {"thumbnail": {"waiting": 1}}
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 1}}
     assert store.perceptual_hashes.counts() == (1, 1)
 
 
@@ -22,7 +22,7 @@ def test_what_is_no_hash_is_refused_and_nothing_is_kept(store: Store, library: L
     with pytest.raises(ValueError, match="64 bytes"):
         store.perceptual_hashes.put("thumbnail", {ids[0]: ONE, ids[1]: b"short"})
     assert store.perceptual_hashes.counts() == (0, 0)
-    assert store.index_tasks.counts() == {"thumbnail": {"waiting": 2}}
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 2}}
 
 
 def test_a_new_version_asks_for_every_picture_again(store: Store, library: Library) -> None:
@@ -34,7 +34,7 @@ def test_a_new_version_asks_for_every_picture_again(store: Store, library: Libra
     store.images.set_decode_problem(ids[2], "broken")
     assert store.perceptual_hashes.activate("2", "thumbnail") == 2
     assert store.perceptual_hashes.counts() == (0, 0)
-    assert store.index_tasks.counts() == {"thumbnail": {"waiting": 2}}
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 2}}
 
 
 def test_present_pictures_are_read_with_their_recipes(store: Store, library: Library) -> None:

@@ -91,8 +91,8 @@ def test_a_path_whose_content_changed_points_to_the_new_content(store: Store, li
 def test_work_is_wanted_for_new_content_only(store: Store, library: Library) -> None:
     image_id = library.add("a.png", "same", stages=("thumbnail", "clip_h"))
     assert [(row.stage, row.state) for row in store.index_tasks.of_image(image_id)] == [
-        ("clip_h", "waiting"),
-        ("thumbnail", "waiting"),
+        ("clip_h", "pending"),
+        ("thumbnail", "pending"),
     ]
     store.index_tasks.mark_done("thumbnail", [image_id])
     library.add("b.png", "same", stages=("thumbnail", "clip_h"))

@@ -231,7 +231,7 @@ def test_without_a_header_and_without_a_backup_everything_is_read_from_the_file_
     damage(home)  # type: ignore[operator]
     assert home.recover(whole=False) is not None
     with home.check() as store:
-        assert store.index_tasks.counts() == {stage: {"waiting": PICTURES} for stage in STAGES}
+        assert store.index_tasks.counts() == {stage: {"pending": PICTURES} for stage in STAGES}
 
 
 @pytest.mark.parametrize("table", ["image_text", "raw_chunk", "lora_use", "file", "image_by_model", "prompt_fts_data"])
@@ -250,7 +250,7 @@ def test_a_lost_page_of_facts_costs_nothing_that_was_entered(home: Home, table: 
         assert store.images.raw_chunks(5) == list(home.sightings[5].facts.metadata.raw)  # type: ignore[union-attr]
         assert store.images.count() == PICTURES
         assert len(store.fulltext.match("lighthouse", 2000)) == PICTURES
-        assert store.index_tasks.counts() == {stage: {"waiting": PICTURES} for stage in STAGES}
+        assert store.index_tasks.counts() == {stage: {"pending": PICTURES} for stage in STAGES}
 
 
 def test_pictures_whose_own_row_is_lost_keep_what_was_entered_by_their_place(home: Home) -> None:
@@ -266,7 +266,7 @@ def test_pictures_whose_own_row_is_lost_keep_what_was_entered_by_their_place(hom
         assert facts(home, store) == before
         assert store.images.count() == PICTURES
         for stage in STAGES:
-            assert store.index_tasks.counts()[stage] == {"waiting": PICTURES}
+            assert store.index_tasks.counts()[stage] == {"pending": PICTURES}
 
 
 def test_another_picture_in_that_place_does_not_inherit_what_was_entered(home: Home) -> None:

@@ -118,7 +118,7 @@ def test_vectors_that_are_wrong_are_refused_and_the_work_stays(
     revision = store.vectors.activate("clip_h", "model-1", DIM, "image")
     with pytest.raises(ValueError, match=r"shape|unit length"):
         store.vectors.put("clip_h", revision, ids, vectors)
-    assert store.index_tasks.counts() == {"clip_h": {"waiting": 2}}
+    assert store.index_tasks.counts() == {"clip_h": {"pending": 2}}
 
 
 def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: Store, library: Library) -> None:
@@ -129,9 +129,9 @@ def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: S
     assert active is not None
     assert (active.id, active.identity, active.dim) == (second, "model-2", 32)
     assert store.vectors.nearest("clip_h", unit_vectors(1, 32)[0], 5) == []
-    assert store.index_tasks.counts() == {"clip_h": {"waiting": 9}}
+    assert store.index_tasks.counts() == {"clip_h": {"pending": 9}}
     store.vectors.put("clip_h", second, ids[1:3], unit_vectors(2, 32))
-    assert store.index_tasks.counts() == {"clip_h": {"waiting": 7}}
+    assert store.index_tasks.counts() == {"clip_h": {"pending": 7}}
     with pytest.raises(ValueError, match="shape"):
         store.vectors.nearest("clip_h", vectors[0], 5)
 
@@ -150,7 +150,7 @@ def test_vectors_of_a_revision_that_was_replaced_do_not_end_the_work(store: Stor
     first = store.vectors.activate("clip_h", "model-1", DIM, "image")
     store.vectors.activate("clip_h", "model-2", DIM, "image")
     store.vectors.put("clip_h", first, ids, unit_vectors(2, DIM))
-    assert store.index_tasks.counts() == {"clip_h": {"waiting": 2}}
+    assert store.index_tasks.counts() == {"clip_h": {"pending": 2}}
     assert store.vectors.nearest("clip_h", unit_vectors(1, DIM)[0], 5) == []
 
 

@@ -25,7 +25,7 @@ def test_done_work_is_gone(store: Store, library: Library) -> None:
     ids = library.add_many(2, stages=("thumbnail", "clip_h"))
     store.index_tasks.claim("thumbnail", 9, now=0.0)
     store.index_tasks.mark_done("thumbnail", ids)
-    assert store.index_tasks.counts() == {"clip_h": {"waiting": 2}}
+    assert store.index_tasks.counts() == {"clip_h": {"pending": 2}}
 
 
 def test_failed_work_waits_until_its_time(store: Store, library: Library) -> None:
@@ -34,7 +34,7 @@ def test_failed_work_waits_until_its_time(store: Store, library: Library) -> Non
     store.index_tasks.mark_failed("clip_h", image_id, "out of memory", retry_at=100.0)
     assert store.index_tasks.claim("clip_h", 1, now=99.0) == []
     (row,) = store.index_tasks.of_image(image_id)
-    assert (row.state, row.attempts, row.not_before, row.error) == ("waiting", 1, 100.0, "out of memory")
+    assert (row.state, row.attempts, row.not_before, row.error) == ("pending", 1, 100.0, "out of memory")
     assert store.index_tasks.claim("clip_h", 1, now=100.0) == [IndexTask(image_id, "clip_h", 2)]
 
 
@@ -48,7 +48,7 @@ def test_work_that_is_set_aside_stays_until_it_is_retried(store: Store, library:
     assert store.index_tasks.retry() == 1
     assert [(row.stage, row.state, row.error) for row in store.index_tasks.of_image(one)] == [
         ("clip_h", "running", None),
-        ("thumbnail", "waiting", None),
+        ("thumbnail", "pending", None),
     ]
 
 
@@ -66,7 +66,7 @@ def test_work_without_a_file_waits_for_one_without_a_time_or_an_attempt(store: S
     store.index_tasks.claim("clip_h", 9, now=0.0)
     store.index_tasks.mark_blocked("clip_h", first, "no file", retry_at=100.0)
     store.index_tasks.mark_blocked("clip_h", second, "no file", retry_at=100.0)
-    assert store.index_tasks.counts() == {"clip_h": {"away": 1, "waiting": 1}}
+    assert store.index_tasks.counts() == {"clip_h": {"blocked": 1, "pending": 1}}
     # Where the index still believes in the file nothing would wake it.
     assert store.index_tasks.claim("clip_h", 9, now=100.0) == [IndexTask(second, "clip_h", 1)]
     store.index_tasks.mark_done("clip_h", [second])

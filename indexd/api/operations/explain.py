@@ -71,7 +71,7 @@ def _change_sentences(row: FileRow, daemon_running: bool) -> list[str]:
 def _task_sentence(task: PendingTask) -> str:
     if task.state == "failed":
         return f"{task.stage} was given up after {task.attempts} attempts: {task.error or 'no reason is known'}"
-    if task.state == "away":
+    if task.state == "blocked":
         return f"{task.stage} waits: {task.error}"
     if task.waits_for:
         return f"{task.stage} waits: {task.waits_for}"

@@ -83,7 +83,7 @@ def to_status_line(now: DaemonStatus) -> StatusSummary:
         offline=sum(not root.online for root in now.roots),
         scanning=sum(root.online and root.last_reconcile is None for root in now.roots),
         unread_files=sum(root.pending for root in now.roots),
-        index_tasks=sum(states.get("waiting", 0) + states.get("running", 0) for states in now.pending.values()),
+        index_tasks=sum(states.get("pending", 0) + states.get("running", 0) for states in now.pending.values()),
         jobs=now.jobs,
         paused=now.queue_paused,
     )

@@ -14,7 +14,7 @@ from indexd.worker.calls import ComparedImage, CompareImages, ImagesCompared
 
 log = logging.getLogger(__name__)
 
-REPLACEMENT = "succession"
+REPLACEMENT = "replacement"
 MISSING_IMAGE_RETRY_SECONDS = 600.0
 
 
@@ -74,4 +74,4 @@ class ReplacementStage(IndexStage):
 
 def _log_event(store: IndexStorage, text: str) -> None:
     log.info("%s", text)
-    store.events.add("succession", text)
+    store.events.add("replacement", text)

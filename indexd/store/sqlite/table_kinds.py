@@ -14,11 +14,11 @@ USER_DATA_TABLES: tuple[str, ...] = (
     "rating",
     "tag",
     "note",
-    "waiting_mark",
+    "pending_annotation",
     "character",
-    "face_word",
-    "waiting_face",
-    "character_apart",
+    "face_label",
+    "pending_face_label",
+    "character_separation",
     "correction",
 )
 """What people entered. It is nowhere but in the index, so it is what must never be lost."""
@@ -26,11 +26,11 @@ USER_DATA_TABLES: tuple[str, ...] = (
 LEDGER_TABLES: tuple[str, ...] = ("job", "job_item")
 """What was promised: admitted jobs with their bytes, and what became of each picture."""
 
-DERIVED_TABLES: tuple[str, ...] = ("revision", "work")
+DERIVED_TABLES: tuple[str, ...] = ("revision", "index_task")
 """Made again from the rest. The tables of vectors and codes, which `revision` names, are the others."""
 
 FULLTEXT_TABLE = "prompt_fts"
-_DERIVED_PREFIXES = ("embedding_", "coarse_", "sqlite_")
+_DERIVED_PREFIXES = ("embedding_", "codes_", "sqlite_")
 
 
 @dataclass(frozen=True, slots=True)

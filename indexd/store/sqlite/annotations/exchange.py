@@ -68,14 +68,14 @@ class AnnotationExchange:
         """
         with self._database.read() as connection:
             where, _, after = cursor.partition(":")
-            if where != "waiting":
+            if where != "pending":
                 found = _export_images(connection, int(after or 0), limit, among)
                 if len(found) == limit:
                     return found, f"image:{found[-1].image_id}"
                 return found, None if among is not None else "waiting:"
             rows = connection.execute(
-                "SELECT content_hash FROM waiting_mark WHERE content_hash > ?1"
-                " UNION SELECT content_hash FROM waiting_face JOIN character ON character.id = character_id"
+                "SELECT content_hash FROM pending_annotation WHERE content_hash > ?1"
+                " UNION SELECT content_hash FROM pending_face_label JOIN character ON character.id = character_id"
                 " WHERE name_key IS NOT NULL AND content_hash > ?1 ORDER BY content_hash LIMIT ?2",
                 (bytes.fromhex(after), limit),
             ).fetchall()
@@ -121,7 +121,7 @@ class AnnotationExchange:
     def count_pending(self) -> int:
         """How many contents that are not in the index have marks waiting for them."""
         with self._database.read() as connection:
-            count: int = connection.execute("SELECT count(*) FROM waiting_mark").fetchall()[0][0]
+            count: int = connection.execute("SELECT count(*) FROM pending_annotation").fetchall()[0][0]
         return count
 
 

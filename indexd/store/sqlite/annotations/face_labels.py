@@ -24,14 +24,14 @@ SELECT image_id, kind, left, top, width, height, name, 'member', 0, hidden, thre
 FROM region JOIN membership ON membership.region_id = region.id JOIN character ON character.id = character_id
 WHERE name_key IS NOT NULL AND source <> 'confirmed' AND image_id IN (SELECT value FROM json_each(?))
 UNION ALL
-SELECT image_id, kind, left, top, width, height, name, word, said_at, hidden, threshold
-FROM region JOIN face_word ON face_word.region_id = region.id JOIN character ON character.id = character_id
+SELECT image_id, kind, left, top, width, height, name, label, labelled_at, hidden, threshold
+FROM region JOIN face_label ON face_label.region_id = region.id JOIN character ON character.id = character_id
 WHERE name_key IS NOT NULL AND image_id IN (SELECT value FROM json_each(?))
 """
 HAS_FACE_LABEL_SQL = """
 EXISTS (SELECT 1 FROM region JOIN membership ON membership.region_id = region.id
         JOIN character ON character.id = character_id AND name_key IS NOT NULL WHERE region.image_id = image.id)
-OR EXISTS (SELECT 1 FROM region JOIN face_word ON face_word.region_id = region.id
+OR EXISTS (SELECT 1 FROM region JOIN face_label ON face_label.region_id = region.id
            JOIN character ON character.id = character_id AND name_key IS NOT NULL WHERE region.image_id = image.id)
 """
 """The condition on an `image` that it has a face of a named character, or one of which it was said that it is not."""
@@ -41,7 +41,7 @@ OR EXISTS (SELECT 1 FROM region JOIN face_word ON face_word.region_id = region.i
 class FaceLabel:
     """A face and the name of its character. `word`: a person said is or not; member = a clustering put it there.
 
-    `said_at` is seconds since the epoch (0 for a member); `threshold` None = that of the settings.
+    `labelled_at` is seconds since the epoch (0 for a member); `threshold` None = that of the settings.
     """
 
     kind: str
@@ -70,7 +70,7 @@ def read_pending_face_labels(connection: Connection, hashes: Iterable[bytes]) ->
     found: dict[bytes, list[FaceLabel]] = {}
     for content_hash in hashes:
         for kind, left, top, width, height, name, word, at, hidden, threshold in connection.execute(
-            "SELECT kind, left, top, width, height, name, word, said_at, hidden, threshold FROM waiting_face"
+            "SELECT kind, left, top, width, height, name, label, labelled_at, hidden, threshold FROM pending_face_label"
             " JOIN character ON character.id = character_id WHERE name_key IS NOT NULL AND content_hash = ?",
             (content_hash,),
         ):

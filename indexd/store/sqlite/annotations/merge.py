@@ -107,7 +107,8 @@ def read_pending_annotations(connection: Connection, hashes: Iterable[bytes]) ->
     found = {}
     for content_hash in hashes:
         row = connection.execute(
-            "SELECT rating, rated_at, tags, note, noted_at FROM waiting_mark WHERE content_hash = ?", (content_hash,)
+            "SELECT rating, rated_at, tags, note, noted_at FROM pending_annotation WHERE content_hash = ?",
+            (content_hash,),
         ).fetchone()
         if row is not None:
             found[content_hash] = pending_annotation_row(row)
@@ -115,7 +116,7 @@ def read_pending_annotations(connection: Connection, hashes: Iterable[bytes]) ->
 
 
 def pending_annotation_row(row: tuple[int | None, float, str, str | None, float]) -> AnnotationSet:
-    """A row of `waiting_mark` without its key."""
+    """A row of `pending_annotation` without its key."""
     rating, rated_at, tags, note, noted_at = row
     return AnnotationSet(rating, rated_at, frozenset(json.loads(tags)), note, noted_at)
 
@@ -133,7 +134,7 @@ def defer_annotations(
         changed[content_hash] = now != was
         if now != was:
             connection.execute(
-                "INSERT OR REPLACE INTO waiting_mark (content_hash, rating, rated_at, tags, note, noted_at)"
+                "INSERT OR REPLACE INTO pending_annotation (content_hash, rating, rated_at, tags, note, noted_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     content_hash,
@@ -149,9 +150,9 @@ def defer_annotations(
 
 def apply_pending_annotations(connection: Connection, new_images: Mapping[bytes, int]) -> None:
     """Put what waited for these contents on their images, which have just been made."""
-    if not new_images or connection.execute("SELECT 1 FROM waiting_mark LIMIT 1").fetchone() is None:
+    if not new_images or connection.execute("SELECT 1 FROM pending_annotation LIMIT 1").fetchone() is None:
         return
     found = read_pending_annotations(connection, new_images)
     if found:
         add_annotations(connection, {new_images[content_hash]: (marks,) for content_hash, marks in found.items()})
-        connection.executemany("DELETE FROM waiting_mark WHERE content_hash = ?", [(one,) for one in found])
+        connection.executemany("DELETE FROM pending_annotation WHERE content_hash = ?", [(one,) for one in found])

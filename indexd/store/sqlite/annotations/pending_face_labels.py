@@ -53,7 +53,7 @@ def images_with_face_labels(connection: Connection, images: Collection[int]) -> 
     return {
         image_id
         for (image_id,) in connection.execute(
-            "SELECT DISTINCT image_id FROM region JOIN face_word ON region_id = region.id"
+            "SELECT DISTINCT image_id FROM region JOIN face_label ON region_id = region.id"
             " WHERE image_id IN (SELECT value FROM json_each(?))",
             (ids_json(images),),
         )
@@ -62,7 +62,7 @@ def images_with_face_labels(connection: Connection, images: Collection[int]) -> 
 
 def _read_labels(connection: Connection, images: Collection[int]) -> list[PendingFaceLabel]:
     rows = connection.execute(
-        "SELECT content_hash, kind, left, top, region.width, region.height, character_id, word, said_at FROM face_word"
+        "SELECT content_hash, kind, left, top, region.width, region.height, character_id, label, labelled_at FROM face_label"
         " JOIN region ON region.id = region_id JOIN image ON image.id = image_id"
         " WHERE image_id IN (SELECT value FROM json_each(?))",
         (ids_json(images),),
@@ -73,19 +73,19 @@ def _read_labels(connection: Connection, images: Collection[int]) -> list[Pendin
 def store_pending_labels(connection: Connection, labels: Iterable[PendingFaceLabel]) -> None:
     """Let these words wait."""
     connection.executemany(
-        "INSERT OR REPLACE INTO waiting_face VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO pending_face_label VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(one.content_hash, one.kind, *one.box, one.character_id, one.verdict, one.labelled_at) for one in labels],
     )
 
 
 def apply_pending_face_labels(connection: Connection, images: Collection[int]) -> set[int]:
     """Put what waited for the faces of these images on them; returns the characters whose faces that changed."""
-    if connection.execute("SELECT 1 FROM waiting_face LIMIT 1").fetchone() is None:
+    if connection.execute("SELECT 1 FROM pending_face_label LIMIT 1").fetchone() is None:
         return set()
     waiting: dict[int, list[PendingFaceLabel]] = {}
     for image_id, *row in connection.execute(
-        "SELECT image.id, waiting_face.content_hash, kind, left, top, waiting_face.width, waiting_face.height,"
-        " character_id, word, said_at FROM image JOIN waiting_face USING (content_hash)"
+        "SELECT image.id, pending_face_label.content_hash, kind, left, top, pending_face_label.width, pending_face_label.height,"
+        " character_id, label, labelled_at FROM image JOIN pending_face_label USING (content_hash)"
         " WHERE image.id IN (SELECT value FROM json_each(?))",
         (ids_json(images),),
     ):
@@ -112,7 +112,7 @@ def _apply_label(connection: Connection, region_id: int, said: PendingFaceLabel)
     if said.verdict != "member":
         # What was said of the face meanwhile stays.
         connection.execute(
-            "INSERT OR IGNORE INTO face_word (region_id, character_id, word, said_at) VALUES (?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO face_label (region_id, character_id, label, labelled_at) VALUES (?, ?, ?, ?)",
             (region_id, said.character_id, said.verdict, said.labelled_at),
         )
     if said.verdict == "not":
@@ -124,14 +124,14 @@ def _apply_label(connection: Connection, region_id: int, said: PendingFaceLabel)
         # A clustering's word gives way to a person's: a rejection, or a character of hers that has the face now.
         connection.execute(
             "INSERT INTO membership (region_id, character_id, source) SELECT ?1, ?2, ?3 WHERE ?3 = 'confirmed' OR NOT EXISTS"
-            " (SELECT 1 FROM face_word WHERE region_id = ?1 AND character_id = ?2 AND word = 'not')"
+            " (SELECT 1 FROM face_label WHERE region_id = ?1 AND character_id = ?2 AND label = 'not')"
             " ON CONFLICT (region_id) DO UPDATE SET character_id = excluded.character_id, source = excluded.source"
             " WHERE source <> 'confirmed' AND (excluded.source = 'confirmed'"
-            "                                  OR membership.character_id NOT IN (SELECT id FROM character WHERE kept))",
+            "                                  OR membership.character_id NOT IN (SELECT id FROM character WHERE curated))",
             (region_id, said.character_id, "confirmed" if said.verdict == "is" else "cluster"),
         )
     connection.execute(
-        "DELETE FROM waiting_face WHERE content_hash = ? AND kind = ? AND left = ? AND top = ? AND width = ?"
+        "DELETE FROM pending_face_label WHERE content_hash = ? AND kind = ? AND left = ? AND top = ? AND width = ?"
         " AND height = ? AND character_id = ?",
         (said.content_hash, said.kind, *said.box, said.character_id),
     )

@@ -22,7 +22,7 @@ _MEMBERSHIP_DTYPE = np.dtype(
 )
 _AMONG = "(SELECT value FROM json_each(?))"
 _SELECT_CHARACTERS = """
-SELECT character.id, name, hidden, threshold, kept, merged_into, made_at, count(membership.region_id),
+SELECT character.id, name, hidden, threshold, curated, merged_into, created_at, count(membership.region_id),
        count(DISTINCT region.image_id), count(membership.region_id) FILTER (WHERE source = 'confirmed')
 FROM character LEFT JOIN membership ON membership.character_id = character.id
 LEFT JOIN region ON region.id = membership.region_id
@@ -153,7 +153,7 @@ class CharacterTables:
         found: dict[int, set[int]] = {}
         with self._database.read() as connection:
             for region_id, character_id in connection.execute(
-                f"SELECT region_id, character_id FROM face_word WHERE word = 'not' AND region_id IN {_AMONG}",
+                f"SELECT region_id, character_id FROM face_label WHERE label = 'not' AND region_id IN {_AMONG}",
                 (ids_json(regions),),
             ):
                 found.setdefault(region_id, set()).add(character_id)
@@ -162,7 +162,7 @@ class CharacterTables:
     def separated_pairs(self) -> set[tuple[int, int]]:
         """Pairs of characters, lower id first, of which a person said that they are two."""
         with self._database.read() as connection:
-            return set(connection.execute("SELECT one_id, other_id FROM character_apart").fetchall())
+            return set(connection.execute("SELECT one_id, other_id FROM character_separation").fetchall())
 
     def apply_clustering(self, regions: Ids, decide: Callable[[FaceAssignments], Ids]) -> ClusteringResult:
         """Give these faces (rising ids) the characters that `decide` chooses: 0 none, -1, -2, ... new ones.
@@ -205,7 +205,7 @@ class CharacterTables:
                 connection.execute(
                     "INSERT OR IGNORE INTO membership (region_id, character_id, source) SELECT ?, id, 'assigned'"
                     " FROM character WHERE id = ? AND merged_into IS NULL AND NOT EXISTS"
-                    " (SELECT 1 FROM face_word WHERE region_id = ? AND character_id = ? AND word = 'not')",
+                    " (SELECT 1 FROM face_label WHERE region_id = ? AND character_id = ? AND label = 'not')",
                     (region_id, character_id, region_id, character_id),
                 )
                 count += connection.changes()
@@ -217,7 +217,7 @@ class CharacterTables:
 
 def create_character(connection: Connection, now: float, *, curated: bool = False) -> int:
     """A new character without faces; its id."""
-    connection.execute("INSERT INTO character (kept, made_at) VALUES (?, ?)", (int(curated), now))
+    connection.execute("INSERT INTO character (curated, created_at) VALUES (?, ?)", (int(curated), now))
     return connection.last_insert_rowid()
 
 
@@ -244,10 +244,10 @@ def read_face_assignments(connection: Connection, regions: Ids) -> FaceAssignmen
     at, there = _locate(regions, members["region"])
     at, members = at[there], members[there]
     character[at], confirmed[at], assigned[at] = members["character"], members["confirmed"], members["assigned"]
-    words = connection.execute("SELECT region_id, character_id FROM face_word WHERE word = 'not'").fetchall()
+    words = connection.execute("SELECT region_id, character_id FROM face_label WHERE label = 'not'").fetchall()
     at, there = _locate(regions, np.array([region for region, _ in words], np.int64))
     rejected = [(int(at[word]), words[word][1]) for word in np.flatnonzero(there)]
-    kept = {one for (one,) in connection.execute("SELECT id FROM character WHERE kept")}
+    kept = {one for (one,) in connection.execute("SELECT id FROM character WHERE curated")}
     return FaceAssignments(character, confirmed, assigned, rejected, kept)
 
 

@@ -56,7 +56,7 @@ class Corrections:
             self._refuse_taken_name(connection, text, f"indexd characters merge {{}} {character_id}", but=character_id)
             if not text and before.characters[str(character_id)][0] is None:
                 raise UsageError(f"character {character_id} has no name")
-            update_character(connection, character_id, {"name": text or None, "name_key": key, "kept": 1})
+            update_character(connection, character_id, {"name": text or None, "name_key": key, "curated": 1})
             said = f"named {character_id} {text}" if text else f"took the name of {character_id} away"
             return self._write_log(connection, "name", said, before)
 
@@ -123,25 +123,25 @@ class Corrections:
                 heir = next((before.characters[str(one)] for one in gone if before.characters[str(one)][0]), None)
                 if heir is not None:
                     update_character(connection, into, {"name": heir[0], "name_key": heir[1]})
-            update_character(connection, into, {"kept": 1})
+            update_character(connection, into, {"curated": 1})
             connection.execute(f"UPDATE membership SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
             # Whoever is not the one and is the other: what was said of the face itself is the later word.
             connection.execute(
-                f"INSERT OR IGNORE INTO face_word (region_id, character_id, word, said_at)"
-                f" SELECT region_id, ?, 'not', max(said_at) FROM face_word WHERE word = 'not'"
+                f"INSERT OR IGNORE INTO face_label (region_id, character_id, label, labelled_at)"
+                f" SELECT region_id, ?, 'not', max(labelled_at) FROM face_label WHERE label = 'not'"
                 f" AND character_id IN {_AMONG} AND region_id NOT IN"
                 f" (SELECT region_id FROM membership WHERE character_id = ?) GROUP BY region_id",
                 (into, among, into),
             )
-            connection.execute(f"DELETE FROM face_word WHERE word = 'not' AND character_id IN {_AMONG}", (among,))
+            connection.execute(f"DELETE FROM face_label WHERE label = 'not' AND character_id IN {_AMONG}", (among,))
             connection.execute(
-                "DELETE FROM face_word WHERE word = 'not' AND character_id = ? AND region_id IN"
+                "DELETE FROM face_label WHERE label = 'not' AND character_id = ? AND region_id IN"
                 " (SELECT region_id FROM membership WHERE character_id = ?)",
                 (into, into),
             )
-            connection.execute(f"UPDATE face_word SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
+            connection.execute(f"UPDATE face_label SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
             connection.execute(
-                f"DELETE FROM character_apart WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}", (among, among)
+                f"DELETE FROM character_separation WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}", (among, among)
             )
             text = f"merged {', '.join(map(str, gone))} into {_describe_character(connection, into)}"
             number = self._write_log(connection, "merge", text, before)
@@ -174,18 +174,18 @@ class Corrections:
                 taken = ids_json(sorted(group))
                 connection.execute(f"UPDATE membership SET character_id = ? WHERE region_id IN {_AMONG}", (new, taken))
                 connection.execute(
-                    f"DELETE FROM face_word WHERE character_id = ? AND region_id IN {_AMONG}", (character_id, taken)
+                    f"DELETE FROM face_label WHERE character_id = ? AND region_id IN {_AMONG}", (character_id, taken)
                 )
                 _write_labels(connection, sorted(group), character_id, "not", now)
                 connection.execute(
-                    f"INSERT INTO face_word SELECT region_id, ?, 'is', ? FROM membership"
+                    f"INSERT INTO face_label SELECT region_id, ?, 'is', ? FROM membership"
                     f" WHERE source = 'confirmed' AND region_id IN {_AMONG}",
                     (new, now, taken),
                 )
-            update_character(connection, character_id, {"kept": 1})
+            update_character(connection, character_id, {"curated": 1})
             now_two = sorted([character_id, *made])
             connection.executemany(
-                "INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)",
+                "INSERT OR IGNORE INTO character_separation (one_id, other_id) VALUES (?, ?)",
                 [(one, other) for place, one in enumerate(now_two) for other in now_two[place + 1 :]],
             )
             text = f"split {', '.join(map(str, made))} off {_describe_character(connection, character_id)}"
@@ -198,7 +198,7 @@ class Corrections:
         with self._database.write(durable=True) as connection:
             before, touched = self._snapshot_with_owners(connection, regions, character_id)
             _confirm_faces(connection, character_id, regions, self._clock())
-            update_character(connection, character_id, {"kept": 1})
+            update_character(connection, character_id, {"curated": 1})
             number = self._write_log(
                 connection,
                 "confirm",
@@ -231,7 +231,7 @@ class Corrections:
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [one, other])
             connection.execute(
-                "INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)", sorted((one, other))
+                "INSERT OR IGNORE INTO character_separation (one_id, other_id) VALUES (?, ?)", sorted((one, other))
             )
             return self._write_log(
                 connection,
@@ -307,16 +307,16 @@ class Corrections:
         return connection.last_insert_rowid()
 
 
-def _write_labels(connection: Connection, regions: Collection[int], character_id: int, word: str, now: float) -> None:
+def _write_labels(connection: Connection, regions: Collection[int], character_id: int, label: str, now: float) -> None:
     connection.executemany(
-        "INSERT OR REPLACE INTO face_word (region_id, character_id, word, said_at) VALUES (?, ?, ?, ?)",
-        [(one, character_id, word, now) for one in regions],
+        "INSERT OR REPLACE INTO face_label (region_id, character_id, label, labelled_at) VALUES (?, ?, ?, ?)",
+        [(one, character_id, label, now) for one in regions],
     )
 
 
 def _confirm_faces(connection: Connection, character_id: int, regions: Collection[int], now: float) -> None:
     """These faces are this character's for good, whosever they were."""
-    connection.execute(f"DELETE FROM face_word WHERE word = 'is' AND region_id IN {_AMONG}", (ids_json(regions),))
+    connection.execute(f"DELETE FROM face_label WHERE label = 'is' AND region_id IN {_AMONG}", (ids_json(regions),))
     _write_labels(connection, regions, character_id, "is", now)
     connection.executemany(
         "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'confirmed')",

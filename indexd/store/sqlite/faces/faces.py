@@ -33,7 +33,7 @@ from indexd.worker.calls import FoundRegion
 SLICE_FACES = 4000
 # A picture rarely has more faces than this that are all near the one asked for.
 FACES_PER_IMAGE = 4
-_DETECTORS_KEY = "detectors of the regions"
+_DETECTORS_KEY = "region_detectors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class FaceTables:
         with self._database.write() as connection:
             if on:
                 connection.execute(
-                    "INSERT OR IGNORE INTO work (stage, image_id) SELECT ?, id FROM image"
+                    "INSERT OR IGNORE INTO index_task (stage, image_id) SELECT ?, id FROM image"
                     " WHERE decode_problem IS NULL AND id > ?",
                     (FACE_LAYER, 0 if nothing else off_since),
                 )
@@ -135,7 +135,7 @@ class FaceTables:
                 ]
                 now, codes = write_rows(connection, with_vector, prepared)
                 connection.execute(
-                    "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                    "DELETE FROM index_task WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
                     (FACE_LAYER, ids_json(found)),
                 )
             self._vectors.notify_written(code_set_id(now), with_vector, codes)

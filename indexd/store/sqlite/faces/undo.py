@@ -12,7 +12,7 @@ from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Connection
 
 _AMONG = "(SELECT value FROM json_each(?))"
-CHARACTER_COLUMNS = ("name", "name_key", "hidden", "threshold", "kept", "merged_into")
+CHARACTER_COLUMNS = ("name", "name_key", "hidden", "threshold", "curated", "merged_into")
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ def snapshot_characters(connection: Connection, ids: Collection[int]) -> Correct
     before.apart = [
         list(pair)
         for pair in connection.execute(
-            f"SELECT one_id, other_id FROM character_apart WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}",
+            f"SELECT one_id, other_id FROM character_separation WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}",
             (ids_json(ids), ids_json(ids)),
         )
     ]
@@ -68,7 +68,7 @@ def snapshot_faces(connection: Connection, before: CorrectionSnapshot, regions: 
     ):
         before.members[str(region)] = [character, source]
     for region, character, word, at in connection.execute(
-        f"SELECT region_id, character_id, word, said_at FROM face_word WHERE region_id IN {_AMONG}", (wanted,)
+        f"SELECT region_id, character_id, label, labelled_at FROM face_label WHERE region_id IN {_AMONG}", (wanted,)
     ):
         before.words.setdefault(str(region), []).append([character, word, at])
 
@@ -78,7 +78,7 @@ def regions_of_characters(connection: Connection, characters: Collection[int]) -
     wanted = ids_json(characters)
     rows = connection.execute(
         f"SELECT region_id FROM membership WHERE character_id IN {_AMONG}"
-        f" UNION SELECT region_id FROM face_word WHERE character_id IN {_AMONG}",
+        f" UNION SELECT region_id FROM face_label WHERE character_id IN {_AMONG}",
         (wanted, wanted),
     )
     return [region for (region,) in rows]
@@ -136,7 +136,7 @@ def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[
         )
     }
     for region in there:
-        connection.execute("DELETE FROM face_word WHERE region_id = ?", (int(region),))
+        connection.execute("DELETE FROM face_label WHERE region_id = ?", (int(region),))
         connection.execute("DELETE FROM membership WHERE region_id = ?", (int(region),))
         member = before.members[region]
         if member is not None:
@@ -145,7 +145,7 @@ def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[
                 "INSERT INTO membership (region_id, character_id, source) VALUES (?, ?, ?)", (int(region), *member)
             )
         connection.executemany(
-            "INSERT INTO face_word (region_id, character_id, word, said_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO face_label (region_id, character_id, label, labelled_at) VALUES (?, ?, ?, ?)",
             [(int(region), *word) for word in before.words.get(region, [])],
         )
     for made, heir in before.made.items():
@@ -154,9 +154,11 @@ def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[
             connection.execute("DELETE FROM membership WHERE character_id = ?", (int(made),))
         else:
             connection.execute("UPDATE membership SET character_id = ? WHERE character_id = ?", (heir, int(made)))
-        connection.execute("DELETE FROM face_word WHERE character_id = ?", (int(made),))
-        update_character(connection, int(made), {"kept": 0, "name": None, "name_key": None, "merged_into": heir})
+        connection.execute("DELETE FROM face_label WHERE character_id = ?", (int(made),))
+        update_character(connection, int(made), {"curated": 0, "name": None, "name_key": None, "merged_into": heir})
     mine = ids_json(touched)
-    connection.execute(f"DELETE FROM character_apart WHERE one_id IN {_AMONG} AND other_id IN {_AMONG}", (mine, mine))
-    connection.executemany("INSERT OR IGNORE INTO character_apart (one_id, other_id) VALUES (?, ?)", before.apart)
+    connection.execute(
+        f"DELETE FROM character_separation WHERE one_id IN {_AMONG} AND other_id IN {_AMONG}", (mine, mine)
+    )
+    connection.executemany("INSERT OR IGNORE INTO character_separation (one_id, other_id) VALUES (?, ?)", before.apart)
     return touched

@@ -41,7 +41,7 @@ _SCORES = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpne
 # Names in tables of their own: the table and its columns.
 _NAME_TABLES = {
     "lora": ("lora_use", ("name",)),
-    "embedding": ("inversion_use", ("name",)),
+    "embedding": ("textual_inversion_use", ("name",)),
     "control": ("control_use", ("model", "module")),
     "detailer": ("detailer_use", ("model",)),
     "resource": ("resource_use", ("address", "name")),

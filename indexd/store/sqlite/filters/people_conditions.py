@@ -36,7 +36,7 @@ def faces_condition(connection: Connection, wanted: Filter) -> Condition:
     if connection.execute("SELECT 1 FROM revision WHERE layer = ? AND active", (FACE_LAYER,)).fetchone() is None:
         return NO_MATCH
     off_since = faces_off_since(connection)
-    looked_at = "image.decode_problem IS NULL AND image.id NOT IN (SELECT image_id FROM work WHERE stage = ?)"
+    looked_at = "image.decode_problem IS NULL AND image.id NOT IN (SELECT image_id FROM index_task WHERE stage = ?)"
     return (
         f"{looked_at} AND image.id <= ? AND image.id NOT IN ({counted} > ?)",
         (FACE_LAYER, sys.maxsize if off_since is None else off_since, FACE_LAYER, most),

@@ -33,7 +33,7 @@ class Attributes:
         with self._database.write() as connection:
             if on:
                 connection.execute(
-                    "INSERT OR IGNORE INTO work (stage, image_id) SELECT ?, id FROM image"
+                    "INSERT OR IGNORE INTO index_task (stage, image_id) SELECT ?, id FROM image"
                     " WHERE decode_problem IS NULL AND id > ?",
                     (stage, int(state or 0)),
                 )
@@ -74,7 +74,7 @@ class Attributes:
                 ],
             )
             refresh_fulltext(connection, stated)
-            connection.execute(f"DELETE FROM work WHERE stage = ? AND image_id {among}", (stage, ids))
+            connection.execute(f"DELETE FROM index_task WHERE stage = ? AND image_id {among}", (stage, ids))
 
     def of_images(self, ids: Iterable[int]) -> dict[int, list[AttributeRow]]:
         """The attributes of these images, by stage and in its order; images without any are left out."""

@@ -109,7 +109,7 @@ class Files:
             if new_rel != old_rel:
                 # What lay at the new path was written over by the move.
                 over = connection.execute(
-                    "SELECT coalesce(image_id, was_image_id) FROM file WHERE root_id = ? AND rel = ?",
+                    "SELECT coalesce(image_id, previous_image_id) FROM file WHERE root_id = ? AND rel = ?",
                     (root_id, new_rel),
                 ).fetchone()
                 connection.execute("DELETE FROM file WHERE root_id = ? AND rel = ?", (root_id, new_rel))

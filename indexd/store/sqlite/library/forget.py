@@ -122,7 +122,7 @@ def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> 
     rows = connection.execute(
         "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))"
         " AND NOT EXISTS (SELECT 1 FROM file WHERE image_id = image.id)"
-        " AND id NOT IN (SELECT image_id FROM work WHERE state = 'running')",
+        " AND id NOT IN (SELECT image_id FROM index_task WHERE state = 'running')",
         (ids_json(ids),),
     ).fetchall()
     marks = {} if with_marks else read_annotations(connection, (image_id for image_id, _ in rows))
@@ -136,7 +136,7 @@ def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> 
     regions = [row.id for known in regions_by_image(connection, [one for one, _ in rows]).values() for row in known]
     delete_regions(connection, regions)
     cascade_delete(connection, "image_id", [image_id for image_id, _ in rows], except_table="file")
-    connection.execute(f"DELETE FROM succession WHERE new_id IN {among} OR old_id IN {among}", (gone, gone))
+    connection.execute(f"DELETE FROM replacement WHERE new_id IN {among} OR old_id IN {among}", (gone, gone))
     connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (gone,))
     connection.execute(f"DELETE FROM image WHERE id IN {among}", (gone,))
     record_forgotten(connection, len(rows), last_id)

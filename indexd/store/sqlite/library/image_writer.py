@@ -48,14 +48,14 @@ _INSERTS = {
     "raw_chunk": _insert_sql("raw_chunk", ("image_id", "position", "key", "encoding", "text")),
     **{part.table: part.insert_sql for part in CHILD_TABLES},
     "prompt_fts": INSERT_FULLTEXT_SQL,
-    "work": "INSERT OR IGNORE INTO work (image_id, stage) VALUES (?, ?)",
+    "index_task": "INSERT OR IGNORE INTO index_task (image_id, stage) VALUES (?, ?)",
 }
 
 _UPSERT_FILE = """
 INSERT INTO file (root_id, rel, display, size, mtime_ns, inode, image_id, problem) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (root_id, rel) DO UPDATE SET
     size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode, image_id = excluded.image_id,
-    problem = excluded.problem, missing_since = NULL, was_image_id = coalesce(file.image_id, file.was_image_id)
+    problem = excluded.problem, missing_since = NULL, previous_image_id = coalesce(file.image_id, file.previous_image_id)
 """
 
 METADATA_LOST = -1
@@ -134,7 +134,8 @@ class ImageBatchWriter:
     def _add_file(self, sighting: ScannedFile, image_id: int | None, problem: str | None) -> bool:
         """Note where the sighting lies. Returns whether that place held another content (or nothing) before."""
         before = self._connection.execute(
-            "SELECT image_id, was_image_id FROM file WHERE root_id = ? AND rel = ?", (sighting.root_id, sighting.rel)
+            "SELECT image_id, previous_image_id FROM file WHERE root_id = ? AND rel = ?",
+            (sighting.root_id, sighting.rel),
         ).fetchone()
         stamp = sighting.stamp
         self._file_rows.append(
@@ -181,7 +182,7 @@ class ImageBatchWriter:
         prompt, negative = utf8_text(metadata.prompt), utf8_text(metadata.negative_prompt)
         rows["image_text"].append((image_id, prompt, negative, utf8_text(metadata.raw_prompt), _extras_json(metadata)))
         rows["prompt_fts"].append(fulltext_row(image_id, metadata, file_name(display_path(sighting.rel))))
-        rows["work"] += ((image_id, stage) for stage in sighting.stages)
+        rows["index_task"] += ((image_id, stage) for stage in sighting.stages)
         rows["raw_chunk"] += (
             (image_id, position, *values) for position, values in enumerate(_raw_chunk_values(metadata))
         )
@@ -286,7 +287,7 @@ def restore_lost_metadata(
         facts = found[image_id].facts
         assert facts is not None
         update_metadata(connection, image_id, facts.metadata)
-        connection.executemany(_INSERTS["work"], [(image_id, stage) for stage in found[image_id].stages])
+        connection.executemany(_INSERTS["index_task"], [(image_id, stage) for stage in found[image_id].stages])
     refresh_fulltext(connection, [image_id for (image_id,) in lost])
 
 

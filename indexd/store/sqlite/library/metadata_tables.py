@@ -161,7 +161,7 @@ REFINEMENT = ChildTable(
     ),
     _refinement,
 )
-TEXTUAL_INVERSIONS = ChildTable("inversion_use", ("name", "hash"), _textual_inversions)
+TEXTUAL_INVERSIONS = ChildTable("textual_inversion_use", ("name", "hash"), _textual_inversions)
 CHARACTER_PROMPTS = ChildTable("character_prompt", ("text", "negative_text", "x", "y"), _character_prompts)
 RESOURCES = ChildTable("resource_use", ("address", "kind", "name", "version", "weight"), _resources)
 DETAILERS = ChildTable("detailer_use", ("model", "prompt", "negative_prompt", "denoise"), _detailers)

@@ -14,7 +14,7 @@ from indexd.store.sqlite.database import Database
 
 HASH_BYTES = 64
 NOT_STATED = -1
-_VERSION_KEY = "version of the picture hashes"
+_VERSION_KEY = "perceptual_hash_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class PerceptualHashes:
         if row is not None and row[0] == version:
             return 0
         with self._database.write() as connection:
-            connection.execute("DELETE FROM picture_hash")
+            connection.execute("DELETE FROM perceptual_hash")
             connection.execute(
-                "INSERT OR IGNORE INTO work (stage, image_id) SELECT ?, id FROM image WHERE decode_problem IS NULL",
+                "INSERT OR IGNORE INTO index_task (stage, image_id) SELECT ?, id FROM image WHERE decode_problem IS NULL",
                 (stage,),
             )
             waiting = connection.changes()
@@ -63,10 +63,10 @@ class PerceptualHashes:
             raise ValueError(f"a picture hash has {HASH_BYTES} bytes or none (got {len(wrong)})")
         with self._database.write() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO picture_hash (image_id, hash) VALUES (?, ?)", list(hashes.items())
+                "INSERT OR REPLACE INTO perceptual_hash (image_id, hash) VALUES (?, ?)", list(hashes.items())
             )
             connection.execute(
-                "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                "DELETE FROM index_task WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
                 (stage, ids_json(hashes)),
             )
 
@@ -75,7 +75,7 @@ class PerceptualHashes:
         with self._database.read() as connection:
             hashed, plain = connection.execute(
                 "SELECT count(*) FILTER (WHERE length(hash) > 0), count(*) FILTER (WHERE length(hash) = 0)"
-                " FROM picture_hash"
+                " FROM perceptual_hash"
             ).fetchall()[0]
         return hashed, plain
 
@@ -86,7 +86,7 @@ class PerceptualHashes:
         seeds: dict[str, int] = {}
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT image_id, hash, seed, steps, cfg FROM picture_hash JOIN image ON image.id = image_id"
+                "SELECT image_id, hash, seed, steps, cfg FROM perceptual_hash JOIN image ON image.id = image_id"
                 f" WHERE length(hash) > 0 {restricted}"
                 " AND EXISTS (SELECT 1 FROM file WHERE file.image_id = image.id AND missing_since IS NULL)"
                 " ORDER BY image_id",

@@ -1,7 +1,7 @@
 """Edited files: which content took the place of one that had marks, and what became of it once the pictures were compared.
 
 The path alone is no evidence: `output.png` is written over with another picture each time. So a candidate waits here as
-work of the stage `succession` until a decode worker has compared what is seen; the marks are copied, never moved.
+work of the stage `replacement` until a decode worker has compared what is seen; the marks are copied, never moved.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from indexd.store.sqlite.annotations.pending_face_labels import images_with_face
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.faces.characters import CharacterTables
 
-REPLACEMENT_STAGE = "succession"
+REPLACEMENT_STAGE = "replacement"
 
 
 class Replacements:
@@ -29,7 +29,7 @@ class Replacements:
         found: dict[int, list[int]] = {}
         with self._database.read() as connection:
             for new_id, old_id in connection.execute(
-                "SELECT new_id, old_id FROM succession WHERE new_id IN (SELECT value FROM json_each(?))",
+                "SELECT new_id, old_id FROM replacement WHERE new_id IN (SELECT value FROM json_each(?))",
                 (ids_json(new_ids),),
             ):
                 found.setdefault(new_id, []).append(old_id)
@@ -49,18 +49,18 @@ class Replacements:
             changed = add_annotations(connection, {new: sets for new, sets in given.items() if sets})
             touched = {one for new, olds in same.items() for one in inherit_face_labels(connection, new, olds)}
             connection.executemany(
-                "DELETE FROM succession WHERE new_id = ? AND old_id = ?",
+                "DELETE FROM replacement WHERE new_id = ? AND old_id = ?",
                 [(new, old) for new, olds in verdicts.items() for old in olds],
             )
             for new in verdicts:
                 # What was noted while the pictures were compared is compared next.
                 connection.execute(
-                    "UPDATE work SET state = 'waiting', attempts = 0 WHERE stage = ? AND image_id = ?",
+                    "UPDATE index_task SET state = 'pending', attempts = 0 WHERE stage = ? AND image_id = ?",
                     (REPLACEMENT_STAGE, new),
                 )
                 connection.execute(
-                    "DELETE FROM work WHERE stage = ? AND image_id = ?"
-                    " AND NOT EXISTS (SELECT 1 FROM succession WHERE new_id = ?)",
+                    "DELETE FROM index_task WHERE stage = ? AND image_id = ?"
+                    " AND NOT EXISTS (SELECT 1 FROM replacement WHERE new_id = ?)",
                     (REPLACEMENT_STAGE, new, new),
                 )
         self._characters.notify(touched)
@@ -78,15 +78,15 @@ def record_replacements(connection: Connection, pairs: Sequence[tuple[int, int]]
     olds = {old for old, _ in pairs}
     marked = read_annotations(connection, olds).keys() | images_with_face_labels(connection, olds)
     for old, new in pairs:
-        before = connection.execute("SELECT old_id FROM succession WHERE new_id = ?", (old,)).fetchall()
+        before = connection.execute("SELECT old_id FROM replacement WHERE new_id = ?", (old,)).fetchall()
         candidates = {one for (one,) in before} | ({old} if old in marked else set())
         candidates.discard(new)
         for candidate in candidates:
-            connection.execute("INSERT OR IGNORE INTO succession (new_id, old_id) VALUES (?, ?)", (new, candidate))
+            connection.execute("INSERT OR IGNORE INTO replacement (new_id, old_id) VALUES (?, ?)", (new, candidate))
         if candidates:
             connection.execute(
-                "INSERT INTO work (stage, image_id) VALUES (?, ?)"
+                "INSERT INTO index_task (stage, image_id) VALUES (?, ?)"
                 " ON CONFLICT (stage, image_id) DO UPDATE SET not_before = 0, error = NULL,"
-                " state = iif(state = 'failed', 'waiting', state)",
+                " state = iif(state = 'failed', 'pending', state)",
                 (REPLACEMENT_STAGE, new),
             )

@@ -7,7 +7,7 @@ from indexd.store.sqlite.adapters import utf8_text
 from indexd.store.sqlite.database import Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 
-_COLUMNS = "id, path, purpose, online, identity, mode, reason, stranger, held, folder_tags"
+_COLUMNS = "id, path, purpose, online, identity, mode, reason, foreign_identity, foreign_file_count, folder_tags"
 
 
 class Roots:
@@ -54,15 +54,15 @@ class Roots:
         foreign_root: tuple[str, int] | None = None,
     ) -> None:
         """Note how a root is watched now, and whether it is there or a stranger in its place."""
-        other, held = foreign_root or (None, 0)
+        foreign_identity, foreign_file_count = foreign_root or (None, 0)
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE root SET online = ?, identity = ?, mode = ?, reason = ?, stranger = ?, held = ? WHERE id = ?",
-                (int(online), identity, mode, utf8_text(reason), other, held, root_id),
+                "UPDATE root SET online = ?, identity = ?, mode = ?, reason = ?, foreign_identity = ?, foreign_file_count = ? WHERE id = ?",
+                (int(online), identity, mode, utf8_text(reason), foreign_identity, foreign_file_count, root_id),
             )
 
 
 def _root_row(row: tuple[int, bytes, str, int, str | None, str, str, str | None, int, int]) -> RootRow:
-    root_id, path, purpose, online, identity, mode, reason, other, held, folder_tags = row
-    stranger = None if other is None else (other, held)
-    return RootRow(root_id, path, purpose, bool(online), identity, mode, reason, bool(folder_tags), stranger)
+    root_id, path, purpose, online, identity, mode, reason, foreign_identity, foreign_file_count, folder_tags = row
+    foreign_root = None if foreign_identity is None else (foreign_identity, foreign_file_count)
+    return RootRow(root_id, path, purpose, bool(online), identity, mode, reason, bool(folder_tags), foreign_root)

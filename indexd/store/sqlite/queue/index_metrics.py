@@ -46,8 +46,8 @@ class MetricsReader:
                 # Images are given their ids in order, so the lowest id has waited longest.
                 oldest_task_at_by_stage=dict(
                     connection.execute(
-                        "SELECT stage, added_at FROM (SELECT stage, min(image_id) AS oldest FROM work"
-                        " WHERE state IN ('waiting', 'running') GROUP BY stage) JOIN image ON image.id = oldest"
+                        "SELECT stage, added_at FROM (SELECT stage, min(image_id) AS oldest FROM index_task"
+                        " WHERE state IN ('pending', 'running') GROUP BY stage) JOIN image ON image.id = oldest"
                     ).fetchall()
                 ),
                 unreadable_files=connection.execute(

@@ -14,7 +14,7 @@ _OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
 class IndexTasks:
     """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), away, and gone when done.
 
-    "away": no file of the picture is there. Whatever brings one back (see the schema's triggers) lets the row wait again.
+    "blocked": no file of the picture is there. Whatever brings one back (see the schema's triggers) lets the row wait again.
     """
 
     def __init__(self, database: Database) -> None:
@@ -28,13 +28,13 @@ class IndexTasks:
         """
         with self._database.write() as connection:
             rows = connection.execute(
-                "SELECT image_id, attempts + 1 FROM work"
-                " WHERE stage = ?1 AND state = 'waiting' AND (not_before <= ?2 OR not_before > ?2 + ?3)"
+                "SELECT image_id, attempts + 1 FROM index_task"
+                " WHERE stage = ?1 AND state = 'pending' AND (not_before <= ?2 OR not_before > ?2 + ?3)"
                 " ORDER BY image_id LIMIT ?4",
                 (stage, now, MAX_RETRY_DELAY_SECONDS, limit),
             ).fetchall()
             connection.execute(
-                f"UPDATE work SET state = 'running', attempts = attempts + 1 WHERE {_OF_STAGE}",
+                f"UPDATE index_task SET state = 'running', attempts = attempts + 1 WHERE {_OF_STAGE}",
                 (stage, ids_json(image_id for image_id, _ in rows)),
             )
         return [IndexTask(image_id, stage, attempts) for image_id, attempts in rows]
@@ -42,14 +42,14 @@ class IndexTasks:
     def mark_done(self, stage: str, ids: Iterable[int]) -> None:
         """The work is finished: its rows go."""
         with self._database.write() as connection:
-            connection.execute(f"DELETE FROM work WHERE {_OF_STAGE}", (stage, ids_json(ids)))
+            connection.execute(f"DELETE FROM index_task WHERE {_OF_STAGE}", (stage, ids_json(ids)))
 
     def mark_failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
         """The attempt failed: again not before `retry_at`, or set aside for good when that is None."""
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE work SET state = ?, not_before = ?, error = ? WHERE stage = ? AND image_id = ?",
-                ("failed" if retry_at is None else "waiting", retry_at or 0.0, utf8_text(error), stage, image_id),
+                "UPDATE index_task SET state = ?, not_before = ?, error = ? WHERE stage = ? AND image_id = ?",
+                ("failed" if retry_at is None else "pending", retry_at or 0.0, utf8_text(error), stage, image_id),
             )
 
     def mark_blocked(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
@@ -60,10 +60,10 @@ class IndexTasks:
         with self._database.write() as connection:
             connection.execute(
                 """
-                UPDATE work SET attempts = max(attempts - 1, 0), not_before = ?, error = ?, state = iif(EXISTS (
+                UPDATE index_task SET attempts = max(attempts - 1, 0), not_before = ?, error = ?, state = iif(EXISTS (
                     SELECT 1 FROM file JOIN root ON root.id = root_id
-                    WHERE file.image_id = work.image_id AND missing_since IS NULL AND online
-                ), 'waiting', 'away') WHERE stage = ? AND image_id = ?
+                    WHERE file.image_id = index_task.image_id AND missing_since IS NULL AND online
+                ), 'pending', 'blocked') WHERE stage = ? AND image_id = ?
                 """,
                 (retry_at, utf8_text(error), stage, image_id),
             )
@@ -72,7 +72,7 @@ class IndexTasks:
         """The machine's fault: the work waits again and the attempt does not count."""
         with self._database.write() as connection:
             connection.execute(
-                f"UPDATE work SET state = 'waiting', attempts = max(attempts - 1, 0) WHERE {_OF_STAGE} AND state = 'running'",
+                f"UPDATE index_task SET state = 'pending', attempts = max(attempts - 1, 0) WHERE {_OF_STAGE} AND state = 'running'",
                 (stage, ids_json(ids)),
             )
 
@@ -83,7 +83,7 @@ class IndexTasks:
         """
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE work SET state = 'waiting', attempts = max(attempts - 1, 0) WHERE state = 'running'"
+                "UPDATE index_task SET state = 'pending', attempts = max(attempts - 1, 0) WHERE state = 'running'"
             )
             return connection.changes()
 
@@ -91,7 +91,7 @@ class IndexTasks:
         """Take up again what was set aside, in one stage or in all. Returns how much that is."""
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE work SET state = 'waiting', attempts = 0, not_before = 0, error = NULL"
+                "UPDATE index_task SET state = 'pending', attempts = 0, not_before = 0, error = NULL"
                 " WHERE state = 'failed' AND stage = coalesce(?, stage)",
                 (stage,),
             )
@@ -102,7 +102,7 @@ class IndexTasks:
         found: dict[str, dict[str, int]] = {}
         with self._database.read() as connection:
             for stage, state, count in connection.execute(
-                "SELECT stage, state, count(*) FROM work GROUP BY stage, state"
+                "SELECT stage, state, count(*) FROM index_task GROUP BY stage, state"
             ):
                 found.setdefault(stage, {})[state] = count
         return found
@@ -114,12 +114,12 @@ class IndexTasks:
             rows = connection.execute(
                 """
                 WITH RECURSIVE stages (name) AS (
-                    SELECT min(stage) FROM work
+                    SELECT min(stage) FROM index_task
                     UNION ALL
-                    SELECT (SELECT min(stage) FROM work WHERE stage > name) FROM stages WHERE name IS NOT NULL
+                    SELECT (SELECT min(stage) FROM index_task WHERE stage > name) FROM stages WHERE name IS NOT NULL
                 )
                 SELECT image_id, stage, state, attempts, not_before, error
-                FROM stages JOIN work ON stage = name AND image_id = ?
+                FROM stages JOIN index_task ON stage = name AND image_id = ?
                 """,
                 (image_id,),
             ).fetchall()

@@ -14,7 +14,7 @@ from indexd.store.sqlite.database import Connection, Database
 JobFileLocation = Literal["inbox", "accepted", "done", "failed"]
 JobRows = list[JobRow]
 
-_JOB_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, mirrored, created_at, finished_at"
+_JOB_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, file_location, created_at, finished_at"
 # The folder in which a job's file should lie, by the job's state.
 _EXPECTED_LOCATION = """
 CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
@@ -138,20 +138,22 @@ class JobLedger:
         """These items (by id) are not kept: they are about to be moved to these paths."""
         with self._database.write(durable=True) as connection:
             connection.executemany(
-                "UPDATE job_item SET rejected = ? WHERE id = ? AND state = 'done'",
+                "UPDATE job_item SET rejected_path = ? WHERE id = ? AND state = 'done'",
                 ((path, item_id) for item_id, path in paths.items()),
             )
 
     def mark_reject_moved(self, item_id: int) -> None:
         """The picture lies where `reject` said."""
         with self._database.write(durable=True) as connection:
-            connection.execute("UPDATE job_item SET path = rejected WHERE id = ? AND rejected IS NOT NULL", (item_id,))
+            connection.execute(
+                "UPDATE job_item SET path = rejected_path WHERE id = ? AND rejected_path IS NOT NULL", (item_id,)
+            )
 
     def mark_reject_kept_in_place(self, item_id: int, reason: str) -> None:
         """A picture that is not kept cannot be moved and stays where it is, for this reason."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job_item SET rejected = NULL, error = ? WHERE id = ?", (utf8_text(reason), item_id)
+                "UPDATE job_item SET rejected_path = NULL, error = ? WHERE id = ?", (utf8_text(reason), item_id)
             )
 
     def change_path(self, item_id: int, path: bytes) -> None:
@@ -176,10 +178,10 @@ class JobLedger:
             )
 
     def finish(self, job_id: int, state: JobState, error: str | None = None, *, unnotified: bool = False) -> None:
-        """The job has come to its end. A cancelled job stays cancelled. `untold`: it is to be told of, see `untold`."""
+        """The job has come to its end. A cancelled job stays cancelled. `unnotified`: it is to be told of, see `unnotified`."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ?, untold = ? WHERE id = ?",
+                "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ?, unnotified = ? WHERE id = ?",
                 (state, utf8_text(error), self._clock(), unnotified, job_id),
             )
 
@@ -187,7 +189,7 @@ class JobLedger:
         """Cancel a job and every item that is not made yet. False when it had come to its end before."""
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job SET state = 'cancelled', finished_at = ?, untold = ?"
+                "UPDATE job SET state = 'cancelled', finished_at = ?, unnotified = ?"
                 " WHERE id = ? AND state IN ('queued', 'running')",
                 (self._clock(), unnotified, job_id),
             )
@@ -209,25 +211,25 @@ class JobLedger:
             count = connection.changes()
             if count:
                 connection.execute(
-                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL, untold = 0 WHERE id = ?",
+                    "UPDATE job SET state = 'queued', error = NULL, finished_at = NULL, unnotified = 0 WHERE id = ?",
                     (job_id,),
                 )
         return count
 
     def unnotified(self) -> JobRows:
         """The jobs that ended and are still to be told of."""
-        return self._select("WHERE untold = 1 ORDER BY id")
+        return self._select("WHERE unnotified = 1 ORDER BY id")
 
     def claim_notification(self, job_id: int) -> bool:
         """The job is told of now. False when somebody did, or when it was taken up again: then nothing is to be told."""
         with self._database.write(durable=True) as connection:
-            connection.execute("UPDATE job SET untold = 0 WHERE id = ? AND untold = 1", (job_id,))
+            connection.execute("UPDATE job SET unnotified = 0 WHERE id = ? AND unnotified = 1", (job_id,))
             return connection.changes() == 1
 
     def clear_notifications(self) -> None:
         """Of what has ended so far nobody is to be told."""
         with self._database.write() as connection:
-            connection.execute("UPDATE job SET untold = 0 WHERE untold = 1")
+            connection.execute("UPDATE job SET unnotified = 0 WHERE unnotified = 1")
 
     def get(self, job_id: int) -> JobRow | None:
         """The job of this number."""
@@ -260,12 +262,12 @@ class JobLedger:
 
     def misplaced_files(self) -> JobRows:
         """The jobs whose file does not lie where their state says: accepted, done, or failed (cancelled ones too)."""
-        return self._select(f"WHERE mirrored <> {_EXPECTED_LOCATION} ORDER BY id")
+        return self._select(f"WHERE file_location <> {_EXPECTED_LOCATION} ORDER BY id")
 
     def set_file_location(self, job_id: int, location: JobFileLocation) -> None:
         """The job's file was moved to this folder."""
         with self._database.write(durable=True) as connection:
-            connection.execute("UPDATE job SET mirrored = ? WHERE id = ?", (location, job_id))
+            connection.execute("UPDATE job SET file_location = ? WHERE id = ?", (location, job_id))
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -319,7 +321,7 @@ def _read_pause_reason(connection: Connection) -> str | None:
 
 ITEM_COLUMNS = (
     "item.id, item.job_id, item.position, item.seed, item.path, item.settings, item.state, item.attempts, item.not_before,"
-    " item.error, item.content_hash, item.seconds, item.report, item.rejected, item.scores"
+    " item.error, item.content_hash, item.seconds, item.report, item.rejected_path, item.scores"
 )
 # fmt: off
 RawItem = tuple[

@@ -175,7 +175,7 @@ def _copy_tables(target: Connection, on_step: ProgressCallback) -> dict[str, int
         target.execute(f"INSERT INTO main.{table.name} ({columns}) SELECT {columns} FROM live.{table.name}")
     for derived in DERIVED_TABLES:
         target.execute(next(sql for kind, name, _, sql in schema if (kind, name) == ("table", derived)))
-    target.execute("INSERT INTO main.work SELECT * FROM live.work")
+    target.execute("INSERT INTO main.index_task SELECT * FROM live.index_task")
     _queue_missing_vectors(target)
     on_step(FULLTEXT_TABLE)
     _copy_fulltext(target, {name: sql for _, name, _, sql in schema if name.startswith(FULLTEXT_TABLE)})
@@ -199,7 +199,7 @@ def _queue_missing_vectors(target: Connection) -> None:
     for revision, layer in target.execute("SELECT id, layer FROM live.revision WHERE active").fetchall():
         of = f"live.embedding_{revision}" if vector_key(layer) == "image_id" else "live.region"
         target.execute(
-            f"INSERT OR IGNORE INTO main.work (stage, image_id) SELECT DISTINCT ?, image_id FROM {of}",
+            f"INSERT OR IGNORE INTO main.index_task (stage, image_id) SELECT DISTINCT ?, image_id FROM {of}",
             (layer,),
         )
 

@@ -176,7 +176,7 @@ def _check_fulltext(connection: Connection, full: bool) -> Iterator[CheckFinding
 def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]:
     rows = connection.execute("SELECT id, layer, dim, generation FROM revision WHERE active ORDER BY layer").fetchall()
     for revision, layer, dim, generation in rows:
-        vectors, codes = f"embedding_{revision}", f"coarse_{revision}_{generation}"
+        vectors, codes = f"embedding_{revision}", f"codes_{revision}_{generation}"
         key = vector_key(layer)
         wrong = _sampled_vector_problem(connection, vectors, codes, key, dim)
         well = f"{layer}: a sample is whole"

@@ -271,7 +271,7 @@ def _queue_rereading(connection: Connection, rebuilt: RebuildReport) -> None:
 def _queue_index_tasks(connection: Connection, stages: Mapping[str, StageInput]) -> None:
     for stage, of in stages.items():
         connection.execute(
-            f"INSERT OR IGNORE INTO work (stage, image_id) SELECT ?, image_id FROM ({IMAGES_WITH_INPUT_SQL[of]})",
+            f"INSERT OR IGNORE INTO index_task (stage, image_id) SELECT ?, image_id FROM ({IMAGES_WITH_INPUT_SQL[of]})",
             (stage,),
         )
 

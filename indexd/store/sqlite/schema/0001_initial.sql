@@ -12,8 +12,8 @@ CREATE TABLE root (
     purpose  TEXT NOT NULL CHECK (purpose IN ('images', 'jobs')),
     online   INTEGER NOT NULL DEFAULT 1,
     identity TEXT,
-    stranger TEXT,                          -- the identity of a folder that took its place
-    held     INTEGER NOT NULL DEFAULT 0,    -- how many files were known then
+    foreign_identity TEXT,                        -- the identity of a folder that took its place
+    foreign_file_count INTEGER NOT NULL DEFAULT 0,  -- how many files the index knew of then
     mode     TEXT NOT NULL DEFAULT '',
     reason   TEXT NOT NULL DEFAULT '',
     folder_tags INTEGER NOT NULL DEFAULT 0  -- whether the folders below it count as tags
@@ -166,14 +166,14 @@ CREATE INDEX refinement_by_upscaler ON refinement (upscaler) WHERE upscaler IS N
 CREATE INDEX refinement_by_hires ON refinement (hires_upscaler) WHERE hires_upscaler IS NOT NULL;
 
 -- Textual inversions.
-CREATE TABLE inversion_use (
+CREATE TABLE textual_inversion_use (
     image_id INTEGER NOT NULL REFERENCES image (id),
     position INTEGER NOT NULL,
     name     TEXT NOT NULL,
     hash     TEXT,
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX inversion_use_by_name ON inversion_use (name);
+CREATE INDEX textual_inversion_use_by_name ON textual_inversion_use (name);
 
 CREATE TABLE character_prompt (
     image_id      INTEGER NOT NULL REFERENCES image (id),
@@ -221,7 +221,7 @@ CREATE TABLE file (
     image_id      INTEGER REFERENCES image (id),
     problem       TEXT,
     missing_since REAL,
-    was_image_id  INTEGER,  -- what lay there before; no reference, because that content may be forgotten
+    previous_image_id  INTEGER,  -- what lay there before; no reference, because that content may be forgotten
     UNIQUE (root_id, rel)
 ) STRICT;
 -- Files of a folder, whatever the case of its letters (conditions on paths).
@@ -259,7 +259,7 @@ CREATE TABLE folder_tag (
 CREATE INDEX folder_tag_by_name ON folder_tag (name);
 
 -- What people said of contents that are not in the index (yet, or any more); it is put on the picture when that appears.
-CREATE TABLE waiting_mark (
+CREATE TABLE pending_annotation (
     content_hash BLOB PRIMARY KEY,
     rating       INTEGER CHECK (rating BETWEEN 1 AND 5),
     rated_at     REAL NOT NULL DEFAULT 0,
@@ -268,13 +268,13 @@ CREATE TABLE waiting_mark (
     noted_at     REAL NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- A content that took the place of one with marks, until the pictures are compared (the stage `succession`).
-CREATE TABLE succession (
+-- A content that took the place of one with marks, until the pictures are compared (the stage `replacement`).
+CREATE TABLE replacement (
     new_id INTEGER NOT NULL REFERENCES image (id),
     old_id INTEGER NOT NULL REFERENCES image (id),
     PRIMARY KEY (new_id, old_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX succession_of ON succession (old_id);
+CREATE INDEX replacement_of ON replacement (old_id);
 
 -- Contentless: the texts are in image_text, character_prompt, tag and file, and are written here a second time only as an index.
 CREATE VIRTUAL TABLE prompt_fts USING fts5 (
@@ -284,7 +284,7 @@ CREATE VIRTUAL TABLE prompt_fts USING fts5 (
 
 -- What a picture looks like (images/perceptual_hash.py): 64 bytes, or none where it is too plain to be recognised. The
 -- version of the hash that all rows have is in `meta`.
-CREATE TABLE picture_hash (
+CREATE TABLE perceptual_hash (
     image_id INTEGER PRIMARY KEY REFERENCES image (id),
     hash     BLOB NOT NULL
 ) STRICT;
@@ -309,19 +309,19 @@ CREATE INDEX region_of_image ON region (image_id);
 CREATE INDEX region_by_kind ON region (kind, image_id);
 
 -- Who is in the pictures. A row is never deleted, so no id is given twice; what was merged names where its faces went.
--- `kept`: a person had a hand in it (named, merged, split, confirmed), so no clustering takes it apart.
+-- `curated`: a person named, merged, split or confirmed it, so no clustering splits it.
 CREATE TABLE character (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     name        TEXT,
     name_key    TEXT UNIQUE,  -- the name without case
     hidden      INTEGER NOT NULL DEFAULT 0,
     threshold   REAL CHECK (threshold BETWEEN 0 AND 1),  -- NULL = that of the settings
-    kept        INTEGER NOT NULL DEFAULT 0,
+    curated        INTEGER NOT NULL DEFAULT 0,
     merged_into INTEGER REFERENCES character (id),
-    made_at     REAL NOT NULL
+    created_at     REAL NOT NULL
 ) STRICT;
 
--- Whose face it is now: derived from clustering and assignment but for the confirmed ones, which face_word holds as well.
+-- Whose face it is now: derived from clustering and assignment but for the confirmed ones, which face_label holds as well.
 CREATE TABLE membership (
     region_id    INTEGER PRIMARY KEY REFERENCES region (id),
     character_id INTEGER NOT NULL REFERENCES character (id),
@@ -330,17 +330,17 @@ CREATE TABLE membership (
 CREATE INDEX membership_of ON membership (character_id);
 
 -- What a person said of a face: it is this character's, or it is not. A face is at most one character's.
-CREATE TABLE face_word (
+CREATE TABLE face_label (
     region_id    INTEGER NOT NULL REFERENCES region (id),
     character_id INTEGER NOT NULL REFERENCES character (id),
-    word         TEXT NOT NULL CHECK (word IN ('is', 'not')),
-    said_at      REAL NOT NULL,
+    label         TEXT NOT NULL CHECK (label IN ('is', 'not')),
+    labelled_at      REAL NOT NULL,
     PRIMARY KEY (region_id, character_id)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX face_word_is ON face_word (region_id) WHERE word = 'is';
+CREATE UNIQUE INDEX face_label_is ON face_label (region_id) WHERE label = 'is';
 
 -- The same for contents that are not in the index (any more, or yet): put on the face that is found there.
-CREATE TABLE waiting_face (
+CREATE TABLE pending_face_label (
     content_hash BLOB NOT NULL,
     kind         TEXT NOT NULL,
     left         REAL NOT NULL,
@@ -348,13 +348,13 @@ CREATE TABLE waiting_face (
     width        REAL NOT NULL,
     height       REAL NOT NULL,
     character_id INTEGER NOT NULL REFERENCES character (id),
-    word         TEXT NOT NULL CHECK (word IN ('is', 'not', 'member')),
-    said_at      REAL NOT NULL,
+    label         TEXT NOT NULL CHECK (label IN ('is', 'not', 'member')),
+    labelled_at      REAL NOT NULL,
     PRIMARY KEY (content_hash, kind, left, top, width, height, character_id)
 ) STRICT, WITHOUT ROWID;
 
 -- Characters of which a person said that they are two, the lower id first.
-CREATE TABLE character_apart (
+CREATE TABLE character_separation (
     one_id   INTEGER NOT NULL REFERENCES character (id),
     other_id INTEGER NOT NULL REFERENCES character (id),
     PRIMARY KEY (one_id, other_id)
@@ -371,31 +371,31 @@ CREATE TABLE correction (
 ) STRICT;
 
 -- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
-CREATE TABLE work (
+CREATE TABLE index_task (
     stage      TEXT NOT NULL,
     image_id   INTEGER NOT NULL,  -- no reference: each image that is forgotten would cost a walk over all work
-    state      TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'failed', 'away')),
+    state      TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'running', 'failed', 'blocked')),
     attempts   INTEGER NOT NULL DEFAULT 0,
     not_before REAL NOT NULL DEFAULT 0,
     error      TEXT,
     PRIMARY KEY (stage, image_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX work_away ON work (image_id) WHERE state = 'away';
+CREATE INDEX index_task_blocked ON index_task (image_id) WHERE state = 'blocked';
 
 -- Work on a picture that has no file at the moment waits without a time, until whatever brings a file back wakes it.
-CREATE TRIGGER file_came AFTER INSERT ON file WHEN NEW.missing_since IS NULL BEGIN
-    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id = NEW.image_id;
+CREATE TRIGGER index_task_on_new_file AFTER INSERT ON file WHEN NEW.missing_since IS NULL BEGIN
+    UPDATE index_task SET state = 'pending', not_before = 0, error = NULL WHERE state = 'blocked' AND image_id = NEW.image_id;
 END;
-CREATE TRIGGER file_back AFTER UPDATE ON file WHEN NEW.missing_since IS NULL BEGIN
-    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id = NEW.image_id;
+CREATE TRIGGER index_task_on_file_return AFTER UPDATE ON file WHEN NEW.missing_since IS NULL BEGIN
+    UPDATE index_task SET state = 'pending', not_before = 0, error = NULL WHERE state = 'blocked' AND image_id = NEW.image_id;
 END;
-CREATE TRIGGER root_back AFTER UPDATE OF online ON root WHEN NEW.online AND NOT OLD.online BEGIN
-    UPDATE work SET state = 'waiting', not_before = 0, error = NULL WHERE state = 'away' AND image_id IN (
-        SELECT image_id FROM file WHERE file.image_id = work.image_id AND root_id = NEW.id AND missing_since IS NULL);
+CREATE TRIGGER index_task_on_root_return AFTER UPDATE OF online ON root WHEN NEW.online AND NOT OLD.online BEGIN
+    UPDATE index_task SET state = 'pending', not_before = 0, error = NULL WHERE state = 'blocked' AND image_id IN (
+        SELECT image_id FROM file WHERE file.image_id = index_task.image_id AND root_id = NEW.id AND missing_since IS NULL);
 END;
 
 -- A model revision of a layer. `generation` names the table of coarse codes that questions use; while codes are written
--- anew, `next_mean` is set and the table of generation + 1 is filled up to `recoded_up_to`.
+-- anew, `next_mean` is set and the table of generation + 1 is filled up to `requantized_up_to`.
 CREATE TABLE revision (
     id            INTEGER PRIMARY KEY,
     layer         TEXT NOT NULL,
@@ -406,7 +406,7 @@ CREATE TABLE revision (
     generation    INTEGER NOT NULL DEFAULT 0,
     mean          BLOB,  -- float32
     next_mean     BLOB,
-    recoded_up_to INTEGER NOT NULL DEFAULT 0,
+    requantized_up_to INTEGER NOT NULL DEFAULT 0,
     UNIQUE (layer, identity)
 ) STRICT;
 CREATE UNIQUE INDEX revision_active ON revision (layer) WHERE active;
@@ -421,14 +421,14 @@ CREATE TABLE job (
     state         TEXT NOT NULL DEFAULT 'queued'
                   CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
     error         TEXT,
-    mirrored      TEXT NOT NULL DEFAULT 'inbox' CHECK (mirrored IN ('inbox', 'accepted', 'done', 'failed')),
+    file_location      TEXT NOT NULL DEFAULT 'inbox' CHECK (file_location IN ('inbox', 'accepted', 'done', 'failed')),
     created_at    REAL NOT NULL,
     finished_at   REAL,
-    untold        INTEGER NOT NULL DEFAULT 0,  -- 1: it has ended, and the command of [notify] was not run for it yet
+    unnotified        INTEGER NOT NULL DEFAULT 0,  -- 1: it has ended, and the command of [notify] was not run for it yet
     source        BLOB NOT NULL  -- last: what stands behind a long value is reached only through all its pages
 ) STRICT;
 CREATE INDEX job_by_name ON job (name);
-CREATE INDEX job_untold ON job (id) WHERE untold = 1;
+CREATE INDEX job_unnotified ON job (id) WHERE unnotified = 1;
 CREATE INDEX job_open ON job (priority DESC, id) WHERE state IN ('queued', 'running');
 
 CREATE TABLE job_item (
@@ -445,7 +445,7 @@ CREATE TABLE job_item (
     content_hash BLOB,
     seconds      REAL,
     scores       TEXT,  -- JSON: score -> value
-    rejected     BLOB,  -- where it goes because it is not kept; it is there when `path` says the same
+    rejected_path BLOB,  -- where it is moved because it is not kept; it is there when `path` is equal
     settings     TEXT NOT NULL,  -- JSON
     report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
     UNIQUE (job_id, position)

@@ -39,7 +39,7 @@ def _begin(database: Database, revision_id: int) -> bool:
     with database.write() as connection:
         create_codes_table(connection, coding.next_codes_table, coding.key, coding.revision.dim)
         connection.execute(
-            "UPDATE revision SET next_mean = ?, recoded_up_to = 0 WHERE id = ?", (mean.tobytes(), revision_id)
+            "UPDATE revision SET next_mean = ?, requantized_up_to = 0 WHERE id = ?", (mean.tobytes(), revision_id)
         )
     return True
 
@@ -53,7 +53,7 @@ def _next_slice(database: Database, revision_id: int) -> bool:
         codes = quantize(vectors, coding.next_mean, coding.rotation_seed)
         with database.write() as connection:
             replace_codes(connection, coding.next_codes_table, coding.key, ids, codes)
-            connection.execute("UPDATE revision SET recoded_up_to = ? WHERE id = ?", (ids[-1], revision_id))
+            connection.execute("UPDATE revision SET requantized_up_to = ? WHERE id = ?", (ids[-1], revision_id))
         return True
     _switch_codes(database, coding)
     return False
@@ -63,7 +63,7 @@ def _switch_codes(database: Database, coding: Coding) -> None:
     with database.write() as connection:
         # What was put since the last slice is in both tables already: writers fill both.
         connection.execute(
-            "UPDATE revision SET mean = next_mean, next_mean = NULL, recoded_up_to = 0, generation = generation + 1 WHERE id = ?",
+            "UPDATE revision SET mean = next_mean, next_mean = NULL, requantized_up_to = 0, generation = generation + 1 WHERE id = ?",
             (coding.revision.id,),
         )
         connection.execute(f"DROP TABLE {coding.codes_table}")

@@ -1,6 +1,6 @@
 """Model revisions of the layers, and the two tables that each has: exact vectors and coarse codes.
 
-`embedding_<revision>` holds float16 blobs by image (those of faces by region); `coarse_<revision>_<generation>` holds the codes in sqlite-vec. A
+`embedding_<revision>` holds float16 blobs by image (those of faces by region); `codes_<revision>_<generation>` holds the codes in sqlite-vec. A
 table for each revision keeps writes at the end of a tree and revisions apart: no comparison can mix them.
 """
 
@@ -26,7 +26,7 @@ IMAGES_WITH_INPUT_SQL: dict[StageInput, str] = {
 FACE_LAYER = "face"
 """The layer whose vectors belong to regions (faces in pictures); those of every other belong to images."""
 
-_COLUMNS = "id, layer, identity, dim, active, rotation_seed, generation, mean, next_mean, recoded_up_to"
+_COLUMNS = "id, layer, identity, dim, active, rotation_seed, generation, mean, next_mean, requantized_up_to"
 
 
 VectorKey = Literal["image_id", "region_id"]
@@ -62,12 +62,12 @@ class Coding:
     @property
     def codes_table(self) -> str:
         """The table of the codes that questions use."""
-        return f"coarse_{self.revision.id}_{self.generation}"
+        return f"codes_{self.revision.id}_{self.generation}"
 
     @property
     def next_codes_table(self) -> str:
         """The table that is being filled while codes are written anew."""
-        return f"coarse_{self.revision.id}_{self.generation + 1}"
+        return f"codes_{self.revision.id}_{self.generation + 1}"
 
 
 def active_coding(connection: Connection, layer: str) -> Coding | None:
@@ -128,9 +128,9 @@ def requeue_embedding(connection: Connection, image_id: int, layers: Iterable[st
             tables += [coding.next_codes_table] if coding.next_mean is not None else []
             for table in tables:
                 connection.execute(f"DELETE FROM {table} WHERE image_id = ?", (image_id,))
-        connection.execute("DELETE FROM work WHERE stage = ? AND image_id = ?", (layer, image_id))
+        connection.execute("DELETE FROM index_task WHERE stage = ? AND image_id = ?", (layer, image_id))
         if wanted:
-            connection.execute("INSERT INTO work (stage, image_id) VALUES (?, ?)", (layer, image_id))
+            connection.execute("INSERT INTO index_task (stage, image_id) VALUES (?, ?)", (layer, image_id))
 
 
 def create_codes_table(connection: Connection, table: str, key: VectorKey, dim: int) -> None:
@@ -157,13 +157,13 @@ def _create_revision(connection: Connection, layer: str, identity: str, dim: int
 def _requeue_missing(connection: Connection, layer: str, vectors_table: str, stage_input: StageInput) -> None:
     """Every image that has what the layer embeds and no vector of the new revision waits for one; the others do not."""
     connection.execute(
-        f"DELETE FROM work WHERE stage = ? AND image_id IN (SELECT image_id FROM {vectors_table})", (layer,)
+        f"DELETE FROM index_task WHERE stage = ? AND image_id IN (SELECT image_id FROM {vectors_table})", (layer,)
     )
     connection.execute(
         f"""
-        INSERT INTO work (stage, image_id)
+        INSERT INTO index_task (stage, image_id)
         SELECT ?, image_id FROM ({IMAGES_WITH_INPUT_SQL[stage_input]}) WHERE image_id NOT IN (SELECT image_id FROM {vectors_table})
-        ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL
+        ON CONFLICT (stage, image_id) DO UPDATE SET state = 'pending', attempts = 0, not_before = 0, error = NULL
         """,
         (layer,),
     )
@@ -172,8 +172,8 @@ def _requeue_missing(connection: Connection, layer: str, vectors_table: str, sta
 def requeue_all(connection: Connection, stage: str, stage_input: StageInput) -> int:
     """Every image that has what the stage works on waits for it, from the first attempt on; how many do."""
     connection.execute(
-        f"INSERT INTO work (stage, image_id) SELECT ?, image_id FROM ({IMAGES_WITH_INPUT_SQL[stage_input]}) WHERE true"
-        " ON CONFLICT (stage, image_id) DO UPDATE SET state = 'waiting', attempts = 0, not_before = 0, error = NULL",
+        f"INSERT INTO index_task (stage, image_id) SELECT ?, image_id FROM ({IMAGES_WITH_INPUT_SQL[stage_input]}) WHERE true"
+        " ON CONFLICT (stage, image_id) DO UPDATE SET state = 'pending', attempts = 0, not_before = 0, error = NULL",
         (stage,),
     )
     return connection.changes()
@@ -185,7 +185,7 @@ def _require_dim(revision: Revision, dim: int) -> None:
 
 
 def _coding(row: tuple[int, str, str, int, int, int, int, bytes | None, bytes | None, int]) -> Coding:
-    revision_id, layer, identity, dim, active, seed, generation, mean, next_mean, recoded_up_to = row
+    revision_id, layer, identity, dim, active, seed, generation, mean, next_mean, requantized_up_to = row
     return Coding(
         Revision(revision_id, layer, identity, dim),
         bool(active),
@@ -193,7 +193,7 @@ def _coding(row: tuple[int, str, str, int, int, int, int, bytes | None, bytes | 
         generation,
         _floats(mean),
         _floats(next_mean),
-        recoded_up_to,
+        requantized_up_to,
     )
 
 

@@ -105,7 +105,7 @@ class Vectors:
                 now, codes = write_rows(connection, ids, rows)
                 if now.active:
                     connection.execute(
-                        "DELETE FROM work WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
+                        "DELETE FROM index_task WHERE stage = ? AND image_id IN (SELECT value FROM json_each(?))",
                         (layer, ids_json(ids)),
                     )
             self.notify_written(code_set_id(now), ids, codes)
