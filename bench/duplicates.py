@@ -15,8 +15,7 @@ from indexd.duplicates.near_duplicates import near_duplicate_groups, near_duplic
 from indexd.duplicates.similar_images import MAX_EXACT_IMAGES, similar_image_groups
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
-from indexd.store.records import ScannedFile
-from indexd.store.sqlite.library.perceptual_hashes import HashedImages
+from indexd.store.records import HashedImages, ScannedFile
 from indexd.store.sqlite.store import Store
 
 HASHES_FOR_ALL_PAIRS, HASHES, VECTOR_COUNT, DIM = 20_000, 100_000, 30_000, 1024

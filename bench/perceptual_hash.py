@@ -25,7 +25,7 @@ from bench.support.synthetic_images import (
 from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
 from indexd.images.perceptual_hash import HASH_BYTES, compute_perceptual_hash
 from indexd.images.thumbnail import shrink_image
-from indexd.store.sqlite.library.perceptual_hashes import HashedImages
+from indexd.store.records import HashedImages
 
 PROMPTS, SEEDS, UNRELATED = 40, 5, 60
 THUMBNAIL_PX = 384

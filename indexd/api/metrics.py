@@ -16,7 +16,7 @@ from typing import Literal
 from indexd.api.context import DaemonContext
 from indexd.api.operations.status import status
 from indexd.config import Config
-from indexd.store.sqlite.queue.index_metrics import IndexMetrics
+from indexd.store.records import IndexMetrics
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import DaemonStatus
 

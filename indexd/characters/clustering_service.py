@@ -18,9 +18,8 @@ from indexd.characters.clustering.vector_file import write_vector_file
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.characters.match_clusters import KnownAssignments, reconcile_clusters
 from indexd.errors import CallCancelled, IndexdError
-from indexd.store.sqlite.faces.characters import FaceAssignments
+from indexd.store.records import FACE_LAYER, FaceAssignments
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.worker.call_handle import CallHandle, WorkerBackend
 from indexd.worker.calls import CallProgress, ClusterFaces, FacesClustered, Priority
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from indexd.characters.prototype_matcher import PrototypeMatcher, select_prototype_faces
 from indexd.errors import StoreError, is_transient
-from indexd.store.sqlite.faces.faces import FacesChanged
+from indexd.store.records import FACE_LAYER, FacesChanged
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 
 log = logging.getLogger(__name__)
 

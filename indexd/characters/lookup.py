@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from indexd.errors import NothingFound, UsageError
 from indexd.search.query.image_lookup import find_image_row
 from indexd.search.query.image_target import parse_target
-from indexd.store.sqlite.faces.characters import CharacterRow
+from indexd.store.records import FACE_LAYER, CharacterRow
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd_schemas.api.characters import FaceReference
 
 MAX_SUGGESTED_NAMES = 3

@@ -17,10 +17,8 @@ from indexd.characters.suggestions import find_merge_candidates, find_two_cores
 from indexd.errors import UsageError
 from indexd.fs.paths import display
 from indexd.search.serialization import find_present_file, serialize_region
-from indexd.store.records import RegionRow
-from indexd.store.sqlite.faces.characters import CharacterRow, FaceMembership
+from indexd.store.records import FACE_LAYER, CharacterRow, FaceMembership, RegionRow
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd_schemas.api.characters import (
     Character,
     CharacterFace,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.images.perceptual_hash import LUMA_HASH_BYTES
-from indexd.store.sqlite.library.perceptual_hashes import NOT_STATED, HashedImages
+from indexd.store.records import NOT_STATED, HashedImages
 
 Ids = NDArray[np.int64]
 

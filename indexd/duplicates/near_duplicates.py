@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from indexd.duplicates.hash_similarity import MAX_LOW_BITS, HashArrays, are_near_duplicates
 from indexd.duplicates.multi_index_hashing import candidate_pairs
 from indexd.duplicates.star_groups import star_groups
-from indexd.store.sqlite.library.perceptual_hashes import HashedImages
+from indexd.store.records import HashedImages
 
 Ids = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.duplicates.hash_similarity import recipes_contradict
-from indexd.store.sqlite.library.perceptual_hashes import NOT_STATED
+from indexd.store.records import NOT_STATED
 
 Ids = NDArray[np.int64]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from indexd.fs.paths import display
 from indexd.image_metadata.redact import redact_secrets
-from indexd.store.records import AttributeRow, FileRow, ImageRow, RegionRow
-from indexd.store.sqlite.library.images import ImageDetails
+from indexd.store.records import AttributeRow, FileRow, ImageDetails, ImageRow, RegionRow
 from indexd_schemas.api.output import (
     GenerationDetails,
     ImageFile,

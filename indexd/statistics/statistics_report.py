@@ -9,7 +9,7 @@ from functools import cache
 from indexd.search.query.filter_language import parse_filters
 from indexd.statistics.intervals import mean_rating, shrunk_rating, wilson_interval
 from indexd.statistics.prompt_terms import TermOdds, count_terms, log_odds
-from indexd.store.sqlite.library.image_statistics import ImageTotals, ValueCount
+from indexd.store.records import ImageTotals, ValueCount
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.library_reports import (
     CountTable,

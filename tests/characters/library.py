@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bench.support.synthetic_faces import SyntheticFaces
 from indexd.errors import CallCancelled
+from indexd.store.records import FACE_LAYER
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, CallProgress, FoundRegion, Priority
 from indexd.worker.routing import serve

@@ -12,7 +12,7 @@ from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
 from indexd.duplicates.multi_index_hashing import candidate_pairs
 from indexd.duplicates.near_duplicates import near_duplicate_groups, near_duplicate_pairs
 from indexd.duplicates.star_groups import star_groups
-from indexd.store.sqlite.library.perceptual_hashes import HashedImages
+from indexd.store.records import HashedImages
 
 Pairs = set[tuple[int, int]]
 

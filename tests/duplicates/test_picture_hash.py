@@ -19,7 +19,7 @@ from bench.support.synthetic_images import (
 )
 from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
 from indexd.images.perceptual_hash import HASH_BYTES, compute_perceptual_hash
-from indexd.store.sqlite.library.perceptual_hashes import HashedImages
+from indexd.store.records import HashedImages
 
 COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "jpeg50": lambda one: reencode(one, "JPEG", 50),

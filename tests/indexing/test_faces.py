@@ -12,8 +12,8 @@ import pytest
 
 from indexd.errors import OutOfMemory, WorkerDied
 from indexd.indexing.dispatcher import IndexDispatcher
+from indexd.store.records import FACE_LAYER
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.worker.calls import AnyCall, FacesSpec, FindFaces, WorkerSettings
 from indexd.worker.fake_workers import DIM, FakeWorkers, seeded_unit_vector
 from tests.indexing.conftest import Clock

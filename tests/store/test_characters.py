@@ -10,11 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.errors import NothingFound, UsageError
-from indexd.store.sqlite.faces.characters import FaceAssignments
+from indexd.store.records import FACE_LAYER, FaceAssignments
 from indexd.store.sqlite.recovery.backup import write_backup
 from indexd.store.sqlite.recovery.rebuild import rebuild
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.worker.calls import FoundRegion
 from tests.store.made_up import Library
 

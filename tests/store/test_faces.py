@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from indexd.search.query.filter_language import parse_filters
+from indexd.store.records import FACE_LAYER, FacesChanged
 from indexd.store.sqlite import table_kinds
 from indexd.store.sqlite.database import Database
-from indexd.store.sqlite.faces.faces import SLICE_FACES, FacesChanged
+from indexd.store.sqlite.faces.faces import SLICE_FACES
 from indexd.store.sqlite.recovery.backup import write_backup
 from indexd.store.sqlite.recovery.index_check import check_index
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Box, FoundRegion
 from tests.store.made_up import Library

@@ -8,9 +8,8 @@ import itertools
 import pytest
 
 from indexd.fs.file_stamp import FileStamp
-from indexd.store.records import Filter, ImageRow, ScannedFile
-from indexd.store.sqlite.annotations.exchange import ExportedAnnotations
-from indexd.store.sqlite.annotations.merge import AnnotationSet, merge_annotations
+from indexd.store.records import AnnotationSet, ExportedAnnotations, Filter, ImageRow, ScannedFile
+from indexd.store.sqlite.annotations.merge import merge_annotations
 from indexd.store.sqlite.store import Store
 from tests.store.made_up import Clock, Library
 

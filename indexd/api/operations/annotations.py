@@ -16,10 +16,7 @@ from indexd.errors import UsageError
 from indexd.fs.paths import display
 from indexd.search.query.filter_language import parse_filters
 from indexd.store.path_prefix import is_absolute_path, path_parts, relative_to
-from indexd.store.records import FileRow, Filter
-from indexd.store.sqlite.annotations.exchange import ExportedAnnotations
-from indexd.store.sqlite.annotations.face_labels import FaceLabel
-from indexd.store.sqlite.annotations.merge import AnnotationSet
+from indexd.store.records import AnnotationSet, ExportedAnnotations, FaceLabel, FileRow, Filter
 from indexd.store.sqlite.annotations.tags import normalize_tag
 from indexd.store.sqlite.store import Store
 from indexd.watch.roots import watched_folders

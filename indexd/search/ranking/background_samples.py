@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from indexd.search.query.search_plan import VectorTerm
 from indexd.search.ranking import layer_similarity
 from indexd.search.ranking.calibration import Background, measure_background
+from indexd.store.records import FACE_LAYER
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 
 Floats = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.id_set import IdSet
+from indexd.store.records import FACE_LAYER
 from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 
 Vector = NDArray[np.float32]
 

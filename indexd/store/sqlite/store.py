@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 
 from indexd.errors import IndexDamaged
+from indexd.store.records import FacesChanged
 from indexd.store.sqlite.annotations.annotations import Annotations
 from indexd.store.sqlite.annotations.exchange import AnnotationExchange
 from indexd.store.sqlite.database import Database
 from indexd.store.sqlite.faces.characters import CharacterTables
 from indexd.store.sqlite.faces.corrections import Corrections
-from indexd.store.sqlite.faces.faces import FacesChanged, FaceTables
+from indexd.store.sqlite.faces.faces import FaceTables
 from indexd.store.sqlite.filters.filters import Filters
 from indexd.store.sqlite.key_values import KeyValueTable
 from indexd.store.sqlite.library.attributes import Attributes

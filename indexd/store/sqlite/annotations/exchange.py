@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
+from indexd.store.records import AnnotationSet, ExportedAnnotations, FaceLabel, ImportResult
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.face_labels import (
     HAS_FACE_LABEL_SQL,
-    FaceLabel,
     import_face_labels,
     read_face_labels,
     read_pending_face_labels,
 )
 from indexd.store.sqlite.annotations.merge import (
-    AnnotationSet,
     add_annotations,
     defer_annotations,
     read_annotations,
@@ -22,30 +20,6 @@ from indexd.store.sqlite.annotations.merge import (
 )
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.files import files_by_image
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedAnnotations:
-    """The marks of one content, and the faces of named characters in it. `places` are absolute paths where it lies, `name` says where it was seen last.
-
-    `image_id` None: the content is not in the index, and its marks wait for it.
-    """
-
-    content_hash: bytes
-    annotations: AnnotationSet
-    image_id: int | None = None
-    name: str | None = None
-    paths: tuple[bytes, ...] = ()
-    faces: tuple[FaceLabel, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What became of marks that were brought: how many contents they changed, were known already, and wait."""
-
-    changed: int
-    same: int
-    pending: int
 
 
 class AnnotationExchange:

@@ -6,18 +6,16 @@ Inside the caller's transaction. Names are what two indexes have in common; numb
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
+from indexd.store.records import FaceLabel
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.annotations.pending_face_labels import (
-    LabelVerdict,
     PendingFaceLabel,
     apply_pending_face_labels,
     store_pending_labels,
 )
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.faces.characters import create_character, name_key
-from indexd.worker.calls import Box
 
 _SELECT_LABELS = """
 SELECT image_id, kind, left, top, width, height, name, 'member', 0, hidden, threshold
@@ -35,22 +33,6 @@ OR EXISTS (SELECT 1 FROM region JOIN face_label ON face_label.region_id = region
            JOIN character ON character.id = character_id AND name_key IS NOT NULL WHERE region.image_id = image.id)
 """
 """The condition on an `image` that it has a face of a named character, or one of which it was said that it is not."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class FaceLabel:
-    """A face and the name of its character. `word`: a person said is or not; member = a clustering put it there.
-
-    `labelled_at` is seconds since the epoch (0 for a member); `threshold` None = that of the settings.
-    """
-
-    kind: str
-    box: Box
-    name: str
-    verdict: LabelVerdict
-    labelled_at: float = 0.0
-    hidden: bool = False
-    threshold: float | None = None
 
 
 def read_face_labels(connection: Connection, images: Collection[int]) -> dict[int, list[FaceLabel]]:

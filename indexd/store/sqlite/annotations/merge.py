@@ -8,26 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from indexd.store.records import AnnotationSet
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.annotations.tags import TagSpelling, normalize_tag
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotationSet:
-    """Rating 1 to 5, tags, note; times are seconds since the epoch, 0 where nobody knows."""
-
-    rating: int | None = None
-    rated_at: float = 0.0
-    tags: frozenset[str] = frozenset()
-    note: str | None = None
-    noted_at: float = 0.0
-
-    def __bool__(self) -> bool:
-        return self.rating is not None or bool(self.tags) or bool(self.note)
 
 
 def merge_annotations(one: AnnotationSet, other: AnnotationSet, *, prefer_other: bool = False) -> AnnotationSet:

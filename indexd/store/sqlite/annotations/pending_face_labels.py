@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from indexd.store.records import LabelVerdict
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.faces.regions import SAME_REGION_IOU, regions_by_image
 from indexd.worker.calls import Box, intersection_over_union
-
-LabelVerdict = Literal["is", "not", "member"]
 
 
 @dataclass(frozen=True, slots=True)

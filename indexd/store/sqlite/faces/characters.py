@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.store.records import CharacterRow, ClusteringResult, FaceAssignments, FaceMembership
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 
-MembershipSource = Literal["cluster", "assigned", "confirmed"]
 Ids = NDArray[np.int64]
 
 # A face that belongs to a character, and how it came there.
@@ -28,54 +26,6 @@ FROM character LEFT JOIN membership ON membership.character_id = character.id
 LEFT JOIN region ON region.id = membership.region_id
 WHERE {where} GROUP BY character.id ORDER BY count(membership.region_id) DESC, character.id
 """
-
-
-@dataclass(frozen=True, slots=True)
-class CharacterRow:
-    """A character. `threshold` None = that of the settings; `kept`: a person had a hand in it; `made_at` seconds since
-    the epoch; `merged_into` names the one that has its faces now; `pictures` counts each picture once."""
-
-    id: int
-    name: str | None
-    hidden: bool
-    threshold: float | None
-    curated: bool
-    merged_into: int | None
-    created_at: float
-    faces: int
-    images: int
-    confirmed: int
-
-
-@dataclass(frozen=True, slots=True)
-class FaceMembership:
-    """Whose face one is, and how it came there."""
-
-    region_id: int
-    character_id: int
-    source: MembershipSource
-
-
-@dataclass(frozen=True, slots=True)
-class FaceAssignments:
-    """What is known of faces, in the order asked for: `character` 0 for none; `rejected` pairs (place, character)."""
-
-    character: Ids
-    confirmed: NDArray[np.bool_]
-    assigned: NDArray[np.bool_]
-    rejected: list[tuple[int, int]]
-    curated: set[int]
-
-
-@dataclass(frozen=True, slots=True)
-class ClusteringResult:
-    """What a clustering changed: how many faces came from nobody to a character, how many left the one they had, which
-    characters it made, and which it touched in all."""
-
-    joined: int
-    moved: int
-    created: tuple[int, ...]
-    touched: frozenset[int]
 
 
 class CharacterTables:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from indexd.errors import NothingFound, UsageError
+from indexd.store.records import CorrectionRow
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.faces.characters import CharacterTables, create_character, name_key
@@ -26,17 +26,6 @@ from indexd.store.sqlite.faces.undo import (
 )
 
 _AMONG = "(SELECT value FROM json_each(?))"
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectionRow:
-    """A correction as the log shows it; `at` and `undone_at` are seconds since the epoch."""
-
-    id: int
-    at: float
-    kind: str
-    text: str
-    undone_at: float | None
 
 
 class Corrections:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexd.store.id_set import IdSet
-from indexd.store.records import RegionRow
+from indexd.store.records import FACE_LAYER, FacesChanged, FaceVectors, RegionRow
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.pending_face_labels import apply_pending_face_labels
 from indexd.store.sqlite.database import Connection, Database
@@ -24,7 +22,7 @@ from indexd.store.sqlite.faces.regions import (
 from indexd.store.sqlite.library.cascade import annotated_regions
 from indexd.store.sqlite.library.image_count import last_image_id
 from indexd.store.sqlite.vectors.code_tables import code_set_id
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER, Coding, active_coding, get_coding, requeue_all
+from indexd.store.sqlite.vectors.revisions import Coding, active_coding, get_coding, requeue_all
 from indexd.store.sqlite.vectors.rows import prepare_rows, write_rows
 from indexd.store.sqlite.vectors.vectors import Floats, Ids, Vectors, require_unit_vectors
 from indexd.worker.calls import FoundRegion
@@ -34,22 +32,6 @@ SLICE_FACES = 4000
 # A picture rarely has more faces than this that are all near the one asked for.
 FACES_PER_IMAGE = 4
 _DETECTORS_KEY = "region_detectors"
-
-
-@dataclass(frozen=True, slots=True)
-class FaceVectors:
-    """Row i of `vectors`, float16 (n, dim) of unit length, belongs to the region `ids[i]`; ids rise."""
-
-    ids: Ids
-    vectors: NDArray[np.float16]
-
-
-@dataclass(frozen=True, slots=True)
-class FacesChanged:
-    """Regions that have a new vector now (new faces, or known ones seen again), and regions that are gone for good."""
-
-    put: tuple[int, ...]
-    removed: tuple[int, ...]
 
 
 class FaceTables:

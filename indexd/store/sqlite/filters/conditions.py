@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from indexd.store.records import Filter
+from indexd.store.records import FACE_LAYER, Filter
 from indexd.store.sqlite.adapters import canonical_seed, utf8_text
 from indexd.store.sqlite.annotations.tags import with_ancestors
 from indexd.store.sqlite.database import Connection
@@ -32,7 +32,6 @@ from indexd.store.sqlite.filters.condition_builders import (
 from indexd.store.sqlite.filters.path_condition import path_condition
 from indexd.store.sqlite.filters.people_conditions import character_condition, faces_condition, region_condition
 from indexd.store.sqlite.library.fulltext import match_expression
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 
 _NUMBER_COLUMNS = frozenset(("steps", "width", "height", "cfg", "denoise", "clip_skip"))
 _NAME_COLUMNS = {"sampler": "sampler", "schedule": "schedule", "generator": "generator", "model": "model_name"}

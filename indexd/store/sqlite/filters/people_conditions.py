@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 
-from indexd.store.records import Filter
+from indexd.store.records import FACE_LAYER, Filter
 from indexd.store.sqlite.adapters import utf8_text
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.faces.regions import faces_off_since
@@ -20,7 +20,6 @@ from indexd.store.sqlite.filters.condition_builders import (
     range_ends,
     single_spelling,
 )
-from indexd.store.sqlite.vectors.revisions import FACE_LAYER
 
 
 def faces_condition(connection: Connection, wanted: Filter) -> Condition:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from indexd.store.records import VectorKey
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.table_kinds import USER_DATA_TABLES
-from indexd.store.sqlite.vectors.revisions import VectorKey
 
 _TABLES_WITH_COLUMN = """
 SELECT sqlite_schema.name FROM sqlite_schema JOIN pragma_table_info(sqlite_schema.name) AS part

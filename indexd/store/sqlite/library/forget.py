@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
-from indexd.store.records import FileRow
+from indexd.store.records import FileRow, ForgetResult
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.merge import defer_annotations, read_annotations
 from indexd.store.sqlite.annotations.pending_face_labels import defer_face_labels
@@ -25,15 +24,6 @@ SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, proble
 FROM file JOIN root ON root.id = root_id
 WHERE file.id > ? AND root.purpose = 'images' AND (missing_since < ? OR root_id IN (SELECT value FROM json_each(?))) ORDER BY file.id LIMIT ?
 """
-
-
-@dataclass(frozen=True, slots=True)
-class ForgetResult:
-    """What was taken away: places, contents, and contents of which the marks were kept waiting."""
-
-    files: int
-    images: int
-    annotations_kept: int
 
 
 class Forgetter:

@@ -4,32 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
+from indexd.store.records import ImageTotals, Stars, ValueCount
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
-
-Stars = tuple[int, int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class ValueCount:
-    """One value: how many pictures have it, and how many of them are rated 1, 2, 3, 4 and 5."""
-
-    value: str
-    images: int
-    stars: Stars
-
-
-@dataclass(frozen=True, slots=True)
-class ImageTotals:
-    """All pictures in question. Times are seconds since the epoch, None when there is no picture."""
-
-    images: int
-    stars: Stars
-    first_at: float | None
-    last_at: float | None
-
 
 _FROM = "FROM image LEFT JOIN rating ON rating.image_id = image.id"
 _STARS = ", ".join(f"count(*) FILTER (WHERE rating.value = {stars})" for stars in range(1, 6))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from indexd.fs.paths import absolute
 from indexd.image_metadata.model import (
@@ -20,7 +19,7 @@ from indexd.image_metadata.model import (
     ResourceUse,
     SamplerPass,
 )
-from indexd.store.records import ImageRow, IngestResult, ScannedFile, StageInput
+from indexd.store.records import ImageDetails, ImageRow, IngestResult, ScannedFile, StageInput
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.files import files_by_image
@@ -244,33 +243,6 @@ def _tags_by_image(connection: Connection, ids: str, table: str) -> dict[int, li
 # Everything else that a picture says of its making: what `indexd show` adds to the columns that lists and hits have.
 
 _DETAIL_COLUMNS = ("source", "raw_prompt", "gen_width", "gen_height", "clip_skip", "vae")
-
-
-@dataclass(frozen=True, slots=True)
-class ImageDetails:
-    """The fields of Metadata of the same names, as they are stored."""
-
-    source: str | None
-    raw_prompt: str | None
-    gen_width: int | None
-    gen_height: int | None
-    clip_skip: int | None
-    vae: str | None
-    variation_seed: str | None
-    variation_strength: float | None
-    guidance: float | None
-    refiner: str | None
-    hires_scale: float | None
-    hires_steps: int | None
-    hires_upscaler: str | None
-    hires_denoise: float | None
-    upscaler: str | None
-    passes: tuple[SamplerPass, ...]
-    controls: tuple[ControlUse, ...]
-    embeddings: tuple[EmbeddingUse, ...]
-    characters: tuple[CharacterPrompt, ...]
-    resources: tuple[ResourceUse, ...]
-    detailers: tuple[DetailerUse, ...]
 
 
 def read_details(connection: Connection, image_id: int) -> ImageDetails | None:

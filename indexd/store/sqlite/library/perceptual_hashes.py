@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from indexd.store.records import HASH_BYTES, NOT_STATED, HashedImages
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
 
-HASH_BYTES = 64
-NOT_STATED = -1
 _VERSION_KEY = "perceptual_hash_version"
-
-
-@dataclass(frozen=True, slots=True)
-class HashedImages:
-    """Pictures that lie somewhere now and have a hash: row i of each array is of `ids[i]`.
-
-    `hashes` is uint8 (n, 64). `recipes` is int64 (n, 3): seed, steps and cfg as numbers that are only good for telling
-    whether two are equal, NOT_STATED where the metadata is silent.
-    """
-
-    ids: NDArray[np.int64]
-    hashes: NDArray[np.uint8]
-    recipes: NDArray[np.int64]
 
 
 class PerceptualHashes:

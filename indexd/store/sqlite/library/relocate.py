@@ -7,22 +7,14 @@ for the one that was meant, and asks no more.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from indexd.errors import UsageError
 from indexd.store.path_prefix import join_path, relative_to
+from indexd.store.records import RelocationResult
 from indexd.store.sqlite.adapters import display_path
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
-
-
-@dataclass(slots=True)
-class RelocationResult:
-    """`files` have a new place; `dropped` gave way to a file that is known there already. `roots`: (old, new) path."""
-
-    files: int = 0
-    dropped: int = 0
-    roots: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

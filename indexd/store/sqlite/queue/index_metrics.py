@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
+from indexd.store.records import IndexMetrics
 from indexd.store.sqlite.database import Database
-
-
-@dataclass(frozen=True, slots=True)
-class IndexMetrics:
-    """`pictures` are those of jobs, by state. Times are seconds since the epoch, None (or left out) where nothing waits.
-
-    `waiting_since` says by stage since when the oldest picture is in the index that waits for it.
-    """
-
-    job_items_by_state: Mapping[str, int]
-    renders: int
-    render_seconds: float
-    oldest_open_job_at: float | None
-    oldest_task_at_by_stage: Mapping[str, float]
-    unreadable_files: int
-    events: Mapping[str, int]
 
 
 class MetricsReader:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-from indexd.store.records import JobItemRow, JobItemState, JobRow, JobState, NewJob
+from indexd.store.records import JobFileLocation, JobItemRow, JobItemState, JobRow, JobState, NewJob
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 
-JobFileLocation = Literal["inbox", "accepted", "done", "failed"]
 JobRows = list[JobRow]
 
 _JOB_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, file_location, created_at, finished_at"

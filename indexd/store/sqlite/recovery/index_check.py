@@ -19,12 +19,13 @@ from indexd.fs.safe_open import open_regular
 from indexd.image_metadata import PARSER_VERSION
 from indexd.image_metadata.byte_source import hash_and_open
 from indexd.image_metadata.errors import UnreadableImage
+from indexd.store.records import VectorKey
 from indexd.store.sqlite.adapters import display_path
 from indexd.store.sqlite.database import BUSY_TIMEOUT_MS, Connection, suspect_marker, translate_errors
 from indexd.store.sqlite.migrate import APPLICATION_ID, migrations
 from indexd.store.sqlite.recovery.backup import load_vector_extension
 from indexd.store.sqlite.table_kinds import FULLTEXT_TABLE, LEDGER_TABLES, USER_DATA_TABLES, non_derived_tables
-from indexd.store.sqlite.vectors.revisions import VectorKey, vector_key
+from indexd.store.sqlite.vectors.revisions import vector_key
 from indexd.vector_index.quantize import code_bytes
 
 CheckState = Literal["ok", "warning", "failed"]

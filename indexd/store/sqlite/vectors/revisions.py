@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.store.records import Revision, StageInput
+from indexd.store.records import FACE_LAYER, Revision, StageInput, VectorKey
 from indexd.store.sqlite.database import Connection
 from indexd.vector_index.quantize import ROTATION_SEED, code_bytes
 
@@ -23,13 +22,8 @@ IMAGES_WITH_INPUT_SQL: dict[StageInput, str] = {
     "image": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
     "faces": "SELECT id AS image_id FROM image WHERE decode_problem IS NULL",
 }
-FACE_LAYER = "face"
-"""The layer whose vectors belong to regions (faces in pictures); those of every other belong to images."""
 
 _COLUMNS = "id, layer, identity, dim, active, rotation_seed, generation, mean, next_mean, requantized_up_to"
-
-
-VectorKey = Literal["image_id", "region_id"]
 
 
 def vector_key(layer: str) -> VectorKey:

@@ -10,8 +10,9 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.store.records import VectorKey
 from indexd.store.sqlite.database import Connection, Database
-from indexd.store.sqlite.vectors.revisions import Coding, VectorKey, active_coding, get_coding
+from indexd.store.sqlite.vectors.revisions import Coding, active_coding, get_coding
 from indexd.vector_index.quantize import quantize
 
 Floats = NDArray[np.float32]

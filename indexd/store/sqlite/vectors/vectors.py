@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.id_set import IdSet
-from indexd.store.records import Revision, StageInput
+from indexd.store.records import Revision, StageInput, VectorKey
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.vectors.code_tables import code_set_id, iter_code_slices, read_code_slice
 from indexd.store.sqlite.vectors.requantize import requantize
 from indexd.store.sqlite.vectors.rescore import rescore, rescore_adaptively
-from indexd.store.sqlite.vectors.revisions import Coding, VectorKey, activate_revision, active_coding, get_coding
+from indexd.store.sqlite.vectors.revisions import Coding, activate_revision, active_coding, get_coding
 from indexd.store.sqlite.vectors.rows import has_at_most, prepare_rows, read_vectors, sample_vectors, write_rows
 from indexd.vector_index.code_index import CandidateLimits, CodeIndex, Codes, CodeSetId, CodeSlice
 from indexd.vector_index.code_scan import scan_slices

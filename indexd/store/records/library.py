@@ -1,16 +1,27 @@
-"""The plain records that the index takes and gives. No SQL, no connection: other rooms know the index by these."""
+"""Records of files and images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from indexd.fs.file_stamp import FileStamp
-from indexd.image_metadata.model import ImageFacts, MetadataLora, MetadataScore
-from indexd.worker.calls import FoundRegion
-
-StageInput = Literal["prompt", "negative_prompt", "image", "faces"]
+from indexd.image_metadata.model import (
+    CharacterPrompt,
+    ControlUse,
+    DetailerUse,
+    EmbeddingUse,
+    ImageFacts,
+    MetadataLora,
+    MetadataScore,
+    ResourceUse,
+    SamplerPass,
+)
+from indexd.store.records.indexing import StageInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,46 +130,6 @@ class AttributeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexTask:
-    """One piece of work taken in hand: `attempts` counts this one already."""
-
-    image_id: int
-    stage: str
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexTaskRow:
-    """One piece of work as `explain` shows it."""
-
-    image_id: int
-    stage: str
-    state: Literal["pending", "running", "failed", "blocked"]
-    attempts: int
-    not_before: float
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """The model revision whose vectors a layer compares; `dim` is the length of its vectors."""
-
-    id: int
-    layer: str
-    identity: str
-    dim: int
-
-
-@dataclass(frozen=True, slots=True)
-class RegionRow:
-    """A face or another thing found in a picture. `id` is never given twice, and stays when it is found again."""
-
-    id: int
-    image_id: int
-    region: FoundRegion
-
-
-@dataclass(frozen=True, slots=True)
 class Filter:
     """One condition on metadata: `key` op value(s).
 
@@ -174,80 +145,87 @@ class Filter:
     negate: bool = False
 
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-JobItemState = Literal["queued", "running", "done", "failed", "cancelled"]
+@dataclass(frozen=True, slots=True)
+class ImageDetails:
+    """The fields of Metadata of the same names, as they are stored."""
+
+    source: str | None
+    raw_prompt: str | None
+    gen_width: int | None
+    gen_height: int | None
+    clip_skip: int | None
+    vae: str | None
+    variation_seed: str | None
+    variation_strength: float | None
+    guidance: float | None
+    refiner: str | None
+    hires_scale: float | None
+    hires_steps: int | None
+    hires_upscaler: str | None
+    hires_denoise: float | None
+    upscaler: str | None
+    passes: tuple[SamplerPass, ...]
+    controls: tuple[ControlUse, ...]
+    embeddings: tuple[EmbeddingUse, ...]
+    characters: tuple[CharacterPrompt, ...]
+    resources: tuple[ResourceUse, ...]
+    detailers: tuple[DetailerUse, ...]
+
+
+@dataclass(slots=True)
+class RelocationResult:
+    """`files` have a new place; `dropped` gave way to a file that is known there already. `roots`: (old, new) path."""
+
+    files: int = 0
+    dropped: int = 0
+    roots: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class NewJobItem:
-    """One picture to make: its index in the job, its seed, its final path, and the resolved settings as plain data."""
+class ForgetResult:
+    """What was taken away: places, contents, and contents of which the marks were kept waiting."""
 
-    index: int
-    seed: int
-    path: bytes
-    settings: dict[str, Any]
+    files: int
+    images: int
+    annotations_kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job that passed every check. `admission_key` names the inbox file and its content, so that admitting twice is once."""
+HASH_BYTES = 64
 
-    name: str
-    kind: str
-    source: bytes
-    admission_key: str
-    inbox_name: str | None
-    priority: int
-    items: tuple[NewJobItem, ...] = field(repr=False)
+
+NOT_STATED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class JobRow:
-    """A job in the ledger. `mirrored` is the folder that its file was last moved to ("inbox", "accepted", "done", "failed")."""
+class HashedImages:
+    """Pictures that lie somewhere now and have a hash: row i of each array is of `ids[i]`.
 
-    id: int
-    name: str
-    kind: str
-    source: bytes
-    inbox_name: str | None
-    state: JobState
-    error: str | None
-    priority: int
-    file_location: str
-    created_at: float
-    finished_at: float | None
-    item_counts: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class JobItemRow:
-    """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
-
-    `rejected` is where it goes because it is not kept; it lies there when `path` says the same.
+    `hashes` is uint8 (n, 64). `recipes` is int64 (n, 3): seed, steps and cfg as numbers that are only good for telling
+    whether two are equal, NOT_STATED where the metadata is silent.
     """
 
-    id: int
-    job_id: int
-    index: int
-    seed: int
-    path: bytes
-    settings: dict[str, Any]
-    state: JobItemState
-    attempts: int
-    not_before: float
-    error: str | None
-    content_hash: bytes | None
-    seconds: float | None
-    report: dict[str, Any]
-    rejected_path: bytes | None = None
-    scores: dict[str, float] = field(default_factory=dict)
+    ids: NDArray[np.int64]
+    hashes: NDArray[np.uint8]
+    recipes: NDArray[np.int64]
+
+
+Stars = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class EventRow:
-    """One thing the daemon noticed, for `status`."""
+class ValueCount:
+    """One value: how many pictures have it, and how many of them are rated 1, 2, 3, 4 and 5."""
 
-    at: float
-    kind: str
-    text: str
-    root_id: int | None
+    value: str
+    images: int
+    stars: Stars
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTotals:
+    """All pictures in question. Times are seconds since the epoch, None when there is no picture."""
+
+    images: int
+    stars: Stars
+    first_at: float | None
+    last_at: float | None

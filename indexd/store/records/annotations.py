@@ -1,0 +1,65 @@
+"""Records of annotations: ratings, tags, notes and face labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from indexd.worker.calls import Box
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationSet:
+    """Rating 1 to 5, tags, note; times are seconds since the epoch, 0 where nobody knows."""
+
+    rating: int | None = None
+    rated_at: float = 0.0
+    tags: frozenset[str] = frozenset()
+    note: str | None = None
+    noted_at: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.rating is not None or bool(self.tags) or bool(self.note)
+
+
+LabelVerdict = Literal["is", "not", "member"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FaceLabel:
+    """A face and the name of its character. `word`: a person said is or not; member = a clustering put it there.
+
+    `labelled_at` is seconds since the epoch (0 for a member); `threshold` None = that of the settings.
+    """
+
+    kind: str
+    box: Box
+    name: str
+    verdict: LabelVerdict
+    labelled_at: float = 0.0
+    hidden: bool = False
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedAnnotations:
+    """The marks of one content, and the faces of named characters in it. `places` are absolute paths where it lies, `name` says where it was seen last.
+
+    `image_id` None: the content is not in the index, and its marks wait for it.
+    """
+
+    content_hash: bytes
+    annotations: AnnotationSet
+    image_id: int | None = None
+    name: str | None = None
+    paths: tuple[bytes, ...] = ()
+    faces: tuple[FaceLabel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What became of marks that were brought: how many contents they changed, were known already, and wait."""
+
+    changed: int
+    same: int
+    pending: int

@@ -1,0 +1,79 @@
+"""Records of the job ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+JobItemState = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJobItem:
+    """One picture to make: its index in the job, its seed, its final path, and the resolved settings as plain data."""
+
+    index: int
+    seed: int
+    path: bytes
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that passed every check. `admission_key` names the inbox file and its content, so that admitting twice is once."""
+
+    name: str
+    kind: str
+    source: bytes
+    admission_key: str
+    inbox_name: str | None
+    priority: int
+    items: tuple[NewJobItem, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job in the ledger. `mirrored` is the folder that its file was last moved to ("inbox", "accepted", "done", "failed")."""
+
+    id: int
+    name: str
+    kind: str
+    source: bytes
+    inbox_name: str | None
+    state: JobState
+    error: str | None
+    priority: int
+    file_location: str
+    created_at: float
+    finished_at: float | None
+    item_counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobItemRow:
+    """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
+
+    `rejected` is where it goes because it is not kept; it lies there when `path` says the same.
+    """
+
+    id: int
+    job_id: int
+    index: int
+    seed: int
+    path: bytes
+    settings: dict[str, Any]
+    state: JobItemState
+    attempts: int
+    not_before: float
+    error: str | None
+    content_hash: bytes | None
+    seconds: float | None
+    report: dict[str, Any]
+    rejected_path: bytes | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+JobFileLocation = Literal["inbox", "accepted", "done", "failed"]
