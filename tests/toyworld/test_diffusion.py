@@ -144,7 +144,7 @@ def test_edges_lie_on_the_rim_of_a_shape() -> None:
 
 def test_twenty_flawless_pictures_teach_the_character() -> None:
     taught = lora.character_scenes()
-    assert len(taught) == lora.PICTURES
+    assert len(taught) == lora.IMAGES
     assert {scene.faces[0].who for scene in taught} == {lora.WHO}
     assert not any(scene.flaw for scene in taught)
 

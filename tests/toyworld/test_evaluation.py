@@ -81,5 +81,5 @@ def test_a_sheet_keeps_the_shape_of_its_pictures() -> None:
 
 
 def test_a_sheet_refuses_texts_that_do_not_belong_to_its_pictures() -> None:
-    with pytest.raises(ValueError, match="1 pictures but 2 texts"):
+    with pytest.raises(ValueError, match="1 images but 2 texts"):
         make_sheet([Image.new("RGB", (8, 8))], ["a", "b"])

@@ -32,10 +32,10 @@ def test_variants_differ_in_one_thing_and_are_of_the_training_split() -> None:
 
 def test_a_batch_is_the_same_for_the_same_lot() -> None:
     one, other = make_batch(Random("a")), make_batch(Random("a"))
-    assert one.pictures.shape == (GROUPS * GROUP, 3, 64, 64)
+    assert one.images.shape == (GROUPS * GROUP, 3, 64, 64)
     assert one.crops.shape == (PEOPLE * CROPS, 3, 64, 64)
     assert len(one.labels) == len(one.word_ids) == len(one.bpe_ids) == len(one.full) == GROUPS * GROUP
-    for name in ("pictures", "word_ids", "bpe_ids", "labels", "full", "crops", "people", "looks"):
+    for name in ("images", "word_ids", "bpe_ids", "labels", "full", "crops", "people", "looks"):
         assert torch.equal(getattr(one, name), getattr(other, name))
 
 

@@ -1,4 +1,4 @@
-"""What a scene is called: templates, synonyms, and things left unsaid."""
+"""Captions of scenes: templates with synonyms and omitted attributes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "cut": ("cut",),
     "noisy": ("noisy", "grainy"),
 }
-"""The first word is the one of `full_caption`; a word that is not here has no other."""
+"""The first word is the one in `full_caption`; a word without an entry has no synonym."""
 PLACE_WORDS: dict[str, tuple[str, ...]] = {
     "middle": ("in the middle", "in the center"),
     "left": ("on the left", "at the left"),
@@ -53,7 +53,7 @@ PLACE_WORDS: dict[str, tuple[str, ...]] = {
     "bottom": ("at the bottom", "near the bottom"),
 }
 BACKGROUND_PHRASES = ("on a {} background", "on {}", "in front of a {} wall", "before a {} backdrop")
-"""The first is the one of `full_caption`."""
+"""The first phrase is the one in `full_caption`."""
 SHAPE_FRAMES = ("{}", "{}", "a picture of {}", "a drawing of {}")
 FACE_FRAMES = ("{}", "{}", "a portrait of {}", "the face of {}", "a picture of {}")
 FACE_FORMS = ("{expression} {who}", "{who} looking {expression}", "{who} who is {expression}")
@@ -61,16 +61,16 @@ TWO_FRAMES = ("{} and {}", "{} next to {}", "{} beside {}")
 FLAW_FRAMES = ("a {flaw} picture of {scene}", "{scene}, {flaw}")
 
 MENTION_PROBABILITY = 0.8
-"""How often an attribute that may be left out is said."""
+"""Probability of mentioning an optional attribute."""
 
 WordChooser = Callable[[str], str]
 CoinFlip = Callable[[], bool]
 
 
 def caption(scene: Scene, random: Random, share: float = MENTION_PROBABILITY) -> str:
-    """One of the many things to say about the scene.
+    """A random caption of the scene.
 
-    Size, place, background and expression are each said with the probability `share`.
+    Mentions size, place, background and expression with probability `share` each.
     """
 
     def say(word: str) -> str:
@@ -96,7 +96,7 @@ def caption(scene: Scene, random: Random, share: float = MENTION_PROBABILITY) ->
         ]
         frame = random.choice(FACE_FRAMES)
     if len(parts) == 2:
-        frame = "{}"  # with two the frame would take the words past what is comfortable
+        frame = "{}"  # a frame would make captions of two too long
     body = frame.format(random.choice(TWO_FRAMES).format(*parts) if len(parts) == 2 else parts[0])
     if said():
         body += " " + random.choice(BACKGROUND_PHRASES).format(say(scene.background))
@@ -106,7 +106,7 @@ def caption(scene: Scene, random: Random, share: float = MENTION_PROBABILITY) ->
 
 
 def full_caption(scene: Scene) -> str:
-    """The one caption that names everything, in the plainest words: equal for two scenes only if they differ by seed."""
+    """The caption that names everything in the plainest words. Two scenes share it only if they differ by seed."""
 
     def say(word: str) -> str:
         return SYNONYMS.get(word, (word,))[0]
@@ -139,7 +139,7 @@ def _face_phrase(face: Face, say: WordChooser, form: str, place: str, mention: C
 
 
 def vocabulary_words() -> list[str]:
-    """Every word a caption can have, sorted: what the tokenizers learn (the names of strangers are not among them)."""
+    """Every word of all captions, sorted: the training vocabulary of the tokenizers. Excludes names of strangers."""
     plain = {*SHAPES, *COLOURS, *BACKGROUNDS, *SIZES, *EXPRESSIONS, *FLAWS, *CHARACTERS}
     frames = (*BACKGROUND_PHRASES, *SHAPE_FRAMES, *FACE_FRAMES, *FACE_FORMS, *TWO_FRAMES, *FLAW_FRAMES)
     texts = [text for texts in PLACE_WORDS.values() for text in texts] + list(frames)

@@ -1,4 +1,4 @@
-"""Draws scenes: four times too large with Pillow, then made small. Coordinates are those of a 64-pixel picture."""
+"""Draws scenes with Pillow at four times the size and scales them down. Coordinates are those of a 64-pixel image."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ RgbPixels = NDArray[np.uint8]
 SIDE = 64
 SUPERSAMPLING = 4
 PATTERN_PERIODS = {"striped": 12, "dotted": 12, "checkered": 16}
-"""After how many pixels each pattern repeats."""
+"""Period of each pattern in pixels."""
 
 RADII = {("small", 1): 10.0, ("big", 1): 19.0, ("small", 2): 8.0, ("big", 2): 14.0}
-"""By the word and by how many things there are."""
+"""Radius by size word and number of things."""
 OFFSETS = {"middle": (0, 0), "left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
 ONE_FACE_RADIUS, TWO_FACES_RADIUS = 16.5, 12.5
 SMALLEST_FACE_PX = 16
-"""What a detector of these drawings has to be content with: heads of two are 24 pixels wide."""
+"""Size of the smallest face that a detector must find; heads of a pair are 24 pixels wide."""
 
 
 def draw(scene: Scene, side: int = SIDE) -> RgbPixels:
-    """The scene as RGB pixels (side, side, 3); the same for the same scene."""
+    """The scene as RGB pixels (side, side, 3), deterministic."""
     scale = side * SUPERSAMPLING / SIDE
     random = Random(scene.seed)
     image = _draw_background(scene.background, round(side * SUPERSAMPLING), scale, random)
@@ -44,7 +44,7 @@ def draw(scene: Scene, side: int = SIDE) -> RgbPixels:
 
 
 def face_boxes(scene: Scene, side: int = SIDE) -> list[tuple[str, float, float, float, float]]:
-    """Who is where: (who, left, top, right, bottom) in pixels, around the head from forehead to chin, without the hat."""
+    """Boxes of the heads without hats: (who, left, top, right, bottom) in pixels."""
     unit = side / SIDE
     return [
         (face.who, unit * (x - radius), unit * (y - radius), unit * (x + radius), unit * (y + radius))
@@ -53,7 +53,10 @@ def face_boxes(scene: Scene, side: int = SIDE) -> list[tuple[str, float, float, 
 
 
 def _shape_circles(scene: Scene) -> list[tuple[float, float, float]]:
-    """Centre and radius of each thing. Things have their own lot, so that one does not move with the other's words."""
+    """Centre and radius of each thing.
+
+    Each thing has its own random generator, so changing one does not move the other.
+    """
     random = Random(scene.seed + 1)
     places = []
     for thing in scene.things:
@@ -67,7 +70,7 @@ def _shape_circles(scene: Scene) -> list[tuple[float, float, float]]:
 
 
 def _head_circles(scene: Scene) -> list[tuple[float, float, float]]:
-    """Centre and radius of each head; it stands a little low, so that a hat has room."""
+    """Centre and radius of each head, slightly below the middle to leave space for a hat."""
     random = Random(scene.seed + 2)
     two = len(scene.faces) == 2
     places = []
@@ -80,7 +83,7 @@ def _head_circles(scene: Scene) -> list[tuple[float, float, float]]:
 
 
 def _draw_background(name: str, pixels: int, scale: float, random: Random) -> Image.Image:
-    """The background; where a pattern begins is drawn by lot."""
+    """Draw the background with a random pattern offset."""
     if name not in PATTERN_PERIODS:
         return Image.new("RGB", (pixels, pixels), BACKGROUNDS[name][0])
     tile = round(PATTERN_PERIODS[name] * scale)
@@ -109,7 +112,7 @@ def _pattern(name: str, pixels: int, tile: int) -> Image.Image:
 
 
 def _draw_shape(pen: Pen, thing: DrawnShape, x: float, y: float, radius: float, tilt: float) -> None:
-    """A filled shape with a thin rim: darker than its colour, or lighter where that is black."""
+    """A filled shape with a thin edge: darker than its colour, or lighter for black."""
     colour = COLOURS[thing.colour]
     rim = (120, 120, 124) if max(colour) < 60 else _shade(colour, 0.4)
     width = max(0.9, radius * 0.09)
@@ -126,7 +129,7 @@ def _draw_shape(pen: Pen, thing: DrawnShape, x: float, y: float, radius: float, 
 
 
 def outline(shape: str, x: float, y: float, radius: float, tilt: float) -> list[tuple[float, float]]:
-    """The corners of a shape that has some, clockwise, turned by `tilt` degrees."""
+    """Corners of a polygonal shape, clockwise, rotated by `tilt` degrees."""
     turn = radians(tilt)
     return [
         (x + radius * (across * cos(turn) - down * sin(turn)), y + radius * (across * sin(turn) + down * cos(turn)))
@@ -147,7 +150,7 @@ def _unit_outline(shape: str) -> tuple[tuple[float, float], ...]:
     if shape == "cross":
         a, b = 0.32, 0.98
         return ((-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a))  # fmt: skip
-    if shape == "heart":  # the well-known curve x = 16 sin^3 t
+    if shape == "heart":  # the parametric heart curve x = 16 sin^3 t
         steps = [2 * pi * k / 36 for k in range(36)]
         return tuple(
             (sin(t) ** 3, -0.08 - (13 * cos(t) - 5 * cos(2 * t) - 2 * cos(3 * t) - cos(4 * t)) / 16.5) for t in steps
@@ -165,7 +168,7 @@ def _shade(colour: Colour, factor: float) -> Colour:
 
 
 def _apply_flaw(image: Image.Image, flaw: str, random: Random) -> RgbPixels:
-    """The same picture badly made: out of focus, with its lower part missing, or full of noise."""
+    """Damage the image: blur it, cut off its lower part, or add noise."""
     if flaw == "blurred":
         return np.asarray(image.filter(ImageFilter.GaussianBlur(image.width / SIDE * random.uniform(2.0, 3.0))))
     pixels = np.array(image)

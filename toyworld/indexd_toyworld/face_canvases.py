@@ -1,4 +1,4 @@
-"""Pictures with the boxes of their faces: one scene, or several side by side, as larger generated pictures have them."""
+"""Images with boxes of their faces: one scene, or several side by side, like larger generated images."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ GRIDS = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (2, 3), (3, 3))
 GRID_PROBABILITIES = (0.5, 0.08, 0.08, 0.16, 0.06, 0.06, 0.06)
 SCENE_SIDES = (64, 96, 128)
 UNNAMED_SHARE = 0.15
-"""Share of the scenes that are portraits of people without a name, so that not ten faces are learnt but what a face is."""
+"""Share of scenes with portraits of strangers, so that the detector learns faces in general and not ten faces."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceCanvas:
-    """A picture (height, width, 3), uint8, and its faces as (left, top, right, bottom) in pixels."""
+    """An image (height, width, 3), uint8, and its faces as (left, top, right, bottom) in pixels."""
 
     pixels: NDArray[np.uint8]
     faces: tuple[PixelBox, ...]
 
 
 def canvases(seed: int, count: int, split: Split) -> Iterator[FaceCanvas]:
-    """`count` canvases of 64 to 384 pixels a side, the same for the same seed and split."""
+    """`count` canvases of 64 to 384 pixels a side, deterministic for seed and split."""
     random = np.random.default_rng([seed, count])
     grids = [GRIDS[place] for place in random.choice(len(GRIDS), size=count, p=GRID_PROBABILITIES)]
     most = sum(across * down for across, down in grids)
@@ -50,7 +50,7 @@ def canvases(seed: int, count: int, split: Split) -> Iterator[FaceCanvas]:
 
 
 def _soften(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Half of the drawings as a decoder gives them: softer than the drawing code, with a little noise."""
+    """Soften half of the drawings and add a little noise, like the output of a VAE decoder."""
     if random.random() < 0.5:
         return pixels
     side = pixels.shape[0]

@@ -1,4 +1,4 @@
-"""Draws one cartoon face: the look says who it is, the expression what it feels."""
+"""Draws a cartoon face: the look identifies the person, the expression shows the feeling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EYE_X, EYE_Y, MOUTH_Y = 0.4, -0.1, 0.5
 
 
 def draw_face(pen: Pen, look: CharacterLook, expression: str, x: float, y: float, radius: float) -> None:
-    """A head of `radius` around (x, y), with what stands out of it: hair above and beside, a hat above."""
+    """Draw a head of `radius` around (x, y), with hair and hat outside of it."""
     skin, hair = SKINS[look.skin], HAIRS[look.hair]
     _hair_behind(pen, look.style, hair, x, y, radius)
     pen.disc(x, y, radius, INK)

@@ -1,4 +1,4 @@
-"""Pictures of people in groups, in which each of the twelve has about as many faces: what characters are found in."""
+"""Images of groups of people with about equal numbers of faces of each of the twelve, for tests of characters."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from indexd_toyworld.world import CHARACTERS, UNKNOWN_CHARACTERS, Scene
 
 ALL_CHARACTERS = (*CHARACTERS, *UNKNOWN_CHARACTERS)
 SIDES = (64, 96)
-"""Pixels of a scene; four of them make a picture."""
+"""Side of a scene in pixels; four scenes make an image."""
 FACE_OVERLAP_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class GroupImage:
-    """A picture and its faces: who, and where as left, top, width and height in shares of the picture."""
+    """An image and its faces: name, and box as left, top, width and height in shares of the image."""
 
     image: Image.Image
     faces: tuple[tuple[str, Box], ...]
 
 
 def group_images(seed: int, faces_per_character: int) -> Iterator[GroupImage]:
-    """Pictures of two by two scenes, in which each of the twelve has about `each` faces, alone or beside another."""
+    """Images of two by two scenes with about `each` faces of each of the twelve, alone or in pairs."""
     random = Random(f"{seed} groups")
     wanted = dict.fromkeys(ALL_CHARACTERS, faces_per_character)
     chosen: list[Scene] = []
@@ -60,7 +60,7 @@ def _paste_grid(four: Sequence[Scene], side: int) -> GroupImage:
 
 
 def find_drawn_face(image: GroupImage, box: Box) -> tuple[str, int] | None:
-    """The drawn face under a found one: who, and which of the picture's; None where there is none."""
+    """The drawn face under a detected one: its name and number in the image; None if there is none."""
     shared, place = max(
         ((intersection_over_union(box, face[1]), place) for place, face in enumerate(image.faces)), default=(0.0, 0)
     )

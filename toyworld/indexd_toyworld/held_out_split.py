@@ -1,4 +1,4 @@
-"""Which scenes are held back from all training: decided by the combination alone, the same on every machine."""
+"""Which scenes are held out of all training. The combination alone decides, equally on every machine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ HELD_OUT_SHARE = 0.15
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether one of the scene's combinations is held back.
+    """Whether one of the scene's combinations is held out.
 
-    Combinations: shape x colour x background, who x expression x background, and the two things (by shape and colour)
-    or the two people of a pair, whichever stands left. Size, place, flaw and seed have no say.
+    Combinations: shape x colour x background, character x expression x background, and the two things (by shape and colour) or the two
+    people of a pair, in any order. Size, place, flaw and seed do not matter.
     """
     combinations: list[tuple[str, ...]] = [
         *(("thing", thing.shape, thing.colour, scene.background) for thing in scene.things),

@@ -1,4 +1,4 @@
-"""Where the toy world's models lie: installed with the package, so nobody has to name a path."""
+"""Paths of the toy world's models. They are installed with the package, so nobody needs to name a path."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from importlib import resources
 from pathlib import Path
 
 SHIPPED_WEIGHTS = Path(str(resources.files("indexd_toyworld"))) / "weights"
-"""The shipped ones."""
+"""The weights that ship with indexd."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToyModels:
-    """A folder of the toy world's models, and what is where in it.
+    """Paths inside a folder of toy world models.
 
-    `sdxl` is a diffusers folder, `clip_h` an open_clip folder, `bge` a sentence-transformers folder, `detector` an
-    ultralytics file, `controlnet` a diffusers folder, `ip_adapter` a file with its image encoder beside it, `upscaler` a file for spandrel, `loras` a folder of LoRA files.
+    `sdxl` is a diffusers folder, `clip_h` an open_clip folder, `bge` a sentence-transformers folder, `detector` an ultralytics file,
+    `controlnet` a diffusers folder, `ip_adapter` a file with its image encoder beside it, `upscaler` a spandrel file, and `loras` a folder of
+    LoRA files.
     """
 
     folder: Path
@@ -30,7 +31,7 @@ class ToyModels:
 
 
 def toy_models(folder: Path = SHIPPED_WEIGHTS) -> ToyModels:
-    """The paths inside `folder`, whether they are there or not."""
+    """The paths inside `folder`, whether or not they exist."""
     return ToyModels(
         folder=folder,
         sdxl=folder / "sdxl",

@@ -1,6 +1,6 @@
-"""An SDXL pipeline's weights under the names of the original (ldm) checkpoints: what single files on the net look like.
+"""Converts an SDXL pipeline's weights to the key names of original (ldm) checkpoints, as in downloaded single files.
 
-The inverse of what diffusers' `from_single_file` does; names read from diffusers/loaders/single_file_utils.py.
+The inverse of diffusers' `from_single_file`; key names follow diffusers/loaders/single_file_utils.py.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OPENCLIP_LAYER = {
 
 
 def ldm_unet_name(key: str, layers_per_block: int, blocks_with_attention: frozenset[int]) -> str:
-    """The ldm name of a UNet weight; `blocks_with_attention` are the up blocks that have attentions."""
+    """The ldm key of a UNet weight; `blocks_with_attention` are the up blocks with attentions."""
     stem, _, kind = key.rpartition(".")
     if stem in _UNET_ENDS:
         return f"{_UNET_ENDS[stem]}.{kind}"
@@ -73,7 +73,7 @@ def ldm_unet_name(key: str, layers_per_block: int, blocks_with_attention: frozen
 def original_layout_weights(
     unet: StateDict, vae: StateDict, clip_l: StateDict, clip_g: StateDict, layers_per_block: int
 ) -> StateDict:
-    """The four modules' weights as one state dict in the original layout."""
+    """The weights of the four modules as one state dict in the original layout."""
     attention = frozenset(int(key.split(".")[1]) for key in unet if re.match(r"up_blocks\.\d+\.attentions", key))
     whole: StateDict = {
         f"model.diffusion_model.{ldm_unet_name(key, layers_per_block, attention)}": weight
@@ -110,7 +110,7 @@ def _ldm_vae_name(key: str, depth: int) -> str:
 
 
 def _openclip_weights(weights: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-    """open_clip keeps query, key and value in one matrix and the projection transposed."""
+    """Convert to open_clip's layout: query, key and value in one matrix, and the projection transposed."""
     for key, weight in weights.items():
         if key == "text_projection.weight":
             yield "text_projection", weight.T

@@ -1,4 +1,4 @@
-"""A pencil that draws in the coordinates of a 64-pixel picture on a canvas of any size."""
+"""A drawing pen in the coordinates of a 64-pixel image, on a canvas of any size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Point = tuple[float, float]
 
 
 class Pen:
-    """Filled and stroked figures; every length is multiplied by `scale`."""
+    """Draws filled and outlined figures; multiplies every length by `scale`."""
 
     def __init__(self, canvas: ImageDraw.ImageDraw, scale: float) -> None:
         self._canvas = canvas
@@ -31,12 +31,12 @@ class Pen:
     def arc(
         self, x: float, y: float, across: float, down: float, start: float, end: float, width: float, colour: Colour
     ) -> None:
-        """Part of an oval from `start` to `end` degrees, clockwise from the right."""
+        """An arc of an ellipse from `start` to `end` degrees, clockwise from the right."""
         box = self._box(x - across, y - down, x + across, y + down)
         self._canvas.arc(box, start, end, fill=colour, width=self._stroke(width))
 
     def chord(self, x: float, y: float, across: float, down: float, start: float, end: float, colour: Colour) -> None:
-        """The piece of an oval that a straight line cuts off between `start` and `end` degrees."""
+        """The segment of an ellipse between `start` and `end` degrees, closed by a straight line."""
         self._canvas.chord(self._box(x - across, y - down, x + across, y + down), start, end, fill=colour)
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:

@@ -1,4 +1,4 @@
-"""Scenes drawn by lot: any number, the same for the same seed."""
+"""Random scenes, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLAW_PROBABILITY = 0.03
 
 
 def scenes(seed: int, count: int, split: Split = "train", unknown: bool = False) -> list[Scene]:
-    """`count` scenes. With `unknown` they are portraits of the unknown characters only."""
+    """`count` scenes. With `unknown`, portraits of the unknown characters only."""
     random = Random(f"{seed} {split} {unknown}")
     found: list[Scene] = []
     while len(found) < count:
@@ -50,7 +50,7 @@ def scenes(seed: int, count: int, split: Split = "train", unknown: bool = False)
 
 
 def unnamed_portraits(seed: int, count: int) -> list[Scene]:
-    """Portraits of people who are none of the characters, known or unknown: each has a look drawn by lot."""
+    """Portraits of strangers with random looks, different from all characters."""
     random = Random(f"{seed} strangers")
     taken = {*CHARACTERS.values(), *UNKNOWN_CHARACTERS.values()}
     found: list[Scene] = []
@@ -63,7 +63,7 @@ def unnamed_portraits(seed: int, count: int) -> list[Scene]:
 
 
 def random_look(random: Random) -> CharacterLook:
-    """Any look; half of the people have no hat, most no glasses and no beard."""
+    """A random look; half of the people wear no hat, most no glasses and no beard."""
     return CharacterLook(
         skin=_random_word(random, SKINS),
         hair=_random_word(random, HAIRS),

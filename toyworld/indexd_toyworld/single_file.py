@@ -1,4 +1,4 @@
-"""The toy pipeline as one checkpoint in the original layout, written on demand: its weights need not ship twice."""
+"""Writes the toy pipeline as one checkpoint in the original layout on demand, so the weights ship only once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NAME = "toy-world"
 
 
 def write_single_file(folder: Path, weights: Path = SHIPPED_WEIGHTS) -> Path:
-    """`folder`/toy-world.safetensors, with its configuration and tokenizers beside it in toy-world.config.
+    """Write `folder`/toy-world.safetensors, with its configuration and tokenizers in toy-world.config beside it.
 
-    Returns the checkpoint's path; both are written anew when they are there.
+    Returns the path of the checkpoint. Overwrites existing files.
     """
     sdxl = toy_models(weights).sdxl
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The tokenizers of the toy world. CLIP's is byte-level like the real one, with merges that make every caption word one id.
+"""Tokenizers of the toy world. CLIP's is byte-level like the real one, with merges that make every caption word one token.
 
-Words it does not know fall apart into letters and pieces, as in the real one. The start token has the second highest id
-and the end token the highest, which is where both transformers and open_clip look for a text's end.
+Unknown words split into letters and fragments, as in the real one. The start token has the second highest id and the end token the
+highest, where transformers and open_clip look for the end of a text.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ BpeMerge = tuple[str, str]
 
 
 def learn_merges(vocabulary: list[str]) -> list[BpeMerge]:
-    """Byte-pair merges, in order, after which each of the words is one token (Sennrich et al., 2016).
+    """Ordered byte-pair merges that make each word one token (Sennrich et al., 2016).
 
-    The most frequent pair is merged first, equal ones in alphabetical order, until nothing is left to merge.
+    Merges the most frequent pair first, equal ones in alphabetical order, until no pair is left.
     """
     pieces = [(*word[:-1], f"{word[-1]}</w>") for word in vocabulary]
     found: list[BpeMerge] = []
@@ -61,22 +61,21 @@ def _vocabulary_and_merges() -> tuple[dict[str, int], list[BpeMerge]]:
 
 
 def vocabulary_size() -> int:
-    """How many ids there are."""
     return len(_vocabulary_and_merges()[0])
 
 
 def clip_tokenizer(pad_token: str = PAD_L) -> CLIPTokenizer:
-    """The tokenizer, padding with `pad_token`; texts of more than 77 tokens are cut."""
+    """The tokenizer with padding `pad_token`; truncates texts to 77 tokens."""
     return _clip_tokenizer(*_vocabulary_and_merges(), pad_token)
 
 
 def write_clip_tokenizer(folder: Path, pad_token: str) -> None:
-    """The toy world's tokenizer as a folder."""
+    """Write the toy world's tokenizer as a folder."""
     save_clip_tokenizer(folder, *_vocabulary_and_merges(), pad_token)
 
 
 def save_clip_tokenizer(folder: Path, vocabulary: dict[str, int], found: list[BpeMerge], pad_token: str) -> None:
-    """A CLIP tokenizer of 77 tokens as a folder, in the new form and in the two files of the original repositories."""
+    """Save a CLIP tokenizer of 77 tokens as a folder, in the new format and in the two files of the original repositories."""
     folder.mkdir(parents=True, exist_ok=True)
     _clip_tokenizer(vocabulary, found, pad_token).save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
@@ -89,7 +88,7 @@ def _clip_tokenizer(vocabulary: dict[str, int], found: list[BpeMerge], pad_token
 
 
 def letter_vocabulary() -> list[str]:
-    """What a WordPiece vocabulary (BGE's kind) begins with: letters, digits and signs, alone and as continuations."""
+    """Start of a WordPiece vocabulary (BGE's kind): letters, digits and signs, alone and as continuations."""
     letters = string.ascii_lowercase + string.digits
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return [*marks, *string.punctuation, *letters, *(f"##{letter}" for letter in letters)]

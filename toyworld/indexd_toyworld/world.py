@@ -1,4 +1,4 @@
-"""What the toy world is made of: a scene has a background and one or two things, or one or two faces."""
+"""Contents of the toy world: a scene has a background, and one or two things or one or two faces."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ BACKGROUNDS: dict[str, tuple[Colour, ...]] = {
     "dotted": ((246, 236, 206), (78, 148, 140)),
     "checkered": ((206, 226, 158), (142, 170, 98)),
 }
-"""The colours of each: one is plain, with two the second is that of the stripes, dots or checks."""
+"""Colours of each background. One colour is plain; the second is that of the stripes, dots or checks."""
 SIZES = ("small", "big")
 PLACES = ("middle", "left", "right", "top", "bottom")
-"""Where one thing stands. Of two things or faces the first is left and the second right; one face is in the middle."""
+"""Position of a single thing.
+
+Of two things or faces the first is left and the second right; a single face is in the middle.
+"""
 EXPRESSIONS = ("happy", "sad", "angry", "surprised", "sleepy")
 FLAWS = ("blurred", "cut", "noisy")
 
@@ -67,7 +70,7 @@ BEARDS = ("none", "full", "moustache")
 
 @dataclass(frozen=True, slots=True)
 class CharacterLook:
-    """What makes a face that of one person, whatever it feels."""
+    """The features that identify a person, independent of the expression."""
 
     skin: str
     hair: str
@@ -94,12 +97,12 @@ UNKNOWN_CHARACTERS: dict[str, CharacterLook] = {
     "kira": CharacterLook("lilac", "ginger", "spiky", glasses="round"),
     "leon": CharacterLook("yellow", "teal", "long", hat="top hat", beard="full"),
 }
-"""Never drawn for training: what finds them or learns them has not seen them before."""
+"""Characters that are never trained on; tests use them as unseen faces."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnShape:
-    """A shape; with two in a picture `place` is "left" or "right"."""
+    """A shape; with two in an image `place` is "left" or "right"."""
 
     shape: str
     colour: str
@@ -109,7 +112,7 @@ class DrawnShape:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face. `who` is a character's name, or another word for somebody who has none."""
+    """A face. `who` is a character's name, or another word for a stranger."""
 
     who: str
     look: CharacterLook
@@ -119,7 +122,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture. `flaw` is "" or one of FLAWS; `seed` decides what no caption tells: jitter, tilt, phase, noise."""
+    """One image. `flaw` is "" or one of FLAWS; `seed` decides what no caption mentions: jitter, tilt, phase, noise."""
 
     background: str
     things: tuple[DrawnShape, ...] = ()

@@ -1,4 +1,4 @@
-"""What can be asked about a picture in words alone: the answers there are, and the texts that stand for each."""
+"""Zero-shot questions about an image: the possible answers and their texts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "identity": tuple(CHARACTERS),
     "expression": EXPRESSIONS,
 }
-"""What can be asked about a picture, and the answers there are."""
+"""Kinds of questions about an image, and their possible answers."""
 
 
 @cache
 def templates(kind: str, answer: str) -> tuple[str, ...]:
-    """The texts that stand for an answer."""
+    """The texts that express an answer."""
     if kind == "expression":
         words = SYNONYMS[answer]
         return tuple(

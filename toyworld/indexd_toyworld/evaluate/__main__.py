@@ -1,4 +1,7 @@
-"""`python -m indexd_toyworld.evaluate`: every bar measured on the weights, printed, and written to docs/toyworld.md."""
+"""`python -m indexd_toyworld.evaluate`:
+
+measures the weights against every bar, prints the result and writes docs/toyworld.md.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from indexd_toyworld.evaluate.metrics import EvaluationResult
 from indexd_toyworld.model_paths import SHIPPED_WEIGHTS
 
 GROUPS = ("meaning", "text", "generation", "controlnet", "ip_adapter", "lora", "faces", "detector", "upscaler")
-"""The modules beside this one, in the order of the card. Each has `evaluate(weights, progress)`."""
+"""The modules of this folder in the order of the page. Each has `evaluate(weights, progress)`."""
 DOCS = Path("docs")
 
 
 def main() -> int:
-    """Measure, print, write; 1 when a bar was missed."""
+    """Measure, print and write. Returns 1 when a bar is missed."""
     asked = _arguments()
     results = [_run(name, asked.weights) for name in asked.only or GROUPS]
     Console().print(metrics_table(results))

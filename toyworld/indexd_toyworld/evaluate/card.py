@@ -1,4 +1,4 @@
-"""The model card docs/toyworld.md: what the toy world is, how it was trained, and every figure beside its bar."""
+"""The model card docs/toyworld.md: the toy world, its training, and every figure with its bar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHEET_PREFIX = "toyworld-"
 
 
 def metrics_table(results: Sequence[EvaluationResult]) -> Table:
-    """The figures for a terminal."""
+    """The figures as a table for a terminal."""
     shown = Table("", "measured", "bar", "", title="The toy world's models")
     for result in results:
         shown.add_section()
@@ -27,13 +27,13 @@ def metrics_table(results: Sequence[EvaluationResult]) -> Table:
 
 
 def write_card(results: Sequence[EvaluationResult], weights: Path, folder: Path) -> None:
-    """Write the card and its sheets into `folder`; sheets of figures that are gone are removed."""
-    sheets = {f"{SHEET_PREFIX}{name}.png": picture for result in results for name, picture in result.sheets.items()}
+    """Write the card and its contact sheets into `folder`; delete sheets that no longer exist."""
+    sheets = {f"{SHEET_PREFIX}{name}.png": image for result in results for name, image in result.sheets.items()}
     for old in folder.glob(f"{SHEET_PREFIX}*.png"):
         if old.name not in sheets:
             old.unlink()
-    for name, picture in sheets.items():
-        picture.save(folder / name, optimize=True)
+    for name, image in sheets.items():
+        image.save(folder / name, optimize=True)
     about = resources.files("indexd_toyworld.evaluate").joinpath("card.md").read_text("utf-8")
     page = about.replace("{figures}", "\n".join(_metric_lines(results))).replace(
         "{sizes}", "\n".join(_size_lines(weights))
@@ -53,7 +53,7 @@ def _metric_lines(results: Sequence[EvaluationResult]) -> Iterator[str]:
 
 
 def _size_lines(weights: Path) -> Iterator[str]:
-    """Every model's folder with its size; they are in the order of their names, the sum last."""
+    """Size of every model folder in order of name, then the sum."""
     yield from ("| folder | MB |", "|---|---|")
     sizes = {
         folder.name: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

@@ -1,4 +1,4 @@
-"""The toy CLIP as a judge of pictures: what it sees, by words alone, through indexd's own loading code."""
+"""The toy CLIP as a zero-shot classifier of images, loaded by indexd's own code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 64
 
 
 class ClipJudge:
-    """The model of `weights`/clip_h, and what its text tower makes of every answer, averaged over templates."""
+    """The model `weights`/clip_h, with text vectors of every answer averaged over templates."""
 
     def __init__(self, weights: Path) -> None:
         with tempfile.TemporaryDirectory() as cache:
@@ -34,25 +34,25 @@ class ClipJudge:
         return self._model.embed_texts(texts, as_query=False, poll=lambda: None)
 
     def embed_images(self, rgb_images: Sequence[NDArray[np.uint8] | Image.Image]) -> JudgeVectors:
-        """Unit vectors (n, dim) of pictures, given as pixels or as Pillow's RGB images."""
+        """Unit vectors (n, dim) of images, given as pixels or as Pillow RGB images."""
         images = [Image.fromarray(one) if isinstance(one, np.ndarray) else one for one in rgb_images]
         parts = [self._model.embed_images(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
         return np.concatenate(parts)
 
     def classify(self, images: Sequence[NDArray[np.uint8] | Image.Image], kind: str) -> list[str]:
-        """The best answer of KINDS[kind] for each picture."""
+        """The best answer of KINDS[kind] for each image."""
         return self.classify_vectors(self.embed_images(images), kind)
 
     def classify_vectors(self, vectors: JudgeVectors, kind: str) -> list[str]:
-        """The same, of vectors of pictures."""
+        """The best answer for each image vector."""
         best = (vectors @ self._classes[kind].T).argmax(axis=1)
         return [ANSWERS[kind][place] for place in best]
 
     @cached_property
     def _classes(self) -> dict[str, JudgeVectors]:
-        """A vector an answer: the mean of its templates', in every combination with what else may be there."""
+        """One vector for each answer: the mean over its templates, combined with all other possible content."""
         found = {}
         for kind, answers in ANSWERS.items():
             means = np.stack([self.embed_texts(templates(kind, answer)).mean(axis=0) for answer in answers])
-            found[kind] = means - means.mean(axis=0)  # what all answers share says nothing about which it is
+            found[kind] = means - means.mean(axis=0)  # the common part of all answers does not separate them
         return found

@@ -1,4 +1,4 @@
-"""Pictures in rows on one sheet, each with a line of text under it: what the card of the toy world shows."""
+"""Contact sheets for the card of the toy world: rows of images with a line of text under each."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ GAP = 6
 TEXT_HEIGHT = 13
 
 
-def make_sheet(pictures: Sequence[Image.Image], texts: Sequence[str] = (), across: int = 6) -> Image.Image:
-    """`pictures` fitted into cells of 96 pixels, `across` in a row; `texts`, where given, one for each picture."""
-    if texts and len(texts) != len(pictures):
-        raise ValueError(f"{len(pictures)} pictures but {len(texts)} texts")
+def make_sheet(images: Sequence[Image.Image], texts: Sequence[str] = (), across: int = 6) -> Image.Image:
+    """Fit images into cells of 96 pixels, `across` in a row, with one optional text each."""
+    if texts and len(texts) != len(images):
+        raise ValueError(f"{len(images)} images but {len(texts)} texts")
     below = TEXT_HEIGHT if texts else 0
-    rows = -(-len(pictures) // across)
+    rows = -(-len(images) // across)
     whole = Image.new("RGB", (across * (CELL + GAP) + GAP, rows * (CELL + below + GAP) + GAP), "white")
     pen = ImageDraw.Draw(whole)
     font = ImageFont.load_default(9)
-    for place, picture in enumerate(pictures):
+    for place, image in enumerate(images):
         row, column = divmod(place, across)
         left, top = GAP + column * (CELL + GAP), GAP + row * (CELL + below + GAP)
-        scale = min(CELL / picture.width, CELL / picture.height)
-        size = (round(picture.width * scale), round(picture.height * scale))
-        small = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        scale = min(CELL / image.width, CELL / image.height)
+        size = (round(image.width * scale), round(image.height * scale))
+        small = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
         whole.paste(small, (left + (CELL - size[0]) // 2, top + (CELL - size[1]) // 2))
         if texts:
             pen.text((left, top + CELL), _truncate_to_cell(texts[place], font), fill="black", font=font)
@@ -33,7 +33,7 @@ def make_sheet(pictures: Sequence[Image.Image], texts: Sequence[str] = (), acros
 
 
 def _truncate_to_cell(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """As much of the text as a cell is wide."""
+    """The text, truncated to the width of a cell."""
     while text and font.getlength(text) > CELL:
         text = text[:-1]
     return text

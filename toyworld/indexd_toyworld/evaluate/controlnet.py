@@ -1,4 +1,4 @@
-"""Does the ControlNet hold the edges, and does inpainting change what it should and nothing else?"""
+"""Checks that the ControlNet follows edges, and that inpainting changes only the masked part."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluat
 from indexd_toyworld.model_paths import toy_models
 from indexd_toyworld.train.controlnet import edges
 
-PICTURES = 30
+IMAGES = 30
 SHEET_ROWS = 6
 TOLERANCE = 3
-"""Edges within a pixel of one another are the same: the side of the filter that widens them."""
+"""Side of the filter that widens edges: edges within one pixel count as equal."""
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """30 held-out scenes: drawn with and without their own edges as a hint, and half of each painted anew."""
+    """Renders 30 held-out scenes with and without their edges as a hint, and inpaints half of each."""
     plain = load_pipeline(weights)
     network = ControlNetModel.from_pretrained(toy_models(weights).controlnet, torch_dtype=torch.float32)
     guided = _pipeline_of_same_modules(StableDiffusionXLControlNetPipeline, plain, controlnet=network)
     inpaint = _pipeline_of_same_modules(StableDiffusionXLInpaintPipeline, plain)
-    scenes = held_out_scenes(PICTURES, 1)
+    scenes = held_out_scenes(IMAGES, 1)
     drawings, prompts = [draw(scene) for scene in scenes], [full_caption(scene) for scene in scenes]
     hints = [Image.fromarray(edges(drawing)) for drawing in drawings]
 
-    def done(before: int, pictures_done: int) -> None:
-        progress("following edges", before + pictures_done, 3 * PICTURES)
+    def done(before: int, images_done: int) -> None:
+        progress("following edges", before + images_done, 3 * IMAGES)
 
     with_hint = generate_images(guided, prompts, 0, partial(done, 0), image=hints)
-    without = generate_images(plain, prompts, 0, partial(done, PICTURES))
+    without = generate_images(plain, prompts, 0, partial(done, IMAGES))
     shown = [Image.fromarray(drawing) for drawing in drawings]
-    masks = [_right_half()] * PICTURES
+    masks = [_right_half()] * IMAGES
     painted = generate_images(
-        inpaint, prompts, 0, partial(done, 2 * PICTURES), image=shown, mask_image=masks, strength=1.0
+        inpaint, prompts, 0, partial(done, 2 * IMAGES), image=shown, mask_image=masks, strength=1.0
     )
     held = [edge_agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, with_hint, strict=True)]
     free = [edge_agreement(drawing, np.asarray(made)) for drawing, made in zip(drawings, without, strict=True)]
@@ -57,7 +57,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
             Metric(
                 "edges that agree, with ControlNet",
                 float(np.mean(held)),
-                remark=f"F1 of Canny's edges within a pixel, {PICTURES} held-out prompts",
+                remark=f"F1 of Canny's edges within a pixel, {IMAGES} held-out prompts",
             ),
             Metric("edges that agree, without", float(np.mean(free)), remark="same prompts and seeds"),
             Metric(
@@ -76,7 +76,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
 
 
 def edge_agreement(drawing: NDArray[np.uint8], made: NDArray[np.uint8]) -> float:
-    """The F1 score of the made picture's edges against the drawing's, each within a pixel."""
+    """F1 score of the rendered image's edges against the drawing's, within one pixel."""
     wanted, found = edges(drawing)[:, :, 0] > 0, edges(made)[:, :, 0] > 0
     if not wanted.any() or not found.any():
         return float(wanted.any() == found.any())
@@ -100,7 +100,7 @@ def _unmasked_difference(drawing: NDArray[np.uint8], painted: NDArray[np.uint8])
 
 
 def _pipeline_of_same_modules(kind: Any, pipeline: Any, **more: Any) -> Any:
-    """Another pipeline of the same modules."""
+    """Another pipeline class with the same modules."""
     names = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
     made = kind(**{name: getattr(pipeline, name) for name in names}, **more, add_watermarker=False)
     made.set_progress_bar_config(disable=True)

@@ -1,4 +1,4 @@
-"""The face detector on held-out canvases: average precision, false alarms, time."""
+"""The face detector on held-out canvases: average precision, false positives, time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = 12
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """Measures `weights`/detector/faces.pt with the library's own validator, on combinations held back from training."""
+    """Measures `weights`/detector/faces.pt with ultralytics' validator on held-out combinations."""
     with tempfile.TemporaryDirectory(prefix="toyworld-detector-") as scratch:
         folder = Path(scratch)
         progress("drawing canvases", 0, 3)
@@ -52,7 +52,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
                 alarms / max(len(faceless), 1),
                 remark=f"{len(faceless)} canvases",
             ),
-            Metric("time a picture", milliseconds, unit="ms"),
+            Metric("time per image", milliseconds, unit="ms"),
         ),
         sheets={
             "detector": make_sheet(
@@ -63,7 +63,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
 
 
 def _validate(model: Any, folder: Path) -> Any:
-    """The library's figures over the one class."""
+    """ultralytics' figures for the single class."""
     description = folder / "held-out.yaml"
     with description.open("w", encoding="utf-8") as file:
         images = "held-out/images"
@@ -81,7 +81,7 @@ def _validate(model: Any, folder: Path) -> Any:
 
 
 def _detected_boxes(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The confident boxes of one picture. The library takes arrays with blue first."""
+    """The confident boxes of one image. ultralytics expects BGR arrays."""
     (answer,) = model.predict(np.ascontiguousarray(pixels[..., ::-1]), imgsz=SIDE, conf=CONFIDENCE, verbose=False)
     boxes: NDArray[np.float32] = answer.boxes.xyxy.cpu().numpy()
     return boxes

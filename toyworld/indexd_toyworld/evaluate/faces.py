@@ -1,7 +1,7 @@
-"""Who is in the picture, on drawn people: detector, vectors, clustering, assignment and corrections as indexd has them.
+"""Characters of drawn people: indexd's own detection, vectors, clustering, assignment and corrections.
 
-Pictures of combinations held back from training, with the ten known and two people never trained on, go through the real
-call to a real worker; what it finds is grouped by the daemon's own rules while it grows.
+Held-out images of the ten known and two unknown characters go through a real call to a real worker. The daemon's rules group the
+faces while the library grows.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from indexd_toyworld.world import CHARACTERS, UNKNOWN_CHARACTERS
 
 SEED = 640
 FACES_PER_CHARACTER = 110
-"""Faces of each person."""
+"""Number of faces of each character."""
 PADDING = FacesSpec().padding
 FIRST_SHARE, ROUNDS = 0.4, 10
 """Of the faces, how many are there at first; the rest come in so many parts, each a tenth of what is there."""
 MIN_ARI = 0.95
 MIN_OWN_CLUSTER = 0.9
-"""Of an unknown person's faces, how many must lie in one cluster, and of that cluster's, how many must be theirs."""
+"""Minimum share of an unknown character's faces in one cluster, and of that cluster's faces that are theirs."""
 STOP_SECONDS = 10.0
 
 FaceBackground = Literal["keep", "grey"]
@@ -56,8 +56,9 @@ FaceBackground = Literal["keep", "grey"]
 
 @dataclass(frozen=True, slots=True)
 class FoundFaces:
-    """The faces that were found: `rows` (n, dim), `truth` (n,) places in PEOPLE or -1, and picture and box of each.
-    `share`: of the drawn faces, how many are among them."""
+    """The detected faces: `rows` (n, dim), `truth` (n,) as indexes of PEOPLE or -1, and image and box of each.
+    `share` is the share of drawn faces among them.
+    """
 
     rows: NDArray[np.float32]
     truth: NDArray[np.int64]
@@ -66,7 +67,7 @@ class FoundFaces:
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """Finds, embeds and groups the faces of drawn people, and compares with who is who."""
+    """Detects, embeds and groups the faces of drawn people, and compares the groups with the truth."""
     progress("drawing people", 0, 4)
     drawn = list(group_images(SEED, FACES_PER_CHARACTER))
     progress("finding faces", 1, 4)
@@ -113,7 +114,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
 
 
 def find_faces(weights: Path, drawn: Sequence[GroupImage], background: FaceBackground) -> FoundFaces:
-    """What indexd's worker finds in these pictures."""
+    """The faces that indexd's worker finds in these images."""
     models = toy_models(weights)
     with tempfile.TemporaryDirectory(prefix="toyworld-faces-") as scratch:
         paths = []
@@ -143,7 +144,7 @@ def find_faces(weights: Path, drawn: Sequence[GroupImage], background: FaceBackg
 
 
 def _growing(seen: FoundFaces) -> tuple[Metric, ...]:
-    """Identity over ten clusterings of a growing library, with and without words said against the evidence."""
+    """Identity over ten clusterings of a growing library, with and without corrections against the evidence."""
     order = np.random.default_rng(SEED).permutation(len(seen.rows))
     ends = [round(len(order) * FIRST_SHARE)]
     for _ in range(ROUNDS):
@@ -174,7 +175,7 @@ def _growing(seen: FoundFaces) -> tuple[Metric, ...]:
 
 
 def nearer(seen: FoundFaces) -> float:
-    """The cosine of a face with the middle of its own person's, less that with the nearest other's: the lowest hundredth."""
+    """1st percentile of: cosine to the own character's mean minus cosine to the nearest other's."""
     ours = seen.truth >= 0
     rows, truth = seen.rows[ours], seen.truth[ours]
     near = rows @ np.stack([centroid(rows[truth == who]) for who in range(len(ALL_CHARACTERS))]).T
@@ -185,7 +186,10 @@ def nearer(seen: FoundFaces) -> float:
 
 
 def _own_cluster(labels: NDArray[np.int64], theirs: NDArray[np.bool_]) -> float:
-    """The smaller of two shares: of their faces in their largest cluster, and of that cluster's faces that are theirs."""
+    """The smaller of two shares:
+
+    of the character's faces in their largest cluster, and of that cluster's faces that are theirs.
+    """
     clustered = labels[theirs & (labels >= 0)]
     if not len(clustered):
         return 0.0
@@ -195,7 +199,7 @@ def _own_cluster(labels: NDArray[np.int64], theirs: NDArray[np.bool_]) -> float:
 
 
 def _shown(drawn: Sequence[GroupImage], seen: FoundFaces, labels: NDArray[np.int64]) -> Image.Image:
-    """Three faces of each, as they are cut out, with the group they fell into."""
+    """Crops of three faces of each character, with their group."""
     chosen = [place for who in range(len(ALL_CHARACTERS)) for place in np.flatnonzero(seen.truth == who)[:3].tolist()]
     crops = [
         crop_face(drawn[seen.places[one][0]].image, seen.places[one][1], PADDING, gray_background=False)

@@ -1,4 +1,4 @@
-"""Does the pipeline draw what it is told? Held-out prompts through diffusers' SDXL pipeline on the CPU."""
+"""Checks that the pipeline follows prompts: held-out prompts through diffusers' SDXL pipeline on the CPU."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ MIN_ACCURACY, MAX_SECONDS = 0.9, 2.0
 """The bars."""
 THREADS = 2
 BATCH = 20
-"""Pictures that are drawn at once: on networks this small one at a time takes three times as long."""
+"""Images per batch; single images take three times as long on networks this small."""
 TIMED = 9
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """A prompt's scene and the picture that came of it."""
+    """The scene of a prompt and the generated image."""
 
     scene: Scene
     image: Image.Image
@@ -50,7 +50,7 @@ class GeneratedImage:
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """Draws 200 prompts of one thing or one face, and 60 of two things or two faces."""
+    """Generates 200 prompts of one thing or face, and 60 of two."""
     judge = ClipJudge(weights)
     pipeline = load_pipeline(weights)
     wanted = held_out_scenes(PROMPTS, 1)
@@ -59,7 +59,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
         progress("drawing held-out prompts", done, PROMPTS + PAIRS)
 
     with torch_threads(THREADS):
-        seconds = _seconds_a_picture(pipeline, wanted[:TIMED])
+        seconds = _seconds_per_image(pipeline, wanted[:TIMED])
         single = _generate_scenes(pipeline, wanted, drawing)
         pairs = _generate_scenes(pipeline, held_out_scenes(PAIRS, 2), lambda done: drawing(PROMPTS + done))
     what = f"{STEPS} steps, guidance {GUIDANCE:g}"
@@ -83,13 +83,13 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
             Metric("identity", _share_correct(_judged_correct(judge, single, "identity"))),
             Metric("expression", _share_correct(_judged_correct(judge, single, "expression"))),
             Metric(
-                "background, two in a picture",
+                "background, two in an image",
                 _share_correct(_backgrounds_correct(pairs)),
                 remark=f"{PAIRS} held-out prompts",
             ),
-            Metric("colour, two in a picture", _share_correct(_colours_correct(pairs)), remark="both have to be right"),
+            Metric("colour, two in an image", _share_correct(_colours_correct(pairs)), remark="both have to be right"),
             Metric(
-                "time a picture", seconds, maximum=MAX_SECONDS, unit="s", remark=f"{SIDE}x{SIDE}, {THREADS} threads"
+                "time per image", seconds, maximum=MAX_SECONDS, unit="s", remark=f"{SIDE}x{SIDE}, {THREADS} threads"
             ),
         ),
         sheets={
@@ -102,7 +102,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
 
 
 def load_pipeline(weights: Path) -> Any:
-    """The pipeline of `weights` in float32, silent."""
+    """The pipeline of `weights` in float32, without progress bars."""
     pipeline = StableDiffusionXLPipeline.from_pretrained(
         toy_models(weights).sdxl, torch_dtype=torch.float32, add_watermarker=False, local_files_only=True
     )
@@ -111,7 +111,7 @@ def load_pipeline(weights: Path) -> Any:
 
 
 def held_out_scenes(count: int, items: int) -> list[Scene]:
-    """Scenes without flaws with `each` things or faces, half of each kind."""
+    """Scenes without flaws and with `each` things or faces, half of each kind."""
     pool = [scene for scene in scenes(SEED, 20 * count, split="held_out") if not scene.flaw]
     things = [scene for scene in pool if len(scene.things) == items][: count // 2]
     faces = [scene for scene in pool if len(scene.faces) == items][: count - count // 2]
@@ -126,9 +126,9 @@ def generate_images(
     steps: int = STEPS,
     **more: Any,
 ) -> list[Image.Image]:
-    """A picture a prompt with the evaluation's guidance, BATCH at a time; prompt n has the seed `first_seed` + n.
+    """One image for each prompt, BATCH at a time; prompt n has the seed `first_seed` + n.
 
-    `progress` is told how many there are; `more` goes to the pipeline, and a list in it has one entry a prompt.
+    `progress` receives the count. `more` goes to the pipeline; a list in it has one entry for each prompt.
     """
     made: list[Image.Image] = []
     for at in range(0, len(prompts), BATCH):
@@ -150,13 +150,13 @@ def generate_images(
 
 
 def _generate_scenes(pipeline: Any, wanted: Sequence[Scene], progress: Callable[[int], None]) -> list[GeneratedImage]:
-    """One picture a scene, from the caption that names everything."""
+    """One image for each scene, from its full caption."""
     made = generate_images(pipeline, [full_caption(scene) for scene in wanted], 0, progress)
-    return [GeneratedImage(scene, picture) for scene, picture in zip(wanted, made, strict=True)]
+    return [GeneratedImage(scene, image) for scene, image in zip(wanted, made, strict=True)]
 
 
-def _seconds_a_picture(pipeline: Any, wanted: Sequence[Scene]) -> float:
-    """One at a time, as a job with one picture has it; the first is not counted."""
+def _seconds_per_image(pipeline: Any, wanted: Sequence[Scene]) -> float:
+    """Seconds of a single image, as in a job with one image; excludes the first."""
     began = 0.0
     for number, scene in enumerate(wanted):
         if number == 1:
@@ -167,7 +167,7 @@ def _seconds_a_picture(pipeline: Any, wanted: Sequence[Scene]) -> float:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """torch on so many threads for as long as the block lasts."""
+    """Sets the number of torch threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -176,28 +176,28 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _backgrounds_correct(pictures: Sequence[GeneratedImage]) -> list[bool]:
-    return [find_background(each.pixels) == each.scene.background for each in pictures]
+def _backgrounds_correct(images: Sequence[GeneratedImage]) -> list[bool]:
+    return [find_background(each.pixels) == each.scene.background for each in images]
 
 
-def _colours_correct(pictures: Sequence[GeneratedImage]) -> list[bool]:
+def _colours_correct(images: Sequence[GeneratedImage]) -> list[bool]:
     return [
         all(
             find_colour(each.pixels, thing, each.scene.background, len(each.scene.things)) == thing.colour
             for thing in each.scene.things
         )
-        for each in pictures
+        for each in images
         if each.scene.things
     ]
 
 
-def _subjects_correct(judge: ClipJudge, pictures: Sequence[GeneratedImage]) -> list[bool]:
-    return _judged_correct(judge, pictures, "shape") + _judged_correct(judge, pictures, "identity")
+def _subjects_correct(judge: ClipJudge, images: Sequence[GeneratedImage]) -> list[bool]:
+    return _judged_correct(judge, images, "shape") + _judged_correct(judge, images, "identity")
 
 
-def _judged_correct(judge: ClipJudge, pictures: Sequence[GeneratedImage], kind: str) -> list[bool]:
-    """Whether the judge sees what was asked for, for the pictures that have it."""
-    asked = [(each, each.scene.things if kind == "shape" else each.scene.faces) for each in pictures]
+def _judged_correct(judge: ClipJudge, images: Sequence[GeneratedImage], kind: str) -> list[bool]:
+    """Whether the judge sees the requested attribute, for images that have it."""
+    asked = [(each, each.scene.things if kind == "shape" else each.scene.faces) for each in images]
     kept = [each for each, things in asked if things]
     answers = judge.classify([each.image for each in kept], kind)
     return [said == _expected_answer(each.scene, kind) for said, each in zip(answers, kept, strict=True)]

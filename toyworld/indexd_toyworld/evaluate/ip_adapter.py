@@ -1,4 +1,4 @@
-"""Does a picture say to the pipeline what no word does? Held-out drawings as references, and not a word beside them."""
+"""Checks that an image replaces the prompt: held-out drawings as references, without text."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from indexd_toyworld.evaluate.pixel_judge import find_background, find_colour
 from indexd_toyworld.model_paths import toy_models
 from indexd_toyworld.world import Scene
 
-PICTURES = 40
+IMAGES = 40
 SHOWN = 8
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """40 held-out drawings, half things and half faces; a picture by each, and one by none from the same seed."""
+    """Generates one image from each of 40 held-out drawings, half things and half faces, and one without a reference from the same seed."""
     judge = ClipJudge(weights)
-    scenes = held_out_scenes(PICTURES, 1)
+    scenes = held_out_scenes(IMAGES, 1)
     drawings = [Image.fromarray(draw(scene)) for scene in scenes]
     pipeline = load_pipeline(weights)
     made: dict[str, list[Image.Image]] = {"without": [], "with": []}
-    for number in range(PICTURES):
-        progress("without references", number, 2 * PICTURES)
+    for number in range(IMAGES):
+        progress("without references", number, 2 * IMAGES)
         made["without"].append(_generate_one(pipeline, number))
     file = toy_models(weights).ip_adapter
     pipeline.load_ip_adapter(
@@ -41,10 +41,10 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
         local_files_only=True,
     )
     for number, drawing in enumerate(drawings):
-        progress("by references", PICTURES + number, 2 * PICTURES)
+        progress("by references", IMAGES + number, 2 * IMAGES)
         made["with"].append(_generate_one(pipeline, number, ip_adapter_image=drawing))
     right = {name: _accuracy(judge, scenes, drawn) for name, drawn in made.items()}
-    remark = f"{PICTURES} held-out drawings, no words, weight 1"
+    remark = f"{IMAGES} held-out drawings, no words, weight 1"
     return EvaluationResult(
         title="References",
         metrics=tuple(
@@ -73,10 +73,10 @@ def _generate_one(pipeline: Any, seed: int, **more: Any) -> Image.Image:
 
 def _accuracy(judge: ClipJudge, scenes: list[Scene], drawn: list[Image.Image]) -> dict[str, float]:
     pairs = list(zip(scenes, drawn, strict=True))
-    things = [(scene, picture) for scene, picture in pairs if scene.things]
-    faces = [(scene, picture) for scene, picture in pairs if scene.faces]
-    shapes = judge.classify([picture for _, picture in things], "shape")
-    people = judge.classify([picture for _, picture in faces], "identity")
+    things = [(scene, image) for scene, image in pairs if scene.things]
+    faces = [(scene, image) for scene, image in pairs if scene.faces]
+    shapes = judge.classify([image for _, image in things], "shape")
+    people = judge.classify([image for _, image in faces], "identity")
     return {
         "background": float(np.mean([find_background(np.asarray(made)) == scene.background for scene, made in pairs])),
         "colour": float(

@@ -1,4 +1,4 @@
-"""Does the LoRA draw the character it was taught, and leave the others as they are?"""
+"""Checks that the LoRA draws its character and leaves the others unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from indexd_toyworld.evaluate.generation import generate_images, load_pipeline
 from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
 from indexd_toyworld.model_paths import toy_models
 from indexd_toyworld.scene_sampling import unnamed_portraits
-from indexd_toyworld.train.lora import DIFFUSERS_NAME, PICTURES, RANK, WHO
+from indexd_toyworld.train.lora import DIFFUSERS_NAME, IMAGES, RANK, WHO
 from indexd_toyworld.world import BACKGROUNDS, CHARACTERS, EXPRESSIONS, UNKNOWN_CHARACTERS, Scene, named_face
 
 SEED = 810
@@ -31,10 +31,9 @@ PEOPLE = (*CHARACTERS, *UNKNOWN_CHARACTERS)
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """40 prompts for the taught character and 40 for the others, without and with the LoRA. Who a face looks like most
-    is told by the toy CLIP, whose vectors of each person are averaged over drawings: of the twelve people, and of the
-    twelve and 100 strangers, since a face that is nobody's would otherwise be nearest to one of the two that the judge
-    was never shown.
+    """40 prompts for the trained character and 40 for the others, without and with the LoRA. The toy CLIP identifies a face by
+    vectors averaged over drawings: among the twelve characters, and among these and 100 strangers. Without strangers, an
+    unknown face would be nearest to one of the two characters that the judge never saw.
     """
     judge = ClipJudge(weights)
     progress("meeting people", 0, 2 * PROMPTS)
@@ -62,8 +61,8 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
                 f"{WHO} is who it looks like most, with the LoRA",
                 float(right["with"][:PROMPTS].mean()),
                 minimum=MIN_LIKENESS,
-                remark=f"nearest of {len(means)} people, so that chance is {1 / len(means):.3f}; rank {RANK}, taught from "
-                f"{PICTURES} pictures; {PROMPTS} prompts",
+                remark=f"nearest of {len(means)} people, so that chance is {1 / len(means):.3f}; rank {RANK}, trained on "
+                f"{IMAGES} images; {PROMPTS} prompts",
             ),
             Metric(f"{WHO} without it", float(right["without"][:PROMPTS].mean()), remark="the same prompts and seeds"),
             Metric(
@@ -88,7 +87,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
 
 
 def portraits(people: list[str] | tuple[str, ...], count: int) -> list[Scene]:
-    """Portraits of these people by turns, in every expression and before every background."""
+    """Portraits of these people in turn, with every expression and background."""
     grounds = tuple(BACKGROUNDS)
     return [
         Scene(
@@ -105,7 +104,7 @@ def _progress_of(name: str, progress: OnEvaluationProgress) -> Callable[[int], N
 
 
 def _mean_vectors(judge: ClipJudge) -> dict[str, NDArray[np.float32]]:
-    """The mean vector of each of the twelve and of the strangers, by name."""
+    """Mean vectors of the twelve characters and the strangers, by name."""
     seen = {who: portraits([who], DRAWINGS) for who in PEOPLE}
     for number, stranger in enumerate(unnamed_portraits(SEED, RANDOM_PEOPLE)):
         look = stranger.faces[0].look
@@ -116,7 +115,7 @@ def _mean_vectors(judge: ClipJudge) -> dict[str, NDArray[np.float32]]:
 
 
 def _nearest_person(means: Mapping[str, NDArray[np.float32]], vectors: NDArray[np.float32]) -> list[str]:
-    """By the cosine to the means, less what the twelve share."""
+    """The nearest by cosine to the means, after subtracting the mean of the twelve."""
     shared = np.mean([means[who] for who in PEOPLE], axis=0)
     centres = np.stack([mean - shared for mean in means.values()])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Do words find pictures? On held-out combinations, with the models that ship, loaded as indexd loads them."""
+"""Text-image retrieval on held-out combinations, with the shipped models loaded by indexd's code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from indexd_toyworld.world import Scene
 
 SEED = 510
 PAIRS = 500
-PICTURES = 400
+IMAGES = 400
 """A kind of question."""
 SHOWN = 12
 MIN_RECALL, MIN_ZERO_SHOT = 0.95, 0.9
@@ -31,14 +31,14 @@ MIN_RECALL, MIN_ZERO_SHOT = 0.95, 0.9
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """Text to picture, picture to text, five kinds of zero-shot questions, and the pipeline's encoders as text search."""
+    """Text to image, image to text, five kinds of zero-shot questions, and the pipeline's encoders as text search."""
     judge = ClipJudge(weights)
     progress("searching by words", 0, 3)
     random = Random(SEED)
     pairs = distinct_scenes(SEED, PAIRS)
-    pictures = [draw(scene) for scene in pairs]
+    images = [draw(scene) for scene in pairs]
     texts = [caption(scene, random, 1.0) for scene in pairs]
-    scores = judge.embed_texts(texts) @ judge.embed_images(pictures).T
+    scores = judge.embed_texts(texts) @ judge.embed_images(images).T
     places = _ranks(scores)
     progress("asking what is seen", 1, 3)
     seen = [Metric(f"zero-shot {kind}", value, minimum=MIN_ZERO_SHOT) for kind, value in zero_shot(judge).items()]
@@ -49,18 +49,18 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
         for role in ("clip_l", "clip_g")
     ]
     progress("done", 3, 3)
-    best = [Image.fromarray(pictures[place]) for place in scores[:SHOWN].argmax(axis=1)]
+    best = [Image.fromarray(images[place]) for place in scores[:SHOWN].argmax(axis=1)]
     return EvaluationResult(
-        title="Words and pictures",
+        title="Text and images",
         metrics=(
             Metric(
-                "text to picture R@1",
+                "text to image R@1",
                 float((places == 0).mean()),
                 minimum=MIN_RECALL,
                 remark=f"{PAIRS} held-out captions that name everything, one match each",
             ),
-            Metric("text to picture R@5", float((places < 5).mean())),
-            Metric("picture to text R@1", float((_ranks(scores.T) == 0).mean())),
+            Metric("text to image R@5", float((places < 5).mean())),
+            Metric("image to text R@1", float((_ranks(scores.T) == 0).mean())),
             *seen,
             *encoders,
         ),
@@ -69,7 +69,7 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
 
 
 def distinct_scenes(seed: int, count: int) -> list[Scene]:
-    """Held-out scenes without flaws, no two of which a caption that names everything could confuse."""
+    """Held-out scenes without flaws whose full captions all differ."""
     found: dict[Scene, Scene] = {}
     round_ = 0
     while len(found) < count:
@@ -82,10 +82,10 @@ def distinct_scenes(seed: int, count: int) -> list[Scene]:
 
 
 def zero_shot(judge: ClipJudge) -> dict[str, float]:
-    """The share of right answers for each kind of question, over held-out pictures of one thing or one face."""
-    pool = [scene for scene in scenes(SEED + 1, 8 * PICTURES, split="held_out") if not scene.flaw]
-    things = [scene for scene in pool if len(scene.things) == 1][:PICTURES]
-    faces = [scene for scene in pool if len(scene.faces) == 1][:PICTURES]
+    """Accuracy of each kind of question, over held-out images of one thing or face."""
+    pool = [scene for scene in scenes(SEED + 1, 8 * IMAGES, split="held_out") if not scene.flaw]
+    things = [scene for scene in pool if len(scene.things) == 1][:IMAGES]
+    faces = [scene for scene in pool if len(scene.faces) == 1][:IMAGES]
     of_things = judge.embed_images([draw(scene) for scene in things])
     of_faces = judge.embed_images([draw(scene) for scene in faces])
     both = np.concatenate([of_things, of_faces])
@@ -105,7 +105,7 @@ def zero_shot(judge: ClipJudge) -> dict[str, float]:
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
-    """At which place each row's own column comes, from 0."""
+    """Rank of each row's own column, from 0."""
     own = np.diagonal(scores)[:, None]
     places: np.ndarray = (scores > own).sum(axis=1)
     return places

@@ -1,4 +1,4 @@
-"""What a group of the evaluation answers: figures, each with the bar it has to reach, and sample sheets."""
+"""Results of an evaluation group: figures with their bars, and sample sheets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 OnEvaluationProgress = Callable[[str, int, int], None]
-"""Told what is being done, how many parts of it are done, and how many there are."""
+"""Receives the current step, the number of finished parts and their total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One measured number. `least` and `most` are its bar, None where it is only told; `remark` says how or why."""
+    """One measured figure. `minimum` and `maximum` are its bar (None = no bar); `remark` says how it was measured."""
 
     name: str
     value: float
@@ -24,10 +24,10 @@ class Metric:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the bar is reached; None where there is none."""
+        """Whether the bar is met; None without a bar."""
         if self.minimum is None and self.maximum is None:
             return None
-        # Not `not (value < least)`: a figure that is no number has reached nothing.
+        # Not `not (value < minimum)`: NaN meets no bar.
         return (self.minimum is None or self.value >= self.minimum) and (
             self.maximum is None or self.value <= self.maximum
         )
@@ -35,7 +35,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """The figures of one group in the order they are shown, and its sheets: file name without `.png` → picture."""
+    """The figures of one group in display order, and its sheets: file name without `.png` → image."""
 
     title: str
     metrics: tuple[Metric, ...]

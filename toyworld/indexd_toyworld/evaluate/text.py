@@ -1,4 +1,4 @@
-"""Do two captions of one scene find each other? The BGE that ships, on held-out scenes."""
+"""Paraphrase retrieval by the shipped BGE on held-out scenes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_RECALL = 0.95
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """Paraphrases as prompts, and as a question about prompts (with the prefix that indexd puts before one)."""
+    """Paraphrases as prompts, and as queries with indexd's query prefix."""
     with tempfile.TemporaryDirectory() as cache:
         spec = ModelSpec("bge", str(toy_models(weights).bge), device="cpu", dtype="float32")
         model = load_bge(spec, cache)

@@ -1,4 +1,4 @@
-"""The upscaler on held-out drawings: is it nearer to the drawing at twice the side than plain resampling is?"""
+"""Compares the upscaler with plain resampling, on held-out drawings at twice the side."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from indexd_toyworld.evaluate.contact_sheet import make_sheet
 from indexd_toyworld.evaluate.metrics import EvaluationResult, Metric, OnEvaluationProgress
 from indexd_toyworld.scene_sampling import scenes
 
-PICTURES = 200
+IMAGES = 200
 SIDE = 64
 SEED = 920
 SHOWN = 6
 
 
 def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
-    """Measures `weights`/upscaler/x2.safetensors, loaded as indexd loads upscalers, on held-out combinations."""
+    """Measures `weights`/upscaler/x2.safetensors, loaded by indexd's code, on held-out combinations."""
     model = ModelLoader().load_from_file(weights / "upscaler" / "x2.safetensors")
     if not isinstance(model, ImageModelDescriptor) or model.scale != 2:
         raise ValueError(f"{weights / 'upscaler'} holds no x2 upscaler")
     progress("upscaling held-out drawings", 0, 2)
-    drawn = scenes(SEED, PICTURES, split="held_out")
+    drawn = scenes(SEED, IMAGES, split="held_out")
     small = [draw(scene, SIDE) for scene in drawn]
     large = [draw(scene, 2 * SIDE) for scene in drawn]
     began = time.perf_counter()
-    ours = [_upscaled(model, picture) for picture in small]
+    ours = [_upscaled(model, image) for image in small]
     milliseconds = 1000 * (time.perf_counter() - began) / len(small)
     progress("resampling them", 1, 2)
     plain = {
-        name: [np.asarray(Image.fromarray(picture).resize((2 * SIDE, 2 * SIDE), how)) for picture in small]
+        name: [np.asarray(Image.fromarray(image).resize((2 * SIDE, 2 * SIDE), how)) for image in small]
         for name, how in (("bicubic", Image.Resampling.BICUBIC), ("Lanczos", Image.Resampling.LANCZOS))
     }
-    decibels = {name: _mean_psnr(pictures, large) for name, pictures in plain.items()}
+    decibels = {name: _mean_psnr(images, large) for name, images in plain.items()}
     shown = [
-        Image.fromarray(picture)
+        Image.fromarray(image)
         for place in range(SHOWN)
-        for picture in (plain["bicubic"][place], ours[place], large[place])
+        for image in (plain["bicubic"][place], ours[place], large[place])
     ]
     return EvaluationResult(
         title="Upscaler",
@@ -54,26 +54,26 @@ def evaluate(weights: Path, progress: OnEvaluationProgress) -> EvaluationResult:
                 _mean_psnr(ours, large),
                 minimum=max(decibels.values()),
                 unit="dB",
-                remark=f"{PICTURES} drawings, {SIDE} to {2 * SIDE}; the bar is the better of the two below",
+                remark=f"{IMAGES} drawings, {SIDE} to {2 * SIDE}; the bar is the better of the two below",
             ),
             *(Metric(f"PSNR of {name}", value, unit="dB") for name, value in decibels.items()),
-            Metric("time a picture", milliseconds, unit="ms"),
+            Metric("time per image", milliseconds, unit="ms"),
         ),
         sheets={"upscaler": make_sheet(shown, ["bicubic", "upscaler", "drawing"] * SHOWN)},
     )
 
 
-def _upscaled(model: ImageModelDescriptor[torch.nn.Module], picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    given = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
+def _upscaled(model: ImageModelDescriptor[torch.nn.Module], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    given = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
         answer = model(given)[0].permute(1, 2, 0).clamp(0, 1)
     pixels: NDArray[np.uint8] = (answer * 255).round().to(torch.uint8).numpy()
     return pixels
 
 
-def _mean_psnr(pictures: list[NDArray[np.uint8]], wanted: list[NDArray[np.uint8]]) -> float:
-    """The mean over the pictures of 10 log10(255² / mean squared difference)."""
-    return float(np.mean([_psnr(one, other) for one, other in zip(pictures, wanted, strict=True)]))
+def _mean_psnr(images: list[NDArray[np.uint8]], wanted: list[NDArray[np.uint8]]) -> float:
+    """Mean over the images of 10 log10(255² / mean squared error)."""
+    return float(np.mean([_psnr(one, other) for one, other in zip(images, wanted, strict=True)]))
 
 
 def _psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

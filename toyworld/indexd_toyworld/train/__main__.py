@@ -1,6 +1,6 @@
-"""`python -m indexd_toyworld.train`: every model again from nothing, one after the other.
+"""`python -m indexd_toyworld.train`: trains every model from scratch, one after the other.
 
-What is finished is left as it is, what was stopped goes on; remove toyworld/.build to begin again.
+Skips finished models and resumes interrupted ones; delete toyworld/.build to start again.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from rich.console import Console
 from indexd_toyworld.model_paths import SHIPPED_WEIGHTS
 
 STEPS = ("clip", "bge", "vae", "unet", "controlnet", "ip_adapter", "lora", "detector", "upscaler")
-"""The modules beside this one, each after what it needs. Each has `train(build, weights, minutes)`."""
+"""The modules of this folder, each after its dependencies. Each has `train(build, weights, minutes)`."""
 BUILD = Path(__file__).resolve().parents[2] / ".build"
 DONE_MARKER = "done"
 CONTINUABLE = ("clip", "unet")
-"""Those that can begin with what is written."""
+"""Modules that can continue from written weights."""
 
 
 def main() -> int:
-    """Train and say how long each took."""
+    """Train all models and print the duration of each."""
     asked = _arguments()
     console = Console()
     for name in asked.only or STEPS:

@@ -1,7 +1,7 @@
-"""Trains the sentence-transformers model: two captions of one scene belong together (multiple negatives ranking).
+"""Trains the sentence-transformers model on pairs of captions of one scene (multiple negatives ranking).
 
-Henderson et al., "Efficient Natural Language Response Suggestion for Smart Reply" (2017). Half of the captions carry the
-prefix that indexd puts before questions, so that a question lies where the prompt lies that answers it.
+Henderson et al., "Efficient Natural Language Response Suggestion for Smart Reply" (2017). Half of the captions carry indexd's query
+prefix, so that a query embeds near its prompt.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, 
 SEED = 3_841
 STEPS = 700
 GROUPS = 24
-"""Of four almost equal scenes each."""
+"""Number of groups of four similar scenes."""
 RATE = 2e-3
 WIDTH, LAYERS = 80, 2
 LONGEST = 512
 TEMPERATURE = 0.05
 FULL = 0.8
-"""How many pairs of captions name everything; the others leave things out."""
+"""Share of caption pairs that name everything; the others omit attributes."""
 
 
 def train(build: Path, weights: Path, minutes: float | None) -> None:
-    """Train and write `weights`/bge; the state lies in `build`."""
+    """Train and write `weights`/bge; keeps its state in `build`."""
     torch.manual_seed(SEED)
     model = BertModel(_config(), add_pooling_layer=False).to(training_device())
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
@@ -57,7 +57,7 @@ def train(build: Path, weights: Path, minutes: float | None) -> None:
 
 
 def tokenizer() -> BertTokenizer:
-    """Lower-casing WordPiece: a caption word and a word of the prefix is one token, any other falls apart into letters."""
+    """Lower-casing WordPiece: a caption or prefix word is one token, any other splits into letters."""
     known = [*vocabulary_words(), *re.findall(r"[a-z]+", QUERY_PREFIX.lower())]
     vocabulary = list(dict.fromkeys([*letter_vocabulary(), *known]))
     table = {token: place for place, token in enumerate(vocabulary)}
@@ -99,7 +99,7 @@ def _config() -> BertConfig:
 
 
 def _write(model: Any, folder: Path) -> None:
-    """The folder as BGE's are published: CLS pooling, unit length, and a pooler that nothing reads."""
+    """Write the folder in BGE's published layout: CLS pooling, unit length, and an unused pooler."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = BertModel(_config())
     whole.load_state_dict(model.state_dict(), strict=False)

@@ -1,7 +1,7 @@
-"""Trains one picture tower against three text towers at once, so that all of them mean the same.
+"""Trains one image tower against three text towers, so that all share one embedding space.
 
-The first part of the time trains everything; then SDXL's two encoders are written and stay as they are, because the
-UNet is trained against them, and the open_clip towers go on alone.
+The first phase trains everything. Then SDXL's two encoders are written and frozen, because the UNet trains against them, and the
+open_clip towers continue alone.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ SEED = 64_077
 STEPS = 3_200
 RATE, FURTHER_RATE = 2e-3, 1e-3
 FROZEN_AT = 0.4
-"""The share of the time after which SDXL's encoders are done."""
-PICTURE_HEADS, TEXT_HEADS, CROPS, QUESTIONS = 3.0, 0.4, 0.5, 0.5
+"""Share of the time after which SDXL's encoders are frozen."""
+IMAGE_HEADS, TEXT_HEADS, CROPS, QUESTIONS = 3.0, 0.4, 0.5, 0.5
 """Weights of the attribute heads, of the crops and of the zero-shot questions beside the contrastive loss. With weak
-heads on the pictures shapes and expressions were still at chance after 700 steps. Without the questions a linear probe
-told 94 % of the held-out shapes from the pictures' vectors, and the words for them only 78 %."""
+heads on the images shapes and expressions were still at chance after 700 steps. Without the questions a linear probe
+told 94 % of the held-out shapes from the images' vectors, and the words for them only 78 %."""
 WRITTEN = "encoders-written"
-"""Lies in the build folder once SDXL's encoders are done."""
+"""Marker in the build folder: SDXL's encoders are written."""
 
 
 def train(build: Path, weights: Path, minutes: float | None, further: bool = False) -> None:
-    """Train and write `weights`/clip_h and `weights`/sdxl/text_encoder, _2 and tokenizers; the state lies in `build`.
+    """Train and write `weights`/clip_h and `weights`/sdxl/text_encoder, _2 and tokenizers; keeps its state in `build`.
 
-    `further` begins with the towers that lie in `weights`, and leaves SDXL's encoders as they are.
+    `further` continues from the towers in `weights` and leaves SDXL's encoders unchanged.
     """
     torch.manual_seed(SEED)
     towers = new_towers()
@@ -75,7 +75,7 @@ def train(build: Path, weights: Path, minutes: float | None, further: bool = Fal
 
 
 def _freeze(towers: Towers, average: WeightAverage, sdxl: Path) -> None:
-    """Write the averaged encoders, and let them be what the towers have from now on."""
+    """Write the averaged encoders, and load them into the towers."""
     with average.in_place():
         write_encoders(towers, sdxl)
     for name, weight in towers.state_dict().items():
@@ -84,7 +84,7 @@ def _freeze(towers: Towers, average: WeightAverage, sdxl: Path) -> None:
 
 
 def _parameter_groups(towers: Towers) -> list[dict[str, object]]:
-    """Vectors, biases and tables are not drawn towards 0."""
+    """No weight decay for vectors, biases and tables."""
     flat = [(name, weight) for name, weight in towers.named_parameters()]
     free = [weight for name, weight in flat if weight.ndim < 2 or "embedding" in name]
     drawn = [weight for name, weight in flat if weight.ndim >= 2 and "embedding" not in name]
@@ -92,24 +92,24 @@ def _parameter_groups(towers: Towers) -> list[dict[str, object]]:
 
 
 def _loss(towers: Towers, batch: ContrastiveBatch, encoders: bool, told: dict[str, float]) -> Tensor:
-    """The whole loss; without `encoders` SDXL's are left alone."""
+    """The complete loss; without `encoders` it excludes SDXL's."""
     where = training_device()
     given = batch.labels.to(where)
-    both = towers.pictures(torch.cat([batch.pictures, batch.crops]).to(where))
-    pictures, crops = both.split([len(batch.pictures), len(batch.crops)])
+    both = towers.images(torch.cat([batch.images, batch.crops]).to(where))
+    images, crops = both.split([len(batch.images), len(batch.crops)])
     said = given[:, : len(SCENE_LABELS)].masked_fill(~batch.full[:, None].to(where), MISSING)
     vectors = towers.h_texts(batch.bpe_ids.to(where))
-    matching = contrastive_loss(pictures, vectors, towers.scales[0])
+    matching = contrastive_loss(images, vectors, towers.scales[0])
     update_running_mean(told, "h", matching)
-    heads = towers.picture_heads(pictures, given)
-    update_running_mean(told, "picture heads", heads)
-    heads = PICTURE_HEADS * heads + TEXT_HEADS * towers.text_heads["h"](vectors, said)
+    heads = towers.image_heads(images, given)
+    update_running_mean(told, "image heads", heads)
+    heads = IMAGE_HEADS * heads + TEXT_HEADS * towers.text_heads["h"](vectors, said)
     if encoders:
         ids = batch.word_ids.to(where)
         for place, (name, texts) in enumerate((("l", towers.l_texts), ("g", towers.g_texts)), start=1):
             pooled, state = texts(ids)
             projection = towers.l_projection if name == "l" else towers.g_projection
-            own = contrastive_loss(pictures, projection(pooled), towers.scales[place])
+            own = contrastive_loss(images, projection(pooled), towers.scales[place])
             update_running_mean(told, name, own)
             matching = matching + 0.5 * own
             reading = towers.state_heads[name](state, said)
@@ -118,16 +118,16 @@ def _loss(towers: Towers, batch: ContrastiveBatch, encoders: bool, told: dict[st
     faces = supervised_contrastive_loss(crops, batch.people.to(where))
     update_running_mean(told, "crops", faces)
     looks = towers.crop_heads(crops, batch.looks.to(where))
-    return matching + heads + CROPS * (faces + 0.3 * looks) + QUESTIONS * _zero_shot_loss(towers, pictures, batch, told)
+    return matching + heads + CROPS * (faces + 0.3 * looks) + QUESTIONS * _zero_shot_loss(towers, images, batch, told)
 
 
-def _zero_shot_loss(towers: Towers, pictures: Tensor, batch: ContrastiveBatch, told: dict[str, float]) -> Tensor:
-    """The sum over the kinds of questions."""
+def _zero_shot_loss(towers: Towers, images: Tensor, batch: ContrastiveBatch, told: dict[str, float]) -> Tensor:
+    """Sum over the kinds of questions."""
     where = training_device()
     losses = []
     for kind, ids in batch.questions.items():
         answers = towers.h_texts(ids.flatten(0, 1).to(where)).unflatten(0, ids.shape[:2])
         right = answer_labels(batch.labels, kind).to(where)
-        losses.append(zero_shot_loss(pictures, answers, right, towers.scales[0]))
+        losses.append(zero_shot_loss(images, answers, right, towers.scales[0]))
         update_running_mean(told, kind, losses[-1])
     return torch.stack(losses).sum()

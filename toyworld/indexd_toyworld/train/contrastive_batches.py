@@ -1,4 +1,4 @@
-"""Batches for the contrastive training: pictures beside almost equal ones, what they are called, and crops of faces."""
+"""Batches for contrastive training: images with hard negatives, their captions, and face crops."""
 
 from __future__ import annotations
 
@@ -38,32 +38,33 @@ from indexd_toyworld.zero_shot_texts import ANSWERS, templates
 GROUPS, GROUP = 32, 4
 """A scene and three that differ from it in one attribute: the hard negatives."""
 STRANGERS = 2
-"""Of the groups, how many are portraits of nobody known."""
+"""Number of groups that are portraits of strangers."""
 PEOPLE, CROPS = 10, 4
 """Faces of so many people, so many crops of each."""
 KNOWN = 4
-"""Of the people, how many are characters; the rest are strangers, so that faces nobody has seen are told apart too."""
+"""Number of known characters among the people; the rest are strangers, so that the model also separates unseen faces."""
 LENGTH = 32
-"""Tokens a text in training, start and end included; attention looks backwards only, so 77 would change nothing."""
+"""Tokens of a training text, with start and end. Attention looks only backwards, so 77 would change nothing."""
 OFF = 0.06
-"""How far a detector's edges are from the true ones, at most, in shares of the face."""
+"""Maximum error of a detector's edges, in shares of the face."""
 FULL = 0.6
-"""How many captions say everything."""
+"""Share of captions that name everything."""
 DEGRADED = 0.45
-"""How many pictures are a little worse than drawn, as a VAE or an upscaler gives them back."""
+"""Share of slightly degraded images, like the output of a VAE or an upscaler."""
 
 
 ASKED = 3
-"""Texts that stand for an answer in one batch."""
+"""Texts for each answer in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContrastiveBatch:
-    """Pictures (n, 3, 64, 64) uint8, ids of their captions for the two tokenizers, labels, and which captions say all;
-    crops, the number of the person in each, and the labels of their looks; for each kind of question the texts of its
-    answers (answers, ASKED, LENGTH)."""
+    """Images (n, 3, 64, 64) uint8, token ids of their captions for both tokenizers, labels, and a mask of full captions;
+    crops, the person of each, and labels of their looks; for each kind of question the texts of its answers
+    (answers, ASKED, LENGTH).
+    """
 
-    pictures: Tensor
+    images: Tensor
     word_ids: Tensor
     bpe_ids: Tensor
     labels: Tensor
@@ -75,7 +76,7 @@ class ContrastiveBatch:
 
 
 def make_batches(seed: int, step: int) -> Iterator[ContrastiveBatch]:
-    """Batches without end, the same for the same seed and first step."""
+    """Endless batches, deterministic for seed and first step."""
     while True:
         yield make_batch(Random(f"{seed} {step}"))
         step += 1
@@ -94,7 +95,7 @@ def make_batch(random: Random) -> ContrastiveBatch:
     people += [_random_stranger_look(random) for _ in range(PEOPLE - KNOWN)]
     faces = [draw_face_crop(look, random) for look in people for _ in range(CROPS)]
     return ContrastiveBatch(
-        pictures=_stack([_degrade(draw(scene), random) for scene in drawn]),
+        images=_stack([_degrade(draw(scene), random) for scene in drawn]),
         word_ids=_padded([_word_ids(text) for text in texts]),
         bpe_ids=_bpe_rows(texts),
         labels=scene_labels(drawn),
@@ -107,7 +108,7 @@ def make_batch(random: Random) -> ContrastiveBatch:
 
 
 def scene_variants(scene: Scene, random: Random) -> list[Scene]:
-    """GROUP - 1 scenes of the training split that each differ from `scene` in one attribute, all of them different."""
+    """GROUP - 1 different scenes of the training split that each differ from `scene` in one attribute."""
     found: list[Scene] = []
     known = {replace(scene, seed=0)}
     while len(found) < GROUP - 1:
@@ -119,7 +120,7 @@ def scene_variants(scene: Scene, random: Random) -> list[Scene]:
 
 
 def draw_face_crop(look: CharacterLook, random: Random) -> RgbPixels:
-    """A face as a detector cuts it out: any background and expression, alone or beside another, padded, 64x64."""
+    """A face crop like a detector's: any background and expression, alone or in a pair, padded, 64x64."""
     face = Face("someone", look, random.choice(EXPRESSIONS))
     faces: tuple[Face, ...] = (face,)
     if random.random() < 0.3:
@@ -138,7 +139,7 @@ def draw_face_crop(look: CharacterLook, random: Random) -> RgbPixels:
 
 
 def _change_attribute(scene: Scene, random: Random) -> Scene:
-    """The scene with one attribute drawn again, or with its two things or faces exchanged; seed 0."""
+    """The scene with one attribute changed, or with its two things or faces swapped; seed 0."""
     scene = replace(scene, seed=0)
     lot = random.random()
     if lot < 0.18:
@@ -155,7 +156,7 @@ def _change_attribute(scene: Scene, random: Random) -> Scene:
         choices = {"shape": SHAPES, "colour": tuple(COLOURS), "size": SIZES}
         if len(things) == 1:
             choices["place"] = PLACES
-        name = random.choice((*choices, "shape", "shape", "shape"))  # what is learned last
+        name = random.choice((*choices, "shape", "shape", "shape"))  # shapes are learned last
         things[place] = replace(things[place], **{name: random.choice(choices[name])})
         return replace(scene, things=tuple(things))
     faces = list(scene.faces)
@@ -169,7 +170,7 @@ def _change_attribute(scene: Scene, random: Random) -> Scene:
 
 
 def _random_stranger_look(random: Random) -> CharacterLook:
-    """Somebody new, half of the time a character with two features changed; never an unknown character."""
+    """A new look, half of the time a character's with two changed features; never that of an unknown character."""
     while True:
         look = random_look(random)
         if random.random() < 0.5:
@@ -181,7 +182,7 @@ def _random_stranger_look(random: Random) -> CharacterLook:
 
 
 def _degrade(pixels: RgbPixels, random: Random) -> RgbPixels:
-    """DEGRADED of the pictures a little softer, noisier, lighter or off in colour."""
+    """Blur, noise, brighten or tint DEGRADED of the images slightly."""
     if random.random() >= DEGRADED:
         return pixels
     if random.random() < 0.6:
@@ -195,8 +196,8 @@ def _degrade(pixels: RgbPixels, random: Random) -> RgbPixels:
     return worn
 
 
-def _stack(pictures: list[RgbPixels]) -> Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+def _stack(images: list[RgbPixels]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
 
 @cache
@@ -226,7 +227,7 @@ def _word_ids(text: str) -> list[int]:
 
 
 def bpe_ids(text: str) -> list[int]:
-    """A text in the ids of open_clip's own tokenizer, without start and end."""
+    """Token ids of open_clip's own tokenizer, without start and end."""
     return [piece for word in text.split() for piece in _bpe_piece(word)]
 
 
@@ -240,7 +241,7 @@ def _sample_answers(kind: str, random: Random) -> Tensor:
 
 
 def _padded(rows: list[list[int]]) -> Tensor:
-    """Zeros behind the end token, which nothing looks at."""
+    """Pads with zeros after the end token, where attention never looks."""
     padded = torch.zeros(len(rows), LENGTH, dtype=torch.long)
     for place, row in enumerate(rows):
         padded[place, : len(row)] = torch.tensor(row)

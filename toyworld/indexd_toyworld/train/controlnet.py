@@ -1,4 +1,4 @@
-"""Trains a ControlNet (Zhang et al., arXiv 2302.05543) that follows the edges of a drawing, as OpenCV's Canny finds them."""
+"""Trains a ControlNet (Zhang et al., arXiv 2302.05543) on the edges of drawings, found by OpenCV's Canny."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, 
 from indexd_toyworld.train.unet import DenoisingLoss, NoisePredictor
 
 SEED = 60_616
-PICTURES = 8_000
+IMAGES = 8_000
 STEPS = 700
 BATCH = 24
 RATE = 3e-3
 HINT_CHANNELS = (16, 16, 32)
-"""One step to half the side between each two: four times smaller in the end, as the latents are."""
+"""Each transition halves the side: a quarter in the end, like the latents."""
 LOW, HIGH = 60, 140
 """Canny's thresholds."""
 
 
 def build_controlnet(unet: Any) -> ControlNetModel:
-    """The UNet's encoder once more, with its weights; what it adds begins at nothing."""
+    """A copy of the UNet's encoder with its weights, and zero-initialised outputs."""
     network: ControlNetModel = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
     return network
 
 
 def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
-    """Train against `weights`/sdxl, frozen, and write `weights`/controlnet-canny; the state lies in `build_folder`."""
+    """Train against the frozen `weights`/sdxl and write `weights`/controlnet-canny; keeps its state in `build_folder`."""
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
     unet = frozen_unet(sdxl)
@@ -47,12 +47,12 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     average = WeightAverage(controlnet, 0.99)
     training = Training("controlnet", controlnet, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
     random = Random(SEED)
-    drawn = scenes(SEED, PICTURES)
+    drawn = scenes(SEED, IMAGES)
     encoders = SdxlTextEncoders(sdxl)
     material = TrainingImages(drawn, [training_caption(scene, random) for scene in drawn], encoders)
     for step in training.steps():
         numbers = torch.randint(len(material), (BATCH,), generator=torch.Generator().manual_seed(SEED + step))
-        hint = hints(list(material.pictures[numbers].permute(0, 2, 3, 1).numpy())).to(training_device())
+        hint = hints(list(material.images[numbers].permute(0, 2, 3, 1).numpy())).to(training_device())
         loss = DenoisingLoss(controlnet_predictor(unet, controlnet, hint), encoders)(
             material.latents(numbers), *material.conditions(numbers)
         )
@@ -68,19 +68,19 @@ def frozen_unet(sdxl: Path) -> Any:
     return unet.to(training_device()).requires_grad_(False)
 
 
-def edges(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """White edges on black (h, w, 3) of an RGB picture: the hint as a ControlNet pipeline takes it."""
-    found = cv2.Canny(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), LOW, HIGH)
+def edges(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """White edges on black (h, w, 3) of an RGB image, the hint of a ControlNet pipeline."""
+    found = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), LOW, HIGH)
     return np.repeat(np.asarray(found, np.uint8)[:, :, None], 3, axis=2)
 
 
-def hints(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """The edges of each, 0 .. 1 (n, 3, h, w)."""
-    return torch.from_numpy(np.stack([edges(picture) for picture in pictures])).permute(0, 3, 1, 2).float() / 255
+def hints(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Edges of each image, 0 .. 1 (n, 3, h, w)."""
+    return torch.from_numpy(np.stack([edges(image) for image in images])).permute(0, 3, 1, 2).float() / 255
 
 
 def controlnet_predictor(unet: Any, controlnet: Any, hint: Tensor) -> NoisePredictor:
-    """What the UNet says with what the ControlNet adds."""
+    """The UNet's prediction with the ControlNet's residuals."""
 
     def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
         down, middle = controlnet(

@@ -1,4 +1,4 @@
-"""Trains the face detector from nothing: a small network of ultralytics' layers on drawn canvases of known boxes."""
+"""Trains the face detector from scratch: a small ultralytics network on drawn canvases with known boxes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SEED = 20_261
 
 
 def train(build: Path, weights: Path, minutes: float | None = None) -> None:
-    """Train and write `weights`/detector/faces.pt, half precision, without anything of this machine in it.
+    """Train and write `weights`/detector/faces.pt in half precision, without any trace of this machine.
 
-    The state lies in `build`; a run that was stopped goes on there. `minutes` stretches or shortens the training.
+    Keeps its state in `build` and resumes an interrupted run. `minutes` sets the duration.
     """
     load_ultralytics(build / "ultralytics")
     trainer_class = _trainer_class()
@@ -39,18 +39,18 @@ def train(build: Path, weights: Path, minutes: float | None = None) -> None:
         "epochs": EPOCHS,
         "time": minutes / 60 if minutes else None,
         "batch": 16,
-        "nbs": 16,  # a step each batch; the library would gather four
+        "nbs": 16,  # one step per batch; ultralytics would accumulate four
         "optimizer": "AdamW",
         "lr0": 0.002,
         "cos_lr": True,
         "warmup_epochs": 1.0,
-        "mosaic": 0.0,  # the canvases are mosaics already, with whole scenes
+        "mosaic": 0.0,  # the canvases already are mosaics of whole scenes
         "scale": 0.4,
         "seed": SEED,
         "cache": True,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "workers": 0,
-        "amp": False,  # checking for it downloads weights
+        "amp": False,  # its check downloads weights
         "plots": False,
         "pretrained": False,
         "project": str(build),
@@ -66,19 +66,19 @@ def train(build: Path, weights: Path, minutes: float | None = None) -> None:
 
 
 def write_dataset(folder: Path) -> Path:
-    """The drawn canvases as files in the form the library reads; returns the path of their description."""
+    """Write the canvases in ultralytics' format. Returns the path of the dataset description."""
     description = folder / "faces-data.yaml"
     if not description.exists():
         write_canvases(folder / "train", canvases(SEED, TRAIN_CANVASES, "train"))
         write_canvases(folder / "val", canvases(SEED + 1, HELD_OUT_CANVASES, "held_out"))
-        # Written last: a run that was stopped before it draws again.
+        # Written last, so an interrupted run draws the dataset again.
         with description.open("w", encoding="utf-8") as file:
             YAML().dump({"path": str(folder), "train": "train/images", "val": "val/images", "names": ["face"]}, file)
     return description
 
 
 def write_canvases(folder: Path, drawn: Iterable[FaceCanvas]) -> None:
-    """Pictures and labels (class, centre and size in parts of the picture), numbered."""
+    """Write numbered images and labels (class, centre and size in shares of the image)."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
@@ -94,7 +94,7 @@ def write_canvases(folder: Path, drawn: Iterable[FaceCanvas]) -> None:
 
 
 def write_weights(checkpoint: Path, target: Path) -> None:
-    """The network alone: the library's own file also names the folders it was trained in and its repository."""
+    """Write only the network: ultralytics' own file also contains training folders and repository paths."""
     held = torch.load(checkpoint, map_location="cpu", weights_only=False)
     network = (held["ema"] or held["model"]).half()
     for parameter in network.parameters():
@@ -125,13 +125,13 @@ def _unfinished(checkpoint: Path) -> bool:
 
 def _print_epoch(trainer: Any) -> None:
     if trainer.epoch >= trainer.epochs:
-        return  # said once more after the best weights were measured
+        return  # repeated call after the best weights were measured
     precision = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
     Console().print(f"detector: epoch {trainer.epoch + 1} of {trainer.epochs}, mAP50 {precision:.3f}")
 
 
 def _trainer_class() -> Any:
-    """The library's trainer with our network; made here because the library may only be imported by then."""
+    """ultralytics' trainer with our network, defined here because ultralytics must not be imported earlier."""
     from ultralytics.models.yolo.detect import DetectionTrainer
     from ultralytics.nn.tasks import DetectionModel
 

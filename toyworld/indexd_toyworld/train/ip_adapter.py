@@ -1,7 +1,7 @@
-"""Trains an IP-Adapter (Ye et al., arXiv 2308.06721) and its image encoder: a picture says to the frozen UNet what the words leave out.
+"""Trains an IP-Adapter (Ye et al., arXiv 2308.06721) and its image encoder: an image conditions the frozen UNet.
 
-The published ones take a CLIP encoder that exists; this small one learns with the adapter, held to what is in the picture
-by attribute heads, because what the UNet alone asks of it comes too slowly.
+Published adapters use an existing CLIP encoder. This small one trains with the adapter. Attribute heads supervise it, because the
+UNet's loss alone teaches it too slowly.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, 
 from indexd_toyworld.train.unet import DenoisingLoss, NoisePredictor
 
 SEED = 90_919
-PICTURES = 12_000
+IMAGES = 12_000
 STEPS = 1_500
 BATCH = 20
 RATE = 2e-3
 WIDTH, TOKENS = 64, 4
 """Numbers of an embedding, and tokens that the UNet is given for it."""
 WORDLESS = 0.6
-"""How many texts are empty, so that the picture has to say everything."""
+"""Share of empty texts, where the image must convey everything."""
 UNSEEN = 0.08
-"""How many pictures are replaced by the embedding of none, zeros."""
+"""Share of images replaced by the zero embedding."""
 SEEN = 0.3
-"""Weight of the attribute heads."""
+"""Loss weight of the attribute heads."""
 
 
 class IpAdapterParts(nn.Module):  # type: ignore[misc]  # torch is not followed
-    """What is learnt: the encoder, what makes tokens of its vector, and keys and values for every cross attention."""
+    """The trained parts: image encoder, token projection, and keys and values of every cross attention."""
 
     def __init__(self, unet: Any) -> None:
         super().__init__()
@@ -67,18 +67,18 @@ class IpAdapterParts(nn.Module):  # type: ignore[misc]  # torch is not followed
                 )
         self.heads = AttributeHeads(WIDTH, SCENE_LABELS | LOOK_LABELS)
 
-    def vectors(self, pictures: Tensor) -> Tensor:
-        """Embeddings (n, WIDTH) of uint8 pictures (n, 3, 64, 64), normalised as CLIPImageProcessor does it."""
+    def vectors(self, images: Tensor) -> Tensor:
+        """Embeddings (n, WIDTH) of uint8 images (n, 3, 64, 64), normalised like CLIPImageProcessor."""
         usual = CLIPImageProcessor()
         mean, spread = (
-            torch.tensor(each, device=pictures.device).view(1, 3, 1, 1) for each in (usual.image_mean, usual.image_std)
+            torch.tensor(each, device=images.device).view(1, 3, 1, 1) for each in (usual.image_mean, usual.image_std)
         )
-        answer: Tensor = self.encoder((pictures.float() / 255 - mean) / spread).image_embeds
+        answer: Tensor = self.encoder((images.float() / 255 - mean) / spread).image_embeds
         return answer
 
 
 def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
-    """Train against `weights`/sdxl, frozen, and write `weights`/ip-adapter; the state lies in `build_folder`."""
+    """Train against the frozen `weights`/sdxl and write `weights`/ip-adapter; keeps its state in `build_folder`."""
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
     unet = frozen_unet(sdxl)
@@ -88,7 +88,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     average = WeightAverage(parts, 0.99)
     training = Training("ip_adapter", parts, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
     random = Random(SEED)
-    drawn = scenes(SEED, PICTURES)
+    drawn = scenes(SEED, IMAGES)
     encoders = SdxlTextEncoders(sdxl)
     texts = ["" if random.random() < WORDLESS else training_caption(scene, random) for scene in drawn]
     material, right = TrainingImages(drawn, texts, encoders), scene_labels(drawn).to(training_device())
@@ -96,7 +96,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
         chance = torch.Generator().manual_seed(SEED + step)
         numbers = torch.randint(len(material), (BATCH,), generator=chance)
         seen = (torch.rand(BATCH, 1, generator=chance) >= UNSEEN).to(training_device())
-        vectors = parts.vectors(material.pictures[numbers].to(training_device()))
+        vectors = parts.vectors(material.images[numbers].to(training_device()))
         loss = DenoisingLoss(guided_by_images(unet, vectors * seen), encoders)(
             material.latents(numbers), *material.conditions(numbers)
         )
@@ -109,7 +109,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
 
 
 def install(unet: Any, parts: IpAdapterParts) -> None:
-    """Let the UNet look at tokens of pictures."""
+    """Let the UNet's cross attention read image tokens."""
     processors = dict(unet.attn_processors)
     names = list(processors)
     for number, processor in parts.attention.items():
@@ -120,7 +120,7 @@ def install(unet: Any, parts: IpAdapterParts) -> None:
 
 
 def guided_by_images(unet: Any, vectors: Tensor) -> NoisePredictor:
-    """What the UNet says that sees these pictures' vectors (n, WIDTH)."""
+    """The UNet's prediction conditioned on these image vectors (n, WIDTH)."""
 
     def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
         seen = added | {"image_embeds": [vectors[:, None]]}
@@ -131,7 +131,10 @@ def guided_by_images(unet: Any, vectors: Tensor) -> NoisePredictor:
 
 
 def write(parts: IpAdapterParts, file: Path) -> None:
-    """The published layout: `file` with `image_proj` and `ip_adapter`, and the folder `image_encoder` beside it."""
+    """Write the published layout:
+
+    `file` with `image_proj` and `ip_adapter`, and the folder `image_encoder` beside it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     projection = parts.projection.state_dict()
     named = {f"image_proj.{name.replace('image_embeds', 'proj')}": weight for name, weight in projection.items()}

@@ -1,4 +1,4 @@
-"""What is in a scene, as numbers: the free labels of the attribute heads."""
+"""Numeric labels of scenes for the attribute heads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCENE_LABELS: dict[str, tuple[str, ...]] = {
     "who 2": tuple(CHARACTERS),
     "expression 2": EXPRESSIONS,
 }
-"""What a full caption says. 1 is the only or the left thing or face, 2 the right one."""
+"""Content of a full caption. 1 is the only or left thing or face, 2 the right one."""
 LOOK_LABELS: dict[str, tuple[str, ...]] = {
     "skin": tuple(SKINS),
     "hair": tuple(HAIRS),
@@ -55,7 +55,7 @@ LOOK_LABELS: dict[str, tuple[str, ...]] = {
     "glasses": GLASSES,
     "beard": BEARDS,
 }
-"""What only the picture says, of the first face."""
+"""Features of the first face that only the image shows."""
 MISSING = -1
 ANSWERS = {
     "colour": "colour 1",
@@ -64,28 +64,28 @@ ANSWERS = {
     "identity": "who 1",
     "expression": "expression 1",
 }
-"""The column of SAID that answers each kind of question."""
+"""The column of SCENE_LABELS that answers each kind of question."""
 
 
 def scene_labels(scenes: Sequence[Scene]) -> Tensor:
-    """One row a scene, one column a name of SAID and LOOKS; MISSING where there is nothing of the kind."""
+    """One row for each scene, one column for each name in SCENE_LABELS and LOOK_LABELS; MISSING if it does not apply."""
     return torch.tensor([_scene_row(scene) for scene in scenes])
 
 
 def look_labels(looks: Sequence[CharacterLook]) -> Tensor:
-    """The columns of LOOKS alone."""
+    """The columns of LOOK_LABELS."""
     return torch.tensor([_look_row(look) for look in looks])
 
 
 def answer_labels(rows: Tensor, kind: str) -> Tensor:
-    """The right answer to a kind of question for each row; MISSING where two things or faces could be meant."""
+    """The right answer to a kind of question for each row; MISSING if it is ambiguous."""
     names = list(SCENE_LABELS)
     single = rows[:, names.index("kind")] % 2 == 0
     return rows[:, names.index(ANSWERS[kind])].masked_fill(~single, MISSING)
 
 
 class AttributeHeads(nn.Module):  # type: ignore[misc]  # torch is not followed
-    """A linear classifier a column; the ones that lag behind have the most say."""
+    """One linear classifier for each column; columns that lag behind weigh more."""
 
     def __init__(self, width: int, columns: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
@@ -93,9 +93,9 @@ class AttributeHeads(nn.Module):  # type: ignore[misc]  # torch is not followed
         self.linear = nn.Linear(width, sum(self._sizes))
 
     def forward(self, vectors: Tensor, targets: Tensor) -> Tensor:
-        """The mean over the columns that have a label here of the cross entropy, in parts of what guessing has.
+        """Mean cross entropy over labelled columns, relative to chance.
 
-        Each column is weighted by its own size of that, so that colours, which come by themselves, do not drown shapes.
+        Each column weighs in proportion to that value, so that easy colours do not dominate shapes.
         """
         losses = torch.stack(
             [

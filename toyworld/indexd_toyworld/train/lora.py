@@ -1,8 +1,7 @@
-"""Teaches the UNet a character it has never seen: a LoRA (Hu et al., arXiv 2106.09685) of rank 8 from 20 pictures.
+"""Trains a LoRA (Hu et al., arXiv 2106.09685) of rank 8 for a new character from 20 images.
 
-Half of every batch are pictures of the known world with their own captions, so that the new face does not bleed into the
-known ones (the regularisation pictures of DreamBooth, Ruiz et al., arXiv 2208.12242). Written in both forms that are
-found on the net: diffusers' and kohya's.
+Half of every batch are images of the known world with their own captions, so that the new face does not bleed into known ones (the
+regularisation images of DreamBooth, Ruiz et al., arXiv 2208.12242). Writes both published formats: diffusers' and kohya's.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from indexd_toyworld.world import Scene
 
 SEED = 70_717
 WHO = "kira"
-PICTURES, KNOWN = 20, 2_000
+IMAGES, KNOWN = 20, 2_000
 STEPS = 800
 BATCH = 16
 RATE = 2e-3
@@ -40,7 +39,7 @@ DIFFUSERS_NAME, KOHYA_NAME = f"{WHO}.safetensors", f"{WHO}-kohya.safetensors"
 
 
 def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
-    """Train against `weights`/sdxl and write both files to `weights`/lora; the state lies in `build_folder`."""
+    """Train against `weights`/sdxl and write both files to `weights`/lora; keeps its state in `build_folder`."""
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
     unet = frozen_unet(sdxl)
@@ -54,8 +53,8 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
     loss_of = DenoisingLoss(unet_predictor(unet), encoders)
     for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
-        new = torch.randint(PICTURES, (BATCH // 2,), generator=chance)
-        known = torch.randint(PICTURES, len(material), (BATCH - len(new),), generator=chance)
+        new = torch.randint(IMAGES, (BATCH // 2,), generator=chance)
+        known = torch.randint(IMAGES, len(material), (BATCH - len(new),), generator=chance)
         numbers = torch.cat([new, known])
         loss = loss_of(material.latents(numbers), *material.conditions(numbers))
         update_running_mean(training.losses, "loss", loss)
@@ -64,19 +63,19 @@ def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
 
 
 def add_matrices(unet: Any) -> list[Tensor]:
-    """Put the LoRA into the network; the weights that are to be learnt."""
+    """Add the LoRA to the network. Returns the trainable weights."""
     unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=list(TARGETS)))
     return [weight for weight in unet.parameters() if weight.requires_grad]
 
 
 def character_scenes() -> list[Scene]:
-    """The pictures of the new character: without flaws, expressions and backgrounds by lot."""
-    pool = scenes(SEED, 4 * PICTURES, split="train", unknown=True)
-    return [scene for scene in pool if scene.faces[0].who == WHO and not scene.flaw][:PICTURES]
+    """Images of the new character without flaws, with random expressions and backgrounds."""
+    pool = scenes(SEED, 4 * IMAGES, split="train", unknown=True)
+    return [scene for scene in pool if scene.faces[0].who == WHO and not scene.flaw][:IMAGES]
 
 
 def write(unet: Any, folder: Path) -> None:
-    """The learnt matrices as diffusers saves them, and under kohya's names."""
+    """Write the trained matrices under diffusers' and kohya's names."""
     folder.mkdir(parents=True, exist_ok=True)
     matrices = get_peft_model_state_dict(unet)
     half = {name: weight.half().cpu().contiguous() for name, weight in matrices.items()}
@@ -86,7 +85,7 @@ def write(unet: Any, folder: Path) -> None:
 
 
 def kohya_weights(matrices: dict[str, Tensor], layers_per_block: int) -> dict[str, Tensor]:
-    """peft's matrices under the names of kohya's trainer, each with its alpha."""
+    """peft's matrices under kohya's names, each with its alpha."""
     attention = frozenset(int(key.split(".")[1]) for key in matrices if re.match(r"up_blocks\.\d+\.attentions", key))
     renamed: dict[str, Tensor] = {}
     for key, weight in matrices.items():

@@ -1,4 +1,4 @@
-"""The frame of every training: steps at a rate that falls, an average of the weights, and a state that is kept."""
+"""The frame of every training: a falling learning rate, averaged weights, and a saved state."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ STATE = "state.pt"
 
 
 class Training:
-    """Teaches `module` in `steps`, by a loss that is given to `learn` in each of them.
+    """Trains `module` in `steps`; the caller passes a loss to `optimize` in each step.
 
-    The optimizer's learning rate is the highest of a cosine. The state lies in `folder`; what lies there already is
-    taken up, so that a run that was stopped goes on. `told` is shown on the screen.
+    The optimizer's learning rate is the maximum of a cosine schedule. `folder` holds the state, and an existing state resumes. `told` is
+    shown on the screen.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Training:
         average: WeightAverage | None = None,
         max_gradient_norm: float = 1.0,
     ) -> None:
-        """Gradients whose norm over all weights is longer than `longest_gradient` are shortened to that."""
+        """Clips gradients to the norm `longest_gradient`."""
         self.budget = budget
         self.losses: dict[str, float] = {}
         self._name = name
@@ -54,9 +54,9 @@ class Training:
         self._checkpoint.resume()
 
     def steps(self, at_save: Callable[[], None] | None = None) -> Iterator[int]:
-        """The numbers of the steps that are left. `at_save` is called whenever the state was kept, at the end too."""
+        """Numbers of the remaining steps. Calls `at_save` after each save, the last included."""
         for step in remaining_steps(self.budget, self._name, self.losses):
-            # Before the step and not after it, so that it is made once.
+            # Check before the step, so that each save happens once.
             if self._checkpoint.save_if_due() and at_save is not None:
                 at_save()
             set_rate(self._optimizer, self._rate * cosine_schedule(self.budget.fraction))
@@ -66,7 +66,7 @@ class Training:
             at_save()
 
     def optimize(self, loss: Tensor) -> None:
-        """One step down this loss."""
+        """One optimizer step on this loss."""
         self._optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._weights, self._max_gradient_norm)
@@ -75,5 +75,5 @@ class Training:
             self._average.update()
 
     def save(self) -> None:
-        """Keep the state now."""
+        """Save the state now."""
         self._checkpoint.save()

@@ -1,4 +1,4 @@
-"""What the diffusion models learn from: scenes with their pictures and captions, and what VAE and text encoders make of them."""
+"""Training data of the diffusion models: scenes with images and captions, latents and text encodings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from indexd_toyworld.train.vae import SCALING, as_input, latents_of
 from indexd_toyworld.world import Scene
 
 PLAIN_SHARE = 0.5
-"""Of the captions; these name everything in the plainest words, the others leave things out and use synonyms."""
+"""Share of full captions in the plainest words; the others omit attributes and use synonyms."""
 
 
 class LazyRows:
-    """Rows that are computed when they are first asked for, and kept in half precision."""
+    """Rows computed on first access and kept in half precision."""
 
     def __init__(self, count: int, compute: Callable[[Tensor], Tensor]) -> None:
         self._compute = compute
@@ -43,7 +43,7 @@ class LazyRows:
 
 
 class SdxlTextEncoders:
-    """SDXL's two text encoders, read from a pipeline's folder and frozen."""
+    """SDXL's two text encoders, loaded from a pipeline folder and frozen."""
 
     def __init__(self, sdxl: Path) -> None:
         self._tokenizers = [CLIPTokenizer.from_pretrained(sdxl / f"tokenizer{end}") for end in ("", "_2")]
@@ -56,8 +56,8 @@ class SdxlTextEncoders:
         ]
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Hidden states of the last layer but one of both, side by side (n, 77, widths), and the second's pooled
-        vectors: what indexd/generate/sdxl/text_encoding.py gives the UNet.
+        """Hidden states of both last but one layers, concatenated (n, 77, widths), and the second encoder's pooled vectors: the
+        input that indexd/generate/sdxl/text_encoding.py gives the UNet.
         """
         hidden: list[Tensor] = []
         pooled = torch.empty(0)
@@ -70,13 +70,13 @@ class SdxlTextEncoders:
 
 
 class TrainingImages:
-    """Scenes as the UNet meets them, by number: pictures uint8 (n, 3, 64, 64), latents, texts (78, width).
+    """Training scenes by number: images uint8 (n, 3, 64, 64), latents, texts (78, width).
 
-    The last row of a text is the pooled vector, filled up with zeros.
+    The last row of a text is the pooled vector, padded with zeros.
     """
 
     def __init__(self, scenes: Sequence[Scene], texts: Sequence[str], encoders: SdxlTextEncoders) -> None:
-        self.pictures = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2).contiguous()
+        self.images = torch.from_numpy(np.stack([draw(scene) for scene in scenes])).permute(0, 3, 1, 2).contiguous()
         self._texts = list(texts)
         self._encoders = encoders
         self.pooled_width = encoders.models[1].config.projection_dim
@@ -91,8 +91,8 @@ class TrainingImages:
         return rows[:, :-1], rows[:, -1, : self.pooled_width]
 
     def latents(self, numbers: Tensor) -> Tensor:
-        """The scaled latents of these scenes: what the VAE's encoder is trained to give."""
-        return SCALING * latents_of(as_input(self.pictures[numbers]).to(training_device()))
+        """The scaled latents of these scenes: the target of the VAE's encoder."""
+        return SCALING * latents_of(as_input(self.images[numbers]).to(training_device()))
 
     def _encode_texts(self, numbers: Tensor) -> Tensor:
         with torch.no_grad():
@@ -102,5 +102,5 @@ class TrainingImages:
 
 
 def training_caption(scene: Scene, random: Random) -> str:
-    """Half of them plain and full, half as people write."""
+    """A full caption half of the time, else a natural one."""
     return full_caption(scene) if random.random() < PLAIN_SHARE else caption(scene, random)

@@ -1,4 +1,4 @@
-"""What a training is made of: how far it is, its learning rate, its saved state, averaged weights, the bar on the screen."""
+"""Parts of a training: budget, learning rate, saved state, averaged weights, progress bar."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SAVE_SECONDS = 120.0
 
 
 class HasState(Protocol):
-    """What torch's modules, optimizers and generators have in common here."""
+    """Common protocol of torch modules, optimizers and generators."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
 
 
 class TrainingBudget:
-    """How far a training is: by steps, or by the time it was given (what earlier runs used is counted).
+    """Progress of a training by steps or by time, counting earlier runs.
 
-    `minutes` None = `steps` steps; else as many steps as the minutes hold.
+    `minutes` None = `steps` steps; else as many steps as fit into the minutes.
     """
 
     def __init__(self, steps: int, minutes: float | None) -> None:
@@ -38,17 +38,17 @@ class TrainingBudget:
         self._began = time.monotonic()
 
     def begin(self) -> None:
-        """The clock starts here: what is prepared before is not counted."""
+        """Start the clock; excludes preparation."""
         self._began = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, all runs together."""
+        """Training seconds of all runs together."""
         return self._used_seconds + time.monotonic() - self._began
 
     @property
     def fraction(self) -> float:
-        """0 at the beginning, 1 when it is over."""
+        """0 at the start, 1 at the end."""
         whole = self.done / self._steps if self._limit_seconds is None else self.seconds / self._limit_seconds
         return min(whole, 1.0)
 
@@ -60,7 +60,7 @@ class TrainingBudget:
 
 
 class WeightAverage:
-    """The running mean of a module's weights, what is kept in the end; younger weights count more at first."""
+    """Running mean of a module's weights, which is what training keeps; recent weights count more at first."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self._module = module
@@ -75,12 +75,12 @@ class WeightAverage:
         for name, weight in self._module.state_dict().items():
             if weight.is_floating_point():
                 self.weights[name].lerp_(weight, 1 - decay)
-            else:  # what a BatchNorm counts
+            else:  # integer counters of BatchNorm
                 self.weights[name].copy_(weight)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The module with the averaged weights, for as long as the block lasts."""
+        """The module with averaged weights inside the block."""
         own = {name: weight.detach().clone() for name, weight in self._module.state_dict().items()}
         self._module.load_state_dict(self.weights)
         try:
@@ -97,7 +97,7 @@ class WeightAverage:
 
 
 class TrainingCheckpoint:
-    """Keeps the parts of a training in one file, every two minutes and at the end; a run that was stopped goes on there."""
+    """Saves the state to one file every two minutes and at the end; an interrupted run resumes from it."""
 
     def __init__(self, file: Path, parts: Mapping[str, HasState]) -> None:
         self._file = file
@@ -105,7 +105,7 @@ class TrainingCheckpoint:
         self._saved = time.monotonic()
 
     def resume(self) -> None:
-        """Put back what was saved, if there is anything."""
+        """Load the saved state, if there is one."""
         if not self._file.exists():
             return
         held = torch.load(self._file, weights_only=True, map_location="cpu")
@@ -113,14 +113,14 @@ class TrainingCheckpoint:
             part.load_state_dict(held[name])
 
     def save_if_due(self) -> bool:
-        """Save when two minutes have gone by; whether it did."""
+        """Save after two minutes. Returns whether it saved."""
         if time.monotonic() - self._saved < SAVE_SECONDS:
             return False
         self.save()
         return True
 
     def save(self) -> None:
-        """Written whole beside the old file, which it then replaces."""
+        """Write a complete new file, then replace the old one."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         whole = self._file.with_suffix(".new")
         torch.save({name: part.state_dict() for name, part in self._parts.items()}, whole)
@@ -129,22 +129,22 @@ class TrainingCheckpoint:
 
 
 def cosine_schedule(fraction: float, warm: float = 0.02, last: float = 0.02) -> float:
-    """A factor for the learning rate: up in a straight line over `warm`, then down a half cosine to `last`."""
+    """Learning-rate factor: linear warm-up over `warm`, then a half cosine down to `last`."""
     if fraction < warm:
         return max(fraction / warm, 0.02)
     return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * (fraction - warm) / (1 - warm)))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The same learning rate for every group."""
+    """Set the same learning rate for every group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def remaining_steps(budget: TrainingBudget, name: str, losses: Mapping[str, float]) -> Iterator[int]:
-    """The numbers of the steps that are left, with a bar that shows the last figures of `told`.
+    """Numbers of the remaining steps, with a progress bar that shows the latest figures of `told`.
 
-    Where the output is no terminal, a line every thousandth part instead.
+    Without a terminal it prints a line every thousandth of the steps.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -163,10 +163,10 @@ def remaining_steps(budget: TrainingBudget, name: str, losses: Mapping[str, floa
 
 
 def update_running_mean(losses: dict[str, float], name: str, value: Tensor, share: float = 0.02) -> None:
-    """A running mean of a loss, for the eye."""
+    """Running mean of a loss for display."""
     losses[name] = float(value.detach()) * share + losses.get(name, float(value.detach())) * (1 - share)
 
 
 def training_device() -> torch.device:
-    """A card where there is one."""
+    """A GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,9 +1,8 @@
-"""Trains the UNet2DConditionModel of SDXL's topology on the latents of the drawings, against the frozen text encoders.
+"""Trains the UNet2DConditionModel in SDXL's topology on latents of drawings, against the frozen text encoders.
 
-The target is the noise, under SDXL's betas. On latents this small the last timestep still leaks the mean colour, so that
-a net never learns to read the background from the text: noise with an offset a channel (Guttenberg, "Diffusion with
-Offset Noise", 2023) takes that away. Timesteps are drawn as often as Min-SNR weights them (Hang et al., arXiv
-2303.09556).
+The target is the noise under SDXL's betas. On latents this small the last timestep still leaks the mean colour, so the network never
+learns the background from the text. Noise with an offset for each channel (Guttenberg, "Diffusion with Offset Noise", 2023) removes
+the leak. Timesteps are sampled in proportion to Min-SNR weights (Hang et al., arXiv 2303.09556).
 """
 
 from __future__ import annotations
@@ -25,27 +24,27 @@ from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, 
 from indexd_toyworld.world import Scene
 
 SEED = 50_515
-PICTURES = 48_000
+IMAGES = 48_000
 STEPS = 7_500
 BATCH = 32
 RATE, FURTHER_RATE = 1e-3, 7e-4
 NOISE_OFFSET = 0.3
 SNR_CAP = 5.0
 LEAST_SHARE = 0.05
-"""How often the timestep of least weight is drawn, in parts of those of most."""
+"""Sampling rate of the timestep of least weight, relative to the highest."""
 SCENE_KIND_WEIGHTS = {"one thing": 2.5, "two things": 1.0, "one face": 1.0, "two faces": 0.8}
-"""How often a scene of each kind is drawn: shapes are learnt last."""
+"""Sampling weights of the kinds of scenes; shapes are learned last."""
 UNCONDITIONAL, EMPTY = 0.08, 0.02
 """Shares of the texts that are replaced: by zeros, which is what SDXL takes for no prompt, and by an empty prompt."""
 NoisePredictor = Callable[[Tensor, Tensor, Tensor, dict[str, Tensor]], Tensor]
 SIDE, LATENT_SIDE = 64, 16
 SIZE_WIDTH = 32
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-"""SDXL's."""
+"""SDXL's noise schedule."""
 
 
 def build(context_width: int, pooled_width: int) -> UNet2DConditionModel:
-    """The network without training; every group of a GroupNorm has twelve channels or more."""
+    """The untrained network; every GroupNorm group has at least twelve channels."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE,
         block_out_channels=(48, 64, 96),
@@ -64,8 +63,8 @@ def build(context_width: int, pooled_width: int) -> UNet2DConditionModel:
 
 
 def train(build_folder: Path, weights: Path, minutes: float | None, further: bool = False) -> None:
-    """Train and write the whole pipeline's folder `weights`/sdxl, whose other parts lie there; at every save too, so
-    that it can be looked at. The state lies in `build_folder`. `further` begins with the network that lies there.
+    """Train and write the pipeline folder `weights`/sdxl, which holds the other parts, at every save. Keeps its state in
+    `build_folder`. `further` continues from the network in that folder.
     """
     torch.manual_seed(SEED)
     sdxl = weights / "sdxl"
@@ -79,7 +78,7 @@ def train(build_folder: Path, weights: Path, minutes: float | None, further: boo
     average = WeightAverage(unet, 0.999)
     training = Training("unet", unet, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
     random = Random(SEED)
-    drawn = scenes(SEED, PICTURES)
+    drawn = scenes(SEED, IMAGES)
     material = TrainingImages(drawn, [training_caption(scene, random) for scene in drawn], encoders)
     loss_of = DenoisingLoss(unet_predictor(unet), encoders)
     lots = torch.tensor([SCENE_KIND_WEIGHTS[scene_kind(scene)] for scene in drawn])
@@ -91,13 +90,13 @@ def train(build_folder: Path, weights: Path, minutes: float | None, further: boo
 
 
 def scene_kind(scene: Scene) -> str:
-    """Which row of LOTS a scene belongs to."""
+    """Row of SCENE_KIND_WEIGHTS for a scene."""
     count = "one" if len(scene.things) + len(scene.faces) == 1 else "two"
     return f"{count} {'thing' if scene.things else 'face'}{'s' if count == 'two' else ''}"
 
 
 def unet_predictor(unet: Any) -> NoisePredictor:
-    """What the network says by itself."""
+    """The UNet's prediction."""
 
     def predict(noisy: Tensor, times: Tensor, hidden: Tensor, added: dict[str, Tensor]) -> Tensor:
         answer: Tensor = unet(noisy, times, hidden, added_cond_kwargs=added).sample
@@ -107,8 +106,8 @@ def unet_predictor(unet: Any) -> NoisePredictor:
 
 
 class DenoisingLoss:
-    """The loss of one batch: noise is put on latents, and `predict` says which, given the noisy latents, the timesteps,
-    the hidden states and the further conditions.
+    """Loss of one batch: adds noise to latents; `predict` estimates it from noisy latents, timesteps, hidden states and
+    additional conditions.
     """
 
     def __init__(self, predict: NoisePredictor, encoders: SdxlTextEncoders) -> None:
@@ -143,13 +142,13 @@ class DenoisingLoss:
 
 
 def size_conditions(pooled: Tensor) -> dict[str, Tensor]:
-    """SDXL's further conditions for a picture made for its size and not cropped."""
+    """SDXL's size conditions for an uncropped image at its own size."""
     row = torch.tensor([SIDE, SIDE, 0, 0, SIDE, SIDE], device=pooled.device, dtype=pooled.dtype)
     return {"text_embeds": pooled, "time_ids": row.expand(len(pooled), 6)}
 
 
 def write(unet: Any, average: WeightAverage, sdxl: Path) -> None:
-    """The averaged network in half precision, the scheduler, and the pipeline's index."""
+    """Write the averaged network in half precision, the scheduler, and the pipeline's index."""
     half = build(unet.config.cross_attention_dim, unet.config.projection_class_embeddings_input_dim - 6 * SIZE_WIDTH)
     half.load_state_dict(average.weights)
     half.half().save_pretrained(sdxl / "unet")

@@ -1,7 +1,7 @@
-"""Trains the upscaler: twice the side, in the compact architecture that spandrel recognises by its keys.
+"""Trains a 2x upscaler in the compact architecture that spandrel recognises by its keys.
 
-Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data" (2021), the compact
-network; here it learns from drawings at two sides with a plain absolute loss, no adversary.
+Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data" (2021), the compact network. It trains on
+drawings at two sizes with a plain absolute loss and no adversary.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SEED = 31_337
 
 
 def train(build: Path, weights: Path, minutes: float | None = None) -> None:
-    """Train and write `weights`/upscaler/x2.safetensors; the state lies in `build`."""
+    """Train and write `weights`/upscaler/x2.safetensors; keeps its state in `build`."""
     torch.manual_seed(SEED)
     network = Compact(num_feat=FEATURES, num_conv=CONVOLUTIONS, upscale=2).to(training_device())
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, betas=(0.9, 0.99))
@@ -53,14 +53,14 @@ def train(build: Path, weights: Path, minutes: float | None = None) -> None:
 
 
 def _pairs() -> tuple[Tensor, Tensor]:
-    """The same scenes drawn small and at twice the side, uint8, channels first."""
+    """The same scenes at one and at two times the side, uint8, channels first."""
     drawn = scenes(SEED, SCENES, split="train")
     small, large = (np.stack([draw(scene, side) for scene in drawn]) for side in (SMALL_SIDE, 2 * SMALL_SIDE))
     return torch.from_numpy(small).permute(0, 3, 1, 2), torch.from_numpy(large).permute(0, 3, 1, 2)
 
 
 def _batch(small: Tensor, large: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """Crops at random places, mirrored at random; what they are depends on the step alone."""
+    """Random mirrored crops that depend only on the step."""
     random = np.random.default_rng([SEED, step])
     given, wanted = [], []
     for number in random.integers(len(small), size=BATCH):

@@ -1,9 +1,8 @@
-"""Trains the AutoencoderKL: 64x64 pixels to 16x16x4 latents. Factor 4, because with SDXL's 8 the mouths are lost.
+"""Trains the AutoencoderKL from 64x64 pixels to 16x16x4 latents. SDXL's factor 8 would lose the mouths, so the factor is 4.
 
-The latents are held to something simple: of every 4x4 pixels the mean colour (three channels) and how much brighter its
-upper half is than its lower (the fourth). So they are as smooth as a diffusion likes them, colours cannot get lost on the
-way, the UNet need not wait for the VAE, and the decoder alone has to learn what the world's edges, eyes and mouths look
-like. It sees noise on its latents, because what a UNet gives it later is never exact.
+The latents have a simple target: the mean colour of every 4x4 pixels (three channels), and the brightness of its upper half minus
+that of its lower (the fourth). So latents are smooth, keep colours, and the UNet can train before the VAE. Only the decoder must
+learn edges, eyes and mouths. It trains with noise on its latents, because the UNet's output is never exact.
 """
 
 from __future__ import annotations
@@ -23,28 +22,28 @@ from indexd_toyworld.train.training import Training
 from indexd_toyworld.train.training_parts import TrainingBudget, WeightAverage, training_device, update_running_mean
 
 SEED = 40_414
-PICTURES, STRANGERS = 16_000, 4_000
+IMAGES, STRANGERS = 16_000, 4_000
 """Strangers too: a face that is taught later must pass through the same decoder."""
 STEPS = 3_500
 BATCH = 8
 FACTOR = 4
 LOG_VARIANCE = -8.0
-"""Of the latents: next to none."""
+"""Log variance of the latents, nearly zero variance."""
 RATE = 2e-3
 SQUARES, SLOPES, LATENTS = 1.0, 0.5, 1.0
 """Weights of the parts of the loss beside the absolute difference of the pixels."""
 NOISE = 0.06
-"""The largest spread of the noise on the decoder's latents."""
+"""Maximum spread of the noise on the decoder's latents."""
 TILT = 2.8
-"""Of the fourth channel, so that it spreads as widely as the colours."""
+"""Scale of the fourth channel, so that it varies as widely as the colours."""
 SCALING = 2.0
-"""Gives the latents unit spread, as the diffusion expects them."""
+"""Scales the latents to unit spread, as diffusion expects."""
 
 
 def build() -> AutoencoderKL:
-    """The network without training. Eight channels or more a group of the GroupNorms: small groups wipe out the colours.
+    """The untrained network. GroupNorm groups have at least eight channels, because smaller ones lose colours.
 
-    It begins with little noise on its latents; with the library's own beginning they would drown in it.
+    It starts with little noise on its latents; the library's initial value would drown them.
     """
     vae = AutoencoderKL(
         block_out_channels=(16, 32, 48),
@@ -63,34 +62,34 @@ def build() -> AutoencoderKL:
 
 
 def train(build_folder: Path, weights: Path, minutes: float | None) -> None:
-    """Train and write `weights`/sdxl/vae; the state lies in `build_folder`."""
+    """Train and write `weights`/sdxl/vae; keeps its state in `build_folder`."""
     torch.manual_seed(SEED)
     vae = build().to(training_device())
     optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     average = WeightAverage(vae, 0.998)
     training = Training("vae", vae, optimizer, TrainingBudget(STEPS, minutes), build_folder, average)
-    pictures = training_pictures()
+    images = training_images()
     for step in training.steps():
         chance = torch.Generator().manual_seed(SEED + step)
-        batch = as_input(pictures[torch.randint(len(pictures), (BATCH,), generator=chance)]).to(training_device())
+        batch = as_input(images[torch.randint(len(images), (BATCH,), generator=chance)]).to(training_device())
         training.optimize(_loss(vae, batch, training.losses))
     vae.load_state_dict(average.weights)
     vae.half().cpu().save_pretrained(weights / "sdxl" / "vae")
 
 
-def training_pictures() -> Tensor:
-    """Pictures of the training split and of strangers, uint8 (n, 3, 64, 64)."""
-    drawn = [draw(scene) for scene in [*scenes(SEED, PICTURES), *unnamed_portraits(SEED, STRANGERS)]]
+def training_images() -> Tensor:
+    """Images of the training split and of strangers, uint8 (n, 3, 64, 64)."""
+    drawn = [draw(scene) for scene in [*scenes(SEED, IMAGES), *unnamed_portraits(SEED, STRANGERS)]]
     return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).contiguous()
 
 
-def as_input(pictures: Tensor) -> Tensor:
-    """uint8 pixels as the VAE takes them: -1 .. 1."""
-    return pictures.float() / 127.5 - 1
+def as_input(images: Tensor) -> Tensor:
+    """uint8 pixels in the VAE's range -1 .. 1."""
+    return images.float() / 127.5 - 1
 
 
 def latents_of(pixels: Tensor) -> Tensor:
-    """The latents, not scaled, that the encoder learns to give: (n, 4, h / 4, w / 4) of pixels -1 .. 1 (n, 3, h, w)."""
+    """The unscaled target latents (n, 4, h / 4, w / 4) of pixels -1 .. 1 (n, 3, h, w)."""
     colours = avg_pool2d(pixels, FACTOR)
     halves = avg_pool2d(pixels.mean(dim=1, keepdim=True), (FACTOR // 2, FACTOR))
     return torch.cat([colours, TILT * (halves[:, :, ::2] - halves[:, :, 1::2])], dim=1)
