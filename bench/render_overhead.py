@@ -25,7 +25,9 @@ from diffusers import StableDiffusionXLPipeline
 
 from indexd.generate.render import render
 from indexd.models.model_pool import ModelPool
-from indexd.worker.calls import ModelSpec, Render, WorkerSettings
+from indexd.worker.calls import FileRef, ModelSpec, Render, WorkerSettings
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import FileKey, ModelRef
 from tests.tiny_models.models import build_models
 
 STEPS = 8
@@ -60,9 +62,20 @@ def main(images: int) -> None:
         bare.set_progress_bar_config(disable=True)
 
         def by_render(seed: int) -> None:
-            recipe = {"kind": "txt2img", "prompt": "a cat", "negative_prompt": "blurry", "seed": seed, "width": SIDE_PX}
-            recipe |= {"height": SIDE_PX, "steps": STEPS, "cfg": 5.0, "sampler": "euler", "model": {"name": "tiny"}}
-            render(Render(recipe, str(models.sdxl)), session)
+            recipe = Recipe(
+                kind="txt2img",
+                prompt="a cat",
+                negative_prompt="blurry",
+                seed=seed,
+                width=SIDE_PX,
+                height=SIDE_PX,
+                steps=STEPS,
+                cfg=5.0,
+                sampler="euler",
+                model=ModelRef(name="tiny"),
+            )
+            checkpoint = FileRef(str(models.sdxl).encode())
+            render(Render(recipe, {FileKey("checkpoint", "tiny"): checkpoint}), session)
 
         def by_bare(seed: int) -> None:
             image = bare(

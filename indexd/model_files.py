@@ -9,13 +9,14 @@ copied in is found and nothing is read in between.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from indexd.config import Config
 from indexd.errors import IndexdError, is_resource_shortage
 from indexd.model_roles import downloaded_model_folder
+from indexd_schemas.recipe_part import FileKind
 
 WEIGHTS_SUFFIXES = (".safetensors",)
 PICKLE_SUFFIXES = (".ckpt", ".pt")
@@ -219,33 +220,20 @@ class ModelCatalogue:
             raise UnknownModel(f"the checkpoint {self._default} of [models.generator] is not there")
         return model_file_at(self._default)
 
-    def lora(self, name: str) -> ModelFile:
-        """The LoRA called `name`. Raises UnknownModel."""
-        return self.loras.find(name)
-
-    def embedding(self, name: str) -> ModelFile:
-        """The embedding called `name`. Raises UnknownModel."""
-        return self.embeddings.find(name)
-
-    def upscaler(self, name: str) -> ModelFile:
-        """The upscaler called `name`. Raises UnknownModel."""
-        return self.upscalers.find(name)
-
-    def detector(self, name: str) -> ModelFile:
-        """The detector called `name`. Raises UnknownModel."""
-        return self.detectors.find(name)
-
-    def vae(self, name: str) -> ModelFile:
-        """The VAE called `name`. Raises UnknownModel."""
-        return self.vaes.find(name)
-
-    def controlnet(self, name: str) -> ModelFile:
-        """The ControlNet called `name`. Raises UnknownModel."""
-        return self.controlnets.find(name)
-
-    def ip_adapter(self, name: str) -> ModelFile:
-        """The IP-Adapter called `name`. Raises UnknownModel."""
-        return self.ip_adapters.find(name)
+    def find(self, kind: FileKind, name: str) -> ModelFile:
+        """The model file of a kind by its name. Raises UnknownModel."""
+        if kind == "checkpoint":
+            return self.checkpoint(name)
+        folders: Mapping[FileKind, ModelFolders] = {
+            "vae": self.vaes,
+            "lora": self.loras,
+            "embedding": self.embeddings,
+            "controlnet": self.controlnets,
+            "ip_adapter": self.ip_adapters,
+            "upscaler": self.upscalers,
+            "detector": self.detectors,
+        }
+        return folders[kind].find(name)
 
 
 def model_file_at(path: Path) -> ModelFile:

@@ -30,6 +30,7 @@ LAYERS = (
     "indexd.worker.calls",
     "indexd.watch",
     "indexd.images",
+    "indexd.render_stages",
     "indexd.vector_index",
     "indexd.store",
     "indexd.worker",
@@ -76,6 +77,11 @@ MAY_IMPORT_TORCH = (
     "indexd_toyworld.original_layout",
     "indexd_toyworld.single_file",
     "indexd_toyworld.toy_tokenizer",
+    # Only in `run`, which the worker calls.
+    "indexd.render_stages.detail",
+    "indexd.render_stages.hires",
+    "indexd.render_stages.refine",
+    "indexd.render_stages.upscale",
 )
 # Packages that import nothing else of this repository, so that they could be published alone.
 STANDALONE = ("indexd.image_metadata",)
@@ -89,6 +95,7 @@ SHARED_WITH_TORCH_SIDE = (
     "indexd.worker",
     "indexd.image_metadata",
     "indexd.images",
+    "indexd.render_stages",
 )
 # Could be published on their own: they import nothing else of indexd.
 STANDALONE = ("indexd.vector_index",)

@@ -1,8 +1,10 @@
-"""What every stage of one render is given."""
+"""What the stages of one render share: the call, its files, the recipe so far, and the model it is denoised with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexd.errors import RenderFailed
@@ -10,27 +12,31 @@ from indexd.generate.sampling.native_samplers import needs_negative
 from indexd.generate.sdxl.pipeline import ResidentPipeline
 from indexd.generate.sdxl.text_encoding import TextConditioning
 from indexd.generate.sdxl.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
+from indexd.models.model_identity import short_hash
+from indexd.worker.calls import Render
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
-from indexd_schemas.samplers import SamplerChoice
+from indexd_schemas.recipe_part import FileKey, FileKind, ModelRef, PassRecipe, StageRecipe
+from indexd_schemas.samplers import SamplerChoice, resolve_sampler
 
 if TYPE_CHECKING:
     from indexd.generate.adapters.image_conditioning import ImageConditioning
 
-
-from dataclasses import field, replace
-from pathlib import Path
-from typing import Any
-
-from indexd.models.model_identity import short_hash
-from indexd.worker.calls import Render
-from indexd_schemas.recipe import ModelRef, PassRecipe
-from indexd_schemas.samplers import resolve_sampler
+FILE_NOUNS: dict[FileKind, str] = {
+    "checkpoint": "checkpoint",
+    "vae": "VAE",
+    "lora": "LoRA",
+    "embedding": "embedding",
+    "controlnet": "ControlNet",
+    "ip_adapter": "IP-Adapter",
+    "upscaler": "upscaler",
+    "detector": "detector",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class DenoiseTask:
-    """One picture in the making: what is asked, the model it is made with, and the call's surroundings."""
+    """What a denoising pass reads: the recipe, the sampler, the model, and the session of the call."""
 
     recipe: Recipe
     choice: SamplerChoice
@@ -40,7 +46,7 @@ class DenoiseTask:
     image_conditioning: ImageConditioning | None = None
 
     def encode_prompts(self, prompt: str | None = None, negative: str | None = None) -> TextConditioning:
-        """What the UNet is told: the recipe's texts, or others read in the same way (a detail's, a tile's own)."""
+        """The text conditioning of the recipe's prompts, or of others read in the same way (a detail's, a tile's own)."""
         recipe = self.recipe
         return self.model.encoders.build_conditioning(
             recipe.prompt if prompt is None else prompt,
@@ -62,15 +68,9 @@ def check_hash(what: str, name: str, stated: str | None, found: str) -> None:
         )
 
 
-# What the stages after the first pass share: the render in hand, passes with wishes of their own, files that models name.
-
-
 @dataclass(slots=True)
 class RenderContext:
-    """One picture on its way. Stages read `recipe` and write into it what only they know; `notes` become part of the result.
-
-    `task` is None where the recipe has no model, and no stage denoises.
-    """
+    """One render on its way. `notes` become part of the result; `task` is None where the recipe has no model."""
 
     call: Render
     session: RenderSession
@@ -84,20 +84,50 @@ class RenderContext:
             raise RenderFailed(f"{stage}: the recipe names no checkpoint, and this stage needs one")
         return self.task
 
-    def update_recipe(self, **fields: Any) -> None:
-        """Write into the recipe."""
-        self.recipe = self.recipe.model_copy(update=fields)
+    def record_stage(self, place: int, part: StageRecipe) -> None:
+        """Put a stage with what only the worker knows in its place in the recipe."""
+        stages = self.recipe.stages
+        self.recipe = self.recipe.model_copy(update={"stages": (*stages[:place], part, *stages[place + 1 :])})
 
     def note_smaller_tiles(self, stage: str, wanted: int, used: int) -> int | None:
-        """The side of the tiles in which a model had to enlarge, with a note; None where they were those that were wanted."""
+        """The side of the tiles where memory allowed only smaller ones than wanted, with a note; else None."""
         if used == wanted:
             return None
         self.notes.append(f"{stage}: in tiles of {used} px, because there was no room for {wanted}")
         return used
 
+    def verified_model_file(self, kind: FileKind, model: ModelRef) -> tuple[Path, ModelRef]:
+        """The file of a model that a stage names, and the model with its hash.
+
+        Raises RenderFailed where the file is gone, or is not the one that the recipe was made with.
+        """
+        path, noun = file_path(self.call, kind, model.name), FILE_NOUNS[kind]
+        try:
+            found = short_hash(path, self.session.settings.cache_folder)
+        except FileNotFoundError:
+            raise missing_file(f"{noun} {model.name}") from None
+        except OSError as error:
+            raise RenderFailed(f"{noun} {model.name} cannot be read: {error.strerror}") from error
+        check_hash(noun, model.name, model.hash, found)
+        return path, model.model_copy(update={"hash": found})
+
+
+def file_path(call: Render, kind: FileKind, name: str) -> Path:
+    """The path of a file that the recipe names. Raises RenderFailed where the call states none."""
+    file = call.files.get(FileKey(kind, name))
+    if file is None:
+        what = call.recipe.images().get(name, "an image") if kind == "image" else f"{FILE_NOUNS[kind]} {name}"
+        raise missing_file(what)
+    return Path(os.fsdecode(file.path))
+
+
+def missing_file(what: str) -> RenderFailed:
+    """The error for a file that was there when the job was admitted."""
+    return RenderFailed(f"{what} has no file; it was found when the job was admitted, and is gone since")
+
 
 def with_pass_settings(task: DenoiseTask, pass_recipe: PassRecipe) -> DenoiseTask:
-    """The task with the steps, cfg and sampler of a pass where it has its own."""
+    """The task with the steps, cfg and sampler that a pass states."""
     own = {key: value for key in ("steps", "cfg") if (value := getattr(pass_recipe, key)) is not None}
     choice = task.choice
     if pass_recipe.sampler is not None:
@@ -106,31 +136,12 @@ def with_pass_settings(task: DenoiseTask, pass_recipe: PassRecipe) -> DenoiseTas
 
 
 def effective_steps(task: DenoiseTask, denoise: float) -> int:
-    """How many of its steps a pass makes."""
+    """The number of steps that a pass of this denoise really makes."""
     return int(task.recipe.steps * denoise)
 
 
 def encode_pass_prompts(task: DenoiseTask, pass_recipe: PassRecipe, prompt: str | None = None) -> TextConditioning:
-    """What the UNet is told in a pass, encoded before it begins; `prompt` goes before the pass's own."""
+    """The text conditioning of a pass, encoded before the pass begins; `prompt` replaces the pass's own."""
     conditioning = task.encode_prompts(pass_recipe.prompt if prompt is None else prompt, pass_recipe.negative_prompt)
     conditioning.encode_ahead(max(1, effective_steps(task, pass_recipe.denoise)))
     return conditioning
-
-
-def verified_model_file(
-    what: str, model_ref: ModelRef, path: str | None, session: RenderSession
-) -> tuple[Path, ModelRef]:
-    """The file of a model that a stage names, and its name with its hash.
-
-    Raises RenderFailed when it is gone, or is not the one that the recipe was made with.
-    """
-    if path is None or not Path(path).is_file():
-        raise RenderFailed(
-            f"{what} {model_ref.name} has no file; it was found when the job was admitted, and is gone since"
-        )
-    try:
-        found = short_hash(path, session.settings.cache_folder)
-    except OSError as error:
-        raise RenderFailed(f"{what} {model_ref.name} cannot be read: {error.strerror}") from error
-    check_hash(what, model_ref.name, model_ref.hash, found)
-    return Path(path), model_ref.model_copy(update={"hash": found})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from indexd_schemas.recipe import ResizeRecipe
-
 SizePx = tuple[int, int]
 """Width and height in pixels."""
 
@@ -14,15 +12,6 @@ SizePx = tuple[int, int]
 def scale_size(size: SizePx, factor: float) -> SizePx:
     """Both sides times `factor`, rounded, at least one pixel."""
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-
-def resized_size(size: SizePx, resize: ResizeRecipe) -> SizePx:
-    """Width and height after a resize."""
-    if resize.width is not None and resize.height is not None:
-        return resize.width, resize.height
-    if resize.scale is not None:
-        return scale_size(size, resize.scale)
-    return scale_size(size, (resize.max_side or max(size)) / max(size))
 
 
 # A picture cut into tiles that overlap: where they lie. Plain numbers, for admission as for the worker.

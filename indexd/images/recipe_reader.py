@@ -19,7 +19,7 @@ from indexd.image_metadata.model import (
     SamplerPass,
 )
 from indexd.image_metadata.registry import MetadataTexts, register_reader
-from indexd_schemas.jobs.stage_keys import stage_keys
+from indexd_schemas.jobs.stages import DetailRecipe, HiresRecipe, RefineRecipe, UpscaleRecipe
 from indexd_schemas.recipe import Recipe
 
 CHUNKS = ("png:indexd", "stealth:indexd")
@@ -52,7 +52,7 @@ def _metadata(recipe: Recipe, source: str) -> ImageMetadata:
         gen_height=recipe.height,
         job=recipe.job,
         denoise=denoise,
-        upscaler=recipe.upscale.model.name if recipe.upscale else None,
+        upscaler=next((stage.model.name for stage in recipe.stages_of(UpscaleRecipe)), None),
         input_hash=recipe.input.hash if recipe.input else None,
         scores=tuple(MetadataScore(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
         extras=tuple(_extras(recipe)),
@@ -78,7 +78,8 @@ def _metadata(recipe: Recipe, source: str) -> ImageMetadata:
         **_hires(recipe),
         embeddings=tuple(EmbeddingUse(use.name, use.hash) for use in recipe.embeddings),
         detailers=tuple(
-            DetailerUse(one.detector.name, one.prompt, one.negative_prompt, one.denoise) for one in recipe.detail
+            DetailerUse(one.detector.name, one.prompt, one.negative_prompt, one.denoise)
+            for one in recipe.stages_of(DetailRecipe)
         ),
         passes=(SamplerPass(seed, recipe.steps, recipe.cfg, recipe.sampler, recipe.schedule, denoise, model),),
     )
@@ -93,7 +94,7 @@ def _controls(recipe: Recipe) -> Iterator[ControlUse]:
 
 
 def _hires(recipe: Recipe) -> dict[str, Any]:
-    hires = recipe.hires
+    hires = next(iter(recipe.stages_of(HiresRecipe)), None)
     if hires is None:
         return {}
     return {
@@ -107,7 +108,7 @@ def _hires(recipe: Recipe) -> dict[str, Any]:
 def _denoise(recipe: Recipe) -> float | None:
     if recipe.kind in ("img2img", "inpaint") and recipe.input is not None:
         return recipe.input.denoise
-    return recipe.refine.denoise if recipe.kind == "refine" and recipe.refine is not None else None
+    return next((stage.denoise for stage in recipe.stages_of(RefineRecipe) if recipe.kind == "refine"), None)
 
 
 def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -118,8 +119,8 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "dtype", recipe.dtype
     if recipe.mask:
         yield "mask", recipe.mask.model_dump_json(exclude_defaults=True)
-    if stages := stage_keys(recipe):
-        yield "stages", json.dumps(stages, ensure_ascii=False)
+    for stage in recipe.stages:
+        yield stage.stage, stage.model_dump_json(exclude={"stage"}, exclude_none=True)
     yield from (("control_image", f"{one.image} ({one.image_name})") for one in recipe.control)
     yield from (("reference_image", f"{one.image} ({one.image_name})") for one in recipe.reference)
     for lora in recipe.loras:

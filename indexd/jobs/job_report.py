@@ -9,6 +9,7 @@ from indexd.fs.paths import display
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import Rendered
 from indexd_schemas.api import output
+from indexd_schemas.recipe import Recipe
 
 
 def item_report(item: JobItemRow, *, ended: bool) -> output.JobItem:
@@ -41,7 +42,7 @@ def job_result(job: JobRow, items: Sequence[JobItemRow]) -> output.JobResult:
         created_at=job.created_at,
         finished_at=job.finished_at or job.created_at,
         pictures=[item_report(item, ended=True) for item in items],
-        recipes=[recipe_with_job(job, item) for item in items],
+        recipes=[recipe_with_job(job, item).model_dump(mode="json") for item in items],
     )
 
 
@@ -51,6 +52,6 @@ def render_report(rendered: Rendered) -> dict[str, Any]:
     return {"seconds": seconds, "notes": list(rendered.notes)}
 
 
-def recipe_with_job(job: JobRow, item: JobItemRow) -> dict[str, object]:
-    """The recipe of an item with its place in the ledger, as it will stand in the picture."""
-    return {**item.settings["recipe"], "job": f"{job.id}/{item.index}"}
+def recipe_with_job(job: JobRow, item: JobItemRow) -> Recipe:
+    """The recipe of an item with its place in the ledger, as the image will carry it."""
+    return Recipe.model_validate(item.settings["recipe"]).model_copy(update={"job": f"{job.id}/{item.index}"})

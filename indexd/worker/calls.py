@@ -14,6 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import FileKey
+
 FloatVectors = NDArray[np.float32]
 
 
@@ -300,14 +303,6 @@ class FacesClustered:
 
 
 @dataclass(frozen=True, slots=True)
-class ConditioningFiles:
-    """The files of one control or reference of a recipe: its model, and its picture's path as bytes."""
-
-    model: str
-    image: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class MakeControlMap:
     """Turn a picture into a control map of `type` (indexd_schemas.control_types). `size` None = the picture's own."""
 
@@ -330,36 +325,33 @@ class ControlMapMade:
 
 
 @dataclass(frozen=True, slots=True)
-class Render:
-    """Make one picture. `recipe` is `indexd_schemas.recipe.Recipe` as plain data; the paths stay out of the picture.
+class FileRef:
+    """A file that a call reads: its path on the machine of the worker.
 
-    `loras`, `embeddings`, `upscalers` and `detectors` map names to file paths; `input_path` is the source picture,
-    `mask_path` the mask of inpaint, `vae` the file of the recipe's VAE. `controls` and `references` are in the order of the
-    recipe's. `checkpoint` is empty for a recipe without a model.
+    `hash` is the blake3 of the content in hex; "" means that nobody has read the file yet.
     """
 
-    recipe: Mapping[str, Any]
-    checkpoint: str
-    loras: Mapping[str, str] = field(default_factory=dict)
-    input_path: bytes | None = None
-    vae: str | None = None
-    embeddings: Mapping[str, str] = field(default_factory=dict)
-    mask_path: bytes | None = None
-    controls: tuple[ConditioningFiles, ...] = ()
-    references: tuple[ConditioningFiles, ...] = ()
-    upscalers: Mapping[str, str] = field(default_factory=dict)
-    detectors: Mapping[str, str] = field(default_factory=dict)
+    path: bytes
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Render:
+    """Make the image of one recipe. `files` holds every file that `recipe.file_keys()` names."""
+
+    recipe: Recipe
+    files: Mapping[FileKey, FileRef] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A finished picture as PNG bytes, the recipe as completed by the worker (model hash, …), and seconds by stage.
+    """The finished image as PNG bytes, the recipe as the worker completed it (model hash, …), and seconds by stage.
 
-    `notes` are sentences on what was found and skipped on the way.
+    `notes` are sentences on what a stage found or skipped.
     """
 
     png: bytes
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
 

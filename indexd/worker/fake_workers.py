@@ -52,6 +52,7 @@ from indexd.worker.calls import (
     VerifyModel,
 )
 from indexd.worker.protocol import WorkerBug
+from indexd_schemas.recipe import ScoreRef
 
 DIM = 32
 
@@ -270,17 +271,16 @@ def fake_render(call: Render) -> Rendered:
 
     Scores follow from the seed: clip its last two digits as hundredths, aesthetic the last one, sharpness all of it.
     """
-    recipe = dict(call.recipe)
-    if recipe.get("score"):
-        scores = {"clip": recipe["seed"] % 100 / 100, "aesthetic": recipe["seed"] % 10, "sharpness": recipe["seed"]}
-        recipe["scores"] = {name: {"value": float(scores[name]), "model": None} for name in recipe["score"]}
-    text = json.dumps(recipe, sort_keys=True)
-    colour = zlib.crc32(text.encode())
-    picture = Image.new(
-        "RGB", (recipe["width"], recipe["height"]), (colour & 255, colour >> 8 & 255, colour >> 16 & 255)
-    )
+    recipe = call.recipe
+    if recipe.score:
+        values = {"clip": recipe.seed % 100 / 100, "aesthetic": recipe.seed % 10, "sharpness": recipe.seed}
+        scores = {name: ScoreRef(value=float(values[name])) for name in recipe.score}
+        recipe = recipe.model_copy(update={"scores": scores})
+    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+    color = zlib.crc32(text.encode())
+    picture = Image.new("RGB", (recipe.width, recipe.height), (color & 255, color >> 8 & 255, color >> 16 & 255))
     chunks = PngInfo()
-    chunks.add_text("parameters", str(recipe.get("prompt", "")))
+    chunks.add_text("parameters", recipe.prompt)
     chunks.add_itxt("indexd", text)
     png = io.BytesIO()
     picture.save(png, "PNG", pnginfo=chunks)

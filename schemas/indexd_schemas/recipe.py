@@ -1,99 +1,40 @@
-"""The base of recipe records, and a model file by name."""
+"""The recipe of an image: stored with each item of a job, and written into the image itself.
+
+It holds no paths and no times: the same recipe gives the same bytes, and nothing about the disk leaves with an image.
+Its numbers are checked here and nowhere else: planner, worker and metadata reader take a `Recipe` as it is.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, Self, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field, field_validator, model_validator
 
-from indexd_schemas.contract import Contract
+from indexd_schemas.control_types import CONTROL_TYPES
 from indexd_schemas.jobs.scoring import ScoreName
-
-
-class RecipePart(Contract):
-    """Base of recipe records: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelRef(RecipePart):
-    """A model file by name; `hash` is the first ten hex digits of its SHA-256 (A1111's "Model hash"), filled in by the worker."""
-
-    name: str
-    hash: str | None = None
-
-
-# The stages of a render as a recipe records them: every choice made, names of files with their hashes, no paths. A field that is None was left to the picture's own (prompt, steps, …). Hashes and what memory allowed (`tile_used`) are filled in by the worker.
-
-
-class PassRecipe(RecipePart):
-    """What a stage that denoises has of its own."""
-
-    denoise: float
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    sampler: str | None = None
-    schedule: str | None = None
-
-
-class HiresRecipe(PassRecipe):
-    """The second pass, its size in pixels. `upscaler` is one of HIRES_UPSCALERS, or `model` names a file that works in tiles."""
-
-    width: int
-    height: int
-    upscaler: str | None = None
-    model: ModelRef | None = None
-    tile: int = 512
-    overlap: int = 64
-    tile_used: int | None = None
-
-
-class DetailRecipe(PassRecipe):
-    """One detector and what is done with its finds (shares as in a job file)."""
-
-    detector: ModelRef
-    kinds: tuple[str, ...] = ()
-    confidence: float
-    max: int
-    padding: float
-    size: int
-    feather: float
-
-
-class UpscaleRecipe(RecipePart):
-    """A model that enlarges in tiles. `scale` None = the model's own; `tile_used` is smaller than `tile` where memory was short."""
-
-    model: ModelRef
-    scale: float | None = None
-    tile: int
-    overlap: int
-    tile_used: int | None = None
-
-
-class RefineRecipe(PassRecipe):
-    """Another pass over the finished picture in tiles; `prompts` are one a tile, row by row."""
-
-    tile: int
-    overlap: int
-    prompts: tuple[str, ...] | None = None
-
-
-class ResizeRecipe(RecipePart):
-    """The last size: sides, a factor, or the longer side; one of the three."""
-
-    width: int | None = None
-    height: int | None = None
-    scale: float | None = None
-    max_side: int | None = None
-
-
-# The whole recipe of a picture: what is stored with each item of a job and written into the picture itself. No paths and no times: the same recipe gives the same bytes, and nothing about the maker's disk leaves with a picture.
+from indexd_schemas.jobs.stages import HiresRecipe
+from indexd_schemas.limits import (
+    SIZE_STEP_PX,
+    Cfg,
+    ClipSkip,
+    ConditioningWeight,
+    LoraWeight,
+    Padding,
+    Seed,
+    Share,
+    Steps,
+)
+from indexd_schemas.lora_blocks import block_factors
+from indexd_schemas.recipe_part import AnyStageRecipe, FileKey, ModelRef, RecipePart, StageRecipe
 
 RecipeKind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
+FINISHED_IMAGE_KINDS: tuple[RecipeKind, ...] = ("upscale", "refine")
+"""The kinds that start from a finished image: no pass precedes their stages."""
 PromptSyntax = Literal["a1111", "plain"]
-"""How a prompt is read: with the brackets of A1111 (docs/prompts.md), or as it stands."""
+"""How a prompt is read: with the brackets of A1111 (docs/prompts.md), or word for word."""
+
+StageT = TypeVar("StageT", bound=StageRecipe)
 
 
 class LoraRef(RecipePart):
@@ -103,10 +44,16 @@ class LoraRef(RecipePart):
     """
 
     name: str
-    weight: float = 1.0
-    text_weight: float | None = None
+    weight: LoraWeight = 1.0
+    text_weight: LoraWeight | None = None
     hash: str | None = None
     blocks: dict[str, float] | None = None
+
+    @field_validator("blocks")
+    @classmethod
+    def _known_blocks(cls, blocks: dict[str, float] | None) -> dict[str, float] | None:
+        block_factors(blocks or {})
+        return blocks
 
 
 class EmbeddingRef(RecipePart):
@@ -117,34 +64,34 @@ class EmbeddingRef(RecipePart):
 
 
 class InputRef(RecipePart):
-    """The source picture: blake3 of its bytes in hex, and how far img2img changes it (0 nothing .. 1 everything)."""
+    """The source image: blake3 of its bytes in hex, and how far img2img changes it (0 nothing .. 1 everything)."""
 
     hash: str
     name: str
-    denoise: float = 0.0
+    denoise: Share = 0.0
 
 
 class MaskRef(RecipePart):
-    """What inpaint made anew: a mask file (blake3 of its bytes in hex), or a box in shares of the upright input.
+    """What inpaint renders again: a mask file (blake3 of its bytes in hex), or a box in shares of the upright input.
 
-    `box` None = the region of this kind and number (1 = the largest), which the worker finds and then states.
+    `box` None = the region of this kind and number (1 = the largest), which the worker detects and then states.
     """
 
     hash: str | None = None
     name: str | None = None
     region: str | None = None
-    index: int = 1
+    index: int = Field(1, ge=1)
     box: tuple[float, float, float, float] | None = None
-    padding: float = 0.0
+    padding: Padding = 0.0
     invert: bool = False
-    blur: int = 4
+    blur: int = Field(4, ge=0)
     content: Literal["original", "noise", "fill"] = "original"
     only_masked: bool = False
-    only_masked_padding: int = 32
+    only_masked_padding: int = Field(32, ge=0)
 
 
 class ScoreRef(RecipePart):
-    """A finished picture's score, and what gave it (the revision of a model; nothing for what needs none)."""
+    """The score of a finished image, and the revision of the model that gave it (None where no model is needed)."""
 
     value: float
     model: str | None = None
@@ -153,76 +100,132 @@ class ScoreRef(RecipePart):
 class RecipeVariation(RecipePart):
     """A second noise mixed into the first: its seed, and its share (0 only the first .. 1 only the second)."""
 
-    seed: int = Field(ge=0, lt=2**64)
-    strength: float
+    seed: Seed
+    strength: Share
 
 
 class ControlRef(RecipePart):
-    """One ControlNet and its picture: blake3 of the picture's bytes in hex, and how the map is made of it.
+    """One ControlNet and its image: blake3 of the image's bytes in hex, and how the map is made of it.
 
-    `map` None = the picture is the map already; else what made it ("canny", "depth/<model's hash>"), filled in by the
-    worker for makers that are models. `start` and `end` are shares of the steps. `model.hash` is of the ControlNet's file.
+    `map` None = the image is the map already; else the preprocessor ("canny", "depth/<model's hash>"), filled in by the
+    worker for preprocessors that are models. `start` and `end` are shares of the steps. `model.hash` is of the ControlNet's file.
     """
 
     type: str
     model: ModelRef
     image: str
     image_name: str
-    strength: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
+    strength: ConditioningWeight = 1.0
+    start: Share = 0.0
+    end: Share = 1.0
     preprocess: bool = True
     low: int | None = None
     high: int | None = None
     map: str | None = None
 
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, name: str) -> str:
+        if name not in CONTROL_TYPES:
+            raise ValueError(f"there is no control type {name!r}; there are {', '.join(CONTROL_TYPES)}")
+        return name
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start > self.end:
+            raise ValueError(f"start must not lie after end ({self.start:g} and {self.end:g})")
+        return self
+
 
 class ReferenceRef(RecipePart):
-    """One picture that an IP-Adapter goes by: blake3 of its bytes in hex, the adapter, and its weight."""
+    """One image that an IP-Adapter goes by: blake3 of its bytes in hex, the adapter, and its weight."""
 
     model: ModelRef
     image: str
     image_name: str
-    weight: float = 1.0
+    weight: ConditioningWeight = 1.0
 
 
 class Recipe(RecipePart):
     """Everything that decides the pixels, and their scores. `schedule` None = the sampler's own spacing of sigmas.
 
-    The kinds upscale and refine change a finished picture (`input`): `width` and `height` are its own, and `model` is None
-    where no stage denoises. `hires` to `resize` are the stages that are on, in their order.
+    The kinds upscale and refine change a finished image (`input`): `width` and `height` are its own, and `model` is None
+    where no stage denoises. `stages` are the render stages in the order in which they run.
     """
 
     recipe_version: Literal[1] = 1
     kind: RecipeKind
     prompt: str
     negative_prompt: str = ""
-    seed: int = Field(ge=0, lt=2**64)
+    seed: Seed
     variation: RecipeVariation | None = None
-    width: int
-    height: int
-    steps: int
-    cfg: float
-    cfg_rescale: float = 0.0
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    steps: Steps
+    cfg: Cfg
+    cfg_rescale: Share = 0.0
     sampler: str
     schedule: str | None = None
-    clip_skip: int | None = None
+    clip_skip: ClipSkip | None = None
     model: ModelRef | None = None
     vae: ModelRef | None = None
     loras: tuple[LoraRef, ...] = ()
     embeddings: tuple[EmbeddingRef, ...] = ()
-    prompt_syntax: PromptSyntax = "plain"  # what pictures were made with before there was a choice
+    prompt_syntax: PromptSyntax = "plain"
     input: InputRef | None = None
     mask: MaskRef | None = None
     control: tuple[ControlRef, ...] = ()
     reference: tuple[ReferenceRef, ...] = ()
-    hires: HiresRecipe | None = None
-    detail: tuple[DetailRecipe, ...] = ()
-    upscale: UpscaleRecipe | None = None
-    refine: RefineRecipe | None = None
-    resize: ResizeRecipe | None = None
+    stages: tuple[AnyStageRecipe, ...] = ()
     score: tuple[ScoreName, ...] = ()
-    scores: dict[ScoreName, ScoreRef] | None = None  # what the pixels got, filled in by the worker
+    scores: dict[ScoreName, ScoreRef] | None = None
     dtype: str | None = None
     job: str | None = None
     software: str | None = None
+
+    @property
+    def starts_finished(self) -> bool:
+        """Whether the stages start from a finished image."""
+        return self.kind in FINISHED_IMAGE_KINDS
+
+    @model_validator(mode="after")
+    def _renderable(self) -> Self:
+        # Inpaint pads an image of any size up to the next multiple, and crops it again.
+        any_size = self.starts_finished or (self.mask is not None and not self.mask.only_masked)
+        if not any_size and (self.width % SIZE_STEP_PX or self.height % SIZE_STEP_PX):
+            raise ValueError(f"size {self.width}x{self.height}: both sides must be multiples of {SIZE_STEP_PX}")
+        if self.kind != "txt2img" and self.input is None:
+            raise ValueError(f"{self.kind} needs a source image, and the recipe names none")
+        if self.kind == "inpaint" and self.mask is None:
+            raise ValueError("inpaint needs a mask, and the recipe names none")
+        if self.kind == "inpaint" and self.stages_of(HiresRecipe):
+            raise ValueError("hires: inpaint keeps what lies around its mask, and its latents cannot grow")
+        return self
+
+    def stages_of(self, part: type[StageT]) -> tuple[StageT, ...]:
+        """The stages whose recipe is a `part`."""
+        return tuple(stage for stage in self.stages if isinstance(stage, part))
+
+    def file_keys(self) -> Iterator[FileKey]:
+        """Every file that a render of this recipe reads."""
+        if self.model is not None:
+            yield FileKey("checkpoint", self.model.name)
+        if self.vae is not None:
+            yield FileKey("vae", self.vae.name)
+        yield from (FileKey("lora", lora.name) for lora in self.loras)
+        yield from (FileKey("embedding", embedding.name) for embedding in self.embeddings)
+        yield from (FileKey("controlnet", control.model.name) for control in self.control)
+        yield from (FileKey("ip_adapter", reference.model.name) for reference in self.reference)
+        for stage in self.stages:
+            yield from stage.file_keys()
+        yield from (FileKey("image", content) for content in self.images())
+
+    def images(self) -> dict[str, str]:
+        """The images that the recipe goes by: a noun for each, by its content hash."""
+        images = {one.image: f"the reference image {one.image_name}" for one in self.reference}
+        images |= {one.image: f"the {one.type} image {one.image_name}" for one in self.control}
+        if self.mask is not None and self.mask.hash is not None:
+            images[self.mask.hash] = f"the mask {self.mask.name}"
+        if self.input is not None:
+            images[self.input.hash] = f"the image {self.input.name}"
+        return images

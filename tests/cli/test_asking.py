@@ -303,7 +303,8 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
     indexd: Indexd, home: Path, library: SampleLibrary
 ) -> None:
     from indexd.jobs.parsing.yaml_guard import parse_yaml
-    from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, RecipeVariation
+    from indexd_schemas.recipe import InputRef, LoraRef, RecipeVariation
+    from indexd_schemas.recipe_part import ModelRef
 
     made_here(
         library,
@@ -351,7 +352,8 @@ def test_emit_job_of_an_inpainted_picture_has_its_mask_or_says_why_not(
     indexd: Indexd, home: Path, library: SampleLibrary
 ) -> None:
     from indexd.jobs.parsing.yaml_guard import parse_yaml
-    from indexd_schemas.recipe import InputRef, MaskRef, ModelRef
+    from indexd_schemas.recipe import InputRef, MaskRef
+    from indexd_schemas.recipe_part import ModelRef
 
     source = InputRef(hash=content_of(library, home, "cats/cat-0.png"), name="cat-0.png", denoise=0.8)
     same: dict[str, Any] = {"kind": "inpaint", "seed": 1, "sampler": "euler", "input": source}

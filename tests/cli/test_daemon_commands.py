@@ -12,7 +12,8 @@ from PIL import Image, PngImagePlugin
 from indexd.api.http.server import ApiServer
 from indexd.config import read_config
 from indexd_schemas.api.output import JobItem, JobSummary, ShownJob
-from indexd_schemas.recipe import ModelRef, Recipe
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import ModelRef
 from tests.api.scripted import ScriptedOperations
 from tests.cli.conftest import Indexd
 

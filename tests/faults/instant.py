@@ -37,7 +37,7 @@ def serve(call: Any, session: RenderSession) -> Any:
             session.poll()
             time.sleep(STEP_SECONDS)
             session.progress("denoise", step + 1, RENDER_STEPS)
-    if POISON in (str(call.recipe.get("prompt")) if isinstance(call, Render) else " ".join(getattr(call, "texts", ()))):
+    if POISON in (call.recipe.prompt if isinstance(call, Render) else " ".join(getattr(call, "texts", ()))):
         os._exit(139)
     result = FakeWorkers().submit(call).result()
     return _by_person(call, result) if isinstance(call, FindFaces) else result

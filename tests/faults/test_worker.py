@@ -32,7 +32,6 @@ from indexd.worker.calls import (
     FoundRegion,
     MakeThumbnails,
     ModelSpec,
-    Render,
     Rendered,
     SelfTest,
     ThumbnailsMade,
@@ -43,6 +42,7 @@ from indexd.worker.fake_workers import FakeWorkers
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.protocol import WorkerBug
 from indexd.worker.supervisor import lane
+from tests.recipes import recipe, render_call
 from tests.store.made_up import Library, unit_vectors
 
 WAIT = 120.0
@@ -159,8 +159,8 @@ TWO = EmbedText("bge", ("a", "b"))
         (FindFaces((b"a",)), FacesFound((), UNIT, "m", "eyes"), "0 lists of regions for 1"),
         (FindFaces((b"a",)), FacesFound(((_face(2),),), UNIT, "m", "eyes"), "beyond the 2"),
         (FindFaces((b"a",)), FacesFound(((),), UNIT, "m", "eyes", {3: "bad"}), "beyond the 1"),
-        (Render({}, ""), Rendered(b"\x89PNG\r\n\x1a\nmore", {}, {}), None),
-        (Render({}, ""), Rendered(b"", {}, {}), "no PNG"),
+        (render_call(), Rendered(b"\x89PNG\r\n\x1a\nmore", recipe(), {}), None),
+        (render_call(), Rendered(b"", recipe(), {}), "no PNG"),
     ],
 )
 def test_what_an_answer_must_look_like(call: AnyCall, result: Any, word: str | None) -> None:

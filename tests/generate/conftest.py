@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from PIL import Image
 
 from indexd.generate.render import render
 from indexd.models.model_pool import ModelPool
-from indexd.worker.calls import ModelSpec, Render, Rendered, WorkerSettings
+from indexd.worker.calls import FileRef, ModelSpec, Render, Rendered, WorkerSettings
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import FileKey
 
 torch.set_num_threads(1)
+NO_FILES: Mapping[FileKey, Path] = MappingProxyType({})
 
 
 class ScriptedSession:
@@ -49,9 +53,29 @@ class Studio:
         self.models = models
 
     def recipe(self, **fields: Any) -> dict[str, Any]:
+        """A plain recipe with these fields; `hires`, `detail` and so on become its stages."""
         plain = {"kind": "txt2img", "prompt": "a red cat", "negative_prompt": "blurry", "seed": 7, "width": 64}
         plain |= {"height": 64, "steps": 4, "cfg": 5.0, "sampler": "euler", "model": {"name": "tiny"}}
-        return plain | fields
+        stages = []
+        for name in ("hires", "detail", "upscale", "refine", "resize"):
+            options = fields.pop(name, None) or []
+            stages += [{"stage": name, **one} for one in (options if isinstance(options, list) else [options])]
+        return plain | ({"stages": stages} if stages else {}) | fields
+
+    def call(
+        self, recipe: Recipe | dict[str, Any], files: Mapping[FileKey, Path] = NO_FILES, checkpoint: Path | None = None
+    ) -> Render:
+        """The call of a recipe; the checkpoint is the tiny model."""
+        recipe = Recipe.model_validate(recipe)
+        paths = dict(files)
+        if recipe.model is not None:
+            paths[FileKey("checkpoint", recipe.model.name)] = checkpoint or Path(self.models.sdxl)
+        return Render(recipe, {key: FileRef(str(path).encode()) for key, path in paths.items()})
+
+    def render(
+        self, recipe: Recipe | dict[str, Any], files: Mapping[FileKey, Path] = NO_FILES, checkpoint: Path | None = None
+    ) -> Rendered:
+        return render(self.call(recipe, files, checkpoint), self.session)
 
     def __call__(
         self,
@@ -62,17 +86,14 @@ class Studio:
         detectors: dict[str, str] | None = None,
         **fields: Any,
     ) -> Rendered:
-        path = None if source is None else str(source).encode()
+        """`files` are LoRAs by name."""
         recipe = self.recipe(**fields)
-        call = Render(
-            recipe,
-            str(checkpoint or self.models.sdxl) if recipe["model"] else "",
-            files or {},
-            path,
-            upscalers=upscalers or {},
-            detectors=detectors or {},
-        )
-        return render(call, self.session)
+        paths = {FileKey("lora", name): Path(path) for name, path in (files or {}).items()}
+        paths |= {FileKey("upscaler", name): Path(path) for name, path in (upscalers or {}).items()}
+        paths |= {FileKey("detector", name): Path(path) for name, path in (detectors or {}).items()}
+        if source is not None:
+            paths[FileKey("image", recipe["input"]["hash"])] = source
+        return self.render(recipe, paths, checkpoint)
 
     def steps_seen(self) -> list[tuple[int, int]]:
         """(done, total) of every denoising step that was told."""
@@ -81,6 +102,11 @@ class Studio:
     def resident(self, index: int = 0) -> Any:
         """The loaded model behind the pool."""
         return list(self.session.pool._residents.values())[index].model
+
+
+def recipe_data(made: Rendered) -> dict[str, Any]:
+    """The answered recipe as plain data."""
+    return made.recipe.model_dump(mode="json")
 
 
 def pixels(made: Rendered) -> np.ndarray[Any, Any]:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from indexd.errors import RenderFailed
 from indexd.generate.sdxl.text_encoding import StepConditioning, StepPosition, TextEncoders, apply_emphasis
 from indexd.generate.sdxl.textual_inversion import TextualInversions, load_textual_inversions
+from tests.generate.conftest import recipe_data
 
 LONG = "the quick brown fox jumps over the lazy dog and then walks home through rain wind snow and fog thinking"
 
@@ -242,7 +243,7 @@ def test_pictures_follow_the_prompt_and_repeat(studio: Any, look: Any) -> None:
     assert len({a.png, b.png, switched.png}) == 3
     assert (look(made("[a red cat:a blue dog:4]")) == look(a)).all()
     assert (look(made("[a red cat:a blue dog:0]")) == look(b)).all()
-    again = studio(**switched.recipe)
+    again = studio(**recipe_data(switched))
     assert again.png == switched.png
     both = made("a red cat AND a blue dog :0.5")
     assert both.png not in (a.png, b.png)
@@ -251,8 +252,7 @@ def test_pictures_follow_the_prompt_and_repeat(studio: Any, look: Any) -> None:
 
 
 def test_a_picture_with_an_embedding_says_so(studio: Any, tmp_path: Path) -> None:
-    from indexd.generate.render import render
-    from indexd.worker.calls import Render
+    from indexd_schemas.recipe_part import FileKey
 
     studio(steps=1)
     path = embedding_file(tmp_path, studio.resident().encoders.widths)
@@ -260,14 +260,14 @@ def test_a_picture_with_an_embedding_says_so(studio: Any, tmp_path: Path) -> Non
     use = {"name": "glow", "hash": found.by_word["glow"].hash}
     recipe = studio.recipe(prompt="a glow cat", steps=2, prompt_syntax="a1111", embeddings=[use])
 
-    def made(recipe: dict[str, Any], **files: str) -> Any:
-        return render(Render(recipe, str(studio.models.sdxl), embeddings=files), studio.session)
+    def made(recipe: Any, **files: Path) -> Any:
+        return studio.render(recipe, {FileKey("embedding", name): path for name, path in files.items()})
 
-    one = made(recipe, glow=str(path))
-    assert one.png == made(dict(one.recipe), glow=str(path)).png
+    one = made(recipe, glow=path)
+    assert one.png == made(one.recipe, glow=path).png
     assert one.png != made({**recipe, "embeddings": []}).png
     assert f'TI hashes: "glow: {use["hash"]}"'.encode() in one.png
     with pytest.raises(RenderFailed, match="embedding glow has no file"):
         made(recipe)
     with pytest.raises(RenderFailed, match="embedding glow is not the file that the recipe was made with"):
-        made({**recipe, "embeddings": [{"name": "glow", "hash": "0" * 10}]}, glow=str(path))
+        made({**recipe, "embeddings": [{"name": "glow", "hash": "0" * 10}]}, glow=path)

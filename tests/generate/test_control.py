@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +27,14 @@ from indexd.generate.adapters.controlnet import ControlNetHook
 from indexd.generate.adapters.controlnet_loader import lease_controlnet
 from indexd.generate.adapters.image_conditioning import attach_image_conditioning, hooks_for_pass
 from indexd.generate.context import DenoiseTask
-from indexd.generate.render import render
 from indexd.generate.sampling.diffusers_schedulers import build_scheduler
 from indexd.generate.sdxl.pipeline import lease_pipeline
-from indexd.worker.calls import ConditioningFiles, Render, Rendered
+from indexd.worker.calls import Rendered
 from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import FileKey
 from indexd_schemas.samplers import resolve_sampler
 from indexd_toyworld.original_layout import ldm_unet_name
-from tests.generate.conftest import Studio
+from tests.generate.conftest import Studio, recipe_data
 from tests.tiny_models.conditioning import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
@@ -52,18 +51,16 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def control(picture: Path, model: Path, kind: str = "canny", **more: Any) -> tuple[dict[str, Any], ConditioningFiles]:
+def control(picture: Path, model: Path, kind: str = "canny", **more: Any) -> tuple[dict[str, Any], dict[FileKey, Path]]:
     content = blake3(picture.read_bytes()).hexdigest()
     entry: dict[str, Any] = {"type": kind, "model": {"name": model.stem}, "image": content}
     entry |= {"image_name": picture.name, "low": 100, "high": 200, **more}
-    return entry, ConditioningFiles(str(model), str(picture).encode())
+    return entry, {FileKey("controlnet", model.stem): model, FileKey("image", content): picture}
 
 
-def steered(studio: Studio, *controls: tuple[dict[str, Any], ConditioningFiles], **fields: Any) -> Rendered:
+def steered(studio: Studio, *controls: tuple[dict[str, Any], dict[FileKey, Path]], **fields: Any) -> Rendered:
     recipe = studio.recipe(control=[entry for entry, _ in controls], **fields)
-    return render(
-        Render(recipe, str(studio.models.sdxl), controls=tuple(files for _, files in controls)), studio.session
-    )
+    return studio.render(recipe, {key: path for _, files in controls for key, path in files.items()})
 
 
 def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarray[Any, Any]:
@@ -143,16 +140,15 @@ def test_strength_zero_is_the_base_and_so_is_what_comes_after(
 def test_the_recipe_says_what_was_used_and_makes_it_again(
     studio: Studio, tiny_guides: TinyConditioningModels, picture: Path
 ) -> None:
-    made = steered(studio, control(picture, tiny_guides.tile, low=50, high=90))
-    [entry] = made.recipe["control"]
+    wanted, files = control(picture, tiny_guides.tile, low=50, high=90)
+    made = steered(studio, (wanted, files))
+    [entry] = recipe_data(made)["control"]
     assert entry["map"] == "canny/50-90"
     assert len(entry["model"]["hash"]) == 10
-    files = (ConditioningFiles(str(tiny_guides.tile), str(picture).encode()),)
-    again = render(Render(made.recipe, str(studio.models.sdxl), controls=files), studio.session)
-    assert again.png == made.png
-    other = {**made.recipe, "control": [{**entry, "model": {**entry["model"], "hash": "0" * 10}}]}
+    assert studio.render(made.recipe, files).png == made.png
+    other = {**recipe_data(made), "control": [{**entry, "model": {**entry["model"], "hash": "0" * 10}}]}
     with pytest.raises(RenderFailed, match="ControlNet tiny-tile is not the file"):
-        render(Render(other, str(studio.models.sdxl), controls=files), studio.session)
+        studio.render(other, files)
 
 
 def test_the_infotext_has_a1111s_unit(
@@ -261,7 +257,10 @@ def test_what_does_not_fit_is_said(
     with pytest.raises(RenderFailed, match="cannot be read"):
         steered(studio, control(picture, tmp_path / "gone.safetensors"))
     entry, files = control(picture, tiny_guides.canny)
+    wrong = {**files, FileKey("image", "0" * 64): picture}
     with pytest.raises(RenderFailed, match=r"the picture shapes\.png of control canny is not the one"):
+        steered(studio, ({**entry, "image": "0" * 64}, wrong))
+    with pytest.raises(RenderFailed, match=r"the canny image shapes\.png has no file"):
         steered(studio, ({**entry, "image": "0" * 64}, files))
     with pytest.raises(IndexdError, match="nothing here makes normal maps"):
         steered(studio, control(picture, tiny_guides.union, "normal"))
@@ -286,11 +285,11 @@ def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
 ) -> None:
     entry, files = control(picture, tiny_guides.canny)
     recipe = Recipe.model_validate(studio.recipe(control=[entry]))
-    call = Render(recipe.model_dump(), str(studio.models.sdxl), controls=(files,))
-    with lease_pipeline(studio.session, call.checkpoint, None) as model:
-        plain = DenoiseTask(recipe, resolve_sampler("euler", None), model, studio.session)
-        assert hooks_for_pass(plain, (SIDE, SIDE)) == ()
-        with attach_image_conditioning(call, plain) as task:
+    call = studio.call(recipe, files)
+    with lease_pipeline(studio.session, str(studio.models.sdxl), None) as model:
+        bare = DenoiseTask(recipe, resolve_sampler("euler", None), model, studio.session)
+        assert hooks_for_pass(bare, (SIDE, SIDE)) == ()
+        with attach_image_conditioning(call, bare) as task:
             [whole] = hooks_for_pass(task, (SIDE, SIDE))
             [larger] = hooks_for_pass(task, (128, 96))
             [part] = hooks_for_pass(task, (SIDE, SIDE), box=(0.25, 0.25, 0.5, 0.5))
@@ -319,13 +318,11 @@ def test_it_bears_on_inpainting_where_the_mask_lies(
         mask={"box": [0.6, 0.5, 0.3, 0.4], "blur": 0, "only_masked": alone, "only_masked_padding": 0},
         **whole,
     )
-    call = Render(recipe, str(studio.models.sdxl), input_path=str(source).encode(), controls=(files,))
-    plain = dataclasses.replace(call, recipe={**recipe, "control": []}, controls=())
-    steered_by, free = render(call, studio.session), render(plain, studio.session)
-    assert steered_by.recipe["control"][0]["model"]["hash"]
-    assert steered_by.recipe["mask"]["box"] == recipe["mask"]["box"]
+    steered_by, free = studio.render(recipe, files), studio.render({**recipe, "control": []}, files)
+    assert recipe_data(steered_by)["control"][0]["model"]["hash"]
+    assert recipe_data(steered_by)["mask"]["box"] == recipe["mask"]["box"]
     different = np.any(np.asarray(look(steered_by)) != np.asarray(look(free)), axis=-1)
     assert different.shape == (96, 160)
     assert different[52:80, 100:140].any()
     assert not different[:40].any()
-    assert np.array_equal(np.asarray(look(steered_by)), np.asarray(look(render(call, studio.session))))
+    assert np.array_equal(np.asarray(look(steered_by)), np.asarray(look(studio.render(recipe, files))))

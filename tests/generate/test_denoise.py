@@ -24,6 +24,7 @@ from indexd.generate.sampling.sigma_run import SigmaRun, UnetDenoiser
 from indexd.generate.sdxl.text_encoding import EncodedText, StepConditioning, StepPosition, TextConditioning
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.samplers import resolve_sampler
+from tests.generate.conftest import recipe_data
 
 BY_DIFFUSERS = ["euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpmpp_2m", "dpmpp_2m_sde"]
 BY_DIFFUSERS += ["dpmpp_2m_sde_heun", "uni_pc", "uni_pc_bh2", "deis", "sa_solver", "ddim", "ddpm", "plms"]
@@ -151,7 +152,7 @@ def test_a_sampler_that_needs_the_negative_text_gets_it_at_any_cfg(studio: Any) 
     first = studio(sampler=sampler, cfg=1.0, steps=2, negative_prompt="blurry")
     assert studio(sampler=sampler, cfg=1.0, steps=2, negative_prompt="a dog").png != first.png
     plain = studio(sampler="dpmpp_2m", cfg=1.0, steps=2, negative_prompt="blurry")
-    answered = {**plain.recipe, "negative_prompt": "a dog"}
+    answered = {**recipe_data(plain), "negative_prompt": "a dog"}
     assert pixels_of(studio(**answered)) == pixels_of(plain)
 
 

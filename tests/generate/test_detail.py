@@ -12,7 +12,8 @@ from PIL import Image
 from indexd.errors import RenderFailed
 from indexd.generate.stages.detail import detail_region, latent_mask
 from indexd.models.detector import Detection, RegionDetector
-from indexd_schemas.recipe import DetailRecipe
+from indexd_schemas.jobs.stages import DetailRecipe
+from tests.generate.conftest import recipe_data
 from tests.models.tiny_detector import write_detector
 
 BOX = (0.25, 0.375, 0.25, 0.25)
@@ -47,7 +48,7 @@ def test_only_the_found_region_changes(studio: Any, look: Any, eyes: Path, one_b
     assert not changed[~inside].any()
     assert changed[48:80, 32:64].mean() > 0.9
     assert made.notes == (f"detail: {eyes.stem} found face (0.90)",)
-    assert studio(**made.recipe, detectors=files).png == made.png
+    assert studio(**recipe_data(made), detectors=files).png == made.png
 
 
 def test_a_detector_of_the_real_kind_finds_and_is_told_by_name(studio: Any, look: Any, eyes: Path) -> None:
@@ -55,9 +56,9 @@ def test_a_detector_of_the_real_kind_finds_and_is_told_by_name(studio: Any, look
     made = studio(detail=[stage(eyes, max=2)], detectors=files)
     [note] = made.notes
     assert note.count("face (") == 2
-    assert len(made.recipe["detail"][0]["detector"]["hash"]) == 10
+    assert len(recipe_data(made)["stages"][0]["detector"]["hash"]) == 10
     assert not np.array_equal(look(made), look(studio()))
-    assert studio(**made.recipe, detectors=files).png == made.png
+    assert studio(**recipe_data(made), detectors=files).png == made.png
 
 
 def test_where_nothing_is_found_nothing_is_done_and_it_is_said(studio: Any, look: Any, eyes: Path) -> None:

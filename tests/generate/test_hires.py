@@ -12,9 +12,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from indexd.generate.stages.hires import LATENT_MODES, PIXEL_MODES, upscale_latents
-from indexd_schemas.jobs.stage_keys import stage_keys
-from indexd_schemas.jobs.stages import HIRES_UPSCALERS
-from indexd_schemas.recipe import HiresRecipe, Recipe
+from indexd.jobs.export.from_recipe import job_keys
+from indexd_schemas.jobs.stages import HIRES_UPSCALERS, HiresRecipe
+from tests.generate.conftest import recipe_data
 
 
 def second(**fields: Any) -> dict[str, Any]:
@@ -31,14 +31,14 @@ def test_the_picture_has_the_second_size_and_is_made_again(studio: Any, look: An
     assert look(made).shape == (96, 96, 3)
     assert list(made.seconds) == ["load", "loras", "text", "denoise", "hires", "decode", "save"]
     assert [done for stage, done, _ in studio.session.seen if stage == "hires"] == [1, 2]
-    assert studio(**made.recipe).png == made.png
+    assert studio(**recipe_data(made)).png == made.png
 
 
 def test_latents_are_enlarged_as_their_names_say(studio: Any) -> None:
     made = studio(width=32, height=32, steps=1)
     latents = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     task = type("Task", (), {"model": studio.resident()})()
-    assert made.recipe["hires"] is None
+    assert made.recipe.stages == ()
 
     def larger(name: str) -> torch.Tensor:
         wanted = HiresRecipe(width=64, height=64, upscaler=name, denoise=0.5)
@@ -59,8 +59,8 @@ def test_a_model_enlarges_and_lanczos_brings_the_rest(studio: Any, look: Any) ->
     wanted = second(upscaler=None, model={"name": model.stem}, denoise=0.3)
     made = studio(hires=wanted, upscalers=files)
     assert look(made).shape == (96, 96, 3)
-    assert len(made.recipe["hires"]["model"]["hash"]) == 10
-    assert studio(**made.recipe, upscalers=files).png == made.png
+    assert len(recipe_data(made)["stages"][0]["model"]["hash"]) == 10
+    assert studio(**recipe_data(made), upscalers=files).png == made.png
     assert studio(hires=second(upscaler="nearest", denoise=0.3)).png != made.png
 
 
@@ -78,9 +78,9 @@ def test_a_model_that_found_no_room_says_in_which_tiles_it_worked(studio: Any, l
     monkeypatch.setattr(upscaler_model, "_in_tiles", short)
     made = studio(hires=wanted, **given)
     monkeypatch.undo()
-    assert made.recipe["hires"]["tile_used"] == 64
+    assert recipe_data(made)["stages"][0]["tile_used"] == 64
     assert made.notes == ("hires: in tiles of 64 px, because there was no room for 512",)
-    [hires] = [stage_keys(Recipe.model_validate(made.recipe))["hires"]]
+    hires = job_keys(made.recipe)["hires"]
     assert (hires["tile"], hires["overlap"]) == (64, 32)
     again = studio(hires=wanted | {"tile": 64, "overlap": 32}, **given)
     assert np.array_equal(look(again), look(made))

@@ -16,6 +16,7 @@ from indexd.errors import RenderFailed
 from indexd.generate.diffusion.latents import load_fitted_source
 from indexd_schemas.recipe import InputRef
 from indexd_schemas.samplers import SAMPLERS
+from tests.generate.conftest import recipe_data
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_pixels_are_those_of_the_bare_pipeline(studio: Any, look: Any, source: P
         ).images[0]
     assert np.array_equal(look(made), np.asarray(expected))
     assert studio.steps_seen()[-1] == (3, 3)
-    assert studio(source=source, **made.recipe).png == made.png
+    assert studio(source=source, **recipe_data(made)).png == made.png
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -120,8 +121,3 @@ def test_an_unreadable_source_is_one_sentence(tmp_path: Path, content: bytes | N
         path.write_bytes(content)
     with pytest.raises(RenderFailed, match=words):
         load_fitted_source(path, wanted, 64, 64)
-
-
-def test_denoise_out_of_range_is_refused(studio: Any, source: Path) -> None:
-    with pytest.raises(RenderFailed, match="denoise must lie between 0 and 1"):
-        studio(kind="img2img", source=source, input=named(source, 1.5))

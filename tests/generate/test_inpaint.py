@@ -13,9 +13,9 @@ from PIL import Image
 
 from indexd.errors import RenderFailed
 from indexd.generate.diffusion.inpaint_canvas import fill_masked
-from indexd.generate.render import render
-from indexd.worker.calls import FacesFound, FindFaces, FoundRegion, Render, Rendered
-from tests.generate.conftest import Studio
+from indexd.worker.calls import FacesFound, FindFaces, FoundRegion, Rendered
+from indexd_schemas.recipe_part import FileKey
+from tests.generate.conftest import Studio, recipe_data
 
 Look = Callable[[Rendered], np.ndarray[Any, Any]]
 
@@ -47,17 +47,20 @@ class Easel:
 
     def __call__(self, mask: Path | None = None, work: tuple[int, int] | None = None, **fields: Any) -> Rendered:
         name = {"hash": blake3(mask.read_bytes()).hexdigest(), "name": mask.name} if mask else {}
+        name |= {"hash": fields.pop("hash")} if "hash" in fields else {}
         width, height = work or self.size
+        source = blake3(self.source.read_bytes()).hexdigest()
         recipe = self.studio.recipe(
             kind="inpaint",
             width=width,
             height=height,
-            input={"hash": blake3(self.source.read_bytes()).hexdigest(), "name": "source.png", "denoise": 0.8},
+            input={"hash": source, "name": "source.png", "denoise": 0.8},
             mask={**name, "blur": 0, **fields},
         )
-        path = None if mask is None else str(mask).encode()
-        call = Render(recipe, str(self.studio.models.sdxl), input_path=str(self.source).encode(), mask_path=path)
-        return render(call, self.studio.session)
+        files = {FileKey("image", source): self.source}
+        if mask is not None:
+            files[FileKey("image", name["hash"])] = mask
+        return self.studio.render(recipe, files)
 
 
 @pytest.fixture
@@ -159,7 +162,7 @@ def test_a_region_is_looked_for_where_the_recipe_has_no_box(
 
     monkeypatch.setattr("indexd.generate.diffusion.inpaint_canvas.find_faces", seen)
     made = easel(region="Face", padding=0.0)
-    assert made.recipe["mask"]["box"] == [0.5, 0.25, 0.5, 0.5]
+    assert recipe_data(made)["mask"]["box"] == [0.5, 0.25, 0.5, 0.5]
     rows, columns = np.nonzero(changed(easel, look(made)))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 59, 48, 95)
     with pytest.raises(RenderFailed, match=r"find no face number 3 in source\.png: 2 of 3 regions are"):

@@ -17,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from indexd.errors import ModelUnavailable, RenderFailed
 from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
 from indexd.generate.sdxl.single_file import SHIPPED_CONFIG, load_single_file
+from tests.generate.conftest import recipe_data
 
 PROMPTS = [
     "a photo of a cat, (masterpiece:1.2), 123 naïve café don't 日本語 😀",
@@ -114,7 +115,7 @@ def test_a_replaced_file_is_loaded_again(fresh_studio: Any, tmp_path: Path) -> N
     weights["model.diffusion_model.out.2.bias"] += 1
     save_file(weights, path)
     second = fresh_studio(checkpoint=path)
-    assert first.recipe["model"]["hash"] != second.recipe["model"]["hash"]
+    assert recipe_data(first)["model"]["hash"] != recipe_data(second)["model"]["hash"]
     assert first.png != second.png
 
 

@@ -12,6 +12,7 @@ from indexd.errors import RenderFailed
 from indexd.generate.adapters.lora_adapters import LoraAdapters, LoraRequest
 from indexd.generate.sdxl.lora_targets import COMPONENTS, find_lora_targets
 from indexd_schemas.lora_blocks import BLOCKS, block_factors, blocks_from_list, blocks_from_text
+from tests.generate.conftest import recipe_data
 
 
 @pytest.fixture
@@ -111,5 +112,5 @@ def test_a_render_by_blocks_and_back(studio: Any, look: Any) -> None:
     assert len({base.png, whole.png, half.png}) == 3
     assert (look(made(blocks={"in": 0, "mid": 0, "out": 0, "other": 0, "base": 0})) == look(base)).all()
     assert (look(made(blocks={"in": 1})) == look(whole)).all()
-    assert half.recipe["loras"][0]["blocks"] == {"in": 0, "base": 0}
+    assert recipe_data(half)["loras"][0]["blocks"] == {"in": 0, "base": 0}
     assert studio(steps=2).png == base.png

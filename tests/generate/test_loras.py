@@ -20,6 +20,7 @@ from indexd.generate.adapters.lora_adapters import LoraAdapters, LoraRequest
 from indexd.generate.adapters.lora_file import lora_content_hash, read_lora
 from indexd.generate.sdxl.lora_targets import find_lora_targets, original_unet_name
 from indexd_toyworld.original_layout import ldm_unet_name
+from tests.generate.conftest import recipe_data
 
 Weights = dict[str, torch.Tensor]
 
@@ -304,9 +305,9 @@ def test_a_render_with_loras_leaves_no_trace(studio: Any, look: Any) -> None:
     files = {"tiny-lora": str(studio.models.lora)}
     made = studio(files=files, loras=[{"name": "tiny-lora", "weight": 0.7}])
     assert not np.array_equal(look(made), look(base))
-    assert made.recipe["loras"][0]["hash"] == lora_content_hash(studio.models.lora)
+    assert recipe_data(made)["loras"][0]["hash"] == lora_content_hash(studio.models.lora)
     assert studio().png == base.png
-    assert studio(files=files, **made.recipe).png == made.png
+    assert studio(files=files, **recipe_data(made)).png == made.png
 
 
 def test_text_weight_alone_changes_the_picture(studio: Any, look: Any) -> None:

@@ -16,11 +16,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.errors import CallCancelled, RenderFailed
-from indexd.generate.render import render
 from indexd.generate.sampling.diffusers_schedulers import build_scheduler
-from indexd.worker.calls import ConditioningFiles, Render, Rendered
+from indexd.worker.calls import Rendered
+from indexd_schemas.recipe_part import FileKey
 from indexd_schemas.samplers import resolve_sampler
-from tests.generate.conftest import Studio
+from tests.generate.conftest import Studio, recipe_data
 from tests.tiny_models.conditioning import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
@@ -49,10 +49,10 @@ def referred(studio: Studio, adapter: Path, wanted: list[tuple[Path, float]], **
         }
         for path, weight in wanted
     ]
-    files = tuple(ConditioningFiles(str(adapter), str(path).encode()) for path, _ in wanted)
-    loras = {lora["name"]: str(studio.models.lora) for lora in more.get("loras", ())}
-    call = Render(studio.recipe(reference=entries, **more), str(studio.models.sdxl), loras, references=files)
-    return render(call, studio.session)
+    files = {FileKey("image", blake3(path.read_bytes()).hexdigest()): path for path, _ in wanted}
+    files[FileKey("ip_adapter", adapter.stem)] = adapter
+    files |= {FileKey("lora", lora["name"]): studio.models.lora for lora in more.get("loras", ())}
+    return studio.render(studio.recipe(reference=entries, **more), files)
 
 
 def plus_adapter(plain: Path, folder: Path) -> Path:
@@ -146,7 +146,7 @@ def test_the_recipe_has_the_adapters_hash(
     studio: Studio, tiny_guides: TinyConditioningModels, pictures: list[Path]
 ) -> None:
     made = referred(studio, tiny_guides.adapter, [(pictures[1], 0.5)])
-    [entry] = made.recipe["reference"]
+    [entry] = recipe_data(made)["reference"]
     assert len(entry["model"]["hash"]) == 10
     assert b"Module: ip-adapter, Model: tiny-adapter [" in made.png
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from indexd.errors import CallCancelled, RenderFailed
 from indexd.images.geometry import tile_offsets
+from tests.generate.conftest import recipe_data
 from tests.generate.test_img2img import named
 
 
@@ -60,7 +61,7 @@ def test_tiles_join_without_a_seam(studio: Any, look: Any, tmp_path: Path) -> No
 def test_it_is_made_again_from_its_recipe_by_samplers_of_both_kinds(studio: Any, photo: Path) -> None:
     for sampler in ("euler_ancestral", "dpmpp_sde"):
         made = refined(studio, photo, sampler=sampler)
-        assert studio(**{**made.recipe, "source": photo}).png == made.png
+        assert studio(**{**recipe_data(made), "source": photo}).png == made.png
 
 
 def test_an_odd_size_stays(studio: Any, look: Any, tmp_path: Path) -> None:

@@ -16,11 +16,10 @@ from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
 from indexd.generate.output.scores import apply_aesthetic_head, plain_prompt, sharpness
-from indexd.generate.render import render
 from indexd.models.serve_embed import embed_images, embed_text
-from indexd.worker.calls import EmbedImages, EmbedText, ModelSpec, Render, WorkerSettings
+from indexd.worker.calls import EmbedImages, EmbedText, ModelSpec, WorkerSettings
 from indexd_schemas.recipe import Recipe
-from tests.generate.conftest import ScriptedSession, Studio
+from tests.generate.conftest import ScriptedSession, Studio, recipe_data
 
 
 class JudgingSession(ScriptedSession):
@@ -43,16 +42,15 @@ def test_scores_are_those_of_the_embedder_and_the_head(tmp_path: Path, tiny_mode
     save_file({"weight": torch.linspace(-1, 1, dim)[None], "bias": torch.tensor([5.0])}, head)
     session = JudgingSession(tmp_path, tiny_models.clip_h, str(head))
     prompt = "a (red:1.3) [star:moon:0.5] " + "and a very long tale of a cat " * 20
-    recipe = Studio(session, tiny_models).recipe(
-        prompt=prompt, prompt_syntax="a1111", score=["clip", "aesthetic", "sharpness"]
-    )
-    made = render(Render(recipe, str(tiny_models.sdxl)), session)
+    studio = Studio(session, tiny_models)
+    recipe = studio.recipe(prompt=prompt, prompt_syntax="a1111", score=["clip", "aesthetic", "sharpness"])
+    made = studio.render(recipe)
     file = tmp_path / "made.png"
     file.write_bytes(made.png)
     picture = embed_images(EmbedImages("clip_h", (str(file).encode(),)), session)
     words = "a red moon " + ("and a very long tale of a cat " * 20).strip()
     text = embed_text(EmbedText("clip_h", (words,)), session)
-    scores = made.recipe["scores"]
+    scores = recipe_data(made)["scores"]
     assert list(scores) == ["clip", "aesthetic", "sharpness"]
     assert scores["clip"]["value"] == pytest.approx(float(picture.vectors[0] @ text.vectors[0]), abs=1e-5)
     assert scores["clip"]["model"] == picture.identity

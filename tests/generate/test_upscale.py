@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from indexd.errors import OutOfMemory, RenderFailed
 from indexd.generate.stages.upscaler_model import TileSize, lease_upscaler, upscale_in_tiles
+from tests.generate.conftest import recipe_data
 from tests.generate.test_img2img import named
 
 
@@ -53,11 +54,14 @@ def test_tiled_is_untiled_where_the_model_sees_less_than_the_overlap(studio: Any
 def test_a_picture_is_enlarged_without_a_checkpoint_and_again_from_its_recipe(studio: Any, photo: Path) -> None:
     made = enlarge(studio, photo, scale=1.5)
     assert list(made.seconds) == ["open", "upscale", "save"]
-    assert made.recipe["upscale"]["model"]["hash"] and made.recipe["model"] is None
+    assert recipe_data(made)["stages"][0]["model"]["hash"] and recipe_data(made)["model"] is None
     files = {studio.models.upscaler.stem: str(studio.models.upscaler)}
-    again = studio(**{**made.recipe, "source": photo, "upscalers": files})
+    again = studio(**{**recipe_data(made), "source": photo, "upscalers": files})
     assert again.png == made.png
-    other = {**made.recipe, "upscale": {**made.recipe["upscale"], "model": {"name": "tiny-x2", "hash": "0123456789"}}}
+    other = {
+        **recipe_data(made),
+        "stages": [{**recipe_data(made)["stages"][0], "model": {"name": "tiny-x2", "hash": "0123456789"}}],
+    }
     with pytest.raises(RenderFailed, match="upscaler tiny-x2 is not the file that the recipe was made with"):
         studio(**{**other, "source": photo, "upscalers": files})
 
@@ -81,7 +85,7 @@ def test_smaller_tiles_are_taken_when_memory_is_short(studio: Any, look: Any, ph
     monkeypatch.setattr(upscaler_model, "_in_tiles", short)
     made = enlarge(studio, photo, tile=256, overlap=64)
     assert asked[-1] == 64 and 256 in asked and 128 in asked
-    assert made.recipe["upscale"]["tile_used"] == 64
+    assert recipe_data(made)["stages"][0]["tile_used"] == 64
     assert made.notes == ("upscale: in tiles of 64 px, because there was no room for 256",)
     monkeypatch.undo()
     assert np.array_equal(look(made), look(enlarge(studio, photo, tile=64, overlap=32)))

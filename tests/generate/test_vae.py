@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from indexd.errors import RenderFailed
-from indexd.generate.render import render
-from indexd.worker.calls import Render, Rendered
+from indexd.worker.calls import Rendered
+from indexd_schemas.recipe_part import FileKey
+from tests.generate.conftest import recipe_data
 
 
 @pytest.fixture
@@ -26,15 +27,16 @@ def other(tiny_models: Any, tmp_path: Path) -> Path:
 
 def made_with(studio: Any, vae: Path, **fields: Any) -> Rendered:
     recipe = studio.recipe(vae={"name": vae.stem}, **fields)
-    return render(Render(recipe, str(studio.models.sdxl), vae=str(vae)), studio.session)
+    made: Rendered = studio.render(recipe, {FileKey("vae", vae.stem): vae})
+    return made
 
 
 def test_its_pixels_are_its_own_and_the_model_stays(studio: Any, look: Any, other: Path) -> None:
     before = studio()
     made = made_with(studio, other)
     assert look(made).mean() > look(before).mean() + 10
-    assert made.recipe["vae"]["name"] == "bright"
-    assert len(made.recipe["vae"]["hash"]) == 10
+    assert recipe_data(made)["vae"]["name"] == "bright"
+    assert len(recipe_data(made)["vae"]["hash"]) == 10
     assert b"VAE: bright" in made.png
     assert studio().png == before.png
     assert made_with(studio, other).png == made.png
@@ -60,6 +62,6 @@ def test_what_is_no_fitting_vae_is_one_sentence(studio: Any, other: Path, tmp_pa
 def test_a_recipe_with_another_hash_is_not_made(studio: Any, other: Path) -> None:
     recipe = studio.recipe(vae={"name": "bright", "hash": "0123456789"})
     with pytest.raises(RenderFailed, match="VAE bright is not the file"):
-        render(Render(recipe, str(studio.models.sdxl), vae=str(other)), studio.session)
+        studio.render(recipe, {FileKey("vae", "bright"): other})
     with pytest.raises(RenderFailed, match="VAE bright has no file"):
         studio(vae={"name": "bright"})

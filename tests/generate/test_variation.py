@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from indexd.generate.diffusion.latents import seeded_generator, slerp_noise
+from tests.generate.conftest import recipe_data
 
 
 def unit(seed: int) -> torch.Tensor:
@@ -36,9 +37,9 @@ def test_equal_noises_stay() -> None:
 
 def test_pictures_vary_with_seed_and_strength(studio: Any) -> None:
     plain = studio(steps=2)
-    assert studio(steps=2, variation={"seed": 5, "strength": 0.0}).recipe["seed"] == 7
-    assert studio(steps=2, variation={"seed": 7, "strength": 0.5}).recipe["variation"]["seed"] == 7
+    assert studio(steps=2, variation={"seed": 5, "strength": 0.0}).recipe.seed == 7
+    assert studio(steps=2, variation={"seed": 7, "strength": 0.5}).recipe.variation.seed == 7
     varied = studio(steps=2, variation={"seed": 5, "strength": 0.2})
     assert varied.png not in (plain.png, studio(steps=2, variation={"seed": 6, "strength": 0.2}).png)
     assert b"Variation seed: 5, Variation seed strength: 0.2" in varied.png
-    assert studio(**varied.recipe).png == varied.png
+    assert studio(**recipe_data(varied)).png == varied.png

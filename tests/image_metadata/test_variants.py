@@ -20,15 +20,9 @@ from indexd.image_metadata.model import (
     RawChunk,
     ResourceUse,
 )
-from indexd_schemas.recipe import (
-    DetailRecipe,
-    EmbeddingRef,
-    HiresRecipe,
-    ModelRef,
-    Recipe,
-    RecipeVariation,
-    UpscaleRecipe,
-)
+from indexd_schemas.jobs.stages import DetailRecipe, HiresRecipe, UpscaleRecipe
+from indexd_schemas.recipe import EmbeddingRef, Recipe, RecipeVariation
+from indexd_schemas.recipe_part import ModelRef
 from tests.image_metadata.writers import chunk, facts, itxt, jpeg, png, text, user_comment, webp, ztxt
 
 LINE = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768, Model: some"
@@ -376,8 +370,8 @@ def test_our_own_recipe_fills_the_same_places() -> None:
         model=ModelRef(name="m", hash="0" * 10),
         vae=ModelRef(name="v", hash="0" * 10),
         embeddings=(EmbeddingRef(name="e", hash="ab"),),
-        hires=HiresRecipe(width=96, height=96, upscaler="latent", steps=3, denoise=0.5),
-        detail=(
+        stages=(
+            HiresRecipe(width=96, height=96, upscaler="latent", steps=3, denoise=0.5),
             DetailRecipe(
                 detector=ModelRef(name="d", hash="0" * 10),
                 confidence=0.5,
@@ -387,8 +381,8 @@ def test_our_own_recipe_fills_the_same_places() -> None:
                 feather=0.1,
                 denoise=0.3,
             ),
+            UpscaleRecipe(model=ModelRef(name="up", hash="0" * 10), tile=64, overlap=8),
         ),
-        upscale=UpscaleRecipe(model=ModelRef(name="up", hash="0" * 10), tile=64, overlap=8),
     )
     found = read(recipe.model_dump_json(), "png:indexd")
     assert (found.variation_seed, found.variation_strength, found.vae, found.upscaler) == ("9", 0.25, "v", "up")

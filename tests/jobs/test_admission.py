@@ -20,6 +20,7 @@ from indexd.jobs.files import folders
 from indexd.jobs.files.atomic import move_no_replace
 from indexd.worker.calls import Render
 from tests.jobs.conftest import Open, Room
+from tests.recipes import file_names
 
 SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
 
@@ -67,7 +68,7 @@ def _refusal(room: Room, text: str) -> str:
         ("kind: txt2img\nprompt: a\nsize: big", "size: must be width x height, such as 832x1216 (got 'big')"),
         (
             "kind: txt2img\nprompt: a\nsize: 100x64",
-            "size: both sides must be multiples of 8 from 64 to 16384 (got 100x64)",
+            "size: both sides must be multiples of 8 from 64 to 16384 (got '100x64')",
         ),
         (
             "kind: txt2img\nprompt: a\nsize: 64x64\nwidth: 64",
@@ -216,11 +217,7 @@ priority: high
         "mask": None,
         "control": [],
         "reference": [],
-        "hires": None,
-        "detail": [],
-        "upscale": None,
-        "refine": None,
-        "resize": None,
+        "stages": [],
         "score": [],
         "scores": None,
         "dtype": None,
@@ -254,8 +251,8 @@ def test_a_vae_of_the_folders_goes_to_the_worker(room: Room) -> None:
     room.jobs.submit((SMALL + "vae: SDXL_VAE\ncfg_rescale: 0.7").encode(), "a.yaml")
     room.work()
     renders = [call for call in room.workers.calls if isinstance(call, Render)]
-    assert [(Path(call.vae or "").name, call.recipe["cfg_rescale"]) for call in renders] == [
-        ("sdxl_vae.safetensors", 0.7)
+    assert [(file_names(call, "vae"), call.recipe.cfg_rescale) for call in renders] == [
+        ({"sdxl_vae": "sdxl_vae.safetensors"}, 0.7)
     ]
 
 
@@ -267,7 +264,7 @@ def test_img2img_takes_size_and_hash_of_its_source(room: Room) -> None:
     assert (settings["recipe"]["width"], settings["recipe"]["height"]) == (200, 128)
     expected = {"hash": blake3(source.read_bytes()).hexdigest(), "name": "sketch.png", "denoise": 0.4}
     assert settings["recipe"]["input"] == expected
-    assert settings["input_path"] == str(source)
+    assert settings["images"] == {expected["hash"]: str(source)}
 
 
 def test_a_refused_file_lies_in_failed_with_the_reason_beside_it(room: Room) -> None:

@@ -44,13 +44,16 @@ def test_a_name_finds_its_file(catalogue: ModelCatalogue, models: Path, name: st
 def test_vaes_lie_in_folders_of_their_own(models: Path) -> None:
     (models / "vae").mkdir()
     (models / "vae" / "sdxl_vae.safetensors").touch()
-    assert ModelCatalogue(vae_folders=[models / "vae"]).vae("sdxl_vae").path == models / "vae" / "sdxl_vae.safetensors"
+    assert (
+        ModelCatalogue(vae_folders=[models / "vae"]).find("vae", "sdxl_vae").path
+        == models / "vae" / "sdxl_vae.safetensors"
+    )
     with pytest.raises(UnknownModel, match="no VAE folder is named"):
-        ModelCatalogue().vae("sdxl_vae")
+        ModelCatalogue().find("vae", "sdxl_vae")
 
 
 def test_a_name_with_a_dot_is_whole(catalogue: ModelCatalogue) -> None:
-    assert catalogue.lora("v1.5").name == "v1.5"
+    assert catalogue.find("lora", "v1.5").name == "v1.5"
 
 
 @pytest.mark.parametrize("name", ["gone", "notes", "weights", "old", "a/dream", "/etc/passwd", "../a/dream", ""])

@@ -13,8 +13,11 @@ from PIL import Image
 from indexd.errors import JobRefused
 from indexd.jobs.queue.render_request import build_render_request
 from indexd.jobs.queue.retry import InputImageGone
+from indexd.worker.calls import FileRef
+from indexd_schemas.recipe_part import FileKey
 from tests.jobs.conftest import Room
 from tests.jobs.test_selection import record
+from tests.recipes import file_names
 
 START = "kind: txt2img\nprompt: x\nsize: 64x64\n"
 
@@ -57,8 +60,8 @@ def test_a_control_becomes_an_entry_with_its_picture(room: Room) -> None:
     assert (canny["strength"], canny["start"], canny["end"], canny["low"]) == (0.7, 0.0, 0.5, 100)
     assert (pose["type"], pose["model"]["name"], pose["preprocess"]) == ("pose", "xl-openpose", False)
     call = build_render_request(job, item, room.jobs.catalogue).call
-    assert [Path(files.model).name for files in call.controls] == ["canny-sdxl.safetensors", "xl-openpose"]
-    assert call.controls[0].image == bytes(room.inbox / "in.png")
+    assert list(file_names(call, "controlnet").values()) == ["canny-sdxl.safetensors", "xl-openpose"]
+    assert call.files[FileKey("image", content)] == FileRef(bytes(room.inbox / "in.png"), content)
 
 
 def test_a_type_without_a_model_of_its_own_takes_the_union(room: Room) -> None:
@@ -70,7 +73,9 @@ def test_the_jobs_input_is_the_picture_where_none_is_named(room: Room) -> None:
     text = "kind: img2img\nprompt: x\ninput: in.png\ncontrol: [canny]\nreference: [{weight: 0.5}]\n"
     job = room.jobs.submit(text.encode(), "y.yaml")
     settings = room.store.jobs.items(job.id)[0].settings
-    assert settings["control_paths"] == settings["reference_paths"] == [settings["input_path"]]
+    content = settings["recipe"]["input"]["hash"]
+    assert settings["images"] == {content: str(room.inbox / "in.png")}
+    assert settings["recipe"]["control"][0]["image"] == settings["recipe"]["reference"][0]["image"] == content
     assert settings["recipe"]["reference"][0]["model"]["name"] == "adapter"
     assert settings["recipe"]["reference"][0]["weight"] == 0.5
 
@@ -109,7 +114,7 @@ def test_several_that_fit_are_not_chosen_from(room: Room, home: Path) -> None:
 def test_a_control_picture_that_changed_is_noticed(room: Room) -> None:
     job, item = admitted(room, "control: [{type: canny, image: in.png}]\n")
     Image.new("RGB", (64, 48), "red").save(room.inbox / "in.png")
-    with pytest.raises(InputImageGone, match=r"the picture of canny .* is not the one"):
+    with pytest.raises(InputImageGone, match=r"the canny image in\.png .* is not the one"):
         build_render_request(job, item, room.jobs.catalogue)
 
 
@@ -118,7 +123,7 @@ def test_each_input_is_the_picture_of_its_own_controls(room: Room) -> None:
     text = "kind: img2img\nprompt: x\ninput: [in.png, other.png]\ncontrol: [canny]\n"
     job = room.jobs.submit(text.encode(), "y.yaml")
     for item in room.store.jobs.items(job.id):
-        assert item.settings["control_paths"] == [item.settings["input_path"]]
+        assert len(item.settings["images"]) == 1
         assert item.settings["recipe"]["control"][0]["image"] == item.settings["recipe"]["input"]["hash"]
 
 
@@ -129,13 +134,10 @@ def test_a_picture_made_with_controls_is_made_again_with_them(room: Room) -> Non
     _, item = admitted(room, text)
     room.work()
     again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n".encode()
-    with pytest.raises(JobRefused, match=r"made with the .* picture (edges|style)\.png .* which is not in the index"):
+    with pytest.raises(JobRefused, match=r"made with the .* image (edges|style)\.png .* which is not in the index"):
         room.jobs.submit(again, "again.yaml")
     places = {name: record(room, room.inbox / f"{name}.png") for name in ("edges", "style")}
     assert len(set(places.values())) == 2
     repeated = room.store.jobs.items(room.jobs.submit(again, "again.yaml").id)[0].settings
     assert repeated["recipe"] == item.settings["recipe"]
-    assert [Path(path).name for path in repeated["control_paths"] + repeated["reference_paths"]] == [
-        "edges.png",
-        "style.png",
-    ]
+    assert sorted(Path(path).name for path in repeated["images"].values()) == ["edges.png", "style.png"]

@@ -17,6 +17,8 @@ from indexd.jobs.job_report import recipe_with_job
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import Render, Rendered
 from indexd.worker.fake_workers import fake_render
+from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import ModelRef
 from tests.jobs.conftest import Open, Room
 
 JOB = b"kind: txt2img\nprompt: a fox\nsize: 64x64\nsteps: 4\nloras: [film-grain]\n"
@@ -24,12 +26,12 @@ POINTS = ("temp opened", "temp written", "temp synced", "linked", "folder synced
 FOREIGN_POINTS = (*POINTS[:3], "path changed", *POINTS[3:])
 
 
-def _first(room: Room, number: int = 1) -> tuple[JobRow, JobItemRow, dict[str, object], Rendered]:
+def _first(room: Room, number: int = 1) -> tuple[JobRow, JobItemRow, Recipe, Rendered]:
     job = room.store.jobs.get(number)
     assert job is not None
     item = room.store.jobs.items(number)[0]
     recipe = recipe_with_job(job, item)
-    return job, item, recipe, fake_render(Render(recipe, "x"))
+    return job, item, recipe, fake_render(Render(recipe))
 
 
 def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room, tmp_path: Path) -> None:
@@ -39,9 +41,9 @@ def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room,
     png = made.png
     path.write_bytes(png)
     assert find_existing_output(path, recipe) == ExistingOutput(blake3(png).digest(), {})
-    assert find_existing_output(path, {**recipe, "job": "1/1"}) is None
-    assert find_existing_output(path, {**recipe, "steps": 5}) is None
-    assert find_existing_output(path, {**recipe, "loras": []}) is None
+    assert find_existing_output(path, recipe.model_copy(update={"job": "1/1"})) is None
+    assert find_existing_output(path, recipe.model_copy(update={"steps": 5})) is None
+    assert find_existing_output(path, recipe.model_copy(update={"loras": ()})) is None
     path.write_bytes(png[:-3])
     assert find_existing_output(path, recipe) is None
     path.write_bytes(b"")
@@ -53,9 +55,10 @@ def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room,
 def test_what_the_worker_fills_in_does_not_matter(room: Room, tmp_path: Path) -> None:
     room.jobs.submit(JOB, "x.yaml")
     _, _, recipe, _ = _first(room)
-    filled = {**recipe, "dtype": "float32", "schedule": "normal", "model": {"name": "base", "hash": "0123456789"}}
+    model = ModelRef(name="base", hash="0123456789")
+    filled = recipe.model_copy(update={"dtype": "float32", "schedule": "normal", "model": model})
     path = tmp_path / "p.png"
-    path.write_bytes(fake_render(Render(filled, "x")).png)
+    path.write_bytes(fake_render(Render(filled)).png)
     assert find_existing_output(path, recipe) is not None
 
 

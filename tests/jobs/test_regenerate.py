@@ -73,7 +73,7 @@ def test_several_at_once_and_several_of_each(room: Room) -> None:
 def test_its_source_is_found_by_content(room: Room, tmp_path: Path) -> None:
     source = paint(tmp_path / "in" / "source.png", "red")
     picture = made(room, f"kind: img2img\nprompt: a\nseed: 1\ninput: '{source}'\ndenoise: 0.4\n")
-    with pytest.raises(JobRefused, match=r"made with the picture source\.png .* which is not in the index"):
+    with pytest.raises(JobRefused, match=r"made with the image source\.png .* which is not in the index"):
         again(room, picture)
     record(room, source)
     assert recipe(room, again(room, picture, "denoise: 0.6")) == {

@@ -31,7 +31,7 @@ def _submit(room: Room, more: str = "", name: str = "x.yaml") -> int:
 
 
 def _renders(workers: FakeWorkers) -> list[str]:
-    return [str(call.recipe["job"]) for call in workers.calls if isinstance(call, Render)]
+    return [str(call.recipe.job) for call in workers.calls if isinstance(call, Render)]
 
 
 def _states(room: Room, job_id: int) -> list[str]:
@@ -57,8 +57,10 @@ def test_a_job_from_file_to_result(room: Room) -> None:
     assert [recipe["job"] for recipe in result["recipes"]] == ["1/0", "1/1", "1/2"]
     call = room.workers.calls[0]
     assert isinstance(call, Render)
-    assert Path(call.checkpoint).name == "base.safetensors"
-    assert Path(call.loras["film-grain"]).name == "film-grain.safetensors"
+    assert {key.kind: Path(os.fsdecode(file.path)).name for key, file in call.files.items()} == {
+        "checkpoint": "base.safetensors",
+        "lora": "film-grain.safetensors",
+    }
 
 
 def test_higher_priority_first_then_older_then_by_index(room: Room) -> None:
@@ -95,7 +97,7 @@ def test_attempts_are_counted_before_the_work(room: Room) -> None:
 
 def test_three_deaths_and_the_picture_is_set_aside_while_the_queue_goes_on(room: Room) -> None:
     def poison(call: AnyCall) -> bool:
-        return isinstance(call, Render) and call.recipe["job"] == "1/0"
+        return isinstance(call, Render) and call.recipe.job == "1/0"
 
     for _ in range(3):
         room.workers.fail_next(WorkerDied("the worker ended with signal 11"), poison)
@@ -172,7 +174,7 @@ def test_out_of_memory_pauses_the_queue_and_it_resumes_by_itself(room: Room) -> 
 def test_a_picture_too_large_for_the_card_does_not_hold_the_queue_for_ever(room: Room) -> None:
     for _ in range(3):
         room.workers.fail_next(
-            OutOfMemory("no room"), lambda call: isinstance(call, Render) and call.recipe["job"] == "1/0"
+            OutOfMemory("no room"), lambda call: isinstance(call, Render) and call.recipe.job == "1/0"
         )
     _submit(room)
     _submit(room)
@@ -382,7 +384,7 @@ def test_a_role_that_is_off_is_tried_again_ever_more_seldom(room: Room) -> None:
     _submit(room)
     for seconds in retry.CHECK_SECONDS:
         room.work()
-        assert "sdxl is off, because it is not verified" in (room.store.jobs.pause_reason() or "")
+        assert "generator is off, because it is not verified" in (room.store.jobs.pause_reason() or "")
         assert room.runner.run_once() == pytest.approx(seconds)
         room.clock.now += seconds
     del room.workers.disabled_roles["generator"]

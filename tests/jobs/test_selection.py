@@ -37,7 +37,8 @@ def record(room: Room, path: Path) -> int:
 
 
 def inputs(room: Room, job_id: int) -> list[str]:
-    return [Path(item.settings["input_path"]).name for item in room.store.jobs.items(job_id)]
+    found = [(item.settings["images"], item.settings["recipe"]) for item in room.store.jobs.items(job_id)]
+    return [Path(images[recipe["input"]["hash"]]).name for images, recipe in found]
 
 
 def test_every_input_gets_every_seed(room: Room, tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_a_mask_must_be_of_the_shape_of_its_picture(room: Room) -> None:
     with pytest.raises(JobRefused, match="mask: must be one of `file`, `region` and `box`"):
         room.jobs.submit(f"{job}{{region: face, file: half.png}}".encode(), "x.yaml")
     [item] = room.store.jobs.items(room.jobs.submit(f"{job}half.png".encode(), "x.yaml").id)
-    assert item.settings["mask_path"] == str(room.inbox / "half.png")
+    assert item.settings["images"][item.settings["recipe"]["mask"]["hash"]] == str(room.inbox / "half.png")
     assert item.settings["recipe"]["mask"]["name"] == "half.png"
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.jobs.conftest import Room
+from tests.recipes import file_names
 
 START = "kind: txt2img\nprompt: a cat\nsize: 512x512\n"
 
@@ -48,17 +49,20 @@ def test_every_choice_stands_in_the_recipe(room: Room) -> None:
         + "detail: [face_n, {detector: FACE_N, kinds: [face], denoise: 1}]\n"
         + "upscale: 4x-sharp\nrefine: {tile: 512, overlap: 64}\nresize: {max_side: 2000}\n",
     )
-    assert (made["hires"]["width"], made["hires"]["upscaler"]) == (384, "latent_bicubic_antialiased")
-    assert (made["hires"]["sampler"], made["hires"]["denoise"]) == ("euler_ancestral", 0.7)
-    assert [one["detector"]["name"] for one in made["detail"]] == ["face_n", "face_n"]
-    assert made["upscale"] == {
+    hires, first, second, upscale, refine, resize = made["stages"]
+    assert (hires["stage"], hires["width"], hires["upscaler"]) == ("hires", 384, "latent_bicubic_antialiased")
+    assert (hires["sampler"], hires["denoise"]) == ("euler_ancestral", 0.7)
+    assert [one["detector"]["name"] for one in (first, second)] == ["face_n", "face_n"]
+    assert upscale == {
+        "stage": "upscale",
         "model": {"name": "4x-sharp", "hash": None},
         "scale": None,
         "tile": 512,
         "overlap": 64,
         "tile_used": None,
     }
-    assert made["refine"]["denoise"] == 0.3 and made["resize"]["max_side"] == 2000
+    assert (refine["stage"], refine["denoise"]) == ("refine", 0.3)
+    assert (resize["stage"], resize["max_side"]) == ("resize", 2000)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,10 @@ def test_every_choice_stands_in_the_recipe(room: Room) -> None:
         ),
         ("detail: [{detector: face_n, sampler: eulr}]\n", "detail[0].sampler: "),
         ("hires: {denoising_strength: 0.5}\n", "here it is called `denoise`"),
-        ("hires: {size: 1000x1001}\n", "hires.size: both sides must be multiples of 8 from 64 (got 1000x1001)"),
+        (
+            "hires: {size: 1000x1001}\n",
+            "hires.size: both sides must be multiples of 8 from 64 to 16384 (got '1000x1001')",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(room: Room, stages: str, words: str) -> None:
@@ -110,8 +117,8 @@ def test_an_order_names_the_files_of_its_stages(room: Room) -> None:
 
     job = room.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
     order = build_render_request(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)
-    assert Path(order.call.upscalers["4x-sharp"]).name == "4x-sharp.safetensors"
-    assert Path(order.call.detectors["face_n"]).name == "face_n.pt"
+    assert file_names(order.call, "upscaler") == {"4x-sharp": "4x-sharp.safetensors"}
+    assert file_names(order.call, "detector") == {"face_n": "face_n.pt"}
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}
 
 
@@ -129,7 +136,7 @@ def test_a_part_that_is_worked_on_alone_is_put_back_before_the_stages(room: Room
     text = (
         "kind: inpaint\nprompt: x\ninput: in.png\nmask: {box: [0, 0, 0.5, 0.5]}\nonly_masked: true\nsize: 1024x1024\n"
     )
-    assert recipe(room, text + "resize: {scale: 3}\n")["resize"]["scale"] == 3.0
+    assert recipe(room, text + "resize: {scale: 3}\n")["stages"][0]["scale"] == 3.0
     assert "1920x1440" not in refusal(room, text + "resize: {scale: 6}\n")
     assert "640x480 becomes 3840x2880" in refusal(room, text + "resize: {scale: 6}\n")
     assert "hires: inpaint keeps what lies around its mask as it is" in refusal(room, text + "hires: {scale: 2}\n")
@@ -147,7 +154,7 @@ def test_a_picture_made_with_stages_is_made_again_with_them(room: Room) -> None:
     room.work()
     again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n"
     assert recipe(room, again) == first
-    assert recipe(room, again + "size: 64x64\n")["hires"] == {**first["hires"], "width": 96, "height": 96}
+    assert recipe(room, again + "size: 64x64\n")["stages"][0] == {**first["stages"][0], "width": 96, "height": 96}
 
 
 def test_how_a_picture_fits_its_prompt_is_not_asked_without_one(room: Room) -> None:

@@ -14,6 +14,7 @@ from indexd.errors import JobRefused, ModelUnavailable
 from indexd.jobs.loras.registry import list_loras
 from indexd.jobs.queue.render_request import build_render_request
 from tests.jobs.conftest import Open, Room
+from tests.recipes import file_names
 
 START = "kind: txt2img\nsize: 64x64\n"
 REGISTRY = """\
@@ -197,7 +198,7 @@ def test_embeddings_are_found_and_recorded(room: Room, home: Path) -> None:
     assert recipe(room, "prompt: an old fox")["embeddings"] == []
     [job] = [job for job in room.store.jobs.unfinished() if job.id == 1]
     order = build_render_request(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
-    assert {name: Path(path).name for name, path in order.call.embeddings.items()} == {
+    assert file_names(order.call, "embedding") == {
         "Glow": "Glow.safetensors",
         "sdxl/bad hands": "bad hands.safetensors",
     }

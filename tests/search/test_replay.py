@@ -12,7 +12,8 @@ from indexd.jobs.export.from_recipe import job_keys
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd.jobs.export.replay import compare_images, replay_job_text
 from indexd_schemas.jobs.job import JOB_KINDS
-from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe, RecipeVariation
+from indexd_schemas.recipe import InputRef, LoraRef, Recipe, RecipeVariation
+from indexd_schemas.recipe_part import ModelRef
 
 ODD = 'a "quoted": {brace} # no comment\n- item\t*anchor &x %tag\x7f\x85\u2028\ufeff emoji 😀 \\ end'
 

@@ -17,9 +17,9 @@ from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.search import Search
 from indexd.store.records import Filter, ScannedFile
 from indexd.store.sqlite.store import Store
-from indexd.worker.calls import Render
 from indexd.worker.fake_workers import fake_render
 from indexd_schemas.api.requests import SearchRequest
+from tests.recipes import render_call
 
 
 @pytest.fixture
@@ -28,12 +28,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store.open(tmp_path / "index.db")
     root = store.roots.ensure(os.fsencode(tmp_path), "images")
     for seed in (105, 109, 101, 103):
-        recipe: dict[str, Any] = {
-            "kind": "txt2img", "prompt": "a", "seed": seed, "width": 8, "height": 8, "steps": 1, "cfg": 1.0, "sampler": "euler",
-            "model": {"name": "m"}, "score": [] if seed == 103 else ["clip", "aesthetic", "sharpness"],
-        }  # fmt: skip
+        scores = [] if seed == 103 else ["clip", "aesthetic", "sharpness"]
         path = tmp_path / f"{seed}.png"
-        path.write_bytes(fake_render(Render(recipe, "x")).png)
+        path.write_bytes(fake_render(render_call(prompt="a", seed=seed, score=scores, width=8)).png)
         with path.open("rb") as file:
             facts = read_image(file, path.stat().st_size, path.name)
         stamp = FileStamp(path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino)

@@ -14,8 +14,7 @@ from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.calls import CallProgress, EmbedImages, EmbedText, MakeThumbnails, Priority, Render
 from indexd.worker.fake_workers import FakeWorkers, text_vector
 from indexd.worker.local_workers import LocalWorkers
-
-RECIPE = {"prompt": "a fox", "width": 16, "height": 8, "seed": 1}
+from tests.recipes import render_call
 
 
 def test_both_offer_the_same() -> None:
@@ -39,12 +38,12 @@ def test_vectors_are_known_and_near_where_words_are_shared(tmp_path: Path) -> No
 
 def test_renders_are_pictures_that_depend_on_the_recipe() -> None:
     workers, told = FakeWorkers(), list[CallProgress]()
-    made = workers.submit(Render(RECIPE, "/m"), on_progress=told.append).result(0)
+    made = workers.submit(render_call(), on_progress=told.append).result(0)
     picture = Image.open(io.BytesIO(made.png))
     assert picture.size == (16, 8)
     assert picture.text["parameters"] == "a fox"  # type: ignore[attr-defined]
-    assert made.png == workers.submit(Render(RECIPE, "/m")).result(0).png
-    assert made.png != workers.submit(Render({**RECIPE, "seed": 2}, "/m")).result(0).png
+    assert made.png == workers.submit(render_call()).result(0).png
+    assert made.png != workers.submit(render_call(seed=2)).result(0).png
     assert told
     assert workers.call_counts[Render] == 3
 
@@ -54,8 +53,8 @@ def test_scripted_deaths_happen_once_and_where_they_were_meant() -> None:
     workers.fail_next(WorkerDied("killed"), lambda call: isinstance(call, Render))
     workers.submit(MakeThumbnails((), "", 1)).result(0)
     with pytest.raises(WorkerDied):
-        workers.submit(Render(RECIPE, "/m")).result(0)
-    workers.submit(Render(RECIPE, "/m")).result(0)
+        workers.submit(render_call()).result(0)
+    workers.submit(render_call()).result(0)
     assert workers.status()[0].deaths == 1
 
 

@@ -20,13 +20,13 @@ from indexd.worker.calls import (
     FindFaces,
     MakeThumbnails,
     ModelSpec,
-    Render,
     VerifyModel,
     WorkerSettings,
 )
 from indexd.worker.role_availability import role_fingerprint, role_problem
 from indexd.worker.routing import ROUTES, lane_of_call
 from indexd_schemas.settings import ROLES
+from tests.recipes import render_call
 
 
 def settings_of(home: Path, text: str) -> WorkerSettings:
@@ -159,7 +159,7 @@ def test_every_call_has_its_lane() -> None:
     assert lane_of_call(EmbedImages("unknown", ()), settings) == "card"
     assert lane_of_call(FindFaces(()), settings) == lane_of_call(VerifyModel("faces"), settings) == "cpu"
     assert lane_of_call(VerifyModel("clip_h"), settings) == "cpu"
-    assert lane_of_call(Render({}, "/x"), settings) == "cuda:1"
+    assert lane_of_call(render_call(), settings) == "cuda:1"
     assert lane_of_call(MakeThumbnails((), "", 1), settings) == "decode"
 
 

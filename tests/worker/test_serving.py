@@ -27,6 +27,7 @@ from indexd.worker.calls import (
     WorkerSettings,
 )
 from indexd.worker.local_workers import LocalWorkers
+from tests.recipes import render_call
 from tests.tiny_models.models import TinyModels
 
 WAIT = 300.0
@@ -51,18 +52,7 @@ def workers(settings: WorkerSettings) -> Iterator[LocalWorkers]:
 
 
 def render(models: TinyModels, steps: int = 2, seed: int = 1) -> Render:
-    recipe = {
-        "kind": "txt2img",
-        "prompt": "a red fox",
-        "seed": seed,
-        "width": 64,
-        "height": 64,
-        "steps": steps,
-        "cfg": 5.0,
-        "sampler": "Euler",
-        "model": {"name": "tiny"},
-    }
-    return Render(recipe, str(models.sdxl))
+    return render_call(models.sdxl, seed=seed, width=64, height=64, steps=steps, cfg=5.0, sampler="Euler")
 
 
 def in_hand() -> tuple[threading.Event, Callable[[CallProgress], None]]:

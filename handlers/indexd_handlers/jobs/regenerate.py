@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from indexd.jobs.admission.inputs import InputImage
 from indexd.jobs.admission.planner import JobPlanner, PlannedImage
-from indexd.jobs.parsing.validation import FieldError, describe_error
+from indexd.jobs.parsing.validation import FieldError, describe_error, with_added_stages
 from indexd.registry import handles, job_kinds
 from indexd_schemas.jobs.job import JOB_KINDS, RegenerateJob
 from indexd_schemas.jobs.job_part import parse_sides
@@ -38,7 +38,7 @@ def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputIm
     handler = job_kinds.get(kind)
     assert handler is not None  # kinds of the program are always registered
     try:
-        drafts: list[PlannedImage] = handler(JOB_KINDS[kind].model_validate(keys), planner)
+        drafts: list[PlannedImage] = handler(with_added_stages(JOB_KINDS[kind]).model_validate(keys), planner)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,30 +52,17 @@ def emit_job(image: ImageSummary, target: Path) -> None:
 
 
 def _job_from_recipe(metadata: ImageMetadata, name: str) -> JobFile | None:
-    """The job of the whole recipe; None where there is none, or a picture that it goes by is not in the index.
-
-    Raises IndexdError for an inpainted one of which such a picture is missing: without it that would be another picture.
-    """
-    from indexd.jobs.export.from_recipe import job_keys, recipe_inputs
-    from indexd.jobs.export.job_file import JobFile
+    """The job of the recipe that the image carries; None where it carries none."""
+    from indexd.jobs.export.from_recipe import job_from_recipe
     from indexd.jobs.export.replay import parse_recipe
 
     recipe = parse_recipe(metadata, name)
     if recipe is None:
         return None
-    wanted = recipe_inputs(recipe)
-    places = {content: _find_path_by_hash(content) for content in wanted}
-    missing = next((content for content, place in places.items() if place is None), None)
-    if missing is None:
-        job = JobFile(job_keys(recipe, {content: place for content, place in places.items() if place is not None}))
-        _note_missing_models(job, recipe)
-        return job
-    if recipe.kind == "inpaint":
-        raise IndexdError(
-            f"it was made with {wanted[missing]} ({missing[:12]}…), which is not in the index; "
-            "copy it into a watched folder and ask again"
-        )
-    return None
+    found = {content: _find_path_by_hash(content) for content in recipe.images()}
+    job = job_from_recipe(recipe, {content: path for content, path in found.items() if path is not None})
+    _note_missing_models(job, recipe)
+    return job
 
 
 def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
@@ -84,7 +72,7 @@ def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
 
     shelves = ModelCatalogue.from_config(load_config())
     named = [("model", shelves.checkpoint, recipe.model.name)] if recipe.model is not None else []
-    named += [(f"loras: {lora.name}", shelves.lora, lora.name) for lora in recipe.loras]
+    named += [(f"loras: {lora.name}", partial(shelves.find, "lora"), lora.name) for lora in recipe.loras]
     for what, find, name in named:
         problem = lookup_problem(find)(name)
         if problem is not None:
@@ -102,7 +90,7 @@ def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
         (image.width, image.height),
         None if metadata.input_hash is None else _find_path_by_hash(metadata.input_hash),
         lookup_problem(shelves.checkpoint),
-        lookup_problem(shelves.lora),
+        lookup_problem(partial(shelves.find, "lora")),
     )
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,21 +34,21 @@ from indexd.generate.adapters.ip_adapter import (
     lease_image_encoder,
     lease_ip_adapter,
 )
-from indexd.generate.context import DenoiseTask, check_hash
+from indexd.generate.context import DenoiseTask, check_hash, file_path
 from indexd.generate.diffusion.guidance import UnetHook
 from indexd.images.decode import hash_file_hex
-from indexd.worker.calls import Box, ConditioningFiles, Render
+from indexd.worker.calls import Box, Render
 from indexd_schemas.control_types import CONTROL_TYPES, find_control_type
-from indexd_schemas.recipe import ControlRef, Recipe, ReferenceRef
+from indexd_schemas.recipe import ControlRef, ReferenceRef
 
 
 @dataclass(frozen=True, slots=True)
 class _LoadedControl:
-    """One control that works: its wish, its ControlNet and the file of its picture."""
+    """One control: its recipe, its ControlNet and the path of its image."""
 
     control_ref: ControlRef
     model: LoadedControlNet
-    files: ConditioningFiles
+    image_path: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,9 @@ def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[Denoi
     Raises RenderFailed with the control or reference that cannot be used, OutOfMemory, ModelOff.
     """
     recipe = task.recipe
-    _validate_conditioning(recipe, call)
     with ExitStack() as leases:
-        controls = [
-            _load_control(task, wanted, file, leases)
-            for wanted, file in zip(recipe.control, call.controls, strict=True)
-        ]
-        references = [
-            _load_reference(task, wanted, file, leases)
-            for wanted, file in zip(recipe.reference, call.references, strict=True)
-        ]
+        controls = [_load_control(call, task, control, leases) for control in recipe.control]
+        references = [_load_reference(call, task, reference, leases) for reference in recipe.reference]
         complete = recipe.model_copy(
             update={
                 "control": tuple(one.control_ref for one in controls),
@@ -133,27 +127,14 @@ def relative_box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
     return left / width, top / height, (right - left) / width, (bottom - top) / height
 
 
-def _validate_conditioning(recipe: Recipe, call: Render) -> None:
-    if len(recipe.control) != len(call.controls) or len(recipe.reference) != len(call.references):
-        raise RenderFailed("the recipe names controls or references that have no files; they are gone since admission")
-    for wanted in recipe.control:
-        if wanted.type not in CONTROL_TYPES:
-            raise RenderFailed(f"there is no control type {wanted.type!r}; there are {', '.join(CONTROL_TYPES)}")
-        if not (0 <= wanted.start <= wanted.end <= 1) or not 0 <= wanted.strength <= 10:
-            raise RenderFailed(
-                f"control {wanted.type}: start and end must be shares of the steps in order, and strength 0 to 10 "
-                f"(got {wanted.start}, {wanted.end}, {wanted.strength})"
-            )
-
-
-def _load_control(
-    task: DenoiseTask, control_ref: ControlRef, file: ConditioningFiles, leases: ExitStack
-) -> _LoadedControl:
+def _load_control(call: Render, task: DenoiseTask, control_ref: ControlRef, leases: ExitStack) -> _LoadedControl:
     """One control with what only the worker knows. Raises RenderFailed where the model does not fit the type."""
     name, kind, session = control_ref.model.name, find_control_type(control_ref.type), task.session
     session.poll()
     session.progress(STAGE, 0, 1)
-    model = leases.enter_context(lease_controlnet(session, task.model, name, file.model))
+    path = str(file_path(call, "controlnet", name))
+    image_path = os.fsencode(file_path(call, "image", control_ref.image))
+    model = leases.enter_context(lease_controlnet(session, task.model, name, path))
     check_hash("ControlNet", name, control_ref.model.hash, model.hash)
     index = kind.union_index
     if model.union_type_count and (index is None or index >= model.union_type_count):
@@ -164,33 +145,33 @@ def _load_control(
     method = None
     if control_ref.preprocess:
         with _naming_image(f"the picture {control_ref.image_name} of control {control_ref.type}"):
-            method = map_method(_map_spec(control_ref, file, None), session) or None
+            method = map_method(_map_spec(control_ref, image_path, None), session) or None
     if None not in (control_ref.map, method) and control_ref.map != method:
         raise RenderFailed(
             f"the {control_ref.type} map was made by {control_ref.map} when the recipe was written, and {method} is set now; "
             "set that model again, or take the map out of the recipe"
         )
     hashed = control_ref.model.model_copy(update={"hash": model.hash})
-    return _LoadedControl(control_ref.model_copy(update={"model": hashed, "map": method}), model, file)
+    return _LoadedControl(control_ref.model_copy(update={"model": hashed, "map": method}), model, image_path)
 
 
-def _load_reference(
-    task: DenoiseTask, reference_ref: ReferenceRef, file: ConditioningFiles, leases: ExitStack
-) -> ImageReference:
+def _load_reference(call: Render, task: DenoiseTask, reference_ref: ReferenceRef, leases: ExitStack) -> ImageReference:
     name, session = reference_ref.model.name, task.session
     session.poll()
     session.progress(STAGE, 0, 1)
-    adapter = leases.enter_context(lease_ip_adapter(session, task.model, name, file.model))
+    path = str(file_path(call, "ip_adapter", name))
+    image_path = os.fsencode(file_path(call, "image", reference_ref.image))
+    adapter = leases.enter_context(lease_ip_adapter(session, task.model, name, path))
     check_hash("IP-Adapter", name, reference_ref.model.hash, adapter.hash)
-    encoder = leases.enter_context(lease_image_encoder(session, task.model, name, file.model, adapter))
+    encoder = leases.enter_context(lease_image_encoder(session, task.model, name, path, adapter))
     with _naming_image(f"the reference picture {reference_ref.image_name}"):
-        picture = _load_image(file, reference_ref.image, None)
+        picture = _load_image(image_path, reference_ref.image, None)
     given, nothing = session.pool.run_with_eviction(partial(encoder.embed, picture, adapter.is_plain))
     return ImageReference(adapter, given, nothing, reference_ref.weight)
 
 
-def _map_spec(control_ref: ControlRef, file: ConditioningFiles, size: tuple[int, int] | None) -> ControlMapSpec:
-    plain = ControlMapSpec(file.image, find_control_type(control_ref.type), size)
+def _map_spec(control_ref: ControlRef, image_path: bytes, size: tuple[int, int] | None) -> ControlMapSpec:
+    plain = ControlMapSpec(image_path, find_control_type(control_ref.type), size)
     if control_ref.low is None or control_ref.high is None:
         return plain
     return dataclasses.replace(plain, low=control_ref.low, high=control_ref.high)
@@ -207,9 +188,9 @@ def _build_control_input(
     wanted, model = control.control_ref, task.model
     with _naming_image(f"the picture {wanted.image_name} of control {wanted.type}"):
         if wanted.preprocess:
-            picture = build_control_map(_map_spec(wanted, control.files, whole), task.session, wanted.image).image
+            picture = build_control_map(_map_spec(wanted, control.image_path, whole), task.session, wanted.image).image
         else:
-            picture = _load_image(control.files, wanted.image, whole)
+            picture = _load_image(control.image_path, wanted.image, whole)
     if box is not None:
         left, top = box[0] * whole[0], box[1] * whole[1]
         part = (left, top, left + box[2] * whole[0], top + box[3] * whole[1])
@@ -221,10 +202,10 @@ def _build_control_input(
     return ControlInput(pixels, wanted.strength, wanted.start, wanted.end, index)
 
 
-def _load_image(file: ConditioningFiles, content: str, size: tuple[int, int] | None) -> Image.Image:
-    if hash_file_hex(file.image) != content:
+def _load_image(path: bytes, content: str, size: tuple[int, int] | None) -> Image.Image:
+    if hash_file_hex(path) != content:
         raise NotAnImage("is not the one that the recipe names; it was changed since")
-    return load_fitted_image(file.image, size, content)
+    return load_fitted_image(path, size, content)
 
 
 @contextmanager

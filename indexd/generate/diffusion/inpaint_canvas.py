@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,14 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from indexd.errors import RenderFailed
-from indexd.generate.context import DenoiseTask
+from indexd.generate.context import DenoiseTask, file_path
 from indexd.generate.diffusion.latents import draw_noise, load_source, load_verified_image
 from indexd.models.serve_faces import find_faces
 from indexd.worker.calls import FindFaces, Render
 from indexd.worker.session import RenderSession
+from indexd_schemas.limits import SIZE_STEP_PX
 from indexd_schemas.recipe import MaskRef, Recipe
 
-SIZE_STEP_PX = 8
 _FILL_RADII = (256, 64, 16, 4, 1)
 
 CropBox = tuple[int, int, int, int]
@@ -70,11 +69,12 @@ class InpaintCanvas:
 def build_canvas(call: Render, recipe: Recipe, session: RenderSession) -> tuple[InpaintCanvas, Recipe]:
     """The canvas of an inpaint recipe, and the recipe with the box of its region. Raises RenderFailed."""
     wanted, source = recipe.mask, recipe.input
-    if wanted is None or source is None or call.input_path is None:
-        raise RenderFailed("inpaint needs a source picture and a mask, and the recipe names none")
-    whole = load_source(Path(os.fsdecode(call.input_path)), source)
+    assert wanted is not None  # the recipe's validator requires both for this kind
+    assert source is not None
+    path = file_path(call, "image", source.hash)
+    whole = load_source(path, source)
     if wanted.hash is None and wanted.box is None:
-        wanted = wanted.model_copy(update={"box": _detect_region(wanted, source.name, call.input_path, session)})
+        wanted = wanted.model_copy(update={"box": _detect_region(wanted, source.name, os.fsencode(path), session)})
     mask = _load_mask(call, wanted, whole.size)
     if not wanted.only_masked and whole.size != (recipe.width, recipe.height):
         # Both in the same way, so that the mask stays where it was; bilinear, because Lanczos rings beyond its edge.
@@ -147,9 +147,7 @@ def _blur_known(
 def _load_mask(call: Render, mask_ref: MaskRef, size: tuple[int, int]) -> Image.Image:
     """The mask at the size of the source: 255 = made anew, blurred."""
     if mask_ref.hash is not None:
-        if call.mask_path is None:
-            raise RenderFailed(f"the mask {mask_ref.name} has no file")
-        path = Path(os.fsdecode(call.mask_path))
+        path = file_path(call, "image", mask_ref.hash)
         drawn = load_verified_image(path, "mask", mask_ref.name or path.name, mask_ref.hash).convert("L")
         drawn = drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BILINEAR)
     else:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
-from indexd_schemas.recipe import DetailRecipe, HiresRecipe, LoraRef, ModelRef, Recipe
+from indexd.render_stages.stage import numbered_stages, stage_of
+from indexd_schemas.jobs.stages import HiresRecipe, RefineRecipe
+from indexd_schemas.recipe import LoraRef, Recipe
+from indexd_schemas.recipe_part import ModelRef, PassRecipe
 from indexd_schemas.samplers import a1111_labels, resolve_sampler
 
 
@@ -98,65 +100,19 @@ def _quote(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if any(sign in value for sign in ",:\n") else value
 
 
-# The stages of a recipe in A1111's `parameters` text, under the names that A1111 and ADetailer give them.
-
-_UPSCALER_LABELS = {
-    "latent": "Latent",
-    "latent_antialiased": "Latent (antialiased)",
-    "latent_bicubic": "Latent (bicubic)",
-    "latent_bicubic_antialiased": "Latent (bicubic antialiased)",
-    "latent_nearest": "Latent (nearest)",
-    "latent_nearest_exact": "Latent (nearest-exact)",
-    "latent_area": "Latent (area)",
-    "nearest": "Nearest",
-    "lanczos": "Lanczos",
-}
-_ORDINALS = {2: " 2nd", 3: " 3rd"}
-
-
 def stage_settings(recipe: Recipe) -> dict[str, str | None]:
-    """Key and value of everything the stages add; None = not stated."""
+    """Key and value of everything that the render stages state; None = not stated."""
     stated: dict[str, str | None] = {}
-    if recipe.hires is not None:
-        stated |= _hires_settings(recipe.hires)
-    for number, one in enumerate(recipe.detail, start=1):
-        ending = "" if number == 1 else _ORDINALS.get(number, f" {number}th")
-        stated |= {f"ADetailer {key}{ending}": value for key, value in _detail_settings(one)}
-    if recipe.upscale is not None:
-        scale = recipe.upscale.scale
-        stated["Postprocess upscale by"] = None if scale is None else f"{scale:g}"
-        stated["Postprocess upscaler"] = recipe.upscale.model.name
+    for part, number in numbered_stages(recipe.stages):
+        stated |= stage_of(part).infotext(part, number)
     return stated
 
 
 def denoising_strength(recipe: Recipe) -> str | None:
-    """The one strength that A1111 knows: of the source picture, else of the second pass."""
+    """The one strength that A1111 knows: of the source image, else of the second pass."""
     if recipe.kind == "img2img" and recipe.input is not None:
         return f"{recipe.input.denoise:g}"
-    second = recipe.hires or (recipe.refine if recipe.kind == "refine" else None)
-    return None if second is None else f"{second.denoise:g}"
-
-
-def _hires_settings(hires: HiresRecipe) -> dict[str, str | None]:
-    sampler, schedule = (None, None)
-    if hires.sampler is not None:
-        sampler, schedule = a1111_labels(resolve_sampler(hires.sampler, hires.schedule))
-    named = hires.model.name if hires.model is not None else hires.upscaler or ""
-    return {
-        "Hires resize": f"{hires.width}x{hires.height}",
-        "Hires steps": None if hires.steps is None else str(hires.steps),
-        "Hires upscaler": _UPSCALER_LABELS.get(named, named),
-        "Hires sampler": sampler,
-        "Hires schedule type": schedule,
-        "Hires CFG Scale": None if hires.cfg is None else f"{hires.cfg:g}",
-        "Hires prompt": hires.prompt,
-        "Hires negative prompt": hires.negative_prompt,
-    }
-
-
-def _detail_settings(detail: DetailRecipe) -> Iterator[tuple[str, str | None]]:
-    yield "model", detail.detector.name
-    yield "prompt", detail.prompt
-    yield "negative prompt", detail.negative_prompt
-    yield "confidence", f"{detail.confidence:g}"
-    yield "denoising strength", f"{detail.denoise:g}"
+    passes: tuple[PassRecipe, ...] = recipe.stages_of(HiresRecipe)
+    if recipe.kind == "refine":
+        passes = passes or recipe.stages_of(RefineRecipe)
+    return f"{passes[0].denoise:g}" if passes else None

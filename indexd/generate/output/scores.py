@@ -41,7 +41,7 @@ def score_image(recipe: Recipe, image: Image.Image, session: RenderSession) -> R
         scores["sharpness"] = ScoreRef(value=sharpness(image))
     if {"clip", "aesthetic"} & set(recipe.score):
         scores |= _clip_scores(recipe, image, session)
-    return Recipe.model_validate({**recipe.model_dump(), "scores": {name: scores[name] for name in recipe.score}})
+    return recipe.model_copy(update={"scores": {name: scores[name] for name in recipe.score}})
 
 
 def sharpness(image: Image.Image) -> float:

@@ -1,4 +1,4 @@
-"""Stage `detail`: what a detector finds is cut out with its surroundings, made anew at its own resolution and blended back.
+"""What a detector finds is cut out with its surroundings, rendered again and blended back, for the stage `detail`.
 
 The way of ADetailer and of the FaceDetailer of ComfyUI's Impact Pack. Nothing outside the found box and its soft rim changes.
 """
@@ -17,7 +17,6 @@ from indexd.generate.context import (
     DenoiseTask,
     RenderContext,
     encode_pass_prompts,
-    verified_model_file,
     with_pass_settings,
 )
 from indexd.generate.diffusion import vae_decode
@@ -29,10 +28,10 @@ from indexd.images.face_crop import box_to_pixels
 from indexd.models.detector import Detection, lease_detector, suppress_overlaps
 from indexd.models.device import resolve_device
 from indexd.worker.calls import GENERATOR, DetectorSpec
-from indexd_schemas.recipe import DetailRecipe
+from indexd_schemas.jobs.stages import DetailRecipe
+from indexd_schemas.limits import SIZE_STEP_PX
 
 STAGE = "detail"
-STEP_PX = 8
 MIN_SIZE_PX = 4
 """What is smaller has nothing to be made from."""
 
@@ -45,47 +44,42 @@ class DetailRegion:
     mask: Image.Image
 
 
-def detail(context: RenderContext, image: Image.Image) -> Image.Image:
-    """The picture after every detector in its order. What was found and what was not becomes a note."""
-    task, notes, known = context.require_task(STAGE), [], []
-    for number, wanted in enumerate(context.recipe.detail):
-        wanted, found = _detect(context, wanted, image)
-        known.append(wanted)
-        name = f"{STAGE}: {wanted.detector.name}"
-        if not found:
-            notes.append(f"{name} found nothing; skipped")
-            continue
-        notes.append(f"{name} found " + ", ".join(f"{one.kind} ({one.confidence:.2f})" for one in found))
-        mine = with_pass_settings(task, wanted)
-        texts = encode_pass_prompts(mine, wanted)
-        for index, one in enumerate(found):
-            # Each has a noise of its own, and so has each detector.
-            seed = (task.recipe.seed + index + 1000 * number) % 2**64
-            image = _redraw(mine, image, detail_region(image, one, wanted), texts, wanted, seed)
-            context.session.poll()
-    context.notes += notes
-    context.update_recipe(detail=tuple(known))
-    return image
+def redraw_detections(
+    recipe: DetailRecipe, context: RenderContext, image: Image.Image, number: int
+) -> tuple[Image.Image, DetailRecipe]:
+    """The image with everything rendered again that one detector finds; what it found becomes a note.
+
+    `number` counts the detectors of the recipe from 0: each draws its own noise.
+    """
+    task = context.require_task(STAGE)
+    recipe, found = _detect(context, recipe, image)
+    name = f"{STAGE}: {recipe.detector.name}"
+    if not found:
+        context.notes.append(f"{name} found nothing; skipped")
+        return image, recipe
+    context.notes.append(f"{name} found " + ", ".join(f"{one.kind} ({one.confidence:.2f})" for one in found))
+    task = with_pass_settings(task, recipe)
+    conditioning = encode_pass_prompts(task, recipe)
+    for index, detection in enumerate(found):
+        seed = (task.recipe.seed + index + 1000 * number) % 2**64
+        image = _redraw(task, image, detail_region(image, detection, recipe), conditioning, recipe, seed)
+        context.session.poll()
+    return image, recipe
 
 
-def _detect(
-    context: RenderContext, detail_recipe: DetailRecipe, image: Image.Image
-) -> tuple[DetailRecipe, list[Detection]]:
-    """What the detector is sure enough of, the surest first; the recipe with the hash of its file."""
-    name = detail_recipe.detector.name
-    path, detector = verified_model_file(
-        "detector", detail_recipe.detector, context.call.detectors.get(name), context.session
-    )
-    spec = DetectorSpec(str(path), {kind: kind for kind in detail_recipe.kinds}, detail_recipe.confidence, MIN_SIZE_PX)
-    generator_of = generator_spec(context.session)
-    device = resolve_device(generator_of.device, GENERATOR)
+def _detect(context: RenderContext, recipe: DetailRecipe, image: Image.Image) -> tuple[DetailRecipe, list[Detection]]:
+    """The detections of sufficient confidence, the surest first; the recipe with the hash of the detector's file."""
+    path, detector = context.verified_model_file("detector", recipe.detector)
+    spec = DetectorSpec(str(path), {kind: kind for kind in recipe.kinds}, recipe.confidence, MIN_SIZE_PX)
+    generator = generator_spec(context.session)
+    device = resolve_device(generator.device, GENERATOR)
     try:
-        with lease_detector(spec, device, generator_of.keep_alive_seconds, context.session) as eyes:
-            seen = eyes.detect([image])[0]
+        with lease_detector(spec, device, generator.keep_alive_seconds, context.session) as model:
+            detections = model.detect([image])[0]
     except ModelUnavailable as error:
-        # Asked for by this one job: the queue does not wait for another file.
-        raise RenderFailed(f"{STAGE}: the detector {name} cannot be used: {error.reason}") from error
-    return detail_recipe.model_copy(update={"detector": detector}), suppress_overlaps(seen)[: detail_recipe.max]
+        # Only this job names the detector: the queue does not wait for another file.
+        raise RenderFailed(f"{STAGE}: the detector {detector.name} cannot be used: {error.reason}") from error
+    return recipe.model_copy(update={"detector": detector}), suppress_overlaps(detections)[: recipe.max]
 
 
 def detail_region(image: Image.Image, seen: Detection, detail_recipe: DetailRecipe) -> DetailRegion:
@@ -150,5 +144,5 @@ def latent_mask(mask: Image.Image, size: tuple[int, int], scale: int) -> torch.T
 def _working_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """The cut-out's size brought to a longer side of `side`, or left as large as it is; multiples of 8."""
     factor = max(1.0, side / max(size))
-    across, down = (max(8 * STEP_PX, round(length * factor / STEP_PX) * STEP_PX) for length in size)
+    across, down = (max(8 * SIZE_STEP_PX, round(length * factor / SIZE_STEP_PX) * SIZE_STEP_PX) for length in size)
     return across, down

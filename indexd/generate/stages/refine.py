@@ -1,7 +1,7 @@
-"""Stage `refine`: the finished picture goes through img2img once more, in tiles that overlap.
+"""A finished image goes through img2img once more, in tiles that overlap, for the stage `refine`.
 
 Encoded tile by tile, denoised as one (every step mixes the tiles, see indexd/generate/diffusion/tiling.py), decoded tile by tile: what
-fits in memory is decided by the tile and not by the picture. One noise is drawn for the whole picture, so that where tiles
+fits in memory depends on the tile and not on the image. One noise is drawn for the whole image, so that where tiles
 overlap both start from the same.
 """
 
@@ -22,38 +22,36 @@ from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_g
 from indexd.generate.diffusion.tiling import Tiling, blend_tiles
 from indexd.generate.sdxl.text_encoding import TextConditioning
 from indexd.images.geometry import Tile, split_into_tiles
-from indexd_schemas.recipe import RefineRecipe
+from indexd_schemas.jobs.stages import RefineRecipe
+from indexd_schemas.limits import SIZE_STEP_PX
 
 STAGE = "refine"
-STEP_PX = 8
 
 
-def refine(context: RenderContext, image: Image.Image) -> Image.Image:
-    """The refined picture, of the same size. Where no step would be made it is the picture itself, every pixel of it."""
-    wanted, task = context.recipe.refine, context.require_task(STAGE)
-    assert wanted is not None
-    task = with_pass_settings(task, wanted)
-    if effective_steps(task, wanted.denoise) == 0:
+def denoise_in_tiles(recipe: RefineRecipe, context: RenderContext, image: Image.Image) -> Image.Image:
+    """The refined image, of the same size; the image itself, every pixel, where no step would be made."""
+    task = with_pass_settings(context.require_task(STAGE), recipe)
+    if effective_steps(task, recipe.denoise) == 0:
         context.notes.append(
-            f"{STAGE}: left as it was; {task.recipe.steps} steps at denoise {wanted.denoise:g} make none"
+            f"{STAGE}: left as it was; {task.recipe.steps} steps at denoise {recipe.denoise:g} make none"
         )
         return image
     padded = _pad_to_step(image)
-    grid = split_into_tiles(padded.width, padded.height, wanted.tile, wanted.overlap, STEP_PX)
-    texts = _tile_conditionings(task, wanted, len(grid), image)
-    chance = seeded_generator(task.recipe.seed)
-    latents = _encode_tiles(task, padded, grid, wanted.overlap, chance)
-    unit = draw_noise(task.model, padded.width, padded.height, chance)
-    influences = [
+    tiles = split_into_tiles(padded.width, padded.height, recipe.tile, recipe.overlap, SIZE_STEP_PX)
+    conditionings = _tile_conditionings(task, recipe, len(tiles), image)
+    rng = seeded_generator(task.recipe.seed)
+    latents = _encode_tiles(task, padded, tiles, recipe.overlap, rng)
+    noise = draw_noise(task.model, padded.width, padded.height, rng)
+    hooks = [
         hooks_for_pass(task, (tile.right - tile.left, tile.bottom - tile.top), relative_box(tile.box, padded.size))
-        for tile in grid
+        for tile in tiles
     ]
     scale = task.model.text_to_image.vae_scale_factor
-    in_latents = tuple(_to_latent_tile(tile, scale) for tile in grid)
-    tiling = Tiling(in_latents, wanted.overlap // scale, tuple(texts), tuple(influences))
-    start = DenoiseStart(unit, chance, latents, wanted.denoise)
-    made = denoise(task, texts[0], start, stage=STAGE, tiling=tiling)
-    return _decode_tiles(task, made, grid, wanted.overlap).crop((0, 0, *image.size))
+    latent_tiles = tuple(_to_latent_tile(tile, scale) for tile in tiles)
+    tiling = Tiling(latent_tiles, recipe.overlap // scale, tuple(conditionings), tuple(hooks))
+    start = DenoiseStart(noise, rng, latents, recipe.denoise)
+    made = denoise(task, conditionings[0], start, stage=STAGE, tiling=tiling)
+    return _decode_tiles(task, made, tiles, recipe.overlap).crop((0, 0, *image.size))
 
 
 def _tile_conditionings(
@@ -74,7 +72,7 @@ def _tile_conditionings(
 
 def _pad_to_step(image: Image.Image) -> Image.Image:
     """Both sides brought to multiples of 8 by repeating the last row and column."""
-    right, below = -image.width % STEP_PX, -image.height % STEP_PX
+    right, below = -image.width % SIZE_STEP_PX, -image.height % SIZE_STEP_PX
     if not right and not below:
         return image
     return Image.fromarray(np.pad(np.asarray(image), ((0, below), (0, right), (0, 0)), mode="edge"))

@@ -209,13 +209,8 @@ def _folder_key(folder: Path) -> str:
 
 def _item_settings(image: PlannedImage, job: Job) -> dict[str, Any]:
     settings: dict[str, Any] = {"recipe": image.recipe.model_dump(mode="json")}
-    if image.input_path is not None:
-        settings["input_path"] = image.input_path
-    if image.mask_path is not None:
-        settings["mask_path"] = image.mask_path
-    for key in ("control_paths", "reference_paths"):
-        if paths := getattr(image, key):
-            settings[key] = list(paths)
+    if image.images:
+        settings["images"] = dict(image.images)
     if image.notes:
         settings["notes"] = list(image.notes)
     if job.keep is not None:

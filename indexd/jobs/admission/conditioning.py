@@ -1,4 +1,4 @@
-"""What a job says under `control:` and `reference:` -> entries of its recipes, and the paths of their pictures."""
+"""`control:` and `reference:` of a job -> the controls and references of its recipes, and their images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexd.jobs.admission.inputs import FieldPath, InputImage
-from indexd.jobs.admission.prompts import did_you_mean
-from indexd.jobs.parsing.validation import FieldError
+from indexd.jobs.admission.inputs import InputImage
+from indexd.jobs.parsing.validation import FieldError, did_you_mean
+from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.model_files import MODULE_CONFIG, ModelCatalogue, ModelFile, UnknownModel
 from indexd_schemas.control_types import CONTROL_TYPES, ControlType, is_union_name, matches_type
 from indexd_schemas.jobs.job import Job, JobControlNet
-from indexd_schemas.recipe import ControlRef, ModelRef, ReferenceRef
+from indexd_schemas.recipe import ControlRef, ReferenceRef
+from indexd_schemas.recipe_part import ModelRef
 
 _DEFAULT_UNION_TYPES = 6
 _MAX_HEADER_BYTES = 100 << 20
@@ -21,11 +22,11 @@ _MAX_HEADER_BYTES = 100 << 20
 
 @dataclass(frozen=True, slots=True)
 class ConditioningRequest:
-    """Entries of the recipe; `paths` are those of the pictures: the controls' and the references'."""
+    """Controls and references of a recipe, and the images that they go by."""
 
-    control: tuple[ControlRef, ...]
-    reference: tuple[ReferenceRef, ...]
-    paths: tuple[tuple[str, ...], tuple[str, ...]]
+    control: tuple[ControlRef, ...] = ()
+    reference: tuple[ReferenceRef, ...] = ()
+    images: tuple[InputImage, ...] = ()
 
 
 def resolve_conditioning(
@@ -35,27 +36,30 @@ def resolve_conditioning(
     read_image: Callable[[str, FieldPath], InputImage],
     source: InputImage | None,
 ) -> ConditioningRequest:
-    """The wishes of a job, looked up. `makers` are the paths of the models that make maps, by type ("" = none is set);
-    `source` is the job's own picture. Raises FieldProblem.
+    """Look up what a job says under `control` and `reference`. `source` is the job's own input. Raises FieldError.
+
+    `preprocessor_models` are the paths of the models that make control maps, by type ("" = none is set).
     """
-    controls, references, pictures = [], [], ([], [])  # type: ignore[var-annotated]
-    for index, wanted in enumerate(job.control):
+    controls: list[ControlRef] = []
+    references: list[ReferenceRef] = []
+    images: list[InputImage] = []
+    for index, options in enumerate(job.control):
         at: FieldPath = ("control", index)
-        seen = _resolve_image(wanted.image, at, read_image, source)
-        kind = CONTROL_TYPES[wanted.type]
-        if wanted.preprocess:
-            _check_preprocessor(kind, preprocessor_models, at)
-        controls.append(_control_ref(wanted, kind, catalogue, seen, at))
-        pictures[0].append(seen.path)
+        image = _resolve_image(options.image, at, read_image, source)
+        control_type = CONTROL_TYPES[options.type]
+        if options.preprocess:
+            _check_preprocessor(control_type, preprocessor_models, at)
+        controls.append(_control_ref(options, control_type, catalogue, image, at))
+        images.append(image)
     for index, reference in enumerate(job.reference):
         at = ("reference", index)
-        seen = _resolve_image(reference.image, at, read_image, source)
+        image = _resolve_image(reference.image, at, read_image, source)
         model = ModelRef(name=_find_ip_adapter(reference.model, catalogue, at).name)
         references.append(
-            ReferenceRef(model=model, image=seen.content_hash, image_name=seen.name, weight=float(reference.weight))
+            ReferenceRef(model=model, image=image.content_hash, image_name=image.name, weight=reference.weight)
         )
-        pictures[1].append(seen.path)
-    return ConditioningRequest(tuple(controls), tuple(references), (tuple(pictures[0]), tuple(pictures[1])))
+        images.append(image)
+    return ConditioningRequest(tuple(controls), tuple(references), tuple(images))
 
 
 def _resolve_image(
@@ -96,9 +100,9 @@ def _control_ref(
         model=ModelRef(name=_find_control_net(wanted.model, kind, catalogue, at).name),
         image=seen.content_hash,
         image_name=seen.name,
-        strength=float(wanted.strength),
-        start=float(wanted.start),
-        end=float(wanted.end),
+        strength=wanted.strength,
+        start=wanted.start,
+        end=wanted.end,
         preprocess=wanted.preprocess and kind.preprocessor != "",
         low=wanted.low if canny else None,
         high=wanted.high if canny else None,
@@ -111,7 +115,7 @@ def _find_control_net(name: str | None, kind: ControlType, catalogue: ModelCatal
     if name is None:
         return _default_control_net(kind, catalogue, at)
     try:
-        found = catalogue.controlnet(name)
+        found = catalogue.find("controlnet", name)
     except UnknownModel as error:
         raise FieldError(place, f"{key}: {error}{did_you_mean(name, error)}") from None
     known = _union_type_count(found)
@@ -146,7 +150,7 @@ def _find_ip_adapter(name: str | None, catalogue: ModelCatalogue, at: FieldPath)
     key = f"{at[0]}[{at[1]}]"
     if name is not None:
         try:
-            return catalogue.ip_adapter(name)
+            return catalogue.find("ip_adapter", name)
         except UnknownModel as error:
             raise FieldError((*at, "model"), f"{key}.model: {error}{did_you_mean(name, error)}") from None
     there = catalogue.ip_adapters.list_files()

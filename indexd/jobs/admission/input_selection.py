@@ -11,8 +11,9 @@ from pathlib import Path
 
 from indexd.characters.sampling import take_sample
 from indexd.errors import IndexdError, raise_if_transient
-from indexd.jobs.admission.inputs import FieldPath, InputImage, check_inside_inbox, read_input_image, resolve_inbox_path
+from indexd.jobs.admission.inputs import InputImage, check_inside_inbox, read_input_image, resolve_inbox_path
 from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
+from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.search.query.image_lookup import find_image_row
 from indexd.search.query.image_target import ImageTarget, format_target, parse_target_argument
 from indexd.search.search import Search

@@ -12,9 +12,7 @@ from indexd.fs.paths import is_inside, is_unc, is_url
 from indexd.fs.safe_open import open_regular
 from indexd.images.image_reader import read_image
 from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
-
-FieldPath = tuple[str | int, ...]
-"""Where a job names something: `("control", 0, "image")`."""
+from indexd.jobs.parsing.yaml_guard import FieldPath
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ SHAPE_TOLERANCE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ResolvedMask:
-    """A mask of one picture; `path` is its file on this machine, None where it is none."""
+    """A mask of one image; `image` is its file, None where it is a box or a region."""
 
     ref: MaskRef
-    path: str | None = None
+    image: InputImage | None = None
 
 
 class MaskResolver:
@@ -46,9 +46,7 @@ class MaskResolver:
         }
         if wanted.file is not None:
             file = self._file(wanted.file, image)
-            return ResolvedMask(
-                MaskRef.model_validate({**stated, "hash": file.content_hash, "name": file.name}), file.path
-            )
+            return ResolvedMask(MaskRef.model_validate({**stated, "hash": file.content_hash, "name": file.name}), file)
         box = tuple(wanted.box) if wanted.box is not None else self._region(wanted.region or "", wanted.index, image)
         of = {"region": wanted.region, "index": wanted.index, "box": box, "padding": wanted.padding}
         return ResolvedMask(MaskRef.model_validate({**stated, **of}))

@@ -1,51 +1,45 @@
-"""What the handlers of job kinds work with: a job file's wishes -> one complete recipe a picture.
-
-A handler is `def kind(job: ItsJob, desk: Desk) -> list[Draft]`, registered with `@handles("kind")`. It reads the job and
-looks at files; it writes nothing, so running it twice is harmless. What is wrong it raises as FieldProblem.
-"""
+"""Plans renders: a parsed job -> one complete recipe for each image. It reads files and writes nothing."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from indexd.jobs.admission.conditioning import resolve_conditioning
+from indexd.jobs.admission.conditioning import ConditioningRequest, resolve_conditioning
 from indexd.jobs.admission.input_selection import InputSelector
 from indexd.jobs.admission.inputs import InputImage, read_input_image
 from indexd.jobs.admission.masks import MaskResolver, ResolvedMask
-from indexd.jobs.admission.prompts import PromptResolver, did_you_mean
+from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
-from indexd.jobs.admission.stages import StageResolver
-from indexd.jobs.parsing.validation import FieldError
+from indexd.jobs.admission.stages import has_denoising_stage, plan_stages
+from indexd.jobs.parsing.validation import FieldError, did_you_mean
+from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd_schemas import samplers
 from indexd_schemas.jobs.input_selection import InputSelection
-from indexd_schemas.jobs.job import MAX_SEED, Job
-from indexd_schemas.recipe import InputRef, ModelRef, Recipe, RecipeKind, RecipeVariation
+from indexd_schemas.jobs.job import Job
+from indexd_schemas.jobs.job_part import parse_sides
+from indexd_schemas.limits import MAX_SEED, MIN_SIDE_PX, SIZE_STEP_PX
+from indexd_schemas.recipe import InputRef, Recipe, RecipeKind, RecipeVariation
+from indexd_schemas.recipe_part import ModelRef
 
 DEFAULT_SIDE_PX = 1024
-SIDE_STEP_PX = 8
-# Other programs draw and accept 32 bits, so a picture's seed can be carried over to them.
+# Other programs draw and accept 32 bits, so a seed can be used there as well.
 RANDOM_SEED_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedImage:
-    """One picture to make.
+    """One image to render.
 
-    The paths are of pictures on this machine, which stay out of the recipe: the source, its mask, and those of the
-    controls and references in their order. `notes` say what a picture that is made again could not be taken at its
-    word for.
+    `images` are the paths of the images that the recipe goes by, by content hash: they stay out of the recipe. `notes` are
+    sentences on what an image that is rendered again did not say exactly.
     """
 
     recipe: Recipe
-    input_path: str | None = None
-    mask_path: str | None = None
-    control_paths: tuple[str, ...] = ()
-    reference_paths: tuple[str, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -59,7 +53,7 @@ class JobLimits:
 
 @dataclass(frozen=True, slots=True)
 class InputSources:
-    """Where pictures come from that are there already: chosen, masked, read for their recipes."""
+    """The sources of existing images: selected, masked, and read for their recipes."""
 
     selector: InputSelector
     masks: MaskResolver
@@ -79,9 +73,8 @@ class JobPlanner:
         random_bits: Callable[[int], int],
         preprocessor_models: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`draw(bits)` gives a random number of that many bits; `makers` are the paths of models that make control maps."""
+        """`preprocessor_models` are the paths of the models that make control maps, by type."""
         self._catalogue = catalogue
-        self._stages = StageResolver(catalogue, limits.max_megapixels)
         self._prompts = prompts
         self._selector = sources.selector
         self.masks = sources.masks
@@ -102,57 +95,62 @@ class JobPlanner:
         size: tuple[int, int] | None = None,
         finished: bool = False,
     ) -> list[PlannedImage]:
-        """One draft a seed with everything that all kinds share. `denoise` says how far `picture` is changed.
+        """One recipe a seed. `denoise` says how far `image` is changed; `mask` and `size` (of the work) are of inpaint.
 
-        `mask` and `size` (of the work) are of inpaint. `finished` = the picture is as good as decoded: it keeps its size,
-        and only the stages after that work on it.
+        `finished` = the job starts from a finished image: it keeps its size, and only the image stages change it.
         """
         width, height = self._input_size(job, image) if finished and image else size or self.resolve_size(job, image)
-        # What is worked on alone is put back into the whole picture before the stages come.
+        # What is worked on alone is pasted into the whole image before the stages come.
         sides = (image.width, image.height) if image and mask and mask.ref.only_masked else (width, height)
-        stages = self._stages.resolve(job, sides, finished=finished)
-        idle = finished and not stages["detail"] and "refine" not in stages
+        stages = plan_stages(job, sides, self._catalogue, self._limits.max_megapixels, starts_finished=finished)
+        denoises = not finished or has_denoising_stage(job)
         sampler = self.resolve_sampler(job)
-        words = self._prompts.resolve(job)
-        wishes = resolve_conditioning(job, self._catalogue, self._preprocessor_models, self.read_input, image)
-        shared = {
-            "kind": kind,
-            "prompt": words.prompt,
-            "negative_prompt": job.negative_prompt,
-            "prompt_syntax": job.prompt_syntax,
-            "width": width,
-            "height": height,
-            "steps": job.steps,
-            "cfg": float(job.cfg),
-            "cfg_rescale": job.cfg_rescale,
-            "sampler": sampler.sampler,
-            "schedule": sampler.schedule,
-            "clip_skip": job.clip_skip,
-            "model": None if idle else self.resolve_model(job),
-            "vae": None if idle else self.resolve_vae(job),
-            "loras": () if idle else words.loras,
-            "embeddings": () if idle else words.embeddings,
-            "input": image and InputRef(hash=image.content_hash, name=image.name, denoise=denoise),
-            "mask": mask and mask.ref,
-            "control": () if idle else wishes.control,
-            "reference": () if idle else wishes.reference,
-            **stages,
-            "score": self._score_validator.requested_scores(job, words.prompt),
-        }
-        path = image.path if image else None
+        prompt = self._prompts.resolve(job)
+        conditioning = resolve_conditioning(job, self._catalogue, self._preprocessor_models, self.read_input, image)
+        if not denoises:
+            conditioning = ConditioningRequest()
+        scores = self._score_validator.requested_scores(job, prompt.prompt)
+        model, vae = (self.resolve_model(job), self.resolve_vae(job)) if denoises else (None, None)
+        mask_image = None if mask is None else mask.image
+        images = {one.content_hash: one.path for one in (image, mask_image, *conditioning.images) if one is not None}
         seeds = self.resolve_seeds(job)
         return [
             PlannedImage(
-                Recipe.model_validate({**shared, "seed": seed, "variation": variation}),
-                path,
-                mask.path if mask else None,
-                *(() if idle else wishes.paths),
+                Recipe(
+                    kind=kind,
+                    prompt=prompt.prompt,
+                    negative_prompt=job.negative_prompt,
+                    prompt_syntax=job.prompt_syntax,
+                    seed=seed,
+                    variation=variation,
+                    width=width,
+                    height=height,
+                    steps=job.steps,
+                    cfg=job.cfg,
+                    cfg_rescale=job.cfg_rescale,
+                    sampler=sampler.sampler,
+                    schedule=sampler.schedule,
+                    clip_skip=job.clip_skip,
+                    model=model,
+                    vae=vae,
+                    loras=prompt.loras if denoises else (),
+                    embeddings=prompt.embeddings if denoises else (),
+                    input=None
+                    if image is None
+                    else InputRef(hash=image.content_hash, name=image.name, denoise=denoise),
+                    mask=None if mask is None else mask.ref,
+                    control=conditioning.control,
+                    reference=conditioning.reference,
+                    stages=stages,
+                    score=scores,
+                ),
+                images,
             )
             for seed, variation in zip(seeds, self.resolve_variations(job, len(seeds)), strict=True)
         ]
 
     def resolve_seeds(self, job: Job) -> list[int]:
-        """The seed of every picture, drawn here where the job names none. Raises FieldProblem over the limit."""
+        """The seed of every picture, drawn here where the job names none. Raises FieldError over the limit."""
         if job.seeds is not None:
             seeds = self._listed_seeds(job, job.seeds)
         else:
@@ -170,7 +168,7 @@ class JobPlanner:
         return seeds
 
     def resolve_variations(self, job: Job, count: int) -> list[RecipeVariation | None]:
-        """The second noise of every picture, its seed counted up. Raises FieldProblem when that passes the last seed."""
+        """The second noise of every picture, its seed counted up. Raises FieldError when that passes the last seed."""
         wanted = job.variation
         if wanted is None:
             return [None] * count
@@ -207,12 +205,8 @@ class JobPlanner:
         if job.size is not None:
             if width is not None or height is not None:
                 raise FieldError(("size",), "size: `width` or `height` is there as well; keep one way")
-            width, height = (int(side) for side in job.size.split("x"))
+            width, height = parse_sides(job.size)
             key = "size"
-            if any(side % SIDE_STEP_PX or not 64 <= side <= 16_384 for side in (width, height)):
-                raise FieldError(
-                    ("size",), f"size: both sides must be multiples of 8 from 64 to 16384 (got {job.size})"
-                )
         source = (image.width, image.height) if image else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
         sides = (width or _round_down_to_step(source[0]), height or _round_down_to_step(source[1]))
         self._check_megapixels(sides, key if job.size or job.width or job.height else "input")
@@ -256,20 +250,20 @@ class JobPlanner:
         if job.vae is None:
             return None
         try:
-            return ModelRef(name=self._catalogue.vae(job.vae).name)
+            return ModelRef(name=self._catalogue.find("vae", job.vae).name)
         except UnknownModel as error:
             raise FieldError(("vae",), f"vae: {error}{did_you_mean(job.vae, error)}") from None
 
     def select_inputs(self, selection: InputSelection) -> list[InputImage]:
-        """The pictures to start from, each with its hash taken now. Raises FieldProblem."""
+        """The pictures to start from, each with its hash taken now. Raises FieldError."""
         return self._selector.select(selection)
 
-    def read_input(self, text: str, path: tuple[str | int, ...]) -> InputImage:
-        """The picture that a job names as `text` at the place `at`, its hash taken now. Raises FieldProblem."""
+    def read_input(self, text: str, path: FieldPath) -> InputImage:
+        """The image that a job names as `text` at `path`, its hash taken now. Raises FieldError."""
         return read_input_image(self._selector.resolve_path(text, path), path)
 
     def check_image_count(self, count: int) -> None:
-        """Raise FieldProblem where so many pictures are more than a job may make."""
+        """Raise FieldError where so many pictures are more than a job may make."""
         if count > self._limits.max_images:
             raise FieldError(
                 ("input",),
@@ -279,4 +273,4 @@ class JobPlanner:
 
 
 def _round_down_to_step(side: int) -> int:
-    return max(64, math.floor(side / SIDE_STEP_PX) * SIDE_STEP_PX)
+    return max(MIN_SIDE_PX, side // SIZE_STEP_PX * SIZE_STEP_PX)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexd.errors import SettingsError, is_transient_os_error
-from indexd.jobs.admission.stage_prompts import stage_prompts
+from indexd.jobs.admission.stages import stage_prompts
 from indexd.jobs.loras.registry import LoraRegistry
 from indexd.jobs.loras.rules import ResolvedLora, check_lora_rules
-from indexd.jobs.parsing.validation import FieldError, closest_names, format_path, quote_value
+from indexd.jobs.parsing.validation import FieldError, did_you_mean, format_path, quote_value
+from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.model_files import EMBEDDING_PICKLE_SUFFIXES, ModelCatalogue, ModelFile, UnknownModel
 from indexd.prompts.composition import split_at_and
 from indexd.prompts.emphasis import largest_weight
@@ -25,17 +26,15 @@ from indexd.prompts.lora_tags import LoraTag, LoraTagError, extract_lora_tags, f
 from indexd.prompts.word_matching import NameMatcher, prepend_missing_triggers
 from indexd_schemas import lora_blocks
 from indexd_schemas.jobs.job import Job
+from indexd_schemas.limits import MAX_WEIGHT
 from indexd_schemas.recipe import EmbeddingRef, LoraRef
 from indexd_schemas.settings import LoraRuleSettings
 
 MAX_ATTENTION_WEIGHT = 100.0
-MAX_LORA_WEIGHT = 10.0
 MAX_AND_PARTS = 16
 EMBEDDING_HASH_DIGITS = 10
 EMBEDDING_KEYS = {"clip_l", "clip_g"}
 _EMBEDDING_HEADER_BYTES = 1 << 20
-FieldPath = tuple[str | int, ...]
-"""Where in the job file a text stands."""
 _ESCAPE = re.compile(r"\\(?=[()\[\]])")
 
 
@@ -91,12 +90,12 @@ class PromptResolver:
         self,
         tag: LoraTag,
         blocks: dict[str, float] | None,
-        place: tuple[str | int, ...],
+        place: FieldPath,
         where: str,
         before: list[ResolvedLora],
     ) -> ResolvedLora:
         try:
-            name = self._catalogue.lora(tag.name).name
+            name = self._catalogue.find("lora", tag.name).name
             entry = self._registry.find(name)
         except UnknownModel as error:
             raise FieldError(place, f"{where}: {error}{did_you_mean(tag.name, error)}") from None
@@ -109,7 +108,7 @@ class PromptResolver:
         default = 1.0 if entry is None or entry.weight is None else entry.weight
         weight = default if tag.weight is None else tag.weight
         for value in (weight, tag.text_weight or 0.0):
-            if abs(value) > MAX_LORA_WEIGHT:
+            if abs(value) > MAX_WEIGHT:
                 text = f"the weight of {quote_value(name)} must lie between -10 and 10 (got {value:g})"
                 raise FieldError(place, f"{where}: {text}")
         return ResolvedLora(LoraRef(name=name, weight=weight, text_weight=tag.text_weight, blocks=blocks), entry, place)
@@ -136,12 +135,6 @@ class PromptResolver:
                     place, f"{format_path(place)}: the embedding {file.path} cannot be read: {error.strerror or error}"
                 ) from None
             yield EmbeddingRef(name=file.name, hash=digest[:EMBEDDING_HASH_DIGITS])
-
-
-def did_you_mean(name: str, error: UnknownModel) -> str:
-    """The nearest names as the end of a sentence, nothing where there are none."""
-    close = closest_names(name, error.known)
-    return f"; did you mean {' or '.join(map(repr, close))}" if close and name not in close else ""
 
 
 def _split_lora_tags(job: Job) -> tuple[str, list[LoraTag]]:

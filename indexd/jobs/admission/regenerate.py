@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from indexd.errors import IndexdError
@@ -13,7 +14,7 @@ from indexd.images.image_reader import read_image
 from indexd.images.sidecar_texts import read_sidecars
 from indexd.jobs.admission.inputs import InputImage
 from indexd.jobs.export.from_metadata import job_from_metadata
-from indexd.jobs.export.from_recipe import job_keys, recipe_inputs
+from indexd.jobs.export.from_recipe import job_keys
 from indexd.jobs.export.job_file import JobFile
 from indexd.jobs.export.replay import parse_recipe
 from indexd.jobs.parsing.validation import FieldError
@@ -43,20 +44,19 @@ class ImageRecipeReader:
                 (facts.width, facts.height),
                 self._path_of(facts.metadata.input_hash),
                 lookup_problem(self._catalogue.checkpoint),
-                lookup_problem(self._catalogue.lora),
+                lookup_problem(partial(self._catalogue.find, "lora")),
             )
         except (OSError, IndexdError) as error:
             raise FieldError(INPUT_PATH, f"input: {image.name} cannot be made again: {error}") from None
 
     def _from_own_recipe(self, recipe: Recipe) -> JobFile:
-        wanted = recipe_inputs(recipe).items()
-        return JobFile(job_keys(recipe, {content: self._require_image(what, content) for content, what in wanted}))
-
-    def _require_image(self, what: str, content: str) -> str:
-        place = self._path_of(content)
-        if place is None:
-            raise IndexdError(f"it was made with {what} ({content[:12]}…), which is not in the index")
-        return place
+        paths = {}
+        for content, noun in recipe.images().items():
+            path = self._path_of(content)
+            if path is None:
+                raise IndexdError(f"it was made with {noun} ({content[:12]}…), which is not in the index")
+            paths[content] = path
+        return JobFile(job_keys(recipe, paths))
 
     def _path_of(self, content: str | None) -> str | None:
         """Where a picture lies now, found by its content."""

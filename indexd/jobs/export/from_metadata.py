@@ -1,6 +1,6 @@
-"""What a picture's metadata says, whichever program wrote it, as a job: what job files can say becomes keys, all else a remark.
+"""The metadata of an image from any program as a job: what a job file can say becomes a key, everything else a remark.
 
-Samplers go by every name that is known, LoRAs with their weights, model and LoRAs by name. The job always holds to the schema.
+Samplers are found by every known name, model and LoRAs by their name. The job is always valid by the schema.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from pydantic import ValidationError
 
 from indexd.errors import IndexdError
 from indexd.image_metadata.model import ControlUse, ImageMetadata, SamplerPass
-from indexd.jobs.export.from_recipe import FINISHED_IMAGE_KINDS, SIDE_STEP_PX
 from indexd.jobs.export.job_file import JobFile, json_in_yaml, strip_invalid_characters
 from indexd_schemas.jobs.job import JOB_KINDS
-from indexd_schemas.jobs.stages import PROMPT_CHARACTERS
+from indexd_schemas.limits import PROMPT_CHARACTERS, SIZE_STEP_PX
 from indexd_schemas.samplers import UnknownSampler, resolve_sampler
 
 _LORA_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
@@ -46,14 +45,9 @@ def job_from_metadata(
     for key, text in (("prompt", made.prompt), ("negative_prompt", made.negative_prompt)):
         if text is not None or key == "prompt":
             job.keys[key] = _clean_prompt(job, key, text or "")
-    if made.generator == "indexd":
-        # The recipe's prompt is complete: how it is read is said with it, and trigger words stand in it (see _loras).
-        job.keys |= {key: value for key, value in made.extras if key == "prompt_syntax"}
     if made.seed is not None:
         job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
-    if job.keys["kind"] not in FINISHED_IMAGE_KINDS:
-        _set_size(job, made, size)
-    job.keys |= _own_stage_keys(made)
+    _set_size(job, made, size)
     _set_sampling(job, made)
     if made.model_name:
         job.keys["model"] = strip_invalid_characters(made.model_name)
@@ -64,19 +58,8 @@ def job_from_metadata(
     return job
 
 
-def _own_stage_keys(made: ImageMetadata) -> dict[str, Any]:
-    """The stages of a picture that this program made."""
-    said = next((value for key, value in made.extras if key == "stages" and made.generator == "indexd"), "{}")
-    keys: dict[str, Any] = json.loads(said)
-    return keys
-
-
 def _set_kind(job: JobFile, made: ImageMetadata, source: str | None) -> None:
     changed = made.denoise is not None and made.denoise < 1 and len(made.passes) < 2
-    extras = dict(made.extras) if made.generator == "indexd" else {}
-    if extras.get("kind") in FINISHED_IMAGE_KINDS and source is not None:
-        job.keys |= {"kind": extras["kind"], "input": source}
-        return
     if made.input_hash is not None and source is not None:
         job.keys |= {"kind": "img2img", "input": source, "denoise": made.denoise}
         return
@@ -108,10 +91,10 @@ def _set_size(job: JobFile, made: ImageMetadata, size: tuple[int, int]) -> None:
     assert width is not None
     assert height is not None
     for key, side in (("width", width), ("height", height)):
-        job.keys[key] = side - side % SIDE_STEP_PX
-        if side % SIDE_STEP_PX:
-            job.remarks.append(f"{key}: {side} is no multiple of {SIDE_STEP_PX}")
-    if (width, height) != size and not _own_stage_keys(made):
+        job.keys[key] = side - side % SIZE_STEP_PX
+        if side % SIZE_STEP_PX:
+            job.remarks.append(f"{key}: {side} is no multiple of {SIZE_STEP_PX}")
+    if (width, height) != size:
         job.remarks.append(f"size: made at {width}x{height}, and the picture has {size[0]}x{size[1]}")
 
 
@@ -141,12 +124,8 @@ def _set_sampler(job: JobFile, sampler: str, schedule: str | None, steps: int | 
 
 def _set_loras(job: JobFile, made: ImageMetadata, missing: ModelProblem) -> None:
     loras = []
-    ours = made.generator == "indexd"
-    blocks = dict(value.split(": ", 1) for key, value in made.extras if ours and key == "lora_blocks" and ": " in value)
     for use in made.loras:
-        weights: dict[str, Any] = {"weight": use.weight, "text_weight": use.text_weight}
-        if use.name in blocks:
-            weights["blocks"] = json.loads(blocks[use.name])
+        weights = {"weight": use.weight, "text_weight": use.text_weight}
         loras.append(
             {"name": strip_invalid_characters(use.name)}
             | {key: value for key, value in weights.items() if value is not None}
@@ -154,8 +133,6 @@ def _set_loras(job: JobFile, made: ImageMetadata, missing: ModelProblem) -> None
         job.remarks += _remark(f"loras: {use.name}", missing(use.name))
     if loras:
         job.keys["loras"] = loras
-        if ours:
-            job.keys["lora_triggers"] = False
 
 
 def _remarks_on_dropped(made: ImageMetadata) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Our own recipe as the keys of the job that makes exactly its picture."""
+"""A recipe as the job that renders exactly its image."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from indexd_schemas.jobs.stage_keys import stage_keys
+from indexd.errors import IndexdError
+from indexd.jobs.export.job_file import JobFile
+from indexd.render_stages.stage import stage_of
+from indexd_schemas.limits import SIZE_STEP_PX
 from indexd_schemas.recipe import MaskRef, Recipe
 
-SIDE_STEP_PX = 8
-FINISHED_IMAGE_KINDS = ("upscale", "refine")
-"""Kinds that begin with a finished picture."""
 
+def job_from_recipe(recipe: Recipe, paths: Mapping[str, str]) -> JobFile:
+    """The job of a recipe; `paths` are where its images lie, by content hash. Images that are not there become remarks.
 
-def recipe_inputs(recipe: Recipe) -> dict[str, str]:
-    """The pictures that a recipe goes by: what each is, for sentences, by its content hash."""
-    pictures = {one.image: f"the reference picture {one.image_name}" for one in recipe.reference}
-    pictures |= {one.image: f"the {one.type} picture {one.image_name}" for one in recipe.control}
-    if recipe.mask is not None and recipe.mask.hash is not None:
-        pictures[recipe.mask.hash] = f"the mask {recipe.mask.name}"
-    if recipe.input is not None:
-        pictures[recipe.input.hash] = f"the picture {recipe.input.name}"
-    return pictures
+    Raises IndexdError for a recipe that means nothing without a missing image: inpaint, upscale and refine.
+    """
+    missing = {content: noun for content, noun in recipe.images().items() if content not in paths}
+    remarks = [f"{noun} ({content[:12]}…) is not in the index" for content, noun in missing.items()]
+    if missing and recipe.kind not in ("txt2img", "img2img"):
+        raise IndexdError(f"{remarks[0]}; copy it into a watched folder and ask again")
+    if recipe.input is not None and recipe.input.hash in missing:
+        recipe = recipe.model_copy(update={"kind": "txt2img", "input": None})
+    kept = {
+        "control": tuple(one for one in recipe.control if one.image not in missing),
+        "reference": tuple(one for one in recipe.reference if one.image not in missing),
+    }
+    return JobFile(job_keys(recipe.model_copy(update=kept), paths), remarks)
 
 
 def job_keys(recipe: Recipe, paths: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-    """The keys of the job that makes exactly this recipe's picture; `places` are where the pictures lie that it goes by,
-    by content hash.
-    """
+    """The keys of the job that renders exactly this recipe; `paths` are where its images lie, by content hash."""
     keys: dict[str, Any] = {
         "kind": recipe.kind,
         "prompt": recipe.prompt,
@@ -47,35 +51,47 @@ def job_keys(recipe: Recipe, paths: Mapping[str, str] = MappingProxyType({})) ->
         "model": recipe.model and recipe.model.name,
         "vae": recipe.vae and recipe.vae.name,
         "loras": [lora.model_dump(exclude={"hash"}, exclude_none=True) for lora in recipe.loras],
-        # The recipe's prompt holds those that were put before it.
+        # The trigger words stand in the recipe's prompt already.
         "lora_triggers": False,
     }
     if recipe.input is not None:
         keys["input"] = paths.get(recipe.input.hash)
-        keys["denoise"] = None if recipe.kind in FINISHED_IMAGE_KINDS else recipe.input.denoise
+        keys["denoise"] = None if recipe.starts_finished else recipe.input.denoise
     if recipe.mask is not None:
         keys |= _mask_keys(recipe.mask, paths.get(recipe.mask.hash or ""))
-    if recipe.kind in FINISHED_IMAGE_KINDS or recipe.width % SIDE_STEP_PX or recipe.height % SIDE_STEP_PX:
-        # The input's own, which is taken where none is named; only inpaint and finished pictures have sizes of any step.
+    if recipe.starts_finished or recipe.width % SIZE_STEP_PX or recipe.height % SIZE_STEP_PX:
+        # Left out, the size is the input's own; only inpaint and finished images have sizes of any step.
         del keys["width"], keys["height"]
-    keys |= _conditioning_keys(recipe, paths) | stage_keys(recipe)
+    keys |= _conditioning_keys(recipe, paths) | _stage_keys(recipe)
     return {key: value for key, value in keys.items() if value is not None}
 
 
+def _stage_keys(recipe: Recipe) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for part in recipe.stages:
+        stage = stage_of(part)
+        options = stage.job_keys(part)
+        if stage.is_list:
+            keys.setdefault(stage.name, []).append(options)
+        else:
+            keys[stage.name] = options
+    return keys
+
+
 def _conditioning_keys(recipe: Recipe, paths: Mapping[str, str]) -> dict[str, Any]:
-    guides: dict[str, Any] = {}
+    conditioning: dict[str, Any] = {}
     if recipe.control:
         without = {"model", "image", "image_name", "map"}
-        guides["control"] = [
+        conditioning["control"] = [
             one.model_dump(exclude=without, exclude_none=True)
             | {"model": one.model.name, "image": paths.get(one.image)}
             for one in recipe.control
         ]
     if recipe.reference:
-        guides["reference"] = [
+        conditioning["reference"] = [
             {"image": paths.get(one.image), "weight": one.weight, "model": one.model.name} for one in recipe.reference
         ]
-    return guides
+    return conditioning
 
 
 def _mask_keys(mask: MaskRef, file: str | None) -> dict[str, Any]:

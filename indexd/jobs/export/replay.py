@@ -17,7 +17,7 @@ from indexd.jobs.export.job_file import json_in_yaml
 from indexd_schemas.api.responses import ReplayReport
 from indexd_schemas.recipe import Recipe
 
-RECIPE_CHUNK = "png:indexd"
+RECIPE_CHUNKS = ("png:indexd", "stealth:indexd")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -35,7 +35,7 @@ def read_recipe(path: Path) -> Recipe:
 
 def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
     """The recipe in the metadata of the picture called `name`, None where it is none of ours. Raises IndexdError."""
-    text = next((chunk.text for chunk in made.raw if chunk.key == RECIPE_CHUNK), None)
+    text = next((chunk.text for key in RECIPE_CHUNKS for chunk in made.raw if chunk.key == key), None)
     if text is None:
         return None
     try:

@@ -15,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 
 from indexd.fs.paths import is_inside, is_unc, is_url
 from indexd.jobs.parsing.validation import FieldError, closest_names, quote_value
-from indexd_schemas.recipe import ModelRef, Recipe
+from indexd_schemas.recipe import Recipe
 
 PLACEHOLDERS = ("name", "index", "seed", "date", "time", "kind", "model", "prompt")
 UNIQUE_PLACEHOLDERS = ("index", "seed")
@@ -74,7 +74,7 @@ def placeholder_values(recipe: Recipe, index: int, count: int, shared: Mapping[s
         "index": f"{index + 1:0{digits}d}",
         "seed": str(recipe.seed),
         "kind": recipe.kind,
-        "model": _main_model(recipe).name.rpartition("/")[2],
+        "model": _main_model(recipe).rpartition("/")[2],
         "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
     }
 
@@ -165,8 +165,6 @@ def _relative_parts(text: str) -> list[str]:
     return parts
 
 
-def _main_model(recipe: Recipe) -> ModelRef:
-    """The checkpoint of a recipe, or the upscaler of one that needs no checkpoint."""
-    if recipe.model is not None:
-        return recipe.model
-    return recipe.upscale.model if recipe.upscale is not None else ModelRef(name="none")
+def _main_model(recipe: Recipe) -> str:
+    """The name of the checkpoint of a recipe, or of the upscaler of one that needs no checkpoint."""
+    return next((key.name for key in recipe.file_keys() if key.kind in ("checkpoint", "upscaler")), "none")

@@ -20,6 +20,7 @@ from indexd.jobs.job_report import render_report
 from indexd.jobs.queue.retry import OutputFolderGone
 from indexd.store.records import JobItemRow
 from indexd.worker.calls import Rendered
+from indexd_schemas.recipe import Recipe
 
 RECIPE_CHUNK = "png:indexd"
 PNG_TRAILER = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -33,7 +34,7 @@ class ExistingOutput:
     scores: Mapping[str, float]
 
 
-def find_existing_output(path: Path, recipe: Mapping[str, Any]) -> ExistingOutput | None:
+def find_existing_output(path: Path, recipe: Recipe) -> ExistingOutput | None:
     """The picture at `path` if it was made from `recipe` (its `job` included) and is whole, else None.
 
     What the worker fills in (hashes, number format, version, scores) is not compared: None in `recipe` stands for anything.
@@ -57,7 +58,7 @@ def find_existing_output(path: Path, recipe: Mapping[str, Any]) -> ExistingOutpu
         inside = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not _matches_recipe(recipe, inside):
+    if not _matches_recipe(recipe.model_dump(mode="json"), inside):
         return None
     return ExistingOutput(facts.content_hash, {one.name: one.value for one in facts.metadata.scores})
 
@@ -119,9 +120,7 @@ class Publisher:
         self._output = output
         self._fault = fault
 
-    def publish(
-        self, item: JobItemRow, recipe: Mapping[str, Any], rendered: Rendered, seconds: float
-    ) -> PublishedImage:
+    def publish(self, item: JobItemRow, recipe: Recipe, rendered: Rendered, seconds: float) -> PublishedImage:
         """Put what was rendered in the item's place and say so in the ledger.
 
         Raises StorageFull, FolderGone (both: nothing was lost, try again with the same picture) or OSError.
@@ -137,11 +136,11 @@ class Publisher:
                     return adopted
                 final = self._choose_other_path(item, final)
                 continue
-            scores = {name: one["value"] for name, one in (rendered.recipe.get("scores") or {}).items()}
+            scores: dict[str, float] = {name: one.value for name, one in (rendered.recipe.scores or {}).items()}
             made = PublishedImage(final, blake3(rendered.png).digest(), adopted=False, scores=scores)
             return self._record(item, made, seconds, render_report(rendered))
 
-    def adopt(self, item: JobItemRow, recipe: Mapping[str, Any]) -> PublishedImage | None:
+    def adopt(self, item: JobItemRow, recipe: Recipe) -> PublishedImage | None:
         """The item's picture if it is there already, made before the process ended; the ledger then says so.
 
         What such an end left unfinished is cleared away.
@@ -154,7 +153,7 @@ class Publisher:
         """The name under which an item's picture is written; hidden, so that no watcher takes it for a picture."""
         return folder / f".indexd-{self._ledger_id}-{item_id}.part"
 
-    def _adopt(self, item: JobItemRow, final: Path, recipe: Mapping[str, Any], seconds: float) -> PublishedImage | None:
+    def _adopt(self, item: JobItemRow, final: Path, recipe: Recipe, seconds: float) -> PublishedImage | None:
         if not os.path.lexists(final):
             return None
         ours = find_existing_output(final, recipe)

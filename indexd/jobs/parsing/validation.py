@@ -7,10 +7,12 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from indexd.errors import JobRefused
 from indexd.jobs.parsing.yaml_guard import FieldPath, YamlDocument
+from indexd.model_files import UnknownModel
+from indexd.render_stages.stage import render_stages
 from indexd_schemas.jobs.job import SYNONYMS, Job
 
 MAX_MESSAGES = 10
@@ -38,7 +40,7 @@ def parse_job(document: YamlDocument, kinds: Mapping[str, Callable[..., Any]]) -
         raise build_refusal(
             document, [FieldError(("kind",), f"there is no kind {quote_value(kind)}; {_suggestion(str(kind), kinds)}")]
         )
-    model = job_schema(kinds[kind])
+    model = with_added_stages(job_schema(kinds[kind]))
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
@@ -52,6 +54,17 @@ def job_schema(handler: Callable[..., Any]) -> type[Job]:
     if not (isinstance(first, type) and issubclass(first, Job)):
         raise TypeError(f"the first parameter of {handler.__module__}.{handler.__qualname__} must be a subclass of Job")
     return first
+
+
+def with_added_stages(schema: type[Job]) -> type[Job]:
+    """The schema with the keys of the render stages that other packages registered."""
+    fields: dict[str, Any] = {}
+    for stage in render_stages():
+        if stage.name not in schema.model_fields:
+            of_key = list[stage.options] if stage.is_list else stage.options | None  # type: ignore[name-defined]
+            default: Any = Field(default_factory=list) if stage.is_list else Field(None)
+            fields[stage.name] = (of_key, default)
+    return create_model(schema.__name__, __base__=schema, **fields) if fields else schema
 
 
 def build_refusal(document: YamlDocument, problems: Iterable[FieldError]) -> JobRefused:
@@ -88,6 +101,12 @@ def closest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     names = {_folded(candidate): candidate for candidate in known}
     close = difflib.get_close_matches(_folded(name)[:100], names, n=count, cutoff=0.55)
     return [names[match] for match in close]
+
+
+def did_you_mean(name: str, error: UnknownModel) -> str:
+    """The nearest names as the end of a sentence; "" where there are none."""
+    close = closest_names(name, error.known)
+    return f"; did you mean {' or '.join(map(repr, close))}" if close and name not in close else ""
 
 
 def _folded(name: str) -> str:

@@ -35,6 +35,7 @@ MAX_LINES = 5_000
 MAX_LINE_CHARACTERS = 32_768
 
 FieldPath = tuple[str | int, ...]
+"""A place in the file by keys and indexes: `("control", 0, "image")`."""
 
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?)(?:[eE][-+]?[0-9]{1,4})?")

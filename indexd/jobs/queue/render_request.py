@@ -1,12 +1,10 @@
-"""An item of the ledger as the worker needs it, and what is in hand while the worker makes it."""
+"""An item of the ledger as the worker needs it, and the render while the worker has it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from blake3 import blake3
 
@@ -17,7 +15,8 @@ from indexd.jobs.queue.retry import InputImageGone
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.call_handle import CallHandle
-from indexd.worker.calls import GENERATOR, ConditioningFiles, Render
+from indexd.worker.calls import GENERATOR, FileRef, Render
+from indexd_schemas.recipe_part import FileKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,6 @@ class RenderRequest:
     """One render with everything it needs from this machine."""
 
     call: Render
-    recipe: dict[str, Any]
     folder: Path
     models: tuple[Path, ...]
 
@@ -54,73 +52,26 @@ class InFlightRender:
 def build_render_request(job: JobRow, item: JobItemRow, catalogue: ModelCatalogue) -> RenderRequest:
     """The render of an item.
 
-    Raises ModelOff when a model file is gone, InputGone when a picture is that it goes by; OSError where the
-    system has nothing left to look with.
+    Raises ModelUnavailable where a model file is gone, InputImageGone where an image is; OSError where the system has no
+    handle or memory left to read with.
     """
     recipe = recipe_with_job(job, item)
-    named = item.settings["recipe"]
-    try:
-        checkpoint = catalogue.checkpoint(named["model"]["name"]).path if named.get("model") else None
-        loras = {lora["name"]: catalogue.lora(lora["name"]).path for lora in named["loras"]}
-        embeddings = {use["name"]: catalogue.embedding(use["name"]).path for use in named.get("embeddings", ())}
-        vae = catalogue.vae(named["vae"]["name"]).path if named.get("vae") else None
-        controls = [catalogue.controlnet(use["model"]["name"]).path for use in named.get("control", ())]
-        adapters = [catalogue.ip_adapter(use["model"]["name"]).path for use in named.get("reference", ())]
-        upscalers = {name: catalogue.upscaler(name).path for name in _upscaler_names(named)}
-        detectors = {name: catalogue.detector(name).path for name in _detector_names(named)}
-    except UnknownModel as error:
-        raise ModelUnavailable(GENERATOR, str(error)) from None
-    input_path: str | None = item.settings.get("input_path")
-    if input_path is not None:
-        _check_input(input_path, named["input"]["hash"], "the source picture")
-    mask_path: str | None = item.settings.get("mask_path")
-    if mask_path is not None:
-        _check_input(mask_path, named["mask"]["hash"], "the mask")
-    guides = {
-        key: _conditioning_files(models, item.settings.get(f"{key}_paths", ()), named.get(key, ()))
-        for key, models in (("control", controls), ("reference", adapters))
-    }
-    call = Render(
-        recipe,
-        "" if checkpoint is None else str(checkpoint),
-        _as_strings(loras),
-        None if input_path is None else os.fsencode(input_path),
-        None if vae is None else str(vae),
-        _as_strings(embeddings),
-        None if mask_path is None else os.fsencode(mask_path),
-        guides["control"],
-        guides["reference"],
-        _as_strings(upscalers),
-        _as_strings(detectors),
-    )
-    files = (*loras.values(), *embeddings.values(), *upscalers.values(), *detectors.values(), *controls, *adapters)
-    single = tuple(path for path in (checkpoint, vae) if path is not None)
-    return RenderRequest(call, recipe, Path(os.fsdecode(item.path)).parent, single + files)
+    nouns, paths = recipe.images(), item.settings.get("images", {})
+    files: dict[FileKey, FileRef] = {}
+    for key in recipe.file_keys():
+        if key.kind == "image":
+            _check_image(paths[key.name], key.name, nouns[key.name])
+            files[key] = FileRef(os.fsencode(paths[key.name]), key.name)
+            continue
+        try:
+            files[key] = FileRef(os.fsencode(catalogue.find(key.kind, key.name).path))
+        except UnknownModel as error:
+            raise ModelUnavailable(GENERATOR, str(error)) from None
+    models = tuple(Path(os.fsdecode(file.path)) for key, file in files.items() if key.kind != "image")
+    return RenderRequest(Render(recipe, files), Path(os.fsdecode(item.path)).parent, models)
 
 
-def _as_strings(paths: Mapping[str, Path]) -> dict[str, str]:
-    return {name: str(path) for name, path in paths.items()}
-
-
-def _upscaler_names(named: Mapping[str, Any]) -> set[str]:
-    """The upscaler models that the stages of a recipe name."""
-    return {one["model"]["name"] for one in (named.get("hires"), named.get("upscale")) if one and one.get("model")}
-
-
-def _detector_names(named: Mapping[str, Any]) -> set[str]:
-    return {one["detector"]["name"] for one in named.get("detail", ())}
-
-
-def _conditioning_files(
-    models: Sequence[Path], images: Sequence[str], named: Sequence[Any]
-) -> tuple[ConditioningFiles, ...]:
-    """The files of the controls or of the references; their pictures must be those that were admitted."""
-    for path, use in dict(zip(images, named, strict=True)).items():
-        _check_input(path, use["image"], f"the picture of {use.get('type', 'reference')}")
-    return tuple(ConditioningFiles(str(model), os.fsencode(path)) for model, path in zip(models, images, strict=True))
-
-
-def _check_input(path: str, content_hash: str, what: str) -> None:
+def _check_image(path: str, content_hash: str, what: str) -> None:
     try:
         with open_regular(os.fsencode(path)) as file:
             hasher = blake3()

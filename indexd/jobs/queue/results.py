@@ -155,7 +155,7 @@ class RenderResults:
             if self.is_cancelled(render):
                 return True
             try:
-                published = self._jobs.publisher.publish(item, render.request.recipe, rendered, render.seconds)
+                published = self._jobs.publisher.publish(item, render.request.call.recipe, rendered, render.seconds)
             except StorageFull as error:
                 room = len(rendered.png)
                 self._pause_queue(

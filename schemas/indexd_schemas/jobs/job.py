@@ -15,16 +15,26 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from indexd_schemas import lora_blocks
 from indexd_schemas.control_types import CANNY_HIGH, CANNY_LOW, CONTROL_TYPES, UnknownControlType, find_control_type
 from indexd_schemas.jobs.input_selection import Input
-from indexd_schemas.jobs.job_part import JobPart, Size
+from indexd_schemas.jobs.job_part import JobPart, WorkSize
 from indexd_schemas.jobs.mask import MaskedContent, MaskField
 from indexd_schemas.jobs.scoring import Keep, ScoreName
 from indexd_schemas.jobs.shorthand import ListShorthand
-from indexd_schemas.jobs.stages import PROMPT_CHARACTERS, Refine, Stages, UpscaleOrName
+from indexd_schemas.jobs.stages import Refine, Stages, UpscaleOrName
+from indexd_schemas.limits import (
+    MAX_SEED,
+    PROMPT_CHARACTERS,
+    Cfg,
+    ClipSkip,
+    ConditioningWeight,
+    LoraWeight,
+    Seed,
+    Share,
+    Side,
+    Steps,
+)
 from indexd_schemas.recipe import PromptSyntax
 
-MAX_SEED = 2**64 - 1
 MAX_IMAGES = 100_000
-MAX_SIDE_PX = 16_384
 PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
 
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
@@ -59,9 +69,9 @@ class JobLora(JobPart):
     """A LoRA from the LoRA folders. A bare name uses weight 1, or the weight in the registry."""
 
     name: str = Field(min_length=1, max_length=400, description="Name of the LoRA file.", examples=["detail-tweaker"])
-    weight: float = Field(1.0, ge=-10, le=10, description="Weight for the UNet.", examples=[0.8])
-    text_weight: float | None = Field(
-        None, ge=-10, le=10, description="Weight for the text encoders. Default: the same as `weight`.", examples=[0.5]
+    weight: LoraWeight = Field(1.0, description="Weight for the UNet.", examples=[0.8])
+    text_weight: LoraWeight | None = Field(
+        None, description="Weight for the text encoders. Default: the same as `weight`.", examples=[0.5]
     )
     blocks: LoraBlocks | None = Field(
         None,
@@ -110,9 +120,9 @@ class JobControlNet(JobPart):
         description="Path of the image, absolute or relative to the inbox. Default: the job's input.",
         examples=["pose.png"],
     )
-    strength: float = Field(1.0, ge=0, le=10, description="Strength of the control. 0 = no effect.", examples=[0.8])
-    start: float = Field(0.0, ge=0, le=1, description="Start of the control, as a share of the steps.", examples=[0.1])
-    end: float = Field(1.0, ge=0, le=1, description="End of the control, as a share of the steps.", examples=[0.7])
+    strength: ConditioningWeight = Field(1.0, description="Strength of the control. 0 = no effect.", examples=[0.8])
+    start: Share = Field(0.0, description="Start of the control, as a share of the steps.", examples=[0.1])
+    end: Share = Field(1.0, description="End of the control, as a share of the steps.", examples=[0.7])
     preprocess: bool = Field(
         True, description="Compute a control map from the image. false = the image is the map.", examples=[False]
     )
@@ -143,7 +153,7 @@ class JobReference(JobPart):
         description="Path of the image, absolute or relative to the inbox. Default: the job's input.",
         examples=["style.png"],
     )
-    weight: float = Field(1.0, ge=0, le=10, description="Strength of the reference. 0 = no effect.", examples=[0.6])
+    weight: ConditioningWeight = Field(1.0, description="Strength of the reference. 0 = no effect.", examples=[0.6])
     model: str | None = Field(
         None,
         min_length=1,
@@ -168,8 +178,8 @@ class JobVariation(JobPart):
         description="Seed of the second noise; each further image adds 1. Default or -1: random.",
         examples=[99],
     )
-    strength: float = Field(
-        0.1, ge=0, le=1, description="Share of the second noise: 0 = none, 1 = only the second.", examples=[0.2]
+    strength: Share = Field(
+        0.1, description="Share of the second noise: 0 = none, 1 = only the second.", examples=[0.2]
     )
 
 
@@ -217,7 +227,6 @@ def _parse_priority(value: Any) -> Any:
     return value
 
 
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Seeds = Annotated[
     list[Seed],
     BeforeValidator(_parse_seeds),
@@ -277,23 +286,15 @@ class RenderOptions(JobPart):
     count: int | None = Field(
         None, ge=1, le=MAX_IMAGES, description="Number of images. Default: 1, or one for each seed.", examples=[4]
     )
-    width: int | None = Field(
-        None, ge=64, le=MAX_SIDE_PX, multiple_of=8, description="Width in pixels.", examples=[832]
-    )
-    height: int | None = Field(
-        None, ge=64, le=MAX_SIDE_PX, multiple_of=8, description="Height in pixels.", examples=[1216]
-    )
-    size: Size | None = Field(
+    width: Side | None = Field(None, description="Width in pixels.", examples=[832])
+    height: Side | None = Field(None, description="Height in pixels.", examples=[1216])
+    size: WorkSize | None = Field(
         None, description="Width x height, instead of `width` and `height`.", examples=["832x1216"]
     )
-    steps: int = Field(30, ge=1, le=500, description="Denoising steps.", examples=[30])
-    cfg: float = Field(
-        7.0, ge=0, le=100, description="Guidance scale: how strictly the image follows the prompt.", examples=[6.5]
-    )
-    cfg_rescale: float = Field(
+    steps: Steps = Field(30, description="Denoising steps.", examples=[30])
+    cfg: Cfg = Field(7.0, description="Guidance scale: how strictly the image follows the prompt.", examples=[6.5])
+    cfg_rescale: Share = Field(
         0.0,
-        ge=0,
-        le=1,
         description="Share of the contrast added by cfg that is removed again (about 0.7 for v-prediction models).",
         examples=[0.7],
     )
@@ -311,8 +312,8 @@ class RenderOptions(JobPart):
         description="Spacing of the noise levels. Default: the sampler's own.",
         examples=["karras"],
     )
-    clip_skip: int | None = Field(
-        None, ge=1, le=12, description="Skipped layers of the text encoders, counted as in A1111.", examples=[2]
+    clip_skip: ClipSkip | None = Field(
+        None, description="Skipped layers of the text encoders, counted as in A1111.", examples=[2]
     )
     model: str | None = Field(
         None,

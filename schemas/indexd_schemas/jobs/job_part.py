@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, WithJsonSchema
 
 from indexd_schemas.contract import Contract
+from indexd_schemas.limits import MAX_SIDE_PX, MIN_SIDE_PX, SIZE_STEP_PX
 
 _SIZE = re.compile(r"\s*(\d+)\s*[x×*]\s*(\d+)\s*", re.IGNORECASE)
 
@@ -28,6 +29,16 @@ def _parse_size(value: Any) -> Any:
 Size = Annotated[
     str, BeforeValidator(_parse_size), WithJsonSchema({"type": "string", "pattern": r"^\s*\d+\s*[x×*]\s*\d+\s*$"})
 ]
+
+
+def _check_work_size(size: str) -> str:
+    if any(side % SIZE_STEP_PX or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_sides(size)):
+        raise ValueError(f"both sides must be multiples of {SIZE_STEP_PX} from {MIN_SIDE_PX} to {MAX_SIDE_PX}")
+    return size
+
+
+WorkSize = Annotated[Size, AfterValidator(_check_work_size)]
+"""A size at which an image is denoised."""
 
 
 def parse_sides(size: str) -> tuple[int, int]:

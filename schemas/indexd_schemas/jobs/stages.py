@@ -1,17 +1,32 @@
-"""Options of the render stages: hires, detail, upscale, refine, resize (docs/stages.md)."""
+"""The render stages (docs/stages.md): for each its options in a job file (`Hires`) and its recipe (`HiresRecipe`)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from indexd_schemas.jobs.job_part import JobPart, Size
+from indexd_schemas.jobs.job_part import JobPart, Size, WorkSize
 from indexd_schemas.jobs.shorthand import TEXT_SCHEMA, ListShorthand, Shorthand
+from indexd_schemas.limits import (
+    MIN_SIDE_PX,
+    PROMPT_CHARACTERS,
+    SIZE_STEP_PX,
+    Cfg,
+    Confidence,
+    DetailSide,
+    EnlargeFactor,
+    Padding,
+    RefineOverlap,
+    RefineTile,
+    Share,
+    Steps,
+    UpscalerOverlap,
+    UpscalerTile,
+)
+from indexd_schemas.recipe_part import FileKey, ModelRef, PassRecipe, StageRecipe, StageRecipes
 
-PROMPT_CHARACTERS = 20_000
-MAX_TILE_PX = 4096
-MAX_SCALE = 16.0
 MAX_DETAILS = 20
 MAX_TILE_PROMPTS = 4096
 
@@ -32,7 +47,7 @@ HIRES_UPSCALERS = (
 """Upscalers without a model: latent ones as in A1111 and ComfyUI, or pixel filters."""
 
 
-class _DenoisingStage(JobPart):
+class PassOptions(JobPart):
     """Options of stages that denoise. Default: the values of the image."""
 
     prompt: str | None = Field(
@@ -47,16 +62,12 @@ class _DenoisingStage(JobPart):
         description="Negative prompt of this stage. Default: the image's.",
         examples=["blurry"],
     )
-    steps: int | None = Field(
+    steps: Steps | None = Field(
         None,
-        ge=1,
-        le=500,
         description="Steps of a full run; `denoise` runs the last part of them. Default: the image's.",
         examples=[20],
     )
-    cfg: float | None = Field(
-        None, ge=0, le=100, description="Guidance scale of this stage. Default: the image's.", examples=[5.0]
-    )
+    cfg: Cfg | None = Field(None, description="Guidance scale of this stage. Default: the image's.", examples=[5.0])
     sampler: str | None = Field(
         None,
         min_length=1,
@@ -69,11 +80,11 @@ class _DenoisingStage(JobPart):
     )
 
 
-class Hires(_DenoisingStage):
+class Hires(PassOptions):
     """Second pass at a larger size: enlarges latents or pixels, and denoises them again."""
 
     scale: float | None = Field(None, gt=1, le=8, description="Scale factor. Default: 2, or `size`.", examples=[1.5])
-    size: Size | None = Field(None, description="Width x height, instead of `scale`.", examples=["1536x1536"])
+    size: WorkSize | None = Field(None, description="Width x height, instead of `scale`.", examples=["1536x1536"])
     upscaler: str = Field(
         "latent",
         min_length=1,
@@ -81,28 +92,48 @@ class Hires(_DenoisingStage):
         description="latent, latent_bicubic, …, nearest, lanczos, … (docs/stages.md), or the name of an upscaler model.",
         examples=["latent_bicubic", "4x-UltraSharp"],
     )
-    tile: int = Field(
+    tile: UpscalerTile = Field(
         512,
-        ge=64,
-        le=MAX_TILE_PX,
         description="Tile side of an upscaler model in pixels, before enlarging.",
         examples=[512],
     )
-    overlap: int = Field(
-        64, ge=8, le=1024, description="Overlap of these tiles in pixels; at most half a tile.", examples=[64]
+    overlap: UpscalerOverlap = Field(
+        64, description="Overlap of these tiles in pixels; at most half a tile.", examples=[64]
     )
-    denoise: float = Field(
+    denoise: Share = Field(
         0.7,
-        ge=0,
-        le=1,
         description="How much the enlarged image changes. Latent upscalers need 0.5 or more.",
         examples=[0.5],
     )
 
     @model_validator(mode="after")
-    def _overlap_fits(self) -> Self:
+    def _consistent(self) -> Self:
         _check_overlap(self.tile, self.overlap)
+        if self.size is not None and self.scale is not None:
+            raise ValueError("has `size` and `scale`; keep one of the two")
         return self
+
+
+@StageRecipes.register
+class HiresRecipe(PassRecipe):
+    """The second pass. Either `upscaler`, one of HIRES_UPSCALERS, enlarges, or `model`, a file, does it in tiles.
+
+    The worker states `tile_used` where memory allowed only smaller tiles.
+    """
+
+    stage: Literal["hires"] = "hires"
+    width: int = Field(ge=MIN_SIDE_PX, multiple_of=SIZE_STEP_PX)
+    height: int = Field(ge=MIN_SIDE_PX, multiple_of=SIZE_STEP_PX)
+    upscaler: str | None = None
+    model: ModelRef | None = None
+    tile: UpscalerTile = 512
+    overlap: UpscalerOverlap = 64
+    tile_used: int | None = None
+
+    def file_keys(self) -> Iterator[FileKey]:
+        """The upscaler, where one is named."""
+        if self.model is not None:
+            yield FileKey("upscaler", self.model.name)
 
 
 class Upscale(JobPart):
@@ -114,16 +145,14 @@ class Upscale(JobPart):
         description="Name of an upscaler model in the upscaler folders.",
         examples=["4x-UltraSharp"],
     )
-    scale: float | None = Field(
+    scale: EnlargeFactor | None = Field(
         None,
-        gt=0,
-        le=MAX_SCALE,
         description="Final scale factor. Default: the factor of the model.",
         examples=[2.0],
     )
-    tile: int = Field(512, ge=64, le=MAX_TILE_PX, description="Tile side in pixels, before enlarging.", examples=[512])
-    overlap: int = Field(
-        64, ge=8, le=1024, description="Overlap of neighbouring tiles in pixels; at most half a tile.", examples=[64]
+    tile: UpscalerTile = Field(512, description="Tile side in pixels, before enlarging.", examples=[512])
+    overlap: UpscalerOverlap = Field(
+        64, description="Overlap of neighbouring tiles in pixels; at most half a tile.", examples=[64]
     )
 
     @model_validator(mode="before")
@@ -137,7 +166,26 @@ class Upscale(JobPart):
         return self
 
 
-class Detail(_DenoisingStage):
+@StageRecipes.register
+class UpscaleRecipe(StageRecipe):
+    """A model that enlarges in tiles. `scale` None = the model's own factor.
+
+    The worker states `tile_used` where memory allowed only smaller tiles.
+    """
+
+    stage: Literal["upscale"] = "upscale"
+    model: ModelRef
+    scale: EnlargeFactor | None = None
+    tile: UpscalerTile
+    overlap: UpscalerOverlap
+    tile_used: int | None = None
+
+    def file_keys(self) -> Iterator[FileKey]:
+        """The upscaler."""
+        yield FileKey("upscaler", self.model.name)
+
+
+class Detail(PassOptions):
     """Renders detected regions (faces, hands, persons) again at a higher resolution. A bare text names the detector."""
 
     detector: str = Field(
@@ -149,18 +197,14 @@ class Detail(_DenoisingStage):
     kinds: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(
         default_factory=list, max_length=50, description="Classes to use. Default: all.", examples=[["face"]]
     )
-    confidence: float = Field(0.4, ge=0.01, le=1, description="Minimum confidence of a detection.", examples=[0.5])
+    confidence: Confidence = Field(0.4, description="Minimum confidence of a detection.", examples=[0.5])
     max: int = Field(10, ge=1, le=100, description="Maximum number of regions, in order of confidence.", examples=[1])
     denoise: float = Field(0.4, gt=0, le=1, description="How much a region changes.", examples=[0.4])
-    padding: float = Field(
-        0.5, ge=0, le=4, description="Context around the region, as a share of its longer side.", examples=[0.5]
+    padding: Padding = Field(
+        0.5, description="Context around the region, as a share of its longer side.", examples=[0.5]
     )
-    size: int = Field(
-        1024, ge=64, le=2048, multiple_of=8, description="Longer side of the rendered region in pixels.", examples=[768]
-    )
-    feather: float = Field(
-        0.1, ge=0, le=1, description="Width of the blended edge, as a share of the longer side.", examples=[0.1]
-    )
+    size: DetailSide = Field(1024, description="Longer side of the rendered region in pixels.", examples=[768])
+    feather: Share = Field(0.1, description="Width of the blended edge, as a share of the longer side.", examples=[0.1])
 
     @model_validator(mode="before")
     @classmethod
@@ -168,18 +212,31 @@ class Detail(_DenoisingStage):
         return {"detector": value} if isinstance(value, str) else value
 
 
-class Refine(_DenoisingStage):
+@StageRecipes.register
+class DetailRecipe(PassRecipe):
+    """One detector and how its finds are rendered again; shares as in a job file."""
+
+    stage: Literal["detail"] = "detail"
+    detector: ModelRef
+    kinds: tuple[str, ...] = ()
+    confidence: Confidence
+    max: int = Field(ge=1, le=100)
+    padding: Padding
+    size: DetailSide
+    feather: Share
+
+    def file_keys(self) -> Iterator[FileKey]:
+        """The detector."""
+        yield FileKey("detector", self.detector.name)
+
+
+class Refine(PassOptions):
     """Denoises the finished image again in overlapping tiles. Adds detail at sizes beyond the model's training."""
 
-    denoise: float = Field(
-        0.3, ge=0, le=1, description="How much the image changes. 0 changes no pixel.", examples=[0.3]
-    )
-    tile: int = Field(1024, ge=64, le=MAX_TILE_PX, multiple_of=8, description="Tile side in pixels.", examples=[1024])
-    overlap: int = Field(
+    denoise: Share = Field(0.3, description="How much the image changes. 0 changes no pixel.", examples=[0.3])
+    tile: RefineTile = Field(1024, description="Tile side in pixels.", examples=[1024])
+    overlap: RefineOverlap = Field(
         256,
-        ge=16,
-        le=2048,
-        multiple_of=8,
         description="Minimum overlap of neighbouring tiles in pixels; at most half a tile.",
         examples=[256],
     )
@@ -199,11 +256,21 @@ class Refine(_DenoisingStage):
         return self
 
 
+@StageRecipes.register
+class RefineRecipe(PassRecipe):
+    """Another pass over the finished image in tiles; `prompts` are one a tile, row by row."""
+
+    stage: Literal["refine"] = "refine"
+    tile: RefineTile
+    overlap: RefineOverlap
+    prompts: tuple[str, ...] | None = None
+
+
 class Resize(JobPart):
     """Last stage: resizes the image by Lanczos."""
 
     size: Size | None = Field(None, description="Width x height. The aspect ratio may change.", examples=["3840x2160"])
-    scale: float | None = Field(None, gt=0, le=MAX_SCALE, description="Scale factor.", examples=[0.5])
+    scale: EnlargeFactor | None = Field(None, description="Scale factor.", examples=[0.5])
     max_side: int | None = Field(
         None,
         ge=8,
@@ -217,6 +284,17 @@ class Resize(JobPart):
         if sum(value is not None for value in (self.size, self.scale, self.max_side)) != 1:
             raise ValueError("needs exactly one of size, scale and max_side")
         return self
+
+
+@StageRecipes.register
+class ResizeRecipe(StageRecipe):
+    """The last size: two sides, a factor, or the longer side."""
+
+    stage: Literal["resize"] = "resize"
+    width: int | None = Field(None, ge=1)
+    height: int | None = Field(None, ge=1)
+    scale: EnlargeFactor | None = None
+    max_side: int | None = Field(None, ge=1)
 
 
 def _check_overlap(tile: int, overlap: int) -> None:
