@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from indexd.image_metadata.model import MetadataLora, RawChunk
 from indexd.images.image_reader import parse_metadata
-from indexd_schemas.recipe import InputRef, LoraRef, ModelRef, Recipe
+from indexd_schemas.recipe import InputRef, LoraRef, Recipe
+from indexd_schemas.recipe_part import ModelRef
 
 SEED = (1 << 64) - 1
 

@@ -31,7 +31,7 @@ from tests.recipes import render_call
 from tests.tiny_models.models import TinyModels
 
 WAIT = 300.0
-MANY_STEPS = 1000
+MANY_STEPS = 500
 
 
 @pytest.fixture(scope="module")
