@@ -11,7 +11,8 @@ import time
 from bench.support import homes, report
 from indexd import config
 from indexd.api.connect import connect
-from indexd.api.operations.protocol import Operations
+from indexd.api.operations.images import query
+from indexd.api.operations.registry import Operations
 from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
 
@@ -57,9 +58,9 @@ def main() -> None:
         with DaemonProcess(home) as daemon:
             daemon.wait_until("the embeddings", lambda status: status.images == IMAGES and is_settled(status), 180)
         with DaemonProcess(home):
-            asker = connect(config.read_config(home), need_daemon=True)
-            cold = _query_seconds(asker, "a red star")
-            warm = sorted(_query_seconds(asker, f"a red star number {number}") for number in range(RUNS))
+            operations = connect(config.read_config(home), need_daemon=True)
+            cold = _query_seconds(operations, "a red star")
+            warm = sorted(_query_seconds(operations, f"a red star number {number}") for number in range(RUNS))
         bare = homes.run_python(BARE_PROGRAM, clip_h).split()
         report.print_result(
             "first text query, worker not running", cold, "s", float(bare[0]), "plain library, new process"
@@ -73,9 +74,9 @@ def main() -> None:
         )
 
 
-def _query_seconds(asker: Operations, words: str) -> float:
+def _query_seconds(operations: Operations, words: str) -> float:
     begin = time.perf_counter()
-    answer = asker.query(SearchRequest(terms=(SearchTerm(kind="text", value=words),)))
+    answer = operations.call(query, SearchRequest(terms=(SearchTerm(kind="text", value=words),)))
     if not answer.hits:
         raise SystemExit(f"nothing was found: {answer.notes}")
     return time.perf_counter() - begin

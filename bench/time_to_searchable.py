@@ -16,6 +16,7 @@ import watchfiles
 from bench.support import homes, report
 from indexd import config
 from indexd.api.connect import connect
+from indexd.api.operations.images import query
 from indexd.demo.daemon_process import DaemonProcess
 from indexd_schemas.api.requests import SearchRequest
 
@@ -37,7 +38,7 @@ def main() -> None:
                     seed = len(name) * 1_000_000 + number
                     write(images / f"{name[:3]}{number}.png", homes.tiny_png(seed))
                     closed = time.perf_counter()
-                    while not asker.query(SearchRequest(filters=(f"seed:{seed}",))).hits:
+                    while not asker.call(query, SearchRequest(filters=(f"seed:{seed}",))).hits:
                         time.sleep(0.002)
                     waits.append(time.perf_counter() - closed)
                     time.sleep(0.02)

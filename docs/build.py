@@ -1,6 +1,6 @@
 """Writes the generated reference pages: `python docs/build.py [--check]`.
 
-settings.md comes from the settings schema, cli.md from the command help, job-fields.md from the job schema,
+The table of operations in api.md comes from the code, settings.md from the settings schema, cli.md from the command help, job-fields.md from the job schema,
 samplers.md from the sampler table, features.md from features.py. sheets.py makes its contact sheets. --check writes nothing and exits with 1 when a page is stale.
 """
 
@@ -17,6 +17,8 @@ from features import FEATURES
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from indexd.api.http.openapi import operations_table
+from indexd.api.operations.registry import all_operations
 from indexd.cli.app import app
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd_schemas.jobs.job import JOB_KINDS
@@ -202,7 +204,16 @@ def features_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def api_page() -> str:
+    """docs/api.md with its table of operations, the only generated part of that page."""
+    page = (HERE / "api.md").read_text("utf-8")
+    before, begin, rest = page.partition("<!-- operations, made by docs/build.py -->\n")
+    _, end, after = rest.partition("<!-- end of operations -->\n")
+    return f"{before}{begin}{operations_table(all_operations())}{end}{after}"
+
+
 PAGES = {
+    "api.md": api_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
     "job-fields.md": job_page,

@@ -13,7 +13,7 @@ from typing import Protocol
 from indexd import model_roles
 from indexd.api.context import DaemonContext
 from indexd.api.http.server import ApiServer
-from indexd.api.operations.local import LocalOperations
+from indexd.api.local import LocalOperations
 from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.config import Config
@@ -209,7 +209,9 @@ class Daemon:
             characters.min_faces,
             self._on_event,
         )
-        self.server = ApiServer(config, LocalOperations(config, store, self._context()), self.fail)
+        operations = LocalOperations(config, store, self._context())
+        operations.preload()
+        self.server = ApiServer(config, operations, self.fail)
         self.maintenance = MaintenanceScheduler(store, config, self._on_event, self.fail, self.clusterer)
         self.state_files = StateFileMonitor(store, self.server, self._lock, self._on_event, self.restart, self.fail)
         # Stopped in the reverse order.

@@ -29,12 +29,14 @@ import psutil
 from blake3 import blake3
 
 from indexd.api.connect import connect
+from indexd.api.operations import annotation, characters, jobs, library
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.errors import IndexdError
-from indexd.search.query.image_target import ImageTarget
+from indexd.search.query.image_target import ImageTarget, format_target
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.characters import ClusterRequest
+from indexd_schemas.api.requests import JobListRequest, JobSelector, RateRequest, ScanRequest
 from tests.e2e.pictures import picture, write
 from tests.faults.agreement import disagreements
 from tests.faults.instant import POISON, make_home
@@ -210,10 +212,12 @@ class Soak:
             return
         path, value = self.rng.choice(there), self.rng.randrange(1, 6)
         content = blake3(path.read_bytes()).digest()
+        target = format_target(ImageTarget(path=os.fsencode(path)))
+        request = RateRequest(targets=(target,), rating=value)
         with contextlib.suppress(IndexdError):
             remote = connect(read_config(self.home), need_daemon=True)
             try:
-                changed = remote.rate([ImageTarget(path=os.fsencode(path))], value).changed
+                changed = remote.call(annotation.rate, request).changed
             finally:
                 remote.close()
             if changed:  # a picture of this moment may not be indexed yet
@@ -240,7 +244,7 @@ class Soak:
         with contextlib.suppress(IndexdError):
             remote = connect(read_config(self.home), need_daemon=True)
             try:
-                remote.cluster(ClusterRequest(action="start"))
+                remote.call(characters.cluster, ClusterRequest(action="start"))
             finally:
                 remote.close()
             self.report.actions["clusterings"] += 1
@@ -395,13 +399,14 @@ class Soak:
         self.daemon.wait_until("an answer", lambda _status: True, START_SECONDS)
         remote = connect(read_config(self.home), need_daemon=True)
         with contextlib.suppress(IndexdError):
-            remote.scan(wait=True)
+            remote.call(library.scan, ScanRequest(wait=True))
         status = self.daemon.wait_until("everything done", is_settled, SETTLE_SECONDS)
         # A worker that was killed three times with the same picture in hand has it set aside, and rightly so: it cannot
         # know who did it. What a person would do then is part of the test, and counted.
-        for job in remote.jobs(["failed"], 1000).jobs:
-            if POISON not in remote.job(str(job.id)).source:
-                remote.retry_job(str(job.id))
+        for job in remote.call(jobs.list_jobs, JobListRequest(states=("failed",), limit=1000)).jobs:
+            selector = JobSelector(which=str(job.id))
+            if POISON not in remote.call(jobs.show_job, selector).source:
+                remote.call(jobs.retry_job, selector)
                 self.report.actions["jobs retried by hand"] += 1
         remote.close()
         if self.report.actions["jobs retried by hand"]:

@@ -1,4 +1,4 @@
-"""Chooses who carries the operations out: the daemon where one answers, else this process over the index itself."""
+"""Chooses where operations run: in the daemon when one listens, else in this process over the index itself."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from contextlib import ExitStack
 from indexd.api.client import DaemonAddress, RemoteOperations
 from indexd.api.http.listen import uses_unix_socket
 from indexd.api.http.token import read_endpoint
-from indexd.api.operations.protocol import Operations
+from indexd.api.operations.registry import Operations
 from indexd.config import Config
 from indexd.errors import DaemonNotRunning, NothingFound
 from indexd.instance_lock import instance_lock
 
 LOCK_WAIT_SECONDS = 2.0
-LOCK_HELD_MESSAGE = "another indexd{holder} is writing {index} and does not answer (it may be starting); try again"
+LOCK_HELD_MESSAGE = "another indexd{holder} holds {index} and does not answer; it may be starting, so try again"
 
 
 def daemon_address(config: Config) -> DaemonAddress | None:
-    """Where the daemon of these settings would listen; None when it has left no token."""
+    """Where the daemon of these settings listens; None when its endpoint file does not exist."""
     if uses_unix_socket(config):
         return DaemonAddress(socket_path=str(config.paths.socket))
-    entrance = read_endpoint(config.paths.token)
-    return DaemonAddress(tcp_endpoint=entrance) if entrance else None
+    endpoint = read_endpoint(config.paths.token)
+    return DaemonAddress(tcp_endpoint=endpoint) if endpoint else None
 
 
 def find_daemon(config: Config) -> RemoteOperations | None:
-    """The operations of the running daemon, or None when nobody listens."""
+    """The operations of the running daemon, or None when none listens."""
     address = daemon_address(config)
     if address is None:
         return None
@@ -40,7 +40,7 @@ def connect(config: Config, *, need_daemon: bool = False, write: bool = False) -
     """The operations for these settings; the caller closes them.
 
     Without a daemon the index is opened read-only, or with `write` under the instance lock. Raises DaemonNotRunning
-    when `need_daemon` says so, NothingFound when there is no index yet.
+    with `need_daemon`, NothingFound when there is no index yet.
     """
     remote = find_daemon(config)
     if remote is not None:
@@ -55,19 +55,19 @@ def connect(config: Config, *, need_daemon: bool = False, write: bool = False) -
 
 
 def _open_read_only(config: Config) -> Operations:
-    from indexd.api.operations.local import LocalOperations
+    from indexd.api.local import LocalOperations
     from indexd.store.sqlite.store import Store
 
     store = Store.open(config.paths.index, read_only=True)
-    return LocalOperations(config, store, at_end=store.close)
+    return LocalOperations(config, store, on_close=store.close)
 
 
 def _open_writable(config: Config) -> Operations:
-    from indexd.api.operations.local import LocalOperations
+    from indexd.api.local import LocalOperations
     from indexd.store.sqlite.store import Store
 
     with ExitStack() as held:
         held.enter_context(instance_lock(config, wait_seconds=LOCK_WAIT_SECONDS, refusal=LOCK_HELD_MESSAGE))
         store = Store.open(config.paths.index)
         held.callback(store.close)
-        return LocalOperations(config, store, at_end=held.pop_all().close)
+        return LocalOperations(config, store, on_close=held.pop_all().close)

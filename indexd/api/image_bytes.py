@@ -1,4 +1,4 @@
-"""What a client gets of a picture; apart from where it comes from, so that commands need not load the index for it."""
+"""The bytes of an image with their media type. Separate from the code that reads them, which loads the index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """A picture as it is sent; `name` is the file name to offer."""
+    """`name` is the file name to suggest to a browser."""
 
     data: bytes
     media_type: str

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from indexd.api.context import DaemonContext
-from indexd.api.operations.status import status
+from indexd.api.status_report import status
 from indexd.config import Config
 from indexd.store.records import IndexMetrics
 from indexd.store.sqlite.store import Store

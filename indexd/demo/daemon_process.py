@@ -14,6 +14,7 @@ from typing import Any
 
 from indexd import config
 from indexd.api.connect import connect
+from indexd.api.operations.status import status as fetch_status
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd_schemas.api.output import DaemonStatus
 
@@ -67,7 +68,7 @@ class DaemonProcess:
     def status(self) -> DaemonStatus | None:
         """What the daemon says of itself, or None while it does not answer."""
         try:
-            return connect(config.read_config(self.home), need_daemon=True).status()
+            return connect(config.read_config(self.home), need_daemon=True).call(fetch_status)
         except DaemonNotRunning:
             return None
 

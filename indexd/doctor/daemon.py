@@ -12,6 +12,7 @@ from pathlib import Path
 from indexd.api.connect import find_daemon
 from indexd.api.http.listen import uses_unix_socket
 from indexd.api.http.token import read_user_token
+from indexd.api.operations.status import status as fetch_status
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
@@ -25,7 +26,7 @@ def check_daemon(config: Config) -> Iterator[DoctorFinding]:
     if remote is None:
         yield warning("daemon", "it is not running", "start it with `indexd run` or `indexd service start`")
         return
-    status = remote.status()
+    status = remote.call(fetch_status)
     if status.version != version("indexd"):
         yield warning("daemon", f"it is version {status.version}, this command is {version('indexd')}", "restart it")
     else:

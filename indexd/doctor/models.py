@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from indexd.api.connect import find_daemon
+from indexd.api.operations.status import status as fetch_status
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.model_roles import role_states
@@ -24,7 +25,7 @@ _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 def check_models(config: Config) -> Iterator[DoctorFinding]:
     """Each role. A model that lies there and could not be loaded is known to the running daemon, which tried."""
     remote = find_daemon(config)
-    states = role_states(config) if remote is None else remote.status().roles
+    states = role_states(config) if remote is None else remote.call(fetch_status).roles
     there = {state.role: state for state in role_states(config)}
     for state in states:
         name = f"model {state.role}"

@@ -1,4 +1,4 @@
-"""A door that is really open, on a Unix socket or on loopback."""
+"""An HTTP server that really listens, on a Unix socket or on loopback."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from indexd.api.client import RemoteOperations
 from indexd.api.connect import find_daemon
 from indexd.api.http.server import ApiServer
 from indexd.config import Config, read_config
-from tests.api.scripted import ScriptedOperations
+from tests.api.scripted_operations import ScriptedOperations
 
 
 @dataclass
-class OpenDoor:
-    """A served door, what it serves, and a client of it."""
+class RunningApi:
+    """A running server, the operations behind it, and a client."""
 
     config: Config
     operations: ScriptedOperations
@@ -28,7 +28,7 @@ class OpenDoor:
     client: RemoteOperations
 
 
-Opens = Callable[..., OpenDoor]
+StartApi = Callable[..., RunningApi]
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def short_home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def open_door(short_home: Path) -> Iterator[Opens]:
-    """Open a door; it is closed after the test."""
+def start_api(short_home: Path) -> Iterator[StartApi]:
+    """Starts servers; they are stopped after the test."""
     servers: list[ApiServer] = []
 
-    def open_it(listen: str = "auto", **api: object) -> OpenDoor:
+    def start(listen: str = "auto", **api: object) -> RunningApi:
         if listen == "unix" and not hasattr(socket, "AF_UNIX"):
             pytest.skip("no Unix sockets here")
         config = read_config(short_home, {"api": {"listen": listen, **api}})
@@ -54,8 +54,8 @@ def open_door(short_home: Path) -> Iterator[Opens]:
         servers.append(server)
         client = find_daemon(config)
         assert client is not None
-        return OpenDoor(config, operations, server, client)
+        return RunningApi(config, operations, server, client)
 
-    yield open_it
+    yield start
     for server in servers:
         server.stop()

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from indexd.api.context import DaemonContext
+from indexd.api.local import LocalOperations
 from indexd.api.metrics import PrometheusWriter, resident_bytes
-from indexd.api.operations.local import LocalOperations
+from indexd.api.operations.status import metrics, ready
 from indexd.config import Config, read_config
 from indexd.liveness import Liveness
 from indexd.store.records import NewJob, NewJobItem
 from indexd.store.sqlite.store import Store
-from tests.api.test_local import Desk, Watching, Working
+from tests.api.test_local_operations import Desk, Watching, Working
 from tests.sample_library import SampleLibrary, make_library
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (-?[0-9.e+-]+|NaN|[+-]Inf)')
@@ -73,7 +74,7 @@ def test_the_numbers_of_the_index_without_a_daemon(config: Config, library: Samp
     jobs.mark_published(items[0].id, b"/out/0.png", b"h" * 32, 2.5)
     jobs.mark_published(items[1].id, b"/out/1.png", b"i" * 32, 4.0)
     library.store.events.add("worker_died", "signal 9")
-    told = samples(LocalOperations(config, library.store).metrics())
+    told = samples(LocalOperations(config, library.store).call(metrics))
     assert told["indexd_images"] == 5
     assert told['indexd_files{state="present"}'] == 5
     assert told['indexd_work_items{stage="clip_h",state="pending"}'] == 1
@@ -97,7 +98,7 @@ def test_the_numbers_of_the_daemon(config: Config, library: SampleLibrary) -> No
     pulse.check_overdue()
     clock.now += 7
     live = DaemonContext(Watching(b'/pi"c\n\\'), Working(), Desk(library.store), 1.5, thread_liveness=lambda: [pulse])
-    told = samples(LocalOperations(config, library.store, live).metrics())
+    told = samples(LocalOperations(config, library.store, live).call(metrics))
     assert told["indexd_start_time_seconds"] == 1.5
     assert told['indexd_thread_silent_seconds{thread="jobs"}'] == 7
     assert told['indexd_worker_up{lane="card"}'] == 1
@@ -135,17 +136,17 @@ def test_ready_means_compared_and_moving(
     pulse = Liveness("recording", clock=clock, limit_seconds=10)
     watching = Watching(b"/pictures")
     live = DaemonContext(watching, Working(), Desk(library.store), 1.0, thread_liveness=lambda: [pulse])
-    door = LocalOperations(config, library.store, live)
-    assert door.ready().ready
+    operations = LocalOperations(config, library.store, live)
+    assert operations.call(ready).ready
     pulse.check_overdue()
     clock.now += 11
-    assert door.ready().reasons == ["recording has not moved for 11 s"]
+    assert operations.call(ready).reasons == ["recording has made no progress for 11 s"]
     pulse.beat()
-    assert door.ready().ready
+    assert operations.call(ready).ready
     fresh = [replace(root, last_reconcile=None) for root in watching.status()]
     monkeypatch.setattr(watching, "status", lambda: fresh)
-    assert door.ready().reasons == ["/pictures was not yet compared with the index"]
+    assert operations.call(ready).reasons == ["/pictures was not scanned yet"]
     offline = [replace(root, online=False, identity=None) for root in fresh]
     monkeypatch.setattr(watching, "status", lambda: offline)
-    assert door.ready().ready
-    assert not LocalOperations(config, library.store).ready().ready
+    assert operations.call(ready).ready
+    assert not LocalOperations(config, library.store).call(ready).ready

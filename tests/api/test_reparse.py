@@ -9,12 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexd.api.operations import maintenance as reparse_module
-from indexd.api.operations.maintenance import reparse
+from indexd.api import metadata_reparse
+from indexd.api.context import DaemonContext
+from indexd.api.local import LocalOperations
+from indexd.api.metadata_reparse import reparse_metadata
+from indexd.api.operations.library import reparse
+from indexd.config import read_config
 from indexd.image_metadata.model import ImageMetadata, MetadataLora, RawChunk
 from indexd.images.image_reader import PARSER_VERSION, parse_metadata
 from indexd.store.sqlite.library.image_writer import METADATA_LOST
 from indexd.store.sqlite.store import Store
+from indexd_schemas.api.requests import ReparseRequest
+from tests.api.test_local_operations import Desk, Watching, Working
 from tests.sample_library import DIM, SampleLibrary, normalize
 
 TEXT = "a red {what}\nNegative prompt: {negative}\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: {seed}, Size: 64x64"
@@ -57,10 +63,9 @@ def library(tmp_path: Path) -> Iterator[SampleLibrary]:
 
 
 def test_what_newer_readers_say_takes_the_place_of_what_older_ones_said(library: SampleLibrary) -> None:
-    store, announced = library.store, []
-    outcome = reparse(store, 0, 100, False, lambda: announced.append(True))
+    store = library.store
+    outcome = reparse_metadata(store, ReparseRequest(limit=100))
     assert (outcome.read, outcome.changed, outcome.last_id, outcome.left) == (3, 3, 3, 0)
-    assert announced == [True]
     first = store.images.get(1)
     assert first is not None
     assert (first.prompt, first.negative_prompt, first.seed, first.loras) == ("a red house", "blurry", "0", ())
@@ -69,14 +74,24 @@ def test_what_newer_readers_say_takes_the_place_of_what_older_ones_said(library:
     assert {hit for hit, _ in store.fulltext.match("red house", 10)} == {1, 2}
     assert store.fulltext.match("wrong", 10) == []
     assert store.fulltext.match("keep", 10)[0][0] == 1
-    again = reparse(store, 0, 100, False, lambda: announced.append(True))
+    again = reparse_metadata(store, ReparseRequest(limit=100))
     assert (again.read, again.last_id) == (0, None)
-    assert announced == [True]
+
+
+def test_changed_metadata_wakes_the_index_dispatcher(library: SampleLibrary, tmp_path: Path) -> None:
+    woken: list[bool] = []
+    daemon = DaemonContext(
+        Watching(b"/x"), Working(), Desk(library.store), 1.0, signal_new_work=lambda: woken.append(True)
+    )
+    operations = LocalOperations(read_config(tmp_path), library.store, daemon)
+    assert operations.call(reparse, ReparseRequest(limit=100)).changed == 3
+    assert operations.call(reparse, ReparseRequest(limit=100)).changed == 0
+    assert woken == [True]
 
 
 def test_only_texts_that_changed_are_embedded_again(library: SampleLibrary) -> None:
     store = library.store
-    reparse(store, 0, 100, False)
+    reparse_metadata(store, ReparseRequest(limit=100))
     waiting = {
         stage: [row.image_id for i in range(1, 5) for row in store.index_tasks.of_image(i) if row.stage == stage]
         for stage in ("bge_prompt", "bge_negative", "clip_l", "clip_h")
@@ -99,9 +114,9 @@ def test_only_texts_that_changed_are_embedded_again(library: SampleLibrary) -> N
 
 def test_slices_go_on_where_the_last_one_ended(library: SampleLibrary) -> None:
     store = library.store
-    one = reparse(store, 0, 2, False)
+    one = reparse_metadata(store, ReparseRequest(limit=2))
     assert (one.read, one.last_id, one.left) == (2, 2, 1)
-    two = reparse(store, 2, 2, False)
+    two = reparse_metadata(store, ReparseRequest(after=2, limit=2))
     assert (two.read, two.last_id, two.left) == (1, 3, 0)
 
 
@@ -109,9 +124,9 @@ def test_all_means_all_but_what_only_its_file_can_say(library: SampleLibrary) ->
     store = library.store
     with store._database.write() as connection:
         connection.execute("UPDATE image SET parser_version = ? WHERE id = 2", (METADATA_LOST,))
-    outcome = reparse(store, 0, 100, True)
+    outcome = reparse_metadata(store, ReparseRequest(limit=100, everything=True))
     assert (outcome.read, outcome.changed) == (3, 3)
-    assert reparse(store, 0, 100, True).changed == 0
+    assert reparse_metadata(store, ReparseRequest(limit=100, everything=True)).changed == 0
     second = store.images.get(2)
     assert second is not None
     assert second.seed == "999"
@@ -124,21 +139,21 @@ def test_problems_of_the_file_stay_and_those_of_a_reader_are_found_anew(
     told = "a text chunk is cut short; the reader of a1111 failed: KeyError"
     with store._database.write() as connection:
         connection.execute("UPDATE image SET parse_problem = ? WHERE id = 1", (told,))
-    reparse(store, 0, 100, False)
+    reparse_metadata(store, ReparseRequest(limit=100))
     assert store.images.parse_problems([1]) == {1: "a text chunk is cut short"}
 
 
 def test_a_newer_reader_makes_all_pictures_old(library: SampleLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     store = library.store
-    reparse(store, 0, 100, False)
-    monkeypatch.setattr(reparse_module, "PARSER_VERSION", PARSER_VERSION + 1)
+    reparse_metadata(store, ReparseRequest(limit=100))
+    monkeypatch.setattr(metadata_reparse, "PARSER_VERSION", PARSER_VERSION + 1)
     monkeypatch.setattr(
-        reparse_module,
+        metadata_reparse,
         "parse_metadata",
         lambda chunks, problems: replace(
             parse_metadata(chunks, problems), parser_version=PARSER_VERSION + 1, model_name="new"
         ),
     )
-    outcome = reparse(store, 0, 100, False)
+    outcome = reparse_metadata(store, ReparseRequest(limit=100))
     assert (outcome.read, outcome.changed) == (4, 4)
-    assert reparse(store, 0, 100, False).read == 0
+    assert reparse_metadata(store, ReparseRequest(limit=100)).read == 0

@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
 
 from indexd.api.http.server import ApiServer
+from indexd.api.operations.registry import Operation, ResponseT
 from indexd.config import read_config
 from indexd_schemas.api.output import JobItem, JobSummary, ShownJob
+from indexd_schemas.api.requests import (
+    ApiRequest,
+    JobListRequest,
+    ScanRequest,
+    SearchRequest,
+    SubmitRequest,
+    VerifyModelRequest,
+)
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import ModelRef
-from tests.api.scripted import ScriptedOperations
+from tests.api.scripted_operations import SCANNED, ScriptedOperations
 from tests.cli.conftest import Indexd
 
 RECIPE = Recipe(
@@ -49,19 +59,18 @@ class ScriptedJobs(ScriptedOperations):
         self.made = Path()
         self.error_text: str | None = None
 
-    def submit(self, source: bytes, name: str) -> ShownJob:
-        super().submit(source, name)
-        try:
-            output = json.loads(source).get("output", {})
-        except ValueError:
-            output = {}
-        if output:
+    def carry_out(self, operation: Operation[Any, ResponseT], request: ApiRequest) -> ResponseT:
+        if operation.name == "submit":
+            self.responses["submit"] = self.shown("queued")
+        elif operation.name == "show_job":
+            self.responses["show_job"] = self.shown(self.states.pop(0) if len(self.states) > 1 else self.states[0])
+        elif isinstance(request, ScanRequest):
+            self.responses["scan"] = SCANNED.model_copy(update={"waited": request.wait})
+        response = super().carry_out(operation, request)
+        if isinstance(request, SubmitRequest) and request.source.startswith("{"):
+            output = json.loads(request.source).get("output", {})
             self.made = picture(Path(output["folder"]) / f"{output['name']}.png", self.recipe, self.colour)
-        return self.shown("queued")
-
-    def job(self, which: str) -> ShownJob:
-        super().job(which)
-        return self.shown(self.states.pop(0) if len(self.states) > 1 else self.states[0])
+        return response
 
     def shown(self, state: str) -> ShownJob:
         """The job in some state, with one picture in the same."""
@@ -93,14 +102,14 @@ def test_submit(indexd: Indexd, daemon: ScriptedJobs, job_file: Path) -> None:
     accepted = indexd("submit", str(job_file))
     assert (accepted.code, accepted.out) == (0, "")
     assert "job 7 (x) is accepted" in accepted.err
-    assert daemon.asked == [("submit", (job_file.read_bytes(), "star.yaml"))]
+    assert daemon.calls == [("submit", SubmitRequest(name="star.yaml", source=job_file.read_text("utf-8")))]
 
 
 def test_submit_and_wait(indexd: Indexd, daemon: ScriptedJobs, job_file: Path) -> None:
     daemon.made = Path("/out/star-0001.png")
     done = indexd("submit", str(job_file), "--wait")
     assert (done.code, done.out) == (0, f"{daemon.made}\n")
-    assert [name for name, _ in daemon.asked] == ["submit", "job", "job", "job"]
+    assert daemon.names == ["submit", "show_job", "show_job", "show_job"]
     assert indexd("submit", str(job_file), "--wait", "--json").json["job"]["state"] == "done"
 
 
@@ -137,26 +146,27 @@ def test_jobs(indexd: Indexd, daemon: ScriptedJobs) -> None:
     listed = indexd("jobs", "list", "--state", "queued", "-n", "3")
     assert listed.code == 0
     assert "txt2img" in listed.out
-    assert daemon.asked[-1] == ("jobs", (["queued"], 3))
+    assert daemon.calls[-1] == ("list_jobs", JobListRequest(states=("queued",), limit=3))
     assert indexd("jobs", "list", "--json").json["schema_version"] == 1
     assert "seed 5" in indexd("jobs", "show", "x").out
     assert indexd("jobs", "show", "7", "--source").out == "kind: txt2img\n"
     assert indexd("jobs", "cancel", "7").code == 0
     assert indexd("jobs", "retry", "7", "--json").json["job"]["id"] == 7
-    assert [name for name, _ in daemon.asked[-2:]] == ["cancel_job", "retry_job"]
+    assert daemon.names[-2:] == ["cancel_job", "retry_job"]
 
 
 def test_scan_by_the_daemon(indexd: Indexd, daemon: ScriptedJobs) -> None:
     assert indexd("scan").out.startswith("2 pictures in 3 files")
     assert indexd("scan", "--no-wait").out == "the daemon scans\n"
     assert indexd("scan", "--once", "--json").json["waited"] is True
-    assert [given for name, given in daemon.asked if name == "scan"] == [(True,), (False,), (True,)]
+    assert daemon.calls == [("scan", ScanRequest(wait=wait)) for wait in (True, False, True)]
 
 
 def test_marks_and_questions_go_to_the_daemon(indexd: Indexd, daemon: ScriptedJobs, home: Path) -> None:
     assert indexd("query", "--text", "a cat", "-n", "5", "rating:4..", "--json").code == 3
-    question = daemon.asked[-1][1][0]
-    assert (question.terms[0].value, question.filters, question.limit) == ("a cat", ("rating:4..",), 5)
+    _, request = daemon.calls[-1]
+    assert isinstance(request, SearchRequest)
+    assert (request.terms[0].value, request.filters, request.limit) == ("a cat", ("rating:4..",), 5)
     assert indexd("rate", "1", "5").code == 0
     assert indexd("tag", "1", "+a").code == 5
     assert indexd("status").out.startswith("indexd 0 runs as process 1")
@@ -166,7 +176,7 @@ def test_marks_and_questions_go_to_the_daemon(indexd: Indexd, daemon: ScriptedJo
 def test_verify_by_the_daemon(indexd: Indexd, daemon: ScriptedJobs) -> None:
     verified = indexd("models", "verify", "bge", "clip_h")
     assert verified.code == 0
-    assert [given for _, given in daemon.asked] == [("bge",), ("clip_h",)]
+    assert daemon.calls == [("verify_model", VerifyModelRequest(role=role)) for role in ("bge", "clip_h")]
 
 
 def test_replay_that_is_equal(indexd: Indexd, daemon: ScriptedJobs, tmp_path: Path) -> None:
@@ -204,4 +214,4 @@ def test_replay_put_wrongly(indexd: Indexd, daemon: ScriptedJobs, tmp_path: Path
     assert indexd("replay", str(original), "--out", str(tmp_path / "x.jpg")).code == 2
     assert "left as it is" in indexd("replay", str(original), "--out", str(plain)).err
     assert "no folder" in indexd("replay", str(original), "--out", str(tmp_path / "gone" / "x.png")).err
-    assert daemon.asked == []
+    assert daemon.calls == []

@@ -13,10 +13,11 @@ WORK = """
 import json, os, pathlib, sys, time
 from indexd import config, daemon
 from indexd.api.connect import connect
-from indexd.search.query.image_target import ImageTarget
+from indexd.api.operations import annotation, characters, images, jobs, status
+from indexd.search.query.image_target import ImageTarget, format_target
 from indexd_schemas.api.characters import CharacterListRequest
 from indexd_schemas.api.library_reports import DuplicatesRequest, StatsRequest
-from indexd_schemas.api.requests import SearchRequest
+from indexd_schemas.api.requests import ImageSelector, JobListRequest, RateRequest, SearchRequest
 
 home = pathlib.Path(sys.argv[1])
 settings = config.read_config(home)
@@ -29,12 +30,17 @@ try:
     (home / "inbox" / "draft").rename(home / "inbox" / "one.yaml")
     end = time.monotonic() + 40
     remote = connect(settings, need_daemon=True)
-    while not (refused.exists() and remote.status().images) and time.monotonic() < end:
+    while not (refused.exists() and remote.call(status.status).images) and time.monotonic() < end:
         time.sleep(0.05)
-    target = ImageTarget(path=os.fsencode(home / "pictures" / "anna.png"))
-    done = [remote.rate([target], 4).changed, remote.show(target).image.rating, len(remote.query(SearchRequest(filters=("rating:4",))).hits)]
-    remote.metrics(), remote.jobs([], 10), remote.characters(CharacterListRequest()), remote.explain(target.path)
-    remote.duplicates(DuplicatesRequest()), remote.stats(StatsRequest())
+    target = format_target(ImageTarget(path=os.fsencode(home / "pictures" / "anna.png")))
+    rated = remote.call(annotation.rate, RateRequest(targets=(target,), rating=4))
+    shown = remote.call(images.show, ImageSelector(target=target))
+    found = remote.call(images.query, SearchRequest(filters=("rating:4",)))
+    done = [rated.changed, shown.image.rating, len(found.hits)]
+    remote.call(status.metrics), remote.call(jobs.list_jobs, JobListRequest())
+    remote.call(characters.list_characters, CharacterListRequest())
+    remote.call(images.explain, ImageSelector(target=target))
+    remote.call(images.duplicates, DuplicatesRequest()), remote.call(images.stats, StatsRequest())
     remote.close()
     later = sorted(name for name in set(sys.modules) - loaded if name.partition(".")[0].startswith("indexd"))
     print(json.dumps([refused.exists(), done, later]))

@@ -93,7 +93,9 @@ def test_an_example_prints_what_the_page_shows(
 ) -> None:
     monkeypatch.delenv("INDEXD_HOME", raising=False)
     monkeypatch.chdir(home / "pictures")
-    monkeypatch.setattr("indexd.api.operations.local.WorkerQueryEmbedder", lambda *_given: FakeQueryEmbedder(toy))
+    monkeypatch.setattr(
+        "indexd.search.query.query_embedder.WorkerQueryEmbedder", lambda *_given: FakeQueryEmbedder(toy)
+    )
     program, *arguments = example.words
     if program == "cat":
         printed, code = Path(arguments[0]).read_text("utf-8"), 0

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from indexd.api.connect import connect
+from indexd.api.operations import status
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.store.records import NewJob, NewJobItem
@@ -31,16 +32,16 @@ def test_ready_metrics_and_a_job_that_ended_before_the_start_is_told_of_once(bar
     write(config.paths.output, "one.png", picture(1))
     for _ in range(2):
         with DaemonProcess(bare_home) as daemon:
-            door = connect(config, need_daemon=True)
+            operations = connect(config, need_daemon=True)
             end = time.monotonic() + 30
-            while not (door.ready().ready and told.exists()) and time.monotonic() < end:
+            while not (operations.call(status.ready).ready and told.exists()) and time.monotonic() < end:
                 time.sleep(0.05)
-            assert door.ready().reasons == []
-            numbers = door.metrics()
+            assert operations.call(status.ready).reasons == []
+            numbers = operations.call(status.metrics)
             assert "\nindexd_images 1\n" in numbers
             assert '\nindexd_jobs{state="failed"} 1\n' in numbers
             assert f'indexd_root_online{{path="{config.paths.output}",purpose="images"}} 1' in numbers
             if os.path.exists(f"/proc/{daemon.pid}/statm"):
                 assert 'indexd_resident_memory_bytes{process="daemon"} ' in numbers
-            assert 'indexd_thread_silent_seconds{thread="door"} 0' in numbers
+            assert 'indexd_thread_silent_seconds{thread="api"} 0' in numbers
     assert told.read_text() == "fox\n"

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 from indexd.api.connect import connect
+from indexd.api.operations import annotation
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess, is_settled
-from indexd.search.query.image_target import ImageTarget
+from indexd.search.query.image_target import ImageTarget, format_target
 from indexd_schemas.api.output import DaemonStatus
+from indexd_schemas.api.requests import RateRequest
 from tests.e2e.pictures import picture, write
 from tests.faults.agreement import disagreements
 from tests.faults.conftest import WAIT_SECONDS
@@ -30,9 +32,10 @@ def job(home: Path, name: str, count: int = 2, prompt: str = "a cat") -> None:
 
 def rate(home: Path, path: Path, stars: int) -> None:
     """Rate a picture through the running daemon; returns when it was acknowledged."""
+    target = format_target(ImageTarget(path=os.fsencode(path)))
     remote = connect(read_config(home), need_daemon=True)
     try:
-        assert remote.rate([ImageTarget(path=os.fsencode(path))], stars).changed == 1
+        assert remote.call(annotation.rate, RateRequest(targets=(target,), rating=stars)).changed == 1
     finally:
         remote.close()
 

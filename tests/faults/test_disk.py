@@ -11,11 +11,13 @@ import pytest
 from blake3 import blake3
 
 from indexd.api.connect import connect
+from indexd.api.operations import jobs
 from indexd.config import read_config
 from indexd.demo.daemon_process import is_settled
 from indexd.errors import IndexdError, StorageFull
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
 from indexd.store.sqlite.store import Store
+from indexd_schemas.api.requests import JobListRequest, JobSelector
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle, until_paused
@@ -189,12 +191,13 @@ def _acknowledged(home: Path) -> tuple[dict[Path, str], set[str]]:
     """What the daemon says it has: the pictures that were made, with their hashes, and the jobs that were accepted."""
     remote = connect(read_config(home), need_daemon=True)
     try:
-        jobs = remote.jobs([], 1000).jobs
-        pictures = [one for job in jobs for one in remote.job(str(job.id)).pictures if one.state == "done"]
+        listed = remote.call(jobs.list_jobs, JobListRequest(limit=1000)).jobs
+        shown = [remote.call(jobs.show_job, JobSelector(which=str(job.id))) for job in listed]
+        pictures = [one for job in shown for one in job.pictures if one.state == "done"]
     finally:
         remote.close()
     assert len(pictures) >= 6
-    return {Path(one.path): one.hash or "" for one in pictures}, {job.name for job in jobs}
+    return {Path(one.path): one.hash or "" for one in pictures}, {job.name for job in listed}
 
 
 def empty(filler: Path) -> None:

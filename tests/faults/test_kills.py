@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from indexd.api.connect import connect
+from indexd.api.operations import characters
 from indexd.config import read_config
 from indexd.errors import IndexdError
 from indexd_schemas.api.characters import CharacterListRequest, ClusteringState, ClusterRequest
@@ -27,7 +28,7 @@ ROUNDS = 8
 def _cluster(home: Path, action: str = "start") -> ClusteringState:
     remote = connect(read_config(home), need_daemon=True)
     try:
-        return remote.cluster(ClusterRequest(action=action))
+        return remote.call(characters.cluster, ClusterRequest.model_validate({"action": action}))
     finally:
         remote.close()
 
@@ -62,9 +63,9 @@ def test_nothing_is_lost_or_made_twice(home: Path, launch: Launch) -> None:
         time.sleep(0.5)
     assert (state.state, state.faces) == ("done", images)
     remote = connect(read_config(home), need_daemon=True)
-    characters = remote.characters(CharacterListRequest()).characters
+    found = remote.call(characters.list_characters, CharacterListRequest()).characters
     remote.close()
-    assert len(characters) >= 2
+    assert len(found) >= 2
     agree(daemon)
 
 

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from indexd.api.connect import connect
+from indexd.api.operations import annotation, images
 from indexd.config import ResolvedPaths, read_config
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.errors import IndexdError, StoreError
 from indexd.instance_lock import instance_lock
-from indexd.search.query.image_target import ImageTarget
+from indexd.search.query.image_target import ImageTarget, format_target
+from indexd_schemas.api.requests import ImageSelector, RateRequest
 from tests.e2e.pictures import picture, write
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an open file cannot be deleted there")
@@ -55,14 +57,14 @@ def eventually(holds: Callable[[], bool], what: str, seconds: float = WAIT_SECON
         time.sleep(0.02)
 
 
-def target(home: Path) -> ImageTarget:
-    return ImageTarget(path=os.fsencode(home / "pictures" / "anna.png"))
+def target(home: Path) -> str:
+    return format_target(ImageTarget(path=os.fsencode(home / "pictures" / "anna.png")))
 
 
 def rate(home: Path, rating: int) -> None:
     remote = connect(read_config(home), need_daemon=True)
     try:
-        assert remote.rate([target(home)], rating).changed == 1
+        assert remote.call(annotation.rate, RateRequest(targets=(target(home),), rating=rating)).changed == 1
     finally:
         remote.close()
 
@@ -73,7 +75,7 @@ def rating(home: Path) -> int | None:
     except IndexdError:
         return None
     try:
-        return remote.show(target(home)).image.rating
+        return remote.call(images.show, ImageSelector(target=target(home))).image.rating
     except IndexdError:
         return None
     finally:

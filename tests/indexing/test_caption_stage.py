@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from indexd import config, model_roles
-from indexd.api.operations.local import LocalOperations
+from indexd.api.local import LocalOperations
+from indexd.api.operations.images import show
 from indexd.cli.app import run
 from indexd.errors import NotAnImage, SettingsError
 from indexd.fs.file_stamp import FileStamp, SettledFile
@@ -26,13 +27,13 @@ from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.indexing.stages.registry import register_stage, remove_stage
 from indexd.registry import AlreadyRegistered, IngestContext
 from indexd.search.query.filter_language import parse_filters
-from indexd.search.query.image_target import parse_target_argument
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import AnalyseImages, ImageAttribute, ImagesAnalysed, ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.session import CallSession
 from indexd_handlers.image_file import scan_image
+from indexd_schemas.api.requests import ImageSelector
 from tests.indexing.conftest import Clock
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (20, 20, 210)}
@@ -130,7 +131,7 @@ def test_a_captioning_stage_in_one_file_is_found_filtered_and_shown(
         assert sorted(matching("-auto:red")) == sorted([ids["blue"], ids["green"]])
         assert sorted(matching("has:auto")) == sorted(ids.values())
 
-        shown = LocalOperations(loaded, store).show(parse_target_argument(f"#{ids['red']}"))
+        shown = LocalOperations(loaded, store).call(show, ImageSelector(target=f"id:{ids['red']}"))
         assert [(one.source, one.key, one.value) for one in shown.attributes] == [
             ("caption", "caption", "a plain sheet of red paper"),
             ("caption", "tag", "red"),

@@ -58,7 +58,7 @@ def test_addresses_in_jobs_and_questions(room: Room, listener: socket.socket, st
         submit(room, "txt2img", f"loras: ['{url}']")
     with pytest.raises(UsageError, match="nothing is fetched"):
         parse_target_argument(url)
-    with pytest.raises(UsageError, match="names no picture"):
+    with pytest.raises(UsageError, match="names no image"):
         parse_target(url)
     assert nobody_came(listener)
 
@@ -87,7 +87,7 @@ def test_shares_are_not_looked_at(room: Room, monkeypatch: pytest.MonkeyPatch) -
     assert find_image_id(room.store, ImageTarget(path=rb"\\attacker\share\x.png")) is None
     assert looked == []
     if os.name != "nt":
-        with pytest.raises(UsageError, match="names no picture"):
+        with pytest.raises(UsageError, match="names no image"):
             parse_target("path:%5C%5Cattacker%5Cshare%5Cx.png")
 
 

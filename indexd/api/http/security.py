@@ -1,8 +1,8 @@
-"""Who may come in at the local door: the checks that keep web pages, other hosts and oversized bodies out.
+"""HTTP security: Host and Origin checks, access policies, and limits on requests and connections.
 
-A server on localhost can be reached from any web page (a form post, or DNS rebinding), so: the Host must be ours, a
-foreign Origin or Sec-Fetch-Site is refused, bodies must be JSON (a form cannot send that without asking first), and on
-TCP every request must carry the token that only this user can read. docs/api.md has the table of attacks.
+Any web page can reach a server on localhost (a form post, or DNS rebinding). Hence the Host must be ours, a foreign Origin or
+Sec-Fetch-Site is refused, and bodies must be JSON, which a form cannot send without a CORS preflight. docs/api.md has the
+threat model.
 """
 
 from __future__ import annotations
@@ -10,21 +10,27 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, Protocol
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from indexd_schemas.api.responses import ErrorResponse
 
 BODY_LIMIT_BYTES = 2 << 20
 BODY_TIMEOUT_SECONDS = 30.0
+MAX_CONNECTIONS = 64
+HEAD_TIMEOUT_SECONDS = 10.0
+MAX_HEAD_BYTES = 64 << 10
 _METHODS_WITHOUT_BODY = frozenset({"GET", "HEAD"})
-# For a browser that got hold of an answer after all: guess no type, run nothing, frame nothing, keep nothing.
+# For a browser that got hold of a response after all: guess no type, run nothing, frame nothing, keep nothing.
 _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
@@ -32,34 +38,90 @@ _SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+_Refusal = tuple[int, str]
+
+
+class AccessPolicy(Protocol):
+    """Decides who may use the routes of a router."""
+
+    def refusal(self, scope: Scope) -> _Refusal | None:
+        """The HTTP status and a sentence, or None where the request is allowed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """Requires `Authorization: Bearer <token>`. None = a Unix socket, whose file mode is the access control."""
+
+    token: str | None
+
+    def refusal(self, scope: Scope) -> _Refusal | None:
+        """See AccessPolicy."""
+        if self.token is None:
+            return None
+        given = Headers(scope=scope).get("authorization", "")
+        # Constant time: a token that is almost right takes as long as one that is all wrong.
+        if hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+            return None
+        return 401, "the bearer token is missing or wrong; the token file has it"
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """Allows any client on this machine; for others `otherwise` decides."""
+
+    otherwise: AccessPolicy
+
+    def refusal(self, scope: Scope) -> _Refusal | None:
+        """See AccessPolicy."""
+        client = scope.get("client")
+        if client and ip_address(client[0].partition("%")[0]).is_loopback:
+            return None
+        return self.otherwise.refusal(scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Routes that share an access policy."""
+
+    policy: AccessPolicy
+    app: Starlette
+
+    def matches(self, scope: Scope) -> bool:
+        """Whether the path of the request is one of its routes, whatever the method."""
+        return any(route.matches(scope)[0] is not Match.NONE for route in self.app.routes)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """`rate` requests a second, twice as many at once; a body of `body_bytes` at most, whole within `body_seconds`."""
+    """A body of `body_bytes` at most, complete within `body_seconds`; `rate` requests a second, twice as many at once.
 
-    rate: float = 300.0
+    None = no limit: nobody but the owner can flood a Unix socket, and a slow command is not an attack.
+    """
+
+    rate: float | None = 300.0
     body_bytes: int = BODY_LIMIT_BYTES
-    body_seconds: float = BODY_TIMEOUT_SECONDS
+    body_seconds: float | None = BODY_TIMEOUT_SECONDS
 
 
 class SecurityMiddleware:
-    """ASGI middleware: refuses with a Problem and closes the connection, or passes the whole body on."""
+    """ASGI application: refuses a request with an ErrorResponse and closes the connection, or passes it to its router.
+
+    The last router also serves paths that no router has.
+    """
 
     def __init__(
         self,
-        app: ASGIApp,
+        routers: Sequence[Router],
         hosts: frozenset[str],
-        token: str | None,
         limits: RequestLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._app = app
+        self._routers = routers
         self._hosts = hosts
-        self._token = token
         self._limits = limits
         self._clock = clock
-        self._bucket_level = limits.rate * 2
+        self._bucket_level = (limits.rate or 0) * 2
         self._bucket_filled_at = clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +130,8 @@ class SecurityMiddleware:
             return
         headers = Headers(scope=scope)
         guarded = _with_security_headers(send)
-        refusal = self._refusal(headers, scope["method"])
+        router = next((router for router in self._routers if router.matches(scope)), self._routers[-1])
+        refusal = self._refusal(scope, headers, router)
         if refusal is None:
             try:
                 async with asyncio.timeout(self._limits.body_seconds):
@@ -77,49 +140,59 @@ class SecurityMiddleware:
                 refusal = (408, f"the request did not arrive within {self._limits.body_seconds:g} s")
             else:
                 if body is not None:
-                    await self._app(scope, _replay_body(body, receive), guarded)
+                    await router.app(scope, _replay_body(body, receive), guarded)
                     return
                 refusal = (413, f"the request is larger than {self._limits.body_bytes} bytes")
         status, text = refusal
         reply = ErrorResponse(kind="UsageError" if status != 403 else "IndexdError", text=text).model_dump_json()
-        # What else a stranger would send on this connection is not read.
+        # Closing the connection discards whatever a refused client would send next.
         closing = {"connection": "close", **({"retry-after": "1"} if status == 429 else {})}
         await Response(reply, status, closing, "application/json")(scope, receive, guarded)
 
-    def _refusal(self, headers: Headers, method: str) -> tuple[int, str] | None:
-        if headers.get("host", "").lower() not in self._hosts:
-            return 403, "this door answers to its own name only (Host)"
-        ours = {f"http://{name}" for name in self._hosts}
-        if any(origin.lower() not in ours for origin in headers.getlist("origin")):
-            return 403, "requests of web pages from elsewhere are refused (Origin)"
-        if any(site not in ("none", "same-origin") for site in headers.getlist("sec-fetch-site")):
-            return 403, "requests of web pages from elsewhere are refused (Sec-Fetch-Site)"
-        if self._token is not None:
-            given = headers.get("authorization", "")
-            # Takes as long for a token that is almost right as for one that is all wrong.
-            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
-                return 401, "the token is missing or wrong; it stands in the token file"
-        if (
-            method not in _METHODS_WITHOUT_BODY
-            and headers.get("content-type", "").split(";")[0].strip() != "application/json"
-        ):
+    def _refusal(self, scope: Scope, headers: Headers, router: Router) -> _Refusal | None:
+        """Checks from the cheapest to the one with a side effect: only a request that passes the others uses up the rate."""
+        refusal = _malformed(scope, headers) or self._foreign(headers) or router.policy.refusal(scope)
+        if refusal is not None:
+            return refusal
+        media_type = headers.get("content-type", "").split(";")[0].strip()
+        if scope["method"] not in _METHODS_WITHOUT_BODY and media_type != "application/json":
             return 415, "the body must be JSON (Content-Type: application/json)"
         if not self._take_from_bucket():
-            return (
-                429,
-                f"more than {self._limits.rate:g} requests a second; wait a moment (`[api] requests_per_second`)",
-            )
+            rate = self._limits.rate
+            return 429, f"more than {rate:g} requests a second; wait a moment (`[api] requests_per_second`)"
+        return None
+
+    def _foreign(self, headers: Headers) -> _Refusal | None:
+        if headers.get("host", "").lower() not in self._hosts:
+            return 403, "the Host header does not name this server (`[api] hosts`)"
+        ours = {f"http://{name}" for name in self._hosts}
+        if any(origin.lower() not in ours for origin in headers.getlist("origin")):
+            return 403, "requests from other web pages are refused (Origin)"
+        if any(site not in ("none", "same-origin") for site in headers.getlist("sec-fetch-site")):
+            return 403, "requests from other web pages are refused (Sec-Fetch-Site)"
         return None
 
     def _take_from_bucket(self) -> bool:
-        """A token bucket. Only who has passed every other check takes from it: a web page cannot empty it for others."""
-        now = self._clock()
-        filled = self._bucket_level + (now - self._bucket_filled_at) * self._limits.rate
-        self._bucket_level, self._bucket_filled_at = min(filled, self._limits.rate * 2), now
+        """A token bucket."""
+        rate, now = self._limits.rate, self._clock()
+        if rate is None:
+            return True
+        filled = self._bucket_level + (now - self._bucket_filled_at) * rate
+        self._bucket_level, self._bucket_filled_at = min(filled, rate * 2), now
         if self._bucket_level < 1:
             return False
         self._bucket_level -= 1
         return True
+
+
+def _malformed(scope: Scope, headers: Headers) -> _Refusal | None:
+    # h11 limits a head only while it is incomplete: one that arrives whole is measured here.
+    if sum(len(name) + len(value) + 4 for name, value in headers.raw) + len(scope["raw_path"]) > MAX_HEAD_BYTES:
+        return 431, f"the head of the request is larger than {MAX_HEAD_BYTES} bytes"
+    if "content-length" in headers and "transfer-encoding" in headers:
+        # RFC 9112, 6.3: the two disagree about where the request ends, which is how requests are smuggled.
+        return 400, "Content-Length and Transfer-Encoding exclude each other"
+    return None
 
 
 def _with_security_headers(send: Send) -> Send:
@@ -142,7 +215,7 @@ async def _read_body(receive: Receive, headers: Headers, limit: int) -> bytes | 
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            # The visitor left in the middle of the body: half a request is not carried out.
+            # The client disconnected before the whole body arrived.
             return None
         part = message.get("body", b"")
         size += len(part)
@@ -154,28 +227,25 @@ async def _read_body(receive: Receive, headers: Headers, limit: int) -> bytes | 
 
 
 def _replay_body(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read already, then whatever comes after it."""
+    """A `receive` that returns the body that was read already, then what follows it."""
     given = False
 
-    async def again() -> Message:
+    async def receive_again() -> Message:
         nonlocal given
         if given:
             return await receive()
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return again
-
-
-# How long a connection may take to say what it wants, and how many there may be: what uvicorn leaves open. uvicorn waits for ever for the head of a request, so that anybody who opens connections and sends a letter a minute ("slowloris") would use them all up. The body has its time in `guard`; an idle connection has `timeout_keep_alive`.
-
-MAX_CONNECTIONS = 64
-HEAD_TIMEOUT_SECONDS = 10.0
-MAX_HEAD_BYTES = 64 << 10
+    return receive_again
 
 
 class LimitedHttpProtocol(H11Protocol):
-    """HTTP/1.1 with a time limit on heads and a limit on connections."""
+    """HTTP/1.1 with a time limit on request heads and a limit on connections.
+
+    uvicorn waits for ever for the head of a request, so that clients which send a byte a minute ("slowloris") would use up
+    every connection. SecurityMiddleware limits the time of the body, `timeout_keep_alive` that of an idle connection.
+    """
 
     head_timeout_seconds = HEAD_TIMEOUT_SECONDS
     max_connections = MAX_CONNECTIONS
@@ -185,7 +255,7 @@ class LimitedHttpProtocol(H11Protocol):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A visitor; one too many is sent away at once."""
+        """Accept a connection, or refuse one too many at once."""
         super().connection_made(transport)  # type: ignore[arg-type]
         if len(self.connections) > self.max_connections:
             self._reject_connection(b"503 Service Unavailable")
@@ -193,17 +263,17 @@ class LimitedHttpProtocol(H11Protocol):
             self._update_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a head or a body."""
+        """Handle bytes of a head or a body."""
         super().data_received(data)
         self._update_head_timer()
 
     def on_response_complete(self) -> None:
-        """Answered; the head of the next request has its time from now on."""
+        """Start the time of the next request's head."""
         super().on_response_complete()
         self._update_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Gone."""
+        """Cancel the timer."""
         self._cancel_head_timer()
         super().connection_lost(exc)
 
@@ -211,7 +281,7 @@ class LimitedHttpProtocol(H11Protocol):
         if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
             self._cancel_head_timer()
         elif self._head_timer is None:
-            # Started once and not at every byte: a slow trickle is what this is against.
+            # Started once, not at every byte: otherwise a slow trickle would extend it.
             self._head_timer = self.loop.call_later(
                 self.head_timeout_seconds, self._reject_connection, b"408 Request Timeout"
             )

@@ -1,4 +1,4 @@
-"""The local door served from a thread of the daemon: uvicorn on our own socket, without its ten wake-ups a second."""
+"""The HTTP server of the daemon: uvicorn in a thread, on our own socket, without its ten wake-ups a second."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from indexd.api.http.listen import ApiListener, open_listener
-from indexd.api.http.routes import application
+from indexd.api.http.routes import make_routers
 from indexd.api.http.security import MAX_HEAD_BYTES, LimitedHttpProtocol, RequestLimits, SecurityMiddleware
-from indexd.api.operations.protocol import Operations
+from indexd.api.operations.registry import Operations, all_operations
 from indexd.config import Config
 from indexd.liveness import Liveness
 
@@ -25,7 +26,7 @@ GRACE_SECONDS = 3
 
 
 class _EventDrivenServer(uvicorn.Server):
-    """uvicorn's own loop looks at the clock every 0.1 s for headers that are not sent here; this one sleeps."""
+    """uvicorn wakes every 0.1 s to update headers that are not sent here; this server sleeps until it is woken."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -45,13 +46,13 @@ class _EventDrivenServer(uvicorn.Server):
             self.call_soon(self._exit_event.set)
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Have the loop make this call when it comes round, from any thread."""
+        """Schedule a call in the event loop, from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call)
 
 
 class ApiServer:
-    """Answers at the local door until `stop`. The caller holds the instance lock."""
+    """Serves the HTTP API until `stop`. The caller holds the instance lock."""
 
     def __init__(
         self, config: Config, operations: Operations, on_failure: Callable[[BaseException], None] | None = None
@@ -63,11 +64,11 @@ class ApiServer:
         self._listener: ApiListener | None = None
         self._server: _EventDrivenServer | None = None
         self._thread: threading.Thread | None = None
-        self.liveness = Liveness("door", wake=self._request_beat)
+        self.liveness = Liveness("api", wake=self._request_beat)
 
     @property
     def listener(self) -> ApiListener:
-        """The open door; only after `start`."""
+        """The listening socket; only after `start`."""
         assert self._listener is not None
         return self._listener
 
@@ -76,18 +77,20 @@ class ApiServer:
         return self._listener is not None and self._listener.is_in_place()
 
     def start(self) -> None:
-        """Open the door and return when it answers. Raises IndexdError when it cannot be opened."""
+        """Listen, and return when requests are answered. Raises IndexdError when the socket cannot be opened."""
         self._ready.clear()
         self._listener = open_listener(self._config)
-        pool = ThreadPoolExecutor(OPERATION_THREADS, thread_name_prefix="door")
-        limits = RequestLimits(rate=self._config.settings.api.requests_per_second)
-        guard = SecurityMiddleware(
-            application(self._operations, pool), self._listener.hosts, self._listener.token, limits
-        )
+        pool = ThreadPoolExecutor(OPERATION_THREADS, thread_name_prefix="api")
+        if self._listener.token is None:
+            limits, protocol = RequestLimits(rate=None, body_seconds=None), H11Protocol
+        else:
+            limits = RequestLimits(rate=self._config.settings.api.requests_per_second)
+            protocol = LimitedHttpProtocol
+        routers = make_routers(self._operations, all_operations(), pool, self._listener.token)
         settings = uvicorn.Config(
-            guard,
+            SecurityMiddleware(routers, self._listener.hosts, limits),
             loop="asyncio",
-            http=LimitedHttpProtocol,
+            http=protocol,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             lifespan="off",
@@ -99,22 +102,22 @@ class ApiServer:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = _EventDrivenServer(settings, self._ready.set)
-        # uvicorn says INFO lines about its own start that mean nothing to the reader of the daemon's log.
+        # The INFO lines of uvicorn about its own start mean nothing to a reader of the daemon's log.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        self._thread = threading.Thread(target=self._serve, args=(self._server, pool), name="door")
+        self._thread = threading.Thread(target=self._serve, args=(self._server, pool), name="api")
         self._thread.start()
         self._ready.wait()
 
     def stop(self) -> None:
-        """Close the door; requests in hand get GRACE_SECONDS to finish. Harmless when it is not open."""
-        server, thread, door = self._server, self._thread, self._listener
+        """Stop listening; running requests get GRACE_SECONDS to finish. Harmless when not started."""
+        server, thread, listener = self._server, self._thread, self._listener
         self._server = self._thread = None
         if server is not None:
             server.end_loop()
         if thread is not None:
             thread.join()
-        if door is not None:
-            door.close()
+        if listener is not None:
+            listener.close()
 
     def _request_beat(self) -> None:
         if self._server is not None:
@@ -124,7 +127,7 @@ class ApiServer:
         try:
             asyncio.run(server.serve(sockets=[self.listener.socket]))
         except BaseException as error:
-            log.exception("the local door failed")
+            log.exception("the HTTP server failed")
             if self._on_failure is not None:
                 self._on_failure(error)
         finally:

@@ -1,29 +1,67 @@
-"""Jobs of the ledger as people and programs see them."""
+"""Operations on render jobs."""
 
 from __future__ import annotations
 
-from indexd.jobs.job_report import item_report
-from indexd.store.records import JobRow
-from indexd.store.sqlite.store import Store
-from indexd_schemas.api.output import JobSummary, ShownJob
+from typing import TYPE_CHECKING
+
+from indexd.api.context import OperationContext
+from indexd.api.operations.registry import operation
+from indexd.errors import NothingFound, UsageError
+from indexd_schemas.api.output import JobList, ShownJob
+from indexd_schemas.api.requests import JobListRequest, JobSelector, SubmitRequest
+
+if TYPE_CHECKING:
+    from indexd.store.records import JobRow
 
 
-def serialize_job(row: JobRow) -> JobSummary:
-    """A job as the JSON contract has it."""
-    return JobSummary(
-        id=row.id,
-        name=row.name,
-        kind=row.kind,
-        state=row.state,
-        error=row.error,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        items={state: count for state, count in row.item_counts.items() if count},
-    )
+@operation("GET", "/v1/jobs")
+def list_jobs(context: OperationContext, request: JobListRequest) -> JobList:
+    """List the newest jobs, in some states or in all."""
+    from indexd.api.job_serialization import serialize_job
+
+    return JobList(jobs=[serialize_job(row) for row in context.store.jobs.list(request.states or None, request.limit)])
 
 
-def serialize_shown_job(store: Store, row: JobRow) -> ShownJob:
-    """A job with its pictures and the file as it was admitted."""
-    ended = row.state not in ("queued", "running")
-    pictures = [item_report(item, ended=ended) for item in store.jobs.items(row.id)]
-    return ShownJob(job=serialize_job(row), pictures=pictures, source=row.source.decode("utf-8", "replace"))
+@operation("GET", "/v1/job")
+def show_job(context: OperationContext, request: JobSelector) -> ShownJob:
+    """Show one job with its items."""
+    return _shown_job(context, _find_job(context, request.which))
+
+
+@operation("POST", "/v1/jobs")
+def submit(context: OperationContext, request: SubmitRequest) -> ShownJob:
+    """Admit a job file. An invalid one is refused with line and column."""
+    if "/" in request.name or "\\" in request.name or request.name in (".", ".."):
+        raise UsageError(f"a job's name is a file name without folders (got {request.name!r})")
+    return _shown_job(context, context.require_daemon("submit").jobs.submit(request.source.encode(), request.name))
+
+
+@operation("POST", "/v1/job/cancel")
+def cancel_job(context: OperationContext, request: JobSelector) -> ShownJob:
+    """Stop a job within one denoising step. Published images stay."""
+    jobs, row = context.require_daemon("jobs cancel").jobs, _find_job(context, request.which)
+    jobs.cancel(row.id)
+    return _shown_job(context, _find_job(context, str(row.id)))
+
+
+@operation("POST", "/v1/job/retry")
+def retry_job(context: OperationContext, request: JobSelector) -> ShownJob:
+    """Queue the failed and cancelled items of a job again."""
+    jobs, row = context.require_daemon("jobs retry").jobs, _find_job(context, request.which)
+    jobs.retry(row.id)
+    return _shown_job(context, _find_job(context, str(row.id)))
+
+
+def _shown_job(context: OperationContext, row: JobRow) -> ShownJob:
+    from indexd.api.job_serialization import serialize_shown_job
+
+    return serialize_shown_job(context.store, row)
+
+
+def _find_job(context: OperationContext, which: str) -> JobRow:
+    jobs = context.store.jobs
+    row = jobs.get(int(which)) if which.isascii() and which.isdigit() and len(which) < 19 else None
+    row = row or jobs.by_name(which)
+    if row is None:
+        raise NothingFound(f"there is no job {which!r}; `indexd jobs list` shows them")
+    return row

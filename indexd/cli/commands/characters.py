@@ -57,10 +57,11 @@ for command in EDIT_COMMANDS:
 @json_option
 def list_(hidden: bool, as_json: bool) -> int:
     """List the characters, the one with most faces first. Exit code 3 when there is none."""
+    from indexd.api.operations.characters import list_characters
     from indexd_schemas.api.characters import CharacterListRequest
 
-    with open_operations() as door:
-        found = door.characters(CharacterListRequest(hidden=hidden))
+    with open_operations() as operations:
+        found = operations.call(list_characters, CharacterListRequest(hidden=hidden))
     if as_json:
         print_json(found)
     else:
@@ -80,10 +81,12 @@ def list_(hidden: bool, as_json: bool) -> int:
 @json_option
 def show(character: str, limit: int, strategy: str, sheet: str | None, as_json: bool) -> int:
     """Show one character with some of its faces."""
+    from indexd.api.operations.characters import show_character
     from indexd_schemas.api.characters import CharacterRequest
 
-    with open_operations() as door:
-        found = door.character(validated(CharacterRequest, character=character, limit=limit, strategy=strategy))
+    request = validated(CharacterRequest, character=character, limit=limit, strategy=strategy)
+    with open_operations() as operations:
+        found = operations.call(show_character, request)
     if sheet:
         _write_contact_sheet(found, sheet)
     if as_json:
@@ -103,8 +106,10 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
     """Say which characters may be two, and which may be one. Changes nothing. Exit code 3 when there is none."""
     if apart is not None:
         return apply_correction(as_json, kind="apart", character=apart[0], others=apart[1:])
-    with open_operations() as door:
-        found = door.suggest()
+    from indexd.api.operations import characters as operations_module
+
+    with open_operations() as operations:
+        found = operations.call(operations_module.suggest)
     if as_json:
         print_json(found)
     else:
@@ -134,15 +139,16 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
     """
     import time
 
+    from indexd.api.operations import characters as operations_module
     from indexd.cli.support.printing import progress
     from indexd_schemas.api.characters import ClusterRequest
 
     look = ClusterRequest(action="look")
-    with open_operations(write=True, need_daemon=no_wait or cancel) as door:
-        if cancel and door.cluster(look).state != "running":
+    with open_operations(write=True, need_daemon=no_wait or cancel) as operations:
+        if cancel and operations.call(operations_module.cluster, look).state != "running":
             print_text("no clustering runs")
             return EXIT_NOTHING_FOUND
-        state = door.cluster(ClusterRequest(action="cancel" if cancel else "start"))
+        state = operations.call(operations_module.cluster, ClusterRequest(action="cancel" if cancel else "start"))
         if not no_wait:
             with progress() as bar:
                 task = bar.add_task("clustering", total=None)
@@ -150,9 +156,9 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
                     while state.state == "running":
                         bar.update(task, description=state.stage, completed=state.done, total=state.total or None)
                         time.sleep(POLL_SECONDS)
-                        state = door.cluster(look)
+                        state = operations.call(operations_module.cluster, look)
                 except KeyboardInterrupt:
-                    door.cluster(ClusterRequest(action="cancel"))
+                    operations.call(operations_module.cluster, ClusterRequest(action="cancel"))
                     raise
     if as_json:
         print_json(state)

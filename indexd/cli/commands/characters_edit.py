@@ -13,7 +13,7 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_OK
 
 if TYPE_CHECKING:
-    from indexd_schemas.api.characters import CorrectionResult, FaceReference
+    from indexd_schemas.api.characters import FaceReference
 
 character_argument = click.argument("character", metavar="CHARACTER")
 faces_argument = click.argument("faces", nargs=-1, required=True, metavar="FACE...")
@@ -103,8 +103,11 @@ def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:
     """Undo a correction: the latest, or the one with this NUMBER if nothing later stands on it."""
     if not listed:
         return apply_correction(as_json, kind="undo", number=number)
-    with open_operations() as door:
-        log = door.corrections(limit)
+    from indexd.api.operations.characters import list_corrections
+    from indexd_schemas.api.characters import CorrectionLogRequest
+
+    with open_operations() as operations:
+        log = operations.call(list_corrections, CorrectionLogRequest(limit=limit))
     if as_json:
         print_json(log)
         return EXIT_OK
@@ -118,16 +121,17 @@ EDIT_COMMANDS = (new, name, merge, split, confirm, reject, hide, threshold, undo
 
 
 def apply_correction(as_json: bool, **given: Any) -> int:
-    """Have a correction made, and tell what was done."""
+    """Apply a correction and print what it did."""
+    from indexd.api.operations.characters import correct
     from indexd_schemas.api.characters import CorrectionRequest
 
-    with open_operations(write=True) as door:
-        done: CorrectionResult = door.correct(validated(CorrectionRequest, **given))
+    with open_operations(write=True) as operations:
+        result = operations.call(correct, validated(CorrectionRequest, **given))
     if as_json:
-        print_json(done)
+        print_json(result)
     else:
-        undo_hint = "" if given["kind"] == "undo" else f"  (indexd characters undo {done.number})"
-        print_text(f"{done.text}{undo_hint}")
+        undo_hint = "" if given["kind"] == "undo" else f"  (indexd characters undo {result.number})"
+        print_text(f"{result.text}{undo_hint}")
     return EXIT_OK
 
 

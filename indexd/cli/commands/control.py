@@ -29,6 +29,7 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
 
     The map is kept in the cache, where jobs find it too. Without -o its place there is printed. A file at -o is replaced.
     """
+    from indexd.api.operations.models import control_map
     from indexd.search.query.image_target import ImageTarget, format_target
     from indexd_schemas.api.requests import ControlMapRequest
 
@@ -45,8 +46,8 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
         low=low,
         high=high,
     )
-    with open_operations() as door:
-        made = door.control_map(request)
+    with open_operations() as operations:
+        made = operations.call(control_map, request)
     if out is not None:
         try:
             shutil.copyfile(made.path, out)

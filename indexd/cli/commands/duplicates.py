@@ -73,6 +73,7 @@ def duplicates(
 
     Nothing is deleted, moved or marked: what you do with the answer is up to you. Exit code 3 when there is none.
     """
+    from indexd.api.operations import images
     from indexd_schemas.api.library_reports import DuplicatesRequest
 
     if threshold is not None and not similar:
@@ -82,8 +83,8 @@ def duplicates(
     given: dict[str, object] = {"kinds": kinds} if kinds else {}
     if threshold is not None:
         given["threshold"] = threshold
-    question = validated(DuplicatesRequest, filters=filters, limit=limit, **given)
-    found = call_with_progress("comparing", lambda door: door.duplicates(question))
+    request = validated(DuplicatesRequest, filters=filters, limit=limit, **given)
+    found = call_with_progress("comparing", images.duplicates, request)
     for line in found.notes:
         print_notice(f"note: {line}")
     if sheet and found.groups:

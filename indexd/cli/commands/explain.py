@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from indexd.cli.support.printing import json_option, print_json, print_text
+from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
@@ -19,8 +18,13 @@ def explain(file: str, as_json: bool) -> int:
 
     Exit code 0 when the file is in the index, 3 when it is not.
     """
-    with open_operations() as door:
-        explanation = door.explain(os.fsencode(os.path.abspath(file)))
+    from indexd.api.operations import images
+    from indexd.search.query.image_target import format_target, target_of_path
+    from indexd_schemas.api.requests import ImageSelector
+
+    request = validated(ImageSelector, target=format_target(target_of_path(file)))
+    with open_operations() as operations:
+        explanation = operations.call(images.explain, request)
     if as_json:
         print_json(explanation)
     else:

@@ -16,7 +16,7 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, UsageError
 
 if TYPE_CHECKING:
-    from indexd.api.operations.protocol import Operations
+    from indexd.api.operations.registry import Operations
     from indexd_schemas.api.annotations import LocatedRecord, SidecarReport
 
 
@@ -47,16 +47,16 @@ def export(
         raise UsageError("--xmp writes beside the pictures; -o goes without it")
     if as_json and not xmp:
         raise UsageError("an export is JSON lines already; --json goes with --xmp")
-    with open_operations() as door:
+    with open_operations() as operations:
         if xmp:
-            return _write_sidecars(door, query, xmp_name, as_json)
+            return _write_sidecars(operations, query, xmp_name, as_json)
         count = 0
         with _open_output(out, force) as file:
             file.write(_header())
-            for placed in _iter_records(door, query):
+            for placed in _iter_records(operations, query):
                 file.write(placed.record.model_dump_json(exclude_none=True).encode() + b"\n")
                 count += 1
-        nameless = _count_unnamed_characters(door)
+        nameless = _count_unnamed_characters(operations)
     print_notice(f"{count} pictures with a rating, tags, a note or a named character")
     if nameless:
         print_notice(
@@ -66,21 +66,23 @@ def export(
     return EXIT_OK if count else EXIT_NOTHING_FOUND
 
 
-def _iter_records(door: Operations, query: tuple[str, ...]) -> Iterator[LocatedRecord]:
+def _iter_records(operations: Operations, query: tuple[str, ...]) -> Iterator[LocatedRecord]:
+    from indexd.api.operations.annotation import export_annotations
     from indexd.cli.support.request_validation import validated
     from indexd_schemas.api.annotations import ExportRequest
 
     cursor: str | None = ""
     while cursor is not None:
-        page = door.export_page(validated(ExportRequest, cursor=cursor, filters=query))
+        page = operations.call(export_annotations, validated(ExportRequest, cursor=cursor, filters=query))
         yield from page.records
         cursor = page.next
 
 
-def _count_unnamed_characters(door: Operations) -> int:
+def _count_unnamed_characters(operations: Operations) -> int:
+    from indexd.api.operations.characters import list_characters
     from indexd_schemas.api.characters import CharacterListRequest
 
-    known = door.characters(CharacterListRequest(hidden=True)).characters
+    known = operations.call(list_characters, CharacterListRequest(hidden=True)).characters
     return sum(one.kept and one.name is None for one in known)
 
 
@@ -113,14 +115,16 @@ def _open_output(out: str | None, force: bool) -> Iterator[BinaryIO]:
         unfinished.unlink(missing_ok=True)
 
 
-def _write_sidecars(door: Operations, query: tuple[str, ...], naming: Literal["full", "stem"], as_json: bool) -> int:
+def _write_sidecars(
+    operations: Operations, query: tuple[str, ...], naming: Literal["full", "stem"], as_json: bool
+) -> int:
     from indexd_schemas.api.annotations import SidecarReport
 
     done = SidecarReport(written=0, unchanged=0)
     taken: dict[bytes, bytes] = {}
     with progress(counted=False) as bar:
         bar.add_task("writing sidecars", total=None)
-        for placed in _iter_records(door, query):
+        for placed in _iter_records(operations, query):
             # Faces have no place in a sidecar.
             if placed.record.rating is None and not placed.record.tags and not placed.record.note:
                 continue

@@ -34,6 +34,7 @@ def forget(
     Nothing else ever does, and no file is touched: a file that is there, or whose folder is offline, stays known. Ratings,
     tags and notes are kept for the content and come back when it does (unless --with-marks).
     """
+    from indexd.api.operations import library
     from indexd_schemas.api.annotations import ForgetRequest
     from indexd_schemas.durations import parse_duration
 
@@ -44,17 +45,17 @@ def forget(
     if seconds is None:
         raise UsageError("--older-than never would forget nothing")
     folder = quote_from_bytes(os.fsencode(_absolute_path(under)), safe="/") if under is not None else None
-    wanted = validated(
+    request = validated(
         ForgetRequest, under=folder, older_than_seconds=seconds, offline=offline, with_marks=with_marks, dry_run=True
     )
-    with open_operations(write=not dry_run) as door:
-        found = door.forget(wanted)
+    with open_operations(write=not dry_run) as operations:
+        found = operations.call(library.forget, request)
         if not dry_run and (found.files or found.images):
             if not as_json:
                 for example in found.examples:
                     print_notice(f"  {example}")
             confirm(_confirmation_text(found.files, found.images, with_marks) + "?", yes=yes)
-            found = door.forget(wanted.model_copy(update={"dry_run": False}))
+            found = operations.call(library.forget, request.model_copy(update={"dry_run": False}))
     if as_json:
         print_json(found)
     elif not found.files and not found.images:

@@ -37,6 +37,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
     changes nothing. What is said of pictures that are not in the index waits until they appear. A wrong line is refused
     with its number before anything is taken in.
     """
+    from indexd.api.operations.annotation import import_annotations
     from indexd.cli.support.request_validation import validated
     from indexd_schemas.api.annotations import ImportReport, ImportRequest
 
@@ -45,11 +46,11 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
         for _ in _iter_records(source, file):
             pass
         source.seek(0)
-        with open_operations(write=True) as door, progress(counted=False) as bar:
+        with open_operations(write=True) as operations, progress(counted=False) as bar:
             bar.add_task("taking in", total=None)
             for batch in _batches(_iter_records(source, file)):
-                wanted = validated(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
-                done = door.import_marks(wanted)
+                request = validated(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
+                done = operations.call(import_annotations, request)
                 for name in ("records", "changed", "same", "waiting"):
                     setattr(total, name, getattr(total, name) + getattr(done, name))
     if as_json:

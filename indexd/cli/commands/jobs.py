@@ -15,11 +15,13 @@ from indexd.cli.support.printing import (
     print_notice,
     print_text,
 )
+from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
     from indexd_schemas.api.output import JobSummary, ShownJob
+    from indexd_schemas.api.requests import JobSelector, JobState
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 
@@ -33,10 +35,13 @@ def jobs() -> None:
 @click.option("--state", "states", multiple=True, type=click.Choice(JOB_STATES), help="Only these states.")
 @click.option("-n", "limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many.")
 @json_option
-def list_jobs(states: tuple[str, ...], limit: int, as_json: bool) -> int:
+def list_(states: tuple[JobState, ...], limit: int, as_json: bool) -> int:
     """List the newest jobs."""
-    with open_operations() as door:
-        listed = door.jobs(states, limit)
+    from indexd.api.operations.jobs import list_jobs
+    from indexd_schemas.api.requests import JobListRequest
+
+    with open_operations() as operations:
+        listed = operations.call(list_jobs, JobListRequest(states=states, limit=limit))
     if as_json:
         print_json(listed)
         return EXIT_OK
@@ -67,9 +72,11 @@ def list_jobs(states: tuple[str, ...], limit: int, as_json: bool) -> int:
 @click.option("--source", is_flag=True, help="Print the job file as it was admitted, and nothing else.")
 @json_option
 def show(job: str, source: bool, as_json: bool) -> None:
-    """Show a job with its pictures."""
-    with open_operations() as door:
-        shown = door.job(job)
+    """Show a job with its images."""
+    from indexd.api.operations.jobs import show_job
+
+    with open_operations() as operations:
+        shown = operations.call(show_job, _selector(job))
     if source:
         print_text(shown.source, nl=not shown.source.endswith("\n"))
     else:
@@ -80,18 +87,28 @@ def show(job: str, source: bool, as_json: bool) -> None:
 @click.argument("job")
 @json_option
 def cancel(job: str, as_json: bool) -> None:
-    """Stop a job within a denoising step; what is published stays."""
-    with open_operations(need_daemon=True) as door:
-        _print(door.cancel_job(job), as_json)
+    """Stop a job within one denoising step. Published images stay."""
+    from indexd.api.operations.jobs import cancel_job
+
+    with open_operations(need_daemon=True) as operations:
+        _print(operations.call(cancel_job, _selector(job)), as_json)
 
 
 @jobs.command()
 @click.argument("job")
 @json_option
 def retry(job: str, as_json: bool) -> None:
-    """Queue the failed and cancelled pictures of a job again."""
-    with open_operations(need_daemon=True) as door:
-        _print(door.retry_job(job), as_json)
+    """Queue the failed and cancelled images of a job again."""
+    from indexd.api.operations.jobs import retry_job
+
+    with open_operations(need_daemon=True) as operations:
+        _print(operations.call(retry_job, _selector(job)), as_json)
+
+
+def _selector(job: str) -> JobSelector:
+    from indexd_schemas.api.requests import JobSelector
+
+    return validated(JobSelector, which=job)
 
 
 def item_counts_text(job: JobSummary) -> str:

@@ -13,5 +13,7 @@ def metrics() -> None:
 
     Without a daemon: the numbers of the index alone.
     """
-    with open_operations() as door:
-        click.echo(door.metrics(), nl=False)
+    from indexd.api.operations import status
+
+    with open_operations() as operations:
+        click.echo(operations.call(status.metrics), nl=False)

@@ -168,17 +168,19 @@ def verify(roles: tuple[str, ...], as_json: bool) -> int:
 @contextmanager
 def _verifier(config: Config) -> Iterator[Callable[[str], VerifiedModel]]:
     """The daemon's workers where it runs, else our own; neither needs an index."""
+    from indexd.api import model_checks
     from indexd.api.connect import find_daemon
-    from indexd.api.operations.models import verify_model
+    from indexd.api.operations import models
     from indexd.model_roles import worker_settings
     from indexd.worker.local_workers import LocalWorkers
+    from indexd_schemas.api.requests import VerifyModelRequest
 
     remote = find_daemon(config)
     if remote is not None:
-        yield remote.verify_model
+        yield lambda role: remote.call(models.verify_model, VerifyModelRequest(role=role))
         return
     workers = LocalWorkers(worker_settings(config))
     try:
-        yield lambda role: verify_model(config, workers, role)
+        yield lambda role: model_checks.verify_model(config, workers, role)
     finally:
         workers.stop(2.0)

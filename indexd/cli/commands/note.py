@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation
+from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation, target_texts
 from indexd.cli.support.printing import json_option, print_json
+from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
@@ -30,7 +31,8 @@ def note(
     `--append` adds a line, `--clear` takes the note away; `--query FILTERS` instead of pictures writes it to all that
     are found. `note:cover` in a question finds it. Exit code 5 when some pictures were not found, 3 when all.
     """
-    from indexd.search.query.image_target import parse_target_argument
+    from indexd.api.operations import annotation
+    from indexd_schemas.api.annotations import NoteRequest
 
     if append and clear:
         raise UsageError("--append and --clear exclude each other")
@@ -44,26 +46,24 @@ def note(
     if dry_run:
         raise UsageError("--dry-run goes with --query")
     if clear and words:
-        return run_annotation(
-            lambda door: door.note([parse_target_argument(word) for word in words], "", False), as_json
-        )
+        return run_annotation(annotation.note, validated(NoteRequest, targets=target_texts(words)), as_json)
     if len(words) == 1 and not append:
         return _show_note(words[0], as_json)
     if len(words) < 2:
         raise UsageError("name at least one picture, and then the text")
-    *pictures, text = words
+    *images, text = words
     if not text.strip():
         raise UsageError("the note is empty; --clear takes it away")
-    return run_annotation(
-        lambda door: door.note([parse_target_argument(one) for one in pictures], text, append), as_json
-    )
+    request = validated(NoteRequest, targets=target_texts(images), text=text, append=append)
+    return run_annotation(annotation.note, request, as_json)
 
 
-def _show_note(picture: str, as_json: bool) -> int:
-    from indexd.search.query.image_target import parse_target_argument
+def _show_note(image: str, as_json: bool) -> int:
+    from indexd.api.operations.images import show
+    from indexd_schemas.api.requests import ImageSelector
 
-    with open_operations() as door:
-        shown = door.show(parse_target_argument(picture))
+    with open_operations() as operations:
+        shown = operations.call(show, validated(ImageSelector, target=target_texts([image])[0]))
     if as_json:
         print_json(shown)
     elif shown.image.note:

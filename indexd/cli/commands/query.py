@@ -82,13 +82,14 @@ def query(
     open_them: bool,
     emit_job: Path | None,
     filters: tuple[str, ...],
-    **asked: Any,
+    **term_options: Any,
 ) -> int:
     """Find pictures by look, words, prompt and metadata.
 
     Terms rank and may be given several times, each with a weight before a colon; filters decide who may appear. Uses
     the daemon and its loaded models where it runs; else opens the index itself and loads what it needs.
     """
+    from indexd.api.operations import images
     from indexd.cli.support.emit_job import check_job_target
     from indexd.cli.support.emit_job import emit_job as write_job
     from indexd.cli.support.search_results import open_hits, write_hit_contact_sheet
@@ -97,35 +98,35 @@ def query(
         raise UsageError("--json, --jsonl, --paths and -0 exclude each other")
     if emit_job is not None:
         check_job_target(emit_job)
-    question = build_search_request(asked, (*filters, *map(_character_filter, characters)), explain=explain)
-    what = "asking (a model may have to load first)" if question.terms else "asking"
-    answer = call_with_progress(what, lambda door: door.query(question))
-    for line in answer.notes:
+    request = build_search_request(term_options, (*filters, *map(_character_filter, characters)), explain=explain)
+    description = "searching (a model may have to load first)" if request.terms else "searching"
+    results = call_with_progress(description, images.query, request)
+    for line in results.notes:
         print_notice(f"note: {line}")
-    _print(answer, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
-    if not answer.hits:
-        if not as_json and not answer.left_out:
+    _print(results, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
+    if not results.hits:
+        if not as_json and not results.left_out:
             print_notice("nothing found")
         return EXIT_NOTHING_FOUND
     if sheet:
-        write_hit_contact_sheet(answer, sheet)
+        write_hit_contact_sheet(results, sheet)
     if emit_job is not None:
-        write_job(answer.hits[0].image, emit_job)
-    return EXIT_OK if not open_them or open_hits(answer.hits) else EXIT_ERROR
+        write_job(results.hits[0].image, emit_job)
+    return EXIT_OK if not open_them or open_hits(results.hits) else EXIT_ERROR
 
 
-def _print(answer: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
+def _print(results: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
     from indexd.cli.support.search_results import print_hit_paths, print_hit_table
 
     if as_json:
-        print_json(answer)
+        print_json(results)
     elif jsonl:
-        for hit in answer.hits:
+        for hit in results.hits:
             click.echo(hit.model_dump_json())
     elif paths or null:
-        print_hit_paths(answer, "\0" if null else "\n")
+        print_hit_paths(results, "\0" if null else "\n")
     else:
-        print_hit_table(answer)
+        print_hit_table(results)
 
 
 def _character_filter(name: str) -> str:

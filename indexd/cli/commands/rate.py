@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation
+from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation, target_texts
 from indexd.cli.support.printing import json_option
+from indexd.cli.support.request_validation import validated
 from indexd.errors import UsageError
 
 
 @click.command(short_help="Rate pictures from 1 to 5 (0 takes it away).")
-@click.argument("pictures", nargs=-1, metavar="[FILE|ID...]")
+@click.argument("images", nargs=-1, metavar="[FILE|ID...]")
 @click.argument("rating", type=click.IntRange(0, 5))
 @bulk_query_options
 @json_option
-def rate(
-    pictures: tuple[str, ...], rating: int, query: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool
-) -> int:
+def rate(images: tuple[str, ...], rating: int, query: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
     """Rate pictures from 1 to 5; 0 takes the rating away.
 
     The last argument is the rating: `indexd rate a.png b.png 4`, or `indexd rate --query 'tag:keep model:pony' 4`.
     Exit code 5 when some were not found, 3 when all.
     """
-    from indexd.search.query.image_target import parse_target_argument
+    from indexd.api.operations import annotation
+    from indexd_schemas.api.requests import RateRequest
 
     if query:
-        if pictures:
+        if images:
             raise UsageError("name pictures, or say --query; not both")
         return annotate_matching(query, {"rating": rating}, yes=yes, dry_run=dry_run, as_json=as_json)
-    if not pictures:
+    if not images:
         raise UsageError("name at least one picture before the rating, or say which with --query")
     if dry_run:
         raise UsageError("--dry-run goes with --query")
-    return run_annotation(
-        lambda door: door.rate([parse_target_argument(picture) for picture in pictures], rating), as_json
-    )
+    return run_annotation(annotation.rate, validated(RateRequest, targets=target_texts(images), rating=rating), as_json)

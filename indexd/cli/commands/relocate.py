@@ -27,12 +27,13 @@ def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
     `--from "D:\pics" --to "E:\pics"`. Both may be offline. Files of the same size and time are not read again by the next
     scan. Moves inside and between watched folders that are online are noticed without this command.
     """
+    from indexd.api.operations import library
     from indexd.cli.support.request_validation import validated
     from indexd_schemas.api.annotations import RelocateRequest
 
-    wanted = validated(RelocateRequest, old=_quote_absolute_path(old), new=_quote_absolute_path(new), dry_run=dry_run)
-    with open_operations(write=True) as door:
-        done = door.relocate(wanted)
+    request = validated(RelocateRequest, old=_quote_absolute_path(old), new=_quote_absolute_path(new), dry_run=dry_run)
+    with open_operations(write=True) as operations:
+        done = operations.call(library.relocate, request)
     if as_json:
         print_json(done)
     else:

@@ -19,13 +19,19 @@ def reparse(everything: bool, as_json: bool) -> None:
     No file is opened. Pictures that the present readers read already are passed over, unless --all is given. What
     became of prompt, model and the rest is searchable at once; a prompt that changed is embedded again.
     """
+    from indexd.api.operations import library
+    from indexd_schemas.api.requests import ReparseRequest
     from indexd_schemas.api.responses import ReparseReport
 
     read = changed = after = left = 0
-    with open_operations(write=True) as door, progress() as bar:
+    with open_operations(write=True) as operations, progress() as bar:
         task = bar.add_task("reading", total=None)
-        while (one := door.reparse(after, BATCH_IMAGES, everything)).last_id is not None:
-            read, changed, after, left = read + one.read, changed + one.changed, one.last_id, one.left
+        while True:
+            request = ReparseRequest(after=after, limit=BATCH_IMAGES, everything=everything)
+            batch = operations.call(library.reparse, request)
+            if batch.last_id is None:
+                break
+            read, changed, after, left = read + batch.read, changed + batch.changed, batch.last_id, batch.left
             bar.update(task, completed=read, total=read + left)
     if as_json:
         print_json(ReparseReport(read=read, changed=changed, last_id=after or None, left=left))

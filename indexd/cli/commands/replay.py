@@ -31,16 +31,19 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
 
     The daemon makes it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new picture is not kept.
     """
+    from indexd.api.operations.jobs import submit
     from indexd.jobs.export.replay import compare_images, read_recipe, replay_job_text
+    from indexd_schemas.api.requests import SubmitRequest
 
     recipe = read_recipe(picture)
     if str(picture.absolute()).encode("utf-8", "replace") != os.fsencode(picture.absolute()):
         raise UsageError(f"the path of the picture must be Unicode (got {str(picture.absolute())!r}); rename it first")
     folder, name = _output_location(out)
     try:
-        with open_operations(need_daemon=True) as door:
-            submitted = door.submit(replay_job_text(picture, folder, name).encode(), f"replay-{name}.yaml")
-            shown = wait_for_job(door, str(submitted.job.id))
+        with open_operations(need_daemon=True) as operations:
+            request = SubmitRequest(name=f"replay-{name}.yaml", source=replay_job_text(picture, folder, name))
+            submitted = operations.call(submit, request)
+            shown = wait_for_job(operations, str(submitted.job.id))
         if job_exit_code(shown) != EXIT_OK:
             raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
         replayed = compare_images(picture, Path(shown.pictures[0].path))

@@ -45,11 +45,12 @@ Filters are those of `indexd query`.
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def sample(character: str | None, strategy: str, count: int, seed: int, as_json: bool, filters: tuple[str, ...]) -> int:
     """Choose a few pictures of a character or of a query, and print their paths. Exit code 3 when there is none."""
+    from indexd.api.operations import images
     from indexd_schemas.api.characters import SampleRequest
 
-    question = validated(SampleRequest, character=character, filters=filters, strategy=strategy, count=count, seed=seed)
-    with open_operations() as door:
-        found = door.sample(question)
+    request = validated(SampleRequest, character=character, filters=filters, strategy=strategy, count=count, seed=seed)
+    with open_operations() as operations:
+        found = operations.call(images.sample, request)
     if as_json:
         print_json(found)
     else:

@@ -7,7 +7,7 @@ import time
 import click
 
 from indexd.cli.support.printing import format_duration, json_option, print_json, print_notice, progress
-from indexd.cli.support.session import load_config
+from indexd.cli.support.session import load_config, open_operations
 from indexd.errors import EXIT_OK, EXIT_PARTLY_FAILED
 
 
@@ -23,6 +23,9 @@ def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
     it leads to, and no watching. Exit code 5 when a folder was offline.
     """
     from indexd.api import connect
+    from indexd.api.operations import library
+    from indexd.api.operations import status as status_operations
+    from indexd_schemas.api.requests import ScanRequest
     from indexd_schemas.api.responses import ScanReport
 
     config = load_config()
@@ -30,17 +33,14 @@ def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
     with progress(counted=False) as bar:
         bar.add_task("scanning", total=None)
         if remote is not None:
-            scanned = remote.scan(wait=not no_wait)
+            scanned = remote.call(library.scan, ScanRequest(wait=not no_wait))
         elif once:
             from indexd.daemon import scan_once
 
             began = time.perf_counter()
             scan_once(config, models=not no_models)
-            with_closing = connect.connect(config)
-            try:
-                status = with_closing.status()
-            finally:
-                with_closing.close()
+            with open_operations() as operations:
+                status = operations.call(status_operations.status)
             scanned = ScanReport(
                 waited=True,
                 seconds=round(time.perf_counter() - began, 3),

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexd.cli.support.annotation_commands import target_texts
 from indexd.cli.support.generation_lines import generation_lines
 from indexd.cli.support.printing import format_bytes, format_time, json_option, one_line, print_json, print_text
+from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 
 if TYPE_CHECKING:
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 @json_option
 def show(picture: str, raw: bool, as_json: bool) -> None:
     """Show everything that is known of a picture, named by file, id or content hash."""
-    from indexd.search.query.image_target import parse_target_argument
+    from indexd.api.operations import images
+    from indexd_schemas.api.requests import ImageSelector
 
-    with open_operations() as door:
-        shown = door.show(parse_target_argument(picture))
+    with open_operations() as operations:
+        shown = operations.call(images.show, validated(ImageSelector, target=target_texts([picture])[0]))
     if as_json:
         print_json(shown)
     else:

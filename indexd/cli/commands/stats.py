@@ -63,10 +63,11 @@ def stats(
 
     Pictures whose files are missing count as well; missing:no leaves them out.
     """
+    from indexd.api.operations import images
     from indexd_schemas.api.library_reports import StatsRequest
 
-    question = validated(StatsRequest, by=by or DEFAULT_KEYS, rest=against, limit=limit, filters=filters)
-    found = call_with_progress("counting", lambda door: door.stats(question))
+    request = validated(StatsRequest, by=by or DEFAULT_KEYS, rest=against, limit=limit, filters=filters)
+    found = call_with_progress("counting", images.stats, request)
     for line in found.notes:
         print_notice(f"note: {line}")
     if plot and found.pictures:

@@ -50,8 +50,10 @@ def status(as_json: bool, watch: bool, seconds: float) -> None:
 
         keep_showing(_sections, seconds, as_json=as_json)
         return
-    with open_operations() as door:
-        now = door.status()
+    from indexd.api.operations import status as operations_module
+
+    with open_operations() as operations:
+        now = operations.call(operations_module.status)
     if as_json:
         print_json(now)
         return

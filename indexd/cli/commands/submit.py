@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.support.printing import json_option, print_json, print_notice, progress
+from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import load_config, open_operations
-from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, DaemonNotRunning, IndexdError
+from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, DaemonNotRunning, IndexdError, JobRefused
 
 if TYPE_CHECKING:
-    from indexd.api.operations.protocol import Operations
+    from indexd.api.operations.registry import Operations
     from indexd_schemas.api.output import ShownJob
 
 POLL_SECONDS = 0.3
@@ -30,13 +31,16 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
 
     With --wait the exit code is 0 when every picture was made, 5 when some were, 1 when none was.
     """
-    source = _read_job_file(file)
+    from indexd.api.operations import jobs
+    from indexd_schemas.api.requests import SubmitRequest
+
+    request = validated(SubmitRequest, name=file.name.encode("utf-8", "replace").decode(), source=_read_job_file(file))
     try:
-        with open_operations(need_daemon=True) as door:
-            shown = door.submit(source, file.name)
+        with open_operations(need_daemon=True) as operations:
+            shown = operations.call(jobs.submit, request)
             print_notice(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.pictures)} pictures")
             if wait:
-                shown = wait_for_job(door, str(shown.job.id))
+                shown = wait_for_job(operations, str(shown.job.id))
     except DaemonNotRunning as error:
         raise DaemonNotRunning(
             f"{error}. Dropping {file.name} into {load_config().paths.inbox} works too: it is taken when the daemon starts"
@@ -50,12 +54,16 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
     return job_exit_code(shown) if wait else EXIT_OK
 
 
-def wait_for_job(door: Operations, which: str) -> ShownJob:
-    """Look at the job until it has ended, drawing its pictures as they come. The last look is returned."""
+def wait_for_job(operations: Operations, which: str) -> ShownJob:
+    """Poll the job until it has ended, with a progress bar; the last response."""
+    from indexd.api.operations import jobs
+    from indexd_schemas.api.requests import JobSelector
+
+    selector = JobSelector(which=which)
     with progress() as bar:
         task = bar.add_task("waiting in the queue", total=None)
         while True:
-            shown = door.job(which)
+            shown = operations.call(jobs.show_job, selector)
             counts = shown.job.items
             finished = sum(counts.get(state, 0) for state in FINISHED_STATES)
             bar.update(
@@ -79,7 +87,7 @@ def job_exit_code(shown: ShownJob) -> int:
     return EXIT_PARTLY_FAILED if any(picture.state == "done" for picture in shown.pictures) else EXIT_ERROR
 
 
-def _read_job_file(file: Path) -> bytes:
+def _read_job_file(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             source = stream.read(MAX_JOB_FILE_BYTES + 1)
@@ -87,4 +95,7 @@ def _read_job_file(file: Path) -> bytes:
         raise IndexdError(f"cannot read {file}: {error.strerror or error}") from None
     if len(source) > MAX_JOB_FILE_BYTES:
         raise IndexdError(f"{file} is larger than {MAX_JOB_FILE_BYTES} bytes; a job file is a short text")
-    return source
+    try:
+        return source.decode()
+    except UnicodeDecodeError as error:
+        raise JobRefused(f"{file.name}: byte {error.start} is not UTF-8; save the file as UTF-8") from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation
+from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation, target_texts
 from indexd.cli.support.dash_arguments import dash_argument_command
 from indexd.cli.support.printing import json_option
+from indexd.cli.support.request_validation import validated
 from indexd.errors import UsageError
 
 
@@ -24,14 +25,15 @@ def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool
     Tags have levels: tag:style finds `style/anime` too, and `-style/*` takes off all that is below `style`. In bulk:
     `indexd tag --query 'rating:..2 model:pony' +bad`. Exit code 5 when some pictures were not found, 3 when all.
     """
-    from indexd.search.query.image_target import parse_target_argument
+    from indexd.api.operations import annotation
+    from indexd_schemas.api.requests import TagRequest
 
     add = [word[1:].strip() for word in words if word.startswith("+")]
     remove = [word[1:].strip() for word in words if word.startswith("-")]
-    pictures = [word for word in words if not word.startswith(("+", "-"))]
-    if not pictures and not query:
+    images = [word for word in words if not word.startswith(("+", "-"))]
+    if not images and not query:
         raise UsageError("name at least one picture, or say which with --query")
-    if pictures and query:
+    if images and query:
         raise UsageError("name pictures, or say --query; not both")
     if not add and not remove:
         raise UsageError("name at least one tag: +tag puts it on, -tag takes it off")
@@ -41,6 +43,5 @@ def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool
         return annotate_matching(query, {"add": add, "remove": remove}, yes=yes, dry_run=dry_run, as_json=as_json)
     if dry_run:
         raise UsageError("--dry-run goes with --query")
-    return run_annotation(
-        lambda door: door.tag([parse_target_argument(picture) for picture in pictures], add, remove), as_json
-    )
+    request = validated(TagRequest, targets=target_texts(images), add=add, remove=remove)
+    return run_annotation(annotation.tag, request, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,17 +14,17 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from indexd.api.operations.protocol import Operations
+    from indexd.api.operations.registry import Operation, RequestT
     from indexd_schemas.api.output import AnnotateReport
 
 CONFIRM_ABOVE = 20
 """So many pictures are marked without a question."""
 
 
-def run_annotation(annotate: Callable[[Operations], AnnotateReport], as_json: bool) -> int:
-    """Run `mark` by the daemon, or in this process under the instance lock; the exit code."""
-    with open_operations(write=True) as door:
-        outcome = annotate(door)
+def run_annotation(operation: Operation[RequestT, AnnotateReport], request: RequestT, as_json: bool) -> int:
+    """Annotate images, in the daemon or in this process under the instance lock; the exit code."""
+    with open_operations(write=True) as operations:
+        outcome = operations.call(operation, request)
     if as_json:
         print_json(outcome)
     else:
@@ -34,6 +34,13 @@ def run_annotation(annotate: Callable[[Operations], AnnotateReport], as_json: bo
     if not outcome.not_found:
         return EXIT_OK
     return EXIT_PARTLY_FAILED if outcome.changed else EXIT_NOTHING_FOUND
+
+
+def target_texts(arguments: Iterable[str]) -> tuple[str, ...]:
+    """The images of the command line, as requests name them."""
+    from indexd.search.query.image_target import format_target, parse_target_argument
+
+    return tuple(format_target(parse_target_argument(argument)) for argument in arguments)
 
 
 def bulk_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,13 +66,14 @@ def annotate_matching(
     query: tuple[str, ...], change: dict[str, object], *, yes: bool, dry_run: bool, as_json: bool
 ) -> int:
     """Mark everything that meets the filters, after a question when it is much; the exit code."""
+    from indexd.api.operations import annotation
     from indexd.search.query.filter_language import parse_filters
     from indexd_schemas.api.annotations import AnnotateMatchingRequest
 
     parse_filters(query)
-    wanted = validated(AnnotateMatchingRequest, filters=query, **change)
-    with open_operations(write=not dry_run) as door:
-        count = door.mark_matching(wanted.model_copy(update={"dry_run": True}))
+    request = validated(AnnotateMatchingRequest, filters=query, **change)
+    with open_operations(write=not dry_run) as operations:
+        count = operations.call(annotation.annotate_matching, request.model_copy(update={"dry_run": True}))
         if dry_run:
             if as_json:
                 print_json(count)
@@ -76,7 +84,8 @@ def annotate_matching(
             print_notice("nothing found")
             return EXIT_NOTHING_FOUND
         confirm(f"Change {count.changed} pictures?", yes=yes or count.changed <= CONFIRM_ABOVE)
-        outcome = door.mark_matching(wanted.model_copy(update={"at_most": count.changed}))
+        confirmed = request.model_copy(update={"at_most": count.changed})
+        outcome = operations.call(annotation.annotate_matching, confirmed)
     if as_json:
         print_json(outcome)
     else:

@@ -131,11 +131,12 @@ def _read_metadata(image: ImageSummary) -> ImageMetadata:
 
 def _find_path_by_hash(content: str) -> str | None:
     """Where a picture lies now that a picture was made from, found by its content."""
-    from indexd.search.query.image_target import ImageTarget
+    from indexd.api.operations.images import show
+    from indexd_schemas.api.requests import ImageSelector
 
     try:
-        with open_operations() as door:
-            return door.show(ImageTarget(content_hash=bytes.fromhex(content))).image.path
+        with open_operations() as operations:
+            return operations.call(show, ImageSelector(target=f"hash:{content}")).image.path
     except (ValueError, NothingFound):
         return None
 

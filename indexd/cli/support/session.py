@@ -1,23 +1,21 @@
-"""What every command starts from: the settings of `--home`, and the operations, by the daemon or in this process."""
+"""What every command starts from: the settings of `--home`, and the operations, in the daemon or in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from indexd.api.operations.protocol import Operations
+    from indexd.api.operations.registry import Operation, Operations, RequestT, ResponseT
     from indexd.config import Config
-
-ResultT = TypeVar("ResultT")
 
 
 def home_folder() -> Path | None:
-    """The folder of `--home`, or None: `INDEXD_HOME` or the usual places are used."""
+    """The folder of `--home`, or None: then `INDEXD_HOME` or the default folders apply."""
     context = click.get_current_context(silent=True)
     given = context.find_root().params.get("home") if context is not None else None
     return Path(given) if given else None
@@ -32,7 +30,7 @@ def load_config() -> Config:
 
 @contextmanager
 def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterator[Operations]:
-    """The operations of the daemon where it runs, else of this process (read-only unless `write`)."""
+    """The operations of the daemon if it runs, else of this process (read-only unless `write`)."""
     from indexd.api.connect import connect
 
     found = connect(load_config(), need_daemon=need_daemon, write=write)
@@ -42,10 +40,10 @@ def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterat
         found.close()
 
 
-def call_with_progress(description: str, call: Callable[[Operations], ResultT]) -> ResultT:
-    """What the operations answer to `ask`; on a terminal a moving bar says meanwhile `what` is being done."""
+def call_with_progress(description: str, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
+    """The response of an operation; on a terminal a moving bar shows the description meanwhile."""
     from indexd.cli.support.printing import progress
 
-    with open_operations() as door, progress(counted=False) as bar:
+    with open_operations() as operations, progress(counted=False) as bar:
         bar.add_task(description, total=None)
-        return call(door)
+        return operations.call(operation, request)

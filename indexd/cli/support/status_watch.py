@@ -39,8 +39,10 @@ def watch_status(build_sections: SectionBuilder, seconds: float, *, as_json: boo
 
 
 def _fetch_status() -> DaemonStatus:
-    with open_operations() as door:
-        return door.status()
+    from indexd.api.operations.status import status
+
+    with open_operations() as operations:
+        return operations.call(status)
 
 
 def _repeat(show: Callable[[], object], seconds: float) -> None:

@@ -67,4 +67,4 @@ def parse_target(text: str) -> ImageTarget:
         path = unquote_to_bytes(value)
         if os.path.isabs(path) and b"\0" not in path:
             return ImageTarget(path=path)
-    raise UsageError(f"{text[:200]!r} names no picture; write id:12, hash:<64 hex digits> or path:<absolute path>")
+    raise UsageError(f"{text[:200]!r} names no image; write id:12, hash:<64 hex digits> or path:<absolute path>")

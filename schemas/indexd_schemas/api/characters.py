@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from indexd_schemas.api.output import OutputDocument
-from indexd_schemas.api.requests import ApiRequest, FilterText, TargetText
+from indexd_schemas.api.requests import ApiRequest, CursorText, FilterText, TargetText
 from indexd_schemas.contract import Contract
 
 CharacterSelector = Annotated[str, Field(min_length=1, max_length=200)]
@@ -57,6 +57,13 @@ class CorrectionRequest(ApiRequest):
     name: str | None = Field(None, max_length=MAX_NAME_CHARACTERS)
     at: float | None = Field(None, ge=0.0, le=1.0)
     number: int | None = Field(None, ge=1)
+
+
+class CorrectionLogRequest(ApiRequest):
+    """The newest corrections."""
+
+    limit: int = Field(50, ge=1, le=100_000)
+    cursor: CursorText = None
 
 
 class ClusterRequest(ApiRequest):

@@ -1,7 +1,7 @@
-"""What can be asked of the index and done to it, as the local door takes it: the bodies of the API's requests.
+"""Requests of the HTTP API: query parameters of GET, JSON bodies of POST.
 
-A *target* names one picture in text: `id:12`, `hash:<64 hex digits>` or `path:<absolute path, percent-encoded>`; the
-encoding lets file names through that are no UTF-8.
+A *target* names one image in text: `id:12`, `hash:<64 hex digits>` or `path:<absolute path, percent-encoded>`. The
+encoding carries file names that are not UTF-8. A *cursor* is the `next` of the page before; clients do not look into it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,40 @@ MAX_LIMIT = 1_000_000
 MAX_TERM_CHARACTERS = 20_000
 MAX_WEIGHT = 100.0
 
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 FilterText = Annotated[str, Field(max_length=4096)]
 TargetText = Annotated[str, Field(min_length=1, max_length=16_384)]
+CursorText = Annotated[str | None, Field(max_length=2048)]
 
 
 class ApiRequest(Contract):
-    """Base of everything that is sent to the daemon; unknown keys are refused."""
+    """Base of every request; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SearchTerm(ApiRequest):
-    """One thing that hits should resemble.
+class NoParameters(ApiRequest):
+    """The request of an operation without parameters."""
 
-    `similar` takes a target, `face` too (its largest face is what counts); the others take words: `text` against the look, `prompt` and `negative_prompt` against what
-    was written there, `style` and `composition` against the prompt as SDXL's two text encoders read it. A negative
-    weight pushes away.
+
+class ImageSelector(ApiRequest):
+    """One image, by its target."""
+
+    target: TargetText
+
+
+class ImageId(ApiRequest):
+    """One image, by its id."""
+
+    id: int = Field(ge=1, lt=2**63)
+
+
+class SearchTerm(ApiRequest):
+    """One term that scores images.
+
+    `similar` and `face` (its largest face counts) take a target, the others text: `text` is compared with the image,
+    `prompt` and `negative_prompt` with its prompts, `style` and `composition` with the prompt as SDXL's two text
+    encoders embed it. A negative weight lowers the score of similar images.
     """
 
     kind: TermKind
@@ -44,10 +62,10 @@ class SearchTerm(ApiRequest):
 
 
 class SearchRequest(ApiRequest):
-    """A whole question: terms rank, filters (in the filter language) decide who may appear.
+    """A search: terms rank, filters (in the filter language) restrict.
 
-    `sort` None = by score when there are terms, else newest first. `min_score` None = the default cut-off, which
-    leaves out what does not fit; `everything` = no cut-off at all. `explain` = say each hit's score by term.
+    `sort` None = by score when there are terms, else newest first. `min_score` None = the automatic cut-off;
+    `everything` = no cut-off at all. `explain` = list each hit's score by term.
     """
 
     terms: tuple[SearchTerm, ...] = Field((), max_length=32)
@@ -60,18 +78,32 @@ class SearchRequest(ApiRequest):
 
 
 class RateRequest(ApiRequest):
-    """Give pictures a rating; 0 takes it away."""
+    """Rate images; 0 removes the rating."""
 
     targets: tuple[TargetText, ...] = Field(min_length=1, max_length=100_000)
     rating: int = Field(ge=0, le=5)
 
 
 class TagRequest(ApiRequest):
-    """Put tags on pictures and take tags off."""
+    """Add tags to images and remove tags from them."""
 
     targets: tuple[TargetText, ...] = Field(min_length=1, max_length=100_000)
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+
+
+class JobListRequest(ApiRequest):
+    """The newest jobs in these states, or in any."""
+
+    states: tuple[JobState, ...] = ()
+    limit: int = Field(50, ge=1, le=100_000)
+    cursor: CursorText = None
+
+
+class JobSelector(ApiRequest):
+    """One job, by its id or its name."""
+
+    which: str = Field(min_length=1, max_length=255)
 
 
 class SubmitRequest(ApiRequest):
@@ -82,13 +114,19 @@ class SubmitRequest(ApiRequest):
 
 
 class ScanRequest(ApiRequest):
-    """Compare every root with the index now; `wait` = answer when it is done."""
+    """Compare every root with the index now; with `wait` the response comes when that is done."""
 
     wait: bool = True
 
 
+class VerifyModelRequest(ApiRequest):
+    """A model role, such as `bge`."""
+
+    role: str = Field(min_length=1, max_length=100)
+
+
 class ControlMapRequest(ApiRequest):
-    """Make a control map of the picture at a path; width and height together, None = the picture's own size."""
+    """Make a control map of the image at a path; width and height together, None = the image's own size."""
 
     picture: TargetText
     type: str = Field(min_length=1, max_length=100)
@@ -99,7 +137,8 @@ class ControlMapRequest(ApiRequest):
 
 
 class ReparseRequest(ApiRequest):
-    """Read the stored metadata of the next `limit` images above the id `after` again; a slice, so that nobody waits long."""
+    """Parse the stored metadata of the next `limit` images above the id `after` again: those that an older parser version
+    parsed, or with `everything` all of them."""
 
     after: int = Field(0, ge=0, lt=2**63)
     limit: int = Field(500, ge=1, le=10_000)

@@ -12,21 +12,39 @@ import pytest
 
 from indexd.api.connect import connect
 from indexd.api.context import DaemonContext
-from indexd.api.operations.local import LocalOperations
+from indexd.api.local import LocalOperations
+from indexd.api.operations import annotation, images, jobs
+from indexd.api.operations import library as library_operations
+from indexd.api.operations.models import verify_model
+from indexd.api.operations.status import status
 from indexd.config import Config, read_config
 from indexd.errors import DaemonNotRunning, ModelUnavailable, NothingFound, StoreError, UsageError
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageMetadata
-from indexd.search.query.image_target import ImageTarget, target_of_path
+from indexd.search.query.image_target import format_target, target_of_path
 from indexd.store.records import JobRow, NewJob, NewJobItem, ScannedFile
 from indexd.store.sqlite.store import Store
 from indexd.watch.roots import RootStatus
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, ModelVerified, Priority, VerifyModel
 from indexd_schemas.api.annotations import AnnotateMatchingRequest, ForgetRequest, RelocateRequest
-from indexd_schemas.api.requests import SearchRequest
+from indexd_schemas.api.requests import (
+    ImageSelector,
+    JobListRequest,
+    JobSelector,
+    RateRequest,
+    ScanRequest,
+    SearchRequest,
+    SubmitRequest,
+    TagRequest,
+    VerifyModelRequest,
+)
 from indexd_schemas.settings import ROLES
 from tests.sample_library import SampleLibrary, make_library
+
+
+def selector(path: str | Path) -> ImageSelector:
+    return ImageSelector(target=format_target(target_of_path(path)))
 
 
 @dataclass
@@ -125,21 +143,21 @@ def test_a_model_that_cannot_be_loaded_is_shown_as_off_with_the_reason(
     with_trouble = DaemonContext(
         watching, Working(), Desk(library.store), 1.0, blocked_roles=lambda: {"bge": "its weights are damaged"}
     )
-    bge = {role.role: role for role in LocalOperations(broken, library.store, with_trouble).status().roles}["bge"]
+    bge = {role.role: role for role in LocalOperations(broken, library.store, with_trouble).call(status).roles}["bge"]
     assert (bge.on, bge.detail) == (False, "its weights are damaged")
-    bge = {role.role: role for role in LocalOperations(broken, library.store).status().roles}["bge"]
+    bge = {role.role: role for role in LocalOperations(broken, library.store).call(status).roles}["bge"]
     assert (bge.on, bge.detail) == (True, str(tmp_path / "bge"))
 
 
 def test_show_has_everything_but_secrets(alone: LocalOperations, library: SampleLibrary) -> None:
-    shown = alone.show(target_of_path(library.path("cats/cat-0.png")))
+    shown = alone.call(images.show, selector(library.path("cats/cat-0.png")))
     assert shown.image.prompt == "a cat number 0, oil painting"
     assert shown.image.loras[0].name == "my lora"
     assert [file.path for file in shown.files] == [library.path("cats/cat-0.png")]
     assert shown.extras == {"Clip skip": "2"}
     assert "SECRET" not in shown.raw["png:parameters"]
     with pytest.raises(NothingFound, match="explain"):
-        alone.show(ImageTarget(image_id=999))
+        alone.call(images.show, ImageSelector(target=f"id:{999}"))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +175,7 @@ def test_signatures_are_taken_off_every_text_that_is_shown(
     from indexd.images.image_reader import parse_metadata
 
     library.add("signed.png", parse_metadata([RawChunk(key, "utf-8", text)]))
-    shown = alone.show(target_of_path(library.path("signed.png")))
+    shown = alone.call(images.show, selector(library.path("signed.png")))
     assert "SECRET" not in shown.raw[key]
     assert "…" in shown.raw[key]
     assert "SECRET" not in shown.model_dump_json()
@@ -170,7 +188,7 @@ def test_show_takes_texts_that_are_no_unicode(alone: LocalOperations, library: S
         "odd.png",
         ImageMetadata(prompt="x", raw=(RawChunk("png:a", "utf-8", "bad \udcff"), RawChunk("png:a", "utf-8", "two"))),
     )
-    shown = alone.show(target_of_path(library.path("odd.png")))
+    shown = alone.call(images.show, selector(library.path("odd.png")))
     assert shown.raw == {"png:a": "bad ?", "png:a#2": "two"}
     shown.model_dump_json()
 
@@ -181,32 +199,31 @@ def test_rating_and_tagging_by_any_name_of_a_picture(
     copy = tmp_path / "copy.png"
     copy.write_bytes((library.root / "cats/cat-0.png").read_bytes())
     ids = library.ids
-    marked = alone.rate(
-        [
-            target_of_path(copy),
-            ImageTarget(image_id=ids["cats/cat-0.png"]),
-            target_of_path(tmp_path / "gone.png"),
-            ImageTarget(image_id=999),
-        ],
-        4,
-    )
+    cat = f"id:{ids['cats/cat-0.png']}"
+    targets = (selector(copy).target, cat, selector(tmp_path / "gone.png").target, "id:999")
+    marked = alone.call(annotation.rate, RateRequest(targets=targets, rating=4))
     assert marked.changed == 1
     assert marked.not_found == [str(tmp_path / "gone.png"), "#999"]
-    alone.tag([ImageTarget(image_id=ids["cats/cat-0.png"])], ["keep", " spaced "], [])
-    shown = alone.show(ImageTarget(image_id=ids["cats/cat-0.png"]))
+    alone.call(annotation.tag, TagRequest(targets=(cat,), add=("keep", " spaced ")))
+    shown = alone.call(images.show, ImageSelector(target=f"id:{ids['cats/cat-0.png']}"))
     assert (shown.image.rating, shown.image.tags) == (4, ["keep", "spaced"])
-    alone.tag([ImageTarget(image_id=ids["cats/cat-0.png"])], [], ["keep"])
-    assert alone.query(SearchRequest(filters=("tag:keep",))).hits == []
+    alone.call(annotation.tag, TagRequest(targets=(cat,), remove=("keep",)))
+    assert alone.call(images.query, SearchRequest(filters=("tag:keep",))).hits == []
     for tag in ("", " ", "two\nlines", "x" * 201):
-        with pytest.raises(UsageError, match="is no tag"):
-            alone.tag([ImageTarget(image_id=1)], [tag], [])
-    with pytest.raises(UsageError):
-        alone.rate([ImageTarget(image_id=1)], 6)
+        with pytest.raises(UsageError, match="is not a valid tag"):
+            alone.call(annotation.tag, TagRequest(targets=("id:1",), add=(tag,)))
+
+
+def test_a_target_that_names_no_image_is_refused(alone: LocalOperations) -> None:
+    with pytest.raises(UsageError, match="names no image"):
+        alone.call(annotation.rate, RateRequest(targets=("../../etc",), rating=5))
+    with pytest.raises(UsageError, match="only a path can be explained"):
+        alone.call(images.explain, ImageSelector(target="id:4"))
 
 
 def test_explain_says_what_the_index_knows(alone: LocalOperations, library: SampleLibrary, config: Config) -> None:
     def explain(name: str) -> tuple[str, str]:
-        found = alone.explain(os.fsencode(library.root / name))
+        found = alone.call(images.explain, selector(library.root / name))
         return found.state, " | ".join(found.sentences)
 
     assert explain("cats/cat-0.png")[0] == "indexed"
@@ -221,7 +238,7 @@ def test_explain_says_what_the_index_knows(alone: LocalOperations, library: Samp
     library.store.images.ingest([ScannedFile(library.root_id, b"note.txt", stamp, None, "not a picture: text")], 1.0)
     assert explain("note.txt") == (
         "skipped",
-        "it was read and skipped: not a picture: text | it is not there any more; the next scan will mark it as missing",
+        "it was read and skipped: not a picture: text | it does not exist any more; the next scan will mark it as missing",
     )
     library.store.files.mark_missing(library.root_id, [b"dogs/dog-0.png"], 1.0)
     assert explain("dogs/dog-0.png")[0] == "missing"
@@ -233,7 +250,7 @@ def test_explain_says_what_the_rules_say_of_the_rest(
     alone: LocalOperations, within: LocalOperations, library: SampleLibrary, config: Config, tmp_path: Path
 ) -> None:
     def explain(path: Path) -> tuple[str, str]:
-        found = alone.explain(os.fsencode(path))
+        found = alone.call(images.explain, selector(path))
         return found.state, " | ".join(found.sentences)
 
     (library.root / "private").mkdir()
@@ -246,7 +263,7 @@ def test_explain_says_what_the_rules_say_of_the_rest(
     state, text = explain(library.root / "fresh.png")
     assert state == "unknown"
     assert "daemon is not running" in text
-    assert "nobody writes" in within.explain(os.fsencode(library.root / "fresh.png")).sentences[0]
+    assert "no program writes" in within.call(images.explain, selector(library.root / "fresh.png")).sentences[0]
     (tmp_path / "x.png").touch()
     state, text = explain(tmp_path / "x.png")
     assert state == "outside"
@@ -262,54 +279,49 @@ def test_explain_says_what_the_rules_say_of_the_rest(
 def test_status_without_a_daemon(alone: LocalOperations, library: SampleLibrary) -> None:
     library.store.events.add("offline", "a folder went away")
     library.store.files.mark_missing(library.root_id, [b"dogs/dog-0.png"], 1.0)
-    status = alone.status()
-    assert (status.running, status.pid, status.workers) == (False, None, [])
-    assert (status.images, status.files, status.missing_files) == (8, 7, 1)
-    assert [root.path for root in status.roots] == [str(library.root)]
-    assert {role.role for role in status.roles if not role.on} == {*ROLES, "faces"}
-    assert status.events[0].text == "a folder went away"
-    assert status.index_bytes > 10_000
+    found = alone.call(status)
+    assert (found.running, found.pid, found.workers) == (False, None, [])
+    assert (found.images, found.files, found.missing_files) == (8, 7, 1)
+    assert [root.path for root in found.roots] == [str(library.root)]
+    assert {role.role for role in found.roles if not role.on} == {*ROLES, "faces"}
+    assert found.events[0].text == "a folder went away"
+    assert found.index_bytes > 10_000
 
 
 def test_status_within_the_daemon(within: LocalOperations) -> None:
-    status = within.status()
-    assert status.running
-    assert status.pid == os.getpid()
-    assert (status.roots[0].mode, status.roots[0].pending, status.roots[0].lost_events) == ("native", 3, 4)
-    assert (status.workers[0].lane, status.workers[0].deaths, status.workers[0].models) == (
-        "card",
-        1,
-        {"generator": 3.0},
-    )
+    found = within.call(status)
+    assert found.running
+    assert found.pid == os.getpid()
+    assert (found.roots[0].mode, found.roots[0].pending, found.roots[0].lost_events) == ("native", 3, 4)
+    assert (found.workers[0].lane, found.workers[0].deaths, found.workers[0].models) == ("card", 1, {"generator": 3.0})
 
 
 def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: SampleLibrary) -> None:
     Desk(library.store).submit(b"kind: txt2img\n", "one.yaml")
     for ask in (
-        lambda: alone.scan(True),
-        lambda: alone.submit(b"", "x.yaml"),
-        lambda: alone.cancel_job("1"),
-        lambda: alone.retry_job("1"),
+        lambda: alone.call(library_operations.scan, ScanRequest()),
+        lambda: alone.call(jobs.submit, SubmitRequest(name="x.yaml", source="")),
+        lambda: alone.call(jobs.cancel_job, JobSelector(which="1")),
+        lambda: alone.call(jobs.retry_job, JobSelector(which="1")),
     ):
         with pytest.raises(DaemonNotRunning, match="indexd run"):
             ask()
 
 
 def test_jobs_by_number_and_by_name(within: LocalOperations, live: DaemonContext) -> None:
-    shown = within.submit(b"kind: txt2img\n", "one.yaml")
+    shown = within.call(jobs.submit, SubmitRequest(name="one.yaml", source="kind: txt2img\n"))
     assert (shown.job.name, shown.job.items, shown.source) == ("one", {"queued": 1}, "kind: txt2img\n")
     assert shown.pictures[0].seed == 5
-    assert within.job(str(shown.job.id)) == within.job("one")
-    assert within.jobs(["done"], 5).jobs == []
-    assert [job.id for job in within.jobs([], 5).jobs] == [shown.job.id]
-    assert within.cancel_job("one").job.state == "cancelled"
+    by_id = within.call(jobs.show_job, JobSelector(which=str(shown.job.id)))
+    assert by_id == within.call(jobs.show_job, JobSelector(which="one"))
+    assert within.call(jobs.list_jobs, JobListRequest(states=("done",))).jobs == []
+    assert [job.id for job in within.call(jobs.list_jobs, JobListRequest()).jobs] == [shown.job.id]
+    assert within.call(jobs.cancel_job, JobSelector(which="one")).job.state == "cancelled"
     with pytest.raises(NothingFound, match="jobs list"):
-        within.job("nobody")
-    with pytest.raises(UsageError, match="states are"):
-        within.jobs(["dunno"], 5)
+        within.call(jobs.show_job, JobSelector(which="nobody"))
     for name in ("../x.yaml", "a\\b.yaml", ".."):
         with pytest.raises(UsageError):
-            within.submit(b"", name)
+            within.call(jobs.submit, SubmitRequest(name=name, source=""))
 
 
 def test_scan_waits_for_what_it_led_to(config: Config, library: SampleLibrary) -> None:
@@ -318,19 +330,19 @@ def test_scan_waits_for_what_it_led_to(config: Config, library: SampleLibrary) -
     within = LocalOperations(
         config, library.store, DaemonContext(watching, Working(), Desk(library.store), 1.0, lambda: drained.append(1))
     )
-    assert within.scan(False).waited is False
+    assert within.call(library_operations.scan, ScanRequest(wait=False)).waited is False
     assert drained == []
-    assert within.scan(True).images == 8
+    assert within.call(library_operations.scan, ScanRequest()).images == 8
     assert (watching.scans, drained) == ([False, True], [1])
 
 
 def test_verify_asks_the_workers(config: Config, library: SampleLibrary, live: DaemonContext, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="bge is off"):
-        LocalOperations(config, library.store, live).verify_model("bge")
+        LocalOperations(config, library.store, live).call(verify_model, VerifyModelRequest(role="bge"))
     with pytest.raises(UsageError, match="roles are"):
-        LocalOperations(config, library.store, live).verify_model("nose")
+        LocalOperations(config, library.store, live).call(verify_model, VerifyModelRequest(role="nose"))
     with_model = read_config(config.paths.home, {"models": {"bge": {"path": str(tmp_path)}}})
-    verified = LocalOperations(with_model, library.store, live).verify_model("bge")
+    verified = LocalOperations(with_model, library.store, live).call(verify_model, VerifyModelRequest(role="bge"))
     assert (verified.ok, verified.identity) == (True, "revision")
     assert live.workers.calls == [VerifyModel("bge")]  # type: ignore[attr-defined]
 
@@ -340,18 +352,18 @@ def test_reading_beside_a_writer_and_writing_under_the_lock(
 ) -> None:
     monkeypatch.setattr("indexd.api.connect.LOCK_WAIT_SECONDS", 0.1)
     reader = connect(config)
-    assert reader.status().images == 8
+    assert reader.call(status).images == 8
     reader.close()
     library.store.close()
     first = connect(config, write=True)
     try:
-        assert first.rate([ImageTarget(image_id=1)], 3).changed == 1
+        assert first.call(annotation.rate, RateRequest(targets=("id:1",), rating=3)).changed == 1
         with pytest.raises(StoreError, match="another indexd"):
             connect(config, write=True)
     finally:
         first.close()
     second = connect(config, write=True)
-    assert second.show(ImageTarget(image_id=1)).image.rating == 3
+    assert second.call(images.show, ImageSelector(target=f"id:{1}")).image.rating == 3
     second.close()
 
 
@@ -362,14 +374,14 @@ def test_a_watched_tree_is_relocated_and_the_person_told_what_to_change(
     within = LocalOperations(watched, library.store, live)
     new = tmp_path / "other disk"
     request = RelocateRequest(old=quote_from_bytes(os.fsencode(library.root)), new=quote_from_bytes(os.fsencode(new)))
-    would = within.relocate(request.model_copy(update={"dry_run": True}))
-    assert within.show(target_of_path(library.path("cats/cat-0.png"))).image.id == library.ids["cats/cat-0.png"]
-    done = within.relocate(request)
+    would = within.call(library_operations.relocate, request.model_copy(update={"dry_run": True}))
+    assert within.call(images.show, selector(library.path("cats/cat-0.png"))).image.id == library.ids["cats/cat-0.png"]
+    done = within.call(library_operations.relocate, request)
     assert (done.files, done.roots) == (would.files, would.roots) == (len(library.ids), done.roots)
-    assert within.show(target_of_path(new / "cats" / "cat-0.png")).image.id == library.ids["cats/cat-0.png"]
-    assert any("still there" in note for note in done.notes)
+    assert within.call(images.show, selector(new / "cats" / "cat-0.png")).image.id == library.ids["cats/cat-0.png"]
+    assert any("still exists" in note for note in done.notes)
     assert any("indexd.toml" in note for note in done.notes)
-    assert any("start the daemon again" in note for note in done.notes)
+    assert any("restart the daemon" in note for note in done.notes)
     assert live.watch.scans == [False]  # type: ignore[attr-defined]
     # The watcher goes on under the number that it knows.
     assert library.root_id in [root.id for root in library.store.roots.all()]
@@ -377,25 +389,30 @@ def test_a_watched_tree_is_relocated_and_the_person_told_what_to_change(
 
 def test_more_pictures_than_were_confirmed_are_not_marked(alone: LocalOperations, library: SampleLibrary) -> None:
     request = AnnotateMatchingRequest(filters=("steps:20",), rating=5, at_most=3)
-    with pytest.raises(UsageError, match="4 pictures match by now"):
-        alone.mark_matching(request)
-    assert alone.query(SearchRequest(filters=("rating:5",))).hits == []
-    assert alone.mark_matching(request.model_copy(update={"at_most": 4})).changed == 4
-    with pytest.raises(UsageError, match="say what to do"):
-        alone.mark_matching(AnnotateMatchingRequest(filters=("steps:20",)))
+    with pytest.raises(UsageError, match="4 images match now"):
+        alone.call(annotation.annotate_matching, request)
+    assert alone.call(images.query, SearchRequest(filters=("rating:5",))).hits == []
+    assert alone.call(annotation.annotate_matching, request.model_copy(update={"at_most": 4})).changed == 4
+    with pytest.raises(UsageError, match="give a rating"):
+        alone.call(annotation.annotate_matching, AnnotateMatchingRequest(filters=("steps:20",)))
 
 
 def test_missing_pictures_are_marked_only_when_they_are_asked_for(
     alone: LocalOperations, library: SampleLibrary
 ) -> None:
     library.store.files.mark_missing(library.root_id, [b"cats/cat-0.png"], 5.0)
-    assert alone.mark_matching(AnnotateMatchingRequest(filters=("steps:20",), rating=5)).changed == 3
-    assert alone.mark_matching(AnnotateMatchingRequest(filters=("missing:yes",), rating=1)).changed == 1
+    assert (
+        alone.call(annotation.annotate_matching, AnnotateMatchingRequest(filters=("steps:20",), rating=5)).changed == 3
+    )
+    assert (
+        alone.call(annotation.annotate_matching, AnnotateMatchingRequest(filters=("missing:yes",), rating=1)).changed
+        == 1
+    )
 
 
 @pytest.mark.parametrize("path", ["relative", "", "/a%00b"])
 def test_paths_that_are_none_are_refused(alone: LocalOperations, path: str) -> None:
     with pytest.raises((UsageError, ValueError)):
-        alone.relocate(RelocateRequest(old="/a", new=path))
+        alone.call(library_operations.relocate, RelocateRequest(old="/a", new=path))
     with pytest.raises((UsageError, ValueError)):
-        alone.forget(ForgetRequest(under=path))
+        alone.call(library_operations.forget, ForgetRequest(under=path))

@@ -1,4 +1,4 @@
-"""Why a file is, or is not, in the index: what the index knows of it, else what the rules say about its name."""
+"""Explains why a file is, or is not, in the index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import stat
 import time
 from collections.abc import Sequence
 
-from indexd.api.operations.images import pending_index_tasks
+from indexd.api.context import OperationContext
+from indexd.api.image_details import pending_index_tasks
+from indexd.api.status_report import current_role_states
 from indexd.config import Config
 from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import display, relative
@@ -19,14 +21,14 @@ from indexd_schemas.api.output import Explanation, PendingTask, RoleState
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
-def explain(
-    store: Store, config: Config, path: bytes, *, daemon_running: bool, role_states: Sequence[RoleState]
-) -> Explanation:
-    """The explanation of an absolute path. `running` = a daemon is at work and will see to what is new."""
+def explain_path(context: OperationContext, path: bytes) -> Explanation:
+    """The explanation of an absolute path: from its row in the index, else from the rules for file names."""
+    store, daemon_running = context.store, context.daemon is not None
     row = store.files.find(path)
     if row is None:
-        return _explain_unknown(config, path, daemon_running)
+        return _explain_unknown(context.config, path, daemon_running)
     roots = {root.id: root for root in store.roots.all()}
+    role_states = current_role_states(context.config, context.daemon)
     return _explain_known(store, row, roots.get(row.root_id), daemon_running, role_states)
 
 
@@ -36,7 +38,9 @@ def _explain_known(
     name = display(row.path)
     work = pending_index_tasks(store, role_states, row.image_id) if row.image_id is not None else []
     if root is not None and not root.online:
-        text = f"its folder {display(root.path)} is offline ({root.reason or 'not there'}); nothing of it is forgotten"
+        text = (
+            f"its folder {display(root.path)} is offline ({root.reason or 'not there'}); its images stay in the index"
+        )
         return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, work=work)
     if row.missing_since is not None:
         when = time.strftime(TIME_FORMAT, time.localtime(row.missing_since))
@@ -44,15 +48,13 @@ def _explain_known(
         return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, work=work)
     changed = _change_sentences(row, daemon_running)
     if row.problem is not None or row.image_id is None:
-        sentences = [f"it was read and skipped: {row.problem or 'it holds no picture'}", *changed]
+        sentences = [f"it was read and skipped: {row.problem or 'it contains no image'}", *changed]
         return Explanation(path=name, state="skipped", sentences=sentences)
     sentences = [f"it is in the index as #{row.image_id}", *changed, *map(_task_sentence, work)]
     image = store.images.get(row.image_id)
     if image is not None:
         sentences += [text for text in (image.decode_problem, image.parse_problem) if text]
-        sentences += [
-            f"the same content also lies at {display(file.path)}" for file in image.files if file.id != row.id
-        ]
+        sentences += [f"the same content is also at {display(file.path)}" for file in image.files if file.id != row.id]
     state = "pending" if work else "indexed"
     return Explanation(path=name, state=state, sentences=sentences, image_id=row.image_id, work=work)
 
@@ -61,7 +63,7 @@ def _change_sentences(row: FileRow, daemon_running: bool) -> list[str]:
     try:
         now = FileStamp.from_stat(os.lstat(row.path))
     except OSError:
-        return ["it is not there any more; the next scan will mark it as missing"]
+        return ["it does not exist any more; the next scan will mark it as missing"]
     # Some systems and shares have no lasting inode; size and time are what every stamp has.
     if (now.size, now.mtime_ns) == (row.stamp.size, row.stamp.mtime_ns):
         return []
@@ -70,7 +72,7 @@ def _change_sentences(row: FileRow, daemon_running: bool) -> list[str]:
 
 def _task_sentence(task: PendingTask) -> str:
     if task.state == "failed":
-        return f"{task.stage} was given up after {task.attempts} attempts: {task.error or 'no reason is known'}"
+        return f"{task.stage} failed after {task.attempts} attempts: {task.error or 'unknown error'}"
     if task.state == "blocked":
         return f"{task.stage} waits: {task.error}"
     if task.waits_for:
@@ -83,19 +85,19 @@ def _explain_unknown(config: Config, path: bytes, daemon_running: bool) -> Expla
     try:
         mode = os.lstat(path).st_mode
     except OSError as error:
-        text = f"there is no such file ({error.strerror}), and the index has never seen one here"
+        text = f"there is no such file ({error.strerror}), and the index has no record of one"
         return Explanation(path=name, state="unknown", sentences=[text])
     root = _innermost_watched_folder(config, path)
     if root is None:
         watched = ", ".join(display(folder.path) for folder in watched_folders(config))
-        text = f"it lies in no watched folder; watched are: {watched}. Add its folder as [[roots]] in the settings"
+        text = f"it is in no watched folder; watched folders: {watched}. Add its folder as [[roots]] to the settings"
         return Explanation(path=name, state="outside", sentences=[text])
     rel = relative(root.path, path) or b""
     reason = root.watch_filter.exclusion_reason(rel) if rel else "it is a watched folder itself"
     if reason is not None:
         return Explanation(path=name, state="ignored", sentences=[reason])
     if not stat.S_ISREG(mode):
-        text = "it is no regular file (a folder, link, pipe or device); those are not read"
+        text = "it is not a regular file but a folder, link, pipe or device; indexd does not read those"
         return Explanation(path=name, state="skipped", sentences=[text])
     return Explanation(
         path=name, state="unknown", sentences=[f"it has not been read yet; {_next_read_sentence(daemon_running)}"]
@@ -104,11 +106,10 @@ def _explain_unknown(config: Config, path: bytes, daemon_running: bool) -> Expla
 
 def _next_read_sentence(daemon_running: bool) -> str:
     if daemon_running:
-        return "the daemon will read it when nobody writes to it any more (`indexd scan --once` makes it look now)"
+        return "the daemon reads it once no program writes to it any more (`indexd scan` reads it now)"
     return "the daemon is not running: start it with `indexd run`, or run `indexd scan --once`"
 
 
 def _innermost_watched_folder(config: Config, path: bytes) -> WatchedFolder | None:
-    """The innermost watched folder that holds the path."""
     holding = [folder for folder in watched_folders(config) if relative(folder.path, path) is not None]
     return max(holding, key=lambda folder: len(folder.path), default=None)
