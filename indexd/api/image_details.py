@@ -33,7 +33,7 @@ def serialize_shown_image(context: OperationContext, row: ImageRow) -> ShownImag
         files=[serialize_file(file) for file in row.files],
         work=pending_index_tasks(store, current_role_states(context.config, context.daemon), row.id),
         regions=serialize_regions(store, store.faces.of_image(row.id)),
-        making=serialize_generation(store.images.details(row.id)),
+        making=serialize_generation(store.images.metadata(row.id)),
         extras=serialize_extras(row),
         attributes=serialize_attributes(store.attributes.of_images([row.id]).get(row.id, ())),
         raw=raw,

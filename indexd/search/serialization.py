@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from indexd.fs.paths import display
+from indexd.image_metadata.model import ImageMetadata
 from indexd.image_metadata.redact import redact_secrets
-from indexd.store.records import AttributeRow, FileRow, ImageDetails, ImageRow, RegionRow
+from indexd.store.records import AttributeRow, FileRow, ImageRow, RegionRow
 from indexd_schemas.api.output import (
     GenerationDetails,
     ImageFile,
@@ -18,6 +19,13 @@ from indexd_schemas.api.output import (
     StatedAttribute,
 )
 
+_COPIED_FIELDS = {one.name for one in fields(ImageRow)} & ImageSummary.model_fields.keys() - {
+    "loras",
+    "scores",
+    "tags",
+    "folder_tags",
+}
+
 
 def find_present_file(row: ImageRow) -> FileRow | None:
     """One place where the picture lies now, or None when every one is missing."""
@@ -25,37 +33,17 @@ def find_present_file(row: ImageRow) -> FileRow | None:
 
 
 def serialize_image(row: ImageRow) -> ImageSummary:
-    """The picture as the JSON contract has it."""
+    """The image as the JSON output has it. Fields of the same name are copied."""
     file = find_present_file(row)
     return ImageSummary(
-        id=row.id,
+        **{name: getattr(row, name) for name in _COPIED_FIELDS},
         hash=row.content_hash.hex(),
         path=display(file.path) if file else None,
-        format=row.format,
-        width=row.width,
-        height=row.height,
-        added_at=row.added_at,
-        created_at=row.created_at,
-        generator=row.generator,
-        generator_version=row.generator_version,
-        prompt=row.prompt,
-        negative_prompt=row.negative_prompt,
-        seed=row.seed,
-        steps=row.steps,
-        cfg=row.cfg,
-        sampler=row.sampler,
-        schedule=row.schedule,
-        denoise=row.denoise,
         model=row.model_name,
-        model_hash=row.model_hash,
-        loras=[ImageLora(name=u.name, weight=u.weight, text_weight=u.text_weight, hash=u.hash) for u in row.loras],
+        loras=[ImageLora(**asdict(use)) for use in row.loras],
         scores={one.name: one.value for one in row.scores},
-        rating=row.rating,
         tags=list(row.tags),
         folder_tags=list(row.folder_tags),
-        note=row.note,
-        job=row.job,
-        is_ai=row.is_ai,
         problem=row.decode_problem or row.parse_problem,
     )
 
@@ -96,13 +84,13 @@ def serialize_file(row: FileRow) -> ImageFile:
     )
 
 
-def serialize_generation(details: ImageDetails | None) -> GenerationDetails:
-    """How a picture was made as the JSON contract has it; nothing where the picture is gone meanwhile."""
-    if details is None:
+def serialize_generation(metadata: ImageMetadata | None) -> GenerationDetails:
+    """How an image was made as the JSON output has it; empty if the image was deleted meanwhile."""
+    if metadata is None:
         return GenerationDetails()
-    fields = asdict(details)
-    fields["passes"] = [{**one, "model": one.pop("model_name")} for one in fields["passes"]]
-    return GenerationDetails.model_validate(_sanitize(fields))
+    details = {name: value for name, value in asdict(metadata).items() if name in GenerationDetails.model_fields}
+    details["passes"] = [{**one, "model": one.pop("model_name")} for one in details["passes"]]
+    return GenerationDetails.model_validate(_sanitize(details))
 
 
 def serialize_extras(row: ImageRow) -> dict[str, str]:

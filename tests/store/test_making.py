@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from typing import Any
+
 from indexd.cli.support.generation_lines import generation_lines
-from indexd.image_metadata.model import CharacterPrompt, ControlUse, DetailerUse, EmbeddingUse, ResourceUse, SamplerPass
+from indexd.image_metadata.model import (
+    CharacterPrompt,
+    ControlUse,
+    DetailerUse,
+    EmbeddingUse,
+    ImageMetadata,
+    MetadataLora,
+    MetadataScore,
+    ResourceUse,
+    SamplerPass,
+)
 from indexd.search.serialization import serialize_extras, serialize_generation
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import GenerationDetails
@@ -37,7 +50,7 @@ def test_everything_that_is_stored_is_told(store: Store, library: Library) -> No
         detailers=(DetailerUse("face", "a beak", None, 0.4),),
         extras=(("twice", "one"), ("twice", "https://x/?sig=abc"), ("once", "z")),
     )
-    making = serialize_generation(store.images.details(image_id))
+    making = serialize_generation(store.images.metadata(image_id))
     assert list(generation_lines(making, "a duck")) == [
         ("read from", "png:parameters"),
         ("raw prompt", "a {red|blue} duck"),
@@ -63,6 +76,26 @@ def test_everything_that_is_stored_is_told(store: Store, library: Library) -> No
 
 
 def test_what_is_not_stated_has_no_line(store: Store, library: Library) -> None:
-    assert list(generation_lines(serialize_generation(store.images.details(library.add("a.png"))), None)) == []
-    assert serialize_generation(store.images.details(99)) == GenerationDetails()
+    assert list(generation_lines(serialize_generation(store.images.metadata(library.add("a.png"))), None)) == []
+    assert serialize_generation(store.images.metadata(99)) == GenerationDetails()
     assert list(generation_lines(GenerationDetails(raw_prompt="the same"), "the same")) == []
+
+
+def test_every_field_of_the_metadata_model_is_stored_and_read_back(store: Store, library: Library) -> None:
+    stated = ImageMetadata(
+        loras=(MetadataLora("l", 0.5, 0.25, "aa"),),
+        controls=(ControlUse("c", "m", 0.5, 0.0, 0.75),),
+        passes=(SamplerPass("1", 20, 7.0, "euler", "karras", 0.5, "m", 0, 10),),
+        embeddings=(EmbeddingUse("e", "bb"),),
+        characters=(CharacterPrompt("a", "b", 0.25, 0.75),),
+        resources=(ResourceUse("1", "kind", "name", "v1", 1.0),),
+        detailers=(DetailerUse("d", "p", "n", 0.5),),
+        scores=(MetadataScore("clip", 0.5, "model"),),
+        extras=(("key", "value"),),
+    )
+    for at, one in enumerate(fields(ImageMetadata)):
+        if one.name != "raw" and getattr(stated, one.name) in (None, 0):
+            kinds: dict[str, Any] = {"str | None": f"{at}", "int | None": at, "int": at, "float | None": at + 0.5}
+            stated = replace(stated, **{one.name: kinds[str(one.type)]})
+    image_id = library.add("a.png", **{one.name: getattr(stated, one.name) for one in fields(stated)})
+    assert store.images.metadata(image_id) == stated

@@ -11,15 +11,9 @@ from numpy.typing import NDArray
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import (
-    CharacterPrompt,
-    ControlUse,
-    DetailerUse,
-    EmbeddingUse,
     ImageFacts,
     MetadataLora,
     MetadataScore,
-    ResourceUse,
-    SamplerPass,
 )
 from indexd.store.records.indexing import StageInput
 
@@ -143,33 +137,6 @@ class Filter:
     low: str | None = None
     high: str | None = None
     negate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ImageDetails:
-    """The fields of Metadata of the same names, as they are stored."""
-
-    source: str | None
-    raw_prompt: str | None
-    gen_width: int | None
-    gen_height: int | None
-    clip_skip: int | None
-    vae: str | None
-    variation_seed: str | None
-    variation_strength: float | None
-    guidance: float | None
-    refiner: str | None
-    hires_scale: float | None
-    hires_steps: int | None
-    hires_upscaler: str | None
-    hires_denoise: float | None
-    upscaler: str | None
-    passes: tuple[SamplerPass, ...]
-    controls: tuple[ControlUse, ...]
-    embeddings: tuple[EmbeddingUse, ...]
-    characters: tuple[CharacterPrompt, ...]
-    resources: tuple[ResourceUse, ...]
-    detailers: tuple[DetailerUse, ...]
 
 
 @dataclass(slots=True)

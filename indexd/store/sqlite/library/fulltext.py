@@ -16,7 +16,7 @@ from indexd.store.id_set import IdSet
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.annotations.tags import refresh_folder_tags
 from indexd.store.sqlite.database import Connection, Database
-from indexd.store.sqlite.library.metadata_tables import CHARACTER_PROMPTS
+from indexd.store.sqlite.library.metadata_columns import CHARACTER_PROMPTS
 
 # bm25 of 10 000 hits of one word takes 12 ms, of two 25 ms, of half a million 430 ms: beyond this the newest come first, all worth the same.
 MAX_RANKED_HITS = 10_000
@@ -157,7 +157,7 @@ def refresh_fulltext(connection: Connection, ids: Iterable[int]) -> None:
         """,
         (ids_json(wanted),),
     ).fetchall()
-    characters = CHARACTER_PROMPTS.read(connection, wanted)
+    characters = CHARACTER_PROMPTS.read_records(connection, wanted)
     for image_id, prompt, negative, raw_prompt, tags, captions, displays in rows:
         spoken = characters.get(image_id, ())
         connection.execute(
@@ -165,8 +165,8 @@ def refresh_fulltext(connection: Connection, ids: Iterable[int]) -> None:
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 image_id,
-                _join_texts((prompt, *(row[0] for row in spoken))),
-                _join_texts((negative, *(row[1] for row in spoken))),
+                _join_texts((prompt, *(one.text for one in spoken))),
+                _join_texts((negative, *(one.negative_text for one in spoken))),
                 raw_prompt,
                 tags,
                 captions,

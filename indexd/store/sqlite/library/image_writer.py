@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import IngestResult, ScannedFile, StageInput
 from indexd.store.sqlite.adapters import (
-    canonical_seed,
     display_path,
     finite_or_none,
     ids_json,
-    int64_or_none,
     to_signed64,
     utf8_text,
 )
@@ -21,21 +18,31 @@ from indexd.store.sqlite.annotations.merge import apply_pending_annotations
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.library.fulltext import INSERT_FULLTEXT_SQL, file_name, fulltext_row, refresh_fulltext
 from indexd.store.sqlite.library.image_count import last_image_id
-from indexd.store.sqlite.library.metadata_tables import CHILD_TABLES, Row
+from indexd.store.sqlite.library.metadata_columns import (
+    CHILD_TABLES,
+    IMAGE_COLUMNS,
+    TEXT_COLUMNS,
+    Row,
+    image_values,
+    text_values,
+)
 from indexd.store.sqlite.library.replaced_files import record_replacements
 from indexd.store.sqlite.vectors.revisions import requeue_embedding
 
 # A 4 KB workflow deflates in 60 us at this level; higher levels save 3 % more and double that.
 DEFLATE_LEVEL = 3
 
-# fmt: off
-_IMAGE_COLUMNS = (
-    "id", "content_hash", "byte_count", "format", "width", "height", "frame_count", "added_at", "created_at",
-    "generator", "generator_version", "source", "is_ai", "seed", "steps", "cfg", "sampler", "schedule",
-    "denoise", "clip_skip", "model_name", "model_hash", "vae", "gen_width", "gen_height", "job", "input_hash",
-    "parser_version", "parse_problem",
+_FACTS_COLUMNS = (
+    "id",
+    "content_hash",
+    "byte_count",
+    "format",
+    "width",
+    "height",
+    "frame_count",
+    "added_at",
+    "created_at",
 )
-# fmt: on
 
 
 def _insert_sql(table: str, columns: Sequence[str]) -> str:
@@ -43,8 +50,8 @@ def _insert_sql(table: str, columns: Sequence[str]) -> str:
 
 
 _INSERTS = {
-    "image": _insert_sql("image", _IMAGE_COLUMNS),
-    "image_text": _insert_sql("image_text", ("image_id", "prompt", "negative_prompt", "raw_prompt", "extras")),
+    "image": _insert_sql("image", (*_FACTS_COLUMNS, *IMAGE_COLUMNS)),
+    "image_text": _insert_sql("image_text", ("image_id", *TEXT_COLUMNS)),
     "raw_chunk": _insert_sql("raw_chunk", ("image_id", "position", "key", "encoding", "text")),
     **{part.table: part.insert_sql for part in CHILD_TABLES},
     "prompt_fts": INSERT_FULLTEXT_SQL,
@@ -176,11 +183,10 @@ class ImageBatchWriter:
                 facts.frame_count,
                 self._now,
                 sighting.stamp.mtime_ns / 1e9 if created_at is None else created_at,
-                *_metadata_columns(metadata),
+                *image_values(metadata),
             )
         )
-        prompt, negative = utf8_text(metadata.prompt), utf8_text(metadata.negative_prompt)
-        rows["image_text"].append((image_id, prompt, negative, utf8_text(metadata.raw_prompt), _extras_json(metadata)))
+        rows["image_text"].append((image_id, *text_values(metadata)))
         rows["prompt_fts"].append(fulltext_row(image_id, metadata, file_name(display_path(sighting.rel))))
         rows["index_task"] += ((image_id, stage) for stage in sighting.stages)
         rows["raw_chunk"] += (
@@ -188,36 +194,6 @@ class ImageBatchWriter:
         )
         for part in CHILD_TABLES:
             rows[part.table] += part.rows_for(metadata, image_id)
-
-
-def _metadata_columns(metadata: ImageMetadata) -> Row:
-    """The columns of `image` from `generator` to the end."""
-    return (
-        utf8_text(metadata.generator),
-        utf8_text(metadata.generator_version),
-        utf8_text(metadata.source),
-        utf8_text(metadata.is_ai),
-        canonical_seed(metadata.seed),
-        int64_or_none(metadata.steps),
-        finite_or_none(metadata.cfg),
-        utf8_text(metadata.sampler),
-        utf8_text(metadata.schedule),
-        finite_or_none(metadata.denoise),
-        int64_or_none(metadata.clip_skip),
-        utf8_text(metadata.model_name),
-        utf8_text(metadata.model_hash),
-        utf8_text(metadata.vae),
-        int64_or_none(metadata.gen_width),
-        int64_or_none(metadata.gen_height),
-        utf8_text(metadata.job),
-        utf8_text(metadata.input_hash),
-        metadata.parser_version,
-        utf8_text(metadata.problem),
-    )
-
-
-def _extras_json(metadata: ImageMetadata) -> str | None:
-    return json.dumps([list(pair) for pair in metadata.extras]) if metadata.extras else None
 
 
 def _raw_chunk_values(metadata: ImageMetadata) -> list[Row]:
@@ -239,29 +215,29 @@ def update_metadata(connection: Connection, image_id: int, metadata: ImageMetada
     before = connection.execute(
         "SELECT prompt, negative_prompt FROM image_text WHERE image_id = ?", (image_id,)
     ).fetchone() or (None, None)
-    columns = _IMAGE_COLUMNS[_IMAGE_COLUMNS.index("generator") :]
+    assigned = ", ".join(f"{name} = ?" for name in IMAGE_COLUMNS)
     connection.execute(
-        f"UPDATE image SET created_at = coalesce(?, created_at), {', '.join(f'{name} = ?' for name in columns)} WHERE id = ?",
-        (finite_or_none(metadata.created_at), *_metadata_columns(metadata), image_id),
+        f"UPDATE image SET created_at = coalesce(?, created_at), {assigned} WHERE id = ?",
+        (finite_or_none(metadata.created_at), *image_values(metadata), image_id),
     )
-    prompt, negative = utf8_text(metadata.prompt), utf8_text(metadata.negative_prompt)
     connection.execute("DELETE FROM image_text WHERE image_id = ?", (image_id,))
-    connection.execute(
-        _INSERTS["image_text"], (image_id, prompt, negative, utf8_text(metadata.raw_prompt), _extras_json(metadata))
-    )
+    connection.execute(_INSERTS["image_text"], (image_id, *text_values(metadata)))
     connection.execute("DELETE FROM raw_chunk WHERE image_id = ?", (image_id,))
     raw = [(image_id, position, *values) for position, values in enumerate(_raw_chunk_values(metadata))]
     connection.executemany(_INSERTS["raw_chunk"], raw)
     for part in CHILD_TABLES:
         connection.execute(f"DELETE FROM {part.table} WHERE image_id = ?", (image_id,))
         connection.executemany(part.insert_sql, part.rows_for(metadata, image_id))
-    after: dict[StageInput, str | None] = {"prompt": prompt, "negative_prompt": negative}
+    after: dict[StageInput, str | None] = {
+        "prompt": utf8_text(metadata.prompt),
+        "negative_prompt": utf8_text(metadata.negative_prompt),
+    }
     return {of: text or "" for (of, text), old in zip(after.items(), before, strict=True) if text != old}
 
 
 def metadata_snapshot(connection: Connection, image_id: int) -> list[Row]:
     """Everything that `restate` may change of an image but the version of its reader, to be compared before and after."""
-    columns = [name for name in _IMAGE_COLUMNS[_IMAGE_COLUMNS.index("generator") :] if name != "parser_version"]
+    columns = [name for name in IMAGE_COLUMNS if name != "parser_version"]
     found: list[Row] = connection.execute(
         f"SELECT created_at, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)
     ).fetchall()

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 from indexd.fs.paths import absolute
 from indexd.image_metadata.model import (
-    CharacterPrompt,
-    ControlUse,
-    DetailerUse,
-    EmbeddingUse,
     ImageMetadata,
-    MetadataLora,
-    MetadataScore,
     RawChunk,
-    ResourceUse,
-    SamplerPass,
 )
-from indexd.store.records import ImageDetails, ImageRow, IngestResult, ScannedFile, StageInput
+from indexd.store.records import ImageRow, IngestResult, ScannedFile, StageInput
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.files import files_by_image
@@ -32,25 +25,15 @@ from indexd.store.sqlite.library.image_writer import (
     update_from_sidecars,
     update_metadata,
 )
-from indexd.store.sqlite.library.metadata_tables import (
-    CHARACTER_PROMPTS,
-    CONTROLS,
-    DETAILERS,
-    LORAS,
-    REFINEMENT,
-    RESOURCES,
-    SAMPLER_PASSES,
-    SCORES,
-    TEXTUAL_INVERSIONS,
-    ChildTable,
-    Row,
-)
+from indexd.store.sqlite.library.metadata_columns import LORAS, SCORES, parse_extras, read_metadata
 from indexd.store.sqlite.vectors.revisions import requeue_embedding
 
-_SELECT = """
-SELECT image.id, content_hash, byte_count, format, width, height, added_at, created_at, generator, generator_version,
-       prompt, negative_prompt, seed, steps, cfg, sampler, schedule, denoise, model_name, model_hash, job, is_ai,
-       rating.value, note.text, decode_problem, parse_problem, extras
+# Fields of ImageRow that are read from other tables, or under another name.
+_OTHER_SOURCES = {"id": "image.id", "rating": "rating.value", "note": "note.text"}
+_CHILD_FIELDS = ("tags", "folder_tags", "loras", "scores", "files")
+_ROW_FIELDS = tuple(one.name for one in fields(ImageRow) if one.name not in _CHILD_FIELDS)
+_SELECT = f"""
+SELECT {", ".join(_OTHER_SOURCES.get(name, name) for name in _ROW_FIELDS)}
 FROM image
 JOIN image_text ON image_text.image_id = image.id
 LEFT JOIN rating ON rating.image_id = image.id
@@ -97,10 +80,10 @@ class Images:
         with self._database.read() as connection:
             return _image_rows(connection, ids)
 
-    def details(self, image_id: int) -> ImageDetails | None:
-        """What is known of how the picture was made beyond the columns of `get`."""
+    def metadata(self, image_id: int) -> ImageMetadata | None:
+        """All metadata of an image but its raw chunks; None if there is no such image."""
         with self._database.read() as connection:
-            return read_details(connection, image_id)
+            return read_metadata(connection, image_id)
 
     def raw_chunks(self, image_id: int) -> list[RawChunk]:
         """The metadata texts as they stood in the file, in their order."""
@@ -210,23 +193,19 @@ def _image_rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRo
     chosen = list(ids)
     wanted = ids_json(chosen)
     rows = connection.execute(f"{_SELECT} WHERE image.id IN (SELECT value FROM json_each(?))", (wanted,)).fetchall()
-    tags = _tags_by_image(connection, wanted, "tag")
-    folder_tags = _tags_by_image(connection, wanted, "folder_tag")
-    loras = LORAS.read(connection, chosen)
-    files = files_by_image(connection, wanted)
-    scores = SCORES.read(connection, chosen)
+    children: dict[str, Mapping[int, Sequence[Any]]] = {
+        "tags": _tags_by_image(connection, wanted, "tag"),
+        "folder_tags": _tags_by_image(connection, wanted, "folder_tag"),
+        "loras": LORAS.read_records(connection, chosen),
+        "scores": SCORES.read_records(connection, chosen),
+        "files": files_by_image(connection, wanted),
+    }
     found = {}
     for row in rows:
-        image_id = row[0]
-        several = (
-            tuple(tags.get(image_id, ())),
-            tuple(MetadataLora(*use) for use in loras.get(image_id, ())),
-            tuple((name, value) for name, value in json.loads(row[-1] or "[]")),
-            tuple(files.get(image_id, ())),
-            tuple(folder_tags.get(image_id, ())),
-            tuple(MetadataScore(*one) for one in scores.get(image_id, ())),
-        )
-        found[image_id] = ImageRow(*(*row[:-1], *several))
+        values = dict(zip(_ROW_FIELDS, row, strict=True))
+        values["extras"] = parse_extras(values["extras"])
+        values |= {name: tuple(by_image.get(values["id"], ())) for name, by_image in children.items()}
+        found[values["id"]] = ImageRow(**values)
     return found
 
 
@@ -238,33 +217,3 @@ def _tags_by_image(connection: Connection, ids: str, table: str) -> dict[int, li
     ):
         found.setdefault(image_id, []).append(name)
     return found
-
-
-# Everything else that a picture says of its making: what `indexd show` adds to the columns that lists and hits have.
-
-_DETAIL_COLUMNS = ("source", "raw_prompt", "gen_width", "gen_height", "clip_skip", "vae")
-
-
-def read_details(connection: Connection, image_id: int) -> ImageDetails | None:
-    """The details of one picture; None when there is no such picture."""
-    row = connection.execute(
-        f"SELECT {', '.join(_DETAIL_COLUMNS)} FROM image JOIN image_text ON image_text.image_id = image.id WHERE image.id = ?",
-        (image_id,),
-    ).fetchone()
-    if row is None:
-        return None
-
-    def rows(part: ChildTable) -> list[Row]:
-        return part.read(connection, [image_id]).get(image_id, [])
-
-    refinement = next(iter(rows(REFINEMENT)), (None,) * len(REFINEMENT.columns))
-    columns = dict(zip((*_DETAIL_COLUMNS, *REFINEMENT.columns), (*row, *refinement), strict=True))
-    return ImageDetails(
-        **columns,
-        passes=tuple(SamplerPass(*values) for values in rows(SAMPLER_PASSES)),
-        controls=tuple(ControlUse(*values) for values in rows(CONTROLS)),
-        embeddings=tuple(EmbeddingUse(*values) for values in rows(TEXTUAL_INVERSIONS)),
-        characters=tuple(CharacterPrompt(*values) for values in rows(CHARACTER_PROMPTS)),
-        resources=tuple(ResourceUse(*values) for values in rows(RESOURCES)),
-        detailers=tuple(DetailerUse(*values) for values in rows(DETAILERS)),
-    )

@@ -20,7 +20,7 @@ from indexd.store.records import StageInput
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 from indexd.store.sqlite.library.image_writer import LOST_HASH_PREFIX, METADATA_LOST
-from indexd.store.sqlite.library.metadata_tables import CHILD_TABLES
+from indexd.store.sqlite.library.metadata_columns import CHILD_TABLES
 from indexd.store.sqlite.migrate import open_database
 from indexd.store.sqlite.recovery.backup import ProgressCallback, load_vector_extension, open_immutable
 from indexd.store.sqlite.recovery.header_vfs import open_with_header, read_header_if_truncated, reconstruct_header
