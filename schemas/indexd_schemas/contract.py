@@ -1,4 +1,4 @@
-"""The base of every model of this package."""
+"""Base class of all models in this package."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Contract(BaseModel):
-    """What a model checks and writes with is built when it is first used: a start uses few of them.
+    """Builds its validator and serializer on first use, because a start uses few models.
 
-    Needs pydantic 2.14: before that, threads that used a model for the first time at once could get in each other's way
-    (pydantic issue 13419).
+    Needs pydantic 2.14: in earlier versions, threads that use a model for the first time at once can interfere (pydantic issue
+    13419).
     """
 
     model_config = ConfigDict(defer_build=True)

@@ -1,4 +1,4 @@
-"""Kinds of control: their names, what a ControlNet-union calls them, and which of them a picture can be turned into here."""
+"""Control types: their names, their index in a ControlNet-union, and the preprocessor that makes their map."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CANNY_HIGH = 200
 
 @dataclass(frozen=True, slots=True)
 class ControlType:
-    """One kind of control.
+    """One control type.
 
-    `union_index` is its place in ControlNet-union for SDXL (None = that has none), `words` are what names of model files
-    call it, `maker` says what makes the map of a picture: "" = the picture itself is the map, None = nothing here does.
+    `union_index` is its index in ControlNet-union for SDXL (None = missing there). `words` occur in the names of its model files.
+    `preprocessor` makes the map: "" = the image is the map, None = not available.
     """
 
     name: str
@@ -26,7 +26,7 @@ class ControlType:
     aliases: tuple[str, ...] = ()
 
 
-# Places: the table of the control types in the model card of ControlNet++ (union) for SDXL; 6 and 7 are its promax version's.
+# Indexes: table of control types in the model card of ControlNet++ (union) for SDXL; 6 and 7 are those of its promax version.
 CONTROL_TYPES: Mapping[str, ControlType] = MappingProxyType(
     {
         one.name: one
@@ -50,11 +50,11 @@ CONTROL_TYPES: Mapping[str, ControlType] = MappingProxyType(
 
 
 class UnknownControlType(ValueError):
-    """No kind of control has this name; the text offers the nearest."""
+    """Unknown name of a control type; the text suggests the nearest."""
 
 
 def find_control_type(name: str) -> ControlType:
-    """The kind called `name`, also by its names elsewhere. Raises UnknownControl."""
+    """The type with this name or alias. Raises UnknownControlType."""
     known = {alias: one for one in CONTROL_TYPES.values() for alias in (one.name, *one.aliases)}
     folded = name.strip().casefold().replace("-", "_").replace(" ", "_")
     if folded in known:
@@ -65,12 +65,12 @@ def find_control_type(name: str) -> ControlType:
 
 
 def matches_type(model_name: str, wanted: ControlType) -> bool:
-    """Whether the name of a ControlNet says that it is one for `wanted`: one of its words stands alone in it."""
+    """Whether the name of a ControlNet contains a word of the type `wanted`, as a whole word."""
     return not _words(model_name).isdisjoint(wanted.words)
 
 
 def is_union_name(model_name: str) -> bool:
-    """Whether the name of a ControlNet says that it is one for many types."""
+    """Whether the name of a ControlNet is that of a union."""
     return "union" in _words(model_name)
 
 

@@ -1,4 +1,4 @@
-"""Durations as people write them: `5m`, `30s`, `1h30m`, `0`, `never`; and times of day: `03:30`, `never`."""
+"""Durations such as `5m`, `30s`, `1h30m`, `0`, `never`, and times of day such as `03:30`, `never`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds, or None for `never`. Raises ValueError with the forms that are understood."""
+    """Seconds, or None for `never`. Raises ValueError with the valid forms."""
     plain = text.strip().lower()
     if plain == "never":
         return None
@@ -36,7 +36,7 @@ _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
 def parse_time_of_day(text: str) -> tuple[int, int] | None:
-    """Hour and minute, or None for `never`. Raises ValueError with the forms that are understood."""
+    """Hour and minute, or None for `never`. Raises ValueError with the valid forms."""
     plain = text.strip().lower()
     if plain == "never":
         return None

@@ -1,7 +1,7 @@
-"""Writes the JSON Schemas of job files, settings and printed JSON: `python -m indexd_schemas.generate [--check]`.
+"""Writes the JSON Schemas of job files, settings and JSON output: `python -m indexd_schemas.generate [--check]`.
 
-They land in `schemas/json/*.schema.json`. With --check nothing is written; the exit code is 1 when one is out of date.
-Editors use `job.schema.json` to complete and check job files while they are written.
+The files are `schemas/json/*.schema.json`. --check writes nothing and exits with 1 when a file is stale. Editors use
+`job.schema.json` to complete and check job files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Every schema by its file name."""
+    """Every schema by file name."""
     kinds: Any = functools.reduce(operator.or_, JOB_KINDS.values())
     of_kind: Any = Annotated[kinds, Field(discriminator="kind")]
     job: TypeAdapter[Any] = TypeAdapter(of_kind)
@@ -43,12 +43,12 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 
 def text(schema: dict[str, Any]) -> str:
-    """A schema as it stands in its file."""
+    """The JSON text of a schema."""
     return json.dumps({"$schema": DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n"
 
 
 def out_of_date(folder: Path = FOLDER) -> list[str]:
-    """Names of the schema files that differ from what the models say now."""
+    """Names of schema files that differ from the models."""
 
     def current(path: Path) -> str:
         return path.read_text("utf-8") if path.exists() else ""
@@ -57,7 +57,7 @@ def out_of_date(folder: Path = FOLDER) -> list[str]:
 
 
 def write(folder: Path = FOLDER) -> list[str]:
-    """Bring the files up to date; the names of those that changed."""
+    """Update the files. Returns the names of changed ones."""
     stale = out_of_date(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in stale:
@@ -66,7 +66,6 @@ def write(folder: Path = FOLDER) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
     parser = argparse.ArgumentParser(prog="indexd_schemas.generate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only say what is out of date; exit code 1 if anything is")
     check = parser.parse_args(arguments).check

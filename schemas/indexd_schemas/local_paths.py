@@ -1,6 +1,6 @@
-"""Paths in the settings: marked as such where they are declared, and made absolute in one place.
+"""Paths in the settings: marked by type at the field, made absolute in one place.
 
-A relative path means the folder of the settings file: a daemon has no current folder that a person would think of.
+A relative path starts at the folder of the settings file, because a daemon has no meaningful current folder.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pydantic.fields import FieldInfo
 _PATH_MARKER = "a path on this machine"
 
 LocalPath = Annotated[str, _PATH_MARKER]
-"""A file or a folder; `~` is understood. Empty means that none is named, where the field has a default."""
+"""A file or folder; `~` is expanded. Empty = none, if the field has a default."""
 
 SettingsPart = TypeVar("SettingsPart", bound=BaseModel)
 
 
 def resolve_paths(part: SettingsPart, folder: Path, problems: list[str], where: str = "") -> SettingsPart:
-    """The same settings with every LocalPath absolute; relative ones lie below `folder`.
+    """The settings with absolute paths; relative ones start at `folder`.
 
-    A sentence for every path that no system call would take is added to `problems`; `where` is put before the names.
+    Appends an error to `problems` for every path that no system call accepts; `where` precedes the field names.
     """
     changed: dict[str, Any] = {}
     for name, field in type(part).model_fields.items():
@@ -56,7 +56,7 @@ def _make_absolute(text: str, folder: Path, problems: list[str], named: str) -> 
         problems.append(f"{named}: it is empty; name the folder or the file")
     else:
         try:
-            # `..` stays as it is: after a link it leads elsewhere than the text says.
+            # Keep `..`: after a symbolic link it does not lead where the text suggests.
             return os.path.join(folder, Path(text).expanduser())
         except RuntimeError:
             problems.append(

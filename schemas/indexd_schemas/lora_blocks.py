@@ -1,8 +1,8 @@
-"""Factors of a LoRA by block of the model: `{"in": 0.5, "mid": 1, "out4-8": 0}` -> one factor for every block.
+"""LoRA weights by block: `{"in": 0.5, "mid": 1, "out4-8": 0}` -> one factor for each block.
 
-The blocks are those of SDXL's original layout: `in0` to `in8` on the way down, `mid`, `out0` to `out8` on the way up; `base` is
-both text encoders and `other` what lies outside the blocks (time and size embeddings, the last convolution). A list is
-that of the extension "LoRA Block Weight" for A1111: 12 numbers for the blocks that have attention, or 20 for all.
+The blocks follow SDXL's original layout: `in0` to `in8` on the down path, `mid`, `out0` to `out8` on the up path. `base` is both text
+encoders, and `other` everything outside the blocks (time and size embeddings, the last convolution). A list follows A1111's extension
+"LoRA Block Weight": 12 numbers for the blocks with attention, or 20 for all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FACTOR = re.compile(r"\s*[+-]?(?:\d{1,6}\.?\d{0,12}|\.\d{1,12})\s*")
 
 
 def block_factors(blocks: Mapping[str, float]) -> dict[str, float]:
-    """The factor of every block; what is not named has 1, and the narrower key wins. Raises ValueError."""
+    """The factor of every block. Default 1; a more specific key wins. Raises ValueError."""
     found = dict.fromkeys(BLOCKS, 1.0)
     spans = {key: _span(key) for key in blocks}
     for key in sorted(blocks, key=lambda name: -len(spans[name])):
@@ -45,14 +45,14 @@ def block_factors(blocks: Mapping[str, float]) -> dict[str, float]:
 
 
 def blocks_from_list(numbers: Sequence[float]) -> dict[str, float]:
-    """The factors of a list of 12 or 20 numbers, by block. Raises ValueError."""
+    """Factors by block from a list of 12 or 20 numbers. Raises ValueError."""
     if len(numbers) not in LIST_LAYOUTS:
         raise ValueError(f"a list of block weights has 12 or 20 numbers (got {len(numbers)}); or name the blocks")
     return {block: float(number) for block, number in zip(LIST_LAYOUTS[len(numbers)], numbers, strict=True)}
 
 
 def blocks_from_text(text: str) -> dict[str, float]:
-    """What stands after `lbw=` in a tag: `in=0.5,out4-8=0`, or a list of numbers. Raises ValueError."""
+    """Parses the text after `lbw=` in a tag: `in=0.5,out4-8=0`, or a list of numbers. Raises ValueError."""
     parts = [part.partition("=") for part in text.split(",")]
     numbers = [value if equals else key for key, equals, value in parts]
     wrong = next((number for number in numbers if not _FACTOR.fullmatch(number)), None)

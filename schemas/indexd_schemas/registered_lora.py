@@ -1,4 +1,4 @@
-"""An entry of the LoRA registry (`loras.yaml`): what a person knows of a LoRA and its file does not say."""
+"""An entry of the LoRA registry (`loras.yaml`): facts about a LoRA that its file does not state."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ RegistryText = Annotated[str, Field(min_length=1, max_length=400)]
 
 
 class RegisteredLora(Contract):
-    """One LoRA; the key above it is the name of its file."""
+    """One LoRA. Its key in the registry is the name of its file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     type: LoraType | None = Field(None, description="character, style, detail or background.", examples=["style"])
-    min_weight: float = Field(-10.0, ge=-10, le=10, description="Lowest weight that makes sense.", examples=[0.3])
-    max_weight: float = Field(10.0, ge=-10, le=10, description="Highest weight that makes sense.", examples=[1.0])
+    min_weight: float = Field(-10.0, ge=-10, le=10, description="Lowest allowed weight.", examples=[0.3])
+    max_weight: float = Field(10.0, ge=-10, le=10, description="Highest allowed weight.", examples=[1.0])
     weight: float | None = Field(
-        None, ge=-10, le=10, description="Weight where a job states none; left out = 1.", examples=[0.7]
+        None, ge=-10, le=10, description="Weight when a job gives none. Default: 1.", examples=[0.7]
     )
     triggers: list[RegistryText] = Field(
         default_factory=list,
         max_length=50,
-        description="Trigger words: put before the prompt where it lacks them.",
+        description="Trigger words. indexd adds missing ones before the prompt.",
         examples=[["ink style"]],
     )
     themes: list[RegistryText] = Field(
         default_factory=list,
         max_length=50,
-        description="Themes it fits; a job with other themes is refused. Left out = all.",
+        description="Themes it fits. indexd refuses jobs with other themes. Default: all.",
         examples=[["noir", "portrait"]],
     )
     excludes: list[RegistryText] = Field(
         default_factory=list, max_length=50, description="Themes it does not fit.", examples=[["anime"]]
     )
-    stackable: bool = Field(True, description="Whether it goes together with other LoRAs.", examples=[False])
+    stackable: bool = Field(True, description="Whether it can be combined with other LoRAs.", examples=[False])
 
     @model_validator(mode="after")
     def _range(self) -> RegisteredLora:
@@ -46,6 +46,6 @@ class RegisteredLora(Contract):
             raise ValueError(f"min_weight {self.min_weight:g} is more than max_weight {self.max_weight:g}")
         if self.weight is not None and not self.min_weight <= self.weight <= self.max_weight:
             raise ValueError(
-                f"weight {self.weight:g} lies outside of min_weight {self.min_weight:g} to max_weight {self.max_weight:g}"
+                f"weight {self.weight:g} is outside min_weight {self.min_weight:g} to max_weight {self.max_weight:g}"
             )
         return self

@@ -1,8 +1,7 @@
-"""Samplers and schedules by every common name, without torch: A1111's labels and ComfyUI's ids -> one canonical pair.
+"""Samplers and schedules by all common names, without torch: A1111's labels and ComfyUI's ids -> one canonical pair.
 
-The canonical names are ComfyUI's where it has the sampler, else A1111's in that form. A pair that diffusers has is run by
-its scheduler (the flags stand in `indexd/generate/sampling/diffusers_schedulers.py`), every other one by a sampler of ours
-(`indexd/generate/sampling/`).
+Canonical names are ComfyUI's, else A1111's in that form. diffusers' scheduler runs the pairs that diffusers has (flags:
+`indexd/generate/sampling/diffusers_schedulers.py`); a sampler of ours runs all others (`indexd/generate/sampling/`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 
 
 class UnknownSampler(ValueError):
-    """A sampler or schedule that cannot be used; the text says what can."""
+    """Unusable sampler or schedule; the text lists usable ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +27,10 @@ class ScheduleInfo:
 
 @dataclass(frozen=True, slots=True)
 class SamplerInfo:
-    """A sampler. `own` is the schedule used when none is named, `automatic` the one A1111 means by "Automatic".
+    """A sampler. `default_schedule` applies when none is named; `automatic_schedule` is A1111's "Automatic".
 
-    `diffusers` are the schedules at which a diffusers scheduler runs it (None = not even its own), `max_steps` the limit
-    that this scheduler has; None = no limit.
+    `diffusers_schedules` are the schedules with which a diffusers scheduler runs it (None = not even the default). `max_steps` is the limit of
+    that scheduler; None = no limit.
     """
 
     name: str
@@ -46,7 +45,7 @@ class SamplerInfo:
 
 @dataclass(frozen=True, slots=True)
 class SamplerChoice:
-    """A possible pair by canonical names; `schedule` None = the sampler's own."""
+    """A valid pair of canonical names; `schedule` None = the sampler's default."""
 
     sampler: str
     schedule: str | None
@@ -83,12 +82,12 @@ _ALL_SCHEDULES = tuple(SCHEDULES)
 def _with_diffusers(
     name: str, label: str, diffusers: tuple[str, ...], automatic: str = "normal", aliases: tuple[str, ...] = ()
 ) -> SamplerInfo:
-    """A sampler that takes every schedule, the ones named here by a diffusers scheduler."""
+    """A sampler that accepts every schedule; a diffusers scheduler runs the named ones."""
     return SamplerInfo(name, label, _ALL_SCHEDULES, "normal", automatic, aliases, diffusers)
 
 
 def _own_sampler(name: str, label: str, automatic: str = "normal", aliases: tuple[str, ...] = ()) -> SamplerInfo:
-    """A sampler of ours that takes every schedule."""
+    """A sampler of ours that accepts every schedule."""
     return SamplerInfo(name, label, _ALL_SCHEDULES, "normal", automatic, aliases)
 
 
@@ -135,7 +134,7 @@ SAMPLERS: Mapping[str, SamplerInfo] = {
         _own_sampler("er_sde", "ER SDE"),
         _own_sampler("seeds_2", "SEEDS 2"),
         _own_sampler("seeds_3", "SEEDS 3"),
-        # It makes its own levels out of Karras' from 20 steps on; another schedule would be named and not used.
+        # It derives its own levels from Karras' from 20 steps on and would ignore another schedule.
         SamplerInfo("restart", "Restart", ("karras",), "karras", "karras"),
         SamplerInfo("ddim", "DDIM", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
         SamplerInfo("ddim_cfg_pp", "DDIM CFG++", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform"),
@@ -161,9 +160,9 @@ _SCHEDULE_NAMES = _name_table(SCHEDULES)
 
 
 def resolve_sampler(sampler: str, schedule: str | None = None, steps: int | None = None) -> SamplerChoice:
-    """The canonical pair for names as A1111 or ComfyUI write them, glued ones ("DPM++ 2M Karras") included.
+    """The canonical pair for names of A1111 or ComfyUI, combined ones ("DPM++ 2M Karras") included.
 
-    Raises UnknownSampler with the nearest names, the schedules that the sampler takes, or its limit of steps.
+    Raises UnknownSampler with the nearest names, the sampler's schedules, or its limit of steps.
     """
     name, glued = _split_schedule(sampler)
     entry = SAMPLERS[name]
@@ -184,12 +183,12 @@ def resolve_sampler(sampler: str, schedule: str | None = None, steps: int | None
 
 
 def effective_schedule(choice: SamplerChoice) -> str | None:
-    """The schedule that is really used: the named one, else the sampler's own; None where there is nothing to choose."""
+    """The schedule in use: the named one, else the sampler's default; None if there is no choice."""
     return choice.schedule or SAMPLERS[choice.sampler].default_schedule
 
 
 def runs_in_diffusers(choice: SamplerChoice) -> bool:
-    """Whether a diffusers scheduler runs the pair; otherwise a sampler of ours does."""
+    """Whether a diffusers scheduler runs the pair instead of a sampler of ours."""
     entry, schedule = SAMPLERS[choice.sampler], effective_schedule(choice)
     return entry.diffusers_schedules is not None and (schedule is None or schedule in entry.diffusers_schedules)
 

@@ -1,7 +1,7 @@
 """The settings file (TOML) as a typed model: every option with its description and an example.
 
-The commented sample that `indexd init` writes, the table in docs/settings.md and the JSON Schema are generated from
-this module. Order of precedence: command-line flag, environment (`INDEXD_WATCH__SETTLE_SECONDS=1`), file, default.
+The commented sample that `indexd init` writes, the table in docs/settings.md and the JSON Schema come from
+this module. Precedence: command-line flag, environment (`INDEXD_WATCH__SETTLE_SECONDS=1`), file, default.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class RootSettings(SettingsSection):
 
 
 class WatchSettings(SettingsSection):
-    """How folders are watched."""
+    """File watching."""
 
     settle_seconds: float = Field(
         0.5,
@@ -154,7 +154,6 @@ class ModelRoleSettings(SettingsSection):
     )
 
     def role(self, name: str) -> ModelSettings:
-        """The settings of one role."""
         model: ModelSettings = getattr(self, name)
         return model
 

@@ -1,4 +1,4 @@
-"""The commented settings file, generated from the settings' own schema: every option with description and example.
+"""The commented settings file, generated from the settings schema: every option with description and example.
 
 Every option is a comment with its default, so the file as written changes nothing.
 """
@@ -17,7 +17,7 @@ from indexd_schemas.settings import RootSettings, Settings
 
 LINE_CHARACTERS = 100
 
-# What `hub` of each role may name; the settings' own example is that of one role only.
+# Example of `hub` for each role; the field itself has only one example.
 HUB_EXAMPLES = {
     "generator": "stabilityai/stable-diffusion-xl-base-1.0",
     "bge": "BAAI/bge-large-en-v1.5",
@@ -35,7 +35,7 @@ HEADER = """\
 
 
 def sample_toml() -> str:
-    """The whole sample. It parses, and so does every line of it with the comment sign taken away."""
+    """The complete sample. It is valid TOML, with and without the comment signs."""
     parts = [HEADER]
     for name, field in Settings.model_fields.items():
         if name == "roots":
@@ -48,19 +48,19 @@ def sample_toml() -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A setting as TOML writes it. None has no form in TOML and gives an empty string literal."""
+    """A value in TOML syntax. None gives an empty string, because TOML has no null."""
     if value is None:
         return '""'
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(toml_value(one) for one in value)}]"
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
-    # A JSON string is a TOML basic string, once DEL is escaped as well.
+    # A JSON string with escaped DEL is a TOML basic string.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def to_toml(settings: Settings) -> str:
-    """Settings as a file that gives the same settings again; what is unset is left out."""
+    """The settings as a file that reproduces them. Omits unset values."""
     lines: list[str] = []
     data = settings.model_dump(mode="python")
     for root in data.pop("roots"):
@@ -84,7 +84,7 @@ def _assignments(table: dict[str, Any]) -> list[str]:
 
 
 def _tables(name: str, annotation: Any, description: str) -> list[str]:
-    """A table and the tables below it."""
+    """A table and its sub-tables."""
     fields: dict[str, FieldInfo] = annotation.model_fields
     below = {key: field for key, field in fields.items() if _is_table(field)}
     plain = {key: field for key, field in fields.items() if key not in below}
@@ -113,7 +113,7 @@ def _example(table: str, key: str, field: FieldInfo) -> Any:
 def _option(key: str, field: FieldInfo, example: Any) -> str:
     shown = f" Example: {toml_value(example)}" if example is not None else ""
     default = field.default
-    # What must be given, and what has no value that could be written, is shown by its example.
+    # Required options, and those without a value in TOML, show their example.
     value = example if default is PydanticUndefined or default is None else default
     return f"{_comment(f'{field.description}{shown}', '#   ')}# {key} = {toml_value(value)}\n"
 

@@ -164,7 +164,7 @@ def test_a_lower_limit_is_held(home: Path, open_room: Open, monkeypatch: pytest.
         ("film-grain:\n  weight: high\n", "line 2, column 11: film-grain: weight must be a number (got 'high')"),
         ("film-grain: style\n", "line 1, column 13: film-grain:"),
         ("film-grain: {min_weight: 2, max_weight: 1}", "min_weight 2 is more than max_weight 1"),
-        ("film-grain: {max_weight: 1, weight: 2}", "weight 2 lies outside of min_weight -10 to max_weight 1"),
+        ("film-grain: {max_weight: 1, weight: 2}", "weight 2 is outside min_weight -10 to max_weight 1"),
         ("a: {}\nA: {}\n", "line 2, column 1: 'A' and 'a' are the same LoRA; keep one"),
         ("a: &x {}\n", "line 1, column 4: anchors (&) and aliases (*) are not used in registry files"),
         ("- a\n", "line 1, column 1: a registry file is a list of `key: value` lines"),
