@@ -19,6 +19,7 @@ from PIL import Image
 
 from bench.support import homes, report
 from indexd.images.decode import open_image
+from indexd.indexing.decoded_images import DecodedImages
 from indexd.indexing.stages.faces import FaceStage
 from indexd.indexing.stages.index_stage import StageContext, ThumbnailTarget
 from indexd.models.detector import Detection
@@ -104,7 +105,9 @@ def main() -> None:
         session = InstantModelSession(WorkerSettings({CLIP_H: ModelSpec(CLIP_H, "")}, str(home), spec), options.faces)
 
         stage = FaceStage()
-        context = StageContext(store, session.settings, ThumbnailTarget("", 0), time.time())
+        context = StageContext(
+            store, session.settings, ThumbnailTarget("", 0), DecodedImages(str(home / "decoded")), time.time()
+        )
 
         def everything() -> None:
             while items := store.index_tasks.claim("face", options.batch, time.time()):

@@ -1,13 +1,14 @@
-"""Pictures to pixels. Only worker processes decode: a decoder that crashes or eats memory takes nothing else with it.
+"""Image files to pixels. Only worker processes decode: a decoder that crashes or fills the memory takes nothing else along.
 
-`make_thumbnails` is served in the decode lane. Pillow raises eight kinds of errors over damaged files, so each file is
-tried on its own and whatever it raises is that file's reason.
+`make_thumbnails` is served in the decode lane. Pillow raises eight kinds of errors on damaged files, so each file is
+tried on its own, and whatever it raises is the reason of that file.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,10 +18,11 @@ from PIL import Image, ImageOps, PngImagePlugin
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error, raise_transient_if_present
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.byte_source import ByteSource
-from indexd.image_metadata.containers import png
+from indexd.image_metadata.containers import png, webp
 from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
 from indexd.images.perceptual_hash import compute_perceptual_hash
-from indexd.images.stealth_webp import read_stealth_webp
+from indexd.images.pixel_file import write_pixels
+from indexd.images.stealth_webp import read_stealth_pixels
 from indexd.images.thumbnail import shrink_image, thumbnail_path, write_thumbnail
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
@@ -35,36 +37,61 @@ PngImagePlugin.MAX_TEXT_MEMORY = 128 << 20
 _ALPHA_MODES = frozenset(("RGBA", "LA", "PA", "RGBa", "La"))
 
 
-def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
-    """A thumbnail and a picture hash for each picture of the call; those that cannot be decoded have their reason in
-    `problems`, and what is hidden in the pixels of some is in `hidden`.
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """The first frame, upright, 8-bit RGB or RGBA, and the metadata text that is hidden in its pixels, if any."""
 
-    Running it twice is harmless: a thumbnail that is there already is left as it is, and the hash taken from it. Raises OSError where the folder
-    of thumbnails cannot be written, because that is no fault of a picture.
+    image: Image.Image
+    stealth_text: str | None
+
+
+def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
+    """Thumbnail, perceptual hash and hidden text of each image, decoded once; the pixels for others where wanted.
+
+    Running it twice is harmless: a thumbnail that exists is kept, and the hash is computed from it. Raises OSError
+    where the folder of the thumbnails cannot be written, because that is no fault of an image.
     """
     problems: dict[int, str] = {}
     hashes: dict[int, bytes] = {}
-    hidden: dict[int, str] = {}
-    for index, (path, content_hash) in enumerate(call.sources):
-        try:
-            if (text := read_stealth_webp(path)) is not None:
-                hidden[index] = text
-            there = _load_thumbnail(thumbnail_path(call.folder, content_hash))
-            if there is not None:
-                hashes[index] = compute_perceptual_hash(there)
-                continue
-            picture = _load_image(path, min_side_px=call.size_px)
-        except (NotAnImage, NotRegularFile) as error:
-            problems[index] = str(error)
+    texts: dict[int, str] = {}
+    pixel_bytes: dict[int, int] = {}
+    for place, (path, content_hash) in enumerate(call.sources):
+        small = _load_thumbnail(thumbnail_path(call.folder, content_hash))
+        keep_pixels = place in call.keep_pixels
+        decoded, problem = _try_decode(path, small is None or keep_pixels)
+        if decoded is not None and decoded.stealth_text is not None:
+            texts[place] = decoded.stealth_text
+        if small is None and decoded is not None:
+            small = shrink_image(decoded.image, call.size_px)
+            write_thumbnail(small, call.folder, content_hash, call.size_px)
+        if small is None:
+            problems[place] = problem
             continue
-        except OSError as error:
-            raise_transient_if_present(error, path)
-            problems[index] = error.strerror or str(error)
-            continue
-        small = shrink_image(picture, call.size_px)
-        write_thumbnail(small, call.folder, content_hash, call.size_px)
-        hashes[index] = compute_perceptual_hash(small)
-    return ThumbnailsMade(problems, hashes, hidden)
+        hashes[place] = compute_perceptual_hash(small)
+        if keep_pixels and decoded is not None:
+            written = write_pixels(flatten_on_white(decoded.image), call.pixel_folder, content_hash)
+            pixel_bytes.update({place: written} if written else {})
+    return ThumbnailsMade(problems, hashes, texts, pixel_bytes)
+
+
+def _try_decode(path: bytes, is_wanted: bool) -> tuple[DecodedImage | None, str]:
+    """The decoded image, or the reason why there is none. Where it is not wanted, only a file that may hide a text is
+    decoded. Raises OSError where the machine is at fault and the image is there."""
+    try:
+        with open_regular(path) as file:
+            if is_wanted or _may_hide_text(file):
+                return _decode(file), ""
+    except (NotAnImage, NotRegularFile) as error:
+        return None, str(error)
+    except OSError as error:
+        raise_transient_if_present(error, path)
+        return None, error.strerror or str(error)
+    return None, ""
+
+
+def _may_hide_text(file: BinaryIO) -> bool:
+    file.seek(0)
+    return webp.is_lossless_with_alpha(file.read(webp.HEAD_BYTES))
 
 
 def _load_thumbnail(path: Path) -> Image.Image | None:
@@ -78,19 +105,28 @@ def _load_thumbnail(path: Path) -> Image.Image | None:
 
 def create_thumbnail(path: bytes | str | Path, target_dir: Path | str, content_hash: bytes, size_px: int) -> Path:
     """The thumbnail of one picture, made now. Raises NotAPicture, NotRegular or OSError."""
-    return write_thumbnail(_load_image(path, min_side_px=size_px), target_dir, content_hash, size_px)
+    return write_thumbnail(decode_image(path).image, target_dir, content_hash, size_px)
 
 
 def open_image(path: bytes | str | Path) -> Image.Image:
-    """The first frame of a picture, decoded, upright, 8-bit RGB (what is transparent lies on white).
+    """The first frame of an image, decoded, upright, 8-bit RGB (what is transparent lies on white).
 
-    Raises NotAPicture(reason) where it cannot be decoded, NotRegular, or OSError where it cannot be read.
+    Raises NotAnImage(reason) where it cannot be decoded, NotRegularFile, or OSError where it cannot be read.
     """
-    picture = _load_image(path)
-    if picture.mode != "RGBA":
-        return picture
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
+    return flatten_on_white(decode_image(path).image)
+
+
+def decode_image(path: bytes | str | Path) -> DecodedImage:
+    """The first frame of an image with its transparency. Raises as `open_image`."""
+    with open_regular(path) as file:
+        return _decode(file)
+
+
+def flatten_on_white(image: Image.Image) -> Image.Image:
+    """An RGB or RGBA image as RGB, on white."""
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def hash_file_hex(path: bytes | str | Path) -> str:
@@ -102,21 +138,21 @@ def hash_file_hex(path: bytes | str | Path) -> str:
     return hasher.hexdigest()
 
 
-def _load_image(path: bytes | str | Path, min_side_px: int | None = None) -> Image.Image:
-    """The first frame, upright, as RGB or RGBA. `near_px` lets a JPEG be decoded at a fraction of its size."""
-    with open_regular(path) as file:
-        try:
-            return _decode_first_frame(file, min_side_px)
-        except (NotAnImage, MemoryError):
-            raise  # too little memory says nothing of the picture
-        except Exception as error:
-            if is_transient_os_error(error):
-                raise
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise NotAnImage(f"cannot be decoded: {text[:300]}") from error
+def _decode(file: BinaryIO) -> DecodedImage:
+    try:
+        return _decode_first_frame(file)
+    except (NotAnImage, MemoryError):
+        raise  # too little memory says nothing of the image
+    except Exception as error:
+        if is_transient_os_error(error):
+            raise
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NotAnImage(f"cannot be decoded: {text[:300]}") from error
 
 
-def _decode_first_frame(file: BinaryIO, min_side_px: int | None) -> Image.Image:
+def _decode_first_frame(file: BinaryIO) -> DecodedImage:
+    may_hide_text = _may_hide_text(file)
+    file.seek(0)
     if file.read(len(png.SIGNATURE)) == png.SIGNATURE:
         _check_png_checksums(file)
     file.seek(0)
@@ -127,16 +163,15 @@ def _decode_first_frame(file: BinaryIO, min_side_px: int | None) -> Image.Image:
             width, height = opened.size
             if width * height > PIXELS_MAX:
                 raise NotAnImage(f"{width}x{height} pixels are more than are decoded ({PIXELS_MAX})")
-            if min_side_px is not None and opened.format == "JPEG":
-                opened.draft("RGB", (2 * min_side_px, 2 * min_side_px))
             opened.load()
-            return ImageOps.exif_transpose(_to_8bit(opened))
+            text = read_stealth_pixels(opened) if may_hide_text else None
+            return DecodedImage(ImageOps.exif_transpose(_to_8bit(opened)), text)
 
 
 def _check_png_checksums(file: BinaryIO) -> None:
-    """Pillow does not look at the checksums of a PNG's picture data and shows what is left of it."""
+    """Pillow ignores the checksums of a PNG's pixel data and shows what is left of it."""
     if png.has_damaged_pixels(ByteSource(file, os.fstat(file.fileno()).st_size)):
-        raise NotAnImage("cannot be decoded: a checksum in the picture data is wrong")
+        raise NotAnImage("cannot be decoded: a checksum of the pixel data is wrong")
 
 
 def _to_8bit(image: Image.Image) -> Image.Image:

@@ -29,15 +29,16 @@ class BatchScheduler:
         """The stages in the order of their turns."""
         return sorted(all_stages(), key=lambda stage: self._turns.get(stage.name, 0) // BATCHES_PER_TURN)
 
-    def take(self, stage: IndexStage, now: float) -> Sequence[IndexTask]:
+    def take(self, stage: IndexStage, now: float, after: str = "") -> Sequence[IndexTask]:
         """Tasks for one batch of `stage`, which counts as its turn; none = nothing is ready.
 
-        The index has them as running, so they are returned again and again until `mark_sent`.
+        `after` as for `IndexTasks.claim`. The index has them as running, so they are returned again and again until
+        `mark_sent`.
         """
         name = stage.name
         if name in self._claimed:
             return self._claimed[name]
-        tasks = self._claim(stage, now)
+        tasks = self._claim(stage, now, after)
         if tasks:
             self._turns[name] = self._turns.get(name, 0) + 1
             self._claimed[name] = tasks
@@ -60,11 +61,11 @@ class BatchScheduler:
             for stage, tasks in held.items():
                 self._store.index_tasks.requeue(stage, [task.image_id for task in tasks])
 
-    def _claim(self, stage: IndexStage, now: float) -> list[IndexTask]:
+    def _claim(self, stage: IndexStage, now: float, after: str) -> list[IndexTask]:
         """A task that was tried before goes alone: it may have killed the batch that it was in."""
         alone = self._isolated.setdefault(stage.name, [])
         if not alone:
-            tasks = list(self._store.index_tasks.claim(stage.name, self._batch_size(stage), now))
+            tasks = list(self._store.index_tasks.claim(stage.name, self._batch_size(stage), now, after))
             fresh = [task for task in tasks if task.attempts <= 1]
             alone.extend(task for task in tasks if task.attempts > 1)
             if fresh:

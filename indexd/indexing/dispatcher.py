@@ -6,6 +6,7 @@ One thread. It sleeps until new work is signalled, a batch comes back, or a retr
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from indexd.indexing.batch_failures import (
     decide_on_failure,
 )
 from indexd.indexing.batch_scheduler import BatchScheduler
+from indexd.indexing.decoded_images import DecodedImages
 from indexd.indexing.model_changes import ModelChanges
 from indexd.indexing.role_backoff import RoleBackoff
 from indexd.indexing.stages import THUMBNAIL
@@ -86,12 +88,14 @@ class IndexDispatcher:
         self._backoff = RoleBackoff(partial(role_fingerprint, settings))
         self._scheduler = BatchScheduler(store, settings)
         self._model_changes = ModelChanges(store, settings)
+        self._decoded = DecodedImages(os.path.join(settings.cache_folder, "decoded"))
         self._model_files_compared = False
         self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
         self.liveness = Liveness("layers", wake=self.signal_new_work)
 
     def start(self) -> None:
         """Start the thread."""
+        self._decoded.clear()
         self._thread.start()
 
     def signal_new_work(self) -> None:
@@ -150,6 +154,7 @@ class IndexDispatcher:
             while not self._is_finished():
                 self._work_and_wait()
             self._scheduler.requeue_all()
+            self._decoded.clear()
         except Exception as error:
             if self._stopping and isinstance(error, StoreError):
                 log.warning("tasks in flight could not be requeued in the index; they are requeued at the next start")
@@ -198,7 +203,8 @@ class IndexDispatcher:
                 self._send(stage, TaskBatch(stage.name, (), call), lane)
                 self._model_changes.mark_check_sent(stage)
                 return True
-            tasks = self._scheduler.take(stage, now)
+            after = THUMBNAIL if stage.takes_pixels and not self._backoff.is_backed_off(THUMBNAIL, now) else ""
+            tasks = self._scheduler.take(stage, now, after)
             if not tasks:
                 continue
             batch = stage.build(tasks, self._context())
@@ -209,7 +215,15 @@ class IndexDispatcher:
         return False
 
     def _context(self) -> StageContext:
-        return StageContext(self._store, self._settings, self._thumbnails, self._now())
+        now = self._now()
+        usable = frozenset(stage.name for stage in all_stages() if stage.takes_pixels and self._is_usable(stage, now))
+        return StageContext(self._store, self._settings, self._thumbnails, self._decoded, now, usable)
+
+    def _is_usable(self, stage: IndexStage, now: float) -> bool:
+        """Whether the model of the stage is there and did not fail just now."""
+        if self._backoff.is_backed_off(_backoff_key(stage), now):
+            return False
+        return stage.role is None or role_problem(self._settings, stage.role) is None
 
     def _ready_stages(self, now: float) -> Iterator[tuple[IndexStage, str]]:
         """The stages that could send a batch now, each with its lane, in the order of their turns."""
@@ -218,9 +232,7 @@ class IndexDispatcher:
             busy[one.lane] = busy.get(one.lane, 0) + 1
         for stage in self._scheduler.stage_order():
             lane = stage.lane(self._settings)
-            if busy.get(lane, 0) >= MAX_BATCHES_PER_LANE or self._backoff.is_backed_off(_backoff_key(stage), now):
-                continue
-            if stage.role is None or role_problem(self._settings, stage.role) is None:
+            if busy.get(lane, 0) < MAX_BATCHES_PER_LANE and self._is_usable(stage, now):
                 yield stage, lane
 
     def _send(self, stage: IndexStage, batch: TaskBatch, lane: str) -> None:
@@ -237,13 +249,17 @@ class IndexDispatcher:
     def _store_finished(self, in_flight: _InFlightBatch) -> None:
         stage, batch = in_flight.stage, in_flight.batch
         error = in_flight.call.future.exception()
+        if error is None:
+            try:
+                self._store_result(stage, batch, in_flight.call.result())
+            except DimensionMismatch as wrong:
+                error = wrong
+        if stage.name == THUMBNAIL:
+            self._decoded.discard_unwritten(batch.image_ids)
+        else:
+            self._decoded.release(stage.name, batch.image_ids)
         if error is not None:
             self._handle_failure(stage, batch, error)
-            return
-        try:
-            self._store_result(stage, batch, in_flight.call.result())
-        except DimensionMismatch as wrong:
-            self._handle_failure(stage, batch, wrong)
             return
         self._backoff.clear(_backoff_key(stage))
         if in_flight.fingerprint is not None:
@@ -266,6 +282,7 @@ class IndexDispatcher:
                     self._backoff.back_off(_backoff_key(index_stage), str(error), now)
             case BackOffRole(role, reason):
                 work.requeue(stage, batch.image_ids)
+                self._decoded.release_stage(stage)
                 if self._backoff.back_off(role, reason, now):
                     log.warning("index tasks of %s wait: %s", role, reason)
             case HalveBatch():

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from indexd.errors import ModelUnavailable, NotAnImage, NotRegularFile, raise_transient_if_present
-from indexd.images.decode import open_image
+from indexd.errors import ModelUnavailable
 from indexd.images.face_crop import box_to_pixels, crop_face, face_quality, sharpness
 from indexd.models.detector import Detection, RegionDetector, lease_detector, suppress_overlaps
 from indexd.models.device import resolve_device
 from indexd.models.face_embedders import FaceEmbedder, lease_face_embedder
+from indexd.models.image_inputs import iterate_images
 from indexd.models.token_windows import EmbeddingArray
 from indexd.worker.calls import CLIP_H, FACES, FacesFound, FacesSpec, FindFaces, FoundRegion, ModelVerified
 from indexd.worker.role_availability import NO_DETECTOR_REASON
@@ -25,8 +25,6 @@ from indexd.worker.session import CallSession
 FACE = "face"
 CROP_VERSION = 1
 """Counts changes in how faces are cut out: vectors before and after one are not compared."""
-MAX_DECODED_PIXELS = 64_000_000
-"""So many pixels of decoded pictures are held at once: 192 MB, and as much again inside the detector."""
 FACE_BATCH_SIZE = 64
 
 
@@ -60,7 +58,7 @@ def find_faces(call: FindFaces, session: CallSession) -> FacesFound:
         crops: list[EmbeddingArray] = []
         problems: dict[int, str] = {}
         count = 0
-        for pictures in _decoded_groups(call.paths, models.spec.batch_size, problems):
+        for pictures in iterate_images(call.paths, call.pixel_files, models.spec.batch_size, problems):
             session.poll()
             for place, found, faces in _detect_and_embed(models, pictures, call, session):
                 regions[place] = tuple(replace(one, row=None if one.row is None else count + one.row) for one in found)
@@ -105,31 +103,6 @@ def _device(session: CallSession) -> str:
 def _detection_rules(spec: FacesSpec) -> list[tuple[object, ...]]:
     """What is kept of each detector's finds; where its file lies does not matter."""
     return [(sorted(one.kinds.items()), one.confidence, one.min_size_px) for one in spec.detectors]
-
-
-def _decoded_groups(
-    paths: Sequence[bytes], max_images: int, problems: dict[int, str]
-) -> Iterator[dict[int, Image.Image]]:
-    """Pictures by their place in the call, as many at once as fit; the reasons of those that do not open go to `problems`.
-
-    Raises OSError where the machine is at fault and the picture is there.
-    """
-    group: dict[int, Image.Image] = {}
-    pixels = 0
-    for place, path in enumerate(paths):
-        try:
-            picture = open_image(path)
-        except (NotAnImage, NotRegularFile, OSError) as error:
-            raise_transient_if_present(error, path)
-            problems[place] = str(error)
-            continue
-        if group and (len(group) >= max_images or pixels + picture.width * picture.height > MAX_DECODED_PIXELS):
-            yield group
-            group, pixels = {}, 0
-        group[place] = picture
-        pixels += picture.width * picture.height
-    if group:
-        yield group
 
 
 def _detect_and_embed(

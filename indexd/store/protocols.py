@@ -13,8 +13,15 @@ from indexd.worker.calls import FloatVectors, FoundRegion, ImageAttribute
 class IndexTaskStorage(Protocol):
     """What is still to be done, by stage."""
 
-    def claim(self, stage: str, limit: int, now: float) -> Sequence[IndexTask]:
-        """Up to `limit` ready items, oldest first; their attempts are counted before this returns."""
+    def claim(self, stage: str, limit: int, now: float, after: str = "") -> Sequence[IndexTask]:
+        """Up to `limit` ready tasks, oldest image first; their attempts are counted before this returns.
+
+        Images whose task of the stage `after` is running or ready are left for later.
+        """
+        ...
+
+    def waiting_stages(self, ids: Collection[int], stages: Collection[str]) -> Mapping[int, Collection[str]]:
+        """Which of `stages` these images wait for."""
         ...
 
     def mark_done(self, stage: str, ids: Collection[int]) -> None:
@@ -55,6 +62,10 @@ class ImageStorage(Protocol):
 
     def content_hashes(self, ids: Collection[int]) -> Mapping[int, bytes]:
         """The content hashes of the pictures."""
+        ...
+
+    def pixel_counts(self, ids: Collection[int]) -> Mapping[int, int]:
+        """Width times height of the images."""
         ...
 
     def prompts(self, ids: Collection[int], stage_input: StageInput) -> Mapping[int, str]:

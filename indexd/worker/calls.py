@@ -123,10 +123,14 @@ class EmbedText:
 
 @dataclass(frozen=True, slots=True)
 class EmbedImages:
-    """Embed pictures (paths as bytes) with the image tower of `role`."""
+    """Embed images (paths as bytes) with the image tower of `role`.
+
+    `pixel_files` has for each image the file of its decoded pixels ("" = none); empty = none at all.
+    """
 
     role: str
     paths: tuple[bytes, ...]
+    pixel_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,7 @@ class FindFaces:
 
     paths: tuple[bytes, ...]
     known: tuple[tuple[FoundRegion, ...], ...] = ()
+    pixel_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +230,7 @@ class AnalyseImages:
     role: str
     function: str
     paths: tuple[bytes, ...]
+    pixel_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,21 +247,29 @@ class ImagesAnalysed:
 
 @dataclass(frozen=True, slots=True)
 class MakeThumbnails:
-    """Decode pictures, write a bounded WebP for each and take its picture hash; `jobs` are (source path, content hash)."""
+    """Decode each image once: write a thumbnail, compute the perceptual hash, read the text hidden in the pixels.
+
+    `sources` are (path, content hash). The pixels of the places in `keep_pixels` are written to `pixel_folder` as RGB
+    (images/pixel_file.py), for the models that take the same images next.
+    """
 
     sources: tuple[tuple[bytes, bytes], ...]
     folder: str
     size_px: int
+    pixel_folder: str = ""
+    keep_pixels: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class ThumbnailsMade:
-    """All map the position in `jobs`: `problems` to the reason for which that picture could not be decoded, `hashes`
-    to its picture hash, b"" where it is too plain to have one, `hidden` to the text that was found in its pixels."""
+    """All map a place in `sources`: `problems` to the reason why the image cannot be decoded, `perceptual_hashes` to
+    its hash (b"" = too plain to have one), `stealth_texts` to the text hidden in its pixels, `pixel_bytes` to the size
+    of the file of its pixels."""
 
     problems: Mapping[int, str]
     perceptual_hashes: Mapping[int, bytes] = field(default_factory=dict)
     stealth_texts: Mapping[int, str] = field(default_factory=dict)
+    pixel_bytes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

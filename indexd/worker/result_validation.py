@@ -72,11 +72,8 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
             return _attributes_error(len(paths), result)
         case CompareImages(pairs), ImagesCompared(verdicts):
             return _count_error("verdicts", len(verdicts), len(pairs))
-        case MakeThumbnails(jobs), ThumbnailsMade(problems, hashes, hidden):
-            answered = {*problems, *hashes}
-            if not answered >= set(hidden):
-                return f"hidden texts of images {sorted(set(hidden) - answered)}, which have no other result"
-            return None if answered == set(range(len(jobs))) else f"images {sorted(answered)} of {len(jobs)} are in it"
+        case MakeThumbnails(), ThumbnailsMade():
+            return _thumbnails_error(call, result)
         case Render(), Rendered(png):
             return None if png.startswith(_PNG_SIGNATURE) else f"{len(png)} bytes that are no PNG"
     return None
@@ -128,6 +125,18 @@ def _is_valid_attribute(one: Any) -> bool:
         and all(isinstance(text, str) and 0 < len(text) <= MAX_ATTRIBUTE_CHARACTERS for text in (one.key, one.value))
         and (one.score is None or (isinstance(one.score, int | float) and math.isfinite(one.score)))
     )
+
+
+def _thumbnails_error(call: MakeThumbnails, result: ThumbnailsMade) -> str | None:
+    answered = {*result.problems, *result.perceptual_hashes}
+    if not answered >= set(result.stealth_texts):
+        extra = sorted(set(result.stealth_texts) - answered)
+        return f"hidden texts of images {extra}, which have no other result"
+    if not call.keep_pixels >= set(result.pixel_bytes):
+        return f"pixels of images {sorted(set(result.pixel_bytes) - call.keep_pixels)}, which were not asked for"
+    if answered != set(range(len(call.sources))):
+        return f"images {sorted(answered)} of {len(call.sources)} are in it"
+    return None
 
 
 def _matrix_error(vectors: Any) -> str | None:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.image_metadata.containers import stealth, stealth_png
-from indexd.images.decode import make_thumbnails
-from indexd.images.stealth_webp import read_stealth_webp
+from indexd.images import decode
+from indexd.images.decode import decode_image, make_thumbnails
+from indexd.indexing.decoded_images import DecodedImages
 from indexd.indexing.stages.index_stage import StageContext, ThumbnailTarget
 from indexd.indexing.stages.thumbnail import THUMBNAIL, ThumbnailStage
 from indexd.registry import IngestContext
@@ -135,12 +136,14 @@ def test_a_lossless_webp_hides_texts_too(tmp_path: Path, kind: str) -> None:
     pixels = hidden(kind, gzip.compress(payload) if kind.endswith("comp") else payload, (120, 90))
     path = tmp_path / "a.webp"
     path.write_bytes(lossless_webp(pixels))
-    assert read_stealth_webp(os.fsencode(path)) == WORDS
+    assert decode_image(path).stealth_text == WORDS
     path.write_bytes(lossless_webp(pixels, xmp=b"<x:xmpmeta/>", icc_profile=b"x" * 200))
-    assert read_stealth_webp(os.fsencode(path)) == WORDS
+    assert decode_image(path).stealth_text == WORDS
 
 
-def test_no_other_webp_is_decoded_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_file_is_decoded_for_it_when_its_thumbnail_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = hidden("pnginfo", WORDS.encode(), (120, 90))
     opaque, lossy, animated, as_png = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
     Image.fromarray(pixels[..., :3].copy()).save(opaque, "WEBP", lossless=True)
@@ -148,24 +151,29 @@ def test_no_other_webp_is_decoded_for_it(tmp_path: Path, monkeypatch: pytest.Mon
     frames = [Image.fromarray(pixels), Image.fromarray(pixels[::-1].copy())]
     frames[0].save(animated, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     Image.fromarray(pixels).save(as_png, "PNG")
-
-    def refused(*_: object, **__: object) -> None:
-        raise AssertionError("a picture was opened")
-
-    monkeypatch.setattr(Image, "open", refused)
+    sources = []
     for number, data in enumerate((opaque, lossy, animated, as_png)):
         path = tmp_path / f"{number}.webp"
         path.write_bytes(data.getvalue())
-        assert read_stealth_webp(os.fsencode(path)) is None
-    assert read_stealth_webp(os.fsencode(tmp_path / "nothing.webp")) is None
+        sources.append((os.fsencode(path), bytes([number]) * 32))
+    call = MakeThumbnails(tuple(sources), str(tmp_path / "small"), 64)
+    assert make_thumbnails(call).stealth_texts == {}
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("an image was decoded")
+
+    monkeypatch.setattr(decode, "_decode", refused)
+    assert set(make_thumbnails(call).perceptual_hashes) == {0, 1, 2, 3}
 
 
 def test_a_damaged_lossless_webp_hides_nothing(tmp_path: Path) -> None:
     data = lossless_webp(hidden("pnginfo", WORDS.encode(), (120, 90)))
     path = tmp_path / "a.webp"
-    for cut in range(10, len(data), 997):
+    for number, cut in enumerate(range(10, len(data), 997)):
         path.write_bytes(data[:cut])
-        assert read_stealth_webp(os.fsencode(path)) is None
+        made = make_thumbnails(MakeThumbnails(((os.fsencode(path), bytes([number]) * 32),), str(tmp_path / "t"), 64))
+        assert made.stealth_texts == {}
+        assert set(made.problems) == {0}
 
 
 def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> None:
@@ -178,7 +186,13 @@ def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> N
         image_id = store.images.ingest([scan_image(settled, IngestContext(Settings()))], 1.0)[0].image_id
         assert image_id is not None
         assert store.images.rows([image_id])[image_id].seed is None
-        context = StageContext(store, WorkerSettings({}, ""), ThumbnailTarget(str(tmp_path / "t"), 64), 2.0)
+        context = StageContext(
+            store,
+            WorkerSettings({}, ""),
+            ThumbnailTarget(str(tmp_path / "t"), 64),
+            DecodedImages(str(tmp_path / "decoded")),
+            2.0,
+        )
         batch = ThumbnailStage().build(store.index_tasks.claim(THUMBNAIL, 5, 2.0), context)
         assert batch is not None
         assert isinstance(batch.call, MakeThumbnails)

@@ -16,7 +16,8 @@ from PIL import Image
 
 from indexd.errors import CallCancelled, ModelUnavailable
 from indexd.models.detector import Detection, suppress_overlaps
-from indexd.models.serve_faces import MAX_DECODED_PIXELS, find_faces
+from indexd.models.image_inputs import MAX_DECODED_PIXELS
+from indexd.models.serve_faces import find_faces
 from indexd.models.serve_verify import verify_model
 from indexd.worker.calls import (
     CLIP_H,
@@ -200,7 +201,7 @@ def test_large_pictures_are_not_held_all_at_once(
     session: PlainSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_DECODED_PIXELS >= 1 << 24
-    monkeypatch.setattr("indexd.models.serve_faces.MAX_DECODED_PIXELS", 2 * 48 * 72)
+    monkeypatch.setattr("indexd.models.image_inputs.MAX_DECODED_PIXELS", 2 * 48 * 72)
     paths = [saved(tmp_path / f"{n}.png") for n in range(5)]
     few = with_faces(session)
     result = found(few, *paths)

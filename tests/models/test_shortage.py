@@ -11,22 +11,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexd.images.decode import make_thumbnails
-from indexd.images.stealth_webp import read_stealth_webp
-from indexd.models import serve_embed, serve_faces
+from indexd.images.decode import decode_image, make_thumbnails
+from indexd.models import image_inputs
 from indexd.worker.calls import MakeThumbnails
 from tests.handle_shortage import HandleShortage, refuse_each
 
 
-def _embedded(path: bytes, _folder: Path) -> object:
+def _opened(path: bytes, _folder: Path) -> object:
     problems: dict[int, str] = {}
-    serve_embed._open_images([path], 0, problems)
-    return problems
-
-
-def _looked_for_faces(path: bytes, _folder: Path) -> object:
-    problems: dict[int, str] = {}
-    list(serve_faces._decoded_groups([path], 4, problems))
+    list(image_inputs.iterate_images([path], [], 4, problems))
     return problems
 
 
@@ -35,7 +28,7 @@ def _shrunk(path: bytes, folder: Path) -> object:
     return made.problems
 
 
-@pytest.mark.parametrize("work", [_embedded, _looked_for_faces, _shrunk])
+@pytest.mark.parametrize("work", [_opened, _shrunk])
 def test_a_picture_is_not_blamed_for_a_handle_that_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[bytes, Path], object]
 ) -> None:
@@ -53,7 +46,7 @@ def test_a_picture_is_not_blamed_for_a_handle_that_is_refused(
     assert number
 
 
-@pytest.mark.parametrize("work", [_embedded, _looked_for_faces, _shrunk])
+@pytest.mark.parametrize("work", [_opened, _shrunk])
 @pytest.mark.parametrize("number", [errno.ENOTCONN, errno.ESTALE])
 def test_a_picture_on_a_dead_share_keeps_no_other_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[bytes, Path], object], number: int
@@ -79,4 +72,4 @@ def test_what_is_hidden_in_a_picture_is_not_called_absent_for_want_of_a_handle(
     Image.new("RGBA", (8, 8)).save(tmp_path / "a.webp", lossless=True)
     HandleShortage(monkeypatch).refuse(0, 1)
     with pytest.raises(OSError, match="Too many open files"):
-        read_stealth_webp(str(tmp_path / "a.webp").encode())
+        decode_image(tmp_path / "a.webp")

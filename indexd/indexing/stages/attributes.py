@@ -40,7 +40,10 @@ class AttributeStage(IndexStage):
 
     def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:
         ready, paths = present_files(self, tasks, context)
-        return TaskBatch(self.name, ready, AnalyseImages(self.name, self.function, paths), paths) if ready else None
+        if not ready:
+            return None
+        pixel_files = context.decoded.files(self.name, [task.image_id for task in ready])
+        return TaskBatch(self.name, ready, AnalyseImages(self.name, self.function, paths, pixel_files), paths)
 
     def store(self, batch: TaskBatch, result: Any, context: StageContext) -> Mapping[int, str]:
         analysed: ImagesAnalysed = result

@@ -34,7 +34,8 @@ class EmbeddingStage(IndexStage):
     def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:
         if self.needs == "image":
             ready, paths = present_files(self, tasks, context)
-            return TaskBatch(self.name, ready, EmbedImages(self.role, paths), paths) if ready else None
+            pixel_files = context.decoded.files(self.name, [task.image_id for task in ready])
+            return TaskBatch(self.name, ready, EmbedImages(self.role, paths, pixel_files), paths) if ready else None
         texts = context.store.images.prompts([task.image_id for task in tasks], self.needs)
         ready = tuple(task for task in tasks if texts.get(task.image_id, "").strip())
         without = [task.image_id for task in tasks if task not in ready]

@@ -36,9 +36,10 @@ class FaceStage(IndexStage):
         ready, paths = present_files(self, tasks, context)
         if not ready:
             return None
-        labelled = context.store.faces.with_annotations([task.image_id for task in ready])
+        ids = [task.image_id for task in ready]
+        labelled = context.store.faces.with_annotations(ids)
         known = tuple(tuple(row.region for row in labelled.get(task.image_id, ())) for task in ready)
-        return TaskBatch(self.name, ready, FindFaces(paths, known), paths)
+        return TaskBatch(self.name, ready, FindFaces(paths, known, context.decoded.files(self.name, ids)), paths)
 
     def store(self, batch: TaskBatch, result: Any, context: StageContext) -> Mapping[int, str]:
         """An image without faces is done as well. With other models than before, every image is queued again."""

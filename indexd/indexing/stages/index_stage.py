@@ -10,6 +10,7 @@ from typing import Any
 
 from indexd.errors import IndexdError
 from indexd.image_metadata.model import ImageFacts
+from indexd.indexing.decoded_images import DecodedImages
 from indexd.store.protocols import IndexStorage
 from indexd.store.records import IndexTask, StageInput
 from indexd.worker.calls import AnyCall, WorkerSettings
@@ -34,12 +35,17 @@ class ThumbnailTarget:
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """What a stage may use while it builds a call or stores a result. `now` is seconds since the epoch."""
+    """What a stage may use while it builds a call or stores a result. `now` is seconds since the epoch.
+
+    `pixel_stages` names the stages that could take the decoded pixels of an image now, because their models are there.
+    """
 
     store: IndexStorage
     settings: WorkerSettings
     thumbnails: ThumbnailTarget
+    decoded: DecodedImages
     now: float
+    pixel_stages: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,11 @@ class IndexStage(ABC):
     """Stages of a lower number go first where nothing else decides."""
     timeout_seconds: float = 900.0
     """The longest silence of a call. A first batch may load gigabytes from a slow disk without a sign of life."""
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether its call takes decoded images: it waits for the decode lane, which leaves their pixels for it."""
+        return self.role is not None and self.needs in ("image", "faces")
 
     def lane(self, settings: WorkerSettings) -> str:
         """The worker lane of its calls."""

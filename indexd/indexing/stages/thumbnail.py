@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from indexd.image_metadata.containers.stealth import STEALTH_CHUNK_KEY
@@ -15,6 +16,8 @@ from indexd.store.records import IndexTask
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
 THUMBNAIL = "thumbnail"
+MAX_BATCH_PIXELS = 1 << 26
+"""64 megapixels a batch: seven 4K images, 192 MB of pixels."""
 
 
 @register_stage
@@ -26,16 +29,35 @@ class ThumbnailStage(IndexStage):
     timeout_seconds = 120.0
 
     def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:
+        """Large images go in smaller batches: a batch is answered as a whole, and its pixels have to fit on disk."""
         ready, paths = present_files(self, tasks, context)
         if not ready:
             return None
-        hashes = context.store.images.content_hashes([task.image_id for task in ready])
-        sources = tuple((path, hashes[task.image_id]) for task, path in zip(ready, paths, strict=True))
+        ids = [task.image_id for task in ready]
+        pixels = context.store.images.pixel_counts(ids)
+        total = list(accumulate(pixels.get(image_id, 0) for image_id in ids))
+        count = max(1, sum(so_far <= MAX_BATCH_PIXELS for so_far in total))
+        if count < len(ids):
+            context.store.index_tasks.requeue(self.name, ids[count:])
+            ready, paths, ids = ready[:count], paths[:count], ids[:count]
+        hashes = context.store.images.content_hashes(ids)
+        wanted = context.store.index_tasks.waiting_stages(ids, context.pixel_stages)
+        keep = frozenset(
+            place
+            for place, image_id in enumerate(ids)
+            if context.decoded.reserve(
+                image_id, hashes[image_id], pixels.get(image_id, 0), wanted.get(image_id, ()), context.now
+            )
+        )
+        sources = tuple((path, hashes[image_id]) for image_id, path in zip(ids, paths, strict=True))
         target = context.thumbnails
-        return TaskBatch(self.name, ready, MakeThumbnails(sources, target.folder, target.size_px), paths)
+        call = MakeThumbnails(sources, target.folder, target.size_px, context.decoded.folder, keep)
+        return TaskBatch(self.name, ready, call, paths)
 
     def store(self, batch: TaskBatch, result: Any, context: StageContext) -> Mapping[int, str]:
         made: ThumbnailsMade = result
+        for place in made.pixel_bytes:
+            context.decoded.mark_written(batch.image_ids[place])
         hashes = {
             image_id: made.perceptual_hashes[place]
             for place, image_id in enumerate(batch.image_ids)

@@ -125,6 +125,14 @@ class Images:
             ).fetchall()
         return dict(rows)
 
+    def pixel_counts(self, ids: Iterable[int]) -> dict[int, int]:
+        """Width times height of these images, as their headers state it."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT id, width * height FROM image WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
+            ).fetchall()
+        return dict(rows)
+
     def raw_chunks_by_image(self, ids: Iterable[int]) -> dict[int, list[RawChunk]]:
         """The metadata texts of these images, in their order; images without any are left out."""
         found: dict[int, list[RawChunk]] = {}

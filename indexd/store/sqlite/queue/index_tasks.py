@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from indexd.store.records import IndexTask, IndexTaskRow
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Database
 
+_IS_READY = "state = 'pending' AND (not_before <= ?2 OR not_before > ?2 + ?3)"
+CLAIM_WINDOW = 8
+"""Ready tasks looked at for each that is wanted, where some have to wait for an earlier stage."""
 _OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
 
 
@@ -20,24 +24,42 @@ class IndexTasks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, stage: str, limit: int, now: float) -> list[IndexTask]:
-        """Take up to `limit` pieces that are ready, oldest picture first.
+    def claim(self, stage: str, limit: int, now: float, after: str = "") -> list[IndexTask]:
+        """Take up to `limit` tasks that are ready, oldest image first.
 
-        The attempt is counted and committed before this returns, so that work which kills the worker (or this
-        process) is noticed.
+        An image whose task of the stage `after` is running, or ready to run, is left for later. The attempt is counted
+        and committed before this returns, so that a task which kills the worker (or this process) is noticed.
         """
         with self._database.write() as connection:
             rows = connection.execute(
-                "SELECT image_id, attempts + 1 FROM index_task"
-                " WHERE stage = ?1 AND state = 'pending' AND (not_before <= ?2 OR not_before > ?2 + ?3)"
-                " ORDER BY image_id LIMIT ?4",
-                (stage, now, MAX_RETRY_DELAY_SECONDS, limit),
+                f"""
+                SELECT image_id, attempts + 1 FROM (
+                    SELECT image_id, attempts FROM index_task AS ready WHERE stage = ?1 AND {_IS_READY}
+                    ORDER BY image_id LIMIT ?6
+                ) AS ready WHERE NOT EXISTS (
+                    SELECT 1 FROM index_task AS earlier WHERE earlier.stage = ?5 AND earlier.image_id = ready.image_id
+                        AND (state = 'running' OR {_IS_READY})
+                ) ORDER BY image_id LIMIT ?4
+                """,
+                (stage, now, MAX_RETRY_DELAY_SECONDS, limit, after, limit * CLAIM_WINDOW),
             ).fetchall()
             connection.execute(
                 f"UPDATE index_task SET state = 'running', attempts = attempts + 1 WHERE {_OF_STAGE}",
                 (stage, ids_json(image_id for image_id, _ in rows)),
             )
         return [IndexTask(image_id, stage, attempts) for image_id, attempts in rows]
+
+    def waiting_stages(self, ids: Iterable[int], stages: Iterable[str]) -> dict[int, set[str]]:
+        """Which of `stages` these images wait for; images that wait for none are left out."""
+        found: dict[int, set[str]] = {}
+        with self._database.read() as connection:
+            for image_id, stage in connection.execute(
+                "SELECT image_id, stage FROM index_task WHERE state = 'pending'"
+                " AND stage IN (SELECT value FROM json_each(?)) AND image_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(stages)), ids_json(ids)),
+            ):
+                found.setdefault(image_id, set()).add(stage)
+        return found
 
     def mark_done(self, stage: str, ids: Iterable[int]) -> None:
         """The work is finished: its rows go."""
