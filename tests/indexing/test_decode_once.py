@@ -265,7 +265,7 @@ def test_models_do_not_wait_for_thumbnails_that_cannot_be_written(
     workers = DecodingWorkers()
     workers.fail_next(OSError(28, "No space left on device"), lambda call: isinstance(call, MakeThumbnails))
     drain(dispatcher_with(workers))
-    assert store.index_tasks.counts() == {"thumbnail": {"waiting": 1}}
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 1}}
 
 
 def test_models_wait_while_the_thumbnail_is_being_made(
