@@ -12,11 +12,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from indexd.background.background_service import BackgroundService
 from indexd.background.backoff import Backoff
-from indexd.errors import IndexdError, StoreUnavailable, is_transient
+from indexd.errors import IndexdError, StoreError, StoreUnavailable, is_transient
 from indexd.fs.file_stamp import SettledFile
 from indexd.liveness import Liveness
 from indexd.registry import IngestContext, file_kinds
@@ -225,8 +226,26 @@ class IngestPipeline:
                 if self._stopping.wait(RETRY_SECONDS):
                     return
                 continue
+            except StoreError:
+                raise
+            except Exception as error:
+                self._record_one_by_one(batch, error)
+                return
             self._on_recorded(recorded)
             return
+
+    def _record_one_by_one(self, batch: list[ScannedFile], error: Exception) -> None:
+        """Nothing about one file may end the recorder: the file that cannot be recorded is recorded as unreadable."""
+        if len(batch) > 1:
+            for scanned in batch:
+                self._record_batch([scanned])
+            return
+        (scanned,) = batch
+        if scanned.facts is None:
+            raise error
+        log.error("bug while recording %r; the file is recorded as unreadable", scanned.rel, exc_info=error)
+        problem = f"could not be recorded: {type(error).__name__}: {error}"
+        self._record_batch([replace(scanned, facts=None, problem=problem)])
 
 
 class QueueWorker(BackgroundService):

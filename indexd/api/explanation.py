@@ -61,11 +61,12 @@ def _explain_known(
 
 def _change_sentences(row: FileRow, daemon_running: bool) -> list[str]:
     try:
-        now = FileStamp.from_stat(os.lstat(row.path))
+        found = os.lstat(row.path)
     except OSError:
         return ["it does not exist any more; the next scan will mark it as missing"]
     # Some systems and shares have no lasting inode; size and time are what every stamp has.
-    if (now.size, now.mtime_ns) == (row.stamp.size, row.stamp.mtime_ns):
+    stamps = (FileStamp.from_stat(found), FileStamp.of_unreadable(found))
+    if any((now.size, now.mtime_ns) == (row.stamp.size, row.stamp.mtime_ns) for now in stamps):
         return []
     return [f"it has changed since; {_next_read_sentence(daemon_running)}"]
 

@@ -8,9 +8,11 @@ import stat
 import threading
 from collections.abc import Callable, Sequence
 
+from indexd.fs.file_stamp import FileStamp
 from indexd.fs.mounts import Mount, find_mount
 from indexd.fs.paths import absolute, display
 from indexd.watch.delivery import Delivery
+from indexd.watch.file_guard import guard_file
 from indexd.watch.root_context import RootContext
 from indexd.watch.root_identity import IdentityCheck, RootIdentity
 from indexd.watch.roots import RootStatus, WatchedRoot
@@ -203,7 +205,8 @@ class RootLoop:
         self._handle_gone([hint.rel for hint in hints.values() if hint.change == "gone"])
         for hint in hints.values():
             if hint.change != "gone":
-                self._handle_hint(hint, now)
+                with guard_file(self.root.path, hint.rel):
+                    self._handle_hint(hint, now)
 
     def _handle_hint(self, hint: Hint, now: float) -> None:
         watch_filter = self.root.watch_filter
@@ -260,7 +263,8 @@ class RootLoop:
         result = self._settler.check_due(now)
         self._handle_gone(result.gone)
         for settled in result.settled:
-            self._deliver(settled)
+            with guard_file(self.root.path, settled.rel):
+                self._deliver(settled)
         if self._missed_events > self._missed_events_reported and not self._scans.is_busy and not self._settler:
             count, self._missed_events_reported = (
                 self._missed_events - self._missed_events_reported,
@@ -270,7 +274,12 @@ class RootLoop:
             self._on_event("lost", text, self.root.id)
 
     def _deliver(self, settled: SettledEntry) -> None:
-        rel, stamp, source = settled
+        rel, stamp, source = settled.rel, settled.stamp, settled.source
+        if not settled.is_readable:
+            # An indexed file that became unreadable is still known; a new one is recorded until its permission changes.
+            if self._delivery.is_indexed(rel, stamp):
+                return
+            stamp = self._unreadable_stamp(rel, stamp)
         if not self.root.watch_filter.includes_path(rel):
             self._redeliver_for_sidecar(rel)
             return
@@ -282,6 +291,13 @@ class RootLoop:
         if source == "missed" and self._watcher.mode == "native" and age > _EVENT_DELAY_SECONDS:
             self._missed_events += 1
         self._delivery.deliver(rel, stamp)
+
+    def _unreadable_stamp(self, rel: bytes, stamp: FileStamp) -> FileStamp:
+        try:
+            found = os.lstat(absolute(self.root.path, rel))
+        except OSError:
+            return stamp
+        return FileStamp.of_unreadable(found, stable_inodes=self._mount.has_stable_inodes)
 
     def _redeliver_for_sidecar(self, sidecar: bytes) -> None:
         """A sidecar file was written: read its images once more, although they did not change."""

@@ -7,13 +7,17 @@ place; else when size, time and inode have not changed for `settle_seconds`.
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from indexd.background.backoff import Backoff
 from indexd.fs.file_stamp import FileStamp
+from indexd.fs.paths import display
 from indexd.watch.settle_probe import FileProbe
+
+log = logging.getLogger(__name__)
 
 # What noticed the file: an event, a scan that had to find it, or a scan that found what no event had reported.
 NoticeSource = Literal["event", "scan", "missed"]
@@ -31,6 +35,7 @@ class SettledEntry(NamedTuple):
     rel: bytes
     stamp: FileStamp
     source: NoticeSource
+    is_readable: bool = True
 
 
 class SettleResult(NamedTuple):
@@ -99,9 +104,13 @@ class Settler:
             _, rel = heapq.heappop(self._due)
             try:
                 self._check_file(rel, self._pending[rel], now, result)
-            except BaseException:
+            except OSError:
                 heapq.heappush(self._due, (due, rel))
                 raise
+            except Exception:
+                # Nothing about one file may hold up the others.
+                log.exception("skipping %s: a bug while probing it", display(rel))
+                self._pending.pop(rel, None)
         return result
 
     def _check_file(self, rel: bytes, pending: _PendingFile, now: float, result: SettleResult) -> None:
@@ -115,7 +124,7 @@ class Settler:
         pause = self._seconds_to_next_probe(probe, pending, now)
         if pause is None:
             del self._pending[rel]
-            result.settled.append(SettledEntry(rel, probe.stamp, pending.source))
+            result.settled.append(SettledEntry(rel, probe.stamp, pending.source, probe.is_readable))
             return
         pending.due = now + pause
         heapq.heappush(self._due, (pending.due, rel))

@@ -1,6 +1,6 @@
-"""One look at a file: its stamp, and whether somebody has it open for writing.
+"""Probes one file: its stamp, and whether a program has it open for writing.
 
-On Linux the kernel tells: a read lease is granted only while no descriptor of the file is open for writing
+On Linux the kernel knows: a read lease is granted only while no descriptor of the file is open for writing
 (fcntl(2), F_SETLEASE). It is held for a few microseconds; an open for writing that falls into them waits for its end.
 The kernel announces such an open by SIGIO, whose default is to end the process, so SIGURG, which is ignored by default,
 is asked for instead.
@@ -20,31 +20,35 @@ from indexd.fs.safe_open import open_descriptor
 
 
 class FileProbe(NamedTuple):
-    """`stamp` None: nothing there that is a regular file. `written` None: the system cannot tell."""
+    """`stamp` None: there is no regular file. `has_writer` None: the system cannot tell."""
 
     stamp: FileStamp | None
     has_writer: bool | None = None
+    is_readable: bool = True
 
 
 GONE = FileProbe(None)
 
 
 def probe_file(path: bytes, *, use_leases: bool, stable_inodes: bool = True) -> FileProbe:
-    """The state of the file now. `leases` False (network mounts): do not ask the kernel for writers.
+    """The state of the file now. Without `use_leases` (network mounts) the kernel is not asked for writers.
 
-    A file that may not be opened still has a stamp; whoever reads it later says why it cannot.
+    A file that may not be opened still has a stamp: its handler records why it cannot be read.
     """
     try:
         if not use_leases:
-            return _probe_by_stat(path, stable_inodes)
+            probe = _probe_by_stat(path, stable_inodes)
+            return probe if probe == GONE else probe._replace(is_readable=os.access(path, os.R_OK))
         descriptor = open_descriptor(path)
     except (NotRegularFile, FileNotFoundError, NotADirectoryError):
         return GONE
+    except PermissionError:
+        return _probe_by_stat(path, stable_inodes)._replace(is_readable=False)
     except OSError:
         return _probe_by_stat(path, stable_inodes)
     try:
-        written = _has_writer(descriptor)
-        return FileProbe(FileStamp.from_stat(os.fstat(descriptor), stable_inodes=stable_inodes), written)
+        has_writer = _has_writer(descriptor)
+        return FileProbe(FileStamp.from_stat(os.fstat(descriptor), stable_inodes=stable_inodes), has_writer)
     finally:
         # Closing the only descriptor of this open file gives the lease back.
         os.close(descriptor)

@@ -13,6 +13,7 @@ import pytest
 from indexd import ingest, registry
 from indexd.errors import StorageFull, StoreUnavailable
 from indexd.fs.file_stamp import FileStamp, SettledFile
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext
 from indexd.store.records import IngestResult, ScannedFile
@@ -209,3 +210,36 @@ def test_who_waits_for_the_queue_is_let_go_when_the_daemon_stops(
     for thread in (waiter, stopper):
         thread.join(WAIT)
         assert not thread.is_alive()
+
+
+def test_a_file_that_cannot_be_recorded_costs_its_neighbours_nothing(
+    make: Callable[..., IngestPipeline],
+    store: Store,
+    failures: list[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record = store.images.ingest
+
+    def overflows(batch: list[ScannedFile], now: float) -> list[IngestResult]:
+        if any(scanned.rel == b"1" and scanned.facts is not None for scanned in batch):
+            raise OverflowError("int too big to convert")
+        return record(batch, now)
+
+    facts = ImageFacts(b"\1" * 32, 1, "png", 8, 8, 1, ImageMetadata())
+    monkeypatch.setattr(store.images, "ingest", overflows)
+    takes = make()
+    takes.start()
+    files = [_file(store, number) for number in range(3)]
+    for file in files:
+        takes._enqueue_for_recording(ScannedFile(file.root_id, file.rel, file.stamp, facts))
+    takes.drain()
+    takes.stop()
+    assert failures == []
+    rows = [store.files.find(b"/folder/%d" % number) for number in range(3)]
+    assert [row is not None and row.problem for row in rows] == [
+        None,
+        "could not be recorded: OverflowError: int too big to convert",
+        None,
+    ]
+    assert "bug while recording b'1'" in caplog.text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.settle_probe import GONE, probe_file
+from indexd.watch.settle_probe import GONE, FileProbe, probe_file
 from tests.watch.hand_driven import stamp_of
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="read leases are Linux's")
@@ -21,8 +21,8 @@ def test_a_writer_is_seen_until_it_closes(tmp_path: Path) -> None:
     with path.open("wb") as writer:
         writer.write(b"half")
         writer.flush()
-        assert probe_file(os.fsencode(path), use_leases=True) == (stamp_of(path), True)
-    assert probe_file(os.fsencode(path), use_leases=True) == (stamp_of(path), False)
+        assert probe_file(os.fsencode(path), use_leases=True) == FileProbe(stamp_of(path), True)
+    assert probe_file(os.fsencode(path), use_leases=True) == FileProbe(stamp_of(path), False)
 
 
 @linux_only
@@ -40,8 +40,8 @@ def test_looking_does_not_stand_in_a_writer_s_way(tmp_path: Path) -> None:
 def test_without_leases_nothing_is_said_of_writers(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"data")
-    assert probe_file(os.fsencode(path), use_leases=False) == (stamp_of(path), None)
-    assert probe_file(os.fsencode(path), use_leases=False, stable_inodes=False) == (
+    assert probe_file(os.fsencode(path), use_leases=False) == FileProbe(stamp_of(path), None)
+    assert probe_file(os.fsencode(path), use_leases=False, stable_inodes=False) == FileProbe(
         stamp_of(path)._replace(inode=0),
         None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from indexd.fs.file_stamp import FileStamp
-from indexd.watch.settle import Settler
+from indexd.watch.settle import SettledEntry, Settler
 from indexd.watch.settle_probe import GONE, FileProbe
 
 A = FileStamp(10, 1, 1)
@@ -37,7 +37,7 @@ def names(made: Settler, now: float) -> list[bytes]:
 
 def test_a_file_without_writers_is_settled_at_once() -> None:
     made, _ = settler(FileProbe(A, has_writer=False))
-    assert made.check_due(0.0).settled == [(b"x", A, "event")]
+    assert made.check_due(0.0).settled == [SettledEntry(b"x", A, "event")]
     assert len(made) == 0
     assert made.next_due() is None
 
@@ -62,7 +62,7 @@ def test_a_close_is_looked_at_without_waiting_for_the_pause() -> None:
         made.check_due(now)
     disk.looks[b"x"] = FileProbe(B, has_writer=False)
     made.notice(b"x", 1.5)
-    assert made.check_due(1.5).settled == [(b"x", B, "event")]
+    assert made.check_due(1.5).settled == [SettledEntry(b"x", B, "event")]
 
 
 def test_a_writer_that_never_closes_does_not_hide_a_still_file_for_ever() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import stat
 import time
@@ -12,24 +13,26 @@ from typing import NamedTuple
 
 from indexd.errors import is_out_of_handles
 from indexd.fs.file_stamp import FileStamp, is_relocated
-from indexd.fs.paths import absolute
+from indexd.fs.paths import absolute, display
 from indexd.watch.scan.index_snapshot import IndexSnapshot, StampTuple
 from indexd.watch.sidecar_names import is_sidecar
 from indexd.watch.watch_filter import WatchFilter
 
-# So many directory entries are looked at before the caller gets a turn: some 5 ms.
+log = logging.getLogger(__name__)
+
+# So many directory entries are compared before the caller gets a turn: some 5 ms.
 SLICE_ENTRIES = 2000
-# A folder that changed this short a time ago may change again without a new time, so its time is not trusted.
+# A folder that changed so recently may change again without a new time, so its time is not trusted.
 _RACY_NS = 2_000_000_000
 _REPARSE_POINT = 0x400
-# Texts beside pictures that one pass remembers; what lies beyond is seen when it changes.
+# Sidecar files that one pass remembers; those beyond are noticed when they change.
 SIDECARS_MAX = 100_000
-# What a remembered folder time is set to where it must be looked at again; no real time is.
+# The time of a folder that the next sweep must list again; no real folder has it.
 UNTRUSTED_MTIME = -1
 
 
 class ChangedFile(NamedTuple):
-    """A file that is not known as it is now; `new`: its path is not known at all; `relocated`: only its inode was not."""
+    """A file whose stamp is not indexed. `is_new`: its path is not indexed; `is_relocated`: only its inode is not."""
 
     rel: bytes
     stamp: FileStamp
@@ -42,7 +45,7 @@ ChangedFiles = list[ChangedFile]
 
 @dataclass(slots=True)
 class ReconcileReport:
-    """Counts of one comparison. `present` = known files that were seen (`unchanged` + `changed`)."""
+    """Counts of one scan."""
 
     new: int = 0
     changed: int = 0
@@ -54,17 +57,17 @@ class ReconcileReport:
 
     @property
     def present(self) -> int:
-        """Known files that were seen."""
+        """Indexed files that were seen."""
         return self.unchanged + self.changed
 
 
 class TreeComparison:
     """One pass over the folder `under` of a root. `known` is consumed: what is left at the end was not seen.
 
-    Only real folders are entered (no links, no junctions), and only regular files that the selection wants are found.
-    A known file is compared whatever the selection says. `folder_times` maps each folder to its mtime in ns, taken
-    before its names were read, so that a later change is always seen; `slices` raises OSError where no handle is
-    left. `texts` are those beside pictures, with their mtime in ns.
+    Only real folders are entered (no links, no junctions), and only regular files that the watch filter includes are
+    found; an indexed file is compared in any case. `folder_times` maps each folder to its mtime in ns, taken before its
+    names were read, so that a later change is always seen. `iter_changes` raises OSError where no file handle is left.
+    `sidecars` are sidecar files with their mtime in ns.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class TreeComparison:
         stable_inodes: bool = True,
         known_folders: Collection[bytes] | None = None,
     ) -> None:
-        """`known_folders` given: only `under` itself is compared, and of the folders in it only those not among them."""
+        """With `known_folders`, only `under` itself is compared, and those of its folders that are not among them."""
         self._root = root
         self._known = known
         self._watch_filter = watch_filter
@@ -103,7 +106,7 @@ class TreeComparison:
                 try:
                     entries_left -= self._compare_entries(prefix, here, entries, folders, found)
                 except OSError as error:
-                    # The listing broke off. Nothing can be said of what was not listed.
+                    # The listing broke off, so the files that were not listed are unknown.
                     self._mark_unreadable(folder, error)
                     break
                 if entries_left <= 0:
@@ -113,7 +116,7 @@ class TreeComparison:
         yield found
 
     def iter_unseen(self) -> Iterator[bytes]:
-        """After the slices: known files that the pass should have seen and did not. They are candidates, no verdict."""
+        """After `iter_changes`: indexed files that the pass did not see. They are candidates; `is_gone` decides."""
         unreadable = tuple(folder + b"/" if folder else b"" for folder in self.report.unreadable)
         start = len(self._under) + 1 if self._under else 0
         for rel, _ in self._known.remaining():
@@ -128,7 +131,7 @@ class TreeComparison:
             yield rel
 
     def _list_folder(self, folder: bytes) -> Iterator[Iterator[os.DirEntry[bytes]]]:
-        """The folder's entries in slices, each to be used up before the next is asked for."""
+        """The folder's entries in slices; each must be used up before the next is taken."""
         path = absolute(self._root, folder)
         try:
             time_before = os.stat(path).st_mtime_ns
@@ -141,11 +144,11 @@ class TreeComparison:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            # Nothing can be said of what lies below, so nothing there is taken for gone.
+            # The files below are unknown, so none of them counts as gone.
             self._mark_unreadable(folder, error)
 
     def _mark_unreadable(self, folder: bytes, error: OSError) -> None:
-        """Its time says nothing, so the next sweep looks again. A process without handles reads no folder: all is begun anew."""
+        """Have the next sweep list it again. Raises the error where the process has no handles left: the scan starts anew."""
         if is_out_of_handles(error):
             raise error
         self.report.unreadable.append(folder)
@@ -159,7 +162,7 @@ class TreeComparison:
         folders: list[bytes],
         found: ChangedFiles,
     ) -> int:
-        """Compare the entries and count them. A million files go through this loop: one lookup and one stat for each."""
+        """Compare the entries; returns their count. The hot loop of a scan: one lookup and one stat for each file."""
         take, inodes, unchanged, others = here.pop, self._stable_inodes, 0, 0
         for entry in entries:
             name = entry.name
@@ -176,6 +179,9 @@ class TreeComparison:
                     self._handle_unknown_entry(entry, rel, folders, found)
                 elif not stat.S_ISREG(now.st_mode):
                     here[name] = old
+                elif old in self._recorded_stamps(now):
+                    unchanged += 1
+                    others -= 1
                 elif self._watch_filter.includes_path(rel):
                     stamp = FileStamp.from_stat(now, stable_inodes=inodes)
                     relocated = is_relocated(FileStamp(*old), stamp)
@@ -184,10 +190,20 @@ class TreeComparison:
                     others -= relocated
                     found.append(ChangedFile(rel, stamp, is_new=False, is_relocated=relocated))
             except OSError:
-                # Vanished since it was listed, or unreadable: an event or the next scan tells.
+                # Vanished since it was listed, or unreadable: an event or the next scan reports it.
                 continue
+            except Exception:
+                # Nothing about one file may end a scan.
+                log.exception("skipping %s: a bug while comparing it", display(absolute(self._root, prefix + name)))
         self.report.unchanged += unchanged
         return unchanged + others
+
+    def _recorded_stamps(self, now: os.stat_result) -> tuple[FileStamp, FileStamp]:
+        """The stamps under which this unchanged file may be recorded although the raw numbers differ."""
+        return (
+            FileStamp.from_stat(now, stable_inodes=self._stable_inodes),
+            FileStamp.of_unreadable(now, stable_inodes=self._stable_inodes),
+        )
 
     def _handle_unknown_entry(
         self, entry: os.DirEntry[bytes], rel: bytes, folders: list[bytes], found: ChangedFiles
@@ -211,7 +227,7 @@ class TreeComparison:
 
 
 def _is_junction(entry: os.DirEntry[bytes]) -> bool:
-    """Windows calls a junction a folder; following it may lead round in a circle."""
+    """Windows reports a junction as a folder; following it may lead in a circle."""
     if os.name != "nt":
         return False
     attributes: int = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
@@ -219,7 +235,7 @@ def _is_junction(entry: os.DirEntry[bytes]) -> bool:
 
 
 def is_gone(path: bytes) -> bool:
-    """Whether there surely is no regular file of that name; an error that leaves it open is no."""
+    """Whether there is certainly no regular file of that name; False where an error leaves it open."""
     try:
         return not stat.S_ISREG(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.watch.delivery import Delivery
+from indexd.watch.file_guard import guard_file
 from indexd.watch.root_context import RootContext
 from indexd.watch.root_identity import RootIdentity
 from indexd.watch.roots import WatchedRoot
@@ -235,12 +236,13 @@ class ScanScheduler:
         if relocated:
             self._indexed.update_stamps(self._root.id, relocated)
         for rel, stamp, new, is_settled in found:
-            if is_settled or self._delivery.is_in_flight(rel, stamp):
-                continue
-            if new and self._delivery.record_if_moved(rel, stamp, find_by_stamp):
-                continue
-            age = wall - stamp.mtime_ns / 1e9
-            self._settler.notice(rel, now, finished=age > _SURELY_SETTLED_SECONDS, source=source)
+            with guard_file(self._root.path, rel):
+                if is_settled or self._delivery.is_in_flight(rel, stamp):
+                    continue
+                if new and self._delivery.record_if_moved(rel, stamp, find_by_stamp):
+                    continue
+                age = wall - stamp.mtime_ns / 1e9
+                self._settler.notice(rel, now, finished=age > _SURELY_SETTLED_SECONDS, source=source)
 
     def _mark_unseen_missing(self, comparison: TreeComparison) -> Iterator[None]:
         unseen = comparison.iter_unseen()

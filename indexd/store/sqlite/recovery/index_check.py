@@ -14,6 +14,7 @@ import apsw
 import numpy as np
 
 from indexd.errors import IndexDamaged, NotRegularFile, StoreError
+from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import absolute
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata import PARSER_VERSION
@@ -280,10 +281,10 @@ def _check_files(connection: Connection, full: bool) -> Iterator[CheckFinding]:
 def _file_difference(path: bytes, size: int, mtime_ns: int, content_hash: bytes | None) -> str | None:
     try:
         with open_regular(path) as opened:
-            now = os.fstat(opened.fileno())
-            if (now.st_size, now.st_mtime_ns) != (size, mtime_ns):
+            now = FileStamp.from_stat(os.fstat(opened.fileno()))
+            if (now.size, now.mtime_ns) != (size, mtime_ns):
                 return "changed since it was indexed"
-            if content_hash is not None and hash_and_open(opened, now.st_size)[0] != content_hash:
+            if content_hash is not None and hash_and_open(opened, now.size)[0] != content_hash:
                 return "has the same size and time but other bytes than when it was indexed"
     except FileNotFoundError:
         return "is gone and not marked as missing yet"
