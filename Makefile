@@ -10,10 +10,10 @@ READY  := $(VENV)/.ready
 # Keep compiled modules: the tests start hundreds of processes, and each would compile ours again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test soak lint types bench toyworld sheets schemas docs clean
+.PHONY: help setup demo test test-unit soak lint types bench toyworld sheets schemas docs clean
 
 help:             ## list the targets
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)   ## create the virtual environment
 
@@ -29,6 +29,9 @@ demo: $(READY)    ## run indexd once in a temporary home: render a job, index it
 test: $(READY)    ## run all tests
 	$(BIN)/python -m pytest $(SPREAD)
 
+test-unit: $(READY) ## run the unit layer: no torch, no Python process, about a minute on two cores
+	INDEXD_TEST_LAYER=unit $(BIN)/python -m pytest $(SPREAD) tests/unit
+
 lint: $(READY)    ## check style and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ types: $(READY)   ## check types strictly, tests included
 	$(BIN)/mypy
 
 soak: $(READY)    ## inject random faults for an hour; no data may be lost
-	$(BIN)/python -m tests.soak --minutes 60
+	$(BIN)/python -m tests.soak.run_soak --minutes 60
 
 bench: $(READY)   ## run every benchmark and print ours, the peer's or the physical limit, and the ratio
 	$(BIN)/python -m bench

@@ -28,7 +28,7 @@ from indexd.models.model_pool import ModelPool
 from indexd.worker.calls import FileRef, ModelSpec, Render, WorkerSettings
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey, ModelRef
-from tests.tiny_models.models import build_models
+from tests.support.tiny_models.models import build_models
 
 STEPS = 8
 SIDE_PX = 64

@@ -163,7 +163,7 @@ def samplers_page() -> str:
 
 
 COMPARED = (
-    "We compared our samplers with the schedulers of diffusers, on the same levels and noise (`tests/generate/test_own_samplers.py`).",
+    "We compared our samplers with the schedulers of diffusers, on the same levels and noise (`tests/models/generate/test_own_samplers.py`).",
     "Equal to rounding: Euler, Euler a, Heun, LMS, DPM2, DPM2 a, DPM++ 2M, DPM++ 2M SDE and its Heun form, UniPC, UniPC bh2, DEIS, DDIM, DDPM,",
     "LCM. SA Solver differs by the third-order term that diffusers adds to the paper's second. DPM++ 3M SDE: diffusers has a wrong sign",
     "(images get a spread of .556 instead of .500). Not compared: DPM++ SDE, whose scheduler needs an unmaintained library;",

@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, settings
 
 from indexd.reproducibility import set_reproducible_environment
 from indexd.store.sqlite import database
+from tests.support.unit_layer import enforce_unit_layer
 
 if TYPE_CHECKING:
     from indexd_toyworld.model_paths import ToyModels
-    from tests.tiny_models.conditioning import TinyConditioningModels
-    from tests.tiny_models.models import TinyModels
+    from tests.support.tiny_models.conditioning import TinyConditioningModels
+    from tests.support.tiny_models.models import TinyModels
 
 set_reproducible_environment()
 
@@ -34,6 +35,13 @@ _ALWAYS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], 
 settings.register_profile("short", _ALWAYS, max_examples=60, derandomize=True)
 settings.register_profile("long", _ALWAYS, max_examples=5000)
 settings.load_profile("short")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With INDEXD_TEST_LAYER=unit, as `make test-unit` sets it: no torch and no Python process, by construction."""
+    starts_workers = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+    if os.environ.get("INDEXD_TEST_LAYER") == "unit" and not starts_workers:
+        enforce_unit_layer()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,7 +103,7 @@ def waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     """Tiny models of the real architectures on disk; with pytest-xdist all processes share one copy."""
-    from tests.tiny_models.models import build_models
+    from tests.support.tiny_models.models import build_models
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -114,6 +122,6 @@ def toy_world() -> ToyModels:
 @pytest.fixture(scope="session")
 def tiny_guides(tiny_models: TinyModels) -> TinyConditioningModels:
     """Tiny ControlNets, an IP-Adapter and a depth model that go with the tiny models."""
-    from tests.tiny_models.conditioning import build_conditioning_models
+    from tests.support.tiny_models.conditioning import build_conditioning_models
 
     return build_conditioning_models(tiny_models, tiny_models.folder.with_name("tiny-guides"))

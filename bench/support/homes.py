@@ -49,7 +49,7 @@ def tiny_model(folder: Path, which: str) -> str:
     """Path of one of the tests' tiny models, by its name in TinyModels. Builds all of them in `folder`."""
     program = """
 import pathlib, sys
-from tests.tiny_models.models import build_models
+from tests.support.tiny_models.models import build_models
 print(getattr(build_models(pathlib.Path(sys.argv[1])), sys.argv[2]))
 """
     return run_python(program, str(folder), which).splitlines()[-1]

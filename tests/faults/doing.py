@@ -12,9 +12,9 @@ from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.search.query.image_target import ImageTarget, format_target
 from indexd_schemas.api.output import DaemonStatus
 from indexd_schemas.api.requests import RateRequest
-from tests.e2e.pictures import picture, write
 from tests.faults.agreement import disagreements
 from tests.faults.conftest import WAIT_SECONDS
+from tests.system.loop.pictures import picture, write
 
 
 def pictures(home: Path, count: int, first: int = 0, person: str = "anna") -> list[Path]:

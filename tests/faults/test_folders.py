@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from indexd.doctor.groups import run_checks
-from tests.e2e.pictures import picture, write
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
 from tests.faults.doing import agree, pictures, rate, until_idle
 from tests.faults.instant import make_home
+from tests.system.loop.pictures import picture, write
 
 FOREIGN = 30
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,9 +28,10 @@ from indexd.prompts.step_prompts import PromptScript
 from indexd.registry import job_kinds
 from indexd.search.query.filter_language import FILTER_KEYS, parse_filters
 from indexd_schemas.jobs.job import Txt2ImgJob
-from tests.image_metadata.writers import SIGNATURE, chunk, facts, itxt, png, text, ztxt
+from tests.support.paths import SHARED_CORPUS
+from tests.unit.image_metadata.writers import SIGNATURE, chunk, facts, itxt, png, text, ztxt
 
-CORPUS = Path(__file__).parents[2].parent / "shared" / "corpus" / "hostile"
+CORPUS = SHARED_CORPUS / "hostile"
 
 anything = some.text(max_size=200)
 plain = some.recursive(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from indexd.watch.watchers.watcher import Hint, open_watcher
-from tests.e2e.pictures import picture, write
 from tests.faults.conftest import WAIT_SECONDS, Launch
 from tests.faults.doing import agree, rate, until_idle
 from tests.faults.instant import make_home
 from tests.faults.share import KIND, Share, share
+from tests.system.loop.pictures import picture, write
 
 
 @pytest.fixture

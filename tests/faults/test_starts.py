@@ -13,7 +13,6 @@ import apsw
 import pytest
 
 from indexd.demo.daemon_process import DaemonProcess
-from tests.e2e.conftest import bare_home as bare_home
 from tests.faults import disks
 from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, pictures, until_idle

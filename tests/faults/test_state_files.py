@@ -23,7 +23,7 @@ from indexd.errors import IndexdError, StoreError
 from indexd.instance_lock import instance_lock
 from indexd.search.query.image_target import ImageTarget, format_target
 from indexd_schemas.api.requests import ImageSelector, RateRequest
-from tests.e2e.pictures import picture, write
+from tests.system.loop.pictures import picture, write
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an open file cannot be deleted there")
 WAIT_SECONDS = 30.0

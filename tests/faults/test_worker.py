@@ -42,8 +42,8 @@ from indexd.worker.fake_workers import FakeWorkers
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.protocol import WorkerBug
 from indexd.worker.supervisor import lane
-from tests.recipes import recipe, render_call
-from tests.store.made_up import Library, unit_vectors
+from tests.support.recipes import recipe, render_call
+from tests.unit.store.made_up import Library, unit_vectors
 
 WAIT = 120.0
 UNIT = unit_vectors(2, 8)

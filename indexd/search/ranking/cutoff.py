@@ -4,7 +4,7 @@ A score of z says that a picture which does not fit would be as alike by chance 
 in 160 for 2.5. Pictures come in clusters, so the best of many that do not fit scores far less than as many independent
 draws would: 2.3 to 2.8 as a rule between 300 and 50 000 pictures, over 3.0 to 3.5 once in ten questions. On drawn pictures
 with trained models 2.5 lets nearly every question about what is there be answered, and 3 only every second one
-(docs/search.md has the table; tests/toyworld/test_asking.py and tests/search/test_ranking.py hold it).
+(docs/search.md has the table; tests/models/toyworld/test_asking.py and tests/unit/search/test_ranking.py hold it).
 
 Only what attracts decides whether something fits; what pushes away orders it, and leaves out what it is more against
 than for. A picture that holds every word asked for fits by its words. Where few pictures stand for choice or for

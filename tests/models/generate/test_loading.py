@@ -1,0 +1,173 @@
+"""Checkpoints from disk: folders, single files, tokenizers from elsewhere, and files that are none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from indexd.errors import ModelUnavailable, RenderFailed
+from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
+from indexd.generate.sdxl.single_file import SHIPPED_CONFIG, load_single_file
+from tests.models.generate.conftest import recipe_data
+
+PROMPTS = [
+    "a photo of a cat, (masterpiece:1.2), 123 naïve café don't 日本語 😀",
+    "",
+    "HELLO   world\nnew line",
+    "1girl, solo, <lora:x:0.8> rock'n'roll it's 3.5mm f/1.8",
+]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_tokenizers_made_from_the_merges_are_clips_own(prompt: str) -> None:
+    expected = [token for token in open_clip.get_tokenizer("ViT-H-14")(prompt)[0].tolist() if token]
+    first, second = build_clip_tokenizers()
+    for tokenizer, padding in ((first, 49407), (second, 0)):
+        row = tokenizer(prompt, padding="max_length", max_length=77, truncation=True).input_ids
+        assert row[: len(expected)] == expected
+        assert set(row[len(expected) :]) <= {padding}
+
+
+def test_the_shipped_configuration_is_sdxl_base() -> None:
+    """The parameter counts of the published model."""
+    with torch.device("meta"):
+        modules = {
+            "unet": UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(SHIPPED_CONFIG / "unet")),
+            "vae": AutoencoderKL.from_config(AutoencoderKL.load_config(SHIPPED_CONFIG / "vae")),
+            "text_encoder": CLIPTextModel(CLIPTextConfig.from_pretrained(SHIPPED_CONFIG / "text_encoder")),
+            "text_encoder_2": CLIPTextModelWithProjection(
+                CLIPTextConfig.from_pretrained(SHIPPED_CONFIG / "text_encoder_2")
+            ),
+        }
+    counts = {name: sum(weight.numel() for weight in module.parameters()) for name, module in modules.items()}
+    assert counts == {
+        "unet": 2_567_463_684,
+        "vae": 83_653_863,
+        "text_encoder": 123_060_480,
+        "text_encoder_2": 694_659_840,
+    }
+
+
+def test_a_single_file_needs_no_tokenizers_of_its_own(tiny_models: Any, tmp_path: Path) -> None:
+    """As a real one: the configuration beside it has no tokenizers, so open_clip's vocabulary is used."""
+    shutil.copy(tiny_models.single_file, tmp_path / "bare.safetensors")
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler"):
+        shutil.copytree(tiny_models.single_file_config / part, tmp_path / "bare.config" / part)
+    shutil.copy(tiny_models.single_file_config / "model_index.json", tmp_path / "bare.config")
+    pipeline = load_single_file(tmp_path / "bare.safetensors", torch.float32, pickle_allowed=False)
+    assert len(pipeline.tokenizer) == len(pipeline.tokenizer_2) == 49408
+    assert (pipeline.tokenizer.pad_token, pipeline.tokenizer_2.pad_token) == ("<|endoftext|>", "!")
+
+
+def test_every_weight_of_a_single_file_is_the_folders(tiny_models: Any) -> None:
+    pipeline = load_single_file(tiny_models.single_file, torch.float16, pickle_allowed=False)
+    for part in ("unet", "vae"):
+        expected = load_file(tiny_models.sdxl / part / "diffusion_pytorch_model.safetensors")
+        found = getattr(pipeline, part).state_dict()
+        assert set(found) == set(expected)
+        assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("marks", "metadata", "expected"),
+    [
+        ([], {}, ("epsilon", False)),
+        (["v_pred"], {}, ("v_prediction", False)),
+        (["v_pred", "ztsnr"], {}, ("v_prediction", True)),
+        ([], {"modelspec.prediction_type": "v"}, ("v_prediction", False)),
+    ],
+)
+def test_v_prediction_is_seen_in_the_file(
+    fresh_studio: Any, tmp_path: Path, marks: list[str], metadata: dict[str, str], expected: tuple[str, bool]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    weights = load_file(fresh_studio.models.single_file)
+    save_file(weights | {mark: torch.zeros(0) for mark in marks}, path, metadata)
+    shutil.copytree(fresh_studio.models.single_file_config, tmp_path / "model.config")
+    fresh_studio(checkpoint=path, steps=1)
+    noise = fresh_studio.resident().trained_noise
+    assert (noise.prediction_type, noise.zero_terminal_snr) == expected
+
+
+def test_a_folder_in_half_precision_only_is_loaded(fresh_studio: Any, tmp_path: Path, look: Any) -> None:
+    folder = tmp_path / "half"
+    shutil.copytree(fresh_studio.models.sdxl, folder)
+    for file in [*folder.glob("*/*.safetensors")]:
+        file.rename(file.with_name(f"{file.stem}.fp16.safetensors"))
+    assert (look(fresh_studio(checkpoint=folder)) == look(fresh_studio())).all()
+
+
+def test_a_replaced_file_is_loaded_again(fresh_studio: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    shutil.copy(fresh_studio.models.single_file, path)
+    shutil.copytree(fresh_studio.models.single_file_config, tmp_path / "model.config")
+    first = fresh_studio(checkpoint=path)
+    weights = load_file(path)
+    weights["model.diffusion_model.out.2.bias"] += 1
+    save_file(weights, path)
+    second = fresh_studio(checkpoint=path)
+    assert recipe_data(first)["model"]["hash"] != recipe_data(second)["model"]["hash"]
+    assert first.png != second.png
+
+
+def test_no_checkpoint_at_the_path_is_a_model_that_is_off(studio: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelUnavailable, match=r"generator is off, because .*is no checkpoint file and no diffusers folder"
+    ):
+        studio(checkpoint=tmp_path / "gone.safetensors")
+
+
+def _half_a_file(path: Path, models: Any) -> None:
+    path.write_bytes(models.single_file.read_bytes()[:100_000])
+
+
+def _a_lora(path: Path, models: Any) -> None:
+    shutil.copy(models.lora, path)
+
+
+def _an_inpainting_model(path: Path, models: Any) -> None:
+    weights = load_file(models.single_file)
+    weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(16, 9, 3, 3)
+    save_file(weights, path)
+
+
+def _another_size(path: Path, models: Any) -> None:
+    shutil.copy(models.single_file, path)  # without a configuration beside it, so SDXL's is used
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (_half_a_file, "cannot be read"),
+        (_a_lora, "is no SDXL checkpoint"),
+        (_an_inpainting_model, "takes 9 latent channels"),
+        (_another_size, "cannot be loaded"),
+    ],
+)
+def test_files_that_are_no_sdxl_checkpoint_are_refused(studio: Any, tmp_path: Path, write: Any, words: str) -> None:
+    path = tmp_path / "model.safetensors"
+    write(path, studio.models)
+    with pytest.raises(RenderFailed, match=words) as refusal:
+        studio(checkpoint=path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_pickle_is_refused_unless_it_is_allowed(studio: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt").write_bytes(b"\x80\x04.")
+    with pytest.raises(RenderFailed, match=r"model\.ckpt .* can carry code"):
+        studio(checkpoint=tmp_path / "model.ckpt")
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(studio: Any, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}), "utf-8")
+    with pytest.raises(RenderFailed, match="cannot be loaded"):
+        studio(checkpoint=tmp_path)

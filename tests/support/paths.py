@@ -1,0 +1,11 @@
+"""Folders that tests read: the repository, its tests, and the shared corpora where they are present."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+REPOSITORY = TESTS.parent
+DOCS = REPOSITORY / "docs"
+SHARED_CORPUS = REPOSITORY.parent / "shared" / "corpus"
+SHARED_CASES = REPOSITORY.parent / "shared" / "cases"

@@ -1,0 +1,136 @@
+"""The process dies after any one call that changes a file: the next one ends the work, once, and nothing lies about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.jobs.conftest import Open, Room
+
+JOB = "kind: txt2img\nprompt: a castle\nseed: 7\n"
+CALLS = ("open", "fsync", "link", "rename", "replace", "unlink")
+MOST_CALLS = 200
+
+
+class Death(BaseException):
+    """No handler of the program sees the end of its process."""
+
+
+@contextmanager
+def dying_after(number: int) -> Iterator[None]:
+    """The process ends when the call of this number (from 1) has been carried out, and carries out nothing more."""
+    made = 0
+
+    def counted(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made > number:
+            raise Death
+        result = call(*arguments, **named)
+        if made == number:
+            raise Death
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, partial(counted, getattr(os, name)))
+        yield
+
+
+def lives(room: Room, walk: Callable[[Room], None], number: int) -> bool:
+    """Whether the process comes to the end of the walk before it dies."""
+    try:
+        with dying_after(number):
+            walk(room)
+    except Death:
+        return False
+    return True
+
+
+def unfinished(room: Room) -> list[Path]:
+    home = room.inbox.parent
+    return [path for path in home.rglob("*") if path.suffix in (".part", ".tmp")]
+
+
+def take_and_make(room: Room) -> None:
+    for path in room.inbox.glob("*.yaml"):
+        room.jobs.admit_file(path)
+    room.work()
+
+
+def test_a_job_from_file_to_result(open_room: Open) -> None:
+    for number in range(1, MOST_CALLS):
+        name = f"x{number}"
+        room = open_room()
+        room.drop(JOB, f"{name}.yaml")
+        if lives(room, take_and_make, number):
+            break
+        again = open_room()
+        take_and_make(again)
+        assert unfinished(again) == [], number
+        assert again.listed("accepted") == again.listed("failed") == [], number
+        assert {f"{name}.yaml", f"{name}.result.json"} <= set(again.listed("done")), number
+        assert len(again.listed("done")) == 2 * number
+        assert again.pictures() == sorted(f"x{made}-0001.png" for made in range(1, number + 1))
+        assert again.store.jobs.counts() == {"done": number}
+    assert 15 < number < MOST_CALLS - 1
+
+
+def submit_and_make(room: Room) -> None:
+    room.jobs.submit(JOB.encode(), "x.yaml")
+    room.work()
+
+
+def test_a_job_that_came_as_bytes(open_room: Open) -> None:
+    kept = 0
+    for number in range(1, MOST_CALLS):
+        room = open_room()
+        if lives(room, submit_and_make, number):
+            break
+        again = open_room()
+        again.work()
+        assert unfinished(again) == [], number
+        assert again.listed("accepted") == [], number
+        kept = again.store.jobs.counts().get("done", 0)
+        assert len(again.listed("done")) == 2 * kept
+    assert 15 < number == kept + 1 < MOST_CALLS - 1
+
+
+def test_a_file_that_is_refused(open_room: Open) -> None:
+    for number in range(1, MOST_CALLS):
+        room = open_room()
+        room.drop("kind: nonsense\n", f"x{number}.yaml")
+        if lives(room, take_and_make, number):
+            break
+        again = open_room()
+        take_and_make(again)
+        assert unfinished(again) == [], number
+        assert list(again.inbox.glob("*.yaml")) == [], number
+        assert {f"x{number}.yaml", f"x{number}.yaml.error.txt"} <= set(again.listed("failed")), number
+        assert len(again.listed("failed")) == 2 * number
+    assert 5 < number < MOST_CALLS - 1
+
+
+def test_a_job_that_is_cancelled(open_room: Open) -> None:
+    for number in range(1, MOST_CALLS):
+        room = open_room()
+        room.drop(JOB, f"x{number}.yaml")
+        room.jobs.admit_file(room.inbox / f"x{number}.yaml")
+        job = room.store.jobs.by_name(f"x{number}")
+        assert job is not None
+        if lives(room, lambda room, job_id=job.id: room.jobs.cancel(job_id) and room.work(), number):  # type: ignore[misc]
+            break
+        again = open_room()
+        if again.store.jobs.counts().get("cancelled") != number:
+            again.jobs.cancel(job.id)
+        assert unfinished(again) == [], number
+        assert again.listed("accepted") == [], number
+        assert {f"x{number}.yaml", f"x{number}.result.json"} <= set(again.listed("failed")), number
+        assert len(again.listed("failed")) == 2 * number
+    assert 5 < number < MOST_CALLS - 1

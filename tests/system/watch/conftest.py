@@ -1,0 +1,7 @@
+"""The fixtures of the unit tests of this package, for the tests that start processes."""
+
+from __future__ import annotations
+
+from tests.unit.watch.conftest import eventually as eventually
+from tests.unit.watch.conftest import folder as folder
+from tests.unit.watch.conftest import hand as hand

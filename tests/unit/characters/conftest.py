@@ -1,0 +1,42 @@
+"""An index that grows, its keeper and its clusterer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexd.characters.clustering_service import ClusteringService
+from indexd.characters.face_assigner import FaceAssigner
+from indexd.store.sqlite.store import Store
+from tests.unit.characters.library import Grown, HereWorkers
+from tests.unit.store.made_up import Library
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "index.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def grown(store: Store) -> Grown:
+    return Grown(store, Library(store, store.roots.ensure(b"/pictures", "images")))
+
+
+@pytest.fixture
+def keeper(store: Store) -> Iterator[FaceAssigner]:
+    kept = FaceAssigner(store, 0.75, 0.05)
+    yield kept
+    kept.stop()
+
+
+@pytest.fixture
+def workers() -> HereWorkers:
+    return HereWorkers()
+
+
+@pytest.fixture
+def clusterer(store: Store, keeper: FaceAssigner, workers: HereWorkers, tmp_path: Path) -> ClusteringService:
+    return ClusteringService(store, lambda: workers, keeper, tmp_path / "cache", 10)

@@ -1,0 +1,157 @@
+"""What the guard lets through, and what it refuses with which sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from indexd.errors import JobRefused
+from indexd.jobs.parsing import yaml_guard
+from indexd.jobs.parsing.validation import parse_job
+from indexd.registry import job_kinds
+from tests.support.paths import SHARED_CORPUS
+
+CORPUS = SHARED_CORPUS / "hostile"
+YAML = CORPUS / "yaml" / "pyyaml"
+OWN = Path(__file__).parent / "hostile"
+
+MERGE_BOMB = "a: &a {x: y}\n" + "".join(
+    f"k{n}: &k{n} {{<<: [*a, *a, *a, *a, *a, *a, *a, *a, *a]}}\n" for n in range(30)
+)
+
+
+def test_plain_data_and_places() -> None:
+    document = yaml_guard.parse_yaml(
+        b"kind: txt2img\nsteps: 30\ncfg: 6.5\nprompt: 'no'\nloras:\n  - name: a\n    weight: -1\n  - b\n"
+    )
+    assert document.data == {
+        "kind": "txt2img",
+        "steps": 30,
+        "cfg": 6.5,
+        "prompt": "no",
+        "loras": [{"name": "a", "weight": -1}, "b"],
+    }
+    assert document.value_position(("loras", 0, "weight")) == (7, 13)
+    assert document.key_position(("loras", 0, "weight")) == (7, 5)
+    assert document.key_position(("loras", 0, "absent")) == (6, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"),
+        ("on", "on"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("0o17", "0o17"),
+        ("1_000", "1_000"),
+        ("12:30:45", "12:30:45"),
+        ("2026-11-21", "2026-11-21"),
+        ("-7", -7),
+        ("+7", 7),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("9" * 31, "9" * 31),
+        ("|\n  two\n  lines\n", "two\nlines\n"),
+        ("'007'", "007"),
+    ],
+)
+def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
+    assert yaml_guard.parse_yaml(f"key: {text}".encode()).data == {"key": value}
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (b"", "the file is empty"),
+        (b"# only a comment\n", "the file is empty"),
+        (b"- a\n- b\n", "line 1, column 1: a job file is a list of `key: value` lines"),
+        (b"just words\n", "line 1, column 1: a job file is a list of `key: value` lines"),
+        (b"a: 1\n---\nb: 2\n", "a second document begins here"),
+        (b"a: 1\nb: 2\na: 3\n", "line 3, column 1: 'a' stands here a second time (first at line 1, column 1)"),
+        (b"a: &x 1\n", "line 1, column 4: anchors (&) and aliases (*)"),
+        (b"a: *x\n", "anchors (&) and aliases (*)"),
+        (b"a: !!python/object/apply:os.system ['echo']\n", "line 1, column 4: tags (!)"),
+        (b"a: !local x\n", "tags (!)"),
+        (b"a: ! x\n", "tags (!)"),
+        (b"<<: {a: 1}\n", "merge keys (<<)"),
+        (b"%YAML 1.1\n---\na: 1\n", "directives are not used"),
+        (b"a: 1\n\tb: 2\n", "the line begins with a tab; use spaces"),
+        (b"a: b: c\n", "a second `:` in the line; put the text in quotes"),
+        (b"a: 1\nb\n", "line 2, column 1: a key without `:`; write `key: value`"),
+        (b"? [a, b]\n: 1\n", "a key must be a word"),
+        (b"a: 'never closed\n", "this is not YAML: found unexpected end of stream"),
+        (b"a: \xff\n", "line 1, column 4: byte 0xff is not UTF-8"),
+        ("ä: 1\nb: ".encode() + b"\xe9\n", "line 2, column 4: byte 0xe9 is not UTF-8"),
+        ("a: 1".encode("utf-16"), "the file is UTF-16"),
+        (b"a: 1\nb: \x00\n", "line 2, column 4: the character U+0000"),
+        (b"a: \x1b[31m\n", "the character U+001B"),
+        (b'a: "\\ud800"\n', "the escape \\ud800 is no character"),
+        (b'a: "\\0"\n', "the escape \\u0000 is no character"),
+        (b"x" * (yaml_guard.MAX_BYTES + 1), "a job file has at most 262144"),
+        (b"a: " + b"[" * 21 + b"]" * 21, "brackets are nested more than 20 deep"),
+        (b"[" * 30_000, "brackets are nested more than 20 deep"),
+        (b"a: " + b"[x, " * 21, "the file is nested more than 20 deep"),
+        (b"- " * 10_000, "a job file is a list"),
+        (b"a:\n" + b"".join(b" " * n + b"- \n" for n in range(1, 40)), "nested more than 20 deep"),
+        (b"a: [" + b"1," * 12_000 + b"]", "holds more than 10000 things"),
+        (b"a: x\n" + b"#\n" * 5_000, "line 5001, column 1: a job file has at most 5000 lines"),
+        (b"a: 1\nb: " + b"x" * 40_000, "line 2, column 1: the line has more than 32768 characters"),
+        (MERGE_BOMB.encode(), "anchors (&)"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_refusals(source: bytes, sentence: str) -> None:
+    with pytest.raises(JobRefused) as caught:
+        yaml_guard.parse_yaml(source)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_depth_of_twenty_passes() -> None:
+    assert yaml_guard.parse_yaml(b"a: " + b"[" * 19 + b"]" * 19).data
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["[", "{", "- ", "? ", "!", "&", "*", "|\n", '"', "'", "\\", "a\n", "#\n", "x", " ", "\n", "---\n", "@", "`"],
+)
+@pytest.mark.parametrize("around", ["{}", "a: {}", "a: [{}"])
+def test_a_quarter_megabyte_of_anything_ends(unit: str, around: str) -> None:
+    text = around.replace("{}", unit * ((yaml_guard.MAX_BYTES - 10) // len(unit)))
+    try:
+        yaml_guard.parse_yaml(text.encode())
+    except JobRefused as refused:
+        assert len(str(refused)) < 300
+
+
+def _never_a_job(source: bytes) -> str:
+    with pytest.raises(JobRefused) as caught:
+        parse_job(yaml_guard.parse_yaml(source), job_kinds.kinds())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(OWN.iterdir()), ids=lambda path: path.name)
+def test_our_own_nasty_files_are_refused(path: Path) -> None:
+    assert _never_a_job(path.read_bytes())
+
+
+@pytest.mark.skipif(not YAML.is_dir(), reason="the shared corpus is not beside the repository")
+def test_the_corpus_is_refused_and_never_executed() -> None:
+    sentences = {path.name: _never_a_job(path.read_bytes()) for path in sorted(YAML.iterdir())}
+    assert len(sentences) >= 290
+    assert all(len(line) < 400 for sentence in sentences.values() for line in sentence.splitlines())
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the shared corpus is not beside the repository")
+def test_naughty_strings_as_keys_and_values() -> None:
+    lists = list((CORPUS / "names").rglob("*.txt"))
+    assert lists
+    for line in (line for path in lists for line in path.read_text("utf-8", "replace").splitlines()):
+        for source in (line, f"kind: {line}", f"{line}: x", f"kind: {json.dumps(line)}", f"{json.dumps(line)}: 1"):
+            _never_a_job(source.encode("utf-8", "surrogatepass"))

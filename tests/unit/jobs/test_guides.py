@@ -1,0 +1,143 @@
+"""Controls and references at admission: found by name or by type, refused with what to do, and handed to the worker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+from PIL import Image
+
+from indexd.errors import JobRefused
+from indexd.jobs.queue.render_request import build_render_request
+from indexd.jobs.queue.retry import InputImageGone
+from indexd.worker.calls import FileRef
+from indexd_schemas.recipe_part import FileKey
+from tests.support.recipes import file_names
+from tests.unit.jobs.conftest import Room
+from tests.unit.jobs.test_selection import record
+
+START = "kind: txt2img\nprompt: x\nsize: 64x64\n"
+
+
+def union_file(path: Path, types: int) -> None:
+    """The header of a ControlNet-union's file, and nothing else of it."""
+    header = json.dumps({"task_embedding": {"dtype": "F32", "shape": [types, 0], "data_offsets": [0, 0]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+@pytest.fixture
+def home(home: Path) -> Path:
+    controls, references = home.parent / "models" / "controlnet", home.parent / "models" / "ipadapter"
+    for folder in (controls / "xl-openpose", references / "image_encoder"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}", "utf-8")
+        (folder / "model.safetensors").touch()
+    for path in (controls / "canny-sdxl.safetensors", controls / "odd.safetensors", references / "adapter.safetensors"):
+        path.touch()
+    union_file(controls / "all-in-one.safetensors", 6)
+    with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
+        settings.write(f'[control]\nfolders = ["{controls.as_posix()}"]\n')
+        settings.write(f'reference_folders = ["{references.as_posix()}"]\n')
+    Image.new("RGB", (64, 48), "navy").save(home / "inbox" / "in.png")
+    return home
+
+
+def admitted(room: Room, text: str) -> Any:
+    job = room.jobs.submit((START + text).encode(), "x.yaml")
+    return job, room.store.jobs.items(job.id)[0]
+
+
+def test_a_control_becomes_an_entry_with_its_picture(room: Room) -> None:
+    job, item = admitted(
+        room, "control:\n  - {type: canny, image: in.png, strength: 0.7, end: 0.5}\n  - {type: openpose, image: in.png, preprocess: false}\n"
+    )  # fmt: skip
+    content = blake3((room.inbox / "in.png").read_bytes()).hexdigest()
+    canny, pose = item.settings["recipe"]["control"]
+    assert (canny["model"]["name"], canny["image"], canny["image_name"]) == ("canny-sdxl", content, "in.png")
+    assert (canny["strength"], canny["start"], canny["end"], canny["low"]) == (0.7, 0.0, 0.5, 100)
+    assert (pose["type"], pose["model"]["name"], pose["preprocess"]) == ("pose", "xl-openpose", False)
+    call = build_render_request(job, item, room.jobs.catalogue).call
+    assert list(file_names(call, "controlnet").values()) == ["canny-sdxl.safetensors", "xl-openpose"]
+    assert call.files[FileKey("image", content)] == FileRef(bytes(room.inbox / "in.png"), content)
+
+
+def test_a_type_without_a_model_of_its_own_takes_the_union(room: Room) -> None:
+    _, item = admitted(room, "control: [{type: scribble, image: in.png}]\n")
+    assert item.settings["recipe"]["control"][0]["model"]["name"] == "all-in-one"
+
+
+def test_the_jobs_input_is_the_picture_where_none_is_named(room: Room) -> None:
+    text = "kind: img2img\nprompt: x\ninput: in.png\ncontrol: [canny]\nreference: [{weight: 0.5}]\n"
+    job = room.jobs.submit(text.encode(), "y.yaml")
+    settings = room.store.jobs.items(job.id)[0].settings
+    content = settings["recipe"]["input"]["hash"]
+    assert settings["images"] == {content: str(room.inbox / "in.png")}
+    assert settings["recipe"]["control"][0]["image"] == settings["recipe"]["reference"][0]["image"] == content
+    assert settings["recipe"]["reference"][0]["model"]["name"] == "adapter"
+    assert settings["recipe"]["reference"][0]["weight"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("control: [{type: cany, image: in.png}]", "there is no control type 'cany'; did you mean canny"),
+        ("control: [{type: canny}]", "control[0]: `image` is missing, and the job has no input"),
+        ("control: [{type: canny, image: gone.png}]", "control[0].image: there is no file"),
+        ("control: [{type: canny, image: in.png, model: canny-sdlx}]", "did you mean canny-sdxl"),
+        ("control: [{type: canny, image: in.png, start: 0.6, end: 0.5}]", "start must not lie after end (0.6 and 0.5)"),
+        ("control: [{type: canny, image: in.png, strength: 11}]", "control[0].strength: must be at most 10 (got 11)"),
+        ("control: [{type: depth, image: in.png}]", "depth maps need a model, and none is set ([control] depth_model)"),
+        ("control: [{type: normal, image: in.png}]", "nothing here makes normal maps; give the map itself as image"),
+        ("control: [{type: tile, image: in.png}]", "no ControlNet's name says that it is for tile; name one with `model`"),
+        ("control: [{type: tile, image: in.png, model: all-in-one}]", "all-in-one is a union of canny, depth, pose, lineart"),
+        ("control: [{kind: canny, image: in.png}]", "there is no key 'kind' in control[0]"),
+        ("controlnet: []", "here it is called `control`"),
+        ("reference: [{image: in.png, model: adaptor}]", "reference[0].model: there is no IP-Adapter 'adaptor'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_what_to_do(room: Room, text: str, words: str) -> None:
+    with pytest.raises(JobRefused) as refused:
+        admitted(room, text + "\n")
+    assert words in str(refused.value).replace("'canny-sdxl'", "canny-sdxl")
+    assert str(refused.value).startswith("line 4")
+
+
+def test_several_that_fit_are_not_chosen_from(room: Room, home: Path) -> None:
+    (home.parent / "models" / "controlnet" / "xl-canny-small.safetensors").touch()
+    with pytest.raises(JobRefused, match="several ControlNets are for canny: canny-sdxl, xl-canny-small; choose one"):
+        admitted(room, "control: [{type: canny, image: in.png}]\n")
+
+
+def test_a_control_picture_that_changed_is_noticed(room: Room) -> None:
+    job, item = admitted(room, "control: [{type: canny, image: in.png}]\n")
+    Image.new("RGB", (64, 48), "red").save(room.inbox / "in.png")
+    with pytest.raises(InputImageGone, match=r"the canny image in\.png .* is not the one"):
+        build_render_request(job, item, room.jobs.catalogue)
+
+
+def test_each_input_is_the_picture_of_its_own_controls(room: Room) -> None:
+    Image.new("RGB", (64, 48), "red").save(room.inbox / "other.png")
+    text = "kind: img2img\nprompt: x\ninput: [in.png, other.png]\ncontrol: [canny]\n"
+    job = room.jobs.submit(text.encode(), "y.yaml")
+    for item in room.store.jobs.items(job.id):
+        assert len(item.settings["images"]) == 1
+        assert item.settings["recipe"]["control"][0]["image"] == item.settings["recipe"]["input"]["hash"]
+
+
+def test_a_picture_made_with_controls_is_made_again_with_them(room: Room) -> None:
+    for name in ("edges", "style"):
+        Image.new("RGB", (64, 48), "red" if name == "edges" else "green").save(room.inbox / f"{name}.png")
+    text = "seed: 3\ncontrol: [{type: canny, image: edges.png, strength: 0.5, low: 50}]\nreference: [{image: style.png, weight: 0.4}]\n"
+    _, item = admitted(room, text)
+    room.work()
+    again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n".encode()
+    with pytest.raises(JobRefused, match=r"made with the .* image (edges|style)\.png .* which is not in the index"):
+        room.jobs.submit(again, "again.yaml")
+    places = {name: record(room, room.inbox / f"{name}.png") for name in ("edges", "style")}
+    assert len(set(places.values())) == 2
+    repeated = room.store.jobs.items(room.jobs.submit(again, "again.yaml").id)[0].settings
+    assert repeated["recipe"] == item.settings["recipe"]
+    assert sorted(Path(path).name for path in repeated["images"].values()) == ["edges.png", "style.png"]

@@ -1,0 +1,138 @@
+"""`check`: it finds what is wrong, and nothing where all is well."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import apsw
+import pytest
+
+from indexd.image_metadata import PARSER_VERSION
+from indexd.store.sqlite.database import PAGE_BYTES, suspect_marker
+from indexd.store.sqlite.recovery import index_check as examine_module
+from indexd.store.sqlite.recovery.backup import load_vector_extension
+from indexd.store.sqlite.recovery.index_check import CheckFinding, check_index
+from indexd.store.sqlite.store import Store
+from tests.support.sample_library import SampleLibrary, make_library
+from tests.unit.store.made_up import new_job
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    path = tmp_path / "index.db"
+    with Store.open(path) as store:
+        library: SampleLibrary = make_library(store, tmp_path / "pictures", images_per_subject=3)
+        store.annotations.rate(list(library.ids.values()), 3)
+        store.jobs.admit(new_job(items=2))
+    change(path, f"UPDATE image SET parser_version = {PARSER_VERSION}")
+    return path
+
+
+def findings(index: Path, *, full: bool = False) -> dict[str, CheckFinding]:
+    """What is not well, by name."""
+    return {one.name: one for one in check_index(index, full=full) if one.state != "ok"}
+
+
+def change(index: Path, *statements: str) -> None:
+    connection = apsw.Connection(str(index))
+    load_vector_extension(connection)
+    for statement in statements:
+        connection.execute(statement).fetchall()
+    connection.close()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_whole_index_has_nothing_to_say_and_is_not_changed(index: Path, full: bool) -> None:
+    before = index.read_bytes()
+    assert findings(index, full=full) == {}
+    assert [one.name for one in check_index(index, full=full)].count("vectors") >= 1
+    assert index.read_bytes() == before
+
+
+def test_it_looks_beside_a_running_daemon(index: Path) -> None:
+    with Store.open(index) as store:
+        store.annotations.rate([1], 5)
+        assert findings(index, full=True) == {}
+        store.annotations.rate([1], 4)
+
+
+def test_damage_is_found_and_the_cure_is_named(index: Path) -> None:
+    content = bytearray(index.read_bytes())
+    connection = apsw.Connection(str(index))
+    [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'rating'").fetchall()
+    connection.close()
+    assert isinstance(page, int)
+    content[(page - 1) * PAGE_BYTES : page * PAGE_BYTES] = random.Random(1).randbytes(PAGE_BYTES)
+    index.write_bytes(content)
+    found = findings(index)["pages"]
+    assert found.state == "failed"
+    assert "restart the daemon" in (found.cure or "")
+    assert "\n" not in found.detail
+
+
+def test_a_lost_header_is_one_finding(index: Path) -> None:
+    index.write_bytes(bytes(100) + index.read_bytes()[100:])
+    found = list(check_index(index, full=True))
+    assert [one.state for one in found] == ["failed"]
+
+
+def test_the_mark_that_an_earlier_process_left_is_told(index: Path) -> None:
+    suspect_marker(index).touch()
+    assert findings(index)["mark"].state == "warning"
+
+
+def test_rows_that_belong_to_nothing(index: Path) -> None:
+    change(index, "INSERT INTO rating (image_id, value, rated_at) VALUES (999, 3, 0)")
+    assert findings(index)["references"].state == "failed"
+
+
+def test_pictures_without_words(index: Path) -> None:
+    change(index, "DELETE FROM prompt_fts WHERE rowid = 2")
+    assert findings(index) == {}
+    assert "1 pictures have no words" in findings(index, full=True)["words"].detail
+
+
+def test_vectors_that_are_none_or_have_no_code(index: Path) -> None:
+    connection = apsw.Connection(str(index))
+    revision, generation = connection.execute(
+        "SELECT id, generation FROM revision WHERE active AND layer = 'clip_h'"
+    ).fetchall()[0]
+    connection.close()
+    change(index, f"DELETE FROM codes_{revision}_{generation} WHERE image_id = 1")
+    assert "no code" in findings(index, full=True)["vectors"].detail
+    change(index, f"UPDATE embedding_{revision} SET vector = zeroblob(length(vector))")
+    assert findings(index)["vectors"].state == "failed"
+    change(index, f"UPDATE embedding_{revision} SET vector = x'00'")
+    assert findings(index)["vectors"].state == "failed"
+
+
+def test_a_ledger_that_contradicts_itself(index: Path) -> None:
+    change(index, "UPDATE job SET state = 'done'")
+    found = findings(index)["ledger"]
+    assert found.state == "warning"
+    assert "2 pictures wait in jobs that have ended" in found.detail
+
+
+def test_files_that_are_not_as_the_index_says(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examine_module, "SAMPLE_FILES", 500)
+    with Store.open(index, read_only=True) as store:
+        paths = list(store.images.paths(range(1, 5)).values())
+    os.unlink(paths[0])
+    content = Path(os.fsdecode(paths[1])).read_bytes()
+    found = findings(index)["files"]
+    assert found.state == "warning"
+    assert "is gone" in found.detail
+    stat = os.stat(paths[1])
+    Path(os.fsdecode(paths[1])).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(paths[1], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "other bytes" not in findings(index)["files"].detail
+    assert "same size and time but other bytes" in findings(index, full=True)["files"].detail
+
+
+def test_metadata_of_older_readers(index: Path) -> None:
+    change(index, "UPDATE image SET parser_version = 0 WHERE id < 3")
+    found = findings(index)["readers"]
+    assert found.cure == "`indexd reparse`"
+    assert found.detail.startswith("2 pictures")

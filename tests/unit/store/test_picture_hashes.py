@@ -1,0 +1,54 @@
+"""Hashes come with the thumbnail's work, are asked for again when their version changes, and are read with recipes."""
+
+from __future__ import annotations
+
+import pytest
+
+from indexd.store.sqlite.store import Store
+from tests.unit.store.made_up import Library
+
+ONE, OTHER = bytes(range(64)), bytes(64)
+
+
+def test_a_hash_takes_the_work_away(store: Store, library: Library) -> None:
+    ids = library.add_many(3, stages=("thumbnail",))
+    store.perceptual_hashes.put("thumbnail", {ids[0]: ONE, ids[1]: b""})
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 1}}
+    assert store.perceptual_hashes.counts() == (1, 1)
+
+
+def test_what_is_no_hash_is_refused_and_nothing_is_kept(store: Store, library: Library) -> None:
+    ids = library.add_many(2, stages=("thumbnail",))
+    with pytest.raises(ValueError, match="64 bytes"):
+        store.perceptual_hashes.put("thumbnail", {ids[0]: ONE, ids[1]: b"short"})
+    assert store.perceptual_hashes.counts() == (0, 0)
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 2}}
+
+
+def test_a_new_version_asks_for_every_picture_again(store: Store, library: Library) -> None:
+    assert store.perceptual_hashes.activate("1", "thumbnail") == 0
+    ids = library.add_many(3)
+    store.perceptual_hashes.put("thumbnail", dict.fromkeys(ids, ONE))
+    assert store.perceptual_hashes.activate("1", "thumbnail") == 0
+    assert store.perceptual_hashes.counts() == (3, 0)
+    store.images.set_decode_problem(ids[2], "broken")
+    assert store.perceptual_hashes.activate("2", "thumbnail") == 2
+    assert store.perceptual_hashes.counts() == (0, 0)
+    assert store.index_tasks.counts() == {"thumbnail": {"pending": 2}}
+
+
+def test_present_pictures_are_read_with_their_recipes(store: Store, library: Library) -> None:
+    first = library.add("a.png", seed="18446744073709551615", steps=20, cfg=7.0)
+    second = library.add("b.png", seed="18446744073709551615")
+    gone = library.add("c.png")
+    plain = library.add("d.png")
+    store.perceptual_hashes.put("thumbnail", {first: ONE, second: OTHER, gone: ONE, plain: b""})
+    store.files.mark_missing(library.root.id, [b"c.png"], 9.0)
+    found = store.perceptual_hashes.present(None)
+    assert found.ids.tolist() == [first, second]
+    assert found.hashes[0].tobytes() == ONE
+    assert found.recipes[0, 0] == found.recipes[1, 0]
+    assert found.recipes[0].tolist()[1:] == [20, 7000]
+    assert found.recipes[1].tolist()[1:] == [-1, -1]
+    assert store.perceptual_hashes.present([second, gone]).ids.tolist() == [second]
+    assert store.perceptual_hashes.present([]).hashes.shape == (0, 64)

@@ -1,0 +1,39 @@
+"""A folder, the rounds of a root over it, and patience without a fixed time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.watch.hand_driven import HandDriven
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "root"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def hand(folder: Path) -> Iterator[HandDriven]:
+    driven = HandDriven(folder)
+    yield driven
+    if driven.rounds is not None:
+        driven.rounds.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Wait until something holds; only what never comes true fails."""
+
+    def wait(holds: Callable[[], bool]) -> None:
+        limit = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < limit, "it never came true"
+            time.sleep(0.01)
+
+    return wait

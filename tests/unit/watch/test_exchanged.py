@@ -1,0 +1,124 @@
+"""A folder that is exchanged while it is compared, or whose comparison never came to its end: nobody's files are mixed up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexd.watch.roots import WatchOptions
+from indexd.watch.watchers.watcher import Hint
+from tests.unit.watch.hand_driven import HandDriven, old_file
+
+OURS, FOREIGN = 10, 30
+# A comparison has fewer steps than this; after each of them something may happen.
+STEPS = range(5)
+OPTIONS = WatchOptions(reconcile_seconds=60.0)
+
+
+@pytest.fixture
+def library(hand: HandDriven, folder: Path) -> HandDriven:
+    """A root whose files are indexed."""
+    for number in range(OURS):
+        old_file(folder / f"{number}.png")
+    return hand.open(options=OPTIONS)
+
+
+def exchange(folder: Path, away: Path) -> None:
+    """Put a foreign folder in the place of the right one."""
+    folder.rename(away)
+    for number in range(FOREIGN):
+        old_file(folder / f"foreign{number}.png")
+
+
+def bring_back(folder: Path, away: Path) -> None:
+    folder.rename(away.with_name("foreign"))
+    away.rename(folder)
+
+
+def begin_comparing(hand: HandDriven, steps: int) -> None:
+    """Ask for a comparison, and do so many rounds of it."""
+    assert hand.rounds is not None
+    hand.rounds.request_scan("test", "missed")
+    for _ in range(steps):
+        hand.rounds.run_once()
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("pause", [0.0, 30.0], ids=["unnoticed at first", "noticed at once"])
+def test_a_folder_that_is_taken_away_while_it_is_compared(
+    library: HandDriven, folder: Path, tmp_path: Path, steps: int, pause: float
+) -> None:
+    begin_comparing(library, steps)
+    exchange(folder, tmp_path / "away")
+    library.now += pause
+    library.run(600)
+    assert (library.missing(), library.status.online) == ([], False)
+    bring_back(folder, tmp_path / "away")
+    library.run(600)
+    assert (library.status.online, len(library.present()), len(library.missing())) == (True, OURS, FOREIGN)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("pause", [0.0, 30.0], ids=["unnoticed at first", "noticed at once"])
+def test_the_right_folder_that_comes_back_while_the_foreign_one_is_compared(
+    library: HandDriven, folder: Path, tmp_path: Path, steps: int, pause: float
+) -> None:
+    exchange(folder, tmp_path / "away")
+    library.run(600)
+    begin_comparing(library, steps)
+    bring_back(folder, tmp_path / "away")
+    library.now += pause
+    library.run(600)
+    assert (library.status.online, len(library.present()), len(library.missing())) == (True, OURS, FOREIGN)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+def test_an_end_while_a_foreign_folder_is_compared_does_not_make_it_ours(
+    library: HandDriven, folder: Path, tmp_path: Path, steps: int
+) -> None:
+    assert library.rounds is not None
+    exchange(folder, tmp_path / "away")
+    library.now += 30
+    for _ in range(steps):
+        library.rounds.run_once()
+    library.reopen()
+    library.run(600)
+    assert (library.missing(), library.status.online) == ([], False)
+    bring_back(folder, tmp_path / "away")
+    library.run(600)
+    assert (library.status.online, len(library.present()), len(library.missing())) == (True, OURS, FOREIGN)
+
+
+def test_who_waits_for_a_comparison_waits_through_an_exchange(
+    library: HandDriven, folder: Path, tmp_path: Path
+) -> None:
+    assert library.rounds is not None
+    exchange(folder, tmp_path / "away")
+    ticket = library.rounds.request_scan("test", "missed")
+    library.rounds.run_once()
+    bring_back(folder, tmp_path / "away")
+    library.now += 30
+    library.rounds.run_once()
+    assert not ticket.is_set()
+    library.run(60)
+    assert ticket.is_set()
+    assert library.status.online
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["it was seen to be away", "it was back before anybody looked"])
+def test_a_file_that_was_handed_over_and_not_found_because_its_folder_was_away_is_handed_over_again(
+    library: HandDriven, folder: Path, tmp_path: Path, noticed: bool
+) -> None:
+    library.stores = False
+    old_file(folder / "new.png")
+    library.say(Hint(b"new.png", "changed", is_folder=False))
+    library.take()
+    folder.rename(tmp_path / "away")
+    if noticed:
+        library.run(30)
+    (tmp_path / "away").rename(folder)
+    library.stores = True
+    library.watchers.current.fail("the folder itself was removed, moved or unmounted")
+    library.run(60)
+    assert (library.take(), b"new.png" in library.present()) == ([b"new.png"], True)

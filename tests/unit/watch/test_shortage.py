@@ -1,0 +1,230 @@
+"""No file handle is left, at every single moment of watching: nothing stays unseen until the next full comparison."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from indexd.errors import IndexdError, is_transient
+from indexd.watch import sidecar_names
+from indexd.watch.indexed_files import InMemoryIndexedFiles
+from indexd.watch.root_context import RootContext
+from indexd.watch.roots import WatchedRoot, WatchOptions
+from indexd.watch.service import scan_roots_once
+from indexd.watch.watchers.inotify_watcher import InotifyWatcher
+from indexd.watch.watchers.watcher import Hint, WatcherFailed
+from tests.support.handle_shortage import HandleShortage, refuse_each
+from tests.unit.watch.hand_driven import ROOT_ID, HandDriven, old_file
+
+SOON = 60.0
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
+
+
+def _run(hand: HandDriven, seconds: float = 0.0) -> None:
+    """As the thread of a root does it: what the machine refuses is told, and everything is compared again."""
+    assert hand.rounds is not None
+    until = hand.now + seconds
+    for _ in range(100):
+        try:
+            hand.run(max(0.0, until - hand.now))
+        except Exception as error:
+            assert is_transient(error), error
+            hand.rounds.recover_from_error()
+        else:
+            return
+    raise AssertionError("it never came through")
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_what_comes_is_delivered_soon_whenever_handles_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    shortage = HandleShortage(monkeypatch)
+    for number in refuse_each(shortage, count):
+        with shortage.paused():
+            root = tmp_path / str(number)
+            old_file(root / "old" / "a.png")
+        hand = HandDriven(root)
+        try:
+            hand.open()
+        except OSError:
+            assert hand.rounds is not None
+            hand.rounds.recover_from_error()
+        _run(hand)
+        hand.watchers.current.emit()
+        with shortage.paused():
+            for name in ("b.png", "new/c.png", "new/below/d.png", "old/a.txt"):
+                old_file(root / name)
+            (root / "log.html").write_bytes(b"<a href='b.png'>")
+        hand.watchers.current.emit(Hint(b"b.png", "changed", is_folder=False), Hint(b"new", "appeared", is_folder=True))
+        hand.watchers.current.emit(Hint(b"log.html", "renamed", is_folder=False))
+        _run(hand, SOON)
+        with shortage.paused():
+            assert hand.present() == [b"b.png", b"new/below/d.png", b"new/c.png", b"old/a.png"], number
+            assert hand.status.online and hand.status.mode == "native", number
+            assert hand.status.pending == 0
+        assert hand.rounds is not None
+        hand.rounds.close()
+    assert number > 10
+
+
+def test_a_folder_whose_disk_failed_is_looked_at_by_the_next_sweep(
+    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_file(folder / "old" / "a.png")
+    listed = os.scandir
+
+    def fails(path: bytes) -> object:
+        if path.endswith(b"old"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return listed(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", fails)
+        hand.open(None, WatchOptions(sweep_seconds=20.0, reconcile_seconds=3600.0))
+    assert hand.take() == []
+    hand.run(SOON)
+    assert hand.take() == [b"old/a.png"]
+
+
+def _refusing(name: str, number: int) -> Callable[[bytes], object]:
+    listed = os.scandir
+
+    def scandir(path: bytes) -> object:
+        if path.endswith(name.encode()):
+            raise OSError(number, os.strerror(number))
+        return listed(path)
+
+    return scandir
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EAGAIN, errno.ENOMEM, errno.ESTALE])
+def test_one_folder_that_is_never_listed_keeps_nothing_else_waiting(
+    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    for name in ("a/a.png", "bad/b.png", "z/c.png"):
+        old_file(folder / name)
+    hand.open()
+    hand.take()
+    monkeypatch.setattr(os, "scandir", _refusing("bad", number))
+    (folder / "a" / "a.png").unlink()
+    old_file(folder / "z" / "new.png")
+    assert hand.rounds is not None
+    hand.rounds.request_scan("a person asks", "scan")
+    hand.run()
+    assert hand.take() == [b"z/new.png"]
+    assert hand.present() == [b"bad/b.png", b"z/c.png", b"z/new.png"]
+
+
+def test_a_log_on_a_bad_sector_keeps_nothing_else_waiting(
+    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "gone.png"):
+        old_file(folder / name)
+    hand.open()
+    (folder / "log.html").write_bytes(b"<a href='a.png'>")
+    (folder / "gone.png").unlink()
+
+    def refuses(_path: bytes) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(sidecar_names, "open_regular", refuses)
+    assert hand.rounds is not None
+    hand.rounds.request_scan("a person asks", "scan")
+    hand.run()
+    assert hand.present() == [b"a.png"]
+
+
+@linux_only
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ENOMEM])
+def test_a_folder_that_cannot_be_listed_keeps_nothing_else_unwatched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool]], None], number: int
+) -> None:
+    for name in ("bad", "good"):
+        (folder / name).mkdir()
+    hints: dict[bytes, Hint] = {}
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    monkeypatch.setattr(os, "scandir", _refusing("bad", number))
+    watcher.start(hints.update, lambda _failure: None)
+    (folder / "good" / "a.png").write_bytes(b"a")
+    eventually(lambda: b"good/a.png" in hints)
+    watcher.close()
+
+
+def test_one_scan_without_handles_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = WatchedRoot(ROOT_ID, os.fsencode(folder))
+    HandleShortage(monkeypatch).refuse(0, 1)
+    with pytest.raises(IndexdError, match="Too many open files"):
+        scan_roots_once([root], RootContext(InMemoryIndexedFiles(), lambda _file: None, lambda *_event: None))
+
+
+@contextmanager
+def _handles(free: int) -> Iterator[None]:
+    """Inside this block the process has so many handles left."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    try:
+        highest = max(map(int, os.listdir("/proc/self/fd"))) + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, before[1]))
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        for _ in range(free):
+            os.close(taken.pop())
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@linux_only
+@pytest.mark.parametrize("free", [0, 1, 2, 3])
+def test_a_watcher_that_gets_no_handle_says_that_it_passes_and_keeps_none(folder: Path, free: int) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    with _handles(free), pytest.raises(WatcherFailed) as failed:
+        watcher.start(lambda _hints: None, lambda _failure: None)
+    assert not failed.value.permanent
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    watcher.start(lambda _hints: None, lambda _failure: None)
+    watcher.close()
+
+
+@linux_only
+def test_a_watcher_that_gets_no_thread_says_that_it_passes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        with pytest.raises(WatcherFailed, match="thread") as failed:
+            watcher.start(lambda _hints: None, lambda _failure: None)
+    assert not failed.value.permanent
+    watcher.close()
+
+
+@linux_only
+def test_a_new_folder_that_cannot_be_listed_does_not_stay_unwatched_in_silence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    def refuses(_path: bytes) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    failures: list[WatcherFailed] = []
+    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    watcher.start(lambda _hints: None, failures.append)
+    monkeypatch.setattr(os, "scandir", refuses)
+    (folder / "new").mkdir()
+    eventually(lambda: bool(failures))
+    watcher.close()
+    assert not failures[0].permanent
