@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 from PIL import Image
-from tests.indexing.conftest import Clock
 
 from indexd.errors import WorkerDied
 from indexd.fs.file_stamp import FileStamp
@@ -41,6 +40,7 @@ from indexd.worker.calls import (
     WorkerSettings,
 )
 from indexd.worker.fake_workers import FakeWorkers
+from tests.unit.indexing.conftest import Clock
 
 SIZE_PX = 64
 

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.watch.hand_driven import HandDriven, old_file, set_age
 
 from indexd.fs import safe_open
 from indexd.fs.file_stamp import FileStamp
 from indexd.watch import settle_probe
 from indexd.watch.watch_filter import WatchFilter
 from indexd.watch.watchers.watcher import Hint
+from tests.unit.watch.hand_driven import HandDriven, old_file, set_age
 
 YEAR_2300 = 10_413_792_000
 
