@@ -35,6 +35,7 @@ from indexd.registry import IngestContext, load_handlers
 from indexd.service.sd_notify import sd_notify
 from indexd.service.status_line import StatusSummary
 from indexd.state_file_monitor import StateFileMonitor
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IngestResult, RootRow
 from indexd.store.sqlite.recovery.recover import RecoveryReport, describe_missing_index, recover_index
 from indexd.store.sqlite.recovery.rescue import place_rescued_index
@@ -61,7 +62,7 @@ class StartStop(Protocol):
     def stop(self) -> object: ...
 
 
-def watched_roots(config: Config, store: Store) -> list[WatchedRoot]:
+def watched_roots(config: Config, store: IndexStore) -> list[WatchedRoot]:
     """Every watched folder with its row in the index. Our own folders are made; the user's may be offline."""
     ours = {os.fsencode(own) for own in (config.paths.output, config.paths.inbox)}
     roots = []
@@ -113,7 +114,7 @@ def recover_damaged_index(config: Config) -> RecoveryReport | None:
 class Daemon:
     """Everything that runs, from `start` to `stop`. The caller holds the instance lock."""
 
-    store: Store
+    store: IndexStore
     roots: list[WatchedRoot]
     workers: LocalWorkers
     embedding_dispatcher: IndexDispatcher

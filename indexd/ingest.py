@@ -21,8 +21,8 @@ from indexd.errors import IndexdError, StoreError, StoreUnavailable, is_transien
 from indexd.fs.file_stamp import SettledFile
 from indexd.liveness import Liveness
 from indexd.registry import IngestContext, file_kinds
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IngestResult, ScannedFile
-from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class IngestPipeline:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         context: IngestContext,
         on_recorded: Callable[[list[IngestResult]], None],
         on_failure: Callable[[BaseException], None],

@@ -19,9 +19,9 @@ from indexd.characters.clustering_service import ClusteringService
 from indexd.config import Config
 from indexd.errors import IndexDamaged, StoreError
 from indexd.indexing.stages import LAYERS
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.recovery.backup import nightly_backup
 from indexd.store.sqlite.recovery.backup_retention import is_backup_overdue
-from indexd.store.sqlite.store import Store
 from indexd_schemas.durations import parse_time_of_day
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class MaintenanceScheduler:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         config: Config,
         on_event: Callable[[str, str], None],
         on_damage: Callable[[BaseException], None],

@@ -9,9 +9,9 @@ from urllib.parse import quote_from_bytes
 from indexd.characters.lookup import validate_character_name
 from indexd.errors import UsageError
 from indexd.search.query.filter_language import parse_filters
+from indexd.store.protocols import IndexStore
 from indexd.store.records import AnnotationSet, ExportedAnnotations, FaceLabel, Filter
 from indexd.store.sqlite.annotations.tags import normalize_tag
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.annotations import (
     MAX_TAG_CHARACTERS,
     AnnotateMatchingRequest,
@@ -40,7 +40,7 @@ def check_tags(add: Sequence[str], remove: Sequence[str]) -> None:
             raise UsageError(f"{name[:40]!r} cannot be added: in filters `*` matches any text")
 
 
-def matching_image_ids(store: Store, texts: Sequence[str]) -> Set[int]:
+def matching_image_ids(store: IndexStore, texts: Sequence[str]) -> Set[int]:
     """The images that `indexd query` would list for these filters; missing ones only if a filter asks for them."""
     filters = parse_filters(texts)
     if not filters:
@@ -50,7 +50,7 @@ def matching_image_ids(store: Store, texts: Sequence[str]) -> Set[int]:
     return store.filters.ids(filters) or set()
 
 
-def annotate_matching(store: Store, request: AnnotateMatchingRequest) -> AnnotateReport:
+def annotate_matching(store: IndexStore, request: AnnotateMatchingRequest) -> AnnotateReport:
     check_tags(request.add, request.remove)
     if request.rating is None and not request.add and not request.remove and request.note is None:
         raise UsageError("give a rating, tags or a note for the images")
@@ -71,7 +71,7 @@ def annotate_matching(store: Store, request: AnnotateMatchingRequest) -> Annotat
     return AnnotateReport(changed=changed)
 
 
-def export_page(store: Store, request: ExportRequest) -> AnnotationPage:
+def export_page(store: IndexStore, request: ExportRequest) -> AnnotationPage:
     image_ids = matching_image_ids(store, request.filters) if request.filters else None
     exported, next_cursor = store.annotation_exchange.export_page(request.cursor, request.limit, image_ids)
     return AnnotationPage(records=[_located_record(one) for one in exported], next=next_cursor)
@@ -111,7 +111,7 @@ def _import_face_label(record: FaceLabelRecord) -> FaceLabel:
     )
 
 
-def import_annotations(store: Store, request: ImportRequest) -> ImportReport:
+def import_annotations(store: IndexStore, request: ImportRequest) -> ImportReport:
     given: dict[bytes, AnnotationSet] = {}
     faces: dict[bytes, list[FaceLabel]] = {}
     for record in request.records:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from indexd.config import Config
     from indexd.liveness import Liveness
     from indexd.search.search import Search
+    from indexd.store.protocols import IndexStore
     from indexd.store.records import JobRow
-    from indexd.store.sqlite.store import Store
     from indexd.watch.service import RootStatus
     from indexd.worker.call_handle import WorkerBackend
     from indexd.worker.local_workers import LocalWorkers
@@ -77,7 +77,7 @@ class DaemonContext:
 class OperationContext:
     """What one operation may use. Without a daemon, models run in workers that this context starts and stops."""
 
-    def __init__(self, config: Config, store: Store, daemon: DaemonContext | None = None) -> None:
+    def __init__(self, config: Config, store: IndexStore, daemon: DaemonContext | None = None) -> None:
         self.config = config
         self.store = store
         self.daemon = daemon

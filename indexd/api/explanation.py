@@ -13,8 +13,8 @@ from indexd.api.status_report import current_role_states
 from indexd.config import Config
 from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import display, relative
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FileRow, RootRow
-from indexd.store.sqlite.store import Store
 from indexd.watch.roots import WatchedFolder, watched_folders
 from indexd_schemas.api.output import Explanation, PendingTask, RoleState
 
@@ -33,7 +33,7 @@ def explain_path(context: OperationContext, path: bytes) -> Explanation:
 
 
 def _explain_known(
-    store: Store, row: FileRow, root: RootRow | None, daemon_running: bool, role_states: Sequence[RoleState]
+    store: IndexStore, row: FileRow, root: RootRow | None, daemon_running: bool, role_states: Sequence[RoleState]
 ) -> Explanation:
     name = display(row.path)
     work = pending_index_tasks(store, role_states, row.image_id) if row.image_id is not None else []

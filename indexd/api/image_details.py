@@ -16,8 +16,8 @@ from indexd.search.serialization import (
     serialize_generation,
     serialize_image,
 )
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ImageRow
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import PendingTask, RoleState, ShownImage
 
 
@@ -40,7 +40,7 @@ def serialize_shown_image(context: OperationContext, row: ImageRow) -> ShownImag
     )
 
 
-def pending_index_tasks(store: Store, roles: Sequence[RoleState], image_id: int) -> list[PendingTask]:
+def pending_index_tasks(store: IndexStore, roles: Sequence[RoleState], image_id: int) -> list[PendingTask]:
     """The open index tasks of an image by stage, with the reason where the model of a stage is off."""
     off = {state.role: state.detail for state in roles if not state.on}
     pending = []

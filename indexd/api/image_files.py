@@ -12,8 +12,8 @@ from indexd.errors import IndexdError, NothingFound, NotRegularFile
 from indexd.fs.paths import is_inside
 from indexd.fs.safe_open import open_regular
 from indexd.images.thumbnail import thumbnail_path
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FileRow
-from indexd.store.sqlite.store import Store
 from indexd.watch.roots import watched_folders
 
 MAX_FILE_BYTES = 256 << 20
@@ -29,7 +29,7 @@ _MEDIA_TYPES = {
 _UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 
 
-def load_thumbnail(store: Store, config: Config, image_id: int) -> ImageBytes:
+def load_thumbnail(store: IndexStore, config: Config, image_id: int) -> ImageBytes:
     """The thumbnail. Raises NothingFound when there is no such image or no thumbnail yet."""
     content_hash = store.images.content_hashes([image_id]).get(image_id)
     if content_hash is None:
@@ -41,7 +41,7 @@ def load_thumbnail(store: Store, config: Config, image_id: int) -> ImageBytes:
         raise NothingFound(f"#{image_id} has no thumbnail yet") from None
 
 
-def load_original(store: Store, config: Config, image_id: int) -> ImageBytes:
+def load_original(store: IndexStore, config: Config, image_id: int) -> ImageBytes:
     """A file of the image in a watched folder, if its bytes still have the indexed hash. Raises NothingFound.
 
     The hash check makes this safe: content that replaced the file, by a link or otherwise, is never sent.

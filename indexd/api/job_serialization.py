@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from indexd.jobs.job_report import item_report
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobRow
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import JobSummary, ShownJob
 
 
@@ -21,7 +21,7 @@ def serialize_job(row: JobRow) -> JobSummary:
     )
 
 
-def serialize_shown_job(store: Store, row: JobRow) -> ShownJob:
+def serialize_shown_job(store: IndexStore, row: JobRow) -> ShownJob:
     """A job with its items and the job file as it was admitted."""
     ended = row.state not in ("queued", "running")
     items = [item_report(item, ended=ended) for item in store.jobs.items(row.id)]

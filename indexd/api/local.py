@@ -8,7 +8,7 @@ from typing import Any
 from indexd.api.context import DaemonContext, OperationContext
 from indexd.api.operations.registry import Operation, Operations, ResponseT, load_implementations
 from indexd.config import Config
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd_schemas.api.requests import ApiRequest
 
 
@@ -18,7 +18,7 @@ class LocalOperations(Operations):
     def __init__(
         self,
         config: Config,
-        store: Store,
+        store: IndexStore,
         daemon: DaemonContext | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:

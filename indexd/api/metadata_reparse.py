@@ -6,7 +6,7 @@ import sys
 
 from indexd.images.image_reader import PARSER_VERSION, parse_metadata
 from indexd.indexing.stages import text_layers_by_input
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd_schemas.api.requests import ReparseRequest
 from indexd_schemas.api.responses import ReparseReport
 
@@ -14,7 +14,7 @@ from indexd_schemas.api.responses import ReparseReport
 _READER_PROBLEM_PREFIX = "the reader of "
 
 
-def reparse_metadata(store: Store, request: ReparseRequest) -> ReparseReport:
+def reparse_metadata(store: IndexStore, request: ReparseRequest) -> ReparseReport:
     """Parse the stored metadata of the next images again. Reads no file."""
     version = sys.maxsize if request.everything else PARSER_VERSION
     ids, left = store.images.find_outdated(version, request.after, request.limit)

@@ -16,15 +16,15 @@ from typing import Literal
 from indexd.api.context import DaemonContext
 from indexd.api.status_report import status
 from indexd.config import Config
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexMetrics
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import DaemonStatus
 
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 
 
 def render_metrics(
-    store: Store, config: Config, context: DaemonContext | None, clock: Callable[[], float] = time.time
+    store: IndexStore, config: Config, context: DaemonContext | None, clock: Callable[[], float] = time.time
 ) -> str:
     """All of it, as text. Without a daemon the live parts are left out."""
     out, now, gauges = PrometheusWriter(), status(store, config, context), store.metrics.snapshot()

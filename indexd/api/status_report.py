@@ -12,14 +12,14 @@ from indexd.config import Config
 from indexd.errors import StoreError
 from indexd.fs.paths import display
 from indexd.model_roles import role_states
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd_schemas.api.output import DaemonEvent, DaemonStatus, RoleState, RootState, WorkerState
 from indexd_schemas.api.responses import Readiness, ScanReport
 
 RECENT_EVENTS = 20
 
 
-def status(store: Store, config: Config, daemon: DaemonContext | None) -> DaemonStatus:
+def status(store: IndexStore, config: Config, daemon: DaemonContext | None) -> DaemonStatus:
     """The document of `indexd status`."""
     present, missing = store.files.counts()
     return DaemonStatus(
@@ -43,7 +43,7 @@ def status(store: Store, config: Config, daemon: DaemonContext | None) -> Daemon
     )
 
 
-def run_scan(store: Store, daemon: DaemonContext, *, wait: bool) -> ScanReport:
+def run_scan(store: IndexStore, daemon: DaemonContext, *, wait: bool) -> ScanReport:
     """Start a scan of every root; with `wait` until its files are recorded."""
     began = time.perf_counter()
     daemon.watch.scan(None, wait=wait)
@@ -61,7 +61,7 @@ def run_scan(store: Store, daemon: DaemonContext, *, wait: bool) -> ScanReport:
     )
 
 
-def root_states(store: Store, daemon: DaemonContext | None) -> list[RootState]:
+def root_states(store: IndexStore, daemon: DaemonContext | None) -> list[RootState]:
     """Every watched folder, as the watch service sees it now, else as the daemon last recorded it."""
     if daemon is None:
         return [
@@ -118,7 +118,7 @@ def _index_bytes(index: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def readiness(store: Store, daemon: DaemonContext | None) -> Readiness:
+def readiness(store: IndexStore, daemon: DaemonContext | None) -> Readiness:
     """Ready when the index answers, each online folder was scanned and every queue moves; else the reasons.
 
     An offline folder is no reason: a restart does not cure it.

@@ -18,8 +18,8 @@ from indexd.characters.clustering.vector_file import write_vector_file
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.characters.match_clusters import KnownAssignments, reconcile_clusters
 from indexd.errors import CallCancelled, IndexdError
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FaceAssignments
-from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import CallHandle, WorkerBackend
 from indexd.worker.calls import CallProgress, ClusterFaces, FacesClustered, Priority
 
@@ -56,7 +56,7 @@ class ClusteringService:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         workers: Callable[[], WorkerBackend],
         assigner: FaceAssigner,
         folder: Path,

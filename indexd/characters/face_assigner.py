@@ -10,8 +10,8 @@ import numpy as np
 
 from indexd.characters.prototype_matcher import PrototypeMatcher, select_prototype_faces
 from indexd.errors import StoreError, is_transient
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FacesChanged
-from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class FaceAssigner:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         threshold: float,
         margin: float,
         on_failure: Callable[[BaseException], None] = lambda _error: None,

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from indexd.errors import NothingFound, UsageError
 from indexd.search.query.image_lookup import find_image_row
 from indexd.search.query.image_target import parse_target
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, CharacterRow
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.characters import FaceReference
 
 MAX_SUGGESTED_NAMES = 3
 
 
-def find_character(store: Store, text: str) -> CharacterRow:
+def find_character(store: IndexStore, text: str) -> CharacterRow:
     """The character of this name, else with this number. Raises NothingFound with the nearest names."""
     row = store.characters.find_by_name(text)
     digits = text.removeprefix("#").strip()
@@ -43,7 +43,9 @@ def validate_character_name(name: str | None) -> str:
     return name
 
 
-def find_face_ids(store: Store, references: Sequence[FaceReference], *, character_id: int | None = None) -> list[int]:
+def find_face_ids(
+    store: IndexStore, references: Sequence[FaceReference], *, character_id: int | None = None
+) -> list[int]:
     """The regions of these faces. `of`: of a picture with several, those of this character are meant.
 
     Raises NothingFound for a face that is none, UsageError where it cannot be told which one is meant.
@@ -56,7 +58,7 @@ def find_face_ids(store: Store, references: Sequence[FaceReference], *, characte
     return list(found)
 
 
-def _face_ids_of_image(store: Store, reference: FaceReference, character_id: int | None) -> list[int]:
+def _face_ids_of_image(store: IndexStore, reference: FaceReference, character_id: int | None) -> list[int]:
     if reference.target is None:
         raise UsageError("name a face by its number or by its picture")
     target = parse_target(reference.target)

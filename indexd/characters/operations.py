@@ -17,8 +17,8 @@ from indexd.characters.suggestions import find_merge_candidates, find_two_cores
 from indexd.errors import UsageError
 from indexd.fs.paths import display
 from indexd.search.serialization import find_present_file, serialize_region
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, CharacterRow, FaceMembership, RegionRow
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.characters import (
     Character,
     CharacterFace,
@@ -51,7 +51,7 @@ def serialize_character(row: CharacterRow) -> Character:
     )
 
 
-def list_characters(store: Store, request: CharacterListRequest) -> CharacterList:
+def list_characters(store: IndexStore, request: CharacterListRequest) -> CharacterList:
     """See Operations."""
     rows = store.characters.rows(hidden=request.hidden)
     faces = store.faces.counts().get(FACE_LAYER, 0)
@@ -61,7 +61,7 @@ def list_characters(store: Store, request: CharacterListRequest) -> CharacterLis
     )
 
 
-def show_character(store: Store, request: CharacterRequest) -> ShownCharacter:
+def show_character(store: IndexStore, request: CharacterRequest) -> ShownCharacter:
     """See Operations."""
     row = find_character(store, request.character)
     members = {member.region_id: member for member in store.characters.members([row.id])}
@@ -74,7 +74,7 @@ def show_character(store: Store, request: CharacterRequest) -> ShownCharacter:
     return ShownCharacter(character=serialize_character(row), faces=_serialize_faces(store, wanted, members, likeness))
 
 
-def serialize_regions(store: Store, rows: Sequence[RegionRow]) -> list[ImageRegion]:
+def serialize_regions(store: IndexStore, rows: Sequence[RegionRow]) -> list[ImageRegion]:
     """Regions as they are told, with whose faces they are."""
     members, names = store.characters.memberships_by_region([row.id for row in rows]), store.characters.names()
     told = []
@@ -86,7 +86,7 @@ def serialize_regions(store: Store, rows: Sequence[RegionRow]) -> list[ImageRegi
     return told
 
 
-def apply_correction(store: Store, correction: CorrectionRequest) -> CorrectionResult:
+def apply_correction(store: IndexStore, correction: CorrectionRequest) -> CorrectionResult:
     """See Operations."""
     if correction.kind == "undo":
         undone = store.corrections.undo(correction.number)
@@ -120,11 +120,11 @@ def apply_correction(store: Store, correction: CorrectionRequest) -> CorrectionR
     return _correction_result(store, number, made)
 
 
-def _correction_result(store: Store, number: int, made: list[int]) -> CorrectionResult:
+def _correction_result(store: IndexStore, number: int, made: list[int]) -> CorrectionResult:
     return CorrectionResult(number=number, text=store.corrections.describe(number), made=made)
 
 
-def correction_log(store: Store, limit: int) -> CorrectionLog:
+def correction_log(store: IndexStore, limit: int) -> CorrectionLog:
     """See Operations."""
     return CorrectionLog(
         corrections=[
@@ -134,7 +134,7 @@ def correction_log(store: Store, limit: int) -> CorrectionLog:
     )
 
 
-def suggest_corrections(store: Store) -> Suggestions:
+def suggest_corrections(store: IndexStore) -> Suggestions:
     """See Operations."""
     shown = {row.id: row for row in store.characters.rows() if row.faces}
     members: dict[int, list[FaceMembership]] = {}
@@ -159,20 +159,20 @@ def suggest_corrections(store: Store) -> Suggestions:
     return Suggestions(splits=sorted(splits, key=lambda split: -split.apart), merges=merges)
 
 
-def load_face_vectors(store: Store, regions: Collection[int]) -> tuple[Ids, Floats]:
+def load_face_vectors(store: IndexStore, regions: Collection[int]) -> tuple[Ids, Floats]:
     """The faces among these that have a vector, by rising id, and their vectors in single precision."""
     read = store.faces.vectors(regions)
     return read.ids, read.vectors.astype(np.float32)
 
 
-def load_face_qualities(store: Store, ids: Ids) -> NDArray[np.float64]:
+def load_face_qualities(store: IndexStore, ids: Ids) -> NDArray[np.float64]:
     """How good a picture of its face each region is."""
     rows = store.faces.rows(ids.tolist())
     return np.array([rows[one].region.quality if one in rows else 0.0 for one in ids.tolist()], np.float64)
 
 
 def _serialize_faces(
-    store: Store, regions: Sequence[int], members: Mapping[int, FaceMembership], likeness: Mapping[int, float]
+    store: IndexStore, regions: Sequence[int], members: Mapping[int, FaceMembership], likeness: Mapping[int, float]
 ) -> list[CharacterFace]:
     rows = store.faces.rows(regions)
     images = store.images.rows({row.image_id for row in rows.values()})
@@ -197,14 +197,14 @@ def _serialize_faces(
     return found
 
 
-def _single_other(store: Store, one: CharacterRow, correction: CorrectionRequest) -> int:
+def _single_other(store: IndexStore, one: CharacterRow, correction: CorrectionRequest) -> int:
     others = [find_character(store, text).id for text in correction.others]
     if len(others) != 1 or others[0] == one.id:
         raise UsageError("name two different characters")
     return others[0]
 
 
-def _split_groups(store: Store, one: CharacterRow, correction: CorrectionRequest) -> list[list[int]]:
+def _split_groups(store: IndexStore, one: CharacterRow, correction: CorrectionRequest) -> list[list[int]]:
     """The faces that a split takes out, by the characters that they are to be."""
     if correction.faces:
         if correction.at is not None:

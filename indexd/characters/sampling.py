@@ -13,8 +13,8 @@ from indexd.errors import NothingFound, UsageError
 from indexd.fs.paths import display
 from indexd.search.query.filter_language import parse_filters
 from indexd.search.serialization import find_present_file
+from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter, ImageRow
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.characters import SampledImage, SampleRequest, SampleResult
 
 VISUAL_LAYER = "clip_h"
@@ -22,7 +22,7 @@ VISUAL_LAYER = "clip_h"
 MAX_COMPARED_IMAGES = 20_000
 
 
-def take_sample(store: Store, request: SampleRequest) -> SampleResult:
+def take_sample(store: IndexStore, request: SampleRequest) -> SampleResult:
     """See Operations. Pictures that lie nowhere now are not taken."""
     if request.character is not None:
         return _sample_character(store, request)
@@ -31,7 +31,7 @@ def take_sample(store: Store, request: SampleRequest) -> SampleResult:
     return _sample_query(store, request)
 
 
-def _sample_character(store: Store, request: SampleRequest) -> SampleResult:
+def _sample_character(store: IndexStore, request: SampleRequest) -> SampleResult:
     row = find_character(store, request.character or "")
     image_of = store.faces.image_ids([member.region_id for member in store.characters.members([row.id])])
     allowed = store.filters.ids(_present_only(request.filters))
@@ -47,7 +47,7 @@ def _sample_character(store: Store, request: SampleRequest) -> SampleResult:
     return _serialize_sample(store, first.items(), len({image_of[one] for one in regions}))
 
 
-def _sample_query(store: Store, request: SampleRequest) -> SampleResult:
+def _sample_query(store: IndexStore, request: SampleRequest) -> SampleResult:
     among = sorted(store.filters.ids(_present_only(request.filters)) or ())
     if request.strategy == "random":
         chosen = np.random.default_rng(request.seed).permutation(len(among))[: request.count]
@@ -76,7 +76,7 @@ def _present_only(filters: Iterable[str]) -> list[Filter]:
     return wanted
 
 
-def _serialize_sample(store: Store, chosen: Iterable[tuple[int, int | None]], population: int) -> SampleResult:
+def _serialize_sample(store: IndexStore, chosen: Iterable[tuple[int, int | None]], population: int) -> SampleResult:
     listed = list(chosen)
     known = store.images.rows([image for image, _ in listed])
     return SampleResult(

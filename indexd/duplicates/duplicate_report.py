@@ -15,8 +15,8 @@ from indexd.fs.paths import display
 from indexd.indexing.stages import THUMBNAIL
 from indexd.search.query.filter_language import parse_filters
 from indexd.search.serialization import find_present_file
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FileRow, ImageRow
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.library_reports import (
     DuplicateGroup,
     DuplicateKind,
@@ -29,7 +29,7 @@ from indexd_schemas.api.library_reports import (
 SimilarityTo = Callable[[int, Sequence[int]], dict[int, float]]
 
 
-def find_duplicates(store: Store, request: DuplicatesRequest) -> DuplicatesReport:
+def find_duplicates(store: IndexStore, request: DuplicatesRequest) -> DuplicatesReport:
     """The groups of each kind asked for, largest first. Raises UsageError for a filter that is none."""
     began = time.perf_counter()
     among = store.filters.ids(parse_filters(request.filters))
@@ -49,7 +49,7 @@ _GroupsAndBuilder = tuple[list[tuple[int, list[int]]], Callable[[list[int]], "Du
 
 
 def _same_groups(
-    store: Store, among: Collection[int] | None, _question: DuplicatesRequest, _notes: list[str]
+    store: IndexStore, among: Collection[int] | None, _question: DuplicatesRequest, _notes: list[str]
 ) -> _GroupsAndBuilder:
     copied = store.bulk_reader.copy_counts().items()
     groups = [(count, [image_id]) for image_id, count in copied if among is None or image_id in among]
@@ -68,7 +68,7 @@ def _same_groups(
 
 
 def _near_groups(
-    store: Store, among: Collection[int] | None, _question: DuplicatesRequest, notes: list[str]
+    store: IndexStore, among: Collection[int] | None, _question: DuplicatesRequest, notes: list[str]
 ) -> _GroupsAndBuilder:
     pictures = store.perceptual_hashes.present(among)
     groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_duplicate_groups(pictures)]
@@ -90,7 +90,7 @@ def _near_groups(
 
 
 def _similar_groups(
-    store: Store, among: Collection[int] | None, question: DuplicatesRequest, notes: list[str]
+    store: IndexStore, among: Collection[int] | None, question: DuplicatesRequest, notes: list[str]
 ) -> _GroupsAndBuilder:
     if store.vectors.active_revision(LAYER) is None:
         notes.append(f"no picture has a {LAYER} vector yet, and none was compared by what it shows")
@@ -105,7 +105,7 @@ def _similar_groups(
 
 
 _GROUPERS: dict[
-    DuplicateKind, Callable[[Store, Collection[int] | None, DuplicatesRequest, list[str]], _GroupsAndBuilder]
+    DuplicateKind, Callable[[IndexStore, Collection[int] | None, DuplicatesRequest, list[str]], _GroupsAndBuilder]
 ] = {
     "same": _same_groups,
     "near": _near_groups,
@@ -114,7 +114,7 @@ _GROUPERS: dict[
 
 
 def _build_group(
-    store: Store, kind: DuplicateKind, ids: list[int], similarity_to: SimilarityTo
+    store: IndexStore, kind: DuplicateKind, ids: list[int], similarity_to: SimilarityTo
 ) -> DuplicateGroup | None:
     found = store.images.rows(ids)
     rows = [found[image_id] for image_id in ids if image_id in found]

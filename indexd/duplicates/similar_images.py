@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.duplicates.star_groups import star_groups
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ _COSINE_ROUNDING = 2e-3
 _SEED = 1
 
 
-def similar_image_groups(store: Store, allowed_ids: Collection[int] | None, threshold: float) -> list[list[int]]:
+def similar_image_groups(store: IndexStore, allowed_ids: Collection[int] | None, threshold: float) -> list[list[int]]:
     """Groups of image ids whose cosine with the first of the group is at least `threshold` (0.5 to 1)."""
     ids, points = _reduced_points(store, allowed_ids)
     if len(ids) < 2:
@@ -49,7 +49,7 @@ def similar_image_groups(store: Store, allowed_ids: Collection[int] | None, thre
     return [[int(ids[row]) for row in group] for group in star_groups(len(ids), pairs // len(ids), pairs % len(ids))]
 
 
-def pair_cosines(store: Store, left: Ids, right: Ids) -> NDArray[np.float64]:
+def pair_cosines(store: IndexStore, left: Ids, right: Ids) -> NDArray[np.float64]:
     """The exact cosine of each pair of images; NaN where one has no vector (any more)."""
     wanted = np.unique(np.concatenate([left, right]))
     ids, vectors = _load_vectors(store, wanted.tolist())
@@ -61,14 +61,14 @@ def pair_cosines(store: Store, left: Ids, right: Ids) -> NDArray[np.float64]:
     return np.asarray(scores, np.float64)
 
 
-def _load_vectors(store: Store, ids: Collection[int]) -> tuple[Ids, Floats]:
+def _load_vectors(store: IndexStore, ids: Collection[int]) -> tuple[Ids, Floats]:
     slices = list(store.bulk_reader.iter_vectors(LAYER, ids))
     if not slices:
         return np.empty(0, np.int64), np.empty((0, 0), np.float32)
     return np.concatenate([one for one, _ in slices]), np.concatenate([vectors for _, vectors in slices])
 
 
-def _reduced_points(store: Store, allowed_ids: Collection[int] | None) -> tuple[Ids, Floats]:
+def _reduced_points(store: IndexStore, allowed_ids: Collection[int] | None) -> tuple[Ids, Floats]:
     """Ids of the pictures that lie somewhere, and what is compared: float32 (n, directions + 1)."""
     present = store.bulk_reader.present_image_ids()
     basis: Floats | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from indexd.indexing.stages.index_stage import IndexStage
 from indexd.indexing.stages.registry import all_stages
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
 from indexd.worker.calls import WorkerSettings
 
@@ -17,7 +17,7 @@ BATCHES_PER_TURN = 16
 class BatchScheduler:
     """Claims tasks in batches: as large as the settings say, smaller after one was too large for the device."""
 
-    def __init__(self, store: IndexStorage, settings: WorkerSettings) -> None:
+    def __init__(self, store: IndexStore, settings: WorkerSettings) -> None:
         self._store = store
         self._settings = settings
         self._turns: dict[str, int] = {}

@@ -39,7 +39,7 @@ from indexd.indexing.stages.index_stage import (
 )
 from indexd.indexing.stages.registry import all_stages
 from indexd.liveness import Liveness
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.worker.call_handle import CallHandle, WorkerBackend
 from indexd.worker.calls import Priority, WorkerSettings
 from indexd.worker.role_availability import role_fingerprint, role_problem
@@ -66,7 +66,7 @@ class IndexDispatcher:
 
     def __init__(
         self,
-        store: IndexStorage,
+        store: IndexStore,
         workers: WorkerBackend,
         settings: WorkerSettings,
         thumbnails: ThumbnailTarget,

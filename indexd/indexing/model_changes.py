@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from indexd.indexing.stages.index_stage import IndexStage
 from indexd.indexing.stages.registry import all_stages
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.role_availability import role_fingerprint
 
@@ -16,7 +16,7 @@ class ModelChanges:
     the embeddings of the old one. Names, sizes and times of the files are compared, so that no model is loaded in vain.
     """
 
-    def __init__(self, store: IndexStorage, settings: WorkerSettings) -> None:
+    def __init__(self, store: IndexStore, settings: WorkerSettings) -> None:
         self._store = store
         self._settings = settings
         self._unchecked: set[str] = set()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from indexd.store.protocols import JobRepository
 from indexd.store.records import JobRow
-from indexd.store.sqlite.queue.job_ledger import JobLedger
 
 
-def require_job(ledger: JobLedger, job_id: int) -> JobRow:
+def require_job(ledger: JobRepository, job_id: int) -> JobRow:
     """The row of a job that is in the ledger."""
     job = ledger.get(job_id)
     if job is None:
@@ -14,6 +14,6 @@ def require_job(ledger: JobLedger, job_id: int) -> JobRow:
     return job
 
 
-def is_finished(ledger: JobLedger, job_id: int) -> bool:
+def is_finished(ledger: JobRepository, job_id: int) -> bool:
     """Whether the job has ended, in whichever way."""
     return require_job(ledger, job_id).state not in ("queued", "running")

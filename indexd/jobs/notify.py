@@ -22,8 +22,8 @@ from indexd.errors import StoreError
 from indexd.fs.paths import display
 from indexd.fs.private_files import user_umask
 from indexd.jobs.service import JobService
+from indexd.store.protocols import JobRepository
 from indexd.store.records import JobRow
-from indexd.store.sqlite.queue.job_ledger import JobLedger
 from indexd_schemas.durations import parse_duration
 from indexd_schemas.settings import NotifySettings
 
@@ -40,7 +40,7 @@ _SCRIPT_SUFFIXES = (".bat", ".cmd")
 class Notifier:
     """Tells of ended jobs between `start` and `stop`; without a command it does nothing."""
 
-    def __init__(self, ledger: JobLedger, jobs: JobService, notify: NotifySettings) -> None:
+    def __init__(self, ledger: JobRepository, jobs: JobService, notify: NotifySettings) -> None:
         self._ledger = ledger
         self._command = notify.command
         self._time_limit_seconds = parse_duration(notify.time_limit) or 30.0

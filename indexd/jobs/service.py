@@ -21,8 +21,8 @@ from indexd.jobs.files.publish import Publisher
 from indexd.jobs.files.rejects import RejectMover
 from indexd.jobs.files.sync import JobFileSync
 from indexd.model_files import ModelCatalogue
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobRow
-from indexd.store.sqlite.store import Store
 from indexd.watch.roots import watched_folders
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class JobService:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         config: Config,
         *,
         clock: Callable[[], float] = time.time,
@@ -147,7 +147,7 @@ class JobService:
             changed()
 
 
-def _ledger_id(store: Store) -> str:
+def _ledger_id(store: IndexStore) -> str:
     known = store.key_values.get(LEDGER_ID_KEY)
     if known is None:
         known = secrets.token_hex(4)

@@ -19,8 +19,8 @@ from indexd.search.ranking.layer_correlation import fused_deviations
 from indexd.search.ranking.layer_similarity import exact_cosines, farthest_images, nearest_images
 from indexd.search.ranking.ranking import Ranking, ScoreColumn
 from indexd.search.serialization import find_present_file, serialize_image
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ImageRow
-from indexd.store.sqlite.store import Store
 from indexd.vector_index.parallel import run_parallel
 from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults
 from indexd_schemas.api.requests import SearchRequest, SortOrder
@@ -46,7 +46,7 @@ class _RankedHits:
 class Search:
     """Answers questions over the index. Safe to use from several threads."""
 
-    def __init__(self, store: Store, embedder: QueryEmbedder, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: IndexStore, embedder: QueryEmbedder, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._embedder = embedder
         self._samples = BackgroundSamples(store, clock)

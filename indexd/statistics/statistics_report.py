@@ -9,8 +9,8 @@ from functools import cache
 from indexd.search.query.filter_language import parse_filters
 from indexd.statistics.intervals import mean_rating, shrunk_rating, wilson_interval
 from indexd.statistics.prompt_terms import TermOdds, count_terms, log_odds
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ImageTotals, ValueCount
-from indexd.store.sqlite.store import Store
 from indexd_schemas.api.library_reports import (
     CountTable,
     FiveStarRow,
@@ -30,7 +30,7 @@ MIN_Z = 1.96
 """Terms nearer to zero are what chance alone gives in one of twenty, and are not listed."""
 
 
-def compute_statistics(store: Store, request: StatsRequest) -> StatisticsReport:
+def compute_statistics(store: IndexStore, request: StatsRequest) -> StatisticsReport:
     """The answer. Raises UsageError for a filter that is none."""
     began = time.perf_counter()
     among = store.filters.ids(parse_filters(request.filters))
@@ -125,7 +125,7 @@ def _five_star_row(key: StatsKey, value: str, five: int, of: int, others_share: 
     )
 
 
-def _term_odds(store: Store, among: Collection[int] | None, request: StatsRequest) -> list[TermOdds]:
+def _term_odds(store: IndexStore, among: Collection[int] | None, request: StatsRequest) -> list[TermOdds]:
     rated = request.rest == "rated"
     five = count_terms(store.statistics.prompts(among, five_stars=True, rated=rated, limit=MAX_PROMPTS))
     others = count_terms(store.statistics.prompts(among, five_stars=False, rated=rated, limit=MAX_PROMPTS))

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from indexd.indexing.stages.index_stage import IndexStage, StageContext, TaskBatch, present_files
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
 from indexd.worker.calls import AnalyseImages, AnyCall, ImagesAnalysed
 
@@ -35,7 +35,7 @@ class AttributeStage(IndexStage):
     def identity_call(self) -> AnyCall | None:
         return AnalyseImages(self.name, self.function, ())
 
-    def needs_identity(self, store: IndexStorage) -> bool:
+    def needs_identity(self, store: IndexStore) -> bool:
         return store.attributes.identity(self.name) is not None
 
     def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from indexd.indexing.stages.index_stage import DimensionMismatch, IndexStage, StageContext, TaskBatch, present_files
 from indexd.indexing.stages.registry import add_stage
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask, StageInput
 from indexd.worker.calls import AnyCall, Embedded, EmbedImages, EmbedText
 
@@ -28,7 +28,7 @@ class EmbeddingStage(IndexStage):
     def identity_call(self) -> AnyCall | None:
         return EmbedText(self.role, ())
 
-    def needs_identity(self, store: IndexStorage) -> bool:
+    def needs_identity(self, store: IndexStore) -> bool:
         return store.vectors.active_revision(self.name) is not None
 
     def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:

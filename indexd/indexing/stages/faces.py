@@ -7,7 +7,7 @@ from typing import Any
 
 from indexd.indexing.stages.index_stage import IndexStage, StageContext, TaskBatch, present_files
 from indexd.indexing.stages.registry import register_stage
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
 from indexd.worker.calls import FACES, AnyCall, FacesFound, FindFaces, WorkerSettings
 
@@ -28,7 +28,7 @@ class FaceStage(IndexStage):
     def identity_call(self) -> AnyCall | None:
         return FindFaces(())
 
-    def needs_identity(self, store: IndexStorage) -> bool:
+    def needs_identity(self, store: IndexStore) -> bool:
         return store.vectors.active_revision(self.name) is not None
 
     def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:

@@ -11,7 +11,7 @@ from typing import Any
 from indexd.errors import IndexdError
 from indexd.image_metadata.model import ImageFacts
 from indexd.indexing.decoded_images import DecodedImages
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask, StageInput
 from indexd.worker.calls import AnyCall, WorkerSettings
 from indexd.worker.routing import DECODE, lane_of_role
@@ -40,7 +40,7 @@ class StageContext:
     `pixel_stages` names the stages that could take the decoded pixels of an image now, because their models are there.
     """
 
-    store: IndexStorage
+    store: IndexStore
     settings: WorkerSettings
     thumbnails: ThumbnailTarget
     decoded: DecodedImages
@@ -113,7 +113,7 @@ class IndexStage(ABC):
         """A call on no input, whose answer names the model revision; None = the stage has no model to compare."""
         return None
 
-    def needs_identity(self, store: IndexStorage) -> bool:  # noqa: ARG002 - the signature is the subclasses'
+    def needs_identity(self, store: IndexStore) -> bool:  # noqa: ARG002 - the signature is the subclasses'
         """Whether replaced model files matter now, so that the identity call is due when they differ."""
         return False
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from indexd.indexing.stages.index_stage import NO_FILE_REASON, IndexStage, StageContext, TaskBatch
 from indexd.indexing.stages.registry import register_stage
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
 from indexd.worker.calls import ComparedImage, CompareImages, ImagesCompared
 
@@ -72,6 +72,6 @@ class ReplacementStage(IndexStage):
         return {}
 
 
-def _log_event(store: IndexStorage, text: str) -> None:
+def _log_event(store: IndexStore, text: str) -> None:
     log.info("%s", text)
     store.events.add("replacement", text)

@@ -11,7 +11,7 @@ from indexd.image_metadata.model import RawChunk
 from indexd.images.image_reader import parse_metadata
 from indexd.indexing.stages.index_stage import IndexStage, StageContext, TaskBatch, present_files
 from indexd.indexing.stages.registry import register_stage, text_layers_by_input
-from indexd.store.protocols import IndexStorage
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
@@ -70,7 +70,7 @@ class ThumbnailStage(IndexStage):
         return made.problems
 
 
-def _store_stealth_metadata(store: IndexStorage, texts: Mapping[int, str]) -> None:
+def _store_stealth_metadata(store: IndexStore, texts: Mapping[int, str]) -> None:
     """Store what these hidden texts (by image) state, for images whose files state nothing themselves."""
     if not texts:
         return

@@ -41,8 +41,8 @@ from indexd.jobs.parsing import yaml_guard
 from indexd.jobs.parsing.validation import FieldError, build_refusal, parse_job
 from indexd.model_files import ModelCatalogue
 from indexd.registry import job_kinds
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow, JobRow, NewJob, NewJobItem
-from indexd.store.sqlite.store import Store
 from indexd_schemas.jobs.job import Job
 
 
@@ -78,7 +78,7 @@ class Admission:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         file_sync: JobFileSync,
         planner: JobPlanner,
         kinds: Callable[[], Mapping[str, Callable[..., Any]]],
@@ -241,7 +241,7 @@ def _printable_name(stem: str) -> str:
 
 def build_admission(
     config: Config,
-    store: Store,
+    store: IndexStore,
     catalogue: ModelCatalogue,
     file_sync: JobFileSync,
     clock: Callable[[], float],

@@ -17,7 +17,7 @@ from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.search.query.image_lookup import find_image_row
 from indexd.search.query.image_target import ImageTarget, format_target, parse_target_argument
 from indexd.search.search import Search
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces
 from indexd_schemas.api.characters import SampleRequest
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
@@ -32,7 +32,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".ti
 class InputSelector:
     """Chooses pictures. Admission may not wait for a model, so likeness is asked of stored vectors alone."""
 
-    def __init__(self, store: Store, inbox: Path, limit: int) -> None:
+    def __init__(self, store: IndexStore, inbox: Path, limit: int) -> None:
         self._store = store
         self._search = Search(store, _NoModels())
         self._inbox = inbox

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from indexd.jobs.admission.input_selection import InputSelector
 from indexd.jobs.admission.inputs import InputImage, read_input_image
 from indexd.jobs.parsing.validation import FieldError, quote_value
+from indexd.store.protocols import IndexStore
 from indexd.store.records import RegionRow
-from indexd.store.sqlite.store import Store
 from indexd_schemas.jobs.job import InpaintJob
 from indexd_schemas.recipe import MaskRef
 
@@ -28,7 +28,7 @@ class ResolvedMask:
 class MaskResolver:
     """Finds masks."""
 
-    def __init__(self, store: Store, selector: InputSelector, *, has_detectors: bool) -> None:
+    def __init__(self, store: IndexStore, selector: InputSelector, *, has_detectors: bool) -> None:
         """`looks` = there are detectors, so that the worker can look where the index knows of no regions."""
         self._store = store
         self._selector = selector

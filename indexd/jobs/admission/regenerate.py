@@ -19,7 +19,7 @@ from indexd.jobs.export.job_file import JobFile
 from indexd.jobs.export.replay import parse_recipe
 from indexd.jobs.parsing.validation import FieldError
 from indexd.model_files import ModelCatalogue, UnknownModel
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd_schemas.recipe import Recipe
 
 INPUT_PATH = ("input",)
@@ -28,7 +28,7 @@ INPUT_PATH = ("input",)
 class ImageRecipeReader:
     """Reads pictures for their recipes."""
 
-    def __init__(self, store: Store, catalogue: ModelCatalogue) -> None:
+    def __init__(self, store: IndexStore, catalogue: ModelCatalogue) -> None:
         self._store = store
         self._catalogue = catalogue
 

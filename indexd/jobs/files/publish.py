@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from blake3 import blake3
 
@@ -18,6 +18,7 @@ from indexd.jobs.files.atomic import FaultHook, fsync_folder, no_fault, write_ne
 from indexd.jobs.files.output_names import PNG_SUFFIX, free_file_name
 from indexd.jobs.job_report import render_report
 from indexd.jobs.queue.retry import OutputFolderGone
+from indexd.store.protocols import JobOutputRepository
 from indexd.store.records import JobItemRow
 from indexd.worker.calls import Rendered
 from indexd_schemas.recipe import Recipe
@@ -79,27 +80,6 @@ def _matches_recipe(wanted: Any, inside: Any) -> bool:
 # A rendered picture -> its file, exactly once, wherever the process dies in between. The path of an item stands in the ledger before anything is written. The picture is written under a name of its own in the same folder, synced, linked to its path (which fails where something is there), the folder is synced, and only then the row says "done". So after a death either the row says it, or the file at the path is ours and is adopted, or nothing is there and the picture is made again. Where somebody else's file lies at the path, the ledger gets a new path first.
 
 
-class PublishLedger(Protocol):
-    """What publishing asks of the ledger; each call is one synced transaction."""
-
-    def mark_published(
-        self,
-        item_id: int,
-        path: bytes,
-        content_hash: bytes,
-        seconds: float,
-        *,
-        report: Mapping[str, Any] | None = None,
-        scores: Mapping[str, float],
-    ) -> None:
-        """The item is done, and lies there; `report` is what the worker said of it."""
-        ...
-
-    def change_path(self, item_id: int, path: bytes) -> None:
-        """The item will lie there."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class PublishedImage:
     """A picture in its place. `adopted` = it was there already, made before the process ended."""
@@ -113,7 +93,7 @@ class PublishedImage:
 class Publisher:
     """Puts pictures in their places."""
 
-    def __init__(self, ledger: PublishLedger, ledger_id: str, output: Path, fault: FaultHook = no_fault) -> None:
+    def __init__(self, ledger: JobOutputRepository, ledger_id: str, output: Path, fault: FaultHook = no_fault) -> None:
         """`ledger_id` tells apart the unfinished files of several indexes that publish into one folder."""
         self._ledger = ledger
         self._ledger_id = ledger_id

@@ -13,13 +13,13 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from indexd.errors import NotRegularFile, StorageFull, StoreUnavailable, raise_if_transient
 from indexd.images.decode import hash_file_hex
 from indexd.jobs.admission.scoring import items_to_reject
 from indexd.jobs.files.atomic import DISK_FULL_ERRNOS, FaultHook, fsync_folder, move_no_replace, no_fault
 from indexd.jobs.files.output_names import PNG_SUFFIX, free_file_name
+from indexd.store.protocols import JobOutputRepository
 from indexd.store.records import JobItemRow
 from indexd_schemas.jobs.scoring import Keep
 
@@ -30,30 +30,10 @@ REJECTED_FOLDER = "rejected"
 _TRANSIENT_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
-class RejectLedger(Protocol):
-    """What sifting asks of the ledger; each write is one synced transaction."""
-
-    def items(self, job_id: int) -> Sequence[JobItemRow]:
-        """The items of a job."""
-        ...
-
-    def reject(self, paths: dict[int, bytes]) -> None:
-        """These items are about to be moved to these paths."""
-        ...
-
-    def mark_reject_moved(self, item_id: int) -> None:
-        """The picture lies there."""
-        ...
-
-    def mark_reject_kept_in_place(self, item_id: int, reason: str) -> None:
-        """It cannot be moved."""
-        ...
-
-
 class RejectMover:
     """Sets pictures aside. Running it twice for a job is harmless."""
 
-    def __init__(self, ledger: RejectLedger, fault: FaultHook = no_fault) -> None:
+    def __init__(self, ledger: JobOutputRepository, fault: FaultHook = no_fault) -> None:
         self._ledger = ledger
         self._fault = fault
 

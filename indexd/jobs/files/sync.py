@@ -9,8 +9,8 @@ from indexd.jobs.files.folders import ACCEPTED, FOLDER_BY_STATE, INBOX, JobFolde
 from indexd.jobs.job_lookup import require_job
 from indexd.jobs.job_report import job_result
 from indexd.jobs.queue.retry import Blocked
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobRow
-from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 class JobFileSync:
     """Moves files after the rows. A move that fails is logged and owed; see LateMoves."""
 
-    def __init__(self, store: Store, folders: JobFolders) -> None:
+    def __init__(self, store: IndexStore, folders: JobFolders) -> None:
         self._store = store
         self.folders = folders
         self.has_pending_moves = False

@@ -6,8 +6,8 @@ import logging
 
 from indexd.jobs.job_lookup import require_job
 from indexd.jobs.service import JobService
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobRow, JobState
-from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class JobFinisher:
     """Ends jobs. Only the runner's thread uses it."""
 
-    def __init__(self, store: Store, jobs: JobService) -> None:
+    def __init__(self, store: IndexStore, jobs: JobService) -> None:
         self._ledger = store.jobs
         self._jobs = jobs
         self._changed: set[int] = set()

@@ -7,7 +7,7 @@ import logging
 
 from indexd.errors import StoreUnavailable
 from indexd.jobs.queue.retry import Blocked
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class QueuePause:
     """On while a setback lasts. The same setback again, with nothing made in between, is looked at more seldom."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: IndexStore) -> None:
         self._store = store
         self._blocked: Blocked | None = None
         self._last_reason = ""

@@ -9,15 +9,15 @@ from indexd.fs.paths import display
 from indexd.jobs.files.publish import Publisher
 from indexd.jobs.job_report import recipe_with_job
 from indexd.jobs.queue.retry import MAX_INTERRUPTIONS
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow, JobRow
-from indexd.store.sqlite.store import Store
 
 log = logging.getLogger(__name__)
 
 INTERRUPTIONS_KEY = "jobs.interruptions"
 
 
-def recover_in_flight(store: Store, publisher: Publisher) -> None:
+def recover_in_flight(store: IndexStore, publisher: Publisher) -> None:
     """Settle every item that was in hand when the last process ended.
 
     The process may have been ended by anybody, so that attempt is not counted against the item; but how often an item was
@@ -39,7 +39,7 @@ def recover_in_flight(store: Store, publisher: Publisher) -> None:
         store.key_values.set(INTERRUPTIONS_KEY, json.dumps(counts) if counts else None)
 
 
-def _adopt_or_requeue(store: Store, publisher: Publisher, job: JobRow, item: JobItemRow, count: int) -> bool:
+def _adopt_or_requeue(store: IndexStore, publisher: Publisher, job: JobRow, item: JobItemRow, count: int) -> bool:
     """Adopt the picture, else queue the item again or give it up; whether it was adopted."""
     if publisher.adopt(item, recipe_with_job(job, item)) is not None:
         log.info("job %d, picture %d was finished already: %s", job.id, item.index + 1, display(item.path))

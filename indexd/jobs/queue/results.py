@@ -24,8 +24,8 @@ from indexd.jobs.queue.pause import QueuePause
 from indexd.jobs.queue.render_request import InFlightRender
 from indexd.jobs.queue.retry import Blocked, OutputFolderGone, PermanentFailure, Retry, decide_retry, has_free_space
 from indexd.jobs.service import JobService
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow
-from indexd.store.sqlite.store import Store
 from indexd.worker.calls import Rendered
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class RenderResults:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         jobs: JobService,
         finisher: JobFinisher,
         pause: QueuePause,

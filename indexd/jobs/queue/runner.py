@@ -25,8 +25,8 @@ from indexd.jobs.queue.results import RenderResults
 from indexd.jobs.queue.retry import Blocked, InputImageGone, has_free_space
 from indexd.jobs.service import JobService
 from indexd.liveness import Liveness
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow, JobRow
-from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.calls import Priority
 
@@ -48,7 +48,7 @@ class JobRunner:
 
     def __init__(
         self,
-        store: Store,
+        store: IndexStore,
         workers: WorkerBackend,
         jobs: JobService,
         on_failure: Callable[[BaseException], None] = _raise,

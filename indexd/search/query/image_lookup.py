@@ -10,13 +10,13 @@ from indexd.errors import IndexdError
 from indexd.fs.paths import display, is_unc
 from indexd.fs.safe_open import open_regular
 from indexd.search.query.image_target import ImageTarget
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ImageRow
-from indexd.store.sqlite.store import Store
 
 HASH_BLOCK_BYTES = 1 << 20
 
 
-def find_image_id(store: Store, target: ImageTarget, *, by_content: bool = True) -> int | None:
+def find_image_id(store: IndexStore, target: ImageTarget, *, by_content: bool = True) -> int | None:
     """The id of the picture, or None. With `by_content` a file that lies outside the index is recognised by its bytes.
 
     Raises IndexdError where a file would have to be read and cannot be.
@@ -35,7 +35,7 @@ def find_image_id(store: Store, target: ImageTarget, *, by_content: bool = True)
     return None
 
 
-def find_image_row(store: Store, target: ImageTarget, *, by_content: bool = True) -> ImageRow | None:
+def find_image_row(store: IndexStore, target: ImageTarget, *, by_content: bool = True) -> ImageRow | None:
     """The whole row of the picture; see find_id."""
     image_id = find_image_id(store, target, by_content=by_content)
     return store.images.get(image_id) if image_id is not None else None

@@ -16,9 +16,8 @@ from indexd.search.query.image_target import ImageTarget, parse_target
 from indexd.search.query.query_embedder import QueryEmbedder
 from indexd.search.query.term_rules import TERM_RULES, TermRule, cli_option
 from indexd.store.id_set import IdSet
-from indexd.store.records import Filter
-from indexd.store.sqlite.library.fulltext import SEARCHED_COLUMNS
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.records import SEARCHED_COLUMNS, Filter, TextColumn
 from indexd.worker.calls import EmbedImages, EmbedText, FindFaces
 from indexd_schemas.api.requests import SearchRequest, SearchTerm, SortOrder
 
@@ -41,7 +40,7 @@ class TextTerm:
     label: str
     weight: float
     text: str
-    columns: str = SEARCHED_COLUMNS
+    columns: tuple[TextColumn, ...] = SEARCHED_COLUMNS
     cli_text: str = ""
 
 
@@ -70,7 +69,7 @@ class SearchPlan:
 class SearchPlanner:
     """Makes one plan. A term whose model is off becomes a note; a term that is wrong raises IndexdError."""
 
-    store: Store
+    store: IndexStore
     embedder: QueryEmbedder
     notes: list[str] = field(default_factory=list)
     _label_counts: dict[str, int] = field(default_factory=dict)

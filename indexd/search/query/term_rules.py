@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from indexd.store.sqlite.library.fulltext import SEARCHED_COLUMNS
+from indexd.store.records import SEARCHED_COLUMNS, TextColumn
 from indexd_schemas.api.requests import SearchTerm, TermKind
 
 
@@ -20,7 +20,7 @@ class TermRule:
     layer: str
     value_kind: Literal["image", "words", "face"]
     as_query: bool = False
-    fulltext_columns: str | None = None
+    fulltext_columns: tuple[TextColumn, ...] | None = None
 
 
 TERM_RULES: dict[TermKind, TermRule] = {
@@ -28,7 +28,7 @@ TERM_RULES: dict[TermKind, TermRule] = {
     "face": TermRule("face", value_kind="face"),
     "text": TermRule("clip_h", value_kind="words", as_query=True),
     "prompt": TermRule("bge_prompt", value_kind="words", as_query=True, fulltext_columns=SEARCHED_COLUMNS),
-    "negative_prompt": TermRule("bge_negative", value_kind="words", as_query=True, fulltext_columns="{negative}"),
+    "negative_prompt": TermRule("bge_negative", value_kind="words", as_query=True, fulltext_columns=("negative",)),
     # SDXL's two text encoders, each of which reads the whole prompt: ViT-L/14 and ViT-bigG/14.
     "style": TermRule("clip_l", value_kind="words"),
     "composition": TermRule("clip_g", value_kind="words"),

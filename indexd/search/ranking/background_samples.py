@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from indexd.search.query.search_plan import VectorTerm
 from indexd.search.ranking import layer_similarity
 from indexd.search.ranking.calibration import Background, measure_background
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER
-from indexd.store.sqlite.store import Store
 
 Floats = NDArray[np.float32]
 
@@ -46,7 +46,7 @@ class SampledImages:
 class BackgroundSamples:
     """The samples of one index. Safe to use from several threads."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: IndexStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
         self._layer_samples: dict[LayerRevision, tuple[float, Floats]] = {}

@@ -9,14 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.id_set import IdSet
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER
-from indexd.store.sqlite.store import Store
 
 Vector = NDArray[np.float32]
 
 
 def nearest_images(
-    store: Store, layer: str, vector: Vector, count: int, allowed_ids: IdSet | None, guaranteed_top_k: int | None = None
+    store: IndexStore,
+    layer: str,
+    vector: Vector,
+    count: int,
+    allowed_ids: IdSet | None,
+    guaranteed_top_k: int | None = None,
 ) -> dict[int, float]:
     """The `count` pictures nearest to `vector` (dim,), with their cosines; see Vectors.nearest for `sure`."""
     find = store.faces.nearest_images if layer == FACE_LAYER else partial(store.vectors.nearest, layer)
@@ -24,7 +29,12 @@ def nearest_images(
 
 
 def farthest_images(
-    store: Store, layer: str, vector: Vector, count: int, allowed_ids: IdSet | None, guaranteed_top_k: int | None = None
+    store: IndexStore,
+    layer: str,
+    vector: Vector,
+    count: int,
+    allowed_ids: IdSet | None,
+    guaranteed_top_k: int | None = None,
 ) -> dict[int, float]:
     """The `count` pictures farthest from `vector`, with their cosines."""
     away = nearest_images(store, layer, -vector, count, allowed_ids, guaranteed_top_k)
@@ -34,7 +44,7 @@ def farthest_images(
     return {image_id: -score for image_id, score in away.items()}
 
 
-def exact_cosines(store: Store, layer: str, vector: Vector, images: Collection[int]) -> dict[int, float]:
+def exact_cosines(store: IndexStore, layer: str, vector: Vector, images: Collection[int]) -> dict[int, float]:
     """The exact cosines of these pictures; those without a vector are left out."""
     if layer == FACE_LAYER:
         return store.faces.scores(vector, images)

@@ -196,3 +196,10 @@ class ImageTotals:
     stars: Stars
     first_at: float | None
     last_at: float | None
+
+
+TextColumn = Literal["prompt", "negative", "raw_prompt", "tags", "captions", "file_name"]
+SEARCHED_COLUMNS: tuple[TextColumn, ...] = ("prompt", "tags", "captions", "file_name")
+"""The columns of a full-text query by default: a negative prompt says what an image does not show."""
+
+ImageOrder = Literal["newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]

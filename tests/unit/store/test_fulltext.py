@@ -105,7 +105,7 @@ def test_beyond_what_is_ranked_the_newest_come_first(
 
 
 def test_the_expression_quotes_every_word() -> None:
-    assert match_expression('one "two three"* four*', "{prompt}") == '{prompt} : ("one" AND "two three"* AND "four"*)'
+    assert match_expression('one "two three"* four*', ["prompt"]) == '{prompt} : ("one" AND "two three"* AND "four"*)'
 
 
 @pytest.mark.parametrize("ranked", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from indexd.store.protocols.annotations import AnnotationRepository
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.annotations.tags import TagSpelling, normalize_tag
 from indexd.store.sqlite.database import Database
@@ -13,7 +14,7 @@ from indexd.store.sqlite.library.fulltext import refresh_fulltext
 _SELECT_EXISTING = "SELECT id FROM image WHERE id IN (SELECT value FROM json_each(?))"
 
 
-class Annotations:
+class Annotations(AnnotationRepository):
     """Ids that are in no image are passed over; the methods return how many images were marked.
 
     What a person said cannot be derived again, so it has reached the disk when a method returns.
@@ -24,7 +25,6 @@ class Annotations:
         self._clock = clock
 
     def rate(self, ids: Iterable[int], rating: int) -> int:
-        """Give images 1 to 5 stars; 0 takes the rating away."""
         if not 0 <= rating <= 5:
             raise ValueError(f"a rating is 0 to 5, not {rating}")
         wanted = ids_json(ids)
@@ -40,10 +40,6 @@ class Annotations:
         return len(known)
 
     def tag(self, ids: Iterable[int], add: Sequence[str] = (), remove: Sequence[str] = ()) -> int:
-        """Add and take away tags. Tags are compared without case; the spelling first used in the index stays.
-
-        In `remove`, `*` stands for anything: `style/*` takes off everything below `style`.
-        """
         wanted = ids_json(ids)
         with self._database.write(durable=True) as connection:
             known = [image_id for (image_id,) in connection.execute(_SELECT_EXISTING, (wanted,)).fetchall()]
@@ -63,7 +59,6 @@ class Annotations:
         return len(known)
 
     def note(self, ids: Iterable[int], text: str | None, *, append: bool = False) -> int:
-        """Set the note of images; empty or None takes it away. `append` adds a line to what is there."""
         wanted = ids_json(ids)
         with self._database.write(durable=True) as connection:
             known = [image_id for (image_id,) in connection.execute(_SELECT_EXISTING, (wanted,)).fetchall()]

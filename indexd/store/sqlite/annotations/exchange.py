@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
+from indexd.store.protocols.annotations import AnnotationExchangeRepository
 from indexd.store.records import AnnotationSet, ExportedAnnotations, FaceLabel, ImportResult
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.face_labels import (
@@ -22,7 +23,7 @@ from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.files import files_by_image
 
 
-class AnnotationExchange:
+class AnnotationExchange(AnnotationExchangeRepository):
     """Marks by content. Pages go by image id, then through what waits; the cursor is opaque to others."""
 
     def __init__(
@@ -36,10 +37,6 @@ class AnnotationExchange:
     def export_page(
         self, cursor: str, limit: int, among: Collection[int] | None = None
     ) -> tuple[list[ExportedAnnotations], str | None]:
-        """At most `limit` contents with marks after `cursor` ("" = from the start), and the next cursor or None.
-
-        `among` restricts to these images; then what waits, which is no image, is left out.
-        """
         with self._database.read() as connection:
             where, _, after = cursor.partition(":")
             if where != "pending":
@@ -71,7 +68,6 @@ class AnnotationExchange:
         prefer_given: bool = False,
         dry_run: bool = False,
     ) -> ImportResult:
-        """Merge marks and faces by content hash into the index; those of unknown contents wait until it appears."""
         try:
             with self._database.write(durable=True) as connection:
                 ids = _image_ids_by_hash(connection, given)
@@ -93,7 +89,6 @@ class AnnotationExchange:
         return taken
 
     def count_pending(self) -> int:
-        """How many contents that are not in the index have marks waiting for them."""
         with self._database.read() as connection:
             count: int = connection.execute("SELECT count(*) FROM pending_annotation").fetchall()[0][0]
         return count

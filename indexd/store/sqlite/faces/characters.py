@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.background.signal import Signal
+from indexd.store.protocols.faces import CharacterRepository
 from indexd.store.records import CharacterRow, ClusteringResult, FaceAssignments, FaceMembership
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
@@ -28,44 +30,37 @@ WHERE {where} GROUP BY character.id ORDER BY count(membership.region_id) DESC, c
 """
 
 
-class CharacterTables:
-    """Characters by id. `on_change` hears which characters have other faces now, after the commit, from any thread."""
-
+class CharacterTables(CharacterRepository):
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
-        self._listeners: list[Callable[[Collection[int]], None]] = []
+        self._changed: Signal[Collection[int]] = Signal("characters changed")
 
-    def subscribe(self, listener: Callable[[Collection[int]], None]) -> None:
-        """Have `listener` told of every change of faces or settings; it must be quick."""
-        self._listeners.append(listener)
+    def subscribe(self, listener: Callable[[Collection[int]], object]) -> Callable[[], None]:
+        return self._changed.subscribe(listener)
 
     def notify(self, characters: Collection[int]) -> None:
-        """Tell those who listen."""
-        for listener in self._listeners if characters else ():
-            listener(characters)
+        """Report to the listeners which characters changed, after the commit."""
+        if characters:
+            self._changed.emit(characters)
 
     def rows(self, *, hidden: bool = False, empty: bool = False) -> list[CharacterRow]:
-        """Every character that has faces or a name, the largest first; `hidden` ones and `empty` ones when asked for."""
         where = "merged_into IS NULL" + ("" if hidden else " AND NOT hidden")
         with self._database.read() as connection:
             found = [character_row(row) for row in connection.execute(_SELECT_CHARACTERS.format(where=where))]
         return [row for row in found if empty or row.faces or row.name]
 
     def get(self, character_id: int) -> CharacterRow | None:
-        """One character, merged and hidden ones too."""
         with self._database.read() as connection:
             row = connection.execute(_SELECT_CHARACTERS.format(where="character.id = ?"), (character_id,)).fetchone()
         return character_row(row) if row else None
 
     def find_by_name(self, name: str) -> CharacterRow | None:
-        """The character of this name, compared without case."""
         with self._database.read() as connection:
             row = connection.execute(_SELECT_CHARACTERS.format(where="name_key = ?"), (name_key(name),)).fetchone()
         return character_row(row) if row else None
 
     def names(self) -> dict[int, str]:
-        """The names by id, of those that have one."""
         with self._database.read() as connection:
             return dict(
                 connection.execute(
@@ -74,14 +69,12 @@ class CharacterTables:
             )
 
     def thresholds(self) -> dict[int, float]:
-        """The thresholds that were set for single characters."""
         with self._database.read() as connection:
             return dict(
                 connection.execute("SELECT id, threshold FROM character WHERE threshold IS NOT NULL").fetchall()
             )
 
     def members(self, characters: Collection[int] | None = None) -> list[FaceMembership]:
-        """The faces of these characters, or of all, by rising region id."""
         where, bound = ("", ()) if characters is None else (f"WHERE character_id IN {_AMONG}", (ids_json(characters),))
         with self._database.read() as connection:
             rows = connection.execute(
@@ -90,7 +83,6 @@ class CharacterTables:
             return [FaceMembership(*row) for row in rows]
 
     def memberships_by_region(self, regions: Collection[int]) -> dict[int, FaceMembership]:
-        """Whose faces these are; those of nobody are left out."""
         with self._database.read() as connection:
             rows = connection.execute(
                 f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {_AMONG}",
@@ -99,7 +91,6 @@ class CharacterTables:
             return {row[0]: FaceMembership(*row) for row in rows}
 
     def rejections(self, regions: Collection[int]) -> dict[int, set[int]]:
-        """Which characters each of these faces is not, as a person said."""
         found: dict[int, set[int]] = {}
         with self._database.read() as connection:
             for region_id, character_id in connection.execute(
@@ -110,16 +101,10 @@ class CharacterTables:
         return found
 
     def separated_pairs(self) -> set[tuple[int, int]]:
-        """Pairs of characters, lower id first, of which a person said that they are two."""
         with self._database.read() as connection:
             return set(connection.execute("SELECT one_id, other_id FROM character_separation").fetchall())
 
     def apply_clustering(self, regions: Ids, decide: Callable[[FaceAssignments], Ids]) -> ClusteringResult:
-        """Give these faces (rising ids) the characters that `decide` chooses: 0 none, -1, -2, ... new ones.
-
-        `decide` sees what is known in the same transaction, so that no correction made meanwhile is written over. Faces
-        that are no more are passed over.
-        """
         with self._database.write() as connection:
             known = read_face_assignments(connection, regions)
             after = decide(known)
@@ -145,7 +130,6 @@ class CharacterTables:
         return ClusteringResult(int(joined.sum()), int((moved & ~joined).sum()), tuple(made), touched)
 
     def assign(self, given: Mapping[int, int]) -> int:
-        """Give faces (region -> character) that belong to nobody; returns how many were. Rejected pairs are passed over."""
         with self._database.write() as connection:
             existing = set(_existing_regions(connection, list(given)).tolist())
             count = 0

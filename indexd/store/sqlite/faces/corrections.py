@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 
 from indexd.errors import NothingFound, UsageError
+from indexd.store.protocols.faces import CorrectionRepository
 from indexd.store.records import CorrectionRow
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
@@ -28,7 +29,7 @@ from indexd.store.sqlite.faces.undo import (
 _AMONG = "(SELECT value FROM json_each(?))"
 
 
-class Corrections:
+class Corrections(CorrectionRepository):
     """Every method writes one correction to the disk and returns its number in the log. Unknown ids raise NothingFound."""
 
     def __init__(self, database: Database, characters: CharacterTables, clock: Callable[[], float]) -> None:
@@ -37,7 +38,6 @@ class Corrections:
         self._clock = clock
 
     def set_name(self, character_id: int, name: str) -> int:
-        """Name a character, or take its name away with "". Raises UsageError when another has that name."""
         text = utf8_text(name).strip()
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [character_id])
@@ -50,10 +50,6 @@ class Corrections:
             return self._write_log(connection, "name", said, before)
 
     def create_character(self, name: str, regions: Collection[int]) -> tuple[int, int]:
-        """A character of this name with these faces, confirmed, whosever they were; the number, and its id.
-
-        Raises UsageError when another has that name.
-        """
         text = utf8_text(name).strip()
         if not text:
             raise UsageError("a new character needs a name")
@@ -72,7 +68,6 @@ class Corrections:
         return number, made
 
     def set_hidden(self, character_id: int, hidden: bool) -> int:
-        """Leave a character out of lists and suggestions, or take it in again."""
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [character_id])
             update_character(connection, character_id, {"hidden": int(hidden)})
@@ -84,7 +79,6 @@ class Corrections:
             )
 
     def set_threshold(self, character_id: int, threshold: float | None) -> int:
-        """How near a new face must be to be given to this character; None = as the settings say."""
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError(f"a threshold is a cosine from 0 to 1 (got {threshold:g})")
         with self._database.write(durable=True) as connection:
@@ -98,7 +92,6 @@ class Corrections:
         return number
 
     def merge(self, into: int, others: Sequence[int]) -> int:
-        """All faces of `others` are `into`'s from now on, and what was said of them too. Its name stays, or the first one's."""
         gone = [one for one in dict.fromkeys(others) if one != into]
         if not gone:
             raise UsageError("name at least two different characters to merge")
@@ -138,10 +131,6 @@ class Corrections:
         return number
 
     def split(self, character_id: int, groups: Sequence[Collection[int]]) -> tuple[int, list[int]]:
-        """Take each of these groups of faces out into a character of its own; the number, and the new ids.
-
-        The parts are not put together again by a clustering, nor suggested to be.
-        """
         parts = [set(group) for group in groups if group]
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [character_id])
@@ -183,7 +172,6 @@ class Corrections:
         return number, made
 
     def confirm(self, character_id: int, regions: Collection[int]) -> int:
-        """These faces are this character's, whatever a clustering says."""
         with self._database.write(durable=True) as connection:
             before, touched = self._snapshot_with_owners(connection, regions, character_id)
             _confirm_faces(connection, character_id, regions, self._clock())
@@ -198,7 +186,6 @@ class Corrections:
         return number
 
     def reject(self, character_id: int, regions: Collection[int]) -> int:
-        """These faces are not this character's, and never come to it again."""
         with self._database.write(durable=True) as connection:
             before, touched = self._snapshot_with_owners(connection, regions, character_id)
             _write_labels(connection, regions, character_id, "not", self._clock())
@@ -216,7 +203,6 @@ class Corrections:
         return number
 
     def keep_apart(self, one: int, other: int) -> int:
-        """These are two: they are not suggested as one again."""
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [one, other])
             connection.execute(
@@ -230,7 +216,6 @@ class Corrections:
             )
 
     def history(self, limit: int) -> list[CorrectionRow]:
-        """The latest corrections, the newest first."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id, at, kind, text, undone_at FROM correction ORDER BY id DESC LIMIT ?", (limit,)
@@ -238,16 +223,11 @@ class Corrections:
             return [CorrectionRow(*row) for row in rows]
 
     def describe(self, number: int) -> str:
-        """What a correction did, as a sentence's end."""
         with self._database.read() as connection:
             (text,) = connection.execute("SELECT text FROM correction WHERE id = ?", (number,)).fetchone()
         return str(text)
 
     def undo(self, number: int | None = None) -> CorrectionRow:
-        """Undo a correction, the latest one unless said; it stays in the log, and the undoing is noted there too.
-
-        Raises NothingFound when there is none, UsageError when it is undone already or a later one stands on it.
-        """
         with self._database.write(durable=True) as connection:
             row = find_undoable(connection, number)
             before = CorrectionSnapshot(**json.loads(row[4]))

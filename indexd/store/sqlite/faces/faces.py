@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from indexd.background.signal import Signal
 from indexd.store.id_set import IdSet
+from indexd.store.protocols.faces import FaceRepository
 from indexd.store.records import FACE_LAYER, FacesChanged, FaceVectors, RegionRow
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.pending_face_labels import apply_pending_face_labels
@@ -34,26 +36,18 @@ FACES_PER_IMAGE = 4
 _DETECTORS_KEY = "region_detectors"
 
 
-class FaceTables:
+class FaceTables(FaceRepository):
     """Regions by id. Only the vectors of the layer's active model revision are ever compared."""
 
     def __init__(self, database: Database, vectors: Vectors) -> None:
         self._database = database
         self._vectors = vectors
-        self._listeners: list[Callable[[FacesChanged], None]] = []
+        self._changed: Signal[FacesChanged] = Signal("faces changed")
 
-    def subscribe(self, listener: Callable[[FacesChanged], None]) -> None:
-        """Have `listener` called after every change: after the commit, in commit order, before the next write begins.
-
-        So it must be quick and must not write; what it misses while the program is down is found by `ids_after`.
-        """
-        self._listeners.append(listener)
+    def subscribe(self, listener: Callable[[FacesChanged], object]) -> Callable[[], None]:
+        return self._changed.subscribe(listener)
 
     def set_enabled(self, *, on: bool) -> None:
-        """Say whether pictures are looked at at all; harmless when repeated.
-
-        While off, new pictures do not wait for it. Switched on, those that came meanwhile do; what was known stays.
-        """
         with self._database.read() as connection:
             off_since = faces_off_since(connection)
             # Vectors that were left out of a backup have to be made again.
@@ -70,11 +64,6 @@ class FaceTables:
             set_faces_off_since(connection, off_since=None if on else last_image_id(connection))
 
     def activate(self, identity: str, dim: int, detectors: str) -> int:
-        """Make this the way in which faces are found and embedded; the id of the model revision. Harmless when repeated.
-
-        `identity` names what makes the vectors (of `dim`), `detectors` what finds the regions. With either changed,
-        every picture that can be decoded is looked at again; until then the old regions and vectors stay.
-        """
         with self._database.read() as connection:
             coding = active_coding(connection, FACE_LAYER)
             same_eyes = _read_detectors(connection) == detectors
@@ -93,11 +82,6 @@ class FaceTables:
         return revision_id
 
     def put(self, revision_id: int, found: Mapping[int, Sequence[FoundRegion]], vectors: Floats) -> None:
-        """Store what was found in each of these images, and take their work away: one transaction.
-
-        `vectors` float32 (n, dim), unit length; a region with `row` has vectors[row]. Known regions that were found
-        again keep their ids; see regions.lay_over. Results of a revision that is not active any more are dropped.
-        """
         with self._database.read() as connection:
             coding = get_coding(connection, revision_id)
         require_unit_vectors(vectors, (len(vectors), coding.revision.dim))
@@ -124,19 +108,16 @@ class FaceTables:
             self.notify(FacesChanged(tuple(with_vector), tuple(gone)))
 
     def notify(self, change: FacesChanged) -> None:
-        """Tell those who listen; with the writer's lock held, after the commit."""
+        """Report a change to the code index and the listeners. Call it after the commit, with the writer's lock held."""
         if change.removed:
             self._vectors.notify_removed("region_id", change.removed)
         if change.put or change.removed:
-            for listener in self._listeners:
-                listener(change)
+            self._changed.emit(change)
 
     def of_image(self, image_id: int) -> list[RegionRow]:
-        """The regions of one image, largest first."""
         return self.of_images([image_id]).get(image_id, [])
 
     def of_images(self, images: Collection[int]) -> dict[int, list[RegionRow]]:
-        """The regions of these images, largest first; images without any are left out."""
         with self._database.read() as connection:
             found = regions_by_image(connection, images)
         return {
@@ -145,12 +126,10 @@ class FaceTables:
         }
 
     def rows(self, ids: Collection[int]) -> dict[int, RegionRow]:
-        """These regions by id; ids that are none are left out."""
         with self._database.read() as connection:
             return regions_by_id(connection, ids)
 
     def with_annotations(self, images: Collection[int]) -> dict[int, list[RegionRow]]:
-        """The regions of these images of which a person said something: they are kept, found again or not."""
         with self._database.read() as connection:
             found = regions_by_image(connection, images)
             said = annotated_regions(connection, [row.id for rows in found.values() for row in rows])
@@ -158,7 +137,6 @@ class FaceTables:
         return {image_id: rows for image_id, rows in kept.items() if rows}
 
     def image_ids(self, ids: Collection[int]) -> dict[int, int]:
-        """The image of each of these regions."""
         with self._database.read() as connection:
             return dict(
                 connection.execute(
@@ -167,7 +145,6 @@ class FaceTables:
             )
 
     def face_ids(self, images: Collection[int] | None = None) -> IdSet:
-        """The ids of all faces, or of those in these images."""
         restricted = "" if images is None else "AND image_id IN (SELECT value FROM json_each(?))"
         with self._database.read() as connection:
             rows = connection.execute(
@@ -177,7 +154,6 @@ class FaceTables:
             return IdSet(np.fromiter((region_id for (region_id,) in rows), np.int64))
 
     def regions_after(self, region_id: int, limit: int) -> list[RegionRow]:
-        """The next `limit` regions above this id, in order: what came since one last looked."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id, image_id, kind, detector, left, top, width, height, confidence, size_px, sharpness, quality"
@@ -187,21 +163,15 @@ class FaceTables:
             return [region_row(row) for row in rows]
 
     def last_id(self) -> int:
-        """The highest id that a region has; 0 = there is none."""
         with self._database.read() as connection:
             last: int = connection.execute("SELECT coalesce(max(id), 0) FROM region").fetchall()[0][0]
         return last
 
     def counts(self) -> dict[str, int]:
-        """How many regions there are of each kind."""
         with self._database.read() as connection:
             return dict(connection.execute("SELECT kind, count(*) FROM region GROUP BY kind").fetchall())
 
     def iter_vectors(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> Iterator[FaceVectors]:
-        """The vectors of all faces, or of these, in short reads by rising id; faces without a vector are left out.
-
-        `revision_id` None = the active one; without any, nothing comes.
-        """
         wanted = None if ids is None else IdSet.of(ids).array
         after, place = 0, 0
         while True:
@@ -228,7 +198,6 @@ class FaceTables:
                 return
 
     def vectors(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> FaceVectors:
-        """The same in one matrix: 2 KB a face of 1024, with no second copy of it in memory at any time."""
         with self._database.read() as connection:
             coding = (
                 active_coding(connection, FACE_LAYER) if revision_id is None else get_coding(connection, revision_id)
@@ -248,14 +217,12 @@ class FaceTables:
     def nearest_images(
         self, query: Floats, k: int, among: Collection[int] | None = None, guaranteed_top_k: int | None = None
     ) -> list[tuple[int, float]]:
-        """The `k` images with a face nearest to `query`, with the cosine of that face, best first; see Vectors.nearest."""
         faces = None if among is None else self.face_ids(among)
         wanted = None if guaranteed_top_k is None else FACES_PER_IMAGE * guaranteed_top_k
         near = self._vectors.nearest(FACE_LAYER, query, FACES_PER_IMAGE * k, faces, wanted)
         return self._best_per_image(near)[:k]
 
     def scores(self, query: Floats, images: Collection[int]) -> dict[int, float]:
-        """The exact cosine of the nearest face in each of these images; images without a face are left out."""
         near = self._vectors.scores(FACE_LAYER, query, self.face_ids(images))
         return dict(self._best_per_image(sorted(near.items(), key=lambda one: -one[1])))
 

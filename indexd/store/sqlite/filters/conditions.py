@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from indexd.store.records import FACE_LAYER, Filter
+from indexd.store.records import FACE_LAYER, Filter, TextColumn
 from indexd.store.sqlite.adapters import canonical_seed, utf8_text
 from indexd.store.sqlite.annotations.tags import with_ancestors
 from indexd.store.sqlite.database import Connection
@@ -47,7 +47,7 @@ _NAME_TABLES = {
     "refiner": ("refinement", ("refiner",)),
     "upscaler": ("refinement", ("upscaler", "hires_upscaler")),
 }
-_FULLTEXT_COLUMNS = {"prompt": "{prompt}", "negative": "{negative}", "raw_prompt": "{raw_prompt}"}
+_FULLTEXT_COLUMNS: dict[str, TextColumn] = {"prompt": "prompt", "negative": "negative", "raw_prompt": "raw_prompt"}
 _HAS_VALUE_SQL = {
     **{key: f"image.{column} IS NOT NULL" for key, column in _NAME_COLUMNS.items()},
     **{
@@ -220,8 +220,8 @@ def _attribute(_: Connection, wanted: Filter) -> Condition:
     return f"image.id IN (SELECT image_id FROM image_attribute WHERE {' AND '.join(clauses)})", tuple(bound)
 
 
-def _matches_fulltext(wanted: Filter, columns: str) -> Condition:
-    expression = match_expression(wanted.value or "", columns)
+def _matches_fulltext(wanted: Filter, column: TextColumn) -> Condition:
+    expression = match_expression(wanted.value or "", [column])
     return (
         ("image.id IN (SELECT rowid FROM prompt_fts WHERE prompt_fts MATCH ?)", (expression,))
         if expression

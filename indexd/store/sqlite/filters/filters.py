@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
 
 import numpy as np
 
 from indexd.store.id_set import IdSet
-from indexd.store.records import Filter
+from indexd.store.protocols.images import FilterRepository
+from indexd.store.records import Filter, ImageOrder
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
 from indexd.store.sqlite.filters.condition_builders import id_subquery
 from indexd.store.sqlite.filters.conditions import build_condition
 
-SortOrder = Literal["newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
-_SCORES: dict[SortOrder, str] = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
-_BY_TIME: dict[SortOrder, str] = {"newest": "created_at DESC, image.id DESC", "oldest": "created_at, image.id"}
+_SCORES: dict[ImageOrder, str] = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
+_BY_TIME: dict[ImageOrder, str] = {"newest": "created_at DESC, image.id DESC", "oldest": "created_at, image.id"}
 
 
-class Filters:
+class Filters(FilterRepository):
     """Conditions on metadata become sets of image ids; vectors and words come after."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def ids(self, filters: Sequence[Filter]) -> IdSet | None:
-        """The images that meet every filter; None when there is no filter. A value nobody has gives the empty set."""
         if not filters:
             return None
         with self._database.read() as connection:
@@ -41,11 +39,7 @@ class Filters:
             rows = connection.execute(select, bound).fetchall()
         return IdSet(np.fromstring(rows[0][0] or "", dtype=np.int64, sep=","))
 
-    def sorted_ids(self, order: SortOrder, among: Collection[int] | None, limit: int) -> list[int]:
-        """The first `limit` images (of `among`; None = of all) by time of making, or by rating or a score and then newest first.
-
-        Those without a rating or that score come last.
-        """
+    def sorted_ids(self, order: ImageOrder, among: Collection[int] | None, limit: int) -> list[int]:
         restricted = "" if among is None else "AND image.id IN (SELECT value FROM json_each(?))"
         bound: tuple[str, ...] = () if among is None else (ids_json(among),)
         with self._database.read() as connection:

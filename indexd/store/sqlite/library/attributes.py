@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from indexd.store.protocols.images import AttributeRepository
 from indexd.store.records import AttributeRow, StageInput
 from indexd.store.sqlite.adapters import finite_or_none, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
@@ -15,17 +16,13 @@ from indexd.worker.calls import ImageAttribute
 _ON = "on"
 
 
-class Attributes:
+class Attributes(AttributeRepository):
     """Rows (image, source, key, value, score) by image. `source` is the stage that states them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def set_enabled(self, stage: str, *, on: bool) -> None:
-        """Switch a stage on or off; harmless when repeated.
-
-        Switched on, the images that were indexed while it was off get their task. What it stated before stays.
-        """
         with self._database.read() as connection:
             state = _read_meta(connection, _off_since_key(stage))
         if on == (state == _ON):
@@ -42,15 +39,10 @@ class Attributes:
             _write_meta(connection, _off_since_key(stage), _ON if on else str(last_image_id(connection)))
 
     def identity(self, stage: str) -> str | None:
-        """The model revision that stated the attributes of `stage`; None = nothing was stated yet."""
         with self._database.read() as connection:
             return _read_meta(connection, _identity_key(stage))
 
     def activate(self, stage: str, identity: str, needs: StageInput) -> None:
-        """Make `identity` the model revision of `stage`; harmless when it is already.
-
-        For another revision than before, every image is queued again. Its old attributes stay until it is done.
-        """
         known = self.identity(stage)
         if known == identity:
             return
@@ -60,7 +52,6 @@ class Attributes:
             _write_meta(connection, _identity_key(stage), identity)
 
     def put(self, stage: str, stated: Mapping[int, Sequence[ImageAttribute]]) -> None:
-        """Replace what `stage` states of these images and delete their tasks: one transaction."""
         with self._database.write() as connection:
             ids = ids_json(stated)
             among = "IN (SELECT value FROM json_each(?))"
@@ -77,7 +68,6 @@ class Attributes:
             connection.execute(f"DELETE FROM index_task WHERE stage = ? AND image_id {among}", (stage, ids))
 
     def of_images(self, ids: Iterable[int]) -> dict[int, list[AttributeRow]]:
-        """The attributes of these images, by stage and in its order; images without any are left out."""
         found: dict[int, list[AttributeRow]] = {}
         with self._database.read() as connection:
             for image_id, *row in connection.execute(

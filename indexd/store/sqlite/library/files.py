@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import absolute
+from indexd.store.protocols.files import FileRepository
 from indexd.store.records import FileRow
 from indexd.store.sqlite.adapters import display_path, to_signed64, to_unsigned64
 from indexd.store.sqlite.database import Connection, Database
@@ -22,18 +23,16 @@ _QUERY_BATCH = 500
 RawFile = tuple[int, int, bytes, bytes, int, int, int, int | None, str | None, float | None]
 
 
-class Files:
+class Files(FileRepository):
     """Rows by root and relative path (bytes with `/`). A row is never dropped because a file is gone: it is marked missing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def present_stamps(self, root_id: int, under: bytes = b"") -> dict[bytes, FileStamp]:
-        """The stamps of every present file of a root (those with a problem too), or of `under` and what lies below it."""
         return {rel: FileStamp(*stamp) for rel, *stamp in self.iter_present(root_id, under)}
 
     def iter_present(self, root_id: int, under: bytes = b"") -> Iterator[IndexedFileRow]:
-        """The same one by one, in the order of their paths; a snapshot is open until the last is taken, so take them at once."""
         where = "AND (rel = ? OR (rel > ? AND rel < ?))" if under else ""
         bound = (root_id, under, *_descendant_range(under)) if under else (root_id,)
         with self._database.read() as connection:
@@ -45,7 +44,6 @@ class Files:
                 yield row if row[3] >= 0 else (*row[:3], to_unsigned64(row[3]))
 
     def missing_stamps(self, root_id: int) -> dict[bytes, FileStamp]:
-        """The stamps that the missing files of a root had."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT rel, size, mtime_ns, inode FROM file WHERE root_id = ? AND missing_since IS NOT NULL",
@@ -54,7 +52,6 @@ class Files:
         return {rel: FileStamp(size, mtime_ns, to_unsigned64(inode)) for rel, size, mtime_ns, inode in rows}
 
     def without_own_metadata(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
-        """Those of these present files whose picture says nothing itself of how it was made, with the time of its first reading."""
         found: dict[bytes, float] = {}
         with self._database.read() as connection:
             for start in range(0, len(rels), _QUERY_BATCH):
@@ -70,7 +67,6 @@ class Files:
         return found
 
     def counts(self) -> tuple[int, int]:
-        """How many files are present (those with a problem too), and how many are missing."""
         with self._database.read() as connection:
             present, missing = connection.execute(
                 "SELECT count(*) FILTER (WHERE missing_since IS NULL), count(missing_since) FROM file"
@@ -78,7 +74,6 @@ class Files:
         return present, missing
 
     def mark_missing(self, root_id: int, rels: Iterable[bytes], now: float) -> int:
-        """Mark files as gone since `now` and return how many were there before."""
         marked = 0
         with self._database.write() as connection:
             for rel in rels:
@@ -90,7 +85,6 @@ class Files:
         return marked
 
     def update_stamps(self, root_id: int, stamps: Iterable[tuple[bytes, FileStamp]]) -> None:
-        """Same content, new stamp, or back from missing. Paths without a row are passed over."""
         with self._database.write() as connection:
             connection.executemany(
                 "UPDATE file SET size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE root_id = ? AND rel = ?",
@@ -98,7 +92,6 @@ class Files:
             )
 
     def record_move(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp) -> bool:
-        """The file at `old_rel` lies at `new_rel` now, unread. False when `old_rel` has no row (then it must be read)."""
         with self._database.write() as connection:
             old = connection.execute(
                 "SELECT id, image_id FROM file WHERE root_id = ? AND rel = ?", (root_id, old_rel)
@@ -125,7 +118,6 @@ class Files:
         return True
 
     def find(self, path: bytes) -> FileRow | None:
-        """The row of an absolute path, under the longest root that holds it and knows it."""
         with self._database.read() as connection:
             roots = connection.execute("SELECT id, path FROM root ORDER BY length(path) DESC").fetchall()
             for root_id, root in roots:

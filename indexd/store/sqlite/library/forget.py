@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
+from indexd.store.protocols.files import ForgetRepository
 from indexd.store.records import FileRow, ForgetResult
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.merge import defer_annotations, read_annotations
@@ -26,7 +27,7 @@ WHERE file.id > ? AND root.purpose = 'images' AND (missing_since < ? OR root_id 
 """
 
 
-class Forgetter:
+class Forgetter(ForgetRepository):
     """Finds what is missing and takes it away, some thousands in a transaction."""
 
     def __init__(self, database: Database, on_removed: Callable[[Collection[int], Collection[int]], None]) -> None:
@@ -35,7 +36,6 @@ class Forgetter:
         self._on_removed = on_removed
 
     def missing_files(self, before: float, roots: Iterable[int] = ()) -> Iterator[FileRow]:
-        """Files missing since before that time; of `roots`, which are offline for good, every file."""
         after = 0
         while True:
             with self._database.read() as connection:
@@ -49,7 +49,6 @@ class Forgetter:
             after = rows[-1][0]
 
     def without_files(self, before: float) -> list[int]:
-        """Images that lie nowhere and of which no place is remembered (their file was written over), indexed before."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id FROM image WHERE added_at < ? AND NOT EXISTS (SELECT 1 FROM file WHERE image_id = image.id)",
@@ -58,7 +57,6 @@ class Forgetter:
             return [image_id for (image_id,) in rows]
 
     def orphaned_by(self, file_ids: Iterable[int]) -> list[int]:
-        """The images that would lie nowhere without these files."""
         with self._database.read() as connection:
             wanted = ids_json(file_ids)
             rows = connection.execute(
@@ -70,17 +68,12 @@ class Forgetter:
             return [image_id for (image_id,) in rows]
 
     def count_annotated(self, ids: Iterable[int]) -> int:
-        """Of how many of these images something was said."""
         with self._database.read() as connection:
             return len(read_annotations(connection, ids))
 
     def forget(
         self, files: Iterable[FileRow], images: Iterable[int], *, with_annotations: bool = False
     ) -> ForgetResult:
-        """Take away these files, then those of `images` that lie nowhere. Files that came back meanwhile stay.
-
-        Marks of contents that are taken away are kept waiting for the content, unless `with_marks`.
-        """
         file_count = image_count = marks_kept = 0
         for some in _batches(files):
             with self._database.write() as connection:

@@ -13,6 +13,8 @@ import numpy as np
 
 from indexd.image_metadata.model import ImageMetadata
 from indexd.store.id_set import IdSet
+from indexd.store.protocols.images import FulltextRepository
+from indexd.store.records import SEARCHED_COLUMNS, TextColumn
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.annotations.tags import refresh_folder_tags
 from indexd.store.sqlite.database import Connection, Database
@@ -25,24 +27,22 @@ _RANK = "bm25(prompt_fts, 1.0, 1.0, 1.5, 1.0, 0.5, 1.0)"
 # Ten thousand ids take 3 ms to become a table in SQLite, fifty thousand 20.
 MAX_JSON_IDS = 10_000
 CHUNK_HITS = 4096
-SEARCHED_COLUMNS = "{prompt tags captions file_name}"
 _QUERY_TOKEN = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
 
 
-class Fulltext:
+class Fulltext(FulltextRepository):
     """The full text. Words are not looked for in the negative prompt unless asked: it says what is *not* shown."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def match(
-        self, query: str, limit: int, among: Collection[int] | None = None, columns: str = SEARCHED_COLUMNS
+        self,
+        query: str,
+        limit: int,
+        among: Collection[int] | None = None,
+        columns: Collection[TextColumn] = SEARCHED_COLUMNS,
     ) -> list[tuple[int, float]]:
-        """Images that hold every word of `query` in `columns`, best first, with bm25 (greater is better).
-
-        Words are AND-ed; a "quoted phrase" is kept together; a trailing `*` matches beginnings. Where more than
-        MOST_RANKED_HITS match, the newest come first and every score is 0.
-        """
         expression = match_expression(query, columns)
         if expression is None or limit <= 0:
             return []
@@ -86,7 +86,7 @@ class Fulltext:
         return newest[:limit]
 
 
-def match_expression(query: str, columns: str) -> str | None:
+def match_expression(query: str, columns: Collection[TextColumn]) -> str | None:
     """The FTS5 expression for the words of `query` in `columns`, or None when it holds no word.
 
     Every word becomes a quoted FTS5 string, in which nothing but the quote is special (https://sqlite.org/fts5.html).
@@ -97,7 +97,7 @@ def match_expression(query: str, columns: str) -> str | None:
         prefix = "*" if star or (bare.endswith("*") and not phrase) else ""
         if any(_is_token_character(character) for character in text):
             terms.append(f'"{text}"{prefix}')
-    return f"{columns} : ({' AND '.join(terms)})" if terms else None
+    return f"{{{' '.join(columns)}}} : ({' AND '.join(terms)})" if terms else None
 
 
 def _is_token_character(character: str) -> bool:

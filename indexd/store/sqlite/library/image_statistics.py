@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from indexd.store.protocols.images import StatisticsRepository
 from indexd.store.records import ImageTotals, Stars, ValueCount
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
@@ -35,14 +36,13 @@ _PROMPTS_AT_A_TIME = 2000
 _ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf)$", re.IGNORECASE)
 
 
-class ImageStatistics:
+class ImageStatistics(StatisticsRepository):
     """Every method takes the ids to count among; None = all pictures."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def totals(self, among: Collection[int] | None) -> ImageTotals:
-        """All of them together."""
         where, bound = _where(among)
         with self._database.read() as connection:
             row = connection.execute(
@@ -51,10 +51,6 @@ class ImageStatistics:
         return ImageTotals(row[0], row[1:6], row[6], row[7])
 
     def counts_by(self, key: str, among: Collection[int] | None) -> list[ValueCount]:
-        """The values of a key, the most frequent first; pictures without a value are left out.
-
-        Models and LoRAs are counted without folder and ending, however their files were named.
-        """
         value, join = _VALUES[key]
         where, bound = _where(among)
         with self._database.read() as connection:
@@ -71,7 +67,6 @@ class ImageStatistics:
         return sorted(tallies, key=lambda tally: (-tally.images, tally.value))
 
     def count_with_value(self, key: str, among: Collection[int] | None) -> int:
-        """How many pictures have any value of the key; one with three LoRAs is one."""
         value, join = _VALUES[key]
         where, bound = _where(among)
         given = f"{where} AND" if where else "WHERE"
@@ -82,10 +77,6 @@ class ImageStatistics:
         return count
 
     def prompts(self, among: Collection[int] | None, *, five_stars: bool, rated: bool, limit: int) -> Iterator[str]:
-        """The prompts of pictures with five stars, or of the others (`rated`: of those that are rated at all).
-
-        At most `most`, from all over the library.
-        """
         where, bound = _where(among)
         stars = "rating.value = 5" if five_stars else "rating.value < 5" if rated else "rating.value IS NOT 5"
         where = f"{where} AND {stars}" if where else f"WHERE {stars}"

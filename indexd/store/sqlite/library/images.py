@@ -12,6 +12,7 @@ from indexd.image_metadata.model import (
     ImageMetadata,
     RawChunk,
 )
+from indexd.store.protocols.images import ImageRepository
 from indexd.store.records import ImageRow, IngestResult, ScannedFile, StageInput
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
@@ -42,18 +43,13 @@ LEFT JOIN note ON note.image_id = image.id
 _TEXT_COLUMNS: dict[StageInput, str] = {"prompt": "prompt", "negative_prompt": "negative_prompt"}
 
 
-class Images:
+class Images(ImageRepository):
     """One row per content. Rows are made once; only `indexd forget` takes them away, and no id is given twice."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def ingest(self, scanned_files: Sequence[ScannedFile], now: float) -> list[IngestResult]:
-        """Record a batch in one transaction; outcomes are in the order given.
-
-        A new content becomes an image with its work; a known one only gets the place it was seen at; a path whose
-        content changed points to the new content; a file that is no picture is kept as a place with its problem.
-        """
         with self._database.write() as connection:
             recorded = ImageBatchWriter(connection, now).write(scanned_files)
             restore_lost_metadata(connection, scanned_files, recorded)
@@ -61,32 +57,26 @@ class Images:
             return recorded
 
     def get(self, image_id: int) -> ImageRow | None:
-        """The image of this id."""
         return self.rows([image_id]).get(image_id)
 
     def get_by_hash(self, content_hash: bytes) -> ImageRow | None:
-        """The image whose bytes have this blake3 hash (32 bytes)."""
         image_id = self.find_id(content_hash)
         return self.get(image_id) if image_id is not None else None
 
     def find_id(self, content_hash: bytes) -> int | None:
-        """Its id alone."""
         with self._database.read() as connection:
             row = connection.execute("SELECT id FROM image WHERE content_hash = ?", (content_hash,)).fetchone()
         return row[0] if row else None
 
     def rows(self, ids: Iterable[int]) -> dict[int, ImageRow]:
-        """The images of these ids, by id; unknown ids are left out."""
         with self._database.read() as connection:
             return _image_rows(connection, ids)
 
     def metadata(self, image_id: int) -> ImageMetadata | None:
-        """All metadata of an image but its raw chunks; None if there is no such image."""
         with self._database.read() as connection:
             return read_metadata(connection, image_id)
 
     def raw_chunks(self, image_id: int) -> list[RawChunk]:
-        """The metadata texts as they stood in the file, in their order."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT key, encoding, text FROM raw_chunk WHERE image_id = ? ORDER BY position", (image_id,)
@@ -97,7 +87,6 @@ class Images:
         ]
 
     def prompts(self, ids: Iterable[int], stage_input: StageInput) -> dict[int, str]:
-        """The prompts (or negative prompts) of these images; images without one are left out."""
         column = _TEXT_COLUMNS[stage_input]
         with self._database.read() as connection:
             rows = connection.execute(
@@ -108,7 +97,6 @@ class Images:
         return dict(rows)
 
     def paths(self, ids: Iterable[int]) -> dict[int, bytes]:
-        """One absolute path for each image that lies somewhere now, on a root that is there if there is a choice."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT image_id, path, rel FROM file JOIN root ON root.id = root_id"
@@ -118,7 +106,6 @@ class Images:
         return {image_id: absolute(root, rel) for image_id, root, rel in rows}
 
     def content_hashes(self, ids: Iterable[int]) -> dict[int, bytes]:
-        """The content hashes of these images."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
@@ -126,7 +113,6 @@ class Images:
         return dict(rows)
 
     def pixel_counts(self, ids: Iterable[int]) -> dict[int, int]:
-        """Width times height of these images, as their headers state it."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id, width * height FROM image WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
@@ -134,7 +120,6 @@ class Images:
         return dict(rows)
 
     def raw_chunks_by_image(self, ids: Iterable[int]) -> dict[int, list[RawChunk]]:
-        """The metadata texts of these images, in their order; images without any are left out."""
         found: dict[int, list[RawChunk]] = {}
         with self._database.read() as connection:
             for image_id, key, encoding, text in connection.execute(
@@ -147,7 +132,6 @@ class Images:
         return found
 
     def find_outdated(self, parser_version: int, after: int, limit: int) -> tuple[list[int], int]:
-        """The next `limit` images above the id `after` that an older parser read, and how many there are from there on."""
         # Below 0 are images whose texts were lost with a damaged index: only their files can say it again.
         where = "WHERE parser_version >= 0 AND parser_version < ? AND id > ?"
         with self._database.read() as connection:
@@ -158,7 +142,6 @@ class Images:
         return [image_id for (image_id,) in rows], left
 
     def parse_problems(self, ids: Iterable[int]) -> dict[int, str]:
-        """What could not be read of the metadata of these images, where there is something."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT id, parse_problem FROM image"
@@ -170,11 +153,6 @@ class Images:
     def update_metadata(
         self, metadata_by_image: Mapping[int, ImageMetadata], layers_by_input: Mapping[StageInput, Sequence[str]]
     ) -> int:
-        """Write what newer readers say of these images in the place of what older ones said: one transaction.
-
-        `stages` names the layers by the text that they embed: a text that changed is embedded again, and the vectors
-        of one that is gone go with it. Returns how many images are told of differently now.
-        """
         changed = 0
         with self._database.write() as connection:
             for image_id, metadata in metadata_by_image.items():
@@ -187,12 +165,10 @@ class Images:
         return changed
 
     def set_decode_problem(self, image_id: int, text: str | None) -> None:
-        """Note why the pixels cannot be decoded; None when they can after all."""
         with self._database.write() as connection:
             connection.execute("UPDATE image SET decode_problem = ? WHERE id = ?", (utf8_text(text), image_id))
 
     def count(self) -> int:
-        """How many images there are, those whose files are missing included."""
         with self._database.read() as connection:
             return image_count(connection)
 

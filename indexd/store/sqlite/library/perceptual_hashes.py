@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from indexd.store.protocols.images import PerceptualHashRepository
 from indexd.store.records import HASH_BYTES, NOT_STATED, HashedImages
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
@@ -14,18 +15,13 @@ from indexd.store.sqlite.database import Database
 _VERSION_KEY = "perceptual_hash_version"
 
 
-class PerceptualHashes:
+class PerceptualHashes(PerceptualHashRepository):
     """One row a picture; an empty hash says that it is too plain to be recognised."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def activate(self, version: str, stage: str) -> int:
-        """Make `version` the one that is compared; harmless when it is already.
-
-        For a new version the old hashes go, and every picture that can be decoded waits in `stage` again. Returns how
-        many do.
-        """
         with self._database.read() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (_VERSION_KEY,)).fetchone()
         if row is not None and row[0] == version:
@@ -41,7 +37,6 @@ class PerceptualHashes:
         return waiting
 
     def put(self, stage: str, hashes: Mapping[int, bytes]) -> None:
-        """Store the hashes of images (64 bytes or none) and take their work in `stage` away: one transaction."""
         wrong = next((one for one in hashes.values() if len(one) not in (0, HASH_BYTES)), None)
         if wrong is not None:
             raise ValueError(f"a picture hash has {HASH_BYTES} bytes or none (got {len(wrong)})")
@@ -55,7 +50,6 @@ class PerceptualHashes:
             )
 
     def counts(self) -> tuple[int, int]:
-        """How many pictures have a hash, and how many were looked at and are too plain for one."""
         with self._database.read() as connection:
             hashed, plain = connection.execute(
                 "SELECT count(*) FILTER (WHERE length(hash) > 0), count(*) FILTER (WHERE length(hash) = 0)"
@@ -64,7 +58,6 @@ class PerceptualHashes:
         return hashed, plain
 
     def present(self, among: Collection[int] | None) -> HashedImages:
-        """Everything that can be compared, of all pictures or of `among`, by id."""
         restricted = "" if among is None else "AND image_id IN (SELECT value FROM json_each(?))"
         ids, recipes, hashes = array("q"), array("q"), bytearray()
         seeds: dict[str, int] = {}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from indexd.errors import UsageError
 from indexd.store.path_prefix import join_path, relative_to
+from indexd.store.protocols.files import RelocationRepository
 from indexd.store.records import RelocationResult
 from indexd.store.sqlite.adapters import display_path
 from indexd.store.sqlite.database import Connection, Database
@@ -23,18 +24,13 @@ class _Root:
     path: bytes
 
 
-class Relocation:
+class Relocation(RelocationRepository):
     """Moves what the index knows; files are not touched."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def relocate(self, old: bytes, new: bytes, keep_roots: Sequence[int], *, dry_run: bool = False) -> RelocationResult:
-        """Everything under `old` lies under `new` (absolute paths). `keep_roots` are watched now: their rows stay.
-
-        A root that was moved whole is renamed, or becomes part of the root that holds the new path. Raises UsageError
-        when nothing lies under `old`, or the new path of part of a root lies in no root.
-        """
         done = RelocationResult()
         try:
             with self._database.write(durable=True) as connection:
@@ -51,10 +47,6 @@ class Relocation:
         return done
 
     def assign_to_innermost_roots(self, watched: Mapping[int, bytes]) -> RelocationResult:
-        """Put each file into the innermost watched folder that holds it (`watched`: id -> path).
-
-        A folder that is watched by itself from now on takes over what lay there, and gives it back when it no longer is.
-        """
         done = RelocationResult()
         with self._database.write() as connection:
             rows = connection.execute("SELECT id, path FROM root WHERE purpose = 'images'").fetchall()

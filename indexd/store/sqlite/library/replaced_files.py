@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from indexd.store.protocols.annotations import ReplacementRepository
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.merge import add_annotations, read_annotations
 from indexd.store.sqlite.annotations.pending_face_labels import images_with_face_labels, inherit_face_labels
@@ -17,7 +18,7 @@ from indexd.store.sqlite.faces.characters import CharacterTables
 REPLACEMENT_STAGE = "replacement"
 
 
-class Replacements:
+class Replacements(ReplacementRepository):
     """Candidates by the content that came."""
 
     def __init__(self, database: Database, characters: CharacterTables) -> None:
@@ -25,7 +26,6 @@ class Replacements:
         self._characters = characters
 
     def candidates(self, new_ids: Iterable[int]) -> dict[int, list[int]]:
-        """The contents whose place each of these images took, and with which it is still to be compared."""
         found: dict[int, list[int]] = {}
         with self._database.read() as connection:
             for new_id, old_id in connection.execute(
@@ -36,12 +36,6 @@ class Replacements:
         return found
 
     def settle(self, verdicts: Mapping[int, Mapping[int, bool]]) -> int:
-        """Take verdicts: by image, by each candidate, whether it is the same picture. Returns how many images got marks.
-
-        Where it is, the marks of the old content are merged into those of the new one, and what was said of its faces is
-        said of the same faces there; the old content keeps its own.
-        The candidates and the work that is then done go in the same transaction.
-        """
         with self._database.write(durable=True) as connection:
             same = {new: [old for old, is_same in olds.items() if is_same] for new, olds in verdicts.items()}
             marks = read_annotations(connection, {old for olds in same.values() for old in olds})

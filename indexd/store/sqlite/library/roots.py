@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from indexd.store.protocols.files import RootRepository
 from indexd.store.records import RootRow
 from indexd.store.sqlite.adapters import utf8_text
 from indexd.store.sqlite.database import Database
@@ -10,18 +11,13 @@ from indexd.store.sqlite.library.fulltext import refresh_fulltext
 _COLUMNS = "id, path, purpose, online, identity, mode, reason, foreign_identity, foreign_file_count, folder_tags"
 
 
-class Roots:
+class Roots(RootRepository):
     """One row a folder that is, or once was, watched. Rows stay: a folder that left the settings keeps its pictures."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def ensure(self, path: bytes, purpose: str, folder_tags: bool | None = None) -> RootRow:
-        """The row of the folder `path` (absolute), made when it is new; `purpose` is "images" or "jobs".
-
-        `folder_tags`: whether the folders below count as tags (None = as it was). When that changes, the tags of
-        everything that lies or lay there are written anew.
-        """
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO root (path, purpose) VALUES (?, ?) ON CONFLICT (path) DO UPDATE SET purpose = excluded.purpose",
@@ -38,7 +34,6 @@ class Roots:
         return _root_row(row)
 
     def all(self) -> list[RootRow]:
-        """Every root, in the order in which they were first seen."""
         with self._database.read() as connection:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM root ORDER BY id").fetchall()
         return [_root_row(row) for row in rows]
@@ -53,7 +48,6 @@ class Roots:
         reason: str,
         foreign_root: tuple[str, int] | None = None,
     ) -> None:
-        """Note how a root is watched now, and whether it is there or a stranger in its place."""
         foreign_identity, foreign_file_count = foreign_root or (None, 0)
         with self._database.write() as connection:
             connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from indexd.store.protocols.admin import EventRepository
 from indexd.store.records import EventRow
 from indexd.store.sqlite.adapters import utf8_text
 from indexd.store.sqlite.database import Database
@@ -11,7 +12,7 @@ from indexd.store.sqlite.database import Database
 KEPT_EVENTS = 10_000
 
 
-class Events:
+class Events(EventRepository):
     """The newest KEPT_EVENTS events; older ones make room."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
@@ -19,7 +20,6 @@ class Events:
         self._clock = clock
 
     def add(self, kind: str, text: str, root_id: int | None = None) -> None:
-        """Note one event, now."""
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO event (at, kind, text, root_id) VALUES (?, ?, ?, ?)",
@@ -28,7 +28,6 @@ class Events:
             connection.execute("DELETE FROM event WHERE id <= ?", (connection.last_insert_rowid() - KEPT_EVENTS,))
 
     def recent(self, n: int) -> list[EventRow]:
-        """The newest `n` events, newest first."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT at, kind, text, root_id FROM event ORDER BY id DESC LIMIT ?", (n,)
@@ -36,7 +35,6 @@ class Events:
         return [EventRow(*row) for row in rows]
 
     def count(self, kind: str) -> int:
-        """How many of the kept events are of this kind."""
         with self._database.read() as connection:
             count: int = connection.execute("SELECT count(*) FROM event WHERE kind = ?", (kind,)).fetchall()[0][0]
         return count

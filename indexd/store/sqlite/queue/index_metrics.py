@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from indexd.store.protocols.admin import MetricsRepository
 from indexd.store.records import IndexMetrics
 from indexd.store.sqlite.database import Database
 
 
-class MetricsReader:
+class MetricsReader(MetricsRepository):
     """Reads them all in one snapshot."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def snapshot(self) -> IndexMetrics:
-        """How they stand."""
         with self._database.read() as connection:
             renders, seconds = connection.execute("SELECT count(seconds), total(seconds) FROM job_item").fetchall()[0]
             return IndexMetrics(

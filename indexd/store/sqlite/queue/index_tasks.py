@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from indexd.store.protocols.index_tasks import IndexTaskRepository
 from indexd.store.records import IndexTask, IndexTaskRow
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Database
@@ -15,7 +16,7 @@ CLAIM_WINDOW = 8
 _OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
 
 
-class IndexTasks:
+class IndexTasks(IndexTaskRepository):
     """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), away, and gone when done.
 
     "blocked": no file of the picture is there. Whatever brings one back (see the schema's triggers) lets the row wait again.
@@ -25,11 +26,6 @@ class IndexTasks:
         self._database = database
 
     def claim(self, stage: str, limit: int, now: float, after: str = "") -> list[IndexTask]:
-        """Take up to `limit` tasks that are ready, oldest image first.
-
-        An image whose task of the stage `after` is running, or ready to run, is left for later. The attempt is counted
-        and committed before this returns, so that a task which kills the worker (or this process) is noticed.
-        """
         with self._database.write() as connection:
             rows = connection.execute(
                 f"""
@@ -50,7 +46,6 @@ class IndexTasks:
         return [IndexTask(image_id, stage, attempts) for image_id, attempts in rows]
 
     def waiting_stages(self, ids: Iterable[int], stages: Iterable[str]) -> dict[int, set[str]]:
-        """Which of `stages` these images wait for; images that wait for none are left out."""
         found: dict[int, set[str]] = {}
         with self._database.read() as connection:
             for image_id, stage in connection.execute(
@@ -62,12 +57,10 @@ class IndexTasks:
         return found
 
     def mark_done(self, stage: str, ids: Iterable[int]) -> None:
-        """The work is finished: its rows go."""
         with self._database.write() as connection:
             connection.execute(f"DELETE FROM index_task WHERE {_OF_STAGE}", (stage, ids_json(ids)))
 
     def mark_failed(self, stage: str, image_id: int, error: str, *, retry_at: float | None) -> None:
-        """The attempt failed: again not before `retry_at`, or set aside for good when that is None."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE index_task SET state = ?, not_before = ?, error = ? WHERE stage = ? AND image_id = ?",
@@ -75,10 +68,6 @@ class IndexTasks:
             )
 
     def mark_blocked(self, stage: str, image_id: int, error: str, *, retry_at: float) -> None:
-        """There was no file to work on, and the attempt does not count: the work waits for one to come back.
-
-        Where the index believes that one is there it cannot see it come back, and the work is tried again at `retry_at`.
-        """
         with self._database.write() as connection:
             connection.execute(
                 """
@@ -91,7 +80,6 @@ class IndexTasks:
             )
 
     def requeue(self, stage: str, ids: Iterable[int]) -> None:
-        """The machine's fault: the work waits again and the attempt does not count."""
         with self._database.write() as connection:
             connection.execute(
                 f"UPDATE index_task SET state = 'pending', attempts = max(attempts - 1, 0) WHERE {_OF_STAGE} AND state = 'running'",
@@ -99,10 +87,6 @@ class IndexTasks:
             )
 
     def reset_running(self) -> int:
-        """At start: what a killed process had in hand waits again. Returns how much that was.
-
-        The attempt does not count: pictures are worked on by workers, and cannot be what ended this process.
-        """
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE index_task SET state = 'pending', attempts = max(attempts - 1, 0) WHERE state = 'running'"
@@ -110,7 +94,6 @@ class IndexTasks:
             return connection.changes()
 
     def retry(self, stage: str | None = None) -> int:
-        """Take up again what was set aside, in one stage or in all. Returns how much that is."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE index_task SET state = 'pending', attempts = 0, not_before = 0, error = NULL"
@@ -120,7 +103,6 @@ class IndexTasks:
             return connection.changes()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """How much work there is, by stage and state."""
         found: dict[str, dict[str, int]] = {}
         with self._database.read() as connection:
             for stage, state, count in connection.execute(
@@ -130,7 +112,6 @@ class IndexTasks:
         return found
 
     def of_image(self, image_id: int) -> list[IndexTaskRow]:
-        """The open work of one image."""
         with self._database.read() as connection:
             # The stages are few: stepping from one to the next in the key is quicker than a second index is to keep.
             rows = connection.execute(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from indexd.store.protocols.jobs import JobRepository
 from indexd.store.records import JobFileLocation, JobItemRow, JobItemState, JobRow, JobState, NewJob
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
@@ -23,7 +24,7 @@ _PAUSED_KEY = "queue.paused"
 RawJob = tuple[int, str, str, bytes, str | None, JobState, str | None, int, str, float, float | None]
 
 
-class JobLedger:
+class JobLedger(JobRepository):
     """Jobs and their items. Attempts are counted before the work, so that a job which kills the worker is noticed."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
@@ -31,7 +32,6 @@ class JobLedger:
         self._clock = clock
 
     def admit(self, job: NewJob) -> JobRow:
-        """Store a job with its bytes and its items. A job with the same admission key is returned as it stands."""
         with self._database.write(durable=True) as connection:
             known = connection.execute("SELECT id FROM job WHERE admission_key = ?", (job.admission_key,)).fetchone()
             job_id = known[0] if known else self._insert(connection, job)
@@ -58,10 +58,6 @@ class JobLedger:
         return job_id
 
     def next_item(self, now: float, excluded_jobs: Collection[int] = ()) -> JobItemRow | None:
-        """The item to make next: jobs of higher priority first, then older jobs, then by index. None while paused.
-
-        `without`: jobs that are passed over.
-        """
         with self._database.read() as connection:
             if _read_pause_reason(connection) is not None:
                 return None
@@ -78,10 +74,6 @@ class JobLedger:
         return item_row(rows[0]) if rows else None
 
     def next_ready_at(self, excluded_jobs: Collection[int] = ()) -> float | None:
-        """When the earliest queued item, but for those of the jobs `without`, may be tried (seconds since the epoch).
-
-        None when nothing is queued.
-        """
         with self._database.read() as connection:
             earliest: float | None = connection.execute(
                 "SELECT min(not_before) FROM job JOIN job_item AS item ON item.job_id = job.id"
@@ -92,10 +84,6 @@ class JobLedger:
         return earliest
 
     def begin_attempt(self, item_id: int) -> int:
-        """Take a queued item in hand and count the attempt before the work. Returns the attempts, this one included.
-
-        Raises LookupError when the item is not queued (any more): it was cancelled, or somebody else has it.
-        """
         with self._database.write(durable=True) as connection:
             rows = connection.execute(
                 "UPDATE job_item SET state = 'running', attempts = attempts + 1 WHERE id = ? AND state = 'queued'"
@@ -118,7 +106,6 @@ class JobLedger:
         report: Mapping[str, Any] | None = None,
         scores: Mapping[str, float] = NO_SCORES,
     ) -> None:
-        """The picture lies at `path`. True also of an item that was cancelled a moment ago: what is there is there."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, report = ?, scores = ?,"
@@ -134,7 +121,6 @@ class JobLedger:
             )
 
     def reject(self, paths: Mapping[int, bytes]) -> None:
-        """These items (by id) are not kept: they are about to be moved to these paths."""
         with self._database.write(durable=True) as connection:
             connection.executemany(
                 "UPDATE job_item SET rejected_path = ? WHERE id = ? AND state = 'done'",
@@ -142,26 +128,22 @@ class JobLedger:
             )
 
     def mark_reject_moved(self, item_id: int) -> None:
-        """The picture lies where `reject` said."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job_item SET path = rejected_path WHERE id = ? AND rejected_path IS NOT NULL", (item_id,)
             )
 
     def mark_reject_kept_in_place(self, item_id: int, reason: str) -> None:
-        """A picture that is not kept cannot be moved and stays where it is, for this reason."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job_item SET rejected_path = NULL, error = ? WHERE id = ?", (utf8_text(reason), item_id)
             )
 
     def change_path(self, item_id: int, path: bytes) -> None:
-        """The item will lie at `path` instead, because somebody else's file lies where it was to go."""
         with self._database.write(durable=True) as connection:
             connection.execute("UPDATE job_item SET path = ? WHERE id = ? AND state <> 'done'", (path, item_id))
 
     def mark_item_failed(self, item_id: int, error: str, *, retry_at: float | None) -> None:
-        """The attempt failed: again not before `retry_at`, or never when that is None. A cancelled item stays cancelled."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job_item SET state = ?, not_before = ?, error = ? WHERE id = ? AND state IN ('queued', 'running')",
@@ -169,7 +151,6 @@ class JobLedger:
             )
 
     def requeue_item(self, item_id: int) -> None:
-        """The machine's fault, or a stop: the item is queued again and the attempt does not count."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job_item SET state = 'queued', attempts = max(attempts - 1, 0) WHERE id = ? AND state = 'running'",
@@ -177,7 +158,6 @@ class JobLedger:
             )
 
     def finish(self, job_id: int, state: JobState, error: str | None = None, *, unnotified: bool = False) -> None:
-        """The job has come to its end. A cancelled job stays cancelled. `unnotified`: it is to be told of, see `unnotified`."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job SET state = CASE state WHEN 'cancelled' THEN state ELSE ? END, error = ?, finished_at = ?, unnotified = ? WHERE id = ?",
@@ -185,7 +165,6 @@ class JobLedger:
             )
 
     def cancel(self, job_id: int, *, unnotified: bool = False) -> bool:
-        """Cancel a job and every item that is not made yet. False when it had come to its end before."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job SET state = 'cancelled', finished_at = ?, unnotified = ?"
@@ -200,7 +179,6 @@ class JobLedger:
         return True
 
     def retry(self, job_id: int) -> int:
-        """Queue the failed and cancelled items of a job again, from nothing. Returns how many."""
         with self._database.write(durable=True) as connection:
             connection.execute(
                 "UPDATE job_item SET state = 'queued', attempts = 0, not_before = 0, error = NULL"
@@ -216,33 +194,27 @@ class JobLedger:
         return count
 
     def unnotified(self) -> JobRows:
-        """The jobs that ended and are still to be told of."""
         return self._select("WHERE unnotified = 1 ORDER BY id")
 
     def claim_notification(self, job_id: int) -> bool:
-        """The job is told of now. False when somebody did, or when it was taken up again: then nothing is to be told."""
         with self._database.write(durable=True) as connection:
             connection.execute("UPDATE job SET unnotified = 0 WHERE id = ? AND unnotified = 1", (job_id,))
             return connection.changes() == 1
 
     def clear_notifications(self) -> None:
-        """Of what has ended so far nobody is to be told."""
         with self._database.write() as connection:
             connection.execute("UPDATE job SET unnotified = 0 WHERE unnotified = 1")
 
     def get(self, job_id: int) -> JobRow | None:
-        """The job of this number."""
         return next(iter(self._select("WHERE id = ?", (job_id,))), None)
 
     def by_name(self, text: str) -> JobRow | None:
-        """The newest job of this name; a number names the job of that number if no job is called so."""
         found = self._select("WHERE name = ? ORDER BY id DESC LIMIT 1", (utf8_text(text),))
         if not found and text.isascii() and text.isdigit() and len(text) < 19:
             found = self._select("WHERE id = ?", (int(text),))
         return found[0] if found else None
 
     def items(self, job_id: int) -> Sequence[JobItemRow]:
-        """The items of a job, by index."""
         with self._database.read() as connection:
             rows = connection.execute(
                 f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE job_id = ? ORDER BY position", (job_id,)
@@ -250,31 +222,25 @@ class JobLedger:
         return [item_row(row) for row in rows]
 
     def item(self, item_id: int) -> JobItemRow | None:
-        """One item."""
         with self._database.read() as connection:
             row = connection.execute(f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE id = ?", (item_id,)).fetchone()
         return item_row(row) if row else None
 
     def unfinished(self) -> JobRows:
-        """The jobs that are queued or running, in the order in which they are made."""
         return self._select("WHERE state IN ('queued', 'running') ORDER BY priority DESC, id")
 
     def misplaced_files(self) -> JobRows:
-        """The jobs whose file does not lie where their state says: accepted, done, or failed (cancelled ones too)."""
         return self._select(f"WHERE file_location <> {_EXPECTED_LOCATION} ORDER BY id")
 
     def set_file_location(self, job_id: int, location: JobFileLocation) -> None:
-        """The job's file was moved to this folder."""
         with self._database.write(durable=True) as connection:
             connection.execute("UPDATE job SET file_location = ? WHERE id = ?", (location, job_id))
 
     def counts(self) -> dict[str, int]:
-        """How many jobs there are in each state."""
         with self._database.read() as connection:
             return dict(connection.execute("SELECT state, count(*) FROM job GROUP BY state").fetchall())
 
     def pause(self, reason: str | None) -> None:
-        """Hand out no more items, because of `reason`; None goes on."""
         with self._database.write(durable=True) as connection:
             if reason is None:
                 connection.execute("DELETE FROM meta WHERE key = ?", (_PAUSED_KEY,))
@@ -284,12 +250,10 @@ class JobLedger:
                 )
 
     def pause_reason(self) -> str | None:
-        """Why the queue is paused; None when it is not."""
         with self._database.read() as connection:
             return _read_pause_reason(connection)
 
     def list(self, states: Collection[str] | None = None, limit: int = 100) -> JobRows:
-        """The newest jobs first, of these states (None = of all)."""
         if states is None:
             return self._select("ORDER BY id DESC LIMIT ?", (limit,))
         wanted = json.dumps(sorted(states))

@@ -10,6 +10,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.store.protocols.vectors import BulkReaderRepository
 from indexd.store.records import VectorKey
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.vectors.revisions import Coding, active_coding, get_coding
@@ -159,7 +160,7 @@ def half_to_float32(halves: bytes) -> Floats:
 SLICE_ROWS = 4096
 
 
-class BulkReader:
+class BulkReader(BulkReaderRepository):
     """Each slice is a read of its own, so that a long walk keeps no snapshot open; what comes or goes meanwhile may show."""
 
     def __init__(self, database: Database) -> None:
@@ -168,7 +169,6 @@ class BulkReader:
     def iter_vectors(
         self, layer: str, among: Collection[int] | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Ids, ascending, and unit vectors, float32 (n, dim), of the layer's active revision; `among` None = of all."""
         wanted = None if among is None else sorted(among)
         after, place = -1, 0
         while True:
@@ -189,7 +189,6 @@ class BulkReader:
                 return
 
     def present_image_ids(self) -> NDArray[np.int64]:
-        """The ids of all images that lie somewhere now, ascending."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT DISTINCT image_id FROM file WHERE missing_since IS NULL AND image_id IS NOT NULL ORDER BY image_id"
@@ -197,7 +196,6 @@ class BulkReader:
             return np.fromiter((image_id for (image_id,) in rows), np.int64)
 
     def copy_counts(self) -> dict[int, int]:
-        """The images whose bytes lie in several places now, by id, with the number of places."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT image_id, count(*) FROM file WHERE missing_since IS NULL AND image_id IS NOT NULL"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.store.id_set import IdSet
+from indexd.store.protocols.vectors import VectorRepository
 from indexd.store.records import Revision, StageInput, VectorKey
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Connection, Database
@@ -36,7 +37,7 @@ MIN_BASE_COUNT, MAX_BASE_COUNT = 200, 4096
 UNIT_TOLERANCE = 1e-2
 
 
-class Vectors:
+class Vectors(VectorRepository):
     """Vectors by layer: by image id, those of faces by region id. Only those of the layer's active model revision are ever compared."""
 
     def __init__(self, database: Database) -> None:
@@ -44,30 +45,19 @@ class Vectors:
         self._index: CodeIndex | None = None
 
     def attach(self, index: CodeIndex | None) -> None:
-        """Ask `index` for candidates from now on, and tell it of every write; None = the tables alone again."""
         self._index = index
 
     def active_codes(self, layer: str) -> tuple[CodeSetId, int] | None:
-        """Which codes `layer` compares, and their length in bytes; None before its first revision."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
         return (code_set_id(coding), code_bytes(coding.revision.dim)) if coding is not None else None
 
     def code_slice(self, layer: str, after_chunk: int = 0) -> CodeSlice | None:
-        """The codes that `layer` compares, from after this chunk on, one short read; None when there are no more.
-
-        Slices belong together as long as their `of` is the same.
-        """
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
             return read_code_slice(connection, coding, after_chunk) if coding is not None else None
 
     def activate(self, layer: str, identity: str, dim: int, stage_input: StageInput) -> int:
-        """Make the model revision `identity` (vectors of `dim`) the one of `layer`; returns its id. Doing it again is harmless.
-
-        For a new identity, every image that has the text or picture (`of`) waits for a vector again. Vectors of other
-        revisions stay in the file, out of every comparison, and are used again if their revision comes back.
-        """
         with self._database.read() as connection:
             current = active_coding(connection, layer)
         if current is not None and current.revision.identity == identity and current.revision.dim == dim:
@@ -80,17 +70,11 @@ class Vectors:
         return revision_id
 
     def active_revision(self, layer: str) -> Revision | None:
-        """The model revision of a layer; None before the first."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
         return coding.revision if coding else None
 
     def put(self, layer: str, revision_id: int, ids: Sequence[int], vectors: Floats) -> None:
-        """Store unit vectors, float32 (len(ids), dim), with their codes, and take their work away: one transaction.
-
-        Vectors of a revision that is not active any more are kept as such, and the work stays for the new revision.
-        Raises ValueError for a wrong shape or a row that is not of unit length.
-        """
         with self._database.read() as connection:
             coding = get_coding(connection, revision_id)
         if not ids:
@@ -128,12 +112,6 @@ class Vectors:
         among: Collection[int] | None = None,
         guaranteed_top_k: int | None = None,
     ) -> list[tuple[int, float]]:
-        """The `k` images nearest to `query`, unit float32 (dim,), with their cosines, best first.
-
-        `among` None = all. Few images are scored exactly one and all; of many, candidates chosen by their codes, which the
-        attached index holds, or else its table: twice as many as are asked for, and more as long as the best `sure` (None =
-        all of them) may change.
-        """
         query = np.asarray(query, dtype=np.float32)
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
@@ -171,12 +149,10 @@ class Vectors:
         return rescore_adaptively(connection, coding, query, near, least, most, wanted.guaranteed_top_k)
 
     def get(self, layer: str, image_id: int) -> Floats | None:
-        """The vector of one image, float32 (dim,), or None."""
         _, vectors = self.get_many(layer, [image_id])
         return vectors[0] if len(vectors) else None
 
     def get_many(self, layer: str, ids: Collection[int]) -> tuple[list[int], Floats]:
-        """Ids and vectors, float32 (n, dim), of those of these images that have one."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
             if coding is None:
@@ -184,7 +160,6 @@ class Vectors:
             return read_vectors(connection, coding, ids)
 
     def scores(self, layer: str, query: Floats, ids: Collection[int]) -> dict[int, float]:
-        """The exact cosines of these images; images without a vector are left out."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
             if coding is None:
@@ -194,7 +169,6 @@ class Vectors:
         return dict(zip(found.tolist(), cosines.tolist(), strict=True))
 
     def sample(self, layer: str, n: int) -> Floats:
-        """At most `n` vectors from all over the layer, float32 (m, dim): the same ones as long as the layer stays as it is."""
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
             if coding is None or n <= 0:
@@ -202,10 +176,6 @@ class Vectors:
             return sample_vectors(connection, coding, n)
 
     def requantize_layer(self, layer: str) -> bool:
-        """Learn the layer's mean once it has vectors enough, and write its codes anew in slices; True when it did.
-
-        Questions and writers go on meanwhile. A process that dies in between goes on where it stood.
-        """
         with self._database.read() as connection:
             coding = active_coding(connection, layer)
         if coding is None or not requantize(self._database, coding.revision.id):
