@@ -1,10 +1,10 @@
-"""The command line. Nothing heavy is imported before a command needs it."""
+"""The command line. A command imports heavy modules only when it needs them."""
 
 from __future__ import annotations
 
 
 def main() -> int:
-    """Run `indexd` with the arguments of the process; the exit code for `sys.exit`."""
+    """Run `indexd` with the arguments of the process. Returns the exit code."""
     import signal
     import sys
 

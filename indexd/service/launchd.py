@@ -63,7 +63,7 @@ class Launchd:
     def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
         """See ServiceManager. launchd starts a job when it is loaded, so without `now` it is only written."""
         if self._system and spec.user == "root":
-            raise IndexdError("indexd does not run as root; name the one whose pictures they are: --for USER")
+            raise IndexdError("indexd does not run as root; name the owner of the images: --run-as USER")
         for folder in (*spec.own_folders, self._log.parent):
             installer.make_folder(folder)
         installer.write_file(self._plist, plist_text(spec, self._log_file(spec), system=self._system))

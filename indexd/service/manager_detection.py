@@ -43,7 +43,7 @@ def detect_service(
     Without `need_settings` broken ones are taken for empty ones: a service can be stopped and taken away all the same.
     """
     if user is not None and scope != "system":
-        raise UsageError("--for names the user of a service of the system; say --system as well")
+        raise UsageError("--run-as needs --system: it names the user of a system service")
     if platform == "win32":
         return _detect_on_windows(scope, user, _load_config(home, need_settings), home)
     if scope == "task":

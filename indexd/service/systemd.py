@@ -89,7 +89,7 @@ class Systemd:
     def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
         """See ServiceManager."""
         if self._scope == "system" and spec.user == "root":
-            raise IndexdError("indexd does not run as root; name the one whose pictures they are: --for USER")
+            raise IndexdError("indexd does not run as root; name the owner of the images: --run-as USER")
         for folder in spec.own_folders:
             installer.make_folder(folder)
         for file, text in self._unit_files(spec):

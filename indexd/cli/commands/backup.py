@@ -1,4 +1,4 @@
-"""`indexd backup`: a verified copy of everything that cannot be made again, beside a running daemon or without one."""
+"""`indexd backup`: a verified copy of everything that cannot be recomputed, with or without a running daemon."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from indexd.errors import NothingFound
 
 @click.command(short_help="Write a verified backup of the index.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--list", "list_them", is_flag=True, help="List the backups in the folder of backups.")
+@click.option("--list", "list_them", is_flag=True, help="List the backups in the backup folder.")
 @json_option
 def backup(file: Path | None, list_them: bool, as_json: bool) -> None:
-    """Write a backup to FILE (a folder: under a dated name in it), or into the folder of backups.
+    """Write a backup to FILE (in a folder: under a dated name), or to the backup folder.
 
-    A backup is a whole index without vectors, which models make again. It is verified before it gets its name; a file
-    that is there already is not overwritten. The daemon makes one every night (settings: [backup]).
+    A backup is a complete index without vectors, which models recompute. indexd verifies it before it gets its name, and never
+    overwrites an existing file. The daemon writes one every night (settings: [backup]).
     """
     from indexd.store.sqlite.recovery.backup import write_backup
     from indexd.store.sqlite.recovery.backup_retention import backup_path, list_backups

@@ -1,4 +1,4 @@
-"""`indexd characters`: who is in the pictures, who may be put right (correcting.py), and the clustering."""
+"""`indexd characters`: lists, suggestions and clustering. characters_edit.py has the commands that change something."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STRATEGIES = ("typical", "diverse", "best", "random")
 
 
 @click.group(
-    short_help="Who is in the pictures: list, name, merge, split, undo.",
+    short_help="List, name, merge and split characters.",
     epilog="""\
 \b
 A CHARACTER is its name or its number; a FACE is
-  812            the number that `characters show` and `show PICTURE` print
-  party.png      the face in this picture, if it has one
+  812            the number printed by `characters show` and `show IMAGE`
+  party.png      the only face in this image
   party.png:2    its second largest
 
 \b
@@ -36,15 +36,15 @@ Examples:
   indexd characters show Luna --sheet luna.png
   indexd characters merge Luna 23 31
   indexd characters reject Luna 812 party.png:2
-  indexd characters split Luna --at 0.8
+  indexd characters split Luna --min-similarity 0.8
   indexd characters undo
 """,
 )
 def characters() -> None:
-    """Who is in the pictures, and everything that a person may put right about it.
+    """Show and correct the characters: groups of faces of one person.
 
-    Faces are put together by night (`cluster`), new ones given to the nearest character at once. What you say here is kept
-    for good: no clustering takes a name, a merge, a split, a confirmed or a rejected face back. Only `undo` does.
+    indexd clusters all faces every night (`cluster`), and assigns new faces at once. No clustering undoes a name, a merge, a split,
+    a confirmed or a rejected face. Only `undo` does.
     """
 
 
@@ -53,10 +53,10 @@ for command in EDIT_COMMANDS:
 
 
 @characters.command("list")
-@click.option("--hidden", is_flag=True, help="Hidden ones too.")
+@click.option("--hidden", is_flag=True, help="Include hidden characters.")
 @json_option
 def list_(hidden: bool, as_json: bool) -> int:
-    """List the characters, the one with most faces first. Exit code 3 when there is none."""
+    """List the characters, the largest first. Exit code 3 when there is none."""
     from indexd.api.operations.characters import list_characters
     from indexd_schemas.api.characters import CharacterListRequest
 
@@ -73,10 +73,12 @@ def list_(hidden: bool, as_json: bool) -> int:
 
 @characters.command()
 @character_argument
-@click.option("-n", "limit", type=click.IntRange(0, 100_000), default=24, show_default=True, help="How many faces.")
-@click.option("--strategy", type=click.Choice(STRATEGIES), default="typical", show_default=True, help="Which faces.")
+@click.option("-n", "limit", type=click.IntRange(0, 100_000), default=24, show_default=True, help="Number of faces.")
 @click.option(
-    "--sheet", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also write the faces as one picture."
+    "--strategy", type=click.Choice(STRATEGIES), default="typical", show_default=True, help="Which faces to show."
+)
+@click.option(
+    "--sheet", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also write a contact sheet of the faces."
 )
 @json_option
 def show(character: str, limit: int, strategy: str, sheet: str | None, as_json: bool) -> int:
@@ -100,10 +102,10 @@ def show(character: str, limit: int, strategy: str, sheet: str | None, as_json: 
 
 
 @characters.command()
-@click.option("--apart", nargs=2, metavar="ONE OTHER", help="Say that these are two; they are not suggested again.")
+@click.option("--keep-separate", "apart", nargs=2, metavar="ONE OTHER", help="Never suggest merging these two again.")
 @json_option
 def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
-    """Say which characters may be two, and which may be one. Changes nothing. Exit code 3 when there is none."""
+    """Suggest characters to split or merge. Changes nothing. Exit code 3 when there is none."""
     if apart is not None:
         return apply_correction(as_json, kind="apart", character=apart[0], others=apart[1:])
     from indexd.api.operations import characters as operations_module
@@ -117,7 +119,7 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
             one, other = _character_label(pair.one), _character_label(pair.other)
             print_text(f"{one} and {other} look like one ({pair.likeness:.2f})")
             print_text(f"    indexd characters merge {pair.one.id} {pair.other.id}")
-            print_text(f"    indexd characters suggest --apart {pair.one.id} {pair.other.id}")
+            print_text(f"    indexd characters suggest --keep-separate {pair.one.id} {pair.other.id}")
         for part in found.splits:
             print_text(
                 f"{_character_label(part.character)} looks like two: {len(part.faces)} faces lie apart from the others"
@@ -129,11 +131,11 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
 
 
 @characters.command()
-@click.option("--no-wait", is_flag=True, help="Come back at once; the daemon goes on.")
-@click.option("--cancel", is_flag=True, help="Give up the clustering that runs.")
+@click.option("--no-wait", is_flag=True, help="Return at once; the daemon continues.")
+@click.option("--cancel", is_flag=True, help="Cancel the running clustering.")
 @json_option
 def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
-    """Put all faces together anew. Ids, names and everything that was put right stay. Ctrl-C gives it up.
+    """Cluster all faces again. Keeps numbers, names and corrections. Ctrl-C cancels.
 
     Exit code 3 when there is nothing to cancel.
     """

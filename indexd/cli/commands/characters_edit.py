@@ -1,4 +1,4 @@
-"""Putting right who is who: the commands of `indexd characters` that change something, each of which can be undone."""
+"""The commands of `indexd characters` that correct something. Each correction can be undone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ faces_argument = click.argument("faces", nargs=-1, required=True, metavar="FACE.
 @faces_argument
 @json_option
 def new(name: str, faces: tuple[str, ...], as_json: bool) -> int:
-    """Make a character of these faces, be it one only; new faces near enough come to it, as to any other."""
+    """Create a character from these faces. Similar new faces join it."""
     return apply_correction(as_json, kind="new", name=name, faces=_parse_faces(faces))
 
 
@@ -33,7 +33,7 @@ def new(name: str, faces: tuple[str, ...], as_json: bool) -> int:
 @click.argument("name", metavar="NAME")
 @json_option
 def name(character: str, name: str, as_json: bool) -> int:
-    """Name a character; "" takes the name away. Names are compared without case, and each is there once."""
+    """Name a character; "" removes the name. Names are unique and compared without case."""
     return apply_correction(as_json, kind="name", character=character, name=name)
 
 
@@ -42,7 +42,7 @@ def name(character: str, name: str, as_json: bool) -> int:
 @click.argument("others", nargs=-1, required=True, metavar="OTHER...")
 @json_option
 def merge(character: str, others: tuple[str, ...], as_json: bool) -> int:
-    """Make several characters one: CHARACTER gets all faces of the OTHERs, and keeps its name if it has one."""
+    """Merge characters: CHARACTER gets all faces of the OTHERs and keeps its name."""
     return apply_correction(as_json, kind="merge", character=character, others=others)
 
 
@@ -50,11 +50,14 @@ def merge(character: str, others: tuple[str, ...], as_json: bool) -> int:
 @character_argument
 @click.argument("faces", nargs=-1, metavar="[FACE]...")
 @click.option(
-    "--at", type=click.FloatRange(0, 1), help="Keep together what is at least so alike (cosine), split the rest."
+    "--min-similarity",
+    "at",
+    type=click.FloatRange(0, 1),
+    help="Keep faces of at least this cosine together, split the rest.",
 )
 @json_option
 def split(character: str, faces: tuple[str, ...], at: float | None, as_json: bool) -> int:
-    """Take faces out into a character of their own: the FACEs, or what falls apart --at a likeness."""
+    """Move faces into a new character: the FACEs, or all below --min-similarity."""
     return apply_correction(as_json, kind="split", character=character, faces=_parse_faces(faces), at=at)
 
 
@@ -63,7 +66,7 @@ def split(character: str, faces: tuple[str, ...], at: float | None, as_json: boo
 @faces_argument
 @json_option
 def confirm(character: str, faces: tuple[str, ...], as_json: bool) -> int:
-    """Say that these faces are this character's, whatever a clustering finds."""
+    """Confirm that these faces show this character. No clustering moves them."""
     return apply_correction(as_json, kind="confirm", character=character, faces=_parse_faces(faces))
 
 
@@ -72,16 +75,16 @@ def confirm(character: str, faces: tuple[str, ...], as_json: bool) -> int:
 @faces_argument
 @json_option
 def reject(character: str, faces: tuple[str, ...], as_json: bool) -> int:
-    """Say that these faces are not this character's; they never come back to it."""
+    """Reject faces of this character. They never return to it."""
     return apply_correction(as_json, kind="reject", character=character, faces=_parse_faces(faces))
 
 
 @click.command()
 @character_argument
-@click.option("--off", is_flag=True, help="Show it again.")
+@click.option("--unhide", "off", is_flag=True, help="Show the character again.")
 @json_option
 def hide(character: str, off: bool, as_json: bool) -> int:
-    """Leave a character out of lists and suggestions (faces in the crowd); its faces stay its own."""
+    """Exclude a character from lists and suggestions (background people). It keeps its faces."""
     return apply_correction(as_json, kind="show" if off else "hide", character=character)
 
 
@@ -90,17 +93,19 @@ def hide(character: str, off: bool, as_json: bool) -> int:
 @click.argument("threshold", type=click.FloatRange(0, 1), required=False)
 @json_option
 def threshold(character: str, threshold: float | None, as_json: bool) -> int:
-    """Set how near (cosine) a new face must be to be given to this character; without a number, as the settings say."""
+    """Set the minimum cosine for assigning new faces to this character; without a number, that of the settings."""
     return apply_correction(as_json, kind="threshold", character=character, at=threshold)
 
 
 @click.command()
 @click.argument("number", type=click.IntRange(1), required=False)
-@click.option("--list", "listed", is_flag=True, help="List what was put right instead.")
-@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many to list.")
+@click.option("--list", "listed", is_flag=True, help="List the corrections instead.")
+@click.option(
+    "-n", "limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Number of corrections to list."
+)
 @json_option
 def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:
-    """Undo a correction: the latest, or the one with this NUMBER if nothing later stands on it."""
+    """Undo a correction: the latest, or this NUMBER if no later one depends on it."""
     if not listed:
         return apply_correction(as_json, kind="undo", number=number)
     from indexd.api.operations.characters import list_corrections
@@ -121,7 +126,7 @@ EDIT_COMMANDS = (new, name, merge, split, confirm, reject, hide, threshold, undo
 
 
 def apply_correction(as_json: bool, **given: Any) -> int:
-    """Apply a correction and print what it did."""
+    """Apply a correction and print the result."""
     from indexd.api.operations.characters import correct
     from indexd_schemas.api.characters import CorrectionRequest
 
@@ -140,7 +145,7 @@ def _parse_faces(texts: Sequence[str]) -> tuple[FaceReference, ...]:
 
 
 def _parse_face(text: str) -> FaceReference:
-    """A number is a face; a path is a picture, with `:2` behind it for its second largest face."""
+    """A number is a face; a path is an image, with `:2` for its second largest face."""
     import os
 
     from indexd.search.query.image_target import format_target, target_of_path

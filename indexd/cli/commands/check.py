@@ -1,4 +1,4 @@
-"""`indexd check`: look the index over, and say whether it can be trusted."""
+"""`indexd check`: checks the index for damage."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from indexd.cli.support.session import load_config
 from indexd.errors import EXIT_ERROR, EXIT_OK, NothingFound
 
 
-@click.command(short_help="Look the index over, and say whether it can be trusted.")
-@click.option(
-    "--full", is_flag=True, help="Read every page and every vector, and compare more files, by their content."
-)
+@click.command(short_help="Check the index for damage.")
+@click.option("--full", is_flag=True, help="Read every page and vector, and compare more files by their content.")
 @json_option
 def check(full: bool, as_json: bool) -> int:
-    """Look the index over, beside a running daemon or without one. Changes nothing.
+    """Check the index for damage, with or without a running daemon. Changes nothing.
 
-    What you entered and the job ledger are always read whole; the rest is sampled, or with --full read whole too.
-    Exit code 1 when something is damaged; the text says what to do.
+    Reads all annotations and the job ledger, and samples the rest; --full reads everything. Exit code 1 when something is damaged;
+    the output says what to do.
     """
     from indexd.store.sqlite.recovery.index_check import CheckFinding, check_index
     from indexd_schemas.api.output import DoctorCheck, DoctorReport

@@ -1,4 +1,4 @@
-"""`indexd config`: the settings, shown, checked, found, generated."""
+"""`indexd config`: shows, validates, finds or generates the settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def config() -> None:
 @config.command()
 @json_option
 def show(as_json: bool) -> None:
-    """Print the settings in force (file, environment and defaults together) as TOML."""
+    """Print the effective settings (file, environment and defaults) as TOML."""
     import json
 
     from indexd_schemas.api.output import SCHEMA_VERSION
@@ -38,7 +38,7 @@ def show(as_json: bool) -> None:
 
 @config.command()
 def validate() -> int:
-    """Check the settings file; one line a problem, exit code 1 when there are any."""
+    """Check the settings file. Prints one line for each problem; exit code 1 when there are any."""
     from indexd.config import default_home, settings_path
 
     loaded = load_config()
@@ -57,7 +57,7 @@ def validate() -> int:
 
 @config.command()
 def path() -> None:
-    """Print where the settings file is, or would be."""
+    """Print the path of the settings file."""
     from indexd.config import default_home, settings_path
 
     folder = home_folder()
@@ -66,7 +66,7 @@ def path() -> None:
 
 @config.command()
 def sample() -> None:
-    """Print the commented settings file with every option, its description and an example."""
+    """Print the commented settings file: every option with description and example."""
     from indexd_schemas.settings_sample import sample_toml
 
     click.echo(sample_toml(), nl=False)

@@ -1,4 +1,4 @@
-"""`indexd control`: turn a picture into a map that a ControlNet goes by."""
+"""`indexd control`: makes a control map for a ControlNet."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_OK, IndexdError, UsageError
 
 
-@click.command(short_help="Turn a picture into a control map.")
+@click.command(short_help="Make a control map of an image.")
 @click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="IMAGE")
 @click.argument("kind", metavar="TYPE")
 @click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Write the map here."
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Write the map to this file.",
 )
-@click.option("--size", metavar="WxH", help="Cover this size before the map is made; left out = the picture's own.")
+@click.option("--size", metavar="WxH", help="Scale the image to cover this size first. Default: its own size.")
 @click.option("--low", type=click.IntRange(0, 1000), default=100, show_default=True, help="Lower threshold of canny.")
 @click.option("--high", type=click.IntRange(0, 1000), default=200, show_default=True, help="Upper threshold of canny.")
 @json_option
 def control(picture: Path, kind: str, out: Path | None, size: str | None, low: int, high: int, as_json: bool) -> int:
-    """Turn a picture into a control map: TYPE is canny, depth, pose, lineart, softedge or scribble.
+    """Make a control map of an image: TYPE is canny, depth, pose, lineart, softedge or scribble.
 
-    The map is kept in the cache, where jobs find it too. Without -o its place there is printed. A file at -o is replaced.
+    The cache keeps the map for jobs. Without -o the command prints its path there. -o replaces an existing file.
     """
     from indexd.api.operations.models import control_map
     from indexd.search.query.image_target import ImageTarget, format_target

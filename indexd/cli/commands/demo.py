@@ -1,4 +1,4 @@
-"""`indexd demo`: the whole loop in a throw-away home, without network, card or models of one's own."""
+"""`indexd demo`: the complete loop in a temporary home, without network, GPU or your own models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import click
 from indexd.cli.support.session import home_folder
 
 
-@click.command(short_help="Show the whole loop in a throw-away home.")
+@click.command(short_help="Demonstrate indexd in a temporary home.")
 def demo() -> None:
-    """Run the real daemon in a throw-away home, drop job files (one of them wrong), and ask about the pictures.
+    """Run the real daemon in a temporary home, submit job files (one of them wrong), and search the images.
 
-    Needs no network, no graphics card and no models of yours: it uses the toy world, small trained models that come
-    with indexd and know coloured shapes and ten cartoon faces. With `--home DIR` (before the command) that folder is
-    used instead of a temporary one. Nothing is removed afterwards.
+    Needs no network, no GPU and no models of yours. It uses the toy world: small trained models that ship with indexd and draw
+    coloured shapes and ten cartoon faces. `--home DIR` (before the command) uses that folder instead. Nothing is deleted
+    afterwards.
     """
     from indexd.demo import tour
 

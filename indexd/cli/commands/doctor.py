@@ -1,4 +1,4 @@
-"""`indexd doctor`: looks for what is wrong, one line a check, with the cure."""
+"""`indexd doctor`: diagnoses problems and suggests fixes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ STATE_LABELS = {"ok": "OK     ", "warning": "WARNING", "failed": "FAILED "}
 STATE_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
-@click.command(short_help="Look for what is wrong, and say the cure.")
-@click.option("--fix", is_flag=True, help="Do the cures that can harm nothing, and say what was done.")
+@click.command(short_help="Diagnose problems and suggest fixes.")
+@click.option("--fix", is_flag=True, help="Apply the harmless fixes, and report them.")
 @json_option
 def doctor(fix: bool, as_json: bool) -> int:
-    """Look for what is wrong: one line a check, and the cure where it is not well. Changes nothing without --fix.
+    """Diagnose problems: prints one line for each check, with a fix where needed. Changes nothing without --fix.
 
-    --fix makes folders of ours that are missing, closes the socket and the token to others, and removes unfinished files of
-    ours that a killed process left; nothing else. Exit code here: 0 all is well, 1 there are warnings, 2 something failed.
+    --fix creates missing folders of indexd, restricts the permissions of socket and token, and removes temporary files that a killed
+    process left. Exit codes: 0 all well, 1 warnings, 2 a check failed.
     """
     from indexd.doctor.groups import run_checks
     from indexd_schemas.api.output import DoctorCheck, DoctorReport

@@ -1,4 +1,4 @@
-"""`indexd duplicates`: the same picture twice, in three kinds that are never mixed."""
+"""`indexd duplicates`: three kinds of duplicates, listed separately."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 _TITLES: dict[str, str] = {
     "same": "same bytes in several files",
-    "near": "the same picture in other bytes",
+    "near": "the same image in other bytes",
     "similar": "similar, but not the same",
 }
 
-_MEMBER_NOUNS: dict[str, str] = {"same": "files", "near": "pictures", "similar": "pictures"}
+_MEMBER_NOUNS: dict[str, str] = {"same": "files", "near": "images", "similar": "images"}
 
 
 @click.command(
     cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
-    short_help="Find the same picture twice, and say which to keep.",
+    short_help="Find duplicate images, and suggest which to keep.",
     epilog="""\
 \b
 Kinds (default: --same --near):
-  --same     equal bytes: one picture in several files
-  --near     the same picture, re-encoded, scaled or slightly cropped
-  --similar  looks alike (clip_h), not the same picture
+  --same     equal bytes: one image in several files
+  --near     the same image, re-encoded, scaled or slightly cropped
+  --similar  similar images (clip_h)
 
 \b
 Examples:
@@ -41,23 +41,30 @@ Examples:
   indexd duplicates --similar --threshold 0.95 model:pony
   indexd duplicates --same --json | jq -r '.groups[].members[1:][].path'
 
-Filters are those of `indexd query`. Limits, figures and how the picture to keep is
-chosen: docs/duplicates.md.
+Filters are those of `indexd query`. docs/duplicates.md explains limits, figures and
+the suggestion.
 """,
 )
 @click.option("--same", "same", is_flag=True, help="Equal bytes.")
-@click.option("--near", "near", is_flag=True, help="The same picture in other bytes.")
-@click.option("--similar", "similar", is_flag=True, help="Alike in what they show.")
+@click.option("--near", "near", is_flag=True, help="The same image in other bytes.")
+@click.option("--similar", "similar", is_flag=True, help="Similar images.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0.5, 1.0),
-    help="For --similar: the least cosine with the group's middle. Default: 0.93.",
+    help="For --similar: minimum cosine with the group's centre. Default: 0.93.",
 )
 @click.option(
-    "-n", "limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many groups a kind."
+    "-n",
+    "limit",
+    type=click.IntRange(1, 1_000_000),
+    default=20,
+    show_default=True,
+    help="Maximum number of groups of each kind.",
 )
 @json_option
-@click.option("--sheet", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also write a sheet, a group a row.")
+@click.option(
+    "--sheet", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also write a contact sheet, one group a row."
+)
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def duplicates(
     same: bool,
@@ -69,9 +76,9 @@ def duplicates(
     sheet: str | None,
     filters: tuple[str, ...],
 ) -> int:
-    """Find the same picture twice, and say which to keep and why.
+    """Find duplicate images, and suggest which to keep and why.
 
-    Nothing is deleted, moved or marked: what you do with the answer is up to you. Exit code 3 when there is none.
+    Deletes, moves and changes nothing. Exit code 3 when there is none.
     """
     from indexd.api.operations import images
     from indexd_schemas.api.library_reports import DuplicatesRequest

@@ -1,4 +1,4 @@
-"""`indexd explain`: why a file is, or is not, in the index."""
+"""`indexd explain`: explains why a file is or is not in the index."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 
-@click.command(short_help="Say why a file is or is not in the index.")
+@click.command(short_help="Explain why a file is or is not in the index.")
 @click.argument("file", type=click.Path())
 @json_option
 def explain(file: str, as_json: bool) -> int:
-    """Say whether a file is indexed, what is still pending for it, or why it was skipped.
+    """Show whether a file is indexed, which index tasks are pending, or why indexd skipped it.
 
     Exit code 0 when the file is in the index, 3 when it is not.
     """

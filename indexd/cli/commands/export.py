@@ -1,4 +1,4 @@
-"""`indexd export`: everything that people put in, as JSON lines keyed by content, or as XMP sidecars beside the pictures."""
+"""`indexd export`: annotations as JSON lines keyed by content, or as XMP sidecar files."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
     from indexd_schemas.api.annotations import LocatedRecord, SidecarReport
 
 
-@click.command(short_help="Write out ratings, tags and notes.")
-@click.option("-o", "--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write here instead of to stdout.")
-@click.option("--force", is_flag=True, help="Write over FILE when it is there.")
-@click.option("--query", "query", multiple=True, metavar="FILTERS", help="Only of pictures that meet these filters.")
-@click.option("--xmp", is_flag=True, help="Write XMP sidecars beside the pictures instead.")
+@click.command(short_help="Export ratings, tags and notes.")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write to this file instead of stdout."
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing FILE.")
+@click.option("--query", "query", multiple=True, metavar="FILTERS", help="Only images that match these filters.")
+@click.option("--xmp", is_flag=True, help="Write XMP sidecar files beside the images instead.")
 @click.option(
     "--xmp-name",
     type=click.Choice(["full", "stem"]),
     default="full",
     show_default=True,
-    help="Name of a sidecar: x.png.xmp (full) or x.xmp (stem).",
+    help="Name of a sidecar file: x.png.xmp (full) or x.xmp (stem).",
 )
 @json_option
 def export(
     out: str | None, force: bool, query: tuple[str, ...], xmp: bool, xmp_name: Literal["full", "stem"], as_json: bool
 ) -> int:
-    """Write out every rating, tag, note and named face as JSON lines, one a content, for `indexd import`.
+    """Export every rating, tag, note and named face as JSON lines for `indexd import`, one line for each content.
 
-    A picture is named by the hash of its bytes, so the lines fit wherever it lies, on this machine or another. What waits
-    for pictures that are not in the index is written too. With --xmp, sidecars are written beside the pictures that lie
-    somewhere now; a sidecar that another program wrote or changed is left as it is, and no picture is ever rewritten.
-    Exit code 3 when there is nothing to write, 5 when some sidecars could not be.
+    A line names an image by the hash of its bytes, so it works on another machine. The export includes pending annotations of images
+    that are not in the index. --xmp writes sidecar files beside existing images. It never changes an image, nor a sidecar that another
+    program wrote or changed. Exit code 3 when there is nothing to write, 5 when some sidecars failed.
     """
     if xmp and (out or force):
         raise UsageError("--xmp writes beside the pictures; -o goes without it")
@@ -94,7 +95,7 @@ def _header() -> bytes:
 
 @contextlib.contextmanager
 def _open_output(out: str | None, force: bool) -> Iterator[BinaryIO]:
-    """Where the lines go. A file appears whole or not at all."""
+    """The output stream. The file appears completely or not at all."""
     if out is None or out == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -125,7 +126,7 @@ def _write_sidecars(
     with progress(counted=False) as bar:
         bar.add_task("writing sidecars", total=None)
         for placed in _iter_records(operations, query):
-            # Faces have no place in a sidecar.
+            # Sidecar files cannot hold faces.
             if placed.record.rating is None and not placed.record.tags and not placed.record.note:
                 continue
             _write_record_sidecars(placed, naming, taken, done)

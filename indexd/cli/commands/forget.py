@@ -1,4 +1,4 @@
-"""`indexd forget`: the only command that takes missing pictures out of the index."""
+"""`indexd forget`: the only command that removes missing images from the index."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 
-@click.command(short_help="Take what is missing out of the index.")
-@click.option("--under", metavar="FOLDER", help="Only what lay in this folder and below.")
+@click.command(short_help="Remove missing files from the index.")
+@click.option("--under", metavar="FOLDER", help="Only files that were in this folder or below.")
 @click.option(
-    "--older-than", default="0", show_default=True, metavar="TIME", help="Only what is missing for so long: 30d."
+    "--older-than",
+    default="0",
+    show_default=True,
+    metavar="TIME",
+    help="Only files that are missing for this long: 30d.",
 )
 @click.option(
-    "--offline", is_flag=True, help="With --under: also where that folder is offline for good, or watched no more."
+    "--offline", is_flag=True, help="With --under: also if that folder is offline permanently or no longer watched."
 )
-@click.option("--with-marks", is_flag=True, help="Also forget the ratings, tags and notes of those pictures.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be forgotten.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--with-marks", is_flag=True, help="Also forget the ratings, tags and notes of these images.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def forget(
     under: str | None, older_than: str, offline: bool, with_marks: bool, dry_run: bool, yes: bool, as_json: bool
 ) -> int:
-    """Take files that are missing, and pictures that lie nowhere any more, out of the index.
+    """Remove missing files, and images without any file, from the index.
 
-    Nothing else ever does, and no file is touched: a file that is there, or whose folder is offline, stays known. Ratings,
-    tags and notes are kept for the content and come back when it does (unless --with-marks).
+    No other command does, and no file is touched. Existing files, and files in offline folders, stay in the index. Ratings, tags and
+    notes stay pending for the content and return with it (unless --with-marks).
     """
     from indexd.api.operations import library
     from indexd_schemas.api.annotations import ForgetRequest

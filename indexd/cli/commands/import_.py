@@ -1,4 +1,4 @@
-"""`indexd import`: what `indexd export` wrote, merged into the index by content."""
+"""`indexd import`: merges an export into the index by content."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 1 << 20
 BATCH_RECORDS = 1000
-# The door takes 2 MiB a request.
+# The HTTP API accepts 2 MiB a request.
 BATCH_BYTES = 1 << 20
 
 
-@click.command(name="import", short_help="Take in ratings, tags and notes.")
+@click.command(name="import", short_help="Import ratings, tags and notes.")
 @click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--prefer-file", is_flag=True, help="Ratings and notes of the file win, whenever they were given.")
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--prefer-file", is_flag=True, help="Ratings and notes in the file win, whatever their time.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @json_option
 def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
-    """Take in what `indexd export` wrote, here or on another machine.
+    """Import the output of `indexd export`, from this or another machine.
 
-    Tags are added up; of two ratings or notes the one given later wins (--prefer-file: that of the file). Doing it again
-    changes nothing. What is said of pictures that are not in the index waits until they appear. A wrong line is refused
-    with its number before anything is taken in.
+    Tags are united. Of two ratings or notes the later one wins (--prefer-file: that of the file). Repeating an import changes
+    nothing. Annotations of images that are not in the index stay pending until they appear. A wrong line is refused with its number
+    before anything changes.
     """
     from indexd.api.operations.annotation import import_annotations
     from indexd.cli.support.request_validation import validated
@@ -63,7 +63,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
 
 
 def _open_seekable(file: str) -> BinaryIO:
-    """The file, or stdin kept aside, because it is read twice."""
+    """The file, or a copy of stdin, because it is read twice."""
     if file == "-":
         kept = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115 - the caller closes it
         shutil.copyfileobj(sys.stdin.buffer, kept)
@@ -76,7 +76,7 @@ def _open_seekable(file: str) -> BinaryIO:
 
 
 def _iter_records(source: BinaryIO, name: str) -> Iterator[tuple[AnnotationRecord, int]]:
-    """The records with the size of their lines. Raises IndexdError with the line's number."""
+    """The records with the size of their lines. Raises IndexdError with the line number."""
     from pydantic import ValidationError
 
     from indexd_schemas.api.annotations import AnnotationRecord, ExportHeader

@@ -1,4 +1,4 @@
-"""`indexd init`: the commented settings and the folders."""
+"""`indexd init`: writes the commented settings and creates the folders."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from indexd.cli.support.session import home_folder, load_config
 from indexd.errors import IndexdError
 
 
-@click.command(short_help="Write commented settings and make the folders.")
+@click.command(short_help="Write commented settings and create folders.")
 @click.option(
     "--root",
     "roots",
     multiple=True,
     type=click.Path(file_okay=False),
     metavar="DIR",
-    help="Watch this folder (may be given again).",
+    help="Watch this folder (repeatable).",
 )
 def init(roots: tuple[str, ...]) -> None:
-    """Write the commented settings file and make the folders it leads to. Nothing that exists is touched."""
+    """Write the commented settings file and create its folders. Changes nothing that exists."""
     from indexd.config import default_home, read_settings, settings_path
     from indexd_schemas.settings_sample import sample_toml, toml_value
 
@@ -38,7 +38,7 @@ def init(roots: tuple[str, ...]) -> None:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        # A file that is there is the user's; whether it can be used is still worth saying.
+        # An existing file belongs to the user; still report whether it is valid.
         read_settings(file)
         raise IndexdError(
             f"{file} is there already and is left as it is; `indexd config sample` prints a fresh one"

@@ -1,4 +1,4 @@
-"""`indexd jobs`: look at the ledger, and change its course."""
+"""`indexd jobs`: shows and controls the job ledger."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--state", "states", multiple=True, type=click.Choice(JOB_STATES), help="Only these states.")
-@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(JOB_STATES), help="Only jobs in this state (repeatable)."
+)
+@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number.")
 @json_option
 def list_(states: tuple[JobState, ...], limit: int, as_json: bool) -> int:
     """List the newest jobs."""
@@ -69,7 +71,7 @@ def list_(states: tuple[JobState, ...], limit: int, as_json: bool) -> int:
 
 @jobs.command()
 @click.argument("job")
-@click.option("--source", is_flag=True, help="Print the job file as it was admitted, and nothing else.")
+@click.option("--source", is_flag=True, help="Print only the admitted job file.")
 @json_option
 def show(job: str, source: bool, as_json: bool) -> None:
     """Show a job with its images."""
@@ -87,7 +89,7 @@ def show(job: str, source: bool, as_json: bool) -> None:
 @click.argument("job")
 @json_option
 def cancel(job: str, as_json: bool) -> None:
-    """Stop a job within one denoising step. Published images stay."""
+    """Cancel a job within one denoising step. Published images stay."""
     from indexd.api.operations.jobs import cancel_job
 
     with open_operations(need_daemon=True) as operations:

@@ -1,4 +1,4 @@
-"""`indexd loras`: the LoRA files and what the registry says of each."""
+"""`indexd loras`: the LoRA files with their registry entries."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from indexd_schemas.api.responses import ListedLora
 
 
-@click.command(short_help="List the LoRAs and what is registered of them.")
+@click.command(short_help="List LoRA files and their registry entries.")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
 @json_option
 def loras(words: tuple[str, ...], as_json: bool) -> int:
-    """List the LoRAs of the LoRA folders with type, weights, trigger words and themes from the registry (loras.yaml).
+    """List the LoRA files with type, weights, trigger words and themes from the registry (loras.yaml).
 
-    WORD: only those whose name, type, trigger words or themes hold every word.
+    WORD: only LoRAs whose name, type, trigger words or themes contain every word.
     """
     from indexd.jobs.loras.registry import list_loras
     from indexd_schemas.api.responses import LoraList

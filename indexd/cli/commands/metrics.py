@@ -1,4 +1,4 @@
-"""`indexd metrics`: the numbers that a monitoring system collects, as it gets them."""
+"""`indexd metrics`: metrics for a monitoring system."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import click
 from indexd.cli.support.session import open_operations
 
 
-@click.command(short_help="Print numbers for monitoring (Prometheus).")
+@click.command(short_help="Print metrics in Prometheus' format.")
 def metrics() -> None:
-    """Print what `GET /metrics` answers, in Prometheus' text format; docs/monitoring.md explains it.
+    """Print the metrics of `GET /metrics` in Prometheus' text format (docs/monitoring.md).
 
-    Without a daemon: the numbers of the index alone.
+    Without a daemon: only those of the index.
     """
     from indexd.api.operations import status
 

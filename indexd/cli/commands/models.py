@@ -1,4 +1,4 @@
-"""`indexd models`: which roles are on, fetching what is named by hub name, and trying a model out."""
+"""`indexd models`: lists roles, downloads hub models, and tests models."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 ROLE_NAMES = ("generator", "bge", "clip_l", "clip_g", "clip_h")
 roles_argument = click.argument("roles", nargs=-1, type=click.Choice(ROLE_NAMES), metavar="[ROLE]...")
-# The detectors of [faces] are local files: nothing to pull.
+# The detectors of [faces] are local files, so there is nothing to download.
 verify_roles_argument = click.argument(
     "roles", nargs=-1, type=click.Choice((*ROLE_NAMES, "faces")), metavar="[ROLE]..."
 )
 
-# Hub folders hold the same weights several times over (half precision, ONNX, other frameworks); this is what is read.
+# Hub folders contain the same weights in several forms (half precision, ONNX, other frameworks); download only these.
 _TEXT_ENCODER_PATTERNS = ("model_index.json", "text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*")
 _DOWNLOAD_PATTERNS: dict[str, tuple[str, ...]] = {
     "generator": (*_TEXT_ENCODER_PATTERNS, "unet/*", "vae/*", "scheduler/*"),
@@ -49,15 +49,15 @@ _IGNORED_PATTERNS = (
 )
 
 
-@click.group(short_help="List, download or try the models.")
+@click.group(short_help="List, download or test models.")
 def models() -> None:
-    """List, download or try the models. `pull` is the only thing in indexd that ever downloads."""
+    """List, download or test models. Only `pull` ever downloads anything."""
 
 
 @models.command("list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """Say for every role whether it is on, and if not, why."""
+    """Show whether each role is on, and if not, why."""
     from indexd.model_roles import role_states
     from indexd_schemas.api.responses import ModelList
 
@@ -72,9 +72,9 @@ def list_models(as_json: bool) -> None:
 @models.command()
 @roles_argument
 def pull(roles: tuple[str, ...]) -> int:
-    """Download the models that the settings name by hub name (`hub = …`), with progress.
+    """Download the models that the settings name by hub name (`hub = …`).
 
-    Without ROLE: every one that is not on disk yet.
+    Without ROLE: all that are not on disk yet.
     """
     from indexd.model_roles import downloaded_model_folder
 
@@ -98,7 +98,7 @@ def pull(roles: tuple[str, ...]) -> int:
 
 
 def download(hub: str, folder: Path, patterns: Sequence[str]) -> None:
-    """Download a hub model so that `folder` is there complete or not at all; a broken download is taken up again."""
+    """Download a hub model. `folder` appears complete or not at all; an interrupted download resumes."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -116,13 +116,13 @@ def download(hub: str, folder: Path, patterns: Sequence[str]) -> None:
     except IndexdError:
         raise
     except Exception as error:
-        # The hub's client raises its own errors, those of its HTTP library, and OSError.
+        # The hub client raises its own errors, those of its HTTP library, and OSError.
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise IndexdError(f"{hub} could not be downloaded: {reason}; run it again to go on where it stopped") from None
 
 
 def _patterns(config: Config, hub: str) -> list[str]:
-    """What every role that names this hub model reads of it; they share one folder."""
+    """File patterns of all roles that use this hub model; they share one folder."""
     named = [role for role in ROLE_NAMES if config.settings.models.role(role).hub == hub]
     return list(dict.fromkeys(pattern for role in named for pattern in _DOWNLOAD_PATTERNS[role]))
 
@@ -131,7 +131,7 @@ def _patterns(config: Config, hub: str) -> list[str]:
 @verify_roles_argument
 @json_option
 def verify(roles: tuple[str, ...], as_json: bool) -> int:
-    """Load models through a worker and run each once; says device, number format and vector length.
+    """Load models in a worker and run each once. Prints device, number format and vector length.
 
     Without ROLE: every role that is on. Exit code 5 when some failed, 1 when all did.
     """
@@ -167,7 +167,7 @@ def verify(roles: tuple[str, ...], as_json: bool) -> int:
 
 @contextmanager
 def _verifier(config: Config) -> Iterator[Callable[[str], VerifiedModel]]:
-    """The daemon's workers where it runs, else our own; neither needs an index."""
+    """The daemon's workers if it runs, else our own; neither needs an index."""
     from indexd.api import model_checks
     from indexd.api.connect import find_daemon
     from indexd.api.operations import models

@@ -1,4 +1,4 @@
-"""`indexd note`: a few words about a picture, kept with its content."""
+"""`indexd note`: writes, shows or removes the note of an image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 
 
-@click.command(short_help="Write, show or take away the note of a picture.")
+@click.command(short_help="Write, show or remove the note of an image.")
 @click.argument("words", nargs=-1, metavar="[FILE|ID...] [TEXT]")
-@click.option("--append", is_flag=True, help="Add TEXT as a line to the note that is there.")
-@click.option("--clear", is_flag=True, help="Take the note away.")
+@click.option("--append", is_flag=True, help="Append TEXT as a line to the existing note.")
+@click.option("--clear", is_flag=True, help="Remove the note.")
 @bulk_query_options
 @json_option
 def note(
@@ -26,10 +26,10 @@ def note(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Write a note: `indexd note a.png b.png "for the cover"`. With one picture alone its note is shown.
+    """Write a note: `indexd note a.png b.png "for the cover"`. With a single image and no text, shows its note.
 
-    `--append` adds a line, `--clear` takes the note away; `--query FILTERS` instead of pictures writes it to all that
-    are found. `note:cover` in a question finds it. Exit code 5 when some pictures were not found, 3 when all.
+    `--append` adds a line and `--clear` removes the note. `--query FILTERS` instead of images applies to all matches. The filter
+    `note:cover` finds it. Exit code 5 when some images were not found, 3 when all.
     """
     from indexd.api.operations import annotation
     from indexd_schemas.api.annotations import NoteRequest

@@ -1,4 +1,4 @@
-"""`indexd query`: ask the index."""
+"""`indexd query`: searches the index."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
-    short_help="Find pictures by look, words, prompt and metadata.",
+    short_help="Search images by content, text, prompt and metadata.",
     epilog="""\
 \b
 Filters: key:value, key:low..high, has:key; a leading - excludes. All must hold.
   model: lora: sampler: schedule: generator: job: tag: path:   names, * as wildcard
   prompt: note:                                                words
   seed: steps: cfg: width: height: rating:                     number, range, >30
-  clip_score:>0.25  aesthetic:6..  sharpness:100..             scores that a job gave
-  faces:2..  region:hand                                       what was detected
-  character:Luna  character:2..                                who is in it, and how many
+  clip_score:>0.25  aesthetic:6..  sharpness:100..             scores of a job
+  faces:2..  region:hand                                       detected regions
+  character:Luna  character:2..                                characters in the image
   size:1024x768  date:2026-01..2026-03  missing:yes  has:prompt
 
 \b
@@ -44,9 +44,9 @@ Examples:
   indexd query path:portraits/* date:2026-01.. -0 | xargs -0 ls -l
 
 \b
-A score says how many deviations more alike than a picture that does not fit a
-hit is; several terms are fused. What scores below 3 does not fit and is left
-out; where nothing fits, the exit code is 3 (see docs/search.md).
+A score is the number of standard deviations by which a hit is more similar than
+an unrelated image; several terms are fused. Hits below 2.5 do not fit and are
+left out. When nothing fits, the exit code is 3 (docs/search.md).
 """,
 )
 @search_options
@@ -55,20 +55,20 @@ out; where nothing fits, the exit code is 3 (see docs/search.md).
     "characters",
     multiple=True,
     metavar="CHARACTER",
-    help="Only with this character (name or number) in the picture.",
+    help="Only images with this character (name or number).",
 )
-@click.option("--explain", is_flag=True, help="Also say where each hit's score comes from.")
+@click.option("--explain", is_flag=True, help="Also show the parts of each score.")
 @json_option
-@click.option("--jsonl", is_flag=True, help="Print one JSON object a hit, one a line.")
-@click.option("--paths", is_flag=True, help="Print paths only, one a line.")
-@click.option("-0", "--null", "null", is_flag=True, help="Print paths only, each ended by a NUL, for xargs -0.")
+@click.option("--jsonl", is_flag=True, help="Print one JSON object a line, one for each hit.")
+@click.option("--paths", is_flag=True, help="Print only paths, one a line.")
+@click.option("-0", "--null", "null", is_flag=True, help="Print only paths, each followed by NUL, for xargs -0.")
 @click.option("--sheet", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also write a contact sheet.")
 @click.option("--open", "open_them", is_flag=True, help="Also open the hits in the system's viewer.")
 @click.option(
     "--emit-job",
     type=click.Path(path_type=Path),
     metavar="JOB.yaml",
-    help="Also write the first hit's own recipe as a job file.",
+    help="Also write the recipe of the first hit as a job file.",
 )
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def query(
@@ -84,10 +84,10 @@ def query(
     filters: tuple[str, ...],
     **term_options: Any,
 ) -> int:
-    """Find pictures by look, words, prompt and metadata.
+    """Search images by content, text, prompt and metadata.
 
-    Terms rank and may be given several times, each with a weight before a colon; filters decide who may appear. Uses
-    the daemon and its loaded models where it runs; else opens the index itself and loads what it needs.
+    Terms rank the images. Each can be repeated, with a weight before a colon. Filters decide which images may appear. The command uses
+    the daemon and its loaded models, or opens the index itself and loads what it needs.
     """
     from indexd.api.operations import images
     from indexd.cli.support.emit_job import check_job_target

@@ -1,4 +1,4 @@
-"""`indexd rate`: a rating hangs on the content of a picture and follows it wherever it moves."""
+"""`indexd rate`: rates images. A rating belongs to the content of an image."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from indexd.cli.support.request_validation import validated
 from indexd.errors import UsageError
 
 
-@click.command(short_help="Rate pictures from 1 to 5 (0 takes it away).")
+@click.command(short_help="Rate images from 1 to 5 (0 removes a rating).")
 @click.argument("images", nargs=-1, metavar="[FILE|ID...]")
 @click.argument("rating", type=click.IntRange(0, 5))
 @bulk_query_options
 @json_option
 def rate(images: tuple[str, ...], rating: int, query: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
-    """Rate pictures from 1 to 5; 0 takes the rating away.
+    """Rate images from 1 to 5; 0 removes the rating.
 
     The last argument is the rating: `indexd rate a.png b.png 4`, or `indexd rate --query 'tag:keep model:pony' 4`.
-    Exit code 5 when some were not found, 3 when all.
+    Exit code 5 when some images were not found, 3 when all.
     """
     from indexd.api.operations import annotation
     from indexd_schemas.api.requests import RateRequest

@@ -1,4 +1,4 @@
-"""`indexd relocate`: a whole tree of pictures lies under another path now."""
+"""`indexd relocate`: updates the paths of a moved folder tree."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_OK
 
 
-@click.command(short_help="Tell the index that a folder tree lies elsewhere now.")
-@click.option(
-    "--from", "old", required=True, metavar="FOLDER", help="Where the tree lay; it need not be there any more."
-)
-@click.option("--to", "new", required=True, metavar="FOLDER", help="Where it lies now; it need not be there yet.")
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.command(short_help="Update the index after a folder tree moved.")
+@click.option("--from", "old", required=True, metavar="FOLDER", help="Old path of the tree; it need not exist.")
+@click.option("--to", "new", required=True, metavar="FOLDER", help="New path; it need not exist yet.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @json_option
 def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
-    r"""Tell the index that a folder tree lies elsewhere now: another disk, another drive letter, another system.
+    r"""Update the index after a folder tree moved to another disk, drive letter or system.
 
-    No file is read and none is touched: `indexd relocate --from /mnt/old/pics --to /data/pics`, or
+    Reads and changes no file: `indexd relocate --from /mnt/old/pics --to /data/pics`, or
     `--from "D:\pics" --to "E:\pics"`. Both may be offline. Files of the same size and time are not read again by the next
     scan. Moves inside and between watched folders that are online are noticed without this command.
     """

@@ -1,4 +1,4 @@
-"""`indexd reparse`: what newer readers of metadata make of the texts that the index keeps of every picture."""
+"""`indexd reparse`: parses the raw metadata in the index again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from indexd.cli.support.session import open_operations
 BATCH_IMAGES = 500
 
 
-@click.command(short_help="Read stored metadata again with newer readers.")
-@click.option("--all", "everything", is_flag=True, help="Every picture, not only those that an older reader read.")
+@click.command(short_help="Parse stored metadata again with newer readers.")
+@click.option("--all", "everything", is_flag=True, help="All images, not only those parsed by an older reader.")
 @json_option
 def reparse(everything: bool, as_json: bool) -> None:
-    """Read the metadata that is stored of each picture again, with the readers of this program.
+    """Parse the stored raw metadata of images again with the current readers.
 
-    No file is opened. Pictures that the present readers read already are passed over, unless --all is given. What
-    became of prompt, model and the rest is searchable at once; a prompt that changed is embedded again.
+    Opens no file. Skips images that the current readers have parsed, unless --all is given. The result is searchable at once; a
+    changed prompt is embedded again.
     """
     from indexd.api.operations import library
     from indexd_schemas.api.requests import ReparseRequest

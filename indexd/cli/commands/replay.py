@@ -1,4 +1,4 @@
-"""`indexd replay`: make a picture again from the recipe that it carries, and compare the pixels."""
+"""`indexd replay`: renders an image again from its recipe and compares the pixels."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ if TYPE_CHECKING:
     from indexd_schemas.recipe import Recipe
 
 
-@click.command(short_help="Make a picture again from its own recipe and compare.")
+@click.command(short_help="Render an image again from its recipe and compare.")
 @click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Keep the new picture here."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Keep the new image in this file.",
 )
 @json_option
 def replay(picture: Path, out: Path | None, as_json: bool) -> int:
-    """Make a picture again from the recipe that it carries, and say whether the pixels are equal.
+    """Render an image again from the recipe inside it, and report whether all pixels are equal.
 
-    The daemon makes it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new picture is not kept.
+    The daemon renders it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new image is deleted.
     """
     from indexd.api.operations.jobs import submit
     from indexd.jobs.export.replay import compare_images, read_recipe, replay_job_text
@@ -59,7 +62,7 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
 
 
 def outcome_text(replayed: ReplayReport) -> str:
-    """The outcome for people."""
+    """The result as a sentence."""
     if replayed.equal:
         return f"equal: every pixel of {replayed.replayed}" + (", and every byte" if replayed.same_bytes else "")
     if replayed.largest_difference is None:
@@ -68,7 +71,7 @@ def outcome_text(replayed: ReplayReport) -> str:
 
 
 def print_differences(recipe: Recipe, replayed: Path) -> None:
-    """Say what was not the same in the making; that explains a difference in the pixels."""
+    """Print differences in the conditions of the render, which explain different pixels."""
     from indexd.jobs.export.replay import read_recipe
 
     again = read_recipe(replayed)
@@ -80,9 +83,9 @@ def print_differences(recipe: Recipe, replayed: Path) -> None:
 
 
 def _output_location(out: Path | None) -> tuple[Path, str]:
-    """Folder and stem of the new picture."""
+    """Folder and stem of the new image."""
     if out is None:
-        # Not the system's temporary folder: a daemon under systemd has one of its own (PrivateTmp).
+        # Not the system's temporary folder: a daemon under systemd has a private one (PrivateTmp).
         cache = load_config().paths.cache
         cache.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="replay-", dir=cache)), "replay"

@@ -1,4 +1,4 @@
-"""`indexd restore`: put a backup in the place of the index; the present one is set aside."""
+"""`indexd restore`: replaces the index by a backup and keeps the present index."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from indexd.cli.support.printing import json_option, print_json, print_notice, p
 from indexd.cli.support.session import load_config
 
 
-@click.command(short_help="Put a backup in the place of the index.")
+@click.command(short_help="Replace the index by a backup.")
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def restore(file: Path, as_json: bool) -> None:
-    """Put the backup FILE in the place of the index. The daemon must be stopped.
+    """Replace the index by the backup FILE. Stop the daemon first.
 
-    FILE is read whole first and stays as it is. The present index is set aside beside the new one, under a dated name,
-    and never deleted. `indexd backup --list` shows the backups.
+    indexd verifies FILE completely and does not change it. It renames the present index and never deletes it. `indexd backup
+    --list` shows the backups.
     """
     from indexd.instance_lock import instance_lock
     from indexd.store.sqlite.recovery.restore import restore_backup as bring_back

@@ -1,4 +1,4 @@
-"""`indexd run`: the daemon in the foreground, as a service manager wants it."""
+"""`indexd run`: runs the daemon in the foreground, for a terminal or a service manager."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from indexd.config import Config
 
 
 @click.command(short_help="Run the daemon in the foreground.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Log format; overrides `[log] format`.")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), help="How the log is written; before `[log] format`."
+    "--log-file", type=click.Path(dir_okay=False), help="Also write the log to this file; overrides `[log] file`."
 )
 @click.option(
-    "--log-file", type=click.Path(dir_okay=False), help="Write the log to this file too; before `[log] file`."
+    "--end-when-stuck",
+    is_flag=True,
+    hidden=True,
+    help="Exit when a queue stalls: the service manager restarts but has no watchdog.",
 )
-@click.option(
-    "--end-when-stuck", is_flag=True, hidden=True, help="Started by a manager that starts it again and has no watchdog."
-)
-@click.option("--windows-service", is_flag=True, hidden=True, help="Started by the service control manager of Windows.")
+@click.option("--windows-service", is_flag=True, hidden=True, help="Run under the service control manager of Windows.")
 def run(log_format: str | None, log_file: str | None, end_when_stuck: bool, windows_service: bool) -> None:
-    """Watch, index, answer and make pictures until asked to stop.
+    """Run the daemon: watch, index, search and render until stopped.
 
-    The first Ctrl-C (or SIGTERM) stops in good order: a render in hand gets ten seconds to be finished, then it is
-    handed back within one step. The second stops at once; nothing that was accepted is lost either way. SIGHUP reads the
-    settings again. Says what it does on stderr; under systemd it tells the manager when it is ready.
+    The first Ctrl-C (or SIGTERM) drains: a running render gets ten seconds, then the worker returns it within one step. The second
+    stops at once. Neither loses accepted work. SIGHUP reads the settings again. The log goes to stderr. Under systemd the daemon
+    reports when it is ready.
     """
-    # What is imported now stays as long as the process: looking through it for garbage, again and again as it grows, took
-    # a tenth of the start, and would take as long each time later on.
+    # Imported objects live as long as the process. Garbage collection of the growing heap took a tenth of the start, and would
+    # take as long in every later full collection.
     gc.disable()
     from indexd import logging_setup, process_lifecycle
     from indexd.config import read_config

@@ -1,4 +1,4 @@
-"""`indexd sample`: a few pictures for many."""
+"""`indexd sample`: samples images of a character or a query."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 @click.command(
     cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
-    short_help="Choose a few pictures of many: diverse, typical, best or random.",
+    short_help="Sample images: diverse, typical, best or random.",
     epilog="""\
 \b
 Strategies:
-  diverse  as different as they come: the most typical one, then always the farthest
-  typical  nearest to the middle of all
-  best     the best picture of the face; of a query the best rated, then the largest
-  random   by chance; the same --seed gives the same pictures
+  diverse  as different as possible: the most typical image, then always the farthest
+  typical  nearest to the centre
+  best     highest face quality; for a query the best rated, then the largest
+  random   the same --seed gives the same images
 
 \b
 Examples:
@@ -31,20 +31,20 @@ Examples:
 Filters are those of `indexd query`.
 """,
 )
-@click.option("--character", metavar="CHARACTER", help="Of this character (name or number), one face a picture.")
+@click.option("--character", metavar="CHARACTER", help="Images of this character (name or number), one face each.")
 @click.option(
     "--strategy",
     type=click.Choice(["diverse", "typical", "best", "random"]),
     default="diverse",
     show_default=True,
-    help="How they are chosen.",
+    help="Sampling strategy.",
 )
-@click.option("-n", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For random.")
+@click.option("-n", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Number of images.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random strategy.")
 @json_option
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def sample(character: str | None, strategy: str, count: int, seed: int, as_json: bool, filters: tuple[str, ...]) -> int:
-    """Choose a few pictures of a character or of a query, and print their paths. Exit code 3 when there is none."""
+    """Sample images of a character or a query, and print their paths. Exit code 3 when there is none."""
     from indexd.api.operations import images
     from indexd_schemas.api.characters import SampleRequest
 
@@ -54,7 +54,7 @@ def sample(character: str | None, strategy: str, count: int, seed: int, as_json:
     if as_json:
         print_json(found)
     else:
-        # Paths are read by programs: as they are.
+        # Programs read the paths, so print them unchanged.
         for picture in found.pictures:
             click.echo(picture.path or f"#{picture.image_id}")
     return EXIT_OK if found.pictures else EXIT_NOTHING_FOUND

@@ -1,4 +1,4 @@
-"""`indexd scan`: compare the watched folders with the index now, whatever events said."""
+"""`indexd scan`: compares the watched folders with the index now."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from indexd.errors import EXIT_OK, EXIT_PARTLY_FAILED
 
 
 @click.command(short_help="Compare the watched folders with the index now.")
-@click.option("--once", is_flag=True, help="Without a daemon: scan in this process, do what follows from it, and end.")
-@click.option("--no-models", is_flag=True, help="With --once and no daemon: leave embeddings for later.")
-@click.option("--no-wait", is_flag=True, help="Ask the daemon and return at once.")
+@click.option("--once", is_flag=True, help="Without a daemon: scan and index in this process, then exit.")
+@click.option("--skip-embeddings", "no_models", is_flag=True, help="With --once: leave embeddings pending.")
+@click.option("--no-wait", is_flag=True, help="Request the scan and return at once.")
 @json_option
 def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
     """Compare every watched folder with the index now.
 
-    A running daemon does it. Without one, --once does it here: one full scan, the metadata, thumbnails and embeddings
-    it leads to, and no watching. Exit code 5 when a folder was offline.
+    A running daemon does it. Without one, --once does it in this process: one full scan with metadata, thumbnails and embeddings, and
+    no watching. Exit code 5 when a folder was offline.
     """
     from indexd.api import connect
     from indexd.api.operations import library

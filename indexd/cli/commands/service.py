@@ -1,4 +1,4 @@
-"""`indexd service`: have the system keep the daemon running, and take that away again."""
+"""`indexd service`: installs and controls the service that runs the daemon."""
 
 from __future__ import annotations
 
@@ -20,30 +20,28 @@ Command = Callable[..., Any]
 
 
 def scope_options(command: Command) -> Command:
-    """Whose service it is, on every sub-command."""
+    """Options of every sub-command that select the service."""
     for option in (
         click.option(
-            "--for", "user", metavar="USER", help="With --system: the user as whom it runs (default: who asks)."
+            "--run-as", "user", metavar="USER", help="With --system: the user that runs the daemon (default: you)."
         ),
+        click.option("--task", "scope", flag_value="task", help="Windows: a Task Scheduler entry (default there)."),
         click.option(
-            "--task", "scope", flag_value="task", help="Windows: an entry of the Task Scheduler (the default there)."
+            "--system", "scope", flag_value="system", help="System service; needs root or administrator rights."
         ),
-        click.option(
-            "--system", "scope", flag_value="system", help="A service of the system; needs root or administrator."
-        ),
-        click.option("--user", "scope", flag_value="user", default=True, help="A service of this user (the default)."),
+        click.option("--user", "scope", flag_value="user", default=True, help="User service (default)."),
     ):
         command = option(command)
     return command
 
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be written and run; change nothing.")
-replace_option = click.option("--replace", is_flag=True, help="Set files that were changed by hand aside.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only show files and commands.")
+replace_option = click.option("--replace", is_flag=True, help="Back up and replace files you edited.")
 
 
-@click.group(short_help="Install, start, stop or watch the service.")
+@click.group(short_help="Install, start, stop or inspect the service.")
 def service() -> None:
-    """Have the system run the daemon and start it again when it dies: systemd, launchd, Windows."""
+    """Let the system run the daemon and restart it after a crash: systemd, launchd, Windows."""
 
 
 def _detect_service(scope: str, user: str | None) -> DetectedService:
@@ -52,20 +50,20 @@ def _detect_service(scope: str, user: str | None) -> DetectedService:
     return detect_service(scope, home_folder(), user=user, need_settings=False)
 
 
-@service.command(short_help="Write what the system needs, and enable it.")
+@service.command(short_help="Install and enable the service.")
 @scope_options
-@click.option("--now", is_flag=True, help="Start it as well (again, if it runs).")
+@click.option("--now", is_flag=True, help="Also start it, or restart it.")
 @click.option(
     "--writable",
     multiple=True,
     type=click.Path(file_okay=False),
     metavar="DIR",
-    help="With --system: one more folder that jobs write to (may be given again).",
+    help="With --system: another writable folder for jobs (repeatable).",
 )
 @dry_run_option
 @replace_option
 def install(scope: str, user: str | None, now: bool, writable: tuple[str, ...], dry_run: bool, replace: bool) -> None:
-    """Write the unit (task, plist) and enable it. Repeatable; a file that was changed by hand is never overwritten."""
+    """Write the unit (task, plist) and enable it. Repeatable; never overwrites a file that you edited."""
     from indexd.service.manager_detection import detect_service
 
     folders = [Path(folder).expanduser().absolute() for folder in writable]
@@ -75,17 +73,17 @@ def install(scope: str, user: str | None, now: bool, writable: tuple[str, ...], 
         print_notice("it starts with the next login or boot; now: `indexd service start`")
 
 
-@service.command(short_help="Stop it, and take away what install wrote.")
+@service.command(short_help="Stop the service and remove its files.")
 @scope_options
 @dry_run_option
 @replace_option
 def uninstall(scope: str, user: str | None, dry_run: bool, replace: bool) -> None:
-    """Stop the service and take away what install wrote. Settings, index, pictures and files of yours stay."""
+    """Stop the service and remove the files that install wrote. Keeps settings, index, images and your own files."""
     chosen = _detect_service(scope, user)
     chosen.manager.uninstall(chosen.installer(print_text, dry_run=dry_run, replace=replace))
 
 
-@service.command(short_help="Start it.")
+@service.command(short_help="Start the service.")
 @scope_options
 @dry_run_option
 def start(scope: str, user: str | None, dry_run: bool) -> None:
@@ -94,20 +92,20 @@ def start(scope: str, user: str | None, dry_run: bool) -> None:
     chosen.manager.start(chosen.installer(print_text, dry_run=dry_run))
 
 
-@service.command(short_help="Stop it in good order.")
+@service.command(short_help="Stop the service.")
 @scope_options
 @dry_run_option
 def stop(scope: str, user: str | None, dry_run: bool) -> None:
-    """Stop the service: a render in hand gets ten seconds, what waits stays in the ledger."""
+    """Stop the service. A running render gets ten seconds; pending work stays in the ledger."""
     chosen = _detect_service(scope, user)
     chosen.manager.stop(chosen.installer(print_text, dry_run=dry_run))
 
 
-@service.command(short_help="Say how it stands.")
+@service.command(short_help="Show service status.")
 @scope_options
 @json_option
 def status(scope: str, user: str | None, as_json: bool) -> int:
-    """Say whether it is installed, current and running. Exit code 3 when it does not run."""
+    """Show whether the service is installed, current and running. Exit code 3 when it does not run."""
     from indexd_schemas.api.output import ServiceStatus
 
     chosen = _detect_service(scope, user)
@@ -121,12 +119,14 @@ def status(scope: str, user: str | None, as_json: bool) -> int:
     return EXIT_OK if found.running else EXIT_NOTHING_FOUND
 
 
-@service.command(short_help="Show what it said.")
+@service.command(short_help="Show the log.")
 @scope_options
-@click.option("-n", "--lines", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="So many lines.")
-@click.option("-f", "--follow", is_flag=True, help="Go on showing what comes.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Number of lines."
+)
+@click.option("-f", "--follow", is_flag=True, help="Follow the log.")
 def logs(scope: str, user: str | None, lines: int, follow: bool) -> int:
-    """Show the end of the log: of the journal, or of the log file where there is none."""
+    """Show the end of the log, from the journal or the log file."""
     from indexd.service.log_tail import tail_log
 
     chosen = _detect_service(scope, user)

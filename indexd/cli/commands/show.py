@@ -1,4 +1,4 @@
-"""`indexd show`: everything that is known of a picture."""
+"""`indexd show`: shows everything about an image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from indexd_schemas.api.output import ShownImage
 
 
-@click.command(short_help="Show everything that is known of a picture.")
+@click.command(short_help="Show everything about an image.")
 @click.argument("picture", metavar="FILE|ID|HASH")
-@click.option("--raw", is_flag=True, help="Also print the metadata as it stands in the file.")
+@click.option("--raw", is_flag=True, help="Also print the raw metadata.")
 @json_option
 def show(picture: str, raw: bool, as_json: bool) -> None:
-    """Show everything that is known of a picture, named by file, id or content hash."""
+    """Show everything about an image, named by file, id or content hash."""
     from indexd.api.operations import images
     from indexd_schemas.api.requests import ImageSelector
 

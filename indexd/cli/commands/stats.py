@@ -1,4 +1,4 @@
-"""`indexd stats`: counts, what five-star pictures have in common, and the words that go with them."""
+"""`indexd stats`: counts, and what five-star images have in common."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VERDICT_SYMBOLS = {"above": "▲", "below": "▼", "unclear": " "}
 
 @click.command(
     cls=dash_argument_command(r"-[A-Za-z_]+:.*"),
-    short_help="Count by model and the like; what five stars have in common.",
+    short_help="Count images by model and more; compare five-star images.",
     epilog="""\
 \b
 Examples:
@@ -41,27 +41,25 @@ Filters are those of `indexd query`. Formulas and their sources: docs/stats.md.
     "by",
     multiple=True,
     type=click.Choice(KEYS),
-    help=f"Count by this; may be given several times. Default: {', '.join(DEFAULT_KEYS)}.",
+    help=f"Count by this key (repeatable). Default: {', '.join(DEFAULT_KEYS)}.",
 )
 @click.option(
     "--against",
     type=click.Choice(["rated", "all"]),
     default="rated",
     show_default=True,
-    help="Compare five-star pictures with the other rated ones, or with all others.",
+    help="Compare five-star images with the other rated ones, or with all others.",
 )
-@click.option(
-    "-n", "limit", type=click.IntRange(1, 10_000), default=15, show_default=True, help="How many rows a table."
-)
+@click.option("-n", "limit", type=click.IntRange(1, 10_000), default=15, show_default=True, help="Rows per table.")
 @json_option
 @click.option("--plot", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also draw the tables as bars.")
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def stats(
     by: tuple[str, ...], against: str, limit: int, as_json: bool, plot: str | None, filters: tuple[str, ...]
 ) -> int:
-    """Count pictures by model, LoRA, sampler, month and the like, and say what five-star pictures have in common.
+    """Count images by model, LoRA, sampler, month and more, and show what five-star images have in common.
 
-    Pictures whose files are missing count as well; missing:no leaves them out.
+    Includes images whose files are missing; missing:no excludes them.
     """
     from indexd.api.operations import images
     from indexd_schemas.api.library_reports import StatsRequest

@@ -1,4 +1,4 @@
-"""`indexd status`: one screen that says how everything stands."""
+"""`indexd status`: shows the status of daemon and index on one screen."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 EVENTS_SHOWN = 8
 
 
-@click.command(short_help="Show how everything stands.")
+@click.command(short_help="Show daemon status.")
 @json_option
 @click.option(
     "-w",
     "--watch",
     is_flag=True,
-    help="Show it again and again, until Ctrl-C; a line each time where there is no terminal.",
+    help="Repeat until Ctrl-C; without a terminal one line each time.",
 )
 @click.option(
     "--every",
@@ -41,10 +41,10 @@ EVENTS_SHOWN = 8
     type=click.FloatRange(0.2, 3600),
     default=2.0,
     show_default=True,
-    help="Seconds between two looks with --watch.",
+    help="Seconds between updates with --watch.",
 )
 def status(as_json: bool, watch: bool, seconds: float) -> None:
-    """Show folders and how they are watched, pending work, jobs, workers, models and what was noticed lately."""
+    """Show folders, index tasks, jobs, workers, models and recent events."""
     if watch:
         from indexd.cli.support.status_watch import watch_status as keep_showing
 

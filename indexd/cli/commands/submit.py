@@ -1,4 +1,4 @@
-"""`indexd submit`: hand a job file to the daemon."""
+"""`indexd submit`: submits a job file to the daemon."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FINISHED_STATES = frozenset({"done", "failed", "cancelled"})
 MAX_JOB_FILE_BYTES = 1 << 20
 
 
-@click.command(short_help="Hand a job file to the daemon.")
+@click.command(short_help="Submit a job file to the daemon.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--wait", is_flag=True, help="Wait until the job has ended, with progress.")
+@click.option("--wait", is_flag=True, help="Wait until the job ends, and show progress.")
 @json_option
 def submit(file: Path, wait: bool, as_json: bool) -> int:
-    """Hand a job file (YAML) to the daemon; the same as dropping it into the inbox, with the answer at once.
+    """Submit a job file (YAML) to the daemon. Equals dropping it into the inbox, but prints the result at once.
 
-    With --wait the exit code is 0 when every picture was made, 5 when some were, 1 when none was.
+    With --wait the exit code is 0 when every image was rendered, 5 when some were, 1 when none was.
     """
     from indexd.api.operations import jobs
     from indexd_schemas.api.requests import SubmitRequest
@@ -75,7 +75,7 @@ def wait_for_job(operations: Operations, which: str) -> ShownJob:
 
 
 def job_exit_code(shown: ShownJob) -> int:
-    """The exit code of an ended job; says on stderr what failed."""
+    """The exit code of a finished job. Prints failures to stderr."""
     if shown.job.error:
         print_notice(f"job {shown.job.id}: {shown.job.error}")
     for picture in shown.pictures:

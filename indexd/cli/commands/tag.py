@@ -1,4 +1,4 @@
-"""`indexd tag`: tags hang on the content of a picture and follow it wherever it moves."""
+"""`indexd tag`: adds and removes tags. Tags belong to the content of an image."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from indexd.errors import UsageError
 
 @click.command(
     cls=dash_argument_command(r"-(?![hy]\Z)[^-].*"),
-    short_help="Put tags on pictures, or take tags off.",
+    short_help="Add tags to images, or remove tags.",
 )
 @click.argument("words", nargs=-1, required=True, metavar="[FILE|ID]... +TAG|-TAG...")
 @bulk_query_options
 @json_option
 def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:
-    """Put tags on pictures and take tags off: `indexd tag a.png b.png +keep -draft`.
+    """Add tags to images and remove tags: `indexd tag a.png b.png +keep -draft`.
 
-    `+tag` puts on, `-tag` takes off; everything else names a picture (write ./+x.png for a file of such a name).
-    Tags have levels: tag:style finds `style/anime` too, and `-style/*` takes off all that is below `style`. In bulk:
-    `indexd tag --query 'rating:..2 model:pony' +bad`. Exit code 5 when some pictures were not found, 3 when all.
+    `+tag` adds and `-tag` removes a tag; every other argument names an image (write ./+x.png for a file of such a name). Tags have
+    levels: tag:style also finds `style/anime`, and `-style/*` removes all tags below `style`. Many images:
+    `indexd tag --query 'rating:..2 model:pony' +bad`. Exit code 5 when some images were not found, 3 when all.
     """
     from indexd.api.operations import annotation
     from indexd_schemas.api.requests import TagRequest

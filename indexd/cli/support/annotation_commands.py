@@ -1,4 +1,4 @@
-"""What `rate`, `tag` and `note` share: which pictures, a question when they are many, how many it were, the exit code."""
+"""Shared code of rate/tag/note: target selection, confirmation, exit code."""
 
 from __future__ import annotations
 
@@ -44,18 +44,16 @@ def target_texts(arguments: Iterable[str]) -> tuple[str, ...]:
 
 
 def bulk_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--query`, `--yes` and `--dry-run`, as every command has them that marks what a question finds."""
+    """`--query`, `--yes` and `--dry-run` of the commands that annotate query results."""
     for option in (
-        click.option("--dry-run", is_flag=True, help="With --query: only say how many pictures it would be."),
-        click.option(
-            "-y", "--yes", is_flag=True, help=f"Do not ask, even where it is more than {CONFIRM_ABOVE} pictures."
-        ),
+        click.option("--dry-run", is_flag=True, help="With --query: only show the number of images."),
+        click.option("-y", "--yes", is_flag=True, help=f"Do not ask for confirmation above {CONFIRM_ABOVE} images."),
         click.option(
             "--query",
             "query",
             multiple=True,
             metavar="FILTERS",
-            help="Instead of naming pictures: all that meet these filters (see `indexd query --help`).",
+            help="Instead of images: all that match these filters (see `indexd query --help`).",
         ),
     ):
         command = option(command)
@@ -65,7 +63,7 @@ def bulk_query_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def annotate_matching(
     query: tuple[str, ...], change: dict[str, object], *, yes: bool, dry_run: bool, as_json: bool
 ) -> int:
-    """Mark everything that meets the filters, after a question when it is much; the exit code."""
+    """Annotate all images that match the filters, after confirmation when there are many. Returns the exit code."""
     from indexd.api.operations import annotation
     from indexd.search.query.filter_language import parse_filters
     from indexd_schemas.api.annotations import AnnotateMatchingRequest
@@ -94,7 +92,7 @@ def annotate_matching(
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal; elsewhere nobody can answer, so --yes must have been said. Raises UsageError or Abort."""
+    """Ask for confirmation on a terminal; without one --yes is required. Raises UsageError or Abort."""
     if yes:
         return
     if not sys.stdin.isatty():

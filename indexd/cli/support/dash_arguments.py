@@ -1,4 +1,4 @@
-"""Words that begin with a dash and are no options: `-tag:bad` in a question, `-draft` among tags."""
+"""Arguments that begin with a dash: `-tag:bad` in a query, `-draft` among tags."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import click
 
-# No command line can hold a NUL, so this mark is never part of a word.
+# A command line cannot contain NUL, so this marker never occurs in an argument.
 _ESCAPE = "\0"
 
 
 class DashArgumentCommand(click.Command):
-    """A command whose arguments may begin with a dash. Left to itself, click would read the `h` of `-has:prompt` as -h."""
+    """A command whose arguments may begin with a dash. click alone would read the `h` of `-has:prompt` as -h."""
 
     dash_word: re.Pattern[str]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, with the dash words kept away from the options."""
+        """Like click, but hides dash arguments from the option parser."""
         marked = [_ESCAPE + word if self.dash_word.fullmatch(word) else word for word in args]
         rest = super().parse_args(ctx, marked)
         ctx.params = {name: _unescape(value) for name, value in ctx.params.items()}
@@ -25,7 +25,7 @@ class DashArgumentCommand(click.Command):
 
 
 def dash_argument_command(pattern: str) -> type[DashArgumentCommand]:
-    """A command class for which words of this pattern are arguments."""
+    """A command class that treats words matching this pattern as arguments."""
     return type("DashWordsCommand", (DashArgumentCommand,), {"dash_word": re.compile(pattern, re.DOTALL)})
 
 

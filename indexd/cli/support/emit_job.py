@@ -1,4 +1,4 @@
-"""`indexd query --emit-job`: the best hit's own recipe as a job file."""
+"""`indexd query --emit-job`: writes the recipe of the best hit as a job file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JOB_SUFFIXES = (".yaml", ".yml")
 
 
 def check_job_target(target: Path) -> None:
-    """Raises where no job file can be written, before anything is asked."""
+    """Raise before the search when the job file cannot be written."""
     if target.suffix.lower() not in JOB_SUFFIXES:
         raise UsageError(f"--emit-job: a job file ends in .yaml (got {target})")
     if os.path.lexists(target):
@@ -66,7 +66,7 @@ def _job_from_recipe(metadata: ImageMetadata, name: str) -> JobFile | None:
 
 
 def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
-    """Remarks on the models that are not here."""
+    """Notes about models that are missing here."""
     from indexd.jobs.admission.regenerate import lookup_problem
     from indexd.model_files import ModelCatalogue
 
@@ -95,7 +95,7 @@ def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
 
 
 def _read_metadata(image: ImageSummary) -> ImageMetadata:
-    """All that the picture says; what the index knows of it where the file is gone, was changed, or says nothing now."""
+    """The metadata of the file, or of the index when the file is missing, changed or without metadata."""
     from indexd.fs.safe_open import open_regular
     from indexd.image_metadata.model import ImageMetadata, MetadataLora
     from indexd.images.image_reader import read_image
@@ -107,7 +107,7 @@ def _read_metadata(image: ImageSummary) -> ImageMetadata:
             with open_regular(os.path.realpath(path)) as file:
                 facts = read_image(file, os.fstat(file.fileno()).st_size, image.path, lambda: read_sidecars(path))
             made = facts.metadata
-            # The index may know what the file does not say any more: from a text beside it that is gone, for one.
+            # The index may have metadata that the file lacks, for example from a deleted sidecar file.
             if facts.content_hash.hex() == image.hash and (made.prompt is not None or made.seed is not None):
                 return made
         except (OSError, IndexdError):
@@ -130,7 +130,7 @@ def _read_metadata(image: ImageSummary) -> ImageMetadata:
 
 
 def _find_path_by_hash(content: str) -> str | None:
-    """Where a picture lies now that a picture was made from, found by its content."""
+    """Path of a source image, found by its content."""
     from indexd.api.operations.images import show
     from indexd_schemas.api.requests import ImageSelector
 
@@ -142,7 +142,7 @@ def _find_path_by_hash(content: str) -> str | None:
 
 
 def _write_atomically(text: str, target: Path) -> None:
-    # A hidden name that ends as temporary files do: the inbox takes the finished file only.
+    # A hidden name with a temporary extension: the inbox reads only the finished file.
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         partial.write_text(text, "utf-8", newline="\n")

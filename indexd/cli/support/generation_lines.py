@@ -1,4 +1,4 @@
-"""How a picture was made, in lines: what `indexd show` prints below the columns that lists have too."""
+"""Lines of `indexd show` that describe how an image was made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def generation_lines(making: GenerationDetails, prompt: str | None) -> Iterator[tuple[str, str]]:
-    """Name and text of each line; what is not stated has none, nor a raw prompt that is `prompt` over again."""
+    """Name and text of each line. Omits unset fields, and a raw prompt that equals the prompt."""
     size = f"{making.gen_width}x{making.gen_height}" if making.gen_width and making.gen_height else None
     plain = (
         ("read from", making.source),

@@ -1,4 +1,4 @@
-"""How results are printed: documents as JSON, tables for people, progress on stderr, times and sizes in words."""
+"""Output helpers: JSON documents, tables, progress on stderr, and formats of times and sizes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 UNWRAPPED_WIDTH = 10_000
-# Control characters (line ends and tabs aside) move a terminal's cursor, set its title, fill its clipboard; the signs of
-# writing direction show text in another order than it has.
+# Control characters (except line ends and tabs) can move a terminal's cursor, set its title or fill its clipboard. Bidi
+# characters change the displayed order of text.
 _CONTROL_CHARACTERS = {
     code: "\N{REPLACEMENT CHARACTER}"
     for codes in (range(0x20), range(0x7F, 0xA0), range(0x202A, 0x202F), range(0x2066, 0x206A))
@@ -27,27 +27,27 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def print_json(document: BaseModel) -> None:
-    """One document, indented."""
+    """Print one indented document."""
     click.echo(document.model_dump_json(indent=2))
 
 
 def sanitize_text(text: str) -> str:
-    """Text that came with a file, fit for a terminal: what would command it is shown as a replacement character."""
+    """Replaces terminal control characters in text from files."""
     return text.translate(_CONTROL_CHARACTERS)
 
 
 def print_text(text: str, *, nl: bool = True) -> None:
-    """A result for people, on stdout. JSON, paths and what else programs read go through click.echo, unchanged."""
+    """Print a result for people on stdout. JSON, paths and other machine-readable output use click.echo directly."""
     click.echo(sanitize_text(text), nl=nl)
 
 
 def print_notice(text: str) -> None:
-    """Something worth knowing that is no result."""
+    """Print a note to stderr."""
     click.echo(sanitize_text(text), err=True)
 
 
 def console() -> Console:
-    """A console on stdout; plain and never wrapped where stdout is no terminal."""
+    """A console on stdout; plain and unwrapped when stdout is not a terminal."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else UNWRAPPED_WIDTH
@@ -55,7 +55,7 @@ def console() -> Console:
 
 
 def progress(*, counted: bool = True) -> Progress:
-    """A progress display on stderr, drawn on a terminal only; use as a context manager."""
+    """A progress display on stderr, only on a terminal; a context manager."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -68,7 +68,7 @@ def progress(*, counted: bool = True) -> Progress:
 
 
 def format_time(seconds: float | None) -> str:
-    """A time in local words, to the second."""
+    """Local time to the second."""
     if seconds is None:
         return "-"
     local = datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone()
@@ -76,7 +76,7 @@ def format_time(seconds: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in words, two units at most."""
+    """At most two units, such as `2 h 5 min`."""
     left = int(seconds)
     if left < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{left} s"
@@ -99,6 +99,6 @@ def format_bytes(size: int) -> str:
 
 
 def one_line(text: str | None, width: int = 72) -> str:
-    """The text in one line, cut at `width` characters."""
+    """The text in one line, truncated to `width` characters."""
     flat = " ".join((text or "").split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""What a command asks, checked before a daemon or a model is bothered with it."""
+"""Validates requests before they reach a daemon or a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RequestT = TypeVar("RequestT", bound="BaseModel")
 
 
 def validated(model: type[RequestT], **given: object) -> RequestT:
-    """The request. Raises UsageError with the first thing that is wrong with it, or with its `filters`."""
+    """The request. Raises UsageError for the first invalid field or filter."""
     from pydantic import ValidationError
 
     filters = given.get("filters")

@@ -1,4 +1,4 @@
-"""The options of `indexd query` that ask something, and the question they make."""
+"""The search options of `indexd query`, and the search request that they build."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class TermOption:
-    """One kind of term: `names` of the option that asks for it, and of the one that pushes away."""
+    """One kind of term, with the names of its positive and its negative option."""
 
     kind: str
     positive_names: tuple[str, ...]
@@ -40,49 +40,51 @@ TERM_OPTIONS = (
         ("--similar",),
         ("--not-similar",),
         "FILE",
-        "Looks like this picture (file or id).",
-        "Looks unlike it.",
+        "Similar to this image (file or id).",
+        "Not similar to this image.",
     ),
     TermOption(
         "face",
         ("--face",),
         ("--not-face",),
         "FILE",
-        "Shows the person in this picture (its largest face).",
-        "Shows somebody else.",
+        "Shows the person in this image (its largest face).",
+        "Shows another person.",
     ),
-    TermOption("text", ("--text",), ("--not-text",), "WORDS", "Looks like what the words say.", "Looks unlike them."),
+    TermOption(
+        "text", ("--text",), ("--not-text",), "WORDS", "Shows what the text describes.", "Shows something else."
+    ),
     TermOption(
         "prompt",
         ("--prompt",),
         ("--unlike-prompt", "--not-prompt"),
         "WORDS",
-        "Was prompted with something like this.",
-        "Was prompted differently.",
+        "Has a similar prompt.",
+        "Has a different prompt.",
     ),
     TermOption(
         "negative_prompt",
         ("--negative-prompt",),
         ("--not-negative-prompt",),
         "WORDS",
-        "Has something like this in its negative prompt.",
-        "Has nothing like it there.",
+        "Has a similar negative prompt.",
+        "Has a different negative prompt.",
     ),
     TermOption(
         "style",
         ("--style",),
         ("--not-style",),
         "WORDS",
-        "Prompt alike to SDXL's first text encoder (clip_l).",
-        "Unlike to it.",
+        "Similar prompt for SDXL's first text encoder (clip_l).",
+        "The opposite.",
     ),
     TermOption(
         "composition",
         ("--composition",),
         ("--not-composition",),
         "WORDS",
-        "Prompt alike to SDXL's second text encoder (clip_g).",
-        "Unlike to it.",
+        "Similar prompt for SDXL's second text encoder (clip_g).",
+        "The opposite.",
     ),
 )
 SORT_ORDERS = {"score": "score", "date": "newest", "newest": "newest", "oldest": "oldest", "rating": "rating"}
@@ -90,7 +92,7 @@ SORT_ORDERS |= {"clip_score": "clip_score", "aesthetic": "aesthetic", "sharpness
 
 
 def search_options(command: _Command) -> _Command:
-    """The options of every term, and of what is done with the scores."""
+    """The options of all terms, and those about scores."""
     options = [
         click.option(
             *names, option.parameter_name(negative=away), multiple=True, metavar=f"[W:]{option.metavar}", help=help_text
@@ -103,17 +105,20 @@ def search_options(command: _Command) -> _Command:
     ]
     options += [
         click.option(
-            "-n", "limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many hits."
+            "-n",
+            "limit",
+            type=click.IntRange(1, 1_000_000),
+            default=20,
+            show_default=True,
+            help="Maximum number of hits.",
         ),
         click.option(
             "--sort",
             type=click.Choice(list(SORT_ORDERS)),
             help="Order of the hits; date = newest first. Default: score, or newest without terms.",
         ),
-        click.option(
-            "--min-score", type=float, metavar="Z", help="Leave out what scores less; default: what does not fit."
-        ),
-        click.option("--all", "everything", is_flag=True, help="Leave nothing out, however little it fits."),
+        click.option("--min-score", type=float, metavar="Z", help="Minimum score of a hit. Default: 2.5."),
+        click.option("--all", "everything", is_flag=True, help="Show all hits, whatever their score."),
     ]
     for one in reversed(options):
         command = one(command)
@@ -121,7 +126,7 @@ def search_options(command: _Command) -> _Command:
 
 
 def build_search_request(given: Mapping[str, Any], filters: Sequence[str], *, explain: bool) -> SearchRequest:
-    """The question that the options ask. Raises UsageError."""
+    """The search request of the given options. Raises UsageError."""
     from indexd_schemas.api.requests import SearchRequest
 
     terms = [

@@ -1,4 +1,4 @@
-"""What is done with the hits of a question: shown as a table, as paths, on a sheet, in the system's viewer."""
+"""Output of search results: table, paths, contact sheet, image viewer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from indexd.cli.support.session import load_config
 if TYPE_CHECKING:
     from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults
 
-# More windows than this at once help nobody.
+# More windows at once are useless.
 MAX_OPENED = 20
 
 
 def print_hit_table(answer: SearchResults) -> None:
-    """Three lines a hit for people, and one more for each part of its score where that was asked for."""
+    """Print three lines a hit, and one more for each part of an explained score."""
     for hit in answer.hits:
         image = hit.image
         score = f"{hit.score:+6.2f}  " if hit.score is not None else ""
@@ -47,13 +47,13 @@ def _score_part_line(part: ScoreContribution) -> str:
 
 
 def print_hit_paths(answer: SearchResults, end: str) -> None:
-    """The path of every hit that lies somewhere, each followed by `end`."""
+    """Print the path of every hit with an existing file, each followed by `end`."""
     sys.stdout.write("".join(hit.image.path + end for hit in answer.hits if hit.image.path))
     sys.stdout.flush()
 
 
 def write_hit_contact_sheet(answer: SearchResults, sheet: str) -> None:
-    """A contact sheet of the hits."""
+    """Write a contact sheet of the hits."""
     from indexd.images.thumbnail import thumbnail_path
     from indexd.search.hit_contact_sheet import write_hit_contact_sheet
 
@@ -64,7 +64,7 @@ def write_hit_contact_sheet(answer: SearchResults, sheet: str) -> None:
 
 
 def open_hits(hits: Sequence[SearchHit]) -> bool:
-    """Show the hits in the system's viewer for their kind of file; False when there is none."""
+    """Open the hits in the system's image viewer. Returns False when there is none."""
     present = [hit.image.path for hit in hits if hit.image.path and os.path.isfile(hit.image.path)]
     if len(present) > MAX_OPENED:
         print_notice(f"only the best {MAX_OPENED} of {len(present)} are opened")

@@ -1,4 +1,4 @@
-"""What every command starts from: the settings of `--home`, and the operations, in the daemon or in this process."""
+"""Settings of `--home`, and operations through the daemon or in this process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def home_folder() -> Path | None:
-    """The folder of `--home`, or None: then `INDEXD_HOME` or the default folders apply."""
+    """The folder of `--home`, or None for `INDEXD_HOME` or the standard locations."""
     context = click.get_current_context(silent=True)
     given = context.find_root().params.get("home") if context is not None else None
     return Path(given) if given else None
 
 
 def load_config() -> Config:
-    """The settings. Raises SettingsError."""
+    """Read the settings. Raises SettingsError."""
     from indexd.config import read_config
 
     return read_config(home_folder())
@@ -30,7 +30,7 @@ def load_config() -> Config:
 
 @contextmanager
 def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterator[Operations]:
-    """The operations of the daemon if it runs, else of this process (read-only unless `write`)."""
+    """Operations of the running daemon, else of this process (read-only unless `write`)."""
     from indexd.api.connect import connect
 
     found = connect(load_config(), need_daemon=need_daemon, write=write)
@@ -41,7 +41,7 @@ def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterat
 
 
 def call_with_progress(description: str, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
-    """The response of an operation; on a terminal a moving bar shows the description meanwhile."""
+    """Calls an operation; on a terminal a progress bar shows `what` meanwhile."""
     from indexd.cli.support.printing import progress
 
     with open_operations() as operations, progress(counted=False) as bar:

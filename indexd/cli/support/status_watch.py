@@ -1,4 +1,4 @@
-"""`indexd status --watch`: the screen of `indexd status`, again and again, until Ctrl-C."""
+"""`indexd status --watch`: repeats the status until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _show_live(build_sections: SectionBuilder, seconds: float) -> None:
 
 
 def to_status_line(now: DaemonStatus) -> StatusSummary:
-    """The numbers of the line that service managers show, from the status."""
+    """The numbers of the service manager's status line, taken from the status."""
     return StatusSummary(
         folders=len(now.roots),
         offline=sum(not root.online for root in now.roots),

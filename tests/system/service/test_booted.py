@@ -100,7 +100,7 @@ def booted() -> Iterator[Booted]:
         pytest.skip("the tree has another Python than these packages were installed for")
     booted.run("rm", "-rf", "/home/alice/.local", "/home/alice/.cache", "/home/alice/.config", "/home/alice/out")
     yield booted
-    booted.indexd("service", "uninstall", "--system", "--for", "alice", "--replace")
+    booted.indexd("service", "uninstall", "--system", "--run-as", "alice", "--replace")
     booted.run("systemctl", "poweroff", check=False)
     try:
         process.wait(30)
@@ -114,7 +114,7 @@ def installed(booted: Booted) -> Booted:
     booted.alice(
         "sh", "-c", "printf '[[roots]]\\npath = \"/home/alice/out\"\\n' > /home/alice/.config/indexd/indexd.toml"
     )
-    booted.indexd("service", "install", "--system", "--for", "alice", "--now")
+    booted.indexd("service", "install", "--system", "--run-as", "alice", "--now")
     return booted
 
 
@@ -128,13 +128,13 @@ def test_it_starts_says_how_it_stands_and_answers_its_user(installed: Booted) ->
 
 
 def test_installing_again_changes_nothing(installed: Booted) -> None:
-    said = installed.indexd("service", "install", "--system", "--for", "alice")
+    said = installed.indexd("service", "install", "--system", "--run-as", "alice")
     assert said.count("unchanged:") == 2
     assert "written:" not in said
 
 
 def test_our_own_commands_tell_stop_and_start_it(installed: Booted) -> None:
-    whose = ("--system", "--for", "alice")
+    whose = ("--system", "--run-as", "alice")
     assert f"{UNIT} is active; watching 3 folders" in installed.indexd("service", "status", *whose)
     assert "serve: ready: /home/alice/" in installed.indexd("service", "logs", *whose, "-n", "20")
     installed.indexd("service", "stop", *whose)
@@ -235,7 +235,7 @@ def test_frozen_it_is_killed_by_the_watchdog_and_there_again(installed: Booted) 
 def test_uninstalled_nothing_of_it_is_left_but_what_is_the_users(installed: Booted) -> None:
     override = f"/etc/systemd/system/{UNIT}.d/override.conf"
     installed.run("sh", "-c", f"printf '[Service]\\nNice=1\\n' > {override}")
-    said = installed.indexd("service", "uninstall", "--system", "--for", "alice")
+    said = installed.indexd("service", "uninstall", "--system", "--run-as", "alice")
     assert said.count("removed:") == 2
     assert (
         installed.run("sh", "-c", "find /etc/systemd -name '*indexd*' -type f; cat " + override)

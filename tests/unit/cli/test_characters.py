@@ -86,7 +86,7 @@ def test_what_is_wrong_is_refused_with_what_to_do(indexd: Indexd, library: Sampl
     assert "has 2 faces, not 3" in indexd("characters", "confirm", "2", library.path("cats/cat-0.png") + ":3").err
     assert "there is no face 999" in indexd("characters", "reject", "2", "999").err
     assert "say how to split" in indexd("characters", "split", "1").err
-    assert "all faces of Luna stay together" in indexd("characters", "split", "1", "--at", "0.1").err
+    assert "all faces of Luna stay together" in indexd("characters", "split", "1", "--min-similarity", "0.1").err
 
 
 def test_corrections_are_made_and_undone(indexd: Indexd, library: SampleLibrary, faces: list[int]) -> None:
@@ -94,7 +94,7 @@ def test_corrections_are_made_and_undone(indexd: Indexd, library: SampleLibrary,
     assert indexd("characters", "list", "--json").json["characters"][0]["faces"] == 12
     assert "was merged into 1" in indexd("characters", "show", "2").err
     assert indexd("characters", "undo").out == "undid 1: merged 2 into 1\n"
-    assert indexd("characters", "split", "1", "--at", "0.8", "--json").json["made"] == [3]
+    assert indexd("characters", "split", "1", "--min-similarity", "0.8", "--json").json["made"] == [3]
     assert [one["faces"] for one in indexd("characters", "list", "--json").json["characters"]] == [6, 4, 2]
     indexd("characters", "undo")
     indexd("characters", "reject", "1", library.path("cats/cat-0.png"))

@@ -79,7 +79,7 @@ def test_a_unit_that_was_changed_by_hand_is_left(indexd: Indexd, host: Path) -> 
     assert "Nice=9" in unit.read_text()
 
 
-@pytest.mark.parametrize("arguments", [("--task",), ("--for", "alice"), ("--system", "--for", "nobody at all")])
+@pytest.mark.parametrize("arguments", [("--task",), ("--run-as", "alice"), ("--system", "--run-as", "nobody at all")])
 def test_what_cannot_be_meant_is_a_usage_error(indexd: Indexd, host: Path, arguments: tuple[str, ...]) -> None:
     assert indexd("service", "install", *arguments).code == 2
 
