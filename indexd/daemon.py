@@ -32,6 +32,7 @@ from indexd.jobs.service import JobService
 from indexd.liveness import Liveness
 from indexd.maintenance_scheduler import MaintenanceScheduler
 from indexd.registry import IngestContext, load_handlers
+from indexd.render_stages.stage import render_stages
 from indexd.service.sd_notify import sd_notify
 from indexd.service.status_line import StatusSummary
 from indexd.state_file_monitor import StateFileMonitor
@@ -151,7 +152,9 @@ class Daemon:
         Raises IndexdError.
         """
         config, paths = self.config, self.config.paths
+        # All modules are loaded now: later there may be no file handle left, or another version on the disk.
         load_handlers()
+        render_stages()
         missing = describe_missing_index(paths.index, paths.backups)
         recovered = recover_damaged_index(config)
         self.store = Store.open(paths.index)

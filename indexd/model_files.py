@@ -2,7 +2,7 @@
 detectors, ControlNets and IP-Adapters.
 
 A name is the path below its folder without the ending; the last part of it alone is enough where that is unambiguous.
-Letter case does not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
+Letter case and Unicode form (NFC, NFD) do not matter. The folders are listed when a name is not known or its file is gone, so a file that was just
 copied in is found and nothing is read in between.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from indexd.config import Config
 from indexd.errors import IndexdError, is_resource_shortage
 from indexd.model_roles import downloaded_model_folder
+from indexd.name_key import name_key
 from indexd_schemas.recipe_part import FileKind
 
 WEIGHTS_SUFFIXES = (".safetensors",)
@@ -89,7 +90,7 @@ class ModelFolders:
         """Every file, listed anew, by name."""
         self._refresh()
         found = {file.path: file for files in self._files.values() for file in files}
-        return sorted(found.values(), key=lambda file: (file.name.casefold(), file.path))
+        return sorted(found.values(), key=lambda file: (name_key(file.name), file.path))
 
     def _lookup(self, name: str) -> list[ModelFile]:
         key = _normalize_name(name)
@@ -243,7 +244,7 @@ def model_file_at(path: Path) -> ModelFile:
 
 
 def _normalize_name(name: str) -> str:
-    return name.replace("\\", "/").strip("/").casefold()
+    return name_key(name.replace("\\", "/").strip("/"))
 
 
 def _raise_if_shortage(error: OSError) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from indexd.name_key import name_key
+
 _EMPHASIS_SYNTAX = re.compile(r"\\(?=[()\[\]\\])|(?<!\\)[()\[\]]|:[+-]?[\d.]{1,12}(?=\))")
+
+# They follow a letter in decomposed text, and belong to its word.
+_COMBINING_MARKS = "\u0300-\u036f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +23,16 @@ class MatchedName:
 
 
 class NameMatcher:
-    """Finds names in texts: whole words, letter case aside, the longest where several begin at the same place."""
+    """Finds names in texts: whole words, without letter case and Unicode form, the longest at each place."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._by_key = {name.casefold(): name for name in sorted(names) if name.strip()}
-        longest_first = sorted(self._by_key, key=len, reverse=True)
+        self._by_key = {name_key(name): name for name in sorted(names) if name.strip()}
+        spellings = {unicodedata.normalize(form, key) for key in self._by_key for form in ("NFC", "NFD")}
+        longest_first = sorted(spellings, key=len, reverse=True)
         self._pattern = (
-            re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+            re.compile(
+                rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?![\w{_COMBINING_MARKS}])", re.IGNORECASE
+            )
             if longest_first
             else None
         )
@@ -34,7 +43,7 @@ class NameMatcher:
         for match in self._pattern.finditer(text) if self._pattern else ():
             if match.start() > end:
                 yield text[end : match.start()]
-            name = self._by_key.get(match[0].casefold())
+            name = self._by_key.get(name_key(match[0]))
             yield match[0] if name is None else MatchedName(name)
             end = match.end()
         if end < len(text):
@@ -61,4 +70,4 @@ def prepend_missing_triggers(prompt: str, triggers: Sequence[str], *, escaped: b
 
 
 def _normalize(text: str) -> str:
-    return " ".join(text.casefold().replace("_", " ").split())
+    return " ".join(name_key(text).replace("_", " ").split())

@@ -16,6 +16,7 @@ from tests.support.paths import REPOSITORY
 LAYERS = (
     "indexd.image_metadata",
     "indexd.reproducibility",
+    "indexd.name_key",
     "indexd_schemas",
     "indexd.errors",
     "indexd.prompts",
@@ -87,6 +88,7 @@ MAY_IMPORT_TORCH = (
 STANDALONE = ("indexd.image_metadata",)
 # What the torch side may use of the rest.
 SHARED_WITH_TORCH_SIDE = (
+    "indexd.name_key",
     "indexd_schemas",
     "indexd.errors",
     "indexd.prompts",

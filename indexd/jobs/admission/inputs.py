@@ -13,6 +13,7 @@ from indexd.fs.safe_open import open_regular
 from indexd.images.image_reader import read_image
 from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
 from indexd.jobs.parsing.yaml_guard import FieldPath
+from indexd.name_key import existing_spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def resolve_inbox_path(inbox: Path, text: str, key: FieldPath) -> Path:
         raise FieldError(key, f"{where}: {quote_value(text)} is on another machine; copy the picture here first")
     if "\0" in text or ".." in re.split(r"[/\\]", text):
         raise FieldError(key, f"{where}: {quote_value(text)} is no path that can be used")
-    path = inbox / os.path.expanduser(text)
+    path = existing_spelling(inbox / os.path.expanduser(text))
     check_inside_inbox(inbox, path, text, key)
     return path
 

@@ -13,6 +13,7 @@ from indexd.errors import JobRefused, SettingsError, is_transient_os_error
 from indexd.jobs.parsing import yaml_guard
 from indexd.jobs.parsing.validation import closest_names, describe_error, quote_value
 from indexd.model_files import ModelCatalogue
+from indexd.name_key import name_key
 from indexd_schemas.api.responses import ListedLora, LoraList
 from indexd_schemas.registered_lora import RegisteredLora
 
@@ -84,7 +85,7 @@ def _error_message(document: yaml_guard.YamlDocument, name: str, error: Any) -> 
 
 
 def _normalize(name: str) -> str:
-    return name.replace("\\", "/").strip("/").casefold().removesuffix(".safetensors")
+    return name_key(name.replace("\\", "/").strip("/")).removesuffix(".safetensors")
 
 
 # Every LoRA there is: the files of the folders together with the entries of the registry.

@@ -10,6 +10,8 @@ from typing import overload
 
 import numpy as np
 
+from indexd.name_key import composed
+
 _INT64_LIMIT = 2**63
 
 
@@ -65,6 +67,11 @@ def ids_json(ids: Iterable[int]) -> str:
     """Ids as the JSON list that `json_each` takes: any number of them in one bound value."""
     array = getattr(ids, "array", ids)
     return json.dumps(array.tolist() if isinstance(array, np.ndarray) else [int(one) for one in ids])
+
+
+def searchable_path(rel: bytes) -> str:
+    """A path as the filter `path:` and the full text find it: text in composed Unicode form."""
+    return composed(display_path(rel))
 
 
 def display_path(path: bytes) -> str:

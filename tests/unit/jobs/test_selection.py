@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,12 @@ def test_a_character_is_shown_by_a_sample_of_its_pictures(room: Room, tmp_path: 
     assert chosen(", sample: best, count: 2") == ["blue.png", "lime.png"]
     room.store.annotations.rate([ids[1]], 5)
     assert chosen(", query: 'rating:5'") == ["lime.png"]
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_input_is_found_in_the_other_unicode_form(room: Room, stored: str, asked: str) -> None:
+    name = unicodedata.normalize(stored, "quelle é.png")  # type: ignore[arg-type]
+    paint(room.inbox / name, "red")
+    text = unicodedata.normalize(asked, f"{JOB}input: 'quelle é.png'\n")  # type: ignore[arg-type]
+    job = room.jobs.submit(text.encode(), "x.yaml")
+    assert [os.fsencode(path) for path in inputs(room, job.id)] == [os.fsencode(name)]

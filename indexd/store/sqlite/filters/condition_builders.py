@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 
+from indexd.name_key import name_key
 from indexd.store.records import Filter
 from indexd.store.sqlite.adapters import utf8_text
 from indexd.store.sqlite.database import Connection
@@ -18,10 +19,10 @@ _MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
 def compile_pattern(value: str) -> Callable[[str], bool]:
-    """A test for texts: equal without case, `*` stands for anything."""
-    parts = (re.escape(part) for part in value.casefold().split("*"))
+    """A test for texts: equal without case and Unicode form, `*` stands for anything."""
+    parts = (re.escape(part) for part in name_key(value).split("*"))
     compiled = re.compile(".*".join(parts), re.DOTALL)
-    return lambda text: compiled.fullmatch(text.casefold()) is not None
+    return lambda text: compiled.fullmatch(name_key(text)) is not None
 
 
 def matching_names(names: Iterable[str], value: str | None, spellings: Callable[[str], Iterable[str]]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import re
-import unicodedata
 from collections.abc import Callable
 
 from indexd.store.records import FACE_LAYER, Filter, TextColumn
@@ -185,7 +184,7 @@ def _vae(connection: Connection, wanted: Filter) -> Condition:
 def _tag(connection: Connection, wanted: Filter) -> Condition:
     value = "/".join(part.strip() for part in (wanted.value or "").split("/") if part.strip())
     stored = {*distinct_values(connection, "tag", "name"), *distinct_values(connection, "folder_tag", "name")}
-    names = json.dumps(matching_names(stored, unicodedata.normalize("NFC", value), with_ancestors))
+    names = json.dumps(matching_names(stored, value, with_ancestors))
     if names == "[]":
         return NO_MATCH
     among = "(SELECT value FROM json_each(?))"

@@ -6,8 +6,9 @@ import os
 import re
 import string
 
+from indexd.name_key import composed
 from indexd.store.records import Filter
-from indexd.store.sqlite.adapters import display_path, utf8_text
+from indexd.store.sqlite.adapters import searchable_path, utf8_text
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.filters.condition_builders import NO_MATCH, Condition
 
@@ -22,7 +23,7 @@ def path_condition(connection: Connection, wanted: Filter) -> Condition:
 
     Without: any part of the absolute path.
     """
-    value = utf8_text(wanted.value or "").replace(os.sep, "/")
+    value = composed(utf8_text(wanted.value or "")).replace(os.sep, "/")
     # SQLite's LIKE ends a pattern at a NUL, and no path holds one.
     if not value or "\0" in value:
         return NO_MATCH
@@ -31,7 +32,7 @@ def path_condition(connection: Connection, wanted: Filter) -> Condition:
     beginning = value.partition("*")[0].translate(_ASCII_LOWER) if "*" in value else ""
     places: list[Condition] = []
     for root_id, root in connection.execute("SELECT id, path FROM root").fetchall():
-        prefix = display_path(root).replace(os.sep, "/").rstrip("/") + "/"
+        prefix = searchable_path(root).replace(os.sep, "/").rstrip("/") + "/"
         places.append(_files_like(root_id, "? || display", (prefix, pattern), _remaining_prefix(beginning, prefix)))
         # What begins with % and fits the path below the root fits the whole path as well.
         if not pattern.startswith("%"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 
 from indexd.store.records import FACE_LAYER, Filter
 from indexd.store.sqlite.adapters import utf8_text
@@ -61,11 +60,11 @@ def character_condition(connection: Connection, wanted: Filter) -> Condition:
         # Pictures with nobody in them are in no group.
         return f"image.id NOT IN ({grouped} HAVING NOT ({found}))", bound
     value = utf8_text(wanted.value or "")
-    matches, number = compile_pattern(unicodedata.normalize("NFC", value)), value.removeprefix("#")
+    matches, number = compile_pattern(value), value.removeprefix("#")
     named = connection.execute(
         "SELECT id, name FROM character WHERE name IS NOT NULL AND merged_into IS NULL"
     ).fetchall()
-    ids = [one for one, name in named if matches(unicodedata.normalize("NFC", name))]
+    ids = [one for one, name in named if matches(name)]
     if not ids and number.isascii() and number.isdigit() and len(number) < 19:
         ids = [int(number)]
     theirs = "image.id IN (SELECT image_id FROM region JOIN membership ON region_id = region.id WHERE character_id"

@@ -9,7 +9,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import absolute
 from indexd.store.protocols.files import FileRepository
 from indexd.store.records import FileRow
-from indexd.store.sqlite.adapters import display_path, to_signed64, to_unsigned64
+from indexd.store.sqlite.adapters import searchable_path, to_signed64, to_unsigned64
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 from indexd.store.sqlite.library.replaced_files import record_replacements
@@ -108,7 +108,7 @@ class Files(FileRepository):
                 connection.execute("DELETE FROM file WHERE root_id = ? AND rel = ?", (root_id, new_rel))
             connection.execute(
                 "UPDATE file SET rel = ?, display = ?, size = ?, mtime_ns = ?, inode = ?, missing_since = NULL WHERE id = ?",
-                (new_rel, display_path(new_rel), stamp.size, stamp.mtime_ns, to_signed64(stamp.inode), old[0]),
+                (new_rel, searchable_path(new_rel), stamp.size, stamp.mtime_ns, to_signed64(stamp.inode), old[0]),
             )
             if old[1] is not None:
                 refresh_fulltext(connection, [old[1]])

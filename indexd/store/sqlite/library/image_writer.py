@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import IngestResult, ScannedFile, StageInput
 from indexd.store.sqlite.adapters import (
-    display_path,
     finite_or_none,
     ids_json,
+    searchable_path,
     to_signed64,
     utf8_text,
 )
@@ -149,7 +149,7 @@ class ImageBatchWriter:
             (
                 sighting.root_id,
                 sighting.rel,
-                display_path(sighting.rel),
+                searchable_path(sighting.rel),
                 stamp.size,
                 stamp.mtime_ns,
                 to_signed64(stamp.inode),
@@ -187,7 +187,7 @@ class ImageBatchWriter:
             )
         )
         rows["image_text"].append((image_id, *text_values(metadata)))
-        rows["prompt_fts"].append(fulltext_row(image_id, metadata, file_name(display_path(sighting.rel))))
+        rows["prompt_fts"].append(fulltext_row(image_id, metadata, file_name(searchable_path(sighting.rel))))
         rows["index_task"] += ((image_id, stage) for stage in sighting.stages)
         rows["raw_chunk"] += (
             (image_id, position, *values) for position, values in enumerate(_raw_chunk_values(metadata))

@@ -13,7 +13,7 @@ from indexd.errors import UsageError
 from indexd.store.path_prefix import join_path, relative_to
 from indexd.store.protocols.files import RelocationRepository
 from indexd.store.records import RelocationResult
-from indexd.store.sqlite.adapters import display_path
+from indexd.store.sqlite.adapters import display_path, searchable_path
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 
@@ -163,7 +163,7 @@ def _move_rows(
         )
         connection.execute(
             "UPDATE OR IGNORE file SET root_id = ?, rel = ?, display = ?, inode = 0 WHERE id = ?",
-            (target_id, rel, display_path(rel), file_id),
+            (target_id, rel, searchable_path(rel), file_id),
         )
         if connection.changes():
             done.files += 1
