@@ -6,7 +6,6 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from tests.store.made_up import Library
 
 from indexd.jobs.loras.registry import LoraRegistry
 from indexd.model_files import ModelCatalogue
@@ -15,6 +14,7 @@ from indexd.prompts.word_matching import MatchedName, NameMatcher, prepend_missi
 from indexd.store.records import Filter
 from indexd.store.sqlite.store import Store
 from indexd_schemas.recipe_part import FileKind
+from tests.unit.store.made_up import Library
 
 FORMS = [("NFC", "NFD"), ("NFD", "NFC")]
 
