@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from indexd.api.context import OperationContext
 from indexd.api.status_report import current_role_states
 from indexd.characters.operations import serialize_regions
+from indexd.indexing.stages.embedding import truncation_notes
 from indexd.indexing.stages.registry import find_stage
 from indexd.search.serialization import (
     sanitize_text,
@@ -29,6 +30,7 @@ def serialize_shown_image(context: OperationContext, row: ImageRow) -> ShownImag
         key = chunk.key if chunk.key not in raw else f"{chunk.key}#{sum(k.startswith(chunk.key) for k in raw) + 1}"
         raw[key] = sanitize_text(chunk.text)
     return ShownImage(
+        notes=truncation_notes(row.prompt, row.negative_prompt),
         image=serialize_image(row),
         files=[serialize_file(file) for file in row.files],
         work=pending_index_tasks(store, current_role_states(context.config, context.daemon), row.id),

@@ -11,7 +11,8 @@ from indexd.store.records import IndexTask
 from indexd.worker.calls import WorkerSettings
 
 BATCHES_PER_TURN = 16
-"""Batches of one stage before the next one has its turn."""
+"""Batches of one stage before the next one has its turn; a batch that takes longer counts for more."""
+SECONDS_PER_BATCH = 1.0
 
 
 class BatchScheduler:
@@ -49,6 +50,11 @@ class BatchScheduler:
     def mark_sent(self, stage: IndexStage) -> None:
         """The tasks that `take` returned were sent to a worker, or settled."""
         self._claimed.pop(stage.name, None)
+
+    def charge(self, stage: IndexStage, seconds: float) -> None:
+        """A batch of `stage` has kept its worker busy for so long: slow stages have their turn less often."""
+        if stage.name in self._turns:
+            self._turns[stage.name] += max(0, int(seconds / SECONDS_PER_BATCH))
 
     def halve_batch_size(self, stage: str, batch_size: int) -> int:
         """A batch of `batch_size` was too large for the device; the size from now on."""

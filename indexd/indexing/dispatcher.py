@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ from indexd.indexing.stages.registry import all_stages
 from indexd.liveness import Liveness
 from indexd.store.protocols import IndexStore
 from indexd.worker.call_handle import CallHandle, WorkerBackend
-from indexd.worker.calls import Priority, WorkerSettings
+from indexd.worker.calls import WorkerSettings
 from indexd.worker.role_availability import role_fingerprint, role_problem
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 30.0
 """How often tasks are looked for when nothing was signalled: a retry may be due."""
 MAX_BATCHES_PER_LANE = 2
-"""Batches given to a lane at once, so that it never waits while a result is being stored."""
+"""Batches of one priority given to a lane at once, so that it never waits while a result is being stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class _InFlightBatch:
     batch: TaskBatch
     lane: str
     call: CallHandle
+    sent_at: float
     fingerprint: str | None
 
 
@@ -89,6 +91,7 @@ class IndexDispatcher:
         self._scheduler = BatchScheduler(store, settings)
         self._model_changes = ModelChanges(store, settings)
         self._decoded = DecodedImages(os.path.join(settings.cache_folder, "decoded"))
+        self._lane_busy_until: dict[str, float] = {}
         self._model_files_compared = False
         self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
         self.liveness = Liveness("layers", wake=self.signal_new_work)
@@ -227,19 +230,18 @@ class IndexDispatcher:
 
     def _ready_stages(self, now: float) -> Iterator[tuple[IndexStage, str]]:
         """The stages that could send a batch now, each with its lane, in the order of their turns."""
-        busy: dict[str, int] = {}
-        for one in self._in_flight:
-            busy[one.lane] = busy.get(one.lane, 0) + 1
+        # Images and texts are counted apart: an image goes to the worker at once, whatever prose waits there.
+        busy = Counter((one.lane, one.stage.priority) for one in self._in_flight)
         for stage in self._scheduler.stage_order():
             lane = stage.lane(self._settings)
-            if busy.get(lane, 0) < MAX_BATCHES_PER_LANE and self._is_usable(stage, now):
+            if busy[lane, stage.priority] < MAX_BATCHES_PER_LANE and self._is_usable(stage, now):
                 yield stage, lane
 
     def _send(self, stage: IndexStage, batch: TaskBatch, lane: str) -> None:
         fingerprint = self._model_changes.take_fingerprint(stage)
-        call = self._workers.submit(batch.call, priority=Priority.BACKGROUND, timeout_seconds=stage.timeout_seconds)
+        call = self._workers.submit(batch.call, priority=stage.priority, timeout_seconds=stage.timeout_seconds)
         with self._condition:
-            self._in_flight.append(_InFlightBatch(stage, batch, lane, call, fingerprint))
+            self._in_flight.append(_InFlightBatch(stage, batch, lane, call, self._now(), fingerprint))
         call.future.add_done_callback(lambda _future: self._wake())
 
     def _wake(self) -> None:
@@ -247,7 +249,9 @@ class IndexDispatcher:
             self._condition.notify_all()
 
     def _store_finished(self, in_flight: _InFlightBatch) -> None:
-        stage, batch = in_flight.stage, in_flight.batch
+        stage, batch, now = in_flight.stage, in_flight.batch, self._now()
+        self._scheduler.charge(stage, now - max(in_flight.sent_at, self._lane_busy_until.get(in_flight.lane, 0.0)))
+        self._lane_busy_until[in_flight.lane] = now
         error = in_flight.call.future.exception()
         if error is None:
             try:

@@ -1,4 +1,4 @@
-"""Long texts: cut in windows of tokens, embedded one by one, averaged by length. Nothing is silently truncated."""
+"""Long texts: cut in windows of tokens, embedded one by one, averaged by length."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from indexd.worker.calls import MAX_EMBEDDED_TOKENS
 
 EmbeddingArray = NDArray[np.float32]
 TokenIds = list[int]
@@ -26,9 +28,13 @@ def embed_windows(
     """One unit vector a text, float32 (n, dim): the mean of its windows' unit vectors, weighted by their tokens.
 
     `embed` takes at most `batch_size` windows without special tokens; windows of like length go together, so that
-    little is spent on padding. `between` is called before every batch.
+    little is spent on padding. `poll` is called before every batch. Of each text, MAX_EMBEDDED_TOKENS are embedded.
     """
-    windows = [(owner, window) for owner, tokens in enumerate(texts) for window in split_windows(tokens, size)]
+    windows = [
+        (owner, window)
+        for owner, tokens in enumerate(texts)
+        for window in split_windows(tokens[:MAX_EMBEDDED_TOKENS], size)
+    ]
     order = sorted(range(len(windows)), key=lambda place: len(windows[place][1]))
     sums: EmbeddingArray | None = None
     for start in range(0, len(order), batch_size):

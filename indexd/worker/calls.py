@@ -26,6 +26,7 @@ class Priority(enum.IntEnum):
     URGENT = 0
     JOB = 10
     BACKGROUND = 20
+    BACKGROUND_TEXT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,16 @@ class WorkerSettings:
     log_level: str = "INFO"
 
 
+MAX_EMBEDDED_TOKENS = 4096
+"""So many tokens of a text are embedded, from its start: eight windows of BGE, 55 of CLIP. Full text covers all of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedText:
-    """Embed texts with the model of `role` (bge, clip_l, clip_g, clip_h). `as_query` adds the model's query prefix."""
+    """Embed texts with the model of `role` (bge, clip_l, clip_g, clip_h). `as_query` adds the model's query prefix.
+
+    A longer text is embedded up to MAX_EMBEDDED_TOKENS.
+    """
 
     role: str
     texts: tuple[str, ...]

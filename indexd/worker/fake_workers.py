@@ -125,6 +125,14 @@ class FakeWorkers:
             answered += 1
         return answered
 
+    def release_kind(self, kind: type) -> None:
+        """Answer the held calls of one class; the others stay held."""
+        with self._lock:
+            held = [one for one in self._held or () if isinstance(one[0].call, kind)]
+            self._held = deque(one for one in self._held or () if not isinstance(one[0].call, kind))
+        for call, on_progress in held:
+            self._answer(call, on_progress)
+
     def submit(
         self,
         call: AnyCall,

@@ -66,6 +66,8 @@ def _print(shown: ShownImage, raw: bool) -> None:
     for name, value in rows:
         if value not in (None, ""):
             print_text(f"{name:>16}  {value}")
+    for note in shown.notes:
+        print_text(f"{'note on search':>16}  {note}")
     for name, text in generation_lines(shown.making, image.prompt):
         print_text(f"{name:>16}  {one_line(text)}")
     for file in shown.files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,12 @@ from indexd.indexing.stages.index_stage import DimensionMismatch, IndexStage, St
 from indexd.indexing.stages.registry import add_stage
 from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask, StageInput
-from indexd.worker.calls import AnyCall, Embedded, EmbedImages, EmbedText
+from indexd.worker.calls import MAX_EMBEDDED_TOKENS, AnyCall, Embedded, EmbedImages, EmbedText, Priority
+
+MAX_BATCH_CHARACTERS = 4 * MAX_EMBEDDED_TOKENS
+"""About one text of the greatest length, or fifty usual ones: no other call waits for more prose than that."""
+MAX_SENT_CHARACTERS = 16 * MAX_EMBEDDED_TOKENS
+"""More cannot matter: a token rarely has more than four characters."""
 
 
 class EmbeddingStage(IndexStage):
@@ -24,6 +30,7 @@ class EmbeddingStage(IndexStage):
         self.role = role
         self.needs = needs
         self.order = order
+        self.priority = Priority.BACKGROUND if needs == "image" else Priority.BACKGROUND_TEXT
 
     def identity_call(self) -> AnyCall | None:
         return EmbedText(self.role, ())
@@ -41,7 +48,12 @@ class EmbeddingStage(IndexStage):
         without = [task.image_id for task in tasks if task not in ready]
         if without:
             context.store.index_tasks.mark_done(self.name, without)
-        call = EmbedText(self.role, tuple(texts[task.image_id] for task in ready))
+        total = list(accumulate(min(len(texts[task.image_id]), MAX_BATCH_CHARACTERS) for task in ready))
+        count = max(1, sum(so_far <= MAX_BATCH_CHARACTERS for so_far in total))
+        if count < len(ready):
+            context.store.index_tasks.requeue(self.name, [task.image_id for task in ready[count:]])
+        ready = ready[:count]
+        call = EmbedText(self.role, tuple(texts[task.image_id][:MAX_SENT_CHARACTERS] for task in ready))
         return TaskBatch(self.name, ready, call) if ready else None
 
     def store(self, batch: TaskBatch, result: Any, context: StageContext) -> Mapping[int, str]:
@@ -64,8 +76,18 @@ class EmbeddingStage(IndexStage):
         return embedded.problems
 
 
-add_stage(EmbeddingStage("bge_prompt", role="bge", needs="prompt", order=20))
-add_stage(EmbeddingStage("bge_negative", role="bge", needs="negative_prompt", order=21))
-add_stage(EmbeddingStage("clip_l", role="clip_l", needs="prompt", order=22))
-add_stage(EmbeddingStage("clip_g", role="clip_g", needs="prompt", order=23))
-add_stage(EmbeddingStage("clip_h", role="clip_h", needs="image", order=24))
+def truncation_notes(prompt: str | None, negative_prompt: str | None) -> list[str]:
+    """A sentence for each text that is too long to be embedded whole."""
+    return [
+        f"the {name} is long: at most its first {MAX_EMBEDDED_TOKENS} tokens are embedded; full text covers all of it"
+        for name, text in (("prompt", prompt), ("negative prompt", negative_prompt))
+        if len((text or "").encode("utf-8", "replace")) > 4 * MAX_EMBEDDED_TOKENS
+    ]
+
+
+# Images before prose: among equals, an image must not wait for another image's text.
+add_stage(EmbeddingStage("clip_h", role="clip_h", needs="image", order=20))
+add_stage(EmbeddingStage("bge_prompt", role="bge", needs="prompt", order=30))
+add_stage(EmbeddingStage("bge_negative", role="bge", needs="negative_prompt", order=31))
+add_stage(EmbeddingStage("clip_l", role="clip_l", needs="prompt", order=32))
+add_stage(EmbeddingStage("clip_g", role="clip_g", needs="prompt", order=33))

@@ -20,7 +20,7 @@ class FaceStage(IndexStage):
     role = FACES
     needs = "faces"
     is_optional = True
-    order = 25
+    order = 21
 
     def batch_size(self, settings: WorkerSettings) -> int:
         return settings.faces.batch_size

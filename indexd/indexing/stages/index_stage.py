@@ -13,7 +13,7 @@ from indexd.image_metadata.model import ImageFacts
 from indexd.indexing.decoded_images import DecodedImages
 from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask, StageInput
-from indexd.worker.calls import AnyCall, WorkerSettings
+from indexd.worker.calls import AnyCall, Priority, WorkerSettings
 from indexd.worker.routing import DECODE, lane_of_role
 
 NO_FILE_RETRY_SECONDS = 20.0
@@ -84,6 +84,8 @@ class IndexStage(ABC):
     """Whether images get a task only while the stage is switched on in the settings."""
     order: int = 100
     """Stages of a lower number go first where nothing else decides."""
+    priority: Priority = Priority.BACKGROUND
+    """Which calls go first where several wait for one worker."""
     timeout_seconds: float = 900.0
     """The longest silence of a call. A first batch may load gigabytes from a slow disk without a sign of life."""
 

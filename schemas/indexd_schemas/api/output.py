@@ -240,9 +240,10 @@ class SearchResults(OutputDocument):
 
 
 class ShownImage(OutputDocument):
-    """What `indexd show --json` prints."""
+    """What `indexd show --json` prints. `notes` says what of the image is not searched as one would expect."""
 
     image: ImageSummary
+    notes: list[str] = Field(default_factory=list)
     files: list[ImageFile]
     work: list[PendingTask]
     regions: list[ImageRegion] = Field(default_factory=list)

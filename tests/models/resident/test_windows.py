@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from indexd.models.token_windows import EmbeddingArray, TokenIds, embed_windows, normalize_rows, split_windows
+from indexd.worker.calls import MAX_EMBEDDED_TOKENS
 
 
 def test_cutting_keeps_every_token() -> None:
@@ -30,6 +31,17 @@ def test_windows_are_averaged_by_length_and_texts_keep_their_order() -> None:
     assert vectors[1] == pytest.approx([0, 0, 1, 0])
     assert vectors[2] == pytest.approx([0, 0, 0, 1])
     assert len(batches) == 2
+
+
+def test_a_long_text_is_embedded_up_to_the_stated_number_of_tokens() -> None:
+    seen: list[int] = []
+
+    def count_tokens(windows: list[TokenIds]) -> EmbeddingArray:
+        seen.append(sum(len(window) for window in windows))
+        return np.ones((len(windows), 4), np.float32)
+
+    embed_windows([[0] * 1_000_000, [1] * 10], 510, 4, count_tokens, lambda: None)
+    assert sum(seen) == MAX_EMBEDDED_TOKENS + 10
 
 
 def test_no_texts_are_a_mistake_of_the_caller() -> None:

@@ -17,8 +17,8 @@ def facts(prompt: str | None, negative: str | None) -> ImageFacts:
 @pytest.mark.parametrize(
     ("prompt", "negative", "stages"),
     [
-        ("a fox", "blurry", ("thumbnail", "bge_prompt", "bge_negative", "clip_l", "clip_g", "clip_h", "face")),
-        ("a fox", None, ("thumbnail", "bge_prompt", "clip_l", "clip_g", "clip_h", "face")),
+        ("a fox", "blurry", ("thumbnail", "clip_h", "face", "bge_prompt", "bge_negative", "clip_l", "clip_g")),
+        ("a fox", None, ("thumbnail", "clip_h", "face", "bge_prompt", "clip_l", "clip_g")),
         (" \n", "", ("thumbnail", "clip_h", "face")),
         (None, None, ("thumbnail", "clip_h", "face")),
     ],
