@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.indexing.conftest import Clock
+from tests.unit.indexing.conftest import Clock
 
 from indexd.indexing.batch_scheduler import BATCHES_PER_TURN
 from indexd.indexing.dispatcher import MAX_BATCHES_PER_LANE, IndexDispatcher
