@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.unit.indexing.conftest import Clock
-
 from indexd.indexing.batch_scheduler import BATCHES_PER_TURN
 from indexd.indexing.dispatcher import MAX_BATCHES_PER_LANE, IndexDispatcher
 from indexd.indexing.stages.embedding import MAX_BATCH_CHARACTERS, MAX_SENT_CHARACTERS, truncation_notes
@@ -21,6 +19,7 @@ from indexd.worker.calls import (
     Priority,
 )
 from indexd.worker.fake_workers import FakeWorkers
+from tests.unit.indexing.conftest import Clock
 
 
 class RecordingWorkers(FakeWorkers):

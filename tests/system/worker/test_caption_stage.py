@@ -6,8 +6,7 @@ It runs through the dispatcher and a real worker process; what it states is foun
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,16 +24,14 @@ from indexd.indexing.stages import enabled_stages
 from indexd.indexing.stages.attributes import AttributeStage
 from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.indexing.stages.registry import register_stage, remove_stage
-from indexd.registry import AlreadyRegistered, IngestContext
+from indexd.registry import IngestContext
 from indexd.search.query.filter_language import parse_filters
 from indexd.store.sqlite.store import Store
-from indexd.worker.calls import AnalyseImages, ImageAttribute, ImagesAnalysed, ModelSpec, WorkerSettings
-from indexd.worker.fake_workers import FakeWorkers
+from indexd.worker.calls import AnalyseImages, ImageAttribute, ImagesAnalysed
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.session import CallSession
 from indexd_handlers.image_file import scan_image
 from indexd_schemas.api.requests import ImageSelector
-from tests.unit.indexing.conftest import Clock
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (20, 20, 210)}
 
@@ -141,106 +138,9 @@ def test_a_captioning_stage_in_one_file_is_found_filtered_and_shown(
     assert "caption  a plain sheet of red paper" in capsys.readouterr().out
 
 
-def test_another_model_captions_every_image_again(
-    store: Store,
-    add: Callable[..., list[int]],
-    dispatcher_of: Callable[..., IndexDispatcher],
-    settings: WorkerSettings,
-    models: Path,
-) -> None:
-    ids = add(None, None)
-    store.attributes.set_enabled("caption", on=True)
-    with_captions = replace(settings, models={**settings.models, "caption": ModelSpec("caption", str(models))})
-
-    def caption_with(identity: str, text: str) -> None:
-        workers = FakeWorkers(identity=identity)
-        for path in store.images.paths(ids).values():
-            workers.attributes[path] = (ImageAttribute("caption", text),)
-        dispatcher = dispatcher_of(workers, with_captions)
-        dispatcher.start()
-        dispatcher.drain()
-        dispatcher.stop()
-
-    caption_with("one", "a sheet of paper")
-    (models / "weights").write_bytes(b"another model")
-    caption_with("two", "a painted wall")
-    assert store.fulltext.match("paper", 10) == []
-    assert {image_id for image_id, _ in store.fulltext.match("painted wall", 10)} == set(ids)
-
-
-def test_images_that_came_while_the_stage_was_off_are_captioned_when_it_is_on(
-    store: Store, add: Callable[..., list[int]]
-) -> None:
-    add(None)
-    store.attributes.set_enabled("caption", on=True)
-    assert store.index_tasks.counts()["caption"] == {"pending": 1}, "what was indexed before there was such a stage"
-    store.index_tasks.mark_done("caption", [1])
-    store.attributes.set_enabled("caption", on=False)
-    add(None, None)
-    for _ in range(2):
-        assert store.index_tasks.counts().get("caption") is None
-        store.attributes.set_enabled("caption", on=False)
-    for _ in range(2):
-        store.attributes.set_enabled("caption", on=True)
-        assert store.index_tasks.counts()["caption"] == {"pending": 2}
-
-
 def test_only_a_table_of_the_settings_switches_a_stage_on(loaded: config.Config, tmp_path: Path) -> None:
     assert "caption" in enabled_stages(loaded.settings)
     assert "caption" not in enabled_stages(config.read_config(tmp_path / "elsewhere").settings)
     (tmp_path / "home" / config.SETTINGS_FILE_NAME).write_text('[stages.bge]\npath = "x"\n')
     with pytest.raises(SettingsError, match="built-in role"):
         config.read_config(tmp_path / "home")
-
-
-def test_the_stage_follows_the_retry_rules_of_every_stage(
-    store: Store,
-    add: Callable[..., list[int]],
-    dispatcher_of: Callable[..., IndexDispatcher],
-    settings: WorkerSettings,
-    clock: Clock,
-    models: Path,
-) -> None:
-    (image_id,) = add(None)
-    store.attributes.set_enabled("caption", on=True)
-    specs = {**settings.models, "caption": ModelSpec("caption", str(models))}
-    workers = FakeWorkers(disabled_roles={"caption": "it is damaged"})
-    dispatcher = dispatcher_of(workers, replace(settings, models=specs))
-    while dispatcher.step():
-        pass
-    assert dispatcher.blocked_roles() == {"caption": "it is damaged"}
-    assert [(row.stage, row.attempts) for row in store.index_tasks.of_image(image_id)] == [("caption", 0)]
-    workers.disabled_roles.clear()
-    path = store.images.paths([image_id])[image_id]
-    workers.attributes[path] = (ImageAttribute("caption", "x" * 9000),)
-    clock.now += 60
-    while dispatcher.step():
-        pass
-    (row,) = store.index_tasks.of_image(image_id)
-    assert row.error is not None and "more than 8192 characters" in row.error
-    workers.attributes[path] = (ImageAttribute("caption", "a fox"),)
-    clock.now += 3600
-    while dispatcher.step():
-        pass
-    assert store.index_tasks.counts() == {}
-    assert [row.value for row in store.attributes.of_images([image_id])[image_id]] == ["a fox"]
-
-
-def test_forgetting_an_image_deletes_its_attributes(store: Store, add: Callable[..., list[int]]) -> None:
-    one, other = add(None, None)
-    for image_id in (one, other):
-        store.attributes.put("caption", {image_id: [ImageAttribute("caption", f"number {image_id}")]})
-    assert store.fulltext.match(f"number {one}", 5)[0][0] == one
-    row = store.images.rows([one])[one].files[0]
-    store.files.mark_missing(row.root_id, [row.rel], 1.0)
-    store.forgetter.forget(store.forgetter.missing_files(2.0), [one])
-    assert list(store.attributes.of_images([one, other])) == [other]
-    assert store.fulltext.match(f"number {one}", 5) == []
-
-
-def test_two_stages_of_one_name_are_refused() -> None:
-    class Other(CaptionStage):
-        pass
-
-    with pytest.raises(AlreadyRegistered, match="caption"):
-        register_stage(Other)
