@@ -1,7 +1,7 @@
 """Which handler answers which kind of file or job: the one place where capabilities are registered.
 
-`@handles("txt2img")` registers a job kind, `@handles_file("image")` a kind of settled file. A second registration of
-the same kind raises and names both. Other people's packages add handlers through the entry-point group
+`@job_kind` (indexd.jobs.kinds) registers a job kind, `@handles_file("image")` a kind of settled file. A second registration
+of the same kind raises and names both. Other people's packages add handlers through the entry-point group
 `indexd.handlers`: each entry point names a module, and importing it registers what it holds.
 
 Our own are imported when a kind is first looked for; the daemon imports all of them as it starts, for later there may be no
@@ -23,7 +23,7 @@ from indexd_schemas.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+Handler = TypeVar("Handler")
 
 ENTRY_POINT_GROUP = "indexd.handlers"
 
@@ -47,7 +47,7 @@ class HandlerRegistry:
         self._noun = noun
         self._package = package
         self._filled = False
-        self._handlers: dict[str, Callable[..., Any]] = {}
+        self._handlers: dict[str, Any] = {}
 
     def fill(self) -> None:
         """Import our own handlers, if that was not done yet. Several threads may."""
@@ -59,7 +59,7 @@ class HandlerRegistry:
             self._filled = True
 
     def register(self, kind: str) -> Callable[[Handler], Handler]:
-        """A decorator that makes the function the one handler of `kind`."""
+        """A decorator that makes its argument the one handler of `kind`."""
 
         def add(handler: Handler) -> Handler:
             known = self._handlers.get(kind)
@@ -70,24 +70,25 @@ class HandlerRegistry:
 
         return add
 
-    def get(self, kind: str) -> Callable[..., Any] | None:
+    def get(self, kind: str) -> Any:
         """The handler of `kind`, or None."""
         self.fill()
         return self._handlers.get(kind)
 
-    def kinds(self) -> Mapping[str, Callable[..., Any]]:
+    def kinds(self) -> Mapping[str, Any]:
         """Every kind with its handler, by name."""
         self.fill()
         return dict(sorted(self._handlers.items()))
 
 
-def _name(handler: Callable[..., Any]) -> str:
-    return f"{handler.__module__}.{handler.__qualname__}"
+def _name(handler: Any) -> str:
+    """The qualified name of a function, or of the class of an object."""
+    named = handler if hasattr(handler, "__qualname__") else type(handler)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 job_kinds = HandlerRegistry("job kind", "indexd_handlers.jobs")
 file_kinds = HandlerRegistry("file kind", "indexd_handlers")
-handles = job_kinds.register
 handles_file = file_kinds.register
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from indexd.store.records import JobRow
     from indexd.watch.service import RootStatus
     from indexd.worker.call_handle import WorkerBackend
+    from indexd.worker.calls import CallProgress
     from indexd.worker.local_workers import LocalWorkers
 
 # Nothing durable lives in a worker, so a command that has its answer need not wait for the process to leave politely.
@@ -38,6 +39,11 @@ class WatchControl(Protocol):
 
 class JobControl(Protocol):
     """The job service."""
+
+    @property
+    def progress(self) -> Mapping[int, CallProgress]:
+        """The progress of the items whose calls run now, by the id of the item."""
+        ...
 
     def submit(self, source: bytes, name: str) -> JobRow:
         """Admit a job. Raises JobRefused."""

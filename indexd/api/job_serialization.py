@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from indexd.jobs.job_report import item_report
 from indexd.store.protocols import IndexStore
 from indexd.store.records import JobRow
+from indexd.worker.calls import CallProgress
 from indexd_schemas.api.output import JobSummary, ShownJob
 
 
@@ -21,8 +24,8 @@ def serialize_job(row: JobRow) -> JobSummary:
     )
 
 
-def serialize_shown_job(store: IndexStore, row: JobRow) -> ShownJob:
-    """A job with its items and the job file as it was admitted."""
-    ended = row.state not in ("queued", "running")
-    items = [item_report(item, ended=ended) for item in store.jobs.items(row.id)]
+def serialize_shown_job(store: IndexStore, row: JobRow, progress: Mapping[int, CallProgress]) -> ShownJob:
+    """A job with its items, the progress of those that run (by item id), and the job file as it was admitted."""
+    ended = row.state.is_final
+    items = [item_report(item, ended=ended, progress=progress.get(item.id)) for item in store.jobs.items(row.id)]
     return ShownJob(job=serialize_job(row), pictures=items, source=row.source.decode("utf-8", "replace"))

@@ -15,5 +15,5 @@ def require_job(ledger: JobRepository, job_id: int) -> JobRow:
 
 
 def is_finished(ledger: JobRepository, job_id: int) -> bool:
-    """Whether the job has ended, in whichever way."""
-    return require_job(ledger, job_id).state not in ("queued", "running")
+    """Whether the job has ended."""
+    return require_job(ledger, job_id).state.is_final

@@ -1,4 +1,4 @@
-"""What is written beside a finished job file, and the recipe of a picture with its place in the ledger."""
+"""Jobs and their items as `x.result.json` and `indexd jobs show` state them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from indexd.fs.paths import display
-from indexd.store.records import JobItemRow, JobRow
-from indexd.worker.calls import Rendered
+from indexd.registry import job_kinds
+from indexd.store.records import JobItemRow, JobRow, JobState
+from indexd.worker.calls import CallProgress
 from indexd_schemas.api import output
-from indexd_schemas.recipe import Recipe
 
 
-def item_report(item: JobItemRow, *, ended: bool) -> output.JobItem:
-    """One picture of a job; `ended` = the job has come to its end."""
-    judged = ended and item.state == "done" and "keep" in item.settings
+def item_report(item: JobItemRow, *, ended: bool, progress: CallProgress | None = None) -> output.JobItem:
+    """One item of a job; `ended` = the job has ended; `progress` is that of its call while it runs."""
+    judged = ended and item.state is JobState.DONE and "keep" in item.settings
     return output.JobItem(
         index=item.index,
         seed=item.seed,
@@ -27,12 +27,15 @@ def item_report(item: JobItemRow, *, ended: bool) -> output.JobItem:
         stage_seconds=item.report.get("seconds", {}),
         scores=item.scores,
         kept=item.rejected_path is None if judged else None,
+        progress=None
+        if progress is None
+        else output.ItemProgress(stage=progress.stage, done=progress.done, total=progress.total),
         notes=[*item.settings.get("notes", ()), *item.report.get("notes", ())],
     )
 
 
 def job_result(job: JobRow, items: Sequence[JobItemRow]) -> output.JobResult:
-    """What stands in `x.result.json`: the job, every picture with seed and hash, and every recipe."""
+    """The content of `x.result.json`: the job, every item with seed and hash, and how each was made."""
     return output.JobResult(
         job_id=job.id,
         name=job.name,
@@ -42,16 +45,11 @@ def job_result(job: JobRow, items: Sequence[JobItemRow]) -> output.JobResult:
         created_at=job.created_at,
         finished_at=job.finished_at or job.created_at,
         pictures=[item_report(item, ended=True) for item in items],
-        recipes=[recipe_with_job(job, item).model_dump(mode="json") for item in items],
+        recipes=[_record(job, item) for item in items],
     )
 
 
-def render_report(rendered: Rendered) -> dict[str, Any]:
-    """What is kept of a render beside the picture itself."""
-    seconds = {stage: round(taken, 4) for stage, taken in rendered.seconds.items()}
-    return {"seconds": seconds, "notes": list(rendered.notes)}
-
-
-def recipe_with_job(job: JobRow, item: JobItemRow) -> Recipe:
-    """The recipe of an item with its place in the ledger, as the image will carry it."""
-    return Recipe.model_validate(item.settings["recipe"]).model_copy(update={"job": f"{job.id}/{item.index}"})
+def _record(job: JobRow, item: JobItemRow) -> dict[str, Any]:
+    kind = job_kinds.get(job.kind)
+    record: dict[str, Any] = dict(item.settings) if kind is None else kind.record(job, item)
+    return record

@@ -1,8 +1,8 @@
-"""Runs the command of `[notify]` when a job has ended: in a thread of its own, so that no queue ever waits for it.
+"""Runs the command of `[notify]` when a job has ended, in a thread of its own, so that the queue never waits for it.
 
-At most once for each end of a job. That it is to be told stands in the ledger, in the same transaction as the end; it is
-taken off there *before* the command is run. So a job that ended just before a crash is told of after it, and one whose
-command was begun is never told of twice.
+The command runs at most once for each end of a job. The ledger marks the job as not notified in the transaction that
+ends it, and clears the mark *before* the command runs. So a job that ended just before a crash is notified after it, and
+one whose command was started is never notified twice.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import re
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from indexd.background.background_service import BackgroundService
+from indexd.background.backoff import Backoff
 from indexd.errors import StoreError
 from indexd.fs.paths import display
 from indexd.fs.private_files import user_umask
@@ -37,69 +38,60 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _SCRIPT_SUFFIXES = (".bat", ".cmd")
 
 
-class Notifier:
-    """Tells of ended jobs between `start` and `stop`; without a command it does nothing."""
+class Notifier(BackgroundService):
+    """Runs the command for ended jobs between `start` and `stop`; without a command it does nothing."""
 
     def __init__(self, ledger: JobRepository, jobs: JobService, notify: NotifySettings) -> None:
+        super().__init__("notify", retry=Backoff(RETRY_SECONDS))
         self._ledger = ledger
         self._command = notify.command
         self._time_limit_seconds = parse_duration(notify.time_limit) or 30.0
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._last_warning = ""
-        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
-        jobs.on_finished(self._wake.set)
+        jobs.finished.subscribe(self.wake)
 
     def start(self) -> None:
-        """Tell of what ended and was not told of, then of what ends."""
-        if not self._command:
+        """Notify of the jobs that ended while no daemon ran, then of those that end."""
+        if self._command:
+            super().start()
+        else:
             self._ledger.clear_notifications()
-            return
-        self._wake.set()
-        self._thread.start()
 
-    def stop(self) -> None:
-        """End; a command that runs gets STOP_SECONDS. What was not begun is told of after the next start."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS)
-            self._kill()
-            self._thread.join()
+    def stop(self, timeout_seconds: float | None = STOP_SECONDS) -> bool:
+        """End; a command that runs gets the timeout. The next start notifies of what was not begun."""
+        if super().stop(timeout_seconds) or not self.is_started:
+            return True
+        self._kill()
+        return self.join()
 
-    def _run(self) -> None:
-        pause: float | None = None
-        while True:
-            self._wake.wait(pause)
-            self._wake.clear()
-            pause = None
-            try:
-                for job in self._ledger.unnotified():
-                    if self._stopping.is_set():
-                        return
-                    self._notify(job)
-            except (StoreError, OSError) as error:
-                # A full disk: a command that would be run again and again is worse than one that comes late.
-                self._warn_once(f"jobs that ended are not told of now: {error}")
-                pause = RETRY_SECONDS
-            if self._stopping.is_set():
-                return
+    def run_once(self) -> float | None:
+        """Notify of every job that ended."""
+        for job in self._ledger.unnotified():
+            if self.is_stopping:
+                break
+            self._notify(job)
+        return None
+
+    def is_retryable(self, error: Exception) -> bool:
+        return isinstance(error, (StoreError, OSError))
+
+    def on_retry(self, error: Exception, pause_seconds: float) -> None:  # noqa: ARG002
+        self._warn_once(f"the command of [notify] cannot run now: {error}")
 
     def _notify(self, job: JobRow) -> None:
-        """Raises StoreError or OSError where nothing was begun: then it is told of later."""
+        """Raises StoreError or OSError where no command was started: then it is tried again later."""
         values = self._placeholders(job)
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as output:
             if not self._ledger.claim_notification(job.id):
                 return
-            problem = self._run_command(values, said)
+            problem = self._run_command(values, output)
         if problem is None:
             self._last_warning = ""
-        elif not self._stopping.is_set():
+        elif not self.is_stopping:
             self._warn_once(f"the command of [notify] {problem}")
 
     def _warn_once(self, text: str) -> None:
-        """Said once, until it goes well again or something else goes wrong."""
+        """Log a problem once, until it is gone or another comes."""
         if text != self._last_warning:
             log.warning("%s", text)
         self._last_warning = text
@@ -116,7 +108,7 @@ class Notifier:
         }
 
     def _run_command(self, values: Mapping[str, str], output: IO[bytes]) -> str | None:
-        """Run it, with what it says in `said`. What went wrong, or None."""
+        """Run the command with its output in a file. What went wrong, or None."""
         arguments = [self._command[0], *(fill_placeholders(part, values) for part in self._command[1:])]
         if os.name == "nt" and Path(arguments[0]).suffix.lower() in _SCRIPT_SUFFIXES:
             # Windows hands those to cmd.exe, which reads the arguments as commands (CVE-2024-24576 and its like).

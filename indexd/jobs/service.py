@@ -1,4 +1,4 @@
-"""Jobs as the rest of the program sees them: files in, and a person's wishes about them."""
+"""Jobs for the rest of the program: files are admitted, jobs cancelled and retried."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from indexd.background.signal import Signal
 from indexd.config import Config
 from indexd.errors import IndexdError, NothingFound, StoreUnavailable, UsageError
 from indexd.fs.paths import display, relative
-from indexd.jobs.admission.admission import Admitted, Declined, Ignored, build_admission
+from indexd.jobs.admission.admission import Admission, Admitted, Declined, Ignored
 from indexd.jobs.files.atomic import FaultHook, no_fault
 from indexd.jobs.files.folders import JobFolders
 from indexd.jobs.files.publish import Publisher
@@ -22,8 +23,9 @@ from indexd.jobs.files.rejects import RejectMover
 from indexd.jobs.files.sync import JobFileSync
 from indexd.model_files import ModelCatalogue
 from indexd.store.protocols import IndexStore
-from indexd.store.records import JobRow
+from indexd.store.records import JobRow, JobState
 from indexd.watch.roots import watched_folders
+from indexd.worker.calls import CallProgress
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,10 @@ LEDGER_ID_KEY = "jobs.ledger_id"
 class JobService:
     """Admits, cancels and retries jobs. Every method may be called from any thread.
 
-    `lock` is held while an item's end and its job's state are decided (a picture published, a job cancelled). Order of
-    locks: `lock` before the lock of the folders.
+    `lock` is held while an item's end and its job's state are decided (a file published, a job cancelled). Order of
+    locks: `lock` before the lock of the folders. `changed` is emitted after every admission, cancellation and retry,
+    `finished` when a job ended whose end is notified; listeners must be quick. `progress` is that of the items whose calls
+    run now, by the id of the item.
     """
 
     def __init__(
@@ -46,31 +50,20 @@ class JobService:
         random_bits: Callable[[int], int] = secrets.randbits,
         fault: FaultHook = no_fault,
     ) -> None:
-        """`draw(bits)` gives random seeds; `fault` is called between the durable steps of publishing."""
+        """`random_bits(n)` gives random seeds; `fault` is called between the durable steps of publishing."""
         self.lock = threading.RLock()
         self.catalogue = ModelCatalogue.from_config(config)
         self.file_sync = JobFileSync(store, JobFolders(config.paths.inbox))
         self.publisher = Publisher(store.jobs, _ledger_id(store), config.paths.output, fault)
         self.reject_mover = RejectMover(store.jobs, fault)
-        self._admission = build_admission(config, store, self.catalogue, self.file_sync, clock, random_bits)
+        self._admission = Admission.from_config(config, store, self.catalogue, self.file_sync, clock, random_bits)
         self._store = store
         self._watched_folders = [folder.path for folder in watched_folders(config) if folder.purpose == "images"]
-        self._listeners: list[Callable[[], None]] = []
+        self.changed: Signal[[]] = Signal("jobs changed")
+        self.finished: Signal[[]] = Signal("job finished")
+        self.progress: dict[int, CallProgress] = {}
         notify = config.settings.notify
         self.notify_on: frozenset[str] = frozenset(notify.on if notify.command else ())
-        self._finished_listener: Callable[[], None] = lambda: None
-
-    def on_changed(self, changed: Callable[[], None]) -> None:
-        """Call `changed()` after every admission, cancellation and retry; it must be quick."""
-        self._listeners.append(changed)
-
-    def on_finished(self, finished: Callable[[], None]) -> None:
-        """Call `has_ended()` when a job has ended of which is to be told; it must be quick."""
-        self._finished_listener = finished
-
-    def signal_finished(self) -> None:
-        """A job has ended."""
-        self._finished_listener()
 
     def admit_file(self, path: Path) -> Admitted | Declined | Ignored:
         """Admit a settled file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
@@ -80,7 +73,7 @@ class JobService:
             self._on_admitted(job)
         elif isinstance(outcome, Declined):
             log.warning("job file refused, it lies in %s now\n%s", outcome.path, outcome.reason)
-            # The reason lies beside the file; whoever brought it would bring it again for the note, and find it gone.
+            # The reason lies beside the file already; an error here would admit the file again, and it is gone.
             with contextlib.suppress(StoreUnavailable):
                 self._store.events.add("job_refused", outcome.reason)
         return outcome
@@ -92,22 +85,22 @@ class JobService:
         return job
 
     def cancel(self, job_id: int) -> JobRow:
-        """Stop a job: at once in the ledger, within a denoising step on the card. What is published stays."""
+        """Cancel a job: at once in the ledger, within a denoising step in the worker. What is published stays."""
         with self.lock:
             job = self._require(job_id)
-            if job.state not in ("queued", "running"):
+            if job.state.is_final:
                 raise UsageError(f"job {job_id} is {job.state} already")
             self._store.jobs.cancel(job_id, unnotified="cancelled" in self.notify_on)
         log.info("job %d (%s) is cancelled", job.id, job.name)
-        self._signal_changed()
-        self.signal_finished()
+        self._emit_changed()
+        self.finished.emit()
         return self._require(job_id)
 
     def retry(self, job_id: int) -> JobRow:
-        """Queue the failed and cancelled pictures of an ended job again, with the same seeds."""
+        """Queue the failed and cancelled items of an ended job again, with the same seeds."""
         with self.lock:
             job = self._require(job_id)
-            if job.state not in ("failed", "cancelled"):
+            if job.state not in (JobState.FAILED, JobState.CANCELLED):
                 raise UsageError(f"job {job_id} is {job.state}; only failed and cancelled ones can be tried again")
             if not self.file_sync.settle(job_id):  # what it wrote when it ended is complete before it is taken back
                 raise StoreUnavailable(
@@ -115,13 +108,13 @@ class JobService:
                 )
             self._store.jobs.retry(job_id)
         log.info("job %d (%s) is tried again", job.id, job.name)
-        self._signal_changed()
+        self._emit_changed()
         return self._require(job_id)
 
     def _on_admitted(self, job: JobRow) -> None:
-        """It stands in the ledger, so nothing that follows may fail: who brought it would not find it a second time."""
+        """The job is in the ledger, so nothing that follows may fail: its file would not be admitted a second time."""
         log.info("job %d accepted: %s, %d pictures", job.id, job.name, sum(job.item_counts.values()))
-        self._signal_changed()
+        self._emit_changed()
         with contextlib.suppress(StoreUnavailable):
             self._warn_unwatched_folders(job)
 
@@ -138,13 +131,12 @@ class JobService:
             raise NothingFound(f"there is no job {job_id}; `indexd jobs list` shows them")
         return job
 
-    def _signal_changed(self) -> None:
+    def _emit_changed(self) -> None:
         try:
             self.file_sync.settle_all()
         except IndexdError as error:
             log.warning("the folders of the jobs are behind: %s", error)
-        for changed in self._listeners:
-            changed()
+        self.changed.emit()
 
 
 def _ledger_id(store: IndexStore) -> str:

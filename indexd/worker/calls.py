@@ -379,6 +379,19 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFunction:
+    """Call `function`, "module:name", as function(call, session) in the worker of `lane`. Its answer is plain data.
+
+    For job kinds of other packages; `arguments` is plain data for the function, `files` what it reads.
+    """
+
+    function: str
+    lane: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyModel:
     """Load the model of `role` and run it once."""
 
@@ -427,6 +440,7 @@ AnyCall = (
     | CompareImages
     | MakeControlMap
     | Render
+    | RunFunction
     | VerifyModel
     | SelfTest
 )

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from indexd.errors import CallCancelled, ModelUnavailable, raise_transient_if_present
+from indexd.errors import CallCancelled, IndexdError, ModelUnavailable, raise_transient_if_present
 from indexd.worker import result_validation
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import (
@@ -43,15 +43,20 @@ from indexd.worker.calls import (
     ImagesCompared,
     MakeControlMap,
     MakeThumbnails,
+    ModelSpec,
     ModelVerified,
     Priority,
     Render,
     Rendered,
+    RunFunction,
     SelfTest,
     ThumbnailsMade,
     VerifyModel,
+    WorkerSettings,
 )
 from indexd.worker.protocol import WorkerBug
+from indexd.worker.routing import serve_named_function
+from indexd.worker.session import Pool
 from indexd_schemas.recipe import ScoreRef
 
 DIM = 32
@@ -179,8 +184,9 @@ class FakeWorkers:
                 handle.fail(error)
                 return
         try:
-            result = self._serve(handle.call)
-        except ModelUnavailable as error:
+            call = handle.call
+            result = self._run(call, on_progress) if isinstance(call, RunFunction) else self._serve(call)
+        except IndexdError as error:
             handle.fail(error)
             return
         if on_progress is not None:
@@ -191,6 +197,9 @@ class FakeWorkers:
             handle.finish(result)
         else:
             handle.fail(WorkerBug(f"a wrong answer: {fault}"))
+
+    def _run(self, call: RunFunction, on_progress: OnProgress | None) -> Any:
+        return serve_named_function(call, _FakeSession(on_progress))
 
     def _serve(self, call: AnyCall) -> Any:
         match call:
@@ -272,6 +281,29 @@ class FakeWorkers:
         except OSError as error:
             raise_transient_if_present(error, path)
             return np.full(self.dim, np.nan, np.float32)
+
+
+class _FakeSession:
+    """The session of a function that needs no model."""
+
+    settings = WorkerSettings({}, "")
+
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self._on_progress = on_progress
+
+    @property
+    def pool(self) -> Pool:
+        raise ModelUnavailable("pool", "a fake loads no models")
+
+    def spec(self, role: str) -> ModelSpec:
+        raise ModelUnavailable(role, "a fake has no models")
+
+    def poll(self) -> None:
+        """Nothing is urgent."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(CallProgress(stage, done, total))
 
 
 def fake_render(call: Render) -> Rendered:

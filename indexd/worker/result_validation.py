@@ -29,6 +29,7 @@ from indexd.worker.calls import (
     ModelVerified,
     Render,
     Rendered,
+    RunFunction,
     SelfTest,
     ThumbnailsMade,
     VerifyModel,
@@ -56,7 +57,7 @@ MAX_ATTRIBUTE_CHARACTERS = 8192
 
 def find_result_error(call: AnyCall, result: Any) -> str | None:
     """What is wrong with `result` as the result of `call`; None = nothing."""
-    if isinstance(call, SelfTest):
+    if isinstance(call, (SelfTest, RunFunction)):
         return None
     wanted = RESULT_TYPES[type(call)]
     if not isinstance(result, wanted):

@@ -26,6 +26,7 @@ from indexd.worker.calls import (
     MakeControlMap,
     MakeThumbnails,
     Render,
+    RunFunction,
     SelfTest,
     VerifyModel,
     WorkerSettings,
@@ -93,6 +94,7 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         FindFaces: Route(lambda _call, settings: lane_of_role(FACES, settings), "indexd.models.serve_faces:find_faces"),
         AnalyseImages: Route(_lane_by_device, "indexd.worker.routing:serve_named_function"),
         VerifyModel: Route(_lane_by_device, "indexd.models.serve_verify:verify_model"),
+        RunFunction: Route(lambda call, _settings: call.lane, "indexd.worker.routing:serve_named_function"),
         Render: Route(_lane_of_generator, "indexd.generate.render:render"),
         MakeControlMap: Route(_lane_by_map_type, "indexd.control_maps.control_map:make_map"),
         MakeThumbnails: Route(
@@ -121,7 +123,7 @@ def serve(call: AnyCall, session: RenderSession) -> Any:
     return function(call, session) if route.takes_session else function(call)
 
 
-def serve_named_function(call: AnalyseImages, session: CallSession) -> Any:
+def serve_named_function(call: AnalyseImages | RunFunction, session: CallSession) -> Any:
     """Serve a call with the function that it names."""
     return _load_function(call.function)(call, session)
 

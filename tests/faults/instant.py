@@ -104,7 +104,7 @@ def wait_less() -> None:
     dispatcher.POLL_SECONDS = 1.0
     index_stage.NO_FILE_RETRY_SECONDS = 1.0
     batch_failures.RETRY_SECONDS, role_backoff.FIRST_BACKOFF_SECONDS, role_backoff.MAX_BACKOFF_SECONDS = 0.5, 1.0, 5.0
-    retry.RETRY_SECONDS, retry.CHECK_SECONDS = (0.3, 1.0), (0.3, 0.5, 1.0, 2.0)
+    retry.RETRY_SECONDS, retry.FIRST_CHECK_SECONDS, retry.MAX_CHECK_SECONDS = (0.3, 1.0), 0.3, 2.0
     ingest.RETRY_SECONDS, ingest.MAX_RETRY_SECONDS = 0.5, 5.0
     lane.MAX_RESTART_DELAY_SECONDS = 3.0
 

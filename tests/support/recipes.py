@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from indexd.worker.calls import FileRef, Render
+from indexd.worker.calls import AnyCall, FileRef, Render
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey, FileKind
 
@@ -25,6 +25,7 @@ def render_call(checkpoint: Path | str = "/m", **fields: Any) -> Render:
     return Render(made, {FileKey("checkpoint", made.model.name): FileRef(str(checkpoint).encode())})
 
 
-def file_names(call: Render, kind: FileKind) -> dict[str, str]:
+def file_names(call: AnyCall, kind: FileKind) -> dict[str, str]:
     """The files of a kind that a call names: the name of the path by the name in the recipe."""
+    assert isinstance(call, Render)
     return {key.name: Path(os.fsdecode(file.path)).name for key, file in call.files.items() if key.kind == kind}

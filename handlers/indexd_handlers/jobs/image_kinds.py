@@ -1,43 +1,51 @@
-"""Job kind `txt2img`: pictures from a prompt. Reads the job alone, writes nothing."""
+"""The job kinds that render whole images: txt2img, img2img, upscale and refine."""
 
 from __future__ import annotations
 
-from indexd.jobs.admission.planner import JobPlanner, PlannedImage
-from indexd.registry import handles
+from indexd.jobs.admission.planner import JobPlanner
+from indexd.jobs.kinds import PlannedItem, job_kind
+from indexd.jobs.render_kind import RenderKind
 from indexd_schemas.jobs.job import Img2ImgJob, RefineJob, Txt2ImgJob, UpscaleJob
 
 
-@handles("txt2img")
-def txt2img(job: Txt2ImgJob, planner: JobPlanner) -> list[PlannedImage]:
-    """One picture a seed. Raises FieldProblem."""
-    return planner.plan(job, "txt2img")
+@job_kind
+class Txt2ImgKind(RenderKind[Txt2ImgJob]):
+    """One image a seed, from a prompt."""
+
+    name, schema = "txt2img", Txt2ImgJob
+
+    def plan(self, job: Txt2ImgJob, planner: JobPlanner) -> list[PlannedItem]:
+        return planner.plan(job, "txt2img")
 
 
-# Job kind `img2img`: pictures from a prompt and pictures. Reads the source pictures (hashes are taken), writes nothing.
+@job_kind
+class Img2ImgKind(RenderKind[Img2ImgJob]):
+    """One image for each source and seed, in the source's size where the job names none."""
+
+    name, schema = "img2img", Img2ImgJob
+
+    def plan(self, job: Img2ImgJob, planner: JobPlanner) -> list[PlannedItem]:
+        images = planner.select_inputs(job.input)
+        return [item for image in images for item in planner.plan(job, "img2img", image, job.denoise)]
 
 
-@handles("img2img")
-def img2img(job: Img2ImgJob, planner: JobPlanner) -> list[PlannedImage]:
-    """One picture for each source and seed, in the source's size where the job names none. Raises FieldProblem."""
-    pictures = planner.select_inputs(job.input)
-    return [draft for picture in pictures for draft in planner.plan(job, "img2img", picture, float(job.denoise))]
+@job_kind
+class UpscaleKind(RenderKind[UpscaleJob]):
+    """One image for each finished image and seed, enlarged by a model."""
+
+    name, schema = "upscale", UpscaleJob
+
+    def plan(self, job: UpscaleJob, planner: JobPlanner) -> list[PlannedItem]:
+        images = planner.select_inputs(job.input)
+        return [item for image in images for item in planner.plan(job, "upscale", image, finished=True)]
 
 
-# Job kind `upscale`: finished pictures, enlarged by a model. Reads the pictures (hashes are taken), writes nothing.
+@job_kind
+class RefineKind(RenderKind[RefineJob]):
+    """One image for each finished image and seed, denoised once more in tiles."""
 
+    name, schema = "refine", RefineJob
 
-@handles("upscale")
-def upscale(job: UpscaleJob, planner: JobPlanner) -> list[PlannedImage]:
-    """One picture for each source and seed, through the stages that the job switches on. Raises FieldProblem."""
-    pictures = planner.select_inputs(job.input)
-    return [draft for picture in pictures for draft in planner.plan(job, "upscale", picture, finished=True)]
-
-
-# Job kind `refine`: finished pictures, denoised once more in tiles. Reads the pictures (hashes are taken), writes nothing.
-
-
-@handles("refine")
-def refine(job: RefineJob, planner: JobPlanner) -> list[PlannedImage]:
-    """One picture for each source and seed, through the stages that the job switches on. Raises FieldProblem."""
-    pictures = planner.select_inputs(job.input)
-    return [draft for picture in pictures for draft in planner.plan(job, "refine", picture, finished=True)]
+    def plan(self, job: RefineJob, planner: JobPlanner) -> list[PlannedItem]:
+        images = planner.select_inputs(job.input)
+        return [item for image in images for item in planner.plan(job, "refine", image, finished=True)]

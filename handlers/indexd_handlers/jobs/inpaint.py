@@ -1,28 +1,33 @@
-"""Job kind `inpaint`: parts of pictures made anew. Reads pictures and masks (hashes are taken), writes nothing."""
+"""The job kind `inpaint`: parts of images are rendered again."""
 
 from __future__ import annotations
 
 from indexd.jobs.admission.inputs import InputImage
-from indexd.jobs.admission.planner import JobPlanner, PlannedImage
-from indexd.registry import handles
+from indexd.jobs.admission.planner import JobPlanner
+from indexd.jobs.kinds import PlannedItem, job_kind
+from indexd.jobs.render_kind import RenderKind
 from indexd_schemas.jobs.job import InpaintJob
 
 
-@handles("inpaint")
-def inpaint(job: InpaintJob, planner: JobPlanner) -> list[PlannedImage]:
-    """One picture for each source and seed. Raises FieldProblem."""
-    drafts: list[PlannedImage] = []
-    for picture in planner.select_inputs(job.input):
-        mask = planner.masks.resolve(job, picture)
-        size = _work_size(job, planner, picture)
-        drafts += planner.plan(job, "inpaint", picture, float(job.denoise), mask=mask, size=size)
-    return drafts
+@job_kind
+class InpaintKind(RenderKind[InpaintJob]):
+    """One image for each source and seed."""
+
+    name, schema = "inpaint", InpaintJob
+
+    def plan(self, job: InpaintJob, planner: JobPlanner) -> list[PlannedItem]:
+        items: list[PlannedItem] = []
+        for image in planner.select_inputs(job.input):
+            mask = planner.masks.resolve(job, image)
+            size = _work_size(job, planner, image)
+            items += planner.plan(job, "inpaint", image, job.denoise, mask=mask, size=size)
+        return items
 
 
 def _work_size(job: InpaintJob, planner: JobPlanner, image: InputImage) -> tuple[int, int]:
-    """What is worked on: with `only_masked` the size of the part, else that of the picture to the pixel."""
+    """The size that is rendered: with `only_masked` that of the part, else that of the image to the pixel."""
     if job.only_masked:
         return planner.resolve_size(job)
     size = planner.resolve_size(job, image)
-    named = job.size or job.width or job.height
-    return size if named else (image.width, image.height)
+    is_named = job.size or job.width or job.height
+    return size if is_named else (image.width, image.height)

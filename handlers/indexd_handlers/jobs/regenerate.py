@@ -1,4 +1,4 @@
-"""Job kind `regenerate`: pictures made again by their own recipes, with changes. Reads the pictures, writes nothing."""
+"""The job kind `regenerate`: images are rendered again by their own recipes, with changes."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ from typing import Any
 from pydantic import ValidationError
 
 from indexd.jobs.admission.inputs import InputImage
-from indexd.jobs.admission.planner import JobPlanner, PlannedImage
+from indexd.jobs.admission.planner import JobPlanner
+from indexd.jobs.kinds import PlannedItem, find_kind, job_kind
 from indexd.jobs.parsing.validation import FieldError, describe_error, with_added_stages
-from indexd.registry import handles, job_kinds
+from indexd.jobs.render_kind import RenderKind
 from indexd_schemas.jobs.job import JOB_KINDS, RegenerateJob
 from indexd_schemas.jobs.job_part import parse_sides
 
-# What a change of one key takes out of the picture's own recipe.
+# The keys of the image's own recipe that a change of another key removes.
 _REPLACED_KEYS = {"size": ("width", "height"), "seeds": ("seed",), "sampler": ("schedule",)}
 
 
-@handles("regenerate")
-def regenerate(job: RegenerateJob, planner: JobPlanner) -> list[PlannedImage]:
-    """What each picture's own kind makes of its recipe and the keys that the job changes. Raises FieldProblem."""
-    changes = job.model_dump(exclude_unset=True, exclude={"kind", "input", "output", "priority"})
-    return [
-        draft for picture in planner.select_inputs(job.input) for draft in _regenerate_one(changes, planner, picture)
-    ]
+@job_kind
+class RegenerateKind(RenderKind[RegenerateJob]):
+    """What the kind of each image plans for its recipe and the keys that the job changes."""
+
+    name, schema = "regenerate", RegenerateJob
+
+    def plan(self, job: RegenerateJob, planner: JobPlanner) -> list[PlannedItem]:
+        changes = job.model_dump(exclude_unset=True, exclude={"kind", "input", "output", "priority"})
+        return [item for image in planner.select_inputs(job.input) for item in _regenerate_one(changes, planner, image)]
 
 
-def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputImage) -> list[PlannedImage]:
+def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputImage) -> list[PlannedItem]:
     own = planner.recipes.read_job(image)
     _scale_hires(own.keys, changes)
     gone = {key for change in changes for key in _REPLACED_KEYS.get(change, ())}
@@ -35,10 +38,9 @@ def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputIm
     kind = keys["kind"]
     if "denoise" in changes and "denoise" not in JOB_KINDS[kind].model_fields:
         raise FieldError(("denoise",), f"denoise: {image.name} was not made from another picture ({kind})")
-    handler = job_kinds.get(kind)
-    assert handler is not None  # kinds of the program are always registered
     try:
-        drafts: list[PlannedImage] = handler(with_added_stages(JOB_KINDS[kind]).model_validate(keys), planner)
+        job = with_added_stages(JOB_KINDS[kind]).model_validate(keys)
+        items = find_kind(kind).plan(job, planner)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -51,7 +53,7 @@ def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputIm
             raise
         text = f"input: {image.name} cannot be made again as it was: {problem}"
         raise FieldError(("input",), f"{text} (write another `{key}` into the job to change that)") from None
-    return [replace(draft, notes=tuple(own.remarks)) for draft in drafts]
+    return [replace(item, notes=tuple(own.remarks)) for item in items]
 
 
 def _scale_hires(own: dict[str, Any], changes: dict[str, Any]) -> None:

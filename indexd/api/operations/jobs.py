@@ -55,7 +55,8 @@ def retry_job(context: OperationContext, request: JobSelector) -> ShownJob:
 def _shown_job(context: OperationContext, row: JobRow) -> ShownJob:
     from indexd.api.job_serialization import serialize_shown_job
 
-    return serialize_shown_job(context.store, row)
+    progress = {} if context.daemon is None else context.daemon.jobs.progress
+    return serialize_shown_job(context.store, row, progress)
 
 
 def _find_job(context: OperationContext, which: str) -> JobRow:

@@ -22,7 +22,7 @@ from indexd.fs.paths import display
 from indexd.fs.safe_open import open_regular
 from indexd.jobs.admission.input_selection import InputSelector
 from indexd.jobs.admission.masks import MaskResolver
-from indexd.jobs.admission.planner import InputSources, JobLimits, JobPlanner, PlannedImage
+from indexd.jobs.admission.planner import InputSources, JobLimits, JobPlanner
 from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
@@ -36,6 +36,7 @@ from indexd.jobs.files.output_names import (
     unique_file_names,
 )
 from indexd.jobs.files.sync import JobFileSync
+from indexd.jobs.kinds import JobKind, PlannedItem
 from indexd.jobs.loras.registry import LoraRegistry
 from indexd.jobs.parsing import yaml_guard
 from indexd.jobs.parsing.validation import FieldError, build_refusal, parse_job
@@ -43,7 +44,7 @@ from indexd.model_files import ModelCatalogue
 from indexd.registry import job_kinds
 from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow, JobRow, NewJob, NewJobItem
-from indexd_schemas.jobs.job import Job
+from indexd_schemas.jobs.job import Job, JobBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,11 @@ class Admission:
         store: IndexStore,
         file_sync: JobFileSync,
         planner: JobPlanner,
-        kinds: Callable[[], Mapping[str, Callable[..., Any]]],
+        kinds: Callable[[], Mapping[str, JobKind[Any]]],
         output: Path,
         clock: Callable[[], float],
     ) -> None:
-        """`kinds` gives the handlers by job kind; `output` is the folder of jobs that name none."""
+        """`kinds` gives the job kinds by name; `output` is the folder of jobs that name none."""
         self._store = store
         self._file_sync = file_sync
         self._folders = file_sync.folders
@@ -95,6 +96,39 @@ class Admission:
         self._clock = clock
         self._reserved: dict[str, set[str]] | None = None
         self._reserved_count = self._reserved_limit = 0
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        store: IndexStore,
+        catalogue: ModelCatalogue,
+        file_sync: JobFileSync,
+        clock: Callable[[], float],
+        random_bits: Callable[[int], int],
+    ) -> Admission:
+        """The admission by these settings; `random_bits(n)` gives random seeds."""
+        settings, places = config.settings.generate, config.paths
+        limits = JobLimits(settings.max_images_per_job, settings.max_megapixels)
+        selector = InputSelector(store, places.inbox, limits.max_images)
+        planner = JobPlanner(
+            catalogue,
+            PromptResolver(catalogue, LoraRegistry(places.lora_registry), settings.loras),
+            InputSources(
+                selector,
+                MaskResolver(store, selector, has_detectors=bool(config.settings.faces.detectors)),
+                ImageRecipeReader(store, catalogue),
+            ),
+            ScoreValidator(
+                partial(model_roles.require_role, config),
+                model_roles.aesthetic_head_path(config),
+                partial(model_roles.clip_h_dimension, config),
+            ),
+            limits,
+            random_bits,
+            model_roles.control_map_models(config),
+        )
+        return cls(store, file_sync, planner, job_kinds.kinds, places.output, clock)
 
     def admit_file(self, path: Path) -> Admitted | Declined | Ignored:
         """Admit a file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
@@ -159,25 +193,29 @@ class Admission:
         document = yaml_guard.parse_yaml(source)
         kinds = self._kinds()
         job = parse_job(document, kinds)
+        kind = kinds[job.kind]
         try:
             check_pattern(job.output.name)
             folder = resolve_output_folder(job.output.folder, self._output)
-            drafts: list[PlannedImage] = kinds[job.kind](job, self._planner)
-            self._planner.check_image_count(len(drafts))
-            items = self._plan_items(job, drafts, folder, name)
+            planned = kind.plan(job, self._planner)
+            self._planner.check_image_count(len(planned))
+            items = self._name_items(job, planned, folder, name, kind.suffix)
         except FieldError as problem:
             raise build_refusal(document, [problem]) from None
         return NewJob(name, job.kind, source, key, inbox_name, job.priority, items)
 
-    def _plan_items(self, job: Job, drafts: Sequence[PlannedImage], folder: Path, name: str) -> tuple[NewJobItem, ...]:
+    def _name_items(
+        self, job: JobBase, planned: Sequence[PlannedItem], folder: Path, name: str, suffix: str
+    ) -> tuple[NewJobItem, ...]:
         now = datetime.fromtimestamp(self._clock()).astimezone()
-        shared = {"name": name, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H%M%S}"}
-        words = [placeholder_values(draft.recipe, index, len(drafts), shared) for index, draft in enumerate(drafts)]
-        there = _existing_names(folder) | self._reserved_names(folder)
-        names = unique_file_names(complete_pattern(job.output.name, len(drafts)), words, there.__contains__)
+        shared = {"name": name, "kind": job.kind, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H%M%S}"}
+        count = len(planned)
+        values = [placeholder_values(item.name_values, index, count, shared) for index, item in enumerate(planned)]
+        taken = _existing_names(folder) | self._reserved_names(folder)
+        names = unique_file_names(complete_pattern(job.output.name, count), values, suffix, taken.__contains__)
         items = tuple(
-            NewJobItem(index, draft.recipe.seed, os.fsencode(folder / file_name), _item_settings(draft, job))
-            for index, (draft, file_name) in enumerate(zip(drafts, names, strict=True))
+            NewJobItem(index, item.seed, os.fsencode(folder / file_name), _item_settings(item, job))
+            for index, (item, file_name) in enumerate(zip(planned, names, strict=True))
         )
         self._reserve(items)
         return items
@@ -207,13 +245,11 @@ def _folder_key(folder: Path) -> str:
     return str(folder).casefold()
 
 
-def _item_settings(image: PlannedImage, job: Job) -> dict[str, Any]:
-    settings: dict[str, Any] = {"recipe": image.recipe.model_dump(mode="json")}
-    if image.images:
-        settings["images"] = dict(image.images)
-    if image.notes:
-        settings["notes"] = list(image.notes)
-    if job.keep is not None:
+def _item_settings(item: PlannedItem, job: JobBase) -> dict[str, Any]:
+    settings = dict(item.settings)
+    if item.notes:
+        settings["notes"] = list(item.notes)
+    if isinstance(job, Job) and job.keep is not None:
         settings["keep"] = job.keep.model_dump(mode="json", exclude_none=True)
     return settings
 
@@ -234,32 +270,3 @@ def _printable_name(stem: str) -> str:
     """The name of a job: what moves the cursor or turns the direction of a line becomes `_`, as in names of files."""
     text = stem.encode("utf-8", "replace").decode()[:MAX_NAME_CHARACTERS]
     return "".join("_" if unicodedata.category(sign) in INVISIBLE_CATEGORIES else sign for sign in text) or "job"
-
-
-# Everything that reads and judges job files, put together.
-
-
-def build_admission(
-    config: Config,
-    store: IndexStore,
-    catalogue: ModelCatalogue,
-    file_sync: JobFileSync,
-    clock: Callable[[], float],
-    random_bits: Callable[[int], int],
-) -> Admission:
-    """What admits job files by these settings; `draw(bits)` gives random seeds."""
-    settings, places = config.settings.generate, config.paths
-    limits = JobLimits(settings.max_images_per_job, settings.max_megapixels)
-    words = PromptResolver(catalogue, LoraRegistry(places.lora_registry), settings.loras)
-    selector = InputSelector(store, places.inbox, limits.max_images)
-    looks = bool(config.settings.faces.detectors)
-    sources = InputSources(
-        selector, MaskResolver(store, selector, has_detectors=looks), ImageRecipeReader(store, catalogue)
-    )
-    judging = ScoreValidator(
-        partial(model_roles.require_role, config),
-        model_roles.aesthetic_head_path(config),
-        partial(model_roles.clip_h_dimension, config),
-    )
-    desk = JobPlanner(catalogue, words, sources, judging, limits, random_bits, model_roles.control_map_models(config))
-    return Admission(store, file_sync, desk, job_kinds.kinds, places.output, clock)

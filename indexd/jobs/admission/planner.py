@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from indexd.jobs.admission.conditioning import ConditioningRequest, resolve_conditioning
@@ -14,8 +14,10 @@ from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
 from indexd.jobs.admission.stages import has_denoising_stage, plan_stages
+from indexd.jobs.kinds import PlannedItem
 from indexd.jobs.parsing.validation import FieldError, did_you_mean
 from indexd.jobs.parsing.yaml_guard import FieldPath
+from indexd.jobs.render_kind import planned_render
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd_schemas import samplers
 from indexd_schemas.jobs.input_selection import InputSelection
@@ -28,19 +30,6 @@ from indexd_schemas.recipe_part import ModelRef
 DEFAULT_SIDE_PX = 1024
 # Other programs draw and accept 32 bits, so a seed can be used there as well.
 RANDOM_SEED_BITS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedImage:
-    """One image to render.
-
-    `images` are the paths of the images that the recipe goes by, by content hash: they stay out of the recipe. `notes` are
-    sentences on what an image that is rendered again did not say exactly.
-    """
-
-    recipe: Recipe
-    images: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +83,7 @@ class JobPlanner:
         mask: ResolvedMask | None = None,
         size: tuple[int, int] | None = None,
         finished: bool = False,
-    ) -> list[PlannedImage]:
+    ) -> list[PlannedItem]:
         """One recipe a seed. `denoise` says how far `image` is changed; `mask` and `size` (of the work) are of inpaint.
 
         `finished` = the job starts from a finished image: it keeps its size, and only the image stages change it.
@@ -115,7 +104,7 @@ class JobPlanner:
         images = {one.content_hash: one.path for one in (image, mask_image, *conditioning.images) if one is not None}
         seeds = self.resolve_seeds(job)
         return [
-            PlannedImage(
+            planned_render(
                 Recipe(
                     kind=kind,
                     prompt=prompt.prompt,

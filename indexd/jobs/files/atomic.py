@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +29,8 @@ def no_fault(_point: str) -> None:
     """The fault hook of everyday."""
 
 
-def write_new(temp: Path, final: Path, data: bytes, fault: FaultHook = no_fault) -> None:
-    """Put `data` under `final`, on the disk for good when this returns. Raises FileExistsError when the name is taken.
+def write_new(temp: Path, final: Path, data: bytes | Path, fault: FaultHook = no_fault) -> None:
+    """Put `data`, bytes or a copy of a file, at `final`, durable when this returns. Raises FileExistsError if it exists.
 
     `temp` lies on the same file system, belongs to the caller alone and is gone afterwards, except where the process died.
     Raises StorageFull when there is no room; then nothing of the file is left.
@@ -113,11 +114,15 @@ def _long_path(path: Path) -> Path:
     return Path(to_long_path(str(path))) if sys.platform == "win32" else path
 
 
-def _write_synced(temp: Path, data: bytes, fault: FaultHook) -> None:
+def _write_synced(temp: Path, data: bytes | Path, fault: FaultHook) -> None:
     temp.unlink(missing_ok=True)
     with open(temp, "xb") as file:
         fault("temp opened")
-        file.write(data)
+        if isinstance(data, bytes):
+            file.write(data)
+        else:
+            with open(data, "rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
         fault("temp written")
         file.flush()
         os.fsync(file.fileno())

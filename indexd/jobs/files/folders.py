@@ -28,11 +28,11 @@ ACCEPTED: JobFolderName = "accepted"
 DONE: JobFolderName = "done"
 FAILED: JobFolderName = "failed"
 FOLDER_BY_STATE: dict[JobState, JobFolderName] = {
-    "queued": ACCEPTED,
-    "running": ACCEPTED,
-    "done": DONE,
-    "failed": FAILED,
-    "cancelled": FAILED,
+    JobState.QUEUED: ACCEPTED,
+    JobState.RUNNING: ACCEPTED,
+    JobState.DONE: DONE,
+    JobState.FAILED: FAILED,
+    JobState.CANCELLED: FAILED,
 }
 JOB_FILE_SUFFIXES = (".yaml", ".yml")
 TEMP_NAME = re.compile(r"\.(job\d+|refused)\.part")

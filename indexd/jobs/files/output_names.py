@@ -15,13 +15,11 @@ from pathlib import Path, PureWindowsPath
 
 from indexd.fs.paths import is_inside, is_unc, is_url
 from indexd.jobs.parsing.validation import FieldError, closest_names, quote_value
-from indexd_schemas.recipe import Recipe
 
 PLACEHOLDERS = ("name", "index", "seed", "date", "time", "kind", "model", "prompt")
 UNIQUE_PLACEHOLDERS = ("index", "seed")
 # eCryptfs takes 143 bytes; the rest is room for a number and the ending.
 MAX_NAME_BYTES = 120
-PNG_SUFFIX = ".png"
 
 # Controls, direction signs and separators: what is not seen in a name and changes how it is shown.
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -66,42 +64,37 @@ def complete_pattern(pattern: str, count: int) -> str:
     return pattern
 
 
-def placeholder_values(recipe: Recipe, index: int, count: int, shared: Mapping[str, str]) -> dict[str, str]:
-    """The values of the placeholders of a name pattern for picture `index`."""
+def placeholder_values(
+    name_values: Mapping[str, str], index: int, count: int, shared: Mapping[str, str]
+) -> dict[str, str]:
+    """The values of the placeholders of a name pattern for item `index`; those that it has no value for are empty."""
     digits = max(4, len(str(count)))
-    return {
-        **shared,
-        "index": f"{index + 1:0{digits}d}",
-        "seed": str(recipe.seed),
-        "kind": recipe.kind,
-        "model": _main_model(recipe).rpartition("/")[2],
-        "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
-    }
+    return {**dict.fromkeys(PLACEHOLDERS, ""), **shared, "index": f"{index + 1:0{digits}d}", **name_values}
 
 
 def unique_file_names(
-    pattern: str, values_per_image: Sequence[Mapping[str, str]], taken: Callable[[str], bool]
+    pattern: str, values_per_item: Sequence[Mapping[str, str]], suffix: str, taken: Callable[[str], bool]
 ) -> list[str]:
-    """One file name a picture, all different, none taken; letter case makes no difference (macOS, Windows).
+    """One file name an item, all different, none taken; letter case makes no difference (macOS, Windows).
 
-    `words[i]` are the values of the placeholders for picture i; `taken` is asked with the casefolded name.
+    `values_per_item[i]` are the values of the placeholders for item i; `taken` is called with the casefolded name.
     """
     used: set[str] = set()
     names = []
-    for values in values_per_image:
+    for values in values_per_item:
         stem = safe_name(_PLACEHOLDER.sub(lambda match, values=values: values[match[1]], pattern))  # type: ignore[misc]
-        name = free_file_name(stem, lambda key: key in used or taken(key))
+        name = free_file_name(stem, suffix, lambda key: key in used or taken(key))
         used.add(name.casefold())
         names.append(name)
     return names
 
 
-def free_file_name(stem: str, taken: Callable[[str], bool]) -> str:
-    """`stem.png`, or the first of `stem-2.png`, `stem-3.png`, … that is not taken."""
-    name, number = f"{stem}{PNG_SUFFIX}", 1
+def free_file_name(stem: str, suffix: str, taken: Callable[[str], bool]) -> str:
+    """The stem with the suffix, or the first of `stem-2`, `stem-3`, … with it, that is not taken."""
+    name, number = f"{stem}{suffix}", 1
     while taken(name.casefold()):
         number += 1
-        name = f"{stem}-{number}{PNG_SUFFIX}"
+        name = f"{stem}-{number}{suffix}"
     return name
 
 
@@ -163,8 +156,3 @@ def _relative_parts(text: str) -> list[str]:
                 f"output.folder: {quote_value(part)} is no good name for a folder; {quote_value(safe_name(part))} is",
             )
     return parts
-
-
-def _main_model(recipe: Recipe) -> str:
-    """The name of the checkpoint of a recipe, or of the upscaler of one that needs no checkpoint."""
-    return next((key.name for key in recipe.file_keys() if key.kind in ("checkpoint", "upscaler")), "none")

@@ -18,7 +18,7 @@ from indexd.errors import NotRegularFile, StorageFull, StoreUnavailable, raise_i
 from indexd.images.decode import hash_file_hex
 from indexd.jobs.admission.scoring import items_to_reject
 from indexd.jobs.files.atomic import DISK_FULL_ERRNOS, FaultHook, fsync_folder, move_no_replace, no_fault
-from indexd.jobs.files.output_names import PNG_SUFFIX, free_file_name
+from indexd.jobs.files.output_names import free_file_name
 from indexd.store.protocols import JobOutputRepository
 from indexd.store.records import JobItemRow
 from indexd_schemas.jobs.scoring import Keep
@@ -101,7 +101,7 @@ def _reject_paths(items: Sequence[JobItemRow]) -> dict[int, bytes]:
         old = Path(os.fsdecode(item.path))
         folder = old.parent / REJECTED_FOLDER
         names = taken.setdefault(folder, _existing_names(folder))
-        name = free_file_name(old.name.removesuffix(PNG_SUFFIX), names.__contains__)
+        name = free_file_name(old.stem, old.suffix, names.__contains__)
         names.add(name.casefold())
         paths[item.id] = os.fsencode(folder / name)
     return paths

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from indexd.errors import StoreUnavailable
 from indexd.jobs.files.folders import ACCEPTED, FOLDER_BY_STATE, INBOX, JobFolders
 from indexd.jobs.job_lookup import require_job
 from indexd.jobs.job_report import job_result
-from indexd.jobs.queue.retry import Blocked
+from indexd.jobs.queue.retry import check_backoff
 from indexd.store.protocols import IndexStore
 from indexd.store.records import JobRow
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class JobFileSync:
-    """Moves files after the rows. A move that fails is logged and owed; see LateMoves."""
+    """Moves files after the rows. A move that fails is logged and pending; JobFileSyncRetry tries it again."""
 
     def __init__(self, store: IndexStore, folders: JobFolders) -> None:
         self._store = store
@@ -60,31 +61,26 @@ class JobFileSync:
         )
 
 
-# Job files that could not be moved when their job began or ended: tried again without waiting for another job.
-
-
 class JobFileSyncRetry:
-    """Looks after what the mirror owes, ever more seldom while it cannot be done. Only the runner's thread uses it."""
+    """Retries moves that failed, without waiting for another job. Only the runner's thread uses it."""
 
-    def __init__(self, file_sync: JobFileSync) -> None:
+    def __init__(self, file_sync: JobFileSync, clock: Callable[[], float]) -> None:
         self._file_sync = file_sync
-        self._blocked: Blocked | None = None
+        self._backoff = check_backoff(clock)
 
-    @property
-    def next_retry_at(self) -> float | None:
-        """When they are tried next; None: nothing is owed."""
-        return self._blocked.next_check_at if self._blocked is not None else None
+    def seconds_to_retry(self) -> float | None:
+        """Seconds until the next try; None when no move is pending."""
+        return self._backoff.seconds_left() if self._backoff.failures else None
 
-    def retry_when_due(self, now: float) -> None:
-        """Try them when it is time. Raises StoreUnavailable; then they are owed still."""
-        if self._blocked is not None and self._blocked.is_due(now):
-            self._blocked.schedule_next_check(now)
+    def retry_when_due(self) -> None:
+        """Try the pending moves when it is time. Raises StoreUnavailable; then they stay pending."""
+        if self._backoff.failures and self._backoff.is_due:
+            self._backoff.fail()
             self._file_sync.settle_all()
         if not self._file_sync.has_pending_moves:
-            self._blocked = None
-        elif self._blocked is None:
-            self._blocked = Blocked("the files of jobs cannot be moved", lambda: not self._file_sync.has_pending_moves)
-            self._blocked.schedule_next_check(now)
+            self._backoff.reset()
+        elif not self._backoff.failures:
+            self._backoff.fail()
 
     def final_attempt(self) -> None:
         """Before the end: what is not moved now is moved at the next start."""

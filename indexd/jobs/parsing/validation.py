@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from indexd.errors import JobRefused
 from indexd.jobs.parsing.yaml_guard import FieldPath, YamlDocument
 from indexd.model_files import UnknownModel
-from indexd.render_stages.stage import render_stages
-from indexd_schemas.jobs.job import SYNONYMS, Job
+from indexd.render_stages.stage import RenderStage, render_stages
+from indexd_schemas.jobs.job import SYNONYMS, JobBase
+from indexd_schemas.jobs.stages import Stages
+
+if TYPE_CHECKING:
+    from indexd.jobs.kinds import JobKind
+
+JobT = TypeVar("JobT", bound=JobBase)
 
 MAX_MESSAGES = 10
 MAX_QUOTED_CHARACTERS = 60
@@ -27,7 +33,7 @@ class FieldError(Exception):
         self.path = path
 
 
-def parse_job(document: YamlDocument, kinds: Mapping[str, Callable[..., Any]]) -> Job:
+def parse_job(document: YamlDocument, kinds: Mapping[str, JobKind[Any]]) -> JobBase:
     """The job in `document` by the schema of its kind. Raises Refused, one sentence a line."""
     kind = document.data.get("kind")
     if "kind" not in document.data:
@@ -40,28 +46,21 @@ def parse_job(document: YamlDocument, kinds: Mapping[str, Callable[..., Any]]) -
         raise build_refusal(
             document, [FieldError(("kind",), f"there is no kind {quote_value(kind)}; {_suggestion(str(kind), kinds)}")]
         )
-    model = with_added_stages(job_schema(kinds[kind]))
+    schema: type[JobBase] = kinds[kind].schema
+    model = with_added_stages(schema)
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
         raise build_refusal(document, [_field_error(model, document, entry) for entry in error.errors()]) from None
 
 
-def job_schema(handler: Callable[..., Any]) -> type[Job]:
-    """The schema of a kind: the type of the first parameter of its handler."""
-    hints = typing.get_type_hints(handler)
-    first = next((hint for name, hint in hints.items() if name != "return"), None)
-    if not (isinstance(first, type) and issubclass(first, Job)):
-        raise TypeError(f"the first parameter of {handler.__module__}.{handler.__qualname__} must be a subclass of Job")
-    return first
-
-
-def with_added_stages(schema: type[Job]) -> type[Job]:
-    """The schema with the keys of the render stages that other packages registered."""
+def with_added_stages(schema: type[JobT]) -> type[JobT]:
+    """The schema of renders with the keys of the render stages that other packages registered; others as they are."""
     fields: dict[str, Any] = {}
-    for stage in render_stages():
+    stages: tuple[RenderStage[Any, Any], ...] = render_stages() if issubclass(schema, Stages) else ()
+    for stage in stages:
         if stage.name not in schema.model_fields:
-            of_key = list[stage.options] if stage.is_list else stage.options | None  # type: ignore[name-defined]
+            of_key: Any = list[stage.options] if stage.is_list else stage.options | None  # type: ignore[name-defined]
             default: Any = Field(default_factory=list) if stage.is_list else Field(None)
             fields[stage.name] = (of_key, default)
     return create_model(schema.__name__, __base__=schema, **fields) if fields else schema
@@ -128,7 +127,7 @@ class _KeyFieldError(FieldError):
     """The key itself is wrong, not its value."""
 
 
-def _field_error(model: type[Job], document: YamlDocument, error: Any) -> FieldError:
+def _field_error(model: type[JobBase], document: YamlDocument, error: Any) -> FieldError:
     path: FieldPath = tuple(error["loc"])
     name = format_path(path)
     if error["type"] == "extra_forbidden":
@@ -138,7 +137,7 @@ def _field_error(model: type[Job], document: YamlDocument, error: Any) -> FieldE
     return FieldError(path, f"{name}: {describe_error(error)}")
 
 
-def _unknown_key(model: type[Job], path: FieldPath) -> str:
+def _unknown_key(model: type[JobBase], path: FieldPath) -> str:
     key, fields = str(path[-1]), list(_model_at(model, path[:-1]).model_fields)
     place = f" in {format_path(path[:-1])}" if len(path) > 1 else ""
     synonym = SYNONYMS.get(key.casefold())
@@ -149,7 +148,7 @@ def _unknown_key(model: type[Job], path: FieldPath) -> str:
     return f"there is no key {quote_value(key)}{place}; {hint}"
 
 
-def _similar_key_hint(model: type[Job], document: YamlDocument, path: FieldPath) -> str:
+def _similar_key_hint(model: type[JobBase], document: YamlDocument, path: FieldPath) -> str:
     around: Any = document.data
     for part in path[:-1]:
         around = around[part]

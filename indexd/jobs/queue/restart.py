@@ -1,16 +1,18 @@
-"""What an earlier process left begun: adopted where the picture is there, queued again where it is not."""
+"""Recovery of items that were in flight when the process ended: adopted where the file is there, else queued again."""
 
 from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 from indexd.fs.paths import display
 from indexd.jobs.files.publish import Publisher
-from indexd.jobs.job_report import recipe_with_job
+from indexd.jobs.kinds import JobKind
 from indexd.jobs.queue.retry import MAX_INTERRUPTIONS
+from indexd.registry import job_kinds
 from indexd.store.protocols import IndexStore
-from indexd.store.records import JobItemRow, JobRow
+from indexd.store.records import JobItemRow, JobRow, JobState
 
 log = logging.getLogger(__name__)
 
@@ -18,20 +20,20 @@ INTERRUPTIONS_KEY = "jobs.interruptions"
 
 
 def recover_in_flight(store: IndexStore, publisher: Publisher) -> None:
-    """Settle every item that was in hand when the last process ended.
+    """Settle every item that was in flight when the last process ended.
 
-    The process may have been ended by anybody, so that attempt is not counted against the item; but how often an item was
-    in hand when it happened is kept, and one that was so too often is given up: it may be what takes the machine down.
+    Anything may have ended the process, so the attempt is not counted. But the number of such interruptions is kept for
+    each item, and after MAX_INTERRUPTIONS it fails: it may be what takes the machine down.
     """
     known: dict[str, int] = json.loads(store.key_values.get(INTERRUPTIONS_KEY) or "{}")
     counts: dict[str, int] = {}
     for job in store.jobs.unfinished():
-        if not job.item_counts.get("running") and not known:
+        if not job.item_counts.get(JobState.RUNNING) and not known:
             continue
         for item in store.jobs.items(job.id):
-            count = known.get(str(item.id), 0) + (item.state == "running")
-            waits = item.state == "queued"
-            if item.state == "running":
+            count = known.get(str(item.id), 0) + (item.state is JobState.RUNNING)
+            waits = item.state is JobState.QUEUED
+            if item.state is JobState.RUNNING:
                 waits = not _adopt_or_requeue(store, publisher, job, item, count)
             if waits and count:
                 counts[str(item.id)] = count
@@ -40,8 +42,9 @@ def recover_in_flight(store: IndexStore, publisher: Publisher) -> None:
 
 
 def _adopt_or_requeue(store: IndexStore, publisher: Publisher, job: JobRow, item: JobItemRow, count: int) -> bool:
-    """Adopt the picture, else queue the item again or give it up; whether it was adopted."""
-    if publisher.adopt(item, recipe_with_job(job, item)) is not None:
+    """Adopt the item's file, else queue the item again or fail it; whether it was adopted."""
+    kind: JobKind[Any] | None = job_kinds.get(job.kind)
+    if kind is not None and publisher.adopt(item, lambda path: kind.adopt(path, job, item)) is not None:
         log.info("job %d, picture %d was finished already: %s", job.id, item.index + 1, display(item.path))
         return True
     if count >= MAX_INTERRUPTIONS:

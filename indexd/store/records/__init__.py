@@ -22,7 +22,7 @@ from indexd.store.records.indexing import (
     StageInput,
     VectorKey,
 )
-from indexd.store.records.jobs import JobFileLocation, JobItemRow, JobItemState, JobRow, JobState, NewJob, NewJobItem
+from indexd.store.records.jobs import JobFileLocation, JobItemRow, JobRow, JobState, NewJob, NewJobItem
 from indexd.store.records.library import (
     HASH_BYTES,
     NOT_STATED,
@@ -75,7 +75,6 @@ __all__ = [
     "IngestResult",
     "JobFileLocation",
     "JobItemRow",
-    "JobItemState",
     "JobRow",
     "JobState",
     "LabelVerdict",

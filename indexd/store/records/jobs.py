@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
+class JobState(enum.StrEnum):
+    """The state of a job, and of an item of a job."""
 
-JobItemState = Literal["queued", "running", "done", "failed", "cancelled"]
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended; only `indexd jobs retry` starts it again."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class JobItemRow:
     seed: int
     path: bytes
     settings: dict[str, Any]
-    state: JobItemState
+    state: JobState
     attempts: int
     not_before: float
     error: str | None

@@ -329,6 +329,14 @@ class DaemonStatus(OutputDocument):
     events: list[DaemonEvent] = Field(default_factory=list)
 
 
+class ItemProgress(Contract):
+    """How far the call of an item has come: `done` of `total` in `stage`."""
+
+    stage: str
+    done: int
+    total: int
+
+
 class JobItem(Contract):
     """One picture of a job.
 
@@ -348,6 +356,7 @@ class JobItem(Contract):
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     scores: dict[str, float] = Field(default_factory=dict)
     kept: bool | None = None
+    progress: ItemProgress | None = None
     notes: list[str] = Field(default_factory=list)
 
 

@@ -252,7 +252,7 @@ JobReferences = Annotated[list[JobReference], ListShorthand(JobReference, {"type
 
 
 class RenderOptions(JobPart):
-    """Keys of every kind of job: prompt, sampling, models, scores and output."""
+    """Keys of every kind of render: prompt, sampling, models and scores."""
 
     kind: str = Field(description="The kind of job.", examples=["txt2img"])
     prompt: str = Field(
@@ -369,6 +369,12 @@ class RenderOptions(JobPart):
         description="Which images to keep, by score. indexd moves the others to `rejected/` and deletes none.",
         examples=[{"top": "10%"}],
     )
+
+
+class JobBase(JobPart):
+    """Keys of every kind of job."""
+
+    kind: str = Field(description="The kind of job.", examples=["txt2img"])
     output: JobOutput = Field(
         default_factory=JobOutput,
         description="Where images are saved and how they are named.",
@@ -379,8 +385,8 @@ class RenderOptions(JobPart):
     )
 
 
-class Job(Stages, RenderOptions):
-    """Keys of every kind of job, render stages included."""
+class Job(JobBase, Stages, RenderOptions):
+    """Keys of every kind of job that renders images."""
 
 
 class Txt2ImgJob(Job):

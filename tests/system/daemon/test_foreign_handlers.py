@@ -36,11 +36,17 @@ def _loaded(folder: Path) -> str:
 
 def test_a_package_adds_kinds_and_one_that_is_broken_is_left_out(tmp_path: Path) -> None:
     handlers = """
-from indexd.registry import handles, handles_file
+from indexd.jobs.kinds import job_kind
+from indexd.jobs.render_kind import RenderKind
+from indexd.registry import handles_file
+from indexd_schemas.jobs.job import Job
 
-@handles("sketch")
-def sketch(job, desk):
-    return []
+@job_kind
+class Sketch(RenderKind):
+    name, schema = "sketch", Job
+
+    def plan(self, job, planner):
+        return []
 
 @handles_file("sound")
 def sound(file, context):
@@ -53,12 +59,17 @@ def sound(file, context):
 
 def test_a_package_that_claims_one_of_our_kinds_is_refused_at_the_start(tmp_path: Path) -> None:
     claim = """
-from indexd.registry import handles
+from indexd.jobs.kinds import job_kind
+from indexd.jobs.render_kind import RenderKind
+from indexd_schemas.jobs.job import Job
 
-@handles("txt2img")
-def mine(job, desk):
-    return []
+@job_kind
+class Mine(RenderKind):
+    name, schema = "txt2img", Job
+
+    def plan(self, job, planner):
+        return []
 """
     _package(tmp_path, "rude", claim)
     said = _loaded(tmp_path)
-    assert "'txt2img' is handled by indexd_handlers.jobs.image_kinds.txt2img and by rude.mine" in said
+    assert "'txt2img' is handled by indexd_handlers.jobs.image_kinds.Txt2ImgKind and by rude.Mine" in said

@@ -12,8 +12,8 @@ from blake3 import blake3
 
 from indexd.errors import StorageFull
 from indexd.jobs.files.atomic import move_no_replace, write_new
-from indexd.jobs.files.publish import ExistingOutput, find_existing_output
-from indexd.jobs.job_report import recipe_with_job
+from indexd.jobs.kinds import ExistingOutput, find_kind
+from indexd.jobs.render_kind import find_existing_output, recipe_with_job
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import Render, Rendered
 from indexd.worker.fake_workers import fake_render
@@ -67,7 +67,8 @@ def test_a_foreign_file_is_never_written_over(room: Room) -> None:
     _, item, recipe, made = _first(room)
     final = Path(os.fsdecode(item.path))
     final.write_bytes(b"mine")
-    published = room.jobs.publisher.publish(item, recipe, made, 1.0)
+    artifact = find_kind("txt2img").artifact(made)
+    published = room.jobs.publisher.publish(item, artifact, 1.0, lambda path: find_existing_output(path, recipe))
     assert final.read_bytes() == b"mine"
     assert published.path == final.with_name("x-0001-2.png")
     assert room.pictures() == ["x-0001-2.png", "x-0001.png"]
@@ -79,7 +80,8 @@ def test_even_a_dangling_link_is_not_followed(room: Room, tmp_path: Path) -> Non
     _, item, recipe, made = _first(room)
     final = Path(os.fsdecode(item.path))
     final.symlink_to(tmp_path / "elsewhere.png")
-    published = room.jobs.publisher.publish(item, recipe, made, 1.0)
+    artifact = find_kind("txt2img").artifact(made)
+    published = room.jobs.publisher.publish(item, artifact, 1.0, lambda path: find_existing_output(path, recipe))
     assert published.path.name == "x-0001-2.png"
     assert not (tmp_path / "elsewhere.png").exists()
 
@@ -127,7 +129,7 @@ jobs = JobService(store, config, fault=fault)
 runner = JobRunner(store, FakeWorkers(), jobs)
 runner.recover()
 while runner.run_once() == 0.0:
-    runner._wake.clear()
+    runner._wake_requested = False
 store.close()
 print(" ".join(point.replace(" ", "_") for point in seen))
 """

@@ -11,7 +11,7 @@ from indexd.api.connect import connect
 from indexd.api.operations import status
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.store.records import NewJob, NewJobItem
+from indexd.store.records import JobState, NewJob, NewJobItem
 from indexd.store.sqlite.store import Store
 from tests.system.loop.pictures import picture, write
 
@@ -27,7 +27,7 @@ def test_ready_metrics_and_a_job_that_ended_before_the_start_is_told_of_once(bar
             NewJob("fox", "txt2img", b"", "k", None, 0, (NewJobItem(0, 1, b"/out/1.png", {"seed": 1}),))
         )
         store.jobs.mark_item_failed(store.jobs.items(job.id)[0].id, "no card", retry_at=None)
-        store.jobs.finish(job.id, "failed", "no card", unnotified=True)
+        store.jobs.finish(job.id, JobState.FAILED, "no card", unnotified=True)
         store.jobs.set_file_location(job.id, "failed")
     write(config.paths.output, "one.png", picture(1))
     for _ in range(2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote_from_bytes
@@ -26,7 +26,7 @@ from indexd.store.records import JobRow, NewJob, NewJobItem, ScannedFile
 from indexd.store.sqlite.store import Store
 from indexd.watch.roots import RootStatus
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
-from indexd.worker.calls import AnyCall, ModelVerified, Priority, VerifyModel
+from indexd.worker.calls import AnyCall, CallProgress, ModelVerified, Priority, VerifyModel
 from indexd_schemas.api.annotations import AnnotateMatchingRequest, ForgetRequest, RelocateRequest
 from indexd_schemas.api.requests import (
     ImageSelector,
@@ -53,6 +53,7 @@ class Desk:
 
     store: Store
     asked: list[tuple[str, object]] = field(default_factory=list)
+    progress: Mapping[int, CallProgress] = field(default_factory=dict)
 
     def submit(self, source: bytes, name: str) -> JobRow:
         self.asked.append(("submit", name))

@@ -54,7 +54,7 @@ class Room:
     def work(self, turns: int = 200) -> None:
         """Take turns while there is something to do at once."""
         for _ in range(turns):
-            self.runner._wake.clear()
+            self.runner._wake_requested = False
             if self.runner.run_once() != 0.0:
                 return
         raise AssertionError("the runner finds no rest")

@@ -40,7 +40,7 @@ class Told:
     def make(self, name: str = "fox.yaml") -> int:
         job = self.jobs.submit(SMALL, name).id
         for _ in range(50):
-            self.runner._wake.clear()
+            self.runner._wake_requested = False
             if self.runner.run_once() != 0.0:
                 return job
         raise AssertionError("the runner finds no rest")
@@ -196,13 +196,12 @@ def test_one_that_hangs_holds_nothing_up_and_is_ended_with_what_it_started(told:
 def test_stopping_does_not_wait_for_it(
     told: Opens, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("indexd.jobs.notify.STOP_SECONDS", 0.2)
     here = told(program=("/bin/sleep", "600"))
     here.announcer.start()
     here.make()
     until(lambda: here.announcer._process is not None)
-    here.announcer.stop()
-    assert not here.announcer._thread.is_alive()
+    assert here.announcer.stop(timeout_seconds=0.2)
+    assert here.announcer.join(0)
     assert "[notify]" not in caplog.text
 
 

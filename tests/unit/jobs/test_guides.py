@@ -11,9 +11,9 @@ from blake3 import blake3
 from PIL import Image
 
 from indexd.errors import JobRefused
-from indexd.jobs.queue.render_request import build_render_request
 from indexd.jobs.queue.retry import InputImageGone
-from indexd.worker.calls import FileRef
+from indexd.jobs.render_kind import build_render_call
+from indexd.worker.calls import FileRef, Render
 from indexd_schemas.recipe_part import FileKey
 from tests.support.recipes import file_names
 from tests.unit.jobs.conftest import Room
@@ -59,8 +59,9 @@ def test_a_control_becomes_an_entry_with_its_picture(room: Room) -> None:
     assert (canny["model"]["name"], canny["image"], canny["image_name"]) == ("canny-sdxl", content, "in.png")
     assert (canny["strength"], canny["start"], canny["end"], canny["low"]) == (0.7, 0.0, 0.5, 100)
     assert (pose["type"], pose["model"]["name"], pose["preprocess"]) == ("pose", "xl-openpose", False)
-    call = build_render_request(job, item, room.jobs.catalogue).call
+    call = build_render_call(job, item, room.jobs.catalogue).call
     assert list(file_names(call, "controlnet").values()) == ["canny-sdxl.safetensors", "xl-openpose"]
+    assert isinstance(call, Render)
     assert call.files[FileKey("image", content)] == FileRef(bytes(room.inbox / "in.png"), content)
 
 
@@ -115,7 +116,7 @@ def test_a_control_picture_that_changed_is_noticed(room: Room) -> None:
     job, item = admitted(room, "control: [{type: canny, image: in.png}]\n")
     Image.new("RGB", (64, 48), "red").save(room.inbox / "in.png")
     with pytest.raises(InputImageGone, match=r"the canny image in\.png .* is not the one"):
-        build_render_request(job, item, room.jobs.catalogue)
+        build_render_call(job, item, room.jobs.catalogue)
 
 
 def test_each_input_is_the_picture_of_its_own_controls(room: Room) -> None:

@@ -14,7 +14,7 @@ from indexd.errors import JobRefused
 from indexd.jobs.admission.scoring import ScoreValidator, items_to_reject
 from indexd.jobs.files.atomic import FaultHook, no_fault
 from indexd.jobs.parsing.validation import FieldError
-from indexd.store.records import JobItemRow
+from indexd.store.records import JobItemRow, JobState
 from indexd_schemas.jobs.job import Txt2ImgJob
 from indexd_schemas.jobs.scoring import Keep, is_within_limit, keep_count
 from tests.unit.jobs.conftest import Open, Room
@@ -28,7 +28,7 @@ class Died(BaseException):
 
 
 def item(number: int, **scores: float) -> JobItemRow:
-    return JobItemRow(number, 1, number, number, b"/x", {}, "done", 1, 0.0, None, b"h", 1.0, {}, None, scores)
+    return JobItemRow(number, 1, number, number, b"/x", {}, JobState.DONE, 1, 0.0, None, b"h", 1.0, {}, None, scores)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from indexd.background.signal import Signal
 from indexd.errors import NothingFound, OutOfMemory, RenderFailed, StorageFull, StoreUnavailable, UsageError, WorkerDied
 from indexd.jobs.queue import restart, retry
 from indexd.store.records import JobRow, JobState
@@ -382,7 +383,8 @@ def test_cancelling_the_job_that_waits_for_a_model_lets_the_queue_go_on(room: Ro
 def test_a_role_that_is_off_is_tried_again_ever_more_seldom(room: Room) -> None:
     room.workers.disabled_roles["generator"] = "it is not verified"
     _submit(room)
-    for seconds in retry.CHECK_SECONDS:
+    pauses = retry.check_backoff(room.clock)
+    for seconds in (pauses.pause_after(number) for number in range(1, 5)):
         room.work()
         assert "generator is off, because it is not verified" in (room.store.jobs.pause_reason() or "")
         assert room.runner.run_once() == pytest.approx(seconds)
@@ -596,7 +598,7 @@ def test_stopping_does_not_wait_for_a_cancelled_render(room: Room) -> None:
     room.runner.start()
     while not room.workers.calls:
         threading.Event().wait(0.01)
-    room.runner._jobs._listeners.clear()  # the runner is not told: a step that lasts has not seen the cancel yet
+    room.jobs.changed = Signal("no listeners")  # a step that lasts has not seen the cancel yet
     room.jobs.cancel(1)
     stopper = threading.Thread(target=room.runner.stop, args=(600.0,))
     stopper.start()

@@ -8,6 +8,7 @@ import os
 import pytest
 from PIL import Image
 
+from indexd.background.signal import Signal
 from indexd.fs.safe_open import open_regular
 from tests.support.handle_shortage import HandleShortage, refuse_each, retry_until_done
 from tests.unit.jobs.conftest import Open, Room
@@ -95,7 +96,8 @@ def _admitted(room: Room, shortage: HandleShortage, name: str, text: str) -> lis
         with shortage.paused():
             heard.extend(job.name for job in room.store.jobs.unfinished())
 
-    room.jobs._listeners[:] = [listen]
+    room.jobs.changed = Signal("the listener of this test")
+    room.jobs.changed.subscribe(listen)
     with shortage.paused():
         path = room.drop(text, f"{name}.yaml")
     retry_until_done(lambda: room.jobs.admit_file(path))

@@ -113,10 +113,10 @@ def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarge
 
 
 def test_an_order_names_the_files_of_its_stages(room: Room) -> None:
-    from indexd.jobs.queue.render_request import build_render_request
+    from indexd.jobs.render_kind import build_render_call
 
     job = room.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
-    order = build_render_request(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)
+    order = build_render_call(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)
     assert file_names(order.call, "upscaler") == {"4x-sharp": "4x-sharp.safetensors"}
     assert file_names(order.call, "detector") == {"face_n": "face_n.pt"}
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}

@@ -12,7 +12,7 @@ import pytest
 
 from indexd.errors import JobRefused, ModelUnavailable
 from indexd.jobs.loras.registry import list_loras
-from indexd.jobs.queue.render_request import build_render_request
+from indexd.jobs.render_kind import build_render_call
 from tests.support.recipes import file_names
 from tests.unit.jobs.conftest import Open, Room
 
@@ -197,14 +197,14 @@ def test_embeddings_are_found_and_recorded(room: Room, home: Path) -> None:
     assert made["embeddings"] == [{"name": "Glow", "hash": other}, {"name": "sdxl/bad hands", "hash": bad}]
     assert recipe(room, "prompt: an old fox")["embeddings"] == []
     [job] = [job for job in room.store.jobs.unfinished() if job.id == 1]
-    order = build_render_request(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
+    order = build_render_call(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
     assert file_names(order.call, "embedding") == {
         "Glow": "Glow.safetensors",
         "sdxl/bad hands": "bad hands.safetensors",
     }
     os.remove(folder / "Glow.safetensors")
     with pytest.raises(ModelUnavailable, match="there is no embedding 'Glow'"):
-        build_render_request(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
+        build_render_call(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
 
 
 def test_an_embedding_that_can_carry_code_is_refused(room: Room, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

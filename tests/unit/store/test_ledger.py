@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from indexd.store.records import JobState
 from indexd.store.sqlite.store import Store
 from tests.unit.store.made_up import Clock, new_job
 
@@ -138,7 +139,7 @@ def test_cancelling_leaves_what_is_made_and_stops_the_rest(store: Store, clock: 
     assert store.jobs.next_item(0.0) is None
     store.jobs.mark_item_failed(running.id, "cancelled within a step", retry_at=0.0)
     store.jobs.requeue_item(running.id)
-    store.jobs.finish(job.id, "done")
+    store.jobs.finish(job.id, JobState.DONE)
     found = store.jobs.get(job.id)
     assert found is not None
     assert (found.state, found.finished_at) == ("cancelled", clock.now)
@@ -153,7 +154,7 @@ def test_retrying_starts_from_nothing_and_keeps_what_is_made(store: Store) -> No
     store.jobs.mark_published(made.id, made.path, b"h", 1.0)
     store.jobs.begin_attempt(failed.id)
     store.jobs.mark_item_failed(failed.id, "nan", retry_at=None)
-    store.jobs.finish(job.id, "failed", "1 of 3 failed")
+    store.jobs.finish(job.id, JobState.FAILED, "1 of 3 failed")
     found = store.jobs.get(job.id)
     assert found is not None
     assert (found.state, found.error, found.item_counts) == (
@@ -173,7 +174,7 @@ def test_retrying_starts_from_nothing_and_keeps_what_is_made(store: Store) -> No
 def test_retrying_a_job_that_is_done_does_nothing(store: Store) -> None:
     job = store.jobs.admit(new_job(items=1))
     store.jobs.mark_published(store.jobs.items(job.id)[0].id, b"/x", b"h", 1.0)
-    store.jobs.finish(job.id, "done")
+    store.jobs.finish(job.id, JobState.DONE)
     assert store.jobs.retry(job.id) == 0
     assert store.jobs.counts() == {"done": 1}
 
@@ -185,7 +186,7 @@ def test_files_that_do_not_lie_where_their_state_says_are_listed(store: Store) -
     store.jobs.set_file_location(job.id, "accepted")
     store.jobs.set_file_location(other.id, "accepted")
     assert store.jobs.misplaced_files() == []
-    store.jobs.finish(job.id, "done")
+    store.jobs.finish(job.id, JobState.DONE)
     store.jobs.cancel(other.id)
     assert [one.name for one in store.jobs.misplaced_files()] == ["a", "b"]
     store.jobs.set_file_location(job.id, "done")
@@ -211,7 +212,7 @@ def test_jobs_are_found_by_name_and_by_number(store: Store) -> None:
 
 def test_jobs_are_listed_newest_first(store: Store) -> None:
     one, two, three = (store.jobs.admit(new_job(name, items=1)) for name in ("one", "two", "three"))
-    store.jobs.finish(two.id, "done")
+    store.jobs.finish(two.id, JobState.DONE)
     assert [job.id for job in store.jobs.list(None, 2)] == [three.id, two.id]
     assert [job.id for job in store.jobs.list(["queued", "failed"])] == [three.id, one.id]
     assert store.jobs.list([]) == []

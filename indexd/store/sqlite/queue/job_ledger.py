@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from indexd.store.protocols.jobs import JobRepository
-from indexd.store.records import JobFileLocation, JobItemRow, JobItemState, JobRow, JobState, NewJob
+from indexd.store.records import JobFileLocation, JobItemRow, JobRow, JobState, NewJob
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 
@@ -21,7 +21,7 @@ CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'do
 """
 NO_SCORES: Mapping[str, float] = MappingProxyType({})
 _PAUSED_KEY = "queue.paused"
-RawJob = tuple[int, str, str, bytes, str | None, JobState, str | None, int, str, float, float | None]
+RawJob = tuple[int, str, str, bytes, str | None, str, str | None, int, str, float, float | None]
 
 
 class JobLedger(JobRepository):
@@ -272,7 +272,7 @@ def _read_jobs(connection: Connection, rest: str, bound: tuple[str | int, ...]) 
         (json.dumps([row[0] for row in rows]),),
     ):
         counts.setdefault(job_id, {})[state] = count
-    return [JobRow(*row, item_counts=counts.get(row[0], {})) for row in rows]
+    return [JobRow(*row[:5], JobState(row[5]), *row[6:], item_counts=counts.get(row[0], {})) for row in rows]
 
 
 def _read_pause_reason(connection: Connection) -> str | None:
@@ -288,7 +288,7 @@ ITEM_COLUMNS = (
 )
 # fmt: off
 RawItem = tuple[
-    int, int, int, str, bytes, str, JobItemState, int, float, str | None, bytes | None, float | None, str, bytes | None, str | None
+    int, int, int, str, bytes, str, str, int, float, str | None, bytes | None, float | None, str, bytes | None, str | None
 ]
 # fmt: on
 
@@ -298,6 +298,6 @@ def item_row(row: RawItem) -> JobItemRow:
     item_id, job_id, position, seed, path, settings = row[:6]
     report, rejected, scores = row[12:]
     return JobItemRow(
-        item_id, job_id, position, int(seed), path, json.loads(settings), *row[6:12],
+        item_id, job_id, position, int(seed), path, json.loads(settings), JobState(row[6]), *row[7:12],
         json.loads(report), rejected, json.loads(scores or "{}"),
     )  # fmt: skip
