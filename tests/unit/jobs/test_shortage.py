@@ -67,7 +67,7 @@ def test_an_input_whose_disk_fails_costs_its_own_job_and_no_other(
             raise OSError(number, os.strerror(number), path)
         return open_regular(path)
 
-    monkeypatch.setattr("indexd.jobs.queue.render_request.open_regular", refuses)
+    monkeypatch.setattr("indexd.jobs.render_kind.open_regular", refuses)
     for _ in range(5):
         room.work()
         room.clock.now += 60
