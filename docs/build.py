@@ -148,35 +148,37 @@ def samplers_page() -> str:
         "# Samplers and schedules",
         NOTE,
         "A job may use the names of A1111 and Forge, those of ComfyUI, and combined ones (`DPM++ 2M Karras`). indexd refuses an",
-        "impossible pair and lists the possible ones. A diffusers scheduler runs the schedules in the fifth column (flags:",
-        "`indexd/generate/sampling/diffusers_schedulers.py`), our own sampler the others (`indexd/generate/sampling/`). Both agree",
-        "to rounding where they compute the same. A sampler that draws noise draws it in another order, so its image differs.",
+        "impossible pair and lists the possible ones.",
         "",
-        "| A1111 | ComfyUI | aliases | schedules | run by diffusers | default | automatic |",
-        "|---|---|---|---|---|---|---|",
+        *SAMPLING_RULES,
+        "",
+        "| A1111 | ComfyUI | aliases | schedules | default | automatic |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [_sampler_row(one) for one in SAMPLERS.values()]
-    lines += ["", *COMPARED]
     lines += ["", "\\* every schedule in the table below.", "", "| schedule | A1111 | also |", "|---|---|---|"]
     lines += [f"| `{one.name}` | {one.label} | {', '.join(one.aliases)} |" for one in SCHEDULES.values()]
     return "\n".join(lines) + "\n"
 
 
-COMPARED = (
-    "We compared our samplers with the schedulers of diffusers, on the same levels and noise (`tests/models/generate/test_own_samplers.py`).",
-    "Equal to rounding: Euler, Euler a, Heun, LMS, DPM2, DPM2 a, DPM++ 2M, DPM++ 2M SDE and its Heun form, UniPC, UniPC bh2, DEIS, DDIM, DDPM,",
-    "LCM. SA Solver differs by the third-order term that diffusers adds to the paper's second. DPM++ 3M SDE: diffusers has a wrong sign",
-    "(images get a spread of .556 instead of .500). Not compared: DPM++ SDE, whose scheduler needs an unmaintained library;",
-    "IPNDM, whose scheduler has its own noise levels; PLMS, which has no sampler of ours. Tests check all of ours against an",
-    "equation with a known solution: the order of the error, or the distribution of the noise.",
+SAMPLING_RULES = (
+    "indexd runs every sampler itself, in every pass, over its own noise levels. A name means what ComfyUI means by it. Where A1111",
+    "defines a schedule otherwise, its definition has a name with `_a1111`: `beta_a1111` spreads quantiles over noise levels instead of",
+    "time steps, `kl_optimal_a1111` ends at the lowest trained level instead of 0. `--emit-job` chooses these for images of A1111.",
+    "",
+    "`steps` are steps taken. A pass that starts from an image takes all of them, over the last part of a longer schedule",
+    "(`steps / denoise`), as ComfyUI and A1111's hires pass do. Two schedules pick trained levels and may take another number of steps:",
+    "`ddim_uniform` takes more where `steps` does not divide 1000 (31 for 30), `beta` leaves out levels that it would give twice.",
+    "",
+    "`DPM2`, `DPM2 a` and `UniPC` leave out the last level above the end, as in both programs. `UniPC` ends at noise level 0.001.",
+    "`IPNDM_V` has the weights of ComfyUI and diverges on `linear_quadratic`, as there; exact weights for unequal steps are those of `LMS`.",
 )
 
 
 def _sampler_row(one: SamplerInfo) -> str:
     every = "all*" if set(one.schedules) == set(SCHEDULES) else ", ".join(one.schedules) or "own levels"
-    by_diffusers = "none" if one.diffusers_schedules is None else ", ".join(one.diffusers_schedules) or "no schedule"
     names = ", ".join(f"`{alias}`" for alias in one.aliases)
-    return f"| {one.label} | `{one.name}` | {names} | {every} | {by_diffusers} | {one.default_schedule or ''} | {one.automatic_schedule or ''} |"
+    return f"| {one.label} | `{one.name}` | {names} | {every} | {one.default_schedule or ''} | {one.automatic_schedule or ''} |"
 
 
 def features_page() -> str:

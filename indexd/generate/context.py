@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexd.errors import RenderFailed
-from indexd.generate.sampling.native_samplers import needs_negative
-from indexd.generate.sdxl.pipeline import ResidentPipeline
-from indexd.generate.sdxl.text_encoding import TextConditioning
-from indexd.generate.sdxl.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions
+from indexd.generate.diffusion.conditioning import TextConditioning
+from indexd.generate.family import PromptEmbeddings, RenderModel
+from indexd.generate.file_hashes import check_hash
+from indexd.generate.sampling.sampler_functions import needs_negative
 from indexd.models.model_identity import short_hash
 from indexd.worker.calls import Render
 from indexd.worker.session import RenderSession
@@ -40,31 +40,21 @@ class DenoiseTask:
 
     recipe: Recipe
     choice: SamplerChoice
-    model: ResidentPipeline
+    model: RenderModel
     session: RenderSession
-    embeddings: TextualInversions = NO_TEXTUAL_INVERSIONS
+    embeddings: PromptEmbeddings | None = None
     image_conditioning: ImageConditioning | None = None
 
     def encode_prompts(self, prompt: str | None = None, negative: str | None = None) -> TextConditioning:
         """The text conditioning of the recipe's prompts, or of others read in the same way (a detail's, a tile's own)."""
         recipe = self.recipe
-        return self.model.encoders.build_conditioning(
+        return self.model.encode_prompts(
             recipe.prompt if prompt is None else prompt,
             recipe.negative_prompt if negative is None else negative,
             guided=recipe.cfg > 1 or needs_negative(self.choice),
             clip_skip=recipe.clip_skip,
-            adapters=self.model.loras.active_text_weights(),
             syntax=recipe.prompt_syntax,
             embeddings=self.embeddings,
-        )
-
-
-def check_hash(what: str, name: str, stated: str | None, found: str) -> None:
-    """Raises RenderFailed where a recipe states another hash of a file than is found now."""
-    if stated is not None and stated != found:
-        raise RenderFailed(
-            f"{what} {name} is not the file that the recipe was made with: its hash is {found}, not {stated}; "
-            "put the right file there, or take the hash out of the recipe"
         )
 
 
@@ -131,13 +121,13 @@ def with_pass_settings(task: DenoiseTask, pass_recipe: PassRecipe) -> DenoiseTas
     own = {key: value for key in ("steps", "cfg") if (value := getattr(pass_recipe, key)) is not None}
     choice = task.choice
     if pass_recipe.sampler is not None:
-        choice = resolve_sampler(pass_recipe.sampler, pass_recipe.schedule, pass_recipe.steps or task.recipe.steps)
+        choice = resolve_sampler(pass_recipe.sampler, pass_recipe.schedule)
     return replace(task, recipe=task.recipe.model_copy(update=own), choice=choice)
 
 
 def effective_steps(task: DenoiseTask, denoise: float) -> int:
-    """The number of steps that a pass of this denoise really makes."""
-    return int(task.recipe.steps * denoise)
+    """How many steps a pass takes: none at denoise 0."""
+    return task.recipe.steps if denoise > 0 else 0
 
 
 def encode_pass_prompts(task: DenoiseTask, pass_recipe: PassRecipe, prompt: str | None = None) -> TextConditioning:

@@ -19,29 +19,26 @@ from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate.adapters.image_conditioning import (
-    attach_image_conditioning,
     hooks_for_pass,
     relative_box,
     with_full_size,
 )
 from indexd.generate.adapters.lora_adapters import LoraRequest
-from indexd.generate.context import FILE_NOUNS, DenoiseTask, RenderContext, check_hash, file_path
+from indexd.generate.context import FILE_NOUNS, DenoiseTask, RenderContext, file_path
 from indexd.generate.diffusion import denoise, vae_decode
-from indexd.generate.diffusion.guidance import UnetHook
+from indexd.generate.diffusion.conditioning import TextConditioning
+from indexd.generate.diffusion.guidance import ModelHook
 from indexd.generate.diffusion.inpaint_canvas import InpaintCanvas, build_canvas, prepare_masked_latents
 from indexd.generate.diffusion.latents import (
     draw_noise,
-    encode_image,
     load_fitted_source,
     load_source,
     seeded_generator,
 )
+from indexd.generate.file_hashes import check_hash
+from indexd.generate.model_lease import lease_model
 from indexd.generate.output import scores
 from indexd.generate.output.png_writer import encode_png
-from indexd.generate.sdxl.pipeline import lease_pipeline
-from indexd.generate.sdxl.text_encoding import TextConditioning
-from indexd.generate.sdxl.textual_inversion import load_textual_inversions, prompt_word
-from indexd.generate.sdxl.vae import with_vae
 from indexd.models.device import is_out_of_memory
 from indexd.render_stages.stage import ImageStage, LatentStage, numbered_stages, stage_of
 from indexd.worker.calls import Box, Render, Rendered
@@ -61,7 +58,7 @@ def render(call: Render, session: RenderSession) -> Rendered:
     """
     recipe = call.recipe
     try:
-        choice = resolve_sampler(recipe.sampler, recipe.schedule, recipe.steps)
+        choice = resolve_sampler(recipe.sampler, recipe.schedule)
     except UnknownSampler as error:
         raise RenderFailed(str(error)) from error
     seconds: dict[str, float] = {}
@@ -87,15 +84,15 @@ def _render_image(context: RenderContext, choice: SamplerChoice, seconds: dict[s
             session.progress("load", 0, 1)
             with _timed_stage("load", seconds):
                 checkpoint = str(file_path(call, "checkpoint", recipe.model.name))
-                vae = None if recipe.vae is None else str(file_path(call, "vae", recipe.vae.name))
-                model = leases.enter_context(lease_pipeline(session, checkpoint, recipe.dtype))
-                model, vae_hash = leases.enter_context(with_vae(session, model, vae))
-            if recipe.vae is not None and vae_hash is not None:
-                recipe = recipe.model_copy(update={"vae": _with_hash("vae", recipe.vae, vae_hash)})
+                model = leases.enter_context(lease_model(session, checkpoint, recipe.dtype, recipe.family))
+                if recipe.vae is not None:
+                    vae = str(file_path(call, "vae", recipe.vae.name))
+                    model, vae_hash = leases.enter_context(model.with_vae(session, vae))
+                    recipe = recipe.model_copy(update={"vae": _with_hash("vae", recipe.vae, vae_hash)})
             task = DenoiseTask(recipe, choice, model, session)
             if recipe.control or recipe.reference:
                 with _timed_stage("control", seconds):
-                    task = leases.enter_context(attach_image_conditioning(call, task))
+                    task = leases.enter_context(model.with_image_conditioning(call, task))
             _attach_loras_and_embeddings(context, task, seconds)
         image = _run_first_pass(context, seconds)
         session.poll()
@@ -135,7 +132,7 @@ def _run_first_pass(context: RenderContext, seconds: dict[str, float]) -> Image.
     with _timed_stage("text", seconds):
         conditioning = run(partial(_encode_prompts, task))
     context.session.poll()
-    hooks: Sequence[UnetHook] = ()
+    hooks: Sequence[ModelHook] = ()
     if task.image_conditioning is not None:
         with _timed_stage("control", seconds):
             hooks = run(partial(hooks_for_pass, task, *_first_pass_region(task, canvas)))
@@ -187,11 +184,11 @@ def _with_hash(kind: FileKind, model: ModelRef, found: str) -> ModelRef:
 
 
 def _with_embeddings(call: Render, task: DenoiseTask) -> DenoiseTask:
+    if not task.recipe.embeddings:
+        return task
     paths = {use.name: str(file_path(call, "embedding", use.name)) for use in task.recipe.embeddings}
     allowed = task.session.settings.pickle_checkpoints
-    embeddings = load_textual_inversions(paths, task.model.encoders.widths, pickle_allowed=allowed)
-    for use in task.recipe.embeddings:
-        check_hash("embedding", use.name, use.hash, embeddings.by_word[prompt_word(use.name)].hash)
+    embeddings = task.model.load_embeddings(task.recipe.embeddings, paths, pickle_allowed=allowed)
     return replace(task, embeddings=embeddings)
 
 
@@ -202,24 +199,24 @@ def _encode_prompts(task: DenoiseTask) -> TextConditioning:
 
 
 def _denoise_whole(
-    call: Render, task: DenoiseTask, conditioning: TextConditioning, hooks: Sequence[UnetHook]
+    call: Render, task: DenoiseTask, conditioning: TextConditioning, hooks: Sequence[ModelHook]
 ) -> torch.Tensor:
     recipe, rng = task.recipe, seeded_generator(task.recipe.seed)
     draw = partial(draw_noise, task.model, recipe.width, recipe.height, rng, recipe.variation)
     if recipe.kind == "txt2img" or recipe.input is None:
         return denoise.denoise(task, conditioning, denoise.DenoiseStart(draw(), rng), hooks=hooks)
     path = file_path(call, "image", recipe.input.hash)
-    source = encode_image(task.model, load_fitted_source(path, recipe.input, recipe.width, recipe.height), rng)
+    source = task.model.encode_image(load_fitted_source(path, recipe.input, recipe.width, recipe.height), rng)
     start = denoise.DenoiseStart(draw(), rng, source, recipe.input.denoise)
     return denoise.denoise(task, conditioning, start, hooks=hooks)
 
 
 def _denoise_inpaint(
-    task: DenoiseTask, conditioning: TextConditioning, hooks: Sequence[UnetHook], canvas: InpaintCanvas
+    task: DenoiseTask, conditioning: TextConditioning, hooks: Sequence[ModelHook], canvas: InpaintCanvas
 ) -> torch.Tensor:
     assert task.recipe.input is not None
     rng = seeded_generator(task.recipe.seed)
-    source = encode_image(task.model, canvas.image, rng)
+    source = task.model.encode_image(canvas.image, rng)
     draw = partial(draw_noise, task.model, *canvas.image.size, rng, task.recipe.variation)
     mask = canvas.latent_mask(task)
     noise, source = prepare_masked_latents(task, source, mask, rng, draw)
@@ -239,6 +236,7 @@ def _complete_recipe(task: DenoiseTask, lora_hashes: Mapping[str, str]) -> Recip
             "schedule": task.choice.schedule,
             "model": _with_hash("checkpoint", recipe.model, model.model_hash),
             "loras": tuple(lora.model_copy(update={"hash": lora_hashes[lora.name]}) for lora in recipe.loras),
+            "family": model.family,
             "dtype": model.dtype_name,
         }
     )

@@ -115,6 +115,8 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield the fields that have no column."""
     yield "kind", recipe.kind
     yield "prompt_syntax", recipe.prompt_syntax
+    if recipe.family:
+        yield "family", recipe.family
     if recipe.dtype:
         yield "dtype", recipe.dtype
     if recipe.mask:

@@ -179,6 +179,7 @@ class Recipe(RecipePart):
     stages: tuple[AnyStageRecipe, ...] = ()
     score: tuple[ScoreName, ...] = ()
     scores: dict[ScoreName, ScoreRef] | None = None
+    family: str | None = None  # of the model ("sdxl"), filled in by the worker; None = whichever the file is
     dtype: str | None = None
     job: str | None = None
     software: str | None = None

@@ -1,7 +1,7 @@
 """Samplers and schedules by all common names, without torch: A1111's labels and ComfyUI's ids -> one canonical pair.
 
-Canonical names are ComfyUI's, else A1111's in that form. diffusers' scheduler runs the pairs that diffusers has (flags:
-`indexd/generate/sampling/diffusers_schedulers.py`); a sampler of ours runs all others (`indexd/generate/sampling/`).
+The canonical names are ComfyUI's where it has the sampler, else A1111's in that form. Where A1111 defines a schedule otherwise
+than ComfyUI, its definition has a name of its own (`beta_a1111`); `with_a1111_definitions` chooses those.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ class ScheduleInfo:
 
 @dataclass(frozen=True, slots=True)
 class SamplerInfo:
-    """A sampler. `default_schedule` applies when none is named; `automatic_schedule` is A1111's "Automatic".
+    """A sampler. `schedules` are those it takes, none where it chooses its own noise levels.
 
-    `diffusers_schedules` are the schedules with which a diffusers scheduler runs it (None = not even the default). `max_steps` is the limit of
-    that scheduler; None = no limit.
+    `default_schedule` is used when none is named; `automatic_schedule` is the one A1111 means by "Automatic".
     """
 
     name: str
@@ -39,8 +38,6 @@ class SamplerInfo:
     default_schedule: str | None
     automatic_schedule: str | None
     aliases: tuple[str, ...] = ()
-    diffusers_schedules: tuple[str, ...] | None = None
-    max_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,12 @@ SCHEDULES: Mapping[str, ScheduleInfo] = {
         ScheduleInfo("exponential", "Exponential"),
         ScheduleInfo("polyexponential", "Polyexponential"),
         ScheduleInfo("beta", "Beta"),
+        ScheduleInfo("beta_a1111", "Beta A1111"),
         ScheduleInfo("sgm_uniform", "SGM Uniform"),
         ScheduleInfo("simple", "Simple", ("trailing",)),
         ScheduleInfo("ddim_uniform", "DDIM", ("leading",)),
         ScheduleInfo("kl_optimal", "KL Optimal"),
+        ScheduleInfo("kl_optimal_a1111", "KL Optimal A1111"),
         ScheduleInfo("linear_quadratic", "Linear Quadratic"),
         ScheduleInfo("turbo", "Turbo"),
         ScheduleInfo("align_your_steps", "Align Your Steps", ("ays",)),
@@ -72,75 +71,65 @@ SCHEDULES: Mapping[str, ScheduleInfo] = {
     )
 }
 
-_SPACINGS = ("normal", "sgm_uniform", "simple", "ddim_uniform")
-_SIGMAS = ("normal", "karras", "exponential", "beta", "sgm_uniform", "simple")
-_ENDS_AT_SIGMA_MIN = ("normal", "karras", "exponential", "sgm_uniform", "simple")
-_SIGMAS_AND_DDIM = (*_SIGMAS, "ddim_uniform")
 _ALL_SCHEDULES = tuple(SCHEDULES)
+# Programs whose infotext means A1111's definitions (`ImageMetadata.generator`).
+A1111_PROGRAMS = ("a1111", "forge", "reforge")
+_A1111_DEFINITIONS = {"beta": "beta_a1111", "kl_optimal": "kl_optimal_a1111"}
 
 
-def _with_diffusers(
-    name: str, label: str, diffusers: tuple[str, ...], automatic: str = "normal", aliases: tuple[str, ...] = ()
-) -> SamplerInfo:
-    """A sampler that accepts every schedule; a diffusers scheduler runs the named ones."""
-    return SamplerInfo(name, label, _ALL_SCHEDULES, "normal", automatic, aliases, diffusers)
-
-
-def _own_sampler(name: str, label: str, automatic: str = "normal", aliases: tuple[str, ...] = ()) -> SamplerInfo:
-    """A sampler of ours that accepts every schedule."""
+def _sampler(name: str, label: str, automatic: str = "normal", aliases: tuple[str, ...] = ()) -> SamplerInfo:
+    """A sampler that takes every schedule and has `normal` as its default."""
     return SamplerInfo(name, label, _ALL_SCHEDULES, "normal", automatic, aliases)
 
 
 SAMPLERS: Mapping[str, SamplerInfo] = {
     sampler.name: sampler
     for sampler in (
-        _with_diffusers("euler", "Euler", _SIGMAS_AND_DDIM, aliases=("k_euler",)),
-        _with_diffusers("euler_ancestral", "Euler a", _SPACINGS, aliases=("k_euler_a", "k_euler_ancestral")),
-        _own_sampler("euler_cfg_pp", "Euler CFG++"),
-        _own_sampler("euler_ancestral_cfg_pp", "Euler a CFG++"),
-        _with_diffusers("heun", "Heun", _SIGMAS_AND_DDIM, aliases=("k_heun",)),
-        _own_sampler("heunpp2", "HeunPP2", aliases=("Heun++2",)),
-        _own_sampler("exp_heun_2_x0", "Exp Heun 2 x0"),
-        _own_sampler("exp_heun_2_x0_sde", "Exp Heun 2 x0 SDE"),
-        _with_diffusers("dpm_2", "DPM2", _SIGMAS_AND_DDIM, "karras", ("k_dpm_2",)),
-        _with_diffusers("dpm_2_ancestral", "DPM2 a", _SIGMAS_AND_DDIM, "karras", ("k_dpm_2_a", "k_dpm_2_ancestral")),
-        _with_diffusers("lms", "LMS", _SIGMAS_AND_DDIM, aliases=("k_lms",)),
+        _sampler("euler", "Euler", aliases=("k_euler",)),
+        _sampler("euler_ancestral", "Euler a", aliases=("k_euler_a", "k_euler_ancestral")),
+        _sampler("euler_cfg_pp", "Euler CFG++"),
+        _sampler("euler_ancestral_cfg_pp", "Euler a CFG++"),
+        _sampler("heun", "Heun", aliases=("k_heun",)),
+        _sampler("heunpp2", "HeunPP2", aliases=("Heun++2",)),
+        _sampler("exp_heun_2_x0", "Exp Heun 2 x0"),
+        _sampler("exp_heun_2_x0_sde", "Exp Heun 2 x0 SDE"),
+        _sampler("dpm_2", "DPM2", "karras", ("k_dpm_2",)),
+        _sampler("dpm_2_ancestral", "DPM2 a", "karras", ("k_dpm_2_a", "k_dpm_2_ancestral")),
+        _sampler("lms", "LMS", aliases=("k_lms",)),
         SamplerInfo("dpm_fast", "DPM fast", (), None, None, ("k_dpm_fast",)),
         SamplerInfo("dpm_adaptive", "DPM adaptive", (), None, None, ("k_dpm_ad", "k_dpm_adaptive")),
-        _own_sampler("dpmpp_2s_ancestral", "DPM++ 2S a", "karras", ("k_dpmpp_2s_a", "k_dpmpp_2s_ancestral")),
-        _own_sampler("dpmpp_2s_ancestral_cfg_pp", "DPM++ 2S a CFG++", "karras"),
-        _own_sampler("dpmpp_sde", "DPM++ SDE", "karras", ("k_dpmpp_sde", "dpmpp_sde_gpu")),
-        _with_diffusers("dpmpp_2m", "DPM++ 2M", _SIGMAS, "karras", ("k_dpmpp_2m",)),
-        _own_sampler("dpmpp_2m_cfg_pp", "DPM++ 2M CFG++", "karras"),
-        _with_diffusers("dpmpp_2m_sde", "DPM++ 2M SDE", _SIGMAS, "exponential", ("dpmpp_2m_sde_gpu",)),
-        _with_diffusers("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", _SIGMAS, "exponential", ("dpmpp_2m_sde_heun_gpu",)),
+        _sampler("dpmpp_2s_ancestral", "DPM++ 2S a", "karras", ("k_dpmpp_2s_a", "k_dpmpp_2s_ancestral")),
+        _sampler("dpmpp_2s_ancestral_cfg_pp", "DPM++ 2S a CFG++", "karras"),
+        _sampler("dpmpp_sde", "DPM++ SDE", "karras", ("k_dpmpp_sde", "dpmpp_sde_gpu")),
+        _sampler("dpmpp_2m", "DPM++ 2M", "karras", ("k_dpmpp_2m",)),
+        _sampler("dpmpp_2m_cfg_pp", "DPM++ 2M CFG++", "karras"),
+        _sampler("dpmpp_2m_sde", "DPM++ 2M SDE", "exponential", ("dpmpp_2m_sde_gpu",)),
+        _sampler("dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun", "exponential", ("dpmpp_2m_sde_heun_gpu",)),
         # Not by diffusers: its third-order SDE step has a constant of the wrong sign (docs/decisions.md, D-182).
-        _own_sampler("dpmpp_3m_sde", "DPM++ 3M SDE", "exponential", ("dpmpp_3m_sde_gpu",)),
-        _with_diffusers("uni_pc", "UniPC", _SIGMAS),
-        _with_diffusers("uni_pc_bh2", "UniPC bh2", _SIGMAS),
-        _with_diffusers("deis", "DEIS", _ENDS_AT_SIGMA_MIN),
-        _own_sampler("ipndm", "IPNDM"),
-        _own_sampler("ipndm_v", "IPNDM_V"),
-        _with_diffusers("sa_solver", "SA Solver", _ENDS_AT_SIGMA_MIN),
-        _own_sampler("sa_solver_pece", "SA Solver PECE"),
-        _own_sampler("res_multistep", "Res Multistep"),
-        _own_sampler("res_multistep_cfg_pp", "Res Multistep CFG++"),
-        _own_sampler("res_multistep_ancestral", "Res Multistep a", aliases=("Res Multistep Ancestral",)),
-        _own_sampler(
-            "res_multistep_ancestral_cfg_pp", "Res Multistep a CFG++", aliases=("Res Multistep Ancestral CFG++",)
-        ),
-        _own_sampler("gradient_estimation", "Gradient Estimation"),
-        _own_sampler("gradient_estimation_cfg_pp", "Gradient Estimation CFG++"),
-        _own_sampler("er_sde", "ER SDE"),
-        _own_sampler("seeds_2", "SEEDS 2"),
-        _own_sampler("seeds_3", "SEEDS 3"),
+        _sampler("dpmpp_3m_sde", "DPM++ 3M SDE", "exponential", ("dpmpp_3m_sde_gpu",)),
+        _sampler("uni_pc", "UniPC"),
+        _sampler("uni_pc_bh2", "UniPC bh2"),
+        _sampler("deis", "DEIS"),
+        _sampler("ipndm", "IPNDM"),
+        _sampler("ipndm_v", "IPNDM_V"),
+        _sampler("sa_solver", "SA Solver"),
+        _sampler("sa_solver_pece", "SA Solver PECE"),
+        _sampler("res_multistep", "Res Multistep"),
+        _sampler("res_multistep_cfg_pp", "Res Multistep CFG++"),
+        _sampler("res_multistep_ancestral", "Res Multistep a", aliases=("Res Multistep Ancestral",)),
+        _sampler("res_multistep_ancestral_cfg_pp", "Res Multistep a CFG++", aliases=("Res Multistep Ancestral CFG++",)),
+        _sampler("gradient_estimation", "Gradient Estimation"),
+        _sampler("gradient_estimation_cfg_pp", "Gradient Estimation CFG++"),
+        _sampler("er_sde", "ER SDE"),
+        _sampler("seeds_2", "SEEDS 2"),
+        _sampler("seeds_3", "SEEDS 3"),
         # It derives its own levels from Karras' from 20 steps on and would ignore another schedule.
         SamplerInfo("restart", "Restart", ("karras",), "karras", "karras"),
-        SamplerInfo("ddim", "DDIM", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
+        SamplerInfo("ddim", "DDIM", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform"),
         SamplerInfo("ddim_cfg_pp", "DDIM CFG++", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform"),
-        SamplerInfo("ddpm", "DDPM", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform", (), _SPACINGS),
-        SamplerInfo("plms", "PLMS", _SPACINGS, "ddim_uniform", "ddim_uniform", ("pndm",), _SPACINGS),
-        SamplerInfo("lcm", "LCM", _ALL_SCHEDULES, None, None, (), (), max_steps=50),
+        SamplerInfo("ddpm", "DDPM", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform"),
+        SamplerInfo("plms", "PLMS", _ALL_SCHEDULES, "ddim_uniform", "ddim_uniform", ("pndm",)),
+        SamplerInfo("lcm", "LCM", _ALL_SCHEDULES, "sgm_uniform", "sgm_uniform"),
     )
 }
 
@@ -159,10 +148,10 @@ _SAMPLER_NAMES = _name_table(SAMPLERS)
 _SCHEDULE_NAMES = _name_table(SCHEDULES)
 
 
-def resolve_sampler(sampler: str, schedule: str | None = None, steps: int | None = None) -> SamplerChoice:
+def resolve_sampler(sampler: str, schedule: str | None = None) -> SamplerChoice:
     """The canonical pair for names of A1111 or ComfyUI, combined ones ("DPM++ 2M Karras") included.
 
-    Raises UnknownSampler with the nearest names, the sampler's schedules, or its limit of steps.
+    Raises UnknownSampler with the nearest names, or with the schedules that the sampler takes.
     """
     name, glued = _split_schedule(sampler)
     entry = SAMPLERS[name]
@@ -175,22 +164,17 @@ def resolve_sampler(sampler: str, schedule: str | None = None, steps: int | None
     if wanted is not None and wanted not in entry.schedules:
         takes = f"it takes {_join_names(entry.schedules)}" if entry.schedules else "it takes none"
         raise UnknownSampler(f"sampler {name} has no schedule {wanted}; {takes}")
-    choice = SamplerChoice(name, wanted)
-    if steps is not None and entry.max_steps is not None and runs_in_diffusers(choice) and steps > entry.max_steps:
-        more = "; with a schedule it takes more" if entry.schedules else ""
-        raise UnknownSampler(f"sampler {name} takes at most {entry.max_steps} steps (got {steps}){more}")
-    return choice
+    return SamplerChoice(name, wanted)
 
 
 def effective_schedule(choice: SamplerChoice) -> str | None:
-    """The schedule in use: the named one, else the sampler's default; None if there is no choice."""
+    """The schedule that is used: the named one, else the sampler's default; None where it takes none."""
     return choice.schedule or SAMPLERS[choice.sampler].default_schedule
 
 
-def runs_in_diffusers(choice: SamplerChoice) -> bool:
-    """Whether a diffusers scheduler runs the pair instead of a sampler of ours."""
-    entry, schedule = SAMPLERS[choice.sampler], effective_schedule(choice)
-    return entry.diffusers_schedules is not None and (schedule is None or schedule in entry.diffusers_schedules)
+def with_a1111_definitions(choice: SamplerChoice) -> SamplerChoice:
+    """The pair that gives A1111's levels, for a pair named in a text of A1111's."""
+    return SamplerChoice(choice.sampler, _A1111_DEFINITIONS.get(choice.schedule or "", choice.schedule))
 
 
 def a1111_labels(choice: SamplerChoice) -> tuple[str, str | None]:

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from indexd.generate.diffusion.guidance import UnetCall
-from indexd.generate.sdxl.text_encoding import StepPosition
+from indexd.generate.sampling.step_position import StepPosition
+from indexd.generate.sdxl.guided_unet import UnetCall
 
 
 @dataclass(frozen=True, slots=True)
 class ControlInput:
-    """One map (1, 3, height, width), 0 to 1, with its strength and the share of the steps in which it works.
+    """One control map (1, 3, height, width), 0 to 1, its strength, and the range in which it is active.
 
-    `union_index` says to a union what the map is.
+    `start` and `end` are shares of the model's time steps, counted from pure noise. `union_index` is the map's type in a union.
     """
 
     pixels: torch.Tensor
@@ -26,8 +26,9 @@ class ControlInput:
     union_index: int = 0
 
     def is_active_at(self, position: StepPosition) -> bool:
-        """Whether it works in this step: one that lies whole between start and end, as diffusers counts."""
-        return position.step / position.steps >= self.start and (position.step + 1) / position.steps <= self.end
+        """Whether it is active at this evaluation: decided by the noise level, as in ComfyUI."""
+        # A level can be the lowest one there is; with start 1 a control is active nowhere.
+        return self.start < 1 and self.start <= position.time_share <= self.end
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate.sdxl.pipeline import ResidentPipeline
+from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.models.device import is_out_of_memory
 from indexd.models.model_identity import model_identity, short_hash
 from indexd.worker.session import RenderSession
@@ -52,13 +52,13 @@ class LoadedControlNet:
 
 
 def lease_controlnet(
-    session: RenderSession, model: ResidentPipeline, name: str, file: str
+    session: RenderSession, model: SdxlModel, name: str, file: str
 ) -> AbstractContextManager[LoadedControlNet]:
     """The ControlNet at `file`, resident beside `model` in its number format.
 
     Raises RenderFailed when it cannot be read, is of another kind or does not fit.
     """
-    path, unet = Path(file), model.text_to_image.unet
+    path, unet = Path(file), model.pipeline.unet
     weights = _weight_files(path, name)
     try:
         stamp = max(one.stat().st_mtime_ns for one in weights)

@@ -34,8 +34,10 @@ from indexd.generate.adapters.ip_adapter import (
     lease_image_encoder,
     lease_ip_adapter,
 )
-from indexd.generate.context import DenoiseTask, check_hash, file_path
-from indexd.generate.diffusion.guidance import UnetHook
+from indexd.generate.context import DenoiseTask, file_path
+from indexd.generate.file_hashes import check_hash
+from indexd.generate.sdxl.guided_unet import UnetHook
+from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.images.decode import hash_file_hex
 from indexd.worker.calls import Box, Render
 from indexd_schemas.control_types import CONTROL_TYPES, find_control_type
@@ -86,7 +88,7 @@ def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[Denoi
             tuple(one for one in controls if one.control_ref.strength),
             tuple(one for one in references if one.weight),
         )
-        leases.enter_context(install_ip_adapters(task.model.text_to_image.unet, guides.references))
+        leases.enter_context(install_ip_adapters(_sdxl_model(task).pipeline.unet, guides.references))
         yield dataclasses.replace(task, recipe=complete, image_conditioning=guides)
 
 
@@ -127,6 +129,11 @@ def relative_box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
     return left / width, top / height, (right - left) / width, (bottom - top) / height
 
 
+def _sdxl_model(task: DenoiseTask) -> SdxlModel:
+    assert isinstance(task.model, SdxlModel), "only SdxlModel.with_image_conditioning leads here"
+    return task.model
+
+
 def _load_control(call: Render, task: DenoiseTask, control_ref: ControlRef, leases: ExitStack) -> _LoadedControl:
     """One control with what only the worker knows. Raises RenderFailed where the model does not fit the type."""
     name, kind, session = control_ref.model.name, find_control_type(control_ref.type), task.session
@@ -134,7 +141,7 @@ def _load_control(call: Render, task: DenoiseTask, control_ref: ControlRef, leas
     session.progress(STAGE, 0, 1)
     path = str(file_path(call, "controlnet", name))
     image_path = os.fsencode(file_path(call, "image", control_ref.image))
-    model = leases.enter_context(lease_controlnet(session, task.model, name, path))
+    model = leases.enter_context(lease_controlnet(session, _sdxl_model(task), name, path))
     check_hash("ControlNet", name, control_ref.model.hash, model.hash)
     index = kind.union_index
     if model.union_type_count and (index is None or index >= model.union_type_count):
@@ -161,9 +168,9 @@ def _load_reference(call: Render, task: DenoiseTask, reference_ref: ReferenceRef
     session.progress(STAGE, 0, 1)
     path = str(file_path(call, "ip_adapter", name))
     image_path = os.fsencode(file_path(call, "image", reference_ref.image))
-    adapter = leases.enter_context(lease_ip_adapter(session, task.model, name, path))
+    adapter = leases.enter_context(lease_ip_adapter(session, _sdxl_model(task), name, path))
     check_hash("IP-Adapter", name, reference_ref.model.hash, adapter.hash)
-    encoder = leases.enter_context(lease_image_encoder(session, task.model, name, path, adapter))
+    encoder = leases.enter_context(lease_image_encoder(session, _sdxl_model(task), name, path, adapter))
     with _naming_image(f"the reference picture {reference_ref.image_name}"):
         picture = _load_image(image_path, reference_ref.image, None)
     given, nothing = session.pool.run_with_eviction(partial(encoder.embed, picture, adapter.is_plain))
@@ -185,7 +192,7 @@ def _build_control_input(
         if box is None
         else (task.image_conditioning and task.image_conditioning.full_size) or (task.recipe.width, task.recipe.height)
     )
-    wanted, model = control.control_ref, task.model
+    wanted, model = control.control_ref, _sdxl_model(task)
     with _naming_image(f"the picture {wanted.image_name} of control {wanted.type}"):
         if wanted.preprocess:
             picture = build_control_map(_map_spec(wanted, control.image_path, whole), task.session, wanted.image).image
@@ -195,9 +202,9 @@ def _build_control_input(
         left, top = box[0] * whole[0], box[1] * whole[1]
         part = (left, top, left + box[2] * whole[0], top + box[3] * whole[1])
         picture = picture.resize(size, Image.Resampling.LANCZOS, box=part)
-    processor = model.text_to_image.image_processor
+    processor = model.pipeline.image_processor
     pixels: torch.Tensor = processor.pil_to_numpy(picture)
-    pixels = processor.numpy_to_pt(pixels).to(model.device, model.text_to_image.unet.dtype)
+    pixels = processor.numpy_to_pt(pixels).to(model.device, model.latent_dtype)
     index = find_control_type(wanted.type).union_index or 0
     return ControlInput(pixels, wanted.strength, wanted.start, wanted.end, index)
 

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate.diffusion.guidance import UnetCall
-from indexd.generate.sdxl.pipeline import ResidentPipeline
+from indexd.generate.sdxl.guided_unet import UnetCall
+from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.models.device import is_out_of_memory
 from indexd.models.model_identity import short_hash
 from indexd.worker.session import RenderSession
@@ -119,10 +119,10 @@ def install_ip_adapters(unet: Any, references: Sequence[ImageReference]) -> Iter
 
 
 def lease_ip_adapter(
-    session: RenderSession, model: ResidentPipeline, name: str, file: str
+    session: RenderSession, model: SdxlModel, name: str, file: str
 ) -> AbstractContextManager[IPAdapter]:
     """The IP-Adapter of a file in diffusers' layout, in the number format of `model`. Raises RenderFailed."""
-    path, unet = Path(file), model.text_to_image.unet
+    path, unet = Path(file), model.pipeline.unet
     try:
         stamp = path.stat().st_mtime_ns
     except OSError as error:
@@ -133,11 +133,11 @@ def lease_ip_adapter(
 
 
 def lease_image_encoder(
-    session: RenderSession, model: ResidentPipeline, name: str, file: str, adapter: IPAdapter
+    session: RenderSession, model: SdxlModel, name: str, file: str, adapter: IPAdapter
 ) -> AbstractContextManager[ClipImageEncoder]:
     """The image encoder that fits an adapter, from a folder beside it or the settings'. Raises RenderFailed."""
     folder = _find_encoder_folder(Path(file), adapter, session.settings.control.image_encoder, name)
-    dtype = model.text_to_image.unet.dtype
+    dtype = model.pipeline.unet.dtype
     key = f"{IMAGE_ENCODER_ROLE}|{folder}|{model.device}|{dtype}"
     load = partial(_load_image_encoder, folder, model.device, dtype)
     return session.pool.lease(IMAGE_ENCODER_ROLE, key, load, session.settings.control.keep_alive_seconds)

@@ -1,7 +1,7 @@
-"""Noise or a picture + conditioning -> clean latents, watched and stopped between steps.
+"""Noise or latents + conditioning -> clean latents, with progress and cancellation between steps.
 
-The one loop that every pass of a render goes through. A pass with other steps, guidance or sampler than the recipe's is
-given a task whose recipe and choice say so (`dataclasses.replace`).
+Every pass of a render goes through this loop. A pass with its own steps, guidance or sampler gets a task whose recipe and
+choice state them (`dataclasses.replace`).
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ import torch
 
 from indexd.errors import RenderFailed
 from indexd.generate.context import DenoiseTask
-from indexd.generate.diffusion.guidance import GuidedModel, GuidedUnet, UnetHook
+from indexd.generate.diffusion.conditioning import TextConditioning
+from indexd.generate.diffusion.guidance import GuidedModel, ModelHook, TileableModel
 from indexd.generate.diffusion.tiling import Tiling
-from indexd.generate.sampling.diffusers_schedulers import build_scheduler
 from indexd.generate.sampling.inpaint_mask import InpaintMask
-from indexd.generate.sampling.native_samplers import NATIVE_SAMPLERS
-from indexd.generate.sampling.noise_levels import noise_levels_for
-from indexd.generate.sampling.scheduler_run import SchedulerRun
-from indexd.generate.sampling.sigma_run import SigmaRun
-from indexd.generate.sdxl.text_encoding import TextConditioning
-from indexd_schemas.samplers import effective_schedule, runs_in_diffusers
+from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
+from indexd.generate.sampling.sampling_run import SamplingRun
+from indexd.generate.sampling.sigma_schedules import StepCounting, build_pass_sigmas
+from indexd_schemas.samplers import effective_schedule
 
 STAGE = "denoise"
+# Samplers that take no schedule choose their own levels; only the two ends of this one matter to them.
+_DEFAULT_SCHEDULE = "exponential"
 
 
 @dataclass(frozen=True, slots=True)
 class DenoiseStart:
     """Where a run starts.
 
-    `noise` (1, 4, h, w) has unit variance; `chance` is what the sampler draws more noise from. Without `latents` all steps
-    are made from noise alone; with them (clean, the same shape) the last `steps * strength` (rounded down).
-    `mask` (1, 1, h, w), 1 = made anew, 0 = `latents` stay exactly as they are.
+    `noise` (1, c, h, w) has unit variance; `rng` is the source of all further noise of the sampler. Without `latents` the run
+    starts from noise alone. With them (clean, the same shape) it starts at the share `strength` of the schedule;
+    `step_counting` says what the recipe's steps mean then (see `build_pass_sigmas`). Strength 0 takes no step.
+    `mask` (1, 1, h, w): 1 = denoised, 0 = `latents` stay exactly as they are.
     """
 
     noise: torch.Tensor
@@ -42,6 +43,7 @@ class DenoiseStart:
     latents: torch.Tensor | None = None
     strength: float = 1.0
     mask: torch.Tensor | None = None
+    step_counting: StepCounting = "taken"
 
     def __post_init__(self) -> None:
         if self.mask is not None and self.latents is None:
@@ -53,21 +55,20 @@ def denoise(
     conditioning: TextConditioning,
     start: DenoiseStart,
     *,
-    hooks: Sequence[UnetHook] = (),
+    hooks: Sequence[ModelHook] = (),
     stage: str = STAGE,
     tiling: Tiling | None = None,
 ) -> torch.Tensor:
-    """Clean latents (1, 4, h, w). `stage` names the pass in progress and errors; with `tiling` the UNet sees tiles only.
+    """Clean latents (1, c, h, w). `stage` names the pass in progress and errors; with `tiling` the model gets tiles only.
 
-    Raises CallCancelled within one step, RenderFailed when numbers are lost.
+    Raises CallCancelled within one step, RenderFailed when the latents are no numbers.
     """
-    steps, strength = task.recipe.steps, 1.0 if start.latents is None else start.strength
-    if start.latents is not None and int(steps * strength) == 0:
+    if start.latents is not None and start.strength <= 0:
         return start.latents
-    whole = _build_guided_unet(task, conditioning, start, hooks)
+    whole = _build_denoiser(task, conditioning, start, hooks)
     guided: GuidedModel = whole
     if tiling is not None:
-        guided = tiling.wrap(whole, task.model.text_to_image.vae_scale_factor, task.session.poll)
+        guided = tiling.wrap(whole, task.model.pixels_per_latent, task.session.poll)
     count, reached = _start_run(task, guided, start)
     latents = deque(_report_steps(task, stage, count, reached), maxlen=1).pop()
     _check_finite(latents, stage)
@@ -75,38 +76,34 @@ def denoise(
 
 
 def _start_run(task: DenoiseTask, guided: GuidedModel, start: DenoiseStart) -> tuple[int, Iterator[torch.Tensor]]:
-    strength = 1.0 if start.latents is None else start.strength
-    kept = None if start.mask is None or start.latents is None else InpaintMask(start.mask, start.latents)
-    run = _build_run(task, strength)
-    return len(run), run.run(guided, run.initial_latents(start.latents, start.noise), start.noise, start.rng, kept)
+    mask = None if start.mask is None or start.latents is None else InpaintMask(start.mask, start.latents)
+    run = _build_run(task, start)
+    return len(run), run.run(guided, run.initial_latents(start.latents, start.noise), start.noise, start.rng, mask)
 
 
-def _build_run(task: DenoiseTask, strength: float) -> SchedulerRun | SigmaRun:
-    choice, trained, steps = task.choice, task.model.trained_noise, task.recipe.steps
-    if runs_in_diffusers(choice):
-        return SchedulerRun(build_scheduler(choice, trained), steps, strength, task.model.device)
-    return SigmaRun(
-        NATIVE_SAMPLERS[choice.sampler], effective_schedule(choice), steps, strength, noise_levels_for(trained)
+def _build_run(task: DenoiseTask, start: DenoiseStart) -> SamplingRun:
+    entry, levels = SAMPLER_FUNCTIONS[task.choice.sampler], task.model.levels
+    sigmas = build_pass_sigmas(
+        effective_schedule(task.choice) or _DEFAULT_SCHEDULE,
+        levels,
+        task.recipe.steps,
+        1.0 if start.latents is None else start.strength,
+        discard_penultimate=entry.discard_penultimate,
+        counting=start.step_counting,
     )
+    return SamplingRun(entry, sigmas, levels)
 
 
-def _build_guided_unet(
-    task: DenoiseTask, conditioning: TextConditioning, start: DenoiseStart, hooks: Sequence[UnetHook]
-) -> GuidedUnet:
-    scale = task.model.text_to_image.vae_scale_factor
-    height, width = (side * scale for side in start.noise.shape[-2:])
-    cfg = (
-        task.recipe.cfg
-        if runs_in_diffusers(task.choice)
-        else task.recipe.cfg * NATIVE_SAMPLERS[task.choice.sampler].cfg_scale
-    )
-    return GuidedUnet(
-        unet=task.model.text_to_image.unet,
-        conditioning=conditioning,
-        cfg=cfg,
-        rescale=task.recipe.cfg_rescale,
+def _build_denoiser(
+    task: DenoiseTask, conditioning: TextConditioning, start: DenoiseStart, hooks: Sequence[ModelHook]
+) -> TileableModel:
+    height, width = (side * task.model.pixels_per_latent for side in start.noise.shape[-2:])
+    return task.model.denoiser(
+        conditioning,
+        cfg=task.recipe.cfg * SAMPLER_FUNCTIONS[task.choice.sampler].cfg_scale,
+        cfg_rescale=task.recipe.cfg_rescale,
         size=(height, width),
-        hooks=tuple(hooks),
+        hooks=hooks,
     )
 
 

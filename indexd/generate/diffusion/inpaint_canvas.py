@@ -49,7 +49,7 @@ class InpaintCanvas:
 
     def latent_mask(self, task: DenoiseTask) -> torch.Tensor:
         """(1, 1, h / 8, w / 8): 1 where most of a latent's pixels are made anew, or any where no latent has most."""
-        scale = task.model.text_to_image.vae_scale_factor
+        scale = task.model.pixels_per_latent
         pixels = np.asarray(self.mask, np.float32) / 255
         height, width = (side // scale for side in pixels.shape)
         share = pixels.reshape(height, scale, width, scale).mean(axis=(1, 3))
@@ -111,7 +111,7 @@ def prepare_masked_latents(
     drawn = draw_unit_noise()
     if task.recipe.mask is None or task.recipe.mask.content != "noise":
         return drawn, latents
-    scale = task.model.text_to_image.vae_scale_factor
+    scale = task.model.pixels_per_latent
     other = draw_noise(task.model, latents.shape[-1] * scale, latents.shape[-2] * scale, rng)
     return drawn, torch.where(mask.to(latents) > 0, other.to(latents), latents)
 

@@ -1,21 +1,19 @@
-"""Where a render starts: noise for txt2img, an encoded picture for img2img. All chance comes from one CPU generator."""
+"""Where a render starts: noise, and source images. All randomness comes from one CPU generator."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import torch
 from blake3 import blake3
 from PIL import Image, ImageOps
 
 from indexd.errors import RenderFailed
-from indexd.generate.sdxl.pipeline import ResidentPipeline
+from indexd.generate.family import RenderModel
 from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
 from indexd_schemas.recipe import InputRef, RecipeVariation
 
-_LATENT_CHANNELS = 4
 _NEARLY_EQUAL = 0.9995
 
 
@@ -28,19 +26,19 @@ def seeded_generator(seed: int) -> torch.Generator:
 
 
 def draw_noise(
-    model: ResidentPipeline, width: int, height: int, rng: torch.Generator, variation: RecipeVariation | None = None
+    model: RenderModel, width: int, height: int, rng: torch.Generator, variation: RecipeVariation | None = None
 ) -> torch.Tensor:
-    """Unit noise of one picture (1, 4, height / 8, width / 8), drawn in float32 whatever the model computes in.
+    """Unit noise for latents of an image of this size, drawn in float32 whatever the model computes in.
 
-    A variation turns it towards a second noise of its own seed.
+    A variation rotates it towards a second noise of its own seed.
     """
-    scale = model.text_to_image.vae_scale_factor
-    shape = (1, _LATENT_CHANNELS, height // scale, width // scale)
+    scale = model.pixels_per_latent
+    shape = (1, model.latent_channels, height // scale, width // scale)
     drawn = torch.randn(shape, generator=rng, dtype=torch.float32)
     if variation is not None:
         second = torch.randn(shape, generator=seeded_generator(variation.seed), dtype=torch.float32)
         drawn = slerp_noise(drawn, second, variation.strength)
-    return drawn.to(model.device, model.text_to_image.unet.dtype)
+    return drawn.to(model.device, model.latent_dtype)
 
 
 def slerp_noise(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
@@ -55,23 +53,6 @@ def slerp_noise(first: torch.Tensor, second: torch.Tensor, share: float) -> torc
     angle = torch.acos(cosine.clamp(-1, 1))
     sine = torch.sin(angle).clamp(min=1e-6)
     return torch.sin((1 - share) * angle) / sine * first + torch.sin(share * angle) / sine * second
-
-
-def encode_image(model: ResidentPipeline, image: Image.Image, rng: torch.Generator) -> torch.Tensor:
-    """The latents of a picture whose size is a multiple of 8, as the UNet takes them; no noise added."""
-    pipeline = model.image_to_image
-    vae: Any = pipeline.vae
-    pixels = pipeline.image_processor.preprocess(image).to(device=model.device, dtype=vae.dtype)
-    with torch.no_grad():
-        latents: torch.Tensor = vae.encode(pixels).latent_dist.sample(rng)
-    latents = latents.to(pipeline.unet.dtype)
-    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
-    if mean is not None and deviation is not None:
-        shape = (1, _LATENT_CHANNELS, 1, 1)
-        offset = torch.tensor(mean, device=latents.device, dtype=latents.dtype).view(shape)
-        spread = torch.tensor(deviation, device=latents.device, dtype=latents.dtype).view(shape)
-        return (latents - offset) * vae.config.scaling_factor / spread
-    return latents * vae.config.scaling_factor
 
 
 def load_fitted_source(path: Path, source_ref: InputRef, width: int, height: int) -> Image.Image:

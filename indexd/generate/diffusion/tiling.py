@@ -1,20 +1,20 @@
-"""Tiles put together without seams, and a UNet that is asked tile by tile.
+"""Tiles blended without seams, and a model that is evaluated tile by tile.
 
-A run over tiles follows MultiDiffusion (arXiv 2302.08113): at every step each tile gets its answer, and where tiles overlap the
-answers are mixed before the step is taken. So neighbours never drift apart, whatever the sampler, and there is nothing to
-mend afterwards. There all tiles weigh the same; here a tile's weight falls to nothing towards its inner edges, because a
-plain mean still jumps where one tile ends.
+A run over tiles follows MultiDiffusion (arXiv 2302.08113): at every step the model is evaluated for each tile, and where tiles
+overlap the outputs are mixed before the step is taken. So neighbours never drift apart, whatever the sampler. There all tiles
+weigh the same; here a tile's weight falls to nothing towards its inner edges, because a plain mean still jumps where a tile ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from indexd.generate.diffusion.guidance import GuidedUnet, UnetHook
-from indexd.generate.sdxl.text_encoding import StepPosition, TextConditioning
+from indexd.generate.diffusion.conditioning import TextConditioning
+from indexd.generate.diffusion.guidance import GuidedModel, ModelHook, TileableModel
+from indexd.generate.sampling.step_position import StepPosition
 from indexd.images.geometry import Tile
 
 _MIN_WEIGHT = 1e-6
@@ -25,24 +25,24 @@ def blend_tiles(parts: Iterable[tuple[Tile, torch.Tensor]], width: int, height: 
     total: torch.Tensor | None = None
     weight = torch.zeros(height, width)
     for tile, part in parts:
-        mine = tile_weights(tile, width, height, overlap)
+        own = tile_weights(tile, width, height, overlap)
         if total is None:
             total = torch.zeros((*part.shape[:-2], height, width), device=part.device)
             weight = weight.to(part.device)
         place = (..., slice(tile.top, tile.bottom), slice(tile.left, tile.right))
-        mine = mine.to(part.device)
-        total[place] += part.float() * mine
-        weight[place] += mine
+        own = own.to(part.device)
+        total[place] += part.float() * own
+        weight[place] += own
     if total is None:
-        raise ValueError("there are no parts to join")
+        raise ValueError("there are no tiles to blend")
     return total.div_(weight)
 
 
 def tile_weights(tile: Tile, width: int, height: int, overlap: int) -> torch.Tensor:
-    """How much each place of a tile counts, (h, w): 1 inside and at the picture's own edges.
+    """The weight of each place of a tile, (h, w): 1 inside and at the edges of the image.
 
-    Along an inner edge the outermost quarter of the overlap counts nothing (what a model sees too little around), and the
-    next half rises evenly.
+    Along an inner edge the outermost quarter of the overlap has weight 0, because a model has too little context there, and the
+    next half rises linearly.
     """
     across = _edge_ramp(tile.left, tile.right, width, overlap)
     down = _edge_ramp(tile.top, tile.bottom, height, overlap)
@@ -61,58 +61,49 @@ def _edge_ramp(first: int, last: int, length: int, overlap: int) -> torch.Tensor
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How a run is cut: `grid` and `overlap` count in latents, `texts` are one for all tiles or one a tile.
+    """How a run is cut: `grid` and `overlap` count in latents, `conditionings` are one for all tiles or one a tile.
 
-    `influences` are what bears on each tile beside its text.
+    `hooks` are those of each tile.
     """
 
     grid: tuple[Tile, ...]
     overlap: int
     conditionings: tuple[TextConditioning, ...]
-    hooks: tuple[tuple[UnetHook, ...], ...]
+    hooks: tuple[tuple[ModelHook, ...], ...]
 
-    def wrap(self, guided: GuidedUnet, scale: int, after_tile: Callable[[], None]) -> TiledUnet:
-        """The UNet asked tile by tile; SDXL is told the size of the tile (latents times `scale`)."""
+    def wrap(self, guided: TileableModel, scale: int, after_tile: Callable[[], None]) -> TiledModel:
+        """The model evaluated tile by tile, each with the tile's size in pixels (latents times `scale`)."""
         texts = self.conditionings * len(self.grid) if len(self.conditionings) == 1 else self.conditionings
-        each = [
-            replace(
-                guided,
-                conditioning=text,
-                size=((tile.bottom - tile.top) * scale, (tile.right - tile.left) * scale),
-                hooks=influences,
-            )
-            for tile, text, influences in zip(self.grid, texts, self.hooks, strict=True)
+        parts = [
+            guided.for_part(text, ((tile.bottom - tile.top) * scale, (tile.right - tile.left) * scale), hooks)
+            for tile, text, hooks in zip(self.grid, texts, self.hooks, strict=True)
         ]
-        return TiledUnet(each, self.grid, self.overlap, after_tile)
+        return TiledModel(parts, self.grid, self.overlap, after_tile)
 
 
 @dataclass(frozen=True, slots=True)
-class TiledUnet:
-    """Answers for whole latents, put together from those for their tiles. `between` is called after each tile."""
+class TiledModel:
+    """Outputs for whole latents, blended from those for their tiles. `after_tile` is called after each tile."""
 
-    guided: Sequence[GuidedUnet]
+    guided: Sequence[GuidedModel]
     grid: Sequence[Tile]
     overlap: int
     after_tile: Callable[[], None]
 
-    def __call__(self, latents: torch.Tensor, timestep: torch.Tensor, position: StepPosition) -> torch.Tensor:
-        """The guided answer."""
-        return self.with_negative(latents, timestep, position)[0]
-
     def with_negative(
         self, latents: torch.Tensor, timestep: torch.Tensor, position: StepPosition
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The guided answer and the one for the negative text alone (None where the run is not guided)."""
-        answers: list[torch.Tensor] = []
+        """The guided output and the one for the negative text alone (None where the run is not guided)."""
+        outputs: list[torch.Tensor] = []
         negatives: list[torch.Tensor] = []
         for guided, tile in zip(self.guided, self.grid, strict=True):
             part = latents[..., tile.top : tile.bottom, tile.left : tile.right]
-            answer, negative = guided.with_negative(part, timestep, position)
-            answers.append(answer)
+            output, negative = guided.with_negative(part, timestep, position)
+            outputs.append(output)
             if negative is not None:
                 negatives.append(negative)
             self.after_tile()
-        return self._blend(answers, latents), self._blend(negatives, latents) if negatives else None
+        return self._blend(outputs, latents), self._blend(negatives, latents) if negatives else None
 
     def _blend(self, parts: Sequence[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
         if len(parts) == 1:

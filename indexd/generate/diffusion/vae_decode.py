@@ -1,50 +1,33 @@
-"""Clean latents -> pixels, with a look at what came out."""
+"""Clean latents -> an image, with a check of the result."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.sdxl.pipeline import ResidentPipeline
+from indexd.generate.family import RenderModel
 
 STAGE = "decode"
 
 
-def decode_latents(model: ResidentPipeline, latents: torch.Tensor, *, is_part: bool = False) -> Image.Image:
-    """The picture as RGB. Raises RenderFailed with what was measured when it is not a picture at all.
+def decode_latents(model: RenderModel, latents: torch.Tensor, *, is_part: bool = False) -> Image.Image:
+    """The RGB image. Raises RenderFailed with the measured values when it has NaN pixels or is all black.
 
-    A `part` of a picture may well be black.
+    A part of an image may be black (`is_part`).
     """
-    pipeline = model.text_to_image
-    vae: Any = pipeline.vae
-    with torch.no_grad():
-        decoded: torch.Tensor = vae.decode(_unscale(latents, vae), return_dict=False)[0]
+    decoded = model.decode(latents)
     bad = int((~torch.isfinite(decoded)).sum())
     if bad:
-        raise RenderFailed(
-            f"{STAGE}: {bad} of {decoded.numel()} pixel values are not numbers (VAE in {str(vae.dtype).removeprefix('torch.')})"
-        )
-    picture: Image.Image = pipeline.image_processor.postprocess(decoded, output_type="pil")[0]
-    if not is_part and not np.asarray(picture).any():
+        dtype = str(decoded.dtype).removeprefix("torch.")
+        raise RenderFailed(f"{STAGE}: {bad} of {decoded.numel()} pixel values are not numbers (decoded in {dtype})")
+    pixels = (decoded / 2 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()[0]
+    image = Image.fromarray((pixels * 255).round().astype(np.uint8))
+    if not is_part and not np.asarray(image).any():
         low, high = float(latents.min()), float(latents.max())
         raise RenderFailed(
             f"{STAGE}: every pixel is black (latents between {low:.3g} and {high:.3g}, "
-            f"decoded below {float(decoded.max()):.3g}); the model or a LoRA broke the picture"
+            f"decoded below {float(decoded.max()):.3g}); the model or a LoRA broke the image"
         )
-    return picture
-
-
-def _unscale(latents: torch.Tensor, vae: Any) -> torch.Tensor:
-    latents = latents.to(vae.dtype)
-    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
-    if mean is None or deviation is None:
-        unscaled: torch.Tensor = latents / vae.config.scaling_factor
-        return unscaled
-    shape = (1, latents.shape[1], 1, 1)
-    offset = torch.tensor(mean, device=latents.device, dtype=latents.dtype).view(shape)
-    spread = torch.tensor(deviation, device=latents.device, dtype=latents.dtype).view(shape)
-    return latents * spread / vae.config.scaling_factor + offset
+    return image

@@ -1,20 +1,21 @@
 """Schedules: how the steps of a run are spread over the noise levels.
 
-Each takes (levels, n) and gives n falling levels above 0; the 0 that ends a run is put behind them by `sigmas`.
+Each takes (levels, n) and gives falling levels, of which the last is 0 in all but one (`kl_optimal_a1111`). Most give n levels
+above 0; `ddim_uniform` and `beta` give as many as their definition has. Names mean what ComfyUI means by them; where A1111
+defines a schedule otherwise, its definition has the ending `_a1111`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import beta as beta_distribution  # type: ignore[import-untyped]
 
-from indexd.generate.sampling.beta_schedule import beta_sigmas
-from indexd.generate.sampling.noise_levels import NoiseLevels
+from indexd.generate.sampling.noise_levels import FloatArray, NoiseLevels
 
-FloatArray = NDArray[np.float64]
 ScheduleFunction = Callable[[NoiseLevels, int], FloatArray]
 
 KARRAS_RHO = 7.0
@@ -29,28 +30,66 @@ _AYS_32 = (
     *(0.26518925, 0.22326461, 0.17653877, 0.13959192, 0.10587381, 0.05519369, 0.02877334, 0.015),
 )
 _LINEAR_UNTIL = 0.025
+_BETA_ALPHA = 0.6
+_ENDS_ABOVE_ZERO = ("kl_optimal_a1111",)
+# ComfyUI and A1111 take a denoise from here on for the whole.
+_WHOLE_DENOISE = 0.9999
+_A1111_MAX_DENOISE = 0.999
+
+StepCounting = Literal["taken", "a1111_img2img"]
 
 
 def build_sigmas(
     schedule: str, levels: NoiseLevels, steps: int, *, discard_penultimate: bool = False
 ) -> tuple[float, ...]:
-    """`steps` + 1 falling levels, the last one 0.
+    """The falling levels of a run of `steps` steps, one more than steps.
 
-    `skip_last_but_one` makes one more and leaves out the smallest above 0: samplers that look between two levels gain
-    nothing there (A1111 and ComfyUI do so for DPM2).
+    `discard_penultimate` makes one level more and leaves out the last one above the end, as A1111 and ComfyUI do for samplers
+    that evaluate the model between two levels. A schedule that picks trained levels never gives one twice, so it gives fewer
+    than asked where there are not enough.
     """
-    spread = SCHEDULE_FUNCTIONS[schedule](levels, steps + discard_penultimate)
-    return (*(float(level) for level in spread[: steps if discard_penultimate else None]), 0.0)
+    spread = [float(level) for level in SCHEDULE_FUNCTIONS[schedule](levels, steps + discard_penultimate)]
+    if schedule not in _ENDS_ABOVE_ZERO:
+        spread.append(0.0)
+    if discard_penultimate and len(spread) > 2:
+        del spread[-2]
+    return tuple(dict.fromkeys(spread))
+
+
+def build_pass_sigmas(
+    schedule: str,
+    levels: NoiseLevels,
+    steps: int,
+    denoise: float,
+    *,
+    discard_penultimate: bool = False,
+    counting: StepCounting = "taken",
+) -> tuple[float, ...]:
+    """The levels of a pass that starts from latents: the last part of a longer schedule, from the share `denoise` of it on.
+
+    `taken`: all `steps` are taken, over the end of a schedule of `steps / denoise` (ComfyUI's samplers, A1111's hires pass).
+    `a1111_img2img`: the last `steps * denoise` and one more of a schedule of `steps`.
+    """
+    if counting == "a1111_img2img":
+        taken = min(int(min(denoise, _A1111_MAX_DENOISE) * steps) + 1, steps)
+        whole = build_sigmas(schedule, levels, steps, discard_penultimate=discard_penultimate)
+    else:
+        taken = steps
+        total = steps if denoise >= _WHOLE_DENOISE else int(steps / denoise)
+        whole = build_sigmas(schedule, levels, total, discard_penultimate=discard_penultimate)
+        if total == steps:
+            return whole
+    return whole[-(taken + 1) :]
 
 
 def normal(levels: NoiseLevels, n: int) -> FloatArray:
     """Equal distances of time steps, both ends included."""
-    return _sigmas_at(levels, np.linspace(len(levels.sigmas) - 1, 0, n))
+    return _sigmas_at_shares(levels, np.linspace(0, 1, n))
 
 
 def sgm_uniform(levels: NoiseLevels, n: int) -> FloatArray:
     """Equal distances of time steps without the lower end (stability.ai's generative-models)."""
-    return _sigmas_at(levels, np.linspace(len(levels.sigmas) - 1, 0, n + 1)[:-1])
+    return _sigmas_at_shares(levels, np.linspace(0, 1, n + 1)[:-1])
 
 
 def simple(levels: NoiseLevels, n: int) -> FloatArray:
@@ -60,9 +99,26 @@ def simple(levels: NoiseLevels, n: int) -> FloatArray:
 
 
 def ddim_uniform(levels: NoiseLevels, n: int) -> FloatArray:
-    """Every (1000 // n)-th trained level, counted from the second lowest (DDIM's own, arXiv 2010.02502)."""
-    places = 1 + np.arange(n) * max(len(levels.sigmas) // n, 1)
-    return np.asarray(levels.sigmas[np.minimum(places, len(levels.sigmas) - 1)][::-1], dtype=np.float64)
+    """Every (1000 // n)-th trained level from the second lowest to the top (DDIM's own, arXiv 2010.02502).
+
+    Where n does not divide 1000 these are more than n: 31 for 30.
+    """
+    places = np.arange(1, len(levels.sigmas), max(len(levels.sigmas) // n, 1))
+    return np.asarray(levels.sigmas[places][::-1], dtype=np.float64)
+
+
+def beta(levels: NoiseLevels, n: int) -> FloatArray:
+    """Trained levels at the quantiles of a Beta(0.6, 0.6) distribution over the time steps (Lee et al., "Beta Sampling is All
+    You Need", arXiv 2407.12173), rounded as ComfyUI does."""
+    shares = beta_distribution.ppf(1 - np.linspace(0, 1, n, endpoint=False), _BETA_ALPHA, _BETA_ALPHA)
+    places = np.rint(shares * (len(levels.sigmas) - 1)).astype(int)
+    return np.asarray(levels.sigmas[places], dtype=np.float64)
+
+
+def beta_a1111(levels: NoiseLevels, n: int) -> FloatArray:
+    """The same quantiles taken over the levels themselves, both ends included, as A1111 does."""
+    shares = beta_distribution.ppf(1 - np.linspace(0, 1, n), _BETA_ALPHA, _BETA_ALPHA)
+    return np.asarray(levels.sigma_min + shares * (levels.sigma_max - levels.sigma_min), dtype=np.float64)
 
 
 def turbo(levels: NoiseLevels, n: int) -> FloatArray:
@@ -89,9 +145,17 @@ def polyexponential(levels: NoiseLevels, n: int) -> FloatArray:
 
 def kl_optimal(levels: NoiseLevels, n: int) -> FloatArray:
     """Equal distances of the levels' arc tangents (theorem 3.1 of "Align Your Steps", arXiv 2404.14507)."""
-    return np.asarray(
-        np.tan(np.linspace(math.atan(levels.sigma_max), math.atan(levels.sigma_min), n)), dtype=np.float64
-    )
+    return _between_arc_tangents(levels, n)
+
+
+def kl_optimal_a1111(levels: NoiseLevels, n: int) -> FloatArray:
+    """n + 1 such levels, as A1111 has them: the run ends at the lowest trained level instead of 0."""
+    return _between_arc_tangents(levels, n + 1)
+
+
+def _between_arc_tangents(levels: NoiseLevels, n: int) -> FloatArray:
+    angles = np.linspace(math.atan(levels.sigma_max), math.atan(levels.sigma_min), n)
+    return np.asarray(np.tan(angles), dtype=np.float64)
 
 
 def linear_quadratic(levels: NoiseLevels, n: int) -> FloatArray:
@@ -101,11 +165,11 @@ def linear_quadratic(levels: NoiseLevels, n: int) -> FloatArray:
         return np.array([levels.sigma_max])
     linear = n // 2
     rest = n - linear
-    pace = _LINEAR_UNTIL / linear
+    drop = _LINEAR_UNTIL / linear
     done = np.arange(n, dtype=np.float64)
     over = np.maximum(done - linear, 0)
-    curve = (1 - _LINEAR_UNTIL - pace * rest) / rest**2
-    return np.asarray(levels.sigma_max * (1 - pace * done - curve * over**2), dtype=np.float64)
+    curve = (1 - _LINEAR_UNTIL - drop * rest) / rest**2
+    return np.asarray(levels.sigma_max * (1 - drop * done - curve * over**2), dtype=np.float64)
 
 
 def _table_schedule(known: Sequence[float]) -> ScheduleFunction:
@@ -116,8 +180,8 @@ def _table_schedule(known: Sequence[float]) -> ScheduleFunction:
     return spread
 
 
-def _sigmas_at(levels: NoiseLevels, timesteps: FloatArray) -> FloatArray:
-    return np.array([levels.sigma(float(timestep)) for timestep in timesteps])
+def _sigmas_at_shares(levels: NoiseLevels, shares: FloatArray) -> FloatArray:
+    return np.array([levels.sigma_at_share(float(share)) for share in shares])
 
 
 SCHEDULE_FUNCTIONS: Mapping[str, ScheduleFunction] = {
@@ -125,11 +189,13 @@ SCHEDULE_FUNCTIONS: Mapping[str, ScheduleFunction] = {
     "karras": karras,
     "exponential": polyexponential,
     "polyexponential": polyexponential,
-    "beta": lambda levels, n: beta_sigmas(levels.sigmas, n),
+    "beta": beta,
+    "beta_a1111": beta_a1111,
     "sgm_uniform": sgm_uniform,
     "simple": simple,
     "ddim_uniform": ddim_uniform,
     "kl_optimal": kl_optimal,
+    "kl_optimal_a1111": kl_optimal_a1111,
     "linear_quadratic": linear_quadratic,
     "turbo": turbo,
     "align_your_steps": _table_schedule(_AYS),

@@ -1,7 +1,7 @@
-"""What a sampler of ours is given, and the few formulas that most of them share.
+"""What a sampler is given, and the few formulas that most samplers share.
 
-Everything is told in noise levels sigma, where a noisy picture is `clean + sigma * unit noise` (k-diffusion's form; Karras
-et al., arXiv 2206.00364). A sampler is a generator: it yields the latents after each of its steps, the last ones clean.
+Latents are `clean + sigma * unit noise` at noise level sigma (k-diffusion's form; Karras et al., arXiv 2206.00364). A sampler is
+a generator: it yields the latents after each of its steps.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from indexd.generate.sampling.sampling_noise import SamplerNoise
 
 
 class DenoisingModel(Protocol):
-    """The guided UNet as a denoiser."""
+    """The guided model as a denoiser."""
 
     def __call__(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
-        """The clean latents that it sees behind `latents` at noise level `sigma`."""
+        """The clean latents that it predicts from `latents` at noise level `sigma`."""
         ...
 
     def with_negative(self, latents: torch.Tensor, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, and what it would see for the negative text alone (for CFG++)."""
+        """The same, and those predicted for the negative text alone (for CFG++)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SolverRun:
-    """One run: from `latents` at noise level `sigmas[0]` down to the last level, which is 0."""
+    """One run: from `latents` at noise level `sigmas[0]` down to the last, usually 0."""
 
     model: DenoisingModel
     latents: torch.Tensor

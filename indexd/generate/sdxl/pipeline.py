@@ -1,116 +1,191 @@
-"""The resident SDXL pipeline: loaded once from a folder or a single file, kept by the pool, reused by the next render."""
+"""A loaded SDXL model: diffusers modules, text encoders and LoRAs, as a render uses them."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_logging
+from PIL import Image
 from transformers.utils import logging as transformers_logging
 
-from indexd.errors import IndexdError, ModelUnavailable, RenderFailed
+from indexd.errors import RenderFailed
 from indexd.generate.adapters.lora_adapters import LoraAdapters
-from indexd.generate.sampling.diffusers_schedulers import TrainedNoise
-from indexd.generate.sdxl.single_file import load_single_file
+from indexd.generate.diffusion.conditioning import TextConditioning
+from indexd.generate.diffusion.guidance import ModelHook
+from indexd.generate.family import PromptEmbeddings, RenderModel
+from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
+from indexd.generate.sdxl.guided_unet import GuidedUnet
+from indexd.generate.sdxl.single_file import LoadedCheckpoint, load_single_file
 from indexd.generate.sdxl.text_encoding import TextEncoders
-from indexd.models.device import is_out_of_memory, resolve_device, resolve_dtype, torch_dtype
+from indexd.generate.sdxl.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, load_verified_embeddings
+from indexd.models.device import torch_dtype
 from indexd.models.model_identity import model_identity, short_hash
-from indexd.worker.calls import GENERATOR, ModelSpec, WorkerSettings
+from indexd.worker.calls import GENERATOR, Render, WorkerSettings
 from indexd.worker.session import RenderSession
+from indexd_schemas.recipe import EmbeddingRef, PromptSyntax
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from indexd.generate.context import DenoiseTask
 
-DTYPES = ("float32", "float16", "bfloat16")
+FAMILY_NAME = "sdxl"
+_MODULE_NAMES = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
-@dataclass(frozen=True, slots=True)
-class ResidentPipeline:
-    """One loaded model. Both pipelines share every module; the VAE is float32 where half precision would overflow it."""
+class SdxlModel(RenderModel):
+    """One loaded SDXL model around a diffusers pipeline. The VAE is float32 where half precision would overflow it."""
 
-    text_to_image: Any
-    image_to_image: Any
-    encoders: TextEncoders
+    family = FAMILY_NAME
     loras: LoraAdapters
-    trained_noise: TrainedNoise
-    device: torch.device
-    dtype_name: str
-    model_hash: str
+
+    def __init__(
+        self, loaded: LoadedCheckpoint, device: torch.device, dtype_name: str, model_hash: str, name: str
+    ) -> None:
+        self.pipeline = pipeline = loaded.pipeline
+        self.name = name
+        self.has_vae = loaded.has_vae
+        self.device = device
+        self.dtype_name = dtype_name
+        self.model_hash = model_hash
+        self.encoders = TextEncoders(pipeline)
+        self.loras = LoraAdapters(pipeline)
+        self.trained_noise = loaded.noise
+        self.levels = noise_levels_for(loaded.noise)
+        self.latent_channels = pipeline.vae.config.latent_channels
+        self.pixels_per_latent = pipeline.vae_scale_factor
+
+    @property
+    def latent_dtype(self) -> torch.dtype:
+        """The UNet's number format."""
+        dtype: torch.dtype = self.pipeline.unet.dtype
+        return dtype
+
+    def encode_prompts(
+        self,
+        prompt: str,
+        negative: str,
+        *,
+        guided: bool,
+        clip_skip: int | None,
+        syntax: PromptSyntax,
+        embeddings: PromptEmbeddings | None,
+    ) -> TextConditioning:
+        """Texts through both encoders."""
+        assert embeddings is None or isinstance(embeddings, TextualInversions)
+        return self.encoders.build_conditioning(
+            prompt,
+            negative,
+            guided=guided,
+            clip_skip=clip_skip,
+            adapters=self.loras.active_text_weights(),
+            syntax=syntax,
+            embeddings=embeddings or NO_TEXTUAL_INVERSIONS,
+        )
+
+    def denoiser(
+        self,
+        conditioning: TextConditioning,
+        *,
+        cfg: float,
+        cfg_rescale: float,
+        size: tuple[int, int],
+        hooks: Sequence[ModelHook],
+    ) -> GuidedUnet:
+        """The guided UNet."""
+        return GuidedUnet(self.pipeline.unet, conditioning, cfg, cfg_rescale, size, tuple(hooks))
+
+    def encode_image(self, image: Image.Image, rng: torch.Generator) -> torch.Tensor:
+        """A sample of the VAE's distribution, in the UNet's scale and number format."""
+        vae = self._require_vae()
+        pixels = self.pipeline.image_processor.preprocess(image).to(device=self.device, dtype=vae.dtype)
+        with torch.no_grad():
+            latents: torch.Tensor = vae.encode(pixels).latent_dist.sample(rng)
+        latents = latents.to(self.latent_dtype)
+        offset, spread = _latent_statistics(vae, latents)
+        return (latents - offset) * (vae.config.scaling_factor / spread)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Through the VAE, in its number format."""
+        vae = self._require_vae()
+        latents = latents.to(vae.dtype)
+        offset, spread = _latent_statistics(vae, latents)
+        with torch.no_grad():
+            decoded: torch.Tensor = vae.decode(
+                latents * (spread / vae.config.scaling_factor) + offset, return_dict=False
+            )[0]
+        return decoded
+
+    def _require_vae(self) -> Any:
+        if not self.has_vae:
+            raise RenderFailed(f"checkpoint {self.name} has no VAE; name one with `vae:`")
+        return self.pipeline.vae
+
+    def load_embeddings(
+        self, references: Sequence[EmbeddingRef], paths: Mapping[str, str], *, pickle_allowed: bool
+    ) -> TextualInversions:
+        """Textual inversions with vectors for both encoders."""
+        return load_verified_embeddings(references, paths, self.encoders.widths, pickle_allowed=pickle_allowed)
+
+    @contextmanager
+    def with_vae(self, session: RenderSession, file: str) -> Iterator[tuple[RenderModel, str]]:
+        """The same modules around another VAE."""
+        from indexd.generate.sdxl.vae import lease_vae
+
+        with lease_vae(session, self, file) as vae:
+            model = SdxlModel.__new__(SdxlModel)
+            model.__dict__.update(self.__dict__)
+            model.has_vae = True
+            model.pipeline = build_pipeline({**self.pipeline.components, "vae": vae.module}, self.pipeline.config)
+            yield model, vae.hash
+
+    def with_image_conditioning(self, call: Render, task: DenoiseTask) -> AbstractContextManager[DenoiseTask]:
+        """ControlNets and IP-Adapters on the UNet."""
+        from indexd.generate.adapters.image_conditioning import attach_image_conditioning
+
+        return attach_image_conditioning(call, task)
 
 
-@contextmanager
-def lease_pipeline(session: RenderSession, checkpoint: str, dtype: str | None) -> Iterator[ResidentPipeline]:
-    """The pipeline of `checkpoint`, not evicted before the block is left.
-
-    `dtype` is the one a recipe asks for; None = the setting's, where auto is half precision on a card and float32 on the
-    CPU. Raises ModelOff when nothing lies at the path, RenderFailed when it cannot be loaded.
-    """
-    spec = generator_spec(session, checkpoint)
-    path = Path(checkpoint)
-    device = resolve_device(spec.device, GENERATOR)
-    dtype_name = resolve_dtype(dtype or spec.dtype, device)
-    if dtype_name not in DTYPES:
-        raise RenderFailed(f"there is no number format {dtype_name!r}; there are auto, {', '.join(DTYPES)}")
-    key = f"{GENERATOR}|{path}|{_latest_mtime(path)}|{device}|{dtype_name}"
-    load = partial(_load_pipeline, path, torch.device(device), dtype_name, session.settings)
-    with session.pool.lease(GENERATOR, key, load, spec.keep_alive_seconds) as model:
-        yield model
-
-
-def generator_spec(session: RenderSession, checkpoint: str = "") -> ModelSpec:
-    """Device, number format and keep-alive of everything that makes pictures. A job may name a checkpoint from the catalogue where the role itself has no model."""
-    try:
-        return session.spec(GENERATOR)
-    except ModelUnavailable:
-        return ModelSpec(GENERATOR, checkpoint)
-
-
-def _latest_mtime(path: Path) -> int:
-    """A newer file under the same name is another model."""
-    try:
-        files = [path] if path.is_file() else [path / "model_index.json", *path.glob("*/*.safetensors")]
-        return max(file.stat().st_mtime_ns for file in files)
-    except OSError as error:
-        raise ModelUnavailable(
-            GENERATOR, f"{path} is no checkpoint file and no diffusers folder ({error.strerror})"
-        ) from error
-
-
-def _load_pipeline(path: Path, device: torch.device, dtype_name: str, settings: WorkerSettings) -> ResidentPipeline:
+def load_model(path: Path, device: torch.device, dtype_name: str, settings: WorkerSettings) -> SdxlModel:
+    """The model of a diffusers folder or a single file. Raises RenderFailed, or what diffusers raises."""
     for library in (diffusers_logging, transformers_logging):
         library.disable_progress_bar()
         library.set_verbosity_error()
-    # The same recipe must give the same bytes: no kernel may be chosen by a race between kernels.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     dtype = torch_dtype(dtype_name)
-    try:
-        if path.is_dir():
-            pipeline = _load_folder(path, dtype)
-        else:
-            pipeline = load_single_file(path, dtype, pickle_allowed=settings.pickle_checkpoints)
-        pipeline.to(device)
-        model_hash = _model_hash(path, settings.cache_folder)
-    except IndexdError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        log.exception("loading %s", path)
-        raise RenderFailed(f"checkpoint {path.name} cannot be loaded: {_first_line(error)}") from error
-    return _build_resident(pipeline, device, dtype_name, model_hash)
+    if path.is_dir():
+        loaded = _load_folder(path, dtype)
+    else:
+        loaded = load_single_file(
+            path, dtype, pickle_allowed=settings.pickle_checkpoints, scratch_folder=settings.cache_folder
+        )
+    pipeline = loaded.pipeline
+    _check_complete(pipeline, path)
+    pipeline.to(device)
+    _check_finite(pipeline, path)
+    if pipeline.vae.config.force_upcast and pipeline.vae.dtype != torch.float32:
+        # What diffusers does for each decode, done once: SDXL's own VAE overflows in half precision.
+        pipeline.vae.to(torch.float32)
+    for module in _modules(pipeline).values():
+        # torch chooses between mm and bmm by requires_grad, and peft turns it off for the layers that it wraps:
+        # without this, a render after the first LoRA would run other kernels than the one before it.
+        module.requires_grad_(False)
+    return SdxlModel(loaded, device, dtype_name, _model_hash(path, settings.cache_folder), path.name)
 
 
-def _load_folder(path: Path, dtype: torch.dtype) -> Any:
+def build_pipeline(components: Mapping[str, Any], config: Any) -> Any:
+    """A pipeline around modules that others share. Not `from_pipe`, which casts them to float32."""
+    return StableDiffusionXLPipeline(
+        **components, force_zeros_for_empty_prompt=config.force_zeros_for_empty_prompt, add_watermarker=False
+    )
+
+
+def _load_folder(path: Path, dtype: torch.dtype) -> LoadedCheckpoint:
     whole, half = path / "unet" / "diffusion_pytorch_model.safetensors", "fp16"
     variant = half if not whole.is_file() and any((path / "unet").glob(f"*.{half}*.safetensors")) else None
-    return StableDiffusionXLPipeline.from_pretrained(
+    pipeline = StableDiffusionXLPipeline.from_pretrained(
         str(path),
         dtype=dtype,
         variant=variant,
@@ -118,6 +193,41 @@ def _load_folder(path: Path, dtype: torch.dtype) -> Any:
         local_files_only=True,
         add_watermarker=False,
     )
+    return LoadedCheckpoint(pipeline, TrainedNoise.from_config(pipeline.scheduler.config), has_vae=True)
+
+
+def _modules(pipeline: Any) -> dict[str, torch.nn.Module]:
+    return {name: getattr(pipeline, name) for name in _MODULE_NAMES}
+
+
+def _check_complete(pipeline: Any, path: Path) -> None:
+    """Raises RenderFailed in one sentence for what diffusers would fail on later, or not at all."""
+    for name in _MODULE_NAMES:
+        module = getattr(pipeline, name, None)
+        if module is None:
+            raise RenderFailed(f"checkpoint {path.name} is no SDXL model: it has no {name}")
+        missing = [key for key, weight in module.state_dict().items() if weight.is_meta]
+        if missing:
+            raise RenderFailed(
+                f"checkpoint {path.name} is incomplete: {name} has no {missing[0]}"
+                f"{f' and {len(missing) - 1} other tensors' if len(missing) > 1 else ''}; copy the file again"
+            )
+    if pipeline.unet.config.in_channels != 4:
+        raise RenderFailed(
+            f"checkpoint {path.name} takes {pipeline.unet.config.in_channels} latent channels (an inpainting or edit model), not 4"
+        )
+
+
+def _check_finite(pipeline: Any, path: Path) -> None:
+    """Raises RenderFailed for weights that are no numbers: they would be blamed on the number format later."""
+    for name, module in _modules(pipeline).items():
+        bad = next((key for key, weight in module.state_dict().items() if not _is_finite(weight)), None)
+        if bad is not None:
+            raise RenderFailed(f"checkpoint {path.name} is damaged: {name} has values that are no numbers in {bad}")
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    return not weight.is_floating_point() or bool(torch.isfinite(weight).all())
 
 
 def _model_hash(path: Path, cache_folder: str) -> str:
@@ -127,36 +237,13 @@ def _model_hash(path: Path, cache_folder: str) -> str:
     return model_identity(GENERATOR, 1, path.glob("*/*.safetensors"), path, cache_folder).rpartition("/")[2][:10]
 
 
-def _build_resident(pipeline: Any, device: torch.device, dtype_name: str, model_hash: str) -> ResidentPipeline:
-    if pipeline.unet.config.in_channels != 4:
-        raise RenderFailed(f"this UNet takes {pipeline.unet.config.in_channels} latent channels, not 4")
-    if pipeline.vae.config.force_upcast and pipeline.vae.dtype != torch.float32:
-        # What diffusers does for each decode, done once: SDXL's own VAE overflows in half precision.
-        pipeline.vae.to(torch.float32)
-    # torch chooses between mm and bmm by requires_grad, and peft turns it off for the layers that it wraps:
-    # without this, a render after the first LoRA would run other kernels than the one before it.
-    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
-        if module is not None:
-            module.requires_grad_(False)
-    # Cls(**components), not from_pipe: that one casts the shared modules to float32 without saying so.
-    image_to_image = StableDiffusionXLImg2ImgPipeline(
-        **pipeline.components,
-        force_zeros_for_empty_prompt=pipeline.config.force_zeros_for_empty_prompt,
-        add_watermarker=False,
+def _latent_statistics(vae: Any, latents: torch.Tensor) -> tuple[torch.Tensor | float, torch.Tensor | float]:
+    """Mean and spread of the VAE's latents by channel where its configuration states them, else 0 and 1."""
+    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+    if mean is None or deviation is None:
+        return 0.0, 1.0
+    shape = (1, latents.shape[1], 1, 1)
+    return (
+        torch.tensor(mean, device=latents.device, dtype=latents.dtype).view(shape),
+        torch.tensor(deviation, device=latents.device, dtype=latents.dtype).view(shape),
     )
-    for each in (pipeline, image_to_image):
-        each.set_progress_bar_config(disable=True)
-    return ResidentPipeline(
-        text_to_image=pipeline,
-        image_to_image=image_to_image,
-        encoders=TextEncoders(pipeline),
-        loras=LoraAdapters(pipeline),
-        trained_noise=TrainedNoise.from_config(pipeline.scheduler.config),
-        device=device,
-        dtype_name=dtype_name,
-        model_hash=model_hash,
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,30 +1,68 @@
-"""A single-file SDXL checkpoint (original layout) -> a diffusers pipeline, without a hub.
+"""A single-file SDXL checkpoint (original layout) -> a diffusers pipeline and the noise of its training, without a hub.
 
-The configuration is the folder `<name>.config` beside the checkpoint where there is one (another size, other tokenizers),
-else the shipped one of SDXL base. Tokenizers come from that folder, else from open_clip's vocabulary.
+The configuration is the folder `<name>.config` beside the checkpoint where there is one (another size, other tokenizers), else
+the built-in one of SDXL base. Tokenizers come from that folder, else from open_clip's vocabulary.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
 from indexd.errors import RenderFailed
+from indexd.generate.sampling.noise_levels import TrainedNoise
 from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
+from indexd.generate.sdxl.family import REQUIRED_KEYS
 
 SHIPPED_CONFIG = Path(__file__).parent / "config"
-_SECOND_ENCODER = "conditioner.embedders.1.model.token_embedding.weight"
-_FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
+_VAE_PREFIX = "first_stage_model."
+# ComfyUI's scaled fp8: a weight is the stored value times a number beside it.
+_SCALE_SUFFIX, _SCALED_MARK, _INPUT_SCALE_SUFFIX = ".scale_weight", "scaled_fp8", ".scale_input"
+# Lowest levels of the EDM models whose files state only the highest (CosXL), and both ends of Playground 2.5.
+_EDM_SIGMA_MIN, _PLAYGROUND_SIGMAS, _PLAYGROUND_SIGMA_DATA = 0.002, (0.002, 80.0), 0.5
+_PLAYGROUND_SCALING_FACTOR = 0.5
 
 
-def load_single_file(path: Path, dtype: torch.dtype, *, pickle_allowed: bool) -> Any:
-    """The pipeline on the CPU in `dtype`. Raises RenderFailed when the file is damaged or no SDXL checkpoint."""
-    flags = _scheduler_flags(path, pickle_allowed=pickle_allowed)
+@dataclass(frozen=True, slots=True)
+class LoadedCheckpoint:
+    """What was loaded: `has_vae` is False where the file has none, and the pipeline's VAE has no weights then."""
+
+    pipeline: Any
+    noise: TrainedNoise
+    has_vae: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """Names of a checkpoint's tensors, values of the small ones that describe the model, and its header."""
+
+    names: frozenset[str]
+    marks: Mapping[str, torch.Tensor]
+    metadata: Mapping[str, str]
+    channels: int
+
+    @property
+    def is_scaled_fp8(self) -> bool:
+        return any(name.endswith((_SCALE_SUFFIX, _SCALED_MARK)) for name in self.names)
+
+
+def load_single_file(path: Path, dtype: torch.dtype, *, pickle_allowed: bool, scratch_folder: str) -> LoadedCheckpoint:
+    """The model on the CPU in `dtype`. Raises RenderFailed when the file is damaged or no SDXL checkpoint.
+
+    Scaled fp8 weights are multiplied out into a temporary file of their size in `dtype` in `scratch_folder`.
+    """
+    contents = _read_contents(path, pickle_allowed=pickle_allowed)
     config = path.with_suffix(".config")
     if not config.is_dir():
         config = SHIPPED_CONFIG
@@ -35,48 +73,136 @@ def load_single_file(path: Path, dtype: torch.dtype, *, pickle_allowed: bool) ->
         )
     else:
         tokenizers = build_clip_tokenizers()
-    pipeline = StableDiffusionXLPipeline.from_single_file(
-        str(path),
-        config=str(config),
-        local_files_only=True,
-        dtype=dtype,
-        tokenizer=tokenizers[0],
-        tokenizer_2=tokenizers[1],
-        add_watermarker=False,
-    )
-    if flags:
-        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **flags)
-    return pipeline
+    has_vae = any(name.startswith(_VAE_PREFIX) for name in contents.names)
+    given = {} if has_vae else {"vae": _vae_without_weights(config, dtype)}
+    with _plain_weights(path, contents, dtype, scratch_folder) as file, _naming_missing_tensors(path):
+        pipeline = StableDiffusionXLPipeline.from_single_file(
+            str(file),
+            config=str(config),
+            local_files_only=True,
+            dtype=dtype,
+            tokenizer=tokenizers[0],
+            tokenizer_2=tokenizers[1],
+            add_watermarker=False,
+            **given,
+        )
+    if {"edm_mean", "edm_std"} <= contents.names:
+        pipeline.vae.register_to_config(
+            latents_mean=contents.marks["edm_mean"].flatten().tolist(),
+            latents_std=contents.marks["edm_std"].flatten().tolist(),
+            scaling_factor=_PLAYGROUND_SCALING_FACTOR,
+        )
+    return LoadedCheckpoint(pipeline, _trained_noise(contents, pipeline.scheduler.config), has_vae)
 
 
-def _scheduler_flags(path: Path, *, pickle_allowed: bool) -> dict[str, Any]:
-    """What the checkpoint itself says about its noise: v-prediction models carry marker tensors of these names."""
-    if path.suffix.lower() != ".safetensors":
-        if pickle_allowed:
-            return {}
+@contextmanager
+def _naming_missing_tensors(path: Path) -> Iterator[None]:
+    """diffusers leaves a tensor that the file lacks on the device `meta`, and torch then fails to copy it."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if "meta tensor" not in str(error):
+            raise
+        raise RenderFailed(
+            f"checkpoint {path.name} is incomplete: a tensor of its UNet, VAE or text encoders is missing; copy the file again"
+        ) from error
+
+
+def _vae_without_weights(config: Path, dtype: torch.dtype) -> Any:
+    vae: Any = AutoencoderKL.from_config(AutoencoderKL.load_config(config, subfolder="vae"))
+    return vae.to(dtype)
+
+
+def _trained_noise(contents: _Contents, config: Mapping[str, Any]) -> TrainedNoise:
+    """The noise of the configuration, or the one that the file states: tensors of these names mark other training."""
+    noise = TrainedNoise.from_config(config)
+    if {"edm_mean", "edm_std"} <= contents.names:
+        return dataclasses.replace(noise, edm_sigmas=_PLAYGROUND_SIGMAS, sigma_data=_PLAYGROUND_SIGMA_DATA)
+    if "edm_vpred.sigma_max" in contents.names:
+        low = contents.marks.get("edm_vpred.sigma_min", torch.tensor(_EDM_SIGMA_MIN))
+        sigmas = (float(low), float(contents.marks["edm_vpred.sigma_max"]))
+        return dataclasses.replace(noise, prediction_type="v_prediction", edm_sigmas=sigmas, sigma_data=1.0)
+    if "v_pred" in contents.names or contents.metadata.get("modelspec.prediction_type") == "v":
+        noise = dataclasses.replace(noise, prediction_type="v_prediction")
+    if "ztsnr" in contents.names:
+        noise = dataclasses.replace(noise, zero_terminal_snr=True)
+    return noise
+
+
+def _read_contents(path: Path, *, pickle_allowed: bool) -> _Contents:
+    """Raises RenderFailed with why the file cannot be used."""
+    if path.suffix.lower() == ".gguf":
+        raise RenderFailed(f"checkpoint {path.name} is a GGUF file; name the .safetensors file of the model instead")
+    if path.suffix.lower() == ".safetensors":
+        contents = _read_safetensors(path)
+    elif pickle_allowed:
+        contents = _read_pickle(path)
+    else:
         raise RenderFailed(
             f"checkpoint {path.name} is not a .safetensors file and can carry code; convert it, "
             "or set pickle_checkpoints under [generate]"
         )
+    missing = next((key for key in REQUIRED_KEYS if key not in contents.names), None)
+    if missing is not None:
+        raise RenderFailed(
+            f"checkpoint {path.name} is no SDXL checkpoint: it has no {missing}; "
+            "name a full SDXL base model (UNet and both text encoders)"
+        )
+    if contents.channels != 4:
+        raise RenderFailed(
+            f"checkpoint {path.name} takes {contents.channels} latent channels (an inpainting or edit model), not 4"
+        )
+    return contents
+
+
+def _is_mark(name: str) -> bool:
+    return name.startswith("edm_") and "." not in name.removeprefix("edm_vpred.")
+
+
+def _read_safetensors(path: Path) -> _Contents:
     try:
         with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            metadata = file.metadata() or {}
-            if _SECOND_ENCODER not in names or _FIRST_CONVOLUTION not in names:
-                raise RenderFailed(
-                    f"checkpoint {path.name} is no SDXL checkpoint: it has no {_SECOND_ENCODER}; "
-                    "name a full SDXL base model (UNet, both text encoders and VAE)"
-                )
-            channels = file.get_slice(_FIRST_CONVOLUTION).get_shape()[1]
+            names = frozenset(file.keys())
+            marks = {name: file.get_tensor(name) for name in names if _is_mark(name)}
+            channels = int(file.get_slice(REQUIRED_KEYS[1]).get_shape()[1]) if REQUIRED_KEYS[1] in names else 0
+            return _Contents(names, marks, file.metadata() or {}, channels)
     except (OSError, SafetensorError) as error:
         raise RenderFailed(f"checkpoint {path.name} cannot be read: {error}; the file may be half copied") from error
-    if channels != 4:
-        raise RenderFailed(
-            f"checkpoint {path.name} takes {channels} latent channels (an inpainting or edit model), not 4"
-        )
-    flags: dict[str, Any] = {}
-    if "v_pred" in names or metadata.get("modelspec.prediction_type") == "v":
-        flags["prediction_type"] = "v_prediction"
-    if "ztsnr" in names:
-        flags["rescale_betas_zero_snr"] = True
-    return flags
+
+
+def _read_pickle(path: Path) -> _Contents:
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises what it likes on what it does not allow
+        raise RenderFailed(f"checkpoint {path.name} cannot be read: {type(error).__name__}") from error
+    while isinstance(weights, Mapping) and "state_dict" in weights:
+        weights = weights["state_dict"]
+    if not isinstance(weights, Mapping):
+        raise RenderFailed(f"checkpoint {path.name} is no SDXL checkpoint: it has no named weights")
+    first = weights.get(REQUIRED_KEYS[1])
+    channels = int(first.shape[1]) if isinstance(first, torch.Tensor) else 0
+    return _Contents(
+        frozenset(weights), {name: weight for name, weight in weights.items() if _is_mark(name)}, {}, channels
+    )
+
+
+@contextmanager
+def _plain_weights(path: Path, contents: _Contents, dtype: torch.dtype, scratch_folder: str) -> Iterator[Path]:
+    """A file with plain weights: `path` itself, or a temporary one for a checkpoint in scaled fp8."""
+    if not contents.is_scaled_fp8:
+        yield path
+        return
+    Path(scratch_folder).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch_folder) as folder:
+        plain = Path(folder) / path.name
+        weights: dict[str, torch.Tensor] = {}
+        with safe_open(path, framework="pt") as file:
+            for name in contents.names:
+                if name.endswith((_SCALE_SUFFIX, _SCALED_MARK, _INPUT_SCALE_SUFFIX)):
+                    continue
+                weight, scale = file.get_tensor(name), name.removesuffix(".weight") + _SCALE_SUFFIX
+                if scale in contents.names:
+                    weight = (weight.float() * file.get_tensor(scale).float()).to(dtype)
+                weights[name] = weight
+        save_file(weights, plain)
+        yield plain

@@ -1,8 +1,8 @@
-"""Prompts -> SDXL conditioning: both encoders, any length, weights, texts that change from step to step.
+"""Prompts -> SDXL conditioning: both encoders, any length, weights.
 
 A prompt longer than the 75 tokens that CLIP takes is cut into chunks (indexd/generate/sdxl/prompt_chunks.py), each encoded on its own
-between its own marks, and the chunks' hidden states are laid one after the other (what A1111 and ComfyUI do); the pooled vector
-is the first chunk's. What is said at one moment is brought to the same number of chunks with empty ones.
+between its own start and end tokens, and the chunks' hidden states are concatenated, as in A1111 and ComfyUI; the pooled vector
+is the first chunk's. The texts of one step are brought to the same number of chunks with empty ones.
 
 Weights follow A1111's "Original" emphasis (modules/sd_emphasis.py): a token's hidden states are multiplied by its weight, then
 the chunk, encoder by encoder, by what brings its mean back to what it was. ComfyUI's rule is another one: there a token is
@@ -12,13 +12,14 @@ moved along the line from its place in an empty prompt, and no mean is restored.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from indexd.errors import RenderFailed
+from indexd.generate.diffusion.conditioning import StepConditioning, TextConditioning
 from indexd.generate.sdxl.prompt_chunks import PromptChunk, split_into_chunks
 from indexd.generate.sdxl.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, substitute_vectors
 from indexd.prompts.step_prompts import PromptScript, StepPrompt, weighted_texts
@@ -34,51 +35,6 @@ class EncodedText:
 
     hidden: torch.Tensor
     pooled: torch.Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class StepPosition:
-    """When in a run the UNet is asked: in which of its steps (counted from 0, of those that are really made)."""
-
-    step: int
-    steps: int
-
-    @property
-    def fraction(self) -> float:
-        """0 in the first step, below 1 in the last."""
-        return self.step / self.steps
-
-
-@dataclass(frozen=True, slots=True)
-class StepConditioning:
-    """What the UNet is told at one moment: texts with their weights (several only for AND), all of the same length.
-
-    `negative` is None when the render is not guided.
-    """
-
-    positive: tuple[tuple[EncodedText, float], ...]
-    negative: EncodedText | None
-
-
-class TextConditioning:
-    """What the UNet is told over a run. Texts that a moment needs are encoded when they are first asked for."""
-
-    def __init__(self, script: PromptScript, encode: Callable[[StepPrompt], StepConditioning]) -> None:
-        self._script = script
-        self._encode = encode
-        self._encoded_steps: dict[StepPrompt, StepConditioning] = {}
-
-    def at_step(self, position: StepPosition) -> StepConditioning:
-        """The texts of one moment."""
-        text = self._script.at(position.step + 1, position.steps)
-        if text not in self._encoded_steps:
-            self._encoded_steps[text] = self._encode(text)
-        return self._encoded_steps[text]
-
-    def encode_ahead(self, steps: int) -> None:
-        """Encode all that a run of so many steps needs, before it begins."""
-        for step in range(steps if self._script.varies_by_step else 1):
-            self.at_step(StepPosition(step, steps))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from indexd.errors import RenderFailed
+from indexd.generate.file_hashes import check_hash
 from indexd.prompts.word_matching import NameMatcher
+from indexd_schemas.recipe import EmbeddingRef
 
 ENCODER_KEYS = ("clip_l", "clip_g")
 HASH_DIGITS = 10
@@ -58,6 +60,16 @@ def load_textual_inversions(
     return TextualInversions(
         {prompt_word(name): _load_embedding(name, Path(path), widths, pickle_allowed) for name, path in paths.items()}
     )
+
+
+def load_verified_embeddings(
+    references: Sequence[EmbeddingRef], paths: Mapping[str, str], widths: Sequence[int], *, pickle_allowed: bool
+) -> TextualInversions:
+    """The embeddings that a recipe names. Raises RenderFailed, also when a file has another hash than the recipe states."""
+    found = load_textual_inversions(paths, widths, pickle_allowed=pickle_allowed)
+    for reference in references:
+        check_hash("embedding", reference.name, reference.hash, found.by_word[prompt_word(reference.name)].hash)
+    return found
 
 
 def prompt_word(name: str) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionXLImg2ImgPipeline
+from diffusers import AutoencoderKL
 
 from indexd.errors import RenderFailed
-from indexd.generate.sdxl.pipeline import ResidentPipeline
+from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.models.device import is_out_of_memory
 from indexd.models.model_identity import short_hash
 from indexd.worker.calls import GENERATOR
@@ -26,24 +26,19 @@ log = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS = 600.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _LoadedVae:
+@dataclass(frozen=True, slots=True)
+class LoadedVae:
     module: Any
     hash: str
 
 
 @contextmanager
-def with_vae(
-    session: RenderSession, model: ResidentPipeline, file: str | None
-) -> Iterator[tuple[ResidentPipeline, str | None]]:
-    """The model with the VAE of `file`, and the ten digits of that file's hash; None = the model as it is.
+def lease_vae(session: RenderSession, model: SdxlModel, file: str) -> Iterator[LoadedVae]:
+    """The VAE of `file` with its hash, kept by the pool.
 
     Raises RenderFailed when the file cannot be read, or its weights have not the sizes of the model's own VAE.
     """
-    if file is None:
-        yield model, None
-        return
-    path, own = Path(file), model.text_to_image.vae
+    path, own = Path(file), model.pipeline.vae
     try:
         stamp = path.stat().st_mtime_ns
     except OSError as error:
@@ -52,31 +47,18 @@ def with_vae(
     key = f"{GENERATOR} vae|{path}|{stamp}|{model.model_hash}|{model.device}|{own.dtype}"
     load = partial(_load_vae, path, own, model.device, session.settings.cache_folder)
     with session.pool.lease(f"{GENERATOR} vae", key, load, _KEEP_ALIVE_SECONDS) as vae:
-        yield _with_replaced_vae(model, vae.module), vae.hash
+        yield vae
 
 
-def _with_replaced_vae(model: ResidentPipeline, vae: Any) -> ResidentPipeline:
-    """The same modules around another VAE."""
-    parts: dict[str, Any] = {**model.text_to_image.components, "vae": vae}
-    flags: dict[str, Any] = {
-        "force_zeros_for_empty_prompt": model.text_to_image.config.force_zeros_for_empty_prompt,
-        "add_watermarker": False,
-    }
-    pipelines = [kind(**parts, **flags) for kind in (type(model.text_to_image), StableDiffusionXLImg2ImgPipeline)]
-    for pipeline in pipelines:
-        pipeline.set_progress_bar_config(disable=True)
-    return dataclasses.replace(model, text_to_image=pipelines[0], image_to_image=pipelines[1])
-
-
-def _load_vae(path: Path, own: Any, device: torch.device, cache_folder: str) -> _LoadedVae:
+def _load_vae(path: Path, own: Any, device: torch.device, cache_folder: str) -> LoadedVae:
     try:
         with TemporaryDirectory() as folder:
             # The configuration is the model's own: the scaling factor belongs to its UNet.
             own.save_config(folder)
             vae: Any = AutoencoderKL.from_single_file(str(path), config=folder, local_files_only=True, dtype=own.dtype)
-        lost = next((name for name, weight in vae.named_parameters() if weight.is_meta), None)
-        if lost is not None:
-            raise ValueError(f"it has no {lost}")
+        missing = next((name for name, weight in vae.named_parameters() if weight.is_meta), None)
+        if missing is not None:
+            raise ValueError(f"it has no {missing}")
         vae.to(device, own.dtype).eval().requires_grad_(False)
     except Exception as error:
         if is_out_of_memory(error):
@@ -84,4 +66,4 @@ def _load_vae(path: Path, own: Any, device: torch.device, cache_folder: str) -> 
         log.exception("loading %s", path)
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RenderFailed(f"VAE {path.name} does not fit this model or cannot be read: {reason}") from error
-    return _LoadedVae(vae, short_hash(path, cache_folder))
+    return LoadedVae(vae, short_hash(path, cache_folder))

@@ -20,10 +20,10 @@ from indexd.generate.context import (
     with_pass_settings,
 )
 from indexd.generate.diffusion import vae_decode
+from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_generator
-from indexd.generate.sdxl.pipeline import generator_spec
-from indexd.generate.sdxl.text_encoding import TextConditioning
+from indexd.generate.diffusion.latents import draw_noise, seeded_generator
+from indexd.generate.model_lease import generator_spec
 from indexd.images.face_crop import box_to_pixels
 from indexd.models.detector import Detection, lease_detector, suppress_overlaps
 from indexd.models.device import resolve_device
@@ -122,9 +122,9 @@ def _redraw(
     size = _working_size(cut_out.size, detail_recipe.size)
     larger = cut_out.resize(size, Image.Resampling.LANCZOS)
     chance = seeded_generator(seed)
-    source = encode_image(task.model, larger, chance)
+    source = task.model.encode_image(larger, chance)
     unit = draw_noise(task.model, *size, chance)
-    mask = latent_mask(region.mask, size, task.model.text_to_image.vae_scale_factor)
+    mask = latent_mask(region.mask, size, task.model.pixels_per_latent)
     start = DenoiseStart(unit, chance, source, detail_recipe.denoise, mask.to(source))
     influences = hooks_for_pass(task, size, relative_box(region.box, image.size))
     latents = denoise(task, conditioning, start, hooks=influences, stage=STAGE)

@@ -19,7 +19,7 @@ from indexd.generate.context import (
 )
 from indexd.generate.diffusion import vae_decode
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_generator
+from indexd.generate.diffusion.latents import draw_noise, seeded_generator
 from indexd.generate.stages.upscaler_model import TileSize, lease_upscaler, upscale_in_tiles
 from indexd_schemas.jobs.stages import HiresRecipe
 
@@ -52,7 +52,7 @@ def denoise_enlarged(
         larger = upscale_latents(task, latents, recipe)
     else:
         image, recipe = _upscale_pixels(context, vae_decode.decode_latents(task.model, latents), recipe)
-        larger = encode_image(task.model, image, rng)
+        larger = task.model.encode_image(image, rng)
     noise = draw_noise(task.model, recipe.width, recipe.height, rng, task.recipe.variation)
     hooks = hooks_for_pass(task, (recipe.width, recipe.height))
     start = DenoiseStart(noise, rng, larger, recipe.denoise)
@@ -61,7 +61,7 @@ def denoise_enlarged(
 
 def upscale_latents(task: DenoiseTask, latents: torch.Tensor, recipe: HiresRecipe) -> torch.Tensor:
     """Latents at the size of the second pass."""
-    scale = task.model.text_to_image.vae_scale_factor
+    scale = task.model.pixels_per_latent
     size = (recipe.height // scale, recipe.width // scale)
     mode = LATENT_MODES[recipe.upscaler or "latent"]
     larger: torch.Tensor = torch.nn.functional.interpolate(latents.float(), size=size, **mode)

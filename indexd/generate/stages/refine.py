@@ -17,10 +17,10 @@ from indexd.errors import RenderFailed
 from indexd.generate.adapters.image_conditioning import hooks_for_pass, relative_box
 from indexd.generate.context import DenoiseTask, RenderContext, effective_steps, encode_pass_prompts, with_pass_settings
 from indexd.generate.diffusion import vae_decode
+from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.latents import draw_noise, encode_image, seeded_generator
+from indexd.generate.diffusion.latents import draw_noise, seeded_generator
 from indexd.generate.diffusion.tiling import Tiling, blend_tiles
-from indexd.generate.sdxl.text_encoding import TextConditioning
 from indexd.images.geometry import Tile, split_into_tiles
 from indexd_schemas.jobs.stages import RefineRecipe
 from indexd_schemas.limits import SIZE_STEP_PX
@@ -46,7 +46,7 @@ def denoise_in_tiles(recipe: RefineRecipe, context: RenderContext, image: Image.
         hooks_for_pass(task, (tile.right - tile.left, tile.bottom - tile.top), relative_box(tile.box, padded.size))
         for tile in tiles
     ]
-    scale = task.model.text_to_image.vae_scale_factor
+    scale = task.model.pixels_per_latent
     latent_tiles = tuple(_to_latent_tile(tile, scale) for tile in tiles)
     tiling = Tiling(latent_tiles, recipe.overlap // scale, tuple(conditionings), tuple(hooks))
     start = DenoiseStart(noise, rng, latents, recipe.denoise)
@@ -86,18 +86,18 @@ def _encode_tiles(
     task: DenoiseTask, image: Image.Image, grid: Sequence[Tile], overlap: int, rng: torch.Generator
 ) -> torch.Tensor:
     def part(tile: Tile) -> torch.Tensor:
-        return encode_image(task.model, image.crop(tile.box), rng)
+        return task.model.encode_image(image.crop(tile.box), rng)
 
     if len(grid) == 1:
         return part(grid[0])
-    parts, scale = _map_tiles(task, grid, part), task.model.text_to_image.vae_scale_factor
+    parts, scale = _map_tiles(task, grid, part), task.model.pixels_per_latent
     size = image.width // scale, image.height // scale
     whole = blend_tiles(((_to_latent_tile(tile, scale), one) for tile, one in parts), *size, overlap // scale)
-    return whole.to(task.model.text_to_image.unet.dtype)
+    return whole.to(task.model.latent_dtype)
 
 
 def _decode_tiles(task: DenoiseTask, latents: torch.Tensor, grid: Sequence[Tile], overlap: int) -> Image.Image:
-    scale = task.model.text_to_image.vae_scale_factor
+    scale = task.model.pixels_per_latent
 
     def part(tile: Tile) -> torch.Tensor:
         left, top, right, bottom = _to_latent_tile(tile, scale).box

@@ -16,7 +16,7 @@ from PIL import Image
 
 from indexd.errors import IndexdError, OutOfMemory, RenderFailed
 from indexd.generate.diffusion.tiling import blend_tiles
-from indexd.generate.sdxl.pipeline import generator_spec
+from indexd.generate.model_lease import generator_spec
 from indexd.images.geometry import Tile, scale_size, split_into_tiles
 from indexd.models.device import is_out_of_memory, resolve_device
 from indexd.worker.calls import GENERATOR

@@ -221,7 +221,7 @@ class JobPlanner:
     def resolve_sampler(self, job: Job) -> samplers.SamplerChoice:
         """The canonical sampler and schedule."""
         try:
-            return samplers.resolve_sampler(job.sampler, job.schedule, job.steps)
+            return samplers.resolve_sampler(job.sampler, job.schedule)
         except samplers.UnknownSampler as error:
             key = "schedule" if "sampler" not in job.model_fields_set or "no schedule" in str(error) else "sampler"
             raise FieldError((key,), f"{key}: {error}") from None

@@ -61,9 +61,7 @@ class StagePlanning:
         sampler, schedule = options.sampler, options.schedule
         if sampler is not None or schedule is not None:
             try:
-                choice = samplers.resolve_sampler(
-                    sampler or self.job.sampler, schedule, options.steps or self.job.steps
-                )
+                choice = samplers.resolve_sampler(sampler or self.job.sampler, schedule)
             except samplers.UnknownSampler as error:
                 key = "schedule" if sampler is None or "no schedule" in str(error) else "sampler"
                 raise self.refusal(key, str(error)) from None

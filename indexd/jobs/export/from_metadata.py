@@ -17,7 +17,7 @@ from indexd.image_metadata.model import ControlUse, ImageMetadata, SamplerPass
 from indexd.jobs.export.job_file import JobFile, json_in_yaml, strip_invalid_characters
 from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.limits import PROMPT_CHARACTERS, SIZE_STEP_PX
-from indexd_schemas.samplers import UnknownSampler, resolve_sampler
+from indexd_schemas.samplers import A1111_PROGRAMS, UnknownSampler, resolve_sampler, with_a1111_definitions
 
 _LORA_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
 # A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
@@ -101,22 +101,25 @@ def _set_size(job: JobFile, made: ImageMetadata, size: tuple[int, int]) -> None:
 def _set_sampling(job: JobFile, made: ImageMetadata) -> None:
     job.keys |= {key: value for key, value in (("steps", made.steps), ("cfg", made.cfg)) if value is not None}
     if made.sampler is not None:
-        _set_sampler(job, made.sampler, made.schedule, made.steps)
+        _set_sampler(job, made)
     elif made.schedule is not None:
         job.remarks.append(f"schedule: {made.schedule}, of a sampler that is not stated")
     if made.clip_skip is not None:
         job.keys["clip_skip"] = made.clip_skip
 
 
-def _set_sampler(job: JobFile, sampler: str, schedule: str | None, steps: int | None) -> None:
+def _set_sampler(job: JobFile, made: ImageMetadata) -> None:
+    sampler = made.sampler or ""
     try:
-        choice = resolve_sampler(sampler, schedule, steps)
+        choice = resolve_sampler(sampler, made.schedule)
     except UnknownSampler as error:
-        job.remarks.append(f"sampler: {sampler}{f' with {schedule}' if schedule else ''}: {error}")
+        job.remarks.append(f"sampler: {sampler}{f' with {made.schedule}' if made.schedule else ''}: {error}")
         try:
             choice = resolve_sampler(sampler)
         except UnknownSampler:
             return
+    if made.generator in A1111_PROGRAMS:
+        choice = with_a1111_definitions(choice)
     job.keys["sampler"] = choice.sampler
     if choice.schedule is not None:
         job.keys["schedule"] = choice.schedule

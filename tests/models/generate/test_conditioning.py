@@ -13,7 +13,9 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
-from indexd.generate.sdxl.text_encoding import StepConditioning, StepPosition, TextEncoders, apply_emphasis
+from indexd.generate.diffusion.conditioning import StepConditioning
+from indexd.generate.sampling.step_position import StepPosition
+from indexd.generate.sdxl.text_encoding import TextEncoders, apply_emphasis
 from indexd.generate.sdxl.textual_inversion import TextualInversions, load_textual_inversions
 from tests.models.generate.conftest import recipe_data
 

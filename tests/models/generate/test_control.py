@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,22 @@ from safetensors.torch import load_file, save_file
 
 from indexd.control_maps import edge_maps
 from indexd.errors import CallCancelled, IndexdError, RenderFailed
-from indexd.generate.adapters.controlnet import ControlNetHook
+from indexd.generate.adapters.controlnet import ControlInput, ControlNetHook
 from indexd.generate.adapters.controlnet_loader import lease_controlnet
 from indexd.generate.adapters.image_conditioning import attach_image_conditioning, hooks_for_pass
 from indexd.generate.context import DenoiseTask
-from indexd.generate.sampling.diffusers_schedulers import build_scheduler
-from indexd.generate.sdxl.pipeline import lease_pipeline
+from indexd.generate.model_lease import lease_model
+from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
+from indexd.generate.sampling.sigma_schedules import build_sigmas
+from indexd.generate.sampling.step_position import StepPosition
+from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.worker.calls import Rendered
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey
 from indexd_schemas.samplers import resolve_sampler
 from indexd_toyworld.original_layout import ldm_unet_name
 from tests.models.generate.conftest import Studio, recipe_data
+from tests.models.generate.diffusers_reference import diffusers_scheduler
 from tests.support.tiny_models.conditioning import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
@@ -65,9 +70,9 @@ def steered(studio: Studio, *controls: tuple[dict[str, Any], dict[FileKey, Path]
 
 def by_diffusers(studio: Studio, kind: Any, net: Any, **given: Any) -> np.ndarray[Any, Any]:
     """The picture of diffusers' own pipeline from the same modules and the same noise."""
-    base = studio.resident().text_to_image
+    base = studio.resident().pipeline
     pipeline = kind(**base.components, controlnet=net, add_watermarker=False)
-    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().trained_noise)
+    pipeline.scheduler = diffusers_scheduler("euler", karras=False)
     pipeline.set_progress_bar_config(disable=True)
     noise = torch.randn((1, 4, SIDE // 8, SIDE // 8), generator=torch.Generator().manual_seed(7))
     made = pipeline(
@@ -206,10 +211,10 @@ def test_a_file_of_fewer_blocks_is_understood(
     config |= {"down_block_types": ["DownBlock2D"] * 3, "mid_block_type": "UNetMidBlock2D"}
     small = ControlNetModel.from_config(config)
     save_file(small.state_dict(), tmp_path / "small.safetensors")
-    with (
-        lease_pipeline(studio.session, str(studio.models.sdxl), None) as model,
-        lease_controlnet(studio.session, model, "small", str(tmp_path / "small.safetensors")) as found,
-    ):
+    with lease_model(studio.session, str(studio.models.sdxl), None) as model, ExitStack() as stack:
+        assert isinstance(model, SdxlModel)
+        small_file = str(tmp_path / "small.safetensors")
+        found = stack.enter_context(lease_controlnet(studio.session, model, "small", small_file))
         assert not any("attentions" in key for key in found.net.state_dict())
 
 
@@ -286,7 +291,7 @@ def test_a_pass_of_another_size_or_a_part_has_its_own_maps(
     entry, files = control(picture, tiny_guides.canny)
     recipe = Recipe.model_validate(studio.recipe(control=[entry]))
     call = studio.call(recipe, files)
-    with lease_pipeline(studio.session, str(studio.models.sdxl), None) as model:
+    with lease_model(studio.session, str(studio.models.sdxl), None) as model:
         bare = DenoiseTask(recipe, resolve_sampler("euler", None), model, studio.session)
         assert hooks_for_pass(bare, (SIDE, SIDE)) == ()
         with attach_image_conditioning(call, bare) as task:
@@ -326,3 +331,28 @@ def test_it_bears_on_inpainting_where_the_mask_lies(
     assert different[52:80, 100:140].any()
     assert not different[:40].any()
     assert np.array_equal(np.asarray(look(steered_by)), np.asarray(look(studio.render(recipe, files))))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "span", "active"),
+    [
+        ("normal", 20, (0.0, 0.5), (0, 9)),
+        ("normal", 20, (0.2, 0.7), (4, 13)),
+        ("karras", 20, (0.0, 0.5), (0, 8)),
+        ("normal", 8, (0.0, 0.33), (0, 2)),
+        ("normal", 20, (0.0, 1.0), (0, 19)),
+    ],
+)
+def test_a_range_is_one_of_noise_levels_as_in_comfyui(
+    schedule: str, steps: int, span: tuple[float, float], active: tuple[int, int]
+) -> None:
+    """First and last active step, measured in ComfyUI."""
+    levels = noise_levels_for(TrainedNoise())
+    sigmas = build_sigmas(schedule, levels, steps)[:-1]
+    control = ControlInput(torch.zeros(1, 3, 8, 8), 1.0, *span)
+    found = [
+        step
+        for step, sigma in enumerate(sigmas)
+        if control.is_active_at(StepPosition(step, steps, levels.time_share(sigma)))
+    ]
+    assert found == list(range(active[0], active[1] + 1))

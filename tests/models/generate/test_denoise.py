@@ -1,4 +1,4 @@
-"""The loop itself: a mask keeps what it covers, influences reach the UNet, guidance is what its formulas say."""
+"""The sampling loop: passes against diffusers' pipelines, masks, hooks on the UNet, and the formulas of guidance."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipelin
 from PIL import Image
 
 from indexd.generate.context import DenoiseTask
+from indexd.generate.diffusion.conditioning import StepConditioning, TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.guidance import GuidedUnet, UnetCall
 from indexd.generate.diffusion.latents import seeded_generator
-from indexd.generate.sampling.diffusers_schedulers import TrainedNoise, build_scheduler
-from indexd.generate.sampling.native_samplers import NATIVE_SAMPLERS as REGISTRY
-from indexd.generate.sampling.noise_levels import noise_levels_for
-from indexd.generate.sampling.scheduler_run import SchedulerRun
-from indexd.generate.sampling.sigma_run import SigmaRun, UnetDenoiser
-from indexd.generate.sdxl.text_encoding import EncodedText, StepConditioning, StepPosition, TextConditioning
+from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
+from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
+from indexd.generate.sampling.sampling_run import Denoiser, SamplingRun
+from indexd.generate.sampling.sigma_schedules import build_sigmas
+from indexd.generate.sampling.step_position import StepPosition
+from indexd.generate.sdxl.guided_unet import GuidedUnet, UnetCall
+from indexd.generate.sdxl.pipeline import SdxlModel
+from indexd.generate.sdxl.text_encoding import EncodedText
 from indexd_schemas.recipe import Recipe
-from indexd_schemas.samplers import resolve_sampler
+from indexd_schemas.samplers import SAMPLERS, resolve_sampler
 from tests.models.generate.conftest import recipe_data
+from tests.models.generate.diffusers_reference import diffusers_scheduler
 
-BY_DIFFUSERS = ["euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpmpp_2m", "dpmpp_2m_sde"]
-BY_DIFFUSERS += ["dpmpp_2m_sde_heun", "uni_pc", "uni_pc_bh2", "deis", "sa_solver", "ddim", "ddpm", "plms"]
-BY_DIFFUSERS += ["lcm"]
-OURS = [("euler", "kl_optimal"), ("dpmpp_sde", None), ("dpm_adaptive", None), ("restart", None), ("seeds_3", None)]
-OURS += [("dpmpp_2m_cfg_pp", None), ("sa_solver_pece", None), ("lcm", "karras")]
+AGAINST_DIFFUSERS = ["euler", "heun", "dpmpp_2m"]
 
 
 @pytest.fixture
@@ -58,9 +57,9 @@ def bare(
     kind: Any, task: DenoiseTask, conditioning: TextConditioning, chance: torch.Generator, **more: Any
 ) -> torch.Tensor:
     """The latents that the pipeline of diffusers makes with the same modules."""
-    pipeline = kind(
-        **{**task.model.text_to_image.components, "scheduler": build_scheduler(task.choice, task.model.trained_noise)}
-    )
+    assert isinstance(task.model, SdxlModel)
+    components = {**task.model.pipeline.components, "scheduler": diffusers_scheduler(task.choice.sampler)}
+    pipeline = kind(**components)
     pipeline.set_progress_bar_config(disable=True)
     told = conditioning.at_step(StepPosition(0, 1))
     texts = {"prompt_embeds": told.positive[0][0].hidden, "pooled_prompt_embeds": told.positive[0][0].pooled}
@@ -78,31 +77,35 @@ def bare(
 
 
 @pytest.mark.parametrize("cfg", [1.0, 5.0])
-@pytest.mark.parametrize("sampler", BY_DIFFUSERS)
-def test_txt2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str, cfg: float) -> None:
-    task, conditioning = prepared(sampler, cfg=cfg)
+@pytest.mark.parametrize("sampler", AGAINST_DIFFUSERS)
+def test_txt2img_is_that_of_the_pipeline(prepared: Any, sampler: str, cfg: float) -> None:
+    task, conditioning = prepared(sampler, "karras", cfg=cfg)
     mine = denoise(task, conditioning, DenoiseStart(unit(3), seeded_generator(5)))
     theirs = bare(
         StableDiffusionXLPipeline, task, conditioning, seeded_generator(5), latents=unit(3), width=64, height=32
     )
-    assert torch.equal(mine, theirs)
+    assert float((mine - theirs).abs().max()) < 0.01 * float(mine.std())
 
 
-@pytest.mark.parametrize("sampler", BY_DIFFUSERS)
-def test_img2img_is_bit_for_bit_the_pipeline(prepared: Any, sampler: str) -> None:
-    task, conditioning = prepared(sampler)
+@pytest.mark.parametrize("sampler", AGAINST_DIFFUSERS)
+def test_img2img_over_the_same_levels_is_that_of_the_pipeline(prepared: Any, sampler: str) -> None:
+    """The pipeline takes the last int(steps * strength) levels of its schedule: here 3 of 4, which are not those of 3 / 0.75."""
+    task, conditioning = prepared(sampler, "karras")
     chance = seeded_generator(5)
     noise = torch.randn((1, 4, 4, 8), generator=chance)
-    mine = denoise(task, conditioning, DenoiseStart(noise, chance, unit(9), 0.75))
+    levels = noise_levels_for(task.model.trained_noise)
+    run = SamplingRun(SAMPLER_FUNCTIONS[sampler], build_sigmas("karras", levels, 4)[1:], levels)
+    guided = GuidedUnet(task.model.pipeline.unet, conditioning, task.recipe.cfg, 0.0, (32, 64))
+    mine = list(run.run(guided, run.initial_latents(unit(9), noise), noise, chance, None))[-1]
     theirs = bare(
         StableDiffusionXLImg2ImgPipeline, task, conditioning, seeded_generator(5), image=unit(9), strength=0.75
     )
-    assert torch.equal(mine, theirs)
+    assert float((mine - theirs).abs().max()) < 0.01 * float(mine.std())
 
 
-@pytest.mark.parametrize(("sampler", "schedule"), [*((name, None) for name in BY_DIFFUSERS), *OURS])
-def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str, schedule: str | None) -> None:
-    task, conditioning = prepared(sampler, schedule)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str) -> None:
+    task, conditioning = prepared(sampler)
     mask = torch.zeros((1, 1, 4, 8))
     mask[..., 4:] = 1
     original = unit(9)
@@ -114,18 +117,29 @@ def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str, schedul
     assert not torch.equal(free[..., :4], original[..., :4])
 
 
-def test_both_ways_of_taking_steps_agree(prepared: Any) -> None:
-    """Euler on the same levels: by the scheduler, and by the sampler of ours with the real UNet behind it."""
+@pytest.mark.parametrize(
+    ("strength", "counting", "taken"), [(0.2, "taken", 4), (0.2, "a1111_img2img", 1), (0.0, "taken", 0)]
+)
+def test_a_pass_takes_all_its_steps_unless_a1111_counts(
+    prepared: Any, studio: Any, strength: float, counting: Any, taken: int
+) -> None:
     task, conditioning = prepared("euler", "karras")
-    levels = noise_levels_for(task.model.trained_noise)
-    guided = GuidedUnet(task.model.text_to_image.unet, conditioning, task.recipe.cfg, 0.0, (32, 64))
-    ours = SigmaRun(REGISTRY["euler"], "karras", 4, 0.75, levels)
-    theirs = SchedulerRun(build_scheduler(task.choice, task.model.trained_noise), 4, 0.75, task.model.device)
-    made = [
-        list(run.run(guided, run.initial_latents(unit(9), unit(3)), unit(3), seeded_generator(5), None))[-1]
-        for run in (ours, theirs)
+    studio.session.seen.clear()
+    start = DenoiseStart(unit(3), seeded_generator(5), unit(9), strength, step_counting=counting)
+    made = denoise(task, conditioning, start)
+    assert studio.steps_seen() == [(done, taken) for done in range(1, taken + 1)]
+    assert torch.equal(made, unit(9)) == (taken == 0)
+
+
+def test_noise_at_the_highest_level_has_the_spread_of_noisy_latents() -> None:
+    levels = noise_levels_for(TrainedNoise())
+    runs = [
+        SamplingRun(SAMPLER_FUNCTIONS["euler"], build_sigmas(name, levels, 8), levels)
+        for name in ("karras", "ddim_uniform")
     ]
-    assert torch.allclose(*made, atol=2e-3)
+    scales = [float(run.initial_latents(None, torch.ones(1))) for run in runs]
+    assert scales[0] == pytest.approx((1 + levels.sigma_max**2) ** 0.5)
+    assert scales[1] == pytest.approx(runs[1].sigmas[0])
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -138,12 +152,25 @@ def test_every_prediction_means_the_same_picture(prediction: str) -> None:
     assert torch.allclose(levels.predict_clean(answer, clean + sigma * noise, sigma), clean, atol=1e-5)
 
 
-def test_a_moment_is_the_step_in_whose_levels_it_lies() -> None:
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_every_prediction_of_an_edm_model_means_the_same_image(prediction: str) -> None:
+    """c_skip and c_out by their formulas: for known clean latents and noise, the output that the model should give."""
+    data, sigma = 0.5, 3.0
+    levels = noise_levels_for(TrainedNoise(prediction_type=prediction, edm_sigmas=(0.002, 80.0), sigma_data=data))
+    clean, noisy = unit(1), unit(1) + sigma * unit(2)
+    skip, out = data**2 / (sigma**2 + data**2), sigma * data / (sigma**2 + data**2) ** 0.5
+    output = (clean - skip * noisy) / (out if prediction == "epsilon" else -out)
+    assert torch.allclose(levels.predict_clean(output, noisy, sigma), clean, atol=1e-5)
+    assert float(levels.scale_input(torch.ones(1), sigma)) == pytest.approx(1 / (sigma**2 + data**2) ** 0.5)
+
+
+def test_a_position_is_the_step_in_whose_levels_it_lies() -> None:
     nothing: Any = None
-    denoiser = UnetDenoiser(nothing, noise_levels_for(TrainedNoise()), (8.0, 4.0, 1.0, 0.0), unit(1), None)
+    levels = noise_levels_for(TrainedNoise())
+    denoiser = Denoiser(nothing, levels, (8.0, 4.0, 1.0, 0.0), unit(1), None)
     asked = {9.0: 0, 8.0: 0, 5.0: 0, 4.0: 1, 2.0: 1, 1.0: 2, 0.01: 2}
     assert {sigma: denoiser._step_position(sigma) for sigma in asked} == {
-        key: StepPosition(step, 3) for key, step in asked.items()
+        sigma: StepPosition(step, 3, levels.time_share(sigma)) for sigma, step in asked.items()
     }
 
 
@@ -167,21 +194,6 @@ def test_rescale_and_cfg_pp_change_the_picture_and_are_written_down(studio: Any)
     assert pixels_of(rescaled) != pixels_of(plain)
     assert b"CFG Rescale: 0.7" in rescaled.png
     assert b"CFG Rescale" not in plain.png
-
-
-def test_v_prediction_by_both_ways_agrees(prepared: Any) -> None:
-    task, conditioning = prepared("euler", "karras")
-    noise = replace(task.model.trained_noise, prediction_type="v_prediction", zero_terminal_snr=True)
-    guided = GuidedUnet(task.model.text_to_image.unet, conditioning, task.recipe.cfg, 0.5, (32, 64))
-    runs = (
-        SigmaRun(REGISTRY["euler"], "karras", 4, 0.5, noise_levels_for(noise)),
-        SchedulerRun(build_scheduler(task.choice, noise), 4, 0.5, task.model.device),
-    )
-    made = [
-        list(run.run(guided, run.initial_latents(unit(9), unit(3)), unit(3), seeded_generator(5), None))[-1]
-        for run in runs
-    ]
-    assert torch.allclose(*made, atol=2e-3 * float(made[0].abs().max()))
 
 
 def test_a_mask_of_ones_changes_nothing(prepared: Any) -> None:
@@ -243,11 +255,10 @@ def told_unet(latents: torch.Tensor, _t: Any, encoder_hidden_states: torch.Tenso
 def guided(told: StepConditioning, cfg: float, rescale: float = 0.0) -> torch.Tensor:
     unet: Any = lambda *given, **named: told_unet(*given, **named)  # noqa: E731
     unet.config = SimpleNamespace(time_cond_proj_dim=None)
-    conditioning: Any = SimpleNamespace(at=lambda _moment: told)
+    conditioning: Any = SimpleNamespace(at_step=lambda _position: told)
     latents = torch.tensor([1.0, -1.0, 2.0, 0.0]).view(1, 1, 2, 2)
-    return GuidedUnet(unet, conditioning, cfg, rescale, (64, 64))(
-        latents, torch.tensor(1), StepPosition(0, 1)
-    ).flatten()
+    model = GuidedUnet(unet, conditioning, cfg, rescale, (64, 64))
+    return model.with_negative(latents, torch.tensor(1), StepPosition(0, 1))[0].flatten()
 
 
 def test_several_texts_are_each_guided_away_from_the_negative() -> None:

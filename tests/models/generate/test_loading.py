@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from indexd.errors import ModelUnavailable, RenderFailed
 from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
 from indexd.generate.sdxl.single_file import SHIPPED_CONFIG, load_single_file
+from indexd_schemas.recipe_part import FileKey
 from tests.models.generate.conftest import recipe_data
 
 PROMPTS = [
@@ -57,19 +60,23 @@ def test_the_shipped_configuration_is_sdxl_base() -> None:
     }
 
 
+def load_plain(path: Path, dtype: torch.dtype) -> Any:
+    return load_single_file(path, dtype, pickle_allowed=False, scratch_folder="").pipeline
+
+
 def test_a_single_file_needs_no_tokenizers_of_its_own(tiny_models: Any, tmp_path: Path) -> None:
     """As a real one: the configuration beside it has no tokenizers, so open_clip's vocabulary is used."""
     shutil.copy(tiny_models.single_file, tmp_path / "bare.safetensors")
     for part in ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler"):
         shutil.copytree(tiny_models.single_file_config / part, tmp_path / "bare.config" / part)
     shutil.copy(tiny_models.single_file_config / "model_index.json", tmp_path / "bare.config")
-    pipeline = load_single_file(tmp_path / "bare.safetensors", torch.float32, pickle_allowed=False)
+    pipeline = load_plain(tmp_path / "bare.safetensors", torch.float32)
     assert len(pipeline.tokenizer) == len(pipeline.tokenizer_2) == 49408
     assert (pipeline.tokenizer.pad_token, pipeline.tokenizer_2.pad_token) == ("<|endoftext|>", "!")
 
 
 def test_every_weight_of_a_single_file_is_the_folders(tiny_models: Any) -> None:
-    pipeline = load_single_file(tiny_models.single_file, torch.float16, pickle_allowed=False)
+    pipeline = load_plain(tiny_models.single_file, torch.float16)
     for part in ("unet", "vae"):
         expected = load_file(tiny_models.sdxl / part / "diffusion_pytorch_model.safetensors")
         found = getattr(pipeline, part).state_dict()
@@ -96,6 +103,123 @@ def test_v_prediction_is_seen_in_the_file(
     fresh_studio(checkpoint=path, steps=1)
     noise = fresh_studio.resident().trained_noise
     assert (noise.prediction_type, noise.zero_terminal_snr) == expected
+
+
+def altered(models: Any, path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    """The single file with other tensors in it, and its configuration beside it."""
+    weights = load_file(models.single_file)
+    change(weights)
+    save_file(weights, path) if path.suffix == ".safetensors" else torch.save(weights, path)
+    shutil.copytree(models.single_file_config, path.with_suffix(".config"))
+    return path
+
+
+def adding(marks: dict[str, torch.Tensor]) -> Callable[[dict[str, torch.Tensor]], None]:
+    return lambda weights: weights.update(marks)
+
+
+def test_v_prediction_is_seen_in_a_pickle(fresh_studio: Any, tmp_path: Path) -> None:
+    fresh_studio.session.settings = replace(fresh_studio.session.settings, pickle_checkpoints=True)
+    mark = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    fresh_studio(checkpoint=altered(fresh_studio.models, tmp_path / "m.ckpt", adding(mark)), steps=1)
+    noise = fresh_studio.resident().trained_noise
+    assert (noise.prediction_type, noise.zero_terminal_snr) == ("v_prediction", True)
+
+
+def test_edm_models_are_seen_in_the_file(fresh_studio: Any, tmp_path: Path) -> None:
+    cosxl = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
+    playground = {"edm_mean": torch.full((1, 4, 1, 1), 0.5), "edm_std": torch.full((1, 4, 1, 1), 2.0)}
+    found: list[Any] = []
+    for name, marks in (("cosxl", cosxl), ("playground", playground)):
+        path = altered(fresh_studio.models, tmp_path / f"{name}.safetensors", adding(marks))
+        fresh_studio(checkpoint=path, steps=2)
+        found.append(fresh_studio.resident(len(found)))
+    assert [model.trained_noise.prediction_type for model in found] == ["v_prediction", "epsilon"]
+    assert [model.levels.sigma_max for model in found] == pytest.approx([120.0, 80.0])
+    assert [model.levels.sigma_data for model in found] == [1.0, 0.5]
+    vae = found[1].pipeline.vae.config
+    assert (vae.latents_mean, vae.latents_std, vae.scaling_factor) == ([0.5] * 4, [2.0] * 4, 0.5)
+
+
+def test_scaled_fp8_weights_are_multiplied_by_their_scales(fresh_studio: Any, look: Any, tmp_path: Path) -> None:
+    """The same values once as ComfyUI's scaled fp8 and once multiplied out."""
+    scale = 0.03
+
+    def scaled(weights: dict[str, torch.Tensor]) -> None:
+        for name in [key for key in weights if key.endswith("attn1.to_q.weight")]:
+            weights[name] = (weights[name].float() / scale).to(torch.float8_e4m3fn)
+            weights[name.removesuffix("weight") + "scale_weight"] = torch.tensor(scale)
+        weights["model.diffusion_model.scaled_fp8"] = torch.zeros(0, dtype=torch.float8_e4m3fn)
+
+    def plain(weights: dict[str, torch.Tensor]) -> None:
+        for name in [key for key in weights if key.endswith("attn1.to_q.weight")]:
+            weights[name] = (weights[name].float() / scale).to(torch.float8_e4m3fn).float() * scale
+
+    made = [
+        look(fresh_studio(checkpoint=altered(fresh_studio.models, tmp_path / f"{change.__name__}.safetensors", change)))
+        for change in (scaled, plain)
+    ]
+    assert (made[0] == made[1]).all()
+    left = {path.name for path in Path(fresh_studio.session.settings.cache_folder).iterdir()}
+    assert left == {
+        "model-hashes.json",
+        *(f"{name}.{end}" for name in ("scaled", "plain") for end in ("safetensors", "config")),
+    }
+
+
+def test_a_file_without_vae_needs_one_by_name(fresh_studio: Any, look: Any, tmp_path: Path) -> None:
+    def without_vae(weights: dict[str, torch.Tensor]) -> None:
+        for name in [key for key in weights if key.startswith("first_stage_model.")]:
+            del weights[name]
+
+    path = altered(fresh_studio.models, tmp_path / "bare.safetensors", without_vae)
+    with pytest.raises(RenderFailed, match=r"checkpoint bare\.safetensors has no VAE; name one with `vae:`"):
+        fresh_studio(checkpoint=path)
+    files = {FileKey("vae", "own"): fresh_studio.models.sdxl / "vae" / "diffusion_pytorch_model.safetensors"}
+    made = fresh_studio.render(fresh_studio.recipe(vae={"name": "own"}), files, path)
+    assert (look(made) == look(fresh_studio())).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        (
+            "model.diffusion_model.out.2.bias",
+            None,
+            "is incomplete: a tensor of its UNet, VAE or text encoders is missing; copy",
+        ),
+        ("first_stage_model.decoder.conv_out.bias", None, "is incomplete: a tensor of its UNet, VAE"),
+        ("model.diffusion_model.out.2.bias", float("nan"), "is damaged: unet has values that are no numbers"),
+    ],
+)
+def test_what_is_wrong_with_a_tensor_is_one_sentence(
+    studio: Any, tmp_path: Path, key: str, value: float | None, words: str
+) -> None:
+    def break_one(weights: dict[str, torch.Tensor]) -> None:
+        if value is None:
+            del weights[key]
+        else:
+            weights[key].fill_(value)
+
+    with pytest.raises(RenderFailed, match=words) as refusal:
+        studio(checkpoint=altered(studio.models, tmp_path / "model.safetensors", break_one))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_gguf_file_is_named_in_its_refusal(studio: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(RenderFailed, match=r"model\.gguf is a GGUF file"):
+        studio(checkpoint=tmp_path / "model.gguf")
+
+
+def test_a_folder_of_stable_diffusion_1_is_named(studio: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "sd15"
+    shutil.copytree(studio.models.sdxl, folder)
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    index |= {"text_encoder_2": [None, None], "tokenizer_2": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
+    with pytest.raises(RenderFailed, match="checkpoint sd15 is no SDXL model: it has no text_encoder_2"):
+        studio(checkpoint=folder)
 
 
 def test_a_folder_in_half_precision_only_is_loaded(fresh_studio: Any, tmp_path: Path, look: Any) -> None:

@@ -97,7 +97,7 @@ def test_infotext_in_full() -> None:
 
 def test_infotext_says_the_schedule_that_was_used() -> None:
     assert "Sampler: Euler, Schedule type: Normal, " in format_infotext(recipe(sampler="euler", schedule=None))
-    assert "Sampler: LCM, CFG scale" in format_infotext(recipe(sampler="lcm", schedule=None))
+    assert "Sampler: DPM fast, CFG scale" in format_infotext(recipe(sampler="dpm_fast", schedule=None))
 
 
 def test_a_tag_that_stands_in_the_prompt_is_not_written_twice() -> None:

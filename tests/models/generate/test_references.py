@@ -16,11 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from indexd.errors import CallCancelled, RenderFailed
-from indexd.generate.sampling.diffusers_schedulers import build_scheduler
 from indexd.worker.calls import Rendered
 from indexd_schemas.recipe_part import FileKey
-from indexd_schemas.samplers import resolve_sampler
 from tests.models.generate.conftest import Studio, recipe_data
+from tests.models.generate.diffusers_reference import diffusers_scheduler
 from tests.support.tiny_models.conditioning import TinyConditioningModels
 
 Look = Callable[[Rendered], Any]
@@ -95,7 +94,7 @@ def test_two_references_are_what_diffusers_makes(
     pipeline = StableDiffusionXLPipeline.from_pretrained(studio.models.sdxl, dtype=torch.float32, add_watermarker=False)
     pipeline.load_ip_adapter(str(adapter.parent), subfolder="", weight_name=[adapter.name] * 2, local_files_only=True)
     pipeline.set_ip_adapter_scale(weights)
-    pipeline.scheduler = build_scheduler(resolve_sampler("euler", None), studio.resident().trained_noise)
+    pipeline.scheduler = diffusers_scheduler("euler", karras=False)
     pipeline.set_progress_bar_config(disable=True)
     opened = [Image.open(path).convert("RGB") for path in pictures]
     noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(7))
@@ -110,7 +109,7 @@ def test_the_base_comes_back_bit_for_bit_also_after_a_cancel(
     studio: Studio, tiny_guides: TinyConditioningModels, pictures: list[Path], look: Look
 ) -> None:
     base = studio()
-    unet = studio.resident().text_to_image.unet
+    unet = studio.resident().pipeline.unet
     processors, keys = dict(unet.attn_processors), set(unet.state_dict())
     made = referred(studio, tiny_guides.adapter, [(pictures[0], 1.0)])
     assert not np.array_equal(look(made), look(base))

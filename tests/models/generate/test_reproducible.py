@@ -23,7 +23,7 @@ def test_the_environment_is_set_but_a_users_choice_stays(monkeypatch: pytest.Mon
 def test_no_weight_requires_a_gradient(studio: Any, loras: list[dict[str, Any]]) -> None:
     """torch.matmul takes mm or bmm by `requires_grad`, and the two differ in the last bit on AVX-512."""
     studio(files={"tiny-lora": str(studio.models.lora)} if loras else {}, loras=loras)
-    pipeline = studio.resident().text_to_image
+    pipeline = studio.resident().pipeline
     for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
         assert [name for name, weight in module.named_parameters() if weight.requires_grad] == []
 

@@ -64,7 +64,7 @@ def test_scores_are_those_of_the_embedder_and_the_head(tmp_path: Path, tiny_mode
 
 def test_the_checkpoint_makes_room_for_what_judges(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     studio()
-    checkpoint = weakref.ref(studio.resident().text_to_image.unet)
+    checkpoint = weakref.ref(studio.resident().pipeline.unet)
     left = []
 
     def judged(recipe: Recipe, _picture: Image.Image, session: Any) -> Recipe:

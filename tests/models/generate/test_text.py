@@ -10,7 +10,9 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from indexd.errors import RenderFailed
-from indexd.generate.sdxl.text_encoding import EncodedText, StepConditioning, StepPosition, TextEncoders
+from indexd.generate.diffusion.conditioning import StepConditioning
+from indexd.generate.sampling.step_position import StepPosition
+from indexd.generate.sdxl.text_encoding import EncodedText, TextEncoders
 
 # The tiny tokenizer makes one token of a letter, so these have more than 75.
 LONG = "the quick brown fox jumps over the lazy dog and then walks home through rain, wind, snow and fog, thinking"

@@ -39,10 +39,11 @@ def test_nothing_in_the_configurations_tells_of_the_machine(toy_world: ToyModels
 
 
 def test_the_single_file_is_the_same_model_as_the_folder(toy_world: ToyModels, tmp_path: Path) -> None:
-    pipeline = load_single_file(write_single_file(tmp_path), torch.float16, pickle_allowed=False)
+    file = write_single_file(tmp_path)
+    pipeline = load_single_file(file, torch.float16, pickle_allowed=False, scratch_folder="").pipeline
     for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        (file,) = (toy_world.sdxl / name).glob("*.safetensors")
-        with safe_open(file, "pt") as weights:
+        (weights_file,) = (toy_world.sdxl / name).glob("*.safetensors")
+        with safe_open(weights_file, "pt") as weights:
             ours = getattr(pipeline, name).state_dict()
             assert set(weights.keys()) - set(ours) == set()
             assert all(torch.equal(weights.get_tensor(key), ours[key]) for key in weights.keys()), name  # noqa: SIM118

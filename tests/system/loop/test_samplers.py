@@ -54,7 +54,7 @@ def test_every_name_is_admitted_made_written_down_and_made_again(bare_home: Path
         daemon.wait_until("the pictures", lambda _status: all(each.is_file() for each in told[:-1]), 300)
         made = {name: result(home, name)[0]["path"] for name in jobs}
         for name, (sampler, schedule) in jobs.items():
-            wanted = resolve_sampler(sampler, schedule, 2)
+            wanted = resolve_sampler(sampler, schedule)
             written = stated(made[name])
             assert written.sampler == wanted.sampler
             assert written.schedule == wanted.schedule

@@ -35,18 +35,22 @@ def dpmpp_2s_ancestral(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def dpmpp_2s_ancestral_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
-    """CFG++ of the same: steps of the unguided picture, moved by what guidance adds to it (arXiv 2406.08070)."""
+    """CFG++ of the same (arXiv 2406.08070), as ComfyUI has it: guidance moves the latents from which each part of the step
+    starts, and the step integrates the guided clean latents."""
     x = run.latents
     for sigma, target in run.sigma_pairs():
         clean, unguided = run.model.with_negative(x, sigma)
         down, up = ancestral_step(sigma, target)
-        if target == 0:
+        if down == 0:
             x = clean
         else:
             middle = math.sqrt(sigma * down)
-            half = _exponential_step(x, unguided, sigma, middle)
-            _guided, inner = run.model.with_negative(half, middle)
-            x = _exponential_step(x, inner, sigma, down) + run.noise(sigma, target) * up + (clean - unguided)
+            half = _exponential_step(x + (clean - unguided), clean, sigma, middle)
+            inner, inner_unguided = run.model.with_negative(half, middle)
+            # ComfyUI takes the first guided and the second unguided latents here.
+            x = _exponential_step(x + (clean - inner_unguided), inner, sigma, down)
+        if target > 0:
+            x = x + run.noise(sigma, target) * up
         yield x
 
 

@@ -13,20 +13,20 @@ import torch
 
 from indexd.generate.sampling.solver_run import SolverRun, log_snr
 
+_PREDICTOR_ORDER, _CORRECTOR_ORDER = 3, 4
+
 
 def sa_solver(run: SolverRun) -> Iterator[torch.Tensor]:
-    """Predict, evaluate, correct; order 2 in both, as the diffusers scheduler is set up that runs its other schedules."""
-    yield from _solve(run, predictor_order=2, corrector_order=2, evaluate_twice=False)
+    """Predict, evaluate, correct; orders 3 and 4, as in ComfyUI."""
+    yield from _solve(run, evaluate_twice=False)
 
 
 def sa_solver_pece(run: SolverRun) -> Iterator[torch.Tensor]:
-    """Predict, evaluate, correct, evaluate again: two evaluations a step; orders 3 and 4, ComfyUI's."""
-    yield from _solve(run, predictor_order=3, corrector_order=4, evaluate_twice=True)
+    """Predict, evaluate, correct, evaluate again: two evaluations a step."""
+    yield from _solve(run, evaluate_twice=True)
 
 
-def _solve(
-    run: SolverRun, *, predictor_order: int, corrector_order: int, evaluate_twice: bool
-) -> Iterator[torch.Tensor]:
+def _solve(run: SolverRun, *, evaluate_twice: bool) -> Iterator[torch.Tensor]:
     x = predicted = run.latents
     seen: list[torch.Tensor] = []
     times: list[float] = []
@@ -34,10 +34,9 @@ def _solve(
     steps = len(run.sigmas) - 1
     for index, (sigma, target) in enumerate(run.sigma_pairs()):
         clean = run.model(predicted, sigma)
-        kept = max(predictor_order, corrector_order)
-        seen, times = [clean, *seen][:kept], [log_snr(sigma), *times][:kept]
+        seen, times = [clean, *seen][:_CORRECTOR_ORDER], [log_snr(sigma), *times][:_CORRECTOR_ORDER]
         # Towards the end the orders fall: the last steps are long in log-SNR.
-        order = min(corrector_order, len(seen), steps - index)
+        order = min(_CORRECTOR_ORDER, len(seen), steps - index)
         if index > 0 and (target > 0 or evaluate_twice):
             x = _adams_step(x, before, sigma, tau, seen[:order], times[:order]) + noise
             if evaluate_twice:
@@ -47,7 +46,7 @@ def _solve(
         if target == 0:
             yield clean
             return
-        order = max(min(predictor_order, len(seen), steps - 1 - index), 1)
+        order = max(min(_PREDICTOR_ORDER, len(seen), steps - 1 - index), 1)
         tau = 1.0 if run.levels.sigma_at_share(0.8) <= target <= run.levels.sigma_at_share(0.2) else 0.0
         spread = target * math.sqrt(-math.expm1(-2 * tau**2 * (log_snr(target) - log_snr(sigma))))
         noise = run.noise(sigma, target) * spread if tau else torch.zeros_like(x)

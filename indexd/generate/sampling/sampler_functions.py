@@ -1,4 +1,4 @@
-"""Which function of ours runs which sampler, and what noise it is given: the whole list in one place."""
+"""The list of samplers: which function runs each name, and what noise and levels it is given."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from indexd.generate.sampling.solvers import (
     sa_solver,
     unipc,
 )
-from indexd_schemas.samplers import SamplerChoice, runs_in_diffusers
+from indexd_schemas.samplers import SamplerChoice
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerEntry:
-    """`brownian`: noise along one path instead of new noise a step. `skip_last_but_one`: see `schedules.sigmas`.
-    `cfg_scale` is what the recipe's cfg is multiplied with; `plus` needs the unguided picture whatever the cfg."""
+    """How a sampler is run.
+
+    `uses_brownian_noise`: increments of one path instead of independent noise for each step. `discard_penultimate`: see
+    `build_sigmas`. `is_cfg_pp`: needs the output for the negative text whatever the cfg is. `cfg_scale` is a factor on the
+    recipe's cfg.
+    """
 
     sample: SolverFunction
     uses_brownian_noise: bool = False
@@ -31,7 +35,7 @@ class SamplerEntry:
     cfg_scale: float = 1.0
 
 
-NATIVE_SAMPLERS: Mapping[str, SamplerEntry] = {
+SAMPLER_FUNCTIONS: Mapping[str, SamplerEntry] = {
     "euler": SamplerEntry(euler.euler),
     "euler_ancestral": SamplerEntry(euler.euler_ancestral),
     "euler_cfg_pp": SamplerEntry(euler.euler_cfg_pp, is_cfg_pp=True),
@@ -68,6 +72,7 @@ NATIVE_SAMPLERS: Mapping[str, SamplerEntry] = {
     "ipndm": SamplerEntry(linear_multistep.ipndm),
     "ipndm_v": SamplerEntry(linear_multistep.ipndm_v),
     "deis": SamplerEntry(linear_multistep.deis),
+    "plms": SamplerEntry(linear_multistep.plms),
     "sa_solver": SamplerEntry(sa_solver.sa_solver),
     "sa_solver_pece": SamplerEntry(sa_solver.sa_solver_pece),
     "uni_pc": SamplerEntry(unipc.uni_pc, discard_penultimate=True),
@@ -82,4 +87,4 @@ NATIVE_SAMPLERS: Mapping[str, SamplerEntry] = {
 
 def needs_negative(choice: SamplerChoice) -> bool:
     """Whether the sampler needs the negative text even where cfg does not (CFG++)."""
-    return not runs_in_diffusers(choice) and NATIVE_SAMPLERS[choice.sampler].is_cfg_pp
+    return SAMPLER_FUNCTIONS[choice.sampler].is_cfg_pp
