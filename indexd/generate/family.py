@@ -27,15 +27,15 @@ from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import EmbeddingRef, PromptSyntax
 
 if TYPE_CHECKING:
-    from indexd.generate.adapters.lora_adapters import LoraRequest
+    from indexd.generate.adapters.lora_adapters import ActivatedLoras, LoraRequest
     from indexd.generate.context import DenoiseTask
 
 
 class LoraSwitch(Protocol):
     """The LoRAs of one loaded model."""
 
-    def activate(self, requests: Sequence[LoraRequest]) -> dict[str, str]:
-        """Make exactly these LoRAs active; returns name -> content hash. Raises RenderFailed; then none is active."""
+    def activate(self, requests: Sequence[LoraRequest]) -> ActivatedLoras:
+        """Make exactly these LoRAs active. Raises RenderFailed; then none is active."""
         ...
 
 

@@ -110,8 +110,9 @@ def _attach_loras_and_embeddings(context: RenderContext, task: DenoiseTask, seco
             )
             for lora in task.recipe.loras
         ]
-        hashes = context.session.pool.run_with_eviction(partial(task.model.loras.activate, requests))
-        context.recipe = _complete_recipe(task, hashes)
+        active = context.session.pool.run_with_eviction(partial(task.model.loras.activate, requests))
+        context.notes += active.notes
+        context.recipe = _complete_recipe(task, active.hashes)
         context.task = _with_embeddings(context.call, task)
     context.session.poll()
 

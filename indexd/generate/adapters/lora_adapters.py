@@ -1,7 +1,8 @@
 """LoRAs of one resident pipeline: injected once, switched by weight, the base untouched.
 
-Adapters lie beside the base layers (peft), never merged into them, so switching all of them off gives back the base bit
-for bit. Loading one costs about a second and switching nothing, so those of the last jobs stay, up to a budget of bytes.
+Adapters lie beside the base layers (peft), never merged into them, so switching all of them off gives back the base bit for
+bit. Differences of biases and norms are added to a copy of the parameter, which takes its place while they are active. Loading
+a LoRA costs about a second and switching nothing, so those of the last jobs stay, up to a budget of bytes.
 """
 
 from __future__ import annotations
@@ -55,6 +56,16 @@ class _ResidentLora:
     adapter: str
     content_hash: str
     byte_count: int
+    notes: tuple[str, ...]
+    vectors: Mapping[tuple[LoraTarget, str], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivatedLoras:
+    """Content hashes by name, and what of the files was left out."""
+
+    hashes: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 class LoraAdapters:
@@ -67,11 +78,12 @@ class LoraAdapters:
         self._resident: OrderedDict[tuple[str, int, int], _ResidentLora] = OrderedDict()
         self._adapter_numbers = itertools.count()
         self._active: Mapping[str, ActiveWeights] = {name: {} for name in COMPONENTS}
+        self._replaced_parameters: dict[tuple[LoraTarget, str], torch.nn.Parameter | None] = {}
 
-    def activate(self, requests: Sequence[LoraRequest]) -> dict[str, str]:
-        """Make exactly these LoRAs work, none for an empty sequence; answers name -> content hash.
+    def activate(self, requests: Sequence[LoraRequest]) -> ActivatedLoras:
+        """Make exactly these LoRAs active, none for an empty sequence.
 
-        Raises RenderFailed when a file cannot be read or does not fit; then nothing is active.
+        Raises RenderFailed when a file cannot be read or does not fit; then none is active.
         """
         try:
             found = [(lora, self._load(lora)) for lora in requests]
@@ -81,7 +93,8 @@ class LoraAdapters:
             raise
         self._evict({resident.adapter for _, resident in found})
         self._switch(weights)
-        return {lora.name: resident.content_hash for lora, resident in found}
+        notes = dict.fromkeys(note for _, resident in found for note in resident.notes)
+        return ActivatedLoras({lora.name: resident.content_hash for lora, resident in found}, tuple(notes))
 
     def active_text_weights(self) -> tuple[object, ...]:
         """What tells embeddings apart: adapters and weights that are active in the text encoders."""
@@ -94,16 +107,18 @@ class LoraAdapters:
             raise RenderFailed(f"LoRA {request.name} cannot be read: {error.strerror}") from error
         key = (str(request.path), stat.st_size, stat.st_mtime_ns)
         if key not in self._resident:
-            pairs = read_lora(request.path, request.name, self._targets)
+            weights = read_lora(request.path, request.name, self._targets, self._base_weight)
             # Injecting touches the switches of layers that other adapters share: from a known state to a known state.
             self._switch({name: {} for name in COMPONENTS})
             adapter = f"lora{next(self._adapter_numbers)}"
             byte_count = 0
             for component, model in self._models.items():
-                own = {target: pair for target, pair in pairs.items() if target.component == component}
+                own = {target: pair for target, pair in weights.matrices.items() if target.component == component}
                 if own:
                     byte_count += _inject(model, adapter, own)
-            self._resident[key] = _ResidentLora(adapter, lora_content_hash(request.path), byte_count)
+            self._resident[key] = _ResidentLora(
+                adapter, lora_content_hash(request.path), byte_count, tuple(weights.notes), weights.vectors
+            )
         self._resident.move_to_end(key)
         return self._resident[key]
 
@@ -123,7 +138,35 @@ class LoraAdapters:
             if active != self._active[component]:
                 for name, layer in _adapted_layers(self._models[component]):
                     _set_layer_weights(layer, active, self._blocks[component, name])
+        self._switch_vectors(weights)
         self._active = weights
+
+    def _switch_vectors(self, weights: Mapping[str, ActiveWeights]) -> None:
+        """Parameters with differences of active LoRAs become copies; all others are the base's own objects again."""
+        for (target, name), base in self._replaced_parameters.items():
+            setattr(self._base_module(target), name, base)
+        self._replaced_parameters = {}
+        for resident in self._resident.values():
+            for (target, name), difference in resident.vectors.items():
+                weight = weights[target.component].get(resident.adapter, {}).get(target.block, 0.0)
+                if weight:
+                    self._add_to_parameter(target, name, weight * difference)
+
+    def _add_to_parameter(self, target: LoraTarget, name: str, difference: torch.Tensor) -> None:
+        module = self._base_module(target)
+        current = getattr(module, name)
+        self._replaced_parameters.setdefault((target, name), current)
+        like = module.weight if current is None else current
+        total = difference.to(device=like.device) + (0 if current is None else current.float())
+        setattr(module, name, torch.nn.Parameter(total.to(like.dtype), requires_grad=False))
+
+    def _base_module(self, target: LoraTarget) -> Any:
+        module: Any = self._models[target.component].get_submodule(target.module)
+        return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+
+    def _base_weight(self, target: LoraTarget) -> torch.Tensor:
+        weight: torch.Tensor = self._base_module(target).weight
+        return weight
 
     def _layers(self) -> list[Any]:
         return [layer for model in self._models.values() for _, layer in _adapted_layers(model)]

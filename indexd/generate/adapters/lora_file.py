@@ -1,18 +1,21 @@
-"""A LoRA file (kohya or diffusers) -> one pair of matrices a module, nothing guessed and nothing left out.
+"""A LoRA file -> what it changes in each module, nothing guessed.
 
-Both kinds say the same: W' = W + weight * alpha / rank * up @ down. LoHa, LoKr and Tucker-decomposed convolutions can be
-said that way too (lora_products.py). What cannot (DoRA, full differences) is refused by name instead of being half applied.
+Most files state a pair of matrices a module: W' = W + weight * alpha / rank * up @ down. LoHa, LoKr, Tucker-decomposed
+convolutions (lycoris_matrices.py), full differences and DoRA are converted to such pairs, exactly. Differences of biases and
+norms are vectors beside them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,22 +29,32 @@ _KEY_SUFFIXES = {
     ".lora_up.weight": "up",
     ".lora_A.weight": "down",
     ".lora_B.weight": "up",
+    ".lora_B.bias": "up_bias",
     ".lora.down.weight": "down",
     ".lora.up.weight": "up",
     ".lora_linear_layer.down.weight": "down",
     ".lora_linear_layer.up.weight": "up",
     ".alpha": "alpha",
+    ".dora_scale": "magnitude",
+    ".lora_magnitude_vector": "magnitude",
+    ".lora_magnitude_vector.weight": "magnitude",
+    ".diff": "difference",
+    ".diff_b": "bias",
+    ".w_norm": "norm_weight",
+    ".b_norm": "bias",
     **lycoris_matrices.PRODUCT_KEY_SUFFIXES,
 }
 # The oldest diffusers files: `…attn1.processor.to_q_lora.down.weight`.
 _PROCESSOR_KEY = re.compile(r"(.*?)\.(?:processor\.)?(to_[qkv]|to_out)_lora\.(down|up)\.weight")
+# peft puts its model around the modules, and the adapter's name into the key.
+_PEFT_PREFIX = "base_model.model."
+_PEFT_ADAPTER = re.compile(r"\.lora_(A|B|magnitude_vector)\.(?!weight$|bias$)[^.]+(\.weight|\.bias)?$")
 _CLIP_PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "out_proj"}
-_UNSUPPORTED_KINDS = {
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "oft_": "OFT",
-    ".diff": "a full difference",
-}
+_UNSUPPORTED_KINDS = {"oft_": "OFT", ".on_input": "IA3", ".a1.weight": "GLoRA"}
+# OneTrainer stores the embeddings that were trained together with a LoRA in the same file.
+_EMBEDDING_PREFIX = "bundle_emb."
+
+BaseWeight = Callable[[LoraTarget], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +65,37 @@ class LoraMatrices:
     up: torch.Tensor
 
 
-def read_lora(path: Path, name: str, lora_targets: Mapping[str, LoraTarget]) -> dict[LoraTarget, LoraMatrices]:
-    """The matrices of every module named in the file. Raises RenderFailed with what does not fit."""
+@dataclass(frozen=True, slots=True)
+class LoraWeights:
+    """What a file changes at weight 1. `vectors` are differences of `weight` or `bias` by target and parameter."""
+
+    matrices: dict[LoraTarget, LoraMatrices] = field(default_factory=dict)
+    vectors: dict[tuple[LoraTarget, str], torch.Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _HeaderScale:
+    """peft's settings from the header of a diffusers file, of one component."""
+
+    alpha: float | None = None
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    use_rslora: bool = False
+
+    def factor(self, module: str, rank: int) -> float:
+        """The factor on a module's matrices; rank-stabilised (arXiv 2312.03732) it divides by the root of the rank."""
+        matching = (alpha for key, alpha in self.alpha_pattern.items() if re.fullmatch(rf"(?:.*\.)?(?:{key})", module))
+        alpha = next(matching, self.alpha if self.alpha is not None else float(rank))
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def read_lora(
+    path: Path, name: str, lora_targets: Mapping[str, LoraTarget], base_weight: BaseWeight | None = None
+) -> LoraWeights:
+    """What the file changes. `base_weight` gives the weights of a module, which DoRA needs.
+
+    Modules that the model has not are left out with a note as long as most fit. Raises RenderFailed with what does not fit.
+    """
     if path.suffix.lower() != ".safetensors":
         raise RenderFailed(f"LoRA {name} is not a .safetensors file; convert it, because other formats can carry code")
     try:
@@ -62,7 +104,8 @@ def read_lora(path: Path, name: str, lora_targets: Mapping[str, LoraTarget]) -> 
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
         raise RenderFailed(f"LoRA {name} cannot be read: {error}") from error
-    return _build_matrices(_group_by_module(weights, name), name, lora_targets, _metadata_alphas(metadata))
+    reader = _LoraReader(name, lora_targets, _read_header(metadata), base_weight)
+    return reader.read(weights)
 
 
 def lora_content_hash(path: Path) -> str:
@@ -76,99 +119,180 @@ def lora_content_hash(path: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _group_by_module(weights: Mapping[str, torch.Tensor], name: str) -> dict[str, dict[str, torch.Tensor]]:
-    modules: dict[str, dict[str, torch.Tensor]] = {}
-    for key, weight in weights.items():
-        if kind := next((label for mark, label in _UNSUPPORTED_KINDS.items() if mark in key), None):
-            raise RenderFailed(f"LoRA {name} is {kind} ({key}); only LoRA, LoCon, LoHa and LoKr are supported")
-        if found := _PROCESSOR_KEY.fullmatch(key):
-            projection = "to_out.0" if found[2] == "to_out" else found[2]
-            modules.setdefault(_attention_module(found[1], projection), {})[found[3]] = weight
-            continue
-        ending = next((ending for ending in _KEY_SUFFIXES if key.endswith(ending)), None)
-        if ending is None:
-            raise RenderFailed(f"LoRA {name} has a key that is no LoRA weight: {key}")
-        modules.setdefault(key.removesuffix(ending), {})[_KEY_SUFFIXES[ending]] = weight
-    return modules
+@dataclass(frozen=True, slots=True)
+class _LoraReader:
+    """Reads the tensors of one file."""
+
+    name: str
+    targets: Mapping[str, LoraTarget]
+    header: Mapping[str, _HeaderScale]
+    base_weight: BaseWeight | None
+    found: LoraWeights = field(default_factory=LoraWeights)
+
+    def read(self, weights: Mapping[str, torch.Tensor]) -> LoraWeights:
+        """Raises RenderFailed."""
+        modules = self._group_by_module(weights)
+        if not modules:
+            raise RenderFailed(f"LoRA {self.name} is empty")
+        unknown = [module for module in modules if module not in self.targets]
+        if 2 * len(unknown) > len(modules):
+            raise RenderFailed(
+                f"LoRA {self.name} does not fit this model: {len(unknown)} of its {len(modules)} modules are unknown "
+                f"(the first is {unknown[0]}); it was made for another architecture"
+            )
+        if unknown:
+            self.found.notes.append(
+                f"LoRA {self.name}: {len(unknown)} of its {len(modules)} modules are not in this model and were left out "
+                f"(the first is {unknown[0]})"
+            )
+        for module, parts in modules.items():
+            if module in self.targets:
+                self._read_module(module, self.targets[module], parts)
+        return self.found
+
+    def _group_by_module(self, weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+        modules: dict[str, dict[str, torch.Tensor]] = {}
+        embeddings = [key for key in weights if key.startswith(_EMBEDDING_PREFIX)]
+        if embeddings:
+            self.found.notes.append(f"LoRA {self.name}: it brings an embedding, which was left out ({embeddings[0]})")
+        for key, weight in weights.items():
+            if key in embeddings:
+                continue
+            if kind := next((label for mark, label in _UNSUPPORTED_KINDS.items() if mark in key), None):
+                raise RenderFailed(f"LoRA {self.name} is {kind} ({key}), which is not supported")
+            if not torch.isfinite(weight.float()).all():
+                raise RenderFailed(f"LoRA {self.name} is damaged: it has values that are no numbers in {key}")
+            plain = _PEFT_ADAPTER.sub(r".lora_\1\2", key.removeprefix(_PEFT_PREFIX))
+            if found := _PROCESSOR_KEY.fullmatch(plain):
+                projection = "to_out.0" if found[2] == "to_out" else found[2]
+                modules.setdefault(_attention_module(found[1], projection), {})[found[3]] = weight
+                continue
+            ending = next((ending for ending in _KEY_SUFFIXES if plain.endswith(ending)), None)
+            if ending is None:
+                raise RenderFailed(f"LoRA {self.name} has a key that is no LoRA weight: {key}")
+            modules.setdefault(plain.removesuffix(ending), {})[_KEY_SUFFIXES[ending]] = weight
+        return modules
+
+    def _read_module(self, module: str, target: LoraTarget, parts: Mapping[str, torch.Tensor]) -> None:
+        for part, parameter in (("norm_weight", "weight"), ("bias", "bias")):
+            if part in parts:
+                self.found.vectors[target, parameter] = self._vector(module, target, parts[part].float())
+        if len(target.weight_shape) < 2:
+            return
+        pair = self._read_matrices(module, target, parts)
+        if pair is None:
+            return
+        fitted = self._fit_shape(pair, target, module)
+        if "magnitude" in parts:
+            fitted = self._apply_magnitude(fitted, target, module, parts["magnitude"].float())
+        self.found.matrices[target] = fitted
+
+    def _read_matrices(self, module: str, target: LoraTarget, parts: Mapping[str, torch.Tensor]) -> LoraMatrices | None:
+        if "difference" in parts:
+            return _full_difference(parts["difference"].float())
+        if lycoris_matrices.is_product(parts):
+            return self._product_matrices(module, target, parts)
+        if "down" not in parts and "up" not in parts and {"bias", "norm_weight"} & parts.keys():
+            return None
+        if "down" not in parts or "up" not in parts:
+            raise RenderFailed(f"LoRA {self.name} has only half of {module}")
+        down, up = parts["down"].float(), parts["up"].float()
+        rank = down.shape[0]
+        if rank == 0:
+            raise RenderFailed(f"LoRA {self.name} is damaged: {module} has rank 0")
+        if "mid" in parts:
+            down = self._merge_kernel(module, target, parts["mid"].float(), down)
+        header = self.header.get(target.component, _HeaderScale())
+        factor = float(parts["alpha"]) / rank if "alpha" in parts else header.factor(target.module, rank)
+        if "up_bias" in parts:
+            self.found.vectors[target, "bias"] = self._vector(module, target, parts["up_bias"].float() * factor)
+        return LoraMatrices(down, up * factor)
+
+    def _vector(self, module: str, target: LoraTarget, values: torch.Tensor) -> torch.Tensor:
+        if values.numel() != target.weight_shape[0]:
+            raise self._misfit(module, target)
+        return values.flatten()
+
+    def _merge_kernel(self, module: str, target: LoraTarget, kernel: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+        try:
+            return lycoris_matrices.merge_tucker_kernel(kernel, down.flatten(1))
+        except RuntimeError as error:  # the matrices do not go together
+            raise self._misfit(module, target) from error
+
+    def _product_matrices(self, module: str, target: LoraTarget, parts: Mapping[str, torch.Tensor]) -> LoraMatrices:
+        alpha = float(parts["alpha"]) if "alpha" in parts else None
+        products = {part: weight for part, weight in parts.items() if part not in ("magnitude", "bias")}
+        try:
+            made = lycoris_matrices.product_to_matrices(products, target.weight_shape, alpha)
+        except (RuntimeError, ValueError) as error:  # the matrices do not go together
+            raise self._misfit(module, target) from error
+        if made is None:
+            raise RenderFailed(f"LoRA {self.name} has only half of {module}")
+        return LoraMatrices(*made)
+
+    def _fit_shape(self, pair: LoraMatrices, target: LoraTarget, module: str) -> LoraMatrices:
+        """The pair in the shapes of the module: a 1x1 convolution and a matrix are written for one another."""
+        down, up, shape = pair.down, pair.up, target.weight_shape
+        if len(shape) == 2:
+            down, up = down.flatten(1), up.flatten(1)
+        else:
+            down = down[..., None, None] if down.ndim == 2 else down
+            up = up[..., None, None] if up.ndim == 2 else up
+        if down.shape[1:] != shape[1:] or up.shape[0] != shape[0] or up.shape[1] != down.shape[0]:
+            raise RenderFailed(
+                f"LoRA {self.name} does not fit this model: {module} is {tuple(shape)} here, and the file has "
+                f"{tuple(pair.down.shape)} and {tuple(pair.up.shape)}"
+            )
+        return LoraMatrices(down.contiguous(), up.contiguous())
+
+    def _apply_magnitude(
+        self, pair: LoraMatrices, target: LoraTarget, module: str, magnitude: torch.Tensor
+    ) -> LoraMatrices:
+        """DoRA (arXiv 2402.09353): W' = magnitude * (W + up @ down) / norm, as the difference W' - W.
+
+        The norm is taken over each output's weights, or over each input's where the file has one magnitude an input.
+        """
+        if self.base_weight is None:
+            raise RenderFailed(f"LoRA {self.name} is DoRA ({module}), which needs the model's weights")
+        weight = self.base_weight(target).float().cpu()
+        merged = weight + (pair.up.flatten(1) @ pair.down.flatten(1)).view(weight.shape)
+        axis = next((axis for axis in (0, 1) if magnitude.numel() == weight.shape[axis]), None)
+        if axis is None:
+            raise self._misfit(module, target)
+        others = [place for place in range(weight.ndim) if place != axis]
+        shape = [-1 if place == axis else 1 for place in range(weight.ndim)]
+        norm = merged.pow(2).sum(dim=others, keepdim=True).sqrt()
+        return self._fit_shape(_full_difference(merged * (magnitude.view(shape) / norm) - weight), target, module)
+
+    def _misfit(self, module: str, target: LoraTarget) -> RenderFailed:
+        return RenderFailed(f"LoRA {self.name} does not fit this model: {module} is {target.weight_shape} here")
+
+
+def _full_difference(difference: torch.Tensor) -> LoraMatrices:
+    """A difference as a pair whose rank is the number of outputs."""
+    outputs = torch.eye(len(difference))
+    return LoraMatrices(difference, outputs if difference.ndim == 2 else outputs[..., None, None])
 
 
 def _attention_module(path: str, projection: str) -> str:
     return f"{path}.{_CLIP_PROJECTIONS[projection] if path.startswith('text_encoder') else projection}"
 
 
-def _build_matrices(
-    modules: Mapping[str, Mapping[str, torch.Tensor]],
-    name: str,
-    lora_targets: Mapping[str, LoraTarget],
-    alphas: Mapping[str, float],
-) -> dict[LoraTarget, LoraMatrices]:
-    strangers = [module for module in modules if module not in lora_targets]
-    if strangers:
-        raise RenderFailed(
-            f"LoRA {name} does not fit this model: {len(strangers)} of its {len(modules)} modules are unknown "
-            f"(the first is {strangers[0]}); it was made for another architecture"
-        )
-    if not modules:
-        raise RenderFailed(f"LoRA {name} is empty")
-    found: dict[LoraTarget, LoraMatrices] = {}
-    for module, parts in modules.items():
-        target = lora_targets[module]
-        if lycoris_matrices.is_product(parts):
-            found[target] = _fit_shape(_product_matrices(parts, target, name, module), target, name, module)
-            continue
-        if "down" not in parts or "up" not in parts:
-            raise RenderFailed(f"LoRA {name} has only half of {module}")
-        down, up = parts["down"].float(), parts["up"].float()
-        rank = down.shape[0]
-        if "mid" in parts:
-            down = _merge_kernel(parts["mid"].float(), down, target, name, module)
-        alpha = float(parts["alpha"]) if "alpha" in parts else alphas.get(target.component, float(rank))
-        found[target] = _fit_shape(LoraMatrices(down, up * (alpha / rank)), target, name, module)
-    return found
-
-
-def _merge_kernel(kernel: torch.Tensor, down: torch.Tensor, target: LoraTarget, name: str, module: str) -> torch.Tensor:
+def _read_header(metadata: Mapping[str, str]) -> dict[str, _HeaderScale]:
+    """diffusers writes peft's settings into the header: `{"unet.lora_alpha": 8, "unet.use_rslora": true, …}`."""
     try:
-        return lycoris_matrices.merge_tucker_kernel(kernel, down.flatten(1))
-    except RuntimeError as error:  # the matrices do not go together
-        raise RenderFailed(f"LoRA {name} does not fit this model: {module} is {target.weight_shape} here") from error
-
-
-def _product_matrices(parts: Mapping[str, torch.Tensor], target: LoraTarget, name: str, module: str) -> LoraMatrices:
-    alpha = float(parts["alpha"]) if "alpha" in parts else None
-    try:
-        made = lycoris_matrices.product_to_matrices(parts, target.weight_shape, alpha)
-    except (RuntimeError, ValueError) as error:  # the matrices do not go together
-        raise RenderFailed(f"LoRA {name} does not fit this model: {module} is {target.weight_shape} here") from error
-    if made is None:
-        raise RenderFailed(f"LoRA {name} has only half of {module}")
-    return LoraMatrices(*made)
-
-
-def _fit_shape(pair: LoraMatrices, target: LoraTarget, name: str, module: str) -> LoraMatrices:
-    """The pair in the shapes of the module: a 1x1 convolution and a matrix are written for one another."""
-    down, up, shape = pair.down, pair.up, target.weight_shape
-    if len(shape) == 2:
-        down, up = down.flatten(1), up.flatten(1)
-    else:
-        down = down[..., None, None] if down.ndim == 2 else down
-        up = up[..., None, None] if up.ndim == 2 else up
-    if down.shape[1:] != shape[1:] or up.shape[0] != shape[0] or up.shape[1] != down.shape[0]:
-        raise RenderFailed(
-            f"LoRA {name} does not fit this model: {module} is {tuple(shape)} here, and the file has "
-            f"{tuple(pair.down.shape)} and {tuple(pair.up.shape)}"
-        )
-    return LoraMatrices(down.contiguous(), up.contiguous())
-
-
-def _metadata_alphas(metadata: Mapping[str, str]) -> dict[str, float]:
-    """diffusers writes peft's settings into the header: `{"unet.lora_alpha": 8, "text_encoder.r": 4, …}`."""
-    try:
-        stated = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        stated: dict[str, Any] = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        by_component: dict[str, dict[str, Any]] = {}
+        for key, value in stated.items():
+            component, _, setting = key.partition(".")
+            by_component.setdefault(component, {})[setting] = value
         return {
-            key.removesuffix(".lora_alpha"): float(value)
-            for key, value in stated.items()
-            if key.endswith(".lora_alpha")
+            component: _HeaderScale(
+                None if settings.get("lora_alpha") is None else float(settings["lora_alpha"]),
+                {str(key): float(alpha) for key, alpha in (settings.get("alpha_pattern") or {}).items()},
+                bool(settings.get("use_rslora")),
+            )
+            for component, settings in by_component.items()
         }
     except (ValueError, AttributeError, TypeError):
         return {}

@@ -1,8 +1,8 @@
-"""Every name under which LoRA files speak of a module -> the module in this pipeline.
+"""Every name under which LoRA files name a module -> the module in this pipeline.
 
-kohya's trainer flattens module paths (`.` becomes `_`) and writes either diffusers' paths or, for SDXL, those of the
-original (sgm) UNet. Flattened names cannot be taken apart again without guessing, so the table is made the other way
-round: from the modules that are really there.
+kohya's trainer flattens module paths (`.` becomes `_`) and writes either diffusers' paths or, for SDXL, those of the original
+(sgm) UNet; ComfyUI and ai-toolkit write the original paths after `diffusion_model.`, LyCORIS flattens diffusers' after
+`lycoris_`. Flattened names cannot be split again without guessing, so the table is built from the modules that exist.
 """
 
 from __future__ import annotations
@@ -18,9 +18,21 @@ from indexd_schemas.lora_blocks import OUTER_BLOCK, TEXT_BLOCK
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
-_KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te1_", "lora_te_"), "text_encoder_2": ("lora_te2_",)}
+_FLAT_PREFIXES = {
+    "unet": ("lora_unet_", "lycoris_"),
+    "text_encoder": ("lora_te1_", "lora_te_"),
+    "text_encoder_2": ("lora_te2_",),
+}
+_DOTTED_PREFIXES = {
+    "unet": ("unet.", "diffusion_model.", ""),
+    "text_encoder": ("text_encoder.", "text_encoders.clip_l.transformer."),
+    "text_encoder_2": ("text_encoder_2.", "text_encoders.clip_g.transformer."),
+}
+_ADAPTABLE = (torch.nn.Linear, torch.nn.Conv2d, torch.nn.GroupNorm, torch.nn.LayerNorm)
 _RESNET = {
+    "norm1": "in_layers.0",
     "conv1": "in_layers.2",
+    "norm2": "out_layers.0",
     "conv2": "out_layers.3",
     "time_emb_proj": "emb_layers.1",
     "conv_shortcut": "skip_connection",
@@ -32,6 +44,7 @@ _OUTER = {
     "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
+    "conv_norm_out": "out.0",
 }
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
 _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
@@ -39,7 +52,8 @@ _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 
 @dataclass(frozen=True, slots=True)
 class LoraTarget:
-    """A module that a LoRA can change; `block` is where it lies (indexd_schemas/lora_blocks.py)."""
+    """A module that a LoRA can change: a layer, or a norm (`weight_shape` of one side); `block` is where it is
+    (indexd_schemas/lora_blocks.py)."""
 
     component: str
     module: str
@@ -54,7 +68,7 @@ def find_lora_targets(pipeline: Any) -> Mapping[str, LoraTarget]:
         model = getattr(pipeline, component)
         layers = model.config.layers_per_block if component == "unet" else 0
         for name, module in model.named_modules():
-            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            if isinstance(module, _ADAPTABLE):
                 block = _block_name(original_unet_name(name, layers)) if component == "unet" else TEXT_BLOCK
                 target = LoraTarget(component, name, tuple(module.weight.shape), block)
                 table.update((alias, target) for alias in _aliases(component, name, layers))
@@ -76,9 +90,8 @@ def _aliases(component: str, name: str, layers_per_block: int) -> Iterator[str]:
         # Newer transformers dropped this level from CLIPTextModel; files keep it.
         paths.append(f"text_model.{name}")
     for path in paths:
-        yield f"{component}.{path}"
-        for prefix in _KOHYA[component]:
-            yield prefix + path.replace(".", "_")
+        yield from (prefix + path for prefix in _DOTTED_PREFIXES[component])
+        yield from (prefix + path.replace(".", "_") for prefix in _FLAT_PREFIXES[component])
 
 
 def original_unet_name(name: str, layers_per_block: int) -> str | None:

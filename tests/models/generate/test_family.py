@@ -15,6 +15,7 @@ from PIL import Image
 
 from indexd.errors import RenderFailed
 from indexd.generate import family as registry
+from indexd.generate.adapters.lora_adapters import ActivatedLoras
 from indexd.generate.diffusion.conditioning import StepConditioning, TextConditioning
 from indexd.generate.diffusion.guidance import ModelHook, TileableModel, combine_guidance
 from indexd.generate.family import PromptEmbeddings, RenderModel, detect_family, families, register_family
@@ -93,10 +94,10 @@ class PaletteDenoiser:
 
 
 class NoLoras:
-    def activate(self, requests: Sequence[Any]) -> dict[str, str]:
+    def activate(self, requests: Sequence[Any]) -> ActivatedLoras:
         if requests:
             raise RenderFailed(f"LoRA {requests[0].name}: models of family palette take none")
-        return {}
+        return ActivatedLoras({})
 
 
 class PaletteModel(RenderModel):

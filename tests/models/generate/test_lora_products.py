@@ -96,7 +96,7 @@ def test_tuckers_form_of_locon_is_read(tiny_models: Any, tmp_path: Path) -> None
     weights = {f"{stem}.lora_up.weight": draw(out, 2, 1, 1), f"{stem}.lora_down.weight": draw(2, into, 1, 1)}
     weights |= {f"{stem}.lora_mid.weight": draw(2, 2, 3, 3), f"{stem}.alpha": torch.tensor(1.0)}
     save_file(weights, tmp_path / "mid.safetensors")
-    [(target, pair)] = read_lora(tmp_path / "mid.safetensors", "mid", known).items()
+    [(target, pair)] = read_lora(tmp_path / "mid.safetensors", "mid", known).matrices.items()
     assert target.module == "down_blocks.0.resnets.0.conv1"
     up, down = weights[f"{stem}.lora_up.weight"][..., 0, 0], weights[f"{stem}.lora_down.weight"][..., 0, 0]
     expected = tucker(weights[f"{stem}.lora_mid.weight"], up.T, down) / 2
@@ -113,7 +113,7 @@ def test_files_are_read_by_their_names(tiny_models: Any, tmp_path: Path) -> None
     weights |= {f"{stem}.hada_w2_b": draw(2, 16) + 1, f"{stem}.alpha": torch.tensor(1.0)}
     weights |= {f"{other}.lokr_w1": draw(4, 4), f"{other}.lokr_w2": draw(8, 8)}
     save_file({key: weight.contiguous() for key, weight in weights.items()}, tmp_path / "both.safetensors")
-    found = read_lora(tmp_path / "both.safetensors", "both", find_lora_targets(pipeline))
+    found = read_lora(tmp_path / "both.safetensors", "both", find_lora_targets(pipeline)).matrices
     by_module = {target.module: delta((pair.down, pair.up)) for target, pair in found.items()}
     assert all(isinstance(target, LoraTarget) for target in found)
     expected = (weights[f"{stem}.hada_w1_a"] @ weights[f"{stem}.hada_w1_b"]) * (

@@ -156,7 +156,9 @@ def test_both_forms_of_the_lora_are_the_same_to_indexd(network: torch.nn.Module,
     taught = unet.build(CONTEXT, POOLED)
     lora.add_matrices(taught)
     lora.write(taught, tmp_path)
-    first, second = (read_lora(tmp_path / name, name, known) for name in (lora.DIFFUSERS_NAME, lora.KOHYA_NAME))
+    first, second = (
+        read_lora(tmp_path / name, name, known).matrices for name in (lora.DIFFUSERS_NAME, lora.KOHYA_NAME)
+    )
     assert first.keys() == second.keys()
     assert len(first) > 30
     assert all(torch.equal(first[key].down, second[key].down) for key in first)

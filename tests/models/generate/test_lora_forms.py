@@ -1,0 +1,191 @@
+"""LoRA files as other programs write them: each compared with weights changed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionXLPipeline
+from safetensors.torch import save_file
+
+from indexd.errors import RenderFailed
+from indexd.generate.adapters.lora_adapters import LoraAdapters, LoraRequest
+from indexd.generate.sdxl.lora_targets import original_unet_name
+
+QUERY = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+CONVOLUTION = "down_blocks.1.resnets.0.conv1"
+NORM = "down_blocks.1.attentions.0.norm"
+WEIGHT, ALPHA, RANK = 0.7, 2.0, 4
+LAYERS_PER_BLOCK = 2
+
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def pipeline(tiny_models: Any) -> Any:
+    return StableDiffusionXLPipeline.from_pretrained(tiny_models.sdxl, dtype=torch.float32, add_watermarker=False)
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))) * 0.2
+
+
+def flat(module: str) -> str:
+    return "lora_unet_" + module.replace(".", "_")
+
+
+def guess(unet: Any) -> torch.Tensor:
+    """One answer of the UNet."""
+    pooled = unet.add_embedding.linear_1.in_features - 6 * unet.config.addition_time_embed_dim
+    added = {"text_embeds": draw(1, pooled), "time_ids": draw(1, 6)}
+    with torch.no_grad():
+        answer: torch.Tensor = unet(
+            draw(1, 4, 8, 8), 500, draw(1, 77, unet.config.cross_attention_dim), added_cond_kwargs=added
+        ).sample
+    return answer
+
+
+def pair_of(pipeline: Any, module: str) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = pipeline.unet.get_submodule(module).weight.shape
+    return draw(RANK, *shape[1:]), draw(shape[0], RANK, *([1] * (len(shape) - 2)))
+
+
+def product(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    return (up.flatten(1) @ down.flatten(1)).view(up.shape[0], *down.shape[1:])
+
+
+def check(
+    pipeline: Any,
+    folder: Path,
+    tensors: Tensors,
+    by_hand: Mapping[str, torch.Tensor],
+    metadata: dict[str, str] | None = None,
+) -> tuple[str, ...]:
+    """The file at WEIGHT does what adding WEIGHT * `by_hand` to the parameters does; switched off, the base is back exactly."""
+    save_file({key: weight.contiguous() for key, weight in tensors.items()}, folder / "x.safetensors", metadata)
+    base = guess(pipeline.unet)
+    loras = LoraAdapters(pipeline)
+    active = loras.activate([LoraRequest("x", folder / "x.safetensors", WEIGHT)])
+    ours = guess(pipeline.unet)
+    loras.activate([])
+    assert torch.equal(guess(pipeline.unet), base)
+    with torch.no_grad():
+        for name, difference in by_hand.items():
+            module, _, parameter = name.rpartition(".")
+            layer = pipeline.unet.get_submodule(module)
+            layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+            current = getattr(layer, parameter)
+            total = WEIGHT * difference + (0 if current is None else current)
+            setattr(layer, parameter, torch.nn.Parameter(total, requires_grad=False))
+    assert not torch.allclose(ours, base, atol=1e-4)
+    assert torch.allclose(ours, guess(pipeline.unet), atol=1e-4)
+    return active.notes
+
+
+def diffusers_names(prefix: str, suffix: str = "") -> Callable[[str, str], str]:
+    letters = {"down": "A", "up": "B"}
+    return lambda module, part: f"{prefix}{module}.lora_{letters[part]}{suffix}.weight"
+
+
+def comfy_names(module: str, part: str) -> str:
+    return f"diffusion_model.{original_unet_name(module, LAYERS_PER_BLOCK)}.lora_{part}.weight"
+
+
+NAMES: dict[str, Callable[[str, str], str]] = {
+    "bare diffusers": diffusers_names(""),
+    "peft": diffusers_names("base_model.model."),
+    "peft with adapter name": diffusers_names("base_model.model.", ".default"),
+    "peft of a pipeline": diffusers_names("base_model.model.unet."),
+    "ComfyUI": comfy_names,
+    "LyCORIS": lambda module, part: f"lycoris_{module.replace('.', '_')}.lora_{part}.weight",
+}
+
+
+@pytest.mark.parametrize("form", NAMES)
+def test_names_of_other_programs_are_read(pipeline: Any, tmp_path: Path, form: str) -> None:
+    down, up = pair_of(pipeline, QUERY)
+    tensors = {NAMES[form](QUERY, "down"): down, NAMES[form](QUERY, "up"): up}
+    assert check(pipeline, tmp_path, tensors, {f"{QUERY}.weight": product(down, up)}) == ()
+
+
+@pytest.mark.parametrize(("module", "axis"), [(QUERY, 0), (CONVOLUTION, 0), (CONVOLUTION, 1)])
+def test_dora_scales_the_norm_of_each_output_or_input(pipeline: Any, tmp_path: Path, module: str, axis: int) -> None:
+    down, up = pair_of(pipeline, module)
+    weight = pipeline.unet.get_submodule(module).weight.detach().clone()
+    others = [place for place in range(weight.ndim) if place != axis]
+    merged = weight + ALPHA / RANK * product(down, up)
+    magnitude = 1 + draw(*(side if place == axis else 1 for place, side in enumerate(weight.shape))).abs()
+    expected = merged * magnitude / merged.pow(2).sum(dim=others, keepdim=True).sqrt() - weight
+    stem = flat(module)
+    tensors = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up, f"{stem}.alpha": torch.tensor(ALPHA)}
+    check(pipeline, tmp_path, tensors | {f"{stem}.dora_scale": magnitude}, {f"{module}.weight": expected})
+
+
+@pytest.mark.parametrize("module", [QUERY, CONVOLUTION])
+def test_a_full_difference_is_added(pipeline: Any, tmp_path: Path, module: str) -> None:
+    difference = draw(*pipeline.unet.get_submodule(module).weight.shape)
+    check(pipeline, tmp_path, {f"{flat(module)}.diff": difference}, {f"{module}.weight": difference})
+
+
+def test_biases_and_norms_are_added_and_taken_back(pipeline: Any, tmp_path: Path) -> None:
+    size = pipeline.unet.get_submodule(NORM).weight.shape[0]
+    bias = pipeline.unet.get_submodule(CONVOLUTION).bias.shape[0]
+    tensors = {f"{flat(NORM)}.w_norm": draw(size), f"{flat(NORM)}.b_norm": draw(size) + 0.1}
+    tensors[f"{flat(CONVOLUTION)}.diff_b"] = draw(bias)
+    by_hand = {f"{NORM}.weight": draw(size), f"{NORM}.bias": draw(size) + 0.1, f"{CONVOLUTION}.bias": draw(bias)}
+    check(pipeline, tmp_path, tensors, by_hand)
+
+
+def test_a_bias_of_peft_is_scaled_and_needs_no_bias_in_the_layer(pipeline: Any, tmp_path: Path) -> None:
+    down, up = pair_of(pipeline, QUERY)
+    bias = draw(up.shape[0])
+    assert pipeline.unet.get_submodule(QUERY).bias is None
+    tensors = {
+        f"unet.{QUERY}.lora_A.weight": down,
+        f"unet.{QUERY}.lora_B.weight": up,
+        f"unet.{QUERY}.lora_B.bias": bias,
+    }
+    metadata = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": ALPHA, "unet.r": RANK})}
+    scale = ALPHA / RANK
+    by_hand = {f"{QUERY}.weight": scale * product(down, up), f"{QUERY}.bias": scale * bias}
+    check(pipeline, tmp_path, tensors, by_hand, metadata)
+
+
+HEADERS: dict[str, tuple[dict[str, Any], float]] = {
+    "alpha": ({"unet.lora_alpha": 8}, 8 / RANK),
+    "rank-stabilised": ({"unet.lora_alpha": 8, "unet.use_rslora": True}, 8 / RANK**0.5),
+    "a pattern": ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_q": 2}}, 2 / RANK),
+    "a pattern of others": ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"to_k": 2}}, 8 / RANK),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_scales_in_the_header_of_diffusers_count(pipeline: Any, tmp_path: Path, kind: str) -> None:
+    stated, scale = HEADERS[kind]
+    down, up = pair_of(pipeline, QUERY)
+    tensors = {f"unet.{QUERY}.lora_A.weight": down, f"unet.{QUERY}.lora_B.weight": up}
+    metadata = {"lora_adapter_metadata": json.dumps(stated)}
+    check(pipeline, tmp_path, tensors, {f"{QUERY}.weight": scale * product(down, up)}, metadata)
+
+
+def test_what_fits_nothing_is_a_note_when_most_fits(pipeline: Any, tmp_path: Path) -> None:
+    difference = draw(*pipeline.unet.get_submodule(QUERY).weight.shape)
+    tensors = {f"{flat(QUERY)}.diff": difference, "lora_unet_something_new.diff": draw(4, 4)}
+    tensors["bundle_emb.mytok.string_to_param.*"] = draw(2, 8)
+    notes = check(pipeline, tmp_path, tensors, {f"{QUERY}.weight": difference})
+    assert [note.partition(": ")[2].partition(" (")[0] for note in notes] == [
+        "it brings an embedding, which was left out",
+        "1 of its 2 modules are not in this model and were left out",
+    ]
+
+
+def test_a_file_of_another_architecture_is_refused(pipeline: Any, tmp_path: Path) -> None:
+    tensors = {"lora_unet_something_new.diff": draw(4, 4), "lora_unet_something_else.diff": draw(4, 4)}
+    tensors[f"{flat(QUERY)}.diff"] = draw(*pipeline.unet.get_submodule(QUERY).weight.shape)
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(RenderFailed, match=r"2 of its 3 modules are unknown .*another architecture"):
+        LoraAdapters(pipeline).activate([LoraRequest("x", tmp_path / "x.safetensors", 1.0)])
