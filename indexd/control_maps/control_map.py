@@ -1,7 +1,7 @@
-"""A picture -> the map of it that a ControlNet goes by, from the cache where it was made before.
+"""Makes control maps: the map of an image that guides a ControlNet, from the cache where it exists.
 
-Serves the call `MakeMap`, and every render with controls. What needs no model imports none, so that the decode lane
-stays small.
+Serves `MakeControlMap` and every render with controls. Maps without a model import no model library, so that the decode
+lane stays small.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SETTINGS = {"depth": "depth_model", "pose": "pose_model"}
 
 @dataclass(frozen=True, slots=True)
 class ControlMap:
-    """A map as RGB; `method` says what made it ("" = the picture is its own map), `path` where it lies in the cache."""
+    """A map as RGB; `method` says what made it ("" = the image is its own map), `path` where it lies in the cache."""
 
     image: Image.Image
     method: str
@@ -43,7 +43,7 @@ class ControlMap:
 
 @dataclass(frozen=True, slots=True)
 class ControlMapSpec:
-    """The map that is wanted: of the picture at `path`, `size` (width, height) in pixels; None = the picture's own.
+    """The map that is wanted: of the image at `path`, `size` (width, height) in pixels; None = the image's own.
 
     Another shape is covered and cropped to the middle, before the map is made.
     """
@@ -56,30 +56,30 @@ class ControlMapSpec:
 
 
 def make_map(call: MakeControlMap, session: CallSession) -> ControlMapMade:
-    """The map as a file. Raises IndexdError with a sentence, ModelOff, or OSError where the cache cannot be written."""
-    wish = ControlMapSpec(call.path, find_control_type(call.type), call.size, call.low, call.high)
-    made = build_control_map(wish, session)
+    """The map as a file. Raises IndexdError with a sentence, ModelUnavailable, or OSError where the cache cannot be written."""
+    spec = ControlMapSpec(call.path, find_control_type(call.type), call.size, call.low, call.high)
+    made = build_control_map(spec, session)
     if not made.path.is_file():
         open_map_cache(session).put(made.path, made.image)
     return ControlMapMade(str(made.path), *made.image.size, made.method, made.cached)
 
 
 def build_control_map(spec: ControlMapSpec, session: CallSession, content: str | None = None) -> ControlMap:
-    """The map, made now or found. `content` is the hash that the picture must have.
+    """The map, made now or found. `content` is the hash that the image must have.
 
-    Raises NotAPicture, NotRegular, OSError, ModelOff, or IndexdError for a type that nothing here makes.
+    Raises NotAnImage, NotRegularFile, OSError, ModelUnavailable, or IndexdError for a type that nothing here makes.
     """
     method = map_method(spec, session)
     found = hash_file_hex(spec.path)
     if content is not None and found != content:
-        raise NotAnImage(f"is not the one that was named: its hash is {found[:12]}…, not {content[:12]}…")
+        raise NotAnImage(f"is not the image of the recipe: its hash is {found[:12]}…, not {content[:12]}…")
     cache = open_map_cache(session)
     path = cache.path(found, spec.type.name, method, *(spec.size or ("own", "size")))
     if (kept := cache.get(path)) is not None:
         return ControlMap(kept, method, path, cached=True)
-    picture = load_fitted_image(spec.path, spec.size, found)
+    image = load_fitted_image(spec.path, spec.size, found)
     session.poll()
-    made = _render_map(spec, picture, session)
+    made = _render_map(spec, image, session)
     try:
         cache.put(path, made)
     except OSError as error:
@@ -88,7 +88,7 @@ def build_control_map(spec: ControlMapSpec, session: CallSession, content: str |
 
 
 def map_method(spec: ControlMapSpec, session: CallSession) -> str:
-    """What decides the map besides picture and size. Raises IndexdError, ModelOff."""
+    """What decides the map besides image and size. Raises IndexdError, ModelUnavailable."""
     kind = spec.type
     if kind.preprocessor is None:
         raise IndexdError(f"nothing here makes {kind.name} maps; give the map itself, with `preprocess: false`")
@@ -98,25 +98,25 @@ def map_method(spec: ControlMapSpec, session: CallSession) -> str:
         return f"{kind.name}/opencv"
     if kind.preprocessor == "":
         return ""
-    where = _model_path(kind, session)
+    model_path = _model_path(kind, session)
     cache_folder = session.settings.cache_folder
     if kind.name == "depth":
         from indexd.control_maps.depth_map import depth_identity
 
-        return depth_identity(where, cache_folder)
+        return depth_identity(model_path, cache_folder)
     from indexd.control_maps.pose_map import pose_identity
 
-    return pose_identity(where, cache_folder)
+    return pose_identity(model_path, cache_folder)
 
 
 def load_fitted_image(path: bytes, size: tuple[int, int] | None, content: str) -> Image.Image:
-    """The picture at `path` upright as RGB, covering `size` and cropped to it. Raises NotAPicture, NotRegular, OSError."""
-    picture = open_image(path)
+    """The image at `path` upright as RGB, covering `size` and cropped to it. Raises NotAnImage, NotRegularFile, OSError."""
+    image = open_image(path)
     if hash_file_hex(path) != content:
         raise NotAnImage("was changed while it was read")
-    if size is None or picture.size == size:
-        return picture
-    return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+    if size is None or image.size == size:
+        return image
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 def open_map_cache(session: CallSession) -> ControlMapCache:
@@ -125,7 +125,7 @@ def open_map_cache(session: CallSession) -> ControlMapCache:
 
 
 def error_text(error: Exception) -> str:
-    """Why a picture cannot be used, as the end of a sentence that names it."""
+    """Why an image cannot be used, as the end of a sentence that names it."""
     if isinstance(error, NotAnImage | NotRegularFile):
         return str(error)
     if isinstance(error, OSError):
@@ -159,10 +159,10 @@ def _lease_map_model(kind: ControlType, session: CallSession) -> AbstractContext
     from indexd.control_maps.pose_map import load_pose_model
 
     role, load = (DEPTH, load_depth_model) if kind.name == "depth" else (POSE, load_pose_model)
-    where, device, settings = _model_path(kind, session), _device(session), session.settings
-    key = f"{role}|{where}|{device}|{map_method(ControlMapSpec(b'', kind), session)}"
+    model_path, device, settings = _model_path(kind, session), _device(session), session.settings
+    key = f"{role}|{model_path}|{device}|{map_method(ControlMapSpec(b'', kind), session)}"
     return session.pool.lease(
-        role, key, lambda: load(where, device, settings.cache_folder), settings.control.keep_alive_seconds
+        role, key, lambda: load(model_path, device, settings.cache_folder), settings.control.keep_alive_seconds
     )
 
 
@@ -176,7 +176,7 @@ def _model_path(kind: ControlType, session: CallSession) -> str:
 
 
 def _device(session: CallSession) -> str:
-    """Where the generator computes; without one, the card if there is one."""
+    """Where the generator computes; without one, the GPU if there is one."""
     from indexd.models.device import resolve_device
 
     try:

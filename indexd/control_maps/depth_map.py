@@ -34,7 +34,7 @@ class DepthModel:
         self.identity = identity
 
     def render_map(self, image: Image.Image) -> Image.Image:
-        """The depth of an RGB picture in its own size, stretched from black to white."""
+        """The depth of an RGB image in its own size, stretched from black to white."""
         given = self._processor(images=image, return_tensors="pt").to(self._model.device, self._model.dtype)
         with torch.no_grad():
             depth = self._model(**given).predicted_depth
@@ -51,7 +51,7 @@ class DepthModel:
 
 
 def load_depth_model(folder: str, device: str, cache_folder: str) -> DepthModel:
-    """The model of a local folder, computing in float32. Raises ModelOff with the reason."""
+    """The model of a local folder, computing in float32. Raises ModelUnavailable with the reason."""
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
     path = Path(folder)
@@ -73,7 +73,7 @@ def load_depth_model(folder: str, device: str, cache_folder: str) -> DepthModel:
 
 
 def depth_identity(folder: str, cache_folder: str) -> str:
-    """What tells the maps of this model from those of another. Raises ModelOff where there are no weights."""
+    """What tells the maps of this model from those of another. Raises ModelUnavailable where there are no weights."""
     path = Path(folder)
     files = [*path.glob("*.safetensors"), *path.glob("*.json")]
     if not any(file.suffix == ".safetensors" for file in files):

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 RgbArray = NDArray[np.uint8]
 
-# Shares of the brightest edge, and sizes for a picture of a thousand pixels.
+# Shares of the brightest edge, and sizes for an image of a thousand pixels.
 _FULL_EDGE_PERCENTILE = 99.0
 _SCRIBBLE_SHARE = 0.35
 _NOMINAL_SIDE = 1000
 
 
 def canny(image: RgbArray, low: int, high: int) -> RgbArray:
-    """cv2.Canny of the picture (RGB) with both thresholds."""
+    """cv2.Canny of the image (RGB) with both thresholds."""
     return _grey_to_rgb(cv2.Canny(image, low, high))
 
 
@@ -57,7 +57,7 @@ def _gradient_magnitude(image: RgbArray) -> NDArray[np.float32]:
 
 
 def _stretch_contrast(edges: NDArray[Any]) -> RgbArray:
-    """From 0 to 255, so that a picture of low contrast has edges too; a picture without any stays black."""
+    """From 0 to 255, so that an image of low contrast has edges too; an image without any stays black."""
     full = float(np.percentile(edges, _FULL_EDGE_PERCENTILE))
     full = full if full > 0 else float(edges.max(initial=0.0))
     if full < 1.0:

@@ -29,7 +29,7 @@ class PoseModel:
         self.identity = identity
 
     def render_map(self, image: Image.Image) -> Image.Image:
-        """The people of an RGB picture as stick figures on black, in its size."""
+        """The people of an RGB image as stick figures on black, in its size."""
         [result] = predict(
             self._model,
             [image],
@@ -45,14 +45,14 @@ class PoseModel:
 
 
 def load_pose_model(file: str, device: str, cache_folder: str) -> PoseModel:
-    """An ultralytics pose model (.pt). Raises ModelOff with the reason; code in the file is never run."""
+    """An ultralytics pose model (.pt). Raises ModelUnavailable with the reason; code in the file is never run."""
     return PoseModel(
         load_yolo(Path(file), "pose", device, POSE_ROLE, cache_folder), device, pose_identity(file, cache_folder)
     )
 
 
 def pose_identity(file: str, cache_folder: str) -> str:
-    """What tells the maps of this model from those of another. Raises ModelOff where there is no such file."""
+    """What tells the maps of this model from those of another. Raises ModelUnavailable where there is no such file."""
     try:
         return f"pose/{short_hash(file, cache_folder)}"
     except OSError as error:

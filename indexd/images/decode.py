@@ -27,10 +27,10 @@ from indexd.images.thumbnail import shrink_image, thumbnail_path, write_thumbnai
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
 PIXELS_MAX = 1 << 28
-"""16384 x 16384: upscaled pictures of 8K and 16K pass, and one decoded picture stays near a gigabyte."""
+"""16384 x 16384: upscaled images of 8K and 16K pass, and one decoded image stays near a gigabyte."""
 
 Image.MAX_IMAGE_PIXELS = PIXELS_MAX
-# Workflows of several MB are legitimate, and beyond its own limit Pillow refuses to open the picture at all.
+# Workflows of several MB are legitimate, and beyond its own limit Pillow refuses to open the image at all.
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20
 PngImagePlugin.MAX_TEXT_MEMORY = 128 << 20
 
@@ -104,7 +104,7 @@ def _load_thumbnail(path: Path) -> Image.Image | None:
 
 
 def create_thumbnail(path: bytes | str | Path, target_dir: Path | str, content_hash: bytes, size_px: int) -> Path:
-    """The thumbnail of one picture, made now. Raises NotAPicture, NotRegular or OSError."""
+    """The thumbnail of one image, made now. Raises NotAnImage, NotRegularFile or OSError."""
     return write_thumbnail(decode_image(path).image, target_dir, content_hash, size_px)
 
 
@@ -130,7 +130,7 @@ def flatten_on_white(image: Image.Image) -> Image.Image:
 
 
 def hash_file_hex(path: bytes | str | Path) -> str:
-    """blake3 of a regular file's bytes in hex. Raises NotRegular, OSError."""
+    """blake3 of a regular file's bytes in hex. Raises NotRegularFile, OSError."""
     hasher = blake3()
     with open_regular(path) as file:
         while block := file.read(1 << 20):

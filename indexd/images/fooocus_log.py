@@ -1,4 +1,4 @@
-"""Fooocus' `log.html`: pictures that carry nothing themselves have an entry there, in the folder where they were saved."""
+"""Fooocus' `log.html`: images that carry nothing themselves have an entry there, in the folder where they were saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from indexd.watch.sidecar_names import FOOOCUS_LOG_NAME
 LOG_CHUNK_KEY = "sidecar:log.html"
 
 LOG_BYTES_MAX = 32 << 20
-"""A day of pictures, a few thousand bytes each; what lies further down are the day's first ones."""
+"""A day of images, a few thousand bytes each; what lies further down are the day's first ones."""
 
 ENTRY_BYTES_MAX = 256 << 10
 
@@ -21,7 +21,7 @@ _ENTRY = re.compile(rb"<div id=[\"'][^\"'<>]{1,300}[\"'] class=[\"']image-contai
 
 
 def find_log_entry(image_path: bytes) -> RawChunk | None:
-    """The entry of a picture (its path as bytes) in the log beside it, as it stands there; None where there is none.
+    """The entry of an image (its path as bytes) in the log beside it, as it stands there; None where there is none.
 
     Raises OSError where the machine is at fault.
     """

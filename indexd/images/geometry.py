@@ -1,4 +1,4 @@
-"""How large a picture becomes: the same arithmetic at admission as in the worker."""
+"""How large an image becomes: the same arithmetic at admission as in the worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def scale_size(size: SizePx, factor: float) -> SizePx:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-# A picture cut into tiles that overlap: where they lie. Plain numbers, for admission as for the worker.
+# An image cut into tiles that overlap: where they lie. Plain numbers, for admission as for the worker.
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Tile:
 
 
 def split_into_tiles(width: int, height: int, tile_px: int, overlap_px: int, step: int = 1) -> list[Tile]:
-    """Tiles of `side` x `side` (less where the picture is smaller) that cover width x height, row by row from the left.
+    """Tiles of `side` x `side` (less where the image is smaller) that cover width x height, row by row from the left.
 
     They are spread evenly and overlap by `overlap` at least, save for what rounding to multiples of `step` takes; all
     lengths must be multiples of `step` then.

@@ -1,4 +1,4 @@
-"""What contact sheets and plots need: cells with two lines below, a file as a small picture, a page written in one step."""
+"""What contact sheets and plots need: cells with two lines below, a file as a small image, a page written in one step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ImageGrid:
     def draw_cell(
         self, index: int, image: Image.Image | None, first_line: str, second_line: str, frame_color: str | None = None
     ) -> None:
-        """Fill cell `place`, counted by rows: the picture in its middle (None = empty), two lines, a frame in a colour."""
+        """Fill cell `place`, counted by rows: the image in its middle (None = empty), two lines, a frame in a colour."""
         row, column = divmod(index, self.columns)
         side = self._cell_px
         x, y = GAP_PX + column * (side + GAP_PX), GAP_PX + row * self._row_px + self._title_px
@@ -65,7 +65,7 @@ class ImageGrid:
 
 
 def load_small_image(thumbnail: Path, path: str | None, size_px: int) -> Image.Image | None:
-    """The picture within `size_px` square: from its thumbnail, else from its file; None when neither can be opened."""
+    """The image within `size_px` square: from its thumbnail, else from its file; None when neither can be opened."""
     for source in (thumbnail, Path(path) if path else None):
         if source is None or not source.is_file():
             continue

@@ -1,4 +1,4 @@
-"""What a picture looks like, in 64 bytes that survive re-encoding, scaling and a slight crop.
+"""What an image looks like, in 64 bytes that survive re-encoding, scaling and a slight crop.
 
 The first 32 bytes are the signs of the 256 lowest frequencies of the brightness (a discrete cosine transform of 64x64
 pixels, after Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010), lowest first; the
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 HASH_VERSION = "1"
-"""Goes up whenever the same picture would get another hash: hashes of different versions are never compared."""
+"""Goes up whenever the same image would get another hash: hashes of different versions are never compared."""
 HASH_BYTES = 64
 LUMA_HASH_BYTES = 32
 
@@ -22,16 +22,16 @@ _SIDE_PX = 64
 _FREQUENCIES = 256
 _COLOR_GRID_SIDE = 4
 # In grey levels of the orthonormal transform. Weaker frequencies are what encoders leave or take away; counted as signs
-# they are noise: with 0 instead of 4, one in forty copies at JPEG 50 was lost, and flat pictures had random hashes.
+# they are noise: with 0 instead of 4, one in forty copies at JPEG 50 was lost, and flat images had random hashes.
 _DEAD_ZONE = 4.0
 # Fewer frequencies than this are a flat ground, a frame gone black, a plain gradient: nothing to recognise it by.
 _MIN_SET_BITS = 24
 
 
 def compute_perceptual_hash(image: Image.Image) -> bytes:
-    """The hash of a picture in mode RGB or RGBA (64 bytes), or b"" where it is too plain to be recognised.
+    """The hash of an image in mode RGB or RGBA (64 bytes), or b"" where it is too plain to be recognised.
 
-    256 to 512 pixels on the longer side are enough; a thumbnail gives the same hash as the picture within a few bits.
+    256 to 512 pixels on the longer side are enough; a thumbnail gives the same hash as the image within a few bits.
     """
     flat = _flatten_on_white(image)
     small = flat.convert("L").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.LANCZOS)

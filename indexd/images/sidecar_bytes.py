@@ -1,4 +1,4 @@
-"""The bytes of a text that another program put beside pictures, as far as they can be had."""
+"""The bytes of a text that another program put beside images, as far as they can be had."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_sidecar_bytes(path: bytes, max_bytes: int) -> bytes | None:
             return file.read(max_bytes)
     except OSError as error:
         if error.errno == errno.EIO:
-            log.warning("%s cannot be read; its pictures go without it: %s", display(path), error.strerror)
+            log.warning("%s cannot be read; its images are indexed without it: %s", display(path), error.strerror)
         else:
             raise_if_transient(error)
     except (NotRegularFile, ValueError):

@@ -1,4 +1,4 @@
-"""Texts beside a picture: .txt and JSON of several programs with the same stem, and Fooocus' log of the whole folder.
+"""Texts beside an image: .txt and JSON of several programs with the same stem, and Fooocus' log of the whole folder.
 
 A caption for training has the same name as an infotext: the readers tell them apart by what stands in them.
 """
@@ -27,12 +27,12 @@ _SUFFIXES = (
 
 
 def is_from_sidecar(metadata: ImageMetadata) -> bool:
-    """Whether all that is known of a picture's making stands beside it."""
+    """Whether all that is known of an image's making stands beside it."""
     return (metadata.source or "").startswith(SIDECAR_KEY_PREFIX)
 
 
 def read_sidecars(image_path: bytes) -> Sequence[RawChunk]:
-    """The texts beside a picture (its path as bytes); what cannot be opened is not there.
+    """The texts beside an image (its path as bytes); what cannot be opened is not there.
 
     Raises OSError where the machine is at fault: what stands in them would never be looked for again.
     """

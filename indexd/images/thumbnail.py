@@ -1,4 +1,4 @@
-"""Thumbnails on disk: bounded WebP files, addressed by the content of the picture, written whole or not at all."""
+"""Thumbnails on disk: bounded WebP files, addressed by the content of the image, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def thumbnail_path(folder: Path | str, content_hash: bytes) -> Path:
 
 
 def shrink_image(image: Image.Image, size_px: int) -> Image.Image:
-    """The picture with its longer side at most `size_px`; one that is small already is given back as it is."""
+    """The image with its longer side at most `size_px`; one that is small already is given back as it is."""
     if max(image.size) <= size_px:
         return image
     small = image.copy()
@@ -27,7 +27,7 @@ def shrink_image(image: Image.Image, size_px: int) -> Image.Image:
 
 
 def write_thumbnail(image: Image.Image, folder: Path | str, content_hash: bytes, size_px: int) -> Path:
-    """Write the picture with its longer side at most `size_px` (never enlarged) and return the path.
+    """Write the image with its longer side at most `size_px` (never enlarged) and return the path.
 
     Atomic: a reader sees the whole file or none. The name of the unfinished file is fixed by the content, so what a
     killed process left is overwritten by the next attempt. Raises OSError where the disk refuses.

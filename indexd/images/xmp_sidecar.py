@@ -1,10 +1,10 @@
-"""XMP sidecars beside pictures: rating, tags and note in the form that photo programs read. Pictures are never rewritten.
+"""XMP sidecars beside images: rating, tags and note in the form that photo programs read. Images are never rewritten.
 
 Written are `xmp:Rating`, `dc:subject` (each level of a tag as a keyword), `lr:hierarchicalSubject` (levels parted by `|`,
 as Lightroom and digiKam write them) and `dc:description`. See "XMP Specification Part 1" (ISO 16684-1).
 
 A sidecar of ours ends in a comment with the hash of all that stands before it. One that another program wrote, or changed
-since, is *foreign* and stays as it is: darktable and others keep a picture's whole editing history in it.
+since, is *foreign* and stays as it is: darktable and others keep an image's whole editing history in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SEPARATOR_IN_NAME = "\N{BROKEN BAR}"
 
 
 def xmp_sidecar_path(image_path: bytes, naming: SidecarNaming) -> bytes:
-    """`x.png.xmp` ("full": no two pictures share it) or `x.xmp` ("stem": what Lightroom looks for)."""
+    """`x.png.xmp` ("full": no two images share it) or `x.xmp` ("stem": what Lightroom looks for)."""
     return (image_path if naming == "full" else os.path.splitext(image_path)[0]) + b".xmp"
 
 

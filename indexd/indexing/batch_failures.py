@@ -1,4 +1,4 @@
-"""What a failed batch means: whose fault it is, and when to try again. Pure decisions, no side effects."""
+"""The retry policy for failed batches of index tasks. Pure decisions, no side effects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ RETRY_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """Nobody's fault, or the machine's: un-count the attempts."""
+    """The images are not to blame: the attempts do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackOffRole:
-    """The machine's fault, or the model's: un-count, and leave the role alone for a while."""
+    """The machine or the model is to blame: the attempts do not count, and the role is not tried for a while."""
 
     role: str
     reason: str
@@ -27,22 +27,22 @@ class BackOffRole:
 
 @dataclass(frozen=True, slots=True)
 class HalveBatch:
-    """The batch is too large for the device: un-count, and send half as many from now on."""
+    """The batch is too large for the device: the attempts do not count, and later batches are half as large."""
 
 
 @dataclass(frozen=True, slots=True)
 class IsolateTasks:
-    """One of them may be to blame: the attempts stay counted, and each goes alone from now on."""
+    """One of the images may be to blame: the attempts count, and each goes alone from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUpTask:
-    """It was alone and it is the last attempt."""
+    """The image was alone, and this was the last attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """It was alone; once more after `seconds`."""
+    """The image was alone; try again after `seconds`."""
 
     seconds: float
 
@@ -60,7 +60,7 @@ def decide_on_failure(batch: TaskBatch, role: str | None, error: BaseException) 
         if len(batch.tasks) > 1:
             return HalveBatch()
         return BackOffRole(role or "thumbnail", str(error))
-    # A sector that cannot be read is one picture's; whatever else the system refuses is the machine's.
+    # A sector that cannot be read is one image's; whatever else the system refuses is the machine's.
     if (isinstance(error, OSError) and error.errno != errno.EIO) or not batch.tasks:
         return BackOffRole(role or "thumbnail", str(error))
     # A dead worker, a hung one, a defect: perhaps one of the items did it.

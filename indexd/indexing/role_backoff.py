@@ -1,4 +1,4 @@
-"""The models that did not work when they were last tried, and how long each is left alone."""
+"""The models that failed when they were last tried, and how long each is not tried again."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _BackoffState:
 
 
 class RoleBackoff:
-    """The roles that are left alone for a while, longer each time until a batch of theirs succeeds.
+    """Roles whose model failed: not tried for a while, longer each time until a batch succeeds.
 
-    `stamp_of` says what the files of a role look like; None = it has none.
+    `fingerprint_of` gives the fingerprint of the files of a role; None = it has none.
     """
 
     def __init__(self, fingerprint_of: Callable[[str], str | None]) -> None:
@@ -35,18 +35,18 @@ class RoleBackoff:
         self._next_check_at = 0.0
 
     def back_off(self, role: str, reason: str, now: float) -> bool:
-        """Leave `role` alone from now on; answers whether the reason is news."""
+        """Do not try `role` for a while; return whether the reason is another than last time."""
         last = self._states.get(role)
         seconds = min(MAX_BACKOFF_SECONDS, last.seconds * 2) if last else FIRST_BACKOFF_SECONDS
         self._states[role] = _BackoffState(reason, now + seconds, seconds, self._fingerprint_of(role))
         return last is None or last.reason != reason
 
     def clear(self, role: str) -> None:
-        """The role works."""
+        """A batch of the role succeeded."""
         self._states.pop(role, None)
 
     def is_backed_off(self, role: str, now: float) -> bool:
-        """Whether the role is to be left alone still."""
+        """Whether the role is not to be tried yet."""
         hold = self._states.get(role)
         # Further ahead than the longest hold: the clock was set back since.
         return hold is not None and now < hold.until <= now + MAX_BACKOFF_SECONDS
@@ -56,12 +56,12 @@ class RoleBackoff:
         return {role: hold.reason for role, hold in dict(self._states).items()}
 
     def mark_working(self, role: str) -> None:
-        """The model of `role` was just tried and works; what is held is let go of at the next look. From any thread."""
+        """The model of `role` was just run and works; its back-off ends at the next check. From any thread."""
         with self._lock:
             self._working.add(role)
 
     def clear_repaired(self, now: float, every_seconds: float) -> None:
-        """Let go of roles that were found to work, and every so often of those whose files are others than those that failed."""
+        """End the back-off of roles that work, and, every `every_seconds`, of those whose files have changed since they failed."""
         with self._lock:
             works, self._working = self._working, set()
         if not works and now < self._next_check_at:
@@ -69,5 +69,5 @@ class RoleBackoff:
         self._next_check_at = now + every_seconds
         for role, hold in list(self._states.items()):
             if role in works or self._fingerprint_of(role) != hold.fingerprint:
-                log.info("work for %s goes on: its model was tried, or replaced", role)
+                log.info("index tasks of %s go on: its model works now, or was replaced", role)
                 self.clear(role)

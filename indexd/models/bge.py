@@ -1,4 +1,4 @@
-"""BGE through sentence-transformers: prompts and negative prompts, and the questions asked about them."""
+"""BGE through sentence-transformers: prompts, negative prompts and the queries about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from indexd.worker.calls import ModelSpec
 
 POOLING_VERSION = 1
 QUERY_PREFIX = "Represent this sentence for searching relevant passages: "
-"""What BGE's English models were trained with, from their model card; passages get none."""
+"""What BGE's English models were trained with, from their model GPU; passages get none."""
 _CONFIGURATION_PATTERNS = (
     "*.json",
     "vocab.txt",
@@ -61,7 +61,7 @@ class BgeModel:
 
 
 def load_bge(spec: ModelSpec, cache_folder: str) -> BgeModel:
-    """Load the folder `spec.path`. Raises ModelOff when it is no sentence-transformers folder."""
+    """Load the folder `spec.path`. Raises ModelUnavailable when it is no sentence-transformers folder."""
     folder = Path(spec.path)
     weights = next((found for pattern in _WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), [])
     if not (folder / "modules.json").is_file() or not weights:

@@ -50,7 +50,7 @@ class ClipTextModel:
 
 
 def load_clip_text(spec: ModelSpec, cache_folder: str) -> ClipTextModel:
-    """Load the encoder of `spec.role` from the SDXL folder `spec.path`. Raises ModelOff when it is none."""
+    """Load the encoder of `spec.role` from the SDXL folder `spec.path`. Raises ModelUnavailable when it is none."""
     encoder, tokenizer = _FOLDERS[spec.role]
     folder = Path(spec.path)
     for part in (encoder, tokenizer):

@@ -1,4 +1,4 @@
-"""OpenCLIP ViT-H/14 through open_clip: pictures, and words against pictures, in their joint space."""
+"""OpenCLIP ViT-H/14 through open_clip: images, and words against images, in their joint space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WEIGHT_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safeten
 
 
 class ClipVisionModel:
-    """A loaded open_clip model with its picture transform and tokenizer."""
+    """A loaded open_clip model with its image transform and tokenizer."""
 
     def __init__(
         self, model: Any, transform: Callable[[Image.Image], torch.Tensor], spec: ModelSpec, identity: str
@@ -42,8 +42,8 @@ class ClipVisionModel:
         return embed_windows(coded, self._model.context_length - 2, self._batch_size, self._embed, poll)
 
     def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
-        """One vector a picture (RGB)."""
-        pixels = torch.stack([self._transform(picture) for picture in images]).to(self._device, self._dtype)
+        """One vector an image (RGB)."""
+        pixels = torch.stack([self._transform(image) for image in images]).to(self._device, self._dtype)
         with torch.inference_mode():
             return normalize_rows(self._model.encode_image(pixels).float().cpu().numpy())
 
@@ -57,7 +57,7 @@ class ClipVisionModel:
 
 
 def load_clip_vision(spec: ModelSpec, cache_folder: str) -> ClipVisionModel:
-    """Load an open_clip folder, or a weights file with its architecture. Raises ModelOff when it is neither."""
+    """Load an open_clip folder, or a weights file with its architecture. Raises ModelUnavailable when it is neither."""
     path = Path(spec.path)
     if path.is_dir():
         name, weights, files = f"local-dir:{path}", None, _identity_files(path)

@@ -50,10 +50,12 @@ class RegionDetector:
         self._kinds = {number: spec.kinds.get(name, "" if spec.kinds else name) for number, name in names.items()}
         if not any(self._kinds.values()):
             known = ", ".join(names.values())
-            raise ModelUnavailable(FACES, f"{spec.path} finds none of {', '.join(spec.kinds)}; its classes are {known}")
+            raise ModelUnavailable(
+                FACES, f"{spec.path} detects none of {', '.join(spec.kinds)}; its classes are {known}"
+            )
 
     def detect(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        """What is found in each upright RGB picture, kept when confident and large enough."""
+        """What is found in each upright RGB image, kept when confident and large enough."""
         results = predict(
             self._model,
             images,
@@ -64,7 +66,7 @@ class RegionDetector:
             quantize=16 if self._half else None,
             batch=len(images),
         )
-        return [list(self._kept_detections(result, picture)) for result, picture in zip(results, images, strict=True)]
+        return [list(self._kept_detections(result, image)) for result, image in zip(results, images, strict=True)]
 
     def _kept_detections(self, result: Any, image: Image.Image) -> Iterable[Detection]:
         boxes = result.boxes
@@ -102,7 +104,7 @@ def suppress_overlaps(detections: Iterable[Detection], known: Iterable[FoundRegi
 def lease_detector(
     spec: DetectorSpec, device: str, keep_alive_seconds: float | None, session: CallSession
 ) -> AbstractContextManager[RegionDetector]:
-    """A lease of a detector; in half precision on a card. Raises ModelOff with the reason for which it cannot be loaded."""
+    """A lease of a detector; in half precision on a GPU. Raises ModelUnavailable with the reason for which it cannot be loaded."""
     half = resolve_dtype("auto", device) == "float16"
     return session.pool.lease(
         FACES,
@@ -113,7 +115,7 @@ def lease_detector(
 
 
 def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str) -> RegionDetector:
-    """Load an ultralytics detector (.pt). Raises ModelOff with the reason; code in the file is never run."""
+    """Load an ultralytics detector (.pt). Raises ModelUnavailable with the reason; code in the file is never run."""
     path = Path(spec.path)
     model = load_yolo(path, "detect", device, FACES, cache_folder)
     name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in path.name)
@@ -121,7 +123,7 @@ def load_detector(spec: DetectorSpec, device: str, half: bool, cache_folder: str
 
 
 def load_yolo(path: Path, task: str, device: str, role: str, cache_folder: str) -> Any:
-    """An ultralytics model (.pt) for `task` on `device`. Raises ModelOff for `role`; code in the file is never run."""
+    """An ultralytics model (.pt) for `task` on `device`. Raises ModelUnavailable for `role`; code in the file is never run."""
     if not path.is_file():
         # ultralytics would look for a file of that name elsewhere, and on the network.
         raise ModelUnavailable(role, f"there is nothing at {path}")

@@ -10,7 +10,7 @@ from indexd.errors import ModelUnavailable
 
 
 def resolve_device(wanted: str, role: str) -> str:
-    """`auto` -> the card if there is one, else the CPU. Raises ModelOff for a card that is not there."""
+    """`auto` -> the GPU if there is one, else the CPU. Raises ModelUnavailable for a GPU that is not there."""
     if wanted in ("", "auto"):
         return "cuda" if torch.cuda.is_available() else "cpu"
     if not wanted.startswith("cuda"):
@@ -23,7 +23,7 @@ def resolve_device(wanted: str, role: str) -> str:
 
 
 def resolve_dtype(wanted: str, device: str) -> str:
-    """`auto` -> float16 on a card, float32 on the CPU."""
+    """`auto` -> float16 on a GPU, float32 on the CPU."""
     if wanted != "auto":
         return wanted
     return "float16" if device.startswith("cuda") else "float32"
@@ -36,12 +36,12 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def free_device_memory() -> None:
-    """Collect what is not referenced any more and give the allocator's empty blocks back to the card."""
+    """Collect what is not referenced any more and give the allocator's empty blocks back to the GPU."""
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a device or the host had no room."""
+    """Whether an error means that the memory of a device or of the host ran out."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError))

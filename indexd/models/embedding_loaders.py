@@ -32,7 +32,7 @@ EMBEDDING_LOADERS: Mapping[str, str] = MappingProxyType(
 
 
 def lease_embedding_model(role: str, session: CallSession) -> AbstractContextManager[EmbeddingModel]:
-    """A lease of the model of `role`. Raises ModelOff with the reason for which it cannot be loaded."""
+    """A lease of the model of `role`. Raises ModelUnavailable with the reason for which it cannot be loaded."""
     spec = session.spec(role)
     if role not in EMBEDDING_LOADERS:
         raise ModelUnavailable(role, "it is no embedding model")
@@ -52,6 +52,6 @@ def _load(spec: ModelSpec, cache_folder: str) -> EmbeddingModel:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        # Whatever a library says of a damaged folder: it is the model that is at fault, not the pictures that wait.
+        # Whatever a library says of a damaged folder: it is the model that is at fault, not the images that wait.
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelUnavailable(spec.role, f"{spec.path} cannot be loaded: {first[:300]}") from error

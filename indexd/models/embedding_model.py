@@ -26,13 +26,13 @@ class EmbeddingModel(Protocol):
         ...
 
     def embed_texts(self, texts: Sequence[str], *, as_query: bool, poll: Poll) -> EmbeddingArray:
-        """One vector a text. `between` is called at every point where the work can be interrupted."""
+        """One vector a text. `poll` is called at every point where the work can be interrupted."""
         ...
 
 
 class ImageEmbeddingModel(EmbeddingModel, Protocol):
-    """An embedding model that also takes pictures, in the same space as texts."""
+    """An embedding model that also takes images, in the same space as texts."""
 
     def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
-        """One vector a picture (RGB)."""
+        """One vector an image (RGB)."""
         ...

@@ -38,14 +38,14 @@ class FaceEmbedder(Protocol):
         ...
 
     def embed_images(self, images: Sequence[Image.Image]) -> EmbeddingArray:
-        """One vector a face (a square RGB picture of it), float32 (n, dim), unit length; NaN where there is none."""
+        """One vector a face (a square RGB image of it), float32 (n, dim), unit length; NaN where there is none."""
         ...
 
 
 def lease_face_embedder(spec: FacesSpec, device: str, session: CallSession) -> AbstractContextManager[FaceEmbedder]:
-    """A lease of the embedder of the settings. Raises ModelOff with the reason for which it cannot be loaded."""
+    """A lease of the embedder of the settings. Raises ModelUnavailable with the reason for which it cannot be loaded."""
     if spec.embedder == CLIP_H:
-        return lease_embedding_model(CLIP_H, session)  # type: ignore[return-value]  # the role's model takes pictures
+        return lease_embedding_model(CLIP_H, session)  # type: ignore[return-value]  # the role's model takes images
     key = f"{FACES}:{spec.embedder}:{spec.embedder_path}:{device}"
     cache_folder = session.settings.cache_folder
     return session.pool.lease(FACES, key, lambda: _load(spec, device, cache_folder), spec.keep_alive_seconds)

@@ -1,4 +1,4 @@
-"""The resident models of a worker: loaded when first used, lent out, dropped after their keep-alive or for room.
+"""The resident models of a worker: loaded on first use, leased, dropped after their keep-alive or when memory runs out.
 
 Used from the worker's serving thread only, which nests (an urgent call in the middle of a render), so no locks.
 """
@@ -50,7 +50,7 @@ class ModelPool:
     def lease(self, role: str, key: str, load: Callable[[], T], keep_alive_seconds: float | None) -> Iterator[T]:
         """The model under `key`, loaded by `load` unless it is resident; not evicted before the block is left.
 
-        Raises what `load` raises, and errors.OutOfMemory when there was no room even after evicting all that is idle.
+        Raises what `load` raises, and errors.OutOfMemory when memory was short even after evicting every idle model.
         """
         resident = self._residents.get(key)
         if resident is None:
@@ -76,7 +76,7 @@ class ModelPool:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0] if str(error) else "no room on the device"
+                reason = str(error).splitlines()[0] if str(error) else "the device has no memory left"
             # Outside the handler, whose traceback would keep every tensor of the failed attempt alive.
             if not self._evict_one():
                 self._free_memory()
@@ -104,7 +104,7 @@ class ModelPool:
         if not idle:
             return False
         oldest = min(idle, key=lambda key: self._residents[key].used_at)
-        log.info("evicting %s to make room", self._residents[oldest].role)
+        log.info("evicting %s to free memory", self._residents[oldest].role)
         self._drop([oldest])
         return True
 

@@ -31,7 +31,7 @@ def embed_text(call: EmbedText, session: CallSession) -> Embedded:
 
 
 def embed_images(call: EmbedImages, session: CallSession) -> Embedded:
-    """One vector a picture; a picture that cannot be decoded has a NaN row and its reason."""
+    """One vector an image; an image that cannot be decoded has a NaN row and its reason."""
     with lease_embedding_model(call.role, session) as loaded:
         if not hasattr(loaded, "embed_images"):
             raise ModelUnavailable(call.role, "its model embeds texts only")

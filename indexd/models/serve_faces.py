@@ -1,4 +1,4 @@
-"""Serves find_faces: each picture is decoded once, looked at by every detector, and its faces are embedded."""
+"""Serves FindFaces: every detector examines each image, and the faces found are embedded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FACE_BATCH_SIZE = 64
 
 @dataclass(frozen=True, slots=True)
 class FaceModels:
-    """Everything that finds and embeds, on loan for one call."""
+    """The detectors and the face embedder, leased for one call."""
 
     spec: FacesSpec
     detectors: tuple[RegionDetector, ...]
@@ -44,33 +44,33 @@ class FaceModels:
     @property
     def detector_identity(self) -> str:
         """Names what finds the regions: the detectors, and what is kept."""
-        told = repr(
+        parts = repr(
             [(one.identity, spec) for one, spec in zip(self.detectors, _detection_rules(self.spec), strict=True)]
         )
-        return blake2b(told.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+        return blake2b(parts.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
 def find_faces(call: FindFaces, session: CallSession) -> FacesFound:
-    """What is found in each picture, faces with their vectors; a picture that cannot be decoded has its reason."""
+    """The regions of each image, faces with their vectors; an image that cannot be decoded has its reason."""
     with ExitStack() as stack:
         models = _lease_models(stack, session)
         regions: list[tuple[FoundRegion, ...]] = [()] * len(call.paths)
         crops: list[EmbeddingArray] = []
         problems: dict[int, str] = {}
         count = 0
-        for pictures in iterate_images(call.paths, call.pixel_files, models.spec.batch_size, problems):
+        for images in iterate_images(call.paths, call.pixel_files, models.spec.batch_size, problems):
             session.poll()
-            for place, found, faces in _detect_and_embed(models, pictures, call, session):
+            for place, found, faces in _detect_and_embed(models, images, call, session):
                 regions[place] = tuple(replace(one, row=None if one.row is None else count + one.row) for one in found)
                 count += len(faces)
                 crops.append(faces)
-            session.progress("pictures", max(pictures) + 1, len(call.paths))
+            session.progress("images", max(images) + 1, len(call.paths))
         vectors = np.concatenate(crops) if crops else np.zeros((0, models.embedder.dim), np.float32)
         return FacesFound(tuple(regions), vectors, models.identity, models.detector_identity, problems)
 
 
 def verify_faces(session: CallSession) -> ModelVerified:
-    """Load every model of [faces] and run it once on a plain picture. Raises ModelOff with the reason."""
+    """Load every model of [faces] and run it once on a plain image. Raises ModelUnavailable with the reason."""
     with ExitStack() as stack:
         models = _lease_models(stack, session)
         plain = Image.new("RGB", (256, 256), "white")
@@ -79,8 +79,10 @@ def verify_faces(session: CallSession) -> ModelVerified:
         vectors = session.pool.run_with_eviction(lambda: models.embedder.embed_images([plain]))
         if not np.isfinite(vectors).all():
             raise ModelUnavailable(FACES, f"the face embedder {models.spec.embedder} gives vectors that are no numbers")
-        eyes = ", ".join(detector.identity for detector in models.detectors)
-        return ModelVerified(models.identity, f"{models.embedder.dim} numbers a vector on {_device(session)}, {eyes}")
+        detectors = ", ".join(detector.identity for detector in models.detectors)
+        return ModelVerified(
+            models.identity, f"{models.embedder.dim} numbers a vector on {_device(session)}, {detectors}"
+        )
 
 
 def _lease_models(stack: ExitStack, session: CallSession) -> FaceModels:
@@ -101,35 +103,35 @@ def _device(session: CallSession) -> str:
 
 
 def _detection_rules(spec: FacesSpec) -> list[tuple[object, ...]]:
-    """What is kept of each detector's finds; where its file lies does not matter."""
+    """Which detections of each detector are kept; where its file lies does not matter."""
     return [(sorted(one.kinds.items()), one.confidence, one.min_size_px) for one in spec.detectors]
 
 
 def _detect_and_embed(
     models: FaceModels, images: dict[int, Image.Image], call: FindFaces, session: CallSession
 ) -> Iterator[tuple[int, list[FoundRegion], EmbeddingArray]]:
-    """For each picture its place, its regions (`row` counting its own faces) and the vectors of its faces."""
+    """For each image its place, its regions (`row` counting its own faces) and the vectors of its faces."""
     everything = list(images.values())
-    seen: list[list[Detection]] = [[] for _ in everything]
+    detections: list[list[Detection]] = [[] for _ in everything]
     for detector in models.detectors:
         found = session.pool.run_with_eviction(lambda detector=detector: detector.detect(everything))  # type: ignore[misc]
-        for mine, more in zip(seen, found, strict=True):
+        for mine, more in zip(detections, found, strict=True):
             mine += more
     known = call.known or ((),) * len(call.paths)
-    kept = [suppress_overlaps(mine, known[place]) for place, mine in zip(images, seen, strict=True)]
+    kept = [suppress_overlaps(mine, known[place]) for place, mine in zip(images, detections, strict=True)]
     crops = [
-        crop_face(picture, one.box, models.spec.padding, gray_background=models.spec.background == "grey")
-        for picture, mine in zip(everything, kept, strict=True)
+        crop_face(image, one.box, models.spec.padding, gray_background=models.spec.background == "grey")
+        for image, mine in zip(everything, kept, strict=True)
         for one in mine
         if one.kind == FACE
     ]
     vectors = _embed_crops(models.embedder, crops, session)
     start = 0
-    for (place, picture), mine in zip(images.items(), kept, strict=True):
+    for (place, image), mine in zip(images.items(), kept, strict=True):
         faces = sum(one.kind == FACE for one in mine)
         rows = vectors[start : start + faces]
         start += faces
-        yield place, *_measure_regions(picture, mine, rows)
+        yield place, *_measure_regions(image, mine, rows)
 
 
 def _embed_crops(model: FaceEmbedder, crops: Sequence[Image.Image], session: CallSession) -> EmbeddingArray:

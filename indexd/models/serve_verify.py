@@ -11,7 +11,7 @@ from indexd.worker.session import RenderSession
 
 
 def verify_model(call: VerifyModel, session: RenderSession) -> ModelVerified:
-    """Raises ModelOff with the reason when the model cannot be loaded or gives nothing usable."""
+    """Raises ModelUnavailable with the reason when the model cannot be loaded or gives nothing usable."""
     if call.role == FACES:
         from indexd.models.serve_faces import verify_faces
 

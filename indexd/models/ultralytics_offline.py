@@ -17,7 +17,7 @@ from PIL import Image
 
 from indexd.worker.child.bootstrap import LIBRARY_FOLDER_VARIABLES, OFFLINE_ENVIRONMENT
 
-# ultralytics puts an opener of its own in its place, which looks for packages to install when a file is no picture.
+# ultralytics puts an opener of its own in its place, which looks for packages to install when a file is no image.
 _PILLOW_OPEN = Image.open
 
 
@@ -46,10 +46,10 @@ def load_ultralytics(folder: Path) -> Any:
 
 
 def predict(model: Any, images: Sequence[Image.Image], **options: Any) -> list[Any]:
-    """What an ultralytics model says of RGB pictures, one result each.
+    """What an ultralytics model says of RGB images, one result each.
 
     On a CPU the library sets torch's number of threads as it first predicts. Sums are then added up in another order, and
-    a picture that is made afterwards would not be the one made before, in its last bits: so it is set back.
+    an image that is made afterwards would not be the one made before, in its last bits: so it is set back.
     """
     import torch
 

@@ -35,7 +35,7 @@ class ModelSpec:
 
     `hub` is the hub name whose pulled copy lies at `path` ("" = a path of the user's own). `keep_alive_seconds` None =
     for ever, 0 = leave at once. `query_device` "" = the same as `device`. `query_prefix` None = the model's own.
-    `batch_size` is texts or pictures a call.
+    `batch_size` is texts or images a call.
     """
 
     role: str
@@ -89,7 +89,7 @@ class FacesSpec:
 
 @dataclass(frozen=True, slots=True)
 class ControlSpec:
-    """Where the models lie that make control maps ("" = none), and how much room the maps may take in the cache."""
+    """Where the models lie that make control maps ("" = none), and how many bytes the cache of maps may take."""
 
     depth_model: str = ""
     pose_model: str = ""
@@ -100,7 +100,7 @@ class ControlSpec:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Everything a worker is told when it starts. `aesthetic` is the file of the head that judges pictures ("" = none)."""
+    """The settings that a worker gets when it starts. `aesthetic` is the file of the aesthetic head ("" = none)."""
 
     models: Mapping[str, ModelSpec]
     cache_folder: str
@@ -151,7 +151,7 @@ class Embedded:
 
 
 Box = tuple[float, float, float, float]
-"""Left, top, width and height as shares, 0 to 1, of the upright picture."""
+"""Left, top, width and height as shares, 0 to 1, of the upright image."""
 
 
 def intersection_over_union(one: Box, other: Box) -> float:
@@ -166,7 +166,7 @@ def intersection_over_union(one: Box, other: Box) -> float:
 
 @dataclass(frozen=True, slots=True)
 class FoundRegion:
-    """Something found in a picture: place and size as in Box, how sure the detector is, and how good a picture of it this is.
+    """Something found in an image: place and size as in Box, how sure the detector is, and how good an image of it this is.
 
     `size_px` is the shorter side in pixels, `sharpness` and `quality` are those of images/face_crop.py. `row` is the
     place of its vector in the result; None = it has none (only faces have).
@@ -192,10 +192,10 @@ class FoundRegion:
 
 @dataclass(frozen=True, slots=True)
 class FindFaces:
-    """Find faces (and what else the detectors find) in pictures, and embed the faces.
+    """Find faces (and what else the detectors find) in images, and embed the faces.
 
-    `known` has for each picture the regions that people spoke of: one that is not found again is embedded all the same.
-    Without pictures it only answers which models would do it.
+    `known` has for each image the regions that people spoke of: one that is not found again is embedded all the same.
+    Without images it only answers which models would do it.
     """
 
     paths: tuple[bytes, ...]
@@ -205,9 +205,9 @@ class FindFaces:
 
 @dataclass(frozen=True, slots=True)
 class FacesFound:
-    """`regions` are those of each picture, in order; `vectors` float32 (n, dim), unit length, is addressed by their `row`.
+    """`regions` are those of each image, in order; `vectors` float32 (n, dim), unit length, is addressed by their `row`.
 
-    `identity` names what made the vectors, `detectors` what found the regions; `problems` maps the place of a picture
+    `identity` names what made the vectors, `detectors` what found the regions; `problems` maps the place of an image
     that could not be read to the reason.
     """
 
@@ -291,7 +291,7 @@ class ComparedImage:
 
 @dataclass(frozen=True, slots=True)
 class CompareImages:
-    """Say of each pair (what lay at a path, what lies there now) whether it is the same picture."""
+    """Say of each pair (what lay at a path, what lies there now) whether it is the same image."""
 
     pairs: tuple[tuple[ComparedImage, ComparedImage], ...]
     folder: str
@@ -326,7 +326,7 @@ class FacesClustered:
 
 @dataclass(frozen=True, slots=True)
 class MakeControlMap:
-    """Turn a picture into a control map of `type` (indexd_schemas.control_types). `size` None = the picture's own."""
+    """Turn an image into a control map of `type` (indexd_schemas.control_types). `size` None = the image's own."""
 
     path: bytes
     type: str
@@ -408,7 +408,7 @@ class ModelVerified:
 
 @dataclass(frozen=True, slots=True)
 class CallProgress:
-    """How far a call has come: `done` of `total` in `stage` (denoising steps, pictures)."""
+    """How far a call has come: `done` of `total` in `stage` (denoising steps, images)."""
 
     stage: str
     done: int

@@ -1,6 +1,6 @@
 """A worker without processes and models, for tests and for measuring everything else: the same protocol as LocalWorkers.
 
-Vectors are known: a text is the sum of its words' own directions, a picture that of its bytes, so that equal input is
+Vectors are known: a text is the sum of its words' own directions, an image that of its bytes, so that equal input is
 equal, and texts that share words are near. Renders are instant. Deaths and errors happen when they were scripted.
 """
 
@@ -79,9 +79,9 @@ def text_vector(text: str, dim: int = DIM) -> FloatVectors:
 class FakeWorkers:
     """Answers in the thread that submits, unless held.
 
-    `known` gives texts (str) and picture paths (bytes) vectors of their own; `off` turns roles off with a reason.
-    `faces` gives a picture (by path) faces, by their vectors or by bytes that stand for somebody; every other has one of
-    its own. `twist` may spoil an answer, which then has to pass the same check as a real worker's. `same_pictures` is the verdict on every two pictures. `calls` lists what was submitted, `batches` counts calls by their class.
+    `known` gives texts (str) and image paths (bytes) vectors of their own; `off` turns roles off with a reason.
+    `faces` gives an image (by path) faces, by their vectors or by bytes that stand for somebody; every other has one of
+    its own. `twist` may spoil an answer, which then has to pass the same check as a real worker's. `same_pictures` is the verdict on every two images. `calls` lists what was submitted, `batches` counts calls by their class.
     """
 
     def __init__(
@@ -307,7 +307,7 @@ class _FakeSession:
 
 
 def fake_render(call: Render) -> Rendered:
-    """A plain picture of the wanted size whose colour depends on the recipe; the same recipe gives the same bytes.
+    """A plain image of the wanted size whose colour depends on the recipe; the same recipe gives the same bytes.
 
     Scores follow from the seed: clip its last two digits as hundredths, aesthetic the last one, sharpness all of it.
     """

@@ -1,4 +1,4 @@
-"""Which roles a worker could serve: looks only at names on disk; loads nothing."""
+"""Which roles a worker could serve, judged by the files on disk alone; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _faces_problem(settings: WorkerSettings) -> str | None:
 
 
 def role_fingerprint(settings: WorkerSettings, role: str) -> str | None:
-    """What the models of a role look like from outside: equal = certainly not replaced; None = the role has none."""
+    """A fingerprint of the files of a role: equal = certainly not replaced; None = the role has none."""
     if role == FACES:
         faces = settings.faces
         clip_h = settings.models.get(CLIP_H) if faces.embedder == CLIP_H else None

@@ -42,7 +42,7 @@ TORCH_FREE_LANES = (DECODE, CLUSTER)
 
 
 def lane_of_device(device: str) -> str:
-    """The lane of a device: one process per device. `auto` is the card's, which may turn out to have none."""
+    """The lane of a device: one process per device. `auto` is the GPU's, which may turn out to have none."""
     if device == "cpu":
         return CPU
     return GPU if device in ("", "auto", "cuda", "cuda:0") else device

@@ -2,7 +2,7 @@
 
 Every serving function has the form `serve(call, session)`. It calls `session.poll()` at every point where it
 can be interrupted (between denoising steps, between batches): a cancelled call is ended there, and calls of a person who
-waits are served there. Protocols only, so that tests hand in a plain object.
+waits are served there. Protocols only, so that tests pass a plain object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Pool(Protocol):
         """The model under `key`, loaded by `load` unless it is resident; not evicted before the block is left.
 
         `key` tells revisions apart (role, path, device, dtype); `role` is the name that `status` shows. When the device
-        has no room for `load`, idle models are evicted and it is tried once more; then errors.OutOfMemory.
+        has no memory for `load`, idle models are evicted and it is tried once more; then errors.OutOfMemory.
         """
         ...
 
@@ -38,7 +38,7 @@ class Pool(Protocol):
 
 
 class CallSession(Protocol):
-    """One call in hand."""
+    """The call that is being served."""
 
     @property
     def pool(self) -> Pool:
@@ -47,11 +47,11 @@ class CallSession(Protocol):
 
     @property
     def settings(self) -> WorkerSettings:
-        """What the worker was told when it started."""
+        """The settings of the worker."""
         ...
 
     def spec(self, role: str) -> ModelSpec:
-        """The settings of a role, its `device` already the one of this worker. Raises errors.ModelOff."""
+        """The settings of a role, its `device` already the one of this worker. Raises errors.ModelUnavailable."""
         ...
 
     def poll(self) -> None:
